@@ -1,0 +1,6 @@
+"""Intel's Lava (lava-nc 0.10.0): emission, the environment it runs in, and bit-for-bit verification."""
+
+from snn_backends.lava.backend import LavaBackend
+from snn_backends.lava.environment import LavaEnvironment
+
+__all__ = ["LavaBackend", "LavaEnvironment"]

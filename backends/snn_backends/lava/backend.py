@@ -1,0 +1,150 @@
+"""The Lava backend: check, emit, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_backends.lava import emission, environment
+from snn_backends.lava.environment import LavaEnvironment
+from snn_backends.lava.plan import make_plan
+from snn_backends.lava.verifier import Verifier
+from snn_compile.errors import CapacityError, CompileError, UsageError, raise_all
+from snn_compile.hil.verification import Verification
+from snn_compile.ir.quantized import (
+    CubaLIFNeurons,
+    Population,
+    QuantizedGraph,
+    Synapses,
+)
+from snn_compile.sim import bounds
+from snn_compile.sim.batches import Advance, no_progress
+
+INT32 = 1 << 31
+LIF_INT32 = 1 << 25
+"""Stock LIF computes ``a << 6`` in int32."""
+FORMS = ("sparse", "conv")
+N_CONV_STIMULI = 2
+"""Stimuli run a second time with stock Conv processes: those take half a second a step."""
+
+
+class LavaBackend:
+    """Writes a network as a self-contained folder for lava-nc 0.10.0, and verifies it there."""
+
+    name = "lava"
+
+    def check(self, program: QuantizedGraph) -> list[CompileError]:
+        """Everything that Lava's 32-bit arithmetic could compute differently."""
+        errors: list[CompileError] = []
+        for node in program.graph:
+            if isinstance(node, Synapses):
+                errors += _check_synapses(program, node)
+            elif isinstance(node, Population):
+                errors += _check_population(program, node)
+        return errors
+
+    def emit(
+        self, program: QuantizedGraph, folder: Path, *, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the network into an existing, empty folder.
+
+        Args:
+            program: the network.
+            folder: where to.
+            options: ``synapses``: the form noted as preferred in the manifest, ``sparse`` (default) or
+                ``conv``; the emitted runner takes both.
+
+        Raises:
+            UsageError: the folder is not empty, or an option is unknown.
+            CapacityError: see ``check``.
+        """
+        given = dict(options or {})
+        unknown = sorted(set(given) - {"synapses"})
+        if unknown or given.get("synapses", "sparse") not in FORMS:
+            raise UsageError(
+                f"the Lava backend does not take {unknown or given}",
+                hint="synapses: sparse or conv",
+            )
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise UsageError(f"{folder} is not an empty folder")
+        raise_all(self.check(program))
+        emission.write(make_plan(program), folder, given)
+
+    def verify(
+        self,
+        program: QuantizedGraph,
+        folder: Path,
+        frames: npt.NDArray[np.integer],
+        *,
+        stimuli: int | None = None,
+        time_limit: float = 600.0,
+        progress: Advance = no_progress,
+        conv_stimuli: int = N_CONV_STIMULI,
+    ) -> Verification:
+        """Compare an emitted folder, and what Lava makes of it, with the program and its reference.
+
+        Files are compared first, then every message of every population with all stimuli streamed
+        through one Lava run, then the sums of each synapse group driven by itself.
+
+        Args:
+            program: the network.
+            folder: what ``emit`` wrote, or what has become of it.
+            frames: encoded stimuli, (N, *input shape).
+            stimuli: how many of them to use; all by default. Layers are never left out.
+            time_limit: seconds for all Lava runs together.
+            progress: told the number of stimuli that have just been compared.
+            conv_stimuli: how many stimuli to run a second time with stock Conv processes.
+
+        Raises:
+            DeviceError: there is no Lava environment, or Lava failed or ran out of time.
+        """
+        chosen = np.asarray(frames[:stimuli], np.int64)
+        if not len(chosen):
+            raise UsageError("a verification needs at least one stimulus")
+        verifier = Verifier(make_plan(program), folder, environment.ensure(), time_limit, progress)
+        return verifier.verify(chosen, conv_stimuli)
+
+    def environment_status(self) -> LavaEnvironment | None:
+        """The environment that would be used, None if there is none yet."""
+        return environment.locate()
+
+    def create_environment(self, folder: Path | None = None) -> LavaEnvironment:
+        """Make the environment, or return the one that is there already."""
+        return environment.create(folder)
+
+
+def _check_synapses(program: QuantizedGraph, node: Synapses) -> list[CompileError]:
+    interval, _ = bounds.synapse_sums(node, bounds.message_range(program.graph, node))
+    largest = interval.magnitude << max(node.exponent, 1)
+    if largest < INT32:
+        return []
+    return [
+        CapacityError(
+            f"'{node.id}' can sum up to {largest}, Lava's accumulators hold 32 bits",
+            code="lava-accumulator",
+            origin=node.origin,
+            hint="use fewer weight bits or smaller payloads",
+        )
+    ]
+
+
+def _check_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
+    limit = LIF_INT32 if isinstance(node, CubaLIFNeurons) else INT32
+    largest = max(
+        bounds.current(program.graph, node).magnitude,
+        int(np.abs(node.bias.values).max(initial=0)) >> 5,
+    )
+    if largest < limit:
+        return []
+    return [
+        CapacityError(
+            f"the input of '{node.id}' can reach {largest}, Lava computes it in 32 bits",
+            code="lava-accumulator",
+            origin=node.origin,
+            hint="use fewer weight bits or smaller payloads",
+        )
+    ]

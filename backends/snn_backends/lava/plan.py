@@ -1,0 +1,344 @@
+"""What each layer becomes in Lava: which process, with which arrays, and why that one."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.fixedpoint import Int, QFormat
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    CubaLIFNeurons,
+    DenseSynapses,
+    GradedNeurons,
+    IFNeurons,
+    Population,
+    QuantizedGraph,
+    Readout,
+    Synapses,
+)
+from snn_compile.ir.spiking import Reset
+from snn_compile.sim import bounds
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+
+Array = npt.NDArray[np.generic]
+
+CONV_WRAP = 1 << 23
+"""Stock Conv wraps its sums into 24 bits."""
+CONV_INT8 = 127
+"""Stock Conv keeps kernel size, stride, padding and groups in int8; 128 groups become -128."""
+LIF_CURRENT = 1 << 17
+"""Stock LIF wraps ``a << 6`` into 24 bits: integrate-and-fire neurons must stay below this."""
+INT16 = (-(1 << 15), (1 << 15) - 1)
+
+
+@dataclass(frozen=True)
+class SynapsePlan:
+    """One synapse group.
+
+    Attributes:
+        node: the group.
+        name: identifier of its process.
+        source: identifier of the population that it reads.
+        source_shape: shape of that population.
+        delay: rows that the input is held back for it (0 between populations).
+        kind: ``conv``, ``dense`` or ``sparse``.
+        conv_obstacle: why the stock Conv cannot compute it; empty if it can.
+        weight_bits: Lava's ``num_weight_bits``.
+        grid_shift: how far the mantissas are moved to lie on Lava's MIXED grid.
+        weight_exp: Lava's ``weight_exp``.
+        arrays: what goes into ``weights.npz``, by suffix.
+    """
+
+    node: Synapses
+    name: str
+    source: str
+    source_shape: Shape
+    delay: int
+    kind: str
+    conv_obstacle: str
+    weight_bits: int
+    grid_shift: int
+    weight_exp: int
+    arrays: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class PopulationPlan:
+    """One population.
+
+    Attributes:
+        node: the population.
+        name: identifier of its process.
+        process: class of the process.
+        custom_reason: why no stock process does it; empty if one does.
+        depth: row in which its first window starts.
+        form: how its messages are stored.
+        constants: scalar arguments of the process.
+        arrays: array arguments of the process, which go into ``weights.npz``.
+        synapses: the groups that feed it.
+    """
+
+    node: Population
+    name: str
+    process: str
+    custom_reason: str
+    depth: int
+    form: str
+    constants: dict[str, int]
+    arrays: dict[str, Array]
+    synapses: tuple[SynapsePlan, ...]
+
+    @property
+    def stock(self) -> bool:
+        """Whether the process is one of Lava's own."""
+        return not self.custom_reason
+
+    @property
+    def trace(self) -> str:
+        """Name of the file with its messages."""
+        return f"{self.name}.{self.form}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole network.
+
+    Attributes:
+        program: the network.
+        input_name: identifier of the input.
+        populations: in topological order.
+    """
+
+    program: QuantizedGraph
+    input_name: str
+    populations: tuple[PopulationPlan, ...] = field(default=())
+
+    @cached_property
+    def synapses(self) -> tuple[SynapsePlan, ...]:
+        """All groups, in the order of the populations that they feed."""
+        return tuple(s for p in self.populations for s in p.synapses)
+
+    @property
+    def drain(self) -> int:
+        """Rows to run after the last input so that every window is complete."""
+        return max(p.depth for p in self.populations)
+
+    @cached_property
+    def arrays(self) -> dict[str, Array]:
+        """Everything in ``weights.npz``."""
+        owners: Iterable[SynapsePlan | PopulationPlan] = (*self.synapses, *self.populations)
+        return {f"{o.name}.{key}": value for o in owners for key, value in o.arrays.items()}
+
+
+def make_plan(program: QuantizedGraph) -> Plan:
+    """Choose a process for every layer."""
+    names = identifiers(node.id for node in program.graph)
+    populations = []
+    for node in program.populations:
+        depth = program.depth[node.id]
+        groups = tuple(
+            _plan_synapses(program, group, names, depth) for group in program.synapses_into(node)
+        )
+        process, reason, constants, arrays = _plan_neurons(program, node, depth)
+        populations.append(
+            PopulationPlan(
+                node=node,
+                name=names[node.id],
+                process=process,
+                custom_reason=reason,
+                depth=depth,
+                form=_form(node),
+                constants=constants,
+                arrays=arrays,
+                synapses=groups,
+            )
+        )
+    return Plan(program, names[program.input.id], tuple(populations))
+
+
+RESERVED = frozenset({"len", "str"}) | {
+    *("build", "build_probes", "connect", "conv_kernel", "dense_matrix", "form", "frames", "hold"),
+    *("n_rows", "n_stimuli", "per_neuron", "sparse_matrix", "tie", "traces", "unrolled_conv", "w"),
+}
+"""Names that the emitted module uses for other things."""
+DERIVED = re.compile(r"_(trace|probe|after_\d+)$")
+"""Endings of names that it makes out of a layer's."""
+
+
+def identifiers(ids: Iterable[NodeId]) -> dict[NodeId, str]:
+    """A distinct Python identifier for each node, as close to its name as can be."""
+    result: dict[NodeId, str] = {}
+    taken: set[str] = set(RESERVED)
+    for node_id in ids:
+        stem = re.sub(r"\W+", "_", node_id, flags=re.ASCII).strip("_").lower() or "layer"
+        if stem[0].isdigit() or keyword.iskeyword(stem):
+            stem = f"layer_{stem}"
+        if DERIVED.search(stem):
+            stem = f"{stem}_layer"
+        name, count = stem, 1
+        while name in taken:
+            count += 1
+            name = f"{stem}_{count}"
+        taken.add(name)
+        result[node_id] = name
+    return result
+
+
+def narrow(values: Int) -> Array:
+    """The same integers in the smallest signed type that holds them: small, and stable files."""
+    for dtype in (np.int8, np.int16, np.int32):
+        info = np.iinfo(dtype)
+        if values.size == 0 or (values.min() >= info.min and values.max() <= info.max):
+            return values.astype(dtype)
+    return values
+
+
+def _plan_synapses(
+    program: QuantizedGraph, node: Synapses, names: dict[NodeId, str], depth: int
+) -> SynapsePlan:
+    source = program.graph[node.inputs[0]]
+    messages = bounds.message_range(program.graph, node)
+    interval, _ = bounds.synapse_sums(node, messages)
+    bits = node.weight.format.bits
+    shift = 9 - bits
+    if interval.magnitude << shift >= 1 << 31 or node.exponent - shift < -8:
+        bits, shift = (
+            8,
+            1,
+        )  # the same sums on a finer grid: a wider weight, but a smaller accumulator
+    arrays: dict[str, Array] = {"weight": node.weight.values.astype(np.int8)}
+    if isinstance(node, ConvSynapses):
+        kind, obstacle = "conv", _conv_obstacle(node, interval.magnitude)
+    elif isinstance(node, DenseSynapses):
+        kind, obstacle = "dense", "not a convolution"
+    else:
+        kind, obstacle = "sparse", "not a convolution"
+        arrays |= {"indptr": node.indptr.astype(np.int64), "indices": node.indices.astype(np.int32)}
+    return SynapsePlan(
+        node=node,
+        name=names[node.id],
+        source=names[source.id],
+        source_shape=source.shape,
+        delay=depth - 1 - program.depth[source.id],
+        kind=kind,
+        conv_obstacle=obstacle,
+        weight_bits=bits,
+        grid_shift=shift,
+        weight_exp=node.exponent - shift,
+        arrays=arrays,
+    )
+
+
+def _conv_obstacle(node: ConvSynapses, magnitude: int) -> str:
+    geometry = node.geometry
+    top, left, bottom, right = geometry.padding
+    if len(node.shape) != 3:
+        return "its maps are not (channel, row, column)"
+    if (top, left) != (bottom, right):
+        return f"Lava pads both sides alike, this needs {top},{left},{bottom},{right}"
+    if top < 0 or left < 0:
+        return "Lava cannot crop"
+    if node.exponent < 0:
+        return f"Lava's Conv ignores the weight exponent {node.exponent}"
+    if magnitude << node.exponent >= CONV_WRAP:
+        return "its sums could wrap at 24 bits"
+    sizes = (*node.weight.shape[2:], *geometry.stride, *geometry.dilation, top, left)
+    if max(*sizes, geometry.groups) > CONV_INT8:
+        return "Lava's Conv keeps its geometry in int8"
+    return ""
+
+
+def _form(node: Population) -> str:
+    if isinstance(node, Readout):
+        return "i32"
+    if isinstance(node, GradedNeurons):
+        return "u8" if node.payload.bits <= 8 else "u16" if node.payload.bits <= 16 else "i32"
+    return "bits"
+
+
+def _state_limit(state: QFormat) -> int:
+    return min(state.max, VOLTAGE_LIMIT)
+
+
+def _plan_neurons(
+    program: QuantizedGraph, node: Population, depth: int
+) -> tuple[str, str, dict[str, int], dict[str, Array]]:
+    """Process class, why it is custom, scalar arguments, array arguments."""
+    limit = _state_limit(node.state)
+    n_steps = program.window.n_steps
+    window = {"first_row": depth, "n_steps": n_steps, "low": -limit, "high": limit}
+    bias = {"bias": narrow(node.bias.values)}
+    if isinstance(node, Readout):
+        return "Readout", "Lava has no neuron that sends its potential", window, bias
+    if isinstance(node, GradedNeurons):
+        return (
+            "Requantize",
+            "Lava has no neuron that rescales a payload",
+            window | {"payload_max": node.payload.max},
+            bias
+            | {
+                "multiplier": narrow(node.multiplier.values),
+                "shift": narrow(node.shift.values),
+            },
+        )
+    threshold = narrow(node.threshold.values)
+    reset = {"reset_interval": n_steps, "reset_offset": (depth + 1) % n_steps}
+    if isinstance(node, CubaLIFNeurons):
+        decays = {"du": node.current_decay, "dv": node.voltage_decay}
+        split = split_bias(node.bias.values, 0)
+        if split is None or limit != VOLTAGE_LIMIT:
+            reason = "the bias does not fit LIF's 16-bit mantissa"
+            return "WindowedCubaLIF", reason, window | decays, bias | {"threshold": threshold}
+        mantissa, exponent = split
+        arrays: dict[str, Array] = {"vth": threshold, "bias_mant": narrow(mantissa)}
+        return "LIFReset", "", decays | {"bias_exp": exponent} | reset, arrays
+    obstacle = _lif_obstacle(program, node)
+    split = split_bias(node.bias.values, 6)
+    if obstacle or split is None:
+        initial = narrow(node.initial_potential.values)
+        return (
+            "SubtractIF" if node.reset is Reset.SUBTRACT else "ZeroIF",
+            obstacle or "the bias does not fit LIF's 16-bit mantissa",
+            window,
+            bias | {"threshold": threshold, "initial_potential": initial},
+        )
+    mantissa, exponent = split
+    arrays = {"vth": narrow(node.threshold.values - 1), "bias_mant": narrow(mantissa)}
+    return "LIFReset", "", {"du": 4095, "dv": 0, "bias_exp": exponent} | reset, arrays
+
+
+def _lif_obstacle(program: QuantizedGraph, node: IFNeurons) -> str:
+    """Why a stock LIF with du=4095 and dv=0 would not compute integrate-and-fire."""
+    if node.reset is Reset.SUBTRACT:
+        return "Lava has no reset by subtraction"
+    if node.initial_potential.values.any():
+        return "stock LIFReset starts each window at 0"
+    if int(node.threshold.values.max()) > LIF_CURRENT:
+        return "the threshold needs more than 17 bits"
+    if int(np.abs(node.bias.values).max(initial=0)) >= LIF_CURRENT:
+        return "the bias needs more than 18 bits"
+    if bounds.current(program.graph, node).magnitude >= LIF_CURRENT:
+        return "the input could leave 18 bits, where stock LIF wraps"
+    potential = bounds.potential(program.graph, node, program.window.n_steps)
+    if int(potential.low.min()) <= -LIF_CURRENT:
+        return "the potential could fall below 18 bits, where stock LIF saturates"
+    return ""
+
+
+def split_bias(bias: Int, exponent: int) -> tuple[Int, int] | None:
+    """Bias as 16-bit mantissas and one exponent, at least the given one; None if it cannot be."""
+    low, high = INT16
+    zeros = 0
+    while bias.size and (bias.min() >> zeros < low or bias.max() >> zeros > high):
+        zeros += 1
+    if (bias & ((1 << zeros) - 1)).any() or exponent + zeros > 15:
+        return None
+    return bias >> zeros, exponent + zeros

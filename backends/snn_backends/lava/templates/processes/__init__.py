@@ -1,0 +1,1 @@
+"""The custom Lava processes of this network. Lava executes every file in this folder: keep it clean."""

@@ -1,0 +1,277 @@
+"""Integer processes that lava-nc 0.10.0 has no stock form of, and those that move data (fixed_pt, CPU).
+
+Keep this file alone in its folder: Lava executes every Python file beside a custom process.
+A row is one step of Lava's clock: row = time_step - 1. State is int64, every message int32.
+No attribute of a process model here is called ``start``, ``run`` or ``join``: those hide methods.
+"""
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+PARAMETERS = ("bias", "threshold", "initial_potential", "multiplier", "shift")
+
+
+# Populations -----------------------------------------------------------------------------------
+
+
+class Population(AbstractProcess):
+    """One in-port, one out-port; everything else is a parameter of the model.
+
+    ``first_row`` is the row in which the first window starts, ``n_steps`` its length, ``low`` and
+    ``high`` the ends of the range at which the potential saturates.
+    """
+
+    def __init__(self, *, name, shape, first_row, n_steps, low, high, **parameters):
+        super().__init__(
+            name=name,
+            shape=shape,
+            first_row=first_row,
+            n_steps=n_steps,
+            low=low,
+            high=high,
+            **parameters,
+        )
+        self.a_in = InPort(shape=shape)
+        self.s_out = OutPort(shape=shape)
+
+
+class Requantize(Population):
+    """V = a + bias; sends min((max(V, 0) * multiplier) >> shift, payload_max). No state."""
+
+
+class SubtractIF(Population):
+    """V += a + bias; s = V >= threshold; V -= threshold where s."""
+
+
+class ZeroIF(Population):
+    """V += a + bias; s = V >= threshold; V = 0 where s."""
+
+
+class WindowedCubaLIF(Population):
+    """Stock LIFReset's equations, for biases that its 16-bit mantissa cannot hold."""
+
+
+class Readout(Population):
+    """V += a + bias from zero at the start of each window; sends V."""
+
+
+class _PopulationModel(PyLoihiProcessModel):
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params):
+        super().__init__(proc_params)
+        n = tuple(proc_params["shape"])
+        given = {k: proc_params.get(k) for k in PARAMETERS}
+        for key, value in given.items():
+            if value is not None:
+                setattr(self, key, np.broadcast_to(np.asarray(value, np.int64), n))
+        self.first_row = proc_params["first_row"]
+        self.n_steps = proc_params["n_steps"]
+        self.low, self.high = proc_params["low"], proc_params["high"]
+        self.potential = np.zeros(n, np.int64)
+
+    def window_starts(self):
+        """Whether this row is the first one of a window."""
+        return (self.time_step - 1 - self.first_row) % self.n_steps == 0
+
+    def saturated(self, potential):
+        """The potential inside the range of the state."""
+        return np.clip(potential, self.low, self.high)
+
+    def run_spk(self):
+        message = self.step(self.a_in.recv().astype(np.int64))
+        self.s_out.send(message.astype(np.int32))
+
+
+@implements(proc=Requantize, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyRequantize(_PopulationModel):
+    def step(self, a):
+        potential = np.maximum(self.saturated(a + self.bias), 0)
+        return np.minimum((potential * self.multiplier) >> self.shift, self.proc_params["payload_max"])
+
+
+@implements(proc=SubtractIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySubtractIF(_PopulationModel):
+    def step(self, a):
+        if self.window_starts():
+            self.potential = np.array(self.initial_potential)
+        self.potential = self.saturated(self.potential + a + self.bias)
+        spikes = self.potential >= self.threshold
+        self.potential = self.potential - self.threshold * spikes
+        return spikes
+
+
+@implements(proc=ZeroIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyZeroIF(_PopulationModel):
+    def step(self, a):
+        if self.window_starts():
+            self.potential = np.array(self.initial_potential)
+        self.potential = self.saturated(self.potential + a + self.bias)
+        spikes = self.potential >= self.threshold
+        self.potential = np.where(spikes, 0, self.potential)
+        return spikes
+
+
+@implements(proc=WindowedCubaLIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyWindowedCubaLIF(_PopulationModel):
+    def step(self, a):
+        if self.window_starts():
+            self.current = np.zeros_like(a)
+            self.potential = np.zeros_like(a)
+        keep = 4096 - (self.proc_params["du"] + 1)
+        u = self.toward_zero(self.current * keep) + (a << 6)
+        u = np.where(u > 1 << 23, u - (1 << 24), np.where(u <= -(1 << 23), u + (1 << 24), u))
+        v = self.toward_zero(self.potential * (4096 - self.proc_params["dv"])) + u + self.bias
+        v = np.clip(v, 1 - (1 << 23), (1 << 23) - 1)
+        spikes = v > (self.threshold << 6)
+        self.current, self.potential = u, np.where(spikes, 0, v)
+        return spikes
+
+    def toward_zero(self, x):
+        """x / 4096, truncated toward zero."""
+        return np.sign(x) * (np.abs(x) >> 12)
+
+    current = 0
+
+
+@implements(proc=Readout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyReadout(_PopulationModel):
+    def step(self, a):
+        if self.window_starts():
+            self.potential = np.zeros_like(a)
+        self.potential = self.saturated(self.potential + a + self.bias)
+        return self.potential
+
+
+# Data in and out -------------------------------------------------------------------------------
+
+
+class FrameSource(AbstractProcess):
+    """Sends frames[(row - delay) // hold]; zeros before the first and after the last one."""
+
+    def __init__(self, *, name, frames, hold, delay):
+        super().__init__(name=name, frames=frames, hold=hold, delay=delay)
+        self.s_out = OutPort(shape=frames.shape[1:])
+
+
+class ProbeSource(AbstractProcess):
+    """A FrameSource of one frame a row, with a second port that ties separate probes into one run."""
+
+    def __init__(self, *, name, frames):
+        super().__init__(name=name, frames=frames, hold=1, delay=0)
+        self.s_out = OutPort(shape=frames.shape[1:])
+        self.tie = OutPort(shape=(1,))
+
+
+class Tie(AbstractProcess):
+    """Receives nothing of interest: Lava runs together only what is connected."""
+
+    def __init__(self, *, name):
+        super().__init__(name=name)
+        self.a_in = InPort(shape=(1,))
+
+
+class FileSink(AbstractProcess):
+    """Appends the messages of ``n_rows`` rows from ``first_row`` on to a raw file.
+
+    ``form``: ``bits`` (packed, most significant first, each row padded to a byte), ``u8``, ``u16``
+    or ``i32``, little-endian.
+    """
+
+    def __init__(self, *, name, shape, path, form, first_row, n_rows):
+        super().__init__(
+            name=name, shape=shape, path=path, form=form, first_row=first_row, n_rows=n_rows
+        )
+        self.a_in = InPort(shape=shape)
+
+
+class _SourceModel(PyLoihiProcessModel):
+    def __init__(self, proc_params):
+        super().__init__(proc_params)
+        self.frames = np.asarray(proc_params["frames"], np.int32)
+        self.silence = np.zeros(self.frames.shape[1:], np.int32)
+
+    def message(self):
+        """What to send in this row."""
+        row = self.time_step - 1 - self.proc_params["delay"]
+        index = row // self.proc_params["hold"]
+        return self.frames[index] if 0 <= index < len(self.frames) else self.silence
+
+
+@implements(proc=FrameSource, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyFrameSource(_SourceModel):
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def run_spk(self):
+        self.s_out.send(self.message())
+
+
+@implements(proc=ProbeSource, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyProbeSource(_SourceModel):
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+    tie: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def run_spk(self):
+        self.s_out.send(self.message())
+        self.tie.send(np.zeros(1, np.int32))
+
+
+@implements(proc=Tie, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyTie(PyLoihiProcessModel):
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+
+    def run_spk(self):
+        self.a_in.recv()
+
+
+@implements(proc=FileSink, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyFileSink(PyLoihiProcessModel):
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    file = None
+
+    def run_spk(self):
+        messages = self.a_in.recv()
+        row = self.time_step - 1 - self.proc_params["first_row"]
+        if not 0 <= row < self.proc_params["n_rows"]:
+            return
+        if self.file is None:  # opened here: the model is made in the parent, run in a child
+            self.file = open(self.proc_params["path"], "wb", buffering=0)
+        self.file.write(self.encoded(messages))
+
+    def encoded(self, messages):
+        """The bytes of one row."""
+        form = self.proc_params["form"]
+        if form == "i32":
+            return messages.astype("<i4").tobytes()
+        top = {"bits": 1, "u8": 255, "u16": 65535}[form]
+        if messages.size and (messages.min() < 0 or messages.max() > top):
+            raise ValueError(f"a message is outside 0..{top}")
+        if form == "bits":
+            return np.packbits(messages.astype(np.uint8)).tobytes()
+        return messages.astype({"u8": "u1", "u16": "<u2"}[form]).tobytes()

@@ -1,0 +1,132 @@
+"""Run the emitted network in Lava.
+
+    python run.py stimulus.npz -o traces [--synapses sparse|conv] [--probes probes.npz]
+
+Needs Python 3.10 with ``numpy<2`` and ``lava-nc==0.10.0``, nothing else. The stimulus file holds either
+``frames`` (N, *input shape), integers that are held for a whole window, or ``messages``
+(N, n_steps, *input shape), integers sent step by step. Everything is streamed through one Lava run.
+The traces are one raw file a population (see manifest.json) and ``outputs.npz``.
+"""
+
+import argparse
+import json
+import logging
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+
+
+def arguments():
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stimulus", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="an existing folder or a new one")
+    parser.add_argument("--synapses", choices=("sparse", "conv"),
+                        help="convolutions as unrolled Sparse matrices (fast) or as stock Conv processes; "
+                             "by default as manifest.json says")
+    parser.add_argument("--probes", type=Path,
+                        help="a file with one array (rows, sources) for each synapse group: afterwards, drive "
+                             "every group by itself and write its sums")
+    return parser.parse_args()
+
+
+def streamed(stimulus, manifest):
+    """Input messages as (frames, n_inputs), rows that each is held for, number of stimuli."""
+    n_steps = manifest["n_steps"]
+    if "messages" in stimulus:
+        messages = stimulus["messages"]
+        if messages.shape[1] != n_steps:
+            sys.exit(f"messages have {messages.shape[1]} steps, the network has {n_steps}")
+        return messages.reshape(len(messages) * n_steps, -1), 1, len(messages)
+    if manifest["input"]["coding"] == "poisson":
+        sys.exit("this network takes Poisson spikes: give them as 'messages', not as 'frames'")
+    frames = stimulus["frames"]
+    return frames.reshape(len(frames), -1), n_steps, len(frames)
+
+
+def drive(process, n_rows):
+    """Run everything connected to a process for a number of rows, and always stop it."""
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+
+    config = Loihi2SimCfg(select_tag="fixed_pt")
+    begin = time.perf_counter()
+    try:
+        process.run(condition=RunSteps(num_steps=1), run_cfg=config)
+        started = time.perf_counter()
+        if n_rows > 1:
+            process.run(condition=RunSteps(num_steps=n_rows - 1), run_cfg=config)
+        return {"start_seconds": started - begin, "run_seconds": time.perf_counter() - started}
+    finally:
+        process.stop()
+
+
+def outputs(manifest, folder, n_stimuli):
+    """The potential of every readout at the last step of each window."""
+    result = {}
+    for layer in manifest["layers"]:
+        if layer.get("node") == "Readout":
+            trace = np.fromfile(folder / layer["trace"], "<i4")
+            trace = trace.reshape(n_stimuli, manifest["n_steps"], *layer["shape"])
+            result[layer["name"]] = trace[:, -1]
+    return result
+
+
+def stream(args, manifest, weights):
+    """Run the network on all stimuli; what there is to say about it."""
+    import network
+
+    frames, hold, n_stimuli = streamed(arrays(args.stimulus), manifest)
+    n_rows = n_stimuli * manifest["n_steps"] + manifest["drain"]
+    process = network.build(weights, frames, hold, n_stimuli, args.synapses, args.output)
+    timing = drive(process, n_rows)
+    np.savez(args.output / "outputs.npz", **outputs(manifest, args.output, n_stimuli))
+    return {"rows": n_rows, **timing}
+
+
+def probe(args, weights):
+    """Drive every synapse group by itself; what there is to say about it."""
+    import network
+
+    payloads = arrays(args.probes)
+    folder = args.output / "probes"
+    folder.mkdir(exist_ok=True)
+    n_rows = 1 + max(len(rows) for rows in payloads.values())
+    return {"rows": n_rows, **drive(network.build_probes(weights, payloads, args.synapses, folder), n_rows)}
+
+
+def arrays(path):
+    """All arrays of an npz file."""
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def main():
+    """Run it."""
+    args = arguments()
+    try:
+        import lava.proc.lif.process  # noqa: F401
+    except ImportError as error:
+        sys.exit(f"Lava cannot be imported ({error}): use Python 3.10 with 'numpy<2' and 'lava-nc==0.10.0'")
+    logging.disable(logging.INFO)
+    manifest = json.loads((HERE / "manifest.json").read_text())
+    args.output.mkdir(parents=True, exist_ok=True)
+    args.synapses = args.synapses or manifest["synapses"]
+    weights = arrays(HERE / "weights.npz")
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "lava-nc": version("lava-nc")}
+    facts = {"synapses": args.synapses, "versions": versions, "stream": stream(args, manifest, weights)}
+    if args.probes:
+        facts["probes"] = probe(args, weights)
+    (args.output / "run.json").write_text(json.dumps(facts, indent=1))
+    streamed_run = facts["stream"]
+    print(f"{streamed_run['rows']} rows in {streamed_run['run_seconds']:.1f} s; traces in {args.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Is the emitted folder what it should be, and does Lava compute what the reference computes?"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from snn_backends.lava import emission, probes, traces
+from snn_backends.lava.environment import LavaEnvironment
+from snn_backends.lava.plan import Plan
+from snn_backends.lava.runner import run_emitted
+from snn_compile.errors import DeviceError
+from snn_compile.hil.divergence import Divergence
+from snn_compile.hil.verification import Verification
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.reference import input_messages
+
+AGAINST = "lava"
+
+
+@dataclass
+class Verifier:
+    """One verification of one emitted folder.
+
+    Attributes:
+        plan: what was emitted.
+        folder: where.
+        environment: where Lava is.
+        time_limit: seconds for all Lava runs together.
+        advance: told the number of stimuli compared.
+    """
+
+    plan: Plan
+    folder: Path
+    environment: LavaEnvironment
+    time_limit: float
+    advance: Advance
+    _begin: float = field(default_factory=time.monotonic)
+    _faults: list[str] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+    _found: Divergence | None = None
+    _compared: int = 0
+    _steps: int = 0
+
+    def verify(self, frames: Int, n_conv: int) -> Verification:
+        """Compare files, streamed messages in each synapse form, and probes.
+
+        Args:
+            frames: encoded stimuli.
+            n_conv: how many of them to run a second time with stock Conv processes.
+        """
+        self._faults += emission.differences(self.plan, self.folder)
+        has_conv = any(s.kind == "conv" and not s.conv_obstacle for s in self.plan.synapses)
+        forms = {"sparse": frames}
+        if has_conv and n_conv:
+            forms["conv"] = frames[:n_conv]
+        for form, part in forms.items():
+            with tempfile.TemporaryDirectory(prefix="snn-compile-lava-") as scratch:
+                self._run(part, form, Path(scratch))
+        return Verification(
+            against=AGAINST,
+            mode=f"{self.environment}, synapses {' and '.join(forms)}",
+            stimuli=len(frames),
+            steps=self._steps,
+            compared=self._compared,
+            equal=not self._faults,
+            first_divergence=self._found,
+            details=(*self._faults, *self._notes),
+        )
+
+    def _run(self, frames: Int, form: str, scratch: Path) -> None:
+        program = self.plan.program
+        if program.input.coding is InputCoding.POISSON:
+            stimulus = {"messages": input_messages(program, frames)}
+        else:
+            stimulus = {"frames": frames}
+        payloads = probes.payloads(self.plan)
+        left = self.time_limit - (time.monotonic() - self._begin)
+        try:
+            run = run_emitted(
+                self.environment,
+                self.folder,
+                _saved(scratch / "stimulus.npz", stimulus),
+                scratch / "traces",
+                time_limit=max(left, 1.0),
+                synapses=form,
+                probes=_saved(scratch / "probes.npz", payloads),
+            )
+            advance = self.advance if form == "sparse" else no_progress
+            streamed = traces.compare_run(self.plan, run.folder, frames, advance)
+            probed = probes.compare_probes(self.plan, run.folder / "probes", payloads)
+        except DeviceError as error:
+            if not self._faults:
+                raise
+            # A folder that has been tampered with need not run at all.
+            self._notes.append(f"{form}: {error.message.splitlines()[0]}")
+            return
+        self._steps += int(run.facts["stream"]["rows"])
+        self._note(f"{len(frames)} stimuli, {form}", streamed, run.facts["stream"])
+        self._note(f"synapses probed, {form}", probed, run.facts["probes"])
+
+    def _note(self, what: str, outcome: traces.Comparison, facts: Mapping[str, float]) -> None:
+        seconds = facts["start_seconds"] + facts["run_seconds"]
+        self._compared += outcome.compared
+        self._notes.append(f"{what}: {outcome.compared} values, {seconds:.1f} s of Lava")
+        if outcome.found is not None:
+            self._faults.append(f"{what}: {outcome.found}")
+            self._found = self._found or outcome.found
+
+
+def _saved(path: Path, arrays: Mapping[str, Int]) -> Path:
+    small = {key: value.astype(np.int32) for key, value in arrays.items()}
+    np.savez(path, **small)  # type: ignore[arg-type]
+    return path

@@ -1,0 +1,97 @@
+"""The network under construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from snn_compile.errors import ModelError, Origin, UnsupportedError
+from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.passes import Finding
+
+from snn_frontends.onnx.values import Batch, Tensor
+
+
+@dataclass
+class Builder:
+    """Collects nodes and findings, and checks what every node must keep to.
+
+    Attributes:
+        file: the model file as the user named it.
+        opset: the version of the default operator set that its nodes are read by.
+        batch: the first axis of the input.
+    """
+
+    file: str
+    opset: int
+    batch: Batch
+    nodes: list[AnnNode] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    _taken: set[str] = field(default_factory=set)
+
+    def unique(self, wanted: str, otherwise: str = "") -> NodeId:
+        """An id nobody has: the wanted one, the other, or the wanted one with a number."""
+        for candidate in (wanted, otherwise):
+            if candidate and candidate not in self._taken:
+                break
+        else:
+            number = 2
+            while (candidate := f"{wanted}.{number}") in self._taken:
+                number += 1
+        self._taken.add(candidate)
+        return NodeId(candidate)
+
+    def add(
+        self,
+        kind: type[AnnNode],
+        wanted: str,
+        inputs: tuple[Tensor, ...],
+        shape: Shape,
+        origin: Origin,
+        **fields: Any,
+    ) -> Tensor:
+        """Add a node; ``shape`` is that of its value, with the batch axis.
+
+        Raises:
+            UnsupportedError: the value does not keep the batch axis first.
+            ModelError: the value would be empty, or a parameter is not finite.
+        """
+        if not shape or shape[0] != self.batch.size:
+            raise UnsupportedError(
+                f"gives shape {list(shape)}, which does not keep the batch axis "
+                f"(of size {self.batch.size}) first",
+                origin=origin,
+                hint="each sample must be computed by itself; keep axis 0 as it is",
+            )
+        if any(size < 1 for size in shape):
+            raise ModelError(f"gives the empty shape {list(shape)}", origin=origin)
+        for name, value in fields.items():
+            if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+                raise ModelError(
+                    f"its {name} comes out as NaN or infinite", code="not-finite", origin=origin
+                )
+        node_id = self.unique(wanted)
+        self.nodes.append(
+            kind(
+                id=node_id,
+                inputs=tuple(tensor.node for tensor in inputs),
+                shape=shape[1:],
+                origin=origin,
+                **fields,
+            )
+        )
+        return Tensor(node_id, shape)
+
+    def add_output(self, name: str, value: Tensor, origin: Origin) -> None:
+        """Mark a value as an output of the network."""
+        self.nodes.append(
+            ann.Output(
+                id=self.unique(name, f"{name}.output"),
+                inputs=(value.node,),
+                shape=value.shape[1:],
+                origin=origin,
+            )
+        )

@@ -1,0 +1,189 @@
+"""One ONNX node, as the function that imports its operator sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from snn_compile.errors import ModelError, Origin, UnsupportedError
+from snn_compile.ir.ann import AnnNode, Float
+from snn_compile.ir.graph import Shape
+
+from snn_frontends.onnx.builder import Builder
+from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operator with the values of its inputs.
+
+    Attributes:
+        builder: the network under construction.
+        name: the id that the operator's main node gets.
+        origin: the operator in the user's file.
+        inputs: values of the inputs; None where an optional one is left out.
+        names: the inputs' names in the file.
+        attributes: as the file states them.
+        n_outputs: how many results the file names.
+        only_feeds_outputs: whether the result reaches nothing but outputs of the network, through
+            operators of the given types alone.
+    """
+
+    builder: Builder
+    name: str
+    origin: Origin
+    inputs: tuple[Value | None, ...]
+    names: tuple[str, ...]
+    attributes: dict[str, Any]
+    n_outputs: int
+    only_feeds_outputs: Callable[[frozenset[str]], bool]
+
+    @property
+    def op(self) -> str:
+        """The operator's type."""
+        return self.origin.op
+
+    @property
+    def opset(self) -> int:
+        """The version of the operator set."""
+        return self.builder.opset
+
+    @property
+    def batch(self) -> int:
+        """The length of axis 0."""
+        return self.builder.batch.size
+
+    # Complaints. They are returned, to be raised where they arise.
+
+    def refusal(self, message: str, hint: str = "") -> UnsupportedError:
+        """A use of the operator that cannot be expressed here."""
+        return UnsupportedError(message, origin=self.origin, hint=hint)
+
+    def invalid(self, message: str, code: str = "", hint: str = "") -> ModelError:
+        """A use of the operator that ONNX does not allow."""
+        return ModelError(message, code=code, origin=self.origin, hint=hint)
+
+    # Inputs and attributes.
+
+    def has(self, index: int) -> bool:
+        """Whether an optional input is given."""
+        return index < len(self.inputs) and self.inputs[index] is not None
+
+    def tensor(self, index: int = 0) -> Tensor:
+        """An input that depends on the network's input."""
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if not isinstance(value, Tensor):
+            raise self.refusal(
+                f"input {index} is a constant where a value computed from the network's input "
+                "is needed"
+            )
+        return value
+
+    def constant(self, index: int) -> Constant:
+        """An input that has to be a constant."""
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if value is None:
+            raise self.invalid(f"input {index} is missing")
+        if isinstance(value, Tensor | Unknown):
+            raise self.refusal(
+                f"input {index} ('{self.names[index]}') depends on the network's input; "
+                "it has to be a constant",
+                "parameters, shapes and axes must be fixed when the model is exported",
+            )
+        return value
+
+    def parameter(self, index: int) -> Float:
+        """A constant input as finite floating-point numbers (float32, or float64 if it is that).
+
+        Raises:
+            ModelError: some of its values are NaN or infinite.
+        """
+        value = self.constant(index)
+        if not np.isfinite(real := as_float(value)).all():
+            count = int(np.count_nonzero(~np.isfinite(real)))
+            raise self.invalid(
+                f"'{self.names[index]}' has {count} values that are NaN or infinite",
+                "not-finite",
+                "the training diverged or the export failed; check the weights",
+            )
+        return real
+
+    def integers(self, attribute: str, index: int) -> tuple[int, ...] | None:
+        """Integers that older operator sets give as an attribute and newer ones as an input."""
+        if attribute in self.attributes:
+            return tuple(int(i) for i in np.atleast_1d(self.attributes[attribute]))
+        if self.has(index):
+            return tuple(int(i) for i in np.atleast_1d(self.constant(index)))
+        return None
+
+    def axis(self, axis: int, rank: int) -> int:
+        """An axis counted from the front.
+
+        Raises:
+            ModelError: there is no such axis.
+        """
+        if not -rank <= axis < rank:
+            raise self.invalid(f"axis {axis} does not exist in a value of {rank} axes")
+        return axis % rank
+
+    def feature_axis(self, axis: int, rank: int) -> int:
+        """An axis counted from the front, which must not be that of the batch."""
+        axis = self.axis(axis, rank)
+        if axis == 0:
+            raise self.refusal(
+                "works along axis 0, which is the batch",
+                "each sample must be computed by itself; keep axis 0 as it is",
+            )
+        return axis
+
+    def per_sample(self, value: Float, shape: Shape) -> Float:
+        """A constant operand without the batch axis, with one axis for each of the other operand.
+
+        Raises:
+            UnsupportedError: it differs between samples, or it would enlarge the other operand.
+        """
+        try:
+            enlarges = np.broadcast_shapes(value.shape, shape) != shape
+        except ValueError:
+            raise self.invalid(f"shapes {list(value.shape)} and {list(shape)} do not fit") from None
+        if enlarges:
+            raise self.refusal(
+                f"the constant of shape {list(value.shape)} enlarges the value of shape "
+                f"{list(shape)}",
+                "repeat the value explicitly, or give the constant the value's shape",
+            )
+        value = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
+        if (value != value[:1]).any():
+            raise self.refusal("the constant differs between the samples of a batch")
+        sample: Float = value[0, ...]
+        return sample
+
+    # Results.
+
+    def emit(
+        self,
+        kind: type[AnnNode],
+        *inputs: Tensor,
+        shape: Sequence[int] | None = None,
+        suffix: str = "",
+        **fields: Any,
+    ) -> Tensor:
+        """Add a node to the network.
+
+        Args:
+            kind: the node's class.
+            inputs: what it reads.
+            shape: of its value, with the batch axis; by default that of the first input.
+            suffix: names it where one operator becomes several nodes; the main one has none.
+            fields: the parameters of its class.
+        """
+        name = f"{self.name}.{suffix}" if suffix else self.name
+        full = inputs[0].shape if shape is None else tuple(int(n) for n in shape)
+        return self.builder.add(kind, name, inputs, full, self.origin, **fields)
+
+
+def as_float(value: Constant) -> Float:
+    """Numbers as float64 if they are that, else as float32."""
+    return value.astype(np.float64 if value.dtype == np.float64 else np.float32, copy=False)

@@ -1,0 +1,198 @@
+"""Reading an ONNX file: everything about it that can be judged before looking at its operators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snn_compile.errors import CompileError, ModelError, Origin, UsageError
+from snn_compile.passes import Finding
+from snn_compile.plugins import Imported
+
+from snn_frontends.onnx.refusals import first_line
+
+if TYPE_CHECKING:
+    import onnx
+
+    from snn_frontends.onnx.importer import ModelInput
+
+OLDEST_OPSET = 7
+
+
+class OnnxFrontend:
+    """Reads ``.onnx`` files. The library is imported on the first read."""
+
+    suffixes: tuple[str, ...] = (".onnx",)
+
+    def read(self, path: Path) -> Imported:
+        """Read a file.
+
+        Raises:
+            UsageError: there is no such file.
+            ModelError: the file is not a valid model.
+            UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
+        """
+        if not path.is_file():
+            raise UsageError(
+                f"there is no file '{path}'", code="no-such-file", hint="check the path"
+            )
+        try:
+            return _read(path)
+        except CompileError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"the file contradicts itself: {first_line(error)}",
+                origin=Origin(str(path)),
+            ) from error
+
+
+def _read(path: Path) -> Imported:
+    from snn_frontends.onnx.importer import import_graph
+
+    file = str(path)
+    model = _load(path, file)
+    opset, stated, findings = _opset(model, file)
+    if not model.graph.node or not model.graph.output:
+        lack = "outputs" if model.graph.node else "operators"
+        raise ModelError(f"the model has no {lack}", code="empty-graph", origin=Origin(file))
+    if model.graph.sparse_initializer:
+        raise ModelError(
+            "the model has sparse initializers", origin=Origin(file), hint="export dense weights"
+        )
+    entry = _input(model.graph, file)
+    return import_graph(model, file, opset, entry, stated, findings)
+
+
+def _load(path: Path, file: str) -> onnx.ModelProto:
+    """The file's contents, with weights that it keeps elsewhere.
+
+    Raises:
+        ModelError: it is not ONNX, or a file with weights is missing.
+    """
+    import onnx
+    from onnx import external_data_helper
+
+    origin = Origin(file)
+    try:
+        model = onnx.ModelProto()
+        model.ParseFromString(path.read_bytes())
+    except Exception as error:
+        raise ModelError(
+            "this is not an ONNX file, or it is damaged or truncated",
+            code="unreadable-model",
+            origin=origin,
+            hint="export or download it again",
+        ) from error
+    if not model.HasField("graph"):
+        raise ModelError(
+            "this is not an ONNX file: it holds no graph", code="unreadable-model", origin=origin
+        )
+    try:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    except (onnx.checker.ValidationError, OSError, ValueError) as error:
+        raise ModelError(
+            f"weights that the model keeps in another file cannot be read: {first_line(error)}",
+            code="external-data",
+            origin=origin,
+            hint="keep that file beside the model, or save the model with its weights inside",
+        ) from error
+    return model
+
+
+def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
+    """The operator set to read by, the one that the file states, and what to say about it.
+
+    Raises:
+        ModelError: it is too old.
+    """
+    from onnx import defs
+
+    newest = defs.onnx_opset_version()
+    stated = max(
+        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        default=1,
+    )
+    if stated < OLDEST_OPSET:
+        raise ModelError(
+            f"operator set {stated} is too old; {OLDEST_OPSET} is the oldest supported",
+            code="opset",
+            origin=Origin(file),
+            hint="convert it: onnx.version_converter.convert_version(model, 13)",
+        )
+    if stated <= newest:
+        return stated, stated, []
+    finding = Finding(
+        f"operator set {stated} is newer than the installed onnx knows; read as {newest}",
+        Origin(file),
+        code="newer-opset",
+        hint="upgrade onnx",
+        warning=True,
+    )
+    return newest, stated, [finding]
+
+
+def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
+    """The one input that is not an initializer.
+
+    Raises:
+        ModelError: there is none or there are several, or its type or shape cannot be used.
+    """
+    from onnx import TensorProto
+
+    from snn_frontends.onnx.importer import ModelInput
+    from snn_frontends.onnx.values import Batch
+
+    initialized = {tensor.name for tensor in graph.initializer}
+    inputs = [entry for entry in graph.input if entry.name not in initialized]
+    if len(inputs) != 1:
+        names = ", ".join(f"'{entry.name}'" for entry in inputs)
+        raise ModelError(
+            f"the model has {len(inputs)} inputs: {names}" if inputs else "the model has no input",
+            code="several-inputs" if inputs else "no-input",
+            origin=Origin(file),
+            hint="a network is compiled with exactly one input",
+        )
+    (entry,) = inputs
+    origin, tensor = Origin(file, entry.name), entry.type.tensor_type
+    floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
+    if not entry.type.HasField("tensor_type") or tensor.elem_type not in floats:
+        known = tensor.elem_type in TensorProto.DataType.values()
+        kind = TensorProto.DataType.Name(tensor.elem_type) if known else "of an unknown type"
+        raise ModelError(
+            f"the input is {kind}; it has to be a floating-point tensor",
+            code="input-type",
+            origin=origin,
+            hint="export the network with a float input; raw integer data can be given all the "
+            "same, with --mean-values and --scale-values",
+        )
+    if not tensor.HasField("shape"):
+        raise ModelError(
+            "the input states no shape",
+            code="dynamic-shape",
+            origin=origin,
+            hint="export the model with a fixed input shape",
+        )
+    if len(tensor.shape.dim) < 2:
+        raise ModelError(
+            f"the input has {len(tensor.shape.dim)} axes; it needs a batch axis and at least one "
+            "more",
+            code="no-batch-axis",
+            origin=origin,
+            hint="export the model with inputs of shape (batch, ...)",
+        )
+    sizes = [int(dim.dim_value) if dim.dim_value > 0 else 0 for dim in tensor.shape.dim]
+    for axis, size in enumerate(sizes[1:], start=1):
+        if not size:
+            name = tensor.shape.dim[axis].dim_param
+            raise ModelError(
+                f"axis {axis} of the input" + (f" ('{name}')" if name else "") + " has no fixed "
+                "size; only the batch (axis 0) may be left open",
+                code="dynamic-shape",
+                origin=origin,
+                hint="export with a fixed size, or set it: python -m "
+                "onnxruntime.tools.make_dynamic_shape_fixed "
+                + (f"--dim_param {name} --dim_value SIZE IN OUT" if name else "--help"),
+            )
+    batch = Batch(sizes[0] or 1, symbolic=not sizes[0])
+    return ModelInput(entry.name, (batch.size, *sizes[1:]), batch)

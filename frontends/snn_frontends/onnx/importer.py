@@ -1,0 +1,307 @@
+"""The walk over an ONNX graph: constants are folded, the rest becomes the network.
+
+Nothing is skipped in silence. A node that cannot be imported is noted and stands in as a value of
+the shape that ONNX states for it, so that one run finds all of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import checker, helper, numpy_helper
+from snn_compile.errors import CompileError, ModelError, Origin, UnsupportedError, raise_all
+from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.passes import Finding
+from snn_compile.plugins import Imported
+
+from snn_frontends.onnx import refusals
+from snn_frontends.onnx.builder import Builder
+from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, evaluate, infer_shapes
+from snn_frontends.onnx.operators import OPERATORS
+from snn_frontends.onnx.values import Batch, Tensor, Unknown, Value
+
+ONNX_DOMAINS = frozenset({"", "ai.onnx"})
+SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """The one real input of a model: its name and its shape with the batch axis."""
+
+    name: str
+    shape: Shape
+    batch: Batch
+
+
+def import_graph(
+    model: onnx.ModelProto,
+    file: str,
+    opset: int,
+    entry: ModelInput,
+    stated_opset: int,
+    findings: Sequence[Finding],
+) -> Imported:
+    """Import a model whose header and input have been checked.
+
+    Args:
+        model: the file's contents.
+        file: its name as the user gave it.
+        opset: the version by which its operators are read.
+        entry: the network's input.
+        stated_opset: the version in the file, which may be newer.
+        findings: what there is to say about the file already.
+    """
+    builder = Builder(file, opset, entry.batch, findings=list(findings))
+    return _Importer(model, builder, entry).run(stated_opset)
+
+
+class _Importer:
+    """State of one import."""
+
+    def __init__(self, model: onnx.ModelProto, builder: Builder, entry: ModelInput) -> None:
+        self.builder = builder
+        self.entry = entry
+        self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.functions = {(function.domain, function.name) for function in model.functions}
+        self.outputs = [output.name for output in model.graph.output]
+        given = {entry.name, *self.initializers}
+        self.nodes = _in_order(list(model.graph.node), given, builder.file)
+        for node in self.nodes:
+            node.domain = "" if node.domain in ONNX_DOMAINS else node.domain
+        self.live = _live(self.nodes, self.outputs)
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.nodes:
+            if id(node) in self.live:
+                for name in filter(None, node.input):
+                    self.readers.setdefault(name, []).append(node)
+        self.times_named = Counter(node.name for node in self.nodes)
+        self.values: dict[str, Value] = {}
+        self.errors: list[CompileError] = []
+        self.n_folded = 0
+        self.rules = checker.C.CheckerContext()
+        self.rules.ir_version = onnx.IR_VERSION
+        self.rules.opset_imports = {"": builder.opset}
+
+    def run(self, stated_opset: int) -> Imported:
+        """Import all nodes, or raise everything that stands against it."""
+        builder, entry = self.builder, self.entry
+        origin = Origin(builder.file, entry.name)
+        self.values[entry.name] = builder.add(ann.Input, entry.name, (), entry.shape, origin)
+        for node in self.nodes:
+            if id(node) in self.live:
+                with np.errstate(all="ignore"):  # what overflows is refused by the builder
+                    self._visit(node)
+            else:
+                message = "left out: no output of the network depends on it"
+                builder.findings.append(Finding(message, self._origin(node), "dead-node"))
+        for name in self.outputs:
+            self._mark_output(name)
+        raise_all(self.errors)
+        graph: Graph[AnnNode] = Graph(builder.nodes)
+        graph = graph.pruned(node.id for node in graph if isinstance(node, ann.Output))
+        return Imported(
+            ann=ANNGraph(graph, builder.file, stated_opset),
+            findings=tuple(builder.findings),
+            n_nodes=len(self.nodes),
+            n_folded=self.n_folded,
+        )
+
+    def _visit(self, node: onnx.NodeProto) -> None:
+        """Import a node, or note why not and put a value of its shape in its place."""
+        origin = self._origin(node)
+        inputs: list[Value | None] = []
+        try:
+            inputs = [self._value(name, origin) if name else None for name in node.input]
+            results = self._import(node, inputs, origin)
+            self._check_unread(node, len(results), origin)
+        except CompileError as error:
+            self.errors.append(error)
+            results = self._stand_ins(node, inputs if isinstance(error, UnsupportedError) else [])
+        except FOREIGN_ERRORS as error:
+            message = f"cannot be interpreted: {refusals.first_line(error)}"
+            self.errors.append(ModelError(message, origin=origin))
+            results = [Unknown()] * len(node.output)
+        self.values.update(zip(node.output, results, strict=False))
+
+    def _import(
+        self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
+    ) -> Sequence[Value]:
+        """The values of a node's outputs."""
+        if node.domain:
+            function = (node.domain, node.op_type) in self.functions
+            raise refusals.custom(node.domain, origin, function=function)
+        if any(attribute.type in SUBGRAPHS for attribute in node.attribute):
+            raise refusals.unsupported(origin)
+        if node.op_type in {"Shape", "Size"} and isinstance(inputs[0], Tensor):
+            self.n_folded += 1
+            same_shape = np.broadcast_to(np.float32(0), inputs[0].shape)
+            return evaluate(node, [same_shape], self.builder.opset, origin)
+        constants = [value for value in inputs if value is None or isinstance(value, np.ndarray)]
+        if len(constants) == len(inputs) and node.op_type not in RANDOM:
+            self._check(node, origin)
+            self.n_folded += 1
+            return evaluate(node, constants, self.builder.opset, origin)
+        unknown = [value for value in inputs if isinstance(value, Unknown)]
+        if unknown and not any(isinstance(value, Tensor) for value in inputs):
+            shape_only = node.op_type in {"Shape", "Size"}
+            if shape_only or all(value.constant for value in unknown):
+                return [Unknown(constant=True)] * len(node.output)
+        handler = OPERATORS.get(node.op_type)
+        if handler is None:
+            raise refusals.unsupported(origin)
+        self._check(node, origin)
+        if unknown:
+            return [Unknown()] * len(node.output)
+        result = handler(self._call(node, inputs, origin))
+        return [result] if isinstance(result, Tensor) else result
+
+    def _call(self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin) -> Call:
+        return Call(
+            builder=self.builder,
+            name=origin.node,
+            origin=origin,
+            inputs=tuple(inputs),
+            names=tuple(node.input),
+            attributes={a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute},
+            n_outputs=len(node.output),
+            only_feeds_outputs=lambda ops: self._only_feeds_outputs(node.output[0], ops),
+        )
+
+    def _check(self, node: onnx.NodeProto, origin: Origin) -> None:
+        """Hold a node against ONNX's own definition of its operator."""
+        try:
+            checker.check_node(node, self.rules)
+        except checker.ValidationError as error:
+            raise ModelError(refusals.first_line(error), origin=origin) from error
+
+    def _check_unread(self, node: onnx.NodeProto, n_results: int, origin: Origin) -> None:
+        """Refuse a node that has more results in use than were imported."""
+        for name in node.output[n_results:]:
+            if name and (name in self.readers or name in self.outputs):
+                raise UnsupportedError(
+                    f"its further output '{name}' is used, which has no spiking form",
+                    origin=origin,
+                    hint="use its first output only",
+                )
+
+    def _stand_ins(self, node: onnx.NodeProto, inputs: list[Value | None]) -> Sequence[Value]:
+        """Values in place of a refused node's, so that the nodes after it are still looked at."""
+        known = len(inputs) == len(node.input) and not any(isinstance(v, Unknown) for v in inputs)
+        if node.domain or not known:
+            return [Unknown()] * len(node.output)
+        shapes = infer_shapes(node, inputs, self.builder.opset)
+        return [
+            Tensor(NodeId(name), shape)
+            if shape and shape[0] == self.builder.batch.size
+            else Unknown()
+            for name, shape in zip(node.output, shapes, strict=True)
+        ]
+
+    def _value(self, name: str, origin: Origin) -> Value:
+        """What a name stands for; initializers are decoded on first use."""
+        if name not in self.values:
+            tensor = self.initializers.get(name)
+            if tensor is None:
+                raise ModelError(f"reads '{name}', which nothing in the file gives", origin=origin)
+            try:
+                self.values[name] = numpy_helper.to_array(tensor)
+            except FOREIGN_ERRORS as error:
+                raise ModelError(
+                    f"the tensor '{name}' is damaged: {refusals.first_line(error)}", origin=origin
+                ) from error
+        return self.values[name]
+
+    def _mark_output(self, name: str) -> None:
+        """Add an output of the network; what became of refused nodes has been noted already."""
+        origin = Origin(self.builder.file, name)
+        try:
+            value = self._value(name, origin)
+        except CompileError as error:
+            self.errors.append(error)
+            return
+        if isinstance(value, Tensor):
+            self.builder.add_output(name, value, origin)
+        elif not isinstance(value, Unknown):
+            message = f"the output '{name}' does not depend on the input"
+            hint = "remove it from the outputs of the model"
+            self.errors.append(
+                ModelError(message, code="constant-output", origin=origin, hint=hint)
+            )
+
+    def _origin(self, node: onnx.NodeProto) -> Origin:
+        """Where a node is in the file, by its own name or that of its first output."""
+        unique = node.name and self.times_named[node.name] == 1
+        name = node.name if unique else next(filter(None, node.output), node.op_type)
+        return Origin(self.builder.file, name, node.op_type)
+
+    def _only_feeds_outputs(self, name: str, ops: frozenset[str]) -> bool:
+        """Whether a value reaches outputs alone, through operators of the given types alone."""
+        return all(
+            node.op_type == "Shape"
+            or (node.op_type in ops and self._only_feeds_outputs(node.output[0], ops))
+            for node in self.readers.get(name, [])
+        )
+
+
+def _plain(value: Any) -> Any:
+    """An attribute with its text decoded."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _in_order(nodes: list[onnx.NodeProto], given: set[str], file: str) -> list[onnx.NodeProto]:
+    """The nodes, each after those that it reads.
+
+    Args:
+        nodes: in the order of the file.
+        given: names of values that no node computes.
+        file: for complaints.
+
+    Raises:
+        ModelError: they form a cycle, or two give the same value.
+    """
+    producers: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        for name in filter(None, node.output):
+            if name in producers or name in given:
+                origin = Origin(file, node.name or name, node.op_type)
+                raise ModelError(f"the value '{name}' is given twice", origin=origin)
+            producers[name] = index
+    reads = {
+        index: [producers[name] for name in node.input if name in producers]
+        for index, node in enumerate(nodes)
+    }
+    if all(source < index for index, sources in reads.items() for source in sources):
+        return nodes
+    try:
+        return [nodes[index] for index in TopologicalSorter(reads).static_order()]
+    except CycleError as error:
+        raise ModelError("the network has a cycle", code="cycle", origin=Origin(file)) from error
+
+
+def _live(nodes: list[onnx.NodeProto], outputs: list[str]) -> set[int]:
+    """The identities of the nodes that an output depends on."""
+    needed, live = set(outputs), set[int]()
+    for node in reversed(nodes):
+        if needed.intersection(filter(None, node.output)):
+            live.add(id(node))
+            needed.update(_reads(node))
+    return live
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node reads, those that the graphs in its attributes capture included."""
+    yield from filter(None, node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)

@@ -1,0 +1,118 @@
+"""Sums of activations, and arithmetic with constants."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from snn_compile.errors import UnsupportedError
+from snn_compile.ir import ann
+from snn_compile.ir.ann import Float
+
+from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.values import Tensor
+
+
+def add(call: Call) -> Tensor:
+    """``Add`` and ``Sum``: any mixture of activations and constants."""
+    tensors = [value for value in call.inputs if isinstance(value, Tensor)]
+    constants = [k for k, value in enumerate(call.inputs) if not isinstance(value, Tensor)]
+    shift = sum((call.parameter(k) for k in constants), start=np.zeros((), np.float32))
+    total = _sum(call, tensors, suffix="sum" if constants else "")
+    return affine(call, total, shift=shift) if constants else total
+
+
+def sub(call: Call) -> Tensor:
+    """``a - b``."""
+    left, right = _operands(call)
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        mirrored = affine(call, right, scale=np.float32(-1), suffix="mirrored")
+        return _sum(call, [left, mirrored])
+    if isinstance(left, Tensor):
+        return affine(call, left, shift=-call.parameter(1))
+    return affine(call, call.tensor(1), scale=np.float32(-1), shift=call.parameter(0))
+
+
+def neg(call: Call) -> Tensor:
+    """``-x``."""
+    return affine(call, call.tensor(), scale=np.float32(-1))
+
+
+def mul(call: Call) -> Tensor:
+    """``a * b``, one of them constant."""
+    left, right = _operands(call)
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        raise _product(call)
+    if isinstance(left, Tensor):
+        return affine(call, left, scale=call.parameter(1))
+    return affine(call, call.tensor(1), scale=call.parameter(0))
+
+
+def div(call: Call) -> Tensor:
+    """``a / b``, with ``b`` constant."""
+    _, right = _operands(call)
+    if isinstance(right, Tensor):
+        raise call.refusal(
+            "dividing by an activation has no spiking form", "only divisors that are constant"
+        )
+    divisor = call.parameter(1)
+    if not divisor.all():
+        raise call.invalid(f"'{call.names[1]}' holds zeros, by which it divides", "not-finite")
+    return affine(call, call.tensor(), scale=1 / divisor)
+
+
+def affine(
+    call: Call,
+    x: Tensor,
+    *,
+    scale: Float | np.floating | None = None,
+    shift: Float | np.floating | None = None,
+    suffix: str = "",
+) -> Tensor:
+    """``scale * x + shift`` with constants that broadcast as ONNX has it."""
+    scale = np.ones((), np.float32) if scale is None else np.asarray(scale)
+    shift = np.zeros((), np.float32) if shift is None else np.asarray(shift)
+    return call.emit(
+        ann.Affine,
+        x,
+        suffix=suffix,
+        scale=call.per_sample(scale, x.shape),
+        shift=call.per_sample(shift, x.shape),
+    )
+
+
+def _operands(call: Call) -> tuple[object, object]:
+    if len(call.inputs) != 2:
+        raise call.invalid(f"has {len(call.inputs)} inputs instead of 2")
+    return call.inputs[0], call.inputs[1]
+
+
+def _product(call: Call) -> UnsupportedError:
+    return call.refusal(
+        "multiplying two activations (gates, squeeze-and-excitation, x * sigmoid(x)) has no "
+        "spiking form",
+        "use a network without gates, with Relu activations",
+    )
+
+
+def _sum(call: Call, tensors: list[Tensor], suffix: str = "") -> Tensor:
+    """The sum of activations of one shape; the same one several times is scaled."""
+    shapes = {tensor.shape for tensor in tensors}
+    if len(shapes) > 1:
+        listed = " and ".join(str(list(shape)) for shape in sorted(shapes))
+        raise call.refusal(
+            f"adds activations of different shapes: {listed}",
+            "repeat the smaller one explicitly before the sum",
+        )
+    terms = [
+        tensor
+        if times == 1
+        else affine(
+            call,
+            tensor,
+            scale=np.float32(times),
+            suffix="times" if len(set(tensors)) > 1 else suffix,
+        )
+        for tensor, times in Counter(tensors).items()
+    ]
+    return terms[0] if len(terms) == 1 else call.emit(ann.Add, *terms, suffix=suffix)

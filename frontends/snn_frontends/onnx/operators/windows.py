@@ -1,0 +1,134 @@
+"""Windows that slide over maps: padding, automatic padding, and one-dimensional maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TypeVar
+
+from snn_compile.ir import ann
+from snn_compile.ir.geometry import Geometry, Pair
+from snn_compile.ir.graph import Shape
+
+from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.values import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a kernel slides over a two-dimensional map.
+
+    Attributes:
+        kernel: height and width.
+        geometry: stride, padding and dilation; groups are left at 1.
+        overhang: by how much the last windows exceed the padded map (ceil mode).
+        size: height and width of the result.
+    """
+
+    kernel: Pair
+    geometry: Geometry
+    overhang: Pair
+    size: Pair
+
+
+def as_map(call: Call, x: Tensor) -> Tensor:
+    """A batch of maps (C, H, W); one-dimensional ones become maps of height 1.
+
+    Raises:
+        UnsupportedError: the maps have more than two dimensions, or none.
+    """
+    if len(x.shape) == 4:
+        return x
+    if len(x.shape) == 3:
+        batch, channels, length = x.shape
+        return call.emit(ann.Reshape, x, shape=(batch, channels, 1, length), suffix="lift")
+    raise call.refusal(
+        f"{len(x.shape) - 2}-dimensional maps are not supported: the input has shape "
+        f"{list(x.shape)}",
+        "one- and two-dimensional layers have a spiking form",
+    )
+
+
+def from_map(call: Call, y: Tensor, like: Tensor) -> Tensor:
+    """The result in as many dimensions as the operator's input had."""
+    if len(like.shape) == 4:
+        return y
+    batch, channels, _, length = y.shape
+    return call.emit(ann.Reshape, y, shape=(batch, channels, length), suffix="lower")
+
+
+def windows(call: Call, shape: Shape, kernel: tuple[int, ...]) -> Windows:
+    """The windows that an operator's attributes describe, over maps of a shape (N, C, ...).
+
+    Raises:
+        ModelError: the attributes do not fit the map or each other.
+    """
+    size = shape[2:]
+    rank = len(size)
+    strides = _per_axis(call, "strides", rank, least=1)
+    dilations = _per_axis(call, "dilations", rank, least=1)
+    if len(kernel) != rank or min(kernel) < 1:
+        raise call.invalid(f"kernel {list(kernel)} does not fit the shape {list(shape)}")
+    spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    pads = _pads(call, size, spans, strides)
+    ceil_mode = bool(call.attributes.get("ceil_mode", 0))
+    out = [
+        _count(n + before + after - span, stride, n + before, ceil_mode)
+        for n, span, stride, (before, after) in zip(size, spans, strides, pads, strict=True)
+    ]
+    if min(out) < 1:
+        raise call.invalid(f"the kernel is larger than the map of shape {list(shape)}")
+    overhang = [
+        max((m - 1) * stride + span - (n + before + after), 0)
+        for m, n, span, stride, (before, after) in zip(out, size, spans, strides, pads, strict=True)
+    ]
+    (top, bottom), (left, right) = _pair(pads, (0, 0))
+    geometry = Geometry(
+        stride=_pair(strides, 1), padding=(top, left, bottom, right), dilation=_pair(dilations, 1)
+    )
+    return Windows(_pair(kernel, 1), geometry, _pair(overhang, 0), _pair(out, 1))
+
+
+def _count(room: int, stride: int, begin_of_end: int, ceil_mode: bool) -> int:
+    """How many windows there are where the first one leaves ``room`` to slide."""
+    if not ceil_mode:
+        return room // stride + 1
+    count = ceil(room / stride) + 1
+    # A window that would start in the padding at the end is not there.
+    return count - 1 if (count - 1) * stride >= begin_of_end else count
+
+
+def _per_axis(call: Call, name: str, rank: int, least: int) -> tuple[int, ...]:
+    values = tuple(int(v) for v in call.attributes.get(name, (1,) * rank))
+    if len(values) != rank or min(values) < least:
+        raise call.invalid(f"{name} {list(values)} do not fit maps of {rank} dimensions")
+    return values
+
+
+def _pads(
+    call: Call, size: tuple[int, ...], spans: list[int], strides: tuple[int, ...]
+) -> list[Pair]:
+    """Zeros before and after each axis."""
+    mode = call.attributes.get("auto_pad", "NOTSET")
+    if mode == "VALID":
+        return [(0, 0)] * len(size)
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        totals = [
+            max((ceil(n / stride) - 1) * stride + span - n, 0)
+            for n, span, stride in zip(size, spans, strides, strict=True)
+        ]
+        halves = [(total // 2, total - total // 2) for total in totals]
+        return halves if mode == "SAME_UPPER" else [(b, a) for a, b in halves]
+    if mode != "NOTSET":
+        raise call.invalid(f"auto_pad '{mode}' is unknown")
+    pads = [int(p) for p in call.attributes.get("pads", (0,) * (2 * len(size)))]
+    if len(pads) != 2 * len(size) or min(pads) < 0:
+        raise call.invalid(f"pads {pads} do not fit maps of {len(size)} dimensions")
+    return list(zip(pads[: len(size)], pads[len(size) :], strict=True))
+
+
+def _pair(values: tuple[T, ...] | list[T], neutral: T) -> tuple[T, T]:
+    """One or two values as two; a map with one dimension has height 1."""
+    return (neutral, values[0]) if len(values) == 1 else (values[0], values[1])

@@ -1,0 +1,119 @@
+"""Why operators are refused, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snn_compile.errors import Origin, UnsupportedError
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One kind of operator without a spiking form."""
+
+    ops: frozenset[str]
+    message: str
+    hint: str
+
+
+CUT = (
+    "end the model before it and do this step outside: onnx.utils.extract_model cuts a model at "
+    "any tensor"
+)
+
+REASONS = (
+    Reason(
+        frozenset(
+            "Sigmoid Tanh Gelu Erf Elu Selu Celu HardSigmoid HardSwish Mish Swish Softplus "
+            "Softsign ThresholdedRelu Hardmax Shrink".split()
+        ),
+        "this activation has no spiking form",
+        "train or fine-tune with Relu (or Clip from 0) in its place; at the end of the network, "
+        "leave it out",
+    ),
+    Reason(
+        frozenset("Exp Log Sqrt Pow Reciprocal Abs Sin Cos Floor Ceil Round Sign".split()),
+        "this function of an activation has no spiking form",
+        CUT,
+    ),
+    Reason(
+        frozenset(("LSTM", "GRU", "RNN")),
+        "recurrent layers have no spiking form here",
+        "replace it by convolutions, or run it outside the network",
+    ),
+    Reason(
+        frozenset(
+            "LayerNormalization InstanceNormalization GroupNormalization RMSNormalization "
+            "MeanVarianceNormalization LRN LpNormalization".split()
+        ),
+        "normalizes by statistics of the activation itself, which has no spiking form",
+        "train with BatchNormalization, whose statistics are constants afterwards",
+    ),
+    Reason(
+        frozenset(
+            "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
+            "ConvInteger MatMulInteger".split()
+        ),
+        "the model is quantized already",
+        "export the float model; this tool quantizes it for the target itself",
+    ),
+    Reason(
+        frozenset(("If", "Loop", "Scan", "SequenceMap")),
+        "control flow has no spiking form",
+        "export with fixed control flow, or simplify the model (onnx-simplifier)",
+    ),
+    Reason(
+        frozenset(("Attention", "Einsum", "RotaryEmbedding")),
+        "multiplies activations with each other, which has no spiking form",
+        "use a network of convolutions and dense layers",
+    ),
+    Reason(
+        frozenset(("Resize", "Upsample", "GridSample", "AffineGrid", "RoiAlign", "MaxRoiPool")),
+        "resampling is not supported",
+        "scale the images before the network, or use strided layers only",
+    ),
+    Reason(
+        frozenset(("ConvTranspose", "DeformConv", "Col2Im", "MaxUnpool", "LpPool", "GlobalLpPool")),
+        "this layer is not supported",
+        "use Conv, Gemm, MaxPool or AveragePool",
+    ),
+    Reason(
+        frozenset("NonMaxSuppression TopK Where NonZero Unique Compress ScatterND".split()),
+        "decisions that depend on activations have no spiking form",
+        CUT,
+    ),
+    Reason(
+        frozenset("Min ReduceMax ReduceMin ReduceProd ReduceL2 ReduceSumSquare".split()),
+        "this operator is not supported on activations",
+        "a maximum over a map can be a MaxPool or GlobalMaxPool, a limit a Relu or a Clip from 0",
+    ),
+)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def unsupported(origin: Origin) -> UnsupportedError:
+    """The complaint about an operator that has no rule."""
+    for reason in REASONS:
+        if origin.op in reason.ops:
+            return UnsupportedError(reason.message, origin=origin, hint=reason.hint)
+    return UnsupportedError("operator not supported on activations", origin=origin, hint=CUT)
+
+
+def custom(domain: str, origin: Origin, *, function: bool) -> UnsupportedError:
+    """The complaint about an operator that is not ONNX's own."""
+    if function:
+        return UnsupportedError(
+            f"is a function that the model defines itself (domain '{domain}')",
+            origin=origin,
+            hint="expand it first: onnx.inliner.inline_local_functions(model)",
+        )
+    return UnsupportedError(
+        f"belongs to the custom domain '{domain}', which is not supported",
+        origin=origin,
+        hint="export with standard ONNX operators only",
+    )

@@ -1,0 +1,108 @@
+"""What all tests share: the ``--slow`` option, and the shared models and data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from snn_backends.lava.environment import LavaEnvironment, locate
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The folder of the example models."""
+    return ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of the shared models and data.
+
+    It is too large for the repository. A test that needs it skips where it is absent, except in
+    CI, where that is a failure.
+    """
+    folder = Path(os.environ.get("SNN_COMPILE_DATA") or ROOT.parent / "shared").absolute()
+    if not (folder / "manifest.json").exists():
+        reason = f"no shared models and data in {folder}: set SNN_COMPILE_DATA (see CONTRIBUTING)"
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return folder
+
+
+@dataclass(frozen=True)
+class ModelData:
+    """A shared model with its data, in the layout that the model states.
+
+    Attributes:
+        model: the ONNX file.
+        calibrate: npz with ``x``.
+        evaluate: npz with ``x`` and ``y``.
+    """
+
+    model: Path
+    calibrate: Path
+    evaluate: Path
+
+
+@pytest.fixture(scope="session")
+def model_data(
+    shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., ModelData]:
+    """Prepare a labelled shared model: ``model_data("fashion_vggbn", evaluate=500)``."""
+    # pytest-xdist gives every worker a folder of its own; the parent of those is the session's.
+    session = tmp_path_factory.getbasetemp()
+    session = session.parent if "PYTEST_XDIST_WORKER" in os.environ else session
+
+    def prepare(name: str, *, calibrate: int = 1024, evaluate: int = 10000) -> ModelData:
+        folder = session / f"{name}-{calibrate}-{evaluate}"
+        if not folder.exists():
+            building = Path(mkdtemp(dir=session))
+            counts = ["--calibrate", str(calibrate), "--evaluate", str(evaluate)]
+            script = shared_data / "prepare_data.py"
+            subprocess.run([sys.executable, script, name, "-o", building, *counts], check=True)
+            try:
+                building.rename(folder)
+            except OSError:
+                if not folder.exists():  # another worker was faster
+                    raise
+        model = shared_data / "models" / f"{name}.onnx"
+        return ModelData(model, folder / "calibrate.npz", folder / "evaluate.npz")
+
+    return prepare
+
+
+@pytest.fixture(scope="session")
+def lava_environment() -> LavaEnvironment:
+    """The environment that Lava runs in.
+
+    A test that needs it skips where there is none, except in CI, where that is a failure.
+    """
+    found = locate()
+    if found is None:
+        reason = "no Lava environment: make one with 'snn-compile lava-env'"
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return found

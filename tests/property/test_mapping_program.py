@@ -1,0 +1,205 @@
+"""Random networks on random targets: what a core is said to hold, counted synapse by synapse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from snn_compile.errors import CapacityError, CompileError, CompileErrors, Origin
+from snn_compile.ir.fixedpoint import QFormat, QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    DenseSynapses,
+    IFNeurons,
+    Input,
+    QuantizedGraph,
+    Readout,
+)
+from snn_compile.ir.spiking import InputCoding, Reset, Window
+from snn_compile.mapping import map_program
+from snn_compile.mapping.block import capacity
+from snn_compile.mapping.cost import exact_synops, fan_outs, synops
+from snn_compile.mapping.rules import core_demands
+from snn_compile.targets import load_target
+
+UNLIMITED = load_target("unlimited")
+
+
+def origin(name):
+    return Origin("net.onnx", name, "Op")
+
+
+def conv(name, source, shape, n_out, rng, stride=1, groups=1):
+    geometry = Geometry((stride, stride), (1, 1, 1, 1), (1, 1), groups)
+    weight = rng.integers(-1, 3, (n_out, shape[0] // groups, 3, 3))
+    return ConvSynapses(
+        id=NodeId(name),
+        inputs=(NodeId(source),),
+        shape=(n_out, *geometry.output_size(shape[1:], (3, 3))),
+        origin=origin(name),
+        weight=QTensor(weight, QFormat(4)),
+        exponent=0,
+        geometry=geometry,
+    )
+
+
+def spiking(name, feeding, reset):
+    shape = feeding[0].shape
+    one = QTensor.of(np.ones(shape[0], dtype=np.int64))
+    return IFNeurons(
+        id=NodeId(name),
+        inputs=tuple(s.id for s in feeding),
+        shape=shape,
+        origin=origin(name),
+        threshold=one,
+        bias=one,
+        initial_potential=one,
+        reset=reset,
+    )
+
+
+@st.composite
+def networks(draw):
+    """Two convolutions, a residual join through a relay, and a dense readout."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    size, channels = draw(st.integers(4, 7)), draw(st.sampled_from([2, 4]))
+    reset = draw(st.sampled_from(list(Reset)))
+    x = Input(
+        id=NodeId("x"),
+        inputs=(),
+        shape=(2, size, size),
+        origin=origin("x"),
+        format=QFormat(9),
+        low=-255,
+        high=255,
+        coding=InputCoding.CURRENT,
+    )
+    first = conv("c1", "x", x.shape, channels, rng)
+    a = spiking("a", [first], reset)
+    left = conv("c2", "a", a.shape, channels, rng, stride=2, groups=draw(st.sampled_from([1, 2])))
+    right = conv("c3", "a", a.shape, channels, rng, stride=2)
+    b = spiking("b", [left, right], reset)
+    weight = rng.integers(-1, 2, (3, int(np.prod(b.shape))))
+    last = DenseSynapses(
+        id=NodeId("fc"),
+        inputs=(NodeId("b"),),
+        shape=(3,),
+        origin=origin("fc"),
+        weight=QTensor(weight, QFormat(4)),
+        exponent=0,
+    )
+    out = Readout(
+        id=NodeId("out"),
+        inputs=(NodeId("fc"),),
+        shape=(3,),
+        origin=origin("out"),
+        bias=QTensor.of(np.zeros(3, dtype=np.int64)),
+    )
+    return QuantizedGraph(Graph([x, first, a, left, right, b, last, out]), Window("rate", 4))
+
+
+@st.composite
+def targets(draw):
+    def limit(figure, low, high):
+        return replace(figure, value=draw(st.none() | st.integers(low, high)))
+
+    return replace(
+        UNLIMITED,
+        neurons_per_core=limit(UNLIMITED.neurons_per_core, 8, 80),
+        synapse_memory_per_core=limit(UNLIMITED.synapse_memory_per_core, 1500, 20000),
+        input_axons_per_core=limit(UNLIMITED.input_axons_per_core, 40, 200),
+        output_axons_per_core=limit(UNLIMITED.output_axons_per_core, 20, 200),
+        shared_kernels=replace(UNLIMITED.shared_kernels, value=draw(st.booleans())),
+        index_bits=replace(UNLIMITED.index_bits, value=draw(st.sampled_from([0, 10]))),
+        neurons_per_soft_reset_neuron=replace(
+            UNLIMITED.neurons_per_soft_reset_neuron, value=draw(st.sampled_from([1, 2]))
+        ),
+    )
+
+
+def matrix(synapses, source):
+    """(targets, sources) whether there is a synapse."""
+    out = np.zeros((int(np.prod(synapses.shape)), int(np.prod(source))), dtype=int)
+    if isinstance(synapses, DenseSynapses):
+        return (synapses.weight.values != 0).astype(int)
+    g, weight = synapses.geometry, synapses.weight.values
+    out_per_group = weight.shape[0] // g.groups
+    for o, i, ky, kx in zip(*np.nonzero(weight), strict=True):
+        for y, x in np.ndindex(*synapses.shape[1:]):
+            sy, sx = y * g.stride[0] + ky - 1, x * g.stride[1] + kx - 1
+            if 0 <= sy < source[1] and 0 <= sx < source[2]:
+                at = o // out_per_group * weight.shape[1] + i, sy, sx
+                target = np.ravel_multi_index((o, y, x), synapses.shape)
+                out[target, np.ravel_multi_index(at, source)] += 1
+    return out
+
+
+@settings(max_examples=80, deadline=None)
+@given(networks(), targets())
+def test_cores_hold_what_is_said_and_no_more(program, target):
+    refused: CompileError | None = None
+    try:
+        mapped = map_program(program, target).graph
+    except CompileError as error:
+        refused = error
+    event("refused" if refused else f"cores: {min(mapped.cores, 4)}")
+    if refused:
+        errors = refused.errors if isinstance(refused, CompileErrors) else [refused]
+        assert all(isinstance(e, CapacityError) and "over" in e.message for e in errors)
+        return
+    assert mapped.program is program
+    assert map_program(program, target).graph.placements == mapped.placements
+    soft = target.neurons_per_soft_reset_neuron.value
+    unrolled = {
+        s.id: matrix(s, program.graph[s.inputs[0]].shape)
+        for p in program.populations
+        for s in program.synapses_into(p)
+    }
+    for placement in mapped.placements:
+        node = program.graph[placement.population]
+        mine = placement.block.flat(node.shape)
+        onto = [unrolled[s][mine] for s in node.inputs]
+        assert placement.n_synapses == sum(m.sum() for m in onto)
+        axons = sum(np.count_nonzero(m.sum(axis=0)) for m in onto)
+        assert placement.demand.input_axons == axons
+        sent = 0
+        for other in mapped.placements:
+            reader = program.graph[other.population]
+            rows = other.block.flat(reader.shape)
+            for s in program.synapses_into(reader):
+                if s.inputs[0] == node.id:
+                    sent += np.count_nonzero(unrolled[s.id][rows].sum(axis=0)[mine])
+        assert placement.demand.output_axons == sent
+        resets = isinstance(node, IFNeurons) and node.reset is Reset.SUBTRACT
+        assert placement.demand.neurons == len(mine) * (soft if resets else 1)
+    for demand in core_demands(mapped.placements).values():
+        assert not demand.exceeds(capacity(target))
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks(), st.integers(0, 99))
+def test_synops_from_fan_outs_equal_those_counted_one_by_one(program, seed):
+    rng = np.random.default_rng(seed)
+    spikes = {
+        name: rng.integers(0, 5, reached.shape) for name, reached in fan_outs(program).items()
+    }
+    expected = sum(
+        (matrix(s, spikes[s.inputs[0]].shape) @ spikes[s.inputs[0]].ravel()).sum()
+        for p in program.populations
+        for s in program.synapses_into(p)
+    )
+    assert exact_synops(program, spikes) == expected
+    even = {name: np.full(reached.shape, 2) for name, reached in fan_outs(program).items()}
+    totals = {name: float(each.sum()) for name, each in even.items()}
+    assert np.isclose(synops(program, totals), exact_synops(program, even))
+
+
+@settings(max_examples=30, deadline=None)
+@given(networks())
+def test_unlimited_holds_every_network_on_one_core(program):
+    mapped = map_program(program, UNLIMITED).graph
+    assert (mapped.cores, mapped.chips) == (1, 1)

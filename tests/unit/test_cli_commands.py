@@ -1,0 +1,215 @@
+"""Every command once, on an example that compiles in a moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snn_compile.cli import main
+
+
+@pytest.fixture(scope="module")
+def compiled(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small example, compiled."""
+    folder = tmp_path_factory.mktemp("cli") / "mlp.snn"
+    data = [f"--{name}={examples / f'digits_{name}.npz'}" for name in ("calibrate", "evaluate")]
+    line = [str(examples / "digits_mlp.onnx"), "-o", str(folder), "--quiet", "--no-emit", *data]
+    assert main(line) == 0
+    return folder
+
+
+def test_the_folder_holds_what_is_promised(compiled: Path) -> None:
+    assert {"report.json", "report.html", "model.snn", "golden"} <= set(os.listdir(compiled))
+    assert "<svg" in (compiled / "report.html").read_text(encoding="utf-8")
+
+
+def test_json_on_standard_output_is_the_report(
+    examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    line = [str(examples / "digits_mlp.onnx"), "--json", "--no-emit", "-o", str(folder)]
+    assert main(line) == 0
+    out, err = capsys.readouterr()
+    assert out == (folder / "report.json").read_text(encoding="utf-8")
+    report = json.loads(out)
+    assert report["schema"] == 1
+    assert "\x1b" not in err
+
+
+def test_a_summary_for_people(
+    examples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, data = examples / "digits_mlp.onnx", examples / "digits_evaluate.npz"
+    assert main([str(model), "--evaluate", str(data), "--no-emit", "--no-progress"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("digits_mlp.onnx")
+    assert "<- the answer" in out
+    assert "wrote digits_mlp.snn/" in out
+    assert "  import  " in err
+
+
+def test_too_large_a_loss_is_written_all_the_same(
+    examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"--weight-bits 2 --coding rate -T 1 --max-accuracy-drop 0 --no-emit -o {tmp_path}/x"
+    model, data = examples / "digits_mlp.onnx", examples / "digits_evaluate.npz"
+    assert main([str(model), "--evaluate", str(data), *line.split()]) == 6
+    assert "error[accuracy-drop]" in capsys.readouterr().err
+    assert (tmp_path / "x" / "report.json").is_file()
+
+
+def test_our_own_folder_is_replaced(examples: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    line = [str(examples / "digits_mlp.onnx"), "--no-emit", "--quiet", "-o", str(folder)]
+    assert main(line) == 0
+    before = (folder / "model.snn").read_bytes()
+    assert main(line) == 0
+    assert (folder / "model.snn").read_bytes() == before
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_run_writes_integers_reals_and_traces(
+    compiled: Path, examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.npz"
+    data = examples / "digits_evaluate.npz"
+    line = ["run", str(compiled), "--data", str(data), "-o", str(output), "--json", "--trace"]
+    assert main(line) == 0
+    said = json.loads(capsys.readouterr().out)
+    rung = next(
+        rung
+        for rung in json.loads((compiled / "report.json").read_text())["ladder"]
+        if rung["stage"] == "fixed"
+    )
+    assert said["top1"] == pytest.approx(rung["top1"], abs=1e-3)
+    with np.load(output, allow_pickle=False) as arrays, np.load(data) as samples:
+        assert arrays["potentials"].dtype.kind == "i"
+        assert arrays["outputs"].dtype.kind == "f"
+        assert np.array_equal(arrays["outputs"].argmax(1), arrays["argmax"])
+        assert len(arrays["argmax"]) == len(samples["x"])
+        assert any(name.startswith("trace/") for name in arrays.files)
+        sent = sum(int(arrays[name]) for name in arrays.files if name.startswith("spikes/"))
+        assert sent > 0
+
+
+def test_run_for_people(compiled: Path, examples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(compiled), "--data", str(examples / "digits_evaluate.npz")]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy" in out
+    assert "per inference" in out
+
+
+def test_verify_adds_its_outcome_to_the_report(
+    compiled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert main(["verify", str(compiled), "--stimuli", "2", "--against", "golden"]) == 0
+    assert "equal, bit for bit" in capsys.readouterr().out
+    report = json.loads((compiled / "report.json").read_text())
+    assert [entry["against"] for entry in report["verification"]] == ["golden"]
+    assert report["verification"][0]["equal"]
+    assert "equal, bit for bit" in (compiled / "report.html").read_text(encoding="utf-8")
+    assert main(["verify", str(compiled), "--against", "lava"]) == 2
+    assert "error[nothing-to-verify]" in capsys.readouterr().err
+
+
+def test_verify_finds_a_changed_trace(
+    compiled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    folder = tmp_path / "changed"
+    shutil.copytree(compiled, folder)
+    hashes = json.loads((folder / "golden" / "messages.json").read_text())
+    layer = next(iter(hashes))
+    hashes[layer][0] = "0" * 64
+    (folder / "golden" / "messages.json").write_text(json.dumps(hashes))
+    assert main(["verify", str(folder), "--against", "golden"]) == 7
+    out, err = capsys.readouterr()
+    assert "differs" in out
+    assert "error[not-equal]" in err
+    assert layer in err
+
+
+def test_report_shows_and_rebuilds(compiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (compiled / "report.json").read_text()
+    (compiled / "report.html").unlink()
+    assert main(["report", str(compiled)]) == 0
+    assert "<- the answer" in capsys.readouterr().out
+    assert (compiled / "report.html").is_file()
+    assert (compiled / "report.json").read_text() == before
+
+
+def test_inspect(compiled: Path, examples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(compiled)]) == 0
+    assert "threshold" in capsys.readouterr().out
+    assert main(["inspect", str(examples / "digits_cnn.onnx")]) == 0
+    assert "16x8x8" in capsys.readouterr().out
+
+
+def test_check(examples: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(examples / "digits_cnn.onnx")]) == 0
+    assert "0 unsupported" in capsys.readouterr().out
+    assert main(["check", str(examples / "digits_cnn.onnx"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+
+
+def test_check_groups_what_is_unsupported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnx
+
+    from onnx_models import model, node
+
+    nodes = [
+        node("Erf", "x", "a", "erf1"),
+        node("Exp", "a", "b", "exp1"),
+        node("Erf", "b", "y", "erf2"),
+    ]
+    onnx.save(model(nodes), tmp_path / "bad.onnx")
+    assert main(["check", str(tmp_path / "bad.onnx")]) == 4
+    out = capsys.readouterr().out
+    assert "3 unsupported operators" in out
+    assert "error[unsupported-op]" in out
+    assert out.index("Erf") < out.index("Exp")
+    assert "x2" in out
+    assert main(["check", str(tmp_path / "bad.onnx"), "--json"]) == 4
+    groups = json.loads(capsys.readouterr().out)["unsupported"]
+    assert {group["op"]: group["count"] for group in groups} == {"Erf": 2, "Exp": 1}
+
+
+def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["targets"]) == 0
+    assert "loihi2" in capsys.readouterr().out
+    assert main(["targets", "--json"]) == 0
+    names = {target["name"] for target in json.loads(capsys.readouterr().out)}
+    assert {"loihi1", "loihi2", "unlimited"} <= names
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["doctor", "--json"]) == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["numpy"]["ok"]
+    assert checks["frontend onnx"]["ok"]
+    monkeypatch.setitem(sys.modules, "networkx", None)
+    assert main(["doctor"]) == 1
+    assert "broken" in capsys.readouterr().out
+
+
+def test_dump_after(examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = [str(examples / "digits_mlp.onnx"), "--no-emit", "-o", str(tmp_path / "a"), "--quiet"]
+    assert main([*line, "--dump-after", "all"]) == 0
+    out, err = capsys.readouterr()
+    assert "--- after " in err
+    assert "--- after " not in out
+    assert main([*line, "--dump-after", "no-such-pass"]) == 2
+    assert "error[unknown-pass]" in capsys.readouterr().err

@@ -1,0 +1,181 @@
+"""What the Lava backend writes: always the same, self-contained, and every change is noticed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import networks
+from snn_backends.lava import LavaBackend, emission
+from snn_backends.lava.plan import identifiers, make_plan, split_bias
+from snn_compile.errors import UsageError
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons
+
+ALLOWED = {"lava", "numpy", "scipy", "layout", "network", "processes"}
+
+
+@pytest.fixture
+def emitted(tmp_path):
+    program, _ = networks.structures(0, "subtract", 4)
+    LavaBackend().emit(program, tmp_path, options={})
+    return make_plan(program), tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
+
+
+def change_array(folder: Path, key: str, index, by: int = 1) -> None:
+    with np.load(folder / emission.ARRAYS) as file:
+        arrays = dict(file)
+    arrays[key][index] += by
+    np.savez_compressed(folder / emission.ARRAYS, **arrays)
+
+
+def test_emission_is_deterministic(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        program, _ = networks.structures(5, "zero", 3)
+        LavaBackend().emit(program, folder, options={"synapses": "conv"})
+    assert contents(folders[0]) == contents(folders[1])
+    assert len(list((folders[0] / "processes").iterdir())) == 2
+
+
+@pytest.mark.parametrize("kind", networks.NEURONS)
+def test_emitted_code_imports_lava_and_numpy_only(tmp_path, kind):
+    program, _ = networks.structures(1, kind, 2)
+    LavaBackend().emit(program, tmp_path, options={})
+    for path in tmp_path.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            for name in names:
+                top = name.partition(".")[0]
+                assert top in ALLOWED or top in sys.stdlib_module_names, (path.name, name)
+
+
+def test_arrays_are_integers_and_load_without_pickling(emitted):
+    _, folder = emitted
+    with np.load(folder / emission.ARRAYS, allow_pickle=False) as file:
+        assert all(np.issubdtype(file[key].dtype, np.integer) for key in file.files)
+
+
+def test_manifest_says_what_runs_where(emitted):
+    plan, folder = emitted
+    manifest = json.loads((folder / emission.MANIFEST).read_text(encoding="utf-8"))
+    kinds = {entry["name"]: entry["kind"] for entry in manifest["layers"]}
+    assert set(kinds.values()) == {"stock", "custom"}
+    assert manifest["drain"] == max(plan.program.depth.values())
+    assert set(manifest["arrays"]) == set(plan.arrays)
+
+
+def test_nothing_differs_in_a_fresh_folder(emitted):
+    assert emission.differences(*emitted) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "index"),
+    [("weight", (0, 0, 0, 0)), ("threshold", (1,)), ("initial_potential", (2,)), ("bias", (0,))],
+)
+def test_a_changed_element_is_named(emitted, suffix, index):
+    plan, folder = emitted
+    key = next(
+        k for k, v in plan.arrays.items() if k.endswith(f".{suffix}") and v.ndim == len(index)
+    )
+    change_array(folder, key, index)
+    (found,) = emission.differences(plan, folder)
+    owners = {o.name: o.node.id for o in (*plan.synapses, *plan.populations)}
+    assert f"layer '{owners[key.rpartition('.')[0]]}', array '{suffix}' {list(index)}" in found
+
+
+@pytest.mark.parametrize("name", ["network.py", "processes/neurons.py", "layout.py", "README.md"])
+def test_a_changed_file_is_named(emitted, name):
+    plan, folder = emitted
+    text = (folder / name).read_text(encoding="utf-8").split("\n")
+    text[4] += "  "
+    (folder / name).write_text("\n".join(text), encoding="utf-8")
+    assert emission.differences(plan, folder) == [f"{name} differs, line 5"]
+
+
+def test_missing_and_superfluous_things_are_named(emitted):
+    plan, folder = emitted
+    (folder / "layout.py").unlink()
+    (folder / "processes" / "more.py").write_text("")
+    (folder / emission.MANIFEST).write_text("[]")
+    (folder / emission.ARRAYS).write_bytes(b"nonsense")
+    found = emission.differences(plan, folder)
+    assert [line.split()[0] for line in found] == [
+        "layout.py",
+        "processes/more.py",
+        emission.ARRAYS,
+        emission.MANIFEST,
+    ]
+
+
+def test_only_an_empty_folder_is_written_to(emitted):
+    plan, folder = emitted
+    with pytest.raises(UsageError, match="not an empty folder"):
+        LavaBackend().emit(plan.program, folder, options={})
+
+
+def test_unknown_options_are_refused(tmp_path):
+    program, _ = networks.mlp()
+    with pytest.raises(UsageError, match="fold"):
+        LavaBackend().emit(program, tmp_path, options={"fold": 1})
+
+
+def test_identifiers_are_distinct_and_valid():
+    ids = ["input", "a/b", "a.b", "A_B", "3d", "class", "w", "layer_trace", "x_after_2", "/", "str"]
+    names = identifiers(NodeId(i) for i in ids)
+    assert len(set(names.values())) == len(ids)
+    assert all(name.isidentifier() for name in names.values())
+    assert names[NodeId("input")] == "input"
+
+
+@pytest.mark.parametrize(
+    ("bias", "exponent", "expected"),
+    [
+        ([1, -2], 0, ([1, -2], 0)),
+        ([1 << 15, -(1 << 16)], 0, ([1 << 13, -(1 << 14)], 2)),
+        ([1 << 15, 1], 0, None),
+        ([32767, -32768], 6, ([32767, -32768], 6)),
+    ],
+)
+def test_bias_is_split_only_without_loss(bias, exponent, expected):
+    found = split_bias(np.array(bias), exponent)
+    if expected is None:
+        assert found is None
+    else:
+        mantissa, shift = found
+        assert shift <= expected[1]
+        assert (mantissa << (shift - exponent)).tolist() == bias
+
+
+def test_stock_neurons_are_used_where_they_are_exact():
+    for kind, stock in (("stock", True), ("leaky", True), ("zero", False), ("subtract", False)):
+        program, _ = networks.structures(3, kind, 5)
+        plans = [p for p in make_plan(program).populations if not getattr(p.node, "relay", False)]
+        neurons = [p for p in plans if isinstance(p.node, IFNeurons | CubaLIFNeurons)]
+        assert neurons
+        assert {p.stock for p in neurons} == {stock}
+        assert all((p.process == "LIFReset") == p.stock for p in plans)
+
+
+def test_integrate_and_fire_outside_the_box_is_not_stock():
+    net = networks.Builder(0, (400,), n_steps=4, coding=networks.InputCoding.CURRENT, high=255)
+    net.neurons("readout", net.dense(net.neurons("stock", net.dense(networks.INPUT, 20)), 3))
+    first = make_plan(net.build()).populations[0]
+    assert first.process == "ZeroIF"
+    assert "bits" in first.custom_reason

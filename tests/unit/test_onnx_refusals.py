@@ -1,0 +1,405 @@
+"""Everything that is refused: the code, the place, and that all of it comes at once."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx_models import NEWEST, imported, model, node
+from snn_compile.errors import (
+    CompileError,
+    CompileErrors,
+    ModelError,
+    UnsupportedError,
+    UsageError,
+)
+from snn_frontends.onnx import OnnxFrontend
+
+RNG = np.random.default_rng(3)
+
+
+def real(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+def refused(made) -> CompileError:
+    with pytest.raises(CompileError) as caught:
+        imported(made)
+    return caught.value
+
+
+IMAGE = ("N", 3, 8, 8)
+F0 = np.float32(0)
+
+UNSUPPORTED = {
+    "sigmoid": (node("Sigmoid", "x", "y"), IMAGE, {}, "Relu"),
+    "gelu": (node("Gelu", "x", "y"), IMAGE, {}, "Relu"),
+    "hard-swish": (node("HardSwish", "x", "y"), IMAGE, {}, "Relu"),
+    "exp": (node("Exp", "x", "y"), IMAGE, {}, "extract_model"),
+    "layer-norm": (
+        node("LayerNormalization", "x s", "y"), IMAGE, {"s": real(8)}, "BatchNormalization",
+    ),
+    "resize": (
+        node("Resize", "x - s", "y"), IMAGE, {"s": np.float32([1, 1, 2, 2])}, "before the network",
+    ),
+    "unknown-op": (node("Det", "x", "y"), IMAGE, {}, "extract_model"),
+    "conv-3d": (node("Conv", "x w", "y"), ("N", 1, 4, 4, 4), {"w": real(1, 1, 2, 2, 2)}, "two-dim"),
+    "pool-3d": (node("MaxPool", "x", "y", kernel_shape=[2] * 3), ("N", 1, 4, 4, 4), {}, "two-dim"),
+    "conv-weights": (node("Conv", "x x", "y"), (3, 3, 8, 8), {}, "fixed"),
+    "gemm-trans-a": (node("Gemm", "x w", "y", transA=1), (4, 4), {"w": real(4, 4)}, ""),
+    "gemm-left": (node("Gemm", "w x", "y"), (4, 4), {"w": real(4, 4)}, ""),
+    "matmul-left": (node("MatMul", "w x", "y"), (4, 4), {"w": real(4, 4)}, "x @ W"),
+    "matmul-stack": (node("MatMul", "x w", "y"), ("N", 2, 4), {"w": real(2, 4, 4)}, "weights"),
+    "matmul-two": (node("MatMul", "x x", "y"), (4, 4), {}, "convolutions"),
+    "norm-training": (
+        node("BatchNormalization", "x s s s s", "y", training_mode=1), IMAGE, {"s": real(3) ** 2},
+        "eval",
+    ),
+    "clip-low": (node("Clip", "x a b", "y"), IMAGE, {"a": F0 - 1, "b": F0 + 1}, "Relu"),
+    "clip-no-low": (node("Clip", "x - b", "y"), IMAGE, {"b": F0 + 1}, "Relu"),
+    "clip-high": (node("Clip", "x a b", "y"), IMAGE, {"a": F0, "b": F0}, "Relu"),
+    "mul-two": (node("Mul", "x x", "y"), IMAGE, {}, "gates"),
+    "max-two": (node("Max", "x x", "y"), IMAGE, {}, "Relu"),
+    "max-one": (node("Max", "x c", "y"), IMAGE, {"c": F0 + 1}, "Relu"),
+    "expand": (node("Expand", "x s", "y"), ("N", 1, 8), {"s": ints(1, 4, 8)}, "repeat"),
+    "div-by": (node("Div", "c x", "y"), IMAGE, {"c": real(8)}, "constant"),
+    "enlarge": (node("Add", "x c", "y"), ("N", 1, 8), {"c": real(4, 8)}, "repeat"),
+    "rank": (node("Add", "x c", "y"), (1, 8), {"c": real(1, 1, 8)}, "repeat"),
+    "per-row": (node("Add", "x c", "y"), (2, 8), {"c": real(2, 8)}, ""),
+    "dropout": (node("Dropout", "x r t", "y"), IMAGE, {"r": F0, "t": np.array(True)}, "eval"),
+    "mean-channels": (node("ReduceMean", "x", "y", axes=[1]), IMAGE, {}, "axis 1"),
+    "mean-batch": (node("ReduceMean", "x", "y", axes=[0]), IMAGE, {}, "axis 0"),
+    "mean-all": (node("ReduceMean", "x", "y"), IMAGE, {}, "axes"),
+    "pad-value": (node("Pad", "x p v", "y"), IMAGE, {"p": ints(*[1] * 8), "v": F0 + 1}, "zeros"),
+    "pad-mode": (node("Pad", "x p", "y", mode="edge"), IMAGE, {"p": ints(*[1] * 8)}, "zeros"),
+    "pad-batch": (node("Pad", "x p", "y"), IMAGE, {"p": ints(1, *[0] * 7)}, "axis 0"),
+    "reshape-batch": (node("Reshape", "x s", "y"), (2, 4), {"s": ints(-1, 2)}, "axis 0"),
+    "flatten-batch": (node("Flatten", "x", "y", axis=0), IMAGE, {}, "axis 0"),
+    "transpose-batch": (node("Transpose", "x", "y", perm=[1, 0]), (1, 4), {}, "axis 0"),
+    "transpose-default": (node("Transpose", "x", "y"), (1, 4), {}, "axis 0"),
+    "squeeze-batch": (node("Squeeze", "x a", "y"), (1, 4), {"a": ints(0)}, "axis 0"),
+    "squeeze-all": (node("Squeeze", "x", "y"), (1, 4), {}, "axis 0"),
+    "unsqueeze-batch": (node("Unsqueeze", "x a", "y"), (1, 4), {"a": ints(0)}, "axis 0"),
+    "concat-batch": (node("Concat", "x x", "y", axis=0), IMAGE, {}, "axis 0"),
+    "split-batch": (node("Split", "x", "y z", axis=0), (4, 2), {}, "axis 0"),
+    "slice-batch": (node("Slice", "x s e", "y"), (4, 2), {"s": ints(1), "e": ints(3)}, "axis 0"),
+    "slice-open-batch": (node("Slice", "x s e", "y"), ("N", 2), {"s": ints(0), "e": ints(1)}, "0"),
+    "gather-batch": (node("Gather", "x i", "y"), IMAGE, {"i": ints(0)}, "axis 0"),
+    "gather-order": (node("Gather", "x i", "y", axis=1), IMAGE, {"i": ints(1, 0)}, "slices"),
+    "cast-like-int": (node("CastLike", "x c", "y"), IMAGE, {"c": ints(1)}, "floating"),
+    "cast-int": (node("Cast", "x", "y", to=TensorProto.INT32), IMAGE, {}, "floating"),
+    "quantize": (node("QuantizeLinear", "x s", "y"), IMAGE, {"s": F0 + 1}, "float model"),
+    "softmax-batch": (node("Softmax", "x", "y", axis=0), IMAGE, {}, "axis 0"),
+    "pool-indices": (node("MaxPool", "x", "i y", kernel_shape=[2, 2]), IMAGE, {}, "first output"),
+    "custom-domain": (node("Relu", "x", "y", domain="com.acme"), IMAGE, {}, "standard"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_unsupported(name):
+    bad, shape, constants, hint = UNSUPPORTED[name]
+    bad.name = "bad"
+    opset = NEWEST if bad.op_type in {"Gelu", "LayerNormalization", "CastLike"} else 14
+    error = refused(model([bad], shape, constants, opset=opset))
+    assert isinstance(error, UnsupportedError)
+    assert error.code == "unsupported-op"
+    assert (error.origin.node, error.origin.op) == ("bad", bad.op_type)
+    assert error.origin.file.endswith("net.onnx")
+    assert hint in error.hint
+    assert "\n" not in error.message
+
+
+def test_custom_domain_is_named():
+    error = refused(model([node("Fancy", "x", "y", domain="com.acme")]))
+    assert "com.acme" in error.message
+
+
+def test_softmax_in_the_middle():
+    nodes = [node("Softmax", "x", "s", name="bad", axis=1), node("Relu", "s", "y")]
+    error = refused(model(nodes))
+    assert error.origin.node == "bad"
+    assert "only a final Softmax" in error.message
+
+
+def test_adding_activations_of_different_shapes():
+    nodes = [node("GlobalAveragePool", "x", "g"), node("Add", "x g", "y", name="bad")]
+    error = refused(model(nodes))
+    assert (error.code, error.origin.node) == ("unsupported-op", "bad")
+
+
+def test_control_flow():
+    then = helper.make_graph(
+        [node("Relu", "x", "t")], "then", [], [helper.make_tensor_value_info("t", 1, None)]
+    )
+    bad = helper.make_node("If", ["c"], ["y"], name="bad", then_branch=then, else_branch=then)
+    error = refused(model([bad], constants={"c": np.array(True)}))
+    assert (error.code, error.origin.op) == ("unsupported-op", "If")
+
+
+def test_what_only_control_flow_reads_is_looked_at():
+    then = helper.make_graph(
+        [node("Relu", "inner", "t")], "then", [], [helper.make_tensor_value_info("t", 1, None)]
+    )
+    flow = helper.make_node("If", ["c"], ["y"], name="n2", then_branch=then, else_branch=then)
+    made = model([node("Sigmoid", "x", "inner", "n1"), flow], constants={"c": np.array(True)})
+    with pytest.raises(CompileErrors) as caught:
+        imported(made)
+    assert [e.origin.node for e in caught.value.errors] == ["n1", "n2"]
+
+
+def test_functions_of_the_model():
+    made = model([node("Block", "x", "y", name="bad", domain="mine")])
+    imports = [helper.make_opsetid("", 13)]
+    made.functions.append(
+        helper.make_function("mine", "Block", ["a"], ["b"], [node("Relu", "a", "b")], imports)
+    )
+    made.opset_import.append(helper.make_opsetid("mine", 1))
+    error = refused(made)
+    assert error.code == "unsupported-op"
+    assert "inline" in error.hint
+
+
+def test_everything_unsupported_comes_at_once():
+    nodes = [
+        node("Sigmoid", "x", "a", name="n1"),
+        node("Conv", "a w", "b", name="fine"),
+        node("Fancy", "b", "c", name="n2", domain="com.acme"),
+        node("Relu", "c", "d", name="after-unknown"),
+        node("Shape", "d", "shape"),
+        node("Gather", "shape zero", "size", name="shape-arithmetic"),
+        node("Tanh", "d", "e", name="n3"),
+        node("Clip", "a low", "f", name="n4"),
+        node("Mul", "a a", "g", name="n5"),
+        node("Reshape", "e shape", "h"),
+        node("Resize", "a roi s", "up", name="n6"),
+        node("Pad", "up p", "i", name="n7", mode="reflect"),
+        node("Cast", "size", "size_f", to=1),
+        node("Sigmoid", "size_f", "k", name="of a constant that is not known"),
+    ]
+    constants = {
+        "w": real(3, 3, 1, 1),
+        "zero": np.array(0),
+        "low": F0 - 1,
+        "roi": np.zeros(0, np.float32),
+        "s": np.float32([1, 1, 2, 2]),
+        "p": ints(*[1] * 8),
+    }
+    made = model(nodes, constants=constants, outputs="f g h i k")
+    with pytest.raises(CompileErrors) as caught:
+        imported(made)
+    assert [e.origin.node for e in caught.value.errors] == [f"n{k}" for k in (1, 2, 3, 4, 5, 6, 7)]
+    assert all(isinstance(e, UnsupportedError) for e in caught.value.errors)
+
+
+# Files and headers.
+
+
+@pytest.mark.parametrize("name", ["absent.onnx", "."])
+def test_no_such_file(tmp_path, name):
+    with pytest.raises(UsageError) as caught:
+        OnnxFrontend().read(tmp_path / name)
+    assert caught.value.code == "no-such-file"
+
+
+@pytest.mark.parametrize("content", [b"", b"import torch\n" * 9, b"\x80\x02}q\x00.", b"\x00" * 99])
+def test_not_onnx(content):
+    assert refused(content).code == "unreadable-model"
+
+
+WHOLE = model(
+    [node("Conv", "x w", "c", name="conv", pads=[1, 1, 1, 1]), node("Relu", "c", "y")],
+    constants={"w": real(2, 3, 3, 3)},
+).SerializeToString()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.5, 0.8, 0.95])
+def test_truncated(share):
+    error = refused(WHOLE[: int(len(WHOLE) * share)])
+    assert isinstance(error, ModelError)
+
+
+def test_damage_never_escapes_as_another_exception():
+    """Single bytes changed at random: a network, or a CompileError."""
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        content = bytearray(WHOLE)
+        content[rng.integers(len(content))] = rng.integers(256)
+        with contextlib.suppress(CompileError):
+            imported(bytes(content))
+
+
+def header(**changes):
+    return model([node("Relu", "x", "y")], **changes)
+
+
+def test_empty_graphs():
+    assert refused(model([])).code == "empty-graph"
+    assert refused(header(outputs="")).code == "empty-graph"
+
+
+@pytest.mark.parametrize("opset", [1, 6])
+def test_old_operator_sets(opset):
+    error = refused(header(opset=opset))
+    assert (error.code, type(error)) == ("opset", ModelError)
+    assert "convert_version" in error.hint
+
+
+@pytest.mark.parametrize("elem_type", [TensorProto.UINT8, TensorProto.INT64, TensorProto.STRING])
+def test_input_types(elem_type):
+    error = refused(header(elem_type=elem_type))
+    assert (error.code, error.origin.node) == ("input-type", "x")
+
+
+@pytest.mark.parametrize("elem_type", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_other_floating_inputs_are_fine(elem_type):
+    assert imported(header(elem_type=elem_type, output_type=elem_type)).ann.input.shape == (3, 8, 8)
+
+
+def test_input_shapes():
+    error = refused(header(shape=("N", 3, "height", 8)))
+    assert (error.code, error.origin.node) == ("dynamic-shape", "x")
+    assert "axis 2" in error.message
+    assert "height" in error.hint
+    assert refused(header(shape=("N", 3, -1, 8))).code == "dynamic-shape"
+    assert refused(header(shape=(7,))).code == "no-batch-axis"
+    assert refused(header(shape=())).code == "no-batch-axis"
+    made = header()
+    made.graph.input[0].type.tensor_type.ClearField("shape")
+    assert refused(made).code == "dynamic-shape"
+
+
+def test_numbers_of_inputs():
+    error = refused(header(more_inputs=["mask", "state"]))
+    assert error.code == "several-inputs"
+    assert all(name in error.message for name in ("'x'", "'mask'", "'state'"))
+    made = header()
+    del made.graph.input[:]
+    assert refused(made).code == "no-input"
+
+
+def test_a_constant_output():
+    error = refused(
+        model([node("Relu", "x", "y"), node("Neg", "c", "z")], constants={"c": F0}, outputs="y z")
+    )
+    assert (error.code, error.origin.node) == ("constant-output", "z")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("bad", "shape"),
+    [
+        (node("Conv", "x w", "y", name="bad"), (2, 3, 1, 1)),
+        (node("MatMul", "x w", "y", name="bad"), (8, 2)),
+        (node("Add", "x w", "y", name="bad"), (3, 1, 1)),
+        (node("PRelu", "x w", "y", name="bad"), (3, 1, 1)),
+        (node("BatchNormalization", "x w w w w", "y", name="bad"), (3,)),
+    ],
+)
+def test_weights_that_are_not_finite(value, bad, shape):
+    weight = np.full(shape, 0.5, np.float32)
+    weight.flat[1] = value
+    error = refused(model([bad], constants={"w": weight}))
+    assert (type(error), error.code, error.origin.node) == (ModelError, "not-finite", "bad")
+    assert "'w'" in error.message
+
+
+def test_weights_that_overflow():
+    weight = {"w": np.full((8, 2), 3e38, np.float32)}
+    bad = node("Gemm", "x w", "y", name="bad", alpha=10.0)
+    error = refused(model([bad], ("N", 8), weight))
+    assert (error.code, error.origin.node) == ("not-finite", "bad")
+    zeros = {"w": np.float32([0, 1])}
+    error = refused(model([node("Div", "x w", "y", name="bad")], ("N", 2), zeros))
+    assert (error.code, error.origin.node) == ("not-finite", "bad")
+    negative = {"s": np.float32([1, -1])}
+    bad = node("BatchNormalization", "x s s s s", "y", name="bad")
+    assert refused(model([bad], ("N", 2), negative)).code == "not-finite"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        node("LpPool", "x", "y", kernel_shape=[2, 2], strides=[0, 1]),
+        node("ConvTranspose", "x w", "y", strides=[0, 0]),
+        node("ConvTranspose", "x w", "y", group=0),
+    ],
+)
+def test_zeros_that_crash_the_shape_inference_of_old_onnx(bad):
+    assert refused(model([bad], constants={"w": real(3, 3, 2, 2)})).code == "unsupported-op"
+
+
+INVALID = {
+    "weights": (node("Conv", "x w", "y"), {"w": real(2, 4, 3, 3)}),
+    "groups": (node("Conv", "x w", "y", group=2), {"w": real(3, 2, 3, 3)}),
+    "kernel": (node("Conv", "x w", "y", kernel_shape=[2, 2]), {"w": real(2, 3, 3, 3)}),
+    "too-large": (node("Conv", "x w", "y"), {"w": real(2, 3, 9, 3)}),
+    "strides": (node("Conv", "x w", "y", strides=[0, 1]), {"w": real(2, 3, 3, 3)}),
+    "pads": (node("MaxPool", "x", "y", kernel_shape=[2, 2], pads=[2, 0, 0, 0]), {}),
+    "auto-pad": (node("MaxPool", "x", "y", kernel_shape=[2, 2], auto_pad="SOME"), {}),
+    "bias": (node("Conv", "x w b", "y"), {"w": real(2, 3, 3, 3), "b": real(3)}),
+    "gemm": (node("Gemm", "x w", "y"), {"w": real(2, 3)}),
+    "matmul": (node("MatMul", "x w", "y"), {"w": real(2, 3)}),
+    "norm": (node("BatchNormalization", "x s s s s", "y"), {"s": real(4) ** 2}),
+    "shapes": (node("Add", "x c", "y"), {"c": real(5)}),
+    "reshape": (node("Reshape", "x s", "y"), {"s": ints(-1, 7)}),
+    "reshape-zero": (node("Reshape", "x s", "y"), {"s": ints(1, -1, 2, 2, 0)}),
+    "axis": (node("Concat", "x x", "y", axis=4), {}),
+    "perm": (node("Transpose", "x", "y", perm=[0, 1, 1, 2]), {}),
+    "squeeze": (node("Squeeze", "x a", "y"), {"a": ints(1)}),
+    "split": (node("Split", "x s", "y z", axis=1), {"s": ints(1, 1)}),
+    "empty-slice": (node("Slice", "x s e a", "y"), {"s": ints(2), "e": ints(2), "a": ints(1)}),
+    "missing-input": (node("Add", "x", "y"), {}),
+    "attribute": (node("Relu", "x", "y", limit=3), {}),
+    "attribute-type": (node("LeakyRelu", "x", "y", alpha="steep"), {}),
+    "undefined": (node("Add", "x nowhere", "y"), {}),
+    "no-kernel": (node("MaxPool", "x", "y"), {}),
+    "fold": (node("Reshape", "c s", "y"), {"c": real(3), "s": ints(2)}),
+    "huge": (node("ConstantOfShape", "s", "y"), {"s": ints(1 << 20, 1 << 20)}),
+}
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid(name):
+    bad, constants = INVALID[name]
+    bad.name = "bad"
+    error = refused(model([bad], constants=constants))
+    if isinstance(error, CompileErrors):
+        error = error.errors[0]
+    assert isinstance(error, ModelError)
+    assert error.code == "invalid-model"
+    assert (error.origin.node, error.origin.op) == ("bad", bad.op_type)
+    assert "\n" not in error.message
+
+
+def test_damaged_tensors():
+    made = model([node("Add", "x c", "y", name="bad")], constants={"c": real(8)})
+    made.graph.initializer[0].raw_data = b"123"
+    error = refused(made)
+    assert (error.code, error.origin.node) == ("invalid-model", "bad")
+    assert "'c'" in error.message
+
+
+def test_graphs_that_are_not_graphs():
+    cycle = model([node("Add", "x b", "a"), node("Relu", "a", "b"), node("Neg", "b", "y")])
+    assert refused(cycle).code == "cycle"
+    assert "twice" in refused(model([node("Relu", "x", "y"), node("Neg", "x", "y")])).message
+    assert "twice" in refused(model([node("Relu", "x", "x"), node("Neg", "x", "y")])).message
+    assert "nowhere" in refused(model([node("Relu", "x", "y")], outputs="nowhere")).message
+
+
+def test_missing_external_weights(tmp_path):
+    import onnx
+
+    made = model([node("MatMul", "x w", "y")], ("N", 64), {"w": real(64, 64)})
+    path = tmp_path / "big.onnx"
+    onnx.save(made, path, save_as_external_data=True, location="big.bin", size_threshold=0)
+    (tmp_path / "big.bin").unlink()
+    with pytest.raises(ModelError) as caught:
+        OnnxFrontend().read(path)
+    assert caught.value.code == "external-data"

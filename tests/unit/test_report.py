@@ -1,0 +1,214 @@
+"""The report: numbers for people, JSON for scripts, one HTML file."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from snn_compile.report import figures, html, schema, terminal
+
+
+def layer(name: str, index: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "op": "conv" if "conv" in name else "dense",
+        "origin": f"net.onnx: node '{name}'",
+        "shape": [16, 32, 32],
+        "neurons": 16384,
+        "synapses": 2_359_296,
+        "weight_bits": 8,
+        "threshold": [120, 1433],
+        "saturated_weights": 0.019 if index == 3 else 0.001,
+        "rate": 0.32 - 0.02 * index,
+        "dead": 0.01 * index,
+        "spikes_per_inference": 5214.2,
+        "sqnr_db": 38.0 - 4 * index,
+    }
+
+
+EXAMPLE: dict[str, Any] = {
+    "schema": 1,
+    "tool": {"name": "snn-compile", "version": "0.1.0"},
+    "model": {
+        "path": "models/cifar10_resnet20.onnx",
+        "sha256": "ab" * 32,
+        "opset": 13,
+        "input_shape": [3, 32, 32],
+        "weights": 269_722,
+    },
+    "options": {
+        "weight_bits": {"value": 8, "origin": "default"},
+        "payload_bits": {"value": 8, "origin": "default"},
+        "emit": {"value": ["lava"], "origin": "default"},
+        "thresholds": {"value": "percentile:99.9", "origin": "net.toml:thresholds"},
+        "calibrate": {"value": "calibrate.npz", "origin": "command line"},
+    },
+    "target": "loihi2",
+    "coding": "graded",
+    "timesteps": 1,
+    "total_steps": 21,
+    "ladder": [
+        {"stage": "onnx", "top1": 91.73, "agreement": 100.0, "n": 10000},
+        {"stage": "folded", "top1": 91.73, "agreement": 100.0, "n": 10000},
+        {"stage": "rate", "top1": 91.70, "agreement": 99.4, "n": 10000},
+        {"stage": "spiking", "top1": 91.70, "agreement": 99.4, "n": 10000},
+        {"stage": "fixed", "top1": 91.64, "agreement": 98.9, "n": 10000},
+        {"stage": "mapped", "top1": 91.64, "agreement": 98.9, "n": 10000},
+    ],
+    "layers": [layer(f"layer{i}.conv", i) for i in range(5)] + [layer("fc", 5)],
+    "resources": {
+        "cores": 61,
+        "chips": 1,
+        "per_core": [
+            {"chip": 0, "core": i, "percent": 100 * (i * 37 % 61) / 64, "neurons": 512}
+            for i in range(61)
+        ],
+        "binding_limit": {"limit": "synapse memory", "core": 17, "percent": 92.0},
+    },
+    "cost": {
+        "spikes_per_inference": 42118.0,
+        "synops_per_inference": 9_612_345.0,
+        "energy": {
+            "value": 2.1e-4,
+            "low": 1.5e-4,
+            "high": 3.4e-4,
+            "unit": "J",
+            "source": "loihi2.toml: 23.6 pJ a synaptic operation",
+        },
+        "latency": None,
+    },
+    "verification": [
+        {
+            "against": "lava",
+            "mode": "native 3.10",
+            "stimuli": 2,
+            "steps": 21,
+            "compared": 412_345,
+            "equal": True,
+            "first_divergence": None,
+        }
+    ],
+    "timing": [{"stage": "import", "seconds": 0.41}, {"stage": "evaluate", "seconds": 20.9}],
+    "warnings": [
+        {
+            "code": "no-calibration",
+            "message": "thresholds come from the weights alone",
+            "origin": "",
+            "hint": "give --calibrate",
+        }
+    ],
+}
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    return copy.deepcopy(EXAMPLE)
+
+
+def text_of(report: dict[str, Any]) -> str:
+    console = Console(width=200, record=True, file=None, quiet=True)
+    with console.capture() as capture:
+        console.quiet = False
+        console.print(terminal.header(report))
+        console.print(terminal.summary(report, "net.snn"))
+    return capture.get()
+
+
+def test_the_ladder_shows_the_loss_of_each_step(report: dict[str, Any]) -> None:
+    steps = {step.stage: step for step in figures.ladder(report)}
+    assert steps["onnx"].change is None
+    assert steps["rate"].change == pytest.approx(-0.03)
+    assert steps["fixed"].answer
+    assert steps["rate"].note == "activations on 256 levels"
+    assert figures.points(steps["folded"].change) == "±0.00"
+
+
+def test_without_labels_the_ladder_shows_agreement(report: dict[str, Any]) -> None:
+    for rung in report["ladder"]:
+        rung["top1"] = None
+    assert figures.measure(report) == "agreement"
+    assert [step.percent for step in figures.ladder(report)][-1] == 98.9
+    assert "<- the answer" in text_of(report)
+    html.render(report)
+
+
+def test_rate_coding_says_how_many_levels_there_are(report: dict[str, Any]) -> None:
+    report |= {"coding": "rate", "timesteps": 16}
+    notes = [step.note for step in figures.ladder(report)]
+    assert "activations on 17 levels" in notes
+
+
+def test_the_summary_holds_what_a_person_asks_first(report: dict[str, Any]) -> None:
+    text = text_of(report)
+    for wanted in (
+        "cifar10_resnet20.onnx   opset 13 · 5 conv, 1 dense · 269,722 weights · input 3x32x32",
+        "target loihi2 · coding graded, 8 bit · 21 steps",
+        "98.9 % of 10,000 arg-max equal to the ONNX model",
+        "42,118 spikes · 9.6 M synaptic operations · 0.21 (0.15 to 0.34) mJ estimated",
+        "mJ estimated, source: loihi2.toml\n",
+        "no-calibration",
+        "wrote net.snn/   report.html · lava/ · verify with: snn-compile verify net.snn",
+    ):
+        assert wanted in text
+    assert re.search(r"fixed +91\.64 +-0\.06 .*<- the answer", text)
+
+
+def test_an_empty_report_is_no_reason_to_fail() -> None:
+    assert text_of({})
+    assert "Nothing was evaluated" in html.render({})
+
+
+def test_html_is_one_file(report: dict[str, Any]) -> None:
+    page = html.render(report)
+    assert not re.search(r"(?:src|href)=|url\(|@import|https?://", page)
+    assert "prefers-color-scheme: dark" in page
+    assert "<svg" in page
+    assert "equal, bit for bit" in page
+
+
+def test_html_escapes_what_comes_from_a_model(report: dict[str, Any]) -> None:
+    report["layers"][0]["name"] = "<script>alert(1)</script>"
+    report["model"]["path"] = "x/<b>.onnx"
+    page = html.render(report)
+    assert "<script>" not in page
+    assert "<b>" not in page
+
+
+def test_a_difference_is_shown_with_its_place(report: dict[str, Any]) -> None:
+    report["verification"][0] |= {
+        "equal": False,
+        "first_divergence": {
+            "layer": "conv1", "step": 3, "neuron": 17, "expected": 5, "actual": 6, "stimulus": 0
+        },
+    }  # fmt: skip
+    place = "stimulus 0, layer conv1, step 3, neuron 17, expected 5, got 6"
+    assert place in text_of(report)
+    assert place in html.render(report)
+
+
+def test_json_has_a_stable_order_and_no_nan(report: dict[str, Any]) -> None:
+    report["layers"][0]["rate"] = float("nan")
+    report["layers"][1]["threshold"] = np.array([1, 2])
+    report["cost"]["spikes_per_inference"] = np.float64(3.5)
+    turned = dict(reversed(report.items()))
+    turned["layers"] = [dict(reversed(entry.items())) for entry in report["layers"]]
+    text = schema.dumps(turned)
+    assert text == schema.dumps(report)
+    read = json.loads(text)
+    assert list(read)[:3] == ["schema", "tool", "model"]
+    assert read["layers"][0]["rate"] is None
+    assert read["layers"][1]["threshold"] == [1, 2]
+    assert read["cost"]["spikes_per_inference"] == 3.5
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (7, "7"), (42118, "42,118"), (9.6e6, "9.6 M"), (3.14159, "3.1")],
+)
+def test_counts_are_short(value: float | None, text: str) -> None:
+    assert figures.short(value) == text

@@ -1,0 +1,35 @@
+"""snn-compile: a trained ONNX network in, a bit-accurate spiking network in fixed point out.
+
+>>> from snn_compile import compile_model  # doctest: +SKIP
+>>> compiled = compile_model("model.onnx", calibrate=x, timesteps=16)  # doctest: +SKIP
+>>> y = compiled.run(x)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.driver import compile_model
+    from snn_compile.errors import CompileError
+    from snn_compile.options import CompileOptions
+
+__version__ = "0.1.0"
+__all__ = ["CompileError", "CompileOptions", "CompiledModel", "__version__", "compile_model"]
+
+_HOMES = {
+    "compile_model": "snn_compile.driver",
+    "CompiledModel": "snn_compile.bundle",
+    "CompileError": "snn_compile.errors",
+    "CompileOptions": "snn_compile.options",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use: ``snn-compile --help`` must not wait for numpy."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'snn_compile' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,307 @@
+"""A compiled network: what it computes, and the sealed folder it lives in."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import ModelError, Origin, UsageError, VerificationError
+from snn_compile.hil.verification import Verification
+from snn_compile.ir.encoding import Float, InputEncoding, OutputDecoding
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.serialize import array_hashes, dump_program, load_program
+from snn_compile.plugins import BACKENDS, Backend
+from snn_compile.report import html, schema
+from snn_compile.sim import reference
+from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.reference import Run
+
+MODEL = "model.snn"
+MESSAGES = "messages.json"
+TRACED_AT_ONCE = 10
+"""Stimuli whose messages are held in memory together."""
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """A network in fixed point, with the borders to real numbers and its report.
+
+    Attributes:
+        program: the network; it defines the answer.
+        encoding: of the input.
+        decodings: of each output.
+        report: the content of ``report.json``.
+        stimulus: encoded frames that verification uses, (N, C, H, W).
+        provenance: hashes of what the network was made from.
+        golden: for each layer and stimulus, the hash of its messages at compile time.
+        backends: that ``save`` writes too.
+    """
+
+    program: QuantizedGraph
+    encoding: InputEncoding
+    decodings: Mapping[NodeId, OutputDecoding]
+    report: dict[str, Any]
+    stimulus: Int
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    golden: Mapping[str, list[str]] = field(default_factory=dict)
+    backends: tuple[str, ...] = ()
+
+    def run(self, x: npt.ArrayLike) -> Float:
+        """The first output for real inputs, from the bit-accurate simulator.
+
+        Args:
+            x: (N, *input shape) in the units that the trained network takes.
+
+        Returns:
+            (N, *output shape) float64.
+
+        Raises:
+            UsageError: x has another shape.
+        """
+        run = self.simulate(x)
+        name, decoding = next(iter(self.decodings.items()))
+        return decoding(run.outputs[name])
+
+    def simulate(
+        self, x: npt.ArrayLike, *, record: bool = False, advance: Advance = no_progress
+    ) -> Run:
+        """Outputs as integers, activity and, if recorded, every message for real inputs."""
+        samples = np.asarray(x)
+        if samples.shape[1:] != self.encoding.shape:
+            raise UsageError(
+                f"x has the shape {samples.shape}, but the network takes"
+                f" (N, {', '.join(str(n) for n in self.encoding.shape)})",
+                code="wrong-shape",
+            )
+        frames = self.encoding(samples)
+        return reference.run(self.program, frames, record=record, advance=advance)
+
+    def emit(self, backend: str, folder: str | Path, **options: Any) -> None:
+        """Write the network for a backend into a new folder.
+
+        Raises:
+            UsageError: there is no such backend, or the folder is not empty.
+            CompileError: the backend cannot express the network.
+        """
+        target = Path(folder)
+        emitter: Backend = BACKENDS.load(backend)
+        target.mkdir(parents=True, exist_ok=True)
+        emitter.emit(self.program, target, options=options)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder that ``load`` reads: beside it first, then renamed.
+
+        Holds the sealed network, the golden stimuli, both reports and every backend's files. What was
+        there before is replaced.
+        """
+        target = Path(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            beside.chmod(0o755)
+            (beside / MODEL).write_bytes(self._sealed())
+            self._write_golden(beside / "golden")
+            for backend in self.backends:
+                self.emit(backend, beside / backend)
+            (beside / "report.json").write_text(schema.dumps(self.report), encoding="utf-8")
+            (beside / "report.html").write_text(html.render(self.report), encoding="utf-8")
+            _replace(beside, target)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+
+    def _sealed(self) -> bytes:
+        """The bytes of ``model.snn``: a zip of JSON and npy files, the same for the same network."""
+        description, arrays = dump_program(self.program)
+        arrays = {**arrays, "encoding:unit": self.encoding.unit}
+        for name, decoding in self.decodings.items():
+            arrays[f"{name}:decoding"] = decoding.unit
+        content = {
+            "schema": 1,
+            "program": description,
+            "encoding": {
+                "low": self.encoding.low,
+                "high": self.encoding.high,
+                "shape": list(self.encoding.shape),
+                "maps": list(self.encoding.maps),
+            },
+            "decodings": {name: list(d.shape) for name, d in self.decodings.items()},
+            "provenance": dict(self.provenance),
+            "hashes": array_hashes(arrays),
+        }
+        text = json.dumps(content, indent=1, sort_keys=True)
+        seal = hashlib.sha256(text.encode()).hexdigest()
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(zipfile.ZipInfo("program.json", _TIME), text)
+            archive.writestr(zipfile.ZipInfo("seal", _TIME), seal)
+            for number, (_, array) in enumerate(sorted(arrays.items())):
+                buffer = io.BytesIO()
+                np.save(buffer, array, allow_pickle=False)
+                info = zipfile.ZipInfo(f"{number}.npy", _TIME)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(info, buffer.getvalue())
+        return stream.getvalue()
+
+    def _write_golden(self, folder: Path) -> None:
+        """Stimuli, expected potentials, and a hash of every layer's messages."""
+        folder.mkdir()
+        outputs, hashes = self._traced(self.stimulus)
+        np.savez_compressed(folder / "stimulus.npz", frames=self.stimulus)
+        np.savez_compressed(
+            folder / "expected.npz",
+            allow_pickle=False,
+            **{f"output/{name}": values for name, values in outputs.items()},
+        )
+        (folder / MESSAGES).write_text(json.dumps(hashes, indent=1) + "\n")
+
+    def _traced(
+        self, frames: Int, advance: Advance = no_progress
+    ) -> tuple[dict[NodeId, Int], dict[str, list[str]]]:
+        """Outputs and hashes of all messages, a few stimuli at a time."""
+        outputs: dict[NodeId, list[Int]] = {}
+        hashes: dict[str, list[str]] = {}
+        for start in range(0, len(frames), TRACED_AT_ONCE):
+            piece = frames[start : start + TRACED_AT_ONCE]
+            run = reference.run(self.program, piece, first=start, record=True)
+            for name, values in run.outputs.items():
+                outputs.setdefault(name, []).append(values)
+            for name, messages in run.messages.items():
+                hashes.setdefault(name, []).extend(_digest(one) for one in messages)
+            advance(len(piece))
+        return {name: np.concatenate(values) for name, values in outputs.items()}, hashes
+
+    def verify_golden(self, frames: Int, advance: Advance = no_progress) -> Verification:
+        """Compare the reference of today with what was recorded at compile time."""
+        _, hashes = self._traced(frames, advance)
+        unequal = [
+            f"layer '{name}' differs from the golden trace at stimulus {stimulus}"
+            for name, found in hashes.items()
+            for stimulus, digest in enumerate(found)
+            if [digest] != list(self.golden.get(name, ()))[stimulus : stimulus + 1]
+        ]
+        window = self.program.window.n_steps
+        per_stimulus = sum(prod(p.shape) for p in self.program.populations) * window
+        return Verification(
+            "golden",
+            "reference simulator, hashes of all messages",
+            len(frames),
+            len(frames) * window + self.program.latency,
+            per_stimulus * len(frames),
+            not unequal,
+            details=tuple(unequal[:10]),
+        )
+
+    @staticmethod
+    def load(folder: str | Path) -> CompiledModel:
+        """Read a folder that ``save`` wrote.
+
+        Raises:
+            UsageError: there is no compiled network.
+            ModelError: the file is damaged.
+            VerificationError: its content does not match its seal.
+        """
+        path = Path(folder) / MODEL
+        origin = Origin(str(path))
+        if not path.is_file():
+            raise UsageError(
+                "no compiled network here",
+                code="not-compiled",
+                origin=Origin(str(folder)),
+                hint="compile a model first: snn-compile MODEL.onnx",
+            )
+        try:
+            content, arrays = _unsealed(path, origin)
+            encoding = content["encoding"]
+            report_file = Path(folder) / "report.json"
+            report = json.loads(report_file.read_text()) if report_file.is_file() else {}
+            return CompiledModel(
+                load_program(content["program"], arrays),
+                InputEncoding(
+                    arrays["encoding:unit"],
+                    encoding["low"],
+                    encoding["high"],
+                    tuple(encoding["shape"]),
+                    tuple(encoding["maps"]),
+                ),
+                {
+                    NodeId(name): OutputDecoding(arrays[f"{name}:decoding"], tuple(shape))
+                    for name, shape in content["decodings"].items()
+                },
+                report,
+                _stimulus(Path(folder) / "golden" / "stimulus.npz"),
+                content["provenance"],
+                json.loads((Path(folder) / "golden" / MESSAGES).read_text()),
+            )
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+            raise ModelError(
+                f"the compiled network is damaged ({type(error).__name__})",
+                code="unreadable-bundle",
+                origin=origin,
+                hint="compile the model again",
+            ) from error
+
+
+def _digest(messages: Int) -> str:
+    """SHA-256 of one layer's messages for one stimulus, as int32 in row-major order."""
+    return hashlib.sha256(np.ascontiguousarray(messages, dtype="<i4").tobytes()).hexdigest()
+
+
+def _unsealed(path: Path, origin: Origin) -> tuple[dict[str, Any], dict[str, Any]]:
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("program.json").decode()
+        seal = archive.read("seal").decode()
+        content = json.loads(text)
+        names = sorted(content["hashes"])
+        arrays = {
+            name: np.load(io.BytesIO(archive.read(f"{number}.npy")), allow_pickle=False)
+            for number, name in enumerate(names)
+        }
+    changed = [n for n, h in array_hashes(arrays).items() if h != content["hashes"][n]]
+    if hashlib.sha256(text.encode()).hexdigest() != seal:
+        changed.insert(0, "program.json")
+    if changed:
+        raise VerificationError(
+            f"the seal is broken: {', '.join(changed[:5])} changed after compilation",
+            code="seal-broken",
+            origin=origin,
+            hint="compile the model again",
+        )
+    return content, arrays
+
+
+def _stimulus(path: Path) -> Int:
+    with np.load(path, allow_pickle=False) as archive:
+        frames: Int = archive["frames"].astype(np.int64)
+    return frames
+
+
+def _replace(new: Path, target: Path) -> None:
+    """Put a finished folder in the place of an older one."""
+    if not target.exists():
+        os.replace(new, target)
+        return
+    old = target.with_name(f".{target.name}.old-{os.getpid()}")
+    os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

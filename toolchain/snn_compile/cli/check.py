@@ -1,0 +1,131 @@
+"""``snn-compile check``: import and the target's rules, without data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snn_compile.cli.console import as_json, common, results, show_table
+from snn_compile.cli.failures import say_error
+from snn_compile.cli.settings import chosen, settings
+from snn_compile.errors import CompileError, CompileErrors, UnsupportedError, exit_code
+
+
+@dataclass
+class Refusal:
+    """Operators of one type that are refused for one reason.
+
+    Attributes:
+        op: their type.
+        code: of the error.
+        message: why.
+        hint: what to do.
+        nodes: their names.
+    """
+
+    op: str
+    code: str
+    message: str
+    hint: str
+    nodes: list[str] = field(default_factory=list)
+
+
+@click.command("check", short_help="Say whether a model can be compiled, without data.")
+@click.argument("model", type=click.Path(path_type=Path))
+@settings
+@as_json
+@common
+def command(model: Path, config: Path | None, as_json: bool, **given: Any) -> int:
+    """Import MODEL and apply the target's rules: fast, without data.
+
+    Lists everything that is not supported at once. Exit code 4 if there is anything.
+    """
+    from snn_compile.driver import check_model
+
+    options = chosen(config, given)
+    try:
+        result = check_model(model, options)
+    except CompileError as error:
+        errors = error.errors if isinstance(error, CompileErrors) else (error,)
+        if not any(isinstance(one, UnsupportedError) for one in errors):
+            raise
+        _show_refusals(model, errors, as_json)
+        return exit_code(next(one for one in errors if isinstance(one, UnsupportedError)))
+    _show_accepted(model, result, as_json)
+    return 0
+
+
+def grouped(errors: Sequence[CompileError]) -> list[Refusal]:
+    """Unsupported operators by type and reason, the most frequent first."""
+    groups: dict[tuple[str, str, str], Refusal] = {}
+    for error in errors:
+        op, node = (error.origin.op, error.origin.node) if error.origin else ("", "")
+        key = (op, error.code, error.message)
+        refusal = groups.setdefault(key, Refusal(op, error.code, error.message, error.hint))
+        refusal.nodes.append(node)
+    return sorted(groups.values(), key=lambda refusal: -len(refusal.nodes))
+
+
+def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -> None:
+    unsupported = [error for error in errors if isinstance(error, UnsupportedError)]
+    refusals = grouped(unsupported)
+    if as_json:
+        listed = [{**vars(refusal), "count": len(refusal.nodes)} for refusal in refusals]
+        _write_json({"model": str(model), "ok": False, "unsupported": listed})
+    else:
+        from rich.table import Table
+        from rich.text import Text
+
+        nodes = f"{len(unsupported)} unsupported operator" + "s" * (len(unsupported) != 1)
+        table = Table.grid(padding=(0, 3), pad_edge=False)
+        for refusal in refusals:
+            first = (refusal.nodes[0] or "(no name)") + (" ..." if len(refusal.nodes) > 1 else "")
+            why = Text.assemble((f"error[{refusal.code}]", "bold red"), f"   {refusal.message}")
+            if refusal.hint:
+                why.append(f"\nhint: {refusal.hint}", "dim")
+            table.add_row(f"  {refusal.op}", f"x{len(refusal.nodes)}", first, why)
+        console = results()
+        console.print(f"{model.name}: {nodes}\n")
+        show_table(console, table)
+    for error in errors:
+        if not isinstance(error, UnsupportedError):
+            say_error(error)
+
+
+def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
+    imported = result.imported
+    warnings = [finding for finding in result.findings if finding.warning]
+    if as_json:
+        _write_json(
+            {
+                "model": str(model),
+                "ok": True,
+                "nodes": imported.n_nodes,
+                "folded": imported.n_folded,
+                "operators": len(imported.ann.graph),
+                "unsupported": [],
+                "findings": [
+                    {"code": f.code, "message": f.message, "origin": str(f.origin or "")}
+                    for f in result.findings
+                ],
+            }
+        )
+        return
+    supported = imported.n_nodes - imported.n_folded
+    console = results()
+    console.print(
+        f"{model.name}: {imported.n_nodes} nodes · {supported} supported ·"
+        f" {imported.n_folded} folded · 0 unsupported"
+    )
+    for finding in warnings:
+        console.print(f"  warning[{finding.code}]: {finding}")
+
+
+def _write_json(value: Any) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

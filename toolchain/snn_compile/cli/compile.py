@@ -1,0 +1,155 @@
+"""``snn-compile MODEL.onnx``: compile a network into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from snn_compile.cli.console import as_json, common, messages, results, talkative
+from snn_compile.cli.report import write_reports
+from snn_compile.cli.settings import chosen, settings
+from snn_compile.errors import AccuracyError, Origin, UsageError
+
+if TYPE_CHECKING:
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.options import CompileOptions
+    from snn_compile.report.progress import TerminalObserver
+
+
+@click.command("compile", short_help="Compile a model (the default command).")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The folder to write (default: MODEL.snn here).",
+)
+@settings
+@click.option("--no-emit", is_flag=True, help="Write no backend's files.")
+@click.option("--dump-after", multiple=True, metavar="PASS", help="Show the network after a pass.")
+@as_json
+@talkative
+@common
+def command(
+    model: Path,
+    output: Path | None,
+    config: Path | None,
+    no_emit: bool,
+    dump_after: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    no_progress: bool,
+    **given: Any,
+) -> None:
+    """Compile MODEL, an ONNX file, into a folder.
+
+    The folder holds report.json, report.html, the sealed network, a stimulus with the expected
+    response, and what each backend needs. Options can also stand in a TOML file (--config), by the
+    same names.
+    """
+    options = chosen(config, {**given, "emit": ""} if no_emit else given)
+    _refuse_unmeasurable(options)
+    folder = output or Path(f"{model.stem}.snn")
+    refuse_foreign(folder)
+    observer = _observer(as_json, quiet, no_progress, dump_after)
+    from snn_compile.driver import compile_model
+
+    compiled = compile_model(model, options=options, watch=observer)
+    _refuse_unknown_passes(dump_after, observer)
+    compiled.save(folder)
+    _show(compiled.report, folder, observer, as_json)
+    check_accuracy(compiled.report, options.max_accuracy_drop, str(model))
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse an output folder that holds what this program has not written.
+
+    Raises:
+        UsageError: it does, or it is a file.
+    """
+    if not folder.exists() or (folder / "report.json").is_file():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        what = "a folder that snn-compile has not written" if folder.is_dir() else "a file"
+        raise UsageError(
+            f"{what} is there already",
+            code="output-exists",
+            origin=Origin(str(folder)),
+            hint="name another folder with -o, or remove it",
+        )
+
+
+def check_accuracy(report: Any, limit: float | None, file: str) -> None:
+    """Compare the loss of accuracy with the limit.
+
+    Raises:
+        AccuracyError: the loss is larger.
+    """
+    from snn_compile.report import figures
+
+    if limit is None:
+        return
+    key = figures.measure(report)
+    before, after = (figures.rung(report, stage).get(key) for stage in ("onnx", figures.ANSWER))
+    if before is None or after is None:
+        return
+    if before - after > limit:
+        what = "top-1 accuracy" if key == "top1" else "agreement with the ONNX model"
+        raise AccuracyError(
+            f"{what} fell from {before:.2f} to {after:.2f}, by {before - after:.2f} points;"
+            f" the limit is {limit:g}",
+            origin=Origin(file),
+            hint="more bits, more steps, other thresholds; the report says which layer costs most",
+        )
+
+
+def _refuse_unmeasurable(options: CompileOptions) -> None:
+    if options.max_accuracy_drop is not None and options.evaluate is None:
+        raise UsageError(
+            "an accuracy drop is limited, but there is nothing to measure it on",
+            code="missing-data",
+            hint="give --evaluate",
+        )
+
+
+def _observer(
+    as_json: bool, quiet: bool, no_progress: bool, dump_after: tuple[str, ...]
+) -> TerminalObserver:
+    from snn_compile.ir import text
+    from snn_compile.report.progress import TerminalObserver
+
+    return TerminalObserver(
+        messages(),
+        None if as_json else results(),
+        quiet=quiet,
+        bars=not no_progress,
+        dump_after=dump_after,
+        show=getattr(text, "to_text", repr),
+    )
+
+
+def _refuse_unknown_passes(wanted: tuple[str, ...], observer: TerminalObserver) -> None:
+    unknown = [name for name in wanted if name not in (*observer.passes, "all")]
+    if unknown:
+        raise UsageError(
+            f"no pass named '{unknown[0]}' has run",
+            code="unknown-pass",
+            hint=f"passes: {', '.join(dict.fromkeys(observer.passes))}, or all",
+        )
+
+
+def _show(report: Any, folder: Path, observer: TerminalObserver, as_json: bool) -> None:
+    if as_json:
+        click.echo((folder / "report.json").read_text(encoding="utf-8"), nl=False)
+        return
+    from snn_compile.report import terminal
+
+    console = results()
+    if not observer.headed:
+        console.print(terminal.header(report))
+    console.print()
+    console.print(terminal.summary(report, str(folder)))

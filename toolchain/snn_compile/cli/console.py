@@ -1,0 +1,63 @@
+"""Where output goes, and the options that every command has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def results() -> Console:
+    """Standard output, as rich writes to it: colour on a terminal only, and not with NO_COLOR."""
+    from rich.console import Console
+
+    return _fitted(Console(soft_wrap=True, highlight=False, markup=False, emoji=False))
+
+
+def messages() -> Console:
+    """Standard error, likewise."""
+    from rich.console import Console
+
+    return _fitted(Console(stderr=True, highlight=False, markup=False, emoji=False))
+
+
+def _fitted(console: Console) -> Console:
+    """Where nobody reads along, tables are as wide as they are, whatever the default says."""
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 200
+    return console
+
+
+def show_table(console: Console, table: RenderableType) -> None:
+    """Write a table; without blanks at the ends of lines where it goes to a file."""
+    if console.is_terminal:
+        console.print(table, soft_wrap=False)
+        return
+    with console.capture() as capture:
+        console.print(table, soft_wrap=False)
+    lines = (line.rstrip() for line in capture.get().strip("\n").splitlines())
+    console.file.write("\n".join(lines) + "\n")
+
+
+def common(command: F) -> F:
+    """Add the options that every command has."""
+    debug = click.option("--debug", is_flag=True, help="Show tracebacks.", expose_value=False)
+    return debug(command)
+
+
+def talkative(command: F) -> F:
+    """Add the options that say how much a command talks while it works."""
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Only results, warnings and errors.")
+    bars = click.option("--no-progress", is_flag=True, help="No progress bars.")
+    return quiet(bars(command))
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
+"""For commands whose result a script may want to read."""

@@ -1,0 +1,89 @@
+"""From an exception to one line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from snn_compile.errors import CompileError, CompileErrors, exit_code
+
+INTERNAL = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+def report_failure(error: BaseException, *, debug: bool) -> int:
+    """Say what went wrong, with the traceback only if asked for, and return the exit code."""
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        say("interrupted")
+        return INTERRUPTED
+    if debug and not isinstance(error, click.ClickException):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, CompileError):
+        for one in error.errors if isinstance(error, CompileErrors) else (error,):
+            say_error(one)
+        return exit_code(error)
+    if isinstance(error, click.ClickException):
+        return _report_usage(error)
+    if isinstance(error, MemoryError):
+        say("error[out-of-memory]: not enough memory", "a smaller data set needs less")
+        return INTERNAL
+    if isinstance(error, OSError) and error.filename:
+        say(
+            f"{error.filename}: error[file]: {error.strerror}", "check the path and its permissions"
+        )
+        return USAGE
+    kind = type(error).__name__
+    text = " ".join(str(error).split())
+    say(f"internal error: {kind}: {text}" + ("" if debug else " (run with --debug)"))
+    return INTERNAL
+
+
+def say_error(error: CompileError) -> None:
+    """Write an error: where, what, and what to do about it."""
+    where = f"{error.origin}: " if error.origin else ""
+    code = click.style(f"error[{error.code}]", fg="red", bold=True)
+    say(f"{where}{code}: {error.message}", error.hint)
+
+
+def say(message: str, hint: str = "") -> None:
+    """Write a line, and perhaps a hint, to standard error."""
+    try:
+        click.echo(message, err=True, color=_colour())
+        if hint:
+            click.echo(f"hint: {hint}", err=True, color=_colour())
+    except BrokenPipeError:
+        silence_output()
+
+
+def silence_output() -> None:
+    """Keep the interpreter from complaining about a closed pipe when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _report_usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return USAGE
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    say(
+        click.style("error[usage]", fg="red", bold=True) + f": {message}",
+        f"see {path or 'snn-compile'} --help",
+    )
+    return USAGE
+
+
+def _colour() -> bool | None:
+    """Off where NO_COLOR says so; else click decides by the terminal."""
+    return False if os.environ.get("NO_COLOR") else None

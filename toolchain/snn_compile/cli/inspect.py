@@ -1,0 +1,106 @@
+"""``snn-compile inspect``: what is in a model, or in a compiled folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from snn_compile.cli.console import common, results, show_table
+from snn_compile.report import figures
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@click.command("inspect", short_help="Show what a model or a compiled folder holds.")
+@click.argument("path", type=click.Path(path_type=Path))
+@common
+def command(path: Path) -> None:
+    """Show the operators of a model before and after folding, or what a folder holds."""
+    if path.is_dir():
+        _show_folder(path)
+    else:
+        _show_model(path)
+
+
+def _show_model(path: Path) -> None:
+    from snn_compile.driver import check_model
+    from snn_compile.options import CompileOptions
+
+    result = check_model(path, CompileOptions())
+    imported = result.imported
+    console = results()
+    graph = imported.ann.graph
+    console.print(
+        f"{path.name}   opset {imported.ann.opset} · {imported.n_nodes} nodes,"
+        f" {imported.n_folded} of them constant · {len(graph)} after folding\n"
+    )
+    show_table(console, _operators(graph))
+    console.print()
+    show_table(console, _nodes(graph))
+    for finding in result.findings:
+        console.print(f"  {finding}", style="dim")
+
+
+def _operators(graph: Any) -> Table:
+    """How many operators of each type the file has, and what they are after folding."""
+    sources: dict[str, set[str]] = {}
+    kinds: dict[str, Counter[str]] = {}
+    for node in graph:
+        if node.origin.op:
+            sources.setdefault(node.origin.op, set()).add(node.origin.node)
+            kinds.setdefault(node.origin.op, Counter())[type(node).__name__] += 1
+    table = _table("operator of the file", "", "after folding")
+    for op in sorted(sources, key=lambda op: -len(sources[op])):
+        after = ", ".join(f"{n} {kind}" for kind, n in kinds[op].items())
+        table.add_row(op, str(len(sources[op])), after)
+    return table
+
+
+def _nodes(graph: Any) -> Table:
+    table = _table("after folding", "operator", "shape", "from")
+    for node in graph:
+        origin = node.origin
+        source = f"{origin.node} ({origin.op})" if origin.op else ""
+        table.add_row(str(node.id), type(node).__name__, figures.times(node.shape), source)
+    return table
+
+
+def _show_folder(path: Path) -> None:
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.report import terminal
+
+    report = CompiledModel.load(path).report
+    console = results()
+    console.print(terminal.header(report))
+    console.print()
+    table = _table("layer", "operator", "shape", "neurons", "synapses", "bits", "threshold", "rate")
+    for layer in report.get("layers", []):
+        table.add_row(
+            layer["name"],
+            layer.get("op", ""),
+            figures.times(layer.get("shape", ())),
+            figures.short(layer.get("neurons")),
+            figures.short(layer.get("synapses")),
+            str(layer.get("weight_bits") or ""),
+            figures.span(layer.get("threshold")),
+            figures.percent(layer["rate"]) if layer.get("rate") is not None else "",
+        )
+    show_table(console, table)
+    resources = report.get("resources") or {}
+    if resources.get("cores") is not None:
+        console.print(f"\n{figures.resources(report)}")
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for index, name in enumerate(columns):
+        numeric = name in ("", "neurons", "synapses", "bits", "rate") and index > 0
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    return table

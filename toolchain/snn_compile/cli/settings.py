@@ -1,0 +1,91 @@
+"""The options of a compilation, as ``compile`` and ``check`` take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from snn_compile.options import CODINGS, EQUALIZE, INPUTS, LAYOUTS, RESETS, CompileOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _choice(name: str, allowed: tuple[str, ...], text: str) -> Callable[[F], F]:
+    return click.option(f"--{name}", metavar="|".join(allowed), help=text)
+
+
+_DATA = (
+    click.option(
+        "--calibrate",
+        type=click.Path(path_type=Path),
+        metavar="NPZ",
+        help="Data for thresholds: x, (N, *input shape).",
+    ),
+    click.option(
+        "--evaluate",
+        type=click.Path(path_type=Path),
+        metavar="NPZ",
+        help="Data for the accuracy ladder: x and, for accuracies, labels y.",
+    ),
+    click.option(
+        "--mean-values", metavar="M[,M]", help="Subtracted from the raw input, per channel."
+    ),
+    click.option("--scale-values", metavar="S[,S]", help="Divides it then, per channel."),
+    _choice("layout", LAYOUTS, "Layout of x in the data files."),
+    click.option("--seed", type=int, metavar="N", help="Of everything random."),
+)
+_NETWORK = (
+    click.option("--target", metavar="NAME|FILE", help="See: snn-compile targets."),
+    _choice("coding", CODINGS, "What a message means (default: what the target does best)."),
+    click.option("-T", "--timesteps", type=int, metavar="N", help="Steps per layer window (rate)."),
+    click.option(
+        "--payload-bits", type=int, metavar="N", help="Width of a graded spike's payload."
+    ),
+    _choice("input", INPUTS, "How the input arrives."),
+    click.option("--input-bits", type=int, metavar="N", help="The input has 2**N levels."),
+    _choice("reset", RESETS, "What a spike does to the potential (rate)."),
+    click.option(
+        "--initial-potential", type=float, metavar="V", help="In units of the threshold (rate)."
+    ),
+)
+_NUMBERS = (
+    click.option("--weight-bits", type=int, metavar="N", help="2 to 8."),
+    click.option("--thresholds", metavar="METHOD", help="mmse, percentile:P, max or spike-norm."),
+    click.option(
+        "--per-layer/--per-channel",
+        "per_layer",
+        default=None,
+        help="One threshold a layer, or one a channel.",
+    ),
+    _choice("equalize", EQUALIZE, "Cross-layer weight adjustment."),
+    _choice("bias-correction", ("on", "off"), "Whether biases absorb the mean error."),
+    click.option(
+        "--max-accuracy-drop",
+        type=float,
+        metavar="POINTS",
+        help="A larger loss than this ends with exit code 6.",
+    ),
+    click.option("--emit", multiple=True, metavar="B[,B]", help="Backends to write."),
+)
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="TOML",
+    help="Options from a file; the command line wins.",
+)
+
+
+def settings(command: F) -> F:
+    """Add every option of a compilation."""
+    for option in reversed((*_DATA, *_NETWORK, *_NUMBERS, _CONFIG)):
+        command = option(command)
+    return command
+
+
+def chosen(config: Path | None, given: Mapping[str, Any]) -> CompileOptions:
+    """The options in effect: the command line's, over the file's, over the defaults."""
+    cli = {name: value for name, value in given.items() if value is not None and value != ()}
+    return CompileOptions.from_sources(config, cli)

@@ -1,0 +1,157 @@
+"""``snn-compile verify``: seals, golden traces, and every emitted backend, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from snn_compile.cli.console import as_json, common, messages, results, show_table, talkative
+from snn_compile.cli.report import write_reports
+from snn_compile.errors import Origin, UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.hil.verification import Verification
+    from snn_compile.report.observer import Observer
+
+GOLDEN = "golden"
+
+
+@click.command("verify", short_help="Compare every emitted form with the reference, bit for bit.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--stimuli", type=click.IntRange(1), metavar="N", help="Use only so many stimuli.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    default=600.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds for each backend.",
+)
+@click.option("--against", multiple=True, metavar="B[,B]", help="Only these (default: all).")
+@as_json
+@talkative
+@common
+def command(
+    folder: Path,
+    stimuli: int | None,
+    time_limit: float,
+    against: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    no_progress: bool,
+) -> None:
+    """Check the seals of DIR, then compare everything in it with the reference simulator.
+
+    First the golden traces, then what each backend makes of the same stimuli. Exit code 7 if a bit
+    differs, 8 if a backend's environment is missing. The outcome is added to the reports.
+    """
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.report.progress import TerminalObserver
+
+    compiled = CompiledModel.load(folder)
+    names = chosen(folder, against)
+    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
+    outcomes: list[Verification] = []
+    try:
+        for outcome in compare(compiled, folder, names, stimuli, time_limit, observer):
+            outcomes.append(outcome)
+    finally:
+        if outcomes:
+            record(folder, compiled.report, outcomes)
+            _show(outcomes, as_json)
+    unequal = [outcome for outcome in outcomes if not outcome.equal]
+    if unequal:
+        found = unequal[0].first_divergence
+        what = str(found) if found else (unequal[0].details or ("files differ",))[0]
+        raise VerificationError(
+            f"{unequal[0].against} is not equal to the reference: {what}",
+            origin=Origin(str(folder)),
+            hint="compile again if the folder has been changed; otherwise report a bug",
+        )
+
+
+def chosen(folder: Path, against: tuple[str, ...]) -> list[str]:
+    """What to compare with: the golden traces and every backend in the folder, or those named.
+
+    Raises:
+        UsageError: something named is not in the folder.
+    """
+    from snn_compile.plugins import BACKENDS
+
+    emitted = [name for name in BACKENDS.names() if (folder / name).is_dir()]
+    there = [GOLDEN, *emitted]
+    named = [name.strip() for part in against for name in part.split(",") if name.strip()]
+    for name in named:
+        if name not in there:
+            raise UsageError(
+                f"there is nothing of '{name}' to compare with",
+                code="nothing-to-verify",
+                origin=Origin(str(folder)),
+                hint=f"it holds {', '.join(there)}",
+            )
+    return named or there
+
+
+def compare(
+    compiled: CompiledModel,
+    folder: Path,
+    names: list[str],
+    stimuli: int | None,
+    time_limit: float,
+    observer: Observer,
+) -> Iterator[Verification]:
+    """Each comparison, one after the other."""
+    from snn_compile.plugins import BACKENDS
+
+    frames = compiled.stimulus[:stimuli]
+    for name in names:
+        with observer.progress(name, f"{len(frames):,} stimuli", len(frames)) as advance:
+            if name == GOLDEN:
+                yield compiled.verify_golden(frames, advance)
+            else:
+                yield BACKENDS.load(name).verify(
+                    compiled.program,
+                    folder / name,
+                    frames,
+                    time_limit=time_limit,
+                    progress=advance,
+                )
+
+
+def record(folder: Path, report: dict[str, Any], outcomes: list[Verification]) -> None:
+    """Put the outcomes into the reports, in the place of older ones of the same kind."""
+    fresh = {outcome.against: outcome.as_dict() for outcome in outcomes}
+    older = [e for e in report.get("verification") or [] if e.get("against") not in fresh]
+    write_reports(folder, {**report, "verification": [*older, *fresh.values()]})
+
+
+def _show(outcomes: list[Verification], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([o.as_dict() for o in outcomes], indent=2, ensure_ascii=False))
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("reference against")
+    for name in ("stimuli", "steps", "compared"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for outcome in outcomes:
+        verdict = Text("equal, bit for bit", "green")
+        if not outcome.equal:
+            verdict = Text("differs", "bold red")
+            if outcome.first_divergence:
+                verdict.append(f"\n{outcome.first_divergence}", "red")
+        counts = (outcome.stimuli, outcome.steps, outcome.compared)
+        table.add_row(outcome.against, *(f"{count:,}" for count in counts), verdict)
+    console = results()
+    show_table(console, table)
+    for outcome in outcomes:
+        console.print(Text(f"  {outcome.against}: {outcome.mode}", "dim"))

@@ -1,0 +1,116 @@
+"""Threshold balancing: the activation that each channel's largest spike count stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from snn_compile.convert.calibrate import Activations, Calibration
+from snn_compile.convert.linear import Float
+from snn_compile.ir import ann
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.options import percentile_of
+
+N_CANDIDATES = 96
+"""Thresholds tried by ``mmse``, from the peak downwards."""
+
+
+def balance_thresholds(
+    network: ANNGraph,
+    calibration: Calibration,
+    method: Callable[[NodeId], str],
+    *,
+    levels: int,
+    per_layer: bool = False,
+) -> dict[NodeId, Float]:
+    """Full scale per channel of every rectifier: its largest representable activation.
+
+    Args:
+        network: the network that was calibrated.
+        calibration: its statistics.
+        method: ``mmse``, ``max`` or ``percentile:P`` for each rectifier. ``spike-norm`` needs a
+            simulation and starts from ``max`` (see ``spike_norm``).
+        levels: activations are multiples of full scale / levels.
+        per_layer: one value for all channels of a layer.
+
+    Returns:
+        (C,) positive values; a cap (ReLU6) is never exceeded.
+    """
+    scales: dict[NodeId, Float] = {}
+    for node in network.graph:
+        if not isinstance(node, ann.Relu) or node.like is not None:
+            continue
+        activations = calibration.activations[node.id]
+        if per_layer:
+            activations = _merged(activations)
+        scale = _full_scale(activations, method(node.id), levels)
+        scale = np.broadcast_to(scale, calibration.activations[node.id].peak.shape).copy()
+        scales[node.id] = _alive(scale)
+        if node.cap is not None:
+            scales[node.id] = np.minimum(scales[node.id], node.cap)
+    for node in network.graph:
+        if isinstance(node, ann.Relu) and node.like is not None:
+            scales[node.id] = scales[node.like]
+    return scales
+
+
+def _full_scale(activations: Activations, method: str, levels: int) -> Float:
+    percentile = percentile_of(method)
+    if method == "mmse":
+        return least_error(activations, levels)
+    if percentile is not None:
+        return _percentile(activations, percentile)
+    return activations.peak
+
+
+def least_error(activations: Activations, levels: int) -> Float:
+    """Full scale that minimizes the mean squared error of rounding onto the levels and clipping.
+
+    ``argmin_s E (x - s/levels * clip(floor(x * levels/s + 1/2), 0, levels))**2`` over candidates
+    below the peak (Li et al. 2021, with rounding). Within the range the error of a histogram bin is
+    the mean over the bin of the squared rounding error, so that many levels (finer than the bins)
+    cost their ``step**2 / 12`` too.
+    """
+    centers, counts = activations.centers, activations.histogram.astype(np.float64)
+    width = activations.peak[:, None] / centers.shape[1]
+    best = np.full(len(counts), np.inf)
+    scale = activations.peak.copy()
+    for candidate in range(N_CANDIDATES):
+        trial = activations.peak * (1 - 0.95 * candidate / N_CANDIDATES)
+        step = (np.maximum(trial, np.finfo(np.float64).tiny) / levels)[:, None]
+        steps = np.minimum(np.floor(centers / step + 0.5), levels)
+        inside = steps < levels
+        # A bin wider than a step holds all phases of the rounding error; a narrow one only its own.
+        spread = np.where(inside & (width > step), step**2 / 12, (centers - steps * step) ** 2)
+        error = (counts * spread).sum(axis=1)
+        better = error < best
+        best[better], scale[better] = error[better], trial[better]
+    return scale
+
+
+def _percentile(activations: Activations, percentile: float) -> Float:
+    """Percentile of the positive activations, by linear position in the histogram."""
+    cumulative = activations.histogram.cumsum(axis=1)
+    target = cumulative[:, -1:] * (percentile / 100)
+    reached = (cumulative >= target).argmax(axis=1)
+    scale: Float = (reached + 1) / activations.histogram.shape[1] * activations.peak
+    return scale
+
+
+def _merged(activations: Activations) -> Activations:
+    """One layer as one channel: histograms resampled onto the bins of the largest peak."""
+    n_bins = activations.histogram.shape[1]
+    peak = activations.peak.max(keepdims=True)
+    ratio = activations.centers / np.maximum(peak, np.finfo(np.float64).tiny)
+    bins = np.minimum((ratio * n_bins).astype(np.int64), n_bins - 1)
+    counts = np.bincount(bins.ravel(), activations.histogram.ravel(), n_bins).astype(np.int64)
+    return Activations(peak, counts[None], activations.drive)
+
+
+def _alive(scale: Float) -> Float:
+    """Channels that never fired get the layer's median, so that a surprise is not cut off."""
+    firing = scale > 0
+    typical = float(np.median(scale[firing])) if firing.any() else 1.0
+    return np.where(firing, scale, typical)

@@ -1,0 +1,140 @@
+"""What the activations of a network look like on calibration samples."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.linear import Float, Index
+from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.sim.ann import evaluate
+from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.kernels import Array
+
+N_BINS = 2048
+SAMPLES_PER_PIECE = 1 << 12
+"""Activations per channel and batch that enter the histograms; the maxima see all of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """Statistics of one population's activations, per channel.
+
+    Attributes:
+        peak: largest value, (C,).
+        histogram: counts of positive values in ``N_BINS`` equal bins from 0 to the peak, (C, bins).
+        drive: mean of what the rectifier sees, (C,).
+    """
+
+    peak: Float
+    histogram: Index
+    drive: Float
+
+    @property
+    def centers(self) -> Float:
+        """Middle of each bin, (C, bins)."""
+        return (np.arange(N_BINS) + 0.5) / N_BINS * self.peak[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Statistics of a network on calibration samples.
+
+    Attributes:
+        activations: of every rectifier.
+        low: smallest input per channel of the first axis, at most 0.
+        high: largest input per channel, at least 0.
+        n_samples: how many samples.
+    """
+
+    activations: Mapping[NodeId, Activations]
+    low: Float
+    high: Float
+    n_samples: int
+
+
+@dataclass
+class _Collector:
+    """Accumulates over batches; the batches run on several threads."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    total: dict[NodeId, Float] = field(default_factory=dict)
+    count: dict[NodeId, int] = field(default_factory=dict)
+    peak: dict[NodeId, Float] = field(default_factory=dict)
+    histogram: dict[NodeId, Index] = field(default_factory=dict)
+
+    def peaks(self, node: AnnNode, value: Array) -> Array:
+        if isinstance(node, ann.Relu):
+            largest = _by_channel(node, value).max(axis=1).astype(np.float64)
+            with self.lock:
+                self.peak[node.id] = np.maximum(self.peak.get(node.id, largest), largest)
+        return value
+
+    def histograms(self, node: AnnNode, value: Array) -> Array:
+        if isinstance(node, ann.Relu) and node.like is None:
+            flat = _by_channel(node, value)
+            flat = flat[:, :: max(1, flat.shape[1] // SAMPLES_PER_PIECE)]
+            peak = np.where(self.peak[node.id] > 0, self.peak[node.id], 1.0)
+            scaled = flat * (N_BINS / peak[:, None]).astype(flat.dtype)
+            bins = np.minimum(scaled.astype(np.int32), N_BINS - 1)
+            bins += np.arange(len(flat), dtype=np.int32)[:, None] * N_BINS
+            found = np.bincount(bins[flat > 0], minlength=len(flat) * N_BINS)
+            with self.lock:
+                self.histogram[node.id] = self.histogram.get(node.id, 0) + found
+        return value
+
+
+def _by_channel(node: AnnNode, value: Array) -> Array:
+    return value.reshape(maps_shape(node.shape)[0], -1)
+
+
+def calibrate(
+    network: ANNGraph, x: npt.NDArray[np.generic], *, advance: Advance = no_progress
+) -> Calibration:
+    """Run the network over the samples twice: once for the peaks, once for the histograms.
+
+    Args:
+        network: a network without max pools.
+        x: (N, *input shape).
+        advance: told how many samples have been finished; each sample counts twice.
+    """
+    collector = _Collector()
+    drives = {node.inputs[0]: node.id for node in network.graph if isinstance(node, ann.Relu)}
+
+    def first(node: AnnNode, value: Array) -> Array:
+        if node.id in drives:
+            flat = _by_channel(node, value)
+            with collector.lock:
+                key = drives[node.id]
+                collector.total[key] = collector.total.get(key, 0) + flat.sum(
+                    axis=1, dtype=np.float64
+                )
+                collector.count[key] = collector.count.get(key, 0) + flat.shape[1]
+        return collector.peaks(node, value)
+
+    evaluate(network, x, hook=first, advance=advance)
+    evaluate(network, x, hook=collector.histograms, advance=advance)
+    shape = network.input.shape
+    by_channel = x.astype(np.float64).reshape(len(x), shape[0], -1)
+    empty = np.zeros(0, np.int64)
+    return Calibration(
+        {
+            key: Activations(
+                peak,
+                collector.histogram.get(key, empty).reshape(-1, N_BINS),
+                collector.total[key] / collector.count[key],
+            )
+            for key, peak in collector.peak.items()
+        },
+        np.minimum(by_channel.min(axis=(0, 2)), 0),
+        np.maximum(by_channel.max(axis=(0, 2)), 0),
+        len(x),
+    )

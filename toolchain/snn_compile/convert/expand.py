@@ -1,0 +1,141 @@
+"""What each rectifier and output of a network sees, written as linear maps of other populations.
+
+The populations of a spiking network are the rectifiers (and the input) of the trained one;
+everything in between is linear. ``expand`` walks the graph once and keeps, for every node, the list
+of maps that lead to it from populations, and a constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from math import prod
+
+import numpy as np
+
+from snn_compile.convert import linear
+from snn_compile.convert.linear import Float, Index, LinearMap, Wiring
+from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.sim import kernels
+from snn_compile.sim.ann import apply
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One linear map from one population."""
+
+    source: NodeId
+    map: LinearMap
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """``sum of the terms + constant``; the constant has the node's shape."""
+
+    terms: tuple[Term, ...]
+    constant: Float
+
+
+def maps_shape(shape: Shape) -> Shape:
+    """The shape of a population: always (C, H, W), with vectors as C maps of one point."""
+    if len(shape) == 1:
+        return (shape[0], 1, 1)
+    if len(shape) == 2:
+        return (shape[0], 1, shape[1])
+    if len(shape) == 3:
+        return shape
+    return (shape[0], 1, prod(shape[1:]))
+
+
+def expand(network: ANNGraph) -> dict[NodeId, Affine]:
+    """For every rectifier and output, what it sees before it rectifies.
+
+    Raises:
+        TypeError: an operator that is not linear (max pooling) is still in the graph.
+    """
+    seen: dict[NodeId, Affine] = {}
+    drives: dict[NodeId, Affine] = {}
+    for node in network.graph:
+        sources = [seen[s] for s in node.inputs]
+        if isinstance(node, ann.Relu | ann.Output):
+            drives[node.id] = sources[0]
+        if isinstance(node, ann.Input | ann.Relu):
+            own = Wiring(maps_shape(node.shape), node.shape, np.arange(prod(node.shape)))
+            seen[node.id] = Affine((Term(node.id, own),), np.zeros(node.shape))
+            continue
+        terms = tuple(
+            Term(
+                term.source, _after(node, term.map, place, [network.graph[s] for s in node.inputs])
+            )
+            for place, source in enumerate(sources)
+            for term in source.terms
+        )
+        constant = apply(node, [s.constant[..., None] for s in sources])[..., 0].astype(np.float64)
+        seen[node.id] = Affine(terms, constant)
+    return drives
+
+
+def _after(node: AnnNode, inner: LinearMap, place: int, sources: list[AnnNode]) -> LinearMap:
+    """The linear part of an operator after a map that arrives as its input number ``place``."""
+    if isinstance(node, ann.Reshape | ann.Transpose | ann.Slice | ann.Pad | ann.Concat):
+        return linear.wire(_gathered(node, place, sources), node.shape, inner)
+    return _applied(node, inner)
+
+
+def _gathered(node: AnnNode, place: int, sources: list[AnnNode]) -> Index:
+    """Which flat element of one input each flat output of a wiring operator reads; -1 for none."""
+    places: list[kernels.Array] = [np.zeros((*source.shape, 1)) for source in sources]
+    shape = sources[place].shape
+    places[place] = np.arange(1, prod(shape) + 1, dtype=np.float64).reshape(*shape, 1)
+    index: Index = apply(node, places).astype(np.int64).ravel() - 1
+    return index
+
+
+@singledispatch
+def _applied(node: AnnNode, inner: LinearMap) -> LinearMap:
+    raise TypeError(f"{type(node).__name__} is not linear")
+
+
+@_applied.register(ann.Add)
+@_applied.register(ann.Output)
+def _(node: AnnNode, inner: LinearMap) -> LinearMap:
+    del node
+    return inner
+
+
+@_applied.register
+def _(node: ann.Conv, inner: LinearMap) -> LinearMap:
+    return linear.convolve(node.weight.astype(np.float64), node.geometry, node.shape, inner)
+
+
+@_applied.register
+def _(node: ann.Dense, inner: LinearMap) -> LinearMap:
+    return linear.multiply(node.weight.astype(np.float64), node.shape, inner)
+
+
+@_applied.register
+def _(node: ann.BatchNorm, inner: LinearMap) -> LinearMap:
+    factor = node.gamma.astype(np.float64) / np.sqrt(node.var.astype(np.float64) + node.epsilon)
+    return linear.scale(factor.reshape(-1, *[1] * (len(node.shape) - 1)), inner)
+
+
+@_applied.register
+def _(node: ann.Affine, inner: LinearMap) -> LinearMap:
+    return linear.scale(node.scale.astype(np.float64), inner)
+
+
+@_applied.register
+def _(node: ann.AveragePool, inner: LinearMap) -> LinearMap:
+    top, left, bottom, right = node.geometry.padding
+    padding = (top, left, bottom + node.overhang[0], right + node.overhang[1])
+    geometry = replace(node.geometry, padding=padding, groups=node.shape[0])
+    ones = np.ones((node.shape[0], 1, *node.kernel))
+    total = linear.convolve(ones, geometry, node.shape, inner)
+    # The mean is the total over a divisor that padding may make vary. For an input of ones the
+    # total is the number of taps inside, so the divisor is that over the mean of ones.
+    flat = np.ones((*inner.target, 1))
+    inside = np.maximum(kernels.conv2d(flat, ones, geometry), 1)
+    return linear.scale((apply(node, [flat]) / inside)[..., 0], total)

@@ -1,0 +1,161 @@
+"""Neurons where two layers meet with none between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from snn_compile.convert.linear import pool_composes
+from snn_compile.convert.signs import non_negative
+from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.passes import Finding, PassResult
+
+FUSED_WEIGHTS = 1 << 20
+"""Weights that a pool fused into the following dense layer may have."""
+
+
+@dataclass(frozen=True)
+class InsertRectifiers:
+    """Gives every layer that follows another one directly a population of neurons between them.
+
+    A value that is never negative passes one rectifier unchanged; any other is the difference of
+    two, ``x = relu(x) - relu(-x)``: linear bottlenecks, pools after a linear layer, residual
+    streams that are never rectified. Average pooling needs no neurons where the next layer's
+    synapses can do it.
+    """
+
+    name: ClassVar[str] = "insert-rectifiers"
+
+    def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
+        """Insert rectifiers; the function of the network is unchanged."""
+        positive = non_negative(network)
+        split: dict[NodeId, NodeId] = {}
+        layered: dict[NodeId, AnnNode | None] = {}
+        nodes: list[AnnNode] = []
+        findings: list[Finding] = []
+        for node in network.graph:
+            if isinstance(node, ann.Conv | ann.Dense | ann.AveragePool):
+                for source in node.inputs:
+                    before = layered[source]
+                    if before is not None and not _fuses(network, before, node):
+                        # Neurons stand where the maps are, before any flattening.
+                        pooled = before.id if isinstance(before, ann.AveragePool) else source
+                        self._split(network, pooled, positive, split, layered, nodes, findings)
+                        layered[source] = None
+            nodes.append(node)
+            layered[node.id] = _layer_in(node, layered)
+            if layered[node.id] is not None and _branches(network, node):
+                self._split(network, node.id, positive, split, layered, nodes, findings)
+        own = set(split.values()) | {NodeId(f"{s}.{part}") for s in split for part in _PARTS}
+        rewired = [
+            node
+            if node.id in own
+            else replace(node, inputs=tuple(split.get(s, s) for s in node.inputs))
+            for node in nodes
+        ]
+        return PassResult(network.with_graph(Graph(rewired)), tuple(findings))
+
+    @staticmethod
+    def _split(
+        network: ANNGraph,
+        source: NodeId,
+        positive: dict[NodeId, bool],
+        split: dict[NodeId, NodeId],
+        layered: dict[NodeId, AnnNode | None],
+        nodes: list[AnnNode],
+        findings: list[Finding],
+    ) -> None:
+        if source in split:
+            return
+        node = network.graph[source]
+        added = _carried(node) if positive[source] else _difference(node)
+        nodes.extend(added)
+        split[source] = added[-1].id
+        layered[source] = None
+        count = prod(node.shape) * (1 if positive[source] else 2)
+        findings.append(
+            Finding(
+                f"{count} neurons carry its value to the next layer",
+                node.origin,
+                code="rectifiers-inserted",
+            )
+        )
+
+
+_PARTS = ("carry", "positive", "flipped", "negative", "restored", "value")
+
+
+def _layer_in(node: AnnNode, layered: dict[NodeId, AnnNode | None]) -> AnnNode | None:
+    """The layer whose weights a value carries without neurons in between, if there is one."""
+    if isinstance(node, ann.Input | ann.Relu):
+        return None
+    if isinstance(node, ann.Conv | ann.Dense | ann.AveragePool):
+        return node
+    found = [layered[s] for s in node.inputs if layered[s] is not None]
+    if not found:
+        return None
+    # A pool keeps its identity only if nothing but wiring lies between; anything else is opaque.
+    if isinstance(found[0], ann.AveragePool) and isinstance(node, ann.Reshape | ann.Output):
+        return found[0]
+    return node
+
+
+def _fuses(network: ANNGraph, before: AnnNode, node: AnnNode) -> bool:
+    """Whether the synapses of a layer can average on their own what a pool before it averages."""
+    if not isinstance(before, ann.AveragePool) or before.overhang != (0, 0):
+        return False
+    source = network.graph[before.inputs[0]]
+    if isinstance(node, ann.Dense):
+        return bool(node.weight.shape[0] * prod(source.shape) <= FUSED_WEIGHTS)
+    uniform = before.count_padding or before.geometry.padding == (0, 0, 0, 0)
+    if not isinstance(node, ann.Conv) or not uniform or node.inputs[0] != before.id:
+        return False
+    size = (source.shape[1], source.shape[2])
+    return pool_composes(node.geometry, before.geometry, before.kernel, size)
+
+
+def _branches(network: ANNGraph, node: AnnNode) -> bool:
+    """Whether a residual stream goes on from here without ever being rectified."""
+    readers = network.graph.consumers(node.id)
+    return len(readers) > 1 and any(isinstance(reader, ann.Add) for reader in readers)
+
+
+def _relu(node: AnnNode, part: str, source: NodeId) -> ann.Relu:
+    name = NodeId(f"{node.id}.{part}")
+    return ann.Relu(id=name, inputs=(source,), shape=node.shape, origin=node.origin)
+
+
+def _carried(node: AnnNode) -> list[AnnNode]:
+    return [_relu(node, "carry", node.id)]
+
+
+def _difference(node: AnnNode) -> list[AnnNode]:
+    minus = np.full([1] * len(node.shape), -1.0, np.float32)
+
+    def negated(part: str, source: NodeId) -> ann.Affine:
+        return ann.Affine(
+            id=NodeId(f"{node.id}.{part}"),
+            inputs=(source,),
+            shape=node.shape,
+            origin=node.origin,
+            scale=minus,
+            shift=np.zeros_like(minus),
+        )
+
+    positive = _relu(node, "positive", node.id)
+    flipped = negated("flipped", node.id)
+    negative = _relu(node, "negative", flipped.id)
+    restored = negated("restored", negative.id)
+    value = ann.Add(
+        id=NodeId(f"{node.id}.value"),
+        inputs=(positive.id, restored.id),
+        shape=node.shape,
+        origin=node.origin,
+    )
+    return [positive, flipped, negative, restored, value]

@@ -1,0 +1,386 @@
+"""Linear maps between populations, and how they compose.
+
+Between two populations of neurons a trained network may reshape, slice, pad, pool, convolve, scale
+and add. All of it is linear, so it is one synapse group per source. Four forms suffice:
+
+- ``Wiring``: every target reads one source neuron or none (reshape, transpose, slice, pad, concat);
+- ``Kernel``: a convolution;
+- ``Matrix``: all to all;
+- ``Sparse``: anything.
+
+Compositions stay in the most structured form that is exact, and fall back to ``Sparse``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Shape
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Float = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Wiring:
+    """``y[k] = x[index[k]]``, or 0 where ``index[k] < 0``; both flat, in row-major order."""
+
+    source: Shape
+    target: Shape
+    index: Index
+
+    @staticmethod
+    def identity(shape: Shape) -> Wiring:
+        """Every target reads the source at its own place."""
+        return Wiring(shape, shape, np.arange(prod(shape)))
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Cross-correlation of the source (C, H, W) with weight (O, I / groups, kh, kw).
+
+    ``target`` may be any shape of the right size; the values are those of (O, H', W') in row-major
+    order.
+    """
+
+    source: Shape
+    target: Shape
+    weight: Float
+    geometry: Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """``y = weight @ x``, both flat."""
+
+    source: Shape
+    target: Shape
+    weight: Float
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """``y = matrix @ x``, both flat."""
+
+    source: Shape
+    target: Shape
+    matrix: csr_array
+
+
+LinearMap = Wiring | Kernel | Matrix | Sparse
+
+
+def sparse(linear: LinearMap) -> csr_array:
+    """Any map as a matrix in compressed-row form, without explicit zeros."""
+    from scipy.sparse import coo_array, csr_array
+
+    size = (prod(linear.target), prod(linear.source))
+    match linear:
+        case Sparse():
+            return linear.matrix
+        case Matrix():
+            return csr_array(linear.weight)
+        case Wiring():
+            rows = np.flatnonzero(linear.index >= 0)
+            columns = linear.index[rows]
+            return csr_array(coo_array((np.ones(len(rows)), (rows, columns)), shape=size))
+        case Kernel():
+            rows, columns, values = _unroll(linear)
+            return csr_array(coo_array((values, (rows, columns)), shape=size))
+
+
+def _unroll(kernel: Kernel) -> tuple[Index, Index, Float]:
+    """Row, column and weight of every synapse of a convolution with a non-zero weight."""
+    n_out, per_group, kh, kw = kernel.weight.shape
+    _, height, width = kernel.source
+    geometry = kernel.geometry
+    out_height, out_width = geometry.output_size((height, width), (kh, kw))
+    (sy, sx), (dy, dx) = geometry.stride, geometry.dilation
+    top, left = geometry.padding[:2]
+    rows, columns, values = [], [], []
+    for a in range(kh):
+        for b in range(kw):
+            o, i = np.nonzero(kernel.weight[:, :, a, b])
+            c = i + o // (n_out // geometry.groups) * per_group
+            y, x = np.arange(out_height), np.arange(out_width)
+            in_y, in_x = y * sy - top + a * dy, x * sx - left + b * dx
+            y, in_y = (v[(in_y >= 0) & (in_y < height)] for v in (y, in_y))
+            x, in_x = (v[(in_x >= 0) & (in_x < width)] for v in (x, in_x))
+            to = (y[:, None] * out_width + x).ravel()
+            at = (in_y[:, None] * width + in_x).ravel()
+            rows.append((o[:, None] * (out_height * out_width) + to).ravel())
+            columns.append((c[:, None] * (height * width) + at).ravel())
+            values.append(np.repeat(kernel.weight[o, i, a, b], len(to)))
+    return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+
+
+def wire(index: Index, target: Shape, inner: LinearMap) -> LinearMap:
+    """Wiring after a map: target k takes value ``index[k]`` of the map, or 0."""
+    if isinstance(inner, Wiring):
+        picked = np.where(index >= 0, inner.index[np.maximum(index, 0)], -1)
+        return Wiring(inner.source, target, picked)
+    if len(index) == prod(inner.target) and np.array_equal(index, np.arange(len(index))):
+        return replace(inner, target=target)
+    if isinstance(inner, Matrix):
+        rows = np.where(index[:, None] >= 0, inner.weight[np.maximum(index, 0)], 0.0)
+        return Matrix(inner.source, target, rows)
+    if isinstance(inner, Kernel) and (channels := channel_map(index, inner.target, target)):
+        return _select_outputs(inner, target, np.array(channels))
+    picking = Wiring(inner.target, target, index)
+    return Sparse(inner.source, target, sparse(picking) @ sparse(inner))
+
+
+def channel_map(index: Index, source: Shape, target: Shape) -> list[int] | None:
+    """For wiring that moves whole maps: the source channel of each target channel, or -1."""
+    if len(source) != 3 or len(target) != 3 or source[1:] != target[1:]:
+        return None
+    area = prod(source[1:])
+    by_channel = index.reshape(target[0], area)
+    first = by_channel[:, 0]
+    channel = np.where(first >= 0, first // area, -1)
+    expected = np.where(channel[:, None] >= 0, channel[:, None] * area + np.arange(area), -1)
+    return [int(c) for c in channel] if np.array_equal(expected, by_channel) else None
+
+
+def _select_outputs(inner: Kernel, target: Shape, channels: Index) -> Kernel:
+    """A convolution whose output channels are picked, repeated or zeroed."""
+    full = ungrouped(inner)
+    weight = np.where(channels[:, None, None, None] >= 0, full.weight[np.maximum(channels, 0)], 0.0)
+    return replace(full, target=target, weight=weight)
+
+
+def ungrouped(kernel: Kernel) -> Kernel:
+    """The same convolution with one group; weights between groups are 0."""
+    groups = kernel.geometry.groups
+    if groups == 1:
+        return kernel
+    n_out, per_group, kh, kw = kernel.weight.shape
+    weight = np.zeros((n_out, kernel.source[0], kh, kw))
+    for g in range(groups):
+        outs = slice(g * n_out // groups, (g + 1) * n_out // groups)
+        weight[outs, g * per_group : (g + 1) * per_group] = kernel.weight[outs]
+    return replace(kernel, weight=weight, geometry=replace(kernel.geometry, groups=1))
+
+
+def convolve(weight: Float, geometry: Geometry, target: Shape, inner: LinearMap) -> LinearMap:
+    """A convolution after a map."""
+    outer = Kernel(inner.target, target, weight, geometry)
+    if isinstance(inner, Wiring):
+        if np.array_equal(inner.index, np.arange(prod(inner.source))):
+            return replace(outer, source=inner.target)
+        moved = _as_tap(inner)
+        if moved is not None and (tapped := _after_tap(outer, moved)) is not None:
+            return tapped
+    if isinstance(inner, Kernel) and (fused := _after_pool(outer, inner)) is not None:
+        return fused
+    return Sparse(inner.source, target, sparse(outer) @ sparse(inner))
+
+
+def _as_tap(wiring: Wiring) -> Kernel | None:
+    """Wiring over maps as a convolution with one tap per channel, where it is one.
+
+    Covers channel selection, spatial subsampling and cropping (a strided ``Slice``), and padding.
+    """
+    if len(wiring.source) != 3 or len(wiring.target) != 3:
+        return None
+    (_, height, width), (n_out, out_h, out_w) = wiring.source, wiring.target
+    index = wiring.index.reshape(wiring.target)
+    used = np.argwhere(index >= 0)
+    if not len(used):
+        return None
+    channel = np.full(n_out, -1)
+    origin_c, origin_y, origin_x = np.unravel_index(index[tuple(used.T)], wiring.source)
+    channel[used[:, 0]] = origin_c
+
+    def line(to: Index, at: Index) -> tuple[int, int]:
+        """Step and offset such that ``at = step * to + offset``, as the first points suggest."""
+        other = np.flatnonzero(to != to[0])
+        if not len(other):
+            return 1, int(at[0] - to[0])
+        k = other[0]
+        step = int((at[k] - at[0]) // (to[k] - to[0]))
+        return step, int(at[0] - step * to[0])
+
+    (sy, oy), (sx, ox) = line(used[:, 1], origin_y), line(used[:, 2], origin_x)
+    if sy < 1 or sx < 1:
+        return None
+    padding = (
+        max(-oy, 0),
+        max(-ox, 0),
+        max((out_h - 1) * sy + oy - (height - 1), 0),
+        max((out_w - 1) * sx + ox - (width - 1), 0),
+    )
+    taps = (max(oy, 0) + 1, max(ox, 0) + 1)
+    weight = np.zeros((n_out, wiring.source[0], *taps))
+    known = np.flatnonzero(channel >= 0)
+    weight[known, channel[known], -1, -1] = 1.0
+    tap = Kernel(wiring.source, wiring.target, weight, Geometry((sy, sx), padding))
+    if tap.geometry.output_size((height, width), taps) != (out_h, out_w):
+        extra = (out_h - 1) * sy + taps[0] - (height + padding[0] + padding[2])
+        wider = (out_w - 1) * sx + taps[1] - (width + padding[1] + padding[3])
+        padding = (padding[0], padding[1], padding[2] + extra, padding[3] + wider)
+        tap = replace(tap, geometry=Geometry((sy, sx), padding))
+    rows, columns, _ = _unroll(tap)
+    found = np.full(prod(wiring.target), -1)
+    found[rows] = columns
+    return grouped(tap) if np.array_equal(found, wiring.index) else None
+
+
+def grouped(kernel: Kernel) -> Kernel:
+    """A one-group convolution in which each channel reads only itself, as a depthwise one."""
+    n_out, n_in = kernel.weight.shape[:2]
+    if kernel.geometry.groups != 1 or n_out != n_in or n_in == 1:
+        return kernel
+    outside = kernel.weight[~np.eye(n_out, dtype=bool)]
+    if outside.any():
+        return kernel
+    own = kernel.weight[np.arange(n_out), np.arange(n_out)][:, None]
+    return replace(kernel, weight=own, geometry=replace(kernel.geometry, groups=n_out))
+
+
+def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
+    """A convolution after wiring of whole, unshifted channels, or of pure spatial padding."""
+    g, t = outer.geometry, tap.geometry
+    if t.stride != (1, 1) or tap.weight.shape[2:] != (1, 1):
+        return None
+    if t.padding != (0, 0, 0, 0) and tap.source[0] != tap.target[0]:
+        return None
+    padding = tuple(a + b for a, b in zip(g.padding, t.padding, strict=True))
+    top, left, bottom, right = padding
+    geometry = replace(g, padding=(top, left, bottom, right))
+    if t.groups == tap.source[0] and (tap.weight == 1).all():  # each channel stays itself
+        return replace(outer, source=tap.source, geometry=geometry)
+    full = ungrouped(outer)
+    weight = np.einsum("ochw,ci->oihw", full.weight, ungrouped(tap).weight[:, :, 0, 0])
+    return Kernel(tap.source, outer.target, weight, replace(geometry, groups=1))
+
+
+def pool_composes(
+    geometry: Geometry, pool: Geometry, kernel: tuple[int, int], size: tuple[int, int]
+) -> bool:
+    """Whether a convolution after a pool equals one convolution, borders included.
+
+    Padding between the two stands for zeros; in the fused form the kernel reads what lies there.
+    Exact without padding in between, or when windows tile the unpadded map.
+    """
+    if geometry.padding == (0, 0, 0, 0):
+        return True
+    tiles = kernel == pool.stride and pool.dilation == (1, 1)
+    return (
+        tiles
+        and pool.padding == (0, 0, 0, 0)
+        and all(n % k == 0 for n, k in zip(size, kernel, strict=True))
+    )
+
+
+def _after_pool(outer: Kernel, pool: Kernel) -> Kernel | None:
+    """A convolution after a depthwise one with the same taps for all channels (average pooling)."""
+    g, p = outer.geometry, pool.geometry
+    if p.groups != pool.source[0] or pool.weight.shape[0] != p.groups:
+        return None
+    if not (pool.weight == pool.weight[:1]).all() or p.dilation != (1, 1):
+        return None
+    taps = pool.weight[0, 0]
+    size = (pool.source[1], pool.source[2])
+    if not pool_composes(g, p, (taps.shape[0], taps.shape[1]), size):
+        return None
+    (sy, sx), (dy, dx) = p.stride, g.dilation
+    kh, kw = outer.weight.shape[2:]
+    (ph, pw), (jump_y, jump_x) = taps.shape, (dy * sy, dx * sx)
+    weight = np.zeros(
+        (*outer.weight.shape[:2], (kh - 1) * jump_y + ph, (kw - 1) * jump_x + pw), np.float64
+    )
+    for a in range(kh):
+        for b in range(kw):
+            block = outer.weight[:, :, a, b, None, None] * taps
+            weight[:, :, a * jump_y : a * jump_y + ph, b * jump_x : b * jump_x + pw] += block
+    top, left, bottom, right = g.padding
+    padding = (
+        top * sy + p.padding[0],
+        left * sx + p.padding[1],
+        bottom * sy + p.padding[2],
+        right * sx + p.padding[3],
+    )
+    geometry = Geometry((g.stride[0] * sy, g.stride[1] * sx), padding, (1, 1), g.groups)
+    fused = (weight.shape[2], weight.shape[3])
+    expected = g.output_size((pool.target[1], pool.target[2]), (kh, kw))
+    if geometry.output_size(size, fused) != expected:
+        return None
+    return Kernel(pool.source, outer.target, weight, geometry)
+
+
+def multiply(weight: Float, target: Shape, inner: LinearMap) -> LinearMap:
+    """A matrix after a map."""
+    if isinstance(inner, Wiring):
+        used = inner.index >= 0
+        columns = np.zeros((prod(inner.source), weight.shape[0]))
+        np.add.at(columns, inner.index[used], weight[:, used].T)
+        return Matrix(inner.source, target, np.ascontiguousarray(columns.T))
+    return Matrix(inner.source, target, np.asarray(weight @ sparse(inner)))
+
+
+def scale(factor: Float, inner: LinearMap) -> LinearMap:
+    """Element-wise scaling after a map; ``factor`` broadcasts to the target."""
+    from scipy.sparse import csr_array, diags_array
+
+    full = np.broadcast_to(factor, inner.target)
+    if (full == 1).all():
+        return inner
+    if isinstance(inner, Wiring):
+        tap = as_kernel(inner)
+        if tap is None:
+            return Sparse(
+                inner.source, inner.target, csr_array(diags_array(full.ravel()) @ sparse(inner))
+            )
+        inner = tap
+    if isinstance(inner, Kernel):
+        by_channel = full.reshape(len(inner.weight), -1)
+        if (by_channel == by_channel[:, :1]).all():
+            return replace(inner, weight=inner.weight * by_channel[:, :1, None, None])
+    if isinstance(inner, Matrix):
+        return replace(inner, weight=inner.weight * full.reshape(-1, 1))
+    matrix = csr_array(diags_array(full.ravel()) @ sparse(inner))
+    return Sparse(inner.source, inner.target, matrix)
+
+
+def as_kernel(wiring: Wiring) -> Kernel | None:
+    """Wiring as a convolution, where it is one: over maps, or one to one."""
+    if np.array_equal(wiring.index, np.arange(prod(wiring.source))):
+        channels = wiring.source[0]
+        return Kernel(
+            wiring.source,
+            wiring.target,
+            np.ones((channels, 1, 1, 1)),
+            Geometry(groups=channels),
+        )
+    return _as_tap(wiring)
+
+
+def scale_sources(linear: LinearMap, unit: Float) -> LinearMap:
+    """The map for sources measured in units: column k times the unit of source neuron k.
+
+    Args:
+        linear: the map.
+        unit: (C,) for a source of shape (C, H, W).
+    """
+    from scipy.sparse import csr_array, diags_array
+
+    if isinstance(linear, Kernel) and linear.source[0] == len(unit):
+        n_out, per_group = linear.weight.shape[:2]
+        group = np.arange(n_out)[:, None] // (n_out // linear.geometry.groups)
+        channel = group * per_group + np.arange(per_group)
+        return replace(linear, weight=linear.weight * unit[channel][:, :, None, None])
+    per_neuron = np.repeat(unit, prod(linear.source) // len(unit))
+    if isinstance(linear, Matrix):
+        return replace(linear, weight=linear.weight * per_neuron)
+    matrix: Any = csr_array(sparse(linear) @ diags_array(per_neuron))
+    return Sparse(linear.source, linear.target, matrix)

@@ -1,0 +1,29 @@
+"""Which values of a network can be negative."""
+
+from __future__ import annotations
+
+from snn_compile.ir import ann
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.stages import ANNGraph
+
+_CARRIERS = (
+    ann.MaxPool,
+    ann.AveragePool,
+    ann.Add,
+    ann.Concat,
+    ann.Pad,
+    ann.Reshape,
+    ann.Transpose,
+    ann.Slice,
+    ann.Output,
+)
+
+
+def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
+    """For every node, whether its value is known never to be negative."""
+    known: dict[NodeId, bool] = {}
+    for node in network.graph:
+        known[node.id] = isinstance(node, ann.Relu) or (
+            isinstance(node, _CARRIERS) and all(known[s] for s in node.inputs)
+        )
+    return known

@@ -1,0 +1,202 @@
+"""The spiking network: rectifiers become neurons, everything between them synapses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from snn_compile.convert.codings import Coding
+from snn_compile.convert.expand import Affine, expand, maps_shape
+from snn_compile.convert.linear import (
+    Float,
+    Kernel,
+    LinearMap,
+    Matrix,
+    Wiring,
+    as_kernel,
+    grouped,
+    scale_sources,
+    sparse,
+)
+from snn_compile.errors import Origin
+from snn_compile.ir import ann, spiking
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.spiking import InputCoding, SpikingNode
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.passes import PassResult
+
+
+@dataclass(frozen=True)
+class ToSpiking:
+    """Replaces rectifiers by neurons and the linear maps between them by synapses.
+
+    Attributes:
+        coding: how activations become spikes.
+        scales: full scale per channel of each rectifier.
+        encoding: of the input.
+        input: how the input arrives; None for the coding's own way.
+        seed: of Poisson input.
+    """
+
+    name: ClassVar[str] = "to-spiking"
+    coding: Coding
+    scales: Mapping[NodeId, Float]
+    encoding: InputEncoding
+    input: InputCoding | None = None
+    seed: int = 0
+
+    def __call__(self, network: ANNGraph, /) -> PassResult[SpikingGraph]:
+        """Build the spiking network."""
+        drives = expand(network)
+        source = self._input(network.input)
+        nodes: list[SpikingNode] = [source]
+        units: dict[NodeId, Float] = {source.id: source.unit}
+        for node in network.graph:
+            if not isinstance(node, ann.Relu | ann.Output):
+                continue
+            shape = maps_shape(node.shape)
+            synapses = _synapses(node, shape, drives[node.id], units)
+            nodes.extend(synapses)
+            inputs = tuple(s.id for s in synapses)
+            bias = _compact(drives[node.id].constant.reshape(shape))
+            if isinstance(node, ann.Output):
+                nodes.append(_readout(node, inputs, shape, bias))
+                continue
+            population = self.coding.neurons(
+                node.id,
+                inputs,
+                shape,
+                node.origin,
+                scale=self.scales[node.id],
+                bias=bias,
+                relay=node.like is not None,
+            )
+            nodes.append(population)
+            units[node.id] = population.unit
+        return PassResult(SpikingGraph(Graph(nodes), self.coding.window))
+
+    def _input(self, node: ann.Input) -> spiking.Input:
+        shape = maps_shape(node.shape)
+        unit = np.broadcast_to(self.encoding.unit, (shape[0],)).astype(np.float64)
+        coding = self.input or self.coding.input
+        if coding is InputCoding.POISSON:
+            # A spike stands for full scale; its probability carries the value.
+            unit = unit * max(abs(self.encoding.low), abs(self.encoding.high))
+        return spiking.Input(
+            id=node.id,
+            inputs=(),
+            shape=shape,
+            origin=node.origin,
+            unit=unit,
+            low=self.encoding.low,
+            high=self.encoding.high,
+            coding=coding,
+            seed=self.seed,
+        )
+
+
+def _readout(
+    node: ann.Output, inputs: tuple[NodeId, ...], shape: Shape, bias: Float
+) -> spiking.Readout:
+    return spiking.Readout(id=node.id, inputs=inputs, shape=shape, origin=node.origin, bias=bias)
+
+
+def _compact(bias: Float) -> Float:
+    """(C, 1, 1) where the bias is the same all over each map."""
+    first = bias[:, :1, :1]
+    return first if (bias == first).all() else bias
+
+
+def _synapses(
+    node: AnnNode, shape: Shape, drive: Affine, units: Mapping[NodeId, Float]
+) -> list[spiking.Synapses]:
+    groups: list[spiking.Synapses] = []
+    for number, term in enumerate(_merged(drive)):
+        scaled = scale_sources(term[1], units[term[0]])
+        name = NodeId(f"{node.id}/synapses{number if number else ''}")
+        group = _group(name, term[0], shape, node.origin, scaled)
+        if group is not None:
+            groups.append(group)
+    if not groups:
+        # A constant still needs a synapse to be a population: one silent group.
+        source, size = drive.terms[0].source, prod(drive.terms[0].map.source)
+        groups.append(
+            spiking.DenseSynapses(
+                id=NodeId(f"{node.id}/synapses"),
+                inputs=(source,),
+                shape=shape,
+                origin=node.origin,
+                weight=np.zeros((prod(shape), size)),
+            )
+        )
+    return groups
+
+
+def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
+    """The terms as convolutions where they are ones; those of one source and form added up."""
+    merged: list[tuple[NodeId, LinearMap]] = []
+    for term in drive.terms:
+        linear: LinearMap = term.map
+        if isinstance(linear, Wiring):
+            linear = as_kernel(linear) or linear
+        for k, (source, other) in enumerate(merged):
+            if (
+                source == term.source
+                and isinstance(linear, Kernel)
+                and isinstance(other, Kernel)
+                and linear.geometry == other.geometry
+                and linear.weight.shape == other.weight.shape
+            ):
+                total = Kernel(
+                    other.source, other.target, other.weight + linear.weight, other.geometry
+                )
+                merged[k] = (source, total)
+                break
+        else:
+            merged.append((term.source, linear))
+    return merged
+
+
+def _group(
+    name: NodeId, source: NodeId, shape: Shape, origin: Origin, linear: LinearMap
+) -> spiking.Synapses | None:
+    """One synapse group; None if all its weights are 0."""
+    match linear:
+        case Kernel() if linear.weight.shape[0] == shape[0]:
+            kernel = grouped(linear)
+            if not kernel.weight.any():
+                return None
+            return spiking.ConvSynapses(
+                id=name,
+                inputs=(source,),
+                shape=shape,
+                origin=origin,
+                weight=kernel.weight,
+                geometry=kernel.geometry,
+            )
+        case Matrix():
+            if not linear.weight.any():
+                return None
+            return spiking.DenseSynapses(
+                id=name, inputs=(source,), shape=shape, origin=origin, weight=linear.weight
+            )
+        case _:
+            matrix = sparse(linear)
+            matrix.eliminate_zeros()
+            if not matrix.nnz:
+                return None
+            return spiking.SparseSynapses(
+                id=name,
+                inputs=(source,),
+                shape=shape,
+                origin=origin,
+                indptr=matrix.indptr.astype(np.int64),
+                indices=matrix.indices.astype(np.int64),
+                weight=matrix.data,
+            )

@@ -1,0 +1,45 @@
+"""Statistics for a network without calibration samples: what its weights alone allow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn_compile.convert.calibrate import N_BINS, Activations, Calibration
+from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.linear import Float, scale_sources, sparse
+from snn_compile.ir import ann
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.stages import ANNGraph
+
+
+def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> Calibration:
+    """Peaks by interval arithmetic, for inputs between ``low`` and ``high``.
+
+    Every activation lies below its peak, but far below it in a deep network: the bound adds up the
+    worst case of every layer, and resolution is lost in proportion.
+    """
+    channels = network.input.shape[0]
+    peaks: dict[NodeId, Float] = {network.input.id: np.full(channels, max(high, -low, 0.0))}
+    lows = {network.input.id: np.full(channels, min(low, 0.0))}
+    activations: dict[NodeId, Activations] = {}
+    for node_id, drive in expand(network).items():
+        node = network.graph[node_id]
+        if not isinstance(node, ann.Relu):
+            continue
+        shape = maps_shape(node.shape)
+        total = drive.constant.astype(np.float64).ravel().copy()
+        for term in drive.terms:
+            units = peaks[term.source]
+            matrix = sparse(scale_sources(term.map, units))
+            floor = lows.get(term.source)
+            total += matrix.maximum(0).sum(axis=1)
+            if floor is not None:
+                total += -sparse(scale_sources(term.map, -floor)).minimum(0).sum(axis=1)
+        peak = np.maximum(total.reshape(shape[0], -1).max(axis=1), 0)
+        if node.cap is not None:
+            peak = np.minimum(peak, node.cap)
+        peaks[node_id] = np.where(peak > 0, peak, 1.0)
+        histogram = np.zeros((shape[0], N_BINS), np.int64)
+        histogram[:, -1] = 1
+        activations[node_id] = Activations(peaks[node_id], histogram, np.zeros(shape[0]))
+    return Calibration(activations, lows[network.input.id], np.full(channels, max(high, 0.0)), 0)

@@ -1,0 +1,238 @@
+"""Calibration and evaluation data: read from npz files and checked against the network's input."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import Origin, UsageError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs of the network, with labels or without.
+
+    Attributes:
+        x: (N, *input shape), channels first; float32, or integers as they came.
+        y: (N,) int64, or None.
+        file: where they came from, as the user named it.
+    """
+
+    x: Array
+    y: npt.NDArray[np.int64] | None = None
+    file: str = ""
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def load_samples(
+    path: Path,
+    input_shape: tuple[int, ...],
+    *,
+    layout: str = "nchw",
+    raw: bool = False,
+    n_classes: int | None = None,
+    need_labels: bool = False,
+) -> Samples:
+    """Samples from an npz file with ``x`` and, perhaps, ``y``.
+
+    Args:
+        path: the file; nothing in it is unpickled.
+        input_shape: of the network, without the batch axis, channels first.
+        layout: of ``x`` in the file, ``nchw`` or ``nhwc``.
+        raw: whether preprocessing is folded into the network, so that integers are welcome.
+        n_classes: labels must be below it.
+        need_labels: whether a file without ``y`` is refused.
+
+    Raises:
+        UsageError: the file or what it holds cannot be used.
+    """
+    arrays = read_npz(path)
+    if "x" not in arrays:
+        holds = ", ".join(sorted(arrays)) or "nothing"
+        raise _error(
+            f"there is no 'x' in it (it holds {holds})",
+            "missing-key",
+            path,
+            "write it with numpy.savez(file, x=..., y=...)",
+        )
+    if need_labels and "y" not in arrays:
+        raise _error(
+            "there are no labels ('y') in it", "missing-labels", path, "add y, one integer a sample"
+        )
+    return check_samples(
+        arrays["x"],
+        arrays.get("y"),
+        input_shape,
+        layout=layout,
+        raw=raw,
+        n_classes=n_classes,
+        source=str(path),
+    )
+
+
+def check_samples(
+    x: Array,
+    y: Array | None,
+    input_shape: tuple[int, ...],
+    *,
+    layout: str = "nchw",
+    raw: bool = False,
+    n_classes: int | None = None,
+    source: str = "x",
+) -> Samples:
+    """Samples given as arrays; arguments and errors as in ``load_samples``."""
+    x = _checked_type(np.asarray(x), raw, source)
+    x = _checked_shape(x, input_shape, layout, source)
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
+        raise _error(
+            f"x is not finite (NaN or infinity; first in sample {bad})",
+            "not-finite",
+            source,
+            "remove or repair these samples",
+        )
+    labels = None if y is None else _checked_labels(np.asarray(y), len(x), n_classes, source)
+    return Samples(x, labels, source)
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """Every array of an npz file, with pickling off.
+
+    Raises:
+        UsageError: there is no such file, it is not an npz file, or it holds pickled objects.
+    """
+    try:
+        with path.open("rb") as stream:  # numpy leaves files open that it cannot read
+            start = stream.read(2)
+            stream.seek(0)
+            if start[:1] == b"\x80":
+                raise _pickled(path)
+            if start != b"PK":
+                raise _error(
+                    "not an npz file", "unreadable-data", path, "write it with numpy.savez"
+                )
+            with np.load(stream, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise _pickled(path) from error
+        raise _error(f"damaged: {error}", "unreadable-data", path, "write it again") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError) as error:
+        raise _error(
+            "not an npz file, or a damaged one", "unreadable-data", path, "write it again"
+        ) from error
+    except OSError as error:
+        raise _error(
+            f"cannot be read: {error.strerror or error}", "unreadable-data", path, "check the path"
+        ) from error
+
+
+def _checked_type(x: Array, raw: bool, source: str) -> Array:
+    """Floats as float32; integers as they are, where the network takes them."""
+    if x.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what overflows is reported as not finite
+            return x.astype(np.float32, copy=False)
+    if x.dtype.kind not in "iu":
+        raise _error(
+            f"x has the type {x.dtype}; it must be float32 or an integer type",
+            "wrong-dtype",
+            source,
+            "convert it with x.astype('float32')",
+        )
+    if not raw:
+        raise _error(
+            f"x has the type {x.dtype}, but nothing says how to scale it",
+            "wrong-dtype",
+            source,
+            "give --mean-values and --scale-values (0 and 1 if the network takes raw values),"
+            " or store x as the float32 that the network takes",
+        )
+    return x
+
+
+def _checked_shape(x: Array, input_shape: tuple[int, ...], layout: str, source: str) -> Array:
+    """The samples with channels first, if they fit the network."""
+    expected = input_shape
+    if layout == "nhwc" and len(input_shape) == 3:
+        expected = (*input_shape[1:], input_shape[0])
+    if x.ndim and len(x) == 0:
+        raise _error("x holds no samples", "empty-data", source, "one sample is the least")
+    if x.shape[1:] != expected or x.ndim == 0:
+        wanted = ", ".join(str(size) for size in ("N", *expected))
+        raise _error(
+            f"x has the shape {x.shape}, but the network takes ({wanted})",
+            "wrong-shape",
+            source,
+            _shape_hint(x.shape, expected, layout),
+        )
+    if expected != input_shape:
+        return np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    return x
+
+
+def _shape_hint(shape: tuple[int, ...], expected: tuple[int, ...], layout: str) -> str:
+    if shape == expected:
+        return "add the batch axis: x[None]"
+    if len(expected) == 3 and len(shape) == 4:
+        other = "nhwc" if layout == "nchw" else "nchw"
+        turned = (*expected[1:], expected[0]) if layout == "nchw" else (expected[2], *expected[:2])
+        if shape[1:] == turned:
+            return f"give --layout {other}"
+    if np.prod(shape[1:]) == np.prod(expected) and len(shape) > 1:
+        return f"reshape it: x.reshape({', '.join(str(n) for n in (-1, *expected))})"
+    return "x holds one sample a row, in the shape that the ONNX file states"
+
+
+def _checked_labels(
+    y: Array, n_samples: int, n_classes: int | None, source: str
+) -> npt.NDArray[np.int64]:
+    if y.shape != (n_samples,):
+        hint = "one integer a sample"
+        if y.ndim == 2 and len(y) == n_samples:
+            hint = "one integer a sample; from one-hot rows: y.argmax(axis=1)"
+        raise _error(
+            f"y has the shape {y.shape}, but there are {n_samples} samples",
+            "bad-labels",
+            source,
+            hint,
+        )
+    if y.dtype.kind not in "iu":
+        raise _error(
+            f"y has the type {y.dtype}; labels are integers",
+            "bad-labels",
+            source,
+            "convert them with y.astype('int64')",
+        )
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or (n_classes is not None and high >= n_classes):
+        limit = f"0 to {n_classes - 1}" if n_classes is not None else "0 or more"
+        raise _error(
+            f"labels go from {low} to {high}; they must be {limit}",
+            "bad-labels",
+            source,
+            "labels are indices into the network's output",
+        )
+    return y.astype(np.int64)
+
+
+def _pickled(path: Path) -> UsageError:
+    return _error(
+        "it holds pickled Python objects, which are never loaded",
+        "pickled-data",
+        path,
+        "store plain arrays of numbers: numpy.savez(file, x=numpy.asarray(x, 'float32'))",
+    )
+
+
+def _error(message: str, code: str, source: Path | str, hint: str) -> UsageError:
+    return UsageError(message, code=code, origin=Origin(str(source)), hint=hint)

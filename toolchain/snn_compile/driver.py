@@ -1,0 +1,273 @@
+"""The one place that knows the order: frontend, passes, quantization, mapping, evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.bundle import CompiledModel
+from snn_compile.convert import calibrate as calibration
+from snn_compile.convert.align_paths import AlignPaths
+from snn_compile.convert.balance_thresholds import balance_thresholds
+from snn_compile.convert.calibrate import Calibration
+from snn_compile.convert.codings import Coding, coding_of
+from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.fold_batch_norm import FoldBatchNorm
+from snn_compile.convert.fold_padding import FoldPadding
+from snn_compile.convert.insert_rectifiers import InsertRectifiers
+from snn_compile.convert.linear import Float
+from snn_compile.convert.lower_max_pool import LowerMaxPool
+from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.to_spiking import ToSpiking
+from snn_compile.convert.weight_bounds import weight_bounds
+from snn_compile.data import Samples, check_samples, load_samples
+from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.mapping import map_program
+from snn_compile.options import CompileOptions
+from snn_compile.passes import Finding, Pipeline
+from snn_compile.plugins import Imported, frontend_for
+from snn_compile.quantize.quantize import Quantization, quantize
+from snn_compile.report import assemble
+from snn_compile.report.evaluation import Stages, climb
+from snn_compile.report.journal import Journal
+from snn_compile.report.observer import Observer, SilentObserver
+from snn_compile.targets import load_target
+
+N_STIMULI = 100
+"""Stimuli that travel with a compiled network for verification."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What importing alone says about a model.
+
+    Attributes:
+        imported: the network as the file states it.
+        folded: after the passes that need no data.
+        findings: of the import and of these passes.
+    """
+
+    imported: Imported
+    folded: ANNGraph
+    findings: tuple[Finding, ...]
+
+
+def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
+    """Import a model and fold it, without data.
+
+    Raises:
+        CompileError: it cannot be read, or holds what has no spiking form (all complaints at once).
+    """
+    load_target(options.target)
+    imported = _read(Path(model))
+    folded = FOLDING(_preprocessed(imported, options))
+    return CheckResult(imported, folded.graph, (*imported.findings, *folded.findings))
+
+
+def compile_model(
+    model: str | Path,
+    *,
+    options: CompileOptions | None = None,
+    calibrate: Array | None = None,
+    evaluate: tuple[Array, Array | None] | None = None,
+    watch: Observer | None = None,
+    **changes: Any,
+) -> CompiledModel:
+    """Compile a trained network into a spiking one in fixed point.
+
+    Args:
+        model: the file.
+        options: all options; ``changes`` override single ones by name.
+        calibrate: (N, *input shape) samples, in place of ``options.calibrate``.
+        evaluate: samples and labels (or None), in place of ``options.evaluate``.
+        watch: sees the compilation while it runs.
+        **changes: single options by name.
+
+    Returns:
+        The compiled network with its report; nothing is written.
+
+    Raises:
+        CompileError: whatever is wrong with the model, the data, the options or the target.
+    """
+    options = replace(options or CompileOptions(), **changes)
+    journal = Journal(watch or SilentObserver())
+    path = Path(model)
+    target = load_target(options.target)
+    coding = coding_of(options, target.default_coding.value)
+    with journal.timed("import"):
+        imported = _read(path)
+    journal.found(imported.findings)
+    network = _preprocessed(imported, options)
+    samples = _loaded(options, network, calibrate, evaluate)
+    assemble.announce(journal.observer, imported.ann, target, coding)
+    folded = FOLDING(network, journal.passed).graph
+    assemble.tell_import(journal.observer, imported, folded)
+    statistics = _calibrated(folded, samples.calibrate, journal)
+    scales = balance_thresholds(
+        folded,
+        statistics,
+        options.thresholds_of,
+        levels=coding.levels,
+        per_layer=options.per_layer,
+    )
+    encoding = _encoding(folded, statistics, options)
+    spiking = _spiking(folded, encoding, scales, options, coding, journal)
+    with journal.timed("quantize"):
+        quantization = quantize(spiking, options.weight_bits_of)
+    assemble.tell_quantization(journal.observer, quantization)
+    with journal.timed("map"):
+        mapped = map_program(quantization.program, target)
+    journal.found(mapped.findings)
+    journal.observer.stage("map", mapped.findings[0].message)
+    stages = Stages(
+        network,
+        folded,
+        spiking,
+        quantization,
+        encoding,
+        _decodings(folded, quantization),
+        scales,
+        coding,
+    )
+    outcome = climb(stages, samples.evaluate, journal)
+    return CompiledModel(
+        mapped.graph.program,
+        encoding,
+        stages.decodings,
+        assemble.report(path, options, imported, stages, mapped.graph, outcome, journal),
+        _stimulus(samples, encoding, options.seed),
+        assemble.provenance(path, options),
+        backends=options.emit,
+    )
+
+
+FOLDING = (
+    Pipeline.of(FoldBatchNorm()).then(FoldPadding()).then(LowerMaxPool()).then(InsertRectifiers())
+)
+"""The passes that leave the function of the trained network unchanged."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    calibrate: Samples | None
+    evaluate: Samples | None
+
+
+def _read(path: Path) -> Imported:
+    if not path.is_file():
+        raise UsageError(
+            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
+        )
+    imported = frontend_for(path).read(path)
+    outputs = imported.ann.outputs
+    if any(not output.shape for output in outputs):
+        raise UnsupportedError(
+            "an output without a class axis",
+            origin=outputs[0].origin,
+            hint="give each sample a vector of outputs",
+        )
+    return imported
+
+
+def _preprocessed(imported: Imported, options: CompileOptions) -> ANNGraph:
+    fold = FoldPreprocessing(options.mean_values, options.scale_values)
+    return fold(imported.ann).graph
+
+
+def _loaded(
+    options: CompileOptions,
+    network: ANNGraph,
+    calibrate: Array | None,
+    evaluate: tuple[Array, Array | None] | None,
+) -> _Data:
+    """Both sets of samples, from arrays or files; all that is wrong with them at once."""
+    shape, n_classes = network.input.shape, prod(network.outputs[0].shape)
+    raw = bool(options.mean_values or options.scale_values)
+    layout = options.layout
+    errors: list[CompileError] = []
+
+    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
+        try:
+            if given is not None:
+                return check_samples(
+                    given, labels, shape, layout=layout, raw=raw, n_classes=n_classes
+                )
+            if file is not None:
+                return load_samples(file, shape, layout=layout, raw=raw, n_classes=n_classes)
+        except CompileError as error:
+            errors.append(error)
+        return None
+
+    x, y = evaluate if evaluate is not None else (None, None)
+    data = _Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
+    raise_all(errors)
+    return data
+
+
+def _calibrated(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
+    if samples is None:
+        journal.found([_NOT_CALIBRATED])
+        return weight_bounds(folded)
+    n = len(samples)
+    with journal.progress("calibrate", f"{n:,} samples", 2 * n) as advance:
+        return calibration.calibrate(folded, samples.x, advance=advance)
+
+
+_NOT_CALIBRATED = Finding(
+    "no calibration data: thresholds are worst-case bounds from the weights, for inputs from 0"
+    " to 1; expect a large loss of accuracy",
+    code="not-calibrated",
+    hint="give --calibrate with a few hundred unlabelled samples",
+    warning=True,
+)
+
+
+def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:
+    shape = folded.input.shape
+    return InputEncoding.spanning(
+        statistics.low, statistics.high, options.input_bits, shape, maps_shape(shape)
+    )
+
+
+def _spiking(
+    folded: ANNGraph,
+    encoding: InputEncoding,
+    scales: dict[NodeId, Float],
+    options: CompileOptions,
+    coding: Coding,
+    journal: Journal,
+) -> SpikingGraph:
+    arrival = InputCoding(options.input) if options.input else None
+    convert = ToSpiking(coding, scales, encoding, arrival, options.seed)
+    return Pipeline.of(convert).then(AlignPaths())(folded, journal.passed).graph
+
+
+def _decodings(folded: ANNGraph, quantization: Quantization) -> dict[NodeId, OutputDecoding]:
+    """A readout adds up a whole window, so one step of it stands for the mean over the steps."""
+    n_steps = quantization.program.window.n_steps
+    return {
+        output.id: OutputDecoding(quantization.numbers[output.id].unit / n_steps, output.shape)
+        for output in folded.outputs
+    }
+
+
+def _stimulus(data: _Data, encoding: InputEncoding, seed: int) -> Int:
+    """Encoded frames for verification: real samples first, noise over the whole range after."""
+    samples = data.evaluate or data.calibrate
+    real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
+    generator = np.random.default_rng(seed)
+    missing = (N_STIMULI - len(real), *encoding.maps)
+    noise = generator.integers(encoding.low, encoding.high, missing, endpoint=True)
+    return np.concatenate([real, noise]) if len(real) else noise

@@ -1,0 +1,136 @@
+"""What can go wrong, said so that a user can act on it.
+
+Every error a user can meet carries a stable ``code``, the place it came from and a hint. One base
+class catches them all; each child states the process exit code it maps to (see
+``docs/reference/cli.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a thing came from in the user's own file.
+
+    Attributes:
+        file: the file as the user named it.
+        node: the operator's name there, or empty for the file as a whole.
+        op: the operator's type there, or empty.
+    """
+
+    file: str
+    node: str = ""
+    op: str = ""
+
+    def __str__(self) -> str:
+        if not self.node:
+            return self.file
+        return f"{self.file}: node '{self.node}'" + (f" ({self.op})" if self.op else "")
+
+
+class CompileError(Exception):
+    """Base of everything this tool refuses; shown in one line plus a hint.
+
+    Attributes:
+        code: stable identifier, for scripts and for searching the documentation.
+        origin: where in the user's files the trouble is, if it is anywhere.
+        hint: what to do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+    default_code: ClassVar[str] = "internal"
+
+    def __init__(
+        self, message: str, *, code: str = "", origin: Origin | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.origin = origin
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = f"{self.origin}: " if self.origin else ""
+        hint = f"\nhint: {self.hint}" if self.hint else ""
+        return f"{where}error[{self.code}]: {self.message}{hint}"
+
+
+class UsageError(CompileError):
+    """An option, a configuration key or a data file that cannot be used as asked."""
+
+    exit_code: ClassVar[int] = 2
+    default_code: ClassVar[str] = "usage"
+
+
+class ModelError(CompileError):
+    """The model file cannot be read, or what it says is not a valid network."""
+
+    exit_code: ClassVar[int] = 3
+    default_code: ClassVar[str] = "invalid-model"
+
+
+class UnsupportedError(CompileError):
+    """An operator or a use of one that has no spiking form here."""
+
+    exit_code: ClassVar[int] = 4
+    default_code: ClassVar[str] = "unsupported-op"
+
+
+class CapacityError(CompileError):
+    """The network does not fit the target: a limit of the chip, or a state that could overflow."""
+
+    exit_code: ClassVar[int] = 5
+    default_code: ClassVar[str] = "does-not-fit"
+
+
+class AccuracyError(CompileError):
+    """The accuracy lost is over the limit the user set. The artefacts are written all the same."""
+
+    exit_code: ClassVar[int] = 6
+    default_code: ClassVar[str] = "accuracy-drop"
+
+
+class VerificationError(CompileError):
+    """Two things that must be equal bit for bit are not."""
+
+    exit_code: ClassVar[int] = 7
+    default_code: ClassVar[str] = "not-equal"
+
+
+class DeviceError(CompileError):
+    """A device, or the environment it runs in, is missing, lost or over its time."""
+
+    exit_code: ClassVar[int] = 8
+    default_code: ClassVar[str] = "device"
+
+
+class CompileErrors(CompileError):  # noqa: N818  (the plural of a base class)
+    """Several complaints, raised together so that the user sees all of them at once."""
+
+    def __init__(self, errors: Sequence[CompileError]) -> None:
+        super().__init__(f"{len(errors)} errors")
+        self.errors = tuple(errors)
+        self.code = errors[0].code
+        self.origin = errors[0].origin
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+def raise_all(errors: Sequence[CompileError]) -> None:
+    """Raise nothing, the one error, or all of them as one."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise CompileErrors(errors)
+
+
+def exit_code(error: CompileError) -> int:
+    """The process exit code for an error; of several, that of the first."""
+    if isinstance(error, CompileErrors):
+        return error.errors[0].exit_code
+    return error.exit_code

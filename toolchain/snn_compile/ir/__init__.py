@@ -1,0 +1,1 @@
+"""What a network is, at every stage. Nothing here changes one."""

@@ -1,0 +1,211 @@
+"""What a trained network may consist of once it has been imported: one dataclass per operator.
+
+All parameters are float32 or float64 arrays; shapes leave out the batch axis; maps are (C, H, W).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Node, NodeId, Shape
+
+Float = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Input(Node):
+    """The network's input."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Output(Node):
+    """Marks a node's value as an output of the network: ``y = x``."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Conv(Node):
+    """``y[o] = sum_i weight[o, i] * x[i] + bias[o]``, cross-correlation over (C, H, W).
+
+    Attributes:
+        weight: (O, I / groups, kh, kw).
+        bias: (O,).
+    """
+
+    weight: Float
+    bias: Float
+    geometry: Geometry = field(default_factory=Geometry)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dense(Node):
+    """``y = weight @ x + bias`` over a vector.
+
+    Attributes:
+        weight: (O, I).
+        bias: (O,).
+    """
+
+    weight: Float
+    bias: Float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchNorm(Node):
+    """``y = gamma * (x - mean) / sqrt(var + epsilon) + beta`` per channel (axis 0), as trained.
+
+    Attributes:
+        gamma: (C,), as are ``beta``, ``mean`` and ``var``.
+        epsilon: added to the variance.
+    """
+
+    gamma: Float
+    beta: Float
+    mean: Float
+    var: Float
+    epsilon: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Affine(Node):
+    """``y = scale * x + shift``, element by element.
+
+    Attributes:
+        scale: broadcasts to the shape of the node (same number of axes).
+        shift: likewise.
+    """
+
+    scale: Float
+    shift: Float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Relu(Node):
+    """``y = min(max(x, 0), cap)``; without a cap, the ordinary rectifier.
+
+    Attributes:
+        cap: upper limit (6 for ReLU6), or None.
+        like: a node whose scale this one must share. Set where the rectifier only carries another
+            node's values (relays, the comparators of a max pool), so that they pass unrounded.
+    """
+
+    cap: float | None = None
+    like: NodeId | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MaxPool(Node):
+    """``y[c] = max over the window``; padding never wins.
+
+    Attributes:
+        kernel: height and width of the window.
+        geometry: groups are not used.
+    """
+
+    kernel: tuple[int, int]
+    geometry: Geometry
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AveragePool(Node):
+    """``y[c] = mean over the window``.
+
+    Attributes:
+        kernel: height and width of the window.
+        geometry: groups are not used.
+        count_padding: whether padding counts in the denominator. Where a window overhangs the
+            padded map (ceil mode), the overhang never counts.
+        overhang: rows and columns, at the bottom and right, by which ceil mode enlarges the map.
+    """
+
+    kernel: tuple[int, int]
+    geometry: Geometry
+    count_padding: bool = True
+    overhang: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Add(Node):
+    """``y = sum of the inputs``, all of one shape."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Concat(Node):
+    """The inputs one after the other along an axis (the batch does not count)."""
+
+    axis: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pad(Node):
+    """Zeros around the input.
+
+    Attributes:
+        before: zeros before each axis; negative values crop.
+        after: zeros after each axis; negative values crop.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reshape(Node):
+    """The same values in row-major order under another shape (Flatten, Squeeze, Unsqueeze)."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Transpose(Node):
+    """Axes in another order: axis ``k`` of the result is axis ``permutation[k]`` of the input."""
+
+    permutation: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slice(Node):
+    """``y = x[start:stop:step, ...]``, one slice per axis, already normalized (step may be < 0)."""
+
+    slices: tuple[slice, ...]
+
+
+AnnNode = (
+    Input
+    | Output
+    | Conv
+    | Dense
+    | BatchNorm
+    | Affine
+    | Relu
+    | MaxPool
+    | AveragePool
+    | Add
+    | Concat
+    | Pad
+    | Reshape
+    | Transpose
+    | Slice
+)
+
+__all__ = [
+    "Add",
+    "Affine",
+    "AnnNode",
+    "AveragePool",
+    "BatchNorm",
+    "Concat",
+    "Conv",
+    "Dense",
+    "Float",
+    "Input",
+    "MaxPool",
+    "Output",
+    "Pad",
+    "Relu",
+    "Reshape",
+    "Shape",
+    "Slice",
+    "Transpose",
+]

@@ -1,0 +1,78 @@
+"""The border between the user's real numbers and the network's integers; run by the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.fixedpoint import Int, round_half_even
+from snn_compile.ir.graph import Shape
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class InputEncoding:
+    """``encoded = clip(round(x / unit), low, high)``.
+
+    Attributes:
+        unit: real value of one step; one per entry of the first axis of the input, or one for all.
+        low: smallest encoded value, at most 0.
+        high: largest encoded value, at least 1.
+        shape: of one sample as the user holds it.
+        maps: (C, H, W) of the network's input population.
+    """
+
+    unit: Float
+    low: int
+    high: int
+    shape: Shape
+    maps: Shape
+
+    @staticmethod
+    def spanning(low: Float, high: Float, bits: int, shape: Shape, maps: Shape) -> InputEncoding:
+        """An encoding on ``2**bits`` levels that holds 0 exactly, so that padding stays 0.
+
+        Args:
+            low: smallest input per entry of the first axis, <= 0.
+            high: largest input, >= 0.
+            bits: width.
+            shape: of one sample. Maps get a unit per channel; the features of a vector share one,
+                because a single feature says little about its own range.
+            maps: shape of the input population.
+        """
+        if int(np.prod(shape[1:])) == 1:
+            low, high = low.min(keepdims=True), high.max(keepdims=True)
+        span = high - low
+        span = np.where(span > 0, span, max(float(span.max()), 1.0))
+        unit = span / ((1 << bits) - 1)
+        # A range whose end is a whisker over a step must not gain a level by rounding error.
+        least = int(np.floor((low / unit + 1e-6).min()))
+        most = int(np.ceil((high / unit - 1e-6).max()))
+        return InputEncoding(unit, min(least, 0), max(most, 1), shape, maps)
+
+    def __call__(self, x: npt.NDArray[np.number]) -> Int:
+        """Encode (N, *shape) real values as (N, *maps) integers."""
+        unit = self.unit.reshape(-1, *[1] * (len(self.shape) - 1))
+        encoded = np.clip(round_half_even(x / unit), self.low, self.high)
+        return encoded.reshape(len(x), *self.maps)
+
+
+@dataclass(frozen=True, eq=False)
+class OutputDecoding:
+    """``y = potential * unit``.
+
+    Attributes:
+        unit: real value of one step of the output potential, (C,).
+        shape: of one output as the user's network states it.
+    """
+
+    unit: Float
+    shape: Shape
+
+    def __call__(self, potential: Int) -> Float:
+        """Decode (N, C, H, W) potentials as (N, *shape) real values."""
+        y: Float = potential * self.unit[:, None, None]
+        return y.reshape(len(potential), *self.shape)

@@ -1,0 +1,106 @@
+"""Numbers that know their format: fixed-point tensors, rounding and overflow."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Int = npt.NDArray[np.int64]
+
+
+class Overflow(enum.Enum):
+    """What a state does at the ends of its range."""
+
+    SATURATE = "saturate"
+    WRAP = "wrap"
+
+
+@dataclass(frozen=True)
+class QFormat:
+    """An integer format.
+
+    Attributes:
+        bits: total width, sign included.
+        signed: two's complement if true.
+    """
+
+    bits: int
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= 63:
+            raise ValueError(f"a format has 1 to 63 bits, not {self.bits}")
+
+    @property
+    def min(self) -> int:
+        """Smallest value."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def max(self) -> int:
+        """Largest value."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+    def __str__(self) -> str:
+        return f"{'s' if self.signed else 'u'}{self.bits}"
+
+    @staticmethod
+    def holding(low: int, high: int) -> QFormat:
+        """The narrowest format that holds every integer from low to high."""
+        if low >= 0:
+            return QFormat(max(1, int(high).bit_length()), signed=False)
+        return QFormat(max(int(high).bit_length(), int(-low - 1).bit_length()) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class QTensor:
+    """Integers together with the format that they are stored in on the device.
+
+    Attributes:
+        values: int64 array, every element inside the format.
+        format: the format.
+    """
+
+    values: Int
+    format: QFormat
+
+    def __post_init__(self) -> None:
+        if not np.issubdtype(self.values.dtype, np.integer):
+            raise TypeError(f"a QTensor holds integers, not {self.values.dtype}")
+        values = np.ascontiguousarray(self.values, dtype=np.int64)
+        if values.size and (values.min() < self.format.min or values.max() > self.format.max):
+            raise ValueError(
+                f"values {values.min()}..{values.max()} do not fit {self.format}"
+                f" ({self.format.min}..{self.format.max})"
+            )
+        values.setflags(write=False)
+        object.__setattr__(self, "values", values)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the values."""
+        return self.values.shape
+
+    @staticmethod
+    def of(values: npt.ArrayLike) -> QTensor:
+        """Integers in the narrowest format that holds them."""
+        array = np.asarray(values, dtype=np.int64)
+        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+        return QTensor(array, QFormat.holding(low, high))
+
+
+def round_half_even(x: npt.ArrayLike) -> Int:
+    """Nearest integer, ties to even, as int64. The one rounding rule of the compiler."""
+    return np.rint(np.asarray(x, dtype=np.float64)).astype(np.int64)
+
+
+def arithmetic_shift(x: Int, exponent: int) -> Int:
+    """``floor(x * 2**exponent)``: a left shift, or an arithmetic right one.
+
+    This is what Loihi's synaptic weight exponent does to the accumulated sum in Lava's fixed-point
+    models (``proc/dense/models.py``: the shift comes after the sum, so a right shift floors once).
+    """
+    return x << exponent if exponent >= 0 else x >> -exponent

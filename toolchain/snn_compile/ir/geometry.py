@@ -1,0 +1,37 @@
+"""The geometry of a two-dimensional convolution, shared by every stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a kernel slides over a map.
+
+    One-dimensional convolutions are two-dimensional ones over maps of height 1.
+
+    Attributes:
+        stride: steps in y and x.
+        padding: zeros added at the top, left, bottom and right.
+        dilation: distance of neighbouring taps in y and x.
+        groups: number of independent channel groups.
+    """
+
+    stride: Pair = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def output_size(self, size: Pair, kernel: Pair) -> Pair:
+        """Height and width of the result for a map of the given height and width."""
+        top, left, bottom, right = self.padding
+        out = tuple(
+            (n + before + after - d * (k - 1) - 1) // s + 1
+            for n, before, after, k, s, d in zip(
+                size, (top, left), (bottom, right), kernel, self.stride, self.dilation, strict=True
+            )
+        )
+        return out[0], out[1]

@@ -1,0 +1,137 @@
+"""The shape of a network: immutable nodes in an immutable, acyclic graph.
+
+``Node.inputs`` is the only record of edges. An edit returns a new graph. networkx answers questions
+of topology and never stores payload.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, NewType, TypeVar
+
+import networkx as nx
+import numpy as np
+
+from snn_compile.errors import Origin
+
+NodeId = NewType("NodeId", str)
+Shape = tuple[int, ...]
+
+
+def freeze(value: Any) -> None:
+    """Make every array inside a value read-only, so that nobody changes a shared graph."""
+    if isinstance(value, np.ndarray):
+        value.setflags(write=False)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        id: unique in its graph.
+        inputs: the nodes it reads, in order.
+        shape: shape of its output for one sample, without the batch axis, channels first.
+        origin: the operator of the user's file that it came from.
+    """
+
+    id: NodeId
+    inputs: tuple[NodeId, ...]
+    shape: Shape
+    origin: Origin
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            freeze(getattr(self, field.name))
+
+
+N = TypeVar("N", bound=Node)
+
+
+class Graph(Generic[N]):
+    """An immutable directed acyclic graph of nodes, iterated in topological order."""
+
+    def __init__(self, nodes: Iterable[N]) -> None:
+        listed = list(nodes)
+        by_id = {node.id: node for node in listed}
+        if len(by_id) != len(listed):
+            counts = Counter(node.id for node in listed)
+            twice = sorted(node_id for node_id, count in counts.items() if count > 1)
+            raise ValueError(f"node ids used twice: {twice}")
+        for node in listed:
+            for source in node.inputs:
+                if source not in by_id:
+                    raise ValueError(f"node '{node.id}' reads '{source}', which does not exist")
+        position = {node.id: index for index, node in enumerate(listed)}
+        topology: nx.DiGraph[NodeId] = nx.DiGraph()
+        topology.add_nodes_from(by_id)
+        topology.add_edges_from((s, node.id) for node in listed for s in node.inputs)
+        try:
+            order = list(nx.lexicographical_topological_sort(topology, key=position.__getitem__))
+        except nx.NetworkXUnfeasible as error:
+            raise ValueError("the graph has a cycle") from error
+        self._nodes: dict[NodeId, N] = {node_id: by_id[node_id] for node_id in order}
+        self._consumers: dict[NodeId, tuple[N, ...]] = {
+            node_id: tuple(
+                sorted(
+                    (by_id[s] for s in topology.successors(node_id)), key=lambda n: position[n.id]
+                )
+            )
+            for node_id in order
+        }
+
+    def __iter__(self) -> Iterator[N]:
+        return iter(self._nodes.values())
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, node_id: object) -> bool:
+        return node_id in self._nodes
+
+    def __getitem__(self, node_id: NodeId) -> N:
+        return self._nodes[node_id]
+
+    def consumers(self, node_id: NodeId) -> tuple[N, ...]:
+        """The nodes that read a node, each once, in the order in which the graph was given."""
+        return self._consumers[node_id]
+
+    def edit(
+        self,
+        *,
+        replaced: Iterable[N] = (),
+        bypassed: Mapping[NodeId, NodeId] | None = None,
+        added: Iterable[N] = (),
+    ) -> Graph[N]:
+        """A new graph with some nodes replaced, added, or removed with their readers rewired.
+
+        Args:
+            replaced: nodes that take the place of those with the same id.
+            bypassed: for each removed node, the node its readers read instead.
+            added: further nodes.
+        """
+        bypass = dict(bypassed or {})
+
+        def resolve(node_id: NodeId) -> NodeId:
+            while node_id in bypass:
+                node_id = bypass[node_id]
+            return node_id
+
+        new = {node.id: node for node in replaced}
+        kept = [new.get(node.id, node) for node in self if node.id not in bypass]
+        return Graph(
+            replace(node, inputs=tuple(resolve(s) for s in node.inputs)) for node in [*kept, *added]
+        )
+
+    def pruned(self, outputs: Iterable[NodeId]) -> Graph[N]:
+        """The part of the graph that the given nodes depend on."""
+        needed: set[NodeId] = set()
+        stack = list(outputs)
+        while stack:
+            node_id = stack.pop()
+            if node_id not in needed:
+                needed.add(node_id)
+                stack.extend(self[node_id].inputs)
+        return Graph(node for node in self if node.id in needed)

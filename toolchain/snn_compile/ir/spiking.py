@@ -1,0 +1,191 @@
+"""The spiking network in floating point: synapses feed neurons.
+
+Units. A synapse's weight is what one unit of its source contributes to the membrane potential of
+its target. A unit is one spike (``rate``), one step of the payload (``graded``) or one step of the
+encoded input; the real value of a unit is stated per channel by the source's ``unit``. Thresholds
+are in the units of the potential, which are those of the trained network's activations.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Node, NodeId
+
+Float = npt.NDArray[np.float64]
+
+
+class Reset(enum.Enum):
+    """What a spike does to the membrane potential."""
+
+    SUBTRACT = "subtract"
+    ZERO = "zero"
+
+
+class InputCoding(enum.Enum):
+    """How the encoded input reaches the first synapses."""
+
+    CURRENT = "current"
+    """The whole frame at every step of the window: a constant input current."""
+    POISSON = "poisson"
+    """Signed unit spikes, drawn at every step with probability ``abs(value) / full scale``."""
+    GRADED = "graded"
+    """The whole frame once, as payloads of graded spikes."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Input(Node):
+    """The encoded input: integers from ``low`` to ``high`` per channel.
+
+    Attributes:
+        unit: real value of one step, (C,).
+        low: smallest encoded value.
+        high: largest encoded value.
+        coding: how it arrives.
+        seed: of the generator that draws Poisson spikes.
+    """
+
+    unit: Float
+    low: int
+    high: int
+    coding: InputCoding
+    seed: int = 0
+
+    @property
+    def full_scale(self) -> int:
+        """Largest magnitude of an encoded value."""
+        return max(abs(self.low), abs(self.high), 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConvSynapses(Node):
+    """Shared kernels: ``a[o] = sum_i weight[o, i] * s[i]`` over (C, H, W), cross-correlation.
+
+    Attributes:
+        weight: (O, I / groups, kh, kw).
+        geometry: stride, padding, dilation and groups.
+    """
+
+    weight: Float
+    geometry: Geometry
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DenseSynapses(Node):
+    """All to all: ``a = weight @ s`` with s flattened in row-major order; weight (O, I)."""
+
+    weight: Float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SparseSynapses(Node):
+    """Any wiring, in compressed-row form over flattened source and target.
+
+    Attributes:
+        indptr: (O + 1,).
+        indices: (K,) flat source of each synapse.
+        weight: (K,).
+    """
+
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int64]
+    weight: Float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GradedNeurons(Node):
+    """``q = clip(floor((a + bias) / threshold + 1/2), 0, levels)``, sent once as a payload.
+
+    Attributes:
+        threshold: potential of one payload step, (C,), > 0.
+        bias: broadcasts to the shape.
+        levels: largest payload.
+        relay: whether the neurons only carry another population's values.
+    """
+
+    threshold: Float
+    bias: Float
+    levels: int
+    relay: bool = False
+
+    @property
+    def unit(self) -> Float:
+        """Real value of one payload step."""
+        return self.threshold
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IFNeurons(Node):
+    """Integrate and fire: ``V += a + bias; s = V >= threshold``, then the reset.
+
+    Attributes:
+        threshold: (C,), > 0; also the real value of a spike at every step.
+        bias: added at every step; broadcasts to the shape.
+        initial_potential: potential at the start of each window, in units of the threshold.
+        reset: what a spike does.
+        relay: whether the neurons only carry another population's values.
+    """
+
+    threshold: Float
+    bias: Float
+    initial_potential: float
+    reset: Reset
+    relay: bool = False
+
+    @property
+    def unit(self) -> Float:
+        """Real value of one spike."""
+        return self.threshold
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Readout(Node):
+    """The potential itself: ``V += a + bias``, never fires. Holds an output of the network."""
+
+    bias: Float
+
+
+Synapses = ConvSynapses | DenseSynapses | SparseSynapses
+Neurons = GradedNeurons | IFNeurons
+Sources = Input | GradedNeurons | IFNeurons
+Population = GradedNeurons | IFNeurons | Readout
+SpikingNode = Input | Synapses | Neurons | Readout
+
+
+@dataclass(frozen=True)
+class Window:
+    """How time is cut.
+
+    Attributes:
+        coding: name of the coding.
+        n_steps: time steps per stimulus and layer.
+    """
+
+    coding: str
+    n_steps: int = field(default=1)
+
+
+__all__ = [
+    "ConvSynapses",
+    "DenseSynapses",
+    "Float",
+    "GradedNeurons",
+    "IFNeurons",
+    "Input",
+    "InputCoding",
+    "Neurons",
+    "NodeId",
+    "Population",
+    "Readout",
+    "Reset",
+    "Sources",
+    "SparseSynapses",
+    "SpikingNode",
+    "Synapses",
+    "Window",
+]

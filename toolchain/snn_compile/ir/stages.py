@@ -1,0 +1,110 @@
+"""The stages of a compilation. Each type is a promise that its constructor checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from snn_compile.ir import ann, spiking
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.spiking import SpikingNode, Window
+
+
+class StageError(ValueError):
+    """A graph breaks the promise of its stage: a bug in a pass or a frontend, not in a model."""
+
+
+@dataclass(frozen=True, eq=False)
+class ANNGraph:
+    """A trained network: static shapes, finite float parameters, acyclic, every node traced.
+
+    Attributes:
+        graph: the operators. Exactly one ``Input``; at least one ``Output``.
+        file: the file it came from, as the user named it.
+        opset: the version of the ONNX operator set, 0 where that has no meaning.
+    """
+
+    graph: Graph[AnnNode]
+    file: str = ""
+    opset: int = 0
+
+    def __post_init__(self) -> None:
+        if sum(isinstance(node, ann.Input) for node in self.graph) != 1:
+            raise StageError("an ANNGraph has exactly one Input")
+        if not self.outputs:
+            raise StageError("an ANNGraph has at least one Output")
+        for node in self.graph:
+            if any(size < 1 for size in node.shape):
+                raise StageError(f"'{node.id}' has the empty shape {node.shape}")
+            if isinstance(node, ann.Conv | ann.Dense) and not (
+                np.isfinite(node.weight).all() and np.isfinite(node.bias).all()
+            ):
+                raise StageError(f"'{node.id}' has parameters that are not finite")
+
+    @property
+    def input(self) -> ann.Input:
+        """The network's input."""
+        return next(node for node in self.graph if isinstance(node, ann.Input))
+
+    @property
+    def outputs(self) -> tuple[ann.Output, ...]:
+        """The network's outputs."""
+        return tuple(node for node in self.graph if isinstance(node, ann.Output))
+
+    def source(self, node: AnnNode) -> AnnNode:
+        """The only input of a node that has one."""
+        (source,) = node.inputs
+        return self.graph[source]
+
+    def with_graph(self, graph: Graph[AnnNode]) -> ANNGraph:
+        """The same network file with another graph."""
+        return ANNGraph(graph, self.file, self.opset)
+
+
+@dataclass(frozen=True, eq=False)
+class SpikingGraph:
+    """A spiking network in floating point: synapses feed neurons, thresholds are positive.
+
+    Attributes:
+        graph: input, synapses, neurons and readouts.
+        window: coding and number of steps.
+    """
+
+    graph: Graph[SpikingNode]
+    window: Window
+
+    def __post_init__(self) -> None:
+        for node in self.graph:
+            sources = [self.graph[s] for s in node.inputs]
+            if isinstance(node, spiking.Synapses):
+                if len(sources) != 1 or not isinstance(sources[0], spiking.Sources):
+                    raise StageError(f"synapses '{node.id}' need one source that sends messages")
+            elif not isinstance(node, spiking.Input):
+                if not sources or not all(isinstance(s, spiking.Synapses) for s in sources):
+                    raise StageError(f"population '{node.id}' must be fed by synapses")
+                if any(s.shape != node.shape for s in sources):
+                    raise StageError(f"synapses into '{node.id}' have other shapes")
+            if isinstance(node, spiking.Neurons) and not (node.threshold > 0).all():
+                raise StageError(f"'{node.id}' has thresholds that are not positive")
+        if self.window.n_steps < 1:
+            raise StageError("a window has at least one step")
+
+    @property
+    def input(self) -> spiking.Input:
+        """The network's input."""
+        return next(node for node in self.graph if isinstance(node, spiking.Input))
+
+    @property
+    def populations(self) -> tuple[spiking.Population, ...]:
+        """Neurons and readouts in topological order."""
+        return tuple(node for node in self.graph if isinstance(node, spiking.Population))
+
+    def synapses_into(self, population: spiking.Population) -> tuple[spiking.Synapses, ...]:
+        """The synapse groups that feed a population, in order."""
+        nodes = tuple(self.graph[s] for s in population.inputs)
+        return tuple(node for node in nodes if isinstance(node, spiking.Synapses))
+
+
+__all__ = ["ANNGraph", "NodeId", "SpikingGraph", "StageError"]

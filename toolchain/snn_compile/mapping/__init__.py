@@ -1,0 +1,39 @@
+"""Placing a fixed-point network on a chip, and what that costs."""
+
+from snn_compile.mapping.block import Block, Demand, Placement
+from snn_compile.mapping.cost import (
+    EnergyEstimate,
+    energy,
+    exact_synops,
+    fan_out,
+    fan_outs,
+    neuron_updates,
+    synops,
+)
+from snn_compile.mapping.map_to_cores import MapToCores, map_program
+from snn_compile.mapping.program import MappedProgram
+from snn_compile.mapping.resources import LayerResources, Resources, resources
+from snn_compile.mapping.rules import RULES, Violation, neuron_kind, violations_without_placement
+
+__all__ = [
+    "RULES",
+    "Block",
+    "Demand",
+    "LayerResources",
+    "EnergyEstimate",
+    "MapToCores",
+    "MappedProgram",
+    "Placement",
+    "Resources",
+    "Violation",
+    "energy",
+    "exact_synops",
+    "fan_out",
+    "fan_outs",
+    "map_program",
+    "neuron_kind",
+    "neuron_updates",
+    "resources",
+    "synops",
+    "violations_without_placement",
+]

@@ -1,0 +1,141 @@
+"""Blocks of neurons, what they demand of a core, and where they are placed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.targets.target import Target
+
+Span = tuple[int, int]
+"""From the first up to, but without, the second."""
+
+LIMITS = ("neurons", "synapse memory", "input axons", "output axons")
+"""Names of the four limits of a core, in the order of the fields of :class:`Demand`."""
+
+
+def as_map(shape: Shape) -> tuple[int, int, int]:
+    """A shape as channels, rows and columns; a flat population is a map of 1 x 1."""
+    if len(shape) == 1:
+        return shape[0], 1, 1
+    return shape[0], math.prod(shape[1:-1]), shape[-1]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A box of neurons of one population: channels x rows x columns."""
+
+    channels: Span
+    rows: Span
+    columns: Span
+
+    @staticmethod
+    def whole(shape: Shape) -> Block:
+        """The block of all neurons of a population."""
+        c, h, w = as_map(shape)
+        return Block((0, c), (0, h), (0, w))
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        spans = (self.channels, self.rows, self.columns)
+        return math.prod(stop - start for start, stop in spans)
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """Index of the block in an array of the population's shape as a map."""
+        return slice(*self.channels), slice(*self.rows), slice(*self.columns)
+
+    def flat(self, shape: Shape) -> npt.NDArray[np.int64]:
+        """Flat indices of its neurons in a population of the given shape, row-major."""
+        c, h, w = as_map(shape)
+        return np.arange(c * h * w, dtype=np.int64).reshape(c, h, w)[self.slices].ravel()
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a block, or a core full of blocks, takes of each of the four limits.
+
+    Attributes:
+        neurons: compartments.
+        synapse_memory_bits: bits of synapse memory.
+        input_axons: pairs of a source neuron and a synapse group of a block that it reaches.
+        output_axons: pairs of a neuron and a synapse group of a block that it reaches.
+    """
+
+    neurons: int = 0
+    synapse_memory_bits: int = 0
+    input_axons: int = 0
+    output_axons: int = 0
+
+    def __add__(self, other: Demand) -> Demand:
+        pairs = zip(self.values, other.values, strict=True)
+        return Demand(*(a + b for a, b in pairs))
+
+    @property
+    def values(self) -> tuple[int, int, int, int]:
+        """The four numbers, in the order of ``LIMITS``."""
+        return self.neurons, self.synapse_memory_bits, self.input_axons, self.output_axons
+
+    def exceeds(self, capacity: Capacity) -> bool:
+        """Whether this is over any limit."""
+        pairs = zip(self.values, capacity, strict=True)
+        return any(limit is not None and needed > limit for needed, limit in pairs)
+
+    def fullness(self, capacity: Capacity) -> tuple[float, ...]:
+        """Share of each limit that is taken; 0 where there is no limit."""
+        pairs = zip(self.values, capacity, strict=True)
+        return tuple(0.0 if limit is None else n / max(limit, 1) for n, limit in pairs)
+
+
+Capacity = tuple[int | None, int | None, int | None, int | None]
+
+
+def capacity(target: Target) -> Capacity:
+    """The four limits of a core of a target, in the order of ``LIMITS``."""
+    return (
+        target.neurons_per_core.value,
+        target.synapse_memory_per_core.value,
+        target.input_axons_per_core.value,
+        target.output_axons_per_core.value,
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A block of a population and what it demands, before it has a core."""
+
+    population: NodeId
+    block: Block
+    demand: Demand
+    n_synapses: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A block of a population on a core.
+
+    Attributes:
+        population: the population.
+        core: index of the core on the board.
+        chip: the chip that holds the core.
+        block: the neurons.
+        demand: what they take of the core.
+        n_synapses: unrolled synapses with a weight that is not zero.
+    """
+
+    population: NodeId
+    core: int
+    chip: int
+    block: Block
+    demand: Demand
+    n_synapses: int
+
+    @property
+    def n_neurons(self) -> int:
+        """Neurons of the network; a neuron may take several compartments."""
+        return self.block.size

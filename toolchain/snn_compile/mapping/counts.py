@@ -1,0 +1,297 @@
+"""How many synapses and sources a block of neurons has, by arithmetic on the geometry.
+
+Nothing here enumerates synapses of a convolution: a kernel tap reaches a rectangle of the map, so
+counts are products of a row and a column factor. All counts are exact: taps that fall into the
+padding do not exist, and a weight of zero is no synapse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.graph import Shape
+from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, SparseSynapses, Synapses
+from snn_compile.mapping.block import Block, Span, as_map
+
+Int = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+class Counts(Protocol):
+    """Exact counts over one synapse group."""
+
+    def synapses(self, block: Block) -> int:
+        """Synapses, with a weight that is not zero, onto the neurons of a block."""
+        ...
+
+    def sources(self, block: Block) -> int:
+        """Distinct source neurons with a synapse onto a block."""
+        ...
+
+    def stored(self, block: Block) -> tuple[int, int]:
+        """Weights of the tensor that a block uses: all of them, and those that are not zero."""
+        ...
+
+    def mark(self, block: Block, reached: Int) -> None:
+        """Add one, in a map of the sources, to each that has a synapse onto a block."""
+        ...
+
+    def fan_out(self) -> Int:
+        """Synapses of each source neuron, in the source's shape."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Taps of a kernel along one axis, over a span of outputs: which inputs they read."""
+
+    reached: Bool
+    """(taps, inputs): whether a tap reads an input."""
+
+    @cached_property
+    def outputs(self) -> Int:
+        """For each tap the outputs at which it reads a real input, not padding."""
+        return np.asarray(self.reached.sum(axis=1), dtype=np.int64)
+
+    @cached_property
+    def any(self) -> Bool:
+        """Inputs that any tap reads."""
+        return np.asarray(self.reached.any(axis=0))
+
+    @cached_property
+    def n_any(self) -> int:
+        """Number of inputs that any tap reads."""
+        return int(np.count_nonzero(self.any))
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """The kernels that read each source channel, over a span of output channels."""
+
+    first: int
+    """First source channel."""
+    counts: Int
+    """(source channels, kh, kw): weights of each tap that are not zero."""
+
+    @cached_property
+    def total(self) -> Int:
+        """(kh, kw): the same, summed over the source channels."""
+        return np.asarray(self.counts.sum(axis=0), dtype=np.int64)
+
+    @cached_property
+    def full(self) -> Int:
+        """Source channels of which every tap is in use."""
+        return np.flatnonzero((self.counts > 0).all(axis=(1, 2)))
+
+    @cached_property
+    def patterns(self) -> list[tuple[Bool, Int]]:
+        """The other sets of taps in use, each with its source channels."""
+        used = self.counts > 0
+        partly = np.flatnonzero(used.any(axis=(1, 2)) & ~used.all(axis=(1, 2)))
+        if not partly.size:
+            return []
+        flat = used[partly].reshape(len(partly), -1)
+        masks, which = np.unique(flat, axis=0, return_inverse=True)
+        shape = self.counts.shape[1:]
+        return [
+            (mask.reshape(shape), partly[which.ravel() == index])
+            for index, mask in enumerate(masks)
+        ]
+
+
+class ConvCounts:
+    """Counts over a convolution; factors of spans seen before are kept."""
+
+    def __init__(self, synapses: ConvSynapses, source: Shape) -> None:
+        self.synapse_group = synapses
+        self.source = as_map(source)
+        self.source_shape = source
+        used = synapses.weight.values != 0
+        below = np.zeros((1, *used.shape[1:]), dtype=np.int64)
+        self.up_to = np.concatenate([below, np.cumsum(used, axis=0, dtype=np.int64)])
+        self._axes: dict[tuple[int, Span], _Axis] = {}
+        self._taps: dict[Span, _Taps] = {}
+
+    def _axis(self, axis: int, span: Span) -> _Axis:
+        """Taps along y (axis 0) or x (axis 1), over a span of output rows or columns."""
+        known = self._axes.get((axis, span))
+        if known is None:
+            geometry = self.synapse_group.geometry
+            size, n_taps = self.source[1 + axis], self.up_to.shape[2 + axis]
+            taps = geometry.dilation[axis] * np.arange(n_taps)[:, None]
+            at = np.arange(*span)[None] * geometry.stride[axis] + taps - geometry.padding[axis]
+            reached = np.zeros((n_taps, size), dtype=np.bool_)
+            tap, position = np.nonzero((at >= 0) & (at < size))
+            reached[tap, at[tap, position]] = True
+            known = self._axes[axis, span] = _Axis(reached)
+        return known
+
+    def _kernels(self, span: Span) -> _Taps:
+        """The kernels of a span of output channels, by the source channel that they read."""
+        known = self._taps.get(span)
+        if known is None:
+            out = (self.up_to.shape[0] - 1) // self.synapse_group.geometry.groups
+            first, last = span[0] // out, -(-span[1] // out)
+            starts = np.arange(first, last) * out
+            counts = self.up_to[np.minimum(starts + out, span[1])]
+            counts = counts - self.up_to[np.maximum(starts, span[0])]
+            counts = counts.reshape(-1, *counts.shape[2:])
+            known = self._taps[span] = _Taps(first * self.up_to.shape[1], counts)
+        return known
+
+    def _factors(self, block: Block) -> tuple[_Taps, _Axis, _Axis]:
+        return (
+            self._kernels(block.channels),
+            self._axis(0, block.rows),
+            self._axis(1, block.columns),
+        )
+
+    def synapses(self, block: Block) -> int:
+        """Synapses onto a block."""
+        taps, rows, columns = self._factors(block)
+        return int(rows.outputs @ taps.total @ columns.outputs)
+
+    def sources(self, block: Block) -> int:
+        """Distinct sources of a block."""
+        taps, rows, columns = self._factors(block)
+        found = len(taps.full) * rows.n_any * columns.n_any
+        for mask, channels in taps.patterns:
+            found += len(channels) * int(np.count_nonzero(_reach(mask, rows, columns)))
+        return found
+
+    def stored(self, block: Block) -> tuple[int, int]:
+        """Weights of the kernels that a block uses, and those that are not zero."""
+        start, stop = block.channels
+        every = (stop - start) * int(np.prod(self.up_to.shape[1:]))
+        return every, int(self._kernels(block.channels).total.sum())
+
+    def mark(self, block: Block, reached: Int) -> None:
+        """Add one for each source of a block."""
+        taps, rows, columns = self._factors(block)
+        if not (rows.n_any and columns.n_any):
+            return
+        (y0, y1), (x0, x1) = _bounds(rows.any), _bounds(columns.any)
+        full = np.logical_and.outer(rows.any[y0:y1], columns.any[x0:x1])
+        if len(taps.full) == len(taps.counts):
+            reached[taps.first : taps.first + len(taps.full), y0:y1, x0:x1] += full
+            return
+        for mask, channels in [(None, taps.full), *taps.patterns]:
+            where = full if mask is None else _reach(mask, rows, columns)[y0:y1, x0:x1]
+            reached[taps.first + channels, y0:y1, x0:x1] += where
+
+    def fan_out(self) -> Int:
+        """Synapses of each source."""
+        taps, rows, columns = self._factors(Block.whole(self.synapse_group.shape))
+        over_x = taps.counts @ columns.reached.astype(np.int64)
+        across = np.einsum("ikx,ky->iyx", over_x, rows.reached.astype(np.int64))
+        return np.asarray(across.reshape(self.source_shape), dtype=np.int64)
+
+
+def _reach(mask: Bool, rows: _Axis, columns: _Axis) -> Bool:
+    """The map of inputs that a set of taps reads."""
+    taps = mask.astype(np.int64)
+    return (rows.reached.T.astype(np.int64) @ taps @ columns.reached.astype(np.int64)) > 0
+
+
+def _bounds(reached: Bool) -> Span:
+    """First and last-but-one index of what is true."""
+    where = np.flatnonzero(reached)
+    return int(where[0]), int(where[-1]) + 1
+
+
+class DenseCounts:
+    """Counts over an all-to-all connection."""
+
+    def __init__(self, synapses: DenseSynapses, source: Shape) -> None:
+        self.synapse_group = synapses
+        self.source_shape = source
+        self.used = synapses.weight.values != 0
+        self.per_target = np.count_nonzero(self.used, axis=1)
+        self.full = bool(self.used.all())
+        self._reached: dict[Block, Bool] = {}
+
+    def _sources(self, block: Block) -> Bool:
+        known = self._reached.get(block)
+        if known is None:
+            known = self.used[block.flat(self.synapse_group.shape)].any(axis=0)
+            self._reached[block] = known
+        return known
+
+    def synapses(self, block: Block) -> int:
+        """Synapses onto a block."""
+        return int(self.per_target[block.flat(self.synapse_group.shape)].sum())
+
+    def sources(self, block: Block) -> int:
+        """Distinct sources of a block."""
+        return self.used.shape[1] if self.full else int(np.count_nonzero(self._sources(block)))
+
+    def stored(self, block: Block) -> tuple[int, int]:
+        """Weights of the rows of a block, and those that are not zero."""
+        return block.size * self.used.shape[1], self.synapses(block)
+
+    def mark(self, block: Block, reached: Int) -> None:
+        """Add one for each source of a block."""
+        reached += self._sources(block).reshape(reached.shape)
+
+    def fan_out(self) -> Int:
+        """Synapses of each source."""
+        per_source = np.asarray(np.count_nonzero(self.used, axis=0), dtype=np.int64)
+        return per_source.reshape(self.source_shape)
+
+
+class SparseCounts:
+    """Counts over an arbitrary wiring."""
+
+    def __init__(self, synapses: SparseSynapses, source: Shape) -> None:
+        self.synapse_group = synapses
+        self.source_shape = source
+        self.n_sources = int(np.prod(source))
+        used = synapses.weight.values != 0
+        target = np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
+        self.target, self.index = target[used], synapses.indices[used]
+        self.n_targets = len(synapses.indptr) - 1
+        self._indices: dict[Block, Int] = {}
+
+    def _onto(self, block: Block) -> Int:
+        """The source of each synapse onto a block."""
+        known = self._indices.get(block)
+        if known is None:
+            inside = np.zeros(self.n_targets, dtype=np.bool_)
+            inside[block.flat(self.synapse_group.shape)] = True
+            known = self._indices[block] = self.index[inside[self.target]]
+        return known
+
+    def synapses(self, block: Block) -> int:
+        """Synapses onto a block."""
+        return len(self._onto(block))
+
+    def sources(self, block: Block) -> int:
+        """Distinct sources of a block."""
+        return len(np.unique(self._onto(block)))
+
+    def stored(self, block: Block) -> tuple[int, int]:
+        """The synapses of a block: a list has no zeros."""
+        n_synapses = self.synapses(block)
+        return n_synapses, n_synapses
+
+    def mark(self, block: Block, reached: Int) -> None:
+        """Add one for each source of a block."""
+        np.add.at(reached.reshape(-1), np.unique(self._onto(block)), 1)
+
+    def fan_out(self) -> Int:
+        """Synapses of each source."""
+        return np.bincount(self.index, minlength=self.n_sources).reshape(self.source_shape)
+
+
+def counts_of(synapses: Synapses, source: Shape) -> Counts:
+    """Counts over a synapse group that reads a population of the given shape."""
+    if isinstance(synapses, ConvSynapses):
+        return ConvCounts(synapses, source)
+    if isinstance(synapses, DenseSynapses):
+        return DenseCounts(synapses, source)
+    return SparseCounts(synapses, source)

@@ -1,0 +1,73 @@
+"""The pass that gives every neuron a core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from snn_compile.errors import raise_all
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.mapping.pack import pack
+from snn_compile.mapping.partition import partition
+from snn_compile.mapping.program import MappedProgram
+from snn_compile.mapping.resources import resources
+from snn_compile.mapping.rules import violations
+from snn_compile.passes import Finding, PassResult
+from snn_compile.targets.target import Target
+
+
+@dataclass(frozen=True)
+class MapToCores:
+    """Cut populations into blocks and place them; the network itself stays as it is."""
+
+    name: ClassVar[str] = "map-to-cores"
+
+    target: Target
+
+    def __call__(self, program: QuantizedGraph, /) -> PassResult[MappedProgram]:
+        """Map a network.
+
+        Raises:
+            CapacityError: it does not fit (``CompileErrors`` if for several reasons).
+        """
+        parts = [part for cut in partition(program, self.target).values() for part in cut]
+        placements = pack(parts, self.target)
+        raise_all([v.error for v in violations(program, self.target, placements)])
+        mapped = MappedProgram(program, self.target, placements)
+        return PassResult(mapped, (_summary(mapped), *_input_notes(mapped)))
+
+
+def map_program(program: QuantizedGraph, target: Target) -> PassResult[MappedProgram]:
+    """Map a network onto a target: see :class:`MapToCores`."""
+    return MapToCores(target)(program)
+
+
+def _summary(mapped: MappedProgram) -> Finding:
+    """One line on how much is taken."""
+    taken = resources(mapped)
+    of = "" if taken.cores_available is None else f" of {taken.cores_available}"
+    tightest = f" · tightest: {taken.binding_limit}" if taken.binding_limit else ""
+    chips = f"{taken.chips} chip{'s' if taken.chips != 1 else ''}"
+    cores = f"{taken.cores}{of} core{'s' if (taken.cores_available or taken.cores) != 1 else ''}"
+    message = f"{cores} on {chips}{tightest}"
+    return Finding(message, code="mapped")
+
+
+def _input_notes(mapped: MappedProgram) -> tuple[Finding, ...]:
+    """What the chip cannot receive as a spike and the host must do instead."""
+    source, target = mapped.program.input, mapped.target
+    low, high = source.messages
+    if target.graded_spikes.value or (low >= 0 and high <= 1):
+        return ()
+    if source.coding is InputCoding.CURRENT:
+        message = (
+            f"{target.name} cannot receive the input {low} to {high} as spikes: the host must add"
+            " it as a bias current; the first synapses are counted as if they were on the chip"
+        )
+    else:
+        message = (
+            f"{target.name} cannot receive spikes of either sign on one axon: each input needs a"
+            " second axon with negated weights, which is not counted"
+        )
+    return (Finding(message, source.origin, code="input-not-spikes", warning=True),)

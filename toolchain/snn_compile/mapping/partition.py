@@ -1,0 +1,212 @@
+"""Cutting populations into blocks that fit a core."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    DenseSynapses,
+    IFNeurons,
+    Population,
+    QuantizedGraph,
+    Synapses,
+)
+from snn_compile.ir.spiking import Reset
+from snn_compile.mapping.block import (
+    Block,
+    Capacity,
+    Demand,
+    Part,
+    Span,
+    as_map,
+    capacity,
+)
+from snn_compile.mapping.counts import Counts, Int, counts_of
+from snn_compile.targets.target import Target
+
+RESET_WEIGHT_BITS = 8
+"""Width of the recurrent weight of a soft reset (NxTF: an 8-bit mantissa of the threshold)."""
+
+
+def memory_bits(
+    synapses: Synapses, counts: Counts, block: Block, n_axons: int, target: Target
+) -> int:
+    """Synapse memory that a synapse group takes on the core of a block.
+
+    A weight is stored in one of two forms: those that are not zero, each with an index, or all of
+    them in order. A shared kernel is stored once, in the smaller form. All else is lists of
+    synapses, one for each input axon, cut into entries; a dense group takes the smaller form. The
+    number of entries is an upper bound, ``sum(ceil(n_i / k)) <= n_axons + sum(n_i) // k``.
+    """
+    width = synapses.weight.format.bits
+    with_index = width + target.index_bits.value
+    plain, listed = counts.stored(block)
+    if isinstance(synapses, ConvSynapses):
+        if target.shared_kernels.value:
+            return min(plain * width, listed * with_index)
+        listed = counts.synapses(block)
+    overhead, longest = target.entry_overhead_bits.value, target.synapses_per_entry.value
+    bits = listed * with_index + (n_axons + listed // longest) * overhead
+    if isinstance(synapses, DenseSynapses):
+        bits = min(bits, plain * width + (n_axons + plain // longest) * overhead)
+    return bits
+
+
+class Cutter:
+    """Cuts one population.
+
+    Args:
+        population: the population.
+        incoming: the synapse groups that feed it, with their counts.
+        destinations: for each neuron, as a map, the blocks that it must be sent to.
+        target: the chip.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        incoming: list[tuple[Synapses, Counts]],
+        destinations: Int,
+        target: Target,
+    ) -> None:
+        self.population = population
+        self.incoming = incoming
+        self.target = target
+        padded = np.pad(destinations, [(1, 0)] * 3)
+        self.sent = padded.cumsum(axis=0).cumsum(axis=1).cumsum(axis=2)
+        soft = isinstance(population, IFNeurons) and population.reset is Reset.SUBTRACT
+        self.compartments = target.neurons_per_soft_reset_neuron.value if soft else 1
+        self.recurrent = target.synapses_per_soft_reset_neuron.value if soft else 0
+
+    def demand(self, block: Block) -> Demand:
+        """What a block takes of a core."""
+        axons = memory = 0
+        for synapses, counts in self.incoming:
+            n_axons = counts.sources(block)
+            axons += n_axons
+            memory += memory_bits(synapses, counts, block, n_axons, self.target)
+        recurrent = block.size * self.recurrent
+        per_synapse = RESET_WEIGHT_BITS + self.target.index_bits.value
+        memory += recurrent * (per_synapse + self.target.entry_overhead_bits.value)
+        return Demand(
+            neurons=block.size * self.compartments,
+            synapse_memory_bits=memory,
+            input_axons=axons + recurrent,
+            output_axons=self._sent(block) + recurrent,
+        )
+
+    def _sent(self, block: Block) -> int:
+        """Sum of the destinations of a block's neurons, from the summed-area table."""
+        total = 0
+        for corner in itertools.product((0, 1), repeat=3):
+            spans = (block.channels, block.rows, block.columns)
+            c, y, x = (span[side] for span, side in zip(spans, corner, strict=True))
+            total += (-1) ** (3 - sum(corner)) * int(self.sent[c, y, x])
+        return total
+
+    def cut(self) -> list[Part]:
+        """The fewest blocks, by an even cut of channels, rows and columns, that all fit.
+
+        A limit that a single neuron in the middle is over is raised to what that neuron needs, and
+        one that no cut can meet to the double: the design rules find the blocks that are over, and
+        say so of blocks as small as can be.
+        """
+        size = as_map(self.population.shape)
+        middle = self.demand(Block(*((n // 2, n // 2 + 1) for n in size)))
+        limits = _raised(capacity(self.target), middle, 1)
+        while True:
+            over = Demand()
+            for pieces in _cuts(size, limits[0], self.compartments):
+                found = self._over(size, pieces, limits)
+                if found is None:
+                    return [self._part(block) for block in _blocks(size, pieces)]
+                over = found
+            limits = _raised(limits, over, 2)
+
+    def _over(
+        self, size: tuple[int, int, int], pieces: tuple[int, int, int], limits: Capacity
+    ) -> Demand | None:
+        """The demand of a block that a cut leaves too large; the middle one is asked first."""
+        centre = Block(*(_piece(n, k, k // 2) for n, k in zip(size, pieces, strict=True)))
+        for block in itertools.chain([centre], _blocks(size, pieces)):
+            demand = self.demand(block)
+            if demand.exceeds(limits):
+                return demand
+        return None
+
+    def _part(self, block: Block) -> Part:
+        n_synapses = sum(counts.synapses(block) for _, counts in self.incoming)
+        return Part(self.population.id, block, self.demand(block), n_synapses)
+
+
+def _raised(limits: Capacity, demand: Demand, factor: int) -> Capacity:
+    """The limits, with those that a demand is over raised to that demand or more."""
+    a, b, c, d = (
+        limit if limit is None or needed <= limit else max(factor * limit, needed)
+        for needed, limit in zip(demand.values, limits, strict=True)
+    )
+    return a, b, c, d
+
+
+def _piece(n: int, pieces: int, index: int) -> Span:
+    """One of the even pieces of an axis of n; the larger ones at the ends, by the padding."""
+    size, larger = divmod(n, pieces)
+    first, last = -(-larger // 2), pieces - larger // 2
+    start, stop = (i * size + min(i, first) + max(0, i - last) for i in (index, index + 1))
+    return start, stop
+
+
+def _cuts(
+    size: tuple[int, int, int], max_neurons: int | None, compartments: int
+) -> Iterator[tuple[int, int, int]]:
+    """Ways of cutting a map evenly, fewest blocks first; of those, fewest cuts of the map first.
+
+    Only the smallest number of pieces for each size of piece is tried, and nothing that has too
+    many neurons in a block.
+    """
+    axes = [sorted({-(-n // largest) for largest in range(1, n + 1)}) for n in size]
+    fitting = []
+    for pieces in itertools.product(*axes):
+        largest = compartments
+        for n, k in zip(size, pieces, strict=True):
+            largest *= -(-n // k)
+        if max_neurons is None or largest <= max_neurons:
+            fitting.append((pieces[0] * pieces[1] * pieces[2], pieces[2], pieces[1], pieces))
+    for *_, (c, h, w) in sorted(fitting):
+        yield c, h, w
+
+
+def _blocks(size: tuple[int, int, int], pieces: tuple[int, int, int]) -> Iterator[Block]:
+    """The blocks of an even cut."""
+    spans = [[_piece(n, k, i) for i in range(k)] for n, k in zip(size, pieces, strict=True)]
+    for channels, rows, columns in itertools.product(*spans):
+        yield Block(channels, rows, columns)
+
+
+def partition(program: QuantizedGraph, target: Target) -> dict[NodeId, list[Part]]:
+    """Blocks of every population, in topological order.
+
+    Readers are cut before those they read, so that the output axons of a block are known.
+    """
+    sent: dict[NodeId, Int] = {
+        node.id: np.zeros(as_map(node.shape), dtype=np.int64) for node in program.graph
+    }
+    counts: Mapping[NodeId, Counts] = {
+        node.id: counts_of(node, program.graph[node.inputs[0]].shape)
+        for node in program.graph
+        if isinstance(node, Synapses)
+    }
+    parts: dict[NodeId, list[Part]] = {}
+    for population in reversed(program.populations):
+        incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
+        cutter = Cutter(population, incoming, sent[population.id], target)
+        parts[population.id] = cutter.cut()
+        for synapses, counted in incoming:
+            for part in parts[population.id]:
+                counted.mark(part.block, sent[synapses.inputs[0]])
+    return {population.id: parts[population.id] for population in program.populations}

@@ -1,0 +1,54 @@
+"""The last stage: a quantized network, unchanged, with a place for every neuron."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.stages import StageError
+from snn_compile.mapping.block import Placement, as_map
+from snn_compile.mapping.rules import RULES
+from snn_compile.targets.target import Target
+
+
+@dataclass(frozen=True, eq=False)
+class MappedProgram:
+    """Every neuron of the network is on exactly one core, and every design rule holds.
+
+    Attributes:
+        program: the network, the very object that was mapped: placing it cannot change a spike.
+        target: the chip.
+        placements: blocks of neurons, populations in topological order.
+    """
+
+    program: QuantizedGraph
+    target: Target
+    placements: tuple[Placement, ...]
+
+    def __post_init__(self) -> None:
+        populations = {node.id: node for node in self.program.populations}
+        held = {
+            node.id: np.zeros(as_map(node.shape), dtype=np.int64) for node in populations.values()
+        }
+        for placement in self.placements:
+            if placement.population not in held:
+                raise StageError(f"a placement holds '{placement.population}', not a population")
+            held[placement.population][placement.block.slices] += 1
+        for name, times in held.items():
+            if (times != 1).any():
+                raise StageError(f"neurons of '{name}' are not placed exactly once")
+        for rule in RULES:
+            for violation in rule(self.program, self.target, self.placements):
+                raise StageError(f"a mapped program breaks '{rule.__name__}': {violation.message}")
+
+    @property
+    def cores(self) -> int:
+        """Cores in use."""
+        return 1 + max(placement.core for placement in self.placements)
+
+    @property
+    def chips(self) -> int:
+        """Chips in use."""
+        return 1 + max(placement.chip for placement in self.placements)

@@ -1,0 +1,171 @@
+"""What a mapped network takes of its target, for the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from snn_compile.ir.graph import NodeId
+from snn_compile.mapping.block import LIMITS, capacity
+from snn_compile.mapping.program import MappedProgram
+from snn_compile.mapping.rules import core_demands
+
+
+@dataclass(frozen=True)
+class CoreResources:
+    """One core.
+
+    Attributes:
+        core: its index on the board.
+        chip: the chip.
+        neurons: compartments in use.
+        synapse_memory_bits: bits in use.
+        input_axons: in use.
+        output_axons: in use.
+        populations: what it holds a part of.
+        percent: how full it is, by its fullest limit.
+    """
+
+    core: int
+    chip: int
+    neurons: int
+    synapse_memory_bits: int
+    input_axons: int
+    output_axons: int
+    populations: tuple[NodeId, ...]
+    percent: float
+
+
+@dataclass(frozen=True)
+class LayerResources:
+    """One population.
+
+    Attributes:
+        name: its id.
+        neurons: number of neurons.
+        compartments: what they take; more where a neuron takes several.
+        synapses: unrolled, onto it, with weights that are not zero; taps in the padding excluded.
+        weight_memory_bits: its weights once, as the model stores them.
+        synapse_memory_bits: what its blocks take on their cores, copies and overhead included.
+        blocks: blocks it is cut into.
+        cores: the cores that hold them.
+    """
+
+    name: NodeId
+    neurons: int
+    compartments: int
+    synapses: int
+    weight_memory_bits: int
+    synapse_memory_bits: int
+    blocks: int
+    cores: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BindingLimit:
+    """The limit that is closest to its end.
+
+    Attributes:
+        limit: its name.
+        core: the core on which it is.
+        used: what that core takes of it.
+        available: what a core has.
+        percent: how full it is.
+    """
+
+    limit: str
+    core: int
+    used: int
+    available: int
+    percent: float
+
+    def __str__(self) -> str:
+        return f"{self.limit}, core {self.core}, {self.percent:.0f} %"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The whole network.
+
+    Attributes:
+        cores: in use.
+        cores_available: on the board; None without a limit.
+        chips: in use.
+        per_core: every core in use.
+        binding_limit: None on a target without limits.
+        layers: every population.
+    """
+
+    cores: int
+    cores_available: int | None
+    chips: int
+    per_core: tuple[CoreResources, ...]
+    binding_limit: BindingLimit | None
+    layers: tuple[LayerResources, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report's ``resources``, in types that JSON has."""
+        plain: dict[str, Any] = asdict(self)
+        return plain
+
+
+def resources(mapped: MappedProgram) -> Resources:
+    """Sum up a mapped network."""
+    limits = capacity(mapped.target)
+    holding: dict[int, list[NodeId]] = {}
+    chip_of: dict[int, int] = {}
+    for placement in mapped.placements:
+        holding.setdefault(placement.core, []).append(placement.population)
+        chip_of[placement.core] = placement.chip
+    per_core = []
+    binding: BindingLimit | None = None
+    for core, demand in core_demands(mapped.placements).items():
+        full = demand.fullness(limits)
+        tightest = full.index(max(full))
+        percent = 100.0 * full[tightest]
+        per_core.append(
+            CoreResources(
+                core=core,
+                chip=chip_of[core],
+                neurons=demand.neurons,
+                synapse_memory_bits=demand.synapse_memory_bits,
+                input_axons=demand.input_axons,
+                output_axons=demand.output_axons,
+                populations=tuple(dict.fromkeys(holding[core])),
+                percent=percent,
+            )
+        )
+        available = limits[tightest]
+        if available is not None and (binding is None or percent > binding.percent):
+            used = demand.values[tightest]
+            binding = BindingLimit(LIMITS[tightest], core, used, available, percent)
+    return Resources(
+        cores=mapped.cores,
+        cores_available=mapped.target.cores,
+        chips=mapped.chips,
+        per_core=tuple(per_core),
+        binding_limit=binding,
+        layers=_layers(mapped),
+    )
+
+
+def _layers(mapped: MappedProgram) -> tuple[LayerResources, ...]:
+    layers = []
+    for population in mapped.program.populations:
+        held = [p for p in mapped.placements if p.population == population.id]
+        stored = (s.weight for s in mapped.program.synapses_into(population))
+        layers.append(
+            LayerResources(
+                name=population.id,
+                neurons=int(np.prod(population.shape)),
+                compartments=sum(p.demand.neurons for p in held),
+                synapses=sum(p.n_synapses for p in held),
+                weight_memory_bits=sum(w.values.size * w.format.bits for w in stored),
+                synapse_memory_bits=sum(p.demand.synapse_memory_bits for p in held),
+                blocks=len(held),
+                cores=tuple(sorted({p.core for p in held})),
+            )
+        )
+    return tuple(layers)

@@ -1,0 +1,348 @@
+"""The design rules of a target: named predicates, each returning everything that breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from snn_compile.errors import CapacityError, Origin
+from snn_compile.ir.fixedpoint import QFormat
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import (
+    Input,
+    Population,
+    QuantizedGraph,
+    QuantizedNode,
+    Readout,
+    Synapses,
+)
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
+from snn_compile.targets.target import Target
+
+K = TypeVar("K", bound=Hashable)
+N = TypeVar("N", bound=QuantizedNode)
+
+_UNITS = ("neurons", "bits", "input axons", "output axons")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One rule broken at one place.
+
+    Attributes:
+        rule: name of the rule.
+        message: what is broken, with the numbers.
+        origin: the operator it is about, if any.
+        hint: what to do about it.
+        needed: what the network needs, where the rule is about a number.
+        limit: what the target has.
+    """
+
+    rule: str
+    message: str
+    origin: Origin | None = None
+    hint: str = ""
+    needed: int = 0
+    limit: int = 0
+
+    @property
+    def error(self) -> CapacityError:
+        """The violation as an error."""
+        code = self.rule.replace("_", "-")
+        return CapacityError(self.message, code=code, origin=self.origin, hint=self.hint)
+
+
+class Rule(Protocol):
+    """A design rule."""
+
+    __name__: str
+
+    def __call__(
+        self, program: QuantizedGraph, target: Target, placements: Sequence[Placement], /
+    ) -> list[Violation]:
+        """Everything that breaks the rule."""
+        ...
+
+
+def neuron_kind(node: Population) -> str:
+    """The kind of a population's neurons as target files name it, such as ``IF-subtract``."""
+    if isinstance(node, Readout):
+        return "Readout"
+    name = type(node).__name__.removesuffix("Neurons")
+    reset = getattr(node, "reset", None)
+    return f"{name}-{reset.value}" if reset is not None else name
+
+
+def core_demands(placements: Sequence[Placement]) -> dict[int, Demand]:
+    """What the blocks of each core take together, in the order of the cores."""
+    demands: dict[int, Demand] = {}
+    for placement in placements:
+        so_far = demands.get(placement.core, Demand())
+        demands[placement.core] = so_far + placement.demand
+    return dict(sorted(demands.items()))
+
+
+def times(needed: int, limit: int) -> str:
+    """By how much a number is over a limit."""
+    if not limit:
+        return "over"
+    ratio = needed / limit
+    return f"{ratio:.1f} times over" if ratio >= 1.05 else f"over by {needed - limit}"
+
+
+def _origin(program: QuantizedGraph, population: NodeId) -> Origin:
+    return program.graph[population].origin
+
+
+def _core_limit(
+    rule: str,
+    index: int,
+    program: QuantizedGraph,
+    target: Target,
+    placements: Sequence[Placement],
+    hint: str,
+) -> list[Violation]:
+    """Cores over one of the four limits: for each layer at most one, its worst."""
+    limit = capacity(target)[index]
+    if limit is None:
+        return []
+    worst: dict[NodeId, Violation] = {}
+    for core, demand in core_demands(placements).items():
+        needed = demand.values[index]
+        if needed <= limit:
+            continue
+        held = [p for p in placements if p.core == core]
+        largest = max(held, key=lambda p: p.demand.values[index])
+        name = largest.population
+        if name in worst and worst[name].needed >= needed:
+            continue
+        what = f"{largest.n_neurons} neuron{'s' if largest.n_neurons != 1 else ''} of '{name}'"
+        worst[name] = Violation(
+            rule,
+            f"{what} on core {core}: {needed} of {limit} {_UNITS[index]}"
+            f" ({LIMITS[index]}, {times(needed, limit)}) on {target.name}",
+            _origin(program, name),
+            hint,
+            needed,
+            limit,
+        )
+    return list(worst.values())
+
+
+def neurons_per_core(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """No core holds more neurons than it has, in compartments."""
+    hint = "choose a reset that takes fewer compartments, or another target"
+    return _core_limit("neurons_per_core", 0, program, target, placements, hint)
+
+
+def synapse_memory_per_core(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """No core holds more synapse memory than it has."""
+    hint = "a single neuron's weights must fit a core: fewer inputs, or fewer --weight-bits"
+    return _core_limit("synapse_memory_per_core", 1, program, target, placements, hint)
+
+
+def input_axons_per_core(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """No core listens to more source neurons than it has input axons."""
+    hint = (
+        "a single neuron's sources must fit a core: pool before this layer, prune it,"
+        " or state another limit in a target file"
+    )
+    return _core_limit("input_axons_per_core", 2, program, target, placements, hint)
+
+
+def output_axons_per_core(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """No core sends to more places than it has output axons."""
+    hint = "the layers that read this one are cut into many blocks: make them smaller"
+    return _core_limit("output_axons_per_core", 3, program, target, placements, hint)
+
+
+def cores_per_board(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """The board has as many cores as the network needs."""
+    del program
+    demands = core_demands(placements)
+    needed, limit = len(demands), target.cores
+    if limit is None or needed <= limit:
+        return []
+    totals = [
+        sum(demand.fullness(capacity(target))[i] for demand in demands.values())
+        for i in range(len(LIMITS))
+    ]
+    binding = LIMITS[totals.index(max(totals))]
+    chips = target.chips.value
+    message = (
+        f"needs {needed} cores; {target.name} has {limit} on {chips}"
+        f" chip{'s' if chips != 1 else ''} x {target.cores_per_chip.value}:"
+        f" the binding limit is {binding} ({times(needed, limit)})"
+    )
+    fewer = ", fewer --weight-bits" if binding == "synapse memory" else ""
+    hint = f"a smaller network{fewer}, or a target file with more chips"
+    return [Violation("cores_per_board", message, None, hint, needed, limit)]
+
+
+def _named(nodes: Sequence[QuantizedNode]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(f"'{node.id}'" for node in nodes[:_SHOWN])
+    more = len(nodes) - _SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _grouped(nodes: Iterable[tuple[K, N]]) -> list[tuple[K, list[N]]]:
+    """Nodes by what is wrong with them, so that a fault of every layer is said once."""
+    groups: dict[K, list[N]] = {}
+    for key, node in nodes:
+        groups.setdefault(key, []).append(node)
+    return list(groups.items())
+
+
+def weight_bits_exist(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """The chip can store weights of the width that each synapse group has."""
+    del placements
+    have = target.weight_bits.value
+    listed = ", ".join(str(b) for b in have)
+    groups = _grouped((n.weight.format.bits, n) for n in program.graph if isinstance(n, Synapses))
+    found = []
+    for bits, nodes in groups:
+        if bits in have:
+            continue
+        near = sorted({b for b in (*[b for b in have if b < bits][-1:], max(have)) if b >= 2})
+        message = f"{_named(nodes)}: weights of {bits} bits; {target.name} has {listed}"
+        hint = f"--weight-bits {' or '.join(str(b) for b in near)}" if near else ""
+        found.append(
+            Violation("weight_bits_exist", message, nodes[0].origin, hint, bits, max(have))
+        )
+    return found
+
+
+def coding_supported(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """The chip can run the network's coding."""
+    del placements
+    coding, have = program.window.coding, target.codings.value
+    if have is None or coding in have:
+        return []
+    message = f"the coding '{coding}' does not run on {target.name}"
+    return [Violation("coding_supported", message, None, f"--coding {' or '.join(have)}")]
+
+
+def neuron_supported(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """The chip can run every kind of neuron."""
+    del placements
+    have = target.neurons.value
+    if have is None:
+        return []
+    return [
+        Violation(
+            "neuron_supported",
+            f"{_named(nodes)}: neurons of kind {kind}; {target.name} has {', '.join(have)}",
+            nodes[0].origin,
+            f"another --coding: {target.default_coding.value} is what {target.name} does best",
+        )
+        for kind, nodes in _grouped((neuron_kind(node), node) for node in program.populations)
+        if kind not in have
+    ]
+
+
+def messages(node: QuantizedNode) -> tuple[int, int] | None:
+    """Smallest and largest message of a node; None for one that sends none."""
+    if isinstance(node, Synapses | Readout):
+        return None
+    return node.messages
+
+
+def payload_bits(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """Spikes carry no wider payloads than the chip's.
+
+    An input as a constant current is the host's to add, and a signed spike of the input is one of
+    two binary spikes: neither needs a payload.
+    """
+    del placements
+    limit = target.payload_bits.value
+    if limit is None:
+        return []
+    sending = []
+    for node in program.graph:
+        sent = messages(node)
+        spikes = isinstance(node, Input) and node.coding is not InputCoding.GRADED
+        if sent is not None and not spikes and not 0 <= sent[0] <= sent[1] <= 1:
+            sending.append((sent, node))
+    has = f"has payloads of {limit} bits" if limit else "has binary spikes only"
+    found = []
+    for (low, high), nodes in _grouped(sending):
+        bits = QFormat.holding(low, high).bits
+        if bits <= limit:
+            continue
+        hint = f"payloads of at most {limit} bits"
+        if not limit:
+            hint = f"--coding {target.default_coding.value}"
+        if any(isinstance(node, Input) for node in nodes):
+            hint += ", --input current"
+        message = f"{_named(nodes)}: payloads {low} to {high}, {bits} bits; {target.name} {has}"
+        found.append(Violation("payload_bits", message, nodes[0].origin, hint, bits, limit))
+    return found
+
+
+def state_bits(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """Membrane potentials are no wider than the chip's."""
+    del placements
+    limit = target.state_bits.value
+    return [
+        Violation(
+            "state_bits",
+            f"{_named(nodes)}: potentials of {bits} bits; {target.name} has {limit}",
+            nodes[0].origin,
+            "",
+            bits,
+            limit,
+        )
+        for bits, nodes in _grouped((node.state.bits, node) for node in program.populations)
+        if limit is not None and bits > limit
+    ]
+
+
+RULES: tuple[Rule, ...] = (
+    coding_supported,
+    neuron_supported,
+    payload_bits,
+    weight_bits_exist,
+    state_bits,
+    neurons_per_core,
+    synapse_memory_per_core,
+    input_axons_per_core,
+    output_axons_per_core,
+    cores_per_board,
+)
+
+
+def violations(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> Iterator[Violation]:
+    """Everything that breaks any rule."""
+    for rule in RULES:
+        yield from rule(program, target, placements)
+
+
+def violations_without_placement(program: QuantizedGraph, target: Target) -> list[Violation]:
+    """The rules that need no placement, for a quick check of a network against a target."""
+    return list(violations(program, target, ()))

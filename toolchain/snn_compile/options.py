@@ -1,0 +1,251 @@
+"""Everything a user can choose, as one frozen dataclass; and where each value came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from snn_compile import config_file
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+
+CODINGS = ("graded", "rate")
+INPUTS = ("current", "poisson", "graded")
+RESETS = ("subtract", "zero")
+EQUALIZE = ("none", "l4", "l2", "data")
+LAYOUTS = ("nchw", "nhwc")
+
+COMMAND_LINE = "command line"
+
+_METHODS = "mmse, percentile:P, max or spike-norm"
+_PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """What a configuration file may say about the layers that a pattern matches.
+
+    Attributes:
+        pattern: shell-style pattern over layer names.
+        weight_bits: overrides the network's.
+        thresholds: overrides the network's.
+    """
+
+    pattern: str
+    weight_bits: int | None = None
+    thresholds: str | None = None
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """The options of ``compile``. Field names are the keys of the TOML file.
+
+    Attributes:
+        calibrate: npz file with ``x``, unlabelled.
+        evaluate: npz file with ``x`` and, for accuracies, ``y``.
+        target: name of a target, or a TOML file.
+        coding: graded or rate; None for what the target does best.
+        timesteps: steps per layer window (rate).
+        payload_bits: width of a graded payload.
+        input: current, poisson or graded; None for what the coding does best.
+        input_bits: the input is encoded on ``2**input_bits`` levels per channel.
+        reset: subtract or zero (rate).
+        initial_potential: potential at the start of a window in units of the threshold (rate);
+            None for 0.5 with reset by subtraction, 0 with reset to zero.
+        thresholds: mmse, percentile:P, max or spike-norm.
+        per_layer: one threshold a layer instead of one a channel.
+        equalize: cross-layer weight adjustment.
+        weight_bits: 2 to 8.
+        bias_correction: whether biases absorb the mean error that quantization makes.
+        mean_values: subtracted from the raw input, per channel.
+        scale_values: then divides it, per channel.
+        layout: layout of the given data; the network's own is (N, C, H, W).
+        emit: backends to write.
+        max_accuracy_drop: points of top-1 accuracy (or of agreement without labels) below the float
+            network beyond which the exit code is 6.
+        seed: of everything random.
+        layers: overrides by layer name.
+    """
+
+    calibrate: Path | None = None
+    evaluate: Path | None = None
+    target: str = "loihi2"
+    coding: str | None = None
+    timesteps: int = 32
+    payload_bits: int = 8
+    input: str | None = None
+    input_bits: int = 8
+    reset: str = "subtract"
+    initial_potential: float | None = None
+    thresholds: str = "mmse"
+    per_layer: bool = False
+    equalize: str = "none"
+    weight_bits: int = 8
+    bias_correction: bool = True
+    mean_values: tuple[float, ...] = ()
+    scale_values: tuple[float, ...] = ()
+    layout: str = "nchw"
+    emit: tuple[str, ...] = ("lava",)
+    max_accuracy_drop: float | None = None
+    seed: int = 0
+    layers: tuple[LayerOptions, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """For each option that is not at its default, where the value came from."""
+
+    def __post_init__(self) -> None:
+        raise_all(list(self._complaints()))
+
+    def _complaints(self) -> list[CompileError]:
+        found: list[CompileError] = []
+
+        def bad(name: str, value: object, allowed: str) -> None:
+            key = "layers" if name.startswith("layers.") else name
+            found.append(_bad(name, value, allowed, self.origins.get(key, "")))
+
+        def among(name: str, allowed: tuple[str, ...]) -> None:
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                bad(name, value, f"one of {', '.join(allowed)}")
+
+        def between(name: str, low: int, high: int) -> None:
+            if not low <= getattr(self, name) <= high:
+                bad(name, getattr(self, name), f"{low} to {high}")
+
+        among("coding", CODINGS)
+        among("input", INPUTS)
+        among("reset", RESETS)
+        among("equalize", EQUALIZE)
+        among("layout", LAYOUTS)
+        between("timesteps", 1, 4096)
+        between("payload_bits", 1, 16)
+        between("input_bits", 1, 16)
+        between("weight_bits", 2, 8)
+        if not valid_thresholds(self.thresholds):
+            bad("thresholds", self.thresholds, _METHODS)
+        for layer in self.layers:
+            if layer.weight_bits is not None and not 2 <= layer.weight_bits <= 8:
+                bad(f"layers.{layer.pattern}.weight_bits", layer.weight_bits, "2 to 8")
+            if layer.thresholds is not None and not valid_thresholds(layer.thresholds):
+                bad(f"layers.{layer.pattern}.thresholds", layer.thresholds, _METHODS)
+        if any(scale == 0 for scale in self.scale_values):
+            bad("scale_values", self.scale_values, "values other than 0")
+        if self.max_accuracy_drop is not None and not self.max_accuracy_drop >= 0:
+            bad("max_accuracy_drop", self.max_accuracy_drop, "points, 0 or more")
+        if self.seed < 0:
+            bad("seed", self.seed, "0 or more")
+        return found
+
+    @classmethod
+    def from_sources(cls, config: Path | None, cli: Mapping[str, Any]) -> CompileOptions:
+        """Options from a TOML file and the command line; the command line wins.
+
+        Args:
+            config: a TOML file, or None. Paths in it are relative to its folder.
+            cli: what the command line gave, by field name; nothing that it left out.
+
+        Raises:
+            UsageError: unknown keys, values of the wrong type or out of range, or a file that
+                cannot be read (``CompileErrors`` if several).
+        """
+        values: dict[str, Any] = {}
+        origins: dict[str, str] = {}
+        complaints: list[CompileError] = []
+        if config is not None:
+            values, complaints = _from_table(config_file.read_toml(config), config)
+            origins = {name: f"{config}:{name}" for name in values}
+        given, more = config_file.converted(cli, _types(cls), None)
+        values |= given
+        origins |= dict.fromkeys(given, COMMAND_LINE)
+        raise_all(complaints + more)
+        return cls(**values, origins=origins)
+
+    def weight_bits_of(self, layer: str) -> int:
+        """Weight width of a layer: the last pattern that matches it, else the network's."""
+        bits = [o.weight_bits for o in self.layers if o.weight_bits and _matches(o, layer)]
+        return bits[-1] if bits else self.weight_bits
+
+    def thresholds_of(self, layer: str) -> str:
+        """Threshold method of a layer: the last pattern that matches it, else the network's."""
+        methods = [o.thresholds for o in self.layers if o.thresholds and _matches(o, layer)]
+        return methods[-1] if methods else self.thresholds
+
+    def effective(self) -> dict[str, dict[str, Any]]:
+        """Every option with its value and its origin, for the report."""
+        return {
+            item.name: {
+                "value": _plain(getattr(self, item.name)),
+                "origin": self.origins.get(item.name, "default"),
+            }
+            for item in fields(self)
+            if item.name != "origins"
+        }
+
+
+def valid_thresholds(method: str) -> bool:
+    """Whether a threshold method is one this compiler knows."""
+    if method in ("mmse", "max", "spike-norm"):
+        return True
+    match = _PERCENTILE.fullmatch(method)
+    return match is not None and 0 < float(match[1]) <= 100
+
+
+def percentile_of(method: str) -> float | None:
+    """The percentile that a threshold method names, if it names one."""
+    match = _PERCENTILE.fullmatch(method)
+    return float(match[1]) if match else None
+
+
+def _matches(options: LayerOptions, layer: str) -> bool:
+    return fnmatchcase(layer, options.pattern)
+
+
+def _bad(name: str, value: object, allowed: str, source: str = "") -> UsageError:
+    return UsageError(
+        f"{name.replace('_', '-')} cannot be {_plain(value)!r}",
+        code="bad-option",
+        origin=Origin(source) if source not in ("", COMMAND_LINE) else None,
+        hint=f"use {allowed}",
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, LayerOptions):
+        return {item.name: getattr(value, item.name) for item in fields(value)}
+    return value
+
+
+def _from_table(
+    table: Mapping[str, Any], config: Path
+) -> tuple[dict[str, Any], list[CompileError]]:
+    """The values of a configuration file by field name, and what is wrong with it."""
+    table = dict(table)
+    patterns = table.pop("layers", {})
+    values, complaints = config_file.converted(table, _types(CompileOptions), config)
+    if not isinstance(patterns, dict) or not all(isinstance(v, dict) for v in patterns.values()):
+        complaints.append(
+            config_file.wrong_type("layers", patterns, 'tables such as [layers."conv*"]', config)
+        )
+        return values, complaints
+    layers = []
+    for pattern, entries in patterns.items():
+        found, more = config_file.converted(
+            entries, _types(LayerOptions), config, f"layers.{pattern}."
+        )
+        complaints += more
+        layers.append(LayerOptions(pattern, **found))
+    if layers:
+        values["layers"] = tuple(layers)
+    return values, complaints
+
+
+def _types(owner: type) -> dict[str, str]:
+    """What a table may say about an owner's fields, and of which types the values are."""
+    special = ("origins", "layers", "pattern")
+    return {item.name: str(item.type) for item in fields(owner) if item.name not in special}

@@ -1,0 +1,104 @@
+"""The joints: frontends and backends, found by entry points, built-ins included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from snn_compile.errors import CompileError, UsageError
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.passes import Finding
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a frontend makes of a file.
+
+    Attributes:
+        ann: the network.
+        findings: everything that was dropped, folded or assumed.
+        n_nodes: operators in the file.
+        n_folded: those of them that were constants and are gone.
+    """
+
+    ann: ANNGraph
+    findings: tuple[Finding, ...]
+    n_nodes: int
+    n_folded: int
+
+
+class Frontend(Protocol):
+    """Reads a model file. Refuses everything it cannot read at once, never one node at a time."""
+
+    suffixes: tuple[str, ...]
+
+    def read(self, path: Path) -> Imported:
+        """Read a file.
+
+        Raises:
+            ModelError: the file is not a valid model.
+            UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
+        """
+        ...
+
+
+class Backend(Protocol):
+    """Writes a quantized network in the form of some other system, and can run it there."""
+
+    def check(self, program: QuantizedGraph) -> list[CompileError]:
+        """Everything about the network that this backend cannot express, all at once."""
+        ...
+
+    def emit(self, program: QuantizedGraph, folder: Path, *, options: Mapping[str, Any]) -> None:
+        """Write the network into an existing, empty folder."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """The registered implementations of one kind, loaded on first use."""
+
+    group: str
+    kind: str = field(default="plug-in")
+
+    def names(self) -> list[str]:
+        """Names of all registered implementations."""
+        return sorted({entry.name for entry in entry_points(group=self.group)})
+
+    def load(self, name: str) -> Any:
+        """An instance of the named implementation.
+
+        Raises:
+            UsageError: there is none of that name, or its own dependencies are missing.
+        """
+        found = [entry for entry in entry_points(group=self.group) if entry.name == name]
+        if not found:
+            raise UsageError(
+                f"no {self.kind} named '{name}'",
+                code=f"unknown-{self.kind}",
+                hint=f"available: {', '.join(self.names()) or 'none'}",
+            )
+        try:
+            return found[0].load()()
+        except ImportError as error:
+            raise UsageError(
+                f"the {self.kind} '{name}' cannot be loaded: {error}", code=f"broken-{self.kind}"
+            ) from error
+
+
+FRONTENDS = Plugins("snn_compile.frontends", "frontend")
+BACKENDS = Plugins("snn_compile.backends", "backend")
+
+
+def frontend_for(path: Path) -> Frontend:
+    """The frontend that reads files with this suffix; ONNX if none claims it."""
+    for name in FRONTENDS.names():
+        frontend: Frontend = FRONTENDS.load(name)
+        if path.suffix.lower() in frontend.suffixes:
+            return frontend
+    default: Frontend = FRONTENDS.load("onnx")
+    return default

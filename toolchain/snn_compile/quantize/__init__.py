@@ -1,0 +1,1 @@
+"""From the spiking network in floating point to fixed point."""

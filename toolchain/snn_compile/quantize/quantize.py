@@ -1,0 +1,282 @@
+"""From the spiking network in floating point to the one in fixed point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from snn_compile.errors import CapacityError, CompileError, raise_all
+from snn_compile.ir import quantized, spiking
+from snn_compile.ir.fixedpoint import Int, QFormat, QTensor, round_half_even
+from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
+from snn_compile.ir.spiking import Float
+from snn_compile.ir.stages import SpikingGraph
+from snn_compile.quantize.weights import IntegerWeights, integer_weights, with_unit
+from snn_compile.sim import bounds
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+
+MOST_FRACTION_BITS = 6
+"""Bits of a potential below the unit of the weights: what Loihi gives a potential."""
+EXPONENTS = range(-8, 8)
+"""Exponents of a synapse group that Loihi's format can hold."""
+MAX_DOUBLINGS = 12
+"""Times a channel's unit may be doubled before the layer is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNumbers:
+    """How one population's integers relate to real values.
+
+    Attributes:
+        unit: real value of one step of its potential, (C,).
+        weight_bits: width of its weights.
+        fraction_bits: of the potential below the unit of the weights; negative ones drop low bits.
+        saturated: share of the weights that were clipped.
+        largest: proven largest magnitude of the potential.
+    """
+
+    unit: Float
+    weight_bits: int
+    fraction_bits: int
+    saturated: float
+    largest: int
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """A program and what its integers stand for.
+
+    Attributes:
+        program: the network in fixed point.
+        numbers: of every population.
+    """
+
+    program: QuantizedGraph
+    numbers: Mapping[NodeId, LayerNumbers]
+
+
+def quantize(network: SpikingGraph, weight_bits: Callable[[str], int]) -> Quantization:
+    """Put every weight, bias and threshold on the integer grid of Loihi.
+
+    A layer keeps as many fraction bits in its potentials as the static bound allows: the bound
+    shows that no state can overflow for any input in the encoded range.
+
+    Args:
+        network: the aligned spiking network.
+        weight_bits: 2 to 8 for each layer name.
+
+    Raises:
+        CapacityError: layers whose potential could overflow 24 bits, all of them at once.
+    """
+    nodes: list[QuantizedNode] = [_input(network.input)]
+    numbers: dict[NodeId, LayerNumbers] = {}
+    refused: list[CompileError] = []
+    for population in network.populations:
+        groups = network.synapses_into(population)
+        bits = weight_bits(population.id)
+        threshold = None if isinstance(population, spiking.Readout) else population.threshold
+        weights = integer_weights(groups, bits, threshold)
+        found = _fitted(population, groups, weights, bits, nodes, network.window)
+        if isinstance(found, CompileError):
+            refused.append(found)
+            continue
+        added, numbers[population.id] = found
+        nodes.extend(added)
+    raise_all(refused)
+    return Quantization(QuantizedGraph(Graph(nodes), network.window), numbers)
+
+
+def _input(node: spiking.Input) -> quantized.Input:
+    return quantized.Input(
+        id=node.id,
+        inputs=(),
+        shape=node.shape,
+        origin=node.origin,
+        format=QFormat.holding(node.low, node.high),
+        low=node.low,
+        high=node.high,
+        coding=node.coding,
+        seed=node.seed,
+    )
+
+
+def _fitted(
+    population: spiking.Population,
+    groups: tuple[spiking.Synapses, ...],
+    weights: IntegerWeights,
+    bits: int,
+    before: list[QuantizedNode],
+    window: spiking.Window,
+) -> tuple[list[QuantizedNode], LayerNumbers] | CompileError:
+    """The layer with the most fraction bits for which no state can overflow.
+
+    Where a few channels alone would cost the whole layer its low bits (dying channels, whose biases
+    dwarf their weights), those channels give up weight bits instead: their unit is doubled.
+    """
+    if weights.exact:
+        fraction = 0
+    else:
+        room = _room(_layer(population, groups, weights, bits, 0), before, window)
+        most = min(MOST_FRACTION_BITS, EXPONENTS[-1] - max(weights.exponents))
+        least = EXPONENTS[0] - min(weights.exponents)
+        for_all, for_most = int(room.min()), int(np.quantile(room, 0.25))
+        fraction = min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))
+    largest = 0
+    for _ in range(MAX_DOUBLINGS):
+        added = _layer(population, groups, weights, bits, fraction)
+        interval = _potential(added, before, window)
+        largest = interval.magnitude
+        if largest <= VOLTAGE_LIMIT:
+            unit = weights.unit * 2.0**-fraction
+            numbers = LayerNumbers(unit, bits, fraction, weights.saturated, largest)
+            return added, numbers
+        if weights.exact:
+            break
+        over = np.maximum(-interval.low, interval.high) > VOLTAGE_LIMIT
+        if isinstance(population, spiking.Readout):
+            over[:] = True
+        weights = with_unit(groups, weights, np.where(over, 2.0, 1.0) * weights.unit, bits)
+    return CapacityError(
+        f"the potential of layer '{population.id}' could reach {largest:,}"
+        f" (2^{np.log2(largest):.1f}); a 24-bit state holds {VOLTAGE_LIMIT:,}",
+        code="state-overflow",
+        origin=population.origin,
+        hint="use fewer time steps, fewer weight bits or a smaller layer",
+    )
+
+
+def _room(added: list[QuantizedNode], before: list[QuantizedNode], window: spiking.Window) -> Int:
+    """Doublings that each channel's potential can take before it could overflow."""
+    interval = _potential(added, before, window)
+    magnitude = np.maximum(np.maximum(-interval.low, interval.high), 1)
+    return np.floor(np.log2(VOLTAGE_LIMIT / magnitude)).astype(np.int64)
+
+
+def _potential(
+    added: list[QuantizedNode], before: list[QuantizedNode], window: spiking.Window
+) -> bounds.Interval:
+    """Bounds of the potential of the last node, given the nodes before it."""
+    *groups, population = added
+    sources = {g.inputs[0] for g in groups}
+    graph = Graph([*(_detached(node) for node in before if node.id in sources), *added])
+    if not isinstance(population, quantized.Population):
+        raise TypeError(f"'{population.id}' is not a population")
+    return bounds.potential(graph, population, window.n_steps)
+
+
+def _detached(node: QuantizedNode) -> QuantizedNode:
+    """A source without its own inputs: only its message range matters here."""
+    return replace(node, inputs=())
+
+
+def _layer(
+    population: spiking.Population,
+    groups: tuple[spiking.Synapses, ...],
+    weights: IntegerWeights,
+    bits: int,
+    fraction: int,
+) -> list[QuantizedNode]:
+    """Synapses and neurons with potentials in steps of ``unit * 2**-fraction``."""
+    step = weights.unit * 2.0**-fraction
+    added: list[QuantizedNode] = []
+    lost = 0.0
+    for group, mantissa, exponent in zip(groups, weights.mantissas, weights.exponents, strict=True):
+        weight = QTensor(mantissa.reshape(np.shape(group.weight)), QFormat(bits))
+        added.append(_synapses(group, weight, exponent + fraction))
+        # A right shift floors the sum; on average that takes half a step less one part away.
+        lost += (1 - 2.0 ** min(exponent + fraction, 0)) / 2
+    bias = population.bias / step[:, None, None] + lost
+    added.append(_population(population, bias, step))
+    return added
+
+
+def _synapses(group: spiking.Synapses, weight: QTensor, exponent: int) -> quantized.Synapses:
+    match group:
+        case spiking.ConvSynapses():
+            return quantized.ConvSynapses(
+                id=group.id,
+                inputs=group.inputs,
+                shape=group.shape,
+                origin=group.origin,
+                weight=weight,
+                exponent=exponent,
+                geometry=group.geometry,
+            )
+        case spiking.DenseSynapses():
+            return quantized.DenseSynapses(
+                id=group.id,
+                inputs=group.inputs,
+                shape=group.shape,
+                origin=group.origin,
+                weight=weight,
+                exponent=exponent,
+            )
+        case spiking.SparseSynapses():
+            return quantized.SparseSynapses(
+                id=group.id,
+                inputs=group.inputs,
+                shape=group.shape,
+                origin=group.origin,
+                indptr=group.indptr,
+                indices=group.indices,
+                weight=weight,
+                exponent=exponent,
+            )
+
+
+def _population(node: spiking.Population, bias: Float, step: Float) -> quantized.Population:
+    """The neurons in steps of their potential; ``bias`` is real, in those steps."""
+    match node:
+        case spiking.Readout():
+            return quantized.Readout(
+                id=node.id,
+                inputs=node.inputs,
+                shape=node.shape,
+                origin=node.origin,
+                bias=QTensor.of(round_half_even(bias)),
+            )
+        case spiking.GradedNeurons():
+            threshold = node.threshold / step
+            multiplier, shift = reciprocal(threshold)
+            return quantized.GradedNeurons(
+                id=node.id,
+                inputs=node.inputs,
+                shape=node.shape,
+                origin=node.origin,
+                bias=QTensor.of(round_half_even(bias + threshold[:, None, None] / 2)),
+                multiplier=QTensor(multiplier, QFormat(12, signed=False)),
+                shift=QTensor.of(shift),
+                payload=QFormat.holding(0, node.levels),
+                relay=node.relay,
+            )
+        case spiking.IFNeurons():
+            threshold = np.maximum(round_half_even(node.threshold / step), 1)
+            return quantized.IFNeurons(
+                id=node.id,
+                inputs=node.inputs,
+                shape=node.shape,
+                origin=node.origin,
+                threshold=QTensor.of(threshold),
+                bias=QTensor.of(round_half_even(bias)),
+                initial_potential=QTensor.of(
+                    np.floor(threshold * node.initial_potential).astype(np.int64)
+                ),
+                reset=node.reset,
+                relay=node.relay,
+            )
+
+
+def reciprocal(threshold: Float) -> tuple[Int, Int]:
+    """``1 / threshold`` as ``multiplier / 2**shift`` with ``2**11 <= multiplier < 2**12``.
+
+    A 12-bit factor is what Loihi's decay multiplier takes; its relative error is below 2**-12.
+    Thresholds below 2**-11 of a step cannot be expressed and are raised to it.
+    """
+    threshold = np.maximum(threshold, 2.0**-11)
+    shift = 11 + np.ceil(np.log2(threshold)).astype(np.int64)
+    multiplier = round_half_even(2.0**shift / threshold)
+    over = multiplier > 4095
+    return np.where(over, 2048, multiplier), np.where(over, shift - 1, shift)

@@ -1,0 +1,1 @@
+"""What a compilation has to say: to a terminal, as JSON, as HTML."""

@@ -1,0 +1,149 @@
+"""Putting the report together, and telling the observer what it will say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from math import log2
+from pathlib import Path
+from typing import Any
+
+from snn_compile import __version__
+from snn_compile.convert.codings import Coding, Graded
+from snn_compile.ir import ann as ops
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.mapping import (
+    MappedProgram,
+    energy,
+    exact_synops,
+    neuron_updates,
+    resources,
+)
+from snn_compile.options import CompileOptions
+from snn_compile.plugins import Imported
+from snn_compile.quantize.quantize import Quantization
+from snn_compile.report import figures
+from snn_compile.report.evaluation import Outcome, Stages
+from snn_compile.report.journal import Journal
+from snn_compile.report.layers import layer_table
+from snn_compile.report.observer import Observer
+from snn_compile.report.schema import SCHEMA
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+from snn_compile.targets import Target
+
+
+def announce(observer: Observer, ann: ANNGraph, target: Target, coding: Coding) -> None:
+    """The two header lines."""
+    counts = Counter(type(node).__name__ for node in ann.graph)
+    joins = counts["Add"]
+    parts = [f"opset {ann.opset}", f"{counts['Conv']} conv, {counts['Dense']} dense"]
+    if joins:
+        parts[-1] += f", {joins} residual join{'s' if joins != 1 else ''}"
+    parts.append(f"{n_weights(ann):,} weights")
+    parts.append(f"input {figures.times(ann.input.shape)}")
+    observer.stage("model", f"{Path(ann.file).name}   {' · '.join(parts)}")
+    what = f"{coding.bits} bit" if isinstance(coding, Graded) else f"T = {coding.window.n_steps}"
+    observer.stage("target", f"target {target.name} · coding {coding.name}, {what}")
+
+
+def tell_import(observer: Observer, imported: Imported, folded: ANNGraph) -> None:
+    """How many operators there were and are."""
+    observer.stage("import", f"{imported.n_nodes} nodes -> {len(folded.graph)}, nothing left out")
+
+
+def tell_quantization(observer: Observer, quantization: Quantization) -> None:
+    """The widths, and the largest potential that was proven."""
+    bits = sorted({n.weight_bits for n in quantization.numbers.values()})
+    largest = max(n.largest for n in quantization.numbers.values())
+    widths = f"{bits[0]}" if len(bits) == 1 else f"{bits[0]} to {bits[-1]}"
+    observer.stage(
+        "quantize",
+        f"{widths}-bit weights per channel · no state can overflow"
+        f" (largest 2^{log2(max(largest, 1)):.1f} of 2^{log2(VOLTAGE_LIMIT + 1):.0f})",
+    )
+
+
+def n_weights(ann: ANNGraph) -> int:
+    """Weights of all layers, without biases."""
+    return sum(n.weight.size for n in ann.graph if isinstance(n, ops.Conv | ops.Dense))
+
+
+def provenance(path: Path, options: CompileOptions) -> dict[str, str]:
+    """Hashes of what a network was made from; part of its seal."""
+    files = {"model": path, "calibrate": options.calibrate, "evaluate": options.evaluate}
+    hashes = {name: _sha256(file) for name, file in files.items() if file is not None}
+    effective = repr(sorted((k, str(v["value"])) for k, v in options.effective().items()))
+    hashes["options"] = hashlib.sha256(effective.encode()).hexdigest()
+    return {**hashes, "tool": f"snn-compile {__version__}"}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def report(
+    path: Path,
+    options: CompileOptions,
+    imported: Imported,
+    stages: Stages,
+    mapped: MappedProgram,
+    outcome: Outcome,
+    journal: Journal,
+) -> dict[str, Any]:
+    """The content of ``report.json``."""
+    program = mapped.program
+    taken = resources(mapped)
+    per_layer = {layer.name: layer for layer in taken.layers}
+    return {
+        "schema": SCHEMA,
+        "tool": {"name": "snn-compile", "version": __version__},
+        "model": {
+            "path": str(path),
+            "sha256": _sha256(path),
+            "opset": imported.ann.opset,
+            "input_shape": list(imported.ann.input.shape),
+            "weights": n_weights(imported.ann),
+        },
+        "options": options.effective(),
+        "target": mapped.target.name,
+        "coding": program.window.coding,
+        "timesteps": program.window.n_steps,
+        "total_steps": program.total_steps,
+        "ladder": outcome.ladder,
+        "layers": layer_table(
+            program, stages.quantization.numbers, per_layer, outcome.activity, outcome.sqnr
+        ),
+        "resources": taken.as_dict(),
+        "cost": _cost(mapped, outcome),
+        "verification": [],
+        "timing": journal.timing,
+        "warnings": journal.warnings,
+    }
+
+
+def _cost(mapped: MappedProgram, outcome: Outcome) -> dict[str, Any]:
+    """Spikes, synaptic operations, energy and latency of one inference."""
+    program = mapped.program
+    latency = {"value": program.total_steps, "unit": "time steps", "source": "depth and window"}
+    if outcome.activity is None:
+        return {
+            "spikes_per_inference": None,
+            "synops_per_inference": None,
+            "energy": None,
+            "latency": latency,
+        }
+    counts = outcome.activity.messages
+    mean: Mapping[Any, Any] = {k: v / outcome.activity.n_samples for k, v in counts.items()}
+    spikes = float(sum(v.sum() for k, v in mean.items() if k != program.input.id))
+    synops = float(exact_synops(program, mean))
+    updates = neuron_updates(program)
+    return {
+        "spikes_per_inference": spikes,
+        "synops_per_inference": synops,
+        "energy": energy(
+            mapped.target, synops=synops, neuron_updates=float(updates), spikes=spikes
+        ),
+        "latency": latency,
+    }

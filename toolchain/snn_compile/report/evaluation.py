@@ -1,0 +1,108 @@
+"""Climbing the accuracy ladder: every stage of a compilation, run on the evaluation set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from snn_compile.convert.codings import Coding, Graded
+from snn_compile.convert.linear import Float
+from snn_compile.data import Samples
+from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.quantize.quantize import Quantization
+from snn_compile.report.journal import Journal
+from snn_compile.report.ladder import Ladder
+from snn_compile.report.layers import Activity, signal_to_noise
+from snn_compile.sim import ann, reference, spiking
+from snn_compile.sim.kernels import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """Everything a compilation has made on its way.
+
+    Attributes:
+        network: as the file states it, preprocessing in front.
+        folded: after the passes that leave its function unchanged.
+        spiking: the spiking network in floating point.
+        quantization: the one in fixed point.
+        encoding: of the input.
+        decodings: of the outputs.
+        scales: full scale of each rectifier per channel.
+        coding: how activations become spikes.
+    """
+
+    network: ANNGraph
+    folded: ANNGraph
+    spiking: SpikingGraph
+    quantization: Quantization
+    encoding: InputEncoding
+    decodings: Mapping[NodeId, OutputDecoding]
+    scales: Mapping[NodeId, Float]
+    coding: Coding
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the evaluation set says.
+
+    Attributes:
+        ladder: entries of ``report.json``.
+        activity: of the network in fixed point, None without samples.
+        sqnr: signal-to-noise ratio of each layer, in decibels.
+    """
+
+    ladder: list[dict[str, Any]] = field(default_factory=list)
+    activity: Activity | None = None
+    sqnr: dict[NodeId, float] = field(default_factory=dict)
+
+
+def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
+    """Accuracy and agreement of each stage; nothing without samples."""
+    if samples is None:
+        return Outcome()
+    x, n = samples.x, len(samples)
+    frames = stages.encoding(x)
+    ladder = Ladder(samples.y)
+    with_spikes = not isinstance(stages.coding, Graded)  # a graded spike is its activation already
+    with journal.progress("evaluate", f"{n:,} samples", (4 + with_spikes) * n) as advance:
+        ladder.add("onnx", ann.evaluate(stages.network, x, advance=advance))
+        ladder.add("folded", ann.evaluate(stages.folded, x, advance=advance))
+        rounded = on_levels(stages.scales, stages.coding.levels)
+        ladder.add("rate", ann.evaluate(stages.folded, x, hook=rounded, advance=advance))
+        if with_spikes:
+            ladder.add("spiking", spiking.evaluate(stages.spiking, frames, advance=advance))
+        program = stages.quantization.program
+        run = reference.run(program, frames, advance=advance)
+        output, decoding = next(iter(stages.decodings.items()))
+        ladder.add("fixed", decoding(run.outputs[output]))
+    ladder.repeat("mapped", "fixed")
+    with journal.timed("attribute"):
+        sqnr = signal_to_noise(
+            stages.folded, program, x, frames, stages.scales, stages.coding.levels
+        )
+    return Outcome(ladder.rungs, Activity(run.activity, n), sqnr)
+
+
+def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
+    """Rounds every activation onto ``levels + 1`` levels, as an ideal coding would."""
+
+    def rounded(node: AnnNode, value: Array) -> Array:
+        if not isinstance(node, ops.Relu):
+            return value
+        shape = (-1, *[1] * (value.ndim - 1))
+        full = scales[node.id].astype(value.dtype)
+        if len(full) != value.shape[0]:  # cannot be: populations have the channels of their node
+            raise ValueError(f"'{node.id}' has {len(full)} scales for shape {value.shape}")
+        step = (full / levels).reshape(shape)
+        clipped: Array = np.clip(np.floor(value / step + 0.5), 0, levels) * step
+        return clipped
+
+    return rounded

@@ -1,0 +1,279 @@
+"""How numbers are written for people, on the terminal and in HTML alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ANSWER = "fixed"
+"""The rung of the ladder that is the answer."""
+
+_PREFIXES = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"), (1e12, "p"))
+
+_NOTES = {
+    "onnx": "as the file states it",
+    "folded": "after graph passes",
+    "rate": "activations on {levels} levels",
+    "spiking": "spiking network in float, {window}",
+    "fixed": "fixed point, {weight_bits}-bit weights",
+    "mapped": "placed on {target}",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rung of the accuracy ladder as people see it.
+
+    Attributes:
+        stage: its name.
+        percent: top-1 accuracy, or agreement where there are no labels; None if neither is known.
+        change: against the rung before, in points.
+        note: what the step did.
+        answer: whether this is what the hardware will do.
+    """
+
+    stage: str
+    percent: float | None
+    change: float | None
+    note: str
+    answer: bool
+
+
+def measure(report: Mapping[str, Any]) -> str:
+    """What the ladder shows: accuracies if there were labels, else agreements."""
+    rungs = report.get("ladder") or []
+    return "top1" if any(rung.get("top1") is not None for rung in rungs) else "agreement"
+
+
+def ladder(report: Mapping[str, Any]) -> list[Step]:
+    """The rungs with the change that each step makes."""
+    key = measure(report)
+    steps: list[Step] = []
+    before: float | None = None
+    for rung in report.get("ladder") or []:
+        percent = rung.get(key)
+        change = None if before is None or percent is None else percent - before
+        note = rung.get("note") or _NOTES.get(rung["stage"], "").format_map(_facts(report))
+        steps.append(Step(rung["stage"], percent, change, note, rung["stage"] == ANSWER))
+        before = percent if percent is not None else before
+    return steps
+
+
+def rung(report: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
+    """The rung of a stage, or nothing."""
+    rungs: Sequence[Mapping[str, Any]] = report.get("ladder") or []
+    return next((item for item in rungs if item["stage"] == stage), {})
+
+
+def option(report: Mapping[str, Any], name: str) -> Any:
+    """The value of an option in effect, or None."""
+    return (report.get("options") or {}).get(name, {}).get("value")
+
+
+def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
+    timesteps = report.get("timesteps", 1)
+    graded = report.get("coding") == "graded"
+    bits = option(report, "payload_bits") or 8
+    return {
+        "levels": 2**bits if graded else timesteps + 1,
+        "window": f"{timesteps} step{'s' if timesteps != 1 else ''} per layer",
+        "weight_bits": option(report, "weight_bits") or 8,
+        "target": report.get("target", "the target"),
+    }
+
+
+def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The file, what is in it, and what it is compiled for."""
+    model = report.get("model") or {}
+    about = [f"opset {model['opset']}"] if model.get("opset") else []
+    if counts := _operators(report):
+        about.append(counts)
+    if model.get("weights"):
+        about.append(f"{model['weights']:,} weights")
+    if model.get("input_shape"):
+        about.append(f"input {times(model['input_shape'])}")
+    steps = report.get("total_steps", 0)
+    plan = [f"target {report.get('target', '?')}", f"coding {report.get('coding', '?')}"]
+    if report.get("coding") == "graded" and option(report, "payload_bits"):
+        plan[-1] += f", {option(report, 'payload_bits')} bit"
+    elif report.get("timesteps", 1) > 1:
+        plan.append(f"{report['timesteps']} steps per layer")
+    plan.append(f"{steps} step{'s' if steps != 1 else ''}")
+    name = str(model.get("path", "model")).replace("\\", "/").rpartition("/")[2]
+    return name, " · ".join(about), " · ".join(plan)
+
+
+def _operators(report: Mapping[str, Any]) -> str:
+    counts: dict[str, int] = {}
+    for layer in report.get("layers") or []:
+        if layer.get("op") and not layer.get("relay"):
+            counts[layer["op"]] = counts.get(layer["op"], 0) + 1
+    return ", ".join(f"{n} {op}" for op, n in counts.items())
+
+
+def times(shape: Sequence[int]) -> str:
+    """A shape as people write it: 3x32x32."""
+    return "x".join(str(size) for size in shape)
+
+
+def points(change: float | None) -> str:
+    """A change in percentage points."""
+    if change is None:
+        return ""
+    return f"{change:+.2f}" if abs(change) >= 0.005 else "±0.00"
+
+
+def short(number: float | None) -> str:
+    """A count in a few characters: 42,118 or 9.6 M."""
+    if number is None:
+        return "–"
+    for limit, letter in ((1e9, "G"), (1e6, "M")):
+        if abs(number) >= limit:
+            return f"{number / limit:.1f} {letter}"
+    return f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:.1f}"
+
+
+def estimate(value: Mapping[str, Any] | None) -> str:
+    """An estimate with its interval, or nothing: 0.21 (0.15 to 0.34) mJ."""
+    if not value or value.get("value") is None:
+        return ""
+    best, interval, unit = scaled(value)
+    return " ".join(part for part in (best, interval and f"({interval})", unit) if part)
+
+
+def scaled(value: Mapping[str, Any]) -> tuple[str, str, str]:
+    """An estimate's best value, its interval and the unit that suits their size."""
+    factor, unit = 1.0, str(value.get("unit", ""))
+    if unit in ("J", "s") and value["value"]:
+        fitting = (item for item in _PREFIXES if abs(value["value"]) * item[0] >= 0.1)
+        factor, prefix = next(fitting, _PREFIXES[-1])
+        unit = prefix + unit
+    low, high = value.get("low"), value.get("high")
+    interval = ""
+    if low is not None and high is not None:
+        interval = f"{low * factor:.3g} to {high * factor:.3g}"
+    return f"{value['value'] * factor:.3g}", interval, unit
+
+
+def cost(report: Mapping[str, Any]) -> str:
+    """What one inference costs, in a line."""
+    known = report.get("cost") or {}
+    parts = []
+    if known.get("spikes_per_inference") is not None:
+        parts.append(f"{short(known['spikes_per_inference'])} spikes")
+    if known.get("synops_per_inference") is not None:
+        parts.append(f"{short(known['synops_per_inference'])} synaptic operations")
+    for name in ("energy", "latency"):
+        if text := estimate(known.get(name)):
+            source = str(known[name].get("source") or "").partition(":")[0]
+            parts.append(f"{text} estimated" + (f", source: {source}" if source else ""))
+    return " · ".join(parts)
+
+
+def costliest(report: Mapping[str, Any]) -> str:
+    """The layer that loses most: what it loses, why perhaps, and what to try."""
+    layers = report.get("layers") or []
+    named = (report.get("cost") or {}).get("costliest_layer")
+    if isinstance(named, str):
+        return named
+    judged = [layer for layer in layers if layer.get("sqnr_db") is not None]
+    if not judged:
+        return ""
+    worst = min(judged, key=lambda layer: float(layer["sqnr_db"]))
+    text = f"{worst['name']}: signal to quantization noise {worst['sqnr_db']:.1f} dB"
+    saturated = worst.get("saturated_weights") or 0
+    if saturated >= 0.01:
+        text += f", {percent(saturated)} of its weights saturate"
+    return text
+
+
+def percent(share: float | None) -> str:
+    """A share from 0 to 1 in percent."""
+    if share is None:
+        return "–"
+    return f"{100 * share:.1f} %" if share and share < 0.995 else f"{100 * share:.0f} %"
+
+
+def where(divergence: Any) -> str:
+    """The first difference between two traces, in a line."""
+    if not isinstance(divergence, Mapping):
+        return str(divergence) if divergence else ""
+    known = dict(divergence)
+    parts = [
+        f"{key} {known.pop(key)}" for key in ("stimulus", "layer", "step", "neuron") if key in known
+    ]
+    if "expected" in known and "actual" in known:
+        parts.append(f"expected {known.pop('expected')}, got {known.pop('actual')}")
+    return ", ".join([*parts, *(f"{key} {value}" for key, value in known.items())])
+
+
+@dataclass(frozen=True)
+class CoreUse:
+    """A core and how full it is.
+
+    Attributes:
+        core: its number.
+        percent: of its tightest limit.
+        words: what it holds.
+    """
+
+    core: int
+    percent: float
+    words: str
+
+
+def per_core(report: Mapping[str, Any]) -> list[CoreUse]:
+    """Each core in use."""
+    cores: list[CoreUse] = []
+    for core in (report.get("resources") or {}).get("per_core") or []:
+        number, full = int(core.get("core", len(cores))), float(core.get("percent") or 0.0)
+        words = f"core {number}: {full:.0f} %"
+        if core.get("neurons") is not None:
+            words += f", {core['neurons']:,} neurons"
+        if core.get("populations"):
+            words += f", {', '.join(core['populations'])}"
+        cores.append(CoreUse(number, full, words))
+    return cores
+
+
+def limit(report: Mapping[str, Any]) -> str:
+    """The limit of the target that binds: synapse memory, core 17, 92 %."""
+    binding = (report.get("resources") or {}).get("binding_limit")
+    if not isinstance(binding, Mapping):
+        return str(binding) if binding else ""
+    parts = [str(binding.get("limit", ""))]
+    if binding.get("core") is not None:
+        parts.append(f"core {binding['core']}")
+    if binding.get("percent") is not None:
+        parts.append(f"{binding['percent']:.0f} %")
+    return ", ".join(part for part in parts if part)
+
+
+def span(value: Any) -> str:
+    """A number, or the range of several."""
+    if isinstance(value, Mapping):
+        value = [item for item in (value.get("min"), value.get("max")) if item is not None]
+    if isinstance(value, list | tuple):
+        if not value:
+            return ""
+        low, high = min(value), max(value)
+        return number(low) if low == high else f"{number(low)} to {number(high)}"
+    return number(value) if isinstance(value, int | float) else str(value or "")
+
+
+def number(value: float) -> str:
+    """A number, with no more digits than anyone reads."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def resources(report: Mapping[str, Any]) -> str:
+    """What the network takes of the target, in a line."""
+    known = report.get("resources") or {}
+    if known.get("cores") is None:
+        return ""
+    chips = known.get("chips") or 1
+    text = f"{known['cores']:,} core{'s' if known['cores'] != 1 else ''}"
+    text += f" on {chips} chip{'s' if chips != 1 else ''}"
+    binding = limit(report)
+    return text + (f" · tightest: {binding}" if binding else "")

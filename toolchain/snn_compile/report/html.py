@@ -1,0 +1,146 @@
+"""``report.html``: one file, nothing fetched from anywhere, light or dark as the reader prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snn_compile.report import figures
+
+WIDTH, HEIGHT = 720, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 700, 30, 180
+_INSET = 36
+"""Between the ends of the grid lines and the outermost dots."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A rung of the ladder in the plot, in the coordinates of the drawing."""
+
+    x: float
+    y: float
+    label: str
+    value: str
+    answer: bool
+
+
+@dataclass(frozen=True)
+class Plot:
+    """The accuracy ladder as a drawing.
+
+    Attributes:
+        dots: the rungs.
+        path: the line through them.
+        ticks: heights of the grid lines with their labels.
+    """
+
+    dots: tuple[Dot, ...]
+    path: str
+    ticks: tuple[tuple[float, str], ...]
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The report as a page."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("snn_compile.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "short": figures.short,
+        "percent": figures.percent,
+        "times": figures.times,
+        "span": figures.span,
+        "points": figures.points,
+        "where": figures.where,
+    }
+    name, about, plan = figures.header(report)
+    facts = {
+        "name": name,
+        "about": about,
+        "plan": plan,
+        "tiles": _tiles(report),
+        "measure": figures.measure(report),
+        "steps": figures.ladder(report),
+        "plot": plot(report),
+        "cores": figures.per_core(report),
+        "resources": figures.resources(report),
+        "costliest": figures.costliest(report),
+        "sources": _sources(report),
+        "width": WIDTH,
+        "height": HEIGHT,
+    }
+    return environment.get_template("report.html.jinja").render(report=report, **facts)
+
+
+def plot(report: Mapping[str, Any]) -> Plot | None:
+    """The ladder as a drawing; None if nothing was evaluated."""
+    steps = [step for step in figures.ladder(report) if step.percent is not None]
+    if not steps:
+        return None
+    values = [float(step.percent or 0) for step in steps]
+    margin = max(0.25 * (max(values) - min(values)), 0.2)
+    low, high = max(min(values) - margin, 0.0), min(max(values) + margin, 100.0)
+
+    def height(value: float) -> float:
+        return round(_BOTTOM - (value - low) / (high - low) * (_BOTTOM - _TOP), 1)
+
+    gap = (_RIGHT - _LEFT - 2 * _INSET) / max(len(steps) - 1, 1)
+    dots = tuple(
+        Dot(
+            round(_LEFT + _INSET + index * gap, 1),
+            height(value),
+            step.stage,
+            f"{value:.2f}",
+            step.answer,
+        )
+        for index, (step, value) in enumerate(zip(steps, values, strict=True))
+    )
+    path = " ".join(f"{'L' if i else 'M'}{dot.x},{dot.y}" for i, dot in enumerate(dots))
+    digits = 1 if high - low >= 2 else 2
+    marks = [low + share * (high - low) for share in (0, 0.5, 1)]
+    return Plot(dots, path, tuple((height(mark), f"{mark:.{digits}f}") for mark in marks))
+
+
+def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The figures that come first: what, how much, and a word on it."""
+    tiles = []
+    answer, onnx = figures.rung(report, figures.ANSWER), figures.rung(report, "onnx")
+    if answer.get("top1") is not None:
+        change = figures.points(answer["top1"] - onnx["top1"]) if "top1" in onnx else ""
+        tiles.append(("top-1 accuracy", f"{answer['top1']:.2f} %", f"{change} points against ONNX"))
+    if answer.get("agreement") is not None:
+        tiles.append(
+            ("agreement", f"{answer['agreement']:.1f} %", f"of {answer.get('n', 0):,} inputs")
+        )
+    known = report.get("resources") or {}
+    if known.get("cores") is not None:
+        chips = known.get("chips") or 1
+        tiles.append(
+            ("cores", f"{known['cores']:,}", f"on {chips} chip{'s' if chips != 1 else ''}")
+        )
+    cost = report.get("cost") or {}
+    if cost.get("spikes_per_inference") is not None:
+        spikes, synops = cost["spikes_per_inference"], cost.get("synops_per_inference")
+        word = f"{figures.short(synops)} synaptic operations" if synops is not None else ""
+        tiles.append(("spikes per inference", figures.short(spikes), word))
+    for name in ("energy", "latency"):
+        value = cost.get(name) or {}
+        if value.get("value") is not None:
+            best, interval, unit = figures.scaled(value)
+            tiles.append((name, f"{best} {unit}", f"{interval}, estimated".lstrip(", ")))
+    return tiles
+
+
+def _sources(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the constants behind the estimates come from."""
+    cost = report.get("cost") or {}
+    return [
+        (f"{name} figures", str(cost[name]["source"]))
+        for name in ("energy", "latency")
+        if (cost.get(name) or {}).get("source")
+    ]

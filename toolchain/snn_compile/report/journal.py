@@ -1,0 +1,70 @@
+"""What happened during a compilation: findings and times, told to an observer and kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from snn_compile.passes import Finding
+from snn_compile.report.observer import Advance, Observer
+
+
+class Journal:
+    """Collects what the report says about the compilation itself.
+
+    Attributes:
+        observer: who watches.
+        findings: everything found so far.
+        timing: seconds of each stage, in order.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+        self.findings: list[Finding] = []
+        self.timing: list[dict[str, Any]] = []
+
+    def found(self, findings: Iterable[Finding]) -> None:
+        """Keep findings and tell the observer."""
+        for finding in findings:
+            self.findings.append(finding)
+            self.observer.finding(finding)
+
+    def passed(
+        self, name: str, graph: object, findings: tuple[Finding, ...], seconds: float
+    ) -> None:
+        """A pass has run; made to be given to a pipeline."""
+        self.found(findings)
+        self.timing.append({"stage": name, "seconds": round(seconds, 3)})
+        self.observer.dump(name, graph)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Time a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = round(time.perf_counter() - start, 3)
+            self.timing.append({"stage": name, "seconds": seconds})
+
+    @contextmanager
+    def progress(self, name: str, text: str, total: int) -> Iterator[Advance]:
+        """Time a stage and show how far it is."""
+        with self.timed(name), self.observer.progress(name, text, total) as advance:
+            yield advance
+
+    @property
+    def warnings(self) -> list[dict[str, str]]:
+        """The ``warnings`` of ``report.json``."""
+        return [
+            {
+                "code": finding.code,
+                "message": finding.message,
+                "origin": str(finding.origin or ""),
+                "hint": finding.hint,
+            }
+            for finding in self.findings
+            if finding.warning
+        ]

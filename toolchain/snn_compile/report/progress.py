@@ -1,0 +1,121 @@
+"""An observer that writes to a terminal: a line for each finished stage, a bar for a long one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from snn_compile.passes import Finding
+from snn_compile.report.observer import Advance
+from snn_compile.report.terminal import LABEL, row
+
+HEADER = ("model", "target")
+"""Stages that form the header of the result."""
+
+_TEXT = 34
+"""Width of the text before a bar."""
+
+
+class TerminalObserver:
+    """Writes stages, bars and warnings to one console, the header of the result to another.
+
+    Attributes:
+        console: for everything that is not a result.
+        results: for the header; None where the results are not for people.
+        quiet: whether stages and bars are left out. Warnings never are.
+        bars: whether to draw bars rather than plain lines.
+        dump_after: names of the passes whose result is dumped; ``all`` for every one.
+        show: turns a network into text.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        results: Console | None = None,
+        *,
+        quiet: bool = False,
+        bars: bool = True,
+        dump_after: tuple[str, ...] = (),
+        show: Callable[[object], str] = repr,
+    ) -> None:
+        self.console = console
+        self.results = results
+        self.quiet = quiet
+        self.bars = bars and console.is_terminal
+        self.dump_after = dump_after
+        self.show = show
+        self.passes: list[str] = []
+        self.headed = False
+        self._open = False
+
+    def stage(self, name: str, text: str) -> None:
+        """Write a line."""
+        if name in HEADER:
+            self._head(name, text)
+        elif not self.quiet:
+            self._space()
+            self._print(self.console, row(name, text))
+
+    @contextmanager
+    def progress(self, name: str, text: str, total: int) -> Iterator[Advance]:
+        """Draw a bar while the work goes on; leave a line with the time it took."""
+        if self.quiet:
+            yield lambda n: None
+            return
+        self._space()
+        if not self.bars:
+            start = time.perf_counter()
+            yield lambda n: None
+            seconds = timedelta(seconds=round(time.perf_counter() - start))
+            self._print(self.console, row(name, f"{text:<{_TEXT}} {seconds}"))
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
+        words = f"  [cyan]{name:<{LABEL}}[/]{escape(f'{text:<{_TEXT}}')}"
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(words, total=total)
+            yield lambda n: progress.advance(task, n)
+
+    def finding(self, finding: Finding) -> None:
+        """Write a warning; notes are for the report."""
+        if not finding.warning:
+            return
+        self._space()
+        where = f"{finding.origin}: " if finding.origin else ""
+        line = Text.assemble(
+            where, (f"warning[{finding.code}]", "bold yellow"), f": {finding.message}"
+        )
+        self._print(self.console, line)
+        if finding.hint:
+            self._print(self.console, Text.assemble(("hint: ", "dim"), finding.hint))
+
+    def dump(self, pass_name: str, graph: object) -> None:
+        """Write the network, if this pass was asked for."""
+        self.passes.append(pass_name)
+        if pass_name in self.dump_after or "all" in self.dump_after:
+            self._print(self.console, Text(f"--- after {pass_name}", "bold"))
+            self._print(self.console, Text(self.show(graph)))
+
+    def _head(self, name: str, text: str) -> None:
+        if self.results is None:
+            return
+        first, space, rest = text.partition("   ")
+        bold = name == "model" and bool(space)
+        self._print(self.results, Text.assemble((first, "bold" if bold else ""), space, rest))
+        self.headed = True
+
+    def _space(self) -> None:
+        """An empty line between the header and the first stage."""
+        if self.headed and not self._open and not self.quiet:
+            self._open = True
+            self.console.print()
+
+    @staticmethod
+    def _print(console: Console, text: Text) -> None:
+        console.print(text, soft_wrap=True, highlight=False)

@@ -1,0 +1,223 @@
+"""The structure of ``report.json``: what scripts may rely on.
+
+Keys may be added; a change of meaning raises ``SCHEMA``. Every number that a script reads is a JSON
+number or null, never NaN.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+SCHEMA = 1
+
+
+class Tool(TypedDict):
+    """The program that wrote the report."""
+
+    name: str
+    version: str
+
+
+class Model(TypedDict, total=False):
+    """The file that was compiled."""
+
+    path: str
+    sha256: str
+    opset: int
+    input_shape: list[int]
+    weights: int
+
+
+class Option(TypedDict):
+    """An option in effect."""
+
+    value: Any
+    origin: str
+
+
+class Rung(TypedDict, total=False):
+    """A step of the accuracy ladder; percentages of the evaluation set."""
+
+    stage: str
+    top1: float | None
+    agreement: float | None
+    n: int
+    note: str
+
+
+class Layer(TypedDict, total=False):
+    """A layer of the compiled network."""
+
+    name: str
+    op: str
+    origin: str
+    shape: list[int]
+    neurons: int
+    synapses: int
+    weight_bits: int
+    threshold: Any
+    saturated_weights: float
+    rate: float | None
+    dead: float | None
+    spikes_per_inference: float | None
+    sqnr_db: float | None
+    largest_potential: int
+    fraction_bits: int
+    relay: bool
+    depth: int
+
+
+class Core(TypedDict, total=False):
+    """What one core holds, and how full it is by its tightest limit."""
+
+    core: int
+    chip: int
+    neurons: int
+    synapse_memory_bits: int
+    input_axons: int
+    output_axons: int
+    populations: list[str]
+    percent: float
+
+
+class BindingLimit(TypedDict, total=False):
+    """The limit that is closest to its end."""
+
+    limit: str
+    core: int
+    used: int
+    available: int
+    percent: float
+
+
+class Resources(TypedDict, total=False):
+    """What the network takes of the target."""
+
+    cores: int
+    cores_available: int | None
+    chips: int
+    per_core: list[Core]
+    binding_limit: BindingLimit | None
+
+
+class Estimate(TypedDict, total=False):
+    """An estimated quantity with its interval and the source of its constants."""
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    source: str
+    confidence: str
+
+
+class Cost(TypedDict, total=False):
+    """What one inference costs."""
+
+    spikes_per_inference: float | None
+    synops_per_inference: float | None
+    energy: Estimate | None
+    latency: Estimate | None
+
+
+class Verification(TypedDict, total=False):
+    """One comparison with the reference, bit for bit."""
+
+    against: str
+    mode: str
+    stimuli: int
+    steps: int
+    compared: int
+    equal: bool
+    first_divergence: Any
+    details: list[str]
+
+
+class Timing(TypedDict):
+    """How long a stage took."""
+
+    stage: str
+    seconds: float
+
+
+class Warning_(TypedDict, total=False):  # noqa: N801  (the builtin has the name)
+    """Something a user should know."""
+
+    code: str
+    message: str
+    origin: str
+    hint: str
+
+
+class Report(TypedDict, total=False):
+    """All of it."""
+
+    schema: int
+    tool: Tool
+    model: Model
+    options: dict[str, Option]
+    target: str
+    coding: str
+    timesteps: int
+    total_steps: int
+    ladder: list[Rung]
+    layers: list[Layer]
+    resources: Resources
+    cost: Cost
+    verification: list[Verification]
+    timing: list[Timing]
+    warnings: list[Warning_]
+
+
+_SHAPES: dict[str, type] = {
+    "tool": Tool,
+    "model": Model,
+    "ladder": Rung,
+    "layers": Layer,
+    "resources": Resources,
+    "cost": Cost,
+    "verification": Verification,
+    "timing": Timing,
+    "warnings": Warning_,
+}
+
+
+def dumps(report: Mapping[str, Any]) -> str:
+    """The text of ``report.json``: keys in the order of this file, the same for the same report."""
+    ordered = _in_order({"schema": SCHEMA, **report}, Report)
+    for key, shape in _SHAPES.items():
+        value = ordered.get(key)
+        if isinstance(value, Mapping):
+            ordered[key] = _in_order(value, shape)
+        elif isinstance(value, list | tuple):
+            ordered[key] = [
+                _in_order(item, shape) if isinstance(item, Mapping) else item for item in value
+            ]
+    return json.dumps(plain(ordered), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: arrays as lists, numpy's numbers as Python's, NaN as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if hasattr(value, "tolist"):  # numpy's arrays and scalars, without importing numpy
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
+
+
+def _in_order(value: Mapping[str, Any], shape: type) -> dict[str, Any]:
+    """Known keys first, in the order of their declaration; others after them, sorted."""
+    known = [key for key in shape.__annotations__ if key in value]
+    return {key: value[key] for key in [*known, *sorted(set(value) - set(known))]}

@@ -1,0 +1,102 @@
+"""The result of a compilation on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.text import Text
+
+from snn_compile.report import figures
+
+LABEL = 14
+"""Width of the column of labels."""
+
+
+def header(report: Mapping[str, Any]) -> Text:
+    """The first two lines: what was compiled, and for what."""
+    name, about, plan = figures.header(report)
+    return Text.assemble((name, "bold"), "   ", about, "\n", plan)
+
+
+def summary(report: Mapping[str, Any], folder: str = "") -> Text:
+    """The accuracy ladder and what else a person wants to know at once."""
+    lines: list[Text] = [*_ladder(report)]
+    if agreement := _agreement(report):
+        lines.append(row("agreement", agreement))
+    if costliest := figures.costliest(report):
+        lines.append(row("costliest", costliest))
+    if cost := figures.cost(report):
+        lines.append(row("per inference", cost))
+    lines += _verification(report)
+    warnings = report.get("warnings") or []
+    if warnings:
+        lines.append(row("warnings", Text(_warnings(warnings), "yellow")))
+    if folder:
+        lines += [Text(), _written(report, folder)]
+    return Text("\n").join(lines)
+
+
+def row(label: str, text: str | Text) -> Text:
+    """A label and what belongs to it."""
+    return Text.assemble("  ", (f"{label:<{LABEL}}", "cyan"), text)
+
+
+def _ladder(report: Mapping[str, Any]) -> Iterable[Text]:
+    labelled = figures.measure(report) == "top1"
+    steps = figures.ladder(report)
+    for index, step in enumerate(steps):
+        label = ("accuracy" if labelled else "agreement") if index == 0 else ""
+        percent = "     –" if step.percent is None else f"{step.percent:6.2f}"
+        text = Text(f"{step.stage:<9}{percent}  ", "bold" if step.answer else "")
+        text.append(f"{figures.points(step.change):>6}", _colour(step.change))
+        if step.note:
+            text.append(f"   {step.note}", "dim")
+        if step.answer:
+            text.append("   <- the answer", "bold green")
+        text.rstrip()
+        yield row(label, text)
+
+
+def _colour(change: float | None) -> str:
+    if change is None or change > -0.1:
+        return "green" if change is not None and change >= 0.005 else "dim"
+    return "red" if change <= -1 else "yellow"
+
+
+def _agreement(report: Mapping[str, Any]) -> str:
+    fixed = figures.rung(report, figures.ANSWER)
+    if fixed.get("agreement") is None or figures.measure(report) != "top1":
+        return ""
+    n = fixed.get("n") or 0
+    return f"{fixed['agreement']:.1f} % of {n:,} arg-max equal to the ONNX model"
+
+
+def _verification(report: Mapping[str, Any]) -> Iterable[Text]:
+    for index, entry in enumerate(report.get("verification") or []):
+        mode = f" ({entry['mode']})" if entry.get("mode") else ""
+        against = f"{entry.get('against', '?')}{mode}"
+        if entry.get("equal"):
+            text = Text(f"{against}: equal, bit for bit, on {entry.get('stimuli', 0):,} stimuli")
+        else:
+            place = figures.where(entry.get("first_divergence"))
+            text = Text(f"{against}: DIFFERS at {place or 'an unknown place'}", "bold red")
+        yield row("" if index else "verified", text)
+
+
+def _warnings(warnings: Iterable[Mapping[str, Any]]) -> str:
+    counts: dict[str, int] = {}
+    for warning in warnings:
+        code = str(warning.get("code") or "note")
+        counts[code] = counts.get(code, 0) + 1
+    return ", ".join(code + (f" x{n}" if n > 1 else "") for code, n in counts.items())
+
+
+def _written(report: Mapping[str, Any], folder: str) -> Text:
+    emitted = figures.option(report, "emit") or []
+    parts = ["report.html", *(f"{backend}/" for backend in emitted)]
+    return Text.assemble(
+        "  wrote ",
+        (f"{folder.rstrip('/')}/", "bold"),
+        f"   {' · '.join(parts)} · verify with: snn-compile verify {folder.rstrip('/')}",
+    )

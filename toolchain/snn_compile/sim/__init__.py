@@ -1,0 +1,1 @@
+"""Execution: float networks, and the bit-accurate reference."""

@@ -1,0 +1,185 @@
+"""The float network, evaluated with numpy.
+
+One small function per operator; the interpreter is a loop with an environment. Values are laid out
+with the batch last (see ``kernels``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import singledispatch
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.sim import kernels
+from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
+from snn_compile.sim.kernels import Array
+
+Hook = Callable[[AnnNode, Array], Array]
+"""Sees each node's value (``*shape, B``) and returns the one to go on with."""
+
+
+def evaluate(
+    ann: ANNGraph,
+    x: npt.NDArray[np.generic],
+    *,
+    hook: Hook | None = None,
+    dtype: npt.DTypeLike = np.float32,
+    advance: Advance = no_progress,
+) -> npt.NDArray[np.floating]:
+    """The first output for every sample.
+
+    Args:
+        ann: the network.
+        x: (N, *input shape), any numeric type.
+        hook: may observe or replace every intermediate value.
+        dtype: floating type of the arithmetic.
+        advance: told how many samples have been finished.
+
+    Returns:
+        (N, *output shape) of the given type.
+    """
+    size = batch_size(max(prod(node.shape) for node in ann.graph))
+    output = ann.outputs[0]
+
+    def run(piece: npt.NDArray[np.generic], start: int) -> npt.NDArray[np.floating]:
+        del start
+        values = forward(ann, np.moveaxis(piece, 0, -1).astype(dtype), hook)
+        return np.moveaxis(values[output.id], -1, 0)
+
+    pieces = list(map_batches(run, x, size, advance))
+    return np.concatenate(pieces) if pieces else np.empty((0, *output.shape), dtype)
+
+
+def forward(ann: ANNGraph, x: Array, hook: Hook | None = None) -> dict[NodeId, Array]:
+    """The outputs for one piece; x is (*shape, B). Intermediate values are dropped after use."""
+    readers = {node.id: len(ann.graph.consumers(node.id)) for node in ann.graph}
+    values: dict[NodeId, Array] = {}
+    for node in ann.graph:
+        sources = [values[s] for s in node.inputs]
+        value = x if isinstance(node, ops.Input) else apply(node, sources)
+        values[node.id] = value if hook is None else hook(node, value)
+        for source in set(node.inputs):
+            readers[source] -= 1
+            if not readers[source]:
+                del values[source]
+    return values
+
+
+def apply(node: AnnNode, sources: list[Array]) -> Array:
+    """The value of one operator; sources and result are (*shape, B)."""
+    return _apply(node, *sources)
+
+
+def _column(parameter: ops.Float, x: Array) -> Array:
+    """A per-channel parameter, shaped to multiply (C, ..., B)."""
+    return parameter.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+
+
+@singledispatch
+def _apply(node: AnnNode, *sources: Array) -> Array:
+    raise TypeError(f"no evaluation rule for {type(node).__name__}")
+
+
+@_apply.register
+def _(node: ops.Output, x: Array) -> Array:
+    del node
+    return x
+
+
+@_apply.register
+def _(node: ops.Conv, x: Array) -> Array:
+    y = kernels.conv2d(x, node.weight, node.geometry)
+    y += _column(node.bias, y)
+    return y
+
+
+@_apply.register
+def _(node: ops.Dense, x: Array) -> Array:
+    y: Array = node.weight.astype(x.dtype, copy=False) @ x
+    y += _column(node.bias, y)
+    return y
+
+
+@_apply.register
+def _(node: ops.BatchNorm, x: Array) -> Array:
+    scale = node.gamma / np.sqrt(node.var + node.epsilon)
+    shift = node.beta - node.mean * scale
+    return x * _column(scale, x) + _column(shift, x)
+
+
+@_apply.register
+def _(node: ops.Affine, x: Array) -> Array:
+    scale, shift = (p.astype(x.dtype)[..., None] for p in (node.scale, node.shift))
+    return x * scale + shift
+
+
+@_apply.register
+def _(node: ops.Relu, x: Array) -> Array:
+    return np.clip(x, 0, node.cap)
+
+
+@_apply.register
+def _(node: ops.MaxPool, x: Array) -> Array:
+    return kernels.max_pool(x, node.kernel, node.geometry)
+
+
+@_apply.register
+def _(node: ops.AveragePool, x: Array) -> Array:
+    top, left, bottom, right = node.geometry.padding
+    padding = (top, left, bottom + node.overhang[0], right + node.overhang[1])
+    channels = x.shape[0]
+    geometry = replace(node.geometry, padding=padding, groups=channels)
+    ones = np.ones((channels, 1, *node.kernel), x.dtype)
+    total = kernels.conv2d(x, ones, geometry)
+    inside = np.ones((1, *x.shape[1:3], 1), x.dtype)
+    if node.count_padding:
+        inside = kernels.pad(inside, node.geometry.padding, 1.0)
+        padding = (0, 0, *node.overhang)
+    count = kernels.conv2d(inside, ones[:1], replace(node.geometry, padding=padding, groups=1))
+    return total / count
+
+
+@_apply.register
+def _(node: ops.Add, *xs: Array) -> Array:
+    total = xs[0] + xs[1] if len(xs) > 1 else xs[0]
+    for x in xs[2:]:
+        total = total + x
+    return total
+
+
+@_apply.register
+def _(node: ops.Concat, *xs: Array) -> Array:
+    return np.concatenate(xs, axis=node.axis)
+
+
+@_apply.register
+def _(node: ops.Pad, x: Array) -> Array:
+    crop = tuple(
+        slice(max(-b, 0), n - max(-a, 0))
+        for b, a, n in zip(node.before, node.after, x.shape[:-1], strict=True)
+    )
+    widths = [(max(b, 0), max(a, 0)) for b, a in zip(node.before, node.after, strict=True)]
+    return np.pad(x[crop], [*widths, (0, 0)])
+
+
+@_apply.register
+def _(node: ops.Reshape, x: Array) -> Array:
+    return x.reshape(*node.shape, x.shape[-1])
+
+
+@_apply.register
+def _(node: ops.Transpose, x: Array) -> Array:
+    return x.transpose(*node.permutation, x.ndim - 1)
+
+
+@_apply.register
+def _(node: ops.Slice, x: Array) -> Array:
+    return x[node.slices]

@@ -1,0 +1,64 @@
+"""Running a function over many samples in pieces that fit the cache and the memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+Advance = Callable[[int], None]
+"""Told the number of samples that have just been finished."""
+
+WORKING_BYTES = 24 << 20
+"""Size that the largest intermediate value of one piece may have."""
+
+
+def no_progress(n_samples: int) -> None:
+    """Report to nobody."""
+    del n_samples
+
+
+def batch_size(elements_per_sample: int, itemsize: int = 4, limit: int = 256) -> int:
+    """Samples per piece so that the largest value of a sample stays within the working size."""
+    return max(1, min(limit, WORKING_BYTES // max(1, elements_per_sample * itemsize)))
+
+
+def map_batches(
+    function: Callable[[npt.NDArray[np.generic], int], T],
+    x: npt.NDArray[np.generic],
+    size: int,
+    advance: Advance = no_progress,
+) -> Iterator[T]:
+    """``function(piece, index of its first sample)`` for consecutive pieces of x, in order.
+
+    Pieces run on as many threads as there are processors; numpy releases the interpreter lock.
+    """
+    starts = range(0, len(x), size)
+    workers = max(1, min(os.cpu_count() or 1, len(starts)))
+
+    def run(start: int) -> T:
+        piece = x[start : start + size]
+        result = function(piece, start)
+        advance(len(piece))
+        return result
+
+    if workers == 1:
+        yield from map(run, starts)
+        return
+    # One BLAS thread for each of ours: nested pools fight over the cores (half the speed,
+    # measured).
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        pending = []
+        queue = iter(starts)
+        for start in queue:
+            pending.append(pool.submit(run, start))
+            if len(pending) > workers:
+                yield pending.pop(0).result()
+        for future in pending:
+            yield future.result()

@@ -1,0 +1,126 @@
+"""What no sum and no potential can exceed, by interval arithmetic over weights and message ranges.
+
+All bounds hold for every stimulus whose messages stay in the stated ranges; 0 is always among the
+messages (a silent neuron, a padded border), so bounds over a whole kernel also hold at the borders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from snn_compile.ir.fixedpoint import Int, arithmetic_shift
+from snn_compile.ir.graph import Graph
+from snn_compile.ir.quantized import (
+    CubaLIFNeurons,
+    GradedNeurons,
+    IFNeurons,
+    Input,
+    Neurons,
+    Population,
+    QuantizedNode,
+    Readout,
+    SparseSynapses,
+    Synapses,
+    along_channels,
+)
+from snn_compile.ir.spiking import Reset
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Smallest and largest value per channel, (C,) each."""
+
+    low: Int
+    high: Int
+
+    @property
+    def magnitude(self) -> int:
+        """Largest absolute value over all channels."""
+        return int(max(-self.low.min(initial=0), self.high.max(initial=0)))
+
+
+def message_range(graph: Graph[QuantizedNode], synapses: Synapses) -> tuple[int, int]:
+    """Smallest and largest message that reaches a synapse group."""
+    source = graph[synapses.inputs[0]]
+    if not isinstance(source, Input | Neurons):
+        raise TypeError(f"'{source.id}' sends no messages")
+    return source.messages
+
+
+def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interval, int]:
+    """Bounds of a group's integer sum per output channel, before the exponent.
+
+    Returns:
+        The interval, and the largest magnitude of any partial sum in any order of addition.
+    """
+    low, high = messages
+    weight = synapses.weight.values
+    n_channels = synapses.shape[0]
+    if isinstance(synapses, SparseSynapses):
+        per_row = int(np.prod(synapses.shape[1:], dtype=np.int64))
+        rows = np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
+        n_rows = n_channels * per_row
+        positive = np.bincount(rows, np.maximum(weight, 0), n_rows).astype(np.int64)
+        negative = np.bincount(rows, np.minimum(weight, 0), n_rows).astype(np.int64)
+        positive = positive.reshape(n_channels, per_row).max(axis=1)
+        negative = negative.reshape(n_channels, per_row).min(axis=1)
+    else:
+        flat = weight.reshape(weight.shape[0], -1)
+        positive = np.maximum(flat, 0).sum(axis=1)
+        negative = np.minimum(flat, 0).sum(axis=1)
+        if len(flat) != n_channels:  # a dense layer onto maps: neurons of a channel are neighbours
+            positive = positive.reshape(n_channels, -1).max(axis=1)
+            negative = negative.reshape(n_channels, -1).min(axis=1)
+    interval = Interval(positive * low + negative * high, positive * high + negative * low)
+    partial = int((positive - negative).max(initial=0)) * max(abs(low), abs(high))
+    return interval, partial
+
+
+def current(graph: Graph[QuantizedNode], population: Population) -> Interval:
+    """Bounds of the summed input ``a`` of a population at one step, per channel."""
+    low = np.zeros(population.shape[0], np.int64)
+    high = np.zeros(population.shape[0], np.int64)
+    for source in population.inputs:
+        synapses = graph[source]
+        if not isinstance(synapses, Synapses):
+            raise TypeError(f"'{source}' is not a synapse group")
+        interval, _ = synapse_sums(synapses, message_range(graph, synapses))
+        low = low + arithmetic_shift(interval.low, synapses.exponent)
+        high = high + arithmetic_shift(interval.high, synapses.exponent)
+    return Interval(low, high)
+
+
+def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
+    """Bounds of the membrane potential per channel, before it is compared with the threshold.
+
+    For integrate-and-fire neurons with drive ``d = a + bias`` in [d_lo, d_hi] at every step:
+
+    - downwards, nothing stops a negative drive: ``V >= min(v0, 0) + n_steps * min(d_lo, 0)``
+      (a spike leaves ``V >= 0``);
+    - upwards, a spike takes ``threshold`` away, so what is left after a step is at most
+      ``max(v0, threshold - 1)`` plus whatever the drive exceeds the threshold by, each step.
+
+    Raises:
+        TypeError: for leaky neurons, whose wrapping and saturation are part of their definition.
+    """
+    if isinstance(population, CubaLIFNeurons):
+        raise TypeError("leaky neurons wrap and saturate by definition")
+    a = current(graph, population)
+    bias = along_channels(population.bias.values, population.shape)
+    bias = bias.reshape(population.shape[0], -1)
+    low, high = a.low + bias.min(axis=1), a.high + bias.max(axis=1)
+    if isinstance(population, GradedNeurons):
+        return Interval(low, high)
+    if isinstance(population, Readout):
+        return Interval(n_steps * np.minimum(low, 0), n_steps * np.maximum(high, 0))
+    return _integrate_and_fire(population, low, high, n_steps)
+
+
+def _integrate_and_fire(node: IFNeurons, low: Int, high: Int, n_steps: int) -> Interval:
+    theta, v0 = node.threshold.values, node.initial_potential.values
+    left = np.maximum(v0, theta - 1)
+    if node.reset is Reset.SUBTRACT:
+        left = left + (n_steps - 1) * np.maximum(high - theta, 0)
+    return Interval(np.minimum(v0, 0) + n_steps * np.minimum(low, 0), left + np.maximum(high, 0))

@@ -1,0 +1,138 @@
+"""How each population of the quantized stage answers its input: integers in, integers out.
+
+One function per neuron model, each a transcription of the equation in ``ir/quantized.py``. Arrays
+are ``(*shape, T, B)``; a time axis of length 1 stands for an input that is the same at every step.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import numpy as np
+
+from snn_compile.ir.fixedpoint import Int, QFormat
+from snn_compile.ir.quantized import (
+    CubaLIFNeurons,
+    GradedNeurons,
+    IFNeurons,
+    Population,
+    Readout,
+    along_channels,
+)
+from snn_compile.ir.spiking import Reset
+
+VOLTAGE_LIMIT = (1 << 23) - 1
+"""Loihi clips potentials to +-(2**23 - 1), symmetrically, though 24 bits would hold one more."""
+
+
+def respond(population: Population, a: Int, n_steps: int) -> Int:
+    """What a population sends (a readout: its potential) at each step of one window.
+
+    Args:
+        population: the neurons.
+        a: summed synaptic input, (*shape, T or 1, B), int32 or int64.
+        n_steps: length of the window.
+
+    Returns:
+        (*shape, n_steps, B) integers; int8 for spikes.
+    """
+    return _respond(population, a, n_steps)
+
+
+def _parameter(values: Int, population: Population, dtype: np.dtype[np.signedinteger]) -> Int:
+    """A parameter as an array that broadcasts over the batch: (*shape, 1)."""
+    view = along_channels(values, population.shape)
+    if values.ndim == 1 and len(population.shape) > 1:
+        view = view[(slice(None), *[slice(0, 1)] * (len(population.shape) - 1))]
+    parameter: Int = view.astype(dtype)[..., None]
+    return parameter
+
+
+def _saturate(v: Int, fmt: QFormat) -> None:
+    limit = min(fmt.max, VOLTAGE_LIMIT)
+    np.clip(v, -limit, limit, out=v)
+
+
+@singledispatch
+def _respond(population: Population, a: Int, n_steps: int) -> Int:
+    raise TypeError(f"no equations for {type(population).__name__}")
+
+
+@_respond.register
+def _(population: GradedNeurons, a: Int, n_steps: int) -> Int:
+    del n_steps
+    wide = np.dtype(np.int64)  # 23 bits of potential times a 12-bit multiplier
+    bias, multiplier, shift = (
+        _parameter(p.values, population, wide)[..., None, :]
+        for p in (population.bias, population.multiplier, population.shift)
+    )
+    v = a.astype(wide) + bias
+    _saturate(v, population.state)
+    np.maximum(v, 0, out=v)
+    v *= multiplier
+    v >>= shift
+    payload: Int = np.minimum(v, population.payload.max, out=v)
+    return payload
+
+
+@_respond.register
+def _(population: IFNeurons, a: Int, n_steps: int) -> Int:
+    dtype = a.dtype
+    bias, threshold, initial = (
+        _parameter(p.values, population, dtype)
+        for p in (population.bias, population.threshold, population.initial_potential)
+    )
+    v = np.broadcast_to(initial, (*a.shape[:-2], a.shape[-1])).astype(dtype)
+    spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
+    drive = a + bias[..., None, :]
+    subtract = population.reset is Reset.SUBTRACT
+    for t in range(n_steps):
+        v += drive[..., min(t, drive.shape[-2] - 1), :]
+        _saturate(v, population.state)
+        fired = np.greater_equal(v, threshold)
+        spikes[..., t, :] = fired
+        if subtract:
+            v -= threshold * fired
+        else:
+            v[fired] = 0
+    return spikes
+
+
+@_respond.register
+def _(population: CubaLIFNeurons, a: Int, n_steps: int) -> Int:
+    wide = np.dtype(np.int64)
+    bias = _parameter(population.bias.values, population, wide)
+    threshold = _parameter(population.threshold.values, population, wide) << 6
+    u = np.zeros((*a.shape[:-2], a.shape[-1]), wide)
+    v = np.zeros_like(u)
+    spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
+    for t in range(n_steps):
+        arriving = a[..., min(t, a.shape[-2] - 1), :].astype(wide)
+        u = _toward_zero(u * (4096 - (population.current_decay + 1))) + (arriving << 6)
+        u = np.where(u > 1 << 23, u - (1 << 24), u)
+        u = np.where(u <= -(1 << 23), u + (1 << 24), u)
+        v = _toward_zero(v * (4096 - population.voltage_decay)) + u + bias
+        _saturate(v, population.state)
+        fired = v > threshold
+        spikes[..., t, :] = fired
+        v[fired] = 0
+    return spikes
+
+
+def _toward_zero(x: Int) -> Int:
+    """``x / 4096`` rounded toward zero, as Loihi's decay unit does."""
+    result: Int = np.sign(x) * (np.abs(x) >> 12)
+    return result
+
+
+@_respond.register
+def _(population: Readout, a: Int, n_steps: int) -> Int:
+    wide = np.dtype(np.int64)
+    bias = _parameter(population.bias.values, population, wide)
+    v = np.zeros((*a.shape[:-2], a.shape[-1]), wide)
+    potentials = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), wide)
+    for t in range(n_steps):
+        v += a[..., min(t, a.shape[-2] - 1), :] + bias
+        _saturate(v, population.state)
+        potentials[..., t, :] = v
+    return potentials

@@ -1,0 +1,246 @@
+"""The bit-accurate simulator: the definition of correct.
+
+It executes the equations of ``ir/quantized.py`` for a batch of stimuli. A feed-forward network can
+be run one layer at a time, all steps of a window at once, because every population starts its
+window when the first message of the stimulus reaches it: population d, step t happens in row ``t +
+depth`` of the device's clock (``row_of``), and the result does not depend on when that is. The slow
+transcription that walks row by row and agrees is in ``tests/property``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.fixedpoint import Int, arithmetic_shift
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    DenseSynapses,
+    Input,
+    Population,
+    QuantizedGraph,
+    Readout,
+    SparseSynapses,
+    Synapses,
+)
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.sim import bounds, kernels
+from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
+from snn_compile.sim.neurons import respond
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a simulation gives.
+
+    Attributes:
+        outputs: final potential of each readout, (N, *shape) int64.
+        messages: if recorded, what each population sent at each step of the window,
+            (N, T, *shape); for a readout, its potential after each step.
+        activity: messages other than 0 of each neuron over all stimuli, (*shape,) int64, for the
+            input and every population that sends.
+    """
+
+    outputs: dict[NodeId, Int]
+    messages: dict[NodeId, Int] = field(default_factory=dict)
+    activity: dict[NodeId, Int] = field(default_factory=dict)
+
+
+def row_of(program: QuantizedGraph, node: NodeId, stimulus: int, step: int) -> int:
+    """Row of the device's clock in which a population handles a step of a stimulus."""
+    return stimulus * program.window.n_steps + step + program.depth[node]
+
+
+def input_messages(program: QuantizedGraph, frames: Int, *, first: int = 0) -> Int:
+    """What the host sends for encoded frames.
+
+    Args:
+        program: the network.
+        frames: (N, *input shape) encoded values.
+        first: index of the first frame among all stimuli; decides the Poisson draws.
+
+    Returns:
+        (N, T, *input shape) int64.
+    """
+    n_steps = program.window.n_steps
+    messages = _sent(program.input, np.asarray(frames, np.int64), n_steps, first)
+    return np.broadcast_to(messages, (len(frames), n_steps, *program.input.shape))
+
+
+def _sent(node: Input, frames: Int, n_steps: int, first: int) -> Int:
+    """(N, 1 or T, *shape): one step where all steps are the same."""
+    if frames.size and (frames.min() < node.low or frames.max() > node.high):
+        raise ValueError(
+            f"encoded input {frames.min()}..{frames.max()} outside {node.low}..{node.high}"
+        )
+    if node.coding is not InputCoding.POISSON:
+        return frames[:, None]
+    spikes = np.empty((len(frames), n_steps, *node.shape), np.int64)
+    for index, frame in enumerate(frames):
+        # A generator per stimulus: its spikes do not depend on how stimuli are batched.
+        generator = np.random.Generator(np.random.Philox(key=[node.seed, first + index]))
+        draw = generator.integers(0, node.full_scale, size=(n_steps, *node.shape))
+        spikes[index] = np.sign(frame) * (draw < np.abs(frame))
+    return spikes
+
+
+def run(
+    program: QuantizedGraph,
+    frames: npt.NDArray[np.integer],
+    *,
+    first: int = 0,
+    record: bool = False,
+    advance: Advance = no_progress,
+) -> Run:
+    """Simulate a batch of stimuli.
+
+    Args:
+        program: the network.
+        frames: (N, *input shape) encoded values.
+        first: index of the first frame among all stimuli; decides the Poisson draws.
+        record: whether to keep every message.
+        advance: told how many stimuli have been finished.
+
+    Raises:
+        ValueError: a frame has values outside the encoded range.
+    """
+    largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
+    simulate = _Simulation(program, record)
+    pieces = list(
+        map_batches(
+            lambda piece, start: simulate(piece.astype(np.int64), first + start),
+            frames,
+            batch_size(largest),
+            advance,
+        )
+    )
+    return Run(
+        {
+            node.id: np.concatenate(
+                [np.empty((0, *node.shape), np.int64), *(p.outputs[node.id] for p in pieces)]
+            )
+            for node in program.readouts
+        },
+        {key: np.concatenate([p.messages[key] for p in pieces]) for key in pieces[0].messages}
+        if pieces
+        else {},
+        {key: np.sum([p.activity[key] for p in pieces], axis=0) for key in pieces[0].activity}
+        if pieces
+        else {},
+    )
+
+
+class _Simulation:
+    """A program prepared for execution: one exact synapse operator per group."""
+
+    def __init__(self, program: QuantizedGraph, record: bool) -> None:
+        self.program = program
+        self.record = record
+        self.operators = {
+            node.id: SynapseOperator(node, bounds.message_range(program.graph, node))
+            for node in program.graph
+            if isinstance(node, Synapses)
+        }
+        self.dtypes = {node.id: self._state_dtype(node) for node in program.populations}
+
+    def _state_dtype(self, population: Population) -> type[np.int32] | type[np.int64]:
+        """int32 where the largest input plus a 24-bit state provably fits it."""
+        largest = bounds.current(self.program.graph, population).magnitude
+        largest += int(np.abs(population.bias.values).max(initial=0))
+        return np.int32 if largest < 1 << 30 else np.int64
+
+    def __call__(self, frames: Int, first: int) -> Run:
+        program, n_steps = self.program, self.program.window.n_steps
+        sent = _sent(program.input, frames, n_steps, first)
+        values: dict[NodeId, Int] = {program.input.id: np.moveaxis(sent, (0, 1), (-1, -2))}
+        held = n_steps // values[program.input.id].shape[-2]
+        activity = {program.input.id: held * _active(values[program.input.id])}
+        readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
+        outputs: dict[NodeId, Int] = {}
+        messages: dict[NodeId, Int] = {}
+        for population in program.populations:
+            a = self._current(population, values)
+            for synapses in program.synapses_into(population):
+                source = synapses.inputs[0]
+                readers[source] -= 1
+                if not readers[source]:
+                    del values[source]
+            answer = respond(population, a, n_steps)
+            if self.record:
+                messages[population.id] = np.moveaxis(answer, (-1, -2), (0, 1))
+            if isinstance(population, Readout):
+                outputs[population.id] = np.moveaxis(answer[..., -1, :], -1, 0)
+            else:
+                activity[population.id] = _active(answer)
+                values[population.id] = answer
+        return Run(outputs, messages, activity)
+
+    def _current(self, population: Population, values: dict[NodeId, Int]) -> Int:
+        dtype = self.dtypes[population.id]
+        total: Int | None = None
+        for synapses in self.program.synapses_into(population):
+            part = self.operators[synapses.id](values[synapses.inputs[0]], dtype)
+            total = part if total is None else total + part
+        if total is None:
+            raise TypeError(f"'{population.id}' has no synapses")
+        return total
+
+
+def _active(messages: Int) -> Int:
+    """Messages other than 0 per neuron: (*shape, T, B) to (*shape,)."""
+    active: Int = np.count_nonzero(messages, axis=(-1, -2))
+    return active
+
+
+class SynapseOperator:
+    """A synapse group as an exact linear operator followed by its exponent.
+
+    Args:
+        synapses: the group.
+        messages: smallest and largest message that reaches it; decides the floating type in which
+            BLAS sums integers exactly.
+    """
+
+    def __init__(self, synapses: Synapses, messages: tuple[int, int]) -> None:
+        self.synapses = synapses
+        _, partial = bounds.synapse_sums(synapses, messages)
+        self.dtype = np.dtype(kernels.exact_dtype(partial))
+        self._apply = self._operator()
+
+    def _operator(self) -> Callable[[kernels.Array], kernels.Array]:
+        synapses = self.synapses
+        weight = synapses.weight.values.astype(self.dtype)
+        match synapses:
+            case ConvSynapses():
+                return lambda s: kernels.conv2d(s, weight, synapses.geometry)
+            case DenseSynapses():
+                return lambda s: weight @ s.reshape(-1, s.shape[-1])
+            case SparseSynapses():
+                from scipy.sparse import csr_array
+
+                n_rows = len(synapses.indptr) - 1
+                matrices: dict[int, csr_array] = {}
+
+                def multiply(s: kernels.Array) -> kernels.Array:
+                    flat = s.reshape(-1, s.shape[-1])
+                    if len(flat) not in matrices:
+                        matrices[len(flat)] = csr_array(
+                            (weight, synapses.indices, synapses.indptr), (n_rows, len(flat))
+                        )
+                    product: kernels.Array = matrices[len(flat)] @ flat
+                    return product
+
+                return multiply
+
+    def __call__(self, messages: Int, dtype: npt.DTypeLike = np.int64) -> Int:
+        """Synaptic input for messages (*source shape, T, B), as (*shape, T, B) integers."""
+        *source, n_steps, batch = messages.shape
+        s = messages.astype(self.dtype).reshape(*source, n_steps * batch)
+        sums = self._apply(s).astype(dtype)
+        shifted = arithmetic_shift(sums, self.synapses.exponent)
+        return shifted.reshape(*self.synapses.shape, n_steps, batch)

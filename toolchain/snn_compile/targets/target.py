@@ -1,0 +1,130 @@
+"""A target: the limits, the memory model and the energies of a chip, each with its source."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Confidence(enum.Enum):
+    """How well a figure is founded."""
+
+    PUBLISHED = "published"
+    """Read in the public source that is named."""
+    RECALLED = "recalled"
+    """Attributed to a public source that could not be opened when it was written down."""
+    ASSUMED = "assumed"
+    """No public source: chosen here, for the reason given."""
+
+
+@dataclass(frozen=True)
+class Figure(Generic[T]):
+    """One property of a target and where it comes from.
+
+    Attributes:
+        value: what it is; None where the target sets no limit.
+        unit: what it counts.
+        source: who says so, and what is doubtful about it.
+        confidence: how well it is founded.
+    """
+
+    value: T
+    unit: str
+    source: str
+    confidence: Confidence
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of one operation, as a best value and a range.
+
+    Attributes:
+        value: best value.
+        low: lower end of the range.
+        high: upper end of the range.
+        unit: ``pJ``.
+        source: who says so, and what is doubtful about it.
+        confidence: how well it is founded.
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    source: str
+    confidence: Confidence
+
+
+Limit = Figure[int | None]
+Words = Figure[tuple[str, ...] | None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a chip, and the board that carries it, can hold.
+
+    Attributes:
+        name: as the command line calls it.
+        description: one line.
+        file: where it was read from.
+        chips: chips on the board.
+        cores_per_chip: neuron cores of a chip.
+        neurons_per_core: neurons, or compartments where a neuron takes several.
+        synapse_memory_per_core: bits.
+        input_axons_per_core: distinct (source neuron, block) pairs that a core can listen to.
+        output_axons_per_core: (neuron, block that it reaches) pairs that a core can address.
+        state_bits: width of a membrane potential.
+        max_delay: longest synaptic delay in time steps.
+        payload_bits: widest payload of a graded spike; 0 where spikes carry none.
+        graded_spikes: whether a spike can carry a payload.
+        weight_bits: widths of a stored weight, sign included.
+        codings: those that run on it; None for any.
+        neurons: neuron kinds that run on it, as :func:`snn_compile.mapping.neuron_kind` names them;
+            None for any.
+        default_coding: the coding that suits it best.
+        shared_kernels: whether a core stores a kernel once, not once per synapse.
+        index_bits: bits beside each weight of an unrolled synapse that name its target.
+        entry_overhead_bits: bits lost by each entry of a synapse list, at most.
+        synapses_per_entry: longest entry of a synapse list.
+        neurons_per_soft_reset_neuron: compartments of a neuron that resets by subtraction.
+        synapses_per_soft_reset_neuron: recurrent synapses of such a neuron.
+        synaptic_op: energy of one synaptic operation.
+        neuron_update: energy of one neuron at one time step.
+        spike: energy of one spike on its way.
+    """
+
+    name: str
+    description: str
+    file: str
+    chips: Limit
+    cores_per_chip: Limit
+    neurons_per_core: Limit
+    synapse_memory_per_core: Limit
+    input_axons_per_core: Limit
+    output_axons_per_core: Limit
+    state_bits: Limit
+    max_delay: Limit
+    payload_bits: Limit
+    graded_spikes: Figure[bool]
+    weight_bits: Figure[tuple[int, ...]]
+    codings: Words
+    neurons: Words
+    default_coding: Figure[str]
+    shared_kernels: Figure[bool]
+    index_bits: Figure[int]
+    entry_overhead_bits: Figure[int]
+    synapses_per_entry: Figure[int]
+    neurons_per_soft_reset_neuron: Figure[int]
+    synapses_per_soft_reset_neuron: Figure[int]
+    synaptic_op: Energy | None = None
+    neuron_update: Energy | None = None
+    spike: Energy | None = None
+
+    @property
+    def cores(self) -> int | None:
+        """Neuron cores of the whole board; None without a limit."""
+        chips, cores = self.chips.value, self.cores_per_chip.value
+        return None if chips is None or cores is None else chips * cores
