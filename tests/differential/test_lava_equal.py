@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +14,11 @@ from hypothesis import strategies as st
 
 import networks
 from snn_backends.lava import LavaBackend
-from snn_compile.ir.quantized import Readout
+from snn_backends.lava.plan import make_plan
+from snn_compile.ir.fixedpoint import QFormat, QTensor
+from snn_compile.ir.quantized import IFNeurons, Readout
+from snn_compile.ir.spiking import Reset
+from snn_compile.sim import bounds
 from snn_compile.sim.reference import run
 
 pytestmark = pytest.mark.lava
@@ -55,7 +61,7 @@ def test_poisson_input(lava_environment):
 
 
 @settings(
-    max_examples=6,
+    max_examples=5,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
@@ -75,3 +81,56 @@ def test_a_part_of_the_stimuli_and_progress(lava_environment):
     assert found.stimuli == 5
     assert sum(told) == 5
     assert found.steps == 5 * 4 + 3
+
+
+@pytest.mark.parametrize("form", ["sparse", "conv"])
+def test_the_emitted_folder_runs_by_itself(lava_environment, tmp_path, form):
+    program, frames = networks.structures(6, "zero", 3)
+    folder = tmp_path / "lava"
+    folder.mkdir()
+    LavaBackend().emit(program, folder, options={"synapses": form})
+    np.savez(tmp_path / "stimulus.npz", frames=frames)
+    command = [*lava_environment.command(folder / "run.py"), "stimulus.npz", "-o", "traces"]
+    done = subprocess.run(
+        command, cwd=tmp_path, check=False, timeout=60, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "traces in traces" in done.stdout
+    with np.load(tmp_path / "traces" / "outputs.npz", allow_pickle=False) as outputs:
+        assert len(outputs.files) == len(program.readouts)
+        for node in program.readouts:
+            assert (outputs[node.id] == run(program, frames).outputs[node.id]).all()
+
+
+def test_the_edges_of_the_stock_neurons(lava_environment):
+    """Integrate-and-fire just inside the box of LIF, leaky neurons far outside of it: u wraps."""
+    net = networks.Builder(2, (40,), n_steps=1, low=-255, high=255)
+    random = net.random
+    four = net.dense(networks.INPUT, 200)
+    weight = net[four].weight.values.copy()
+    weight[:, 4:] = 0  # sums of up to 4 * 127 * 255 = 129540
+    weight[:, :4] = random.choice([-127, 127], (200, 4))
+    net.nodes[-1] = dataclasses.replace(net.nodes[-1], weight=QTensor(weight, QFormat(8)))
+    net._add_population(
+        IFNeurons,
+        (four,),
+        threshold=QTensor.of(random.integers(1 << 16, (1 << 17) + 1, 200)),
+        bias=QTensor.of(random.integers(-1500, 1501, 200)),
+        initial_potential=QTensor.of(np.zeros(200, np.int64)),
+        reset=Reset.ZERO,
+    )
+    inside = net.nodes[-1].id
+    net.neurons("leaky", net.dense(networks.INPUT, 50, exponent=3))
+    wrapping = net.nodes[-1].id
+    for source in (inside, wrapping):
+        net.neurons("readout", net.dense(source, 3))
+    program = net.build()
+    plans = {p.node.id: p for p in make_plan(program).populations}
+    assert plans[inside].process == plans[wrapping].process == "LIFReset"
+    frames = random.choice([-255, -254, 254, 255], (60, 40))
+    largest = bounds.current(program.graph, program.graph[wrapping]).magnitude
+    assert largest << 6 > 1 << 24
+    recorded = run(program, frames, record=True).messages
+    assert recorded[inside].any()
+    assert recorded[wrapping].any()
+    assert_equal(program, frames)

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 
 
 @pytest.fixture(scope="module")
 def compiled(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small example, compiled."""
-    folder = tmp_path_factory.mktemp("cli") / "mlp.snn"
+    folder = tmp_path_factory.mktemp("cli") / "cnn.snn"
     data = [f"--{name}={examples / f'digits_{name}.npz'}" for name in ("calibrate", "evaluate")]
-    line = [str(examples / "digits_mlp.onnx"), "-o", str(folder), "--quiet", "--no-emit", *data]
+    line = [str(examples / "digits_cnn.onnx"), "-o", str(folder), "--quiet", "--no-emit", *data]
     assert main(line) == 0
     return folder
 
@@ -32,7 +33,7 @@ def test_json_on_standard_output_is_the_report(
     examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "out"
-    line = [str(examples / "digits_mlp.onnx"), "--json", "--no-emit", "-o", str(folder)]
+    line = [str(examples / "digits_cnn.onnx"), "--json", "--no-emit", "-o", str(folder)]
     assert main(line) == 0
     out, err = capsys.readouterr()
     assert out == (folder / "report.json").read_text(encoding="utf-8")
@@ -48,12 +49,12 @@ def test_a_summary_for_people(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    model, data = examples / "digits_mlp.onnx", examples / "digits_evaluate.npz"
+    model, data = examples / "digits_cnn.onnx", examples / "digits_evaluate.npz"
     assert main([str(model), "--evaluate", str(data), "--no-emit", "--no-progress"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("digits_mlp.onnx")
+    assert out.startswith("digits_cnn.onnx")
     assert "<- the answer" in out
-    assert "wrote digits_mlp.snn/" in out
+    assert "wrote digits_cnn.snn/" in out
     assert "  import  " in err
 
 
@@ -61,7 +62,7 @@ def test_too_large_a_loss_is_written_all_the_same(
     examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = f"--weight-bits 2 --coding rate -T 1 --max-accuracy-drop 0 --no-emit -o {tmp_path}/x"
-    model, data = examples / "digits_mlp.onnx", examples / "digits_evaluate.npz"
+    model, data = examples / "digits_cnn.onnx", examples / "digits_evaluate.npz"
     assert main([str(model), "--evaluate", str(data), *line.split()]) == 6
     assert "error[accuracy-drop]" in capsys.readouterr().err
     assert (tmp_path / "x" / "report.json").is_file()
@@ -69,7 +70,7 @@ def test_too_large_a_loss_is_written_all_the_same(
 
 def test_our_own_folder_is_replaced(examples: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    line = [str(examples / "digits_mlp.onnx"), "--no-emit", "--quiet", "-o", str(folder)]
+    line = [str(examples / "digits_cnn.onnx"), "--no-emit", "--quiet", "-o", str(folder)]
     assert main(line) == 0
     before = (folder / "model.snn").read_bytes()
     assert main(line) == 0
@@ -140,6 +141,29 @@ def test_verify_finds_a_changed_trace(
     assert layer in err
 
 
+def test_verify_without_the_environment(
+    compiled: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import shutil
+
+    folder = tmp_path / "emitted"
+    shutil.copytree(compiled, folder)
+    CompiledModel.load(folder).emit("lava", folder / "lava")
+    monkeypatch.setenv("SNN_COMPILE_LAVA_ENV", str(tmp_path / "none"))
+    monkeypatch.delenv("SNN_COMPILE_LAVA_PYTHON", raising=False)
+    line = ["verify", str(folder), "--stimuli", "1"]
+    assert main(line) == 8
+    out, err = capsys.readouterr()
+    assert "golden" in out
+    assert "snn-compile lava-env" in err
+    (folder / "golden" / "messages.json").write_text("{}")
+    assert main(line) == 7  # a difference says more than a missing environment
+    capsys.readouterr()
+
+
 def test_report_shows_and_rebuilds(compiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (compiled / "report.json").read_text()
     (compiled / "report.html").unlink()
@@ -206,7 +230,7 @@ def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 
 
 def test_dump_after(examples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = [str(examples / "digits_mlp.onnx"), "--no-emit", "-o", str(tmp_path / "a"), "--quiet"]
+    line = [str(examples / "digits_cnn.onnx"), "--no-emit", "-o", str(tmp_path / "a"), "--quiet"]
     assert main([*line, "--dump-after", "all"]) == 0
     out, err = capsys.readouterr()
     assert "--- after " in err

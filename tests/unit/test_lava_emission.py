@@ -13,7 +13,8 @@ import pytest
 import networks
 from snn_backends.lava import LavaBackend, emission
 from snn_backends.lava.plan import identifiers, make_plan, split_bias
-from snn_compile.errors import UsageError
+from snn_compile.errors import CompileError, UsageError
+from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons
 
@@ -77,6 +78,7 @@ def test_manifest_says_what_runs_where(emitted):
     manifest = json.loads((folder / emission.MANIFEST).read_text(encoding="utf-8"))
     kinds = {entry["name"]: entry["kind"] for entry in manifest["layers"]}
     assert set(kinds.values()) == {"stock", "custom"}
+    assert manifest["synapses"] == "sparse"
     assert manifest["drain"] == max(plan.program.depth.values())
     assert set(manifest["arrays"]) == set(plan.arrays)
 
@@ -173,9 +175,55 @@ def test_stock_neurons_are_used_where_they_are_exact():
         assert all((p.process == "LIFReset") == p.stock for p in plans)
 
 
+def test_relays_of_spikes_are_stock_whatever_their_reset():
+    program, _ = networks.structures(3, "subtract", 5)
+    relays = [p for p in make_plan(program).populations if getattr(p.node, "relay", False)]
+    assert [p.process for p in relays] == ["LIFReset"]
+
+
 def test_integrate_and_fire_outside_the_box_is_not_stock():
     net = networks.Builder(0, (400,), n_steps=4, coding=networks.InputCoding.CURRENT, high=255)
     net.neurons("readout", net.dense(net.neurons("stock", net.dense(networks.INPUT, 20)), 3))
     first = make_plan(net.build()).populations[0]
     assert first.process == "ZeroIF"
     assert "bits" in first.custom_reason
+
+
+@pytest.mark.parametrize("position", [0.01, 0.2, 0.5, 0.7, 0.98])
+def test_a_damaged_archive_is_named(emitted, position):
+    plan, folder = emitted
+    path = folder / emission.ARRAYS
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * position)] ^= 0xFF
+    path.write_bytes(content)
+    assert emission.differences(plan, folder)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "exponent", "reason"),
+    [
+        (Geometry(), 4, ""),
+        (Geometry(padding=(0, 0, 1, 1)), 0, "pads both sides alike"),
+        (Geometry(padding=(-1, 0, -1, 0)), 0, "crop"),
+        (Geometry(), -1, "ignores the weight exponent"),
+        (Geometry(groups=128), 0, "int8"),
+        (Geometry(), 9, "wrap"),
+    ],
+)
+def test_what_stock_conv_cannot_do_is_unrolled(geometry, exponent, reason):
+    net = networks.Builder(0, (128, 5, 6), high=3)
+    synapses = net.conv(networks.INPUT, 128, (2, 2), geometry=geometry, exponent=exponent)
+    net.neurons("readout", net.dense(net.neurons("graded", synapses), 2))
+    obstacle = make_plan(net.build()).synapses[0].conv_obstacle
+    assert bool(obstacle) == bool(reason)
+    assert reason in obstacle
+
+
+def test_sums_over_32_bits_are_refused(tmp_path):
+    net = networks.Builder(0, (700,), low=-255, high=255)
+    net.neurons("readout", net.dense(networks.INPUT, 2, exponent=10))
+    program = net.build()
+    assert {error.code for error in LavaBackend().check(program)} == {"lava-accumulator"}
+    with pytest.raises(CompileError, match="32 bits"):
+        LavaBackend().emit(program, tmp_path, options={})
+    assert not list(tmp_path.iterdir())

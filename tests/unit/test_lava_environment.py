@@ -111,3 +111,11 @@ def test_a_failed_creation_leaves_nothing(monkeypatch, tmp_path):
         environment.create(tmp_path / "env")
     assert caught.value.code == "lava-missing"
     assert not (tmp_path / "env").exists()
+
+
+def test_a_folder_of_the_user_is_not_touched(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("dear")
+    with pytest.raises(DeviceError, match="not an environment"):
+        environment.create(tmp_path / "home")
+    assert (tmp_path / "home" / "thesis.tex").read_text() == "dear"

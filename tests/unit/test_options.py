@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+
 from snn_compile.errors import CompileErrors, UsageError
 from snn_compile.options import CompileOptions
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+
 from snn_compile.report import figures, html, schema, terminal
 
 
@@ -204,6 +205,20 @@ def test_json_has_a_stable_order_and_no_nan(report: dict[str, Any]) -> None:
     assert read["layers"][0]["rate"] is None
     assert read["layers"][1]["threshold"] == [1, 2]
     assert read["cost"]["spikes_per_inference"] == 3.5
+
+
+def test_the_header_counts_joins(report: dict[str, Any]) -> None:
+    for entry, op in zip(report["layers"], ("conv", "conv join", "conv+sparse join"), strict=False):
+        entry["op"] = op
+    report["layers"].append({"name": "r", "op": "sparse", "relay": True})
+    assert "5 conv, 1 dense, 2 residual joins" in text_of(report)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(None, "–"), (0, "0 %"), (1e-5, "<0.1 %"), (0.019, "1.9 %"), (1, "100 %")]
+)
+def test_shares(share: float | None, text: str) -> None:
+    assert figures.percent(share) == text
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from rich.console import Console
+
 from snn_compile.errors import Origin
 from snn_compile.passes import Finding
 from snn_compile.report.observer import Observer, SilentObserver

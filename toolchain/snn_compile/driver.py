@@ -36,6 +36,7 @@ from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import Imported, frontend_for
+from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.quantize import Quantization, quantize
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Stages, climb
@@ -126,6 +127,10 @@ def compile_model(
     spiking = _spiking(folded, encoding, scales, options, coding, journal)
     with journal.timed("quantize"):
         quantization = quantize(spiking, options.weight_bits_of)
+    if options.bias_correction and samples.calibrate is not None:
+        with journal.timed(CorrectBiases.name):
+            x = samples.calibrate.x
+            quantization = CorrectBiases(folded, x, encoding(x))(quantization)
     assemble.tell_quantization(journal.observer, quantization)
     with journal.timed("map"):
         mapped = map_program(quantization.program, target)

@@ -55,8 +55,8 @@ class LavaBackend:
         Args:
             program: the network.
             folder: where to.
-            options: ``synapses``: the form noted as preferred in the manifest, ``sparse`` (default) or
-                ``conv``; the emitted runner takes both.
+            options: ``synapses``: what the emitted runner does by default with convolutions,
+                ``sparse`` (unrolled; the default) or ``conv`` (stock Conv processes).
 
         Raises:
             UsageError: the folder is not empty, or an option is unknown.

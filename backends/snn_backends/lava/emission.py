@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from importlib import resources
 from math import prod
@@ -22,6 +24,9 @@ COPIED = ("layout.py", "run.py", "processes/__init__.py", "processes/neurons.py"
 GENERATED = ("network.py", "README.md")
 ARRAYS = "weights.npz"
 MANIFEST = "manifest.json"
+IMPORTABLE = frozenset({".py", ".so", ".pyd"})
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged file raises."""
 
 
 def source_files(plan: Plan) -> dict[str, str]:
@@ -108,13 +113,13 @@ def array_hash(array: npt.NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
-def text_hash(text: str) -> str:
-    """SHA-256 of a text as UTF-8."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def content_hash(content: bytes) -> str:
+    """SHA-256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
 
 
-def manifest(plan: Plan, texts: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``manifest.json`` holds."""
+def manifest(plan: Plan, options: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """What ``manifest.json`` holds; ``files`` maps the other files to their hashes."""
     program = plan.program
     node = program.input
     return {
@@ -137,7 +142,7 @@ def manifest(plan: Plan, texts: Mapping[str, str], options: Mapping[str, Any]) -
         },
         "layers": [entry for p in plan.populations for entry in _entries(p)],
         "arrays": {key: array_hash(value) for key, value in sorted(plan.arrays.items())},
-        "files": {name: text_hash(text) for name, text in sorted(texts.items())},
+        "files": dict(sorted(files.items())),
     }
 
 
@@ -185,8 +190,10 @@ def write(plan: Plan, folder: Path, options: Mapping[str, Any]) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
     np.savez_compressed(folder / ARRAYS, **plan.arrays)  # type: ignore[arg-type]
+    files = {name: content_hash(text.encode()) for name, text in texts.items()}
+    files[ARRAYS] = content_hash((folder / ARRAYS).read_bytes())
     (folder / MANIFEST).write_text(
-        json.dumps(manifest(plan, texts, options), indent=1) + "\n", encoding="utf-8"
+        json.dumps(manifest(plan, options, files), indent=1) + "\n", encoding="utf-8"
     )
 
 
@@ -200,20 +207,22 @@ def differences(plan: Plan, folder: Path) -> list[str]:
         path = folder / name
         if not path.is_file():
             found.append(f"{name} is missing")
-        elif (actual := path.read_text(encoding="utf-8")) != text:
-            pairs = zip(text.split("\n"), actual.split("\n"), strict=False)
+        elif (actual := path.read_bytes()) != text.encode():
+            pairs = zip(text.encode().split(b"\n"), actual.split(b"\n"), strict=False)
             line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), None)
             found.append(f"{name} differs" + (f", line {line}" if line else " in length"))
-    extra = {p.relative_to(folder).as_posix() for p in folder.rglob("*.py")} - {*COPIED, *GENERATED}
+    code = [p for p in folder.rglob("*") if p.suffix in IMPORTABLE]
+    extra = {p.relative_to(folder).as_posix() for p in code} - {*COPIED, *GENERATED}
     found += [f"{name} does not belong here" for name in sorted(extra)]
-    return found + _array_differences(plan, folder) + _manifest_differences(plan, folder)
+    arrays = _array_differences(plan, folder)
+    return found + arrays + _manifest_differences(plan, folder, bool(arrays))
 
 
 def _array_differences(plan: Plan, folder: Path) -> list[str]:
     try:
         with np.load(folder / ARRAYS, allow_pickle=False) as file:
             actual = dict(file)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         return [f"{ARRAYS} cannot be read: {error}"]
     owners = {s.name: s.node.id for s in plan.synapses}
     owners |= {p.name: p.node.id for p in plan.populations}
@@ -232,19 +241,29 @@ def _array_differences(plan: Plan, folder: Path) -> list[str]:
 
 def _where(expected: npt.NDArray[np.generic], actual: npt.NDArray[np.generic]) -> str:
     if (expected.dtype, expected.shape) != (actual.dtype, actual.shape):
-        return f"is {actual.dtype}{list(actual.shape)}, expected {expected.dtype}{list(expected.shape)}"
+        forms = [f"{array.dtype}{list(array.shape)}" for array in (actual, expected)]
+        return f"is {forms[0]}, expected {forms[1]}"
     index = tuple(int(i) for i in np.argwhere(expected != actual)[0])
     n_differing = int((expected != actual).sum())
     return f"{list(index)} is {actual[index]}, expected {expected[index]} ({n_differing} differ)"
 
 
-def _manifest_differences(plan: Plan, folder: Path) -> list[str]:
+def _manifest_differences(plan: Plan, folder: Path, arrays_differ: bool) -> list[str]:
     try:
         actual = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return [f"{MANIFEST} cannot be read: {error}"]
     options = {"synapses": actual.get("synapses", "sparse")} if isinstance(actual, dict) else {}
-    expected = manifest(plan, source_files(plan), options)
+    files = {name: content_hash(text.encode()) for name, text in source_files(plan).items()}
+    # The archive's own bytes depend on what wrote it: they are only held to the manifest.
+    written = actual.get("files") if isinstance(actual, dict) else None
+    files[ARRAYS] = written.get(ARRAYS, "") if isinstance(written, dict) else ""
+    expected = manifest(plan, options, files)
     if not isinstance(actual, dict) or actual.keys() != expected.keys():
         return [f"{MANIFEST} has other keys"]
-    return [f"{MANIFEST}: '{key}' differs" for key in expected if actual[key] != expected[key]]
+    found = [f"{MANIFEST}: '{key}' differs" for key in expected if actual[key] != expected[key]]
+    if not found and not arrays_differ:
+        content = (folder / ARRAYS).read_bytes()
+        if content_hash(content) != files[ARRAYS]:
+            found.append(f"{ARRAYS} holds the right arrays but is not the file that was written")
+    return found

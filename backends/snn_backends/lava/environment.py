@@ -6,7 +6,6 @@ so it never shares an environment with this tool; it is driven as a child proces
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ PYTHON_VARIABLE = "SNN_COMPILE_LAVA_PYTHON"
 FOLDER_VARIABLE = "SNN_COMPILE_LAVA_ENV"
 """Names the folder of the environment that this tool makes."""
 NATIVE, COMPAT = "native 3.10", "compat"
-MARKER = "snn-compile-complete"
+BEGUN, MARKER = "snn-compile-begun", "snn-compile-complete"
 
 COMPAT_REQUIREMENTS = (
     "numpy>=1.26,<2",
@@ -178,8 +177,12 @@ def create(folder: Path | None = None) -> LavaEnvironment:
             found = examine(target / "bin" / "python")
             if found is not None:
                 return found
-        if target.exists():  # left by an attempt that did not finish
-            shutil.rmtree(target)
+        if target.exists() and not _ours(target):
+            raise DeviceError(
+                f"{target} exists and is not an environment that snn-compile made",
+                code="lava-missing",
+                hint=f"set {FOLDER_VARIABLE} to a folder that does not exist yet",
+            )
         try:
             return _build(target)
         except BaseException:
@@ -187,8 +190,18 @@ def create(folder: Path | None = None) -> LavaEnvironment:
             raise
 
 
+def _ours(target: Path) -> bool:
+    """Whether a folder may be removed: empty, or begun or finished here."""
+    if not target.is_dir():
+        return False
+    begun = any((target / name).is_file() for name in (MARKER, BEGUN))
+    return begun or not any(target.iterdir())
+
+
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
+    import fcntl  # where there is none, Lava does not run either
+
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -198,6 +211,8 @@ def _build(target: Path) -> LavaEnvironment:
     failures = []
     for python, native in candidates():
         shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        (target / BEGUN).touch()
         try:
             _command([python, "-m", "venv", str(target)])
             pip = [str(target / "bin" / "python"), "-m", "pip", "install", "-q"]

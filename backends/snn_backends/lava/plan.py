@@ -317,7 +317,9 @@ def _plan_neurons(
 
 def _lif_obstacle(program: QuantizedGraph, node: IFNeurons) -> str:
     """Why a stock LIF with du=4095 and dv=0 would not compute integrate-and-fire."""
-    if node.reset is Reset.SUBTRACT:
+    potential = bounds.potential(program.graph, node, program.window.n_steps)
+    if node.reset is Reset.SUBTRACT and (potential.high > node.threshold.values).any():
+        # A potential that can reach its threshold but not pass it, as in relays, is 0 after either.
         return "Lava has no reset by subtraction"
     if node.initial_potential.values.any():
         return "stock LIFReset starts each window at 0"
@@ -327,7 +329,6 @@ def _lif_obstacle(program: QuantizedGraph, node: IFNeurons) -> str:
         return "the bias needs more than 18 bits"
     if bounds.current(program.graph, node).magnitude >= LIF_CURRENT:
         return "the input could leave 18 bits, where stock LIF wraps"
-    potential = bounds.potential(program.graph, node, program.window.n_steps)
     if int(potential.low.min()) <= -LIF_CURRENT:
         return "the potential could fall below 18 bits, where stock LIF saturates"
     return ""

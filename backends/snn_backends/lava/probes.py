@@ -20,20 +20,27 @@ SEED = 20
 
 
 def largest_payload(plan: SynapsePlan) -> int:
-    """Largest magnitude of a payload with which no sum can leave 24 bits, at most 15 bits."""
+    """Largest magnitude of a payload with which no sum can leave 24 bits; at most 15 bits."""
     interval, _ = bounds.synapse_sums(plan.node, (-1, 1))
     per_unit = max(1, interval.magnitude) << max(plan.node.exponent, plan.grid_shift)
-    return max(1, min(LARGEST_PAYLOAD, (CONV_WRAP - 1) // per_unit))
+    return min(LARGEST_PAYLOAD, (CONV_WRAP - 1) // per_unit)
 
 
 def payloads(plan: Plan) -> dict[str, Int]:
-    """For each group (rows, sources), never 0, so that every weight contributes to every row."""
+    """For each group (rows, sources), never 0, so that every weight contributes to every row.
+
+    Where not even payloads of both signs and magnitude 1 are safe, spikes are: 0 or 1 at random.
+    """
     generator = np.random.default_rng(SEED)
     result = {}
     for group in plan.synapses:
         size = (N_ROWS, prod(group.source_shape))
-        magnitude = generator.integers(1, largest_payload(group) + 1, size)
-        result[group.name] = magnitude * generator.choice([-1, 1], size)
+        top = largest_payload(group)
+        if top:
+            sign = generator.choice([-1, 1], size)
+            result[group.name] = sign * generator.integers(1, top + 1, size)
+        else:
+            result[group.name] = generator.integers(0, 2, size)
     return result
 
 
@@ -42,7 +49,7 @@ def compare_probes(plan: Plan, traces: Path, sent: dict[str, Int]) -> Comparison
     result = Comparison()
     for index, group in enumerate(plan.synapses):
         rows = sent[group.name]
-        top = largest_payload(group)
+        top = int(np.abs(rows).max(initial=0))
         maps = rows.T.reshape(*group.source_shape, 1, len(rows))
         expected = SynapseOperator(group.node, (-top, top))(maps)  # (*shape, 1, rows)
         expected = np.moveaxis(expected, (-1, -2), (0, 1))

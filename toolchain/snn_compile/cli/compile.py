@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from snn_compile.cli.console import as_json, common, messages, results, talkative
-from snn_compile.cli.report import write_reports
 from snn_compile.cli.settings import chosen, settings
 from snn_compile.errors import AccuracyError, Origin, UsageError
 
 if TYPE_CHECKING:
-    from snn_compile.bundle import CompiledModel
     from snn_compile.options import CompileOptions
     from snn_compile.report.progress import TerminalObserver
 

@@ -42,8 +42,8 @@ def show_table(console: Console, table: RenderableType) -> None:
         return
     with console.capture() as capture:
         console.print(table, soft_wrap=False)
-    lines = (line.rstrip() for line in capture.get().strip("\n").splitlines())
-    console.file.write("\n".join(lines) + "\n")
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    console.file.write("\n".join(lines).strip("\n") + "\n")
 
 
 def common(command: F) -> F:

@@ -31,32 +31,31 @@ def _show_model(path: Path) -> None:
     from snn_compile.options import CompileOptions
 
     result = check_model(path, CompileOptions())
-    imported = result.imported
+    imported, folded = result.imported, result.folded
     console = results()
-    graph = imported.ann.graph
     console.print(
         f"{path.name}   opset {imported.ann.opset} · {imported.n_nodes} nodes,"
-        f" {imported.n_folded} of them constant · {len(graph)} after folding\n"
+        f" {imported.n_folded} of them constant · {len(folded.graph)} after folding\n"
     )
-    show_table(console, _operators(graph))
+    show_table(console, _operators(imported.ann.graph, folded.graph))
     console.print()
-    show_table(console, _nodes(graph))
+    show_table(console, _nodes(folded.graph))
     for finding in result.findings:
         console.print(f"  {finding}", style="dim")
 
 
-def _operators(graph: Any) -> Table:
-    """How many operators of each type the file has, and what they are after folding."""
+def _operators(before: Any, after: Any) -> Table:
+    """How many operators of each type the file has, and what has become of them."""
     sources: dict[str, set[str]] = {}
+    for node in before:
+        sources.setdefault(node.origin.op, set()).add(node.origin.node)
     kinds: dict[str, Counter[str]] = {}
-    for node in graph:
-        if node.origin.op:
-            sources.setdefault(node.origin.op, set()).add(node.origin.node)
-            kinds.setdefault(node.origin.op, Counter())[type(node).__name__] += 1
+    for node in after:
+        kinds.setdefault(node.origin.op, Counter())[type(node).__name__] += 1
     table = _table("operator of the file", "", "after folding")
-    for op in sorted(sources, key=lambda op: -len(sources[op])):
-        after = ", ".join(f"{n} {kind}" for kind, n in kinds[op].items())
-        table.add_row(op, str(len(sources[op])), after)
+    for op in sorted(sources.keys() - {""}, key=lambda op: (-len(sources[op]), op)):
+        left = ", ".join(f"{n} {kind}" for kind, n in kinds.get(op, Counter()).items())
+        table.add_row(op, str(len(sources[op])), left or "part of others")
     return table
 
 

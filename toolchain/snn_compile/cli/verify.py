@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,14 @@ import click
 
 from snn_compile.cli.console import as_json, common, messages, results, show_table, talkative
 from snn_compile.cli.report import write_reports
-from snn_compile.errors import Origin, UsageError, VerificationError
+from snn_compile.errors import (
+    CompileError,
+    DeviceError,
+    Origin,
+    UsageError,
+    VerificationError,
+    raise_all,
+)
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
@@ -57,22 +63,32 @@ def command(
     names = chosen(folder, against)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     outcomes: list[Verification] = []
+    missing: list[CompileError] = []
     try:
-        for outcome in compare(compiled, folder, names, stimuli, time_limit, observer):
-            outcomes.append(outcome)
+        for name in names:
+            try:
+                outcome = compare(compiled, folder, name, stimuli, time_limit, observer)
+                outcomes.append(outcome)
+            except DeviceError as error:
+                missing.append(error)
     finally:
         if outcomes:
             record(folder, compiled.report, outcomes)
             _show(outcomes, as_json)
-    unequal = [outcome for outcome in outcomes if not outcome.equal]
-    if unequal:
-        found = unequal[0].first_divergence
-        what = str(found) if found else (unequal[0].details or ("files differ",))[0]
-        raise VerificationError(
-            f"{unequal[0].against} is not equal to the reference: {what}",
+    raise_all([*_differences(folder, outcomes), *missing])
+
+
+def _differences(folder: Path, outcomes: list[Verification]) -> list[CompileError]:
+    return [
+        VerificationError(
+            f"{outcome.against} is not equal to the reference:"
+            f" {outcome.first_divergence or (outcome.details or ('files differ',))[0]}",
             origin=Origin(str(folder)),
             hint="compile again if the folder has been changed; otherwise report a bug",
         )
+        for outcome in outcomes
+        if not outcome.equal
+    ]
 
 
 def chosen(folder: Path, against: tuple[str, ...]) -> list[str]:
@@ -100,27 +116,26 @@ def chosen(folder: Path, against: tuple[str, ...]) -> list[str]:
 def compare(
     compiled: CompiledModel,
     folder: Path,
-    names: list[str],
+    name: str,
     stimuli: int | None,
     time_limit: float,
     observer: Observer,
-) -> Iterator[Verification]:
-    """Each comparison, one after the other."""
+) -> Verification:
+    """Compare the reference with the golden traces or with one backend.
+
+    Raises:
+        DeviceError: the backend's environment is missing, or it failed or took too long.
+    """
     from snn_compile.plugins import BACKENDS
 
     frames = compiled.stimulus[:stimuli]
-    for name in names:
-        with observer.progress(name, f"{len(frames):,} stimuli", len(frames)) as advance:
-            if name == GOLDEN:
-                yield compiled.verify_golden(frames, advance)
-            else:
-                yield BACKENDS.load(name).verify(
-                    compiled.program,
-                    folder / name,
-                    frames,
-                    time_limit=time_limit,
-                    progress=advance,
-                )
+    with observer.progress(name, f"{len(frames):,} stimuli", len(frames)) as advance:
+        if name == GOLDEN:
+            return compiled.verify_golden(frames, advance)
+        found: Verification = BACKENDS.load(name).verify(
+            compiled.program, folder / name, frames, time_limit=time_limit, progress=advance
+        )
+        return found
 
 
 def record(folder: Path, report: dict[str, Any], outcomes: list[Verification]) -> None:

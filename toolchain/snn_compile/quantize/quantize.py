@@ -36,6 +36,7 @@ class LayerNumbers:
         fraction_bits: of the potential below the unit of the weights; negative ones drop low bits.
         saturated: share of the weights that were clipped.
         largest: proven largest magnitude of the potential.
+        bias: real bias in steps of the potential, broadcasts to the shape.
     """
 
     unit: Float
@@ -43,6 +44,7 @@ class LayerNumbers:
     fraction_bits: int
     saturated: float
     largest: int
+    bias: Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,8 @@ def _fitted(
         largest = interval.magnitude
         if largest <= VOLTAGE_LIMIT:
             unit = weights.unit * 2.0**-fraction
-            numbers = LayerNumbers(unit, bits, fraction, weights.saturated, largest)
+            bias = population.bias / unit[:, None, None]
+            numbers = LayerNumbers(unit, bits, fraction, weights.saturated, largest, bias)
             return added, numbers
         if weights.exact:
             break
@@ -182,15 +185,18 @@ def _layer(
     """Synapses and neurons with potentials in steps of ``unit * 2**-fraction``."""
     step = weights.unit * 2.0**-fraction
     added: list[QuantizedNode] = []
-    lost = 0.0
     for group, mantissa, exponent in zip(groups, weights.mantissas, weights.exponents, strict=True):
         weight = QTensor(mantissa.reshape(np.shape(group.weight)), QFormat(bits))
         added.append(_synapses(group, weight, exponent + fraction))
-        # A right shift floors the sum; on average that takes half a step less one part away.
-        lost += (1 - 2.0 ** min(exponent + fraction, 0)) / 2
+    lost = floor_loss(tuple(node for node in added if isinstance(node, quantized.Synapses)))
     bias = population.bias / step[:, None, None] + lost
     added.append(_population(population, bias, step))
     return added
+
+
+def floor_loss(groups: tuple[quantized.Synapses, ...]) -> float:
+    """What right shifts take from a potential on average: half a step less half of the last bit."""
+    return sum((1 - 2.0 ** min(group.exponent, 0)) / 2 for group in groups)
 
 
 def _synapses(group: spiking.Synapses, weight: QTensor, exponent: int) -> quantized.Synapses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,11 +106,18 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _operators(report: Mapping[str, Any]) -> str:
-    counts: dict[str, int] = {}
+    """What the layers are: 19 conv, 1 dense, 9 residual joins."""
+    counts: Counter[str] = Counter()
+    joins = 0
     for layer in report.get("layers") or []:
         if layer.get("op") and not layer.get("relay"):
-            counts[layer["op"]] = counts.get(layer["op"], 0) + 1
-    return ", ".join(f"{n} {op}" for op, n in counts.items())
+            kinds = layer["op"].removesuffix(" join")
+            counts[kinds.partition("+")[0]] += 1
+            joins += kinds != layer["op"]
+    parts = [f"{n} {kind}" for kind, n in counts.items()]
+    if joins:
+        parts.append(f"{joins} residual join{'s' if joins != 1 else ''}")
+    return ", ".join(parts)
 
 
 def times(shape: Sequence[int]) -> str:
@@ -167,7 +175,9 @@ def cost(report: Mapping[str, Any]) -> str:
     for name in ("energy", "latency"):
         if text := estimate(known.get(name)):
             source = str(known[name].get("source") or "").partition(":")[0]
-            parts.append(f"{text} estimated" + (f", source: {source}" if source else ""))
+            if known[name].get("low") is not None:
+                text += " estimated" + (f", source: {source}" if source else "")
+            parts.append(text)
     return " · ".join(parts)
 
 
@@ -192,6 +202,8 @@ def percent(share: float | None) -> str:
     """A share from 0 to 1 in percent."""
     if share is None:
         return "–"
+    if 0 < share < 0.0005:
+        return "<0.1 %"
     return f"{100 * share:.1f} %" if share and share < 0.995 else f"{100 * share:.0f} %"
 
 
@@ -264,7 +276,9 @@ def span(value: Any) -> str:
 
 def number(value: float) -> str:
     """A number, with no more digits than anyone reads."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
 
 
 def resources(report: Mapping[str, Any]) -> str:

@@ -132,7 +132,10 @@ def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         value = cost.get(name) or {}
         if value.get("value") is not None:
             best, interval, unit = figures.scaled(value)
-            tiles.append((name, f"{best} {unit}", f"{interval}, estimated".lstrip(", ")))
+            if interval:
+                tiles.append((name, f"{best} {unit}", f"{interval}, estimated"))
+            else:
+                tiles.append((name, best, unit))
     return tiles
 
 

@@ -33,6 +33,7 @@ def evaluate(
     hook: Hook | None = None,
     dtype: npt.DTypeLike = np.float32,
     advance: Advance = no_progress,
+    threads: bool = True,
 ) -> npt.NDArray[np.floating]:
     """The first output for every sample.
 
@@ -42,6 +43,7 @@ def evaluate(
         hook: may observe or replace every intermediate value.
         dtype: floating type of the arithmetic.
         advance: told how many samples have been finished.
+        threads: whether the hook may be called from several threads.
 
     Returns:
         (N, *output shape) of the given type.
@@ -54,7 +56,7 @@ def evaluate(
         values = forward(ann, np.moveaxis(piece, 0, -1).astype(dtype), hook)
         return np.moveaxis(values[output.id], -1, 0)
 
-    pieces = list(map_batches(run, x, size, advance))
+    pieces = list(map_batches(run, x, size, advance, threads=threads))
     return np.concatenate(pieces) if pieces else np.empty((0, *output.shape), dtype)
 
 

@@ -34,13 +34,15 @@ def map_batches(
     x: npt.NDArray[np.generic],
     size: int,
     advance: Advance = no_progress,
+    *,
+    threads: bool = True,
 ) -> Iterator[T]:
     """``function(piece, index of its first sample)`` for consecutive pieces of x, in order.
 
     Pieces run on as many threads as there are processors; numpy releases the interpreter lock.
     """
     starts = range(0, len(x), size)
-    workers = max(1, min(os.cpu_count() or 1, len(starts)))
+    workers = max(1, min(os.cpu_count() or 1, len(starts))) if threads else 1
 
     def run(start: int) -> T:
         piece = x[start : start + size]

@@ -60,7 +60,6 @@ def _respond(population: Population, a: Int, n_steps: int) -> Int:
 
 @_respond.register
 def _(population: GradedNeurons, a: Int, n_steps: int) -> Int:
-    del n_steps
     wide = np.dtype(np.int64)  # 23 bits of potential times a 12-bit multiplier
     bias, multiplier, shift = (
         _parameter(p.values, population, wide)[..., None, :]
@@ -71,8 +70,8 @@ def _(population: GradedNeurons, a: Int, n_steps: int) -> Int:
     np.maximum(v, 0, out=v)
     v *= multiplier
     v >>= shift
-    payload: Int = np.minimum(v, population.payload.max, out=v)
-    return payload
+    np.minimum(v, population.payload.max, out=v)
+    return np.broadcast_to(v, (*v.shape[:-2], n_steps, v.shape[-1]))
 
 
 @_respond.register

@@ -9,7 +9,7 @@ transcription that walks row by row and agrees is in ``tests/property``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -110,7 +110,7 @@ def run(
         ValueError: a frame has values outside the encoded range.
     """
     largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
-    simulate = _Simulation(program, record)
+    simulate = Simulator(program, record)
     pieces = list(
         map_batches(
             lambda piece, start: simulate(piece.astype(np.int64), first + start),
@@ -135,10 +135,10 @@ def run(
     )
 
 
-class _Simulation:
+class Simulator:
     """A program prepared for execution: one exact synapse operator per group."""
 
-    def __init__(self, program: QuantizedGraph, record: bool) -> None:
+    def __init__(self, program: QuantizedGraph, record: bool = False) -> None:
         self.program = program
         self.record = record
         self.operators = {
@@ -149,22 +149,25 @@ class _Simulation:
         self.dtypes = {node.id: self._state_dtype(node) for node in program.populations}
 
     def _state_dtype(self, population: Population) -> type[np.int32] | type[np.int64]:
-        """int32 where the largest input plus a 24-bit state provably fits it."""
-        largest = bounds.current(self.program.graph, population).magnitude
+        """int32 where all sums, before and after their shift, plus a 24-bit state provably fit it."""
+        graph = self.program.graph
+        largest = bounds.current(graph, population).magnitude
         largest += int(np.abs(population.bias.values).max(initial=0))
+        for synapses in self.program.synapses_into(population):
+            _, partial = bounds.synapse_sums(synapses, bounds.message_range(graph, synapses))
+            largest = max(largest, partial)
         return np.int32 if largest < 1 << 30 else np.int64
 
     def __call__(self, frames: Int, first: int) -> Run:
         program, n_steps = self.program, self.program.window.n_steps
-        sent = _sent(program.input, frames, n_steps, first)
-        values: dict[NodeId, Int] = {program.input.id: np.moveaxis(sent, (0, 1), (-1, -2))}
+        values = {program.input.id: self.sent(frames, first)}
         held = n_steps // values[program.input.id].shape[-2]
         activity = {program.input.id: held * _active(values[program.input.id])}
         readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
         outputs: dict[NodeId, Int] = {}
         messages: dict[NodeId, Int] = {}
         for population in program.populations:
-            a = self._current(population, values)
+            a = self.current(population, values)
             for synapses in program.synapses_into(population):
                 source = synapses.inputs[0]
                 readers[source] -= 1
@@ -180,7 +183,13 @@ class _Simulation:
                 values[population.id] = answer
         return Run(outputs, messages, activity)
 
-    def _current(self, population: Population, values: dict[NodeId, Int]) -> Int:
+    def sent(self, frames: Int, first: int = 0) -> Int:
+        """The input's messages, (*shape, T, B); one step where all steps are the same."""
+        messages = _sent(self.program.input, frames, self.program.window.n_steps, first)
+        return np.moveaxis(messages, (0, 1), (-1, -2))
+
+    def current(self, population: Population, values: Mapping[NodeId, Int]) -> Int:
+        """Summed synaptic input of a population, (*shape, T or 1, B), given its sources' messages."""
         dtype = self.dtypes[population.id]
         total: Int | None = None
         for synapses in self.program.synapses_into(population):

@@ -1,0 +1,232 @@
+"""The equations of ``ir/quantized.py``, neuron by neuron, in Python's own integers.
+
+Slow, plain, and independent of the simulator: it knows nothing of ``snn_compile.sim``. It walks the
+device's clock row by row. In every row each synapse group delivers what it made of the messages of
+the row before, each population answers at once, and all stimuli follow each other without a gap, so
+that every layer works on another stimulus than its neighbours. Neurons run in every row, also
+before their first window, as they would on the device: that nothing of it survives the reset at the
+start of a window is part of what is tested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
+
+import numpy as np
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    CubaLIFNeurons,
+    DenseSynapses,
+    GradedNeurons,
+    IFNeurons,
+    Input,
+    QuantizedGraph,
+    Readout,
+    SparseSynapses,
+)
+from snn_compile.ir.spiking import InputCoding, Reset
+
+LIMIT = 2**23 - 1
+
+
+@dataclass
+class Trace:
+    """What happened: per population and stimulus, its messages (a readout: potentials) per step."""
+
+    messages: dict = field(default_factory=dict)
+    outputs: dict = field(default_factory=dict)
+    highest: dict = field(default_factory=dict)
+    """Largest potential of each neuron before its threshold was looked at, per population."""
+    lowest: dict = field(default_factory=dict)
+
+
+def transcribe(program: QuantizedGraph, frames: np.ndarray) -> Trace:
+    """Stream the frames, one window after the other."""
+    n_steps, n_frames = program.window.n_steps, len(frames)
+    sent = host(program.input, frames, n_steps)
+    depths = depths_of(program)
+    wires = {node.id: wired(program, node) for node in program.graph if hasattr(node, "exponent")}
+    arriving = {key: [0] * len(targets) for key, targets in wires.items()}
+    populations = [node for node in program.graph if node.id in depths]
+    cells = {node.id: Cells(node) for node in populations}
+    trace = Trace()
+    silent = [0] * prod(program.input.shape)
+    for row in range(n_frames * n_steps + max(depths.values())):
+        now = {}
+        for node in populations:
+            cell, local = cells[node.id], row - depths[node.id]
+            a = [sum(parts) for parts in zip(*(arriving[s] for s in node.inputs), strict=True)]
+            inside = 0 <= local < n_frames * n_steps
+            if inside and local % n_steps == 0:
+                cell.restart()
+            now[node.id] = cell.step(a)
+            if inside:
+                trace.messages.setdefault(node.id, []).append(now[node.id])
+                keep(trace.highest, node.id, cell.potential, max)
+                keep(trace.lowest, node.id, cell.potential, min)
+                if isinstance(node, Readout) and local % n_steps == n_steps - 1:
+                    trace.outputs.setdefault(node.id, []).append(now[node.id])
+        for key, targets in wires.items():
+            group = program.graph[key]
+            source = program.graph[group.inputs[0]]
+            if isinstance(source, Input):
+                # The host sends to each depth when that depth is ready for it.
+                (reader,) = (node for node in populations if key in node.inputs)
+                step = row - (depths[reader.id] - 1)
+                s = sent[step] if 0 <= step < len(sent) else silent
+            else:
+                s = now[source.id]
+            arriving[key] = [shifted(sum(w * s[i] for i, w in t), group.exponent) for t in targets]
+    return trace
+
+
+def keep(record: dict, key: str, values: list[int], which) -> None:
+    """The extreme of what was and what is."""
+    record[key] = [which(pair) for pair in zip(record.get(key, values), values, strict=True)]
+
+
+def depths_of(program: QuantizedGraph) -> dict:
+    """One more than the deepest source, for every population."""
+    depths = {program.input.id: 0}
+    for node in program.graph:
+        if not isinstance(node, Input) and not hasattr(node, "exponent"):
+            sources = [program.graph[s].inputs[0] for s in node.inputs]
+            depths[node.id] = max(depths[s] for s in sources) + 1
+    return {key: depth for key, depth in depths.items() if key != program.input.id}
+
+
+def host(node: Input, frames: np.ndarray, n_steps: int) -> list[list[int]]:
+    """What the host sends in each row, flat."""
+    rows = []
+    for index, frame in enumerate(frames):
+        flat = [int(v) for v in frame.ravel()]
+        if node.coding is InputCoding.POISSON:
+            full = max(abs(node.low), abs(node.high), 1)
+            random = np.random.Generator(np.random.Philox(key=[node.seed, index]))
+            draws = random.integers(0, full, size=(n_steps, *node.shape)).reshape(n_steps, -1)
+            for draw in draws.tolist():
+                rows.append(
+                    [(v > 0) - (v < 0) if d < abs(v) else 0 for v, d in zip(flat, draw, strict=True)]
+                )
+        else:
+            rows += [flat] * n_steps
+    return rows
+
+
+def shifted(total: int, exponent: int) -> int:
+    """``floor(total * 2**exponent)``."""
+    return total * 2**exponent if exponent >= 0 else total // 2**-exponent
+
+
+def wired(program: QuantizedGraph, node) -> list[list[tuple[int, int]]]:
+    """For every target, its synapses: (flat source, weight)."""
+    weight = node.weight.values.tolist()
+    if isinstance(node, DenseSynapses):
+        return [list(enumerate(row)) for row in weight]
+    if isinstance(node, SparseSynapses):
+        ends, indices = node.indptr.tolist(), node.indices.tolist()
+        return [
+            list(zip(indices[a:b], weight[a:b], strict=True))
+            for a, b in zip(ends, ends[1:], strict=False)
+        ]
+    assert isinstance(node, ConvSynapses)
+    n_in, height, width = program.graph[node.inputs[0]].shape
+    n_out, per_group, kh, kw = node.weight.shape
+    geometry, targets = node.geometry, []
+    top, left, bottom, right = geometry.padding
+    (sy, sx), (dy, dx) = geometry.stride, geometry.dilation
+    assert per_group * geometry.groups == n_in
+    for o in range(n_out):
+        group = o // (n_out // geometry.groups)
+        for y0 in range(-top, height + bottom - dy * (kh - 1), sy):
+            for x0 in range(-left, width + right - dx * (kw - 1), sx):
+                synapses = []
+                for i, a, b in product(range(per_group), range(kh), range(kw)):
+                    y, x = y0 + a * dy, x0 + b * dx
+                    # Negative padding crops, so that a place outside the cropped map reads nothing.
+                    inside = max(0, -top) <= y < height - max(0, -bottom)
+                    inside &= max(0, -left) <= x < width - max(0, -right)
+                    if inside:
+                        channel = group * per_group + i
+                        flat = (channel * height + y) * width + x
+                        synapses.append((flat, weight[o][i][a][b]))
+                targets.append(synapses)
+    assert len(targets) == prod(node.shape)
+    return targets
+
+
+def per_neuron(tensor, shape: tuple[int, ...]) -> list[int]:
+    """A parameter, (C,) or broadcastable, for every neuron."""
+    values = tensor.values.tolist()
+    flat = []
+    for place in product(*(range(n) for n in shape)):
+        at = values
+        if tensor.values.ndim == 1:
+            at = values[place[0] if len(values) > 1 else 0]
+        else:
+            for k in place:
+                at = at[k if len(at) > 1 else 0]
+        flat.append(at)
+    return flat
+
+
+def toward_zero(x: int) -> int:
+    """``sign(x) * (abs(x) >> 12)``."""
+    return (abs(x) >> 12) * (1 if x >= 0 else -1)
+
+
+def clipped(x: int) -> int:
+    """Saturation at +-(2**23 - 1)."""
+    return max(-LIMIT, min(LIMIT, x))
+
+
+class Cells:
+    """The neurons of one population, with their state."""
+
+    def __init__(self, node) -> None:
+        self.node, self.n = node, prod(node.shape)
+        self.bias = per_neuron(node.bias, node.shape)
+        for name in ("threshold", "initial_potential", "multiplier", "shift"):
+            if hasattr(node, name):
+                setattr(self, name, per_neuron(getattr(node, name), node.shape))
+        self.potential = [0] * self.n
+        self.restart()
+
+    def restart(self) -> None:
+        """The start of a window."""
+        self.u = [0] * self.n
+        self.v = list(getattr(self, "initial_potential", [0] * self.n))
+
+    def step(self, a: list[int]) -> list[int]:
+        """One step of all neurons."""
+        return [self.one(k, a[k]) for k in range(self.n)]
+
+    def one(self, k: int, a: int) -> int:
+        """One step of one neuron: what it sends."""
+        node = self.node
+        if isinstance(node, GradedNeurons):
+            v = self.potential[k] = clipped(a + self.bias[k])
+            top = 2**node.payload.bits - 1
+            return min((max(v, 0) * self.multiplier[k]) // 2 ** self.shift[k], top)
+        if isinstance(node, CubaLIFNeurons):
+            u = toward_zero(self.u[k] * (4096 - (node.current_decay + 1))) + a * 64
+            if u > 2**23:
+                u -= 2**24
+            if u <= -(2**23):
+                u += 2**24
+            v = toward_zero(self.v[k] * (4096 - node.voltage_decay)) + u + self.bias[k]
+            self.u[k], v = u, clipped(v)
+            self.potential[k] = v
+            fired = v > self.threshold[k] * 64
+            self.v[k] = 0 if fired else v
+            return int(fired)
+        v = self.potential[k] = self.v[k] = clipped(self.v[k] + a + self.bias[k])
+        if isinstance(node, Readout):
+            return v
+        assert isinstance(node, IFNeurons)
+        fired = v >= self.threshold[k]
+        if fired:
+            self.v[k] = v - self.threshold[k] if node.reset is Reset.SUBTRACT else 0
+        return int(fired)

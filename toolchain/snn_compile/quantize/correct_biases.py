@@ -1,0 +1,122 @@
+"""Bias correction: each layer's mean error, measured with everything before it in fixed point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import (
+    CubaLIFNeurons,
+    Neurons,
+    Population,
+    QuantizedGraph,
+)
+from snn_compile.ir.spiking import Float
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
+from snn_compile.sim import ann, bounds
+from snn_compile.sim.kernels import Array
+from snn_compile.sim.neurons import VOLTAGE_LIMIT, respond
+from snn_compile.sim.reference import Simulator
+
+MESSAGES = 4096
+"""Samples times time steps that the correction looks at."""
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectBiases:
+    """``bias += mean float drive - mean fixed-point drive``, per channel, in topological order.
+
+    Rounded weights, clipped and rounded activations shift the mean of what a layer sees; the shift is
+    a constant that its bias can absorb (Nagel et al. 2019; the "light" calibration of Li et al. 2021).
+    The sweep uses the corrected network up to each layer, so that later layers also absorb what
+    earlier ones could not.
+
+    Attributes:
+        folded: the float network.
+        x: (N, *input shape) calibration samples.
+        frames: the same, encoded.
+    """
+
+    name: ClassVar[str] = "correct-biases"
+    folded: ANNGraph
+    x: npt.NDArray[np.number]
+    frames: Int
+
+    def __call__(self, quantization: Quantization, /) -> Quantization:
+        """The same program with corrected biases; none is changed if a state could overflow."""
+        program = quantization.program
+        n = min(len(self.x), max(8, MESSAGES // program.window.n_steps))
+        wanted = _mean_drives(self.folded, self.x[:n])
+        simulator = Simulator(program)
+        values: dict[NodeId, Int] = {program.input.id: simulator.sent(self.frames[:n])}
+        readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
+        corrected: list[Population] = []
+        for population in program.populations:
+            a = simulator.current(population, values)
+            numbers = quantization.numbers.get(population.id)
+            if population.id in wanted and numbers is not None:
+                population = _corrected(program, population, a, wanted[population.id], numbers)
+                corrected.append(population)
+            for group in program.synapses_into(population):
+                source = group.inputs[0]
+                readers[source] -= 1
+                if not readers[source]:
+                    del values[source]
+            if isinstance(population, Neurons):
+                values[population.id] = respond(population, a, program.window.n_steps)
+        graph = program.graph.edit(replaced=corrected)
+        return replace(quantization, program=QuantizedGraph(graph, program.window))
+
+
+def _mean_drives(
+    folded: ANNGraph, x: npt.NDArray[np.number]
+) -> Mapping[NodeId, Float]:
+    """Mean of what each rectifier and output sees in the float network, per channel."""
+    sources: dict[NodeId, list[NodeId]] = {}
+    for node in folded.graph:
+        if isinstance(node, ops.Output) or (isinstance(node, ops.Relu) and node.like is None):
+            sources.setdefault(node.inputs[0], []).append(node.id)
+    total: dict[NodeId, Float] = {}
+    count: dict[NodeId, int] = {}
+
+    def add(node: AnnNode, value: Array) -> Array:
+        for reader in sources.get(node.id, ()):
+            flat = value.reshape(node.shape[0], -1)
+            total[reader] = total.get(reader, 0) + flat.sum(axis=1, dtype=np.float64)
+            count[reader] = count.get(reader, 0) + flat.shape[1]
+        return value
+
+    ann.evaluate(folded, x, hook=add, threads=False)
+    return {reader: total[reader] / count[reader] for reader in total}
+
+
+def _corrected(
+    program: QuantizedGraph,
+    population: Population,
+    a: Int,
+    wanted: Float,
+    numbers: LayerNumbers,
+) -> Population:
+    """A population whose mean drive is the wanted one, as far as whole steps allow."""
+    if isinstance(population, CubaLIFNeurons):
+        return population
+    channels = population.shape[0]
+    seen = a.reshape(channels, -1).mean(axis=1)
+    bias = np.broadcast_to(numbers.bias, population.shape).reshape(channels, -1).mean(axis=1)
+    # What the layer sees lacks what right shifts floored; the bias made up for its mean already.
+    missing = wanted / numbers.unit - bias - seen - floor_loss(program.synapses_into(population))
+    shift = round_half_even(missing)[:, None, None]
+    changed = replace(population, bias=QTensor.of(population.bias.values + shift))
+    fits = bounds.potential(program.graph, changed, program.window.n_steps)
+    safe = np.maximum(-fits.low, fits.high) <= VOLTAGE_LIMIT
+    kept = np.where(safe[:, None, None], shift, 0)
+    return replace(population, bias=QTensor.of(population.bias.values + kept))
