@@ -250,7 +250,9 @@ def _random_operator(net, source, pool, random):
             )
         )
         # As ceil mode does it: no window may start in the overhang alone.
-        overhang = tuple(o if o < k else 0 for o, k in zip(overhang, kernel, strict=True))
+        overhang = tuple(
+            o if o + p < k else 0 for o, p, k in zip(overhang, padding[2:], kernel, strict=True)
+        )
         return net.average_pool(
             source, kernel, geometry, count_padding=bool(pick[8]), overhang=overhang
         )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from snn_compile.version import __version__
+
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.driver import compile_model
     from snn_compile.errors import CompileError
     from snn_compile.options import CompileOptions
 
-__version__ = "0.1.0"
 __all__ = ["CompileError", "CompileOptions", "CompiledModel", "__version__", "compile_model"]
 
 _HOMES = {

@@ -15,7 +15,8 @@ from snn_compile.convert import calibrate as calibration
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.codings import Coding, coding_of
+from snn_compile.convert.codings import Coding, Graded, coding_of
+from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
@@ -23,15 +24,17 @@ from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.spike_norm import spike_norm
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.data import Samples, check_samples, load_samples
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.ir import ann as ops
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.spiking import InputCoding
-from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.ir.stages import ANNGraph
 from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, Pipeline
@@ -115,16 +118,15 @@ def compile_model(
     assemble.announce(journal.observer, imported.ann, target, coding)
     folded = FOLDING(network, journal.passed).graph
     assemble.tell_import(journal.observer, imported, folded)
+    folded = _equalized(folded, samples.calibrate, options, journal)
     statistics = _calibrated(folded, samples.calibrate, journal)
-    scales = balance_thresholds(
-        folded,
-        statistics,
-        options.thresholds_of,
-        levels=coding.levels,
-        per_layer=options.per_layer,
-    )
     encoding = _encoding(folded, statistics, options)
-    spiking = _spiking(folded, encoding, scales, options, coding, journal)
+    scales = _scales(folded, statistics, samples.calibrate, encoding, options, coding)
+    spiking = (
+        Pipeline.of(_to_spiking(encoding, scales, options, coding))
+        .then(AlignPaths())(folded, journal.passed)
+        .graph
+    )
     with journal.timed("quantize"):
         quantization = quantize(spiking, options.weight_bits_of)
     if options.bias_correction and samples.calibrate is not None:
@@ -239,6 +241,60 @@ _NOT_CALIBRATED = Finding(
 )
 
 
+def _equalized(
+    folded: ANNGraph, samples: Samples | None, options: CompileOptions, journal: Journal
+) -> ANNGraph:
+    if options.equalize == "none":
+        return folded
+    if options.equalize == "data" and samples is None:
+        raise UsageError(
+            "--equalize data measures the noise on calibration data, and there is none",
+            code="missing-data",
+            hint="give --calibrate, or use l4 or l2",
+        )
+    adjust = Equalize(options.equalize, None if samples is None else samples.x)
+    return Pipeline.of(adjust)(folded, journal.passed).graph
+
+
+def _scales(
+    folded: ANNGraph,
+    statistics: Calibration,
+    samples: Samples | None,
+    encoding: InputEncoding,
+    options: CompileOptions,
+    coding: Coding,
+) -> dict[NodeId, Float]:
+    """Full scale per channel of each rectifier, by the methods that the options name.
+
+    An adjustment of weights against a layer's threshold means something only if the layer has one:
+    ``--equalize`` implies ``--per-layer``.
+    """
+    per_layer = options.per_layer or options.equalize != "none"
+    scales = balance_thresholds(
+        folded,
+        statistics,
+        options.thresholds_of,
+        levels=coding.levels,
+        per_layer=per_layer,
+    )
+    rectifiers = [node for node in folded.graph if isinstance(node, ops.Relu)]
+    by_spikes = {n.id for n in rectifiers if options.thresholds_of(n.id) == "spike-norm"}
+    if not by_spikes:
+        return scales
+    if isinstance(coding, Graded) or samples is None:
+        raise UsageError(
+            "spike-norm takes thresholds from spike trains of calibration data",
+            code="bad-option",
+            hint="use it with --coding rate and --calibrate",
+        )
+    spiking = _to_spiking(encoding, scales, options, coding)(folded).graph
+    frames = encoding(samples.x)
+    like = {node.id: node.like for node in rectifiers if node.like is not None}
+    return spike_norm(
+        spiking, frames, scales, by_spikes.__contains__, like=like, per_layer=per_layer
+    )
+
+
 def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:
     shape = folded.input.shape
     return InputEncoding.spanning(
@@ -246,17 +302,20 @@ def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions
     )
 
 
-def _spiking(
-    folded: ANNGraph,
+def _to_spiking(
     encoding: InputEncoding,
     scales: dict[NodeId, Float],
     options: CompileOptions,
     coding: Coding,
-    journal: Journal,
-) -> SpikingGraph:
+) -> ToSpiking:
     arrival = InputCoding(options.input) if options.input else None
-    convert = ToSpiking(coding, scales, encoding, arrival, options.seed)
-    return Pipeline.of(convert).then(AlignPaths())(folded, journal.passed).graph
+    if isinstance(coding, Graded) and arrival is InputCoding.POISSON:
+        raise UsageError(
+            "Poisson spikes need time steps to arrive in",
+            code="bad-option",
+            hint="use --coding rate",
+        )
+    return ToSpiking(coding, scales, encoding, arrival, options.seed)
 
 
 def _decodings(folded: ANNGraph, quantization: Quantization) -> dict[NodeId, OutputDecoding]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.passes import Finding
-
 from snn_frontends.onnx.values import Batch, Tensor
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir.ann import AnnNode, Float
 from snn_compile.ir.graph import Shape
-
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
 

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import checker, defs, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
+
 from snn_compile.errors import ModelError, Origin
 from snn_compile.ir.graph import Shape
-
 from snn_frontends.onnx.refusals import first_line
 from snn_frontends.onnx.values import Constant, Tensor, Value
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
-
 from snn_frontends.onnx.refusals import first_line
 
 if TYPE_CHECKING:

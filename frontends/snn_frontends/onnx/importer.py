@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import checker, helper, numpy_helper
+
 from snn_compile.errors import CompileError, ModelError, Origin, UnsupportedError, raise_all
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
@@ -22,7 +23,6 @@ from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
-
 from snn_frontends.onnx import refusals
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
+
 from snn_compile.ir.graph import NodeId, Shape
 
 Constant = npt.NDArray[Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,8 +14,14 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import percentile_of
 
-N_CANDIDATES = 96
-"""Thresholds tried by ``mmse``, from the peak downwards."""
+N_CANDIDATES = 112
+"""Full scales tried by ``mmse``."""
+MOST_HEADROOM, LEAST_SHARE = 2.0, 0.05
+"""The largest and the smallest of them, as multiples of the peak."""
+PRIOR = 8
+"""Observations that the layer's mean excess counts for in that of a channel."""
+TAIL_SHARE, TAIL_COUNTS = 0.02, (8, 64)
+"""Share of the observations that count as a channel's tail, and the limits of their number."""
 
 
 def balance_thresholds(
@@ -68,26 +75,71 @@ def _full_scale(activations: Activations, method: str, levels: int) -> Float:
 def least_error(activations: Activations, levels: int) -> Float:
     """Full scale that minimizes the mean squared error of rounding onto the levels and clipping.
 
-    ``argmin_s E (x - s/levels * clip(floor(x * levels/s + 1/2), 0, levels))**2`` over candidates
-    below the peak (Li et al. 2021, with rounding). Within the range the error of a histogram bin is
-    the mean over the bin of the squared rounding error, so that many levels (finer than the bins)
-    cost their ``step**2 / 12`` too.
+    ``argmin_s E (x - s/levels * clip(floor(x * levels/s + 1/2), 0, levels))**2`` (Li et al. 2021,
+    with rounding). Within the range the error of a histogram bin is the mean over the bin of the
+    squared rounding error, so that many levels (finer than the bins) cost their ``step**2 / 12`` too.
+
+    Few samples show too short a tail: a neuron of a dense layer has one activation a sample, and its
+    largest of a thousand will be exceeded in use. The tail beyond the highest few observations is
+    therefore taken to be exponential, with their mean excess (shrunk towards the layer's, for
+    neurons that hardly ever fired), and candidates reach beyond the peak.
     """
     centers, counts = activations.centers, activations.histogram.astype(np.float64)
     width = activations.peak[:, None] / centers.shape[1]
+    tail = _Tail.of(centers, counts)
+    body = np.where(centers > tail.start[:, None], 0.0, counts)
     best = np.full(len(counts), np.inf)
     scale = activations.peak.copy()
-    for candidate in range(N_CANDIDATES):
-        trial = activations.peak * (1 - 0.95 * candidate / N_CANDIDATES)
+    for factor in np.geomspace(MOST_HEADROOM, LEAST_SHARE, N_CANDIDATES):
+        trial = activations.peak * factor
         step = (np.maximum(trial, np.finfo(np.float64).tiny) / levels)[:, None]
         steps = np.minimum(np.floor(centers / step + 0.5), levels)
         inside = steps < levels
         # A bin wider than a step holds all phases of the rounding error; a narrow one only its own.
         spread = np.where(inside & (width > step), step**2 / 12, (centers - steps * step) ** 2)
-        error = (counts * spread).sum(axis=1)
+        error = (body * spread).sum(axis=1) + tail.error(trial, step[:, 0])
         better = error < best
         best[better], scale[better] = error[better], trial[better]
     return scale
+
+
+@dataclass(frozen=True, eq=False)
+class _Tail:
+    """The highest observations of each channel, as an exponential distribution.
+
+    Attributes:
+        start: where the tail begins.
+        excess: mean distance from there.
+        count: observations in it.
+    """
+
+    start: Float
+    excess: Float
+    count: Float
+
+    @staticmethod
+    def of(centers: Float, counts: Float) -> _Tail:
+        from_above = counts[:, ::-1].cumsum(axis=1)[:, ::-1]
+        wanted = np.clip(TAIL_SHARE * from_above[:, :1], *TAIL_COUNTS)
+        in_tail = from_above <= np.maximum(wanted, from_above[:, -1:])
+        first = in_tail.argmax(axis=1)
+        start = np.where(first > 0, centers[np.arange(len(centers)), first - 1], 0.0)
+        held = np.where(in_tail, counts, 0.0)
+        count = held.sum(axis=1)
+        excess = np.maximum((held * centers).sum(axis=1) - count * start, 0.0)
+        typical = excess.sum() / max(float(count.sum()), 1.0)
+        return _Tail(start, (excess + PRIOR * typical) / (count + PRIOR), count)
+
+    def error(self, scale: Float, step: Float) -> Float:
+        """Expected squared error of clipping (and rounding) the tail at ``scale``, summed."""
+        excess = np.maximum(self.excess, np.finfo(np.float64).tiny)
+        room = scale - self.start
+        beyond = 2 * excess**2 * np.exp(-np.maximum(room, 0) / excess)
+        short = np.maximum(-room, 0)
+        clipped = np.where(room >= 0, beyond, short**2 + 2 * short * excess + 2 * excess**2)
+        rounded = np.where(room > 0, -np.expm1(-np.maximum(room, 0) / excess), 0.0) * step**2 / 12
+        total: Float = self.count * (clipped + rounded)
+        return total
 
 
 def _percentile(activations: Activations, percentile: float) -> Float:
@@ -106,7 +158,7 @@ def _merged(activations: Activations) -> Activations:
     ratio = activations.centers / np.maximum(peak, np.finfo(np.float64).tiny)
     bins = np.minimum((ratio * n_bins).astype(np.int64), n_bins - 1)
     counts = np.bincount(bins.ravel(), activations.histogram.ravel(), n_bins).astype(np.int64)
-    return Activations(peak, counts[None], activations.drive)
+    return Activations(peak, counts[None])
 
 
 def _alive(scale: Float) -> Float:

@@ -31,12 +31,10 @@ class Activations:
     Attributes:
         peak: largest value, (C,).
         histogram: counts of positive values in ``N_BINS`` equal bins from 0 to the peak, (C, bins).
-        drive: mean of what the rectifier sees, (C,).
     """
 
     peak: Float
     histogram: Index
-    drive: Float
 
     @property
     def centers(self) -> Float:
@@ -50,7 +48,7 @@ class Calibration:
 
     Attributes:
         activations: of every rectifier.
-        low: smallest input per channel of the first axis, at most 0.
+        low: smallest input per entry of the first axis, at most 0.
         high: largest input per channel, at least 0.
         n_samples: how many samples.
     """
@@ -66,8 +64,6 @@ class _Collector:
     """Accumulates over batches; the batches run on several threads."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    total: dict[NodeId, Float] = field(default_factory=dict)
-    count: dict[NodeId, int] = field(default_factory=dict)
     peak: dict[NodeId, Float] = field(default_factory=dict)
     histogram: dict[NodeId, Index] = field(default_factory=dict)
 
@@ -81,7 +77,8 @@ class _Collector:
     def histograms(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Relu) and node.like is None:
             flat = _by_channel(node, value)
-            flat = flat[:, :: max(1, flat.shape[1] // SAMPLES_PER_PIECE)]
+            # An odd stride: the batch comes last, and an even one would see the same few samples.
+            flat = flat[:, :: flat.shape[1] // SAMPLES_PER_PIECE | 1]
             peak = np.where(self.peak[node.id] > 0, self.peak[node.id], 1.0)
             scaled = flat * (N_BINS / peak[:, None]).astype(flat.dtype)
             bins = np.minimum(scaled.astype(np.int32), N_BINS - 1)
@@ -107,20 +104,7 @@ def calibrate(
         advance: told how many samples have been finished; each sample counts twice.
     """
     collector = _Collector()
-    drives = {node.inputs[0]: node.id for node in network.graph if isinstance(node, ann.Relu)}
-
-    def first(node: AnnNode, value: Array) -> Array:
-        if node.id in drives:
-            flat = _by_channel(node, value)
-            with collector.lock:
-                key = drives[node.id]
-                collector.total[key] = collector.total.get(key, 0) + flat.sum(
-                    axis=1, dtype=np.float64
-                )
-                collector.count[key] = collector.count.get(key, 0) + flat.shape[1]
-        return collector.peaks(node, value)
-
-    evaluate(network, x, hook=first, advance=advance)
+    evaluate(network, x, hook=collector.peaks, advance=advance)
     evaluate(network, x, hook=collector.histograms, advance=advance)
     shape = network.input.shape
     by_channel = x.astype(np.float64).reshape(len(x), shape[0], -1)
@@ -130,7 +114,6 @@ def calibrate(
             key: Activations(
                 peak,
                 collector.histogram.get(key, empty).reshape(-1, N_BINS),
-                collector.total[key] / collector.count[key],
             )
             for key, peak in collector.peak.items()
         },

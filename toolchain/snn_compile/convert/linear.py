@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
+from snn_compile.sim import kernels
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -56,6 +57,15 @@ class Kernel:
     target: Shape
     weight: Float
     geometry: Geometry
+
+    @property
+    def maps(self) -> Shape:
+        """(O, H', W'), which ``target`` may be a reshape of."""
+        size, taps = self.source[1:], self.weight.shape[2:]
+        return (
+            self.weight.shape[0],
+            *self.geometry.output_size((size[0], size[1]), (taps[0], taps[1])),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +143,11 @@ def wire(index: Index, target: Shape, inner: LinearMap) -> LinearMap:
     if isinstance(inner, Matrix):
         rows = np.where(index[:, None] >= 0, inner.weight[np.maximum(index, 0)], 0.0)
         return Matrix(inner.source, target, rows)
-    if isinstance(inner, Kernel) and (channels := channel_map(index, inner.target, target)):
+    if (
+        isinstance(inner, Kernel)
+        and inner.target == inner.maps
+        and (channels := channel_map(index, inner.target, target))
+    ):
         return _select_outputs(inner, target, np.array(channels))
     picking = Wiring(inner.target, target, index)
     return Sparse(inner.source, target, sparse(picking) @ sparse(inner))
@@ -254,6 +268,8 @@ def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
         return None
     if t.padding != (0, 0, 0, 0) and tap.source[0] != tap.target[0]:
         return None
+    if any(a > 0 > b for a, b in zip(g.padding, t.padding, strict=True)):
+        return None  # zeros padded where values have just been cropped
     padding = tuple(a + b for a, b in zip(g.padding, t.padding, strict=True))
     top, left, bottom, right = padding
     geometry = replace(g, padding=(top, left, bottom, right))
@@ -285,7 +301,7 @@ def pool_composes(
 def _after_pool(outer: Kernel, pool: Kernel) -> Kernel | None:
     """A convolution after a depthwise one with the same taps for all channels (average pooling)."""
     g, p = outer.geometry, pool.geometry
-    if p.groups != pool.source[0] or pool.weight.shape[0] != p.groups:
+    if p.groups != pool.source[0] or pool.weight.shape[0] != p.groups or pool.target != pool.maps:
         return None
     if not (pool.weight == pool.weight[:1]).all() or p.dilation != (1, 1):
         return None
@@ -384,3 +400,24 @@ def scale_sources(linear: LinearMap, unit: Float) -> LinearMap:
         return replace(linear, weight=linear.weight * per_neuron)
     matrix: Any = csr_array(sparse(linear) @ diags_array(per_neuron))
     return Sparse(linear.source, linear.target, matrix)
+
+
+def apply_map(linear: LinearMap, x: Float) -> Float:
+    """The map's value for one source, (prod(target),)."""
+    if isinstance(linear, Kernel):
+        maps = x.reshape(*linear.source, 1)
+        return kernels.conv2d(maps, linear.weight, linear.geometry).ravel().astype(np.float64)
+    matrix = linear.weight if isinstance(linear, Matrix) else sparse(linear)
+    value: Float = np.asarray(matrix @ x.ravel())
+    return value
+
+
+def map_weights(linear: LinearMap, channels: int) -> Float:
+    """Incoming weights per output channel, (channels, K); of a channel's neurons, their mean."""
+    if isinstance(linear, Wiring):
+        linear = as_kernel(linear) or linear
+    if isinstance(linear, Kernel) and len(linear.weight) == channels:
+        return linear.weight.reshape(channels, -1)
+    dense = linear.weight if isinstance(linear, Matrix) else sparse(linear).toarray()
+    weights: Float = np.abs(dense).reshape(channels, -1, dense.shape[1]).mean(axis=1)
+    return weights

@@ -41,6 +41,7 @@ class LowerMaxPool:
         positive = non_negative(network)
         nodes: list[AnnNode] = []
         renamed: dict[NodeId, NodeId] = {}
+        shared: dict[NodeId, NodeId] = {}  # whose scale the value of a pool has
         findings: list[Finding] = []
         refused: list[CompileError] = []
         for node in network.graph:
@@ -55,11 +56,16 @@ class LowerMaxPool:
                     )
                 )
             else:
-                source = network.graph[renamed.get(node.inputs[0], node.inputs[0])]
-                added = _tournament(replace(node, inputs=(source.id,)), source)
+                wanted = renamed.get(node.inputs[0], node.inputs[0])
+                source = next(n for n in nodes if n.id == wanted)
+                added = _tournament(
+                    replace(node, inputs=(source.id,)), source, shared.get(source.id)
+                )
                 nodes.extend(added)
                 renamed[node.id] = added[-1].id
                 rectifiers = [n for n in added if isinstance(n, ann.Relu)]
+                if rectifiers[-1].like is not None:
+                    shared[added[-1].id] = rectifiers[-1].like
                 neurons = sum(prod(n.shape) for n in rectifiers)
                 rounds = int(np.ceil(np.log2(prod(node.kernel))))
                 findings.append(
@@ -77,7 +83,7 @@ class LowerMaxPool:
 def _rectify_first(network: ANNGraph) -> ANNGraph:
     """Pool then rectify equals rectify then pool: put the rectifier where neurons can pool."""
     graph = network.graph
-    for node in network.graph:
+    for node in reversed(list(network.graph)):  # the last pool of a chain first
         if not isinstance(node, ann.MaxPool):
             continue
         readers = graph.consumers(node.id)
@@ -95,8 +101,14 @@ def _rectify_first(network: ANNGraph) -> ANNGraph:
     return network.with_graph(graph)
 
 
-def _tournament(pool: ann.MaxPool, source: AnnNode) -> list[AnnNode]:
-    """The nodes that stand for a max pool; the last one is its value."""
+def _tournament(pool: ann.MaxPool, source: AnnNode, shared: NodeId | None) -> list[AnnNode]:
+    """The nodes that stand for a max pool; the last one is its value.
+
+    Args:
+        pool: the pool.
+        source: what it reads.
+        shared: whose scale the source has if it is a pool's value.
+    """
     nodes: list[AnnNode] = []
 
     def add(node: AnnNode) -> NodeId:
@@ -108,9 +120,15 @@ def _tournament(pool: ann.MaxPool, source: AnnNode) -> list[AnnNode]:
 
     like = source.id
     if not isinstance(source, ann.Relu):  # the comparators need a scale to share
-        like = add(
-            ann.Relu(id=named("in"), inputs=(source.id,), shape=source.shape, origin=pool.origin)
+        first = ann.Relu(
+            id=named("in"),
+            inputs=(source.id,),
+            shape=source.shape,
+            origin=pool.origin,
+            like=shared,
         )
+        added = add(first)
+        like = shared or added
     elif source.like is not None:
         like = source.like
 

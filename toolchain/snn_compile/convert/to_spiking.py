@@ -16,6 +16,7 @@ from snn_compile.convert.linear import (
     Kernel,
     LinearMap,
     Matrix,
+    Sparse,
     Wiring,
     as_kernel,
     grouped,
@@ -61,7 +62,7 @@ class ToSpiking:
             if not isinstance(node, ann.Relu | ann.Output):
                 continue
             shape = maps_shape(node.shape)
-            synapses = _synapses(node, shape, drives[node.id], units)
+            synapses = _synapses(node, shape, drives[node.id], units, network)
             nodes.extend(synapses)
             inputs = tuple(s.id for s in synapses)
             bias = _compact(drives[node.id].constant.reshape(shape))
@@ -114,25 +115,34 @@ def _compact(bias: Float) -> Float:
 
 
 def _synapses(
-    node: AnnNode, shape: Shape, drive: Affine, units: Mapping[NodeId, Float]
+    node: AnnNode,
+    shape: Shape,
+    drive: Affine,
+    units: Mapping[NodeId, Float],
+    network: ANNGraph,
 ) -> list[spiking.Synapses]:
     groups: list[spiking.Synapses] = []
     for number, term in enumerate(_merged(drive)):
         scaled = scale_sources(term[1], units[term[0]])
         name = NodeId(f"{node.id}/synapses{number if number else ''}")
+        source_maps = maps_shape(network.graph[term[0]].shape)
+        # A convolution over reshaped maps is not one of its population: it is wired one by one.
+        if isinstance(scaled, Kernel) and (scaled.source != source_maps or scaled.maps != shape):
+            scaled = Sparse(scaled.source, scaled.target, sparse(scaled))
         group = _group(name, term[0], shape, node.origin, scaled)
         if group is not None:
             groups.append(group)
     if not groups:
-        # A constant still needs a synapse to be a population: one silent group.
-        source, size = drive.terms[0].source, prod(drive.terms[0].map.source)
+        # A constant still needs synapses to be a population: a group of none.
         groups.append(
-            spiking.DenseSynapses(
+            spiking.SparseSynapses(
                 id=NodeId(f"{node.id}/synapses"),
-                inputs=(source,),
+                inputs=(drive.terms[0].source,),
                 shape=shape,
                 origin=node.origin,
-                weight=np.zeros((prod(shape), size)),
+                indptr=np.zeros(prod(shape) + 1, np.int64),
+                indices=np.zeros(0, np.int64),
+                weight=np.zeros(0),
             )
         )
     return groups
@@ -148,6 +158,7 @@ def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
         for k, (source, other) in enumerate(merged):
             if (
                 source == term.source
+                and linear.source == other.source
                 and isinstance(linear, Kernel)
                 and isinstance(other, Kernel)
                 and linear.geometry == other.geometry
@@ -168,7 +179,7 @@ def _group(
 ) -> spiking.Synapses | None:
     """One synapse group; None if all its weights are 0."""
     match linear:
-        case Kernel() if linear.weight.shape[0] == shape[0]:
+        case Kernel():
             kernel = grouped(linear)
             if not kernel.weight.any():
                 return None

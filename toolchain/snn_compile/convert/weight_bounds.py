@@ -19,7 +19,7 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
     worst case of every layer, and resolution is lost in proportion.
     """
     channels = network.input.shape[0]
-    peaks: dict[NodeId, Float] = {network.input.id: np.full(channels, max(high, -low, 0.0))}
+    peaks: dict[NodeId, Float] = {network.input.id: np.full(channels, max(high, 0.0))}
     lows = {network.input.id: np.full(channels, min(low, 0.0))}
     activations: dict[NodeId, Activations] = {}
     for node_id, drive in expand(network).items():
@@ -41,5 +41,5 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
         peaks[node_id] = np.where(peak > 0, peak, 1.0)
         histogram = np.zeros((shape[0], N_BINS), np.int64)
         histogram[:, -1] = 1
-        activations[node_id] = Activations(peaks[node_id], histogram, np.zeros(shape[0]))
+        activations[node_id] = Activations(peaks[node_id], histogram)
     return Calibration(activations, lows[network.input.id], np.full(channels, max(high, 0.0)), 0)

@@ -52,7 +52,7 @@ class QFormat:
         """The narrowest format that holds every integer from low to high."""
         if low >= 0:
             return QFormat(max(1, int(high).bit_length()), signed=False)
-        return QFormat(max(int(high).bit_length(), int(-low - 1).bit_length()) + 1)
+        return QFormat(max(int(max(high, 0)).bit_length(), int(-low - 1).bit_length()) + 1)
 
 
 @dataclass(frozen=True, eq=False)

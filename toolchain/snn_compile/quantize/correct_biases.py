@@ -27,8 +27,9 @@ from snn_compile.sim.kernels import Array
 from snn_compile.sim.neurons import VOLTAGE_LIMIT, respond
 from snn_compile.sim.reference import Simulator
 
+MOST_SAMPLES = 512
 MESSAGES = 4096
-"""Samples times time steps that the correction looks at."""
+"""Samples, and samples times time steps, that the correction looks at, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class CorrectBiases:
     def __call__(self, quantization: Quantization, /) -> Quantization:
         """The same program with corrected biases; none is changed if a state could overflow."""
         program = quantization.program
-        n = min(len(self.x), max(8, MESSAGES // program.window.n_steps))
+        n = min(len(self.x), MOST_SAMPLES, max(8, MESSAGES // program.window.n_steps))
         wanted = _mean_drives(self.folded, self.x[:n])
         simulator = Simulator(program)
         values: dict[NodeId, Int] = {program.input.id: simulator.sent(self.frames[:n])}
@@ -77,9 +78,7 @@ class CorrectBiases:
         return replace(quantization, program=QuantizedGraph(graph, program.window))
 
 
-def _mean_drives(
-    folded: ANNGraph, x: npt.NDArray[np.number]
-) -> Mapping[NodeId, Float]:
+def _mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId, Float]:
     """Mean of what each rectifier and output sees in the float network, per channel."""
     sources: dict[NodeId, list[NodeId]] = {}
     for node in folded.graph:

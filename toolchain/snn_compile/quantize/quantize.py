@@ -22,6 +22,10 @@ MOST_FRACTION_BITS = 6
 """Bits of a potential below the unit of the weights: what Loihi gives a potential."""
 EXPONENTS = range(-8, 8)
 """Exponents of a synapse group that Loihi's format can hold."""
+LARGEST_THRESHOLD = 1 << 20
+"""Steps of a potential in a threshold, before fraction bits: weights below it all round to 0."""
+LARGEST_BIAS = 1 << 21
+"""Steps of a potential in a bias, before fraction bits."""
 MAX_DOUBLINGS = 12
 """Times a channel's unit may be doubled before the layer is refused."""
 
@@ -76,14 +80,19 @@ def quantize(network: SpikingGraph, weight_bits: Callable[[str], int]) -> Quanti
     nodes: list[QuantizedNode] = [_input(network.input)]
     numbers: dict[NodeId, LayerNumbers] = {}
     refused: list[CompileError] = []
+    missing: set[NodeId] = set()
     for population in network.populations:
         groups = network.synapses_into(population)
+        if any(group.inputs[0] in missing for group in groups):
+            missing.add(population.id)  # what it would see is not known
+            continue
         bits = weight_bits(population.id)
         threshold = None if isinstance(population, spiking.Readout) else population.threshold
-        weights = integer_weights(groups, bits, threshold)
+        weights = integer_weights(groups, bits, threshold, _smallest_unit(population))
         found = _fitted(population, groups, weights, bits, nodes, network.window)
         if isinstance(found, CompileError):
             refused.append(found)
+            missing.add(population.id)
             continue
         added, numbers[population.id] = found
         nodes.extend(added)
@@ -103,6 +112,15 @@ def _input(node: spiking.Input) -> quantized.Input:
         coding=node.coding,
         seed=node.seed,
     )
+
+
+def _smallest_unit(population: spiking.Population) -> Float:
+    """Below this unit, threshold and bias would outgrow the state though weights say nothing."""
+    bias = np.abs(np.broadcast_to(population.bias, population.shape))
+    smallest: Float = bias.reshape(population.shape[0], -1).max(axis=1) / LARGEST_BIAS
+    if isinstance(population, spiking.Readout):
+        return smallest
+    return np.maximum(smallest, population.threshold / LARGEST_THRESHOLD)
 
 
 def _fitted(

@@ -14,6 +14,8 @@ from snn_compile.ir.spiking import Float
 N_RATIOS = 24
 """Clipping ratios tried per channel, from 1 down to ``SMALLEST_RATIO``."""
 SMALLEST_RATIO = 0.4
+MOST_APART = 15
+"""Largest difference of two groups' exponents: those of the chip go from -8 to 7."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,10 @@ def channel_of(group: spiking.Synapses) -> Int:
 
 
 def integer_weights(
-    groups: tuple[spiking.Synapses, ...], bits: int, threshold: Float | None
+    groups: tuple[spiking.Synapses, ...],
+    bits: int,
+    threshold: Float | None,
+    smallest_unit: Float | float = 0.0,
 ) -> IntegerWeights:
     """Choose units and mantissas for the groups that feed one population.
 
@@ -62,6 +67,7 @@ def integer_weights(
             biased by the extra negative value.
         threshold: (C,) of the neurons. None for readouts: their potentials are compared with each
             other, so that all channels share a unit.
+        smallest_unit: of each channel; dying channels, whose weights are almost 0, need one.
     """
     common = threshold is None
     largest = (1 << (bits - 1)) - 1
@@ -82,6 +88,7 @@ def integer_weights(
         widest = np.full(n_channels, widest.max())
     widest = np.where(widest > 0, widest, max(float(widest.max()), 1.0))
     unit = _least_error(weights, channels, steps, widest / largest, largest, common)
+    unit = np.maximum(unit, np.max(smallest_unit) if common else smallest_unit)
     return _rounded(weights, channels, exponents, unit, largest)
 
 
@@ -119,7 +126,7 @@ def _exponents(peaks: Float) -> tuple[int, ...]:
     if not np.isfinite(typical).any():
         return (0,) * len(peaks)
     relative = np.nan_to_num(typical - np.nanmin(typical), nan=0.0)
-    return tuple(int(e) for e in np.rint(relative))
+    return tuple(int(e) for e in np.minimum(np.rint(relative), MOST_APART))
 
 
 def _small_integers(

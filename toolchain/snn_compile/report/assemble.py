@@ -9,7 +9,6 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
-from snn_compile import __version__
 from snn_compile.convert.codings import Coding, Graded
 from snn_compile.ir import ann as ops
 from snn_compile.ir.stages import ANNGraph
@@ -31,6 +30,7 @@ from snn_compile.report.observer import Observer
 from snn_compile.report.schema import SCHEMA
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 from snn_compile.targets import Target
+from snn_compile.version import __version__
 
 
 def announce(observer: Observer, ann: ANNGraph, target: Target, coding: Coding) -> None:

@@ -59,21 +59,18 @@ def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interva
     weight = synapses.weight.values
     n_channels = synapses.shape[0]
     if isinstance(synapses, SparseSynapses):
-        per_row = int(np.prod(synapses.shape[1:], dtype=np.int64))
-        rows = np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
-        n_rows = n_channels * per_row
+        n_rows = len(synapses.indptr) - 1
+        rows = np.repeat(np.arange(n_rows), np.diff(synapses.indptr))
         positive = np.bincount(rows, np.maximum(weight, 0), n_rows).astype(np.int64)
         negative = np.bincount(rows, np.minimum(weight, 0), n_rows).astype(np.int64)
-        positive = positive.reshape(n_channels, per_row).max(axis=1)
-        negative = negative.reshape(n_channels, per_row).min(axis=1)
     else:
         flat = weight.reshape(weight.shape[0], -1)
         positive = np.maximum(flat, 0).sum(axis=1)
         negative = np.minimum(flat, 0).sum(axis=1)
-        if len(flat) != n_channels:  # a dense layer onto maps: neurons of a channel are neighbours
-            positive = positive.reshape(n_channels, -1).max(axis=1)
-            negative = negative.reshape(n_channels, -1).min(axis=1)
-    interval = Interval(positive * low + negative * high, positive * high + negative * low)
+    # One row a channel (a kernel) or a neuron; the neurons of a channel are neighbours.
+    lowest = (positive * low + negative * high).reshape(n_channels, -1).min(axis=1)
+    highest = (positive * high + negative * low).reshape(n_channels, -1).max(axis=1)
+    interval = Interval(lowest, highest)
     partial = int((positive - negative).max(initial=0)) * max(abs(low), abs(high))
     return interval, partial
 

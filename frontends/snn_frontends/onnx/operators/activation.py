@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_compile.passes import Finding
-
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.values import Tensor
 

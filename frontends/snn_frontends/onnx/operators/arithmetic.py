@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+
 from snn_compile.errors import UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
-
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.values import Tensor
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
+
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
-
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators.windows import as_map, from_map, windows
 from snn_frontends.onnx.values import Tensor

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
-
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators.windows import Windows, as_map, from_map, windows
 from snn_frontends.onnx.values import Tensor

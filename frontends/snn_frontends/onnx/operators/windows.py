@@ -9,7 +9,6 @@ from typing import TypeVar
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry, Pair
 from snn_compile.ir.graph import Shape
-
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.values import Tensor
 

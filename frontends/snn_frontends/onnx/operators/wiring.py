@@ -7,8 +7,8 @@ from math import prod
 
 import numpy as np
 from onnx import TensorProto
-from snn_compile.ir import ann
 
+from snn_compile.ir import ann
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Tensor

@@ -1,0 +1,80 @@
+"""Spike-norm: thresholds from the largest current that arriving spikes really cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from snn_compile.convert.linear import Float
+from snn_compile.ir import spiking
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.stages import SpikingGraph
+from snn_compile.sim import spiking as simulation
+from snn_compile.sim.kernels import Array
+
+SPIKES = 4096
+"""Samples times time steps that the thresholds are taken from."""
+
+
+def spike_norm(
+    network: SpikingGraph,
+    frames: Int,
+    scales: Mapping[NodeId, Float],
+    chosen: Callable[[NodeId], bool],
+    *,
+    like: Mapping[NodeId, NodeId],
+    per_layer: bool = False,
+) -> dict[NodeId, Float]:
+    """Layer by layer, with all layers before it fixed: ``threshold = max over steps of the current``.
+
+    Sengupta et al. 2019, "Going deeper in spiking neural networks", algorithm 1. The thresholds are
+    large, because single steps may see many spikes at once; firing rates fall with depth and more
+    steps are needed than with thresholds from activations.
+
+    Args:
+        network: the spiking network for the given scales.
+        frames: encoded calibration samples.
+        scales: full scale of each rectifier per channel that the network was built with.
+        chosen: whether a rectifier's threshold is to be replaced.
+        like: rectifiers that share another's scale.
+        per_layer: one threshold a layer instead of one a channel.
+
+    Returns:
+        The scales, with those of the chosen rectifiers replaced.
+    """
+    n_steps = network.window.n_steps
+    n = min(len(frames), max(4, SPIKES // n_steps))
+    found = dict(scales)
+    values: dict[NodeId, Array] = {
+        network.input.id: simulation.sent(network.input, frames[:n], n_steps)
+    }
+    for population in network.populations:
+        if isinstance(population, spiking.Readout):
+            continue
+        a = simulation.current(network, population, values)
+        name = population.id
+        if name in like:
+            found[name] = found[like[name]]
+        elif chosen(name):
+            drive = a + population.bias[..., None, None].astype(a.dtype)
+            found[name] = _largest(drive, scales[name], per_layer)
+        rescaled = _with_threshold(population, found[name])
+        spikes = simulation.respond(rescaled, a, n_steps)
+        # Weights were built for spikes worth the old threshold; a spike is worth the new one now.
+        worth = (found[name] / scales[name]).astype(spikes.dtype)
+        values[name] = spikes * worth[:, None, None, None, None]
+    return found
+
+
+def _with_threshold(population: spiking.Neurons, threshold: Float) -> spiking.Neurons:
+    return replace(population, threshold=threshold)
+
+
+def _largest(drive: Array, before: Float, per_layer: bool) -> Float:
+    peak = drive.reshape(len(drive), -1).max(axis=1).astype(np.float64)
+    if per_layer:
+        peak = np.full_like(peak, peak.max())
+    return np.where(peak > 0, peak, before)
