@@ -1,4 +1,5 @@
-"""Float networks for tests, built by hand or at random; float64 parameters, so that 1e-9 is exact."""
+"""Float networks for tests, built by hand or at random; float64 parameters, so that 1e-9 is
+exact."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
+
 from snn_compile.errors import Origin
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
@@ -56,7 +58,9 @@ class Net:
         geometry = geometry or Geometry()
         n_in, *size = self.shape(source)
         shape = (channels, n_in // geometry.groups, *kernel)
-        weight = self.random.normal(size=shape) / np.sqrt(prod(shape[1:])) if weight is None else weight
+        weight = (
+            self.random.normal(size=shape) / np.sqrt(prod(shape[1:])) if weight is None else weight
+        )
         bias = self.random.normal(size=channels) / 4 if bias is None else bias
         out = (channels, *geometry.output_size(tuple(size), kernel))
         return self.add(ann.Conv, (source,), out, weight=weight, bias=bias, geometry=geometry)

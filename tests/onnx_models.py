@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+
 from snn_compile.plugins import Imported
 from snn_compile.sim.ann import forward
 from snn_frontends.onnx import OnnxFrontend

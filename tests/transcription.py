@@ -15,6 +15,7 @@ from itertools import product
 from math import prod
 
 import numpy as np
+
 from snn_compile.ir.quantized import (
     ConvSynapses,
     CubaLIFNeurons,
@@ -108,7 +109,10 @@ def host(node: Input, frames: np.ndarray, n_steps: int) -> list[list[int]]:
             draws = random.integers(0, full, size=(n_steps, *node.shape)).reshape(n_steps, -1)
             for draw in draws.tolist():
                 rows.append(
-                    [(v > 0) - (v < 0) if d < abs(v) else 0 for v, d in zip(flat, draw, strict=True)]
+                    [
+                        (v > 0) - (v < 0) if d < abs(v) else 0
+                        for v, d in zip(flat, draw, strict=True)
+                    ]
                 )
         else:
             rows += [flat] * n_steps

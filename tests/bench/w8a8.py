@@ -2,8 +2,8 @@
 
     python tests/bench/w8a8.py [MODEL ...] [--images N]
 
-Prints, for each model, the top-1 accuracy of the float file and of its W8A8 version, and the share of
-images on which both agree. Calibration: MinMax over the same 1,024 images that snn-compile uses.
+Prints, for each model, the top-1 accuracy of the float file and of its W8A8 version, and the share
+of images on which both agree. Calibration: MinMax over the same 1,024 images that snn-compile uses.
 """
 
 from __future__ import annotations
@@ -54,6 +54,27 @@ def predict(path: Path, x: np.ndarray) -> np.ndarray:
     return np.concatenate(scores).argmax(axis=1)
 
 
+def quantized(source: Path, calibrate: np.ndarray, folder: Path) -> Path:
+    """The W8A8 version of a file, written into a folder."""
+    target = folder / "w8a8.onnx"
+    quantize_static(
+        source,
+        target,
+        Reader(session(source).get_inputs()[0].name, calibrate),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+    )
+    return target
+
+
+def agreement(source: Path, calibrate: np.ndarray, x: np.ndarray, folder: Path) -> float:
+    """Share of samples, in percent, on which the W8A8 version answers as the float file does."""
+    same = predict(source, x) == predict(quantized(source, calibrate, folder), x)
+    return 100 * float(same.mean())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=MODELS)
@@ -67,21 +88,13 @@ def main() -> None:
             subprocess.run([*prepare, "--evaluate", str(arguments.images)], check=True)
             calibrate = np.load(Path(folder) / "calibrate.npz")["x"]
             evaluate = np.load(Path(folder) / "evaluate.npz")
-            source, target = SHARED / "models" / f"{name}.onnx", Path(folder) / "w8a8.onnx"
-            quantize_static(
-                source,
-                target,
-                Reader(session(source).get_inputs()[0].name, calibrate),
-                quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.MinMax,
-            )
+            source = SHARED / "models" / f"{name}.onnx"
             x, y = evaluate["x"], evaluate["y"]
-            exact, quantized = predict(source, x), predict(target, x)
-            top1 = [100 * float((p == y).mean()) for p in (exact, quantized)]
-            agreement = 100 * float((exact == quantized).mean())
-            print(f"| {name} | {top1[0]:.2f} | {top1[1]:.2f} | {agreement:.2f} | {len(x)} |")
+            exact = predict(source, x)
+            rounded = predict(quantized(source, calibrate, Path(folder)), x)
+            top1 = [100 * float((p == y).mean()) for p in (exact, rounded)]
+            same = 100 * float((exact == rounded).mean())
+            print(f"| {name} | {top1[0]:.2f} | {top1[1]:.2f} | {same:.2f} | {len(x)} |")
 
 
 if __name__ == "__main__":

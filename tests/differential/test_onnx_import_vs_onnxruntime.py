@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
+
 from snn_compile.errors import CompileError, CompileErrors, UnsupportedError
 from snn_compile.sim.ann import evaluate
 from snn_frontends.onnx import OnnxFrontend

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
-import anns
 import numpy as np
 import pytest
-from anns import INPUT, Net
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+
+import anns
+from anns import INPUT, Net
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.codings import Graded
 from snn_compile.convert.expand import expand, maps_shape

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+
 from snn_compile.errors import CapacityError, CompileError, CompileErrors, Origin
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import networks
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import networks
 from networks import INPUT, Builder
 from snn_compile.errors import Origin
 from snn_compile.ir.fixedpoint import QTensor
@@ -27,7 +28,9 @@ def per_channel(values, node, which):
 def adversarial(program, n=6):
     """Frames at the ends of the range: at random, and chosen by the signs of the first weights."""
     source, random = program.input, np.random.default_rng(0)
-    frames = [np.where(random.random(source.shape) < 0.5, source.low, source.high) for _ in range(2)]
+    frames = [
+        np.where(random.random(source.shape) < 0.5, source.low, source.high) for _ in range(2)
+    ]
     for group in program.graph.consumers(source.id):
         targets = wired(program, group)
         for target in random.integers(0, len(targets), n):
@@ -67,7 +70,9 @@ def test_no_potential_leaves_the_interval_in_any_structure(kind):
 @given(SEEDS, st.sampled_from(["dense", "conv", "sparse", "grouped"]), st.integers(-3, 3))
 def test_the_interval_of_one_graded_layer_is_attained(seed, form, exponent):
     random = np.random.default_rng(seed)
-    net = Builder(seed, (4, 5, 5), low=-int(random.integers(0, 100)), high=int(random.integers(1, 99)))
+    net = Builder(
+        seed, (4, 5, 5), low=-int(random.integers(0, 100)), high=int(random.integers(1, 99))
+    )
     group = {
         "dense": lambda: net.dense(INPUT, (3, 2, 2), exponent=exponent),
         "conv": lambda: net.conv(INPUT, 3, exponent=exponent),
@@ -148,7 +153,7 @@ def test_integrate_and_fire_by_hand(weight, threshold, bias, initial, reset, low
 
 
 def test_runaway_of_reset_by_subtraction_is_attained():
-    """A drive of 100 against a threshold of 30 in every step, from 29: the last sum is the bound."""
+    """A drive of 100 against a threshold of 30 in every step: the last sum is the bound."""
     v = 29
     peaks = []
     for _ in range(5):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import networks
 import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+
+import networks
 from snn_compile.errors import Origin
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
@@ -94,7 +95,8 @@ def test_answers_do_not_depend_on_the_batch(seed, n_steps, poisson):
     frames = np.random.default_rng(seed).integers(low, high + 1, (7, *program.input.shape))
     whole = reference.run(program, frames, record=True)
     pieces = [
-        reference.run(program, frames[a:b], first=a, record=True) for a, b in [(0, 1), (1, 5), (5, 7)]
+        reference.run(program, frames[a:b], first=a, record=True)
+        for a, b in [(0, 1), (1, 5), (5, 7)]
     ]
     for name, outputs in whole.outputs.items():
         np.testing.assert_array_equal(
@@ -286,7 +288,9 @@ def test_potentials_saturate(a, threshold, bias, initial, reset):
     )
     cells = Cells(readout)
     expected = [cells.step([value])[0] for value in a]
-    assert neurons.respond(readout, np.array(a)[None, :, None], len(a))[0, :, 0].tolist() == expected
+    assert (
+        neurons.respond(readout, np.array(a)[None, :, None], len(a))[0, :, 0].tolist() == expected
+    )
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -373,7 +377,7 @@ def test_large_sums_are_exact(n, payload_bits, exponent, weight, kind):
 
 
 def test_a_right_shift_floors_the_sum_once():
-    """lava.md: w=[3, 3] with exponent -1 gives 3 (each weight by itself would give 2), -3 gives -2."""
+    """Weights 3, 3 with exponent -1 give 3 (each by itself would give 2); -3 gives -2."""
     program, _ = wide(2, 1, -1, 3)
     assert reference.run(program, np.array([[1, 1]])).outputs[NodeId("out")].tolist() == [[3]]
     program, _ = wide(2, 1, -1, -3)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import anns
 import numpy as np
 import pytest
+
+import anns
 from anns import INPUT, Net
 from snn_compile.convert import linear
 from snn_compile.convert.expand import expand, maps_shape
@@ -153,6 +154,24 @@ def test_scaling_by_channel_stays_a_convolution_and_by_pixel_does_not():
     net = Net((2, 5, 5))
     ((_, found),) = terms_of(net, net.affine(net.conv(INPUT, 3)))
     assert isinstance(found, Sparse)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_convolution_after_a_scale_for_each_channel_stays_a_convolution(groups):
+    """Preprocessing, or a batch norm of the input: the first layer must not become sparse."""
+    net = Net((4, 6, 6))
+    geometry = Geometry((2, 1), (1, 0, 1, 2), groups=groups)
+    layer = net.conv(net.affine(INPUT, (4, 1, 1)), 8, geometry=geometry)
+    ((_, found),) = terms_of(net, layer)
+    assert isinstance(found, Kernel)
+    assert found.geometry == geometry
+
+
+def test_convolution_after_scaled_and_shuffled_channels_stays_a_convolution():
+    net = Net((4, 6, 6))
+    layer = net.conv(net.affine(net.shuffle(INPUT, 2), (4, 1, 1)), 3, geometry=SAME)
+    ((_, found),) = terms_of(net, layer)
+    assert isinstance(found, Kernel)
 
 
 # Each of these once was wrong.

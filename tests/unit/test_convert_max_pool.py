@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import ceil, log2, prod
 
-import anns
 import numpy as np
 import pytest
+
+import anns
 from anns import INPUT, Net, assert_same_function
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
@@ -133,9 +134,7 @@ def quantized(network, x, bits=4, weight_bits=8):
     statistics = calibrate(folded, x)
     scales = balance_thresholds(folded, statistics, lambda _: "max", levels=coding.levels)
     shape = folded.input.shape
-    encoding = InputEncoding.spanning(
-        statistics.low, statistics.high, 6, shape, maps_shape(shape)
-    )
+    encoding = InputEncoding.spanning(statistics.low, statistics.high, 6, shape, maps_shape(shape))
     spikes = AlignPaths()(ToSpiking(coding, scales, encoding)(folded).graph).graph
     return encoding, quantize(spikes, lambda _: weight_bits)
 

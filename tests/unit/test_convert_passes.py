@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
-import anns
 import numpy as np
 import pytest
-from anns import INPUT, Net, assert_same_function
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import anns
+from anns import INPUT, Net, assert_same_function
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
-import anns
 import numpy as np
 import pytest
-from anns import INPUT, Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import anns
+from anns import INPUT, Net
 from snn_compile.convert import balance_thresholds as balancing
 from snn_compile.convert import calibrate as calibration
 from snn_compile.convert.balance_thresholds import balance_thresholds, least_error
@@ -50,7 +51,9 @@ def test_statistics_are_those_of_the_activations():
         activations = found.activations[node.id]
         channels = values[node.id].reshape(node.shape[0], -1)
         np.testing.assert_allclose(activations.peak, channels.max(axis=1), rtol=1e-5)
-        for counts, one, peak in zip(activations.histogram, channels, activations.peak, strict=True):
+        for counts, one, peak in zip(
+            activations.histogram, channels, activations.peak, strict=True
+        ):
             expected, _ = np.histogram(one[one > 0], N_BINS, (0, peak))
             assert counts.sum() == (one > 0).sum()
             # float32 may put a value one bin further on.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
 
-import networks
 import numpy as np
 import pytest
-from anns import INPUT, Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import networks
+from anns import INPUT, Net
 from snn_compile.errors import Origin
 from snn_compile.ir import ann, quantized, spiking
 from snn_compile.ir.fixedpoint import QFormat, QTensor
@@ -174,9 +175,7 @@ def spiking_nodes():
         **common,
     )
     group = spiking.DenseSynapses(id=NodeId("s"), inputs=(INPUT,), weight=np.ones((2, 2)), **common)
-    out = spiking.Readout(
-        id=NodeId("y"), inputs=(group.id,), bias=np.zeros((2, 1, 1)), **common
-    )
+    out = spiking.Readout(id=NodeId("y"), inputs=(group.id,), bias=np.zeros((2, 1, 1)), **common)
     neurons = spiking.GradedNeurons(
         id=NodeId("n"),
         inputs=(group.id,),
@@ -200,7 +199,11 @@ def test_spiking_graph_checks_its_wiring():
         ([source, group, replace(out, inputs=())], window, "fed by synapses"),
         ([source, group, replace(out, shape=(1, 1, 2))], window, "other shapes"),
         ([source, replace(group, inputs=(INPUT, INPUT)), out], window, "need one source"),
-        ([source, group, out, replace(group, id=NodeId("t"), inputs=(out.id,))], window, "one source"),
+        (
+            [source, group, out, replace(group, id=NodeId("t"), inputs=(out.id,))],
+            window,
+            "one source",
+        ),
         ([source, group, replace(neurons, threshold=np.zeros(2))], window, "not positive"),
         ([source, group, replace(neurons, threshold=np.full(2, np.nan))], window, "not positive"),
     ]

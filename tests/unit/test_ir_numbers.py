@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from snn_compile.ir.fixedpoint import QFormat, QTensor, arithmetic_shift, round_half_even
 
 MANY = settings(max_examples=200, deadline=None, derandomize=True)
@@ -39,7 +40,14 @@ def test_holding_is_the_narrowest_format(one, other):
 
 @pytest.mark.parametrize(
     ("low", "high", "text"),
-    [(0, 0, "u1"), (0, 255, "u8"), (0, 256, "u9"), (-1, -1, "s1"), (-8, -8, "s4"), (-128, 127, "s8")],
+    [
+        (0, 0, "u1"),
+        (0, 255, "u8"),
+        (0, 256, "u9"),
+        (-1, -1, "s1"),
+        (-8, -8, "s4"),
+        (-128, 127, "s8"),
+    ],
 )
 def test_formats_by_hand(low, high, text):
     assert str(QFormat.holding(low, high)) == text

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import anns
-import networks
 import numpy as np
 import pytest
-from anns import INPUT, Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import anns
+import networks
+from anns import INPUT, Net
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import QuantizedGraph
@@ -137,6 +138,18 @@ def test_text_changes_with_one_weight(seed):
     other = QuantizedGraph(program.graph.edit(replaced=[changed]), program.window)
     lines = zip(to_text(program).splitlines(), to_text(other).splitlines(), strict=True)
     assert [line.split(":")[0].strip() for line, new in lines if line != new] == [node.id]
+
+
+def test_text_shows_every_digit_of_an_integer():
+    net = networks.Builder(0, (3,))
+    net.neurons("readout", net.dense(networks.INPUT, 2))
+    out = net.nodes[-1]
+    texts = []
+    for bias in ([1234567, 0], [1234568, 0]):
+        net.nodes[-1] = replace(out, bias=QTensor.of(bias))
+        texts.append(to_text(net.build()))
+    assert "bias=u21[1234567,0]" in texts[0]
+    assert texts[0] != texts[1]
 
 
 def test_text_of_float_weights_ignores_the_last_digits_only():

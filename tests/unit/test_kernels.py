@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+
 from snn_compile.ir.geometry import Geometry
 from snn_compile.sim import kernels
 
@@ -57,7 +58,9 @@ GEOMETRIES = [
 def test_conv2d_equals_the_loop(monkeypatch, n_in, n_out, kernel, geometry, rows):
     random = np.random.default_rng(0)
     x = random.integers(-99, 100, (n_in, 8, 9, 3)).astype(np.float64)
-    weight = random.integers(-128, 128, (n_out, n_in // geometry.groups, *kernel)).astype(np.float64)
+    weight = random.integers(-128, 128, (n_out, n_in // geometry.groups, *kernel)).astype(
+        np.float64
+    )
     if rows < 1000:  # bands of so many rows
         width = geometry.output_size((8, 9), kernel)[1]
         row_bytes = weight[0].size * width * 3 * 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from onnx_models import NEWEST, OPSETS, assert_same, imported, model, node, ops
 
 RNG = np.random.default_rng(2)

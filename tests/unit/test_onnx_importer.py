@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
+
 from onnx_models import NEWEST, OPSETS, assert_same, imported, model, node, ops
 from snn_compile.errors import Origin
 from snn_frontends.onnx import OnnxFrontend

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from onnx_models import NEWEST, OPSETS, assert_same, model, node, ops
 
 

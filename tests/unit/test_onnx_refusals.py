@@ -7,6 +7,7 @@ import contextlib
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+
 from onnx_models import NEWEST, imported, model, node
 from snn_compile.errors import (
     CompileError,

@@ -1,13 +1,15 @@
-"""Whole layers in fixed point: against the float spiking network, and refused where they overflow."""
+"""Whole layers in fixed point: against the float spiking network, and refused where they
+overflow."""
 
 from __future__ import annotations
 
-import anns
 import numpy as np
 import pytest
-from anns import INPUT, Net
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import anns
+from anns import INPUT, Net
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.codings import Coding, Graded, Rate
@@ -84,9 +86,9 @@ def test_fewer_weight_bits_lose_more():
         x = np.random.default_rng(1).uniform(-1, 1, (40, 2, 6, 6))
         floats, fixed = scores(network, quantization, encoding(x))
         errors.append(float(((floats - fixed) ** 2).mean() / floats.var()))
-        assert {n.weight.format.bits for n in quantization.program.graph if hasattr(n, "weight")} == {
-            bits
-        }
+        assert {
+            n.weight.format.bits for n in quantization.program.graph if hasattr(n, "weight")
+        } == {bits}
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1e-3
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from snn_compile.errors import Origin
 from snn_compile.ir import spiking
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
@@ -91,9 +92,9 @@ def test_clipping_is_chosen_to_lose_less(seed, bits):
     widest = np.abs(one.weight).max(axis=1) / (2 ** (bits - 1) - 1)
 
     def error(weights):
-        return ((one.weight - weights.mantissas[0].reshape(4, 50) * weights.unit[:, None]) ** 2).sum(
-            axis=1
-        )
+        return (
+            (one.weight - weights.mantissas[0].reshape(4, 50) * weights.unit[:, None]) ** 2
+        ).sum(axis=1)
 
     assert (error(found) <= error(with_unit((one,), found, widest, bits)) * (1 + 1e-9)).all()
 

@@ -6,6 +6,7 @@ import tomllib
 from importlib import resources
 
 import pytest
+
 from snn_compile.errors import CompileErrors, UsageError, exit_code
 from snn_compile.targets import Confidence, available, load_target
 

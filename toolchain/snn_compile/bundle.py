@@ -107,8 +107,8 @@ class CompiledModel:
     def save(self, folder: str | Path) -> None:
         """Write the folder that ``load`` reads: beside it first, then renamed.
 
-        Holds the sealed network, the golden stimuli, both reports and every backend's files. What was
-        there before is replaced.
+        Holds the sealed network, the golden stimuli, both reports and every backend's files. What
+        was there before is replaced.
         """
         target = Path(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ class CompiledModel:
             raise
 
     def _sealed(self) -> bytes:
-        """The bytes of ``model.snn``: a zip of JSON and npy files, the same for the same network."""
+        """The bytes of ``model.snn``: JSON and npy files, the same for the same network."""
         description, arrays = dump_program(self.program)
         arrays = {**arrays, "encoding:unit": self.encoding.unit}
         for name, decoding in self.decodings.items():

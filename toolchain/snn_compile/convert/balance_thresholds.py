@@ -77,11 +77,12 @@ def least_error(activations: Activations, levels: int) -> Float:
 
     ``argmin_s E (x - s/levels * clip(floor(x * levels/s + 1/2), 0, levels))**2`` (Li et al. 2021,
     with rounding). Within the range the error of a histogram bin is the mean over the bin of the
-    squared rounding error, so that many levels (finer than the bins) cost their ``step**2 / 12`` too.
+    squared rounding error, so that many levels (finer than the bins) cost their ``step**2 / 12``
+    too.
 
-    Few samples show too short a tail: a neuron of a dense layer has one activation a sample, and its
-    largest of a thousand will be exceeded in use. The tail beyond the highest few observations is
-    therefore taken to be exponential, with their mean excess (shrunk towards the layer's, for
+    Few samples show too short a tail: a neuron of a dense layer has one activation a sample, and
+    its largest of a thousand will be exceeded in use. The tail beyond the highest few observations
+    is therefore taken to be exponential, with their mean excess (shrunk towards the layer's, for
     neurons that hardly ever fired), and candidates reach beyond the peak.
     """
     centers, counts = activations.centers, activations.histogram.astype(np.float64)

@@ -194,8 +194,10 @@ def convolve(weight: Float, geometry: Geometry, target: Shape, inner: LinearMap)
         moved = _as_tap(inner)
         if moved is not None and (tapped := _after_tap(outer, moved)) is not None:
             return tapped
-    if isinstance(inner, Kernel) and (fused := _after_pool(outer, inner)) is not None:
-        return fused
+    if isinstance(inner, Kernel) and inner.target == inner.maps:
+        fused = _after_tap(outer, inner) or _after_pool(outer, inner)
+        if fused is not None:
+            return fused
     return Sparse(inner.source, target, sparse(outer) @ sparse(inner))
 
 
@@ -262,7 +264,7 @@ def grouped(kernel: Kernel) -> Kernel:
 
 
 def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
-    """A convolution after wiring of whole, unshifted channels, or of pure spatial padding."""
+    """A convolution after one with a single tap: scaled, picked or mixed channels, or padding."""
     g, t = outer.geometry, tap.geometry
     if t.stride != (1, 1) or tap.weight.shape[2:] != (1, 1):
         return None
@@ -273,8 +275,9 @@ def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
     padding = tuple(a + b for a, b in zip(g.padding, t.padding, strict=True))
     top, left, bottom, right = padding
     geometry = replace(g, padding=(top, left, bottom, right))
-    if t.groups == tap.source[0] and (tap.weight == 1).all():  # each channel stays itself
-        return replace(outer, source=tap.source, geometry=geometry)
+    if t.groups == tap.source[0] == len(tap.weight):  # each channel stays itself
+        scaled = _by_source(outer, tap.weight.ravel())
+        return replace(scaled, source=tap.source, geometry=geometry)
     full = ungrouped(outer)
     weight = np.einsum("ochw,ci->oihw", full.weight, ungrouped(tap).weight[:, :, 0, 0])
     return Kernel(tap.source, outer.target, weight, replace(geometry, groups=1))
@@ -301,7 +304,7 @@ def pool_composes(
 def _after_pool(outer: Kernel, pool: Kernel) -> Kernel | None:
     """A convolution after a depthwise one with the same taps for all channels (average pooling)."""
     g, p = outer.geometry, pool.geometry
-    if p.groups != pool.source[0] or pool.weight.shape[0] != p.groups or pool.target != pool.maps:
+    if p.groups != pool.source[0] or pool.weight.shape[0] != p.groups:
         return None
     if not (pool.weight == pool.weight[:1]).all() or p.dilation != (1, 1):
         return None
@@ -391,10 +394,7 @@ def scale_sources(linear: LinearMap, unit: Float) -> LinearMap:
     from scipy.sparse import csr_array, diags_array
 
     if isinstance(linear, Kernel) and linear.source[0] == len(unit):
-        n_out, per_group = linear.weight.shape[:2]
-        group = np.arange(n_out)[:, None] // (n_out // linear.geometry.groups)
-        channel = group * per_group + np.arange(per_group)
-        return replace(linear, weight=linear.weight * unit[channel][:, :, None, None])
+        return _by_source(linear, unit)
     per_neuron = np.repeat(unit, prod(linear.source) // len(unit))
     if isinstance(linear, Matrix):
         return replace(linear, weight=linear.weight * per_neuron)
@@ -421,3 +421,11 @@ def map_weights(linear: LinearMap, channels: int) -> Float:
     dense = linear.weight if isinstance(linear, Matrix) else sparse(linear).toarray()
     weights: Float = np.abs(dense).reshape(channels, -1, dense.shape[1]).mean(axis=1)
     return weights
+
+
+def _by_source(kernel: Kernel, factor: Float) -> Kernel:
+    """A convolution of source channels that are multiplied by a factor each."""
+    n_out, per_group = kernel.weight.shape[:2]
+    group = np.arange(n_out)[:, None] // (n_out // kernel.geometry.groups)
+    channel = group * per_group + np.arange(per_group)
+    return replace(kernel, weight=kernel.weight * factor[channel][:, :, None, None])

@@ -28,7 +28,7 @@ def spike_norm(
     like: Mapping[NodeId, NodeId],
     per_layer: bool = False,
 ) -> dict[NodeId, Float]:
-    """Layer by layer, with all layers before it fixed: ``threshold = max over steps of the current``.
+    """``threshold = max over steps of the current``, layer by layer, all before it fixed.
 
     Sengupta et al. 2019, "Going deeper in spiking neural networks", algorithm 1. The thresholds are
     large, because single steps may see many spikes at once; firing rates fall with depth and more

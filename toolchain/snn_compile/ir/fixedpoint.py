@@ -103,4 +103,6 @@ def arithmetic_shift(x: Int, exponent: int) -> Int:
     This is what Loihi's synaptic weight exponent does to the accumulated sum in Lava's fixed-point
     models (``proc/dense/models.py``: the shift comes after the sum, so a right shift floors once).
     """
-    return x << exponent if exponent >= 0 else x >> -exponent
+    if exponent == 0:
+        return x
+    return x << exponent if exponent > 0 else x >> -exponent

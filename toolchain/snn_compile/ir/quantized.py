@@ -242,6 +242,8 @@ class QuantizedGraph:
             raise StageError("a QuantizedGraph has at least one Readout")
         for node in self.graph:
             self._check(node)
+        for population in self.populations:
+            self._check_depth(population)
 
     def _check(self, node: QuantizedNode) -> None:
         sources = [self.graph[s] for s in node.inputs]
@@ -257,8 +259,10 @@ class QuantizedGraph:
             raise StageError(f"population '{node.id}' must be fed by synapses")
         if any(s.shape != node.shape for s in sources):
             raise StageError(f"synapses into '{node.id}' have other shapes")
+
+    def _check_depth(self, node: Population) -> None:
         depth = self.depth[node.id]
-        for synapses in sources:
+        for synapses in self.synapses_into(node):
             (source,) = synapses.inputs
             if not isinstance(self.graph[source], Input) and self.depth[source] != depth - 1:
                 raise StageError(

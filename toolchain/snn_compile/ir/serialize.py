@@ -1,7 +1,8 @@
 """Programs as plain JSON plus integer arrays, and back, without pickling anything.
 
 The form follows from the dataclasses of ``ir/quantized.py``: one object a node, its class under
-``"$type"``. Arrays are referred to by name and hashed, so that a seal can name the one that changed.
+``"$type"``. Arrays are referred to by name and hashed, so that a seal can name the one that
+changed.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ def _value(value: Any) -> str | None:
 def _array(values: np.ndarray[tuple[int, ...], np.dtype[Any]]) -> str:
     shape = "x".join(str(n) for n in values.shape)
     if values.size <= 4:
-        return f"[{','.join(f'{v:.6g}' for v in values.ravel())}]"
+        items = (f"{v:.6g}" if values.dtype.kind == "f" else str(v) for v in values.ravel())
+        return f"[{','.join(items)}]"
     if values.dtype.kind == "f":
         text = " ".join(f"{v:.6g}" for v in values.ravel())
         content = text.encode()

@@ -36,10 +36,10 @@ MESSAGES = 4096
 class CorrectBiases:
     """``bias += mean float drive - mean fixed-point drive``, per channel, in topological order.
 
-    Rounded weights, clipped and rounded activations shift the mean of what a layer sees; the shift is
-    a constant that its bias can absorb (Nagel et al. 2019; the "light" calibration of Li et al. 2021).
-    The sweep uses the corrected network up to each layer, so that later layers also absorb what
-    earlier ones could not.
+    Rounded weights, clipped and rounded activations shift the mean of what a layer sees; the shift
+    is a constant that its bias can absorb (Nagel et al. 2019; the "light" calibration of Li et al.
+    2021). The sweep uses the corrected network up to each layer, so that later layers also absorb
+    what earlier ones could not.
 
     Attributes:
         folded: the float network.

@@ -15,7 +15,7 @@ T = TypeVar("T")
 Advance = Callable[[int], None]
 """Told the number of samples that have just been finished."""
 
-WORKING_BYTES = 24 << 20
+WORKING_BYTES = 6 << 20
 """Size that the largest intermediate value of one piece may have."""
 
 

@@ -149,7 +149,7 @@ class Simulator:
         self.dtypes = {node.id: self._state_dtype(node) for node in program.populations}
 
     def _state_dtype(self, population: Population) -> type[np.int32] | type[np.int64]:
-        """int32 where all sums, before and after their shift, plus a 24-bit state provably fit it."""
+        """int32 where all sums, before and after their shift, and a 24-bit state provably fit."""
         graph = self.program.graph
         largest = bounds.current(graph, population).magnitude
         largest += int(np.abs(population.bias.values).max(initial=0))
@@ -189,7 +189,7 @@ class Simulator:
         return np.moveaxis(messages, (0, 1), (-1, -2))
 
     def current(self, population: Population, values: Mapping[NodeId, Int]) -> Int:
-        """Summed synaptic input of a population, (*shape, T or 1, B), given its sources' messages."""
+        """Summed synaptic input of a population, (*shape, T or 1, B), for its sources' messages."""
         dtype = self.dtypes[population.id]
         total: Int | None = None
         for synapses in self.program.synapses_into(population):

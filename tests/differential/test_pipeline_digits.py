@@ -1,0 +1,147 @@
+"""The whole way for the example networks: every coding, against the float network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import onnx_models
+from snn_compile.driver import check_model, compile_model
+from snn_compile.options import CompileOptions
+from snn_compile.sim import ann
+
+
+@pytest.fixture(scope="module")
+def digits(examples):
+    with np.load(examples / "digits_calibrate.npz") as archive:
+        calibrate = archive["x"]
+    with np.load(examples / "digits_evaluate.npz") as archive:
+        return calibrate, archive["x"], archive["y"]
+
+
+@pytest.fixture(scope="module")
+def float_scores(examples, digits):
+    return {name: run_float(examples, name, digits[1]) for name in ("digits_cnn", "digits_mlp")}
+
+
+def run_float(examples, name, x):
+    session = onnx_models.session(str(examples / f"{name}.onnx"))
+    return session.run(None, {session.get_inputs()[0].name: x.astype(np.float32)})[0]
+
+
+def agreement(scores, other):
+    return 100 * float((scores.argmax(axis=1) == other.argmax(axis=1)).mean())
+
+
+# Least percent of the evaluation samples with the float network's answer; measured in the comment.
+# The bound leaves room for one or two percent more of them on the edge between two classes.
+BOUNDS = [
+    ("digits_cnn", {"coding": "graded"}, 99.0),  # 100
+    ("digits_cnn", {"coding": "graded", "payload_bits": 4}, 98.0),  # 100
+    ("digits_cnn", {"coding": "graded", "weight_bits": 4}, 97.5),  # 99.8
+    ("digits_cnn", {"coding": "rate", "timesteps": 16}, 97.0),  # 99.6
+    ("digits_cnn", {"coding": "rate", "timesteps": 16, "reset": "zero"}, 94.0),  # 96.8
+    ("digits_mlp", {"coding": "graded"}, 99.0),  # 100
+    ("digits_mlp", {"coding": "graded", "thresholds": "percentile:99.9", "per_layer": True}, 98.5),
+    ("digits_mlp", {"coding": "rate", "timesteps": 32}, 97.5),  # 99.6
+    ("digits_mlp", {"coding": "rate", "timesteps": 32, "thresholds": "max"}, 96.5),  # 99.4
+    ("digits_mlp", {"coding": "rate", "timesteps": 128, "input": "poisson"}, 97.0),  # 99.4
+    ("digits_mlp", {"coding": "rate", "timesteps": 64, "reset": "zero"}, 90.0),  # 93.6
+]
+
+
+@pytest.mark.parametrize(("name", "options", "least"), BOUNDS)
+def test_answers_agree_with_the_float_network(examples, digits, float_scores, name, options, least):
+    calibrate, x, y = digits
+    model = compile_model(
+        examples / f"{name}.onnx", calibrate=calibrate, evaluate=(x, y), emit=(), **options
+    )
+    scores = model.run(x)
+    found = agreement(scores, float_scores[name])
+    assert found >= least
+    rungs = {rung["stage"]: rung for rung in model.report["ladder"]}
+    assert rungs["onnx"]["agreement"] == 100
+    # The ladder's number is that of the network that is delivered.
+    assert abs(rungs["fixed"]["agreement"] - found) <= 0.5
+    assert abs(rungs["fixed"]["top1"] - 100 * (scores.argmax(axis=1) == y).mean()) <= 1e-3
+    assert rungs["folded"]["agreement"] == 100
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "digits_mlp"])
+def test_folding_equals_onnxruntime(examples, digits, float_scores, name):
+    checked = check_model(examples / f"{name}.onnx", CompileOptions())
+    for network in (checked.imported.ann, checked.folded):
+        scores = ann.evaluate(network, digits[1])
+        np.testing.assert_allclose(scores, float_scores[name], rtol=1e-4, atol=1e-4)
+
+
+def test_scores_are_those_of_the_float_network_in_its_units(examples, digits, float_scores):
+    calibrate, x, _ = digits
+    model = compile_model(
+        examples / "digits_cnn.onnx", calibrate=calibrate, coding="graded", emit=()
+    )
+    expected = float_scores["digits_cnn"]
+    error = model.run(x) - expected
+    assert np.sqrt((error**2).mean()) < 0.05 * expected.std()
+    assert abs(error.mean()) < 0.02 * expected.std()
+
+
+def test_more_time_steps_come_closer(examples, digits, float_scores):
+    calibrate, x, _ = digits
+    expected = float_scores["digits_mlp"]
+    errors = []
+    for timesteps in (4, 16, 64, 256):
+        model = compile_model(
+            examples / "digits_mlp.onnx",
+            calibrate=calibrate,
+            coding="rate",
+            timesteps=timesteps,
+            emit=(),
+        )
+        errors.append(float(((model.run(x[:200]) - expected[:200]) ** 2).mean()))
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["digits_mlp", "digits_cnn"])
+def test_fixed_point_loses_little_against_float_spikes_with_reset_to_zero(examples, digits, name):
+    """Spikes cost what they cost; weights of 8 bits and corrected biases must not cost more."""
+    calibrate, x, y = digits
+    model = compile_model(
+        examples / f"{name}.onnx",
+        calibrate=calibrate,
+        evaluate=(x, y),
+        coding="rate",
+        timesteps=16,
+        reset="zero",
+        emit=(),
+    )
+    rungs = {rung["stage"]: rung["agreement"] for rung in model.report["ladder"]}
+    assert rungs["fixed"] >= rungs["spiking"] - 1.5
+
+
+def test_the_same_command_gives_the_same_network(examples, digits):
+    calibrate, x, _ = digits
+    one, other = (
+        compile_model(
+            examples / "digits_cnn.onnx",
+            calibrate=calibrate,
+            coding="rate",
+            timesteps=4,
+            input="poisson",
+            seed=3,
+            emit=(),
+        )
+        for _ in range(2)
+    )
+    assert one._sealed() == other._sealed()
+    np.testing.assert_array_equal(one.run(x[:20]), other.run(x[:20]))
+
+
+def test_without_calibration_the_network_still_answers(examples, digits, float_scores):
+    _, x, _ = digits
+    model = compile_model(
+        examples / "digits_mlp.onnx", coding="graded", payload_bits=16, input_bits=8, emit=()
+    )
+    codes = [warning["code"] for warning in model.report["warnings"]]
+    assert "not-calibrated" in codes
+    assert agreement(model.run(x), float_scores["digits_mlp"]) > 80
