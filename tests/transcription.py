@@ -11,7 +11,7 @@ start of a window is part of what is tested.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 
 import numpy as np
@@ -131,10 +131,7 @@ def wired(program: QuantizedGraph, node) -> list[list[tuple[int, int]]]:
         return [list(enumerate(row)) for row in weight]
     if isinstance(node, SparseSynapses):
         ends, indices = node.indptr.tolist(), node.indices.tolist()
-        return [
-            list(zip(indices[a:b], weight[a:b], strict=True))
-            for a, b in zip(ends, ends[1:], strict=False)
-        ]
+        return [list(zip(indices[a:b], weight[a:b], strict=True)) for a, b in pairwise(ends)]
     assert isinstance(node, ConvSynapses)
     n_in, height, width = program.graph[node.inputs[0]].shape
     n_out, per_group, kh, kw = node.weight.shape

@@ -178,7 +178,7 @@ def test_readouts_add_up_all_steps():
 
 def test_partial_sums_count_every_weight_by_its_size():
     net = Builder(0, (6,), low=-3, high=7)
-    group = net.nodes[-1] if net.dense(INPUT, 4) is None else net.nodes[-1]
+    group = net[net.dense(INPUT, 4)]
     _, partial = bounds.synapse_sums(group, (-3, 7))
     assert partial == np.abs(group.weight.values).sum(axis=1).max() * 7
 

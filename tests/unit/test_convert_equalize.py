@@ -68,7 +68,7 @@ def test_norms_are_equal_within_a_layer_afterwards(mode, power):
             if isinstance(node, ann.Relu):
                 weight = sum(sparse(term.map) for term in drives[node.id].terms)
                 norms = (np.abs(weight.toarray()) ** power).sum(axis=1) ** (1 / power)
-                assert (norms.max() / norms.min() <= 1.01) is after
+                assert bool(norms.max() / norms.min() <= 1.01) is after
 
 
 def test_beta_zero_does_nothing():

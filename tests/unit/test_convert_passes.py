@@ -302,7 +302,8 @@ def test_preprocessing_of_vectors():
 
 def test_nothing_to_preprocess():
     net = Net((3, 2, 2))
-    network = net.build() if net.output(INPUT) else None
+    net.output(INPUT)
+    network = net.build()
     assert FoldPreprocessing()(network).graph is network
 
 

@@ -14,7 +14,7 @@ from snn_compile.sim import kernels
 def padded(x, padding, value):
     """(C, H, W) with a border by definition: crop first, then pad."""
     top, left, bottom, right = padding
-    c, h, w = x.shape
+    _, h, w = x.shape
     x = x[:, max(-top, 0) : h - max(-bottom, 0), max(-left, 0) : w - max(-right, 0)]
     widths = [(max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0))]
     return np.pad(x, [(0, 0), *widths], constant_values=value)

@@ -32,7 +32,7 @@ from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
 
 MODEL = "model.snn"
-MESSAGES = "messages.json"
+STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
 TRACED_AT_ONCE = 10
 """Stimuli whose messages are held in memory together."""
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -50,6 +50,7 @@ class CompiledModel:
         stimulus: encoded frames that verification uses, (N, C, H, W).
         provenance: hashes of what the network was made from.
         golden: for each layer and stimulus, the hash of its messages at compile time.
+        expected: potentials of each output for the stimuli at compile time.
         backends: that ``save`` writes too.
     """
 
@@ -60,6 +61,7 @@ class CompiledModel:
     stimulus: Int
     provenance: Mapping[str, str] = field(default_factory=dict)
     golden: Mapping[str, list[str]] = field(default_factory=dict)
+    expected: Mapping[str, Int] = field(default_factory=dict)
     backends: tuple[str, ...] = ()
 
     def run(self, x: npt.ArrayLike) -> Float:
@@ -163,12 +165,8 @@ class CompiledModel:
         """Stimuli, expected potentials, and a hash of every layer's messages."""
         folder.mkdir()
         outputs, hashes = self._traced(self.stimulus)
-        np.savez_compressed(folder / "stimulus.npz", frames=self.stimulus)
-        np.savez_compressed(
-            folder / "expected.npz",
-            allow_pickle=False,
-            **{f"output/{name}": values for name, values in outputs.items()},
-        )
+        np.savez_compressed(folder / STIMULUS, frames=self.stimulus)
+        np.savez_compressed(folder / EXPECTED, allow_pickle=False, **outputs)
         (folder / MESSAGES).write_text(json.dumps(hashes, indent=1) + "\n")
 
     def _traced(
@@ -189,8 +187,13 @@ class CompiledModel:
 
     def verify_golden(self, frames: Int, advance: Advance = no_progress) -> Verification:
         """Compare the reference of today with what was recorded at compile time."""
-        _, hashes = self._traced(frames, advance)
+        outputs, hashes = self._traced(frames, advance)
         unequal = [
+            f"output '{name}' differs from the golden potentials"
+            for name, found in outputs.items()
+            if not np.array_equal(found, self.expected.get(name, found[:0])[: len(found)])
+        ]
+        unequal += [
             f"layer '{name}' differs from the golden trace at stimulus {stimulus}"
             for name, found in hashes.items()
             for stimulus, digest in enumerate(found)
@@ -245,9 +248,10 @@ class CompiledModel:
                     for name, shape in content["decodings"].items()
                 },
                 report,
-                _stimulus(Path(folder) / "golden" / "stimulus.npz"),
+                _arrays(Path(folder) / "golden" / STIMULUS)["frames"],
                 content["provenance"],
                 json.loads((Path(folder) / "golden" / MESSAGES).read_text()),
+                _arrays(Path(folder) / "golden" / EXPECTED),
             )
         except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
             raise ModelError(
@@ -286,10 +290,9 @@ def _unsealed(path: Path, origin: Origin) -> tuple[dict[str, Any], dict[str, Any
     return content, arrays
 
 
-def _stimulus(path: Path) -> Int:
+def _arrays(path: Path) -> dict[str, Int]:
     with np.load(path, allow_pickle=False) as archive:
-        frames: Int = archive["frames"].astype(np.int64)
-    return frames
+        return {name: archive[name].astype(np.int64) for name in archive.files}
 
 
 def _replace(new: Path, target: Path) -> None:

@@ -41,6 +41,7 @@ from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import Imported, frontend_for
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.quantize import Quantization, quantize
+from snn_compile.quantize.round_weights import RoundWeights
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Stages, climb
 from snn_compile.report.journal import Journal
@@ -129,6 +130,10 @@ def compile_model(
     )
     with journal.timed("quantize"):
         quantization = quantize(spiking, options.weight_bits_of)
+    if options.rounding == "compensated" and samples.calibrate is not None:
+        with journal.timed(RoundWeights.name):
+            frames = encoding(samples.calibrate.x)
+            quantization = RoundWeights(spiking, frames)(quantization)
     if options.bias_correction and samples.calibrate is not None:
         with journal.timed(CorrectBiases.name):
             x = samples.calibrate.x

@@ -17,6 +17,7 @@ INPUTS = ("current", "poisson", "graded")
 RESETS = ("subtract", "zero")
 EQUALIZE = ("none", "l4", "l2", "data")
 LAYOUTS = ("nchw", "nhwc")
+ROUNDINGS = ("nearest", "compensated")
 
 COMMAND_LINE = "command line"
 
@@ -59,6 +60,7 @@ class CompileOptions:
         per_layer: one threshold a layer instead of one a channel.
         equalize: cross-layer weight adjustment.
         weight_bits: 2 to 8.
+        rounding: of weights: nearest, or compensated (errors cancel on the calibration data).
         bias_correction: whether biases absorb the mean error that quantization makes.
         mean_values: subtracted from the raw input, per channel.
         scale_values: then divides it, per channel.
@@ -84,6 +86,7 @@ class CompileOptions:
     per_layer: bool = False
     equalize: str = "none"
     weight_bits: int = 8
+    rounding: str = "compensated"
     bias_correction: bool = True
     mean_values: tuple[float, ...] = ()
     scale_values: tuple[float, ...] = ()
@@ -119,6 +122,7 @@ class CompileOptions:
         among("reset", RESETS)
         among("equalize", EQUALIZE)
         among("layout", LAYOUTS)
+        among("rounding", ROUNDINGS)
         between("timesteps", 1, 4096)
         between("payload_bits", 1, 16)
         between("input_bits", 1, 16)

@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 
 import click
 
-from snn_compile.options import CODINGS, EQUALIZE, INPUTS, LAYOUTS, RESETS, CompileOptions
+from snn_compile.options import (
+    CODINGS,
+    EQUALIZE,
+    INPUTS,
+    LAYOUTS,
+    RESETS,
+    ROUNDINGS,
+    CompileOptions,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,6 +69,7 @@ _NUMBERS = (
         help="One threshold a layer, or one a channel.",
     ),
     _choice("equalize", EQUALIZE, "Cross-layer weight adjustment."),
+    _choice("rounding", ROUNDINGS, "Of weights: each by itself, or errors cancelling on the data."),
     _choice("bias-correction", ("on", "off"), "Whether biases absorb the mean error."),
     click.option(
         "--max-accuracy-drop",

@@ -25,15 +25,24 @@ if TYPE_CHECKING:
     from snn_compile.report.observer import Observer
 
 GOLDEN = "golden"
+ROWS = 3200
+FEWEST = 8
+"""Without ``--stimuli``, a backend gets as many as fit into so many time steps, or the fewest. A
+deep network takes Lava up to a tenth of a second a step; no layer is ever left out."""
 
 
 @click.command("verify", short_help="Compare every emitted form with the reference, bit for bit.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--stimuli", type=click.IntRange(1), metavar="N", help="Use only so many stimuli.")
+@click.option(
+    "--stimuli",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Stimuli (default: all of them, or as many as fit into 3,200 time steps).",
+)
 @click.option(
     "--time-limit",
     type=click.FloatRange(0, min_open=True),
-    default=600.0,
+    default=1800.0,
     show_default=True,
     metavar="S",
     help="Seconds for each backend.",
@@ -128,7 +137,8 @@ def compare(
     """
     from snn_compile.plugins import BACKENDS
 
-    frames = compiled.stimulus[:stimuli]
+    fitting = max(FEWEST, ROWS // compiled.program.window.n_steps)
+    frames = compiled.stimulus[: stimuli or (None if name == GOLDEN else fitting)]
     with observer.progress(name, f"{len(frames):,} stimuli", len(frames)) as advance:
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)

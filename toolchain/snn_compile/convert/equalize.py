@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import ClassVar
 
@@ -18,14 +18,16 @@ from snn_compile.convert.linear import (
     Sparse,
     Wiring,
     apply_map,
+    scale_sources,
     sparse,
 )
+from snn_compile.errors import Origin
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding, PassResult
-from snn_compile.sim.ann import evaluate
+from snn_compile.sim.ann import apply, evaluate
 from snn_compile.sim.kernels import Array
 
 
@@ -60,32 +62,42 @@ class Equalize:
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Adjust layer by layer, each with the layers before it adjusted already."""
         moments = _Moments.measure(network, self.x) if self.mode == "data" else None
+        owner = {n.id: n.like or n.id for n in network.graph if isinstance(n, ann.Relu)}
+        drives = expand(network)
         factors: dict[NodeId, Float] = {}
         findings: list[Finding] = []
         for node in network.graph:
             if not isinstance(node, ann.Relu) or node.like is not None or node.cap is not None:
                 continue
-            drive = expand(rescaled(network, factors))[node.id]
-            norm = self._norm(drive, factors, moments)
+            incoming = {
+                source: scale_sources(weights, factors[owner[source]])
+                if owner.get(source) in factors
+                else weights
+                for source, weights in _by_source(drives[node.id]).items()
+            }
+            norm = self._norm(incoming, maps_shape(node.shape)[0], factors, moments)
             factors[node.id] = self._factor(norm)
             spread = float(factors[node.id].max() / factors[node.id].min())
             findings.append(Finding(f"weights adjusted by up to {spread:.2f}", node.origin))
         return PassResult(rescaled(network, factors), tuple(findings))
 
-    def _norm(self, drive: Affine, factors: dict[NodeId, Float], moments: _Moments | None) -> Float:
-        """Norm of each channel's incoming weights; of a kernel's all taps count."""
-        channels = maps_shape(drive.constant.shape)[0]
-        if moments is not None:
-            power = 2
-            parts = [
-                apply_map(_powered(weights, power), moments.variance(source, factors))
-                for source, weights in _by_source(drive).items()
-            ]
-        else:
-            power = 4 if self.mode == "l4" else 2
-            parts = [_fan_in(_powered(weights, power)) for weights in _by_source(drive).values()]
-        powers = np.sum(parts, axis=0).reshape(channels, -1).mean(axis=1)
-        norm: Float = np.maximum(powers, 0) ** (1 / power)
+    def _norm(
+        self,
+        incoming: dict[NodeId, LinearMap],
+        channels: int,
+        factors: dict[NodeId, Float],
+        moments: _Moments | None,
+    ) -> Float:
+        """Norm of each channel's incoming weights; of a channel's neurons, their mean power."""
+        power = 4 if self.mode == "l4" else 2
+        powers = [
+            _fan_in(_powered(weights, power))
+            if moments is None
+            else apply_map(_powered(weights, power), moments.variance(source, factors))
+            for source, weights in incoming.items()
+        ]
+        mean = np.sum(powers, axis=0).reshape(channels, -1).mean(axis=1)
+        norm: Float = np.maximum(mean, 0) ** (1 / power)
         return norm
 
     def _factor(self, norm: Float) -> Float:
@@ -187,38 +199,115 @@ class _Moments:
 def rescaled(network: ANNGraph, factors: dict[NodeId, Float]) -> ANNGraph:
     """The same function with each rectifier's activations divided by a factor per channel.
 
-    A scaling by ``1 / g`` goes in front of the rectifier and one by ``g`` behind it. Rectifiers
+    A scaling by ``1 / g`` goes in front of the rectifier; what its values lack is owed along pools
+    and wiring until weights can pay for it, so that convolutions remain what they are. Rectifiers
     that share another's scale (a max pool's comparators) work on the divided values.
     """
     inside = _interiors(network)
-    nodes: list[AnnNode] = []
+    debts = _Debts()
     for node in network.graph:
-        inputs = []
-        for source in node.inputs:
-            owner = inside.get(source)
-            leaves = owner is not None and owner in factors and inside.get(node.id) != owner
-            inputs.append(NodeId(f"{source}.restored") if leaves else source)
-        if isinstance(node, ann.Relu) and node.id in factors:
-            divided = _scaled(node, f"{node.id}.divided", inputs[0], 1 / factors[node.id])
-            nodes.append(divided)
-            inputs = [divided.id]
-        nodes.append(replace(node, inputs=tuple(inputs)))
         owner = inside.get(node.id)
         if owner is not None and owner in factors:
-            nodes.append(_scaled(node, f"{node.id}.restored", node.id, factors[owner]))
-    outputs = [n.id for n in nodes if isinstance(n, ann.Output)]
-    return network.with_graph(Graph(nodes).pruned(outputs))
+            if owner == node.id:
+                node = debts.divided(node, factors[owner])
+            debts.add(node, _column(factors[owner], node))
+        else:
+            debts.add(*debts.paid(node))
+    outputs = [n.id for n in debts.nodes if isinstance(n, ann.Output)]
+    return network.with_graph(Graph(debts.nodes).pruned(outputs))
 
 
-def _scaled(node: AnnNode, name: str, source: NodeId, factor: Float) -> ann.Affine:
-    column = factor.reshape(-1, *[1] * (len(node.shape) - 1))
+def _column(factor: Float, node: AnnNode) -> Float:
+    return factor.reshape(-1, *[1] * (len(node.shape) - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Debts:
+    """A network under construction, and the factor that each of its values lacks.
+
+    Attributes:
+        nodes: so far.
+        owed: by node, broadcasts to its shape.
+        shapes: by node.
+    """
+
+    nodes: list[AnnNode] = field(default_factory=list)
+    owed: dict[NodeId, Float] = field(default_factory=dict)
+    shapes: dict[NodeId, Shape] = field(default_factory=dict)
+
+    def add(self, node: AnnNode, owed: Float | None = None) -> None:
+        """Add a node whose value lacks a factor (None: nothing)."""
+        self.nodes.append(node)
+        self.shapes[node.id] = node.shape
+        self.owed[node.id] = np.ones([1] * len(node.shape)) if owed is None else owed
+
+    def divided(self, node: AnnNode, factor: Float) -> AnnNode:
+        """A rectifier that reads its input, whatever that lacks, divided by a factor."""
+        (source,) = node.inputs
+        scale = self.owed[source] / _column(factor, node)
+        added = _scaled(f"{node.id}.divided", node.origin, source, node.shape, scale)
+        self.add(added)
+        return replace(node, inputs=(added.id,))
+
+    def paid(self, node: AnnNode) -> tuple[AnnNode, Float | None]:
+        """A node that makes up for what its inputs lack, or what its own value lacks then."""
+        owed = [self.owed[source] for source in node.inputs]
+        if all((factor == 1).all() for factor in owed):
+            return node, None
+        by_channel = all(prod(factor.shape[1:]) == 1 for factor in owed)
+        match node:
+            case ann.Conv() if by_channel:
+                n_out, per_group = node.weight.shape[:2]
+                group = np.arange(n_out)[:, None] // (n_out // node.geometry.groups)
+                factor = np.broadcast_to(owed[0].ravel(), self.shapes[node.inputs[0]][0])
+                by_tap = factor[group * per_group + np.arange(per_group)]
+                return replace(node, weight=node.weight * by_tap[:, :, None, None]), None
+            case ann.Dense():
+                return replace(node, weight=node.weight * owed[0]), None
+            case ann.Affine():
+                return replace(node, scale=node.scale * owed[0]), None
+            case ann.AveragePool() if by_channel:
+                return node, owed[0]
+            case ann.Add() if all(np.array_equal(factor, owed[0]) for factor in owed):
+                return node, owed[0]
+            case ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat():
+                return node, self._wired(node, owed)
+            case _:
+                return replace(node, inputs=tuple(map(self._restored, node.inputs))), None
+
+    def _wired(self, node: AnnNode, owed: list[Float]) -> Float:
+        """What a value lacks that is put together from others; per channel where that is all."""
+        full: list[Array] = [
+            np.broadcast_to(factor, self.shapes[source])[..., None]
+            for source, factor in zip(node.inputs, owed, strict=True)
+        ]
+        wired = apply(node, full)[..., 0].astype(np.float64).reshape(node.shape[0], -1)
+        largest = wired.max(axis=1, keepdims=True)
+        wired = np.where(wired > 0, wired, largest)  # padding is 0: it lacks nothing
+        wired = np.where(wired > 0, wired, 1.0)
+        if (wired == wired[:, :1]).all():
+            return _column(wired[:, 0], node)
+        return wired.reshape(node.shape)
+
+    def _restored(self, source: NodeId) -> NodeId:
+        """A value that lacks nothing."""
+        if (self.owed[source] == 1).all():
+            return source
+        name = NodeId(f"{source}.restored")
+        if name not in self.owed:
+            origin = next(node.origin for node in self.nodes if node.id == source)
+            self.add(_scaled(name, origin, source, self.shapes[source], self.owed[source]))
+        return name
+
+
+def _scaled(name: str, origin: Origin, source: NodeId, shape: Shape, scale: Float) -> ann.Affine:
     return ann.Affine(
         id=NodeId(name),
         inputs=(source,),
-        shape=node.shape,
-        origin=node.origin,
-        scale=column,
-        shift=np.zeros_like(column),
+        shape=shape,
+        origin=origin,
+        scale=scale,
+        shift=np.zeros([1] * len(shape)),
     )
 
 

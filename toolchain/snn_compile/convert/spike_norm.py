@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -16,7 +17,11 @@ from snn_compile.sim import spiking as simulation
 from snn_compile.sim.kernels import Array
 
 SPIKES = 4096
-"""Samples times time steps that the thresholds are taken from."""
+"""Samples times time steps that the thresholds are taken from, at most."""
+MESSAGES = 1 << 26
+"""Messages of the largest population that are held at once."""
+FEWEST = 4
+"""Samples that are looked at in any case."""
 
 
 def spike_norm(
@@ -26,6 +31,7 @@ def spike_norm(
     chosen: Callable[[NodeId], bool],
     *,
     like: Mapping[NodeId, NodeId],
+    caps: Mapping[NodeId, float] | None = None,
     per_layer: bool = False,
 ) -> dict[NodeId, Float]:
     """``threshold = max over steps of the current``, layer by layer, all before it fixed.
@@ -40,14 +46,17 @@ def spike_norm(
         scales: full scale of each rectifier per channel that the network was built with.
         chosen: whether a rectifier's threshold is to be replaced.
         like: rectifiers that share another's scale.
+        caps: of the rectifiers that have one (ReLU6): no spike may stand for more.
         per_layer: one threshold a layer instead of one a channel.
 
     Returns:
         The scales, with those of the chosen rectifiers replaced.
     """
     n_steps = network.window.n_steps
-    n = min(len(frames), max(4, SPIKES // n_steps))
+    largest = max(prod(node.shape) for node in network.graph)
+    n = min(len(frames), max(FEWEST, min(SPIKES, MESSAGES // largest) // n_steps))
     found = dict(scales)
+    readers = {node.id: len(network.graph.consumers(node.id)) for node in network.graph}
     values: dict[NodeId, Array] = {
         network.input.id: simulation.sent(network.input, frames[:n], n_steps)
     }
@@ -55,12 +64,17 @@ def spike_norm(
         if isinstance(population, spiking.Readout):
             continue
         a = simulation.current(network, population, values)
+        for group in network.synapses_into(population):
+            readers[group.inputs[0]] -= 1
+            if not readers[group.inputs[0]]:
+                del values[group.inputs[0]]
         name = population.id
         if name in like:
             found[name] = found[like[name]]
         elif chosen(name):
             drive = a + population.bias[..., None, None].astype(a.dtype)
             found[name] = _largest(drive, scales[name], per_layer)
+            found[name] = np.minimum(found[name], (caps or {}).get(name, np.inf))
         rescaled = _with_threshold(population, found[name])
         spikes = simulation.respond(rescaled, a, n_steps)
         # Weights were built for spikes worth the old threshold; a spike is worth the new one now.

@@ -59,7 +59,7 @@ def pad(x: Array, padding: tuple[int, int, int, int], value: float = 0.0) -> Arr
     return out
 
 
-def _taps(
+def tap_views(
     x: Array, kernel: tuple[int, int], geometry: Geometry
 ) -> Iterator[tuple[int, int, Array]]:
     """Every kernel position with the (C, H', W', B) view of the padded input that it reads."""
@@ -84,7 +84,7 @@ def conv2d(x: Array, weight: Array, geometry: Geometry) -> Array:
     if (kh, kw) == (1, 1) and geometry.stride == (1, 1) and groups == 1:
         flat = weight.reshape(n_out, per_group) @ x.reshape(x.shape[0], -1)
         return flat.reshape(n_out, *x.shape[1:])
-    taps = [view for _, _, view in _taps(x, (kh, kw), geometry)]
+    taps = [view for _, _, view in tap_views(x, (kh, kw), geometry)]
     _, height, width, batch = taps[0].shape
     out = np.empty((n_out, height, width, batch), dtype=x.dtype)
     row_bytes = per_group * kh * kw * width * batch * x.itemsize
@@ -110,7 +110,7 @@ def _depthwise(x: Array, weight: Array, geometry: Geometry) -> Array:
     n_out, _, kh, kw = weight.shape
     repeat = n_out // geometry.groups
     out: Array | None = None
-    for a, b, view in _taps(x, (kh, kw), geometry):
+    for a, b, view in tap_views(x, (kh, kw), geometry):
         tap = weight[:, 0, a, b]
         if not tap.any():
             continue
@@ -127,7 +127,7 @@ def max_pool(x: Array, kernel: tuple[int, int], geometry: Geometry) -> Array:
     """Maximum over windows; padding never wins. x (C, H, W, B)."""
     x = pad(x, geometry.padding, -np.inf)
     out: Array | None = None
-    for _, _, view in _taps(x, kernel, geometry):
+    for _, _, view in tap_views(x, kernel, geometry):
         out = view.copy() if out is None else np.maximum(out, view, out=out)
     if out is None:
         raise ValueError("a pool has at least one tap")

@@ -158,7 +158,8 @@ class Simulator:
             largest = max(largest, partial)
         return np.int32 if largest < 1 << 30 else np.int64
 
-    def __call__(self, frames: Int, first: int) -> Run:
+    def __call__(self, frames: Int, first: int = 0) -> Run:
+        """Simulate one piece of frames; ``first`` is the index of its first stimulus."""
         program, n_steps = self.program, self.program.window.n_steps
         values = {program.input.id: self.sent(frames, first)}
         held = n_steps // values[program.input.id].shape[-2]
