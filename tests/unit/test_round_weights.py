@@ -1,4 +1,4 @@
-"""Compensated rounding: no worse than the nearest integers, and far better where inputs correlate."""
+"""Compensated rounding: no worse than nearest integers, far better where inputs correlate."""
 
 from pathlib import Path
 

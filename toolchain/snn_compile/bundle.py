@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -35,6 +36,16 @@ MODEL = "model.snn"
 STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
 TRACED_AT_ONCE = 10
 """Stimuli whose messages are held in memory together."""
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    KeyError,
+    ValueError,
+    EOFError,
+    OSError,
+)
+"""What reading a damaged archive may raise."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -253,7 +264,7 @@ class CompiledModel:
                 json.loads((Path(folder) / "golden" / MESSAGES).read_text()),
                 _arrays(Path(folder) / "golden" / EXPECTED),
             )
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        except _DAMAGE as error:
             raise ModelError(
                 f"the compiled network is damaged ({type(error).__name__})",
                 code="unreadable-bundle",
@@ -291,7 +302,7 @@ def _unsealed(path: Path, origin: Origin) -> tuple[dict[str, Any], dict[str, Any
 
 
 def _arrays(path: Path) -> dict[str, Int]:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name].astype(np.int64) for name in archive.files}
 
 

@@ -19,7 +19,7 @@ N_CANDIDATES = 112
 MOST_HEADROOM, LEAST_SHARE = 2.0, 0.05
 """The largest and the smallest of them, as multiples of the peak."""
 PRIOR = 8
-"""Observations that the layer's mean excess counts for in that of a channel."""
+"""Observations that the layer's mean excess counts for beside those of a channel."""
 TAIL_SHARE, TAIL_COUNTS = 0.02, (8, 64)
 """Share of the observations that count as a channel's tail, and the limits of their number."""
 
@@ -129,7 +129,9 @@ class _Tail:
         count = held.sum(axis=1)
         excess = np.maximum((held * centers).sum(axis=1) - count * start, 0.0)
         typical = excess.sum() / max(float(count.sum()), 1.0)
-        return _Tail(start, (excess + PRIOR * typical) / (count + PRIOR), count)
+        own = excess / np.maximum(count, 1)
+        share = PRIOR / (PRIOR + from_above[:, 0])
+        return _Tail(start, (1 - share) * own + share * typical, count)
 
     def error(self, scale: Float, step: Float) -> Float:
         """Expected squared error of clipping (and rounding) the tail at ``scale``, summed."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.errors import CapacityError, CompileError, raise_all
 from snn_compile.ir import quantized, spiking
@@ -14,7 +15,7 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
-from snn_compile.quantize.weights import IntegerWeights, integer_weights, with_unit
+from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
 from snn_compile.sim import bounds
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
@@ -90,6 +91,11 @@ def quantize(network: SpikingGraph, weight_bits: Callable[[str], int]) -> Quanti
         threshold = None if isinstance(population, spiking.Readout) else population.threshold
         weights = integer_weights(groups, bits, threshold, _smallest_unit(population))
         found = _fitted(population, groups, weights, bits, nodes, network.window)
+        if isinstance(found, CompileError) and weights.exact:
+            weights = integer_weights(
+                groups, bits, threshold, _smallest_unit(population), as_integers=False
+            )
+            found = _fitted(population, groups, weights, bits, nodes, network.window)
         if isinstance(found, CompileError):
             refused.append(found)
             missing.add(population.id)
@@ -144,29 +150,52 @@ def _fitted(
         least = EXPONENTS[0] - min(weights.exponents)
         for_all, for_most = int(room.min()), int(np.quantile(room, 0.25))
         fraction = min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))
-    largest = 0
+    added = _layer(population, groups, weights, bits, fraction)
+    first = _potential(added, before, window).magnitude
+    by_weights = _over(_potential(_without_bias(added), before, window))
     for _ in range(MAX_DOUBLINGS):
-        added = _layer(population, groups, weights, bits, fraction)
         interval = _potential(added, before, window)
-        largest = interval.magnitude
-        if largest <= VOLTAGE_LIMIT:
+        if interval.magnitude <= VOLTAGE_LIMIT:
             unit = weights.unit * 2.0**-fraction
             bias = population.bias / unit[:, None, None]
+            largest = interval.magnitude
             numbers = LayerNumbers(unit, bits, fraction, weights.saturated, largest, bias)
             return added, numbers
-        if weights.exact:
-            break
-        over = np.maximum(-interval.low, interval.high) > VOLTAGE_LIMIT
+        over = _over(interval)
         if isinstance(population, spiking.Readout):
             over[:] = True
         weights = with_unit(groups, weights, np.where(over, 2.0, 1.0) * weights.unit, bits)
+        if weights.exact or (by_weights & ~_used(groups, weights)).any():
+            break
+        added = _layer(population, groups, weights, bits, fraction)
     return CapacityError(
-        f"the potential of layer '{population.id}' could reach {largest:,}"
-        f" (2^{np.log2(largest):.1f}); a 24-bit state holds {VOLTAGE_LIMIT:,}",
+        f"the potential of layer '{population.id}' could reach {first:,}"
+        f" (2^{np.log2(first):.1f}); a 24-bit state holds {VOLTAGE_LIMIT:,}",
         code="state-overflow",
         origin=population.origin,
         hint="use fewer time steps, fewer weight bits or a smaller layer",
     )
+
+
+def _over(interval: bounds.Interval) -> npt.NDArray[np.bool_]:
+    """Channels whose potential could leave the state."""
+    over: npt.NDArray[np.bool_] = np.maximum(-interval.low, interval.high) > VOLTAGE_LIMIT
+    return over
+
+
+def _without_bias(added: list[QuantizedNode]) -> list[QuantizedNode]:
+    *groups, population = added
+    if not isinstance(population, quantized.Population):
+        raise TypeError(f"'{population.id}' is not a population")
+    return [*groups, replace(population, bias=QTensor.of(0 * population.bias.values))]
+
+
+def _used(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> npt.NDArray[np.bool_]:
+    """Channels with a weight that is not 0."""
+    used = np.zeros(len(weights.unit), bool)
+    for group, mantissa in zip(groups, weights.mantissas, strict=True):
+        used[channel_of(group)[mantissa != 0]] = True
+    return used
 
 
 def _room(added: list[QuantizedNode], before: list[QuantizedNode], window: spiking.Window) -> Int:

@@ -54,6 +54,8 @@ def integer_weights(
     bits: int,
     threshold: Float | None,
     smallest_unit: Float | float = 0.0,
+    *,
+    as_integers: bool = True,
 ) -> IntegerWeights:
     """Choose units and mantissas for the groups that feed one population.
 
@@ -68,6 +70,7 @@ def integer_weights(
         threshold: (C,) of the neurons. None for readouts: their potentials are compared with each
             other, so that all channels share a unit.
         smallest_unit: of each channel; dying channels, whose weights are almost 0, need one.
+        as_integers: whether weights that are small integers already are kept as they are.
     """
     common = threshold is None
     largest = (1 << (bits - 1)) - 1
@@ -78,7 +81,7 @@ def integer_weights(
     for peak, weight, channel in zip(peaks, weights, channels, strict=True):
         np.maximum.at(peak, channel, np.abs(weight))
     exact = _small_integers(weights, channels, largest, threshold)
-    if exact is not None:
+    if exact is not None and as_integers:
         unit, mantissas = exact
         return IntegerWeights(mantissas, (0,) * len(groups), unit, 0.0, True)
     exponents = _exponents(peaks)

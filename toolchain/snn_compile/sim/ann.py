@@ -105,7 +105,7 @@ def _(node: ops.Conv, x: Array) -> Array:
 
 @_apply.register
 def _(node: ops.Dense, x: Array) -> Array:
-    y: Array = node.weight.astype(x.dtype, copy=False) @ x
+    y = kernels.matmul(node.weight.astype(x.dtype, copy=False), x)
     y += _column(node.bias, y)
     return y
 

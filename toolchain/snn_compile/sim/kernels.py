@@ -38,6 +38,17 @@ def exact_dtype(bound: int) -> type[np.float32] | type[np.float64]:
     raise OverflowError(f"sums of up to {bound} are not exact in float64")
 
 
+def matmul(a: Array, b: Array) -> Array:
+    """The BLAS product of two matrices.
+
+    OpenBLAS's kernels for the edges of a matrix may compute on padding and leave floating-point
+    flags behind that say nothing about the result; numpy would warn of them now and then.
+    """
+    with np.errstate(all="ignore"):
+        product: Array = a @ b
+    return product
+
+
 def pad(x: Array, padding: tuple[int, int, int, int], value: float = 0.0) -> Array:
     """(C, H, W, B) with a border; padding is top, left, bottom, right; negative values crop."""
     top, left, bottom, right = padding
@@ -82,7 +93,7 @@ def conv2d(x: Array, weight: Array, geometry: Geometry) -> Array:
     if per_group == 1 and groups > 1:
         return _depthwise(x, weight, geometry)
     if (kh, kw) == (1, 1) and geometry.stride == (1, 1) and groups == 1:
-        flat = weight.reshape(n_out, per_group) @ x.reshape(x.shape[0], -1)
+        flat = matmul(weight.reshape(n_out, per_group), x.reshape(x.shape[0], -1))
         return flat.reshape(n_out, *x.shape[1:])
     taps = [view for _, _, view in tap_views(x, (kh, kw), geometry)]
     _, height, width, batch = taps[0].shape
@@ -100,7 +111,7 @@ def conv2d(x: Array, weight: Array, geometry: Geometry) -> Array:
             band = columns[:, :, :n_rows]
             for k, view in enumerate(taps):
                 band[k] = view[inputs, y : y + n_rows]
-            product = by_tap[outputs] @ band.reshape(by_tap.shape[1], -1)
+            product = matmul(by_tap[outputs], band.reshape(by_tap.shape[1], -1))
             out[outputs, y : y + n_rows] = product.reshape(group_out, n_rows, width, batch)
     return out
 

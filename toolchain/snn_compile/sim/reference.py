@@ -229,7 +229,7 @@ class SynapseOperator:
             case ConvSynapses():
                 return lambda s: kernels.conv2d(s, weight, synapses.geometry)
             case DenseSynapses():
-                return lambda s: weight @ s.reshape(-1, s.shape[-1])
+                return lambda s: kernels.matmul(weight, s.reshape(-1, s.shape[-1]))
             case SparseSynapses():
                 from scipy.sparse import csr_array
 

@@ -94,8 +94,7 @@ def _(group: spiking.ConvSynapses, s: Array) -> Array:
 
 @_synapses.register
 def _(group: spiking.DenseSynapses, s: Array) -> Array:
-    product: Array = group.weight.astype(s.dtype) @ s.reshape(-1, s.shape[-1])
-    return product
+    return kernels.matmul(group.weight.astype(s.dtype), s.reshape(-1, s.shape[-1]))
 
 
 @_synapses.register

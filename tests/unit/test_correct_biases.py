@@ -1,0 +1,251 @@
+"""Bias correction: the mean error of every layer's drive vanishes, and nothing else changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import anns
+from anns import INPUT, Net
+from snn_compile.convert.align_paths import AlignPaths
+from snn_compile.convert.balance_thresholds import balance_thresholds
+from snn_compile.convert.calibrate import calibrate
+from snn_compile.convert.codings import Graded, Rate
+from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.to_spiking import ToSpiking
+from snn_compile.driver import FOLDING, compile_model
+from snn_compile.ir import ann
+from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.quantized import GradedNeurons, Readout
+from snn_compile.ir.spiking import Reset
+from snn_compile.quantize import correct_biases
+from snn_compile.quantize.correct_biases import CorrectBiases
+from snn_compile.quantize.quantize import quantize
+from snn_compile.sim import bounds
+from snn_compile.sim.neurons import VOLTAGE_LIMIT, respond
+from snn_compile.sim.reference import Simulator
+
+SAME = Geometry(padding=(1, 1, 1, 1))
+CODINGS = {
+    "graded": Graded(8),
+    "graded4": Graded(4),
+    "rate": Rate(24, Reset.SUBTRACT, 0.5),
+    "zero": Rate(24, Reset.ZERO, 0.0),
+}
+
+
+def mlp():
+    net = Net((16,))
+    hidden = net.relu(net.dense(net.relu(net.dense(INPUT, 20)), 14))
+    net.dense(hidden, 5)
+    return net.build()
+
+
+def residual():
+    """With a projection three layers long beside a direct way: it needs relays."""
+    net = Net((2, 6, 6))
+    a = net.relu(net.conv(INPUT, 4, geometry=SAME))
+    b = net.relu(net.conv(net.relu(net.conv(a, 4, geometry=SAME)), 4, geometry=SAME))
+    c = net.relu(net.sum(net.conv(b, 4, geometry=SAME), a))
+    net.dense(net.flatten(net.average_pool(c, (3, 3))), 4)
+    return net.build()
+
+
+def pooled():
+    net = Net((2, 8, 8))
+    a = net.relu(net.conv(INPUT, 4, geometry=SAME))
+    b = net.relu(net.conv(net.max_pool(a), 6, (2, 2)))
+    net.dense(net.flatten(b), 4)
+    return net.build()
+
+
+NETWORKS = {build.__name__: build for build in (mlp, residual, pooled)}
+
+
+class Case:
+    """A quantized network with all that its correction needs."""
+
+    def __init__(self, network, coding, bits, *, x=None, scale=None):
+        self.folded = FOLDING(network).graph
+        shape = self.folded.input.shape
+        self.x = np.random.default_rng(1).normal(size=(200, *shape)) if x is None else x
+        found = calibrate(self.folded, self.x)
+        self.encoding = InputEncoding.spanning(found.low, found.high, 8, shape, maps_shape(shape))
+        scales = balance_thresholds(self.folded, found, lambda _: "mmse", levels=coding.levels)
+        if scale is not None:
+            scales = {key: np.full_like(value, scale) for key, value in scales.items()}
+        to_spiking = ToSpiking(coding, scales, self.encoding)
+        self.spiking = AlignPaths()(to_spiking(self.folded).graph).graph
+        self.quantization = quantize(self.spiking, lambda _: bits)
+
+    def corrected(self):
+        frames = self.encoding(self.x)
+        return CorrectBiases(self.folded, self.x, frames)(self.quantization)
+
+    def wanted(self, n):
+        """Mean of what each rectifier and output sees in the float network, per channel."""
+        values = anns.values(self.folded, self.x[:n])
+        return {
+            node.id: values[node.inputs[0]].reshape(node.shape[0], -1).mean(axis=1)
+            for node in self.folded.graph
+            if isinstance(node, ann.Output) or (isinstance(node, ann.Relu) and node.like is None)
+        }
+
+    def errors(self, quantization, n):
+        """Mean drive of each layer less the wanted one, in steps of the potential, per channel."""
+        program, wanted = quantization.program, self.wanted(n)
+        simulator = Simulator(program)
+        values = {program.input.id: simulator.sent(self.encoding(self.x[:n]))}
+        found = {}
+        for population in program.populations:
+            a = simulator.current(population, values)
+            if not isinstance(population, Readout):
+                values[population.id] = respond(population, a, program.window.n_steps)
+            if population.id not in wanted:
+                continue
+            unit = quantization.numbers[population.id].unit
+            drive = a + np.broadcast_to(
+                population.bias.values.reshape(*population.bias.values.shape, 1, 1),
+                (*population.shape, 1, 1),
+            )
+            seen = drive.reshape(len(unit), -1).mean(axis=1)
+            if isinstance(population, GradedNeurons):  # half a payload step, for rounding
+                seen -= self.spiking.graph[population.id].threshold / unit / 2
+            found[population.id] = seen - wanted[population.id] / unit
+        return found
+
+    def n_looked_at(self):
+        steps = self.quantization.program.window.n_steps
+        most = max(8, correct_biases.MESSAGES // steps)
+        return min(len(self.x), correct_biases.MOST_SAMPLES, most)
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+@pytest.mark.parametrize("coding", ["graded", "graded4", "rate"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_mean_error_vanishes(name, coding, bits):
+    """To within one step: half for the rounding of the shift, half for that of the bias before."""
+    case = Case(NETWORKS[name](), CODINGS[coding], bits)
+    n = case.n_looked_at()
+    before, after = case.errors(case.quantization, n), case.errors(case.corrected(), n)
+    assert len(after) == len(case.wanted(1))
+    for key, error in after.items():
+        # float32 sums of the float network are exact to 1e-4 of its largest drive.
+        assert np.abs(error).max() <= 1 + 1e-4 * np.abs(before[key]).max(), key
+        assert np.abs(error).mean() < np.abs(before[key]).mean(), key
+    assert max(np.abs(error).max() for error in before.values()) > 10
+
+
+def test_only_so_many_samples_are_looked_at(monkeypatch):
+    case = Case(mlp(), CODINGS["rate"], 4)
+    monkeypatch.setattr(correct_biases, "MESSAGES", 24 * 50)
+    assert case.n_looked_at() == 50
+    for error in case.errors(case.corrected(), 50).values():
+        assert np.abs(error).max() <= 1.01
+    assert max(np.abs(error).max() for error in case.errors(case.corrected(), 200).values()) > 1.01
+
+
+@pytest.mark.parametrize("coding", ["graded", "rate"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_only_biases_change(name, coding):
+    """All but the biases of layers is the same: relays and comparators keep theirs, too."""
+    case = Case(NETWORKS[name](), CODINGS[coding], 4)
+    before, after = case.quantization, case.corrected()
+    assert after.numbers is before.numbers
+    untouched = 0
+    for old, new in zip(before.program.graph, after.program.graph, strict=True):
+        if old.id in case.wanted(1):
+            assert (old.bias.values != new.bias.values).any()
+            assert repr(replace(new, bias=old.bias)) == repr(old)
+        else:
+            untouched += 1
+            assert new is old
+    relays = [node for node in after.program.graph if getattr(node, "relay", False)]
+    assert bool(relays) == (name != "mlp")
+
+
+@pytest.mark.parametrize("coding", ["graded", "graded4", "rate", "zero"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_state_can_overflow_afterwards(name, coding, monkeypatch):
+    """Even if the correction would like biases that only 24 bits and more could hold."""
+
+    def enormous(folded, x):
+        del x
+        random = np.random.default_rng(0)
+        return {
+            key: random.choice([-1.0, 1.0], len(mean)) * 10.0 ** random.uniform(0, 6, len(mean))
+            for key, mean in case.wanted(1).items()
+        }
+
+    case = Case(NETWORKS[name](), CODINGS[coding], 8)
+    monkeypatch.setattr(correct_biases, "_mean_drives", enormous)
+    corrected = case.corrected().program
+    kept = 0
+    for population in corrected.populations:
+        interval = bounds.potential(corrected.graph, population, corrected.window.n_steps)
+        assert interval.magnitude <= VOLTAGE_LIMIT
+        old = case.quantization.program.graph[population.id].bias.values
+        kept += int((population.bias.values == old).reshape(len(old), -1).all(axis=1).sum())
+    assert kept > 0
+
+
+def test_nothing_changes_where_integers_are_exact():
+    """Small integer weights and inputs, one payload step per unit: there is no error to absorb."""
+    random = np.random.default_rng(2)
+
+    def whole(net, source, n_out):
+        layer = net.dense(source, n_out)
+        weight = random.integers(-3, 4, net[layer].weight.shape).astype(np.float64)
+        bias = random.integers(-5, 6, n_out).astype(np.float64)
+        net.nodes[layer] = replace(net[layer], weight=weight, bias=bias)
+        return layer
+
+    net = Net((4,))
+    hidden = net.relu(whole(net, net.relu(whole(net, INPUT, 6)), 5))
+    whole(net, hidden, 3)
+    x = random.integers(0, 4, (100, 4)).astype(np.float64)
+    x[0] = 0, 0, 0, 255  # sets the unit of the input to 1
+    x[0] = [255, 0, 0, 0]
+    case = Case(net.build(), Graded(16), 8, x=x, scale=65535.0)
+    assert (case.encoding(x) == x.reshape(100, 4, 1, 1)).all()
+    corrected = case.corrected().program
+    for old, new in zip(case.quantization.program.graph, corrected.graph, strict=True):
+        if hasattr(old, "bias"):
+            np.testing.assert_array_equal(new.bias.values, old.bias.values)
+
+
+def test_networks_that_reset_to_zero_stay_as_they_are():
+    """What a reset throws away is a share of the activity; no constant makes up for it."""
+    for build in NETWORKS.values():
+        case = Case(build(), CODINGS["zero"], 4)
+        assert case.corrected() is case.quantization
+
+
+@pytest.mark.parametrize("model", ["digits_mlp", "digits_cnn"])
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_it_never_costs_accuracy(examples, model, reset, bits):
+    """Beyond the noise of 500 images: with reset to zero it once cost 6 points."""
+    calibrate = np.load(examples / "digits_calibrate.npz")["x"]
+    with np.load(examples / "digits_evaluate.npz") as file:
+        evaluation = file["x"], file["y"]
+    off, on = (
+        compile_model(
+            examples / f"{model}.onnx",
+            calibrate=calibrate,
+            evaluate=evaluation,
+            coding="rate",
+            timesteps=16,
+            reset=reset,
+            weight_bits=bits,
+            bias_correction=correct,
+        ).report["ladder"]
+        for correct in (False, True)
+    )
+    agreement = [
+        next(rung["agreement"] for rung in rungs if rung["stage"] == "fixed") for rungs in (off, on)
+    ]
+    assert agreement[1] >= agreement[0] - 0.6
