@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -58,9 +58,7 @@ class LowerMaxPool:
             else:
                 wanted = renamed.get(node.inputs[0], node.inputs[0])
                 source = next(n for n in nodes if n.id == wanted)
-                added = _tournament(
-                    replace(node, inputs=(source.id,)), source, shared.get(source.id)
-                )
+                added = _Tournament(node, source, shared.get(source.id)).run()
                 nodes.extend(added)
                 renamed[node.id] = added[-1].id
                 rectifiers = [n for n in added if isinstance(n, ann.Relu)]
@@ -101,106 +99,106 @@ def _rectify_first(network: ANNGraph) -> ANNGraph:
     return network.with_graph(graph)
 
 
-def _tournament(pool: ann.MaxPool, source: AnnNode, shared: NodeId | None) -> list[AnnNode]:
-    """The nodes that stand for a max pool; the last one is its value.
+Candidate = tuple[NodeId, ...]
+"""Rectifiers whose sum is a value."""
+
+
+class _Tournament:
+    """Builds the nodes that stand for one max pool.
 
     Args:
         pool: the pool.
         source: what it reads.
-        shared: whose scale the source has if it is a pool's value.
+        shared: whose scale the source has if it is the value of another pool.
     """
-    nodes: list[AnnNode] = []
 
-    def add(node: AnnNode) -> NodeId:
-        nodes.append(node)
-        return node.id
-
-    def named(part: str) -> NodeId:
-        return NodeId(f"{pool.id}.{part}")
-
-    like = source.id
-    if not isinstance(source, ann.Relu):  # the comparators need a scale to share
-        first = ann.Relu(
-            id=named("in"),
-            inputs=(source.id,),
-            shape=source.shape,
-            origin=pool.origin,
-            like=shared,
-        )
-        added = add(first)
-        like = shared or added
-    elif source.like is not None:
-        like = source.like
-
-    def rectifier(part: str, value: NodeId) -> NodeId:
-        return add(
-            ann.Relu(
-                id=named(part), inputs=(value,), shape=pool.shape, origin=pool.origin, like=like
+    def __init__(self, pool: ann.MaxPool, source: AnnNode, shared: NodeId | None) -> None:
+        self.pool = pool
+        self.nodes: list[AnnNode] = []
+        self.source = source.id
+        self.like = source.id  # whose scale the comparators share
+        if isinstance(source, ann.Relu):
+            self.like = source.like or source.id
+        else:
+            named = NodeId(f"{pool.id}.in")
+            first = ann.Relu(
+                id=named, inputs=(source.id,), shape=source.shape, origin=pool.origin, like=shared
             )
-        )
+            self.source = self._add(first)
+            self.like = shared or named
 
-    def taps(part: str, signs: dict[int, float]) -> NodeId:
+    def run(self) -> list[AnnNode]:
+        """All rounds; the last node is the pool's value."""
+        candidates, level = self._first_round(), 1
+        while len(candidates) > 1:
+            pairs = list(zip(candidates[::2], candidates[1::2], strict=False))
+            winners = [self._match(f"{level}.{k}", a, b) for k, (a, b) in enumerate(pairs)]
+            if len(candidates) % 2:
+                part = f"{level}.last"
+                kept = self._sum(f"second{part}", candidates[-1])
+                winners.append((self._rectifier(f"carry{part}", kept),))
+            candidates, level = winners, level + 1
+        self._sum("max", candidates[0])
+        return self.nodes
+
+    def _first_round(self) -> list[Candidate]:
+        """The taps of the window, two by two, read straight from the source."""
+        n_taps = prod(self.pool.kernel)
+        candidates: list[Candidate] = []
+        for k in range(0, n_taps - 1, 2):
+            part = f"0.{k // 2}"
+            difference = self._taps(f"difference{part}", {k: 1.0, k + 1: -1.0})
+            second = self._taps(f"second{part}", {k + 1: 1.0})
+            candidates.append(self._pair(part, difference, second))
+        if n_taps % 2:
+            last = self._taps("second0.last", {n_taps - 1: 1.0})
+            candidates.append((self._rectifier("carry0.last", last),))
+        return candidates
+
+    def _match(self, part: str, a: Candidate, b: Candidate) -> Candidate:
+        """The larger of two candidates."""
+        difference = self._sum(f"difference{part}", a, b)
+        return self._pair(part, difference, self._sum(f"second{part}", b))
+
+    def _pair(self, part: str, difference: NodeId, second: NodeId) -> Candidate:
+        excess = self._rectifier(f"excess{part}", difference)
+        return excess, self._rectifier(f"carry{part}", second)
+
+    def _rectifier(self, part: str, value: NodeId) -> NodeId:
+        return self._add(ann.Relu(**self._head(part, value), like=self.like))
+
+    def _taps(self, part: str, signs: dict[int, float]) -> NodeId:
         """``sum of sign * x[tap]`` for every window, as a depthwise convolution."""
-        weight = np.zeros((pool.shape[0], 1, *pool.kernel), np.float32)
+        channels, (_, width) = self.pool.shape[0], self.pool.kernel
+        weight = np.zeros((channels, 1, *self.pool.kernel), np.float32)
         for tap, sign in signs.items():
-            weight[:, 0, tap // pool.kernel[1], tap % pool.kernel[1]] = sign
-        return add(
+            weight[:, 0, tap // width, tap % width] = sign
+        return self._add(
             ann.Conv(
-                id=named(part),
-                inputs=(nodes[0].id if nodes and nodes[0].id == named("in") else source.id,),
-                shape=pool.shape,
-                origin=pool.origin,
+                **self._head(part, self.source),
                 weight=weight,
-                bias=np.zeros(pool.shape[0], np.float32),
-                geometry=replace(pool.geometry, groups=pool.shape[0]),
+                bias=np.zeros(channels, np.float32),
+                geometry=replace(self.pool.geometry, groups=channels),
             )
         )
 
-    def total(part: str, plus: tuple[NodeId, ...], minus: tuple[NodeId, ...] = ()) -> NodeId:
+    def _sum(self, part: str, plus: Candidate, minus: Candidate = ()) -> NodeId:
         one, zero = np.ones((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32)
-        negated = tuple(
-            add(
-                ann.Affine(
-                    id=NodeId(f"{n}.negated.{part}"),
-                    inputs=(n,),
-                    shape=pool.shape,
-                    origin=pool.origin,
-                    scale=-one,
-                    shift=zero,
-                )
-            )
-            for n in minus
-        )
-        return add(
-            ann.Add(id=named(part), inputs=(*plus, *negated), shape=pool.shape, origin=pool.origin)
-        )
+        negated = [
+            self._add(ann.Affine(**self._head(f"{part}.minus{k}", n), scale=-one, shift=zero))
+            for k, n in enumerate(minus)
+        ]
+        return self._add(ann.Add(**self._head(part, *plus, *negated)))
 
-    # A candidate is a tuple of rectifiers whose sum is the value.
-    candidates: list[tuple[NodeId, ...]] = []
-    n_taps = prod(pool.kernel)
-    for k in range(0, n_taps - 1, 2):
-        difference = taps(f"difference0.{k // 2}", {k: 1.0, k + 1: -1.0})
-        second = taps(f"second0.{k // 2}", {k + 1: 1.0})
-        candidates.append(
-            (rectifier(f"excess0.{k // 2}", difference), rectifier(f"carry0.{k // 2}", second))
-        )
-    if n_taps % 2:
-        last = taps("second0.last", {n_taps - 1: 1.0})
-        candidates.append((rectifier("carry0.last", last),))
-    level = 1
-    while len(candidates) > 1:
-        winners: list[tuple[NodeId, ...]] = []
-        for k in range(0, len(candidates) - 1, 2):
-            part = f"{level}.{k // 2}"
-            a, b = candidates[k], candidates[k + 1]
-            difference = total(f"difference{part}", a, b)
-            second = total(f"second{part}", b)
-            winners.append(
-                (rectifier(f"excess{part}", difference), rectifier(f"carry{part}", second))
-            )
-        if len(candidates) % 2:
-            kept = total(f"second{level}.last", candidates[-1])
-            winners.append((rectifier(f"carry{level}.last", kept),))
-        candidates, level = winners, level + 1
-    total("max", candidates[0])
-    return nodes
+    def _head(self, part: str, *inputs: NodeId) -> dict[str, Any]:
+        """What every node of the tournament has."""
+        return {
+            "id": NodeId(f"{self.pool.id}.{part}"),
+            "inputs": inputs,
+            "shape": self.pool.shape,
+            "origin": self.pool.origin,
+        }
+
+    def _add(self, node: AnnNode) -> NodeId:
+        self.nodes.append(node)
+        return node.id
