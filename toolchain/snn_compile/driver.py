@@ -34,13 +34,13 @@ from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.spiking import InputCoding
-from snn_compile.ir.stages import ANNGraph
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.plugins import Imported, frontend_for
+from snn_compile.plugins import BACKENDS, Backend, Imported, frontend_for
 from snn_compile.quantize.correct_biases import CorrectBiases
-from snn_compile.quantize.quantize import Quantization, quantize
+from snn_compile.quantize.quantize import Quantization, proven, quantize
 from snn_compile.quantize.round_weights import RoundWeights
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Stages, climb
@@ -70,15 +70,24 @@ class CheckResult:
 
 
 def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
-    """Import a model and fold it, without data.
+    """Import a model, convert it with thresholds from its weights, and map it: all without data.
 
     Raises:
-        CompileError: it cannot be read, or holds what has no spiking form (all complaints at once).
+        CompileError: it cannot be read, holds what has no spiking form, or does not fit the target;
+            all complaints of a kind at once.
     """
-    load_target(options.target)
+    target = load_target(options.target)
+    coding = coding_of(options, target.default_coding.value)
     imported = _read(Path(model))
-    folded = FOLDING(_preprocessed(imported, options))
-    return CheckResult(imported, folded.graph, (*imported.findings, *folded.findings))
+    folding = FOLDING(_preprocessed(imported, options))
+    folded, statistics = folding.graph, weight_bounds(folding.graph)
+    encoding = _encoding(folded, statistics, options)
+    scales = {name: activations.peak for name, activations in statistics.activations.items()}
+    convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
+    program = quantize(convert(folded).graph, options.weight_bits_of).program
+    mapped = map_program(program, target)
+    findings = (*imported.findings, *folding.findings, *mapped.findings)
+    return CheckResult(imported, folded, findings)
 
 
 def compile_model(
@@ -110,10 +119,12 @@ def compile_model(
     journal = Journal(watch or SilentObserver())
     path = Path(model)
     target = load_target(options.target)
+    backends: list[Backend] = [BACKENDS.load(name) for name in options.emit]
     coding = coding_of(options, target.default_coding.value)
     with journal.timed("import"):
         imported = _read(path)
     journal.found(imported.findings)
+    journal.found(_ignored(options, coding))
     network = _preprocessed(imported, options)
     samples = _loaded(options, network, calibrate, evaluate)
     assemble.announce(journal.observer, imported.ann, target, coding)
@@ -128,21 +139,12 @@ def compile_model(
         .then(AlignPaths())(folded, journal.passed)
         .graph
     )
-    with journal.timed("quantize"):
-        quantization = quantize(spiking, options.weight_bits_of)
-    if options.rounding == "compensated" and samples.calibrate is not None:
-        with journal.timed(RoundWeights.name):
-            frames = encoding(samples.calibrate.x)
-            quantization = RoundWeights(spiking, frames)(quantization)
-    if options.bias_correction and samples.calibrate is not None:
-        with journal.timed(CorrectBiases.name):
-            x = samples.calibrate.x
-            quantization = CorrectBiases(folded, x, encoding(x))(quantization)
-    assemble.tell_quantization(journal.observer, quantization)
+    quantization = _quantized(spiking, folded, samples.calibrate, encoding, options, journal)
     with journal.timed("map"):
         mapped = map_program(quantization.program, target)
     journal.found(mapped.findings)
     journal.observer.stage("map", mapped.findings[0].message)
+    raise_all([error for b in backends for error in b.check(mapped.graph.program)])
     stages = Stages(
         network,
         folded,
@@ -321,6 +323,39 @@ def _to_spiking(
             hint="use --coding rate",
         )
     return ToSpiking(coding, scales, encoding, arrival, options.seed)
+
+
+def _quantized(
+    spiking: SpikingGraph,
+    folded: ANNGraph,
+    samples: Samples | None,
+    encoding: InputEncoding,
+    options: CompileOptions,
+    journal: Journal,
+) -> Quantization:
+    """Fixed point, with what calibration data can do about rounding errors."""
+    with journal.timed("quantize"):
+        quantization = quantize(spiking, options.weight_bits_of)
+    if samples is not None:
+        frames = encoding(samples.x)
+        if options.rounding == "compensated":
+            with journal.timed(RoundWeights.name):
+                quantization = RoundWeights(spiking, frames)(quantization)
+        if options.bias_correction:
+            with journal.timed(CorrectBiases.name):
+                quantization = CorrectBiases(folded, samples.x, frames)(quantization)
+    quantization = proven(quantization)
+    assemble.tell_quantization(journal.observer, quantization)
+    return quantization
+
+
+def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
+    """Options that were given but mean nothing for this coding."""
+    if isinstance(coding, Graded) and options.timesteps != CompileOptions().timesteps:
+        message = f"timesteps {options.timesteps} is ignored: a graded network takes one step"
+        hint = "use --coding rate for spike trains"
+        return [Finding(message, code="option-ignored", hint=hint, warning=True)]
+    return []
 
 
 def _decodings(folded: ANNGraph, quantization: Quantization) -> dict[NodeId, OutputDecoding]:

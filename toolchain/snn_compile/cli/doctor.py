@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ from snn_compile.cli.console import as_json, common, results, show_table
 
 CORE = ("numpy", "scipy", "networkx", "onnx", "click", "rich", "jinja2", "threadpoolctl")
 OPTIONAL = {
-    "onnxruntime": "runs the ONNX model itself for the ladder's first rung",
-    "matplotlib": "plots",
-    "torch": "fine-tuning of the spiking network",
+    "onnxruntime": "only for the tests: the yardstick of the float evaluator",
+    "sklearn": "only for examples/make_digits.py",
 }
 
 
@@ -47,7 +45,7 @@ class Check:
 @common
 def command(as_json: bool) -> int:
     """Check the installation. Exit code 0 unless the compiler itself cannot work."""
-    checks = [*_core(), *_plugins(), _lava(), _threads(), _compiler(), *_optional()]
+    checks = [*_core(), *_plugins(), _lava(), _threads(), *_optional()]
     broken = any(check.needed and not check.ok for check in checks)
     if as_json:
         import json
@@ -131,13 +129,6 @@ def _threads() -> Check:
         return Check("blas threads", found, ok=True, needed=False, note=f"{cpus} processors")
 
     return _guarded("blas threads", look, needed=False)
-
-
-def _compiler() -> Check:
-    names = (os.environ.get("CXX"), "c++", "g++", "clang++", "cl")
-    found = next((name for name in names if name and shutil.which(name)), None)
-    note = "only to build the fast engine from source"
-    return Check("c++ compiler", found or "none", found is not None, needed=False, note=note)
 
 
 def _guarded(name: str, look: Callable[[], Check], *, needed: bool) -> Check:

@@ -51,7 +51,7 @@ def command(
     arrays = simulate(compiled, samples, trace, observer)
     if output is not None:
         write_npz(output, arrays)
-    _show(facts(arrays, samples), output, as_json)
+    _show(facts(arrays, samples, compiled.program.input.id), output, as_json)
 
 
 def load(compiled: CompiledModel, path: Path) -> Samples:
@@ -95,7 +95,7 @@ def simulate(
     return arrays
 
 
-def facts(arrays: Mapping[str, Array], samples: Samples) -> dict[str, Any]:
+def facts(arrays: Mapping[str, Array], samples: Samples, source: str) -> dict[str, Any]:
     """What the run says in a few numbers."""
     n = len(samples)
     spikes = {
@@ -104,7 +104,7 @@ def facts(arrays: Mapping[str, Array], samples: Samples) -> dict[str, Any]:
         if name.startswith("spikes/")
     }
     top1 = None if samples.y is None else 100 * float((arrays["argmax"] == samples.y).mean())
-    return {"samples": n, "top1": top1, "spikes_per_inference": spikes}
+    return {"samples": n, "top1": top1, "input": source, "spikes_per_inference": spikes}
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -134,7 +134,8 @@ def _show(known: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
     if known["top1"] is not None:
         console.print(row("accuracy", f"{known['top1']:.2f} %"))
     spikes: dict[str, float] = known["spikes_per_inference"]
-    console.print(row("spikes", f"{figures.short(sum(spikes.values()))} per inference"))
+    total = sum(mean for name, mean in spikes.items() if name != known["input"])
+    console.print(row("spikes", f"{figures.short(total)} per inference, without the input's"))
     width = max((len(name) for name in spikes), default=0)
     for name, mean in spikes.items():
         console.print(row("", f"{name:<{width}}  {figures.short(mean):>10}"))

@@ -35,7 +35,7 @@ class InputCoding(enum.Enum):
     POISSON = "poisson"
     """Signed unit spikes, drawn at every step with probability ``abs(value) / full scale``."""
     GRADED = "graded"
-    """The whole frame once, as payloads of graded spikes."""
+    """The whole frame at every step, as payloads of graded spikes; once, if there is one step."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

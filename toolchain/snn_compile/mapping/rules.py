@@ -19,6 +19,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
+from snn_compile.options import CODINGS
 from snn_compile.targets.target import Target
 
 K = TypeVar("K", bound=Hashable)
@@ -237,7 +238,8 @@ def coding_supported(
     if have is None or coding in have:
         return []
     message = f"the coding '{coding}' does not run on {target.name}"
-    return [Violation("coding_supported", message, None, f"--coding {' or '.join(have)}")]
+    offered = " or ".join(name for name in have if name in CODINGS)
+    return [Violation("coding_supported", message, None, f"--coding {offered}")]
 
 
 def neuron_supported(

@@ -106,6 +106,25 @@ def quantize(network: SpikingGraph, weight_bits: Callable[[str], int]) -> Quanti
     return Quantization(QuantizedGraph(Graph(nodes), network.window), numbers)
 
 
+def proven(quantization: Quantization) -> Quantization:
+    """The same program with the bounds of its potentials as they are now.
+
+    Raises:
+        CapacityError: a pass has moved a weight or a bias so that a state could overflow.
+    """
+    program, numbers = quantization.program, dict(quantization.numbers)
+    for population in program.populations:
+        interval = bounds.potential(program.graph, population, program.window.n_steps)
+        if interval.magnitude > VOLTAGE_LIMIT:
+            raise CapacityError(
+                f"the potential of layer '{population.id}' could reach {interval.magnitude:,}",
+                code="state-overflow",
+                origin=population.origin,
+            )
+        numbers[population.id] = replace(numbers[population.id], largest=interval.magnitude)
+    return Quantization(program, numbers)
+
+
 def _input(node: spiking.Input) -> quantized.Input:
     return quantized.Input(
         id=node.id,

@@ -79,9 +79,17 @@ def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "levels": 2**bits if graded else timesteps + 1,
         "window": f"{timesteps} step{'s' if timesteps != 1 else ''} per layer",
-        "weight_bits": option(report, "weight_bits") or 8,
+        "weight_bits": _span_of_bits(report),
         "target": report.get("target", "the target"),
     }
+
+
+def _span_of_bits(report: Mapping[str, Any]) -> str:
+    """The narrowest and the widest weights of all layers."""
+    bits = [layer["weight_bits"] for layer in report.get("layers") or [] if "weight_bits" in layer]
+    if not bits:
+        return str(option(report, "weight_bits") or 8)
+    return str(bits[0]) if min(bits) == max(bits) else f"{min(bits)} to {max(bits)}"
 
 
 def header(report: Mapping[str, Any]) -> tuple[str, str, str]:

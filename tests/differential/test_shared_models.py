@@ -1,0 +1,153 @@
+"""The four labelled shared models: float, compiled, and on Lava, with real images."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from snn_compile.cli import main
+from snn_compile.driver import compile_model
+from snn_compile.sim.ann import evaluate
+from snn_frontends.onnx import OnnxFrontend
+
+pytestmark = pytest.mark.shared_data
+
+MODELS = ("mnist_mlp_256x2", "mnist_cnn_cntk", "fashion_vggbn", "cifar10_resnet20")
+CALIBRATE, EVALUATE = 1024, 1000
+ALL = 10000
+
+
+def arrays(path):
+    with np.load(path) as file:
+        return file["x"], file["y"] if "y" in file.files else None
+
+
+@pytest.fixture(scope="session")
+def compiled(model_data, tmp_path_factory):
+    """Compile a model for ``graded`` or ``rate`` once, and seal it: (folder, report).
+
+    Rate coding gets 128 calibration images, because its calibration costs 32 steps an image.
+    """
+
+    @cache
+    def make(name, coding, n_images):
+        data = model_data(name, calibrate=CALIBRATE, evaluate=ALL)
+        x, y = arrays(data.evaluate)
+        found = compile_model(
+            data.model,
+            calibrate=arrays(data.calibrate)[0][: CALIBRATE if coding == "graded" else 128],
+            evaluate=(x[:n_images], y[:n_images]),
+            coding=coding,
+            timesteps=32,
+        )
+        folder = tmp_path_factory.mktemp("shared") / f"{name}-{coding}.snn"
+        found.save(folder)
+        return folder, json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+    return make
+
+
+def rungs(report, n):
+    """Stages of the accuracy ladder by name; all of them on n images."""
+    found = {rung["stage"]: rung for rung in report["ladder"]}
+    assert {rung["n"] for rung in found.values()} == {n}
+    assert {"onnx", "folded", "rate", "fixed", "mapped"} <= set(found)
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_float_network_is_that_of_onnxruntime(model_data, name):
+    data = model_data(name, calibrate=CALIBRATE, evaluate=ALL)
+    x = arrays(data.evaluate)[0][:64].astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        str(data.model), options, providers=["CPUExecutionProvider"]
+    )
+    source = session.get_inputs()[0].name
+    expected = np.concatenate([session.run(None, {source: one[None]})[0] for one in x])
+    actual = evaluate(OnnxFrontend().read(data.model).ann, x)
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_graded_keeps_the_accuracy(compiled, name):
+    """Within 0.5 points: one image of 1,000 is 0.1, and a dozen borderline ones may flip.
+
+    The claim is 0.3 points on 10,000 images; ``test_graded_keeps_the_accuracy_of_all`` checks it.
+    """
+    _, report = compiled(name, "graded", EVALUATE)
+    found = rungs(report, EVALUATE)
+    assert abs(found["fixed"]["top1"] - found["onnx"]["top1"]) <= 0.5
+    assert found["fixed"]["agreement"] >= 98.5
+    assert found["folded"]["agreement"] == 100
+    assert found["mapped"]["top1"] == found["fixed"]["top1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_graded_keeps_the_accuracy_of_all(compiled, name):
+    _, report = compiled(name, "graded", ALL)
+    found = rungs(report, ALL)
+    assert abs(found["fixed"]["top1"] - found["onnx"]["top1"]) <= 0.3
+    assert found["fixed"]["agreement"] >= 98.5
+
+
+# Images, and the least agreement with the float network in rate coding with 32 steps; behind it what
+# was measured. Sets are small, and improvements elsewhere move single images: three may differ.
+RATE = {
+    "mnist_mlp_256x2": (200, 97.0),  # 99.5
+    "mnist_cnn_cntk": (100, 95.0),  # 99.0
+    "fashion_vggbn": (50, 92.0),  # 98.0
+    "cifar10_resnet20": (20, 85.0),  # 100.0
+}
+
+
+@pytest.mark.parametrize("name", RATE)
+def test_rate_coding_with_32_steps(compiled, name):
+    n_images, least = RATE[name]
+    _, report = compiled(name, "rate", n_images)
+    found = rungs(report, n_images)
+    assert "spiking" in found
+    assert found["fixed"]["agreement"] >= least
+    # Integers cost little beyond what spikes cost.
+    assert found["fixed"]["agreement"] >= found["spiking"]["agreement"] - 500 / n_images
+
+
+def verified(folder, n, capsys):
+    """What ``verify`` says about n stimuli: the golden traces, then Lava."""
+    capsys.readouterr()
+    code = main(["verify", str(folder), "--stimuli", str(n), "--json", "--quiet"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    found = json.loads(out)
+    assert [outcome["against"] for outcome in found] == ["golden", "lava"]
+    for outcome in found:
+        assert outcome["equal"]
+        assert outcome["stimuli"] == n
+        assert outcome["first_divergence"] is None
+    return found
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize(("name", "n"), [*((name, 8) for name in MODELS[:3]), (MODELS[3], 4)])
+def test_lava_is_equal(lava_environment, compiled, capsys, name, n):
+    folder, _ = compiled(name, "graded", EVALUATE)
+    verified(folder, n, capsys)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert {outcome["against"] for outcome in report["verification"]} == {"golden", "lava"}
+
+
+@pytest.mark.slow
+@pytest.mark.lava
+@pytest.mark.parametrize("coding", ["graded", "rate"])
+@pytest.mark.parametrize("name", MODELS)
+def test_lava_is_equal_for_all_stimuli(lava_environment, compiled, capsys, name, coding):
+    """All 100 graded; in rate coding a stimulus is 32 steps long, and ten have to do."""
+    folder, _ = compiled(name, coding, EVALUATE if coding == "graded" else RATE[name][0])
+    verified(folder, 100 if coding == "graded" else 10, capsys)
