@@ -237,3 +237,21 @@ def test_dump_after(examples: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--- after " not in out
     assert main([*line, "--dump-after", "no-such-pass"]) == 2
     assert "error[unknown-pass]" in capsys.readouterr().err
+
+
+def test_a_configuration_beside_the_model_is_read_unless_another_is_given(tmp_path, monkeypatch):
+    import json
+    import shutil
+    from pathlib import Path
+
+    from snn_compile.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    examples = Path(__file__).parents[2] / "examples"
+    shutil.copy(examples / "digits_mlp.onnx", tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text("weight_bits = 5\n")
+    (tmp_path / "other.toml").write_text("weight_bits = 6\n")
+    for words, bits in (([], 5), (["--config", "other.toml"], 6), (["--weight-bits", "7"], 7)):
+        assert main(["net.onnx", "--no-emit", *words]) == 0
+        report = json.loads((tmp_path / "net.snn" / "report.json").read_text())
+        assert report["options"]["weight_bits"]["value"] == bits

@@ -45,14 +45,17 @@ def command(
     """Compile MODEL, an ONNX file, into a folder.
 
     The folder holds report.json, report.html, the sealed network, a stimulus with the expected
-    response, and what each backend needs. Options can also stand in a TOML file (--config), by the
-    same names.
+    response, and what each backend needs. Options can also stand in a TOML file, by the same
+    names: the one given with --config, else MODEL.toml beside MODEL.onnx if there is one.
     """
+    config = config or beside(model)
     options = chosen(config, {**given, "emit": ""} if no_emit else given)
     _refuse_unmeasurable(options)
     folder = output or Path(f"{model.stem}.snn")
     refuse_foreign(folder)
     observer = _observer(as_json, quiet, no_progress, dump_after)
+    if config is not None:
+        observer.stage("config", str(config))
     from snn_compile.driver import compile_model
 
     compiled = compile_model(model, options=options, watch=observer)
@@ -60,6 +63,12 @@ def command(
     compiled.save(folder)
     _show(compiled.report, folder, observer, as_json)
     check_accuracy(compiled.report, options.max_accuracy_drop, str(model))
+
+
+def beside(model: Path) -> Path | None:
+    """The configuration that lies beside a model under its name, if there is one."""
+    config = model.with_suffix(".toml")
+    return config if config.is_file() else None
 
 
 def refuse_foreign(folder: Path) -> None:
