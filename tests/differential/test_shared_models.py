@@ -27,8 +27,8 @@ def arrays(path):
 
 
 @pytest.fixture(scope="session")
-def compiled(model_data, tmp_path_factory):
-    """Compile a model for ``graded`` or ``rate`` once, and seal it: (folder, report).
+def compiled(model_data):
+    """Compile a model for ``graded`` or ``rate`` once.
 
     Rate coding gets 128 calibration images, because its calibration costs 32 steps an image.
     """
@@ -37,16 +37,26 @@ def compiled(model_data, tmp_path_factory):
     def make(name, coding, n_images):
         data = model_data(name, calibrate=CALIBRATE, evaluate=ALL)
         x, y = arrays(data.evaluate)
-        found = compile_model(
+        return compile_model(
             data.model,
             calibrate=arrays(data.calibrate)[0][: CALIBRATE if coding == "graded" else 128],
             evaluate=(x[:n_images], y[:n_images]),
             coding=coding,
             timesteps=32,
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sealed(compiled, tmp_path_factory):
+    """The folder of a compiled model, written once."""
+
+    @cache
+    def make(name, coding):
         folder = tmp_path_factory.mktemp("shared") / f"{name}-{coding}.snn"
-        found.save(folder)
-        return folder, json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        compiled(name, coding, EVALUATE if coding == "graded" else RATE[name][0]).save(folder)
+        return folder
 
     return make
 
@@ -81,8 +91,7 @@ def test_graded_keeps_the_accuracy(compiled, name):
 
     The claim is 0.3 points on 10,000 images; ``test_graded_keeps_the_accuracy_of_all`` checks it.
     """
-    _, report = compiled(name, "graded", EVALUATE)
-    found = rungs(report, EVALUATE)
+    found = rungs(compiled(name, "graded", EVALUATE).report, EVALUATE)
     assert abs(found["fixed"]["top1"] - found["onnx"]["top1"]) <= 0.5
     assert found["fixed"]["agreement"] >= 98.5
     assert found["folded"]["agreement"] == 100
@@ -92,14 +101,13 @@ def test_graded_keeps_the_accuracy(compiled, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_graded_keeps_the_accuracy_of_all(compiled, name):
-    _, report = compiled(name, "graded", ALL)
-    found = rungs(report, ALL)
+    found = rungs(compiled(name, "graded", ALL).report, ALL)
     assert abs(found["fixed"]["top1"] - found["onnx"]["top1"]) <= 0.3
     assert found["fixed"]["agreement"] >= 98.5
 
 
-# Images, and the least agreement with the float network in rate coding with 32 steps; behind it what
-# was measured. Sets are small, and improvements elsewhere move single images: three may differ.
+# Images, and the least agreement with the float network in rate coding with 32 steps; behind it
+# what was measured. Sets are small, and improvements elsewhere move images: about three may differ.
 RATE = {
     "mnist_mlp_256x2": (200, 97.0),  # 99.5
     "mnist_cnn_cntk": (100, 95.0),  # 99.0
@@ -111,8 +119,7 @@ RATE = {
 @pytest.mark.parametrize("name", RATE)
 def test_rate_coding_with_32_steps(compiled, name):
     n_images, least = RATE[name]
-    _, report = compiled(name, "rate", n_images)
-    found = rungs(report, n_images)
+    found = rungs(compiled(name, "rate", n_images).report, n_images)
     assert "spiking" in found
     assert found["fixed"]["agreement"] >= least
     # Integers cost little beyond what spikes cost.
@@ -136,8 +143,8 @@ def verified(folder, n, capsys):
 
 @pytest.mark.lava
 @pytest.mark.parametrize(("name", "n"), [*((name, 8) for name in MODELS[:3]), (MODELS[3], 4)])
-def test_lava_is_equal(lava_environment, compiled, capsys, name, n):
-    folder, _ = compiled(name, "graded", EVALUATE)
+def test_lava_is_equal(lava_environment, sealed, capsys, name, n):
+    folder = sealed(name, "graded")
     verified(folder, n, capsys)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert {outcome["against"] for outcome in report["verification"]} == {"golden", "lava"}
@@ -147,7 +154,6 @@ def test_lava_is_equal(lava_environment, compiled, capsys, name, n):
 @pytest.mark.lava
 @pytest.mark.parametrize("coding", ["graded", "rate"])
 @pytest.mark.parametrize("name", MODELS)
-def test_lava_is_equal_for_all_stimuli(lava_environment, compiled, capsys, name, coding):
+def test_lava_is_equal_for_all_stimuli(lava_environment, sealed, capsys, name, coding):
     """All 100 graded; in rate coding a stimulus is 32 steps long, and ten have to do."""
-    folder, _ = compiled(name, coding, EVALUATE if coding == "graded" else RATE[name][0])
-    verified(folder, 100 if coding == "graded" else 10, capsys)
+    verified(sealed(name, coding), 100 if coding == "graded" else 10, capsys)

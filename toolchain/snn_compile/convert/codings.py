@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from snn_compile.convert.linear import Float
-from snn_compile.errors import Origin
-from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.spiking import GradedNeurons, IFNeurons, InputCoding, Neurons, Reset, Window
 from snn_compile.options import CompileOptions
 
@@ -33,17 +32,16 @@ class Coding(Protocol):
         ...
 
     def neurons(
-        self,
-        node: NodeId,
-        inputs: tuple[NodeId, ...],
-        shape: Shape,
-        origin: Origin,
-        *,
-        scale: Float,
-        bias: Float,
-        relay: bool = False,
+        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
-        """The population that stands for a rectifier whose activations reach ``scale``."""
+        """The population that stands for a rectifier whose activations reach ``scale``.
+
+        Args:
+            place: id, inputs, shape and origin (see ``Node.place``).
+            scale: largest activation per channel, (C,).
+            bias: added at every step; broadcasts to the shape.
+            relay: whether it only carries another population's values.
+        """
         ...
 
 
@@ -70,22 +68,11 @@ class Graded:
         return InputCoding.GRADED
 
     def neurons(
-        self,
-        node: NodeId,
-        inputs: tuple[NodeId, ...],
-        shape: Shape,
-        origin: Origin,
-        *,
-        scale: Float,
-        bias: Float,
-        relay: bool = False,
+        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
         """Requantizing neurons, one payload step being ``scale / levels``."""
         return GradedNeurons(
-            id=node,
-            inputs=inputs,
-            shape=shape,
-            origin=origin,
+            **place,
             threshold=scale / self.levels,
             bias=bias,
             levels=self.levels,
@@ -118,22 +105,11 @@ class Rate:
         return InputCoding.CURRENT
 
     def neurons(
-        self,
-        node: NodeId,
-        inputs: tuple[NodeId, ...],
-        shape: Shape,
-        origin: Origin,
-        *,
-        scale: Float,
-        bias: Float,
-        relay: bool = False,
+        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
         """Integrate-and-fire neurons; a spike in every step stands for ``scale``."""
         return IFNeurons(
-            id=node,
-            inputs=inputs,
-            shape=shape,
-            origin=origin,
+            **place,
             threshold=scale,
             bias=bias,
             initial_potential=self.initial_potential,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from snn_compile.convert.linear import (
     scale_sources,
     sparse,
 )
-from snn_compile.errors import Origin
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding
@@ -64,19 +63,13 @@ class ToSpiking:
             shape = maps_shape(node.shape)
             synapses = _synapses(node, shape, drives[node.id], units, network)
             nodes.extend(synapses)
-            inputs = tuple(s.id for s in synapses)
+            place = {**node.place, "inputs": tuple(s.id for s in synapses), "shape": shape}
             bias = _compact(drives[node.id].constant.reshape(shape))
             if isinstance(node, ann.Output):
-                nodes.append(_readout(node, inputs, shape, bias))
+                nodes.append(spiking.Readout(**place, bias=bias))
                 continue
             population = self.coding.neurons(
-                node.id,
-                inputs,
-                shape,
-                node.origin,
-                scale=self.scales[node.id],
-                bias=bias,
-                relay=node.like is not None,
+                place, scale=self.scales[node.id], bias=bias, relay=node.like is not None
             )
             nodes.append(population)
             units[node.id] = population.unit
@@ -90,22 +83,13 @@ class ToSpiking:
             # A spike stands for full scale; its probability carries the value.
             unit = unit * max(abs(self.encoding.low), abs(self.encoding.high))
         return spiking.Input(
-            id=node.id,
-            inputs=(),
-            shape=shape,
-            origin=node.origin,
+            **{**node.place, "shape": shape},
             unit=unit,
             low=self.encoding.low,
             high=self.encoding.high,
             coding=coding,
             seed=self.seed,
         )
-
-
-def _readout(
-    node: ann.Output, inputs: tuple[NodeId, ...], shape: Shape, bias: Float
-) -> spiking.Readout:
-    return spiking.Readout(id=node.id, inputs=inputs, shape=shape, origin=node.origin, bias=bias)
 
 
 def _compact(bias: Float) -> Float:
@@ -122,24 +106,25 @@ def _synapses(
     network: ANNGraph,
 ) -> list[spiking.Synapses]:
     groups: list[spiking.Synapses] = []
-    for number, term in enumerate(_merged(drive)):
-        scaled = scale_sources(term[1], units[term[0]])
-        name = NodeId(f"{node.id}/synapses{number if number else ''}")
-        source_maps = maps_shape(network.graph[term[0]].shape)
+
+    def place(number: int, source: NodeId) -> dict[str, Any]:
+        name = NodeId(f"{node.id}/synapses{number or ''}")
+        return {**node.place, "id": name, "inputs": (source,), "shape": shape}
+
+    for number, (source, linear) in enumerate(_merged(drive)):
+        scaled = scale_sources(linear, units[source])
+        source_maps = maps_shape(network.graph[source].shape)
         # A convolution over reshaped maps is not one of its population: it is wired one by one.
         if isinstance(scaled, Kernel) and (scaled.source != source_maps or scaled.maps != shape):
             scaled = Sparse(scaled.source, scaled.target, sparse(scaled))
-        group = _group(name, term[0], shape, node.origin, scaled)
+        group = _group(place(number, source), scaled)
         if group is not None:
             groups.append(group)
     if not groups:
         # A constant still needs synapses to be a population: a group of none.
         groups.append(
             spiking.SparseSynapses(
-                id=NodeId(f"{node.id}/synapses"),
-                inputs=(drive.terms[0].source,),
-                shape=shape,
-                origin=node.origin,
+                **place(0, drive.terms[0].source),
                 indptr=np.zeros(prod(shape) + 1, np.int64),
                 indices=np.zeros(0, np.int64),
                 weight=np.zeros(0),
@@ -174,39 +159,25 @@ def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
     return merged
 
 
-def _group(
-    name: NodeId, source: NodeId, shape: Shape, origin: Origin, linear: LinearMap
-) -> spiking.Synapses | None:
+def _group(place: dict[str, Any], linear: LinearMap) -> spiking.Synapses | None:
     """One synapse group; None if all its weights are 0."""
     match linear:
         case Kernel():
             kernel = grouped(linear)
             if not kernel.weight.any():
                 return None
-            return spiking.ConvSynapses(
-                id=name,
-                inputs=(source,),
-                shape=shape,
-                origin=origin,
-                weight=kernel.weight,
-                geometry=kernel.geometry,
-            )
+            return spiking.ConvSynapses(**place, weight=kernel.weight, geometry=kernel.geometry)
         case Matrix():
             if not linear.weight.any():
                 return None
-            return spiking.DenseSynapses(
-                id=name, inputs=(source,), shape=shape, origin=origin, weight=linear.weight
-            )
+            return spiking.DenseSynapses(**place, weight=linear.weight)
         case _:
             matrix = sparse(linear)
             matrix.eliminate_zeros()
             if not matrix.nnz:
                 return None
             return spiking.SparseSynapses(
-                id=name,
-                inputs=(source,),
-                shape=shape,
-                origin=origin,
+                **place,
                 indptr=matrix.indptr.astype(np.int64),
                 indices=matrix.indices.astype(np.int64),
                 weight=matrix.data,

@@ -46,6 +46,16 @@ class Node:
         for field in fields(self):
             freeze(getattr(self, field.name))
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """Id, inputs, shape and origin: what a node that takes this one's place inherits."""
+        return {
+            "id": self.id,
+            "inputs": self.inputs,
+            "shape": self.shape,
+            "origin": self.origin,
+        }
+
 
 N = TypeVar("N", bound=Node)
 

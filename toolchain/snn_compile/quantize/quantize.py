@@ -127,10 +127,7 @@ def proven(quantization: Quantization) -> Quantization:
 
 def _input(node: spiking.Input) -> quantized.Input:
     return quantized.Input(
-        id=node.id,
-        inputs=(),
-        shape=node.shape,
-        origin=node.origin,
+        **node.place,
         format=QFormat.holding(node.low, node.high),
         low=node.low,
         high=node.high,
@@ -269,29 +266,20 @@ def _synapses(group: spiking.Synapses, weight: QTensor, exponent: int) -> quanti
     match group:
         case spiking.ConvSynapses():
             return quantized.ConvSynapses(
-                id=group.id,
-                inputs=group.inputs,
-                shape=group.shape,
-                origin=group.origin,
+                **group.place,
                 weight=weight,
                 exponent=exponent,
                 geometry=group.geometry,
             )
         case spiking.DenseSynapses():
             return quantized.DenseSynapses(
-                id=group.id,
-                inputs=group.inputs,
-                shape=group.shape,
-                origin=group.origin,
+                **group.place,
                 weight=weight,
                 exponent=exponent,
             )
         case spiking.SparseSynapses():
             return quantized.SparseSynapses(
-                id=group.id,
-                inputs=group.inputs,
-                shape=group.shape,
-                origin=group.origin,
+                **group.place,
                 indptr=group.indptr,
                 indices=group.indices,
                 weight=weight,
@@ -304,20 +292,14 @@ def _population(node: spiking.Population, bias: Float, step: Float) -> quantized
     match node:
         case spiking.Readout():
             return quantized.Readout(
-                id=node.id,
-                inputs=node.inputs,
-                shape=node.shape,
-                origin=node.origin,
+                **node.place,
                 bias=QTensor.of(round_half_even(bias)),
             )
         case spiking.GradedNeurons():
             threshold = node.threshold / step
             multiplier, shift = reciprocal(threshold)
             return quantized.GradedNeurons(
-                id=node.id,
-                inputs=node.inputs,
-                shape=node.shape,
-                origin=node.origin,
+                **node.place,
                 bias=QTensor.of(round_half_even(bias + threshold[:, None, None] / 2)),
                 multiplier=QTensor(multiplier, QFormat(12, signed=False)),
                 shift=QTensor.of(shift),
@@ -327,10 +309,7 @@ def _population(node: spiking.Population, bias: Float, step: Float) -> quantized
         case spiking.IFNeurons():
             threshold = np.maximum(round_half_even(node.threshold / step), 1)
             return quantized.IFNeurons(
-                id=node.id,
-                inputs=node.inputs,
-                shape=node.shape,
-                origin=node.origin,
+                **node.place,
                 threshold=QTensor.of(threshold),
                 bias=QTensor.of(round_half_even(bias)),
                 initial_potential=QTensor.of(
