@@ -297,8 +297,15 @@ def _scales(
     spiking = _to_spiking(encoding, scales, options, coding)(folded).graph
     frames = encoding(samples.x)
     like = {node.id: node.like for node in rectifiers if node.like is not None}
+    caps = {node.id: node.cap for node in rectifiers if node.cap is not None}
     return spike_norm(
-        spiking, frames, scales, by_spikes.__contains__, like=like, per_layer=per_layer
+        spiking,
+        frames,
+        scales,
+        by_spikes.__contains__,
+        like=like,
+        caps=caps,
+        per_layer=per_layer,
     )
 
 

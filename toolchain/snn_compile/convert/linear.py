@@ -412,17 +412,6 @@ def apply_map(linear: LinearMap, x: Float) -> Float:
     return value
 
 
-def map_weights(linear: LinearMap, channels: int) -> Float:
-    """Incoming weights per output channel, (channels, K); of a channel's neurons, their mean."""
-    if isinstance(linear, Wiring):
-        linear = as_kernel(linear) or linear
-    if isinstance(linear, Kernel) and len(linear.weight) == channels:
-        return linear.weight.reshape(channels, -1)
-    dense = linear.weight if isinstance(linear, Matrix) else sparse(linear).toarray()
-    weights: Float = np.abs(dense).reshape(channels, -1, dense.shape[1]).mean(axis=1)
-    return weights
-
-
 def _by_source(kernel: Kernel, factor: Float) -> Kernel:
     """A convolution of source channels that are multiplied by a factor each."""
     n_out, per_group = kernel.weight.shape[:2]

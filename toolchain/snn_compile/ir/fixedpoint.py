@@ -93,8 +93,13 @@ class QTensor:
 
 
 def round_half_even(x: npt.ArrayLike) -> Int:
-    """Nearest integer, ties to even, as int64. The one rounding rule of the compiler."""
+    """Nearest integer, ties to even, as int64. The rounding rule of the compiler."""
     return np.rint(np.asarray(x, dtype=np.float64)).astype(np.int64)
+
+
+def round_half_up(x: npt.ArrayLike) -> Int:
+    """Nearest integer, ties upwards, as int64: where a tie must always go the same way."""
+    return np.floor(np.asarray(x, dtype=np.float64) + 0.5).astype(np.int64)
 
 
 def arithmetic_shift(x: Int, exponent: int) -> Int:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import CapacityError, CompileError, raise_all
 from snn_compile.ir import quantized, spiking
-from snn_compile.ir.fixedpoint import Int, QFormat, QTensor, round_half_even
+from snn_compile.ir.fixedpoint import Int, QFormat, QTensor, round_half_even, round_half_up
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
@@ -300,7 +300,8 @@ def _population(node: spiking.Population, bias: Float, step: Float) -> quantized
             multiplier, shift = reciprocal(threshold)
             return quantized.GradedNeurons(
                 **node.place,
-                bias=QTensor.of(round_half_even(bias + threshold[:, None, None] / 2)),
+                # A tie goes down, so that a threshold of one step (relays) adds nothing at all.
+                bias=QTensor.of(-round_half_up(-bias - threshold[:, None, None] / 2)),
                 multiplier=QTensor(multiplier, QFormat(12, signed=False)),
                 shift=QTensor.of(shift),
                 payload=QFormat.holding(0, node.levels),
