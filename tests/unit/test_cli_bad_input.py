@@ -134,8 +134,8 @@ def test_bad_labels(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_an_unknown_option_in_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("net.toml").write_text("weight_bit = 4\n")
-    said = refused(capsys, ["net.onnx", "--config", "net.toml"], "unknown-option", 2)
+    Path("bad.toml").write_text("weight_bit = 4\n")
+    said = refused(capsys, ["net.onnx", "--config", "bad.toml"], "unknown-option", 2)
     assert "did you mean weight_bits?" in said
     refused(capsys, ["net.onnx", "--target", "loihi3"], "unknown-target", 2)
 
