@@ -16,6 +16,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, arithmetic_shift
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
@@ -68,11 +69,11 @@ def input_messages(program: QuantizedGraph, frames: Int, *, first: int = 0) -> I
         (N, T, *input shape) int64.
     """
     n_steps = program.window.n_steps
-    messages = _sent(program.input, np.asarray(frames, np.int64), n_steps, first)
+    messages = sent(program.input, np.asarray(frames, np.int64), n_steps, first)
     return np.broadcast_to(messages, (len(frames), n_steps, *program.input.shape))
 
 
-def _sent(node: Input, frames: Int, n_steps: int, first: int) -> Int:
+def sent(node: Input | spiking.Input, frames: Int, n_steps: int, first: int) -> Int:
     """(N, 1 or T, *shape): one step where all steps are the same."""
     if frames.size and (frames.min() < node.low or frames.max() > node.high):
         raise ValueError(
@@ -186,7 +187,7 @@ class Simulator:
 
     def sent(self, frames: Int, first: int = 0) -> Int:
         """The input's messages, (*shape, T, B); one step where all steps are the same."""
-        messages = _sent(self.program.input, frames, self.program.window.n_steps, first)
+        messages = sent(self.program.input, frames, self.program.window.n_steps, first)
         return np.moveaxis(messages, (0, 1), (-1, -2))
 
     def current(self, population: Population, values: Mapping[NodeId, Int]) -> Int:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.spiking import InputCoding, Reset
+from snn_compile.ir.spiking import Reset
 from snn_compile.ir.stages import SpikingGraph
-from snn_compile.sim import kernels
+from snn_compile.sim import kernels, reference
 from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
 from snn_compile.sim.kernels import Array
 
@@ -56,14 +56,8 @@ def forward(network: SpikingGraph, frames: Int, first: int = 0) -> dict[NodeId, 
 
 def sent(node: spiking.Input, frames: Int, n_steps: int, first: int = 0) -> Array:
     """The input's messages, (*shape, 1 or T, B); one step where all steps are the same."""
-    if node.coding is not InputCoding.POISSON:
-        return np.moveaxis(frames[:, None], (0, 1), (-1, -2)).astype(np.float32)
-    spikes = np.empty((*node.shape, n_steps, len(frames)), np.float32)
-    for index, frame in enumerate(frames):
-        generator = np.random.Generator(np.random.Philox(key=[node.seed, first + index]))
-        draw = generator.integers(0, node.full_scale, size=(n_steps, *node.shape))
-        spikes[..., index] = np.moveaxis(np.sign(frame) * (draw < np.abs(frame)), 0, -1)
-    return spikes
+    messages = reference.sent(node, frames, n_steps, first)
+    return np.moveaxis(messages, (0, 1), (-1, -2)).astype(np.float32)
 
 
 def current(
