@@ -76,7 +76,7 @@ def test_pieces_change_nothing(monkeypatch):
     network = small_network()
     x = np.random.default_rng(0).normal(size=(23, 2, 6, 6)).astype(np.float32)
     whole = calibrate(network, x)
-    monkeypatch.setattr("snn_compile.sim.ann.batch_size", lambda _: 4)
+    monkeypatch.setattr("snn_compile.sim.ann.piece_size", lambda *_: 4)
     advanced = []
     pieces = calibrate(network, x, advance=advanced.append)
     assert sum(advanced) == 2 * 23

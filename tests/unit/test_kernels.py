@@ -73,6 +73,30 @@ def test_conv2d_equals_the_loop(monkeypatch, n_in, n_out, kernel, geometry, rows
     assert kernels.conv2d(x.astype(np.float32), weight, geometry).dtype == np.float32
 
 
+@pytest.mark.parametrize(("n_in", "n_out", "kernel", "geometry"), GEOMETRIES)
+def test_a_bias_is_added_to_every_pixel(n_in, n_out, kernel, geometry):
+    random = np.random.default_rng(0)
+    x = random.integers(-9, 10, (n_in, 8, 9, 3)).astype(np.float32)
+    weight = random.integers(-9, 10, (n_out, n_in // geometry.groups, *kernel)).astype(np.float32)
+    bias = random.integers(-9, 10, n_out).astype(np.float64)
+    y = kernels.conv2d(x, weight, geometry, bias)
+    expected = kernels.conv2d(x, weight, geometry) + bias[:, None, None, None]
+    np.testing.assert_array_equal(y, expected)
+    assert y.dtype == np.float32
+
+
+@pytest.mark.parametrize(("limit", "n_parts"), [(10**9, 1), (10**5, 2), (10**4, 1)])
+def test_the_parts_of_a_row_are_multiplied_alike(monkeypatch, limit, n_parts):
+    random = np.random.default_rng(0)
+    x = random.integers(-9, 10, (4, 6, 8, 32)).astype(np.float32)
+    weight = random.integers(-9, 10, (16, 4, 3, 3)).astype(np.float32)
+    geometry = Geometry(padding=(1, 1, 1, 1), stride=(2, 1))
+    expected = kernels.conv2d(x.astype(np.float64), weight.astype(np.float64), geometry)
+    monkeypatch.setattr(kernels, "SMALL_PRODUCT", limit)
+    assert kernels._n_parts(8 * 32, weight.size) == n_parts
+    np.testing.assert_array_equal(kernels.conv2d(x, weight, geometry), expected)
+
+
 def test_depthwise_without_any_weight_is_zero():
     geometry = Geometry(groups=3, stride=(2, 1))
     y = kernels.conv2d(np.ones((3, 5, 5, 2)), np.zeros((3, 1, 2, 2)), geometry)

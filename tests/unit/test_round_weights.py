@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snn_compile import compile_model
-from snn_compile.quantize.round_weights import compensated
+from snn_compile.quantize.round_weights import BLOCK, _one_by_one, compensated
 from snn_compile.sim import bounds
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
@@ -40,6 +40,20 @@ def test_errors_cancel_where_inputs_move_together():
     fresh = np.repeat(random.gamma(1.0, 1.0, (3, 1000)), 10, axis=0)
     ratio = error(found, wanted, fresh).sum() / error(nearest, wanted, fresh).sum()
     assert ratio < 0.25
+
+
+def test_a_weight_hears_of_every_one_before_it():
+    """Blocks change nothing: the definition is one column after the other."""
+    random = np.random.default_rng(2)
+    wanted = random.normal(0, 20, (7, 2 * BLOCK + 5))
+    spread = random.normal(size=(wanted.shape[1], 200))
+    factor = np.linalg.cholesky(np.linalg.inv(spread @ spread.T / 200)).T
+    moving, expected = wanted.copy(), np.empty_like(wanted)
+    for i in range(wanted.shape[1]):
+        expected[:, i] = np.clip(np.rint(moving[:, i]), -30, 30)
+        error = (moving[:, i] - expected[:, i]) / factor[i, i]
+        moving -= error[:, None] * factor[i]
+    np.testing.assert_array_equal(_one_by_one(wanted, factor, 30), expected)
 
 
 def test_silent_inputs_change_nothing():

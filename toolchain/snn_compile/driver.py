@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert import calibrate as calibration
@@ -43,13 +44,18 @@ from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.quantize import Quantization, proven, quantize
 from snn_compile.quantize.round_weights import RoundWeights
 from snn_compile.report import assemble
-from snn_compile.report.evaluation import Stages, climb
+from snn_compile.report.evaluation import Original, RunsFiles, Stages, climb
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.targets import load_target
 
 N_STIMULI = 100
 """Stimuli that travel with a compiled network for verification."""
+
+BLAS_THREADS = 1
+"""Threads of one matrix product outside the evaluators. Small products and factorizations mostly
+wait for each other's threads (up to 30 times slower on busy cores), and one thread adds up in the
+same order on every machine."""
 
 Array = npt.NDArray[Any]
 
@@ -154,6 +160,7 @@ def compile_model(
         _decodings(folded, quantization),
         scales,
         coding,
+        _original(path, options) if samples.evaluate is not None else None,
     )
     outcome = climb(stages, samples.evaluate, journal)
     return CompiledModel(
@@ -193,6 +200,14 @@ def _read(path: Path) -> Imported:
             hint="give each sample a vector of outputs",
         )
     return imported
+
+
+def _original(path: Path, options: CompileOptions) -> Original | None:
+    """Who runs the user's file, if our evaluator need not; the file knows of no preprocessing."""
+    frontend = frontend_for(path)
+    if options.mean_values or options.scale_values or not isinstance(frontend, RunsFiles):
+        return None
+    return frontend.original(path)
 
 
 def _preprocessed(imported: Imported, options: CompileOptions) -> ANNGraph:
@@ -277,13 +292,14 @@ def _scales(
     ``--equalize`` implies ``--per-layer``.
     """
     per_layer = options.per_layer or options.equalize != "none"
-    scales = balance_thresholds(
-        folded,
-        statistics,
-        options.thresholds_of,
-        levels=coding.levels,
-        per_layer=per_layer,
-    )
+    with threadpool_limits(BLAS_THREADS):
+        scales = balance_thresholds(
+            folded,
+            statistics,
+            options.thresholds_of,
+            levels=coding.levels,
+            per_layer=per_layer,
+        )
     rectifiers = [node for node in folded.graph if isinstance(node, ops.Relu)]
     by_spikes = {n.id for n in rectifiers if options.thresholds_of(n.id) == "spike-norm"}
     if not by_spikes:
@@ -346,7 +362,7 @@ def _quantized(
     if samples is not None:
         frames = encoding(samples.x)
         if options.rounding == "compensated":
-            with journal.timed(RoundWeights.name):
+            with journal.timed(RoundWeights.name), threadpool_limits(BLAS_THREADS):
                 quantization = RoundWeights(spiking, frames)(quantization)
         if options.bias_correction:
             with journal.timed(CorrectBiases.name):

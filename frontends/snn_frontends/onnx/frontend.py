@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
     from snn_frontends.onnx.importer import ModelInput
+    from snn_frontends.onnx.runtime import OnnxRuntime
 
 OLDEST_OPSET = 7
 
@@ -44,6 +45,12 @@ class OnnxFrontend:
                 f"the file contradicts itself: {first_line(error)}",
                 origin=Origin(str(path)),
             ) from error
+
+    def original(self, path: Path) -> OnnxRuntime | None:
+        """The file as onnxruntime runs it; None where that is not to be had."""
+        from snn_frontends.onnx.runtime import OnnxRuntime
+
+        return OnnxRuntime.of(path)
 
 
 def _read(path: Path) -> Imported:

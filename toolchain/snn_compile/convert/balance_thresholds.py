@@ -86,22 +86,28 @@ def least_error(activations: Activations, levels: int) -> Float:
     neurons that hardly ever fired), and candidates reach beyond the peak.
     """
     centers, counts = activations.centers, activations.histogram.astype(np.float64)
-    width = activations.peak[:, None] / centers.shape[1]
     tail = _Tail.of(centers, counts)
     body = np.where(centers > tail.start[:, None], 0.0, counts)
-    best = np.full(len(counts), np.inf)
-    scale = activations.peak.copy()
-    for factor in np.geomspace(MOST_HEADROOM, LEAST_SHARE, N_CANDIDATES):
-        trial = activations.peak * factor
-        step = (np.maximum(trial, np.finfo(np.float64).tiny) / levels)[:, None]
-        steps = np.minimum(np.floor(centers / step + 0.5), levels)
-        inside = steps < levels
-        # A bin wider than a step holds all phases of the rounding error; a narrow one only its own.
-        spread = np.where(inside & (width > step), step**2 / 12, (centers - steps * step) ** 2)
-        error = (body * spread).sum(axis=1) + tail.error(trial, step[:, 0])
-        better = error < best
-        best[better], scale[better] = error[better], trial[better]
-    return scale
+    factors = np.geomspace(MOST_HEADROOM, LEAST_SHARE, N_CANDIDATES)
+    trials = activations.peak[:, None] * factors
+    steps = np.maximum(trials, np.finfo(np.float64).tiny) / levels
+    # In units of its peak, every channel has the same bins and the same candidates.
+    spreads = np.stack([_spread(counts.shape[1], factor / levels, levels) for factor in factors])
+    errors = activations.peak[:, None] ** 2 * (body @ spreads.T)
+    errors += tail.error(trials.T, steps.T).T
+    best: Float = trials[np.arange(len(trials)), errors.argmin(axis=1)]
+    return best
+
+
+def _spread(n_bins: int, step: float, levels: int) -> Float:
+    """Mean squared error of each bin from 0 to 1 when rounded to multiples of a step, clipped."""
+    centers = (np.arange(n_bins) + 0.5) / n_bins
+    steps = np.minimum(np.floor(centers / step + 0.5), levels)
+    # A bin wider than a step holds all phases of the rounding error; a narrow one only its own.
+    if 1 / n_bins > step:
+        return np.where(steps < levels, step**2 / 12, (centers - steps * step) ** 2)
+    error: Float = (centers - steps * step) ** 2
+    return error
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +140,7 @@ class _Tail:
         return _Tail(start, (1 - share) * own + share * typical, count)
 
     def error(self, scale: Float, step: Float) -> Float:
-        """Expected squared error of clipping (and rounding) the tail at ``scale``, summed."""
+        """Expected squared error of clipping (and rounding) the tail, summed; (..., C) as given."""
         excess = np.maximum(self.excess, np.finfo(np.float64).tiny)
         room = scale - self.start
         beyond = 2 * excess**2 * np.exp(-np.maximum(room, 0) / excess)

@@ -20,8 +20,9 @@ from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.kernels import Array
 
 N_BINS = 2048
-SAMPLES_PER_PIECE = 1 << 12
-"""Activations per channel and batch that enter the histograms; the maxima see all of them."""
+PIECE_BYTES, SAMPLES_PER_PIECE = 6 << 20, 1 << 12
+"""Size of the largest activations of one piece, and how many of each channel and piece enter the
+histograms; the maxima see all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +105,8 @@ def calibrate(
         advance: told how many samples have been finished; each sample counts twice.
     """
     collector = _Collector()
-    evaluate(network, x, hook=collector.peaks, advance=advance)
-    evaluate(network, x, hook=collector.histograms, advance=advance)
+    for hook in (collector.peaks, collector.histograms):
+        evaluate(network, x, hook=hook, advance=advance, piece_bytes=PIECE_BYTES)
     shape = network.input.shape
     by_channel = x.astype(np.float64).reshape(len(x), shape[0], -1)
     empty = np.zeros(0, np.int64)

@@ -16,17 +16,17 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     CubaLIFNeurons,
     IFNeurons,
-    Neurons,
     Population,
     QuantizedGraph,
 )
 from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
+from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import ann, bounds
+from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.neurons import VOLTAGE_LIMIT, respond
-from snn_compile.sim.reference import Simulator
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_SAMPLES = 512
 MESSAGES = 4096
@@ -68,23 +68,16 @@ class CorrectBiases:
             return quantization
         n = min(len(self.x), MOST_SAMPLES, max(8, MESSAGES // program.window.n_steps))
         wanted = _mean_drives(self.folded, self.x[:n])
-        simulator = Simulator(program)
-        values: dict[NodeId, Int] = {program.input.id: simulator.sent(self.frames[:n])}
-        readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
+        sweep = Sweep(program, self.frames[:n])
         corrected: list[Population] = []
         for population in program.populations:
-            a = simulator.current(population, values)
+            currents = sweep.currents(population)
             numbers = quantization.numbers.get(population.id)
             if population.id in wanted and numbers is not None:
-                population = _corrected(program, population, a, wanted[population.id], numbers)
+                seen = _mean_current(currents, population.shape[0])
+                population = _corrected(program, population, seen, wanted[population.id], numbers)
                 corrected.append(population)
-            for group in program.synapses_into(population):
-                source = group.inputs[0]
-                readers[source] -= 1
-                if not readers[source]:
-                    del values[source]
-            if isinstance(population, Neurons):
-                values[population.id] = respond(population, a, program.window.n_steps)
+            sweep.answered(population, currents)
         graph = program.graph.edit(replaced=corrected)
         return replace(quantization, program=QuantizedGraph(graph, program.window))
 
@@ -99,32 +92,43 @@ def _mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId,
     for node in folded.graph:
         if isinstance(node, ops.Output) or (isinstance(node, ops.Relu) and node.like is None):
             sources.setdefault(node.inputs[0], []).append(node.id)
-    total: dict[NodeId, Float] = {}
-    count: dict[NodeId, int] = {}
 
-    def add(node: AnnNode, value: Array) -> Array:
-        for reader in sources.get(node.id, ()):
-            flat = value.reshape(node.shape[0], -1)
-            total[reader] = total.get(reader, 0) + flat.sum(axis=1, dtype=np.float64)
-            count[reader] = count.get(reader, 0) + flat.shape[1]
-        return value
+    def sums(piece: npt.NDArray[np.generic], start: int) -> dict[NodeId, Float]:
+        del start
+        found: dict[NodeId, Float] = {}
 
-    ann.evaluate(folded, x, hook=add, threads=False)
-    return {reader: total[reader] / count[reader] for reader in total}
+        def add(node: AnnNode, value: Array) -> Array:
+            for reader in sources.get(node.id, ()):
+                each = value.reshape(node.shape[0], -1, len(piece)).mean(axis=1, dtype=np.float64)
+                found[reader] = each.sum(axis=1)
+            return value
+
+        ann.forward(folded, ann.batch_last(piece), add)
+        return found
+
+    # Sums of pieces in their order: the result does not depend on which thread is first.
+    pieces = list(map_batches(sums, x, ann.piece_size(folded)))
+    return {reader: np.sum([p[reader] for p in pieces], axis=0) / len(x) for reader in pieces[0]}
+
+
+def _mean_current(currents: list[Int], channels: int) -> Float:
+    """Mean of each channel over neurons, time steps and samples; sums of integers are exact."""
+    flat = [a.reshape(channels, -1) for a in currents]
+    total: Float = np.sum([a.sum(axis=1, dtype=np.float64) for a in flat], axis=0)
+    return total / sum(a.shape[1] for a in flat)
 
 
 def _corrected(
     program: QuantizedGraph,
     population: Population,
-    a: Int,
+    seen: Float,
     wanted: Float,
     numbers: LayerNumbers,
 ) -> Population:
-    """A population whose mean drive is the wanted one, as far as whole steps allow."""
+    """A population whose mean drive, ``seen``, is the wanted one, as far as whole steps allow."""
     if isinstance(population, CubaLIFNeurons):
         return population
     channels = population.shape[0]
-    seen = a.reshape(channels, -1).mean(axis=1)
     bias = np.broadcast_to(numbers.bias, population.shape).reshape(channels, -1).mean(axis=1)
     # What the layer sees lacks what right shifts floored; the bias made up for its mean already.
     missing = wanted / numbers.unit - bias - seen - floor_loss(program.synapses_into(population))

@@ -10,7 +10,6 @@ import numpy as np
 
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, QTensor
-from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     ConvSynapses,
     DenseSynapses,
@@ -22,10 +21,10 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import bounds, kernels
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.neurons import VOLTAGE_LIMIT, respond
-from snn_compile.sim.reference import Simulator, SynapseOperator
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_SAMPLES = 1024
 MESSAGES = 1 << 22
@@ -35,6 +34,8 @@ MOST_COLUMNS = 1 << 13
 WIDEST = 2048
 """Weights per neuron beyond which a layer keeps its nearest integers: the cost is cubic."""
 DAMPING = 0.01
+BLOCK = 32
+"""Weights that are rounded before the others hear of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,33 +63,22 @@ class RoundWeights:
     def __call__(self, quantization: Quantization, /) -> Quantization:
         """The same program with other weights, where they are better; no state can overflow."""
         program = quantization.program
-        n_steps = program.window.n_steps
-        largest = max(prod(node.shape) for node in program.graph) * n_steps
+        largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
         n = min(len(self.frames), MOST_SAMPLES, max(16, MESSAGES // largest))
-        simulator = Simulator(program)
-        values: dict[NodeId, Int] = {program.input.id: simulator.sent(self.frames[:n])}
-        readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
+        sweep = Sweep(program, self.frames[:n])
         for population in program.populations:
             unit = quantization.numbers[population.id].unit
             changed = [
-                self._rounded(group, unit, values[group.inputs[0]])
+                self._rounded(group, unit, sweep.messages(group.inputs[0], min(n, _n_seen(group))))
                 for group in program.synapses_into(population)
                 if isinstance(group, ConvSynapses | DenseSynapses)
             ]
             edited = QuantizedGraph(program.graph.edit(replaced=changed), program.window)
             if _fits(edited, population):
                 program = edited
-                for group in changed:
-                    messages = bounds.message_range(program.graph, group)
-                    simulator.operators[group.id] = SynapseOperator(group, messages)
-            a = simulator.current(population, values)
-            for group in program.synapses_into(population):
-                source = group.inputs[0]
-                readers[source] -= 1
-                if not readers[source]:
-                    del values[source]
+                sweep.replaced(program, changed)
             if isinstance(population, Neurons):
-                values[population.id] = respond(population, a, n_steps)
+                sweep.answered(population, sweep.currents(population))
         return replace(quantization, program=program)
 
     def _rounded(self, group: ConvSynapses | DenseSynapses, unit: Float, messages: Int) -> Synapses:
@@ -114,19 +104,25 @@ def _fits(program: QuantizedGraph, population: Population) -> bool:
     return interval.magnitude <= VOLTAGE_LIMIT
 
 
+def _n_seen(group: ConvSynapses | DenseSynapses) -> int:
+    """Samples whose receptive fields a group looks at, at most."""
+    if isinstance(group, DenseSynapses):
+        return MOST_SAMPLES
+    return max(2, MOST_COLUMNS * 4 // prod(group.shape[1:]))
+
+
 def _fields(group: ConvSynapses | DenseSynapses, x: Array) -> list[tuple[slice, Array]]:
     """Receptive fields (K, S) of a group, for each slice of neurons that share theirs."""
     if isinstance(group, DenseSynapses):
         return [(slice(None), x.reshape(-1, x.shape[-1]))]
     geometry = group.geometry
     n_out, per_group, kh, kw = group.weight.shape
-    _, height, width = group.shape
-    n = max(2, min(x.shape[-1], MOST_COLUMNS * 4 // (height * width)))
-    padded = kernels.pad(x[..., :n], geometry.padding)
-    views = [view for _, _, view in kernels.tap_views(padded, (kh, kw), geometry)]
-    total = height * width * n
-    every = np.arange(0, total, max(1, total // MOST_COLUMNS))
-    flat = np.stack([view.reshape(len(view), -1)[:, every] for view in views], axis=1)
+    padded = kernels.pad(x, geometry.padding)
+    shape = (*group.shape[1:], x.shape[-1])
+    every = np.arange(0, prod(shape), max(1, prod(shape) // MOST_COLUMNS))
+    at = np.unravel_index(every, shape)
+    views = kernels.tap_views(padded, (kh, kw), geometry)
+    flat = np.stack([view[:, at[0], at[1], at[2]] for _, _, view in views], axis=1)
     size = n_out // geometry.groups
     return [
         (
@@ -135,6 +131,24 @@ def _fields(group: ConvSynapses | DenseSynapses, x: Array) -> list[tuple[slice, 
         )
         for g in range(geometry.groups)
     ]
+
+
+def _one_by_one(wanted: Float, factor: Float, limit: int) -> Float:
+    """Rounds column after column of (R, K); row i of the factor tells the later ones how to move.
+
+    Weights of a block move at once, those beyond it when the block is done, in one product.
+    """
+    moving = np.ascontiguousarray(wanted.T)
+    chosen = np.empty_like(moving)
+    for start in range(0, len(moving), BLOCK):
+        block = slice(start, min(start + BLOCK, len(moving)))
+        errors = np.empty_like(moving[block])
+        for k, i in enumerate(range(block.start, block.stop)):
+            chosen[i] = np.clip(np.rint(moving[i]), -limit, limit)
+            errors[k] = (moving[i] - chosen[i]) / factor[i, i]
+            moving[i + 1 : block.stop] -= factor[i, i + 1 : block.stop, None] * errors[k]
+        moving[block.stop :] -= kernels.matmul(factor[block, block.stop :].T, errors)
+    return chosen.T
 
 
 def compensated(wanted: Float, nearest: Int, columns: Array, limit: int) -> Int:
@@ -162,13 +176,8 @@ def compensated(wanted: Float, nearest: Int, columns: Array, limit: int) -> Int:
     order = np.argsort(-diagonal, kind="stable")  # the ones that matter most are rounded first
     inverse = np.linalg.inv(moments[np.ix_(order, order)])
     factor = np.linalg.cholesky(inverse).T  # upper: row i tells the later weights how to move
-    moving = wanted[:, order].copy()
     chosen = np.empty_like(nearest)
-    for i in range(n_weights):
-        rounded = np.clip(np.rint(moving[:, i]), -limit, limit)
-        chosen[:, order[i]] = rounded
-        error = (moving[:, i] - rounded) / factor[i, i]
-        moving[:, i:] -= error[:, None] * factor[i, i:]
+    chosen[:, order] = _one_by_one(wanted[:, order], factor, limit)
     before = (((nearest - wanted).astype(np.float32) @ unseen) ** 2).sum(axis=1)
     after = (((chosen - wanted).astype(np.float32) @ unseen) ** 2).sum(axis=1)
     return np.where((after < before)[:, None], chosen, nearest)

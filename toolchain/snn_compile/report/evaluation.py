@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.convert.codings import Coding, Graded
 from snn_compile.convert.linear import Float
@@ -14,6 +16,7 @@ from snn_compile.data import Samples
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.quantize.quantize import Quantization
@@ -21,7 +24,30 @@ from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity, signal_to_noise
 from snn_compile.sim import ann, reference, spiking
+from snn_compile.sim.batches import Advance, map_batches
 from snn_compile.sim.kernels import Array
+
+ENCODED_AT_ONCE = 256
+"""Samples that one thread encodes before it takes others."""
+
+
+class Original(Protocol):
+    """The user's own file, run by a library that was made for it."""
+
+    name: str
+
+    def __call__(self, x: npt.NDArray[Any], advance: Advance) -> npt.NDArray[Any]:
+        """The first output for every sample (N, *input shape), (N, *output shape)."""
+        ...
+
+
+@runtime_checkable
+class RunsFiles(Protocol):
+    """A frontend that knows such a library."""
+
+    def original(self, path: Path) -> Original | None:
+        """The file, ready to run; None where it cannot be run faster than by our evaluator."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +63,8 @@ class Stages:
         decodings: of the outputs.
         scales: full scale of each rectifier per channel.
         coding: how activations become spikes.
+        original: runs the user's own file on samples as they are; None: our evaluator runs
+            ``network``.
     """
 
     network: ANNGraph
@@ -47,6 +75,7 @@ class Stages:
     decodings: Mapping[NodeId, OutputDecoding]
     scales: Mapping[NodeId, Float]
     coding: Coding
+    original: Original | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +98,15 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     if samples is None:
         return Outcome()
     x, n = samples.x, len(samples)
-    frames = stages.encoding(x)
+    frames = encoded(stages.encoding, x)
     ladder = Ladder(samples.y)
     with_spikes = not isinstance(stages.coding, Graded)  # a graded spike is its activation already
     with journal.progress("evaluate", f"{n:,} samples", (4 + with_spikes) * n) as advance:
-        ladder.add("onnx", ann.evaluate(stages.network, x, advance=advance))
+        if stages.original is None:
+            ladder.add("onnx", ann.evaluate(stages.network, x, advance=advance))
+        else:
+            note = f"as {stages.original.name} runs the file"
+            ladder.add("onnx", stages.original(x, advance), note)
         ladder.add("folded", ann.evaluate(stages.folded, x, advance=advance))
         rounded = on_levels(stages.scales, stages.coding.levels)
         ladder.add("rate", ann.evaluate(stages.folded, x, hook=rounded, advance=advance))
@@ -91,6 +124,16 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     return Outcome(ladder.rungs, Activity(run.activity, n), sqnr)
 
 
+def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> Int:
+    """The frames of many samples (N, *input shape), as (N, *maps)."""
+
+    def some(piece: npt.NDArray[Any], start: int) -> Int:
+        del start
+        return encoding(piece)
+
+    return np.concatenate(list(map_batches(some, x, ENCODED_AT_ONCE)))
+
+
 def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
     """Rounds every activation onto ``levels + 1`` levels, as an ideal coding would."""
 
@@ -102,7 +145,10 @@ def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
         if len(full) != value.shape[0]:  # cannot be: populations have the channels of their node
             raise ValueError(f"'{node.id}' has {len(full)} scales for shape {value.shape}")
         step = (full / levels).reshape(shape)
-        clipped: Array = np.clip(np.floor(value / step + 0.5), 0, levels) * step
-        return clipped
+        level: Array = value / step
+        level += 0.5
+        np.clip(np.floor(level, out=level), 0, levels, out=level)
+        level *= step
+        return level
 
     return rounded

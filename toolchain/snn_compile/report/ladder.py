@@ -24,11 +24,11 @@ class Ladder:
     rungs: list[dict[str, Any]] = field(default_factory=list)
     _first: npt.NDArray[np.int64] | None = None
 
-    def add(self, stage: str, scores: Scores) -> None:
+    def add(self, stage: str, scores: Scores, note: str = "") -> None:
         """Add a stage from its outputs (N, ...), whose largest entry is the answer.
 
         The first stage is the one that the others are compared with. A single output is a
-        threshold at 0, not a class.
+        threshold at 0, not a class. The note stands in place of what is said of every such stage.
         """
         flat = scores.reshape(len(scores), -1)
         answers = flat.argmax(axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0).astype(np.int64)
@@ -37,6 +37,8 @@ class Ladder:
         top1 = None if self.labels is None else 100 * float((answers == self.labels).mean())
         agreement = 100 * float((answers == self._first).mean())
         rung = {"stage": stage, "top1": top1, "agreement": agreement, "n": len(answers)}
+        if note:
+            rung["note"] = note
         self.rungs.append({k: round(v, 4) if isinstance(v, float) else v for k, v in rung.items()})
 
     def repeat(self, stage: str, of: str) -> None:

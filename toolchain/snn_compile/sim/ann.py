@@ -22,6 +22,9 @@ from snn_compile.sim import kernels
 from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
 from snn_compile.sim.kernels import Array
 
+PIECE_BYTES = 1 << 20
+"""Size that the largest value of one piece has: a layer's input and output share the cache."""
+
 Hook = Callable[[AnnNode, Array], Array]
 """Sees each node's value (``*shape, B``) and returns the one to go on with."""
 
@@ -34,6 +37,7 @@ def evaluate(
     dtype: npt.DTypeLike = np.float32,
     advance: Advance = no_progress,
     threads: bool = True,
+    piece_bytes: int = PIECE_BYTES,
 ) -> npt.NDArray[np.floating]:
     """The first output for every sample.
 
@@ -44,20 +48,32 @@ def evaluate(
         dtype: floating type of the arithmetic.
         advance: told how many samples have been finished.
         threads: whether the hook may be called from several threads.
+        piece_bytes: how large the largest value may be that the hook sees at once.
 
     Returns:
         (N, *output shape) of the given type.
     """
-    size = batch_size(max(prod(node.shape) for node in ann.graph))
+    size = piece_size(ann, piece_bytes)
     output = ann.outputs[0]
 
     def run(piece: npt.NDArray[np.generic], start: int) -> npt.NDArray[np.floating]:
         del start
-        values = forward(ann, np.moveaxis(piece, 0, -1).astype(dtype), hook)
+        values = forward(ann, batch_last(piece, dtype), hook)
         return np.moveaxis(values[output.id], -1, 0)
 
     pieces = list(map_batches(run, x, size, advance, threads=threads))
     return np.concatenate(pieces) if pieces else np.empty((0, *output.shape), dtype)
+
+
+def piece_size(ann: ANNGraph, piece_bytes: int = PIECE_BYTES) -> int:
+    """Samples in a piece whose largest value has so many bytes."""
+    largest = max(prod(node.shape) for node in ann.graph)
+    return batch_size(largest, working_bytes=piece_bytes)
+
+
+def batch_last(x: npt.NDArray[np.generic], dtype: npt.DTypeLike = np.float32) -> Array:
+    """Samples (N, *shape) as the evaluator has them, (*shape, N), also in memory."""
+    return np.moveaxis(x, 0, -1).astype(dtype, order="C")
 
 
 def forward(ann: ANNGraph, x: Array, hook: Hook | None = None) -> dict[NodeId, Array]:
@@ -98,9 +114,7 @@ def _(node: ops.Output, x: Array) -> Array:
 
 @_apply.register
 def _(node: ops.Conv, x: Array) -> Array:
-    y = kernels.conv2d(x, node.weight, node.geometry)
-    y += _column(node.bias, y)
-    return y
+    return kernels.conv2d(x, node.weight, node.geometry, node.bias)
 
 
 @_apply.register
@@ -114,13 +128,17 @@ def _(node: ops.Dense, x: Array) -> Array:
 def _(node: ops.BatchNorm, x: Array) -> Array:
     scale = node.gamma / np.sqrt(node.var + node.epsilon)
     shift = node.beta - node.mean * scale
-    return x * _column(scale, x) + _column(shift, x)
+    y = x * _column(scale, x)
+    y += _column(shift, y)
+    return y
 
 
 @_apply.register
 def _(node: ops.Affine, x: Array) -> Array:
     scale, shift = (p.astype(x.dtype)[..., None] for p in (node.scale, node.shift))
-    return x * scale + shift
+    y = x * scale
+    y += shift
+    return y
 
 
 @_apply.register

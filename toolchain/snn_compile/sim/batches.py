@@ -24,9 +24,14 @@ def no_progress(n_samples: int) -> None:
     del n_samples
 
 
-def batch_size(elements_per_sample: int, itemsize: int = 4, limit: int = 256) -> int:
+def batch_size(
+    elements_per_sample: int,
+    itemsize: int = 4,
+    limit: int = 256,
+    working_bytes: int = WORKING_BYTES,
+) -> int:
     """Samples per piece so that the largest value of a sample stays within the working size."""
-    return max(1, min(limit, WORKING_BYTES // max(1, elements_per_sample * itemsize)))
+    return max(1, min(limit, working_bytes // max(1, elements_per_sample * itemsize)))
 
 
 def map_batches(
@@ -36,13 +41,15 @@ def map_batches(
     advance: Advance = no_progress,
     *,
     threads: bool = True,
+    most: int | None = None,
 ) -> Iterator[T]:
     """``function(piece, index of its first sample)`` for consecutive pieces of x, in order.
 
-    Pieces run on as many threads as there are processors; numpy releases the interpreter lock.
+    Pieces run on as many threads as there are processors, or ``most``; numpy and the engine release
+    the interpreter lock.
     """
     starts = range(0, len(x), size)
-    workers = max(1, min(os.cpu_count() or 1, len(starts))) if threads else 1
+    workers = max(1, min(most or os.cpu_count() or 1, len(starts))) if threads else 1
 
     def run(start: int) -> T:
         piece = x[start : start + size]

@@ -13,16 +13,21 @@ a proven bound; nothing here rounds.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from snn_compile.ir.geometry import Geometry
 
 Array = npt.NDArray[np.floating]
 
-COLUMN_BYTES = 4 << 20
-"""Size of one image-to-column buffer: large enough for BLAS, small enough for the cache."""
+COLUMN_BYTES = 1 << 20
+"""Size of the copy of the input that a convolution multiplies at once: it stays in the cache."""
+SMALL_PRODUCT, NARROWEST = 1_000_000, 64
+"""Products of so many multiplications OpenBLAS does without packing the matrices anew, which for
+few weights is faster (by a third for 16 outputs); unless a matrix is narrower than this."""
 
 
 def exact_dtype(bound: int) -> type[np.float32] | type[np.float64]:
@@ -38,14 +43,14 @@ def exact_dtype(bound: int) -> type[np.float32] | type[np.float64]:
     raise OverflowError(f"sums of up to {bound} are not exact in float64")
 
 
-def matmul(a: Array, b: Array) -> Array:
-    """The BLAS product of two matrices.
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """The BLAS product of two matrices, or of one with each of a stack.
 
     OpenBLAS's kernels for the edges of a matrix may compute on padding and leave floating-point
     flags behind that say nothing about the result; numpy would warn of them now and then.
     """
     with np.errstate(all="ignore"):
-        product: Array = a @ b
+        product: Array = np.matmul(a, b, out=out)
     return product
 
 
@@ -84,36 +89,112 @@ def tap_views(
             yield a, b, view
 
 
-def conv2d(x: Array, weight: Array, geometry: Geometry) -> Array:
-    """Cross-correlation: x (C, H, W, B), weight (O, C / groups, kh, kw) to (O, H', W', B)."""
-    n_out, per_group, kh, kw = weight.shape
+def conv2d(x: Array, weight: Array, geometry: Geometry, bias: Array | None = None) -> Array:
+    """Cross-correlation.
+
+    Args:
+        x: (C, H, W, B).
+        weight: (O, C / groups, kh, kw).
+        geometry: how the kernel moves.
+        bias: (O,), added to every pixel.
+
+    Returns:
+        (O, H', W', B); in memory, rows may be outermost.
+    """
+    n_out, n_in, kh, kw = weight.shape
     groups = geometry.groups
-    x = pad(x, geometry.padding)
     weight = weight.astype(x.dtype, copy=False)
-    if per_group == 1 and groups > 1:
-        return _depthwise(x, weight, geometry)
-    if (kh, kw) == (1, 1) and geometry.stride == (1, 1) and groups == 1:
-        flat = matmul(weight.reshape(n_out, per_group), x.reshape(x.shape[0], -1))
-        return flat.reshape(n_out, *x.shape[1:])
-    taps = [view for _, _, view in tap_views(x, (kh, kw), geometry)]
-    _, height, width, batch = taps[0].shape
-    out = np.empty((n_out, height, width, batch), dtype=x.dtype)
-    row_bytes = per_group * kh * kw * width * batch * x.itemsize
-    rows = max(1, min(height, COLUMN_BYTES // max(row_bytes, 1)))
-    columns = np.empty((kh * kw, per_group, rows, width, batch), dtype=x.dtype)
-    group_out = n_out // groups
-    by_tap = weight.transpose(0, 2, 3, 1).reshape(n_out, -1)  # (O, kh * kw * I / groups)
-    for g in range(groups):
-        inputs = slice(g * per_group, (g + 1) * per_group)
-        outputs = slice(g * group_out, (g + 1) * group_out)
-        for y in range(0, height, rows):
-            n_rows = min(rows, height - y)
-            band = columns[:, :, :n_rows]
-            for k, view in enumerate(taps):
-                band[k] = view[inputs, y : y + n_rows]
-            product = matmul(by_tap[outputs], band.reshape(by_tap.shape[1], -1))
-            out[outputs, y : y + n_rows] = product.reshape(group_out, n_rows, width, batch)
+    if n_in == 1 and groups > 1:
+        out = _depthwise(pad(x, geometry.padding), weight, geometry)
+    elif (kh, kw) == (1, 1) and geometry.stride == (1, 1) and groups == 1:
+        x = pad(x, geometry.padding)
+        flat = matmul(weight.reshape(n_out, n_in), x.reshape(n_in, -1))
+        out = flat.reshape(n_out, *x.shape[1:])
+    elif groups > 1:
+        one = replace(geometry, groups=1)
+        pairs = zip(np.split(x, groups), np.split(weight, groups), strict=True)
+        out = np.concatenate([_by_rows(part, kernels, one) for part, kernels in pairs])
+    else:
+        return _by_rows(x, weight, geometry, bias)
+    if bias is not None:
+        out += bias.astype(x.dtype)[:, None, None, None]
     return out
+
+
+def _by_rows(x: Array, weight: Array, geometry: Geometry, bias: Array | None = None) -> Array:
+    """Convolution as products with all receptive fields of a row.
+
+    The input is copied with rows outermost and, within a row, once for every tap column. The rows
+    under a kernel are then one matrix as they lie: kw copies of the input are made, not kh * kw.
+    """
+    weight, geometry = _without_gaps(weight, geometry)
+    n_out, n_in, kh, kw = weight.shape
+    (sy, sx), (_, dx), (top, left, _, _) = geometry.stride, geometry.dilation, geometry.padding
+    height, width = geometry.output_size((x.shape[1], x.shape[2]), (kh, kw))
+    columns = [_reached(x.shape[2], width, k * dx - left, sx) for k in range(kw)]
+    row_bytes = kw * n_in * width * x.shape[3] * x.itemsize
+    n_rows = max(1, min(height, (COLUMN_BYTES // max(row_bytes, 1) - kh) // sy + 1))
+    rows = np.empty(((n_rows - 1) * sy + kh, kw, n_in, width, x.shape[3]), x.dtype)
+    for k, (inside, _) in enumerate(columns):
+        rows[:, k, :, : inside.start], rows[:, k, :, inside.stop :] = 0, 0
+    by_tap = weight.transpose(0, 2, 3, 1).reshape(n_out, -1)  # (O, kh * kw * C)
+    pixels = width * x.shape[3]
+    n_parts = _n_parts(pixels, by_tap.size)
+    under = _parts(rows, (n_rows, by_tap.shape[1], pixels), sy * rows.strides[0], n_parts)
+    out = np.empty((height, n_out, width, x.shape[3]), x.dtype)
+    products = _parts(out, (height, n_out, pixels), out.strides[0], n_parts)
+    added = None if bias is None else bias.astype(x.dtype)[:, None, None]
+    for y in range(0, height, n_rows):
+        band = out[y : y + n_rows]
+        _fill(rows[: (len(band) - 1) * sy + kh], x, y * sy - top, columns)
+        matmul(by_tap, under[: len(band)], out=products[y : y + n_rows])
+        if added is not None:
+            band += added
+    return out.transpose(1, 0, 2, 3)
+
+
+def _n_parts(pixels: int, weights: int) -> int:
+    """Into how many matrices a row's receptive fields go so that their products are small ones."""
+    for n_parts in (1, 2, 4, 8):
+        part = pixels // n_parts
+        if pixels % n_parts == 0 and part >= NARROWEST and part * weights <= SMALL_PRODUCT:
+            return n_parts
+    return 1
+
+
+def _parts(x: Array, shape: tuple[int, int, int], stride: int, n_parts: int) -> Array:
+    """Matrices (N, K, P) that start every ``stride`` bytes, as (N, parts, K, P / parts)."""
+    n, height, width = shape
+    part = width // n_parts
+    strides = (stride, part * x.itemsize, width * x.itemsize, x.itemsize)
+    return as_strided(x, (n, n_parts, height, part), strides)
+
+
+def _without_gaps(weight: Array, geometry: Geometry) -> tuple[Array, Geometry]:
+    """The same convolution with a kernel on neighbouring rows: zeros where dilation left gaps."""
+    dy, dx = geometry.dilation
+    if dy == 1:
+        return weight, geometry
+    n_out, n_in, kh, kw = weight.shape
+    full = np.zeros((n_out, n_in, dy * (kh - 1) + 1, kw), weight.dtype)
+    full[:, :, ::dy] = weight
+    return full, replace(geometry, dilation=(1, dx))
+
+
+def _reached(n: int, n_out: int, offset: int, stride: int) -> tuple[slice, slice]:
+    """Which of n_out outputs read inside n inputs, at ``stride * output + offset``, and what."""
+    low = min(n_out, max(0, -(offset // stride)))
+    high = max(low, min(n_out, (n - 1 - offset) // stride + 1))
+    start = low * stride + offset
+    return slice(low, high), slice(start, start + (high - low) * stride, stride)
+
+
+def _fill(rows: Array, x: Array, first: int, columns: list[tuple[slice, slice]]) -> None:
+    """Copy consecutive rows of x (C, H, W, B), 0 beyond its ends, into rows (R, kw, C, W', B)."""
+    inside, taken = _reached(x.shape[1], len(rows), first, 1)
+    rows[: inside.start], rows[inside.stop :] = 0, 0
+    for k, (target, source) in enumerate(columns):
+        rows[inside, k, :, target] = x[:, taken, source].transpose(1, 0, 2, 3)
 
 
 def _depthwise(x: Array, weight: Array, geometry: Geometry) -> Array:
@@ -125,8 +206,9 @@ def _depthwise(x: Array, weight: Array, geometry: Geometry) -> Array:
         tap = weight[:, 0, a, b]
         if not tap.any():
             continue
-        source = view if repeat == 1 else np.repeat(view, repeat, axis=0)
-        term = source * tap[:, None, None, None]
+        term = view if repeat == 1 else np.repeat(view, repeat, axis=0)
+        if out is None or (tap != 1).any():  # pools and comparators add and subtract, no more
+            term = term * tap[:, None, None, None]
         out = term if out is None else np.add(out, term, out=out)
     if out is None:
         height, width = geometry.output_size((x.shape[1], x.shape[2]), (kh, kw))

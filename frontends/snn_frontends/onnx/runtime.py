@@ -1,0 +1,79 @@
+"""The user's own file, run by onnxruntime where that is installed.
+
+It is not needed for anything: the compiler has an evaluator of its own. But it is the faster one
+for large networks, and what it says of a file does not depend on how we read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+AT_ONCE = 64
+"""Samples in one call."""
+
+Array = npt.NDArray[Any]
+
+
+class OnnxRuntime:
+    """A model file that onnxruntime can run, for any number of samples at a time.
+
+    Attributes:
+        name: of the library, for people.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._output = session.get_outputs()[0].name
+
+    @staticmethod
+    def of(path: Path) -> OnnxRuntime | None:
+        """The file, ready to run; None where the library is missing or does not take it.
+
+        Files that fix the number of samples are left out: called once for each sample, the library
+        is the slower one.
+        """
+        try:
+            import onnxruntime
+            from onnxruntime.capi import onnxruntime_pybind11_state as errors
+        except ImportError:
+            return None
+        refusals = (
+            errors.Fail,
+            errors.InvalidArgument,
+            errors.InvalidGraph,
+            errors.InvalidProtobuf,
+            errors.NotImplemented,
+            errors.RuntimeException,
+        )
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what it dislikes, our own reader has said
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = ["CPUExecutionProvider"]
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            entries = session.get_inputs()
+            batch, *shape = entries[0].shape
+            if len(entries) > 1 or isinstance(batch, int) or entries[0].type != "tensor(float)":
+                return None
+            runtime = OnnxRuntime(session)
+            probe = runtime(np.zeros((2, *shape), np.float32))
+        except refusals:
+            return None
+        return runtime if len(probe) == 2 else None  # a reshape may have merged the samples
+
+    def __call__(self, x: Array, advance: Callable[[int], None] = lambda n: None) -> Array:
+        """The first output for every sample (N, *input shape)."""
+        found = []
+        for start in range(0, len(x), AT_ONCE):
+            piece = np.ascontiguousarray(x[start : start + AT_ONCE], np.float32)
+            found.append(self._session.run([self._output], {self._input: piece})[0])
+            advance(len(piece))
+        return np.concatenate(found)

@@ -1,0 +1,78 @@
+"""Walking over the populations of a program on calibration samples, each finished before the next.
+
+Passes that adjust one layer after the other look at what reaches a layer with everything before it
+in fixed point, change it, and let it answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import TypeVar
+
+import numpy as np
+
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import Neurons, Population, QuantizedGraph, Synapses
+from snn_compile.sim import bounds
+from snn_compile.sim.batches import batch_size, map_batches
+from snn_compile.sim.neurons import respond
+from snn_compile.sim.reference import Simulator, SynapseOperator
+
+T = TypeVar("T")
+
+
+class Sweep:
+    """One walk; the samples go in pieces, on as many threads as there are processors.
+
+    Args:
+        program: the network; ``replaced`` and ``answered`` tell what has become of it.
+        frames: (N, C, H, W) encoded samples.
+    """
+
+    def __init__(self, program: QuantizedGraph, frames: Int) -> None:
+        self._n_steps = program.window.n_steps
+        self._frames = frames
+        self._size = batch_size(max(prod(node.shape) for node in program.graph) * self._n_steps)
+        self._simulator = Simulator(program)
+        starts = range(0, len(frames), self._size)
+        entry = program.input.id
+        self._values: list[dict[NodeId, Int]] = [
+            {entry: self._simulator.sent(frames[start : start + self._size], start)}
+            for start in starts
+        ]
+        self._readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
+
+    def messages(self, source: NodeId, n: int) -> Int:
+        """What a population sends for the first n samples, (*shape, T or 1, n)."""
+        pieces = self._values[: -(-n // self._size)]
+        return np.concatenate([values[source] for values in pieces], axis=-1)[..., :n]
+
+    def replaced(self, program: QuantizedGraph, groups: list[Synapses]) -> None:
+        """Go on with other weights in these groups; ``program`` has them."""
+        for group in groups:
+            messages = bounds.message_range(program.graph, group)
+            self._simulator.operators[group.id] = SynapseOperator(group, messages)
+
+    def currents(self, population: Population) -> list[Int]:
+        """Summed synaptic input, (*shape, T or 1, B), piece by piece."""
+        return self._each(lambda k: self._simulator.current(population, self._values[k]))
+
+    def answered(self, population: Population, currents: list[Int]) -> None:
+        """Let a population, as it is now, answer its input; forget what nobody will read again."""
+        if isinstance(population, Neurons):
+            answers = self._each(lambda k: respond(population, currents[k], self._n_steps))
+            for values, answer in zip(self._values, answers, strict=True):
+                values[population.id] = answer
+        for group in self._simulator.program.synapses_into(population):
+            source = group.inputs[0]
+            self._readers[source] -= 1
+            if not self._readers[source]:
+                for values in self._values:
+                    del values[source]
+
+    def _each(self, of_piece: Callable[[int], T]) -> list[T]:
+        return list(
+            map_batches(lambda _, start: of_piece(start // self._size), self._frames, self._size)
+        )
