@@ -110,16 +110,38 @@ def run(
     Raises:
         ValueError: a frame has values outside the encoded range.
     """
-    largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
     simulate = Simulator(program, record)
-    pieces = list(
-        map_batches(
-            lambda piece, start: simulate(piece.astype(np.int64), first + start),
-            frames,
-            batch_size(largest),
-            advance,
-        )
+    return _in_pieces(
+        program,
+        lambda piece, start: simulate(piece.astype(np.int64), first + start),
+        frames,
+        advance,
     )
+
+
+def run_messages(
+    program: QuantizedGraph,
+    messages: npt.NDArray[np.integer],
+    *,
+    record: bool = False,
+    advance: Advance = no_progress,
+) -> Run:
+    """Simulate what the input sends: (N, T or 1, *input shape) integers; else as ``run``."""
+    simulate = Simulator(program, record)
+    return _in_pieces(
+        program, lambda piece, _: simulate.on(piece.astype(np.int64)), messages, advance
+    )
+
+
+def _in_pieces(
+    program: QuantizedGraph,
+    simulate: Callable[[npt.NDArray[np.generic], int], Run],
+    samples: npt.NDArray[np.integer],
+    advance: Advance,
+) -> Run:
+    """One run made of many small ones."""
+    largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
+    pieces = list(map_batches(simulate, samples, batch_size(largest), advance))
     return Run(
         {
             node.id: np.concatenate(
@@ -161,13 +183,17 @@ class Simulator:
 
     def __call__(self, frames: Int, first: int = 0) -> Run:
         """Simulate one piece of frames; ``first`` is the index of its first stimulus."""
+        return self.on(sent(self.program.input, frames, self.program.window.n_steps, first))
+
+    def on(self, messages: Int) -> Run:
+        """Simulate what the input sends: (B, T or 1, *input shape)."""
         program, n_steps = self.program, self.program.window.n_steps
-        values = {program.input.id: self.sent(frames, first)}
+        values = {program.input.id: np.moveaxis(messages, (0, 1), (-1, -2))}
         held = n_steps // values[program.input.id].shape[-2]
         activity = {program.input.id: held * _active(values[program.input.id])}
         readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
         outputs: dict[NodeId, Int] = {}
-        messages: dict[NodeId, Int] = {}
+        recorded: dict[NodeId, Int] = {}
         for population in program.populations:
             a = self.current(population, values)
             for synapses in program.synapses_into(population):
@@ -177,13 +203,13 @@ class Simulator:
                     del values[source]
             answer = respond(population, a, n_steps)
             if self.record:
-                messages[population.id] = np.moveaxis(answer, (-1, -2), (0, 1))
+                recorded[population.id] = np.moveaxis(answer, (-1, -2), (0, 1))
             if isinstance(population, Readout):
                 outputs[population.id] = np.moveaxis(answer[..., -1, :], -1, 0)
             else:
                 activity[population.id] = _active(answer)
                 values[population.id] = answer
-        return Run(outputs, messages, activity)
+        return Run(outputs, recorded, activity)
 
     def sent(self, frames: Int, first: int = 0) -> Int:
         """The input's messages, (*shape, T, B); one step where all steps are the same."""

@@ -1,0 +1,105 @@
+/* The engine's C ABI: everything that Python calls, through ctypes.
+ *
+ * All builds of the engine export the same functions. None lets a C++ exception out. */
+#ifndef SNN_ENGINE_H
+#define SNN_ENGINE_H
+
+/* Raised whenever a function's signature or a struct here changes; `snn_compile.sim.native` states
+ * the same number and refuses a library that was built from other sources. */
+#define SNN_ENGINE_ABI 1
+
+#if defined(_WIN32)
+#define SNN_ENGINE_API __declspec(dllexport)
+#else
+#define SNN_ENGINE_API __attribute__((visibility("default")))
+#endif
+
+#include <stdint.h>
+
+/* Kinds of population. An input sends binary spikes or integers ("values"). */
+enum {
+    SNN_INPUT_SPIKES = 0,
+    SNN_INPUT_VALUES = 1,
+    SNN_GRADED = 2,
+    SNN_IF = 3,
+    SNN_CUBA_LIF = 4,
+    SNN_READOUT = 5
+};
+
+/* A population; the equations are in snn_compile/ir/quantized.py. Arrays are int64; those per
+ * channel have `channels` entries, those per neuron `channels * height * width` in this order. */
+typedef struct {
+    int32_t kind;
+    int32_t channels, height, width;
+    int32_t held;            /* sends the same message at every step: computed once a window */
+    int32_t wide;            /* its sums are not proven to fit 31 bits: everything in 64 */
+    int32_t saturates;       /* its potential is not proven to stay inside the limit */
+    int32_t reset_to_zero;   /* SNN_IF: otherwise by subtraction */
+    int32_t bias_per_neuron; /* otherwise per channel */
+    int32_t current_decay, voltage_decay; /* SNN_CUBA_LIF */
+    int64_t low, high;       /* smallest and largest message */
+    int64_t limit;           /* potentials are clipped to -limit..limit */
+    const int64_t *bias;
+    const int64_t *threshold, *initial;  /* SNN_IF, SNN_CUBA_LIF (threshold only); per channel */
+    const int64_t *multiplier, *shift;   /* SNN_GRADED; per channel */
+} snn_population;
+
+/* A synapse group. With `indptr`, a compressed-row matrix over neurons in (C, H, W) order, otherwise
+ * a convolution with `weight` (O, I / groups, kernel[0], kernel[1]). */
+typedef struct {
+    int32_t source, target;  /* indices of populations, source before target */
+    int32_t exponent;        /* the sum is shifted left by it, or right (floor) if negative */
+    int32_t kernel[2], stride[2], dilation[2], groups;
+    int32_t top, left;       /* padding before the map; negative crops */
+    const int8_t *weight;
+    const int64_t *indptr, *indices;
+} snn_synapses;
+
+/* A batch of stimuli, and where the results go. Pointers may be NULL where nothing is wanted. */
+typedef struct {
+    int64_t n_samples;
+    int64_t input_steps;     /* 1 or n_steps */
+    const void *messages;    /* (n_samples, input_steps, C, H, W) of the input */
+    int32_t message_bytes;   /* width of each: 1 (int8) or 4 (int32) */
+    int64_t **outputs;       /* per population: (n_samples, C, H, W); readouts only, added to nothing */
+    int64_t **activity;      /* per population: (C, H, W), messages other than 0 are added */
+    void **traces;           /* per population: (n_samples, n_steps, C, H, W), int8 for spikes,
+                                int32 for values, int64 for potentials */
+    double dense_above;      /* density of spikes from which a layer is computed densely; negative:
+                                what was measured to be best for this build */
+} snn_batch;
+
+typedef struct snn_network snn_network;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The number above, as the library was compiled with it. */
+SNN_ENGINE_API int snn_engine_abi(void);
+
+/* The build's name: "baseline", "avx2", "avx512". */
+SNN_ENGINE_API const char *snn_engine_build(void);
+
+/* 1 if this CPU and its operating system can run the build of this name, 0 if not or if there is no
+ * such build. Only the baseline library has this function: it is the one that always may be asked. */
+SNN_ENGINE_API int snn_engine_cpu_supports(const char *build);
+
+/* Prepares a network; everything is copied. NULL if memory ran out or it is malformed: `message`
+ * (of `length` bytes) then says which. */
+SNN_ENGINE_API snn_network *snn_engine_network_new(const snn_population *populations,
+                                                   int32_t n_populations,
+                                                   const snn_synapses *synapses,
+                                                   int32_t n_synapses, int32_t n_steps,
+                                                   char *message, int32_t length);
+SNN_ENGINE_API void snn_engine_network_free(snn_network *network);
+
+/* Simulates a batch; may be called from several threads at once. 0; 1 if memory ran out; 2 if a
+ * message is not between `low` and `high` of the input. */
+SNN_ENGINE_API int snn_engine_run(snn_network *network, const snn_batch *batch);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,289 @@
+// Event-driven sums: rows of weights, gathered by the spikes that an output pixel sees.
+//
+// Spikes become lists of offsets into the weights (`Events`). For one row of output pixels, the
+// lists of the kernel's rows are merged column by column (`Merged`), so that what a pixel sees at a
+// step is one contiguous stretch and costs one loop: with a loop for each row of the kernel, the
+// mispredicted loop ends would cost more than the sums.
+//
+// A row of weights holds bytes, `weight + 128`. Added as 16-bit numbers they give, in one register,
+// the sums of the even bytes plus 256 times those of the odd ones, and shifted right by 8 the sums
+// of the odd ones; two registers of 16-bit sums come out of one load. Sums modulo 2**16 are exact
+// where the true sum fits 16 bits.
+#pragma once
+
+#include "messages.hpp"
+
+namespace snn {
+
+constexpr int kLargestTile = 16;  // pixels that are gathered together
+
+struct Events {
+    Array<uint32_t>
+        offset;             // of rows of weights, in bytes, as if row 0 and column 0 met tap (0, 0)
+    Array<uint32_t> start;  // [step][column][row], + 1: where the list of a pixel begins
+};
+
+// What output pixels of one row see: [step][column], + 1, into the offsets.
+struct Merged {
+    Array<uint32_t> offset, start;
+    const uint32_t *offsets = nullptr;
+    const uint32_t *begin = nullptr, *end = nullptr;  // of the column 0 at step 0
+    size_t column = 1, step = 0;                      // how far the next ones are
+};
+
+// Appends the positions of the bits of a word, times 2**shift, plus a base. May write up to 16
+// entries beyond the ones that count.
+SNN_INLINE uint32_t *positions(uint64_t word, uint32_t base, int shift, uint32_t *to) {
+    const int n = __builtin_popcountll(word);
+#if defined(__AVX512VBMI2__)
+    alignas(64) static constexpr uint8_t iota[64] = {
+        0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+        22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
+        44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+    const __m512i bytes = _mm512_maskz_compress_epi8(word, load<__m512i>(iota));
+    const __m512i add = _mm512_set1_epi32(int(base));
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const auto put = [&](__m128i sixteen, int at) {
+        const __m512i wide = _mm512_cvtepu8_epi32(sixteen);
+        _mm512_storeu_si512(to + at, _mm512_add_epi32(_mm512_sll_epi32(wide, by), add));
+    };
+    put(_mm512_castsi512_si128(bytes), 0);
+    if (n > 16) {
+        put(_mm512_extracti32x4_epi32(bytes, 1), 16);
+        put(_mm512_extracti32x4_epi32(bytes, 2), 32);
+        put(_mm512_extracti32x4_epi32(bytes, 3), 48);
+    }
+#else
+    // A fixed number of writes whatever the word holds: a loop that ends with its last bit would be
+    // mispredicted at every word.
+    for (int i = 0; i < 4; ++i) {
+        to[i] = base + (uint32_t(__builtin_ctzll(word | 1ull << 63)) << shift);
+        word &= word - 1;
+    }
+    if (n > 4) {
+        for (int i = 4; i < 12; ++i) {
+            to[i] = base + (uint32_t(__builtin_ctzll(word | 1ull << 63)) << shift);
+            word &= word - 1;
+        }
+        for (int i = 12; i < n; ++i) {
+            to[i] = base + (uint32_t(__builtin_ctzll(word)) << shift);
+            word &= word - 1;
+        }
+    }
+#endif
+    return to + n;
+}
+
+// Lists of all spikes of a map, for all steps: column by column, because the rows of a column that
+// a pixel sees are then one stretch. Pixel is the type that holds the bits of a pixel, or 64 of
+// them.
+template <class Pixel>
+void list_pixels(const Group &g, const Messages &m, int steps, Events &events) {
+    const Shape &s = g.in;
+    const int shift = __builtin_ctz(g.block), height = s.height, width = s.width;
+    const size_t words = s.padded / 64, row_bytes = s.row_words() * 8;
+    const int32_t *const order_y = g.y.order.data(), *const order_x = g.x.order.data();
+    std::vector<uint32_t> bases(height);  // of column 0
+    for (int j = 0; j < height; ++j)
+        bases[j] = uint32_t(g.y.rank[j]) * uint32_t(g.taps_x * s.padded) << shift;
+    const uint32_t *const base_y = bases.data();
+    uint32_t *const __restrict first = events.offset.data();
+    uint32_t *__restrict to = first;
+    uint32_t *__restrict start = events.start.data();
+    for (int t = 0; t < steps; ++t) {
+        const uint8_t *map = reinterpret_cast<const uint8_t *>(m.bits.data() + t * s.words());
+        for (int i = 0; i < width; ++i) {
+            const uint8_t *column = map + size_t(order_x[i]) * s.padded / 8;
+            const uint32_t base_x = uint32_t(g.x.rank[i]) * uint32_t(s.padded) << shift;
+            for (int j = 0; j < height; ++j) {
+                *start++ = uint32_t(to - first);
+                const uint8_t *pixel = column + order_y[j] * row_bytes;
+                uint32_t base = base_x + base_y[j];
+                if constexpr (sizeof(Pixel) < 8) {
+                    to = positions(load<Pixel>(pixel), base, shift, to);
+                } else {
+                    for (size_t k = 0; k < words; ++k, pixel += 8, base += 64u << shift)
+                        to = positions(load<uint64_t>(pixel), base, shift, to);
+                }
+            }
+        }
+    }
+    *start = uint32_t(to - first);
+}
+
+inline void list_events(const Group &g, const Messages &m, int steps, Events &events) {
+    // Room for what `positions` and `copy_list` may write beyond the end.
+    if (events.offset.size() < m.n_spikes + 128) events.offset.resize(m.n_spikes * 3 / 2 + 128);
+    events.start.resize(size_t(steps) * g.in.pixels() + 1);
+    switch (g.in.padded) {
+        case 16:
+            return list_pixels<uint16_t>(g, m, steps, events);
+        case 32:
+            return list_pixels<uint32_t>(g, m, steps, events);
+        default:
+            return list_pixels<uint64_t>(g, m, steps, events);
+    }
+}
+
+// Appends n offsets. May write a register beyond the ones that count.
+SNN_INLINE uint32_t *copy_list(const uint32_t *from, uint32_t n, uint32_t *to) {
+    using U = Vector<uint32_t, kBytes>;
+    constexpr uint32_t per = kBytes / 4;
+    store(to, load<U>(from));
+    for (uint32_t j = per; j < n; j += per) store(to + j, load<U>(from + j));
+    return to + n;
+}
+
+// What the output row y sees: for every column, the lists of the rows under the kernel.
+inline void merge_rows(const Group &g, const Events &events, int y, int steps, Merged &merged) {
+    const Shape &s = g.in;
+    const uint32_t *start = events.start.data();
+    if (g.taps_x == 1) {  // a pixel sees one column: its stretch is there already
+        merged.offsets = events.offset.data();
+        merged.begin = start + g.y.begin[y];
+        merged.end = start + g.y.end[y] - s.height;  // of the column before the end
+        merged.column = s.height;
+        merged.step = s.pixels();
+        return;
+    }
+    const int begin = g.y.begin[y], rows = g.y.end[y] - begin, width = s.width;
+    start += begin;
+    if (merged.offset.size() < events.offset.size()) merged.offset.resize(events.offset.size());
+    merged.start.resize(steps * size_t(width + 1));
+    const uint32_t *const from = events.offset.data();
+    uint32_t *const __restrict first = merged.offset.data();
+    uint32_t *__restrict to = first;
+    uint32_t *__restrict into = merged.start.data();
+    const int height = s.height;
+    for (int t = 0; t < steps; ++t) {
+        for (int i = 0; i < width; ++i, start += height) {
+            *into++ = uint32_t(to - first);
+            to = copy_list(from + start[0], start[rows] - start[0], to);
+        }
+        *into++ = uint32_t(to - first);
+    }
+    merged.offsets = merged.offset.data();
+    merged.begin = merged.end = merged.start.data();
+    merged.column = 1;
+    merged.step = size_t(width) + 1;
+}
+
+// 16-bit sums of rows of bytes: N registers of them at a time.
+template <int Bytes, int N>
+struct Sums {
+    using V = Vector<uint16_t, Bytes>;
+    V low[N], high[N];
+
+    SNN_INLINE void add(const uint8_t *row) {
+#pragma GCC unroll 8
+        for (int i = 0; i < N; ++i) {
+            const V q = load<V>(row + i * Bytes);
+            low[i] += q;
+            high[i] += q >> 8;
+        }
+    }
+    SNN_INLINE void gather(const uint8_t *rows, const uint32_t *offset, uint32_t n) {
+        for (int i = 0; i < N; ++i) low[i] = high[i] = V{};
+        for (const uint32_t *end = offset + n; offset < end; ++offset) add(rows + *offset);
+        const V bias = V{} + uint16_t(128 * n);
+        for (int i = 0; i < N; ++i) {
+            low[i] -= (high[i] << 8) + bias;
+            high[i] -= bias;
+        }
+    }
+    SNN_INLINE void write(int16_t *to) const {
+        for (int i = 0; i < N; ++i) {
+            store(to + i * Bytes, low[i]);
+            store(to + i * Bytes + Bytes / 2, high[i]);
+        }
+    }
+};
+
+// One sum to gather: how many rows, from where in the offsets, and which pixel and step it is for.
+struct Item {
+    uint32_t n, first, pixel, step;
+};
+
+// The sums of one row of output pixels, for every tile of `tile` pixels in order of their numbers
+// of rows. Where loops end is then mispredicted once per number, not at every sum.
+inline void order_items(const Group &g, const Merged &merged, int columns, int tile, int steps,
+                        std::vector<Item> &items) {
+    constexpr uint32_t most = 255;  // longer sums pay for themselves
+    items.resize(size_t(columns) * steps);
+    Item *into = items.data();
+    for (int x0 = 0; x0 < columns; x0 += tile) {
+        const int pixels = std::min(tile, columns - x0);
+        uint32_t at[most + 2] = {};
+        for (int p = 0; p < pixels; ++p) {
+            const uint32_t *begin = merged.begin + g.x.begin[x0 + p] * merged.column;
+            const uint32_t *end = merged.end + g.x.end[x0 + p] * merged.column;
+            for (int t = 0; t < steps; ++t, begin += merged.step, end += merged.step)
+                ++at[std::min(*end - *begin, most) + 1];
+        }
+        for (uint32_t n = 1, top = most + 1; n <= top; ++n) at[n] += at[n - 1];
+        for (int p = 0; p < pixels; ++p) {
+            const uint32_t *begin = merged.begin + g.x.begin[x0 + p] * merged.column;
+            const uint32_t *end = merged.end + g.x.end[x0 + p] * merged.column;
+            for (int t = 0; t < steps; ++t, begin += merged.step, end += merged.step) {
+                const uint32_t n = *end - *begin;
+                into[at[std::min(n, most)]++] = {n, *begin, uint32_t(p), uint32_t(t)};
+            }
+        }
+        into += size_t(pixels) * steps;
+    }
+}
+
+// The sums of a tile of output pixels from (y, x0) on, at all steps: (pixels, steps, block).
+template <int Bytes, int N, class A>
+void gather_tile(const Group &g, const Merged &merged, const Item *items, int block, int y, int x0,
+                 int pixels, int steps, A *to) {
+    constexpr int kBlock = Bytes * N;
+    const uint8_t *rows[kLargestTile];  // of the weights, as the first tap of each pixel meets them
+    for (int p = 0; p < pixels; ++p) {
+        const int64_t met = int64_t(g.y.first[y]) * g.taps_x + g.x.first[x0 + p];
+        rows[p] = g.rows.data() + (int64_t(block) * int64_t(g.n_rows) - met * g.in.padded) * kBlock;
+    }
+    const uint32_t *const offsets = merged.offsets;
+    for (const Item *item = items, *end = items + pixels * steps; item < end; ++item) {
+        A *const sum = to + (item->pixel * steps + item->step) * kBlock;
+        const uint8_t *const weights = rows[item->pixel];
+        Sums<Bytes, N> sums;
+        if constexpr (sizeof(A) == 2) {
+            sums.gather(weights, offsets + item->first, item->n);
+            sums.write(sum);
+        } else {
+            // 256 rows of bytes always fit 16 bits.
+            std::fill(sum, sum + kBlock, 0);
+            for (uint32_t e = 0; e < item->n; e += 256) {
+                int16_t part[kBlock];
+                sums.gather(weights, offsets + item->first + e, std::min(256u, item->n - e));
+                sums.write(part);
+                for (int i = 0; i < kBlock; ++i) sum[i] += part[i];
+            }
+        }
+    }
+}
+
+// Blocks are read in as large registers as they fill.
+template <int Block, class A>
+void gather_block(const Group &g, const Merged &merged, const Item *items, int block, int y, int x0,
+                  int pixels, int steps, A *to) {
+    if constexpr (Block <= kBytes * 4) {
+        constexpr int bytes = std::min(kBytes, Block);
+        gather_tile<bytes, Block / bytes>(g, merged, items, block, y, x0, pixels, steps, to);
+    }
+}
+
+template <class A>
+void gather(const Group &g, const Merged &merged, const Item *items, int block, int y, int x0,
+            int pixels, int steps, A *to) {
+    switch (g.block) {
+#define SNN_BLOCK(n) \
+    case n:          \
+        return gather_block<n>(g, merged, items, block, y, x0, pixels, steps, to);
+        SNN_BLOCK(16) SNN_BLOCK(32) SNN_BLOCK(64) SNN_BLOCK(128) SNN_BLOCK(256)
+#undef SNN_BLOCK
+    }
+}
+
+}  // namespace snn

@@ -1,0 +1,191 @@
+// What a population sends during the steps at hand: bits for spikes, bytes for payloads.
+#pragma once
+
+#include <algorithm>
+
+#include "network.hpp"
+
+namespace snn {
+
+struct Messages {
+    // Spikes: [step][row][words of a row].
+    Array<uint64_t> bits;
+    // Values: [plane][step][row][column][lane]; value = sum of plane * 256**index, minus `zero`.
+    Array<uint8_t> planes;
+    int64_t zero = 0;
+    int n_planes = 0;
+    int steps = 0;        // room
+    size_t n_spikes = 0;  // in this window
+    double density = 0;   // of them
+
+    void resize(const Population &p, int n_steps) {
+        steps = p.given.held ? 1 : n_steps;
+        if (p.spikes()) bits.assign(steps * p.shape.words(), 0);
+        if (p.values()) {
+            n_planes = p.planes;
+            zero = -std::min<int64_t>(p.given.low, 0);
+            planes.assign(size_t(n_planes) * steps * p.shape.lanes(), 0);
+        }
+    }
+    uint64_t *map(const Shape &s, int t) { return bits.data() + t * s.words(); }
+    const uint64_t *map(const Shape &s, int t) const { return bits.data() + t * s.words(); }
+    uint8_t *plane(const Shape &s, int k, int t) {
+        return planes.data() + (size_t(k) * steps + t) * s.lanes();
+    }
+    const uint8_t *plane(const Shape &s, int k, int t) const {
+        return planes.data() + (size_t(k) * steps + t) * s.lanes();
+    }
+    bool spike(const Shape &s, int t, int y, int x, int c) const {
+        const size_t bit = size_t(x) * s.padded + c;
+        return map(s, t)[y * s.row_words() + bit / 64] >> (bit % 64) & 1;
+    }
+    int64_t value(const Shape &s, int t, int y, int x, int c) const {
+        const size_t at = (size_t(y) * s.width + x) * s.padded + c;
+        int64_t sum = -zero;
+        for (int k = 0; k < n_planes; ++k) sum += int64_t(plane(s, k, t)[at]) << (8 * k);
+        return sum;
+    }
+};
+
+// The 16 spikes of lanes c..c+15 of a pixel.
+inline uint16_t *spikes_at(uint64_t *map, const Shape &s, int y, int x, int c) {
+    return reinterpret_cast<uint16_t *>(map + y * s.row_words()) + (size_t(x) * s.padded + c) / 16;
+}
+inline const uint16_t *spikes_at(const uint64_t *map, const Shape &s, int y, int x, int c) {
+    return spikes_at(const_cast<uint64_t *>(map), s, y, x, c);
+}
+
+// A square of bits, row i in word i, becomes its transpose (Hacker's Delight, 7-3): blocks of half
+// the size change places, again and again. Here several rows lie in one register; `kRows` of them.
+constexpr int kRows = kBytes / 8;
+using Rows = Vector<uint64_t, kBytes>;
+
+template <int J>
+SNN_INLINE void swap_blocks(Rows *r, uint64_t mask) {
+    if constexpr (J >= kRows) {
+        constexpr int j = J / kRows;
+        for (int k = 0; k < 64 / kRows; ++k)
+            if (!(k & j)) {
+                const Rows t = ((r[k] >> J) ^ r[k + j]) & mask;
+                r[k] ^= t << J;
+                r[k + j] ^= t;
+            }
+    } else {
+        Rows upper;
+        for (int i = 0; i < kRows; ++i) upper[i] = i & J ? ~0ull : 0;
+        for (int k = 0; k < 64 / kRows; ++k) {
+            Rows partner;
+#if defined(__AVX512BW__)
+            if constexpr (J == 1)
+                partner = __builtin_shufflevector(r[k], r[k], 1, 0, 3, 2, 5, 4, 7, 6);
+            if constexpr (J == 2)
+                partner = __builtin_shufflevector(r[k], r[k], 2, 3, 0, 1, 6, 7, 4, 5);
+            if constexpr (J == 4)
+                partner = __builtin_shufflevector(r[k], r[k], 4, 5, 6, 7, 0, 1, 2, 3);
+#elif defined(__AVX2__)
+            if constexpr (J == 1) partner = __builtin_shufflevector(r[k], r[k], 1, 0, 3, 2);
+            if constexpr (J == 2) partner = __builtin_shufflevector(r[k], r[k], 2, 3, 0, 1);
+#else
+            partner = __builtin_shufflevector(r[k], r[k], 1, 0);
+#endif
+            const Rows low = (r[k] & ~upper) | (partner & upper),
+                       high = (partner & ~upper) | (r[k] & upper);
+            const Rows t = ((low >> J) ^ high) & mask;
+            r[k] ^= (t & upper) | ((t << J) & ~upper);
+        }
+    }
+}
+
+inline void transpose(uint64_t *words) {
+    Rows r[64 / kRows];
+    std::memcpy(r, words, sizeof r);
+    swap_blocks<32>(r, 0x00000000ffffffff);
+    swap_blocks<16>(r, 0x0000ffff0000ffff);
+    swap_blocks<8>(r, 0x00ff00ff00ff00ff);
+    swap_blocks<4>(r, 0x0f0f0f0f0f0f0f0f);
+    swap_blocks<2>(r, 0x3333333333333333);
+    swap_blocks<1>(r, 0x5555555555555555);
+    std::memcpy(words, r, sizeof r);
+}
+
+// One bit for each of n <= 64 numbers that are 0 or 1; other numbers leave a trace in `other`.
+template <class T>
+SNN_INLINE uint64_t ones(const T *from, int n, T &other) {
+#if defined(__AVX2__)
+    if constexpr (sizeof(T) == 1)
+        if (n == 64) {
+            const __m256i low = load<__m256i>(from), high = load<__m256i>(from + 32);
+            const __m256i both = _mm256_or_si256(low, high);
+            if (!_mm256_testz_si256(both, _mm256_set1_epi8(~1))) other = 2;
+            const auto bits = [](__m256i v) {
+                return uint64_t(uint32_t(_mm256_movemask_epi8(_mm256_slli_epi16(v, 7))));
+            };
+            return bits(low) | bits(high) << 32;
+        }
+#endif
+    uint64_t bits = 0;
+    for (int i = 0; i < n; ++i) {
+        bits |= uint64_t(from[i] & 1) << i;
+        other |= from[i];
+    }
+    return bits;
+}
+
+// Takes the spikes (C, H, W) of one step into the engine's layout; whether all were 0 or 1.
+template <class T>
+bool take_spikes(const Shape &s, const T *from, uint64_t *map) {
+    const int n = int(s.pixels());
+    T other = 0;
+    for (int c0 = 0; c0 < s.channels; c0 += 64) {
+        const int channels = std::min(64, s.channels - c0);
+        if (n == 1) {
+            map[c0 / 64] = ones(from + c0, channels, other);
+            continue;
+        }
+        for (int p0 = 0; p0 < n; p0 += 64) {
+            const int pixels = std::min(64, n - p0);
+            alignas(64) uint64_t square[64] = {};
+            for (int c = 0; c < channels; ++c)
+                square[c] = ones(from + size_t(c0 + c) * n + p0, pixels, other);
+            transpose(square);
+            uint8_t *to = reinterpret_cast<uint8_t *>(map);
+            const size_t pixel = s.padded / 8, row = s.row_words() * 8;
+            int y = p0 / s.width, x = p0 % s.width;
+            for (int p = 0; p < pixels; ++p) {
+                std::memcpy(to + y * row + x * pixel + c0 / 8, &square[p],
+                            std::min<size_t>(pixel, 8));
+                if (++x == s.width) x = 0, ++y;
+            }
+        }
+    }
+    return !(other & ~T(1));
+}
+
+// Takes the values (C, H, W) of one step into the engine's layout; whether all were in range.
+template <class T>
+bool take_values(const Population &p, const T *from, Messages &to, int t) {
+    const Shape &s = p.shape;
+    const size_t n = s.pixels();
+    T low = 0, high = 0;
+    for (size_t i = 0; i < s.neurons(); ++i) {
+        low = std::min(low, from[i]);
+        high = std::max(high, from[i]);
+    }
+    if (low < p.given.low || high > p.given.high) return false;
+    for (int k = 0; k < to.n_planes; ++k) {
+        uint8_t *plane = to.plane(s, k, t);
+        for (int c = 0; c < s.channels; ++c)
+            for (size_t i = 0; i < n; ++i)
+                plane[i * s.padded + c] =
+                    uint8_t(uint64_t(int64_t(from[c * n + i]) + to.zero) >> (8 * k));
+    }
+    return true;
+}
+
+template <class T>
+bool take(const Population &p, const T *from, Messages &to, int t) {
+    return p.spikes() ? take_spikes(p.shape, from, to.map(p.shape, t))
+                      : take_values(p, from, to, t);
+}
+
+}  // namespace snn

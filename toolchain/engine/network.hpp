@@ -1,0 +1,192 @@
+// A network prepared for execution.
+//
+// Layout. Inside the engine a map is (H, W, C): the channels of a pixel are neighbours, padded to
+// 16, 32 or a multiple of 64 (`Shape::padded`). Spikes are bits in this order, row by row; payloads
+// are bytes. Padded channels have no weight and never fire.
+//
+// Order of execution. One sample at a time goes through all layers, and through `kWindow` steps in
+// a layer before the next: the membrane potential of a pixel stays in registers for these steps,
+// the messages of a layer for one sample stay in the cache, and memory does not grow with the batch
+// or the number of steps.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#include "engine.h"
+#include "simd.hpp"
+
+namespace snn {
+
+constexpr int kWindow = 32;  // steps that a layer computes before the next layer gets them
+
+template <class T>
+struct Aligned {  // allocator: rows of weights must not straddle cache lines
+    using value_type = T;
+    Aligned() = default;
+    template <class U>
+    Aligned(const Aligned<U> &) {}
+    T *allocate(size_t n) {
+        return static_cast<T *>(::operator new(n * sizeof(T), std::align_val_t(64)));
+    }
+    void deallocate(T *p, size_t) { ::operator delete(p, std::align_val_t(64)); }
+    template <class U>
+    bool operator==(const Aligned<U> &) const {
+        return true;
+    }
+    template <class U>
+    bool operator!=(const Aligned<U> &) const {
+        return false;
+    }
+};
+template <class T>
+using Array = std::vector<T, Aligned<T>>;
+
+struct Shape {
+    int channels = 0, height = 0, width = 0;
+    int padded = 0;  // channels with padding
+
+    Shape() = default;
+    Shape(int c, int h, int w) : channels(c), height(h), width(w) {
+        padded = c <= 16 ? 16 : c <= 32 ? 32 : (c + 63) / 64 * 64;
+    }
+    size_t pixels() const { return size_t(height) * width; }
+    size_t neurons() const { return pixels() * channels; }
+    size_t lanes() const { return pixels() * padded; }
+    // Words of spikes in a row of the map, and in a whole map.
+    size_t row_words() const { return (size_t(width) * padded + 63) / 64; }
+    size_t words() const { return height * row_words(); }
+};
+
+// Parameters of neurons, one per lane of a pixel (or of the whole map, for a bias per neuron).
+template <class T>
+struct Parameters {
+    Array<T> bias, threshold, initial, multiplier, shift;
+};
+
+struct Population {
+    snn_population given;  // its pointers are not valid any more
+    Shape shape;
+    // Pixels of a row that are computed together, where their channels do not fill a register, and
+    // the lanes of a unit of computation: `fold` pixels, or a divisor of shape.padded.
+    int fold = 1, block = 0;
+    Parameters<int32_t> narrow;
+    Parameters<int64_t> wide;
+    Array<double> factor;     // SNN_GRADED: multiplier / 2**shift
+    std::vector<int> groups;  // synapse groups that feed it
+    int planes = 0;           // bytes of a message, 0 for spikes
+
+    bool spikes() const {
+        return given.kind == SNN_INPUT_SPIKES || given.kind == SNN_IF || given.kind == SNN_CUBA_LIF;
+    }
+    bool values() const { return given.kind == SNN_INPUT_VALUES || given.kind == SNN_GRADED; }
+    // Whether its neurons compute in 32 bits.
+    bool narrow_state() const {
+        return !given.wide && (given.kind == SNN_IF || given.kind == SNN_GRADED);
+    }
+    bool input() const { return given.kind <= SNN_INPUT_VALUES; }
+    bool readout() const { return given.kind == SNN_READOUT; }
+};
+
+// How a group of synapses is computed.
+enum class Kernel {
+    kConv,       // rows of weights gathered by spikes, or dense products
+    kDepthwise,  // one input channel per output channel: masked sums or products
+    kSparse,     // a compressed-column matrix
+    kScalar      // in 64 bits, one synapse after the other: whatever nothing else can do
+};
+
+// One stretch of a map's row that is multiplied by consecutive weights.
+struct Run {
+    int32_t offset;  // in map elements, from the first tap of the output pixel
+    int32_t groups;  // length, in groups of kGroup elements
+};
+
+// How the kernel meets the rows (or columns) of a map. The positions of the map are put in the
+// order of their remainder modulo the dilation, so that what an output pixel sees is one stretch of
+// them.
+struct Axis {
+    std::vector<int32_t> order;  // positions of the map, in this order
+    std::vector<int32_t> rank;   // of each, among those with its remainder: taps count in these
+    std::vector<int32_t> begin, end;  // per output: the stretch that it sees
+    std::vector<int32_t> first;       // per output: the rank that its first tap meets; may be < 0
+};
+
+struct Group {
+    snn_synapses given;
+    Kernel kernel = Kernel::kConv;
+    Shape in, out;  // of the source and the target; a map under a kernel of its size is one pixel
+    bool flat = false;        // whether `in` is such a pixel
+    bool narrow = false;      // any sum of weights fits 16 bits
+    int fold = 1, block = 0;  // of the target
+
+    // Events: rows of weights, [output block][tap row][tap column][input channel][block], as bytes
+    // offset by 128, in the order that the kernel's unpacking undoes. Pixels folded into one block
+    // make one kernel, wide enough for all of them.
+    Array<uint8_t> rows;
+    size_t n_rows = 0;
+    int taps_x = 1;  // columns of that kernel
+    Axis y, x;
+
+    // Dense products: [output block of 64][run][group of elements][lane][kGroup].
+    Array<int8_t> dense8;
+    Array<int16_t> dense16;
+    std::vector<std::vector<Run>> runs;  // per output block
+    std::vector<size_t> dense_at;        // where an output block starts
+    Array<int32_t> sums;                 // of the weights of each output lane
+    Array<int16_t> taps;                 // depthwise: [tap][lane]
+    int map_channels = 0;                // channels of a map, padded to kGroup
+
+    // Sparse: by source neuron, in the engine's order.
+    std::vector<int64_t> column;  // (in.lanes() + 1,)
+    std::vector<int32_t> target;  // lane of the target
+    std::vector<int8_t> weight;   // also the natural weights of kScalar
+    std::vector<int64_t> indptr, indices;
+
+    int kh() const { return given.kernel[0]; }
+    int kw() const { return given.kernel[1]; }
+    // Height and width of the padded map that dense products read.
+    int map_height() const {
+        return (out.height - 1) * given.stride[0] + (kh() - 1) * given.dilation[0] + 1;
+    }
+    int map_width() const {
+        return (out.width - 1) * given.stride[1] + (kw() - 1) * given.dilation[1] + 1;
+    }
+};
+
+struct Workspace;
+
+// Elements that one instruction multiplies and adds: four bytes with VNNI, else two 16-bit numbers.
+#if defined(__AVX512VNNI__)
+constexpr int kGroup = 4;
+using Element = uint8_t;
+#else
+constexpr int kGroup = 2;
+using Element = int16_t;
+#endif
+
+}  // namespace snn
+
+struct snn_network {
+    std::vector<snn::Population> populations;
+    std::vector<snn::Group> groups;
+    int n_steps = 1;
+    std::mutex mutex;  // of the free workspaces
+    std::vector<std::unique_ptr<snn::Workspace>> free;
+
+    snn_network();
+    ~snn_network();
+};
+
+namespace snn {
+
+// Fills a network from what the caller describes; throws std::invalid_argument.
+void prepare(snn_network &network, const snn_population *populations, int n_populations,
+             const snn_synapses *synapses, int n_synapses, int n_steps);
+
+}  // namespace snn

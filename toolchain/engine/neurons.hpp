@@ -1,0 +1,171 @@
+// Neuron models: how 16 neurons answer their summed input at one step.
+//
+// Each model is one small struct: what it keeps in registers over the steps of a window, how these
+// registers are set, loaded and put back between windows, and `step`. The equations are those of
+// snn_compile/ir/quantized.py. A new model is a new struct here and a line in population.cpp.
+#pragma once
+
+#include "network.hpp"
+
+namespace snn {
+
+// What the 16 lanes at hand need to find their parameters: lane of the pixel, and of the map.
+struct Place {
+    const Population &population;
+    size_t lane;
+    size_t neuron;  // lane of the whole map; where per-neuron state lies
+
+    template <class T>
+    const Parameters<T> &parameters() const {
+        if constexpr (sizeof(T) == 4)
+            return population.narrow;
+        else
+            return population.wide;
+    }
+    template <class T>
+    Lanes<T> bias() const {
+        return Lanes<T>::at(parameters<T>().bias.data() +
+                            (population.given.bias_per_neuron ? neuron : lane));
+    }
+};
+
+template <class T>
+SNN_INLINE Lanes<T> clip(const Lanes<T> &v, T limit) {
+    return max(min(v, Lanes<T>::all(limit)), Lanes<T>::all(-limit));
+}
+
+// Integrate and fire: V += a + bias; spike where V >= threshold.
+template <class T, bool ResetToZero, bool Saturates>
+struct IntegrateAndFire {
+    using Integer = T;
+    static constexpr int kStates = 1;
+    Lanes<T> v, bias, threshold;
+    T limit;
+
+    SNN_INLINE void set(const Place &p) {
+        bias = p.bias<T>();
+        threshold = Lanes<T>::at(p.parameters<T>().threshold.data() + p.lane);
+        limit = T(p.population.given.limit);
+    }
+    SNN_INLINE void begin(const Place &p) {
+        v = Lanes<T>::at(p.parameters<T>().initial.data() + p.lane);
+    }
+    SNN_INLINE void get(const T *state, size_t) { v = Lanes<T>::at(state); }
+    SNN_INLINE void put(T *state, size_t) const { v.to(state); }
+    SNN_INLINE Mask<T> step(const Lanes<T> &a) {
+        v = v + (a + bias);
+        if constexpr (Saturates) v = clip(v, limit);
+        const Mask<T> fired = v >= threshold;
+        v = ResetToZero ? zero_where(fired, v) : subtract_where(fired, v, threshold);
+        return fired;
+    }
+};
+
+// Loihi's leaky neuron as Lava computes it: decays of 12 bits, truncated toward zero; the current
+// wraps once at 24 bits, the potential saturates; reset to zero; the comparison is strict.
+struct CubaLif {
+    using Integer = int64_t;
+    using L = Lanes<int64_t>;
+    static constexpr int kStates = 2;
+    L u, v, bias, threshold, keep_u, keep_v;
+    int64_t limit;
+
+    SNN_INLINE void set(const Place &p) {
+        bias = p.bias<int64_t>();
+        threshold = L::at(p.parameters<int64_t>().threshold.data() + p.lane) << 6;
+        keep_u = L::all(4096 - (p.population.given.current_decay + 1));  // ds_offset is 1 in Lava
+        keep_v = L::all(4096 - p.population.given.voltage_decay);
+        limit = p.population.given.limit;
+    }
+    SNN_INLINE void begin(const Place &) { u = v = L::all(0); }
+    SNN_INLINE void get(const int64_t *state, size_t apart) {
+        u = L::at(state);
+        v = L::at(state + apart);
+    }
+    SNN_INLINE void put(int64_t *state, size_t apart) const {
+        u.to(state);
+        v.to(state + apart);
+    }
+    // x / 4096 toward zero: an arithmetic shift floors, so negative numbers get 4095 more first.
+    static SNN_INLINE L toward_zero(const L &x) {
+        L y;
+        for (int i = 0; i < L::kCount; ++i) y.r[i] = (x.r[i] + ((x.r[i] >> 63) & 4095)) >> 12;
+        return y;
+    }
+    SNN_INLINE Mask<int64_t> step(const L &a) {
+        u = toward_zero(u * keep_u) + (a << 6);
+        const L top = L::all(int64_t(1) << 23), bottom = L::all(-(int64_t(1) << 23)),
+                turn = L::all(int64_t(1) << 24);
+        u = subtract_where(u > top, u, turn);
+        u = subtract_where(bottom >= u, u, L::all(-(int64_t(1) << 24)));
+        v = clip(toward_zero(v * keep_v) + u + bias, limit);
+        const Mask<int64_t> fired = v > threshold;
+        v = zero_where(fired, v);
+        return fired;
+    }
+};
+
+// q = min((max(V, 0) * multiplier) >> shift, largest payload), V = a + bias. No state.
+template <class T>
+struct Graded;
+
+template <>
+struct Graded<int64_t> {
+    using L = Lanes<int64_t>;
+    L bias, multiplier, shift;
+    int64_t limit, largest;
+
+    SNN_INLINE explicit Graded(const Place &p)
+        : bias(p.bias<int64_t>()),
+          multiplier(L::at(p.parameters<int64_t>().multiplier.data() + p.lane)),
+          shift(L::at(p.parameters<int64_t>().shift.data() + p.lane)),
+          limit(p.population.given.limit),
+          largest(p.population.given.high) {}
+    SNN_INLINE L answer(const L &a) const {
+        const L v = max(clip(a + bias, limit), L::all(0));
+        return min((v * multiplier) >> shift, L::all(largest));
+    }
+};
+
+// The product of 23 and 12 bits is exact in a double, and so is its scaling by a power of two;
+// truncation is then the floor of the shift. Processors multiply doubles faster than 64-bit
+// integers.
+template <>
+struct Graded<int32_t> {
+    using L = Lanes<int32_t>;
+    using Double = Vector<double, L::kPer * 8>;
+    L bias;
+    const double *factor;
+    int32_t limit;
+    double largest;
+
+    SNN_INLINE explicit Graded(const Place &p)
+        : bias(p.bias<int32_t>()),
+          factor(p.population.factor.data() + p.lane),
+          limit(int32_t(p.population.given.limit)),
+          largest(double(p.population.given.high)) {}
+    SNN_INLINE L answer(const L &a) const {
+        const L v = max(clip(a + bias, limit), L::all(0));
+        L q;
+        for (int i = 0; i < L::kCount; ++i) {
+            Double d = __builtin_convertvector(v.r[i], Double) * load<Double>(factor + i * L::kPer);
+            d = d < largest ? d : Double{} + largest;
+            q.r[i] = __builtin_convertvector(d, L::Register);
+        }
+        return q;
+    }
+};
+
+// V += a + bias; the potential is the output.
+struct Integrator {
+    using Integer = int64_t;
+    using L = Lanes<int64_t>;
+    L v, bias;
+    int64_t limit;
+
+    SNN_INLINE explicit Integrator(const Place &p)
+        : bias(p.bias<int64_t>()), limit(p.population.given.limit) {}
+    SNN_INLINE void step(const L &a) { v = clip(v + a + bias, limit); }
+};
+
+}  // namespace snn

@@ -1,0 +1,320 @@
+// From the caller's description of a network to the tables that the kernels read.
+#include <cmath>
+#include <stdexcept>
+
+#include "network.hpp"
+
+namespace snn {
+namespace {
+
+// The largest block of lanes that this build keeps in registers while it gathers.
+constexpr int kLargestBlock = kBytes * 4;
+
+// A parameter of each channel in the engine's order, for `pixels` pixels, with `empty` in padded
+// lanes.
+template <class T>
+Array<T> arranged(const int64_t *values, const Shape &s, size_t pixels, int64_t empty,
+                  bool per_neuron = false) {
+    Array<T> to;
+    if (!values) return to;
+    to.assign(pixels * s.padded, T(empty));
+    for (size_t i = 0; i < pixels; ++i)
+        for (int c = 0; c < s.channels; ++c)
+            to[i * s.padded + c] = T(values[per_neuron ? c * pixels + i : size_t(c)]);
+    return to;
+}
+
+template <class T>
+void arrange(const snn_population &p, const Shape &s, size_t copies, Parameters<T> &to) {
+    to.bias = p.bias_per_neuron ? arranged<T>(p.bias, s, s.pixels(), 0, true)
+                                : arranged<T>(p.bias, s, copies, 0);
+    to.threshold = arranged<T>(p.threshold, s, copies, int64_t(1) << 29);  // padding never fires
+    to.initial = arranged<T>(p.initial, s, copies, 0);
+    to.multiplier = arranged<T>(p.multiplier, s, copies, 0);
+    to.shift = arranged<T>(p.shift, s, copies, 0);
+}
+
+// Pixels whose channels share a register, where a row divides into such groups.
+int folded(const Shape &s) {
+    int fold = s.padded < 64 ? 64 / s.padded : 1;
+    while (s.width % fold) fold /= 2;
+    return fold;
+}
+
+// The largest power of two that this build keeps in registers and that divides the channels.
+int block_of(const Shape &s) {
+    int block = kLargestBlock;
+    while (s.padded % block) block /= 2;
+    return block;
+}
+
+Population population(const snn_population &given) {
+    Population p;
+    p.given = given;
+    p.shape = Shape(given.channels, given.height, given.width);
+    p.fold = folded(p.shape);
+    p.block = p.fold > 1 ? p.fold * p.shape.padded : block_of(p.shape);
+    if (!p.input()) {
+        const int copies = given.wide ? 1 : p.fold;
+        if (p.narrow_state())
+            arrange(given, p.shape, copies, p.narrow);
+        else
+            arrange(given, p.shape, copies, p.wide);
+        for (size_t i = 0; i < p.narrow.multiplier.size(); ++i)
+            p.factor.push_back(std::ldexp(p.narrow.multiplier[i], -p.narrow.shift[i]));
+    }
+    if (p.values())
+        for (int64_t span = given.high - std::min<int64_t>(given.low, 0); span > 0; span >>= 8)
+            ++p.planes;
+    if (p.values() && !p.planes) p.planes = 1;
+    p.given.bias = p.given.threshold = p.given.initial = nullptr;
+    p.given.multiplier = p.given.shift = nullptr;
+    return p;
+}
+
+int input_channels(const Group &g, const Shape &source) {
+    return source.channels / g.given.groups;
+}
+
+// Where in the natural weights (O, I / groups, kh, kw) a synapse is.
+size_t natural(const Group &g, int per_group, int o, int i, int a, int b) {
+    return ((size_t(o) * per_group + i) * g.kh() + a) * g.kw() + b;
+}
+
+// Channel of the target that a block of the gather kernel has at byte j of a row: the even bytes of
+// a register become the lower half of its sums.
+int unpacked(int block, int j) {
+    const int bytes = std::min(kBytes, block);
+    const int at = j % bytes;
+    return j / bytes * bytes + (at % 2) * (bytes / 2) + at / 2;
+}
+
+// How a kernel with `taps` taps meets an axis of the map.
+Axis axis(int size, int outputs, int taps, int stride, int dilation, int padding) {
+    Axis a;
+    std::vector<int> class_start;
+    for (int r = 0; r < dilation; ++r) {
+        class_start.push_back(int(a.order.size()));
+        for (int i = r; i < size; i += dilation) {
+            a.order.push_back(i);
+            a.rank.push_back(i / dilation);
+        }
+    }
+    class_start.push_back(int(a.order.size()));
+    for (int o = 0; o < outputs; ++o) {
+        const int at = o * stride - padding, r = ((at % dilation) + dilation) % dilation;
+        const int rank = (at - r) / dilation, n = class_start[r + 1] - class_start[r];
+        const int from = std::min(std::max(rank, 0), n);
+        const int to = std::max(from, std::min(rank + taps, n));
+        a.begin.push_back(class_start[r] + from);
+        a.end.push_back(class_start[r] + to);
+        a.first.push_back(rank);
+    }
+    return a;
+}
+
+// Rows of weights. P pixels folded into a block are one kernel with P * channels outputs: tap (a,
+// b) of its pixel p is column b + p * stride of that kernel, whose stride is P times as large.
+void pack_rows(Group &g, const Shape &source, const int8_t *weight) {
+    const int sx = g.given.stride[1];
+    if (g.flat) {
+        g.n_rows = g.in.padded;
+        g.y = g.x = axis(1, 1, 1, 1, 1, 0);
+    } else {
+        g.taps_x = g.kw() + (g.fold - 1) * sx;
+        g.n_rows = size_t(g.kh()) * g.taps_x * source.padded;
+        g.y = axis(g.in.height, g.out.height, g.kh(), g.given.stride[0], g.given.dilation[0],
+                   g.given.top);
+        g.x = axis(g.in.width, g.out.width / g.fold, g.taps_x, sx * g.fold, g.given.dilation[1],
+                   g.given.left);
+    }
+    const int blocks = g.fold > 1 ? 1 : g.out.padded / g.block;
+    g.rows.assign(blocks * g.n_rows * g.block + 64, 128);
+    const auto put = [&](size_t row, int block, int j, int i, int a, int b) {
+        const int lane = block * g.block + unpacked(g.block, j);
+        const int p = g.fold > 1 ? lane / g.out.padded : 0, o = lane - p * g.out.padded;
+        const int tap = b - p * sx;
+        if (o >= g.out.channels || tap < 0 || tap >= g.kw()) return;
+        const int w = weight[natural(g, source.channels, o, i, a, tap)];
+        const size_t at = (block * g.n_rows + row) * g.block + j;
+        g.rows[at] = uint8_t(128 + w);
+    };
+    const int columns = g.flat ? g.kw() : g.taps_x;
+    for (int a = 0; a < g.kh(); ++a)
+        for (int b = 0; b < columns; ++b)
+            for (int i = 0; i < source.channels; ++i) {
+                // A flat map keeps its own order of bits.
+                const size_t row = g.flat
+                                       ? a * source.row_words() * 64 + size_t(b) * source.padded + i
+                                       : (size_t(a) * columns + b) * source.padded + i;
+                for (int block = 0; block < blocks; ++block)
+                    for (int j = 0; j < g.block; ++j) put(row, block, j, i, a, b);
+            }
+}
+
+void pack_dense(Group &g, const Shape &source, const int8_t *weight) {
+    const int width = std::min(g.out.padded, 64), parts = g.out.padded / width;
+    const int per_group = input_channels(g, source),
+              out_per_group = g.out.channels / g.given.groups;
+    const int channels = g.flat ? source.padded : (source.channels + kGroup - 1) / kGroup * kGroup;
+    const int line = g.flat ? source.width * source.padded : g.map_width() * channels;
+    g.map_channels = g.flat ? int(source.lanes()) : channels;
+    g.sums.assign(g.out.padded, 0);
+    for (int o = 0; o < g.out.channels; ++o)
+        for (size_t k = 0, n = size_t(per_group) * g.kh() * g.kw(); k < n; ++k)
+            g.sums[o] += weight[o * n + k];
+    const auto at = [&](int o, int channel, int a, int b) -> int {
+        if (o >= g.out.channels || channel >= source.channels) return 0;
+        const int group = o / out_per_group;
+        const int i = channel - group * per_group;
+        return i < 0 || i >= per_group ? 0 : weight[natural(g, per_group, o, i, a, b)];
+    };
+    std::vector<int> values;
+    for (int part = 0; part < parts; ++part) {
+        g.dense_at.push_back(values.size());
+        g.runs.emplace_back();
+        const int o0 = part * width, o1 = std::min(o0 + width, g.out.channels) - 1;
+        // The input channels of this part's groups.
+        const int low = o0 / out_per_group * per_group / kGroup * kGroup;
+        const int high = std::min(channels, (o1 / out_per_group + 1) * per_group);
+        const int n = (high - low + kGroup - 1) / kGroup;
+        const bool together =
+            low == 0 && n * kGroup == channels && (g.flat || g.given.dilation[1] == 1);
+        for (int a = 0; a < g.kh(); ++a)
+            for (int b = 0; b < g.kw(); ++b) {
+                const int dy = g.flat ? 1 : g.given.dilation[0],
+                          dx = g.flat ? 1 : g.given.dilation[1];
+                if (together && b)
+                    g.runs.back().back().groups += n;
+                else
+                    g.runs.back().push_back({a * dy * line + b * dx * channels + low, n});
+                for (int k = 0; k < n * kGroup; k += kGroup)
+                    for (int j = 0; j < width; ++j)
+                        for (int i = 0; i < kGroup; ++i)
+                            values.push_back(at(o0 + j, low + k + i, a, b));
+            }
+    }
+#if defined(__AVX512VNNI__)
+    g.dense8.assign(values.begin(), values.end());
+#else
+    g.dense16.assign(values.begin(), values.end());
+#endif
+}
+
+void pack_taps(Group &g, const int8_t *weight) {
+    g.map_channels = g.in.padded;
+    g.taps.assign(size_t(g.kh()) * g.kw() * g.out.padded, 0);
+    g.sums.assign(g.out.padded, 0);
+    for (int c = 0; c < g.out.channels; ++c)
+        for (int k = 0; k < g.kh() * g.kw(); ++k) {
+            const int w = weight[size_t(c) * g.kh() * g.kw() + k];
+            g.taps[size_t(k) * g.out.padded + c] = int16_t(w);
+            g.sums[c] += w;
+        }
+}
+
+size_t lane_of(const Shape &s, size_t neuron) {  // of a neuron in (C, H, W) order
+    const size_t c = neuron / s.pixels(), pixel = neuron % s.pixels();
+    return pixel * s.padded + c;
+}
+
+void pack_sparse(Group &g, const Shape &source, const snn_synapses &given) {
+    std::vector<size_t> count(source.lanes() + 1, 0);
+    const size_t rows = g.out.neurons();
+    for (int64_t k = 0; k < given.indptr[rows]; ++k) ++count[lane_of(source, given.indices[k]) + 1];
+    g.column.assign(source.lanes() + 1, 0);
+    for (size_t i = 1; i <= source.lanes(); ++i) g.column[i] = g.column[i - 1] + int64_t(count[i]);
+    std::vector<int64_t> next(g.column.begin(), g.column.end() - 1);
+    g.target.resize(given.indptr[rows]);
+    g.weight.resize(given.indptr[rows]);
+    for (size_t row = 0; row < rows; ++row)
+        for (int64_t k = given.indptr[row]; k < given.indptr[row + 1]; ++k) {
+            const int64_t at = next[lane_of(source, given.indices[k])]++;
+            g.target[at] = int32_t(lane_of(g.out, row));
+            g.weight[at] = given.weight[k];
+        }
+}
+
+void keep_natural(Group &g, const snn_synapses &given) {
+    size_t n = size_t(g.out.channels) * (g.in.channels / g.given.groups) * g.kh() * g.kw();
+    if (given.indptr) {
+        g.indptr.assign(given.indptr, given.indptr + g.out.neurons() + 1);
+        n = size_t(given.indptr[g.out.neurons()]);
+        g.indices.assign(given.indices, given.indices + n);
+    }
+    g.weight.assign(given.weight, given.weight + n);
+}
+
+// Whether any sum of an output channel's weights, over any set of them, fits 16 bits.
+bool fits_16_bits(const Group &g, const int8_t *weight, size_t per_channel) {
+    for (int o = 0; o < g.out.channels; ++o) {
+        int64_t positive = 0, negative = 0;
+        for (size_t k = 0; k < per_channel; ++k) {
+            const int w = weight[o * per_channel + k];
+            (w > 0 ? positive : negative) += w;
+        }
+        if (positive > 32767 || negative < -32768) return false;
+    }
+    return true;
+}
+
+Group group(const snn_network &network, const snn_synapses &given) {
+    const Population &source = network.populations.at(given.source);
+    const Population &target = network.populations.at(given.target);
+    Group g;
+    g.given = given;
+    g.given.weight = nullptr;
+    g.given.indptr = g.given.indices = nullptr;
+    g.in = source.shape;
+    g.out = target.shape;
+    g.block = target.block;
+    g.fold = target.fold;
+    if (given.source >= given.target) throw std::invalid_argument("a source after its target");
+    if (target.given.wide) {
+        g.kernel = Kernel::kScalar;
+        keep_natural(g, given);
+        return g;
+    }
+    if (given.indptr) {
+        g.kernel = Kernel::kSparse;
+        pack_sparse(g, source.shape, given);
+        return g;
+    }
+    const int per_group = input_channels(g, source.shape);
+    const size_t per_channel = size_t(per_group) * g.kh() * g.kw();
+    g.narrow = fits_16_bits(g, given.weight, per_channel);
+    if (per_group == 1 && given.groups > 1 && g.out.channels == g.in.channels &&
+        (g.narrow || source.values())) {
+        g.kernel = Kernel::kDepthwise;
+        pack_taps(g, given.weight);
+        return g;
+    }
+    g.flat = g.out.pixels() == 1 && given.top == 0 && given.left == 0 && given.groups == 1 &&
+             g.in.height == g.kh() && g.in.width == g.kw() && given.dilation[0] == 1 &&
+             given.dilation[1] == 1;
+    // With dilation, the taps of folded pixels are no kernel: those layers are computed densely.
+    if (source.spikes() && given.groups == 1 && (g.fold == 1 || given.dilation[1] == 1)) {
+        if (g.flat) {
+            g.in.height = g.in.width = 1;
+            g.in.channels = g.in.padded = int(source.shape.words() * 64);
+        }
+        pack_rows(g, source.shape, given.weight);
+    }
+    pack_dense(g, source.shape, given.weight);
+    return g;
+}
+
+}  // namespace
+
+void prepare(snn_network &network, const snn_population *populations, int n_populations,
+             const snn_synapses *synapses, int n_synapses, int n_steps) {
+    network.n_steps = n_steps;
+    for (int i = 0; i < n_populations; ++i)
+        network.populations.push_back(population(populations[i]));
+    for (int i = 0; i < n_synapses; ++i) {
+        network.groups.push_back(group(network, synapses[i]));
+        network.populations[synapses[i].target].groups.push_back(i);
+    }
+}
+
+}  // namespace snn

@@ -1,0 +1,278 @@
+"""A network in the engine's C structures, which are those of ``toolchain/engine/engine.h``."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_char_p, c_double, c_int8, c_int32, c_int64, c_void_p
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir import quantized
+from snn_compile.ir.fixedpoint import QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Shape
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    CubaLIFNeurons,
+    DenseSynapses,
+    GradedNeurons,
+    IFNeurons,
+    Input,
+    QuantizedGraph,
+    Readout,
+    SparseSynapses,
+    along_channels,
+)
+from snn_compile.ir.spiking import InputCoding, Reset
+from snn_compile.sim import bounds
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+
+INPUT_SPIKES, INPUT_VALUES, GRADED, INTEGRATE_AND_FIRE, CUBA_LIF, READOUT = range(6)
+"""Kinds of population."""
+KINDS = {
+    GradedNeurons: GRADED,
+    IFNeurons: INTEGRATE_AND_FIRE,
+    CubaLIFNeurons: CUBA_LIF,
+    Readout: READOUT,
+}
+
+Int64 = POINTER(c_int64)
+Int8 = POINTER(c_int8)
+
+
+class Population(Structure):
+    """``snn_population``."""
+
+    _fields_ = (
+        ("kind", c_int32),
+        ("channels", c_int32),
+        ("height", c_int32),
+        ("width", c_int32),
+        ("held", c_int32),
+        ("wide", c_int32),
+        ("saturates", c_int32),
+        ("reset_to_zero", c_int32),
+        ("bias_per_neuron", c_int32),
+        ("current_decay", c_int32),
+        ("voltage_decay", c_int32),
+        ("low", c_int64),
+        ("high", c_int64),
+        ("limit", c_int64),
+        ("bias", Int64),
+        ("threshold", Int64),
+        ("initial", Int64),
+        ("multiplier", Int64),
+        ("shift", Int64),
+    )
+
+
+class Synapses(Structure):
+    """``snn_synapses``."""
+
+    _fields_ = (
+        ("source", c_int32),
+        ("target", c_int32),
+        ("exponent", c_int32),
+        ("kernel", c_int32 * 2),
+        ("stride", c_int32 * 2),
+        ("dilation", c_int32 * 2),
+        ("groups", c_int32),
+        ("top", c_int32),
+        ("left", c_int32),
+        ("weight", Int8),
+        ("indptr", Int64),
+        ("indices", Int64),
+    )
+
+
+class Batch(Structure):
+    """``snn_batch``."""
+
+    _fields_ = (
+        ("n_samples", c_int64),
+        ("input_steps", c_int64),
+        ("messages", c_void_p),
+        ("message_bytes", c_int32),
+        ("outputs", POINTER(Int64)),
+        ("activity", POINTER(Int64)),
+        ("traces", POINTER(c_void_p)),
+        ("dense_above", c_double),
+    )
+
+
+def declare(library: ctypes.CDLL) -> None:
+    """State the signatures of the functions that ``sim/engine.py`` calls."""
+    library.snn_engine_network_new.restype = c_void_p
+    library.snn_engine_network_new.argtypes = (
+        POINTER(Population),
+        c_int32,
+        POINTER(Synapses),
+        c_int32,
+        c_int32,
+        c_char_p,
+        c_int32,
+    )
+    library.snn_engine_network_free.restype = None
+    library.snn_engine_network_free.argtypes = (c_void_p,)
+    library.snn_engine_run.restype = ctypes.c_int
+    library.snn_engine_run.argtypes = (c_void_p, POINTER(Batch))
+
+
+class Description:
+    """A network as the library takes it: two arrays of structures, and all that they point to.
+
+    Args:
+        program: the network.
+        held: whether the input sends the same at every step.
+    """
+
+    def __init__(self, program: QuantizedGraph, held: bool) -> None:
+        self._alive: list[npt.NDArray[np.generic]] = []
+        self._held = {program.input.id: held or program.window.n_steps == 1}
+        nodes: list[Input | quantized.Population] = [program.input, *program.populations]
+        described = [self._population(program, node) for node in nodes]
+        index = {node.id: i for i, node in enumerate(nodes)}
+        groups = [
+            self._synapses(program, synapses, index[synapses.inputs[0]], index[node.id])
+            for node in program.populations
+            for synapses in program.synapses_into(node)
+        ]
+        self.n_steps = program.window.n_steps
+        self.populations = (Population * len(described))(*described)
+        self.synapses = (Synapses * len(groups))(*groups)
+
+    def _population(
+        self, program: QuantizedGraph, node: Input | quantized.Population
+    ) -> Population:
+        shape = maps(node.shape)
+        if isinstance(node, Input):
+            spikes = node.coding is InputCoding.POISSON and node.messages == (0, 1)
+            low, high = node.messages
+            return Population(
+                kind=INPUT_SPIKES if spikes else INPUT_VALUES,
+                **shape,
+                held=self._held[node.id],
+                low=low,
+                high=high,
+            )
+        sources = [synapses.inputs[0] for synapses in program.synapses_into(node)]
+        self._held[node.id] = isinstance(node, GradedNeurons) and all(
+            self._held[source] for source in sources
+        )
+        low, high = (0, 0) if isinstance(node, Readout) else node.messages
+        return Population(
+            kind=KINDS[type(node)],
+            **shape,
+            held=self._held[node.id],
+            wide=not fits_31_bits(program, node),
+            saturates=may_saturate(program, node),
+            low=low,
+            high=high,
+            limit=min(node.state.max, VOLTAGE_LIMIT),
+            bias_per_neuron=not _per_channel(node),
+            **self._parameters(node),
+        )
+
+    def _parameters(self, node: quantized.Population) -> dict[str, Any]:
+        shape = node.shape
+        bias = node.bias.values
+        given = bias.ravel() if _per_channel(node) else along_channels(bias, shape)
+        arrays = {"bias": given}
+        match node:
+            case GradedNeurons():
+                arrays |= {"multiplier": node.multiplier.values, "shift": node.shift.values}
+            case IFNeurons():
+                arrays |= {
+                    "threshold": node.threshold.values,
+                    "initial": node.initial_potential.values,
+                }
+            case CubaLIFNeurons():
+                arrays |= {"threshold": node.threshold.values}
+        parameters: dict[str, Any] = {k: self._pointer(v, np.int64) for k, v in arrays.items()}
+        if isinstance(node, IFNeurons):
+            parameters["reset_to_zero"] = node.reset is Reset.ZERO
+        if isinstance(node, CubaLIFNeurons):
+            parameters["current_decay"] = node.current_decay
+            parameters["voltage_decay"] = node.voltage_decay
+        return parameters
+
+    def _synapses(
+        self, program: QuantizedGraph, node: quantized.Synapses, source: int, target: int
+    ) -> Synapses:
+        weight = node.weight.values
+        geometry, kernel = Geometry(), (1, 1)
+        matrix: dict[str, Any] = {}
+        n_in = program.graph[node.inputs[0]].shape
+        match node:
+            case ConvSynapses():
+                geometry, kernel = node.geometry, (weight.shape[2], weight.shape[3])
+            case DenseSynapses() if prod(node.shape[1:]) == 1:
+                # All to all is a kernel of the size of the map.
+                kernel = (maps(n_in)["height"], maps(n_in)["width"])
+            case DenseSynapses():
+                n_rows, n_columns = weight.shape
+                matrix["indptr"] = np.arange(n_rows + 1) * n_columns
+                matrix["indices"] = np.tile(np.arange(n_columns), n_rows)
+            case SparseSynapses():
+                matrix = {"indptr": node.indptr, "indices": node.indices}
+        return Synapses(
+            source=source,
+            target=target,
+            exponent=node.exponent,
+            kernel=kernel,
+            stride=geometry.stride,
+            dilation=geometry.dilation,
+            groups=geometry.groups,
+            top=geometry.padding[0],
+            left=geometry.padding[1],
+            weight=self._pointer(weight, np.int8),
+            **{key: self._pointer(values, np.int64) for key, values in matrix.items()},
+        )
+
+    def _pointer(self, values: npt.NDArray[np.generic], dtype: type[np.generic]) -> Any:
+        array = np.ascontiguousarray(values, dtype)
+        self._alive.append(array)
+        return array.ctypes.data_as(Int64 if array.itemsize == 8 else Int8)
+
+
+def maps(shape: Shape) -> dict[str, int]:
+    """A shape as channels, height and width: vectors are maps of one pixel."""
+    channels, height, width = (*shape, 1, 1)[:3] if len(shape) < 3 else shape
+    return {"channels": channels, "height": height, "width": width}
+
+
+def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:
+    """Whether sums and states of a population provably stay inside 32-bit arithmetic.
+
+    All partial sums, before and after their shift, stay below 2**30 and so do parameters: adding a
+    potential of 24 bits overflows nothing.
+    """
+    graph = program.graph
+    largest = bounds.current(graph, node).magnitude + _largest(node.bias)
+    for synapses in program.synapses_into(node):
+        _, partial = bounds.synapse_sums(synapses, bounds.message_range(graph, synapses))
+        largest = max(largest, partial)
+    if isinstance(node, IFNeurons):
+        largest = max(largest, 2 * _largest(node.threshold), 2 * _largest(node.initial_potential))
+    return largest < 1 << 30
+
+
+def may_saturate(program: QuantizedGraph, node: quantized.Population) -> bool:
+    """Whether a potential is not proven to stay inside its format."""
+    if isinstance(node, CubaLIFNeurons):
+        return True
+    limit = min(node.state.max, VOLTAGE_LIMIT)
+    potential = bounds.potential(program.graph, node, program.window.n_steps)
+    return potential.magnitude > limit
+
+
+def _largest(values: QTensor) -> int:
+    return int(np.abs(values.values).max(initial=0))
+
+
+def _per_channel(node: quantized.Population) -> bool:
+    """Whether all neurons of a channel have one bias."""
+    return node.bias.values.size == node.shape[0]

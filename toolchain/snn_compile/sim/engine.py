@@ -1,0 +1,277 @@
+"""The fast simulator: the reference's integers from compiled code.
+
+``Engine`` prepares a network for one build of the library in ``toolchain/engine`` and runs batches
+of stimuli through it, on as many threads as there are processors. What it computes is defined by
+``sim/reference.py`` and equal to it, bit for bit. ``run`` is what callers use: the engine where it
+is installed, the reference elsewhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from ctypes import POINTER, c_void_p
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import (
+    GradedNeurons,
+    Input,
+    Population,
+    QuantizedGraph,
+    Readout,
+)
+from snn_compile.sim import abi, native, reference
+from snn_compile.sim.batches import Advance, map_batches, no_progress
+from snn_compile.sim.reference import Run
+
+LARGEST_PIECE = 64
+"""Stimuli that one call of the library gets, at most: progress is told after each call."""
+OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2
+"""What ``snn_engine_run`` returns if it fails."""
+MEASURED = -1.0
+"""Density for dense computation that stands for the one that was measured for the build."""
+
+
+def run(
+    program: QuantizedGraph,
+    frames: npt.NDArray[np.integer],
+    *,
+    first: int = 0,
+    record: bool = False,
+    advance: Advance = no_progress,
+) -> Run:
+    """Simulate a batch of stimuli on the engine, or on the reference where there is no engine.
+
+    Arguments and result are those of :func:`snn_compile.sim.reference.run`.
+    """
+    if native.find() is None:
+        return reference.run(program, frames, first=first, record=record, advance=advance)
+    return prepared(program).run(frames, first=first, record=record, advance=advance)
+
+
+_PREPARED: weakref.WeakKeyDictionary[QuantizedGraph, Engine] = weakref.WeakKeyDictionary()
+
+
+def prepared(program: QuantizedGraph) -> Engine:
+    """The engine of a network, made once for as long as the network lives."""
+    if program not in _PREPARED:
+        _PREPARED[program] = Engine(program)
+    return _PREPARED[program]
+
+
+class Engine:
+    """A network prepared for one build of the library.
+
+    Args:
+        program: the network.
+        build: name of the build; the best one that this CPU runs if not given.
+        dense_above: share of neurons that fire from which a layer is computed densely; what was
+            measured to be best for the build if not given. The result does not depend on it.
+
+    Raises:
+        UsageError: there is no such build here.
+        MemoryError: the library could not get memory.
+    """
+
+    def __init__(
+        self, program: QuantizedGraph, *, build: str | None = None, dense_above: float = MEASURED
+    ) -> None:
+        self.dense_above = dense_above
+        self._library = native.load(build)
+        # Nothing here refers to the program itself: `prepared` keeps engines only as long as it.
+        self._input = program.input
+        self._populations = [program.input, *program.populations]
+        self._n_steps = program.window.n_steps
+        self._held = abi.Description(program, held=True)
+        self._stepping = abi.Description(program, held=False)
+        self._networks: dict[bool, Network] = {}
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        frames: npt.NDArray[np.integer],
+        *,
+        first: int = 0,
+        record: bool = False,
+        activity: bool = True,
+        threads: int | None = None,
+        advance: Advance = no_progress,
+    ) -> Run:
+        """Simulate encoded frames.
+
+        Args:
+            frames: (N, *input shape) encoded values.
+            first: index of the first frame among all stimuli; decides the Poisson draws.
+            record: whether to keep every message.
+            activity: whether to count the messages of each neuron.
+            threads: at most; as many as there are processors if not given.
+            advance: told how many stimuli have been finished.
+
+        Raises:
+            ValueError: a frame has values outside the encoded range.
+        """
+
+        def messages(piece: npt.NDArray[np.generic], start: int) -> Int:
+            encoded = piece.astype(np.int64)
+            return reference.sent(self._input, encoded, self._n_steps, first + start)
+
+        return self._run(np.asarray(frames), messages, record, activity, threads, advance)
+
+    def run_messages(
+        self,
+        messages: npt.NDArray[np.integer],
+        *,
+        record: bool = False,
+        activity: bool = True,
+        threads: int | None = None,
+        advance: Advance = no_progress,
+    ) -> Run:
+        """Simulate what the input sends: (N, T or 1, *input shape) integers; else as ``run``."""
+        if messages.shape[1] not in (1, self._n_steps):
+            raise ValueError(f"messages of {messages.shape[1]} steps, not {self._n_steps} or 1")
+        return self._run(messages, lambda piece, _: piece, record, activity, threads, advance)
+
+    def _run(
+        self,
+        samples: npt.NDArray[np.integer],
+        messages: Callable[[npt.NDArray[np.generic], int], npt.NDArray[np.generic]],
+        record: bool,
+        activity: bool,
+        threads: int | None,
+        advance: Advance,
+    ) -> Run:
+        low, high = self._input.messages
+        dtype = np.int8 if -128 <= low and high < 128 else np.int32
+        result = _Result(self._populations, self._n_steps, len(samples), record, activity)
+
+        def simulate(piece: npt.NDArray[np.generic], start: int) -> None:
+            given = np.ascontiguousarray(messages(piece, start), dtype)
+            counts = result.zero_counts()
+            batch = abi.Batch(
+                n_samples=given.shape[0],
+                input_steps=given.shape[1],
+                messages=given.ctypes.data,
+                message_bytes=given.itemsize,
+                outputs=_pointers(result.outputs, start),
+                activity=_pointers(counts, 0) if activity else None,
+                traces=ctypes.cast(_pointers(result.traces, start), POINTER(c_void_p)),
+                dense_above=self.dense_above,
+            )
+            self._network(held=given.shape[1] == 1).run(batch)
+            result.add(counts)
+
+        workers = min(threads or os.cpu_count() or 1, max(1, len(samples)))
+        size = max(1, min(LARGEST_PIECE, len(samples) // (4 * workers)))
+        for _ in map_batches(simulate, samples, size, advance, most=workers):
+            pass
+        return result.run()
+
+    def _network(self, held: bool) -> Network:
+        """The network for an input that sends the same at every step, or not."""
+        with self._lock:
+            if held not in self._networks:
+                description = self._held if held else self._stepping
+                self._networks[held] = Network(self._library, description)
+            return self._networks[held]
+
+
+class Network:
+    """The library's own object, freed with this one."""
+
+    def __init__(self, library: ctypes.CDLL, description: abi.Description) -> None:
+        abi.declare(library)
+        self._library = library
+        message = ctypes.create_string_buffer(200)
+        self._handle = library.snn_engine_network_new(
+            description.populations,
+            len(description.populations),
+            description.synapses,
+            len(description.synapses),
+            description.n_steps,
+            message,
+            len(message),
+        )
+        if not self._handle:
+            raise MemoryError(f"the engine cannot hold the network: {message.value.decode()}")
+        weakref.finalize(self, library.snn_engine_network_free, self._handle)
+
+    def run(self, batch: abi.Batch) -> None:
+        """Simulate; the interpreter lock is released meanwhile."""
+        outcome = self._library.snn_engine_run(self._handle, ctypes.byref(batch))
+        if outcome == OUT_OF_MEMORY:
+            raise MemoryError("the engine ran out of memory")
+        if outcome == OUT_OF_RANGE:
+            raise ValueError("the input has messages outside its range")
+
+
+class _Result:
+    """The arrays of a run, filled by several calls at once; None where nothing is wanted.
+
+    Attributes:
+        outputs, traces, activity: an entry for each population.
+    """
+
+    def __init__(
+        self,
+        populations: list[Input | Population],
+        n_steps: int,
+        n_samples: int,
+        record: bool,
+        activity: bool,
+    ) -> None:
+        self._ids = [p.id for p in populations]
+        self._lock = threading.Lock()
+        self.outputs: list[Int | None] = []
+        self.traces: list[Int | None] = []
+        self.activity: list[Int | None] = []
+        for p in populations:
+            silent = isinstance(p, Readout)
+            traced = record and not isinstance(p, Input)
+            trace = (n_samples, n_steps, *p.shape)
+            self.outputs.append(np.zeros((n_samples, *p.shape), np.int64) if silent else None)
+            self.traces.append(np.empty(trace, _message_dtype(p)) if traced else None)
+            self.activity.append(np.zeros(p.shape, np.int64) if activity and not silent else None)
+
+    def zero_counts(self) -> list[Int | None]:
+        """Room for the activity of one call."""
+        return [None if total is None else np.zeros_like(total) for total in self.activity]
+
+    def add(self, counts: list[Int | None]) -> None:
+        """Add the activity of one call."""
+        with self._lock:
+            for total, part in zip(self.activity, counts, strict=True):
+                if total is not None and part is not None:
+                    total += part
+
+    def run(self) -> Run:
+        """What the calls have gathered."""
+
+        def named(arrays: list[Int | None]) -> dict[NodeId, Int]:
+            return {k: a for k, a in zip(self._ids, arrays, strict=True) if a is not None}
+
+        return Run(named(self.outputs), named(self.traces), named(self.activity))
+
+
+def _message_dtype(population: Input | Population) -> type[np.signedinteger]:
+    """Of a trace: as ``engine.h`` says."""
+    if isinstance(population, Readout):
+        return np.int64
+    return np.int32 if isinstance(population, Input | GradedNeurons) else np.int8
+
+
+def _pointers(arrays: list[Int | None], start: int) -> Any:
+    """A C array of the addresses of each array's entry ``start``; NULL for None."""
+    pointers = (abi.Int64 * len(arrays))()
+    for i, array in enumerate(arrays):
+        if array is not None:
+            address = array.ctypes.data + start * array.strides[0]
+            pointers[i] = ctypes.cast(address, abi.Int64)
+    return pointers
