@@ -1,10 +1,11 @@
 """``python3 toolchain MODEL.onnx``: set the tool up if need be, then run it.
 
 Needs nothing but Python 3.11 or later. The first start makes ``.venv`` beside this folder and
-installs the project there, editable; later starts find a stamp and go straight on. The stamp
-covers ``pyproject.toml``, the pinned versions and the Python version: if one changes, the next
-start installs again. The environment that this Python itself runs in is never touched; to use it
-all the same, name it in ``SNN_COMPILE_VENV``.
+installs the project there, editable, which also compiles the engine if there is a C++ compiler;
+later starts find a stamp and go straight on. The stamp covers ``pyproject.toml``, the pinned
+versions, the engine's sources and the Python version: if one changes, the next start installs
+again. The environment that this Python itself runs in is never touched; to use it all the same,
+name it in ``SNN_COMPILE_VENV``.
 
 ``python3 tests`` shares this file. It has to load on Pythons that are too old to run it (3.6 and
 later), hence the quoted annotations.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MINIMUM = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
+ENGINE = ROOT / "toolchain" / "engine"
 WINDOWS = os.name == "nt"
 STAMP = "snn-compile.json"
 LOCK = "snn-compile.lock"
@@ -83,8 +85,10 @@ def _build(folder: Path, extras: "Sequence[str]") -> None:
     if ours and not finished:
         _clear(folder)
         _make(folder, with_pip=not uv)
+    key = _key(folder)  # of what is installed now: a source may change meanwhile
     _install(python, uv, extras)
-    _write_stamp(folder, {**unfinished, "key": _key(folder)})
+    _warn_without_engine(python)
+    _write_stamp(folder, {**unfinished, "key": key})
 
 
 def _make(folder: Path, *, with_pip: bool) -> None:
@@ -99,7 +103,10 @@ def _install(python: str, uv: "str | None", extras: "Sequence[str]") -> None:
     project = "." + ("[{}]".format(",".join(extras)) if extras else "")
     constraints = [str(CONSTRAINTS)] if CONSTRAINTS.exists() else []
     if uv:
-        options = [word for path in constraints for word in ("--constraint", path)]
+        kinds = ("--constraint", "--build-constraint")
+        options = [word for path in constraints for kind in kinds for word in (kind, path)]
+        # uv would not look whether the engine's sources have changed.
+        options += ["--reinstall-package", "snn-compile"]
         call = [uv, "pip", "install", "--quiet", "--python", python, *options]
         if not _run([*call, "pip", "--editable", project]):
             return
@@ -118,6 +125,21 @@ def _install(python: str, uv: "str | None", extras: "Sequence[str]") -> None:
     failure = _run([*call, "--editable", project], variables)
     if failure:
         raise SetupError(f"{failure}\nsnn-compile: pip could not install the project (see above)")
+
+
+def _warn_without_engine(python: str) -> None:
+    """Say so if the engine could not be compiled: pip keeps silent about it."""
+    code = (
+        "import sys; from snn_compile.sim import native; found = native.status(); "
+        "sys.exit(None if found.build else found.why)"
+    )
+    why = _run([python, "-c", code], {"SNN_COMPILE_ENGINE": "auto", "SNN_COMPILE_ENGINE_PATH": ""})
+    if why:
+        print(
+            f"snn-compile: no compiled engine ({why.splitlines()[-1]}): everything works, but "
+            "slower. It takes GCC or Clang; SNN_COMPILE_REQUIRE_ENGINE=1 tries again and says why",
+            file=sys.stderr,
+        )
 
 
 def _uv() -> "str | None":
@@ -193,9 +215,10 @@ def _is_ready(folder: Path, extras: "Sequence[str]") -> bool:
 
 def _key(folder: Path) -> str:
     """Changes whenever the project has to be installed again."""
-    digest = hashlib.sha256(f"{ROOT}\n{folder}\n{_version()}\n".encode())
-    for path in (ROOT / "pyproject.toml", CONSTRAINTS):
-        digest.update(path.read_bytes() if path.exists() else b"-")
+    required = os.environ.get("SNN_COMPILE_REQUIRE_ENGINE", "")
+    digest = hashlib.sha256(f"{ROOT}\n{folder}\n{_version()}\n{required}\n".encode())
+    for path in (ROOT / "pyproject.toml", CONSTRAINTS, *sorted(ENGINE.glob("*"))):
+        digest.update(path.read_bytes() if path.is_file() else b"-")
     return digest.hexdigest()
 
 

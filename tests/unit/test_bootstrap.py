@@ -38,6 +38,7 @@ def bootstrap() -> ModuleType:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "with a space" / "venv"
     monkeypatch.setenv("SNN_COMPILE_VENV", str(folder))
+    monkeypatch.delenv("SNN_COMPILE_REQUIRE_ENGINE", raising=False)  # as in CI
     return folder
 
 
@@ -50,6 +51,7 @@ def installs(
     monkeypatch.setattr(bootstrap, "_uv", lambda: None)
     monkeypatch.setattr(bootstrap, "_make", lambda folder, with_pip: make_fake(folder))
     monkeypatch.setattr(bootstrap, "_install", lambda python, uv, extras: done.append(extras))
+    monkeypatch.setattr(bootstrap, "_warn_without_engine", lambda python: None)
     return done
 
 
@@ -120,6 +122,54 @@ def test_installs_again_when_the_requirements_change(
     bootstrap.prepare()
     assert installs == [["test"], ["test"]]
     assert (folder / "kept").exists()
+
+
+def test_installs_again_when_the_engine_changes(
+    bootstrap: ModuleType,
+    installs: list[list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bootstrap, "ENGINE", tmp_path)
+    bootstrap.prepare()
+    (tmp_path / "new.cpp").write_text("int x;\n")
+    bootstrap.prepare()
+    (tmp_path / "new.cpp").write_text("int y;\n")
+    bootstrap.prepare()
+    assert installs == [[], [], []]
+
+
+def test_requiring_the_engine_tries_again(
+    bootstrap: ModuleType, installs: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap.prepare()
+    monkeypatch.setenv("SNN_COMPILE_REQUIRE_ENGINE", "1")
+    bootstrap.prepare()
+    assert installs == [[], []]
+
+
+def test_says_in_one_line_that_there_is_no_engine(
+    bootstrap: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    package = tmp_path / "snn_compile" / "sim"
+    package.mkdir(parents=True)
+    (package / "native.py").write_text(
+        "from types import SimpleNamespace\n"
+        "def status(): return SimpleNamespace(build=BUILD, why='not built')\n"
+        "BUILD = None\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    python = sys._base_executable  # of no environment, so that the package above is found
+    bootstrap._warn_without_engine(python)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("snn-compile: no compiled engine (not built)")
+    with (package / "native.py").open("a") as file:
+        file.write("BUILD = 'baseline'\n")
+    bootstrap._warn_without_engine(python)
+    assert capsys.readouterr().err == ""
 
 
 def test_another_python_makes_the_environment_anew(

@@ -45,7 +45,7 @@ class Check:
 @common
 def command(as_json: bool) -> int:
     """Check the installation. Exit code 0 unless the compiler itself cannot work."""
-    checks = [*_core(), *_plugins(), _lava(), _threads(), *_optional()]
+    checks = [*_core(), *_plugins(), _engine(), _lava(), _threads(), *_optional()]
     broken = any(check.needed and not check.ok for check in checks)
     if as_json:
         import json
@@ -105,6 +105,18 @@ def _plugins_of(kind: str) -> Iterator[Check]:
             return Check(f"{kind} {name}", "ok", ok=True, needed=name in wanted)
 
         yield _guarded(f"{kind} {name}", load, needed=name in wanted)
+
+
+def _engine() -> Check:
+    def look() -> Check:
+        from snn_compile.sim import native
+
+        found = native.status()
+        others = [build for build in found.runnable if build != found.build]
+        note = f"{found.why}; there is also {', '.join(others)}" if others else found.why
+        return Check("engine", found.build or "none", bool(found.build), needed=False, note=note)
+
+    return _guarded("engine", look, needed=False)
 
 
 def _lava() -> Check:

@@ -1,0 +1,117 @@
+"""The engine under the address and undefined-behaviour sanitizers of GCC."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+Absent = Callable[[str], NoReturn]
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("engine_against_reference.py")
+PAST_THE_END = """
+extern "C" int snn_engine_abi() {
+    int *numbers = new int[4];
+    volatile int past_the_end = 4;
+    const int found = numbers[past_the_end];
+    delete[] numbers;
+    return found;
+}
+"""
+OVERFLOW = """
+extern "C" int snn_engine_abi() {
+    volatile int largest = 2147483647;
+    return largest + 1;
+}
+"""
+
+pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="preloads ELF libraries")
+
+
+@pytest.fixture(scope="module")
+def gcc(absent: Absent) -> str:
+    """GCC, of which it is known where the sanitizers' libraries lie."""
+    return shutil.which("g++") or absent("no g++")
+
+
+@pytest.fixture(scope="module")
+def watched(gcc: str, absent: Absent) -> dict[str, str]:
+    """The environment of a process that the sanitizers watch.
+
+    Python itself is not built for them, so their libraries have to be there before it starts; that
+    of C++ is, so that they find the functions to stand in for. What Python leaves unfreed at its
+    end is no leak of ours.
+    """
+    names = ("libasan.so", "libubsan.so", "libstdc++.so")
+    paths = [
+        subprocess.run(
+            [gcc, f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in names
+    ]
+    if missing := [path for path in paths if not os.path.isabs(path)]:
+        absent(f"GCC has no {', '.join(missing)}")
+    return {
+        **os.environ,
+        "LD_PRELOAD": " ".join(paths),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        # Each array in a piece of memory of its own, with guards around it.
+        "PYTHONMALLOC": "malloc",
+        "PYTHONPATH": str(ROOT / "toolchain"),
+        "SNN_COMPILE_ENGINE": "auto",
+    }
+
+
+@pytest.fixture(scope="module")
+def engines(gcc: str, cmake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every build of the engine, made for the sanitizers."""
+    build = tmp_path_factory.mktemp("sanitized")
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    options = ["-DSNN_ENGINE_SANITIZE=ON", f"-DCMAKE_CXX_COMPILER={gcc}", *generator]
+    for call in (
+        [cmake, "-S", ROOT / "toolchain" / "engine", "-B", build, *options],
+        [cmake, "--build", build, "--parallel", "2"],
+    ):
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return build / "native"
+
+
+def test_random_networks_run_clean_and_equal(engines: Path, watched: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPT],
+        env={**watched, "SNN_COMPILE_ENGINE_PATH": str(engines)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "baseline" in done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [(PAST_THE_END, "heap-buffer-overflow"), (OVERFLOW, "signed integer overflow")],
+)
+def test_the_sanitizers_are_awake(
+    gcc: str, watched: dict[str, str], tmp_path: Path, source: str, complaint: str
+) -> None:
+    path, library = tmp_path / "bad.cpp", tmp_path / "bad.so"
+    path.write_text(source)
+    options = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-shared", "-fPIC"]
+    subprocess.run([gcc, *options, path, "-o", library], check=True)
+    code = f"import ctypes; ctypes.CDLL({str(library)!r}).snn_engine_abi()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=watched, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert complaint in done.stderr
