@@ -211,24 +211,28 @@ inline void order_items(const Group &g, const Merged &merged, int columns, int t
     constexpr uint32_t most = 255;  // longer sums pay for themselves
     items.resize(size_t(columns) * steps);
     Item *into = items.data();
+    // Calls f(pixel, step, first, n) for all sums of the tile from x0 on.
+    const auto each = [&](int x0, int pixels, auto f) {
+        for (int p = 0; p < pixels; ++p) {
+            const int from = g.x.begin[x0 + p], to = g.x.end[x0 + p];
+            if (from == to) {  // nothing but padding
+                for (int t = 0; t < steps; ++t) f(p, t, 0, 0);
+                continue;
+            }
+            const uint32_t *begin = merged.begin + from * merged.column;
+            const uint32_t *end = merged.end + to * merged.column;
+            for (int t = 0; t < steps; ++t, begin += merged.step, end += merged.step)
+                f(p, t, *begin, *end - *begin);
+        }
+    };
     for (int x0 = 0; x0 < columns; x0 += tile) {
         const int pixels = std::min(tile, columns - x0);
         uint32_t at[most + 2] = {};
-        for (int p = 0; p < pixels; ++p) {
-            const uint32_t *begin = merged.begin + g.x.begin[x0 + p] * merged.column;
-            const uint32_t *end = merged.end + g.x.end[x0 + p] * merged.column;
-            for (int t = 0; t < steps; ++t, begin += merged.step, end += merged.step)
-                ++at[std::min(*end - *begin, most) + 1];
-        }
-        for (uint32_t n = 1, top = most + 1; n <= top; ++n) at[n] += at[n - 1];
-        for (int p = 0; p < pixels; ++p) {
-            const uint32_t *begin = merged.begin + g.x.begin[x0 + p] * merged.column;
-            const uint32_t *end = merged.end + g.x.end[x0 + p] * merged.column;
-            for (int t = 0; t < steps; ++t, begin += merged.step, end += merged.step) {
-                const uint32_t n = *end - *begin;
-                into[at[std::min(n, most)]++] = {n, *begin, uint32_t(p), uint32_t(t)};
-            }
-        }
+        each(x0, pixels, [&](int, int, uint32_t, uint32_t n) { ++at[std::min(n, most) + 1]; });
+        for (uint32_t n = 1; n <= most + 1; ++n) at[n] += at[n - 1];
+        each(x0, pixels, [&](int p, int t, uint32_t first, uint32_t n) {
+            into[at[std::min(n, most)]++] = {n, first, uint32_t(p), uint32_t(t)};
+        });
         into += size_t(pixels) * steps;
     }
 }
