@@ -77,7 +77,9 @@ struct Population {
     int fold = 1, block = 0;
     Parameters<int32_t> narrow;
     Parameters<int64_t> wide;
-    Array<double> factor;     // SNN_GRADED: multiplier / 2**shift
+    // SNN_GRADED: multiplier / 2**shift, and the potential that suffices for the largest payload.
+    Array<double> factor;
+    Array<int32_t> cap;
     std::vector<int> groups;  // synapse groups that feed it
     int planes = 0;           // bytes of a message, 0 for spikes
 

@@ -129,30 +129,29 @@ struct Graded<int64_t> {
 
 // The product of 23 and 12 bits is exact in a double, and so is its scaling by a power of two;
 // truncation is then the floor of the shift. Processors multiply doubles faster than 64-bit
-// integers.
+// integers. `cap` is a potential whose answer is above the largest payload, so that no product
+// leaves 32 bits.
 template <>
 struct Graded<int32_t> {
     using L = Lanes<int32_t>;
     using Double = Vector<double, L::kPer * 8>;
-    L bias;
+    L bias, cap;
     const double *factor;
-    int32_t limit;
-    double largest;
+    int32_t largest;
 
     SNN_INLINE explicit Graded(const Place &p)
         : bias(p.bias<int32_t>()),
+          cap(L::at(p.population.cap.data() + p.lane)),
           factor(p.population.factor.data() + p.lane),
-          limit(int32_t(p.population.given.limit)),
-          largest(double(p.population.given.high)) {}
+          largest(int32_t(p.population.given.high)) {}
     SNN_INLINE L answer(const L &a) const {
-        const L v = max(clip(a + bias, limit), L::all(0));
+        const L v = max(min(a + bias, cap), L::all(0));
         L q;
-        for (int i = 0; i < L::kCount; ++i) {
-            Double d = __builtin_convertvector(v.r[i], Double) * load<Double>(factor + i * L::kPer);
-            d = d < largest ? d : Double{} + largest;
-            q.r[i] = __builtin_convertvector(d, L::Register);
-        }
-        return q;
+        for (int i = 0; i < L::kCount; ++i)
+            q.r[i] = __builtin_convertvector(
+                __builtin_convertvector(v.r[i], Double) * load<Double>(factor + i * L::kPer),
+                L::Register);
+        return min(q, L::all(largest));
     }
 };
 

@@ -60,8 +60,12 @@ Population population(const snn_population &given) {
             arrange(given, p.shape, copies, p.narrow);
         else
             arrange(given, p.shape, copies, p.wide);
-        for (size_t i = 0; i < p.narrow.multiplier.size(); ++i)
-            p.factor.push_back(std::ldexp(p.narrow.multiplier[i], -p.narrow.shift[i]));
+        for (size_t i = 0; i < p.narrow.multiplier.size(); ++i) {
+            const double factor = std::ldexp(p.narrow.multiplier[i], -p.narrow.shift[i]);
+            const double enough = factor > 0 ? double(given.high + 1) / factor + 1 : given.limit;
+            p.factor.push_back(factor);
+            p.cap.push_back(int32_t(std::min(enough, double(given.limit))));
+        }
     }
     if (p.values())
         for (int64_t span = given.high - std::min<int64_t>(given.low, 0); span > 0; span >>= 8)

@@ -73,6 +73,8 @@ struct Lanes {
 #if defined(__AVX512BW__)
         } else if constexpr (sizeof(A) == 2 && sizeof(T) == 4) {
             return {{(Register)_mm512_cvtepi16_epi32(load<__m256i>(p))}};
+        } else if constexpr (sizeof(A) == 1 && sizeof(T) == 4) {
+            return {{(Register)_mm512_cvtepu8_epi32(load<__m128i>(p))}};
 #elif defined(__AVX2__)
         } else if constexpr (sizeof(A) == 2 && sizeof(T) == 4) {
             return {{(Register)_mm256_cvtepi16_epi32(load<__m128i>(p)),
