@@ -184,7 +184,12 @@ struct Sums {
     }
     SNN_INLINE void gather(const uint8_t *rows, const uint32_t *offset, uint32_t n) {
         for (int i = 0; i < N; ++i) low[i] = high[i] = V{};
-        for (const uint32_t *end = offset + n; offset < end; ++offset) add(rows + *offset);
+        const uint32_t *const end = offset + n;
+        for (; offset + 2 <= end; offset += 2) {
+            add(rows + offset[0]);
+            add(rows + offset[1]);
+        }
+        if (offset < end) add(rows + offset[0]);
         const V bias = V{} + uint16_t(128 * n);
         for (int i = 0; i < N; ++i) {
             low[i] -= (high[i] << 8) + bias;

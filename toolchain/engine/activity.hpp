@@ -1,0 +1,71 @@
+// How often each neuron has sent a message.
+#pragma once
+
+#include "messages.hpp"
+
+namespace snn {
+
+// Adds the spikes of each lane, over all steps of the window. Counts of up to 63 are kept in six
+// words, one for each binary digit, for 64 lanes at once (a ripple-carry counter of bits).
+inline void count_spikes(const Shape &s, const Messages &m, int steps, uint32_t *counts) {
+    static_assert(kWindow < 64, "counts of six digits");
+    const size_t words = s.row_words(), halves = size_t(s.width) * s.padded / 16;
+    Array<uint64_t> digits(6 * words);
+    for (int y = 0; y < s.height; ++y) {
+        std::fill(digits.begin(), digits.end(), 0);
+        for (int t = 0; t < steps; ++t) {
+            const uint64_t *row = m.map(s, t) + y * words;
+            for (size_t i = 0; i < words; ++i) {
+                uint64_t carry = row[i];
+                for (int d = 0; d < 6; ++d) {
+                    uint64_t &digit = digits[d * words + i];
+                    const uint64_t next = digit & carry;
+                    digit ^= carry;
+                    carry = next;
+                }
+            }
+        }
+        for (int d = 0; d < 6; ++d) {
+            const uint16_t *half = reinterpret_cast<const uint16_t *>(digits.data() + d * words);
+            uint32_t *to = counts + y * halves * 16;
+            for (size_t i = 0; i < halves; ++i, to += 16)
+                for (int j = 0; j < 16; ++j) to[j] += uint32_t(half[i] >> j & 1) << d;
+        }
+    }
+}
+
+inline void count_values(const Shape &s, const Messages &m, int steps, uint32_t *counts) {
+    const size_t n = s.lanes();
+    for (int t = 0; t < steps; ++t) {
+        if (m.n_planes == 1) {
+            const uint8_t *plane = m.plane(s, 0, t), zero = uint8_t(m.zero);
+            for (size_t i = 0; i < n; ++i) counts[i] += plane[i] != zero;
+            continue;
+        }
+        for (size_t i = 0; i < n; ++i) {
+            bool differs = false;
+            for (int k = 0; k < m.n_planes; ++k)
+                differs |= m.plane(s, k, t)[i] != uint8_t(m.zero >> (8 * k));
+            counts[i] += differs;
+        }
+    }
+}
+
+// Messages other than 0 of each lane, added to `counts`; the share of neurons that fired.
+inline void count(const Population &p, Messages &m, int steps, bool counting,
+                  Array<uint32_t> &counts) {
+    const Shape &s = p.shape;
+    if (p.spikes()) {
+        m.n_spikes = 0;
+        for (size_t i = 0; i < steps * s.words(); ++i)
+            m.n_spikes += __builtin_popcountll(m.bits[i]);
+        m.density = double(m.n_spikes) / (double(steps) * double(s.neurons()));
+    }
+    if (!counting) return;
+    if (p.spikes())
+        count_spikes(s, m, steps, counts.data());
+    else
+        count_values(s, m, steps, counts.data());
+}
+
+}  // namespace snn

@@ -1,0 +1,173 @@
+// The neurons of a population answer their sums, a stretch of lanes at a time, for all steps of the
+// window.
+#pragma once
+
+#include <type_traits>
+
+#include "neurons.hpp"
+#include "workspace.hpp"
+
+namespace snn {
+
+// The sums of one stretch of lanes, and where they lie.
+template <class A>
+struct Stretch {
+    const A *sums;
+    size_t step;      // between steps; 0 where they are all the same
+    int left, right;  // a shift that is still to be done
+    int width;        // lanes
+
+    template <class T>
+    SNN_INLINE Lanes<T> at(int t, int lane) const {
+        const Lanes<T> a = Lanes<T>::from(sums + t * step + lane);
+        return left | right ? (a << left) >> right : a;
+    }
+};
+
+class Neurons {
+  public:
+    Neurons(const snn_network &network, int index, const Window &window, Workspace &work)
+        : p_(network.populations[index]),
+          window_(window),
+          m_(work.messages[index]),
+          narrow_(work.narrow[index]),
+          wide_(work.wide[index]),
+          potentials_(work.potentials),
+          trace_(false) {}
+
+    void trace(bool on) { trace_ = on; }
+
+    // Lanes c0.. of the pixel (y, x) answer, for all steps of the window.
+    template <class A>
+    void answer(const Stretch<A> &sums, int y, int x, int c0) {
+        switch (p_.given.kind) {
+            case SNN_IF:
+                return fire(sums, y, x, c0);
+            case SNN_CUBA_LIF:
+                return spike<CubaLif>(sums, wide_, y, x, c0);
+            case SNN_GRADED:
+                return grade(sums, y, x, c0);
+            case SNN_READOUT:
+                return integrate(sums, y, x, c0);
+        }
+    }
+
+  private:
+    Place place(int y, int x, int c) const {
+        return {p_, size_t(c), (size_t(y) * p_.shape.width + x) * p_.shape.padded + c};
+    }
+
+    template <class A>
+    void fire(const Stretch<A> &sums, int y, int x, int c0) {
+        const bool zero = p_.given.reset_to_zero, clips = p_.given.saturates;
+        if constexpr (sizeof(A) == 8) {
+            if (zero)
+                spike<IntegrateAndFire<int64_t, true, true>>(sums, wide_, y, x, c0);
+            else
+                spike<IntegrateAndFire<int64_t, false, true>>(sums, wide_, y, x, c0);
+        } else if (clips) {
+            if (zero)
+                spike<IntegrateAndFire<int32_t, true, true>>(sums, narrow_, y, x, c0);
+            else
+                spike<IntegrateAndFire<int32_t, false, true>>(sums, narrow_, y, x, c0);
+        } else {
+            if (zero)
+                spike<IntegrateAndFire<int32_t, true, false>>(sums, narrow_, y, x, c0);
+            else
+                spike<IntegrateAndFire<int32_t, false, false>>(sums, narrow_, y, x, c0);
+        }
+    }
+
+    template <class Model, class A, class State>
+    void spike(const Stretch<A> &sums, State &state, int y, int x, int c0) {
+        int c = 0;
+        for (; c + 64 <= sums.width; c += 64) spike_lanes<Model, 4>(sums, state, y, x, c0, c);
+        for (; c + 32 <= sums.width; c += 32) spike_lanes<Model, 2>(sums, state, y, x, c0, c);
+        for (; c < sums.width; c += 16) spike_lanes<Model, 1>(sums, state, y, x, c0, c);
+    }
+
+    // N times 16 neurons: their independent chains of additions keep the processor busy.
+    template <class Model, int N, class A, class State>
+    void spike_lanes(const Stretch<A> &sums, State &state, int y, int x, int c0, int c) {
+        const Shape &s = p_.shape;
+        const size_t lanes = s.lanes();
+        const Place at = place(y, x, c0 + c);
+        const bool keeps = !state.empty();
+        Model neurons[N];
+        for (int j = 0; j < N; ++j) {
+            const Place here{p_, at.lane + j * kLanes, at.neuron + j * kLanes};
+            neurons[j].set(here);
+            if (window_.first == 0)
+                neurons[j].begin(here);
+            else
+                neurons[j].get(state.data() + here.neuron, lanes);
+        }
+        uint16_t *out = spikes_at(m_.map(s, 0), s, y, x, c0 + c);
+        if (sums.left | sums.right)
+            step_all<Model, N, true>(neurons, sums, c, window_.steps, out, s.words() * 4);
+        else
+            step_all<Model, N, false>(neurons, sums, c, window_.steps, out, s.words() * 4);
+        if (keeps)
+            for (int j = 0; j < N; ++j)
+                neurons[j].put(state.data() + at.neuron + j * kLanes, lanes);
+    }
+
+    template <class Model, int N, bool Shifts, class A>
+    static SNN_INLINE void step_all(Model *neurons, const Stretch<A> &sums, int c, int steps,
+                                    uint16_t *out, size_t out_step) {
+        using T = typename Model::Integer;
+        const A *a = sums.sums + c;
+        const size_t a_step = sums.step;
+        const int left = sums.left, right = sums.right;
+        Model here[N];
+        for (int j = 0; j < N; ++j) here[j] = neurons[j];
+        for (int t = 0; t < steps; ++t, a += a_step, out += out_step)
+            for (int j = 0; j < N; ++j) {
+                Lanes<T> sum = Lanes<T>::from(a + j * kLanes);
+                if constexpr (Shifts) sum = (sum << left) >> right;
+                out[j] = here[j].step(sum).bits();
+            }
+        for (int j = 0; j < N; ++j) neurons[j] = here[j];
+    }
+
+    template <class A>
+    void grade(const Stretch<A> &sums, int y, int x, int c0) {
+        using T = std::conditional_t<sizeof(A) == 8, int64_t, int32_t>;
+        const Shape &s = p_.shape;
+        const int steps = std::min(m_.steps, window_.steps);
+        for (int c = 0; c < sums.width; c += kLanes) {
+            const Place at = place(y, x, c0 + c);
+            const Graded<T> neurons(at);
+            for (int t = 0; t < steps; ++t) {
+                const Lanes<T> q = neurons.answer(sums.template at<T>(t, c));
+                for (int k = 0; k < m_.n_planes; ++k)
+                    (q >> (8 * k)).low_bytes(m_.plane(s, k, t) + at.neuron);
+            }
+        }
+    }
+
+    template <class A>
+    void integrate(const Stretch<A> &sums, int y, int x, int c0) {
+        for (int c = 0; c < sums.width; c += kLanes) {
+            const Place at = place(y, x, c0 + c);
+            Integrator neurons(at);
+            neurons.v = window_.first == 0 ? Lanes<int64_t>::all(0)
+                                           : Lanes<int64_t>::at(wide_.data() + at.neuron);
+            for (int t = 0; t < window_.steps; ++t) {
+                neurons.step(sums.template at<int64_t>(t, c));
+                if (trace_) neurons.v.to(potentials_.data() + t * p_.shape.lanes() + at.neuron);
+            }
+            neurons.v.to(wide_.data() + at.neuron);
+        }
+    }
+
+    const Population &p_;
+    const Window &window_;
+    Messages &m_;
+    Array<int32_t> &narrow_;
+    Array<int64_t> &wide_;
+    Array<int64_t> &potentials_;
+    bool trace_;
+};
+
+}  // namespace snn
