@@ -233,8 +233,13 @@ inline void order_items(const Group &g, const Merged &merged, int columns, int t
     for (int x0 = 0; x0 < columns; x0 += tile) {
         const int pixels = std::min(tile, columns - x0);
         uint32_t at[most + 2] = {};
-        each(x0, pixels, [&](int, int, uint32_t, uint32_t n) { ++at[std::min(n, most) + 1]; });
-        for (uint32_t n = 1; n <= most + 1; ++n) at[n] += at[n - 1];
+        uint32_t largest = 0;
+        each(x0, pixels, [&](int, int, uint32_t, uint32_t n) {
+            n = std::min(n, most);
+            ++at[n + 1];
+            largest = std::max(largest, n);
+        });
+        for (uint32_t n = 1; n <= largest; ++n) at[n] += at[n - 1];
         each(x0, pixels, [&](int p, int t, uint32_t first, uint32_t n) {
             into[at[std::min(n, most)]++] = {n, first, uint32_t(p), uint32_t(t)};
         });

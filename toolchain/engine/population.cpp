@@ -6,8 +6,8 @@
 namespace snn {
 namespace {
 
-// Density from which dense products of spikes beat gathered rows, as measured on a core with AVX-512:
-// convolutions at 0.35, dense layers at 0.35; without byte products hardly ever.
+// Density from which dense products of spikes beat gathered rows, as measured on a core with
+// AVX-512: convolutions at 0.35, dense layers at 0.35; without byte products hardly ever.
 #if defined(__AVX512VNNI__)
 constexpr double kDenseAbove = 0.35;
 #else
