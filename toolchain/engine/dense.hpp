@@ -47,7 +47,7 @@ inline void lay_out(const Group &g, const Population &source, const Messages &m,
     const int top = g.flat ? 0 : g.given.top, left = g.flat ? 0 : g.given.left;
     maps.step = size_t(height) * width * channels;
     const size_t size = steps * maps.step + 64;
-    if (maps.data.size() < size) maps.data.resize(size);
+    grow(maps.data, size);
     const Element border = Element(source.spikes() ? 0 : (uint64_t(m.zero) >> (8 * plane)) & 255);
     std::fill(maps.data.begin(), maps.data.begin() + size, border);
     const int y0 = std::max(0, -top), y1 = std::min(s.height, height - top);

@@ -113,8 +113,8 @@ void list_pixels(const Group &g, const Messages &m, int steps, Events &events) {
 
 inline void list_events(const Group &g, const Messages &m, int steps, Events &events) {
     // Room for what `positions` and `copy_list` may write beyond the end.
-    if (events.offset.size() < m.n_spikes + 128) events.offset.resize(m.n_spikes * 3 / 2 + 128);
-    events.start.resize(size_t(steps) * g.in.pixels() + 1);
+    grow(events.offset, m.n_spikes + 128);
+    grow(events.start, size_t(steps) * g.in.pixels() + 1);
     switch (g.in.padded) {
         case 16:
             return list_pixels<uint16_t>(g, m, steps, events);
@@ -148,8 +148,8 @@ inline void merge_rows(const Group &g, const Events &events, int y, int steps, M
     }
     const int begin = g.y.begin[y], rows = g.y.end[y] - begin, width = s.width;
     start += begin;
-    if (merged.offset.size() < events.offset.size()) merged.offset.resize(events.offset.size());
-    merged.start.resize(steps * size_t(width + 1));
+    grow(merged.offset, events.offset.size());
+    grow(merged.start, steps * size_t(width + 1));
     const uint32_t *const from = events.offset.data();
     uint32_t *const __restrict first = merged.offset.data();
     uint32_t *__restrict to = first;

@@ -47,6 +47,12 @@ struct Aligned {  // allocator: rows of weights must not straddle cache lines
 template <class T>
 using Array = std::vector<T, Aligned<T>>;
 
+// Scratch only ever grows: making a vector smaller and larger again would clear it each time.
+template <class T>
+void grow(Array<T> &array, size_t n) {
+    if (array.size() < n) array.resize(n);
+}
+
 struct Shape {
     int channels = 0, height = 0, width = 0;
     int padded = 0;  // channels with padding

@@ -27,17 +27,18 @@ class Layer {
           steps_(p_.given.held ? 1 : window.steps),
           lanes_(p_.fold > 1 ? p_.shape.padded : p_.block),
           columns_(p_.shape.width / p_.fold),
-          tile_(std::max(1, std::min(kLargestTile, kTileBytes / (2 * steps_ * p_.block)))) {}
+          tile_(std::clamp(kTileBytes / (2 * steps_ * p_.block), 1,
+                           std::min(columns_, kLargestTile))) {}
 
     void run(Neurons &neurons) {
         if (p_.given.wide) return run_wide(neurons);
         sort_groups();
         const int block = p_.block;
-        work_.held.resize(size_t(p_.shape.width) * lanes_);
+        grow(work_.held, size_t(p_.shape.width) * lanes_);
         const size_t room = size_t(tile_) * steps_ * block;
-        work_.part.resize(std::max(room, work_.held.size()));
-        work_.sums16.resize(room);
-        work_.sums32.resize(room);
+        grow(work_.part, std::max(room, work_.held.size()));
+        grow(work_.sums16, room);
+        grow(work_.sums32, room);
         for (int y = 0; y < p_.shape.height; ++y) {
             for (int i : stepping_) {
                 GroupScratch &s = scratch(i);
@@ -88,7 +89,7 @@ class Layer {
                   int32_t *to, size_t to_row) {
         for (size_t k = 0; k < from.maps.size(); ++k) {
             const Element *data = from.maps[k].data.data() + at;
-            if (k) work_.plane.resize(size_t(rows) * lanes_);
+            if (k) grow(work_.plane, size_t(rows) * lanes_);
             int32_t *into = k ? work_.plane.data() : to;
             const size_t into_row = k ? lanes_ : to_row;
             if (g.kernel == Kernel::kDepthwise)
@@ -120,7 +121,6 @@ class Layer {
     // What is the same at every step, of all pixels of row y: (columns, lanes).
     void sum_held(int y, int c0) {
         const size_t n = size_t(p_.shape.width) * lanes_;
-        if (held_.size() > 1) work_.part.resize(std::max(work_.part.size(), n));
         for (size_t i = 0; i < held_.size(); ++i) {
             const Group &g = network_.groups[held_[i]];
             int32_t *to = i ? work_.part.data() : work_.held.data();
