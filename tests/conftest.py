@@ -13,6 +13,7 @@ from tempfile import mkdtemp
 import pytest
 
 from snn_backends.lava.environment import LavaEnvironment, locate
+from snn_compile.sim import native
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +34,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def examples() -> Path:
     """The folder of the example models."""
     return ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def compiled_engine() -> tuple[str, ...]:
+    """The builds of the compiled engine that run here, the fastest first.
+
+    A test that needs one skips where there is none, except in CI, where that is a failure.
+    """
+    builds = native.builds()
+    if not builds:
+        reason = f"no compiled engine: {native.status().why}"
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return builds
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,6 +20,40 @@ def digits(examples):
         calibrate = archive["x"]
     with np.load(examples / "digits_evaluate.npz") as archive:
         return calibrate, archive["x"], archive["y"]
+
+
+def without_times(folder):
+    """What a compilation has written, apart from what differs from run to run."""
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    report = json.loads(files.pop(Path("report.json")).read_text(encoding="utf-8"))
+    files.pop(Path("report.html"))
+    del report["timing"]
+    return report, {name: path.read_bytes() for name, path in files.items()}
+
+
+@pytest.mark.parametrize("coding", ["graded", "rate"])
+def test_without_an_engine_everything_is_the_same(
+    compiled_engine, examples, digits, tmp_path, monkeypatch, coding
+):
+    written = {}
+    for engine in ("auto", "off"):
+        monkeypatch.setenv("SNN_COMPILE_ENGINE", engine)
+        compiled = compile_model(
+            examples / "digits_cnn.onnx",
+            calibrate=digits[0],
+            evaluate=digits[1:],
+            coding=coding,
+            timesteps=8,
+        )
+        compiled.save(tmp_path / engine)
+        report, files = without_times(tmp_path / engine)
+        written[engine] = report, files, compiled.run(digits[1])
+        assert report.pop("simulator").startswith("engine" if engine == "auto" else "reference")
+    fast, slow = written["auto"], written["off"]
+    assert fast[0] == slow[0]
+    assert set(fast[1]) == set(slow[1])
+    assert [name for name in fast[1] if fast[1][name] != slow[1][name]] == []
+    np.testing.assert_array_equal(fast[2], slow[2])
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from engine_equality import assert_equal
 from snn_compile.cli import main
 from snn_compile.driver import compile_model
 from snn_compile.sim.ann import evaluate
@@ -126,14 +127,23 @@ def test_rate_coding_with_32_steps(compiled, name):
     assert found["fixed"]["agreement"] >= found["spiking"]["agreement"] - 500 / n_images
 
 
+@pytest.mark.parametrize("coding", ["graded", "rate"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_engine_is_equal(compiled_engine, compiled, name, coding):
+    n_images = EVALUATE if coding == "graded" else RATE[name][0]
+    model = compiled(name, coding, n_images)
+    assert model.report["simulator"].startswith("engine ")
+    assert_equal(model.program, model.stimulus[:3], f"{name}, {coding}")
+
+
 def verified(folder, n, capsys):
-    """What ``verify`` says about n stimuli: the golden traces, then Lava."""
+    """What ``verify`` says about n stimuli: the golden traces, the engine, then Lava."""
     capsys.readouterr()
     code = main(["verify", str(folder), "--stimuli", str(n), "--json", "--quiet"])
     out, err = capsys.readouterr()
     assert code == 0, err
     found = json.loads(out)
-    assert [outcome["against"] for outcome in found] == ["golden", "lava"]
+    assert [outcome["against"] for outcome in found] == ["golden", "engine", "lava"]
     for outcome in found:
         assert outcome["equal"]
         assert outcome["stimuli"] == n
@@ -147,7 +157,11 @@ def test_lava_is_equal(lava_environment, sealed, capsys, name, n):
     folder = sealed(name, "graded")
     verified(folder, n, capsys)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert {outcome["against"] for outcome in report["verification"]} == {"golden", "lava"}
+    assert {outcome["against"] for outcome in report["verification"]} == {
+        "golden",
+        "engine",
+        "lava",
+    }
 
 
 @pytest.mark.slow

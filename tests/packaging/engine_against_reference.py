@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.sim import native, reference
-from snn_compile.sim.engine import Engine
+from snn_compile.sim import native
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import networks
-
-DENSITIES = (-1.0, 0.0, 2.0)
-"""From which spikes are summed densely: as measured, always, never."""
+import wide_networks
+from engine_equality import assert_equal
 
 
 def random_networks() -> Iterator[tuple[str, QuantizedGraph, np.ndarray]]:
@@ -32,26 +30,18 @@ def random_networks() -> Iterator[tuple[str, QuantizedGraph, np.ndarray]]:
     yield "structures poisson", *networks.structures(0, "subtract", 5, poisson=True)
     for seed in range(12):
         yield f"branches {seed}", *networks.branches(seed, 1 + seed % 7, poisson=bool(seed % 3))
+    for seed in range(24):
+        yield f"wide {seed}", *wide_networks.wide(seed, (1, 5, 33)[seed % 3])
 
 
 def main() -> None:
     """Print the builds that were compared; what differs, or what a sanitizer finds, is fatal."""
-    for network, program, frames in random_networks():
-        expected = reference.run(program, frames, record=True)
-        for build in native.builds():
-            for dense_above in DENSITIES:
-                label = f"{build}: {network}, dense above {dense_above}"
-                print(label, file=sys.stderr, flush=True)  # the last one before a crash
-                engine = Engine(program, build=build, dense_above=dense_above)
-                found = engine.run(frames, record=True)
-                for name in ("outputs", "messages", "activity"):
-                    arrays = getattr(found, name)
-                    for node, array in getattr(expected, name).items():
-                        np.testing.assert_array_equal(
-                            arrays[node], array, f"{label}, {node} {name}"
-                        )
-                engine.run(frames[:1], activity=False, threads=1)
     assert native.builds(), native.status().why
+    for network, program, frames in random_networks():
+        # The last line before a crash says what was run.
+        assert_equal(
+            program, frames, network, lambda text: print(text, file=sys.stderr, flush=True)
+        )
     print(*native.builds())
 
 

@@ -123,6 +123,66 @@ def test_verify_adds_its_outcome_to_the_report(
     assert "error[nothing-to-verify]" in capsys.readouterr().err
 
 
+def test_verify_compares_every_build_of_the_engine(
+    compiled: Path, compiled_engine: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(compiled), "--stimuli", "3", "--json", "--quiet"]) == 0
+    golden, engine = json.loads(capsys.readouterr().out)
+    assert (golden["against"], engine["against"]) == ("golden", "engine")
+    assert engine["mode"] == f"{', '.join(compiled_engine)}: all messages"
+    assert engine["stimuli"] == 3
+    assert engine["steps"] == golden["steps"]
+    assert engine["compared"] == len(compiled_engine) * golden["compared"]
+    assert engine["equal"] is True
+    assert engine["first_divergence"] is None
+
+
+def test_verify_without_an_engine_says_so_and_is_no_failure(
+    compiled: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import shutil
+
+    folder = tmp_path / "slow"
+    shutil.copytree(compiled, folder)
+    monkeypatch.setenv("SNN_COMPILE_ENGINE", "off")
+    line = ["verify", str(folder), "--stimuli", "2", "--against", "golden,engine"]
+    assert main(line) == 0
+    out = capsys.readouterr().out
+    assert "not compared" in out
+    assert "no compiled engine: switched off by SNN_COMPILE_ENGINE" in out
+    entries = json.loads((folder / "report.json").read_text(encoding="utf-8"))["verification"]
+    assert [entry["equal"] for entry in entries] == [True, None]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "not compared" in page
+    assert "differs" not in page
+    assert main(["report", str(folder)]) == 0
+    assert "not compared" in capsys.readouterr().out
+    monkeypatch.setenv("SNN_COMPILE_ENGINE", "mmx")
+    assert main(line) == 2
+    assert "error[unknown-engine]" in capsys.readouterr().err
+
+
+def test_run_says_where_the_engine_is_missing(
+    compiled: Path,
+    examples: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = ["run", str(compiled), "--data", str(examples / "digits_evaluate.npz"), "--quiet"]
+    monkeypatch.setenv("SNN_COMPILE_ENGINE", "off")
+    said = "reference (no compiled engine: switched off by SNN_COMPILE_ENGINE)"
+    assert main(line) == 0
+    assert said in capsys.readouterr().out
+    assert main([*line, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["simulator"] == said
+    monkeypatch.setenv("SNN_COMPILE_ENGINE", "mmx")
+    assert main(line) == 2
+    assert "error[unknown-engine]" in capsys.readouterr().err
+
+
 def test_verify_finds_a_changed_trace(
     compiled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

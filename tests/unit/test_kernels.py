@@ -97,10 +97,11 @@ def test_the_parts_of_a_row_are_multiplied_alike(monkeypatch, limit, n_parts):
     np.testing.assert_array_equal(kernels.conv2d(x, weight, geometry), expected)
 
 
-def test_depthwise_without_any_weight_is_zero():
-    geometry = Geometry(groups=3, stride=(2, 1))
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 2, 0, 1)])
+def test_depthwise_without_any_weight_is_zero(padding):
+    geometry = Geometry(groups=3, stride=(2, 1), padding=padding)
     y = kernels.conv2d(np.ones((3, 5, 5, 2)), np.zeros((3, 1, 2, 2)), geometry)
-    assert y.shape == (3, 2, 4, 2)
+    assert y.shape == (3, *geometry.output_size((5, 5), (2, 2)), 2)
     assert not y.any()
 
 

@@ -83,6 +83,7 @@ EXAMPLE: dict[str, Any] = {
         },
         "latency": None,
     },
+    "simulator": "engine avx512",
     "verification": [
         {
             "against": "lava",
@@ -190,6 +191,28 @@ def test_a_difference_is_shown_with_its_place(report: dict[str, Any]) -> None:
     place = "stimulus 0, layer conv1, step 3, neuron 17, expected 5, got 6"
     assert place in text_of(report)
     assert place in html.render(report)
+
+
+def test_the_simulator_is_named_where_it_is_the_slow_one(report: dict[str, Any]) -> None:
+    assert "simulator" not in text_of(report)
+    assert "engine avx512" in html.render(report)
+    report["simulator"] = "reference (no compiled engine: not built)"
+    assert "simulator     reference (no compiled engine: not built)" in text_of(report)
+    assert report["simulator"] in html.render(report)
+    for older in (None, ""):  # nothing was simulated, or by a version that did not say
+        report["simulator"] = older
+        assert "simulator" not in text_of(report)
+
+
+def test_what_was_not_compared_is_neither_equal_nor_different(report: dict[str, Any]) -> None:
+    report["verification"] = [
+        {"against": "engine", "mode": "no compiled engine: x", "stimuli": 0, "equal": None}
+    ]
+    assert "engine (no compiled engine: x): not compared" in text_of(report)
+    for text in (text_of(report), html.render(report)):
+        assert "not compared" in text
+        assert "equal, bit for bit" not in text
+        assert "iffers" not in text.replace("DIFFERS", "differs")
 
 
 def test_json_has_a_stable_order_and_no_nan(report: dict[str, Any]) -> None:

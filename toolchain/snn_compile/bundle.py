@@ -28,14 +28,12 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program, load_program
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import html, schema
-from snn_compile.sim import reference
+from snn_compile.sim import engine, reference
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
 
 MODEL = "model.snn"
 STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
-TRACED_AT_ONCE = 10
-"""Stimuli whose messages are held in memory together."""
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -103,7 +101,7 @@ class CompiledModel:
                 code="wrong-shape",
             )
         frames = self.encoding(samples)
-        return reference.run(self.program, frames, record=record, advance=advance)
+        return engine.run(self.program, frames, record=record, advance=advance)
 
     def emit(self, backend: str, folder: str | Path, **options: Any) -> None:
         """Write the network for a backend into a new folder.
@@ -183,11 +181,12 @@ class CompiledModel:
     def _traced(
         self, frames: Int, advance: Advance = no_progress
     ) -> tuple[dict[NodeId, Int], dict[str, list[str]]]:
-        """Outputs and hashes of all messages, a few stimuli at a time."""
+        """Outputs and hashes of all messages, a few stimuli at a time; always by the reference."""
         outputs: dict[NodeId, list[Int]] = {}
         hashes: dict[str, list[str]] = {}
-        for start in range(0, len(frames), TRACED_AT_ONCE):
-            piece = frames[start : start + TRACED_AT_ONCE]
+        at_once = reference.recorded_at_once(self.program)
+        for start in range(0, len(frames), at_once):
+            piece = frames[start : start + at_once]
             run = reference.run(self.program, piece, first=start, record=True)
             for name, values in run.outputs.items():
                 outputs.setdefault(name, []).append(values)

@@ -39,12 +39,19 @@ from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.plugins import BACKENDS, Backend, Imported, frontend_for
+from snn_compile.plugins import (
+    BACKENDS,
+    Backend,
+    Imported,
+    Original,
+    RunsFiles,
+    frontend_for,
+)
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.quantize import Quantization, proven, quantize
 from snn_compile.quantize.round_weights import RoundWeights
 from snn_compile.report import assemble
-from snn_compile.report.evaluation import Original, RunsFiles, Stages, climb
+from snn_compile.report.evaluation import Stages, climb
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.targets import load_target

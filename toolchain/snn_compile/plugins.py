@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+import numpy.typing as npt
 
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
+from snn_compile.sim.batches import Advance
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,25 @@ class Frontend(Protocol):
             ModelError: the file is not a valid model.
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
         """
+        ...
+
+
+class Original(Protocol):
+    """The user's own file, run by a library that was made for it."""
+
+    name: str
+
+    def __call__(self, x: npt.NDArray[Any], advance: Advance) -> npt.NDArray[Any]:
+        """The first output for every sample (N, *input shape), (N, *output shape)."""
+        ...
+
+
+@runtime_checkable
+class RunsFiles(Protocol):
+    """A frontend that knows such a library."""
+
+    def original(self, path: Path) -> Original | None:
+        """The file, ready to run; None where it cannot be run faster than by our evaluator."""
         ...
 
 

@@ -13,11 +13,9 @@ from snn_backends.lava.plan import Array, Plan, PopulationPlan
 from snn_compile.errors import DeviceError
 from snn_compile.hil.divergence import Divergence, divergence_in
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.sim import reference
 from snn_compile.sim.batches import Advance
-from snn_compile.sim.reference import run
 
-PIECE_BYTES = 256 << 20
-"""Memory that the reference's recorded messages of one piece of the stimuli may take."""
 DTYPES = {"bits": "u1", "u8": "u1", "u16": "<u2", "i32": "<i4"}
 
 
@@ -70,18 +68,15 @@ def compare_run(plan: Plan, traces: Path, frames: Int, advance: Advance) -> Comp
     """Compare every message of every population with the reference."""
     program = plan.program
     n_steps = program.window.n_steps
-    per_stimulus = 8 * n_steps * sum(prod(p.node.shape) for p in plan.populations)
-    piece = max(1, PIECE_BYTES // per_stimulus)
+    piece = reference.recorded_at_once(program)
     result = Comparison()
     for first in range(0, len(frames), piece):
         part = frames[first : first + piece]
-        expected = run(program, part, first=first, record=True).messages
+        expected = reference.run(program, part, first=first, record=True).messages
         for index, population in enumerate(plan.populations):
-            reference = expected.pop(population.node.id)
-            if reference.shape[1] == 1:  # the same at every step
-                reference = np.broadcast_to(reference, (len(part), n_steps, *population.node.shape))
+            sent = expected.pop(population.node.id)
             actual = _messages(population, traces, n_steps, first, len(part))
-            found = divergence_in(population.node.id, reference, actual)
+            found = divergence_in(population.node.id, sent, actual)
             if found is not None:
                 found = replace(found, stimulus=found.stimulus + first)
             result.add(index, actual.size, found)

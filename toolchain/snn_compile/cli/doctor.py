@@ -16,7 +16,7 @@ from snn_compile.cli.console import as_json, common, results, show_table
 
 CORE = ("numpy", "scipy", "networkx", "onnx", "click", "rich", "jinja2", "threadpoolctl")
 OPTIONAL = {
-    "onnxruntime": "only for the tests: the yardstick of the float evaluator",
+    "onnxruntime": "runs the model file itself for the first rung of the ladder; not needed",
     "sklearn": "only for examples/make_digits.py",
 }
 

@@ -97,6 +97,8 @@ def simulate(
 
 def facts(arrays: Mapping[str, Array], samples: Samples, source: str) -> dict[str, Any]:
     """What the run says in a few numbers."""
+    from snn_compile.sim import engine
+
     n = len(samples)
     spikes = {
         name.partition("/")[2]: float(total) / n
@@ -104,7 +106,13 @@ def facts(arrays: Mapping[str, Array], samples: Samples, source: str) -> dict[st
         if name.startswith("spikes/")
     }
     top1 = None if samples.y is None else 100 * float((arrays["argmax"] == samples.y).mean())
-    return {"samples": n, "top1": top1, "input": source, "spikes_per_inference": spikes}
+    return {
+        "samples": n,
+        "top1": top1,
+        "input": source,
+        "spikes_per_inference": spikes,
+        "simulator": engine.simulator(),
+    }
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -139,5 +147,7 @@ def _show(known: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
     width = max((len(name) for name in spikes), default=0)
     for name, mean in spikes.items():
         console.print(row("", f"{name:<{width}}  {figures.short(mean):>10}"))
+    if simulator := figures.slow_simulator(known):
+        console.print(row("simulator", simulator))
     if output is not None:
         console.print(row("wrote", str(output)))

@@ -1,4 +1,4 @@
-"""``snn-compile verify``: seals, golden traces, and every emitted backend, bit for bit."""
+"""``snn-compile verify``: seals, golden traces, engine and emitted backends, bit for bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from snn_compile.hil.verification import Verification
     from snn_compile.report.observer import Observer
 
-GOLDEN = "golden"
+GOLDEN, ENGINE = "golden", "engine"
 ROWS = 3200
 FEWEST = 8
 """Without ``--stimuli``, a backend gets as many as fit into so many time steps, or the fewest. A
@@ -62,8 +62,9 @@ def command(
 ) -> None:
     """Check the seals of DIR, then compare everything in it with the reference simulator.
 
-    First the golden traces, then what each backend makes of the same stimuli. Exit code 7 if a bit
-    differs, 8 if a backend's environment is missing. The outcome is added to the reports.
+    First the golden traces, then what each build of the compiled engine and each backend makes of
+    the same stimuli. Exit code 7 if a bit differs, 8 if a backend's environment is missing. The
+    outcome is added to the reports.
     """
     from snn_compile.bundle import CompiledModel
     from snn_compile.report.progress import TerminalObserver
@@ -96,12 +97,12 @@ def _differences(folder: Path, outcomes: list[Verification]) -> list[CompileErro
             hint="compile again if the folder has been changed; otherwise report a bug",
         )
         for outcome in outcomes
-        if not outcome.equal
+        if outcome.equal is False
     ]
 
 
 def chosen(folder: Path, against: tuple[str, ...]) -> list[str]:
-    """What to compare with: the golden traces and every backend in the folder, or those named.
+    """What to compare with: golden traces, engine and every backend there, or those named.
 
     Raises:
         UsageError: something named is not in the folder.
@@ -109,7 +110,7 @@ def chosen(folder: Path, against: tuple[str, ...]) -> list[str]:
     from snn_compile.plugins import BACKENDS
 
     emitted = [name for name in BACKENDS.names() if (folder / name).is_dir()]
-    there = [GOLDEN, *emitted]
+    there = [GOLDEN, ENGINE, *emitted]
     named = [name.strip() for part in against for name in part.split(",") if name.strip()]
     for name in named:
         if name not in there:
@@ -130,18 +131,22 @@ def compare(
     time_limit: float,
     observer: Observer,
 ) -> Verification:
-    """Compare the reference with the golden traces or with one backend.
+    """Compare the reference with the golden traces, with the engine or with one backend.
 
     Raises:
         DeviceError: the backend's environment is missing, or it failed or took too long.
+        UsageError: an engine was asked for that is not here, or it does not work.
     """
+    from snn_compile.hil import engine
     from snn_compile.plugins import BACKENDS
 
     fitting = max(FEWEST, ROWS // compiled.program.window.n_steps)
-    frames = compiled.stimulus[: stimuli or (None if name == GOLDEN else fitting)]
+    frames = compiled.stimulus[: stimuli or (None if name in (GOLDEN, ENGINE) else fitting)]
     with observer.progress(name, f"{len(frames):,} stimuli", len(frames)) as advance:
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)
+        if name == ENGINE:
+            return engine.verify(compiled.program, frames, advance)
         found: Verification = BACKENDS.load(name).verify(
             compiled.program, folder / name, frames, time_limit=time_limit, progress=advance
         )
@@ -170,7 +175,9 @@ def _show(outcomes: list[Verification], as_json: bool) -> None:
     table.add_column("")
     for outcome in outcomes:
         verdict = Text("equal, bit for bit", "green")
-        if not outcome.equal:
+        if outcome.equal is None:
+            verdict = Text("not compared", "dim")
+        elif not outcome.equal:
             verdict = Text("differs", "bold red")
             if outcome.first_divergence:
                 verdict.append(f"\n{outcome.first_divergence}", "red")

@@ -18,7 +18,8 @@ class Verification:
         stimuli: number of stimuli.
         steps: steps of the device's clock that were run.
         compared: number of messages and potentials compared.
-        equal: whether every comparison, of files and of messages, found equality.
+        equal: whether every comparison, of files and of messages, found equality; None if there
+            was nothing to compare with, and ``mode`` says why.
         first_divergence: the first message that differs, if one does.
         details: what else there is to say, one line each; what was found unequal comes first.
     """
@@ -28,7 +29,7 @@ class Verification:
     stimuli: int
     steps: int
     compared: int
-    equal: bool
+    equal: bool | None
     first_divergence: Divergence | None = None
     details: tuple[str, ...] = ()
 

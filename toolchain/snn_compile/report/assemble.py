@@ -111,6 +111,7 @@ def report(
         "coding": program.window.coding,
         "timesteps": program.window.n_steps,
         "total_steps": program.total_steps,
+        "simulator": outcome.simulator,
         "ladder": outcome.ladder,
         "layers": layer_table(
             program, stages.quantization.numbers, per_layer, outcome.activity, outcome.sqnr

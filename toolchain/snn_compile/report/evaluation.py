@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,35 +18,23 @@ from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.plugins import Original
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity, signal_to_noise
-from snn_compile.sim import ann, reference, spiking
-from snn_compile.sim.batches import Advance, map_batches
+from snn_compile.sim import ann, engine, spiking
+from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
 
 ENCODED_AT_ONCE = 256
 """Samples that one thread encodes before it takes others."""
 
-
-class Original(Protocol):
-    """The user's own file, run by a library that was made for it."""
-
-    name: str
-
-    def __call__(self, x: npt.NDArray[Any], advance: Advance) -> npt.NDArray[Any]:
-        """The first output for every sample (N, *input shape), (N, *output shape)."""
-        ...
-
-
-@runtime_checkable
-class RunsFiles(Protocol):
-    """A frontend that knows such a library."""
-
-    def original(self, path: Path) -> Original | None:
-        """The file, ready to run; None where it cannot be run faster than by our evaluator."""
-        ...
+SPIKING_SAMPLES = 1_000
+"""Samples that the spiking network in float is evaluated on at most, the first ones. Each of its
+steps costs as much as the trained network; on all samples it would take most of a compilation's
+time. It tells where a loss comes from, for which a tenth of a point, one of these samples, will do.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +73,13 @@ class Outcome:
         ladder: entries of ``report.json``.
         activity: of the network in fixed point, None without samples.
         sqnr: signal-to-noise ratio of each layer, in decibels.
+        simulator: what ran the network in fixed point, None without samples.
     """
 
     ladder: list[dict[str, Any]] = field(default_factory=list)
     activity: Activity | None = None
     sqnr: dict[NodeId, float] = field(default_factory=dict)
+    simulator: str | None = None
 
 
 def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
@@ -101,7 +90,8 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     frames = encoded(stages.encoding, x)
     ladder = Ladder(samples.y)
     with_spikes = not isinstance(stages.coding, Graded)  # a graded spike is its activation already
-    with journal.progress("evaluate", f"{n:,} samples", (4 + with_spikes) * n) as advance:
+    few = min(n, SPIKING_SAMPLES)
+    with journal.progress("evaluate", f"{n:,} samples", 4 * n + with_spikes * few) as advance:
         if stages.original is None:
             ladder.add("onnx", ann.evaluate(stages.network, x, advance=advance))
         else:
@@ -111,9 +101,9 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
         rounded = on_levels(stages.scales, stages.coding.levels)
         ladder.add("rate", ann.evaluate(stages.folded, x, hook=rounded, advance=advance))
         if with_spikes:
-            ladder.add("spiking", spiking.evaluate(stages.spiking, frames, advance=advance))
+            ladder.add("spiking", spiking.evaluate(stages.spiking, frames[:few], advance=advance))
         program = stages.quantization.program
-        run = reference.run(program, frames, advance=advance)
+        run = engine.run(program, frames, advance=advance)
         output, decoding = next(iter(stages.decodings.items()))
         ladder.add("fixed", decoding(run.outputs[output]))
     ladder.repeat("mapped", "fixed")
@@ -121,7 +111,7 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
         sqnr = signal_to_noise(
             stages.folded, program, x, frames, stages.scales, stages.coding.levels
         )
-    return Outcome(ladder.rungs, Activity(run.activity, n), sqnr)
+    return Outcome(ladder.rungs, Activity(run.activity, n), sqnr, engine.simulator())
 
 
 def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> Int:

@@ -29,9 +29,11 @@ class Step:
     Attributes:
         stage: its name.
         percent: top-1 accuracy, or agreement where there are no labels; None if neither is known.
-        change: against the rung before, in points.
+        change: against the latest rung with all samples before it, in points, on the samples that
+            both have seen.
         note: what the step did.
         answer: whether this is what the hardware will do.
+        first: how many samples it was evaluated on, if not on all; else 0.
     """
 
     stage: str
@@ -39,6 +41,7 @@ class Step:
     change: float | None
     note: str
     answer: bool
+    first: int = 0
 
 
 def measure(report: Mapping[str, Any]) -> str:
@@ -49,16 +52,29 @@ def measure(report: Mapping[str, Any]) -> str:
 
 def ladder(report: Mapping[str, Any]) -> list[Step]:
     """The rungs with the change that each step makes."""
-    key = measure(report)
+    key, facts = measure(report), _facts(report)
     steps: list[Step] = []
-    before: float | None = None
+    whole: Mapping[str, Any] = {}  # the latest rung with all samples
     for rung in report.get("ladder") or []:
-        percent = rung.get(key)
+        partial = "before" in rung
+        against = rung["before"] if partial else whole
+        percent, before = rung.get(key), against.get(key)
         change = None if before is None or percent is None else percent - before
-        note = rung.get("note") or _NOTES.get(rung["stage"], "").format_map(_facts(report))
-        steps.append(Step(rung["stage"], percent, change, note, rung["stage"] == ANSWER))
-        before = percent if percent is not None else before
+        note = rung.get("note") or _NOTES.get(rung["stage"], "").format_map(facts)
+        if partial:
+            note += f" · {first(rung['n'])}"
+            note += "" if before is None else f" ({against['stage']} {before:.2f})"
+        elif change is not None and steps[-1].first:
+            note += f" · change from {against['stage']}"
+        n = rung["n"] if partial else 0
+        steps.append(Step(rung["stage"], percent, change, note, rung["stage"] == ANSWER, n))
+        whole = rung if not partial and percent is not None else whole
     return steps
+
+
+def first(n: int) -> str:
+    """What a rung was evaluated on that has not seen all samples."""
+    return f"first {n:,}"
 
 
 def rung(report: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
@@ -187,6 +203,12 @@ def cost(report: Mapping[str, Any]) -> str:
                 text += " estimated" + (f", source: {source}" if source else "")
             parts.append(text)
     return " · ".join(parts)
+
+
+def slow_simulator(report: Mapping[str, Any]) -> str:
+    """What the network was simulated on, if that was not the compiled engine."""
+    simulator = str(report.get("simulator") or "")
+    return "" if simulator.startswith("engine") else simulator
 
 
 def costliest(report: Mapping[str, Any]) -> str:

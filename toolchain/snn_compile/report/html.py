@@ -16,13 +16,17 @@ _INSET = 36
 
 @dataclass(frozen=True)
 class Dot:
-    """A rung of the ladder in the plot, in the coordinates of the drawing."""
+    """A rung of the ladder in the plot, in the coordinates of the drawing.
+
+    ``samples`` is empty for a rung with all of them.
+    """
 
     x: float
     y: float
     label: str
     value: str
     answer: bool
+    samples: str
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Plot:
 
     Attributes:
         dots: the rungs.
-        path: the line through them.
+        path: the line through those with all samples.
         ticks: heights of the grid lines with their labels.
     """
 
@@ -97,10 +101,12 @@ def plot(report: Mapping[str, Any]) -> Plot | None:
             step.stage,
             f"{value:.2f}",
             step.answer,
+            figures.first(step.first) if step.first else "",
         )
         for index, (step, value) in enumerate(zip(steps, values, strict=True))
     )
-    path = " ".join(f"{'L' if i else 'M'}{dot.x},{dot.y}" for i, dot in enumerate(dots))
+    whole = (dot for dot in dots if not dot.samples)
+    path = " ".join(f"{'L' if i else 'M'}{dot.x},{dot.y}" for i, dot in enumerate(whole))
     digits = 1 if high - low >= 2 else 2
     marks = [low + share * (high - low) for share in (0, 0.5, 1)]
     return Plot(dots, path, tuple((height(mark), f"{mark:.{digits}f}") for mark in marks))

@@ -9,11 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 Scores = npt.NDArray[Any]
+Answers = npt.NDArray[np.int64]
 
 
 @dataclass
 class Ladder:
     """Accuracy and agreement of each stage on one evaluation set.
+
+    A stage may be evaluated on fewer samples than the others, the first ones. Its rung then holds,
+    as ``before``, what the rung it is to be compared with says on the same samples.
 
     Attributes:
         labels: (N,) integer labels, or None.
@@ -22,26 +26,43 @@ class Ladder:
 
     labels: npt.NDArray[np.int64] | None
     rungs: list[dict[str, Any]] = field(default_factory=list)
-    _first: npt.NDArray[np.int64] | None = None
+    _first: Answers | None = None
+    _whole: tuple[str, Answers] | None = None
+    """The latest stage that was evaluated on all samples, and its answers."""
 
     def add(self, stage: str, scores: Scores, note: str = "") -> None:
-        """Add a stage from its outputs (N, ...), whose largest entry is the answer.
+        """Add a stage from its outputs (n, ...), whose largest entry is the answer.
 
-        The first stage is the one that the others are compared with. A single output is a
-        threshold at 0, not a class. The note stands in place of what is said of every such stage.
+        The first stage is the one that the others are compared with; it has all samples. A single
+        output is a threshold at 0, not a class. The note stands in place of what is said of every
+        such stage.
         """
         flat = scores.reshape(len(scores), -1)
         answers = flat.argmax(axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0).astype(np.int64)
         if self._first is None:
             self._first = answers
-        top1 = None if self.labels is None else 100 * float((answers == self.labels).mean())
-        agreement = 100 * float((answers == self._first).mean())
-        rung = {"stage": stage, "top1": top1, "agreement": agreement, "n": len(answers)}
+        rung: dict[str, Any] = {"stage": stage, **self._judged(answers), "n": len(answers)}
         if note:
             rung["note"] = note
-        self.rungs.append({k: round(v, 4) if isinstance(v, float) else v for k, v in rung.items()})
+        if self._whole is None or len(answers) == len(self._first):
+            self._whole = stage, answers
+        else:
+            before, all_answers = self._whole
+            rung["before"] = {"stage": before, **self._judged(all_answers[: len(answers)])}
+        self.rungs.append(rung)
 
     def repeat(self, stage: str, of: str) -> None:
         """Add a stage whose answers are another's, by construction."""
         same = next(rung for rung in self.rungs if rung["stage"] == of)
         self.rungs.append({**same, "stage": stage})
+
+    def _judged(self, answers: Answers) -> dict[str, float | None]:
+        """What the answers to the first samples are worth, in percent."""
+        n = len(answers)
+        first = answers if self._first is None else self._first
+        top1 = None if self.labels is None else _percent(answers == self.labels[:n])
+        return {"top1": top1, "agreement": _percent(answers == first[:n])}
+
+
+def _percent(equal: npt.NDArray[np.bool_]) -> float:
+    return round(100 * float(equal.mean()), 4)

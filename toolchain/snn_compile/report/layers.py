@@ -23,7 +23,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.mapping import LayerResources
 from snn_compile.quantize.quantize import LayerNumbers
-from snn_compile.sim import ann, reference
+from snn_compile.sim import ann, engine
 from snn_compile.sim.kernels import Array
 
 SQNR_SAMPLES = 64
@@ -127,7 +127,7 @@ def signal_to_noise(
         scales: full scale of each rectifier per channel.
         levels: largest spike count or payload.
     """
-    run = reference.run(program, frames[:SQNR_SAMPLES], record=True)
+    run = engine.run(program, frames[:SQNR_SAMPLES], record=True)
     found: dict[NodeId, float] = {}
     signal: dict[NodeId, float] = {}
     noise: dict[NodeId, float] = {}

@@ -39,14 +39,27 @@ class Option(TypedDict):
     origin: str
 
 
+class Before(TypedDict):
+    """The rung that another is compared with, on that one's samples."""
+
+    stage: str
+    top1: float | None
+    agreement: float | None
+
+
 class Rung(TypedDict, total=False):
-    """A step of the accuracy ladder; percentages of the evaluation set."""
+    """A step of the accuracy ladder; percentages of the first ``n`` samples of the evaluation set.
+
+    ``before``, where not all samples were evaluated: what the latest rung with all of them says on
+    these.
+    """
 
     stage: str
     top1: float | None
     agreement: float | None
     n: int
     note: str
+    before: Before
 
 
 class Layer(TypedDict, total=False):
@@ -132,7 +145,7 @@ class Verification(TypedDict, total=False):
     stimuli: int
     steps: int
     compared: int
-    equal: bool
+    equal: bool | None
     first_divergence: Any
     details: list[str]
 
@@ -164,6 +177,7 @@ class Report(TypedDict, total=False):
     coding: str
     timesteps: int
     total_steps: int
+    simulator: str | None
     ladder: list[Rung]
     layers: list[Layer]
     resources: Resources

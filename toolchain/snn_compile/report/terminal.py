@@ -28,6 +28,8 @@ def summary(report: Mapping[str, Any], folder: str = "") -> Text:
         lines.append(row("costliest", costliest))
     if cost := figures.cost(report):
         lines.append(row("per inference", cost))
+    if simulator := figures.slow_simulator(report):
+        lines.append(row("simulator", Text(simulator, "dim")))
     lines += _verification(report)
     warnings = report.get("warnings") or []
     if warnings:
@@ -78,6 +80,8 @@ def _verification(report: Mapping[str, Any]) -> Iterable[Text]:
         against = f"{entry.get('against', '?')}{mode}"
         if entry.get("equal"):
             text = Text(f"{against}: equal, bit for bit, on {entry.get('stimuli', 0):,} stimuli")
+        elif "equal" in entry and entry["equal"] is None:
+            text = Text(f"{against}: not compared", "dim")
         else:
             place = figures.where(entry.get("first_divergence"))
             text = Text(f"{against}: DIFFERS at {place or 'an unknown place'}", "bold red")

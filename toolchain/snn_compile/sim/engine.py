@@ -57,6 +57,17 @@ def run(
     return prepared(program).run(frames, first=first, record=record, advance=advance)
 
 
+def simulator() -> str:
+    """What ``run`` simulates on, for people; where it is the reference, also why."""
+    found = native.status()
+    return f"engine {found.build}" if found.build else f"reference ({no_engine()})"
+
+
+def no_engine() -> str:
+    """Why there is no engine, for people."""
+    return f"no compiled engine: {native.status().why}"
+
+
 _PREPARED: weakref.WeakKeyDictionary[QuantizedGraph, Engine] = weakref.WeakKeyDictionary()
 
 

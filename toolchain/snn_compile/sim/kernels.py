@@ -198,7 +198,10 @@ def _fill(rows: Array, x: Array, first: int, columns: list[tuple[slice, slice]])
 
 
 def _depthwise(x: Array, weight: Array, geometry: Geometry) -> Array:
-    """Grouped convolution with one input channel a group: a sum of scaled, shifted maps."""
+    """Grouped convolution with one input channel a group: a sum of scaled, shifted maps.
+
+    x has been padded.
+    """
     n_out, _, kh, kw = weight.shape
     repeat = n_out // geometry.groups
     out: Array | None = None
@@ -211,7 +214,8 @@ def _depthwise(x: Array, weight: Array, geometry: Geometry) -> Array:
             term = term * tap[:, None, None, None]
         out = term if out is None else np.add(out, term, out=out)
     if out is None:
-        height, width = geometry.output_size((x.shape[1], x.shape[2]), (kh, kw))
+        padded = replace(geometry, padding=(0, 0, 0, 0))
+        height, width = padded.output_size((x.shape[1], x.shape[2]), (kh, kw))
         out = np.zeros((n_out, height, width, x.shape[3]), dtype=x.dtype)
     return out
 

@@ -52,6 +52,16 @@ class Run:
     activity: dict[NodeId, Int] = field(default_factory=dict)
 
 
+RECORDED_BYTES = 256 << 20
+"""Memory that the recorded messages of one piece of the stimuli may take."""
+
+
+def recorded_at_once(program: QuantizedGraph) -> int:
+    """Stimuli to record in one go, by whoever needs the messages of many but not together."""
+    per_step = 8 * sum(prod(node.shape) for node in program.populations)
+    return max(1, RECORDED_BYTES // (per_step * program.window.n_steps))
+
+
 def row_of(program: QuantizedGraph, node: NodeId, stimulus: int, step: int) -> int:
     """Row of the device's clock in which a population handles a step of a stimulus."""
     return stimulus * program.window.n_steps + step + program.depth[node]

@@ -1,9 +1,15 @@
-"""The spiking network in floating point: what spikes cost before integers cost anything."""
+"""The spiking network in floating point: what spikes cost before integers cost anything.
+
+All populations take a step before any takes the next one. What a step of a layer touches is then
+small enough for the cache, and nothing but the input's spikes is as long as the window.
+"""
 
 from __future__ import annotations
 
-from functools import singledispatch
+from collections.abc import Callable, Mapping
+from functools import reduce, singledispatch
 from math import prod
+from operator import iadd
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +17,31 @@ import numpy.typing as npt
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.spiking import Reset
+from snn_compile.ir.spiking import Float, InputCoding, Reset
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.sim import kernels, reference
 from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
 from snn_compile.sim.kernels import Array
+
+PIECE_BYTES = 1 << 20
+"""Size that the messages of the largest population have in one step of one piece."""
+
+BLOCK_BYTES = 1 << 18
+"""Size of the potentials that neurons are updated for at once, in several passes: they stay in the
+cache from one to the next."""
+
+WINDOW_BYTES = 16 << 20
+"""Size that the spikes of a drawn input have in one piece: they are drawn for the whole window."""
+
+Values = Mapping[NodeId, Array]
+"""What each source sends in one step, (*shape, B)."""
+
+Linear = Callable[[Array], Array]
+"""Synapses: messages (*source shape, B) to a new array (*shape, B)."""
+
+Step = Callable[[Array], Array]
+"""A step of a population: its input to its messages or, of a readout, its potential; (*shape, B).
+The input is overwritten, and a readout's potential by the next step."""
 
 
 def evaluate(
@@ -25,33 +51,61 @@ def evaluate(
     advance: Advance = no_progress,
 ) -> npt.NDArray[np.floating]:
     """The first output for encoded frames (N, *input shape): (N, C, H, W), real values."""
-    size = batch_size(max(prod(n.shape) for n in network.graph) * network.window.n_steps)
+    size = _piece_size(network)
     output = next(n for n in network.graph if isinstance(n, spiking.Readout))
 
     def run(piece: npt.NDArray[np.generic], start: int) -> npt.NDArray[np.floating]:
-        values = forward(network, piece.astype(np.int64), start)
-        return np.moveaxis(values[output.id][..., -1, :], -1, 0) / network.window.n_steps
+        potentials = forward(network, piece.astype(np.int64), start)
+        return np.moveaxis(potentials[output.id], -1, 0) / network.window.n_steps
 
     pieces = list(map_batches(run, frames, size, advance))
     return np.concatenate(pieces) if pieces else np.empty((0, *output.shape))
 
 
+def _piece_size(network: SpikingGraph) -> int:
+    """Samples in a piece."""
+    largest = batch_size(max(prod(n.shape) for n in network.graph), working_bytes=PIECE_BYTES)
+    if network.input.coding is not InputCoding.POISSON:
+        return largest
+    drawn = prod(network.input.shape) * network.window.n_steps
+    return min(largest, batch_size(drawn, working_bytes=WINDOW_BYTES))
+
+
 def forward(network: SpikingGraph, frames: Int, first: int = 0) -> dict[NodeId, Array]:
-    """Every readout's potential for one piece, (*shape, T, B) float32."""
+    """Every readout's potential after the window for one piece, (*shape, B) float32."""
     n_steps = network.window.n_steps
+    messages = reference.sent(network.input, frames, n_steps, first)
+    arriving = np.moveaxis(messages, 0, -1).astype(np.float32, order="C")  # (1 or T, *shape, B)
+    inputs = [(p, _input(network, p, arriving)) for p in network.populations]
+    unread = _unread(network)
+    steps: dict[NodeId, Step] = {}
     values: dict[NodeId, Array] = {}
-    outputs: dict[NodeId, Array] = {}
-    readers = {node.id: len(network.graph.consumers(node.id)) for node in network.graph}
-    values[network.input.id] = sent(network.input, frames, n_steps, first)
-    for population in network.populations:
-        a = current(network, population, values)
-        for group in network.synapses_into(population):
-            readers[group.inputs[0]] -= 1
-            if not readers[group.inputs[0]]:
-                del values[group.inputs[0]]
-        answer = respond(population, a, n_steps)
-        (outputs if isinstance(population, spiking.Readout) else values)[population.id] = answer
-    return outputs
+    for t in range(n_steps):
+        values[network.input.id] = arriving[min(t, len(arriving) - 1)]
+        for population, summed in inputs:
+            a = summed(values)
+            for source in unread[population.id]:
+                del values[source]
+            if not t:
+                steps[population.id] = stepper(population, a)
+            values[population.id] = steps[population.id](a)
+    return {p.id: values[p.id] for p in network.populations if isinstance(p, spiking.Readout)}
+
+
+def _unread(network: SpikingGraph) -> dict[NodeId, list[NodeId]]:
+    """Which sources nobody reads any more after a population has.
+
+    Their memory serves the populations that follow and is still in the cache.
+    """
+    last = {
+        group.inputs[0]: population.id
+        for population in network.populations
+        for group in network.synapses_into(population)
+    }
+    unread: dict[NodeId, list[NodeId]] = {population.id: [] for population in network.populations}
+    for source, population_id in last.items():
+        unread[population_id].append(source)
+    return unread
 
 
 def sent(node: spiking.Input, frames: Int, n_steps: int, first: int = 0) -> Array:
@@ -61,81 +115,135 @@ def sent(node: spiking.Input, frames: Int, n_steps: int, first: int = 0) -> Arra
 
 
 def current(
-    network: SpikingGraph, population: spiking.Population, values: dict[NodeId, Array]
+    network: SpikingGraph, population: spiking.Population, values: Mapping[NodeId, Array]
 ) -> Array:
-    """Summed synaptic input of a population, (*shape, 1 or T, B)."""
-    total: Array | None = None
-    for group in network.synapses_into(population):
+    """Summed synaptic input of a population from messages of many steps, (*shape, 1 or T, B)."""
+
+    def part(group: spiking.Synapses) -> Array:
         messages = values[group.inputs[0]]
         *source, n_steps, batch = messages.shape
         flat = messages.reshape(*source, n_steps * batch)
-        part = _synapses(group, flat).reshape(*group.shape, n_steps, batch)
-        total = part if total is None else total + part
-    if total is None:
-        raise TypeError(f"'{population.id}' has no synapses")
-    return total
+        return _linear(network, group, flat.dtype)(flat).reshape(*group.shape, n_steps, batch)
+
+    return reduce(iadd, map(part, network.synapses_into(population)))
 
 
-@singledispatch
-def _synapses(group: spiking.Synapses, s: Array) -> Array:
-    raise TypeError(f"no evaluation rule for {type(group).__name__}")
-
-
-@_synapses.register
-def _(group: spiking.ConvSynapses, s: Array) -> Array:
-    return kernels.conv2d(s, group.weight, group.geometry)
-
-
-@_synapses.register
-def _(group: spiking.DenseSynapses, s: Array) -> Array:
-    return kernels.matmul(group.weight.astype(s.dtype), s.reshape(-1, s.shape[-1]))
-
-
-@_synapses.register
-def _(group: spiking.SparseSynapses, s: Array) -> Array:
-    from scipy.sparse import csr_array
-
-    flat = s.reshape(-1, s.shape[-1])
-    shape = (len(group.indptr) - 1, len(flat))
-    product: Array = (
-        csr_array((group.weight.astype(s.dtype), group.indices, group.indptr), shape) @ flat
-    )
-    return product
-
-
-@singledispatch
 def respond(population: spiking.Population, a: Array, n_steps: int) -> Array:
-    """What a population sends (a readout: its potential) at each step, (*shape, T, B)."""
+    """What a population sends in a whole window, (*shape, T, B), for inputs (*shape, 1 or T, B)."""
+    step = stepper(population, a[..., 0, :])
+    answers = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), a.dtype)
+    for t in range(n_steps):
+        answers[..., t, :] = step(a[..., min(t, a.shape[-2] - 1), :].copy("K"))
+    return answers
+
+
+def _input(
+    network: SpikingGraph, population: spiking.Population, arriving: Array
+) -> Callable[[Values], Array]:
+    """Summed synaptic input of a population in one step, as a new array."""
+    groups = network.synapses_into(population)
+    parts = [_part(network, group, arriving) for group in groups]
+    return lambda values: reduce(iadd, (part(values) for part in parts))
+
+
+def _part(
+    network: SpikingGraph, group: spiking.Synapses, arriving: Array
+) -> Callable[[Values], Array]:
+    """What one group adds; computed only once where the network's input never changes."""
+    (source,) = group.inputs
+    linear = _linear(network, group, arriving.dtype)
+    if source == network.input.id and len(arriving) == 1:
+        product = linear(arriving[0])
+        return lambda values: product.copy("K")
+    return lambda values: linear(values[source])
+
+
+def _linear(network: SpikingGraph, group: spiking.Synapses, dtype: npt.DTypeLike) -> Linear:
+    """Synapses, made ready for any number of messages of a floating type."""
+    weight = group.weight.astype(dtype)
+    match group:
+        case spiking.ConvSynapses(geometry=geometry):
+            return lambda s: kernels.conv2d(s, weight, geometry)
+        case spiking.DenseSynapses():
+            return lambda s: kernels.matmul(weight, _flat(s)).reshape(*group.shape, -1)
+        case spiking.SparseSynapses():
+            from scipy.sparse import csr_array
+
+            n_sources = prod(network.graph[group.inputs[0]].shape)
+            shape = (len(group.indptr) - 1, n_sources)
+            matrix = csr_array((weight, group.indices, group.indptr), shape)
+            return lambda s: (matrix @ _flat(s)).reshape(*group.shape, -1)
+
+
+def _flat(s: Array) -> Array:
+    """Messages as the columns of a matrix."""
+    return s.reshape(-1, s.shape[-1])
+
+
+@singledispatch
+def stepper(population: spiking.Population, like: Array) -> Step:
+    """A population at the start of a window, for inputs of the shape, type and layout of one."""
     raise TypeError(f"no equations for {type(population).__name__}")
 
 
-@respond.register
-def _(population: spiking.GradedNeurons, a: Array, n_steps: int) -> Array:
-    del n_steps
-    threshold = population.threshold[:, None, None, None, None].astype(a.dtype)
-    bias = population.bias[..., None, None].astype(a.dtype)
-    return np.clip(np.floor((a + bias) / threshold + 0.5), 0, population.levels)
+@stepper.register
+def _(population: spiking.GradedNeurons, like: Array) -> Step:
+    threshold = _spread(population.threshold[:, None, None], like)
+    bias = _spread(population.bias, like)
+
+    def step(a: Array) -> Array:
+        a += bias
+        a /= threshold
+        a += 0.5
+        return np.clip(np.floor(a, out=a), 0, population.levels, out=a)
+
+    return step
 
 
-@respond.register
-def _(population: spiking.IFNeurons, a: Array, n_steps: int) -> Array:
-    threshold = population.threshold[:, None, None, None].astype(a.dtype)
-    drive = a + population.bias[..., None, None].astype(a.dtype)
-    v = np.full((*a.shape[:-2], a.shape[-1]), population.initial_potential, a.dtype) * threshold
-    spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), a.dtype)
-    for t in range(n_steps):
-        v += drive[..., min(t, drive.shape[-2] - 1), :]
-        fired = v >= threshold
-        spikes[..., t, :] = fired
-        if population.reset is Reset.SUBTRACT:
-            v -= threshold * fired
-        else:
-            v[fired] = 0
-    return spikes
+@stepper.register
+def _(population: spiking.IFNeurons, like: Array) -> Step:
+    threshold = _spread(population.threshold[:, None, None], like)
+    bias = _spread(population.bias, like)
+    v = np.empty_like(like)
+    v[...] = threshold * population.initial_potential
+    n_rows = max(1, BLOCK_BYTES * like.shape[1] // like.nbytes)
+    blocks = [slice(y, y + n_rows) for y in range(0, like.shape[1], n_rows)]
+    states = [(rows, v[:, rows], bias[:, rows] if bias.shape[1] > 1 else bias) for rows in blocks]
+
+    def step(a: Array) -> Array:
+        for rows, v, bias in states:
+            drive = a[:, rows]
+            np.add(drive, bias, out=drive)
+            np.add(v, drive, out=v)
+            fired = v >= threshold
+            np.copyto(drive, fired)  # from here on: the spikes
+            if population.reset is Reset.SUBTRACT:
+                np.subtract(v, drive * threshold, out=v)
+            else:
+                np.copyto(v, 0, where=fired)
+        return a
+
+    return step
 
 
-@respond.register
-def _(population: spiking.Readout, a: Array, n_steps: int) -> Array:
-    drive = a + population.bias[..., None, None].astype(a.dtype)
-    steps = np.broadcast_to(drive, (*drive.shape[:-2], n_steps, drive.shape[-1]))
-    return np.cumsum(steps, axis=-2)
+@stepper.register
+def _(population: spiking.Readout, like: Array) -> Step:
+    bias = _spread(population.bias, like)
+    v = np.zeros_like(like)
+
+    def step(a: Array) -> Array:
+        np.add(a, bias, out=a)
+        return np.add(v, a, out=v)
+
+    return step
+
+
+def _spread(parameter: Float, like: Array) -> Array:
+    """A parameter (C, 1 or H, 1 or W) for every neuron of a row, (C, 1 or H, W, B).
+
+    It lies in memory as the inputs do: numpy then takes a row of all channels in one loop, where a
+    number per channel makes it start anew for each (up to a third slower, measured).
+    """
+    spread = np.empty_like(like[:, : parameter.shape[1]])
+    spread[...] = parameter[..., None]
+    return spread

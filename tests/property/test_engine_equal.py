@@ -1,0 +1,162 @@
+"""The compiled engine equals the reference: every message, output and count, with ``==``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import networks
+from engine_equality import assert_equal
+from networks import INPUT, Builder
+from snn_compile.ir.fixedpoint import QFormat, QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Graph
+from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, Readout, Synapses
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.sim import abi, reference
+from wide_networks import wide
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
+
+SEEDS = st.integers(0, 2**32 - 1)
+STEPS = st.sampled_from((1, 5, 33, 70))
+"""The engine takes 32 steps of a layer at a time: one window, a window and a bit, several."""
+
+
+def examples(n):
+    return settings(max_examples=n, deadline=None, derandomize=True)
+
+
+@examples(20)
+@given(SEEDS, st.sampled_from(networks.NEURONS), STEPS)
+def test_dense_layers(seed, kind, n_steps):
+    assert_equal(*networks.mlp(seed, kind, n_steps))
+
+
+@examples(20)
+@given(SEEDS, st.sampled_from(networks.NEURONS), STEPS, st.booleans())
+def test_every_structure(seed, kind, n_steps, poisson):
+    assert_equal(*networks.structures(seed, kind, n_steps, poisson=poisson and n_steps > 1))
+
+
+@examples(25)
+@given(SEEDS, STEPS, st.booleans())
+def test_random_branches(seed, n_steps, poisson):
+    assert_equal(*networks.branches(seed, n_steps, poisson=poisson and n_steps > 1))
+
+
+@examples(100)
+@given(SEEDS, STEPS)
+def test_wide_networks_and_extremes(seed, n_steps):
+    assert_equal(*wide(seed, n_steps))
+
+
+def test_the_wide_networks_reach_what_they_are_for():
+    """Potentials are clipped, and sums leave 16 and 31 bits: otherwise the tests above say less."""
+    clipped = narrow = beyond = 0
+    for seed in range(60):
+        program, frames = wide(seed, (1, 5)[seed % 2])
+        run = reference.run(program, frames)
+        for node in program.populations:
+            beyond += not abi.fits_31_bits(program, node)
+            if isinstance(node, Readout):
+                limit = min(node.state.max, abi.VOLTAGE_LIMIT)
+                clipped += bool((np.abs(run.outputs[node.id]) == limit).any())
+        for node in program.graph:
+            if isinstance(node, Synapses):
+                narrow += int(np.abs(node.weight.values).sum()) > 1 << 15
+    assert clipped >= 3
+    assert beyond >= 5
+    assert narrow >= 20
+
+
+def largest_weights(net):
+    """The network that a builder holds, with the largest weights its formats have."""
+    nodes = [
+        replace(n, weight=QTensor(np.full(n.weight.shape, n.weight.format.max), n.weight.format))
+        if isinstance(n, Synapses)
+        else n
+        for n in net.nodes
+    ]
+    return QuantizedGraph(Graph(nodes), net.window)
+
+
+@pytest.mark.parametrize("channels", [16, 64, 129])
+@pytest.mark.parametrize("kind", ["subtract", "leaky"])
+def test_sums_of_spikes_beyond_16_bits(channels, kind):
+    """1,200 spikes and more times 127 at every step."""
+    net = Builder(0, (300, 2, 3), n_steps=5, coding=InputCoding.POISSON, high=1)
+    hidden = net.neurons(
+        kind, net.conv(INPUT, channels, (2, 2)), net.dense(INPUT, (channels, 1, 2))
+    )
+    net.neurons("readout", net.dense(hidden, 5))
+    assert_equal(largest_weights(net), np.ones((2, 300, 2, 3), np.int64))
+
+
+@pytest.mark.parametrize("exponent", [-8, 0, 7])
+@pytest.mark.parametrize("n_steps", [1, 33])
+def test_sums_of_payloads_beyond_31_bits(exponent, n_steps):
+    """Values of 16 bits, 900 of them, times 127: what is clipped is the potential, not the sum."""
+    coding = InputCoding.GRADED if n_steps == 1 else InputCoding.CURRENT
+    high = (1 << 16) - 1
+    net = Builder(0, (100, 3, 3), n_steps=n_steps, coding=coding, high=high)
+    hidden = net.neurons("graded", net.conv(INPUT, 20, exponent=exponent), payload_bits=16)
+    other = net.neurons("subtract", net.dense(INPUT, (7,), exponent=exponent))
+    net.neurons("readout", net.dense(hidden, 5, exponent=exponent))
+    net.neurons("readout", net.dense(other, 5))
+    program = largest_weights(net)
+    assert not abi.fits_31_bits(program, program.populations[0])
+    frames = np.stack([np.full((100, 3, 3), high), np.zeros((100, 3, 3), np.int64)])
+    assert_equal(program, frames)
+
+
+@pytest.mark.parametrize("channels", [1, 16, 33, 64])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 1), (1, 2)])
+def test_pixels_that_see_nothing_but_padding(channels, width, kernel):
+    net = Builder(0, (channels, 3, width), n_steps=5, coding=InputCoding.POISSON, high=1)
+    for padding in ((0, 2, 0, 0), (3, 3, 3, 3), (0, 0, 2, 2)):
+        for stride in ((1, 1), (2, 3)):
+            geometry = Geometry(stride, padding)
+            net.neurons("readout", net.conv(INPUT, channels, kernel, geometry=geometry))
+    assert_equal(net.build(), np.ones((1, channels, 3, width), np.int64))
+
+
+@pytest.mark.parametrize("density", [0.0, 1.0])
+@pytest.mark.parametrize("n_steps", [5, 70])
+def test_all_neurons_fire_or_none(density, n_steps):
+    """Thresholds of 1 and drives above, or a threshold that nothing reaches."""
+    net = Builder(0, (17, 4, 6), n_steps=n_steps, coding=InputCoding.POISSON, high=1)
+    source = INPUT
+    for channels in (33, 64):
+        same = Geometry(padding=(1, 1, 1, 1))
+        source = net.neurons("subtract", net.conv(source, channels, geometry=same))
+        node = net.nodes[-1]
+        assert isinstance(node, IFNeurons)
+        threshold = np.full(channels, 1 if density else (1 << 23) - 1)
+        zero = QTensor.of(np.zeros(channels, np.int64))
+        bias = QTensor.of(np.full(channels, 1 << 20 if density else -(1 << 20)))
+        net.nodes[-1] = replace(
+            node, threshold=QTensor.of(threshold), bias=bias, initial_potential=zero
+        )
+    net.neurons("readout", net.dense(source, 5))
+    program = net.build()
+    frames = np.full((2, 17, 4, 6), int(density))
+    run = reference.run(program, frames)
+    assert (run.activity[source] == 2 * n_steps * density).all()
+    assert_equal(program, frames)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 8, 9, 16])
+def test_payloads_of_any_width(bits):
+    net = Builder(0, (5, 4, 6), low=-(1 << bits) + 1, high=(1 << bits) - 1)
+    hidden = net.neurons("graded", net.conv(INPUT, 17), payload_bits=bits)
+    hidden = net.neurons("graded", net.conv(hidden, 17, (2, 2)), payload_bits=bits)
+    node = net.nodes[-1]
+    assert node.payload == QFormat(bits, signed=False)
+    net.neurons("readout", net.dense(hidden, 5))
+    assert_equal(net.build(), net.frames(4, 1.0))
