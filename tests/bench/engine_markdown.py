@@ -1,0 +1,53 @@
+"""The table of ``docs/explanation/engine.md`` from what ``engine.py --json FILE`` wrote.
+
+python tests/bench/engine_markdown.py FILE
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine_timing import figure
+
+BUILDS = ("avx512", "avx2", "baseline")
+PEERS = ("reference", "torch", "spikingjelly", "snntorch", "lava")
+
+
+def row(record: Mapping[str, Any]) -> list[str]:
+    """Milliseconds of each build, then how many times longer each peer takes than the first one."""
+    times = [record["cpu_ms"].get(f"engine {build}") for build in BUILDS]
+    ratios = [record["cpu_ratios"].get(peer) for peer in PEERS]
+    shares = [line.get("fraction") for line in record["roofline"].values()]
+    share = next((s for s in shares if s), None)
+    return [
+        f"{record['network']}, {record['activity']}",
+        *(figure(t["median"]) if t else "" for t in times),
+        *(_range(r) if r else "" for r in ratios),
+        f"{share['median']:.0%}" if share else "",
+    ]
+
+
+def _range(entry: Mapping[str, float]) -> str:
+    median, least, most = (
+        f"{entry[key]:,.0f}" if entry["median"] >= 100 else f"{entry[key]:.3g}"
+        for key in ("median", "least", "most")
+    )
+    return f"{median} ({least} to {most})"
+
+
+def main() -> None:
+    """Print the table."""
+    result = json.loads(Path(sys.argv[1]).read_text())
+    titles = ["", *(f"{b}, ms" for b in BUILDS), *(f"{p}, times" for p in PEERS), "of the floor"]
+    print("|", " | ".join(titles), "|")
+    print("|---|" + "---:|" * (len(titles) - 1))
+    for record in result["workloads"]:
+        print("|", " | ".join(row(record)), "|")
+
+
+if __name__ == "__main__":
+    main()
