@@ -12,6 +12,7 @@ Two environment variables:
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from dataclasses import dataclass
@@ -57,8 +58,14 @@ def builds() -> tuple[str, ...]:
     if "baseline" not in found:
         return ()  # it is the one that knows what the CPU can do
     # Only called once the name is checked: these functions are the same in every ABI.
-    supports = _open("baseline").snn_engine_cpu_supports
-    return tuple(build for build in found if supports(build.encode()))
+    baseline = _open("baseline")
+    return tuple(build for build in found if _runs_here(baseline, build))
+
+
+@functools.cache
+def _runs_here(baseline: ctypes.CDLL, build: str) -> bool:
+    """Whether this CPU can run a build. Asked once: in a virtual machine the question is slow."""
+    return bool(baseline.snn_engine_cpu_supports(build.encode()))
 
 
 def load(build: str | None = None) -> ctypes.CDLL:
@@ -70,6 +77,8 @@ def load(build: str | None = None) -> ctypes.CDLL:
     Raises:
         UsageError: it is not installed, does not run on this CPU or was built from other sources.
     """
+    if build is not None:
+        _require(build)
     chosen = build or _choose()
     if chosen is None:
         raise UsageError(
@@ -77,12 +86,16 @@ def load(build: str | None = None) -> ctypes.CDLL:
             code="no-engine",
             hint="a C++17 compiler has to be there when the project is installed",
         )
-    _require(chosen)
-    library = _open(chosen)
+    return _current(chosen)
+
+
+def _current(build: str) -> ctypes.CDLL:
+    """The library of a build that runs here, if it was built from these sources."""
+    library = _open(build)
     abi = library.snn_engine_abi()
     if abi != ABI:
         raise UsageError(
-            f"the {chosen} engine was built from other sources: ABI {abi} instead of {ABI}",
+            f"the {build} engine was built from other sources: ABI {abi} instead of {ABI}",
             code="stale-engine",
             hint=_REBUILD,
         )
@@ -96,7 +109,7 @@ def find() -> ctypes.CDLL | None:
         UsageError: there is an engine, but not the one asked for, or not one that works.
     """
     chosen = _choose()
-    return load(chosen) if chosen else None
+    return _current(chosen) if chosen else None
 
 
 def status() -> Status:
@@ -111,7 +124,7 @@ def status() -> Status:
     try:
         chosen = _choose()
         if chosen:
-            load(chosen)
+            _current(chosen)
     except UsageError as error:
         return Status(None, error.message, installed, runnable)
     if chosen is None:
@@ -140,6 +153,7 @@ def _choose() -> str | None:
             code="unknown-engine",
             hint=f"one of: auto, off, {', '.join(reversed(BUILDS))}",
         )
+    _require(wanted)
     return wanted
 
 
