@@ -250,11 +250,7 @@ def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:
     All partial sums, before and after their shift, stay below 2**30 and so do parameters: adding a
     potential of 24 bits overflows nothing.
     """
-    graph = program.graph
-    largest = bounds.current(graph, node).magnitude + _largest(node.bias)
-    for synapses in program.synapses_into(node):
-        _, partial = bounds.synapse_sums(synapses, bounds.message_range(graph, synapses))
-        largest = max(largest, partial)
+    largest = bounds.largest_sum(program.graph, node)
     if isinstance(node, IFNeurons):
         largest = max(largest, 2 * _largest(node.threshold), 2 * _largest(node.initial_potential))
     return largest < 1 << 30

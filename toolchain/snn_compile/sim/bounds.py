@@ -89,6 +89,21 @@ def current(graph: Graph[QuantizedNode], population: Population) -> Interval:
     return Interval(low, high)
 
 
+def largest_sum(graph: Graph[QuantizedNode], population: Population) -> int:
+    """Largest magnitude of any sum on the way to a population's drive, in any order of addition.
+
+    Of the summed input with its bias, and of every group's sum before its exponent.
+    """
+    largest = current(graph, population).magnitude
+    largest += int(np.abs(population.bias.values).max(initial=0))
+    for source in population.inputs:
+        synapses = graph[source]
+        if isinstance(synapses, Synapses):
+            _, partial = synapse_sums(synapses, message_range(graph, synapses))
+            largest = max(largest, partial)
+    return largest
+
+
 def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
     """Bounds of the membrane potential per channel, before it is compared with the threshold.
 

@@ -183,13 +183,8 @@ class Simulator:
 
     def _state_dtype(self, population: Population) -> type[np.int32] | type[np.int64]:
         """int32 where all sums, before and after their shift, and a 24-bit state provably fit."""
-        graph = self.program.graph
-        largest = bounds.current(graph, population).magnitude
-        largest += int(np.abs(population.bias.values).max(initial=0))
-        for synapses in self.program.synapses_into(population):
-            _, partial = bounds.synapse_sums(synapses, bounds.message_range(graph, synapses))
-            largest = max(largest, partial)
-        return np.int32 if largest < 1 << 30 else np.int64
+        fits = bounds.largest_sum(self.program.graph, population) < 1 << 30
+        return np.int32 if fits else np.int64
 
     def __call__(self, frames: Int, first: int = 0) -> Run:
         """Simulate one piece of frames; ``first`` is the index of its first stimulus."""
