@@ -61,7 +61,7 @@ def evaluate(
         values = forward(ann, batch_last(piece, dtype), hook)
         return np.moveaxis(values[output.id], -1, 0)
 
-    pieces = list(map_batches(run, x, size, advance, threads=threads))
+    pieces = list(map_batches(run, x, size, advance, threads=None if threads else 1))
     return np.concatenate(pieces) if pieces else np.empty((0, *output.shape), dtype)
 
 

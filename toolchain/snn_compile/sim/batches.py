@@ -40,16 +40,15 @@ def map_batches(
     size: int,
     advance: Advance = no_progress,
     *,
-    threads: bool = True,
-    most: int | None = None,
+    threads: int | None = None,
 ) -> Iterator[T]:
     """``function(piece, index of its first sample)`` for consecutive pieces of x, in order.
 
-    Pieces run on as many threads as there are processors, or ``most``; numpy and the engine release
-    the interpreter lock.
+    Pieces run on at most so many threads, or on as many as there are processors; numpy and the
+    engine release the interpreter lock.
     """
     starts = range(0, len(x), size)
-    workers = max(1, min(most or os.cpu_count() or 1, len(starts))) if threads else 1
+    workers = max(1, min(threads or os.cpu_count() or 1, len(starts)))
 
     def run(start: int) -> T:
         piece = x[start : start + size]

@@ -181,7 +181,7 @@ class Engine:
 
         workers = min(threads or os.cpu_count() or 1, max(1, len(samples)))
         size = max(1, min(LARGEST_PIECE, len(samples) // (4 * workers)))
-        for _ in map_batches(simulate, samples, size, advance, most=workers):
+        for _ in map_batches(simulate, samples, size, advance, threads=workers):
             pass
         return result.run()
 
