@@ -184,15 +184,12 @@ class CompiledModel:
         """Outputs and hashes of all messages, a few stimuli at a time; always by the reference."""
         outputs: dict[NodeId, list[Int]] = {}
         hashes: dict[str, list[str]] = {}
-        at_once = reference.recorded_at_once(self.program)
-        for start in range(0, len(frames), at_once):
-            piece = frames[start : start + at_once]
-            run = reference.run(self.program, piece, first=start, record=True)
+        for _, run in reference.recorded(self.program, frames):
             for name, values in run.outputs.items():
                 outputs.setdefault(name, []).append(values)
             for name, messages in run.messages.items():
                 hashes.setdefault(name, []).extend(_digest(one) for one in messages)
-            advance(len(piece))
+            advance(run.n_stimuli)
         return {name: np.concatenate(values) for name, values in outputs.items()}, hashes
 
     def verify_golden(self, frames: Int, advance: Advance = no_progress) -> Verification:

@@ -68,19 +68,17 @@ def compare_run(plan: Plan, traces: Path, frames: Int, advance: Advance) -> Comp
     """Compare every message of every population with the reference."""
     program = plan.program
     n_steps = program.window.n_steps
-    piece = reference.recorded_at_once(program)
     result = Comparison()
-    for first in range(0, len(frames), piece):
-        part = frames[first : first + piece]
-        expected = reference.run(program, part, first=first, record=True).messages
+    for first, run in reference.recorded(program, frames):
+        expected = run.messages
         for index, population in enumerate(plan.populations):
             sent = expected.pop(population.node.id)
-            actual = _messages(population, traces, n_steps, first, len(part))
+            actual = _messages(population, traces, n_steps, first, run.n_stimuli)
             found = divergence_in(population.node.id, sent, actual)
             if found is not None:
                 found = replace(found, stimulus=found.stimulus + first)
             result.add(index, actual.size, found)
-        advance(len(part))
+        advance(run.n_stimuli)
     return result
 
 

@@ -39,12 +39,11 @@ def verify(program: QuantizedGraph, frames: Int, advance: Advance = no_progress)
     engines = {build: Engine(program, build=build) for build in native.builds()}
     found: dict[str, Divergence] = {}
     miscounted: dict[str, str] = {}
-    at_once = reference.recorded_at_once(program)
-    for first in range(0, len(frames), at_once):
-        piece = frames[first : first + at_once]
-        expected = reference.run(program, piece, first=first, record=True)
+    for first, expected in reference.recorded(program, frames):
+        piece = frames[first : first + expected.n_stimuli]
+        before = reference.shown_before(frames, first)
         for build in [build for build in engines if build not in found]:
-            actual = engines[build].run(piece, first=first, record=True)
+            actual = engines[build].run(piece, first=first, before=before, record=True)
             for divergence in _divergences(program, expected, actual):
                 found[build] = replace(divergence, stimulus=divergence.stimulus + first)
                 break

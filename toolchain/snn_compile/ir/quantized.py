@@ -1,13 +1,15 @@
 """The spiking network in fixed point: the stage that defines the answer.
 
 No floats: every tensor is a :class:`QTensor`. ``sim/reference.py`` executes these equations and
-``docs/explanation/arithmetic.md`` is the same text for people. Notation: ``s`` is the message of a
-source at one time step, ``>>`` an arithmetic shift (floor).
+``docs/explanation/arithmetic.md`` is the same text for people. Populations are in
+``ir/neurons.py``. Notation: ``s`` is the message of a source at one time step, ``>>`` an arithmetic
+shift (floor).
 
 Time. A synapse takes one step, a neuron none. A population of depth d (one more than the
-populations that feed it) handles step t of stimulus n in row ``n * n_steps + t + d`` of the
-device's clock. Every synapse between populations spans exactly one depth; relays make it so. The
-input may be sent at any row, so it may feed any depth.
+populations that feed it) handles step t of stimulus n in row ``n * n_steps + t + d * lag`` of the
+device's clock, where the lag of a window is one row, or the whole window if layers wait for it
+(``sync``). Every synapse between populations spans exactly one depth; relays make it so. The input
+may be sent at any row, so it may feed any depth.
 """
 
 from __future__ import annotations
@@ -18,14 +20,27 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
+from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, Node, NodeId
-from snn_compile.ir.spiking import InputCoding, Reset, Window
+from snn_compile.ir.neurons import (
+    STATE,
+    ClipFloorNeurons,
+    CubaLIFNeurons,
+    GradedNeurons,
+    IFNeurons,
+    Neurons,
+    Population,
+    Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
+    SignedIFNeurons,
+    SyncIFNeurons,
+    SyncReadout,
+    along_channels,
+)
+from snn_compile.ir.spiking import SCHEDULED, InputCoding, Window
 from snn_compile.ir.stages import StageError
-
-STATE = QFormat(24)
-"""Membrane potentials and synaptic currents of Loihi: 24 bits, signed."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,6 +70,9 @@ class Input(Node):
         """Smallest and largest message at one time step."""
         if self.coding is InputCoding.POISSON:
             return (-1 if self.low < 0 else 0), 1
+        if self.coding is InputCoding.CHANGES:
+            span = max(self.high, 0) - min(self.low, 0)
+            return -span, span
         return min(self.low, 0), max(self.high, 0)
 
 
@@ -98,128 +116,7 @@ class SparseSynapses(Node):
     exponent: int
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class GradedNeurons(Node):
-    """``V = a + bias; q = min((max(V, 0) * multiplier) >> shift, payload.max)``. No state.
-
-    The rounding constant (half a payload step) is part of the bias: nothing is added after the
-    product. ``multiplier`` has 12 bits, like the factor of Loihi's decay unit, so that the product
-    is one the chip is known to have; ``(x >> 12) >> e == x >> (12 + e)``.
-
-    Attributes:
-        bias: broadcasts to the shape.
-        multiplier: (C,), 2**11 <= multiplier < 2**12.
-        shift: (C,), >= 0.
-        payload: unsigned format of the message.
-        relay: whether the neurons only carry another population's values.
-        state: format of V.
-        overflow: what V would do at the ends of its range; shown never to happen.
-    """
-
-    bias: QTensor
-    multiplier: QTensor
-    shift: QTensor
-    payload: QFormat
-    relay: bool = False
-    state: QFormat = STATE
-    overflow: Overflow = Overflow.SATURATE
-
-    @property
-    def messages(self) -> tuple[int, int]:
-        """Smallest and largest message."""
-        return 0, self.payload.max
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class IFNeurons(Node):
-    """Integrate and fire with binary spikes.
-
-    At the first step of each window ``V = initial_potential``. Every step::
-
-        V = V + a + bias                      saturating at the state's format
-        s = V >= threshold
-        V = V - threshold where s             reset by subtraction
-        V = 0             where s             reset to zero
-
-    Attributes:
-        threshold: (C,), >= 1.
-        bias: added at every step; broadcasts to the shape.
-        initial_potential: (C,).
-        reset: what a spike does.
-        relay: whether the neurons only carry another population's values.
-        state: format of V.
-        overflow: what V would do at the ends of its range; shown never to happen.
-    """
-
-    threshold: QTensor
-    bias: QTensor
-    initial_potential: QTensor
-    reset: Reset
-    relay: bool = False
-    state: QFormat = STATE
-    overflow: Overflow = Overflow.SATURATE
-
-    @property
-    def messages(self) -> tuple[int, int]:
-        """Smallest and largest message."""
-        return 0, 1
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class CubaLIFNeurons(Node):
-    """Loihi's current-based leaky integrate-and-fire neuron, as Lava 0.10.0 computes it.
-
-    At the first step of each window ``u = v = 0``. Every step (``proc/lif/models.py``)::
-
-        u = tz(u * (4096 - (current_decay + 1)))   the chip's ds_offset register is always 1 in Lava
-        u = u + (a << 6)                           wraps once into (-2**23, 2**23]
-        v = tz(v * (4096 - voltage_decay)) + u + bias     dm_offset is 0
-        v = clip(v, -(2**23 - 1), 2**23 - 1)
-        s = v > threshold << 6                     strict
-        v = 0 where s                              u is untouched
-
-    with ``tz(x) = sign(x) * (abs(x) >> 12)``, truncation toward zero.
-
-    Attributes:
-        threshold: (C,), in units of the synaptic weight.
-        bias: in units of 2**-6 of the weight; broadcasts to the shape.
-        current_decay: Loihi's du, 0 to 4095 (4095: no memory of the current).
-        voltage_decay: Loihi's dv, 0 to 4095 (0: no leak).
-        relay: whether the neurons only carry another population's values.
-        state: format of u and v.
-    """
-
-    threshold: QTensor
-    bias: QTensor
-    current_decay: int
-    voltage_decay: int
-    relay: bool = False
-    state: QFormat = STATE
-
-    @property
-    def messages(self) -> tuple[int, int]:
-        """Smallest and largest message."""
-        return 0, 1
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Readout(Node):
-    """``V = V + a + bias`` from zero at the start of each window; the last V is an output.
-
-    Attributes:
-        bias: added at every step; broadcasts to the shape.
-        state: format of V.
-        overflow: what V would do at the ends of its range; shown never to happen.
-    """
-
-    bias: QTensor
-    state: QFormat = STATE
-    overflow: Overflow = Overflow.SATURATE
-
-
 Synapses = ConvSynapses | DenseSynapses | SparseSynapses
-Neurons = GradedNeurons | IFNeurons | CubaLIFNeurons
-Population = GradedNeurons | IFNeurons | CubaLIFNeurons | Readout
 QuantizedNode = Input | Synapses | Population
 
 
@@ -252,6 +149,9 @@ class QuantizedGraph:
                 raise StageError(f"synapses '{node.id}' need one source that sends messages")
             if not 2 <= node.weight.format.bits <= 8 or not node.weight.format.signed:
                 raise StageError(f"'{node.id}' has weights in {node.weight.format}, not s2 to s8")
+            if node.exponent < 0 and self.window.coding in SCHEDULED:
+                # Floors of several sums do not add up to the floor of their sum.
+                raise StageError(f"'{node.id}' shifts right, in the coding {self.window.coding}")
             return
         if isinstance(node, Input):
             return
@@ -300,12 +200,16 @@ class QuantizedGraph:
     @property
     def latency(self) -> int:
         """Steps from the input's first message to the start of the last output's window."""
-        return max(self.depth[node.id] for node in self.readouts)
+        return max(self.depth[node.id] for node in self.readouts) * self.window.lag
 
     @property
     def total_steps(self) -> int:
-        """Steps from a stimulus' first message to its last output."""
-        return self.window.n_steps + self.latency
+        """Steps from a stimulus' first message to its last output.
+
+        A readout that waits for its sources' window has its output at the first step of its own.
+        """
+        at_once = all(isinstance(node, SyncReadout) for node in self.readouts)
+        return self.latency + (1 if at_once else self.window.n_steps)
 
     def synapses_into(self, population: Population) -> tuple[Synapses, ...]:
         """The synapse groups that feed a population, in order."""
@@ -313,15 +217,9 @@ class QuantizedGraph:
         return tuple(node for node in nodes if isinstance(node, Synapses))
 
 
-def along_channels(values: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """A parameter of shape (C,), or one that broadcasts already, as a view of the full shape."""
-    if values.ndim == 1 and len(shape) > 1:
-        values = values.reshape(-1, *[1] * (len(shape) - 1))
-    return np.broadcast_to(values, shape)
-
-
 __all__ = [
     "STATE",
+    "ClipFloorNeurons",
     "ConvSynapses",
     "CubaLIFNeurons",
     "DenseSynapses",
@@ -333,7 +231,12 @@ __all__ = [
     "QuantizedGraph",
     "QuantizedNode",
     "Readout",
+    "SigmaDeltaNeurons",
+    "SigmaDeltaReadout",
+    "SignedIFNeurons",
     "SparseSynapses",
+    "SyncIFNeurons",
+    "SyncReadout",
     "Synapses",
     "along_channels",
 ]

@@ -32,9 +32,15 @@ _NODES: tuple[type[QuantizedNode], ...] = (
     quantized.DenseSynapses,
     quantized.SparseSynapses,
     quantized.GradedNeurons,
+    quantized.ClipFloorNeurons,
     quantized.IFNeurons,
+    quantized.SignedIFNeurons,
+    quantized.SyncIFNeurons,
+    quantized.SigmaDeltaNeurons,
     quantized.CubaLIFNeurons,
     quantized.Readout,
+    quantized.SyncReadout,
+    quantized.SigmaDeltaReadout,
 )
 _VALUES = (QFormat, Geometry, Origin, Window)
 _ENUMS = (Overflow, Reset, InputCoding)

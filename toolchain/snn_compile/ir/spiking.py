@@ -36,6 +36,10 @@ class InputCoding(enum.Enum):
     """Signed unit spikes, drawn at every step with probability ``abs(value) / full scale``."""
     GRADED = "graded"
     """The whole frame at every step, as payloads of graded spikes; once, if there is one step."""
+    FRAME = "frame"
+    """The whole frame at the first step of the window and nothing after it."""
+    CHANGES = "changes"
+    """What differs from the frame before; the first frame differs from zeros."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -120,6 +124,33 @@ class GradedNeurons(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class ClipFloorNeurons(GradedNeurons):
+    """Graded neurons whose values are counts of spikes: a division and no payload."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SignedIFNeurons(Node):
+    """``V += a + bias; s = (V >= threshold) - (V < 0 and n > 0); V -= threshold * s; n += s``.
+
+    Attributes:
+        threshold: (C,), > 0; also the real value of a spike at every step.
+        bias: added at every step; broadcasts to the shape.
+        initial_potential: potential at the start of each window, in units of the threshold.
+        relay: whether the neurons only carry another population's values.
+    """
+
+    threshold: Float
+    bias: Float
+    initial_potential: float
+    relay: bool = False
+
+    @property
+    def unit(self) -> Float:
+        """Real value of one spike."""
+        return self.threshold
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class IFNeurons(Node):
     """Integrate and fire: ``V += a + bias; s = V >= threshold``, then the reset.
 
@@ -151,10 +182,15 @@ class Readout(Node):
 
 
 Synapses = ConvSynapses | DenseSynapses | SparseSynapses
-Neurons = GradedNeurons | IFNeurons
-Sources = Input | GradedNeurons | IFNeurons
-Population = GradedNeurons | IFNeurons | Readout
+Neurons = GradedNeurons | IFNeurons | SignedIFNeurons
+Sources = Input | Neurons
+Population = Neurons | Readout
 SpikingNode = Input | Synapses | Neurons | Readout
+
+
+SYNC, SIGMA_DELTA = "sync", "sigma-delta"
+SCHEDULED = (SYNC, SIGMA_DELTA)
+"""Codings that spread over time what an integer network computes at once (``ir/schedule.py``)."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +205,17 @@ class Window:
     coding: str
     n_steps: int = field(default=1)
 
+    @property
+    def lag(self) -> int:
+        """Steps from a population's window to that of the populations that it feeds."""
+        return self.n_steps if self.coding == SYNC else 1
+
 
 __all__ = [
+    "SCHEDULED",
+    "SIGMA_DELTA",
+    "SYNC",
+    "ClipFloorNeurons",
     "ConvSynapses",
     "DenseSynapses",
     "Float",
@@ -183,6 +228,7 @@ __all__ = [
     "Population",
     "Readout",
     "Reset",
+    "SignedIFNeurons",
     "Sources",
     "SparseSynapses",
     "SpikingNode",

@@ -6,6 +6,7 @@ messages (a silent neuron, a padded border), so bounds over a whole kernel also 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from snn_compile.ir.fixedpoint import Int, arithmetic_shift
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
     CubaLIFNeurons,
     GradedNeurons,
     IFNeurons,
@@ -21,11 +23,16 @@ from snn_compile.ir.quantized import (
     Population,
     QuantizedNode,
     Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
+    SignedIFNeurons,
     SparseSynapses,
+    SyncIFNeurons,
+    SyncReadout,
     Synapses,
     along_channels,
 )
-from snn_compile.ir.spiking import Reset
+from snn_compile.ir.spiking import InputCoding, Reset
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,28 @@ class Interval:
         return int(max(-self.low.min(initial=0), self.high.max(initial=0)))
 
 
+Range = tuple[int, int]
+"""Smallest and largest value."""
+
+
 def message_range(graph: Graph[QuantizedNode], synapses: Synapses) -> tuple[int, int]:
     """Smallest and largest message that reaches a synapse group."""
     source = graph[synapses.inputs[0]]
     if not isinstance(source, Input | Neurons):
         raise TypeError(f"'{source.id}' sends no messages")
     return source.messages
+
+
+def total_range(graph: Graph[QuantizedNode], synapses: Synapses, n_steps: int) -> Range:
+    """Smallest and largest sum of a source's messages: in a window, or of all changes so far."""
+    source = graph[synapses.inputs[0]]
+    if isinstance(source, SyncIFNeurons):
+        return 0, n_steps
+    if isinstance(source, SigmaDeltaNeurons):
+        return 0, source.payload.max
+    if isinstance(source, Input) and source.coding in (InputCoding.FRAME, InputCoding.CHANGES):
+        return min(source.low, 0), max(source.high, 0)
+    return message_range(graph, synapses)
 
 
 def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interval, int]:
@@ -77,13 +100,20 @@ def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interva
 
 def current(graph: Graph[QuantizedNode], population: Population) -> Interval:
     """Bounds of the summed input ``a`` of a population at one step, per channel."""
+    return _summed(graph, population, lambda synapses: message_range(graph, synapses))
+
+
+def _summed(
+    graph: Graph[QuantizedNode], population: Population, arriving: Callable[[Synapses], Range]
+) -> Interval:
+    """Bounds of what a population's synapses add up to, for the ranges of what reaches them."""
     low = np.zeros(population.shape[0], np.int64)
     high = np.zeros(population.shape[0], np.int64)
     for source in population.inputs:
         synapses = graph[source]
         if not isinstance(synapses, Synapses):
             raise TypeError(f"'{source}' is not a synapse group")
-        interval, _ = synapse_sums(synapses, message_range(graph, synapses))
+        interval, _ = synapse_sums(synapses, arriving(synapses))
         low = low + arithmetic_shift(interval.low, synapses.exponent)
         high = high + arithmetic_shift(interval.high, synapses.exponent)
     return Interval(low, high)
@@ -107,6 +137,9 @@ def largest_sum(graph: Graph[QuantizedNode], population: Population) -> int:
 def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
     """Bounds of the membrane potential per channel, before it is compared with the threshold.
 
+    Neurons that decide on one sum have its bounds: that of one step (graded, clip-floor), of the
+    window before (sync) or of all changes so far (sigma-delta).
+
     For integrate-and-fire neurons with drive ``d = a + bias`` in [d_lo, d_hi] at every step:
 
     - downwards, nothing stops a negative drive: ``V >= min(v0, 0) + n_steps * min(d_lo, 0)``
@@ -119,20 +152,34 @@ def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int)
     """
     if isinstance(population, CubaLIFNeurons):
         raise TypeError("leaky neurons wrap and saturate by definition")
-    a = current(graph, population)
+    a = _summed(graph, population, lambda synapses: total_range(graph, synapses, n_steps))
     bias = along_channels(population.bias.values, population.shape)
     bias = bias.reshape(population.shape[0], -1)
     low, high = a.low + bias.min(axis=1), a.high + bias.max(axis=1)
-    if isinstance(population, GradedNeurons):
+    if isinstance(population, _ONE_SUM):
         return Interval(low, high)
     if isinstance(population, Readout):
         return Interval(n_steps * np.minimum(low, 0), n_steps * np.maximum(high, 0))
     return _integrate_and_fire(population, low, high, n_steps)
 
 
-def _integrate_and_fire(node: IFNeurons, low: Int, high: Int, n_steps: int) -> Interval:
+_ONE_SUM = (
+    GradedNeurons,
+    ClipFloorNeurons,
+    SyncIFNeurons,
+    SyncReadout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
+)
+
+
+def _integrate_and_fire(
+    node: IFNeurons | SignedIFNeurons, low: Int, high: Int, n_steps: int
+) -> Interval:
+    """A negative spike adds a threshold to a negative potential, which stays below the threshold:
+    signed neurons have the bounds of those that only fire upwards."""
     theta, v0 = node.threshold.values, node.initial_potential.values
     left = np.maximum(v0, theta - 1)
-    if node.reset is Reset.SUBTRACT:
+    if isinstance(node, SignedIFNeurons) or node.reset is Reset.SUBTRACT:
         left = left + (n_steps - 1) * np.maximum(high - theta, 0)
     return Interval(np.minimum(v0, 0) + n_steps * np.minimum(low, 0), left + np.maximum(high, 0))

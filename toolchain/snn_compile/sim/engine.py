@@ -23,14 +23,18 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     GradedNeurons,
+    ClipFloorNeurons,
     Input,
     Population,
     QuantizedGraph,
     Readout,
 )
+from snn_compile.ir.schedule import integer_network, is_scheduled
+from snn_compile.ir.spiking import SIGMA_DELTA, SYNC
 from snn_compile.sim import abi, native, reference
 from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.reference import Run
+from snn_compile.sim.scheduled import spikes_of_counts, stream
 
 LARGEST_PIECE = 64
 """Stimuli that one call of the library gets, at most: progress is told after each call."""
@@ -45,6 +49,7 @@ def run(
     frames: npt.NDArray[np.integer],
     *,
     first: int = 0,
+    before: npt.NDArray[np.integer] | None = None,
     record: bool = False,
     advance: Advance = no_progress,
 ) -> Run:
@@ -52,9 +57,12 @@ def run(
 
     Arguments and result are those of :func:`snn_compile.sim.reference.run`.
     """
-    if native.find() is None:
-        return reference.run(program, frames, first=first, record=record, advance=advance)
-    return prepared(program).run(frames, first=first, record=record, advance=advance)
+    simulate = reference.run if native.find() is None else _on_engine
+    return simulate(program, frames, first=first, before=before, record=record, advance=advance)
+
+
+def _on_engine(program: QuantizedGraph, frames: npt.NDArray[np.integer], **options: Any) -> Run:
+    return prepared(program).run(frames, **options)
 
 
 def simulator() -> str:
@@ -98,11 +106,15 @@ class Engine:
         self.dense_above = dense_above
         self._library = native.load(build)
         # Nothing here refers to the program itself: `prepared` keeps engines only as long as it.
-        self._input = program.input
-        self._populations = [program.input, *program.populations]
-        self._n_steps = program.window.n_steps
-        self._held = abi.Description(program, held=True)
-        self._stepping = abi.Description(program, held=False)
+        self._window = program.window
+        self._scheduled = is_scheduled(program)
+        at_once = integer_network(program)
+        self._input = at_once.input
+        self._populations = [at_once.input, *at_once.populations]
+        self._n_steps = at_once.window.n_steps
+        self._recorded_at_once = reference.recorded_at_once(at_once)
+        self._held = abi.Description(at_once, held=True)
+        self._stepping = abi.Description(at_once, held=False)
         self._networks: dict[bool, Network] = {}
         self._lock = threading.Lock()
 
@@ -111,6 +123,7 @@ class Engine:
         frames: npt.NDArray[np.integer],
         *,
         first: int = 0,
+        before: npt.NDArray[np.integer] | None = None,
         record: bool = False,
         activity: bool = True,
         threads: int | None = None,
@@ -121,6 +134,7 @@ class Engine:
         Args:
             frames: (N, *input shape) encoded values.
             first: index of the first frame among all stimuli; decides the Poisson draws.
+            before: as :func:`snn_compile.sim.reference.run` takes it.
             record: whether to keep every message.
             activity: whether to count the messages of each neuron.
             threads: at most; as many as there are processors if not given.
@@ -134,7 +148,9 @@ class Engine:
             encoded = piece.astype(np.int64)
             return reference.sent(self._input, encoded, self._n_steps, first + start)
 
-        return self._run(np.asarray(frames), messages, record, activity, threads, advance)
+        return self._spread(
+            np.asarray(frames), before, messages, record, activity, threads, advance
+        )
 
     def run_messages(
         self,
@@ -146,9 +162,46 @@ class Engine:
         advance: Advance = no_progress,
     ) -> Run:
         """Simulate what the input sends: (N, T or 1, *input shape) integers; else as ``run``."""
-        if messages.shape[1] not in (1, self._n_steps):
-            raise ValueError(f"messages of {messages.shape[1]} steps, not {self._n_steps} or 1")
-        return self._run(messages, lambda piece, _: piece, record, activity, threads, advance)
+        n_steps = self._window.n_steps
+        if messages.shape[1] not in (1, n_steps):
+            raise ValueError(f"messages of {messages.shape[1]} steps, not {n_steps} or 1")
+        if self._scheduled:
+            messages = self._sums(messages)
+
+        return self._spread(
+            messages, None, lambda piece, _: piece, record, activity, threads, advance
+        )
+
+    def _sums(self, messages: npt.NDArray[np.integer]) -> Int:
+        """What messages add up to, in their window or since the first one: (N, 1, *shape)."""
+        if self._window.coding == SYNC:
+            held = self._window.n_steps // messages.shape[1]
+            return messages.sum(axis=1, dtype=np.int64, keepdims=True) * held
+        return messages.cumsum(axis=0, dtype=np.int64)
+
+    def _spread(
+        self,
+        samples: npt.NDArray[np.integer],
+        before: npt.NDArray[np.integer] | None,
+        messages: Callable[[npt.NDArray[np.generic], int], npt.NDArray[np.generic]],
+        record: bool,
+        activity: bool,
+        threads: int | None,
+        advance: Advance,
+    ) -> Run:
+        """A run; what a scheduled network sends, from the values of its integer network."""
+        streams = self._scheduled and self._window.coding == SIGMA_DELTA
+        if not streams or not (record or activity):
+            values = self._run(samples, messages, record, activity, threads, advance)
+            if self._scheduled and not streams:
+                return spikes_of_counts(self._populations[1:], values, self._window.n_steps)
+            return values
+
+        def values_of(piece: npt.NDArray[np.integer]) -> Run:
+            return self._run(piece, messages, True, False, threads, advance)
+
+        runs = stream(self._populations, samples, before, values_of, self._recorded_at_once)
+        return reference.joined(list(runs), record)
 
     def _run(
         self,
@@ -275,7 +328,7 @@ def _message_dtype(population: Input | Population) -> type[np.signedinteger]:
     """Of a trace: as ``engine.h`` says."""
     if isinstance(population, Readout):
         return np.int64
-    return np.int32 if isinstance(population, Input | GradedNeurons) else np.int8
+    return np.int32 if isinstance(population, Input | GradedNeurons | ClipFloorNeurons) else np.int8
 
 
 def _pointers(arrays: list[Int | None], start: int) -> Any:

@@ -1,7 +1,9 @@
 """How each population of the quantized stage answers its input: integers in, integers out.
 
-One function per neuron model, each a transcription of the equation in ``ir/quantized.py``. Arrays
+One function per neuron model, each a transcription of the equation in ``ir/neurons.py``. Arrays
 are ``(*shape, T, B)``; a time axis of length 1 stands for an input that is the same at every step.
+For sync neurons the input is that of the window before theirs, whose steps it has. For sigma-delta
+neurons the batch is a stream: frames in their order, from the first one on.
 """
 
 from __future__ import annotations
@@ -12,11 +14,17 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, QFormat
 from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
     CubaLIFNeurons,
     GradedNeurons,
     IFNeurons,
     Population,
     Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
+    SignedIFNeurons,
+    SyncIFNeurons,
+    SyncReadout,
     along_channels,
 )
 from snn_compile.ir.spiking import Reset
@@ -53,13 +61,8 @@ def _saturate(v: Int, fmt: QFormat) -> None:
     np.clip(v, -limit, limit, out=v)
 
 
-@singledispatch
-def _respond(population: Population, a: Int, n_steps: int) -> Int:
-    raise TypeError(f"no equations for {type(population).__name__}")
-
-
-@_respond.register
-def _(population: GradedNeurons, a: Int, n_steps: int) -> Int:
+def _requantized(population: GradedNeurons | SigmaDeltaNeurons, a: Int) -> Int:
+    """Payloads for summed inputs (*shape, 1 or T, B)."""
     wide = np.dtype(np.int64)  # 23 bits of potential times a 12-bit multiplier
     bias, multiplier, shift = (
         _parameter(p.values, population, wide)[..., None, :]
@@ -71,6 +74,37 @@ def _(population: GradedNeurons, a: Int, n_steps: int) -> Int:
     v *= multiplier
     v >>= shift
     np.minimum(v, population.payload.max, out=v)
+    return v
+
+
+def _over_window(a: Int, n_steps: int) -> Int:
+    """What arrives in a whole window, (*shape, B)."""
+    total: Int = a.sum(axis=-2, dtype=np.int64)
+    return total * (n_steps // a.shape[-2])
+
+
+@singledispatch
+def _respond(population: Population, a: Int, n_steps: int) -> Int:
+    raise TypeError(f"no equations for {type(population).__name__}")
+
+
+@_respond.register
+def _(population: GradedNeurons, a: Int, n_steps: int) -> Int:
+    q = _requantized(population, a)
+    return np.broadcast_to(q, (*q.shape[:-2], n_steps, q.shape[-1]))
+
+
+@_respond.register
+def _(population: ClipFloorNeurons, a: Int, n_steps: int) -> Int:
+    wide = np.dtype(np.int64)
+    bias, threshold = (
+        _parameter(p.values, population, wide)[..., None, :]
+        for p in (population.bias, population.threshold)
+    )
+    v = a.astype(wide) + bias
+    _saturate(v, population.state)
+    v //= threshold
+    np.clip(v, 0, population.levels, out=v)
     return np.broadcast_to(v, (*v.shape[:-2], n_steps, v.shape[-1]))
 
 
@@ -95,6 +129,50 @@ def _(population: IFNeurons, a: Int, n_steps: int) -> Int:
         else:
             v[fired] = 0
     return spikes
+
+
+@_respond.register
+def _(population: SignedIFNeurons, a: Int, n_steps: int) -> Int:
+    dtype = a.dtype
+    bias, threshold, initial = (
+        _parameter(p.values, population, dtype)
+        for p in (population.bias, population.threshold, population.initial_potential)
+    )
+    v = np.broadcast_to(initial, (*a.shape[:-2], a.shape[-1])).astype(dtype)
+    sent = np.zeros(v.shape, dtype)
+    spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
+    drive = a + bias[..., None, :]
+    for t in range(n_steps):
+        v += drive[..., min(t, drive.shape[-2] - 1), :]
+        _saturate(v, population.state)
+        fired = (v >= threshold).astype(np.int8) - ((v < 0) & (sent > 0))
+        spikes[..., t, :] = fired
+        v -= threshold * fired
+        sent += fired
+    return spikes
+
+
+@_respond.register
+def _(population: SyncIFNeurons, a: Int, n_steps: int) -> Int:
+    wide = np.dtype(np.int64)
+    bias, threshold = (
+        _parameter(p.values, population, wide) for p in (population.bias, population.threshold)
+    )
+    v = _over_window(a, n_steps) + bias
+    _saturate(v, population.state)
+    spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
+    for t in range(n_steps):
+        fired = v >= threshold
+        spikes[..., t, :] = fired
+        v -= threshold * fired
+    return spikes
+
+
+@_respond.register
+def _(population: SigmaDeltaNeurons, a: Int, n_steps: int) -> Int:
+    del n_steps  # one a frame
+    q = _requantized(population, a.cumsum(axis=-1, dtype=np.int64))
+    return np.diff(q, axis=-1, prepend=0)
 
 
 @_respond.register
@@ -135,3 +213,21 @@ def _(population: Readout, a: Int, n_steps: int) -> Int:
         _saturate(v, population.state)
         potentials[..., t, :] = v
     return potentials
+
+
+@_respond.register
+def _(population: SyncReadout, a: Int, n_steps: int) -> Int:
+    v = _over_window(a, n_steps) + _parameter(
+        population.bias.values, population, np.dtype(np.int64)
+    )
+    _saturate(v, population.state)
+    return np.broadcast_to(v[..., None, :], (*v.shape[:-1], n_steps, v.shape[-1]))
+
+
+@_respond.register
+def _(population: SigmaDeltaReadout, a: Int, n_steps: int) -> Int:
+    del n_steps
+    bias = _parameter(population.bias.values, population, np.dtype(np.int64))
+    v: Int = a.cumsum(axis=-1, dtype=np.int64) + bias[..., None, :]
+    _saturate(v, population.state)
+    return v

@@ -9,7 +9,7 @@ transcription that walks row by row and agrees is in ``tests/property``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -51,6 +51,11 @@ class Run:
     messages: dict[NodeId, Int] = field(default_factory=dict)
     activity: dict[NodeId, Int] = field(default_factory=dict)
 
+    @property
+    def n_stimuli(self) -> int:
+        """How many stimuli were simulated."""
+        return len(next(iter(self.outputs.values())))
+
 
 RECORDED_BYTES = 256 << 20
 """Memory that the recorded messages of one piece of the stimuli may take."""
@@ -64,11 +69,12 @@ def recorded_at_once(program: QuantizedGraph) -> int:
 
 def row_of(program: QuantizedGraph, node: NodeId, stimulus: int, step: int) -> int:
     """Row of the device's clock in which a population handles a step of a stimulus."""
-    return stimulus * program.window.n_steps + step + program.depth[node]
+    window = program.window
+    return stimulus * window.n_steps + step + program.depth[node] * window.lag
 
 
 def input_messages(program: QuantizedGraph, frames: Int, *, first: int = 0) -> Int:
-    """What the host sends for encoded frames.
+    """What the host sends for encoded frames, the first of a stream.
 
     Args:
         program: the network.
@@ -89,6 +95,10 @@ def sent(node: Input | spiking.Input, frames: Int, n_steps: int, first: int) -> 
         raise ValueError(
             f"encoded input {frames.min()}..{frames.max()} outside {node.low}..{node.high}"
         )
+    if node.coding is InputCoding.FRAME:
+        return np.pad(frames[:, None], [(0, 0), (0, n_steps - 1), *[(0, 0)] * (frames.ndim - 1)])
+    if node.coding is InputCoding.CHANGES:
+        return np.diff(frames, axis=0, prepend=0)[:, None]
     if node.coding is not InputCoding.POISSON:
         return frames[:, None]
     spikes = np.empty((len(frames), n_steps, *node.shape), np.int64)
@@ -105,6 +115,7 @@ def run(
     frames: npt.NDArray[np.integer],
     *,
     first: int = 0,
+    before: npt.NDArray[np.integer] | None = None,
     record: bool = False,
     advance: Advance = no_progress,
 ) -> Run:
@@ -114,6 +125,8 @@ def run(
         program: the network.
         frames: (N, *input shape) encoded values.
         first: index of the first frame among all stimuli; decides the Poisson draws.
+        before: (*input shape), the frame that was shown before the first one, for sigma-delta
+            networks, whose state lasts; None at the start of a stream.
         record: whether to keep every message.
         advance: told how many stimuli have been finished.
 
@@ -121,12 +134,28 @@ def run(
         ValueError: a frame has values outside the encoded range.
     """
     simulate = Simulator(program, record)
-    return _in_pieces(
-        program,
-        lambda piece, start: simulate(piece.astype(np.int64), first + start),
-        frames,
-        advance,
-    )
+
+    def run_piece(piece: npt.NDArray[np.generic], start: int) -> Run:
+        return simulate(piece.astype(np.int64), first + start, shown_before(frames, start, before))
+
+    return _in_pieces(program, run_piece, frames, advance)
+
+
+def shown_before(
+    frames: npt.NDArray[np.integer], start: int, before: npt.NDArray[np.integer] | None = None
+) -> npt.NDArray[np.integer] | None:
+    """The frame before frame ``start``; None at the start of a stream."""
+    return frames[start - 1] if start else before
+
+
+def recorded(
+    program: QuantizedGraph, frames: Int, simulate: Callable[..., Run] = run
+) -> Iterator[tuple[int, Run]]:
+    """All messages for many stimuli, a few at a time, each run with the index of its first one."""
+    at_once = recorded_at_once(program)
+    for first in range(0, len(frames), at_once):
+        piece, before = frames[first : first + at_once], shown_before(frames, first)
+        yield first, simulate(program, piece, first=first, before=before, record=True)
 
 
 def run_messages(
@@ -138,9 +167,14 @@ def run_messages(
 ) -> Run:
     """Simulate what the input sends: (N, T or 1, *input shape) integers; else as ``run``."""
     simulate = Simulator(program, record)
-    return _in_pieces(
-        program, lambda piece, _: simulate.on(piece.astype(np.int64)), messages, advance
-    )
+
+    def run_piece(piece: npt.NDArray[np.generic], start: int) -> Run:
+        if not start or not simulate.lasts:
+            return simulate.on(piece.astype(np.int64))
+        so_far = messages[:start].sum(axis=0, dtype=np.int64, keepdims=True)
+        return simulate.on(np.concatenate([so_far, piece.astype(np.int64)]), skipped=1)
+
+    return _in_pieces(program, run_piece, messages, advance)
 
 
 def _in_pieces(
@@ -152,19 +186,20 @@ def _in_pieces(
     """One run made of many small ones."""
     largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
     pieces = list(map_batches(simulate, samples, batch_size(largest), advance))
+    if pieces:
+        return joined(pieces)
+    return Run({node.id: np.empty((0, *node.shape), np.int64) for node in program.readouts})
+
+
+def joined(pieces: Sequence[Run], record: bool = True) -> Run:
+    """One run made of several, at least one, in their order; with their messages if recorded."""
+    first = pieces[0]
     return Run(
-        {
-            node.id: np.concatenate(
-                [np.empty((0, *node.shape), np.int64), *(p.outputs[node.id] for p in pieces)]
-            )
-            for node in program.readouts
-        },
-        {key: np.concatenate([p.messages[key] for p in pieces]) for key in pieces[0].messages}
-        if pieces
+        {key: np.concatenate([p.outputs[key] for p in pieces]) for key in first.outputs},
+        {key: np.concatenate([p.messages[key] for p in pieces]) for key in first.messages}
+        if record
         else {},
-        {key: np.sum([p.activity[key] for p in pieces], axis=0) for key in pieces[0].activity}
-        if pieces
-        else {},
+        {key: np.sum([p.activity[key] for p in pieces], axis=0) for key in first.activity},
     )
 
 
@@ -180,22 +215,31 @@ class Simulator:
             if isinstance(node, Synapses)
         }
         self.dtypes = {node.id: self._state_dtype(node) for node in program.populations}
+        self.lasts = program.input.coding is InputCoding.CHANGES
+        """Whether a frame's answers depend on the frames before it."""
 
     def _state_dtype(self, population: Population) -> type[np.int32] | type[np.int64]:
         """int32 where all sums, before and after their shift, and a 24-bit state provably fit."""
         fits = bounds.largest_sum(self.program.graph, population) < 1 << 30
         return np.int32 if fits else np.int64
 
-    def __call__(self, frames: Int, first: int = 0) -> Run:
+    def __call__(
+        self, frames: Int, first: int = 0, before: npt.NDArray[np.integer] | None = None
+    ) -> Run:
         """Simulate one piece of frames; ``first`` is the index of its first stimulus."""
-        return self.on(sent(self.program.input, frames, self.program.window.n_steps, first))
+        skipped = 0
+        if self.lasts and before is not None:
+            # All states are sums of what has changed: what the last frame left, it leaves alone.
+            frames, skipped = np.concatenate([before[None].astype(np.int64), frames]), 1
+        messages = sent(self.program.input, frames, self.program.window.n_steps, first)
+        return self.on(messages, skipped)
 
-    def on(self, messages: Int) -> Run:
-        """Simulate what the input sends: (B, T or 1, *input shape)."""
+    def on(self, messages: Int, skipped: int = 0) -> Run:
+        """Simulate what the input sends: (B, T or 1, *input shape); leave the first ones out."""
         program, n_steps = self.program, self.program.window.n_steps
         values = {program.input.id: np.moveaxis(messages, (0, 1), (-1, -2))}
         held = n_steps // values[program.input.id].shape[-2]
-        activity = {program.input.id: held * _active(values[program.input.id])}
+        activity = {program.input.id: held * _active(values[program.input.id][..., skipped:])}
         readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
         outputs: dict[NodeId, Int] = {}
         recorded: dict[NodeId, Int] = {}
@@ -207,12 +251,13 @@ class Simulator:
                 if not readers[source]:
                     del values[source]
             answer = respond(population, a, n_steps)
+            kept = answer[..., skipped:]
             if self.record:
-                recorded[population.id] = np.moveaxis(answer, (-1, -2), (0, 1))
+                recorded[population.id] = np.moveaxis(kept, (-1, -2), (0, 1))
             if isinstance(population, Readout):
-                outputs[population.id] = np.moveaxis(answer[..., -1, :], -1, 0)
+                outputs[population.id] = np.moveaxis(kept[..., -1, :], -1, 0)
             else:
-                activity[population.id] = _active(answer)
+                activity[population.id] = _active(kept)
                 values[population.id] = answer
         return Run(outputs, recorded, activity)
 

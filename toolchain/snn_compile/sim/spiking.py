@@ -227,6 +227,26 @@ def _(population: spiking.IFNeurons, like: Array) -> Step:
 
 
 @stepper.register
+def _(population: spiking.SignedIFNeurons, like: Array) -> Step:
+    threshold = _spread(population.threshold[:, None, None], like)
+    bias = _spread(population.bias, like)
+    v = np.empty_like(like)
+    v[...] = threshold * population.initial_potential
+    sent = np.zeros_like(like)
+
+    def step(a: Array) -> Array:
+        np.add(a, bias, out=a)
+        np.add(v, a, out=v)
+        np.copyto(a, v >= threshold)  # from here on: the spikes
+        np.subtract(a, (v < 0) & (sent > 0), out=a)
+        np.subtract(v, a * threshold, out=v)
+        np.add(sent, a, out=sent)
+        return a
+
+    return step
+
+
+@stepper.register
 def _(population: spiking.Readout, like: Array) -> Step:
     bias = _spread(population.bias, like)
     v = np.zeros_like(like)

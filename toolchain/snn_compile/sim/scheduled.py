@@ -1,0 +1,81 @@
+"""What networks that are spread over time send, from the values of the integer network.
+
+``sync`` and ``sigma-delta`` networks need not be simulated step by step: their counts and payloads
+are those of one step of ``integer_network``, and from these every message follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import Input, Population, Readout
+from snn_compile.sim.reference import Run
+
+
+def spikes_of_counts(populations: Sequence[Population], values: Run, n_steps: int) -> Run:
+    """A sync network's run: ``q`` spikes are sent in the first ``q`` steps of a window.
+
+    Args:
+        populations: those of the network.
+        values: a run of its integer network. Its activity has the sums of the counts already.
+        n_steps: length of the window.
+    """
+    steps = np.arange(n_steps)
+    messages: dict[NodeId, Int] = {}
+    for node in populations:
+        if node.id in values.messages:
+            at_once = values.messages[node.id]
+            step = steps.reshape(-1, *[1] * len(node.shape))
+            messages[node.id] = (
+                np.repeat(at_once, n_steps, axis=1)
+                if isinstance(node, Readout)
+                else np.less(step, at_once).astype(np.int8)
+            )
+    return Run(values.outputs, messages, values.activity)
+
+
+def stream(
+    populations: Sequence[Input | Population],
+    frames: Int,
+    before: Int | None,
+    values_of: Callable[[Int], Run],
+    at_once: int,
+) -> Iterator[Run]:
+    """A sigma-delta network's run, piece by piece: neurons send by how much their value differs.
+
+    Args:
+        populations: the input and the populations of the network.
+        frames: (N, *input shape), what it is shown.
+        before: (*input shape), what it was shown before, or None at the start of a stream.
+        values_of: runs the integer network and records everything.
+        at_once: frames in a piece.
+    """
+    last: dict[NodeId, Int] = {}
+    if before is not None:
+        last = _values(populations, before[None], values_of(before[None]))
+    for start in range(0, max(len(frames), 1), at_once):
+        piece = frames[start : start + at_once]
+        run = values_of(piece)
+        values = _values(populations, piece, run)
+        sent = {key: _differences(now, last.get(key)) for key, now in values.items()}
+        activity = {key: np.count_nonzero(messages, axis=(0, 1)) for key, messages in sent.items()}
+        last = {key: now[-1:] for key, now in values.items()}
+        sent.pop(populations[0].id)
+        yield Run(run.outputs, {**run.messages, **sent}, activity)
+
+
+def _values(populations: Sequence[Input | Population], frames: Int, run: Run) -> dict[NodeId, Int]:
+    """(N, 1, *shape) of the input and of every population that sends."""
+    sending = [p for p in populations[1:] if not isinstance(p, Readout)]
+    shown = frames.reshape(len(frames), 1, *populations[0].shape)
+    return {populations[0].id: shown, **{p.id: run.messages[p.id] for p in sending}}
+
+
+def _differences(values: Int, before: Int | None) -> Int:
+    """Each sample less the one before it, which is 0 for the first one of all."""
+    wide = values.astype(np.int64)
+    return np.diff(wide, axis=0, prepend=np.zeros_like(wide[:1]) if before is None else before)
