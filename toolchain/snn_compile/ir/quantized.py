@@ -235,8 +235,8 @@ __all__ = [
     "SigmaDeltaReadout",
     "SignedIFNeurons",
     "SparseSynapses",
+    "Synapses",
     "SyncIFNeurons",
     "SyncReadout",
-    "Synapses",
     "along_channels",
 ]

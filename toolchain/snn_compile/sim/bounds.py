@@ -27,9 +27,9 @@ from snn_compile.ir.quantized import (
     SigmaDeltaReadout,
     SignedIFNeurons,
     SparseSynapses,
+    Synapses,
     SyncIFNeurons,
     SyncReadout,
-    Synapses,
     along_channels,
 )
 from snn_compile.ir.spiking import InputCoding, Reset
@@ -176,8 +176,8 @@ _ONE_SUM = (
 def _integrate_and_fire(
     node: IFNeurons | SignedIFNeurons, low: Int, high: Int, n_steps: int
 ) -> Interval:
-    """A negative spike adds a threshold to a negative potential, which stays below the threshold:
-    signed neurons have the bounds of those that only fire upwards."""
+    # A negative spike adds a threshold to a negative potential, which stays below the threshold:
+    # signed neurons have the bounds of those that only fire upwards.
     theta, v0 = node.threshold.values, node.initial_potential.values
     left = np.maximum(v0, theta - 1)
     if isinstance(node, SignedIFNeurons) or node.reset is Reset.SUBTRACT:

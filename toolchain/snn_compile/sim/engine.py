@@ -22,8 +22,8 @@ import numpy.typing as npt
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
-    GradedNeurons,
     ClipFloorNeurons,
+    GradedNeurons,
     Input,
     Population,
     QuantizedGraph,
