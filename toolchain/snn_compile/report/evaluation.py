@@ -89,7 +89,7 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     x, n = samples.x, len(samples)
     frames = encoded(stages.encoding, x)
     ladder = Ladder(samples.y)
-    with_spikes = not isinstance(stages.coding, Graded)  # a graded spike is its activation already
+    with_spikes = not isinstance(stages.coding, Graded)  # a payload is its activation already
     few = min(n, SPIKING_SAMPLES)
     with journal.progress("evaluate", f"{n:,} samples", 4 * n + with_spikes * few) as advance:
         if stages.original is None:

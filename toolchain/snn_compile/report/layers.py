@@ -18,8 +18,12 @@ from snn_compile.ir.quantized import (
     Population,
     QuantizedGraph,
     Readout,
+    SigmaDeltaNeurons,
+    SignedIFNeurons,
     SparseSynapses,
+    SyncIFNeurons,
 )
+from snn_compile.ir.schedule import integer_network
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.mapping import LayerResources
 from snn_compile.quantize.quantize import LayerNumbers
@@ -86,9 +90,9 @@ def _operator(program: QuantizedGraph, population: Population) -> str:
 def _thresholds(population: Population) -> list[float] | None:
     """Smallest and largest threshold, in steps of the potential."""
     match population:
-        case IFNeurons():
+        case IFNeurons() | SignedIFNeurons() | SyncIFNeurons():
             values = population.threshold.values.astype(np.float64)
-        case GradedNeurons():
+        case GradedNeurons() | SigmaDeltaNeurons():
             values = 2.0**population.shift.values / population.multiplier.values
         case _:
             return None
@@ -127,7 +131,7 @@ def signal_to_noise(
         scales: full scale of each rectifier per channel.
         levels: largest spike count or payload.
     """
-    run = engine.run(program, frames[:SQNR_SAMPLES], record=True)
+    run = engine.run(integer_network(program), frames[:SQNR_SAMPLES], record=True)
     found: dict[NodeId, float] = {}
     signal: dict[NodeId, float] = {}
     noise: dict[NodeId, float] = {}
