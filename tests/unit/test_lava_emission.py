@@ -12,7 +12,8 @@ import pytest
 
 import networks
 from snn_backends.lava import LavaBackend, emission
-from snn_backends.lava.plan import identifiers, make_plan, split_bias
+from snn_backends.lava.neurons import split_bias
+from snn_backends.lava.plan import identifiers, make_plan
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId

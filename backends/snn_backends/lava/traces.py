@@ -16,7 +16,8 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.sim import reference
 from snn_compile.sim.batches import Advance
 
-DTYPES = {"bits": "u1", "u8": "u1", "u16": "<u2", "i32": "<i4"}
+DTYPES = {"bits": "u1", "i8": "i1", "u8": "u1", "i16": "<i2", "u16": "<u2", "i32": "<i4"}
+"""Type of the elements of each form, as FileSink writes them."""
 
 
 def read_trace(
