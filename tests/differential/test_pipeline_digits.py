@@ -10,8 +10,8 @@ import pytest
 
 import onnx_models
 from snn_compile.driver import check_model, compile_model
-from snn_compile.options import CompileOptions
-from snn_compile.sim import ann
+from snn_compile.options import CODINGS, CompileOptions
+from snn_compile.sim import ann, engine, reference
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,13 @@ def without_times(folder):
     return report, {name: path.read_bytes() for name, path in files.items()}
 
 
-@pytest.mark.parametrize("coding", ["graded", "rate"])
+@pytest.mark.parametrize("coding", CODINGS)
 def test_without_an_engine_everything_is_the_same(
     compiled_engine, examples, digits, tmp_path, monkeypatch, coding
 ):
     written = {}
-    for engine in ("auto", "off"):
-        monkeypatch.setenv("SNN_COMPILE_ENGINE", engine)
+    for choice in ("auto", "off"):
+        monkeypatch.setenv("SNN_COMPILE_ENGINE", choice)
         compiled = compile_model(
             examples / "digits_cnn.onnx",
             calibrate=digits[0],
@@ -45,10 +45,10 @@ def test_without_an_engine_everything_is_the_same(
             coding=coding,
             timesteps=8,
         )
-        compiled.save(tmp_path / engine)
-        report, files = without_times(tmp_path / engine)
-        written[engine] = report, files, compiled.run(digits[1])
-        assert report.pop("simulator").startswith("engine" if engine == "auto" else "reference")
+        compiled.save(tmp_path / choice)
+        report, files = without_times(tmp_path / choice)
+        written[choice] = report, files, compiled.run(digits[1])
+        assert report.pop("simulator").startswith("engine" if choice == "auto" else "reference")
     fast, slow = written["auto"], written["off"]
     assert fast[0] == slow[0]
     assert set(fast[1]) == set(slow[1])
@@ -76,6 +76,9 @@ BOUNDS = [
     ("digits_cnn", {"coding": "graded"}, 99.0),  # 100
     ("digits_cnn", {"coding": "graded", "payload_bits": 4}, 98.0),  # 100
     ("digits_cnn", {"coding": "graded", "weight_bits": 4}, 97.5),  # 99.8
+    ("digits_cnn", {"coding": "sync", "timesteps": 16}, 98.0),  # 99.8
+    ("digits_cnn", {"coding": "sigma-delta"}, 99.0),  # 100
+    ("digits_cnn", {"coding": "signed", "timesteps": 16}, 97.5),  # 99.6
     ("digits_cnn", {"coding": "rate", "timesteps": 16}, 97.0),  # 99.6
     ("digits_cnn", {"coding": "rate", "timesteps": 16, "reset": "zero"}, 94.0),  # 96.8
     ("digits_mlp", {"coding": "graded"}, 99.0),  # 100
@@ -102,6 +105,79 @@ def test_answers_agree_with_the_float_network(examples, digits, float_scores, na
     assert abs(rungs["fixed"]["agreement"] - found) <= 0.5
     assert abs(rungs["fixed"]["top1"] - 100 * (scores.argmax(axis=1) == y).mean()) <= 1e-3
     assert rungs["folded"]["agreement"] == 100
+
+
+def by_hand(program, frames):
+    """Values of every layer of a sync network, as counts, without any of the simulator's code."""
+    graph, values = program.graph, {program.input.id: frames.astype(np.int64)}
+    for node in program.populations:
+        total = np.broadcast_to(node.bias.values, (len(frames), *node.shape)).copy()
+        for group in program.synapses_into(node):
+            weight, s = group.weight.values, values[group.inputs[0]]
+            if hasattr(group, "geometry"):
+                top, left, bottom, right = group.geometry.padding
+                s = np.pad(s, [(0, 0), (0, 0), (top, bottom), (left, right)])
+                part = np.zeros_like(total)
+                n_out, n_in, kh, kw = weight.shape
+                per_group = n_out // group.geometry.groups
+                (sy, sx), (dy, dx) = group.geometry.stride, group.geometry.dilation
+                for o in range(n_out):
+                    first = o // per_group * n_in
+                    for i, y, x in np.ndindex(n_in, kh, kw):
+                        rows = slice(y * dy, y * dy + (node.shape[1] - 1) * sy + 1, sy)
+                        columns = slice(x * dx, x * dx + (node.shape[2] - 1) * sx + 1, sx)
+                        part[:, o] += weight[o, i, y, x] * s[:, first + i, rows, columns]
+            else:
+                part = (s.reshape(len(s), -1) @ weight.T).reshape(total.shape)
+            total += part << group.exponent
+        values[node.id] = total
+        if node.id not in {readout.id for readout in program.readouts}:
+            threshold = node.threshold.values.reshape(-1, 1, 1)
+            values[node.id] = np.clip(total // threshold, 0, program.window.n_steps)
+    assert all(node.id in values for node in graph if hasattr(node, "bias"))
+    return values
+
+
+@pytest.mark.parametrize("timesteps", [1, 5, 16])
+def test_sync_counts_are_those_of_the_integer_network(examples, digits, timesteps):
+    """Layer by layer, with ==; the network is written down once more here, in plain numpy."""
+    calibrate, x, _ = digits
+    model = compile_model(
+        examples / "digits_cnn.onnx",
+        calibrate=calibrate,
+        coding="sync",
+        timesteps=timesteps,
+        emit=(),
+    )
+    program, frames = model.program, model.encoding(x[:20])
+    expected = by_hand(program, frames)
+    for run in (reference.run, engine.run):
+        found = run(program, frames, record=True)
+        for node in program.populations:
+            messages = found.messages[node.id]
+            assert messages.shape[1] == timesteps
+            if node in program.readouts:
+                np.testing.assert_array_equal(messages[:, -1], expected[node.id])
+            else:
+                assert set(np.unique(messages)) <= {0, 1}
+                np.testing.assert_array_equal(messages.sum(axis=1), expected[node.id])
+
+
+def test_sigma_delta_answers_each_frame_as_graded_does(examples, digits):
+    calibrate, x, _ = digits
+    graded, streamed = (
+        compile_model(examples / "digits_cnn.onnx", calibrate=calibrate, coding=coding, emit=())
+        for coding in ("graded", "sigma-delta")
+    )
+    slowly = np.repeat(x[:10], 5, axis=0)  # a frame that stays sends nothing
+    one, other = graded.simulate(slowly, record=True), streamed.simulate(slowly, record=True)
+    for key, values in one.messages.items():
+        if key in other.activity:
+            np.testing.assert_array_equal(np.cumsum(other.messages[key], axis=0), values)
+    for key, potentials in one.outputs.items():
+        np.testing.assert_array_equal(other.outputs[key], potentials)
+    sent = [sum(int(n.sum()) for n in run.activity.values()) for run in (one, other)]
+    assert sent[1] < 0.5 * sent[0]
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "digits_mlp"])

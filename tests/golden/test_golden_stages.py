@@ -16,12 +16,13 @@ import pytest
 
 import onnx_models
 from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.codings import Graded, Rate
+from snn_compile.convert.codings import Graded, Rate, SigmaDelta, Signed, Sync
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.driver import FOLDING
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.ir.text import to_text
 from snn_compile.quantize.quantize import quantize
@@ -33,6 +34,9 @@ CODINGS = {
     "graded": (Graded(6), None),
     "rate": (Rate(8), None),
     "zero": (Rate(8, Reset.ZERO, 0.0), InputCoding.POISSON),
+    "sync": (Sync(8), None),
+    "signed": (Signed(8), None),
+    "sigma-delta": (SigmaDelta(6), None),
 }
 
 
@@ -86,7 +90,7 @@ def stages():
         spiking = AlignPaths()(spiking).graph
         found[f"spiking-{name}"] = to_text(spiking)
         program = quantize(spiking, lambda layer: 5 if "act2" in layer else 8).program
-        found[f"quantized-{name}"] = to_text(program)
+        found[f"quantized-{name}"] = to_text(schedule(program, coding.window))
     return found
 
 

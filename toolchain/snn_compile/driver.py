@@ -34,6 +34,7 @@ from snn_compile.ir import ann as ops
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.mapping import map_program
@@ -98,6 +99,7 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
     scales = {name: activations.peak for name, activations in statistics.activations.items()}
     convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
     program = quantize(convert(folded).graph, options.weight_bits_of).program
+    program = schedule(program, coding.window)
     mapped = map_program(program, target)
     findings = (*imported.findings, *folding.findings, *mapped.findings)
     return CheckResult(imported, folded, findings)
@@ -153,6 +155,8 @@ def compile_model(
         .graph
     )
     quantization = _quantized(spiking, folded, samples.calibrate, encoding, options, journal)
+    scheduled = schedule(quantization.program, coding.window)
+    quantization = replace(quantization, program=scheduled)
     with journal.timed("map"):
         mapped = map_program(quantization.program, target)
     journal.found(mapped.findings)
@@ -164,7 +168,7 @@ def compile_model(
         spiking,
         quantization,
         encoding,
-        _decodings(folded, quantization),
+        _decodings(folded, quantization, coding),
         scales,
         coding,
         _original(path, options) if samples.evaluate is not None else None,
@@ -311,7 +315,7 @@ def _scales(
     by_spikes = {n.id for n in rectifiers if options.thresholds_of(n.id) == "spike-norm"}
     if not by_spikes:
         return scales
-    if isinstance(coding, Graded) or samples is None:
+    if coding.at_once or samples is None:
         raise UsageError(
             "spike-norm takes thresholds from spike trains of calibration data",
             code="bad-option",
@@ -346,12 +350,6 @@ def _to_spiking(
     coding: Coding,
 ) -> ToSpiking:
     arrival = InputCoding(options.input) if options.input else None
-    if isinstance(coding, Graded) and arrival is InputCoding.POISSON:
-        raise UsageError(
-            "Poisson spikes need time steps to arrive in",
-            code="bad-option",
-            hint="use --coding rate",
-        )
     return ToSpiking(coding, scales, encoding, arrival, options.seed)
 
 
@@ -382,15 +380,20 @@ def _quantized(
 def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
     """Options that were given but mean nothing for this coding."""
     if isinstance(coding, Graded) and options.timesteps != CompileOptions().timesteps:
-        message = f"timesteps {options.timesteps} is ignored: a graded network takes one step"
-        hint = "use --coding rate for spike trains"
+        message = f"timesteps {options.timesteps} is ignored: {coding.name} takes one step"
+        hint = "use --coding sync or rate for spike trains"
         return [Finding(message, code="option-ignored", hint=hint, warning=True)]
     return []
 
 
-def _decodings(folded: ANNGraph, quantization: Quantization) -> dict[NodeId, OutputDecoding]:
-    """A readout adds up a whole window, so one step of it stands for the mean over the steps."""
-    n_steps = quantization.program.window.n_steps
+def _decodings(
+    folded: ANNGraph, quantization: Quantization, coding: Coding
+) -> dict[NodeId, OutputDecoding]:
+    """A readout adds up a whole window, so one step of it stands for the mean over the steps.
+
+    Where activations are counts or payloads, the sum itself is the answer.
+    """
+    n_steps = 1 if coding.at_once else coding.window.n_steps
     return {
         output.id: OutputDecoding(quantization.numbers[output.id].unit / n_steps, output.shape)
         for output in folded.outputs

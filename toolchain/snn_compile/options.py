@@ -12,7 +12,7 @@ from typing import Any
 from snn_compile import config_file
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 
-CODINGS = ("graded", "rate")
+CODINGS = ("graded", "signed", "sync", "rate", "sigma-delta")
 INPUTS = ("current", "poisson", "graded")
 RESETS = ("subtract", "zero")
 EQUALIZE = ("none", "l4", "l2", "data")
@@ -48,14 +48,14 @@ class CompileOptions:
         calibrate: npz file with ``x``, unlabelled.
         evaluate: npz file with ``x`` and, for accuracies, ``y``.
         target: name of a target, or a TOML file.
-        coding: graded or rate; None for what the target does best.
-        timesteps: steps per layer window (rate).
-        payload_bits: width of a graded payload.
+        coding: graded, signed, sync, rate or sigma-delta; None for what the target does best.
+        timesteps: steps per layer window (sync, rate, signed).
+        payload_bits: width of a payload (graded, sigma-delta).
         input: current, poisson or graded; None for what the coding does best.
         input_bits: the input is encoded on ``2**input_bits`` levels per channel.
         reset: subtract or zero (rate).
-        initial_potential: potential at the start of a window in units of the threshold (rate);
-            None for 0.5 with reset by subtraction, 0 with reset to zero.
+        initial_potential: potential at the start of a window in units of the threshold (rate,
+            signed); None for 0.5 with reset by subtraction, 0 with reset to zero.
         thresholds: mmse, percentile:P, max or spike-norm.
         per_layer: one threshold a layer instead of one a channel.
         equalize: cross-layer weight adjustment.

@@ -48,7 +48,13 @@ _DATA = (
 _NETWORK = (
     click.option("--target", metavar="NAME|FILE", help="See: snn-compile targets."),
     _choice("coding", CODINGS, "What a message means (default: what the target does best)."),
-    click.option("-T", "--timesteps", type=int, metavar="N", help="Steps per layer window (rate)."),
+    click.option(
+        "-T",
+        "--timesteps",
+        type=int,
+        metavar="N",
+        help="Steps per layer window (sync, signed, rate).",
+    ),
     click.option(
         "--payload-bits", type=int, metavar="N", help="Width of a graded spike's payload."
     ),
@@ -56,7 +62,10 @@ _NETWORK = (
     click.option("--input-bits", type=int, metavar="N", help="The input has 2**N levels."),
     _choice("reset", RESETS, "What a spike does to the potential (rate)."),
     click.option(
-        "--initial-potential", type=float, metavar="V", help="In units of the threshold (rate)."
+        "--initial-potential",
+        type=float,
+        metavar="V",
+        help="In units of the threshold (rate, signed).",
     ),
 )
 _NUMBERS = (

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from snn_compile.convert.linear import Float
-from snn_compile.ir.spiking import GradedNeurons, IFNeurons, InputCoding, Neurons, Reset, Window
+from snn_compile.errors import UsageError
+from snn_compile.ir.spiking import (
+    ClipFloorNeurons,
+    GradedNeurons,
+    IFNeurons,
+    InputCoding,
+    Neurons,
+    Reset,
+    SignedIFNeurons,
+    Window,
+)
 from snn_compile.options import CompileOptions
 
 
@@ -15,6 +25,10 @@ class Coding(Protocol):
     """A coding as the rest of the compiler sees it."""
 
     name: ClassVar[str]
+    at_once: ClassVar[bool]
+    """Whether an activation is computed from one sum, by an integer network of one step, however
+    it is sent. Such a network needs no simulation over time, and its spikes have no error of their
+    own: they add up to its integers."""
 
     @property
     def window(self) -> Window:
@@ -50,6 +64,7 @@ class Graded:
     """One event per active neuron whose payload is the activation, rounded to ``bits`` bits."""
 
     name: ClassVar[str] = "graded"
+    at_once: ClassVar[bool] = True
     bits: int = 8
 
     @property
@@ -81,10 +96,58 @@ class Graded:
 
 
 @dataclass(frozen=True)
+class SigmaDelta(Graded):
+    """Graded, but a neuron sends only by how much its payload differs from the frame before."""
+
+    name: ClassVar[str] = "sigma-delta"
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Layer-synchronous: a neuron listens for a window, then sends its activation as a count.
+
+    Nothing can be sent too early or too late, so that the counts are those of an integer network
+    exactly. A layer takes a window: a network of depth d, ``(d + 1) * n_steps`` steps.
+    """
+
+    name: ClassVar[str] = "sync"
+    at_once: ClassVar[bool] = True
+    n_steps: int = 32
+
+    @property
+    def window(self) -> Window:
+        """``n_steps`` steps for every layer, one layer after the other."""
+        return Window(self.name, self.n_steps)
+
+    @property
+    def levels(self) -> int:
+        """Largest number of spikes."""
+        return self.n_steps
+
+    @property
+    def input(self) -> InputCoding:
+        """A frame at the first step, as a payload or a current."""
+        return InputCoding.GRADED
+
+    def neurons(
+        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+    ) -> Neurons:
+        """Clip-floor neurons, one count being ``scale / n_steps``."""
+        return ClipFloorNeurons(
+            **place,
+            threshold=scale / self.levels,
+            bias=bias,
+            levels=self.levels,
+            relay=relay,
+        )
+
+
+@dataclass(frozen=True)
 class Rate:
     """The activation is the share of time steps in which a binary spike is sent."""
 
     name: ClassVar[str] = "rate"
+    at_once: ClassVar[bool] = False
     n_steps: int = 32
     reset: Reset = Reset.SUBTRACT
     initial_potential: float = 0.5
@@ -118,15 +181,57 @@ class Rate:
         )
 
 
+@dataclass(frozen=True)
+class Signed(Rate):
+    """Rate, with negative spikes that take back those which came too early."""
+
+    name: ClassVar[str] = "signed"
+
+    def neurons(
+        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+    ) -> Neurons:
+        """Signed integrate-and-fire neurons; a spike in every step stands for ``scale``."""
+        return SignedIFNeurons(
+            **place,
+            threshold=scale,
+            bias=bias,
+            initial_potential=self.initial_potential,
+            relay=relay,
+        )
+
+
 def coding_of(options: CompileOptions, default: str) -> Coding:
-    """The coding that the options ask for, or the target's."""
+    """The coding that the options ask for, or the target's.
+
+    Raises:
+        UsageError: there is no such coding, or it cannot do what the other options ask for.
+    """
     name = options.coding or default
-    if name == Graded.name:
-        return Graded(options.payload_bits)
-    reset = Reset(options.reset)
-    initial = options.initial_potential
+    coding = _coding(name, options)
+    if coding.at_once and options.input == InputCoding.POISSON.value:
+        raise UsageError(
+            f"--coding {name} takes each frame at once; Poisson spikes need time to arrive in",
+            code="bad-option",
+            hint="use --coding rate or signed",
+        )
+    return coding
+
+
+def _coding(name: str, options: CompileOptions) -> Coding:
+    initial, reset = options.initial_potential, Reset(options.reset)
     if initial is None:
         # Half a threshold makes the rounding of counts unbiased (Bu et al. 2022). A reset to zero
         # wipes it out with the first spike, and Loihi's own reset neuron starts at zero.
-        initial = 0.5 if reset is Reset.SUBTRACT else 0.0
-    return Rate(options.timesteps, reset, initial)
+        initial = 0.0 if name == Rate.name and reset is Reset.ZERO else 0.5
+    match name:
+        case Graded.name:
+            return Graded(options.payload_bits)
+        case SigmaDelta.name:
+            return SigmaDelta(options.payload_bits)
+        case Sync.name:
+            return Sync(options.timesteps)
+        case Signed.name:
+            return Signed(options.timesteps, Reset.SUBTRACT, initial)
+        case Rate.name:
+            return Rate(options.timesteps, reset, initial)
+    raise UsageError(f"there is no coding '{name}'", code="bad-option")

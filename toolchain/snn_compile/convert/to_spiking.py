@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -73,7 +73,10 @@ class ToSpiking:
             )
             nodes.append(population)
             units[node.id] = population.unit
-        return PassResult(SpikingGraph(Graph(nodes), self.coding.window))
+        window = self.coding.window
+        if self.coding.at_once:
+            window = replace(window, n_steps=1)  # it is spread over time in fixed point
+        return PassResult(SpikingGraph(Graph(nodes), window))
 
     def _input(self, node: ann.Input) -> spiking.Input:
         shape = maps_shape(node.shape)

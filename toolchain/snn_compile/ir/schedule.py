@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import (
@@ -96,7 +97,8 @@ def _in_form(
         return replace(node, coding=arrives)
     if not isinstance(node, Population):
         return node
-    form = forms[type(node)]
+    form: Any = forms[type(node)]
     names = [item.name for item in fields(form)]
     shared = {name: getattr(node, name) for name in names if hasattr(node, name)}
-    return form(**shared, **{name: value for name, value in given.items() if name in names})
+    spread: QuantizedNode = form(**shared, **{k: v for k, v in given.items() if k in names})
+    return spread

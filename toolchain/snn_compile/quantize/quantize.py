@@ -163,7 +163,9 @@ def _fitted(
     else:
         room = _room(_layer(population, groups, weights, bits, 0), before, window)
         most = min(MOST_FRACTION_BITS, EXPONENTS[-1] - max(weights.exponents))
-        least = EXPONENTS[0] - min(weights.exponents)
+        # Sums that are spread over time cannot be shifted right one by one.
+        lowest = 0 if window.coding in spiking.SCHEDULED else EXPONENTS[0]
+        least = lowest - min(weights.exponents)
         for_all, for_most = int(room.min()), int(np.quantile(room, 0.25))
         fraction = min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))
     added = _layer(population, groups, weights, bits, fraction)
@@ -295,16 +297,33 @@ def _population(node: spiking.Population, bias: Float, step: Float) -> quantized
                 **node.place,
                 bias=QTensor.of(round_half_even(bias)),
             )
+        case spiking.ClipFloorNeurons():
+            threshold = np.maximum(round_half_even(node.threshold / step), 1)
+            return quantized.ClipFloorNeurons(
+                **node.place,
+                threshold=QTensor.of(threshold),
+                bias=_with_half(bias, threshold),
+                levels=node.levels,
+                relay=node.relay,
+            )
         case spiking.GradedNeurons():
             threshold = node.threshold / step
             multiplier, shift = reciprocal(threshold)
             return quantized.GradedNeurons(
                 **node.place,
-                # A tie goes down, so that a threshold of one step (relays) adds nothing at all.
-                bias=QTensor.of(-round_half_up(-bias - threshold[:, None, None] / 2)),
+                bias=_with_half(bias, threshold),
                 multiplier=QTensor(multiplier, QFormat(12, signed=False)),
                 shift=QTensor.of(shift),
                 payload=QFormat.holding(0, node.levels),
+                relay=node.relay,
+            )
+        case spiking.SignedIFNeurons():
+            threshold = np.maximum(round_half_even(node.threshold / step), 1)
+            return quantized.SignedIFNeurons(
+                **node.place,
+                threshold=QTensor.of(threshold),
+                bias=QTensor.of(round_half_even(bias)),
+                initial_potential=_share(threshold, node.initial_potential),
                 relay=node.relay,
             )
         case spiking.IFNeurons():
@@ -313,12 +332,22 @@ def _population(node: spiking.Population, bias: Float, step: Float) -> quantized
                 **node.place,
                 threshold=QTensor.of(threshold),
                 bias=QTensor.of(round_half_even(bias)),
-                initial_potential=QTensor.of(
-                    np.floor(threshold * node.initial_potential).astype(np.int64)
-                ),
+                initial_potential=_share(threshold, node.initial_potential),
                 reset=node.reset,
                 relay=node.relay,
             )
+
+
+def _with_half(bias: Float, threshold: Float | Int) -> QTensor:
+    """A bias that holds half a threshold, for the floor that follows to round.
+
+    A tie goes down, so that a threshold of one step (relays) adds nothing at all.
+    """
+    return QTensor.of(-round_half_up(-bias - threshold[:, None, None] / 2))
+
+
+def _share(threshold: Int, share: float) -> QTensor:
+    return QTensor.of(np.floor(threshold * share).astype(np.int64))
 
 
 def reciprocal(threshold: Float) -> tuple[Int, Int]:

@@ -114,7 +114,7 @@ def report(
         "simulator": outcome.simulator,
         "ladder": outcome.ladder,
         "layers": layer_table(
-            program, stages.quantization.numbers, per_layer, outcome.activity, outcome.sqnr
+            program, stages.quantization.numbers, per_layer, outcome.activity, outcome.losses
         ),
         "resources": taken.as_dict(),
         "cost": _cost(mapped, outcome),

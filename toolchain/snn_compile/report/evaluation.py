@@ -20,9 +20,10 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.plugins import Original
 from snn_compile.quantize.quantize import Quantization
+from snn_compile.report.attribution import Loss, attribute
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
-from snn_compile.report.layers import Activity, signal_to_noise
+from snn_compile.report.layers import Activity
 from snn_compile.sim import ann, engine, spiking
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
@@ -72,13 +73,13 @@ class Outcome:
     Attributes:
         ladder: entries of ``report.json``.
         activity: of the network in fixed point, None without samples.
-        sqnr: signal-to-noise ratio of each layer, in decibels.
+        losses: what each layer loses.
         simulator: what ran the network in fixed point, None without samples.
     """
 
     ladder: list[dict[str, Any]] = field(default_factory=list)
     activity: Activity | None = None
-    sqnr: dict[NodeId, float] = field(default_factory=dict)
+    losses: dict[NodeId, Loss] = field(default_factory=dict)
     simulator: str | None = None
 
 
@@ -89,7 +90,7 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     x, n = samples.x, len(samples)
     frames = encoded(stages.encoding, x)
     ladder = Ladder(samples.y)
-    with_spikes = not isinstance(stages.coding, Graded)  # a graded spike is its activation already
+    with_spikes = not isinstance(stages.coding, Graded)  # a payload is its activation already
     few = min(n, SPIKING_SAMPLES)
     with journal.progress("evaluate", f"{n:,} samples", 4 * n + with_spikes * few) as advance:
         if stages.original is None:
@@ -108,10 +109,16 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
         ladder.add("fixed", decoding(run.outputs[output]))
     ladder.repeat("mapped", "fixed")
     with journal.timed("attribute"):
-        sqnr = signal_to_noise(
-            stages.folded, program, x, frames, stages.scales, stages.coding.levels
+        losses = attribute(
+            stages.folded,
+            program,
+            x,
+            frames,
+            stages.scales,
+            stages.coding.levels,
+            stages.decodings,
         )
-    return Outcome(ladder.rungs, Activity(run.activity, n), sqnr, engine.simulator())
+    return Outcome(ladder.rungs, Activity(run.activity, n), losses, engine.simulator())
 
 
 def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> Int:

@@ -90,7 +90,7 @@ def option(report: Mapping[str, Any], name: str) -> Any:
 
 def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
     timesteps = report.get("timesteps", 1)
-    graded = report.get("coding") == "graded"
+    graded = report.get("coding") in ("graded", "sigma-delta")
     bits = option(report, "payload_bits") or 8
     return {
         "levels": 2**bits if graded else timesteps + 1,
@@ -120,7 +120,7 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
         about.append(f"input {times(model['input_shape'])}")
     steps = report.get("total_steps", 0)
     plan = [f"target {report.get('target', '?')}", f"coding {report.get('coding', '?')}"]
-    if report.get("coding") == "graded" and option(report, "payload_bits"):
+    if report.get("coding") in ("graded", "sigma-delta") and option(report, "payload_bits"):
         plan[-1] += f", {option(report, 'payload_bits')} bit"
     elif report.get("timesteps", 1) > 1:
         plan.append(f"{report['timesteps']} steps per layer")
@@ -213,19 +213,45 @@ def slow_simulator(report: Mapping[str, Any]) -> str:
 
 def costliest(report: Mapping[str, Any]) -> str:
     """The layer that loses most: what it loses, why perhaps, and what to try."""
-    layers = report.get("layers") or []
-    named = (report.get("cost") or {}).get("costliest_layer")
-    if isinstance(named, str):
-        return named
-    judged = [layer for layer in layers if layer.get("sqnr_db") is not None]
+    judged = [item for item in report.get("layers") or [] if item.get("output_share") is not None]
     if not judged:
         return ""
-    worst = min(judged, key=lambda layer: float(layer["sqnr_db"]))
-    text = f"{worst['name']}: signal to quantization noise {worst['sqnr_db']:.1f} dB"
-    saturated = worst.get("saturated_weights") or 0
-    if saturated >= 0.01:
-        text += f", {percent(saturated)} of its weights saturate"
-    return text
+    worst = max(judged, key=lambda layer: float(layer["output_share"]))
+    if worst["output_share"] <= 0:
+        return ""
+    text = f"{worst['name']}: adds {percent(worst['output_share'])} of the output's error"
+    if worst.get("sqnr_db") is not None:
+        text += f", signal to noise {worst['sqnr_db']:.1f} dB"
+    advice = _advice(report, worst)
+    return f"{text}; {advice}" if advice else text
+
+
+_NOTABLE = 0.01
+"""Share of saturated activations or weights that is worth a word."""
+_UNEVEN = 0.05
+"""Share of the spikes that come at the wrong time."""
+
+
+def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
+    """What is worst about a layer, and the option that changes it."""
+    coding = report.get("coding")
+    if (layer.get("uneven") or 0) >= _UNEVEN:
+        return (
+            f"{percent(layer['uneven'])} of its spikes are too many or too few because of when they"
+            " come: try --coding sync, or more --timesteps"
+        )
+    if (layer.get("weight_bits") or 8) < 8:
+        return f"its weights have {layer['weight_bits']} bits: try --weight-bits 8"
+    if (layer.get("saturated") or 0) >= _NOTABLE:
+        return (
+            f"{percent(layer['saturated'])} of its activations are cut off: try --thresholds"
+            " percentile:99.99"
+        )
+    if (layer.get("saturated_weights") or 0) >= _NOTABLE:
+        return f"{percent(layer['saturated_weights'])} of its weights saturate"
+    if layer.get("sqnr_db") is None:
+        return ""
+    return "more --payload-bits" if coding in ("graded", "sigma-delta") else "more --timesteps"
 
 
 def percent(share: float | None) -> str:

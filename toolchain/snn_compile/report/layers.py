@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
@@ -18,16 +17,16 @@ from snn_compile.ir.quantized import (
     Population,
     QuantizedGraph,
     Readout,
+    SigmaDeltaNeurons,
+    SignedIFNeurons,
     SparseSynapses,
+    SyncIFNeurons,
 )
-from snn_compile.ir.stages import ANNGraph
 from snn_compile.mapping import LayerResources
 from snn_compile.quantize.quantize import LayerNumbers
-from snn_compile.sim import ann, engine
-from snn_compile.sim.kernels import Array
+from snn_compile.report.attribution import Loss
 
-SQNR_SAMPLES = 64
-"""Samples on which the layers' signal-to-noise ratios are measured."""
+_UNKNOWN = Loss(None, None, None, None)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def layer_table(
     numbers: Mapping[NodeId, LayerNumbers],
     resources: Mapping[NodeId, LayerResources],
     activity: Activity | None,
-    sqnr: Mapping[NodeId, float],
+    losses: Mapping[NodeId, Loss],
 ) -> list[dict[str, Any]]:
     """The ``layers`` of ``report.json``."""
     return [
@@ -66,7 +65,7 @@ def layer_table(
             "fraction_bits": numbers[population.id].fraction_bits,
             "relay": getattr(population, "relay", False),
             "depth": program.depth[population.id],
-            "sqnr_db": sqnr.get(population.id),
+            **asdict(losses.get(population.id, _UNKNOWN)),
             **_activity(population, program.window.n_steps, activity),
         }
         for population in program.populations
@@ -86,9 +85,9 @@ def _operator(program: QuantizedGraph, population: Population) -> str:
 def _thresholds(population: Population) -> list[float] | None:
     """Smallest and largest threshold, in steps of the potential."""
     match population:
-        case IFNeurons():
+        case IFNeurons() | SignedIFNeurons() | SyncIFNeurons():
             values = population.threshold.values.astype(np.float64)
-        case GradedNeurons():
+        case GradedNeurons() | SigmaDeltaNeurons():
             values = 2.0**population.shift.values / population.multiplier.values
         case _:
             return None
@@ -107,46 +106,3 @@ def _activity(
         "dead": float((counts == 0).mean()),
         "spikes_per_inference": per_inference,
     }
-
-
-def signal_to_noise(
-    folded: ANNGraph,
-    program: QuantizedGraph,
-    x: np.ndarray[tuple[int, ...], np.dtype[Any]],
-    frames: Int,
-    scales: Mapping[NodeId, np.ndarray[tuple[int, ...], np.dtype[np.float64]]],
-    levels: int,
-) -> dict[NodeId, float]:
-    """For each layer, ``10 log10(signal / error)`` of its activations against the float network.
-
-    Args:
-        folded: the float network whose rectifiers the populations stand for.
-        program: the network in fixed point.
-        x: real inputs; the first ``SQNR_SAMPLES`` are used.
-        frames: the same, encoded.
-        scales: full scale of each rectifier per channel.
-        levels: largest spike count or payload.
-    """
-    run = engine.run(program, frames[:SQNR_SAMPLES], record=True)
-    found: dict[NodeId, float] = {}
-    signal: dict[NodeId, float] = {}
-    noise: dict[NodeId, float] = {}
-    by_sample = {
-        key: messages.sum(axis=1) for key, messages in run.messages.items() if key in scales
-    }
-
-    def compare(node: AnnNode, value: Array) -> Array:
-        if node.id in by_sample:
-            exact = np.moveaxis(value, -1, 0).reshape(by_sample[node.id].shape)
-            unit = (scales[node.id] / levels)[:, None, None]
-            error = by_sample[node.id] * unit - exact
-            signal[node.id] = float((exact.astype(np.float64) ** 2).sum())
-            noise[node.id] = float((error**2).sum())
-        return value
-
-    samples = np.moveaxis(x[: len(frames[:SQNR_SAMPLES])], 0, -1).astype(np.float32)
-    ann.forward(folded, samples, compare)
-    for key in signal:
-        if signal[key] > 0 and noise[key] > 0:
-            found[key] = round(10 * float(np.log10(signal[key] / noise[key])), 2)
-    return found

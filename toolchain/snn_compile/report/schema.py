@@ -78,6 +78,9 @@ class Layer(TypedDict, total=False):
     dead: float | None
     spikes_per_inference: float | None
     sqnr_db: float | None
+    saturated: float | None
+    uneven: float | None
+    output_share: float | None
     largest_potential: int
     fraction_bits: int
     relay: bool

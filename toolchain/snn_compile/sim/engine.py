@@ -176,7 +176,8 @@ class Engine:
         """What messages add up to, in their window or since the first one: (N, 1, *shape)."""
         if self._window.coding == SYNC:
             held = self._window.n_steps // messages.shape[1]
-            return messages.sum(axis=1, dtype=np.int64, keepdims=True) * held
+            sums: Int = held * messages.sum(axis=1, dtype=np.int64, keepdims=True)
+            return sums
         return messages.cumsum(axis=0, dtype=np.int64)
 
     def _spread(
@@ -194,7 +195,7 @@ class Engine:
         if not streams or not (record or activity):
             values = self._run(samples, messages, record, activity, threads, advance)
             if self._scheduled and not streams:
-                return spikes_of_counts(self._populations[1:], values, self._window.n_steps)
+                return spikes_of_counts(self._populations, values, self._window.n_steps)
             return values
 
         def values_of(piece: npt.NDArray[np.integer]) -> Run:

@@ -68,7 +68,7 @@ def _requantized(population: GradedNeurons | SigmaDeltaNeurons, a: Int) -> Int:
         _parameter(p.values, population, wide)[..., None, :]
         for p in (population.bias, population.multiplier, population.shift)
     )
-    v = a.astype(wide) + bias
+    v: Int = a.astype(wide) + bias
     _saturate(v, population.state)
     np.maximum(v, 0, out=v)
     v *= multiplier
@@ -79,8 +79,8 @@ def _requantized(population: GradedNeurons | SigmaDeltaNeurons, a: Int) -> Int:
 
 def _over_window(a: Int, n_steps: int) -> Int:
     """What arrives in a whole window, (*shape, B)."""
-    total: Int = a.sum(axis=-2, dtype=np.int64)
-    return total * (n_steps // a.shape[-2])
+    total: Int = a.sum(axis=-2, dtype=np.int64) * (n_steps // a.shape[-2])
+    return total
 
 
 @singledispatch

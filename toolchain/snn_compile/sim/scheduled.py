@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Input, Population, Readout
 from snn_compile.sim.reference import Run
 
+Integers = npt.NDArray[np.integer]
 
-def spikes_of_counts(populations: Sequence[Population], values: Run, n_steps: int) -> Run:
+
+def spikes_of_counts(populations: Sequence[Input | Population], values: Run, n_steps: int) -> Run:
     """A sync network's run: ``q`` spikes are sent in the first ``q`` steps of a window.
 
     Args:
-        populations: those of the network.
+        populations: the input and the populations of the network.
         values: a run of its integer network. Its activity has the sums of the counts already.
         n_steps: length of the window.
     """
@@ -40,9 +43,9 @@ def spikes_of_counts(populations: Sequence[Population], values: Run, n_steps: in
 
 def stream(
     populations: Sequence[Input | Population],
-    frames: Int,
-    before: Int | None,
-    values_of: Callable[[Int], Run],
+    frames: Integers,
+    before: Integers | None,
+    values_of: Callable[[Integers], Run],
     at_once: int,
 ) -> Iterator[Run]:
     """A sigma-delta network's run, piece by piece: neurons send by how much their value differs.
@@ -68,10 +71,12 @@ def stream(
         yield Run(run.outputs, {**run.messages, **sent}, activity)
 
 
-def _values(populations: Sequence[Input | Population], frames: Int, run: Run) -> dict[NodeId, Int]:
+def _values(
+    populations: Sequence[Input | Population], frames: Integers, run: Run
+) -> dict[NodeId, Int]:
     """(N, 1, *shape) of the input and of every population that sends."""
     sending = [p for p in populations[1:] if not isinstance(p, Readout)]
-    shown = frames.reshape(len(frames), 1, *populations[0].shape)
+    shown = frames.astype(np.int64).reshape(len(frames), 1, *populations[0].shape)
     return {populations[0].id: shown, **{p.id: run.messages[p.id] for p in sending}}
 
 

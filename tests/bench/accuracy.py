@@ -1,0 +1,183 @@
+"""What conversion costs: every shared labelled model in every coding, in fixed point.
+
+    python tests/bench/accuracy.py [MODEL ...] [--images 10000] [--steps 4 8 16 32 64 256]
+                                   [--codings sync signed rate classical graded sigma-delta]
+                                   [--json FILE]
+
+For each model, coding and number of steps: top-1 accuracy of the float file and of the network in
+fixed point on the test images, the points lost, spikes and synaptic operations per inference, and
+total steps. 8-bit weights, 1,024 unlabelled calibration images, no retraining. ``classical`` is
+the recipe that most converters have (Rueckauer et al. 2017): rate coding with thresholds at the
+99.9th percentile of each layer, reset by subtraction, potentials that start at 0, weights rounded
+to nearest, no correction of biases.
+
+What is in the JSON file already is not computed again: an interrupted run goes on where it was.
+Slow: rate codings at T = 256 on 10,000 images of ResNet-20 take minutes each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import w8a8
+from rich.console import Console
+from rich.table import Table
+from shared_models import prepare
+
+from snn_compile import compile_model
+from snn_compile.driver import check_model
+from snn_compile.mapping.cost import exact_synops
+from snn_compile.options import CompileOptions
+from snn_compile.sim import ann
+
+STEPS = (4, 8, 16, 32, 64, 256)
+TIMED = ("sync", "signed", "rate", "classical")
+AT_ONCE = ("graded", "sigma-delta")
+CLASSICAL: dict[str, Any] = {
+    "coding": "rate",
+    "thresholds": "percentile:99.9",
+    "per_layer": True,
+    "initial_potential": 0.0,
+    "rounding": "nearest",
+    "bias_correction": False,
+}
+Key = tuple[str, str, int, int]
+"""Model, coding, steps (0: one step) and images."""
+
+
+def options_of(coding: str, n_steps: int) -> dict[str, Any]:
+    """What makes a compilation the recipe that a row is named after."""
+    chosen = dict(CLASSICAL) if coding == "classical" else {"coding": coding}
+    return chosen | ({"timesteps": n_steps} if n_steps else {})
+
+
+def float_answers(model: Path, x: np.ndarray) -> np.ndarray:
+    """Class of each image as the file's own network has it."""
+    network = check_model(model, CompileOptions(target="unlimited")).imported.ann
+    return ann.evaluate(network, x).reshape(len(x), -1).argmax(axis=1)
+
+
+def measure(model: Path, calibrate: np.ndarray, x: np.ndarray, **options: Any) -> dict[str, Any]:
+    """Answers of a compiled network and what they cost."""
+    begin = time.perf_counter()
+    compiled = compile_model(model, calibrate=calibrate, target="unlimited", emit=(), **options)
+    run = compiled.simulate(x)
+    output, decoding = next(iter(compiled.decodings.items()))
+    answers = decoding(run.outputs[output]).reshape(len(x), -1).argmax(axis=1)
+    mean = {key: counts / len(x) for key, counts in run.activity.items()}
+    sent = sum(float(v.sum()) for key, v in mean.items() if key != compiled.program.input.id)
+    return {
+        "answers": answers,
+        "spikes": sent,
+        "synops": float(exact_synops(compiled.program, mean)),
+        "total_steps": compiled.program.total_steps,
+        "seconds": time.perf_counter() - begin,
+    }
+
+
+def rows(arguments: argparse.Namespace) -> Iterator[Key]:
+    """Everything to measure, model by model."""
+    for model in arguments.models:
+        for coding in arguments.codings:
+            steps = (0,) if coding in AT_ONCE else arguments.steps
+            for n_steps in steps:
+                yield model, coding, n_steps, arguments.images
+
+
+def run(arguments: argparse.Namespace, known: dict[str, Any]) -> None:
+    """Measure what is not known yet; write it down after each row."""
+    console = Console(stderr=True)
+    missing = [key for key in rows(arguments) if _text(key) not in known]
+    for name in dict.fromkeys(key[0] for key in missing):
+        model = w8a8.SHARED / "models" / f"{name}.onnx"
+        with tempfile.TemporaryDirectory() as scratch:
+            calibrate, x, y = prepare(name, Path(scratch), arguments.images)
+        exact = float_answers(model, x)
+        for key in (key for key in missing if key[0] == name):
+            _, coding, n_steps, _ = key
+            found = measure(model, calibrate, x, **options_of(coding, n_steps))
+            answers = found.pop("answers")
+            known[_text(key)] = {
+                "float": 100 * float((exact == y).mean()),
+                "fixed": 100 * float((answers == y).mean()),
+                "agreement": 100 * float((answers == exact).mean()),
+                **found,
+            }
+            console.print(f"{_text(key)}: {known[_text(key)]['fixed']:.2f}", style="dim")
+            if arguments.json:
+                arguments.json.write_text(json.dumps(known, indent=1))
+
+
+def _text(key: Key) -> str:
+    model, coding, n_steps, images = key
+    return f"{model} {coding} {n_steps or 1} {images}"
+
+
+def shown(arguments: argparse.Namespace, known: dict[str, Any]) -> Iterator[list[str]]:
+    """The table's rows."""
+    for key in rows(arguments):
+        entry = known[_text(key)]
+        lost = entry["float"] - entry["fixed"]
+        yield [
+            key[0],
+            key[1],
+            str(key[2] or 1),
+            f"{entry['float']:.2f}",
+            f"{entry['fixed']:.2f}",
+            f"{lost:.2f}",
+            f"{entry['agreement']:.2f}",
+            f"{entry['spikes']:,.0f}",
+            f"{entry['synops'] / 1e6:,.2f} M",
+            f"{entry['total_steps']:,}",
+        ]
+
+
+TITLES = (
+    "model",
+    "coding",
+    "T",
+    "float",
+    "fixed",
+    "lost",
+    "agreement",
+    "spikes",
+    "synops",
+    "steps",
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=w8a8.MODELS)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    parser.add_argument("--codings", nargs="+", default=(*TIMED, *AT_ONCE))
+    parser.add_argument("--json", type=Path, help="keep results here, and use those that are")
+    parser.add_argument("--markdown", action="store_true", help="print a table for the docs")
+    arguments = parser.parse_args()
+    known = {}
+    if arguments.json and arguments.json.is_file():
+        known = json.loads(arguments.json.read_text())
+    run(arguments, known)
+    if arguments.markdown:
+        print("| " + " | ".join(TITLES) + " |")
+        print("| --- | --- |" + " ---: |" * (len(TITLES) - 2))
+        for row in shown(arguments, known):
+            print("| " + " | ".join(row) + " |")
+        return
+    table = Table(*TITLES, title="points lost by conversion")
+    for row in shown(arguments, known):
+        table.add_row(*row)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Where a loss comes from: shares, signal to noise, unevenness, and the advice that follows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from snn_compile.driver import compile_model
+from snn_compile.report import figures
+
+
+@pytest.fixture(scope="module")
+def data(examples):
+    with np.load(examples / "digits_calibrate.npz") as archive:
+        calibrate = archive["x"]
+    with np.load(examples / "digits_evaluate.npz") as archive:
+        return calibrate, (archive["x"], archive["y"])
+
+
+def report(examples, data, **options):
+    calibrate, evaluate = data
+    model = examples / "digits_cnn.onnx"
+    return compile_model(
+        model, calibrate=calibrate, evaluate=evaluate, emit=(), target="unlimited", **options
+    ).report
+
+
+def judged(found):
+    return [layer for layer in found["layers"] if layer["output_share"] is not None]
+
+
+@pytest.mark.parametrize("coding", ["graded", "sync", "signed", "rate", "sigma-delta"])
+def test_the_shares_of_all_layers_are_the_whole_error(examples, data, coding):
+    layers = judged(report(examples, data, coding=coding, timesteps=6))
+    assert sum(layer["output_share"] for layer in layers) == pytest.approx(1)
+    assert [layer["name"] for layer in layers] == ["relu1", "relu2", "logits"]
+
+
+def test_codings_that_decide_on_one_sum_have_no_unevenness(examples, data):
+    for coding in ("sync", "graded", "sigma-delta"):
+        layers = judged(report(examples, data, coding=coding, timesteps=6))
+        assert [layer["uneven"] for layer in layers[:-1]] == [0, 0]
+
+
+def test_signed_spikes_are_less_uneven_than_binary_ones(examples, data):
+    uneven = {
+        coding: judged(report(examples, data, coding=coding, timesteps=12))[1]["uneven"]
+        for coding in ("rate", "signed")
+    }
+    assert 0 < uneven["signed"] < uneven["rate"]
+
+
+def test_a_spike_that_is_too_many_is_counted(examples, data):
+    """The first layer sees a constant current: its counts are what its drive is worth."""
+    first = judged(report(examples, data, coding="rate", timesteps=12))[0]
+    assert first["uneven"] == 0
+
+
+def test_after_a_reset_to_zero_counts_are_not_compared(examples, data):
+    layers = judged(report(examples, data, coding="rate", timesteps=6, reset="zero"))
+    assert [layer["uneven"] for layer in layers[:-1]] == [None, None]
+
+
+def test_cut_off_activations_are_named_with_what_to_try(examples, data):
+    """Half of all activations beyond full scale: no rounding error comes near that."""
+    found = report(examples, data, coding="graded", thresholds="percentile:50")
+    assert min(layer["saturated"] for layer in judged(found)[:-1]) > 0.1
+    assert "of its activations are cut off: try --thresholds" in figures.costliest(found)
+
+
+def test_narrow_weights_are_named(examples, data):
+    found = report(examples, data, coding="graded", weight_bits=2, bias_correction=False)
+    assert "try --weight-bits 8" in figures.costliest(found)
+
+
+def test_uneven_spikes_are_named():
+    layer = {"name": "conv3", "output_share": 0.4, "sqnr_db": 12.0, "uneven": 0.2, "saturated": 0.1}
+    text = figures.costliest({"coding": "rate", "layers": [layer]})
+    assert text == (
+        "conv3: adds 40.0 % of the output's error, signal to noise 12.0 dB; 20.0 % of its spikes"
+        " are too many or too few because of when they come: try --coding sync, or more --timesteps"
+    )
+
+
+def test_nothing_is_named_where_nothing_is_lost():
+    layer = {"name": "conv3", "output_share": 0.0, "sqnr_db": None}
+    assert figures.costliest({"coding": "graded", "layers": [layer]}) == ""

@@ -1,0 +1,192 @@
+"""Where the loss comes from: what each layer does to its activations and to the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.encoding import OutputDecoding
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, SignedIFNeurons, along_channels
+from snn_compile.ir.schedule import integer_network
+from snn_compile.ir.spiking import Float, Reset
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.sim import ann, engine, reference
+from snn_compile.sim.kernels import Array
+from snn_compile.sim.reference import Simulator
+
+SAMPLES = 64
+"""Samples on which layers are compared with the float network."""
+
+Values = Mapping[NodeId, Int]
+"""What each population sent in a whole window, (N, *shape): counts or payloads."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one layer loses on the first samples.
+
+    Attributes:
+        sqnr_db: ``10 log10(signal / error)`` of its activations against the float network, in
+            decibels, all errors of the layers before it included; None if there is no error.
+        saturated: share of its activations that are on the highest level.
+        uneven: spikes too many or too few because of when they came, as a share of all spikes: the
+            difference to ``clip(floor((V0 + all that arrived) / threshold), 0, T)`` (the unevenness
+            error of Bu et al. 2022). 0 for codings that decide on one sum, None where a reset to
+            zero makes the comparison meaningless.
+        output_share: share of the output's squared error that appears when this layer joins those
+            before it in fixed point, with everything after it in float. Negative for a layer that
+            makes up for errors of others.
+    """
+
+    sqnr_db: float | None
+    saturated: float | None
+    uneven: float | None
+    output_share: float | None
+
+
+def attribute(
+    folded: ANNGraph,
+    program: QuantizedGraph,
+    x: npt.NDArray[np.number],
+    frames: Int,
+    scales: Mapping[NodeId, Float],
+    levels: int,
+    decodings: Mapping[NodeId, OutputDecoding],
+) -> dict[NodeId, Loss]:
+    """The loss of every layer that stands for a rectifier, and of the first output.
+
+    Args:
+        folded: the float network whose rectifiers the populations stand for.
+        program: the network in fixed point.
+        x: real inputs; the first ``SAMPLES`` are used.
+        frames: the same, encoded.
+        scales: full scale of each rectifier per channel.
+        levels: largest spike count or payload.
+        decodings: of the outputs.
+    """
+    x, frames = x[:SAMPLES], frames[:SAMPLES]
+    at_once = integer_network(program)
+    values, outputs = _values(at_once, frames)
+    uneven = _unevenness(at_once, values)
+    rectifiers = [n for n in folded.graph if isinstance(n, ops.Relu) and n.id in scales]
+    fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels) for n in rectifiers}
+    batch = ann.batch_last(x)
+    exact, scores = _exact(folded, batch, fixed)
+    shares = _output_shares(folded, batch, fixed, scores, decodings[folded.outputs[0].id](outputs))
+    found = {
+        n.id: Loss(
+            _decibels(exact[n.id]),
+            float((values[n.id] >= levels).mean()),
+            uneven.get(n.id),
+            shares.get(n.id),
+        )
+        for n in rectifiers
+    }
+    found[folded.outputs[0].id] = Loss(None, None, None, shares[folded.outputs[0].id])
+    return found
+
+
+def _values(program: QuantizedGraph, frames: Int) -> tuple[Values, Int]:
+    """What each population and the input send in a window, and the potentials of the output."""
+    pieces: dict[NodeId, list[Int]] = {}
+    outputs: list[Int] = []
+    for first, run in reference.recorded(program, frames, engine.run):
+        shown = frames[first : first + run.n_stimuli]
+        sent = reference.input_messages(program, shown, first=first)
+        for key, messages in (*run.messages.items(), (program.input.id, sent)):
+            pieces.setdefault(key, []).append(messages.sum(axis=1, dtype=np.int64))
+        outputs.append(run.outputs[program.readouts[0].id])
+    return {key: np.concatenate(p) for key, p in pieces.items()}, np.concatenate(outputs)
+
+
+def _unevenness(program: QuantizedGraph, values: Values) -> dict[NodeId, float]:
+    """See ``Loss.uneven``."""
+    simulator, n_steps = Simulator(program), program.window.n_steps
+    found: dict[NodeId, float] = {}
+    for node in program.populations:
+        if not isinstance(node, IFNeurons | SignedIFNeurons):
+            found[node.id] = 0.0
+            continue
+        if isinstance(node, IFNeurons) and node.reset is Reset.ZERO:
+            continue
+        counts = values[node.id]
+        arrived = simulator.current(
+            node,
+            {
+                group.inputs[0]: np.moveaxis(values[group.inputs[0]], 0, -1)[..., None, :]
+                for group in program.synapses_into(node)
+            },
+        )[..., 0, :]
+        start = along_channels(node.initial_potential.values, node.shape)
+        bias = along_channels(node.bias.values, node.shape)
+        threshold = along_channels(node.threshold.values, node.shape)
+        total = np.moveaxis(arrived, -1, 0).astype(np.int64) + start + n_steps * bias
+        ideal = np.clip(total // threshold, 0, n_steps)
+        found[node.id] = float(np.abs(counts - ideal).sum() / max(int(counts.sum()), 1))
+    return found
+
+
+def _real(node: AnnNode, values: Int, unit: Float) -> Array:
+    """Activations in the float network's units and layout, (*node shape, N)."""
+    real = values * unit[:, None, None]
+    return np.moveaxis(real, 0, -1).reshape(*node.shape, -1).astype(np.float32)
+
+
+def _exact(
+    folded: ANNGraph, batch: Array, fixed: Mapping[NodeId, Array]
+) -> tuple[dict[NodeId, tuple[float, float]], Array]:
+    """Signal and squared error of each layer, and the scores of the float network."""
+    found: dict[NodeId, tuple[float, float]] = {}
+
+    def compare(node: AnnNode, value: Array) -> Array:
+        if node.id in fixed:
+            wide = value.astype(np.float64)
+            found[node.id] = float((wide**2).sum()), float(((fixed[node.id] - wide) ** 2).sum())
+        return value
+
+    return found, ann.forward(folded, batch, compare)[folded.outputs[0].id]
+
+
+def _decibels(powers: tuple[float, float]) -> float | None:
+    signal, noise = powers
+    return round(10 * float(np.log10(signal / noise)), 2) if signal > 0 and noise > 0 else None
+
+
+def _output_shares(
+    folded: ANNGraph,
+    batch: Array,
+    fixed: Mapping[NodeId, Array],
+    scores: Array,
+    answers: npt.NDArray[np.floating],
+) -> dict[NodeId, float]:
+    """See ``Loss.output_share``.
+
+    The float network goes on from layers in fixed point, one more each time; at last the output in
+    fixed point itself is compared.
+    """
+
+    def error(found: Array) -> float:
+        return float(((found.astype(np.float64) - scores) ** 2).sum())
+
+    total = error(np.moveaxis(answers, 0, -1))
+    if not total:
+        return dict.fromkeys((*fixed, folded.outputs[0].id), 0.0)
+    shares: dict[NodeId, float] = {}
+    before, given = 0.0, set[NodeId]()
+
+    def replaced(node: AnnNode, value: Array) -> Array:
+        return fixed[node.id] if node.id in given else value
+
+    for layer in fixed:
+        given.add(layer)
+        now = error(ann.forward(folded, batch, replaced)[folded.outputs[0].id])
+        shares[layer], before = (now - before) / total, now
+    shares[folded.outputs[0].id] = (total - before) / total
+    return shares
