@@ -361,12 +361,12 @@ def test_payload_bits_at_the_limit_and_one_over():
 @pytest.mark.parametrize(
     ("coding", "broken"),
     [
-        ("sync", []),
+        ("sync", ["coding_supported", "neuron_supported"]),
         ("signed", ["coding_supported", "neuron_supported", "payload_bits"]),
         ("sigma-delta", ["coding_supported", "neuron_supported", "payload_bits"]),
     ],
 )
-def test_loihi1_sends_binary_spikes_of_one_sign(coding, broken):
+def test_loihi1_has_one_state_and_binary_spikes_of_one_sign(coding, broken):
     program, _ = spread_networks.structures(0, coding, dict(spread_networks.CODINGS)[coding])
     on_the_network = ("coding_supported", "neuron_supported", "payload_bits")
     found = [v.rule for v in violations_without_placement(program, LOIHI1)]
