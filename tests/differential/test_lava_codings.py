@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,6 +93,38 @@ def test_the_emitted_folder_runs_by_itself(lava_environment, tmp_path, coding, n
         assert set(outputs.files) == {node.id for node in program.readouts}
         for node in program.readouts:
             assert (outputs[node.id] == expected[node.id]).all()
+
+
+def test_changes_of_large_payloads(lava_environment):
+    """Everything at once from nothing to 16 bits and back, through each form of synapses."""
+    net = spread_networks.Builder(3, (2, 4, 5), "sigma-delta", 1, low=-255, high=255)
+    layer = net.layer(net.conv(networks.INPUT, 3, bits=4), payload_bits=16)
+    layer = net.layer(net.conv(layer, 4, (2, 2), bits=3), payload_bits=16)
+    layer = net.layer(net.sparse(layer, (2, 3), bits=3), payload_bits=16)
+    net.readout(net.dense(layer, 3, bits=4))
+    program = net.build()
+    frames = net.random.choice([-255, 0, 255], (12, 2, 4, 5))
+    frames[1::3] = 0
+    for node in program.populations[:3]:
+        sent = run(program, frames, record=True).messages[node.id]
+        assert sent.min() < -(1 << 12), node.id
+        assert sent.max() > 1 << 12, node.id
+    found = assert_equal(program, frames, conv_stimuli=12)
+    assert found.mode.endswith("conv")
+
+
+def test_what_stock_sigma_delta_cannot_do(lava_environment):
+    """Why it is not used: what its shift cuts off is lost, more with every frame."""
+    script = Path(__file__).parents[1] / "bench" / "lava_stock_sigma_delta.py"
+    done = subprocess.run(
+        lava_environment.command(script), check=False, timeout=120, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout[done.stdout.index("{") :])
+    every, unscaled, scaled = (list(setting["error"].values()) for setting in found.values())
+    assert not any(every)
+    assert 0 < max(unscaled) < 1
+    assert scaled[0] < 1 < scaled[1] < scaled[2]
 
 
 # Faults ------------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ Array = npt.NDArray[np.generic]
 LIF_CURRENT = 1 << 17
 """Stock LIF wraps ``a << 6`` into 24 bits: integrate-and-fire neurons must stay below this."""
 INT16 = (-(1 << 15), (1 << 15) - 1)
-FORMS = {"bits": (0, 1), "i8": (-128, 127), "u8": (0, 255), "i16": INT16, "u16": (0, (1 << 16) - 1)}
-"""Ranges of the forms in which messages are stored, the smaller first; ``i32`` holds the rest."""
+FORMS = {"bits": (0, 1), "u8": (0, 255), "u16": (0, (1 << 16) - 1), "i8": (-128, 127), "i16": INT16}
+"""Ranges of the forms in which messages are stored, best first; ``i32`` holds the rest."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def first_row(program: QuantizedGraph, node: Population) -> int:
 
 
 def trace_form(node: Population) -> str:
-    """The smallest form in which the messages of a population can be stored."""
+    """The form in which the messages of a population are stored."""
     if isinstance(node, Readout):
         return "i32"
     low, high = node.messages

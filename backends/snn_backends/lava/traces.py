@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_backends.lava.plan import Array, Plan, PopulationPlan
+from snn_backends.lava.neurons import Array
+from snn_backends.lava.plan import Plan, PopulationPlan
 from snn_compile.errors import DeviceError
 from snn_compile.hil.divergence import Divergence, divergence_in
 from snn_compile.ir.fixedpoint import Int
