@@ -151,7 +151,7 @@ def test_debug_shows_the_traceback(
     [
         (["compile"], "Missing argument 'MODEL'"),
         (["n.onnx", "--weight-bit", "4"], "--weight-bits"),
-        (["n.onnx", "-T", "many"], "not a valid integer"),
+        (["n.onnx", "-T", "many"], "neither a whole number nor auto"),
         (["n.onnx", "--weight-bits", "9"], "bad-option"),
         (["n.onnx", "--mean-values", "a"], "must be numbers"),
         (["n.onnx", "--config", "missing.toml"], "unreadable-config"),

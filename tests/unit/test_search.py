@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snn_compile.driver import compile_model
+from snn_compile.errors import CompileError
 from snn_compile.search import smallest
 
 
@@ -37,3 +41,72 @@ def test_what_is_returned_has_kept_the_promise(kept):
     else:
         assert tried[found]
         assert not any(ok for candidate, ok in tried.items() if candidate < found)
+
+
+@pytest.fixture(scope="module")
+def data(examples):
+    with np.load(examples / "digits_calibrate.npz") as archive:
+        calibrate = archive["x"]
+    with np.load(examples / "digits_evaluate.npz") as archive:
+        return calibrate, (archive["x"], archive["y"])
+
+
+def compiled(examples, data, **options):
+    calibrate, evaluate = data
+    return compile_model(
+        examples / "digits_mlp.onnx", calibrate=calibrate, evaluate=evaluate, emit=(), **options
+    )
+
+
+def drop(report):
+    rungs = {rung["stage"]: rung["top1"] for rung in report["ladder"]}
+    return rungs["folded"] - rungs["fixed"]
+
+
+@pytest.mark.parametrize("coding", ["sync", "signed", "rate"])
+def test_the_fewest_steps_keep_the_promise_and_one_less_does_not(examples, data, coding):
+    found = compiled(examples, data, coding=coding, timesteps="auto", max_accuracy_drop=0.5)
+    steps = found.report["options"]["timesteps"]
+    assert steps["origin"] == "auto, at most 0.5 points lost"
+    assert found.program.window.n_steps == found.report["timesteps"] == steps["value"]
+    assert drop(found.report) <= 0.5
+    if steps["value"] > 1:
+        less = compiled(examples, data, coding=coding, timesteps=steps["value"] - 1)
+        assert drop(less.report) > 0.5
+
+
+def test_graded_networks_get_fewer_payload_bits_and_then_fewer_weight_bits(examples, data):
+    found = compiled(
+        examples,
+        data,
+        coding="graded",
+        timesteps="auto",
+        weight_bits="auto",
+        max_accuracy_drop=1.0,
+    )
+    options = found.report["options"]
+    assert options["payload_bits"]["value"] < 8
+    assert options["weight_bits"]["value"] < 8
+    assert drop(found.report) <= 1.0
+
+
+def test_a_promise_that_nothing_keeps_is_said(examples, data):
+    found = compiled(
+        examples,
+        data,
+        coding="sigma-delta",
+        payload_bits="auto",
+        weight_bits=2,
+        rounding="nearest",
+        bias_correction=False,
+        max_accuracy_drop=0.0,
+    )
+    assert "promise-not-kept" in [warning["code"] for warning in found.report["warnings"]]
+    assert found.report["options"]["payload_bits"]["value"] == 8
+
+
+def test_auto_needs_a_promise_and_something_to_measure_it_on(examples, data):
+    with pytest.raises(CompileError, match="timesteps cannot be 'auto'"):
+        compiled(examples, data, timesteps="auto")
+    with pytest.raises(CompileError, match="nothing to measure"):
+        compiled(examples, (data[0], None), timesteps="auto", max_accuracy_drop=0.5)

@@ -132,6 +132,10 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _whole_or_auto(value: Any) -> int | str:
+    return value if value == "auto" else _whole(value)
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError
@@ -164,6 +168,7 @@ _CONVERTERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "str | None": (_text, "text"),
     "Path | None": (_path, "a file name"),
     "int": (_whole, "a whole number"),
+    "int | Auto": (_whole_or_auto, "a whole number or auto"),
     "int | None": (_whole, "a whole number"),
     "float | None": (_number, "a number"),
     "bool": (_switch, "true or false"),
@@ -176,6 +181,7 @@ _EXAMPLES = {
     "text": 'target = "loihi2"',
     "a file name": 'calibrate = "calibrate.npz"',
     "a whole number": "weight_bits = 4",
+    "a whole number or auto": "weight_bits = 4",
     "a number": "max_accuracy_drop = 0.5",
     "true or false": "per_layer = true",
     "numbers": "mean_values = [0.5, 0.5, 0.5]",

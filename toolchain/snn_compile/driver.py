@@ -9,36 +9,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert import calibrate as calibration
-from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.codings import Coding, Graded, coding_of
 from snn_compile.convert.equalize import Equalize
-from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
-from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
-from snn_compile.convert.spike_norm import spike_norm
-from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.data import Samples, check_samples, load_samples
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
-from snn_compile.ir import ann as ops
-from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import NodeId
-from snn_compile.ir.schedule import schedule
-from snn_compile.ir.spiking import InputCoding
-from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.lowering import lower, without_data
 from snn_compile.mapping import map_program
-from snn_compile.options import CompileOptions
+from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import (
     BACKENDS,
@@ -48,22 +38,18 @@ from snn_compile.plugins import (
     RunsFiles,
     frontend_for,
 )
-from snn_compile.quantize.correct_biases import CorrectBiases
-from snn_compile.quantize.quantize import Quantization, proven, quantize
-from snn_compile.quantize.round_weights import RoundWeights
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Stages, climb
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
+from snn_compile.search import Promise, settled
 from snn_compile.targets import load_target
+from snn_compile.targets.target import Target
 
 N_STIMULI = 100
 """Stimuli that travel with a compiled network for verification."""
 
-BLAS_THREADS = 1
-"""Threads of one matrix product outside the evaluators. Small products and factorizations mostly
-wait for each other's threads (up to 30 times slower on busy cores), and one thread adds up in the
-same order on every machine."""
+MOST_WEIGHT_BITS = 8
 
 Array = npt.NDArray[Any]
 
@@ -95,11 +81,7 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
     imported = _read(Path(model))
     folding = FOLDING(_preprocessed(imported, options))
     folded, statistics = folding.graph, weight_bounds(folding.graph)
-    encoding = _encoding(folded, statistics, options)
-    scales = {name: activations.peak for name, activations in statistics.activations.items()}
-    convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
-    program = quantize(convert(folded).graph, options.weight_bits_of).program
-    program = schedule(program, coding.window)
+    program = without_data(folded, statistics, options, coding)
     mapped = map_program(program, target)
     findings = (*imported.findings, *folding.findings, *mapped.findings)
     return CheckResult(imported, folded, findings)
@@ -142,44 +124,33 @@ def compile_model(
     journal.found(_ignored(options, coding))
     network = _preprocessed(imported, options)
     samples = _loaded(options, network, calibrate, evaluate)
-    assemble.announce(journal.observer, imported.ann, target, coding)
+    assemble.announce(journal.observer, imported.ann, target, coding, options)
     folded = FOLDING(network, journal.passed).graph
     assemble.tell_import(journal.observer, imported, folded)
     folded = _equalized(folded, samples.calibrate, options, journal)
     statistics = _calibrated(folded, samples.calibrate, journal)
-    encoding = _encoding(folded, statistics, options)
-    scales = _scales(folded, statistics, samples.calibrate, encoding, options, coding)
-    spiking = (
-        Pipeline.of(_to_spiking(encoding, scales, options, coding))
-        .then(AlignPaths())(folded, journal.passed)
-        .graph
-    )
-    quantization = _quantized(spiking, folded, samples.calibrate, encoding, options, journal)
-    scheduled = schedule(quantization.program, coding.window)
-    quantization = replace(quantization, program=scheduled)
+    options = _settled(options, folded, statistics, samples, target, journal)
+    coding = coding_of(options, target.default_coding.value)
+    lowered = lower(folded, statistics, samples.calibrate, options, coding, journal.passed)
+    assemble.tell_quantization(journal.observer, lowered.quantization)
     with journal.timed("map"):
-        mapped = map_program(quantization.program, target)
+        mapped = map_program(lowered.program, target)
     journal.found(mapped.findings)
     journal.observer.stage("map", mapped.findings[0].message)
     raise_all([error for b in backends for error in b.check(mapped.graph.program)])
     stages = Stages(
         network,
-        folded,
-        spiking,
-        quantization,
-        encoding,
-        _decodings(folded, quantization, coding),
-        scales,
+        lowered,
         coding,
         _original(path, options) if samples.evaluate is not None else None,
     )
     outcome = climb(stages, samples.evaluate, journal)
     return CompiledModel(
         mapped.graph.program,
-        encoding,
-        stages.decodings,
+        lowered.encoding,
+        lowered.decodings,
         assemble.report(path, options, imported, stages, mapped.graph, outcome, journal),
-        _stimulus(samples, encoding, options.seed),
+        _stimulus(samples, lowered.encoding, options.seed),
         assemble.provenance(path, options),
         backends=options.emit,
     )
@@ -274,6 +245,40 @@ _NOT_CALIBRATED = Finding(
 )
 
 
+def _settled(
+    options: CompileOptions,
+    folded: ANNGraph,
+    statistics: Calibration,
+    samples: _Data,
+    target: Target,
+    journal: Journal,
+) -> CompileOptions:
+    """Numbers in the place of ``auto``."""
+    if options.is_settled:
+        return options
+    if samples.evaluate is None or options.max_accuracy_drop is None:
+        raise UsageError(
+            "auto looks for the fewest steps or bits, and there is nothing to measure them on",
+            code="missing-data",
+            hint="give --evaluate",
+        )
+    promise = Promise(
+        folded,
+        statistics,
+        samples.calibrate,
+        samples.evaluate,
+        options.max_accuracy_drop,
+        target.default_coding.value,
+    )
+    widths = [bits for bits in sorted(target.weight_bits.value) if 2 <= bits <= MOST_WEIGHT_BITS]
+    with journal.timed("search"):
+        options, findings = settled(options, promise, widths)
+    journal.found(findings)
+    for finding in findings:
+        journal.observer.stage("search", finding.message)
+    return options
+
+
 def _equalized(
     folded: ANNGraph, samples: Samples | None, options: CompileOptions, journal: Journal
 ) -> ANNGraph:
@@ -289,115 +294,13 @@ def _equalized(
     return Pipeline.of(adjust)(folded, journal.passed).graph
 
 
-def _scales(
-    folded: ANNGraph,
-    statistics: Calibration,
-    samples: Samples | None,
-    encoding: InputEncoding,
-    options: CompileOptions,
-    coding: Coding,
-) -> dict[NodeId, Float]:
-    """Full scale per channel of each rectifier, by the methods that the options name.
-
-    An adjustment of weights against a layer's threshold means something only if the layer has one:
-    ``--equalize`` implies ``--per-layer``.
-    """
-    per_layer = options.per_layer or options.equalize != "none"
-    with threadpool_limits(BLAS_THREADS):
-        scales = balance_thresholds(
-            folded,
-            statistics,
-            options.thresholds_of,
-            levels=coding.levels,
-            per_layer=per_layer,
-        )
-    rectifiers = [node for node in folded.graph if isinstance(node, ops.Relu)]
-    by_spikes = {n.id for n in rectifiers if options.thresholds_of(n.id) == "spike-norm"}
-    if not by_spikes:
-        return scales
-    if coding.at_once or samples is None:
-        raise UsageError(
-            "spike-norm takes thresholds from spike trains of calibration data",
-            code="bad-option",
-            hint="use it with --coding rate and --calibrate",
-        )
-    spiking = _to_spiking(encoding, scales, options, coding)(folded).graph
-    frames = encoding(samples.x)
-    like = {node.id: node.like for node in rectifiers if node.like is not None}
-    caps = {node.id: node.cap for node in rectifiers if node.cap is not None}
-    return spike_norm(
-        spiking,
-        frames,
-        scales,
-        by_spikes.__contains__,
-        like=like,
-        caps=caps,
-        per_layer=per_layer,
-    )
-
-
-def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:
-    shape = folded.input.shape
-    return InputEncoding.spanning(
-        statistics.low, statistics.high, options.input_bits, shape, maps_shape(shape)
-    )
-
-
-def _to_spiking(
-    encoding: InputEncoding,
-    scales: dict[NodeId, Float],
-    options: CompileOptions,
-    coding: Coding,
-) -> ToSpiking:
-    arrival = InputCoding(options.input) if options.input else None
-    return ToSpiking(coding, scales, encoding, arrival, options.seed)
-
-
-def _quantized(
-    spiking: SpikingGraph,
-    folded: ANNGraph,
-    samples: Samples | None,
-    encoding: InputEncoding,
-    options: CompileOptions,
-    journal: Journal,
-) -> Quantization:
-    """Fixed point, with what calibration data can do about rounding errors."""
-    with journal.timed("quantize"):
-        quantization = quantize(spiking, options.weight_bits_of)
-    if samples is not None:
-        frames = encoding(samples.x)
-        if options.rounding == "compensated":
-            with journal.timed(RoundWeights.name), threadpool_limits(BLAS_THREADS):
-                quantization = RoundWeights(spiking, frames)(quantization)
-        if options.bias_correction:
-            with journal.timed(CorrectBiases.name):
-                quantization = CorrectBiases(folded, samples.x, frames)(quantization)
-    quantization = proven(quantization)
-    assemble.tell_quantization(journal.observer, quantization)
-    return quantization
-
-
 def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
     """Options that were given but mean nothing for this coding."""
-    if isinstance(coding, Graded) and options.timesteps != CompileOptions().timesteps:
+    if isinstance(coding, Graded) and options.timesteps not in (CompileOptions().timesteps, AUTO):
         message = f"timesteps {options.timesteps} is ignored: {coding.name} takes one step"
         hint = "use --coding sync or rate for spike trains"
         return [Finding(message, code="option-ignored", hint=hint, warning=True)]
     return []
-
-
-def _decodings(
-    folded: ANNGraph, quantization: Quantization, coding: Coding
-) -> dict[NodeId, OutputDecoding]:
-    """A readout adds up a whole window, so one step of it stands for the mean over the steps.
-
-    Where activations are counts or payloads, the sum itself is the answer.
-    """
-    n_steps = 1 if coding.at_once else coding.window.n_steps
-    return {
-        output.id: OutputDecoding(quantization.numbers[output.id].unit / n_steps, output.shape)
-        for output in folded.outputs
-    }
 
 
 def _stimulus(data: _Data, encoding: InputEncoding, seed: int) -> Int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from snn_compile import config_file
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
@@ -20,6 +20,12 @@ LAYOUTS = ("nchw", "nhwc")
 ROUNDINGS = ("nearest", "compensated")
 
 COMMAND_LINE = "command line"
+
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+"""In the place of a number: the smallest one that keeps ``max_accuracy_drop``."""
+SETTLED = {"timesteps": 32, "payload_bits": 8, "weight_bits": 8}
+"""What may be ``auto``, and what stands for it where nothing can be measured."""
 
 _METHODS = "mmse, percentile:P, max or spike-norm"
 _PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
@@ -49,7 +55,8 @@ class CompileOptions:
         evaluate: npz file with ``x`` and, for accuracies, ``y``.
         target: name of a target, or a TOML file.
         coding: graded, signed, sync, rate or sigma-delta; None for what the target does best.
-        timesteps: steps per layer window (sync, rate, signed).
+        timesteps: steps per layer window (sync, rate, signed). This, ``payload_bits`` and
+            ``weight_bits`` may be ``auto``: the smallest that keeps ``max_accuracy_drop``.
         payload_bits: width of a payload (graded, sigma-delta).
         input: current, poisson or graded; None for what the coding does best.
         input_bits: the input is encoded on ``2**input_bits`` levels per channel.
@@ -76,8 +83,8 @@ class CompileOptions:
     evaluate: Path | None = None
     target: str = "loihi2"
     coding: str | None = None
-    timesteps: int = 32
-    payload_bits: int = 8
+    timesteps: int | Auto = 32
+    payload_bits: int | Auto = 8
     input: str | None = None
     input_bits: int = 8
     reset: str = "subtract"
@@ -85,7 +92,7 @@ class CompileOptions:
     thresholds: str = "mmse"
     per_layer: bool = False
     equalize: str = "none"
-    weight_bits: int = 8
+    weight_bits: int | Auto = 8
     rounding: str = "compensated"
     bias_correction: bool = True
     mean_values: tuple[float, ...] = ()
@@ -114,8 +121,12 @@ class CompileOptions:
                 bad(name, value, f"one of {', '.join(allowed)}")
 
         def between(name: str, low: int, high: int) -> None:
-            if not low <= getattr(self, name) <= high:
-                bad(name, getattr(self, name), f"{low} to {high}")
+            value = getattr(self, name)
+            if value == AUTO:
+                if self.max_accuracy_drop is None:
+                    bad(name, AUTO, "it together with --max-accuracy-drop: what may be lost")
+            elif isinstance(value, str) or not low <= value <= high:
+                bad(name, value, f"{low} to {high}")
 
         among("coding", CODINGS)
         among("input", INPUTS)
@@ -166,10 +177,25 @@ class CompileOptions:
         raise_all(complaints + more)
         return cls(**values, origins=origins)
 
+    def number(self, name: str) -> int:
+        """A number that may be ``auto``: what stands for it then."""
+        value = getattr(self, name)
+        return SETTLED[name] if value == AUTO else int(value)
+
+    def settled(self, name: str, number: int, origin: str) -> CompileOptions:
+        """These options with a number in the place of one that may be ``auto``."""
+        change: dict[str, Any] = {name: number, "origins": {**self.origins, name: origin}}
+        return replace(self, **change)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no number is ``auto``."""
+        return all(getattr(self, name) != AUTO for name in SETTLED)
+
     def weight_bits_of(self, layer: str) -> int:
         """Weight width of a layer: the last pattern that matches it, else the network's."""
         bits = [o.weight_bits for o in self.layers if o.weight_bits and _matches(o, layer)]
-        return bits[-1] if bits else self.weight_bits
+        return bits[-1] if bits else self.number("weight_bits")
 
     def thresholds_of(self, layer: str) -> str:
         """Threshold method of a layer: the last pattern that matches it, else the network's."""

@@ -64,7 +64,8 @@ Watcher = Callable[[str, Any, tuple[Finding, ...], float], None]
 """Called after each pass with its name, the new graph, the findings and the seconds it took."""
 
 
-def _ignore(name: str, graph: Any, findings: tuple[Finding, ...], seconds: float) -> None:
+def unwatched(name: str, graph: Any, findings: tuple[Finding, ...], seconds: float) -> None:
+    """A watcher that does not care."""
     del name, graph, findings, seconds
 
 
@@ -83,7 +84,7 @@ class Pipeline(Generic[In, Out]):
         """This pipeline and one pass more."""
         return Pipeline((*self.steps, step))
 
-    def __call__(self, graph: In, /, watch: Watcher = _ignore) -> PassResult[Out]:
+    def __call__(self, graph: In, /, watch: Watcher = unwatched) -> PassResult[Out]:
         """Run all passes; ``watch`` sees every intermediate graph."""
         current: Any = graph
         findings: list[Finding] = []

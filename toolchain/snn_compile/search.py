@@ -1,8 +1,28 @@
-"""The smallest number that keeps a promise: time steps, payload bits, weight bits."""
+"""The fewest steps or bits with which a network still loses no more than the user allows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.convert.calibrate import Calibration
+from snn_compile.convert.codings import Graded, coding_of
+from snn_compile.data import Samples
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.lowering import lower
+from snn_compile.options import AUTO, CompileOptions
+from snn_compile.passes import Finding
+from snn_compile.sim import ann, engine
+
+MOST_STEPS, MOST_PAYLOAD_BITS = 256, 8
+"""Where the search for steps and for payload bits ends."""
+SEARCH_SAMPLES = 2_000
+"""Samples that a search looks at, the first ones; what it finds is confirmed on all of them."""
+
+Answers = npt.NDArray[np.int64]
 
 
 def smallest(candidates: Sequence[int], keeps: Callable[[int], bool]) -> int | None:
@@ -38,3 +58,113 @@ def smallest(candidates: Sequence[int], keeps: Callable[[int], bool]) -> int | N
         else:
             broken = middle
     return candidates[kept]
+
+
+@dataclass(frozen=True, eq=False)
+class Promise:
+    """What a network may lose, and how to find out.
+
+    Attributes:
+        folded: the float network.
+        statistics: of its activations.
+        calibrate: samples for calibration.
+        evaluate: samples to measure the loss on.
+        points: of top-1 accuracy, or of agreement with the float network without labels.
+        default_coding: of the target.
+    """
+
+    folded: ANNGraph
+    statistics: Calibration
+    calibrate: Samples | None
+    evaluate: Samples
+    points: float
+    default_coding: str
+    _exact: list[Answers] = field(default_factory=list)
+
+    def lost(self, options: CompileOptions, n: int) -> float:
+        """Points lost on the first n evaluation samples, from the network in fixed point."""
+        coding = coding_of(options, self.default_coding)
+        lowered = lower(self.folded, self.statistics, self.calibrate, options, coding)
+        run = engine.run(lowered.program, lowered.encoding(self.evaluate.x[:n]))
+        output, decoding = next(iter(lowered.decodings.items()))
+        answers = _answers(decoding(run.outputs[output]))
+        exact = self._float_answers()[:n]
+        if self.evaluate.y is None:
+            return 100 * float((answers != exact).mean())
+        labels = self.evaluate.y[:n]
+        return 100 * float((exact == labels).mean() - (answers == labels).mean())
+
+    def _float_answers(self) -> Answers:
+        if not self._exact:
+            self._exact.append(_answers(ann.evaluate(self.folded, self.evaluate.x)))
+        return self._exact[0]
+
+
+def settled(
+    options: CompileOptions, promise: Promise, weight_bits: Sequence[int]
+) -> tuple[CompileOptions, list[Finding]]:
+    """Options with the smallest numbers in the place of every ``auto``, one after the other.
+
+    ``--timesteps auto`` means payload bits in codings that have those in the place of steps. Steps
+    and payload bits come first, with 8-bit weights if these are to be found as well.
+
+    Args:
+        options: some of which are ``auto``.
+        promise: to be kept.
+        weight_bits: widths that the target has, in ascending order.
+    """
+    findings: list[Finding] = []
+    for name, candidates in _open(options, promise, weight_bits).items():
+        options, finding = _settle(options, name, candidates, promise)
+        findings.append(finding)
+    return options, findings
+
+
+def _open(
+    options: CompileOptions, promise: Promise, weight_bits: Sequence[int]
+) -> Mapping[str, Sequence[int]]:
+    """The numbers to be found, and among which."""
+    in_bits = isinstance(coding_of(options, promise.default_coding), Graded)
+    found: dict[str, Sequence[int]] = {}
+    if options.timesteps == AUTO and not in_bits:
+        found["timesteps"] = range(1, MOST_STEPS + 1)
+    if in_bits and AUTO in (options.timesteps, options.payload_bits):
+        found["payload_bits"] = range(1, MOST_PAYLOAD_BITS + 1)
+    if options.weight_bits == AUTO:
+        found["weight_bits"] = weight_bits
+    return found
+
+
+def _settle(
+    options: CompileOptions, name: str, candidates: Sequence[int], promise: Promise
+) -> tuple[CompileOptions, Finding]:
+    """One number: found on the first samples, then confirmed (or raised) on all."""
+    losses: dict[tuple[int, int], float] = {}
+
+    def lost(candidate: int, n: int) -> float:
+        if (candidate, n) not in losses:
+            trial = options.settled(name, candidate, "tried")
+            losses[candidate, n] = promise.lost(trial, n)
+        return losses[candidate, n]
+
+    n = len(promise.evaluate)
+    few = min(n, SEARCH_SAMPLES)
+    found = smallest(candidates, lambda c: lost(c, few) <= promise.points)
+    if found is not None and few < n:
+        above = candidates[candidates.index(found) :]
+        found = smallest(above, lambda c: lost(c, n) <= promise.points)
+    chosen = candidates[-1] if found is None else found
+    shown = name.replace("_", " ")
+    tried = ", ".join(f"{c}: {loss:.2f}" for (c, _), loss in losses.items())
+    says = f"{shown} auto: {chosen} lose {lost(chosen, n):.2f} points on {n:,} samples"
+    options = options.settled(name, chosen, f"auto, at most {promise.points:g} points lost")
+    if found is None:
+        hint = "allow a larger --max-accuracy-drop, or another --coding"
+        text = f"{says}; no number up to there keeps the promise of {promise.points:g}"
+        return options, Finding(text, code="promise-not-kept", hint=hint, warning=True)
+    return options, Finding(f"{says} (tried {tried})", code="settled")
+
+
+def _answers(scores: npt.NDArray[np.floating]) -> Answers:
+    flat = scores.reshape(len(scores), -1)
+    return flat.argmax(axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0).astype(np.int64)

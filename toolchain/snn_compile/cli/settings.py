@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from snn_compile.options import (
+    AUTO,
     CODINGS,
     EQUALIZE,
     INPUTS,
@@ -19,6 +20,27 @@ from snn_compile.options import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _WholeOrAuto(click.ParamType[int | str]):
+    """A whole number, or ``auto``."""
+
+    name = "whole number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """The number, or the word."""
+        if value == AUTO:
+            return AUTO
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a whole number nor {AUTO}.", param, ctx)
+
+
+def _number(*names: str, text: str) -> Callable[[F], F]:
+    return click.option(*names, type=_WholeOrAuto(), metavar="N|auto", help=text)
 
 
 def _choice(name: str, allowed: tuple[str, ...], text: str) -> Callable[[F], F]:
@@ -48,16 +70,8 @@ _DATA = (
 _NETWORK = (
     click.option("--target", metavar="NAME|FILE", help="See: snn-compile targets."),
     _choice("coding", CODINGS, "What a message means (default: what the target does best)."),
-    click.option(
-        "-T",
-        "--timesteps",
-        type=int,
-        metavar="N",
-        help="Steps per layer window (sync, signed, rate).",
-    ),
-    click.option(
-        "--payload-bits", type=int, metavar="N", help="Width of a graded spike's payload."
-    ),
+    _number("-T", "--timesteps", text="Steps per layer window (sync, signed, rate)."),
+    _number("--payload-bits", text="Width of a payload (graded, sigma-delta)."),
     _choice("input", INPUTS, "How the input arrives."),
     click.option("--input-bits", type=int, metavar="N", help="The input has 2**N levels."),
     _choice("reset", RESETS, "What a spike does to the potential (rate)."),
@@ -69,7 +83,7 @@ _NETWORK = (
     ),
 )
 _NUMBERS = (
-    click.option("--weight-bits", type=int, metavar="N", help="2 to 8."),
+    _number("--weight-bits", text="2 to 8."),
     click.option("--thresholds", metavar="METHOD", help="mmse, percentile:P, max or spike-norm."),
     click.option(
         "--per-layer/--per-channel",

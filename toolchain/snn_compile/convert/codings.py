@@ -218,6 +218,7 @@ def coding_of(options: CompileOptions, default: str) -> Coding:
 
 
 def _coding(name: str, options: CompileOptions) -> Coding:
+    n_steps, bits = options.number("timesteps"), options.number("payload_bits")
     initial, reset = options.initial_potential, Reset(options.reset)
     if initial is None:
         # Half a threshold makes the rounding of counts unbiased (Bu et al. 2022). A reset to zero
@@ -225,13 +226,13 @@ def _coding(name: str, options: CompileOptions) -> Coding:
         initial = 0.0 if name == Rate.name and reset is Reset.ZERO else 0.5
     match name:
         case Graded.name:
-            return Graded(options.payload_bits)
+            return Graded(bits)
         case SigmaDelta.name:
-            return SigmaDelta(options.payload_bits)
+            return SigmaDelta(bits)
         case Sync.name:
-            return Sync(options.timesteps)
+            return Sync(n_steps)
         case Signed.name:
-            return Signed(options.timesteps, Reset.SUBTRACT, initial)
+            return Signed(n_steps, Reset.SUBTRACT, initial)
         case Rate.name:
-            return Rate(options.timesteps, reset, initial)
+            return Rate(n_steps, reset, initial)
     raise UsageError(f"there is no coding '{name}'", code="bad-option")

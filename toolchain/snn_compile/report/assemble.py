@@ -33,7 +33,9 @@ from snn_compile.targets import Target
 from snn_compile.version import __version__
 
 
-def announce(observer: Observer, ann: ANNGraph, target: Target, coding: Coding) -> None:
+def announce(
+    observer: Observer, ann: ANNGraph, target: Target, coding: Coding, options: CompileOptions
+) -> None:
     """The two header lines."""
     counts = Counter(type(node).__name__ for node in ann.graph)
     joins = counts["Add"]
@@ -43,7 +45,9 @@ def announce(observer: Observer, ann: ANNGraph, target: Target, coding: Coding) 
     parts.append(f"{n_weights(ann):,} weights")
     parts.append(f"input {figures.times(ann.input.shape)}")
     observer.stage("model", f"{Path(ann.file).name}   {' · '.join(parts)}")
-    what = f"{coding.bits} bit" if isinstance(coding, Graded) else f"T = {coding.window.n_steps}"
+    in_bits = isinstance(coding, Graded)
+    name, unit = ("payload_bits", "{} bit") if in_bits else ("timesteps", "T = {}")
+    what = unit.format(getattr(options, name))
     observer.stage("target", f"target {target.name} · coding {coding.name}, {what}")
 
 
@@ -114,7 +118,11 @@ def report(
         "simulator": outcome.simulator,
         "ladder": outcome.ladder,
         "layers": layer_table(
-            program, stages.quantization.numbers, per_layer, outcome.activity, outcome.losses
+            program,
+            stages.lowered.quantization.numbers,
+            per_layer,
+            outcome.activity,
+            outcome.losses,
         ),
         "resources": taken.as_dict(),
         "cost": _cost(mapped, outcome),

@@ -14,12 +14,12 @@ from snn_compile.convert.linear import Float
 from snn_compile.data import Samples
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.lowering import Lowered
 from snn_compile.plugins import Original
-from snn_compile.quantize.quantize import Quantization
 from snn_compile.report.attribution import Loss, attribute
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
@@ -44,24 +44,14 @@ class Stages:
 
     Attributes:
         network: as the file states it, preprocessing in front.
-        folded: after the passes that leave its function unchanged.
-        spiking: the spiking network in floating point.
-        quantization: the one in fixed point.
-        encoding: of the input.
-        decodings: of the outputs.
-        scales: full scale of each rectifier per channel.
+        lowered: after the passes that leave its function unchanged, and everything made of that.
         coding: how activations become spikes.
         original: runs the user's own file on samples as they are; None: our evaluator runs
             ``network``.
     """
 
     network: ANNGraph
-    folded: ANNGraph
-    spiking: SpikingGraph
-    quantization: Quantization
-    encoding: InputEncoding
-    decodings: Mapping[NodeId, OutputDecoding]
-    scales: Mapping[NodeId, Float]
+    lowered: Lowered
     coding: Coding
     original: Original | None = None
 
@@ -88,7 +78,8 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     if samples is None:
         return Outcome()
     x, n = samples.x, len(samples)
-    frames = encoded(stages.encoding, x)
+    lowered, program = stages.lowered, stages.lowered.program
+    frames = encoded(lowered.encoding, x)
     ladder = Ladder(samples.y)
     with_spikes = not isinstance(stages.coding, Graded)  # a payload is its activation already
     few = min(n, SPIKING_SAMPLES)
@@ -98,25 +89,24 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
         else:
             note = f"as {stages.original.name} runs the file"
             ladder.add("onnx", stages.original(x, advance), note)
-        ladder.add("folded", ann.evaluate(stages.folded, x, advance=advance))
-        rounded = on_levels(stages.scales, stages.coding.levels)
-        ladder.add("rate", ann.evaluate(stages.folded, x, hook=rounded, advance=advance))
+        ladder.add("folded", ann.evaluate(lowered.folded, x, advance=advance))
+        rounded = on_levels(lowered.scales, stages.coding.levels)
+        ladder.add("rate", ann.evaluate(lowered.folded, x, hook=rounded, advance=advance))
         if with_spikes:
-            ladder.add("spiking", spiking.evaluate(stages.spiking, frames[:few], advance=advance))
-        program = stages.quantization.program
+            ladder.add("spiking", spiking.evaluate(lowered.spiking, frames[:few], advance=advance))
         run = engine.run(program, frames, advance=advance)
-        output, decoding = next(iter(stages.decodings.items()))
+        output, decoding = next(iter(lowered.decodings.items()))
         ladder.add("fixed", decoding(run.outputs[output]))
     ladder.repeat("mapped", "fixed")
     with journal.timed("attribute"):
         losses = attribute(
-            stages.folded,
+            lowered.folded,
             program,
             x,
             frames,
-            stages.scales,
+            lowered.scales,
             stages.coding.levels,
-            stages.decodings,
+            lowered.decodings,
         )
     return Outcome(ladder.rungs, Activity(run.activity, n), losses, engine.simulator())
 

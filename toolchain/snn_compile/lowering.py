@@ -1,0 +1,211 @@
+"""Lowering: from a folded float network to the program in integers.
+
+Everything here is decided by the options, the calibration samples and nothing else. The float
+network comes in with its calibration statistics; what leaves is every later stage of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from threadpoolctl import threadpool_limits
+
+from snn_compile.convert.align_paths import AlignPaths
+from snn_compile.convert.balance_thresholds import balance_thresholds
+from snn_compile.convert.calibrate import Calibration
+from snn_compile.convert.codings import Coding
+from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.linear import Float
+from snn_compile.convert.spike_norm import spike_norm
+from snn_compile.convert.to_spiking import ToSpiking
+from snn_compile.data import Samples
+from snn_compile.errors import UsageError
+from snn_compile.ir import ann as ops
+from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.schedule import schedule
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.options import CompileOptions
+from snn_compile.passes import Pipeline, Watcher, unwatched
+from snn_compile.quantize.correct_biases import CorrectBiases
+from snn_compile.quantize.quantize import Quantization, proven, quantize
+from snn_compile.quantize.round_weights import RoundWeights
+
+BLAS_THREADS = 1
+"""Threads of one matrix product outside the evaluators. Small products and factorizations mostly
+wait for each other's threads (up to 30 times slower on busy cores), and one thread adds up in the
+same order on every machine."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A float network and what has been made of it.
+
+    Attributes:
+        folded: the float network.
+        encoding: of the input.
+        scales: full scale of each rectifier per channel.
+        spiking: the spiking network in floating point.
+        quantization: the one in fixed point, spread over time.
+        decodings: of the outputs.
+    """
+
+    folded: ANNGraph
+    encoding: InputEncoding
+    scales: Mapping[NodeId, Float]
+    spiking: SpikingGraph
+    quantization: Quantization
+    decodings: Mapping[NodeId, OutputDecoding]
+
+    @property
+    def program(self) -> QuantizedGraph:
+        """The network in fixed point."""
+        return self.quantization.program
+
+
+def lower(
+    folded: ANNGraph,
+    statistics: Calibration,
+    samples: Samples | None,
+    options: CompileOptions,
+    coding: Coding,
+    watch: Watcher = unwatched,
+) -> Lowered:
+    """Thresholds, neurons, integers, and what calibration data can do about their errors."""
+    encoding = _encoding(folded, statistics, options)
+    scales = _scales(folded, statistics, samples, encoding, options, coding)
+    convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
+    spiking = convert(folded, watch).graph
+    quantization = _quantized(spiking, folded, samples, encoding, options, watch)
+    return Lowered(
+        folded,
+        encoding,
+        scales,
+        spiking,
+        replace(quantization, program=schedule(quantization.program, coding.window)),
+        _decodings(folded, quantization, coding),
+    )
+
+
+def without_data(
+    folded: ANNGraph, bounds: Calibration, options: CompileOptions, coding: Coding
+) -> QuantizedGraph:
+    """The program with thresholds at the bounds, for a quick check that it has a form at all."""
+    encoding = _encoding(folded, bounds, options)
+    scales = {name: activations.peak for name, activations in bounds.activations.items()}
+    convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
+    program = quantize(convert(folded).graph, options.weight_bits_of).program
+    return schedule(program, coding.window)
+
+
+def _scales(
+    folded: ANNGraph,
+    statistics: Calibration,
+    samples: Samples | None,
+    encoding: InputEncoding,
+    options: CompileOptions,
+    coding: Coding,
+) -> dict[NodeId, Float]:
+    """Full scale per channel of each rectifier, by the methods that the options name.
+
+    An adjustment of weights against a layer's threshold means something only if the layer has one:
+    ``--equalize`` implies ``--per-layer``.
+    """
+    per_layer = options.per_layer or options.equalize != "none"
+    with threadpool_limits(BLAS_THREADS):
+        scales = balance_thresholds(
+            folded,
+            statistics,
+            options.thresholds_of,
+            levels=coding.levels,
+            per_layer=per_layer,
+        )
+    rectifiers = [node for node in folded.graph if isinstance(node, ops.Relu)]
+    by_spikes = {n.id for n in rectifiers if options.thresholds_of(n.id) == "spike-norm"}
+    if not by_spikes:
+        return scales
+    if coding.at_once or samples is None:
+        raise UsageError(
+            "spike-norm takes thresholds from spike trains of calibration data",
+            code="bad-option",
+            hint="use it with --coding rate and --calibrate",
+        )
+    spiking = _to_spiking(encoding, scales, options, coding)(folded).graph
+    frames = encoding(samples.x)
+    like = {node.id: node.like for node in rectifiers if node.like is not None}
+    caps = {node.id: node.cap for node in rectifiers if node.cap is not None}
+    return spike_norm(
+        spiking,
+        frames,
+        scales,
+        by_spikes.__contains__,
+        like=like,
+        caps=caps,
+        per_layer=per_layer,
+    )
+
+
+def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:
+    shape = folded.input.shape
+    return InputEncoding.spanning(
+        statistics.low, statistics.high, options.input_bits, shape, maps_shape(shape)
+    )
+
+
+def _to_spiking(
+    encoding: InputEncoding,
+    scales: dict[NodeId, Float],
+    options: CompileOptions,
+    coding: Coding,
+) -> ToSpiking:
+    arrival = InputCoding(options.input) if options.input else None
+    return ToSpiking(coding, scales, encoding, arrival, options.seed)
+
+
+def _quantized(
+    spiking: SpikingGraph,
+    folded: ANNGraph,
+    samples: Samples | None,
+    encoding: InputEncoding,
+    options: CompileOptions,
+    watch: Watcher,
+) -> Quantization:
+    """Fixed point, with what calibration data can do about rounding errors."""
+
+    def done(name: str, start: float, result: Quantization) -> Quantization:
+        watch(name, result.program, (), time.perf_counter() - start)
+        return result
+
+    start = time.perf_counter()
+    quantization = done("quantize", start, quantize(spiking, options.weight_bits_of))
+    if samples is None:
+        return proven(quantization)
+    frames = encoding(samples.x)
+    adjustments: list[RoundWeights | CorrectBiases] = []
+    if options.rounding == "compensated":
+        adjustments.append(RoundWeights(spiking, frames))
+    if options.bias_correction:
+        adjustments.append(CorrectBiases(folded, samples.x, frames))
+    with threadpool_limits(BLAS_THREADS):
+        for adjust in adjustments:
+            start = time.perf_counter()
+            quantization = done(adjust.name, start, adjust(quantization))
+    return proven(quantization)
+
+
+def _decodings(
+    folded: ANNGraph, quantization: Quantization, coding: Coding
+) -> dict[NodeId, OutputDecoding]:
+    """A readout adds up a whole window, so one step of it stands for the mean over the steps.
+
+    Where activations are counts or payloads, the sum itself is the answer.
+    """
+    n_steps = 1 if coding.at_once else coding.window.n_steps
+    return {
+        output.id: OutputDecoding(quantization.numbers[output.id].unit / n_steps, output.shape)
+        for output in folded.outputs
+    }
