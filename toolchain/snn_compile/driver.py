@@ -48,8 +48,8 @@ from snn_compile.plugins import (
     frontend_for,
 )
 from snn_compile.quantize.correct_biases import CorrectBiases
+from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import Quantization, proven, quantize
-from snn_compile.quantize.round_weights import RoundWeights
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Stages, climb
 from snn_compile.report.journal import Journal
@@ -369,9 +369,10 @@ def _quantized(
     if samples is not None:
         frames = encoding(samples.x)
         if options.rounding == "compensated":
-            with journal.timed(RoundWeights.name), threadpool_limits(BLAS_THREADS):
-                quantization = RoundWeights(spiking, frames)(quantization)
-        if options.bias_correction:
+            fit = FitLayers(spiking, folded, samples.x, frames, options.bias_correction)
+            with journal.timed(FitLayers.name), threadpool_limits(BLAS_THREADS):
+                quantization = fit(quantization)
+        elif options.bias_correction:
             with journal.timed(CorrectBiases.name):
                 quantization = CorrectBiases(folded, samples.x, frames)(quantization)
     quantization = proven(quantization)
