@@ -57,7 +57,7 @@ def refit(columns: Array, missing: Array, samples: Int) -> Float:
 
     ``d`` holds the errors of all layers before; part of them can be told from ``x``. (Matching the
     outputs on the original inputs from the changed ones is the "asymmetric" reconstruction of
-    Zhang et al. 2016, arXiv 1505.06798, section 3.3.)
+    Zhang et al. 2016, arXiv 1505.06798.)
 
     Each neuron takes only the share of its change that pays on samples it was not fitted on: the
     fit of one half of the samples is tried on the other, both ways.
