@@ -154,13 +154,13 @@ class _Layer:
             old = group.weight.values.reshape(len(step), -1)
             new = old.copy()
             for rows, columns in sites.fields(group, pieces):
-                exact = self._exact(group)[rows]
+                exact, moments = self._exact(group)[rows], Moments.of(columns, sites.samples)
                 # What is missing while weights are exact: the rest is only this group's rounding.
                 rounded = (old[rows] * step[rows, None] - exact).astype(np.float32)
                 missing[rows] += rounded @ columns
                 if fits:
-                    exact = exact + refit(columns, missing[rows], sites.samples)
-                new[rows] = _rounded(exact / step[rows, None], group, columns, sites.samples)
+                    exact = exact + refit(columns, missing[rows], moments)
+                new[rows] = _rounded(exact / step[rows, None], group, moments)
                 now = new[rows] * step[rows, None] - self._exact(group)[rows]
                 missing[rows] -= now.astype(np.float32) @ columns
             weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
@@ -204,15 +204,13 @@ def _mean(trains: Int) -> Array:
     return mean
 
 
-def _rounded(
-    wanted: Float, group: ConvSynapses | DenseSynapses, columns: Array, samples: Int
-) -> Int:
+def _rounded(wanted: Float, group: ConvSynapses | DenseSynapses, moments: Moments) -> Int:
     """Weights (R, K) in steps of the grid, as integers."""
     limit = (1 << (group.weight.format.bits - 1)) - 1
     nearest = round_half_even(np.clip(wanted, -limit, limit))
     if wanted.shape[1] < 2 or np.array_equal(nearest, wanted):
         return nearest
-    return compensated(wanted, nearest, Moments.of(columns, samples), limit)
+    return compensated(wanted, nearest, moments, limit)
 
 
 def _n_sites(program: QuantizedGraph, population: Population) -> int:

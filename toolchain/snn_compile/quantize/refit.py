@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import Float
@@ -17,36 +18,39 @@ FLOOR = 0.01
 """Least power of what a weight reads, relative to the mean: silent inputs teach nothing."""
 
 
+Chosen = npt.NDArray[np.bool_]
+
+
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Second moments of what some neurons read, on two halves of the samples.
 
+    Whole samples go together, since positions of one sample resemble each other: half of them would
+    not show what is due to the other half's chance.
+
     Attributes:
-        halves: sums of products of the K inputs, (K, K) float64 each.
-        sizes: receptive fields in each half.
+        halves: sums of products of the K inputs and a constant 1, (K + 1, K + 1) float64 each.
+        parts: which receptive fields belong to each half, (S,) each.
     """
 
     halves: tuple[Float, Float]
-    sizes: tuple[int, int]
+    parts: tuple[Chosen, Chosen]
 
     @staticmethod
     def of(columns: Array, samples: Int) -> Moments:
-        """Of receptive fields (K, S); samples of one parity go into one half.
-
-        Whole samples go together, since positions of one sample resemble each other: half of them
-        would not show what is due to the other half's chance.
-        """
-        parts = [columns[:, samples % 2 == parity] for parity in (0, 1)]
-        first, second = (_product(part, part) for part in parts)
-        return Moments((first, second), (parts[0].shape[1], parts[1].shape[1]))
+        """Of receptive fields (K, S); samples of one parity go into one half."""
+        parts = (samples % 2 == 0, samples % 2 == 1)
+        first, second = (_products(columns[:, part], columns[:, part]) for part in parts)
+        return Moments((first, second), parts)
 
     @property
-    def total(self) -> Float:
-        """Of all samples, (K, K)."""
-        return self.halves[0] + self.halves[1]
+    def sizes(self) -> tuple[int, int]:
+        """Receptive fields in each half."""
+        first, second = self.parts
+        return int(first.sum()), int(second.sum())
 
 
-def refit(columns: Array, missing: Array, samples: Int) -> Float:
+def refit(columns: Array, missing: Array, moments: Moments) -> Float:
     """Change of the weights that makes up for what a layer's drive is missing.
 
     With ``x`` the receptive fields as they are now, and ``d`` the wanted drive less the one that
@@ -65,30 +69,31 @@ def refit(columns: Array, missing: Array, samples: Int) -> Float:
     Args:
         columns: (K, S) receptive fields.
         missing: (R, S) wanted drive less present drive.
-        samples: (S,) the sample of each field.
+        moments: of the fields.
 
     Returns:
         (R, K) in units of ``missing`` per unit of ``columns``.
     """
-    with_constant = np.concatenate([columns, np.ones((1, columns.shape[1]), columns.dtype)])
-    moments = Moments.of(with_constant, samples)
-    parts = [samples % 2 == parity for parity in (0, 1)]
-    cross = [_product(missing[:, part], with_constant[:, part]) for part in parts]
+    cross = [_products(missing[:, part], columns[:, part])[:-1] for part in moments.parts]
     gained, spent = np.zeros(len(missing)), np.zeros(len(missing))
     for own, other in ((0, 1), (1, 0)):
         change = _ridge(moments.halves[own], cross[own], moments.sizes[own])
         gained += (cross[other] * change).sum(axis=1)
         spent += (change @ moments.halves[other] * change).sum(axis=1)
     share = np.clip(gained / np.where(spent > 0, spent, 1.0), 0.0, 1.0)
-    both = _ridge(moments.total, cross[0] + cross[1], sum(moments.sizes))
+    both = _ridge(np.add(*moments.halves), np.add(*cross), sum(moments.sizes))
     paying: Float = share[:, None] * both[:, :-1]
     return paying
 
 
-def _product(a: Array, b: Array) -> Float:
-    """Sums over fields of products, (A, B), of (A, S) and (B, S)."""
-    product: Float = kernels.matmul(a, b.T).astype(np.float64)
-    return product
+def _products(a: Array, b: Array) -> Float:
+    """Sums over fields of products of (A, S) and a row of ones with (B, S) and a row of ones."""
+    products = np.empty((len(a) + 1, len(b) + 1))
+    products[:-1, :-1] = kernels.matmul(a, b.T)
+    products[:-1, -1] = a.sum(axis=1, dtype=np.float64)
+    products[-1, :-1] = b.sum(axis=1, dtype=np.float64)
+    products[-1, -1] = a.shape[1]
+    return products
 
 
 def _ridge(moments: Float, cross: Float, n_fields: int) -> Float:

@@ -32,7 +32,7 @@ def compensated(wanted: Float, nearest: Int, moments: Moments, limit: int) -> In
     Returns:
         (R, K) integers; rows of ``nearest`` where those are better on what was held out.
     """
-    seen, unseen = moments.halves
+    seen, unseen = (half[:-1, :-1] for half in moments.halves)
     n_seen, n_weights = moments.sizes[0], len(seen)
     diagonal = np.diag(seen) / max(n_seen, 1)
     if not diagonal.any():
