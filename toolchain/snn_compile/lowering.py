@@ -32,8 +32,8 @@ from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Pipeline, Watcher, unwatched
 from snn_compile.quantize.correct_biases import CorrectBiases
+from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import Quantization, proven, quantize
-from snn_compile.quantize.round_weights import RoundWeights
 
 BLAS_THREADS = 1
 """Threads of one matrix product outside the evaluators. Small products and factorizations mostly
@@ -185,10 +185,10 @@ def _quantized(
     if samples is None:
         return proven(quantization)
     frames = encoding(samples.x)
-    adjustments: list[RoundWeights | CorrectBiases] = []
+    adjustments: list[FitLayers | CorrectBiases] = []
     if options.rounding == "compensated":
-        adjustments.append(RoundWeights(spiking, frames))
-    if options.bias_correction:
+        adjustments.append(FitLayers(spiking, folded, samples.x, frames, options.bias_correction))
+    elif options.bias_correction:
         adjustments.append(CorrectBiases(folded, samples.x, frames))
     with threadpool_limits(BLAS_THREADS):
         for adjust in adjustments:

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from math import prod
 from typing import TypeVar
 
-import numpy as np
-
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Neurons, Population, QuantizedGraph, Synapses
@@ -44,10 +42,9 @@ class Sweep:
         ]
         self._readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
 
-    def messages(self, source: NodeId, n: int) -> Int:
-        """What a population sends for the first n samples, (*shape, T or 1, n)."""
-        pieces = self._values[: -(-n // self._size)]
-        return np.concatenate([values[source] for values in pieces], axis=-1)[..., :n]
+    def pieces(self, source: NodeId) -> list[Int]:
+        """What a population sends, (*shape, T or 1, B), piece by piece."""
+        return [values[source] for values in self._values]
 
     def replaced(self, program: QuantizedGraph, groups: list[Synapses]) -> None:
         """Go on with other weights in these groups; ``program`` has them."""
