@@ -17,6 +17,7 @@ from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.codings import Coding, Graded, coding_of
+from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
@@ -140,6 +141,7 @@ def compile_model(
     journal.found(_ignored(options, coding))
     network = _preprocessed(imported, options)
     samples = _loaded(options, network, calibrate, evaluate)
+    journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding)
     folded = FOLDING(network, journal.passed).graph
     assemble.tell_import(journal.observer, imported, folded)
