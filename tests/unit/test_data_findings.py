@@ -39,8 +39,8 @@ def test_samples_of_one_kind_raise_no_doubt(shape):
     assert codes(images(300, 0, shape), images(2000, 1, shape)) == []
 
 
-def test_without_calibration_there_is_nothing_to_say():
-    assert codes(None, images(2000, 1)) == []
+def test_without_calibration_there_is_one_thing_to_say():
+    assert codes(None, images(2000, 1)) == ["not-calibrated"]
 
 
 def test_without_evaluation_only_the_calibration_samples_count():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
@@ -25,29 +24,22 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
-from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.spike_norm import spike_norm
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.convert.weight_bounds import weight_bounds
-from snn_compile.data import Samples, check_samples, load_samples
-from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.data import Samples
+from snn_compile.errors import UsageError, raise_all
+from snn_compile.inputs import load_data, original, preprocessed, read_model, stimulus
 from snn_compile.ir import ann as ops
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
-from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.mapping import map_program
-from snn_compile.options import CompileOptions
+from snn_compile.options import EQUALIZE, CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.plugins import (
-    BACKENDS,
-    Backend,
-    Imported,
-    Original,
-    RunsFiles,
-    frontend_for,
-)
+from snn_compile.plugins import BACKENDS, Backend, Imported
+from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.quantize import Quantization, proven, quantize
 from snn_compile.quantize.round_weights import RoundWeights
@@ -55,10 +47,8 @@ from snn_compile.report import assemble
 from snn_compile.report.evaluation import Stages, climb
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
+from snn_compile.sim import engine
 from snn_compile.targets import load_target
-
-N_STIMULI = 100
-"""Stimuli that travel with a compiled network for verification."""
 
 BLAS_THREADS = 1
 """Threads of one matrix product outside the evaluators. Small products and factorizations mostly
@@ -92,8 +82,8 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
     """
     target = load_target(options.target)
     coding = coding_of(options, target.default_coding.value)
-    imported = _read(Path(model))
-    folding = FOLDING(_preprocessed(imported, options))
+    imported = read_model(Path(model))
+    folding = FOLDING(preprocessed(imported, options))
     folded, statistics = folding.graph, weight_bounds(folding.graph)
     encoding = _encoding(folded, statistics, options)
     scales = {name: activations.peak for name, activations in statistics.activations.items()}
@@ -136,48 +126,41 @@ def compile_model(
     backends: list[Backend] = [BACKENDS.load(name) for name in options.emit]
     coding = coding_of(options, target.default_coding.value)
     with journal.timed("import"):
-        imported = _read(path)
+        imported = read_model(path)
     journal.found(imported.findings)
     journal.found(_ignored(options, coding))
-    network = _preprocessed(imported, options)
-    samples = _loaded(options, network, calibrate, evaluate)
+    network = preprocessed(imported, options)
+    samples = load_data(options, network, calibrate, evaluate)
     journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding)
     folded = FOLDING(network, journal.passed).graph
     assemble.tell_import(journal.observer, imported, folded)
-    folded = _equalized(folded, samples.calibrate, options, journal)
-    statistics = _calibrated(folded, samples.calibrate, journal)
-    encoding = _encoding(folded, statistics, options)
-    scales = _scales(folded, statistics, samples.calibrate, encoding, options, coding)
-    spiking = (
-        Pipeline.of(_to_spiking(encoding, scales, options, coding))
-        .then(AlignPaths())(folded, journal.passed)
-        .graph
-    )
-    quantization = _quantized(spiking, folded, samples.calibrate, encoding, options, journal)
+    options = _decided(folded, samples.calibrate, options, coding, journal)
+    low = _lowered(folded, samples.calibrate, options, coding, journal)
+    assemble.tell_quantization(journal.observer, low.quantization)
     with journal.timed("map"):
-        mapped = map_program(quantization.program, target)
+        mapped = map_program(low.quantization.program, target)
     journal.found(mapped.findings)
     journal.observer.stage("map", mapped.findings[0].message)
     raise_all([error for b in backends for error in b.check(mapped.graph.program)])
     stages = Stages(
         network,
-        folded,
-        spiking,
-        quantization,
-        encoding,
-        _decodings(folded, quantization),
-        scales,
+        low.folded,
+        low.spiking,
+        low.quantization,
+        low.encoding,
+        low.decodings,
+        low.scales,
         coding,
-        _original(path, options) if samples.evaluate is not None else None,
+        original(path, options) if samples.evaluate is not None else None,
     )
     outcome = climb(stages, samples.evaluate, journal)
     return CompiledModel(
         mapped.graph.program,
-        encoding,
+        low.encoding,
         stages.decodings,
         assemble.report(path, options, imported, stages, mapped.graph, outcome, journal),
-        _stimulus(samples, encoding, options.seed),
+        stimulus(samples, low.encoding, options.seed),
         assemble.provenance(path, options),
         backends=options.emit,
     )
@@ -190,100 +173,111 @@ FOLDING = (
 
 
 @dataclass(frozen=True, eq=False)
-class _Data:
-    calibrate: Samples | None
-    evaluate: Samples | None
+class _Lowered:
+    """The network at every stage between the graph passes and the mapping.
+
+    Attributes:
+        folded: in float, its weights adjusted.
+        encoding: of its input.
+        scales: full scale of each channel of its rectifiers.
+        spiking: the spiking network in float.
+        quantization: and in fixed point.
+    """
+
+    folded: ANNGraph
+    encoding: InputEncoding
+    scales: dict[NodeId, Float]
+    spiking: SpikingGraph
+    quantization: Quantization
+
+    @property
+    def decodings(self) -> dict[NodeId, OutputDecoding]:
+        """One step of a readout, which adds up a whole window, is the mean over the steps."""
+        n_steps = self.quantization.program.window.n_steps
+        numbers = self.quantization.numbers
+        return {
+            output.id: OutputDecoding(numbers[output.id].unit / n_steps, output.shape)
+            for output in self.folded.outputs
+        }
+
+    def __call__(self, x: Array) -> Float:
+        """The first output of the network in fixed point, (N, *output shape) real values."""
+        output, decoding = next(iter(self.decodings.items()))
+        return decoding(engine.run(self.quantization.program, self.encoding(x)).outputs[output])
 
 
-def _read(path: Path) -> Imported:
-    if not path.is_file():
-        raise UsageError(
-            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
-        )
-    imported = frontend_for(path).read(path)
-    outputs = imported.ann.outputs
-    if any(not output.shape for output in outputs):
-        raise UnsupportedError(
-            "an output without a class axis",
-            origin=outputs[0].origin,
-            hint="give each sample a vector of outputs",
-        )
-    return imported
-
-
-def _original(path: Path, options: CompileOptions) -> Original | None:
-    """Who runs the user's file, if our evaluator need not; the file knows of no preprocessing."""
-    frontend = frontend_for(path)
-    if options.mean_values or options.scale_values or not isinstance(frontend, RunsFiles):
-        return None
-    return frontend.original(path)
-
-
-def _preprocessed(imported: Imported, options: CompileOptions) -> ANNGraph:
-    fold = FoldPreprocessing(options.mean_values, options.scale_values)
-    return fold(imported.ann).graph
-
-
-def _loaded(
+def _lowered(
+    folded: ANNGraph,
+    samples: Samples | None,
     options: CompileOptions,
-    network: ANNGraph,
-    calibrate: Array | None,
-    evaluate: tuple[Array, Array | None] | None,
-) -> _Data:
-    """Both sets of samples, from arrays or files; all that is wrong with them at once."""
-    shape, n_classes = network.input.shape, prod(network.outputs[0].shape)
-    raw = bool(options.mean_values or options.scale_values)
-    layout = options.layout
-    errors: list[CompileError] = []
-
-    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
-        try:
-            if given is not None:
-                return check_samples(
-                    given, labels, shape, layout=layout, raw=raw, n_classes=n_classes
-                )
-            if file is not None:
-                return load_samples(file, shape, layout=layout, raw=raw, n_classes=n_classes)
-        except CompileError as error:
-            errors.append(error)
-        return None
-
-    x, y = evaluate if evaluate is not None else (None, None)
-    data = _Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
-    raise_all(errors)
-    return data
+    coding: Coding,
+    journal: Journal,
+) -> _Lowered:
+    folded = _equalized(folded, samples, options, coding, journal)
+    statistics = _calibrated(folded, samples, journal)
+    encoding = _encoding(folded, statistics, options)
+    scales = _scales(folded, statistics, samples, encoding, options, coding)
+    spiking = (
+        Pipeline.of(_to_spiking(encoding, scales, options, coding))
+        .then(AlignPaths())(folded, journal.passed)
+        .graph
+    )
+    quantization = _quantized(spiking, folded, samples, encoding, options, journal)
+    return _Lowered(folded, encoding, scales, spiking, quantization)
 
 
 def _calibrated(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
     if samples is None:
-        journal.found([_NOT_CALIBRATED])
         return weight_bounds(folded)
     n = len(samples)
     with journal.progress("calibrate", f"{n:,} samples", 2 * n) as advance:
         return calibration.calibrate(folded, samples.x, advance=advance)
 
 
-_NOT_CALIBRATED = Finding(
-    "no calibration data: thresholds are worst-case bounds from the weights, for inputs from 0"
-    " to 1; expect a large loss of accuracy",
-    code="not-calibrated",
-    hint="give --calibrate with a few hundred unlabelled samples",
-    warning=True,
-)
+def _decided(
+    folded: ANNGraph,
+    samples: Samples | None,
+    options: CompileOptions,
+    coding: Coding,
+    journal: Journal,
+) -> CompileOptions:
+    """The options with what ``auto`` stands for: each mode is tried as it would be compiled."""
+    if samples is None and options.equalize in ("auto", "data"):
+        raise UsageError(
+            f"--equalize {options.equalize} measures on calibration data, and there is none",
+            code="missing-data",
+            hint="give --calibrate, or use range, l4 or l2",
+        )
+    if samples is None or options.equalize != "auto":
+        return options
+    unheard = Journal(SilentObserver())
+
+    def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
+        return _lowered(folded, Samples(x), replace(options, equalize=mode), coding, unheard)
+
+    modes = [mode for mode in EQUALIZE if mode != "auto"]
+    with journal.timed("choose-equalization"):
+        mode, finding = least_error_of(modes, compiled, folded, samples.x)
+    journal.found([finding])
+    journal.observer.stage("equalize", finding.message)
+    return replace(options, equalize=mode, origins={**options.origins, "equalize": finding.message})
 
 
 def _equalized(
-    folded: ANNGraph, samples: Samples | None, options: CompileOptions, journal: Journal
+    folded: ANNGraph,
+    samples: Samples | None,
+    options: CompileOptions,
+    coding: Coding,
+    journal: Journal,
 ) -> ANNGraph:
-    if options.equalize == "none":
+    mode = options.equalize
+    if mode == "none":
         return folded
-    if options.equalize == "data" and samples is None:
-        raise UsageError(
-            "--equalize data measures the noise on calibration data, and there is none",
-            code="missing-data",
-            hint="give --calibrate, or use l4 or l2",
-        )
-    adjust = Equalize(options.equalize, None if samples is None else samples.x)
+    ranges = None
+    if mode == "range":
+        statistics = _calibrated(folded, samples, Journal(SilentObserver()))
+        ranges = balance_thresholds(folded, statistics, options.thresholds_of, levels=coding.levels)
+    adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
     return Pipeline.of(adjust)(folded, journal.passed).graph
 
 
@@ -376,9 +370,7 @@ def _quantized(
         if options.bias_correction:
             with journal.timed(CorrectBiases.name):
                 quantization = CorrectBiases(folded, samples.x, frames)(quantization)
-    quantization = proven(quantization)
-    assemble.tell_quantization(journal.observer, quantization)
-    return quantization
+    return proven(quantization)
 
 
 def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
@@ -388,22 +380,3 @@ def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
         hint = "use --coding rate for spike trains"
         return [Finding(message, code="option-ignored", hint=hint, warning=True)]
     return []
-
-
-def _decodings(folded: ANNGraph, quantization: Quantization) -> dict[NodeId, OutputDecoding]:
-    """A readout adds up a whole window, so one step of it stands for the mean over the steps."""
-    n_steps = quantization.program.window.n_steps
-    return {
-        output.id: OutputDecoding(quantization.numbers[output.id].unit / n_steps, output.shape)
-        for output in folded.outputs
-    }
-
-
-def _stimulus(data: _Data, encoding: InputEncoding, seed: int) -> Int:
-    """Encoded frames for verification: real samples first, noise over the whole range after."""
-    samples = data.evaluate or data.calibrate
-    real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
-    generator = np.random.default_rng(seed)
-    missing = (N_STIMULI - len(real), *encoding.maps)
-    noise = generator.integers(encoding.low, encoding.high, missing, endpoint=True)
-    return np.concatenate([real, noise]) if len(real) else noise

@@ -15,7 +15,7 @@ from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 CODINGS = ("graded", "rate")
 INPUTS = ("current", "poisson", "graded")
 RESETS = ("subtract", "zero")
-EQUALIZE = ("none", "l4", "l2", "data")
+EQUALIZE = ("auto", "none", "range", "l2", "l4", "data")
 LAYOUTS = ("nchw", "nhwc")
 ROUNDINGS = ("nearest", "compensated")
 
@@ -58,7 +58,8 @@ class CompileOptions:
             None for 0.5 with reset by subtraction, 0 with reset to zero.
         thresholds: mmse, percentile:P, max or spike-norm.
         per_layer: one threshold a layer instead of one a channel.
-        equalize: cross-layer weight adjustment.
+        equalize: cross-layer weight adjustment; auto takes the mode with the smallest error of the
+            outputs on calibration samples.
         weight_bits: 2 to 8.
         rounding: of weights: nearest, or compensated (errors cancel on the calibration data).
         bias_correction: whether biases absorb the mean error that quantization makes.

@@ -40,7 +40,7 @@ PIECE_BYTES = 1 << 21
 
 
 def data_findings(calibrate: Samples | None, evaluate: Samples | None) -> tuple[Finding, ...]:
-    """Warnings about the data; none where there is nothing to calibrate with.
+    """Warnings about the data.
 
     Args:
         calibrate: x (N, *input shape) of any real type.
@@ -48,10 +48,11 @@ def data_findings(calibrate: Samples | None, evaluate: Samples | None) -> tuple[
 
     Returns:
         At most one finding with each of the codes ``few-samples``, ``constant-samples``,
-        ``distribution-shift`` and ``evaluation-in-calibration``.
+        ``distribution-shift`` and ``evaluation-in-calibration``; without calibration samples only
+        ``not-calibrated``.
     """
     if calibrate is None:
-        return ()
+        return (_NOT_CALIBRATED,)
     sets = [calibrate.x] if evaluate is None else [calibrate.x, evaluate.x]
     looks = [_Look.at(x, names) for x, names in zip(sets, _identities(sets), strict=True)]
     found = [_few(looks[0]), _constant(looks[0])]
@@ -59,6 +60,14 @@ def data_findings(calibrate: Samples | None, evaluate: Samples | None) -> tuple[
         found += [_shifted(*looks), _shared(*looks)]
     return tuple(finding for finding in found if finding is not None)
 
+
+_NOT_CALIBRATED = Finding(
+    "no calibration data: thresholds are worst-case bounds from the weights, for inputs from 0"
+    " to 1; expect a large loss of accuracy",
+    code="not-calibrated",
+    hint="give --calibrate with a few hundred unlabelled samples",
+    warning=True,
+)
 
 Identity = int | bytes
 
