@@ -21,7 +21,7 @@ ROUNDINGS = ("nearest", "compensated")
 
 COMMAND_LINE = "command line"
 
-_METHODS = "mmse, percentile:P, max or spike-norm"
+_METHODS = "mmse, percentile:P, max, lbs or spike-norm"
 _PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
 
 
@@ -56,7 +56,7 @@ class CompileOptions:
         reset: subtract or zero (rate).
         initial_potential: potential at the start of a window in units of the threshold (rate);
             None for 0.5 with reset by subtraction, 0 with reset to zero.
-        thresholds: mmse, percentile:P, max or spike-norm.
+        thresholds: mmse, percentile:P, max, lbs or spike-norm.
         per_layer: one threshold a layer instead of one a channel.
         equalize: cross-layer weight adjustment; auto takes the mode with the smallest error of the
             outputs on calibration samples.
@@ -191,7 +191,7 @@ class CompileOptions:
 
 def valid_thresholds(method: str) -> bool:
     """Whether a threshold method is one this compiler knows."""
-    if method in ("mmse", "max", "spike-norm"):
+    if method in ("mmse", "max", "lbs", "spike-norm"):
         return True
     match = _PERCENTILE.fullmatch(method)
     return match is not None and 0 < float(match[1]) <= 100

@@ -61,7 +61,9 @@ _NETWORK = (
 )
 _NUMBERS = (
     click.option("--weight-bits", type=int, metavar="N", help="2 to 8."),
-    click.option("--thresholds", metavar="METHOD", help="mmse, percentile:P, max or spike-norm."),
+    click.option(
+        "--thresholds", metavar="METHOD", help="mmse, percentile:P, max, lbs or spike-norm."
+    ),
     click.option(
         "--per-layer/--per-channel",
         "per_layer",
