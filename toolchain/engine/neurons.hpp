@@ -48,7 +48,8 @@ struct IntegrateAndFire {
         limit = T(p.population.given.limit);
     }
     SNN_INLINE void begin(const Place &p) {
-        v = Lanes<T>::at(p.parameters<T>().initial.data() + p.lane);
+        v = Lanes<T>::at(p.parameters<T>().initial.data() +
+                         (p.population.given.initial_per_neuron ? p.neuron : p.lane));
     }
     SNN_INLINE void get(const T *state, size_t) { v = Lanes<T>::at(state); }
     SNN_INLINE void put(T *state, size_t) const { v.to(state); }

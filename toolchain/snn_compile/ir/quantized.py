@@ -144,7 +144,7 @@ class IFNeurons(Node):
     Attributes:
         threshold: (C,), >= 1.
         bias: added at every step; broadcasts to the shape.
-        initial_potential: (C,).
+        initial_potential: (C,), or broadcasts to the shape.
         reset: what a spike does.
         relay: whether the neurons only carry another population's values.
         state: format of V.

@@ -131,8 +131,10 @@ def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int)
 
 
 def _integrate_and_fire(node: IFNeurons, low: Int, high: Int, n_steps: int) -> Interval:
-    theta, v0 = node.threshold.values, node.initial_potential.values
-    left = np.maximum(v0, theta - 1)
+    theta = node.threshold.values
+    v0 = along_channels(node.initial_potential.values, node.shape).reshape(node.shape[0], -1)
+    left = np.maximum(v0.max(axis=1), theta - 1)
     if node.reset is Reset.SUBTRACT:
         left = left + (n_steps - 1) * np.maximum(high - theta, 0)
-    return Interval(np.minimum(v0, 0) + n_steps * np.minimum(low, 0), left + np.maximum(high, 0))
+    lowest = np.minimum(v0.min(axis=1), 0) + n_steps * np.minimum(low, 0)
+    return Interval(lowest, left + np.maximum(high, 0))
