@@ -15,7 +15,7 @@ from snn_compile.convert import calibrate as calibration
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.codings import Coding, Graded, coding_of
+from snn_compile.convert.codings import Coding, Graded, Rate, coding_of
 from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.expand import maps_shape
@@ -33,12 +33,13 @@ from snn_compile.inputs import load_data, original, preprocessed, read_model, st
 from snn_compile.ir import ann as ops
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.spiking import InputCoding
+from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.mapping import map_program
 from snn_compile.options import EQUALIZE, CompileOptions
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import BACKENDS, Backend, Imported
+from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.quantize import Quantization, proven, quantize
@@ -222,7 +223,7 @@ def _lowered(
         .then(AlignPaths())(folded, journal.passed)
         .graph
     )
-    quantization = _quantized(spiking, folded, samples, encoding, options, journal)
+    quantization = _quantized(spiking, folded, samples, encoding, scales, options, coding, journal)
     return _Lowered(folded, encoding, scales, spiking, quantization)
 
 
@@ -356,10 +357,12 @@ def _quantized(
     folded: ANNGraph,
     samples: Samples | None,
     encoding: InputEncoding,
+    scales: dict[NodeId, Float],
     options: CompileOptions,
+    coding: Coding,
     journal: Journal,
 ) -> Quantization:
-    """Fixed point, with what calibration data can do about rounding errors."""
+    """Fixed point, with what calibration data can do about errors of rounding and of timing."""
     with journal.timed("quantize"):
         quantization = quantize(spiking, options.weight_bits_of)
     if samples is not None:
@@ -367,10 +370,21 @@ def _quantized(
         if options.rounding == "compensated":
             with journal.timed(RoundWeights.name), threadpool_limits(BLAS_THREADS):
                 quantization = RoundWeights(spiking, frames)(quantization)
-        if options.bias_correction:
+        if options.potential_calibration and _starts_freely(options, coding):
+            with journal.timed(CalibratePotentials.name):
+                quantization = CalibratePotentials(
+                    folded, samples.x, frames, scales, options.bias_correction
+                )(quantization)
+        elif options.bias_correction:
             with journal.timed(CorrectBiases.name):
                 quantization = CorrectBiases(folded, samples.x, frames)(quantization)
     return proven(quantization)
+
+
+def _starts_freely(options: CompileOptions, coding: Coding) -> bool:
+    """Whether initial potentials matter in this coding, and the user has not fixed them."""
+    by_subtraction = isinstance(coding, Rate) and coding.reset is Reset.SUBTRACT
+    return by_subtraction and options.initial_potential is None
 
 
 def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:

@@ -63,6 +63,9 @@ class CompileOptions:
         weight_bits: 2 to 8.
         rounding: of weights: nearest, or compensated (errors cancel on the calibration data).
         bias_correction: whether biases absorb the mean error that quantization makes.
+        potential_calibration: whether neurons start where their spike counts come out right on the
+            calibration data (rate with reset by subtraction, unless ``initial_potential`` is given;
+            the biases of these neurons are then not corrected).
         mean_values: subtracted from the raw input, per channel.
         scale_values: then divides it, per channel.
         layout: layout of the given data; the network's own is (N, C, H, W).
@@ -89,6 +92,7 @@ class CompileOptions:
     weight_bits: int = 8
     rounding: str = "compensated"
     bias_correction: bool = True
+    potential_calibration: bool = True
     mean_values: tuple[float, ...] = ()
     scale_values: tuple[float, ...] = ()
     layout: str = "nchw"

@@ -73,6 +73,9 @@ _NUMBERS = (
     _choice("equalize", EQUALIZE, "Cross-layer weight adjustment."),
     _choice("rounding", ROUNDINGS, "Of weights: each by itself, or errors cancelling on the data."),
     _choice("bias-correction", ("on", "off"), "Whether biases absorb the mean error."),
+    _choice(
+        "potential-calibration", ("on", "off"), "Whether neurons start as their counts need (rate)."
+    ),
     click.option(
         "--max-accuracy-drop",
         type=float,

@@ -59,6 +59,16 @@ class Sweep:
         """Summed synaptic input, (*shape, T or 1, B), piece by piece."""
         return self._each(lambda k: self._simulator.current(population, self._values[k]))
 
+    def counts(self, population: Neurons, currents: list[Int]) -> Int:
+        """Messages that a population would send in a window, added up, (*shape, N)."""
+
+        def of_piece(k: int) -> Int:
+            answer = respond(population, currents[k], self._n_steps)
+            total: Int = answer.sum(axis=-2, dtype=np.int64)
+            return total
+
+        return np.concatenate(self._each(of_piece), axis=-1)
+
     def answered(self, population: Population, currents: list[Int]) -> None:
         """Let a population, as it is now, answer its input; forget what nobody will read again."""
         if isinstance(population, Neurons):
