@@ -74,7 +74,7 @@ def test_no_state_can_overflow_afterwards(name, coding, monkeypatch):
         }
 
     case = Case(NETWORKS[name](), CODINGS[coding], 8)
-    monkeypatch.setattr(correct_biases, "_mean_drives", enormous)
+    monkeypatch.setattr(correct_biases, "mean_drives", enormous)
     corrected = case.corrected().program
     kept = 0
     for population in corrected.populations:

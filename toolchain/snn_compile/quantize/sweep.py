@@ -10,6 +10,8 @@ from collections.abc import Callable
 from math import prod
 from typing import TypeVar
 
+import numpy as np
+
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Neurons, Population, QuantizedGraph, Synapses
@@ -55,6 +57,17 @@ class Sweep:
     def currents(self, population: Population) -> list[Int]:
         """Summed synaptic input, (*shape, T or 1, B), piece by piece."""
         return self._each(lambda k: self._simulator.current(population, self._values[k]))
+
+    def counts(self, population: Neurons, currents: list[Int]) -> Int:
+        """Messages that a population would send in a window, added up, (*shape, N)."""
+
+        def of_piece(k: int) -> Int:
+            answer = respond(population, currents[k], self._n_steps)
+            total: Int = answer.sum(axis=-2, dtype=np.int64)
+            return total
+
+        counts: Int = np.concatenate(self._each(of_piece), axis=-1)
+        return counts
 
     def answered(self, population: Population, currents: list[Int]) -> None:
         """Let a population, as it is now, answer its input; forget what nobody will read again."""
