@@ -79,37 +79,23 @@ class Neurons {
 
     template <class Model, class A, class State>
     void spike(const Stretch<A> &sums, State &state, int y, int x, int c0) {
-        int c = 0;
-        for (; c + 64 <= sums.width; c += 64) spike_lanes<Model, 4>(sums, state, y, x, c0, c);
-        for (; c + 32 <= sums.width; c += 32) spike_lanes<Model, 2>(sums, state, y, x, c0, c);
-        for (; c < sums.width; c += 16) spike_lanes<Model, 1>(sums, state, y, x, c0, c);
+        if (sums.left | sums.right)
+            spike_stretch<Model, true>(sums, state, y, x, c0);
+        else
+            spike_stretch<Model, false>(sums, state, y, x, c0);
     }
 
-    // N times 16 neurons: their independent chains of additions keep the processor busy.
-    template <class Model, int N, class A, class State>
-    void spike_lanes(const Stretch<A> &sums, State &state, int y, int x, int c0, int c) {
-        const Shape &s = p_.shape;
-        const size_t lanes = s.lanes();
-        const Place at = place(y, x, c0 + c);
-        const bool keeps = !state.empty();
-        Model neurons[N];
-        for (int j = 0; j < N; ++j) {
-            const Place here{p_, at.lane + j * kLanes, at.neuron + j * kLanes};
-            neurons[j].set(here);
-            if (window_.first == 0)
-                neurons[j].begin(here);
-            else
-                neurons[j].get(state.data() + here.neuron, lanes);
-        }
-        const Output out{spikes_at(m_.map(s, 0), s, y, x, c0 + c), m_.step_words(s) * 4,
-                         s.words() * 4};
-        if (sums.left | sums.right)
-            step_all<Model, N, true>(neurons, sums, c, window_.steps, out);
-        else
-            step_all<Model, N, false>(neurons, sums, c, window_.steps, out);
-        if (keeps)
-            for (int j = 0; j < N; ++j)
-                neurons[j].put(state.data() + at.neuron + j * kLanes, lanes);
+    template <class Model, bool Shifts, class A, class State>
+    void spike_stretch(const Stretch<A> &sums, State &state, int y, int x, int c0) {
+        // As many as leave room for their potentials in the registers.
+        int c = 0;
+        if constexpr (kBytes >= 64)
+            for (; c + 64 <= sums.width; c += 64)
+                spike_lanes<Model, 4, Shifts>(sums, state, y, x, c0, c);
+        if constexpr (kBytes >= 32)
+            for (; c + 32 <= sums.width; c += 32)
+                spike_lanes<Model, 2, Shifts>(sums, state, y, x, c0, c);
+        for (; c < sums.width; c += 16) spike_lanes<Model, 1, Shifts>(sums, state, y, x, c0, c);
     }
 
     // Where spikes go, 16 bits for 16 neurons: how far the next step is, and the negative ones.
@@ -128,22 +114,39 @@ class Neurons {
         }
     };
 
-    template <class Model, int N, bool Shifts, class A>
-    static SNN_INLINE void step_all(Model *neurons, const Stretch<A> &sums, int c, int steps,
-                                    Output out) {
+    // N times 16 neurons: their independent chains of additions keep the processor busy.
+    template <class Model, int N, bool Shifts, class A, class State>
+    void spike_lanes(const Stretch<A> &sums, State &state, int y, int x, int c0, int c) {
         using T = typename Model::Integer;
+        const Shape &s = p_.shape;
+        const size_t lanes = s.lanes();
+        const Place at = place(y, x, c0 + c);
+        const bool keeps = !state.empty(), begins = window_.first == 0;
+        Model neurons[N];
+#pragma GCC unroll 4
+        for (int j = 0; j < N; ++j) {
+            const Place here{p_, at.lane + j * kLanes, at.neuron + j * kLanes};
+            neurons[j].set(here);
+            if (begins)
+                neurons[j].begin(here);
+            else
+                neurons[j].get(state.data() + here.neuron, lanes);
+        }
+        Output out{spikes_at(m_.map(s, 0), s, y, x, c0 + c), m_.step_words(s) * 4, s.words() * 4};
         const A *a = sums.sums + c;
         const size_t a_step = sums.step;
-        const int left = sums.left, right = sums.right;
-        Model here[N];
-        for (int j = 0; j < N; ++j) here[j] = neurons[j];
+        const int left = sums.left, right = sums.right, steps = window_.steps;
         for (int t = 0; t < steps; ++t, a += a_step, out.spikes += out.step)
+#pragma GCC unroll 4
             for (int j = 0; j < N; ++j) {
                 Lanes<T> sum = Lanes<T>::from(a + j * kLanes);
                 if constexpr (Shifts) sum = (sum << left) >> right;
-                out.put(j, here[j].step(sum));
+                out.put(j, neurons[j].step(sum));
             }
-        for (int j = 0; j < N; ++j) neurons[j] = here[j];
+        if (keeps)
+#pragma GCC unroll 4
+            for (int j = 0; j < N; ++j)
+                neurons[j].put(state.data() + at.neuron + j * kLanes, lanes);
     }
 
     template <template <class> class Model, class A>

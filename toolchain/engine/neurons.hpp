@@ -43,12 +43,13 @@ SNN_INLINE Lanes<T> clip(const Lanes<T> &v, T limit) {
 template <class T, bool ResetToZero, bool Saturates>
 struct IntegrateAndFire {
     using Integer = T;
-    Lanes<T> v, bias, threshold;
+    Lanes<T> v, bias, threshold, below;  // the largest potential that is below the threshold
     T limit;
 
     SNN_INLINE void set(const Place &p) {
         bias = p.bias<T>();
         threshold = Lanes<T>::at(p.parameters<T>().threshold.data() + p.lane);
+        below = threshold - Lanes<T>::all(1);
         limit = T(p.population.given.limit);
     }
     SNN_INLINE void begin(const Place &p) {
@@ -59,7 +60,7 @@ struct IntegrateAndFire {
     SNN_INLINE Mask<T> step(const Lanes<T> &a) {
         v = v + (a + bias);
         if constexpr (Saturates) v = clip(v, limit);
-        const Mask<T> fired = v >= threshold;
+        const Mask<T> fired = v > below;  // AVX2 has no comparison with "or equal"
         v = ResetToZero ? zero_where(fired, v) : subtract_where(fired, v, threshold);
         return fired;
     }
