@@ -8,11 +8,11 @@ import numpy as np
 
 import networks
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.schedule import schedule
-from snn_compile.ir.spiking import SCHEDULED, SIGMA_DELTA, SYNC, Window
+from snn_compile.ir.schedule import levels, schedule
+from snn_compile.ir.spiking import RADIX, SCHEDULED, SIGMA_DELTA, SYNC, Window
 from wide_networks import wide
 
-KINDS = {SYNC: "clip-floor", SIGMA_DELTA: "graded"}
+KINDS = {SYNC: "clip-floor", RADIX: "clip-floor", SIGMA_DELTA: "graded"}
 """The integer network's neurons in each coding."""
 SMALL = ("mlp", "structures", "branches")
 NAMES = (*SMALL, "wide")
@@ -37,9 +37,10 @@ class Scheduled:
 
 
 def scheduled(coding: str, name: str, seed: int, n_steps: int) -> Scheduled:
-    """A network of one of ``SCHEDULED``; sigma-delta has one step, however many are given."""
-    kind, n_steps = KINDS[coding], n_steps if coding == SYNC else 1
-    more = {"levels": n_steps, "whole": True}
+    """A network of one of ``SCHEDULED``; sigma-delta has one step, radix 7 at most."""
+    kind = KINDS[coding]
+    n_steps = {SYNC: n_steps, RADIX: min(n_steps, 7), SIGMA_DELTA: 1}[coding]
+    more = {"levels": levels(Window(coding, n_steps)), "whole": True}
     match name:
         case "mlp":
             at_once, frames = networks.mlp(seed, kind, **more)

@@ -26,6 +26,7 @@ from snn_compile.ir.quantized import (
     IFNeurons,
     Input,
     QuantizedGraph,
+    RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
@@ -224,6 +225,7 @@ class Cells:
         self.u, self.sent = [0] * self.n, [0] * self.n
         self.v = list(getattr(self, "initial_potential", [0] * self.n))
         self.opens = [True] * self.n
+        self.place = [0] * self.n
 
     def step(self, a: list[int]) -> list[int]:
         """One step of all neurons."""
@@ -245,16 +247,20 @@ class Cells:
                 return v
             before, self.q[k] = self.q[k], self.requantized(k, v)
             return self.q[k] - before
-        if isinstance(node, SyncIFNeurons | SyncReadout):
+        if isinstance(node, SyncIFNeurons | RadixIFNeurons | SyncReadout):
             self.collected[k] += a  # the last of it arrives in the row in which the window opens
             if self.opens[k]:
                 self.potential[k] = self.v[k] = clipped(self.collected[k] + self.bias[k])
                 self.collected[k], self.opens[k] = 0, False
+                self.place[k] = node.payload.bits if isinstance(node, RadixIFNeurons) else 0
             if isinstance(node, SyncReadout):
                 return self.v[k]
-            fired = self.v[k] >= self.threshold[k]
-            self.v[k] -= self.threshold[k] if fired else 0
-            return int(fired)
+            self.place[k] = max(self.place[k] - 1, 0)
+            weight = 2 ** self.place[k]
+            if self.v[k] < self.threshold[k] * weight:
+                return 0
+            self.v[k] -= self.threshold[k] * weight
+            return weight
         if isinstance(node, CubaLIFNeurons):
             u = toward_zero(self.u[k] * (4096 - (node.current_decay + 1))) + a * 64
             if u > 2**23:

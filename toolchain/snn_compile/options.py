@@ -12,7 +12,7 @@ from typing import Any, Literal
 from snn_compile import config_file
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 
-CODINGS = ("graded", "signed", "sync", "rate", "sigma-delta")
+CODINGS = ("graded", "signed", "sync", "radix", "rate", "sigma-delta")
 INPUTS = ("current", "poisson", "graded")
 RESETS = ("subtract", "zero")
 EQUALIZE = ("auto", "none", "range", "l2", "l4", "data")
@@ -54,8 +54,9 @@ class CompileOptions:
         calibrate: npz file with ``x``, unlabelled.
         evaluate: npz file with ``x`` and, for accuracies, ``y``.
         target: name of a target, or a TOML file.
-        coding: graded, signed, sync, rate or sigma-delta; None for what the target does best.
-        timesteps: steps per layer window (sync, rate, signed). This, ``payload_bits`` and
+        coding: graded, signed, sync, radix, rate or sigma-delta; None for what the target does
+            best.
+        timesteps: steps per layer window (sync, radix, rate, signed). This, ``payload_bits`` and
             ``weight_bits`` may be ``auto``: the smallest that keeps ``max_accuracy_drop``.
         payload_bits: width of a payload (graded, sigma-delta).
         input: current, poisson or graded; None for what the coding does best.

@@ -15,6 +15,7 @@ from snn_compile.ir.quantized import (
     IFNeurons,
     Population,
     QuantizedGraph,
+    RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
@@ -153,6 +154,13 @@ def _(node: SyncIFNeurons, program: QuantizedGraph) -> NeuronProcess:
     reason = "Lava has no neuron that waits for a window, and no reset by subtraction"
     window = _window(program, node)
     return NeuronProcess("SyncIF", reason, window, _arrays(node, "bias", "threshold"))
+
+
+@_process.register
+def _(node: RadixIFNeurons, program: QuantizedGraph) -> NeuronProcess:
+    reason = "Lava has no neuron that waits for a window, and none that sends digits"
+    window = _window(program, node)
+    return NeuronProcess("RadixIF", reason, window, _arrays(node, "bias", "threshold"))
 
 
 @_process.register

@@ -203,6 +203,42 @@ class SyncIFNeurons(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class RadixIFNeurons(Node):
+    """As :class:`SyncIFNeurons`, but a spike at step t carries ``2**(T - 1 - t)``: binary digits.
+
+    With ``V = A + bias`` at the first step of the neuron's own window, at each of its T steps::
+
+        s = V >= threshold << (T - 1 - t)
+        V = V - (threshold << (T - 1 - t)) where s
+        sends s << (T - 1 - t)
+
+    so that a window's messages add up to ``clip((A + bias) // threshold, 0, 2**T - 1)``: T steps
+    distinguish ``2**T`` activations (the few-spikes conversion of Stoeckl and Maass 2021 for a
+    rectifier, its input complete before it fires).
+
+    Attributes:
+        threshold: (C,), >= 1.
+        bias: added once a window; broadcasts to the shape.
+        payload: unsigned format of a window's sum: T bits.
+        relay: whether the neurons only carry another population's values.
+        state: format of A and V.
+        overflow: what they would do at the ends of the range; shown never to happen.
+    """
+
+    threshold: QTensor
+    bias: QTensor
+    payload: QFormat
+    relay: bool = False
+    state: QFormat = STATE
+    overflow: Overflow = Overflow.SATURATE
+
+    @property
+    def messages(self) -> tuple[int, int]:
+        """Smallest and largest message."""
+        return 0, 1 << (self.payload.bits - 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SigmaDeltaNeurons(Node):
     """Graded neurons that send only what has changed since the frame before.
 
@@ -310,6 +346,7 @@ Neurons = (
     | IFNeurons
     | SignedIFNeurons
     | SyncIFNeurons
+    | RadixIFNeurons
     | SigmaDeltaNeurons
     | CubaLIFNeurons
 )

@@ -190,8 +190,8 @@ Population = Neurons | Readout
 SpikingNode = Input | Synapses | Neurons | Readout
 
 
-SYNC, SIGMA_DELTA = "sync", "sigma-delta"
-SCHEDULED = (SYNC, SIGMA_DELTA)
+SYNC, RADIX, SIGMA_DELTA = "sync", "radix", "sigma-delta"
+SCHEDULED = (SYNC, RADIX, SIGMA_DELTA)
 """Codings that spread over time what an integer network computes at once (``ir/schedule.py``)."""
 
 
@@ -210,10 +210,11 @@ class Window:
     @property
     def lag(self) -> int:
         """Steps from a population's window to that of the populations that it feeds."""
-        return self.n_steps if self.coding == SYNC else 1
+        return self.n_steps if self.coding in (SYNC, RADIX) else 1
 
 
 __all__ = [
+    "RADIX",
     "SCHEDULED",
     "SIGMA_DELTA",
     "SYNC",

@@ -14,6 +14,7 @@ from snn_compile.ir.quantized import (
     IFNeurons,
     Population,
     QuantizedGraph,
+    RadixIFNeurons,
     SignedIFNeurons,
     Synapses,
     SyncIFNeurons,
@@ -39,7 +40,7 @@ def resets_by_subtraction(population: Population) -> bool:
     """Whether a spike takes a threshold off the potential, which some chips pay for."""
     if isinstance(population, IFNeurons):
         return population.reset is Reset.SUBTRACT
-    return isinstance(population, SignedIFNeurons | SyncIFNeurons)
+    return isinstance(population, SignedIFNeurons | SyncIFNeurons | RadixIFNeurons)
 
 
 def memory_bits(

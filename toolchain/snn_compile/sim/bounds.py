@@ -22,6 +22,7 @@ from snn_compile.ir.quantized import (
     Neurons,
     Population,
     QuantizedNode,
+    RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
@@ -65,7 +66,7 @@ def total_range(graph: Graph[QuantizedNode], synapses: Synapses, n_steps: int) -
     source = graph[synapses.inputs[0]]
     if isinstance(source, SyncIFNeurons):
         return 0, n_steps
-    if isinstance(source, SigmaDeltaNeurons):
+    if isinstance(source, SigmaDeltaNeurons | RadixIFNeurons):
         return 0, source.payload.max
     if isinstance(source, Input) and source.coding in (InputCoding.FRAME, InputCoding.CHANGES):
         return min(source.low, 0), max(source.high, 0)
@@ -167,6 +168,7 @@ _ONE_SUM = (
     GradedNeurons,
     ClipFloorNeurons,
     SyncIFNeurons,
+    RadixIFNeurons,
     SyncReadout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,

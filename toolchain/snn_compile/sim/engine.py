@@ -30,11 +30,11 @@ from snn_compile.ir.quantized import (
     Readout,
 )
 from snn_compile.ir.schedule import integer_network, is_scheduled
-from snn_compile.ir.spiking import SIGMA_DELTA, SYNC
+from snn_compile.ir.spiking import RADIX, SIGMA_DELTA, SYNC
 from snn_compile.sim import abi, native, reference
 from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.reference import Run
-from snn_compile.sim.scheduled import spikes_of_counts, stream
+from snn_compile.sim.scheduled import digits_of_counts, spikes_of_counts, stream
 
 LARGEST_PIECE = 64
 """Stimuli that one call of the library gets, at most: progress is told after each call."""
@@ -177,7 +177,7 @@ class Engine:
 
     def _sums(self, messages: npt.NDArray[np.integer]) -> Int:
         """What messages add up to, in their window or since the first one: (N, 1, *shape)."""
-        if self._window.coding == SYNC:
+        if self._window.coding != SIGMA_DELTA:
             held = self._window.n_steps // messages.shape[1]
             sums: Int = held * messages.sum(axis=1, dtype=np.int64, keepdims=True)
             return sums
@@ -194,12 +194,27 @@ class Engine:
         advance: Advance,
     ) -> Run:
         """A run; what a scheduled network sends, from the values of its integer network."""
-        streams = self._scheduled and self._window.coding == SIGMA_DELTA
-        if not streams or not (record or activity):
+        n_steps = self._window.n_steps
+        # What a sync network sends in all is its counts; of the others every value is needed.
+        needs_values = self._scheduled and self._window.coding != SYNC and (record or activity)
+        if not needs_values:
             values = self._run(samples, messages, record, activity, threads, advance)
-            if self._scheduled and not streams:
-                return spikes_of_counts(self._populations, values, self._window.n_steps)
+            if self._scheduled and self._window.coding == SYNC:
+                return spikes_of_counts(self._populations, values, n_steps)
             return values
+        if self._window.coding == RADIX:
+            at_once = max(1, self._recorded_at_once // n_steps)
+            pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
+            digits = [
+                digits_of_counts(
+                    self._populations,
+                    self._run(piece, messages, True, True, threads, advance),
+                    n_steps,
+                    record,
+                )
+                for piece in pieces
+            ]
+            return reference.joined(digits, record)
 
         def values_of(piece: npt.NDArray[np.integer], advance: Advance) -> Run:
             return self._run(piece, messages, True, False, threads, advance)

@@ -19,6 +19,7 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Population,
+    RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
@@ -168,6 +169,23 @@ def _(population: SyncIFNeurons, a: Int, n_steps: int) -> Int:
         spikes[..., t, :] = fired
         v -= threshold * fired
     return spikes
+
+
+@_respond.register
+def _(population: RadixIFNeurons, a: Int, n_steps: int) -> Int:
+    wide = np.dtype(np.int64)
+    bias, threshold = (
+        _parameter(p.values, population, wide) for p in (population.bias, population.threshold)
+    )
+    v = _over_window(a, n_steps) + bias
+    _saturate(v, population.state)
+    sent = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int32)
+    for t in range(n_steps):
+        place = n_steps - 1 - t
+        fired = v >= threshold << place
+        sent[..., t, :] = fired.astype(np.int32) << place
+        v -= (threshold << place) * fired
+    return sent
 
 
 @_respond.register

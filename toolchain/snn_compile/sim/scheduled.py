@@ -42,6 +42,32 @@ def spikes_of_counts(populations: Sequence[Input | Population], values: Run, n_s
     return Run(values.outputs, messages, values.activity)
 
 
+def digits_of_counts(
+    populations: Sequence[Input | Population], values: Run, n_steps: int, record: bool
+) -> Run:
+    """A radix network's run: the binary digits of each count, the largest first.
+
+    Args:
+        populations: the input and the populations of the network.
+        values: a recorded run of its integer network, with the activity of the input.
+        n_steps: length of the window.
+        record: whether to keep the messages.
+    """
+    places = np.arange(n_steps)[::-1]
+    messages: dict[NodeId, Int] = {}
+    activity = {populations[0].id: values.activity[populations[0].id]}
+    for node in populations[1:]:
+        at_once = values.messages[node.id]
+        if not isinstance(node, Readout):
+            activity[node.id] = np.bitwise_count(at_once).sum(axis=(0, 1), dtype=np.int64)
+        if record and isinstance(node, Readout):
+            messages[node.id] = np.repeat(at_once, n_steps, axis=1)
+        elif record:
+            place = places.reshape(-1, *[1] * len(node.shape))
+            messages[node.id] = at_once & (1 << place).astype(at_once.dtype)
+    return Run(values.outputs, messages, activity)
+
+
 def stream(
     populations: Sequence[Input | Population],
     frames: Integers,

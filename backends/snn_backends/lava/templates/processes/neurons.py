@@ -62,6 +62,10 @@ class SyncIF(Population):
     """A += a; when a window starts V = A + bias, A = 0; s = V >= threshold; V -= threshold where s."""
 
 
+class RadixIF(Population):
+    """As SyncIF, but at step t of a window the threshold and the spike are 2**(n_steps - 1 - t)-fold."""
+
+
 class RequantizedSigmaDelta(Population):
     """S += a; q = min((max(S + bias, 0) * multiplier) >> shift, payload_max); sends q - the last q.
 
@@ -209,6 +213,18 @@ class PySyncIF(_PopulationModel):
         spikes = self.potential >= self.threshold
         self.potential = self.potential - self.threshold * spikes
         return spikes
+
+
+@implements(proc=RadixIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyRadixIF(_PopulationModel):
+    def step(self, a):
+        self.collect(a)
+        place = self.n_steps - 1 - (self.time_step - 1 - self.first_row) % self.n_steps
+        spikes = self.potential >= self.threshold << place
+        self.potential = self.potential - (self.threshold << place) * spikes
+        return spikes.astype(np.int64) << place
 
 
 @implements(proc=ZeroIF, protocol=LoihiProtocol)
