@@ -103,7 +103,9 @@ def _values(program: QuantizedGraph, frames: Int) -> tuple[Values, Int]:
         for key, messages in (*run.messages.items(), (program.input.id, sent)):
             pieces.setdefault(key, []).append(messages.sum(axis=1, dtype=np.int64))
         outputs.append(run.outputs[program.readouts[0].id])
-    return {key: np.concatenate(p) for key, p in pieces.items()}, np.concatenate(outputs)
+    # The same layout whatever simulated them: floats are then added up in the same order.
+    counts = {key: np.ascontiguousarray(np.concatenate(p)) for key, p in pieces.items()}
+    return counts, np.ascontiguousarray(np.concatenate(outputs))
 
 
 def _unevenness(program: QuantizedGraph, values: Values) -> dict[NodeId, float]:
