@@ -175,7 +175,7 @@ def _entries(population: PopulationPlan) -> list[dict[str, Any]]:
             "reason": population.custom_reason,
             "shape": list(population.node.shape),
             "depth": population.depth,
-            "first_row": population.depth,
+            "first_row": population.first_row,
             "trace": population.trace,
             "form": population.form,
         },

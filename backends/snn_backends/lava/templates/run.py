@@ -3,8 +3,8 @@
     python run.py stimulus.npz -o traces [--synapses sparse|conv] [--probes probes.npz]
 
 Needs Python 3.10 with ``numpy<2`` and ``lava-nc==0.10.0``, nothing else. The stimulus file holds either
-``frames`` (N, *input shape), integers that are held for a whole window, or ``messages``
-(N, n_steps, *input shape), integers sent step by step. Everything is streamed through one Lava run.
+``frames`` (N, *input shape), encoded values, or ``messages`` (N, n_steps, *input shape), what the input
+sends step by step. Everything is streamed through one Lava run.
 The traces are one raw file a population (see manifest.json) and ``outputs.npz``.
 """
 
@@ -46,8 +46,10 @@ def streamed(stimulus, manifest):
         return messages.reshape(len(messages) * n_steps, -1), 1, len(messages)
     if manifest["input"]["coding"] == "poisson":
         sys.exit("this network takes Poisson spikes: give them as 'messages', not as 'frames'")
-    frames = stimulus["frames"]
-    return frames.reshape(len(frames), -1), n_steps, len(frames)
+    frames = stimulus["frames"].reshape(len(stimulus["frames"]), -1)
+    if manifest["input"]["coding"] == "changes":  # the first frame differs from zeros
+        frames = np.diff(frames.astype(np.int64), axis=0, prepend=0)
+    return frames, n_steps, len(frames)
 
 
 def drive(process, n_rows):
@@ -71,7 +73,7 @@ def outputs(manifest, folder, n_stimuli):
     """The potential of every readout at the last step of each window."""
     result = {}
     for layer in manifest["layers"]:
-        if layer.get("node") == "Readout":
+        if layer["node"].endswith("Readout"):
             trace = np.fromfile(folder / layer["trace"], "<i4")
             trace = trace.reshape(n_stimuli, manifest["n_steps"], *layer["shape"])
             result[layer["name"]] = trace[:, -1]

@@ -50,6 +50,21 @@ class SubtractIF(Population):
     """V += a + bias; s = V >= threshold; V -= threshold where s."""
 
 
+class SignedIF(Population):
+    """V += a + bias; s = (V >= threshold) - (V < 0 and n > 0); V -= threshold * s; n += s."""
+
+
+class SyncIF(Population):
+    """A += a; when a window starts V = A + bias, A = 0; s = V >= threshold; V -= threshold where s."""
+
+
+class RequantizedSigmaDelta(Population):
+    """S += a; q = min((max(S + bias, 0) * multiplier) >> shift, payload_max); sends q - the last q.
+
+    S and q are never reset. Nothing is sent before ``first_row``: the first q is sent in full.
+    """
+
+
 class ZeroIF(Population):
     """V += a + bias; s = V >= threshold; V = 0 where s."""
 
@@ -60,6 +75,14 @@ class WindowedCubaLIF(Population):
 
 class Readout(Population):
     """V += a + bias from zero at the start of each window; sends V."""
+
+
+class SyncReadout(Population):
+    """A += a; when a window starts V = A + bias, A = 0; sends V at each of its steps."""
+
+
+class SigmaDeltaReadout(Population):
+    """S += a, never reset; sends S + bias."""
 
 
 class _PopulationModel(PyLoihiProcessModel):
@@ -86,6 +109,12 @@ class _PopulationModel(PyLoihiProcessModel):
         """The potential inside the range of the state."""
         return np.clip(potential, self.low, self.high)
 
+    def requantized(self, potential):
+        """The payload that a potential stands for."""
+        potential = np.maximum(self.saturated(potential), 0)
+        payload = (potential * self.multiplier) >> self.shift
+        return np.minimum(payload, self.proc_params["payload_max"])
+
     def run_spk(self):
         message = self.step(self.a_in.recv().astype(np.int64))
         self.s_out.send(message.astype(np.int32))
@@ -96,8 +125,23 @@ class _PopulationModel(PyLoihiProcessModel):
 @tag("fixed_pt")
 class PyRequantize(_PopulationModel):
     def step(self, a):
-        potential = np.maximum(self.saturated(a + self.bias), 0)
-        return np.minimum((potential * self.multiplier) >> self.shift, self.proc_params["payload_max"])
+        return self.requantized(a + self.bias)
+
+
+@implements(proc=RequantizedSigmaDelta, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyRequantizedSigmaDelta(_PopulationModel):
+    def step(self, a):
+        if self.time_step - 1 < self.first_row:
+            return np.zeros_like(a)
+        self.potential = self.potential + a
+        payload = self.requantized(self.potential + self.bias)
+        change = payload - self.sent
+        self.sent = payload
+        return change
+
+    sent = 0
 
 
 @implements(proc=SubtractIF, protocol=LoihiProtocol)
@@ -111,6 +155,40 @@ class PySubtractIF(_PopulationModel):
         spikes = self.potential >= self.threshold
         self.potential = self.potential - self.threshold * spikes
         return spikes
+
+
+@implements(proc=SignedIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySignedIF(_PopulationModel):
+    def step(self, a):
+        if self.window_starts():
+            self.potential = np.array(self.initial_potential)
+            self.total = np.zeros_like(a)
+        self.potential = self.saturated(self.potential + a + self.bias)
+        taken_back = (self.potential < 0) & (self.total > 0)
+        spikes = (self.potential >= self.threshold).astype(np.int64) - taken_back
+        self.potential = self.potential - self.threshold * spikes
+        self.total = self.total + spikes
+        return spikes
+
+    total = 0
+
+
+@implements(proc=SyncIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySyncIF(_PopulationModel):
+    def step(self, a):
+        self.collected = self.collected + a
+        if self.window_starts():  # the last message of the sources' window has just arrived
+            self.potential = self.saturated(self.collected + self.bias)
+            self.collected = np.zeros_like(a)
+        spikes = self.potential >= self.threshold
+        self.potential = self.potential - self.threshold * spikes
+        return spikes
+
+    collected = 0
 
 
 @implements(proc=ZeroIF, protocol=LoihiProtocol)
@@ -161,14 +239,40 @@ class PyReadout(_PopulationModel):
         return self.potential
 
 
+@implements(proc=SyncReadout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySyncReadout(_PopulationModel):
+    def step(self, a):
+        self.collected = self.collected + a
+        if self.window_starts():
+            self.potential = self.saturated(self.collected + self.bias)
+            self.collected = np.zeros_like(a)
+        return self.potential
+
+    collected = 0
+
+
+@implements(proc=SigmaDeltaReadout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySigmaDeltaReadout(_PopulationModel):
+    def step(self, a):
+        self.potential = self.potential + a
+        return self.saturated(self.potential + self.bias)
+
+
 # Data in and out -------------------------------------------------------------------------------
 
 
 class FrameSource(AbstractProcess):
-    """Sends frames[(row - delay) // hold]; zeros before the first and after the last one."""
+    """Sends frames[(row - delay) // hold]; zeros before the first and after the last one.
 
-    def __init__(self, *, name, frames, hold, delay):
-        super().__init__(name=name, frames=frames, hold=hold, delay=delay)
+    With ``once`` it sends a frame in the first of its rows only, and zeros in the others.
+    """
+
+    def __init__(self, *, name, frames, hold, delay, once=False):
+        super().__init__(name=name, frames=frames, hold=hold, delay=delay, once=once)
         self.s_out = OutPort(shape=frames.shape[1:])
 
 
@@ -176,7 +280,7 @@ class ProbeSource(AbstractProcess):
     """A FrameSource of one frame a row, with a second port that ties separate probes into one run."""
 
     def __init__(self, *, name, frames):
-        super().__init__(name=name, frames=frames, hold=1, delay=0)
+        super().__init__(name=name, frames=frames, hold=1, delay=0, once=False)
         self.s_out = OutPort(shape=frames.shape[1:])
         self.tie = OutPort(shape=(1,))
 
@@ -189,11 +293,14 @@ class Tie(AbstractProcess):
         self.a_in = InPort(shape=(1,))
 
 
+FORMS = {"i8": "i1", "u8": "u1", "i16": "<i2", "u16": "<u2", "i32": "<i4"}
+
+
 class FileSink(AbstractProcess):
     """Appends the messages of ``n_rows`` rows from ``first_row`` on to a raw file.
 
-    ``form``: ``bits`` (packed, most significant first, each row padded to a byte), ``u8``, ``u16``
-    or ``i32``, little-endian.
+    ``form``: ``bits`` (packed, most significant first, each row padded to a byte), or one of the
+    integers of ``FORMS``, little-endian.
     """
 
     def __init__(self, *, name, shape, path, form, first_row, n_rows):
@@ -212,8 +319,10 @@ class _SourceModel(PyLoihiProcessModel):
     def message(self):
         """What to send in this row."""
         row = self.time_step - 1 - self.proc_params["delay"]
-        index = row // self.proc_params["hold"]
-        return self.frames[index] if 0 <= index < len(self.frames) else self.silence
+        index, step = divmod(row, self.proc_params["hold"])
+        if not 0 <= index < len(self.frames) or (step and self.proc_params["once"]):
+            return self.silence
+        return self.frames[index]
 
 
 @implements(proc=FrameSource, protocol=LoihiProtocol)
@@ -267,11 +376,10 @@ class PyFileSink(PyLoihiProcessModel):
     def encoded(self, messages):
         """The bytes of one row."""
         form = self.proc_params["form"]
-        if form == "i32":
-            return messages.astype("<i4").tobytes()
-        top = {"bits": 1, "u8": 255, "u16": 65535}[form]
-        if messages.size and (messages.min() < 0 or messages.max() > top):
-            raise ValueError(f"a message is outside 0..{top}")
-        if form == "bits":
-            return np.packbits(messages.astype(np.uint8)).tobytes()
-        return messages.astype({"u8": "u1", "u16": "<u2"}[form]).tobytes()
+        limits = np.iinfo(FORMS[form]) if form in FORMS else None
+        low, high = (limits.min, limits.max) if limits else (0, 1)
+        if messages.size and (messages.min() < low or messages.max() > high):
+            raise ValueError(f"a message is outside {low}..{high}")
+        if limits:
+            return messages.astype(FORMS[form]).tobytes()
+        return np.packbits(messages.astype(np.uint8)).tobytes()
