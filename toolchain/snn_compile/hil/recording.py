@@ -185,6 +185,11 @@ class Recording:
         for first in range(0, stop, size):
             yield first, min(stop, first + size)
 
+    def same_stimuli(self, other: Recording) -> bool:
+        """Whether what is in both files is the answer to the same stimuli."""
+        count = min(self.header.recorded, other.header.recorded)
+        return bool((self._stimuli()[:count] == other._stimuli()[:count]).all())
+
     def check_stimuli(self, frames: npt.NDArray[np.integer]) -> None:
         """See that these are the stimuli, or the first of them, that the device got.
 

@@ -13,9 +13,11 @@ from snn_compile.hil.comparison import Comparison
 from snn_compile.hil.device import Capabilities, Device, Measured, checked, layers_of
 from snn_compile.hil.trace import About, TraceWriter, series_of
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim import reference
 from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.reference import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,8 @@ class Session:
     Attributes:
         capabilities: of the device.
         comparison: with the reference.
-        outputs: of each readout that the device records, its potentials (n, *shape).
+        outputs: of each readout that the device records, its last potentials (n, *shape).
+        expected: the same of the reference.
         done: stimuli that the device finished.
         trace: the recording; None if nothing was recorded. The name says if it is partial.
         failure: what ended the run early.
@@ -34,6 +37,7 @@ class Session:
     capabilities: Capabilities
     comparison: Comparison
     outputs: dict[str, Int]
+    expected: dict[str, Int]
     done: int
     trace: Path | None
     failure: DeviceError | None = None
@@ -72,13 +76,16 @@ def run(
     layers = layers_of(program, capabilities)
     comparison = Comparison(layers, () if capabilities.exact else layers)
     outputs: dict[str, list[Int]] = {r.id: [] for r in program.readouts if r.id in layers}
+    right: dict[str, list[Int]] = {name: [] for name in outputs}
     failure = None
     with TraceWriter(record, about, series_of(program, layers), frames) as writer:
         try:
             for piece in checked(device.run(frames, time_limit), program, layers, len(frames)):
                 writer.add(piece.messages)
                 for part in _parts(piece, reference.recorded_at_once(program)):
-                    _compare(program, frames, part, comparison)
+                    expected = _compare(program, frames, part, comparison)
+                    for name, known in right.items():
+                        known.append(expected.outputs[NodeId(name)])
                     advance(_count(part))
                 for name, values in outputs.items():
                     values.append(np.asarray(piece.messages[name])[:, -1].astype(np.int64))
@@ -86,13 +93,16 @@ def run(
             failure = error
         done = writer.recorded
         trace = writer.close(failure.message.splitlines()[0] if failure else "") if done else None
-    joined = {name: np.concatenate(values) for name, values in outputs.items() if values}
-    return Session(capabilities, comparison, joined, done, trace, failure)
+    return Session(
+        capabilities, comparison, _joined(outputs), _joined(right), done, trace, failure
+    )
 
 
-def _compare(
-    program: QuantizedGraph, frames: Int, piece: Measured, comparison: Comparison
-) -> None:
+def _joined(parts: dict[str, list[Int]]) -> dict[str, Int]:
+    return {name: np.concatenate(values) for name, values in parts.items() if values}
+
+
+def _compare(program: QuantizedGraph, frames: Int, piece: Measured, comparison: Comparison) -> Run:
     first, count = piece.first, _count(piece)
     expected = reference.run(
         program,
@@ -102,6 +112,7 @@ def _compare(
         record=True,
     )
     comparison.add(first, expected.messages, piece.messages)
+    return expected
 
 
 def _count(piece: Measured) -> int:
