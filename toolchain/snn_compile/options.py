@@ -61,6 +61,7 @@ class CompileOptions:
         input: current, poisson or graded; None for what the coding does best.
         input_bits: the input is encoded on ``2**input_bits`` levels per channel.
         reset: subtract or zero (rate).
+        burst: most spikes that a neuron sends in one step (rate, reset by subtraction).
         initial_potential: potential at the start of a window in units of the threshold (rate,
             signed); None for 0.5 with reset by subtraction, 0 with reset to zero.
         thresholds: mmse, percentile:P, max or spike-norm.
@@ -88,6 +89,7 @@ class CompileOptions:
     input: str | None = None
     input_bits: int = 8
     reset: str = "subtract"
+    burst: int = 1
     initial_potential: float | None = None
     thresholds: str = "mmse"
     per_layer: bool = False
@@ -137,6 +139,9 @@ class CompileOptions:
         between("timesteps", 1, 4096)
         between("payload_bits", 1, 16)
         between("input_bits", 1, 16)
+        between("burst", 1, 127)
+        if self.burst > 1 and (self.reset != "subtract" or self.coding != "rate"):
+            bad("burst", self.burst, "bursts with --coding rate and --reset subtract")
         between("weight_bits", 2, 8)
         if not valid_thresholds(self.thresholds):
             bad("thresholds", self.thresholds, _METHODS)

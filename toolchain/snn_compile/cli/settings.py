@@ -74,6 +74,7 @@ _NETWORK = (
     _number("--payload-bits", text="Width of a payload (graded, sigma-delta)."),
     _choice("input", INPUTS, "How the input arrives."),
     click.option("--input-bits", type=int, metavar="N", help="The input has 2**N levels."),
+    click.option("--burst", type=int, metavar="N", help="Most spikes of one step (rate)."),
     _choice("reset", RESETS, "What a spike does to the potential (rate)."),
     click.option(
         "--initial-potential",

@@ -151,6 +151,7 @@ class Rate:
     n_steps: int = 32
     reset: Reset = Reset.SUBTRACT
     initial_potential: float = 0.5
+    burst: int = 1
 
     @property
     def window(self) -> Window:
@@ -177,6 +178,7 @@ class Rate:
             bias=bias,
             initial_potential=self.initial_potential,
             reset=self.reset,
+            burst=self.burst,
             relay=relay,
         )
 
@@ -234,5 +236,5 @@ def _coding(name: str, options: CompileOptions) -> Coding:
         case Signed.name:
             return Signed(n_steps, Reset.SUBTRACT, initial)
         case Rate.name:
-            return Rate(n_steps, reset, initial)
+            return Rate(n_steps, reset, initial, options.burst)
     raise UsageError(f"there is no coding '{name}'", code="bad-option")

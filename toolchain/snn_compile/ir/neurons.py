@@ -97,11 +97,17 @@ class IFNeurons(Node):
         V = V - threshold where s             reset by subtraction
         V = 0             where s             reset to zero
 
+    With bursts, a potential of several thresholds leaves at once, as a payload (Li, Zeng 2022)::
+
+        s = clip(V // threshold, 0, burst)
+        V = V - threshold * s
+
     Attributes:
         threshold: (C,), >= 1.
         bias: added at every step; broadcasts to the shape.
         initial_potential: (C,).
         reset: what a spike does.
+        burst: most spikes of one step; more than 1 only with reset by subtraction.
         relay: whether the neurons only carry another population's values.
         state: format of V.
         overflow: what V would do at the ends of its range; shown never to happen.
@@ -111,6 +117,7 @@ class IFNeurons(Node):
     bias: QTensor
     initial_potential: QTensor
     reset: Reset
+    burst: int = 1
     relay: bool = False
     state: QFormat = STATE
     overflow: Overflow = Overflow.SATURATE
@@ -118,7 +125,7 @@ class IFNeurons(Node):
     @property
     def messages(self) -> tuple[int, int]:
         """Smallest and largest message."""
-        return 0, 1
+        return 0, self.burst
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -159,6 +159,7 @@ class IFNeurons(Node):
         bias: added at every step; broadcasts to the shape.
         initial_potential: potential at the start of each window, in units of the threshold.
         reset: what a spike does.
+        burst: most spikes of one step: ``s = clip(floor(V / threshold), 0, burst)``.
         relay: whether the neurons only carry another population's values.
     """
 
@@ -166,6 +167,7 @@ class IFNeurons(Node):
     bias: Float
     initial_potential: float
     reset: Reset
+    burst: int = 1
     relay: bool = False
 
     @property

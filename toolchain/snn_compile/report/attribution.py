@@ -128,7 +128,8 @@ def _unevenness(program: QuantizedGraph, values: Values) -> dict[NodeId, float]:
         bias = along_channels(node.bias.values, node.shape)
         threshold = along_channels(node.threshold.values, node.shape)
         total = np.moveaxis(arrived, -1, 0).astype(np.int64) + start + n_steps * bias
-        ideal = np.clip(total // threshold, 0, n_steps)
+        most = node.burst if isinstance(node, IFNeurons) else 1
+        ideal = np.clip(total // threshold, 0, most * n_steps)
         found[node.id] = float(np.abs(counts - ideal).sum() / max(int(counts.sum()), 1))
     return found
 

@@ -15,6 +15,7 @@ from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
     ConvSynapses,
     CubaLIFNeurons,
     DenseSynapses,
@@ -23,6 +24,7 @@ from snn_compile.ir.quantized import (
     Input,
     QuantizedGraph,
     Readout,
+    SignedIFNeurons,
     SparseSynapses,
     along_channels,
 )
@@ -30,14 +32,17 @@ from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.sim import bounds
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
-INPUT_SPIKES, INPUT_VALUES, GRADED, INTEGRATE_AND_FIRE, CUBA_LIF, READOUT = range(6)
-"""Kinds of population."""
+INPUT_SPIKES, INPUT_VALUES = range(2)
+"""Kinds of input."""
 KINDS = {
-    GradedNeurons: GRADED,
-    IFNeurons: INTEGRATE_AND_FIRE,
-    CubaLIFNeurons: CUBA_LIF,
-    Readout: READOUT,
+    GradedNeurons: 2,
+    ClipFloorNeurons: 3,
+    IFNeurons: 4,
+    SignedIFNeurons: 5,
+    CubaLIFNeurons: 6,
+    Readout: 7,
 }
+"""Kinds of population, as ``engine.h`` numbers them."""
 
 Int64 = POINTER(c_int64)
 Int8 = POINTER(c_int8)
@@ -149,7 +154,7 @@ class Description:
     ) -> Population:
         shape = maps(node.shape)
         if isinstance(node, Input):
-            spikes = node.coding is InputCoding.POISSON and node.messages == (0, 1)
+            spikes = node.coding is InputCoding.POISSON
             low, high = node.messages
             return Population(
                 kind=INPUT_SPIKES if spikes else INPUT_VALUES,
@@ -159,9 +164,8 @@ class Description:
                 high=high,
             )
         sources = [synapses.inputs[0] for synapses in program.synapses_into(node)]
-        self._held[node.id] = isinstance(node, GradedNeurons) and all(
-            self._held[source] for source in sources
-        )
+        stateless = isinstance(node, GradedNeurons | ClipFloorNeurons)
+        self._held[node.id] = stateless and all(self._held[source] for source in sources)
         low, high = (0, 0) if isinstance(node, Readout) else node.messages
         return Population(
             kind=KINDS[type(node)],
@@ -184,12 +188,12 @@ class Description:
         match node:
             case GradedNeurons():
                 arrays |= {"multiplier": node.multiplier.values, "shift": node.shift.values}
-            case IFNeurons():
+            case IFNeurons() | SignedIFNeurons():
                 arrays |= {
                     "threshold": node.threshold.values,
                     "initial": node.initial_potential.values,
                 }
-            case CubaLIFNeurons():
+            case ClipFloorNeurons() | CubaLIFNeurons():
                 arrays |= {"threshold": node.threshold.values}
         parameters: dict[str, Any] = {k: self._pointer(v, np.int64) for k, v in arrays.items()}
         if isinstance(node, IFNeurons):
@@ -251,8 +255,10 @@ def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:
     potential of 24 bits overflows nothing.
     """
     largest = bounds.largest_sum(program.graph, node)
-    if isinstance(node, IFNeurons):
-        largest = max(largest, 2 * _largest(node.threshold), 2 * _largest(node.initial_potential))
+    if isinstance(node, ClipFloorNeurons | IFNeurons | SignedIFNeurons):
+        largest = max(largest, 2 * _largest(node.threshold))
+    if isinstance(node, IFNeurons | SignedIFNeurons):
+        largest = max(largest, 2 * _largest(node.initial_potential))
     return largest < 1 << 30
 
 

@@ -181,5 +181,6 @@ def _integrate_and_fire(
     theta, v0 = node.threshold.values, node.initial_potential.values
     left = np.maximum(v0, theta - 1)
     if isinstance(node, SignedIFNeurons) or node.reset is Reset.SUBTRACT:
-        left = left + (n_steps - 1) * np.maximum(high - theta, 0)
+        most = 1 if isinstance(node, SignedIFNeurons) else node.burst
+        left = left + (n_steps - 1) * np.maximum(high - most * theta, 0)
     return Interval(np.minimum(v0, 0) + n_steps * np.minimum(low, 0), left + np.maximum(high, 0))

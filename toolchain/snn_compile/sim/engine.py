@@ -165,12 +165,13 @@ class Engine:
         n_steps = self._window.n_steps
         if messages.shape[1] not in (1, n_steps):
             raise ValueError(f"messages of {messages.shape[1]} steps, not {n_steps} or 1")
-        if self._scheduled:
-            messages = self._sums(messages)
-
-        return self._spread(
-            messages, None, lambda piece, _: piece, record, activity, threads, advance
-        )
+        sums = self._sums(messages) if self._scheduled else messages
+        found = self._spread(sums, None, lambda piece, _: piece, record, activity, threads, advance)
+        if self._scheduled and activity:
+            # Not of their sums.
+            sent = n_steps // messages.shape[1] * np.count_nonzero(messages, axis=(0, 1))
+            found.activity[self._input.id] = sent
+        return found
 
     def _sums(self, messages: npt.NDArray[np.integer]) -> Int:
         """What messages add up to, in their window or since the first one: (N, 1, *shape)."""
@@ -198,10 +199,18 @@ class Engine:
                 return spikes_of_counts(self._populations, values, self._window.n_steps)
             return values
 
-        def values_of(piece: npt.NDArray[np.integer]) -> Run:
+        def values_of(piece: npt.NDArray[np.integer], advance: Advance) -> Run:
             return self._run(piece, messages, True, False, threads, advance)
 
-        runs = stream(self._populations, samples, before, values_of, self._recorded_at_once)
+        runs = stream(
+            self._populations,
+            samples,
+            before,
+            values_of,
+            self._recorded_at_once,
+            record=record,
+            advance=advance,
+        )
         return reference.joined(list(runs), record)
 
     def _run(

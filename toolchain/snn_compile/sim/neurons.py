@@ -143,6 +143,8 @@ def _(population: IFNeurons, a: Int, n_steps: int) -> Int:
         v += drive[..., min(t, drive.shape[-2] - 1), :]
         _bound(v, population)
         fired = np.greater_equal(v, threshold)
+        if population.burst > 1:
+            fired = np.clip(v // threshold, 0, population.burst)
         spikes[..., t, :] = fired
         if subtract:
             v -= threshold * fired

@@ -217,6 +217,8 @@ def _(population: spiking.IFNeurons, like: Array) -> Step:
             np.add(v, drive, out=v)
             fired = v >= threshold
             np.copyto(drive, fired)  # from here on: the spikes
+            if population.burst > 1:
+                np.clip(np.floor(v / threshold), 0, population.burst, out=drive)
             if population.reset is Reset.SUBTRACT:
                 np.subtract(v, drive * threshold, out=v)
             else:
