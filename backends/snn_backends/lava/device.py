@@ -16,7 +16,7 @@ from snn_backends.lava.plan import Plan, make_plan
 from snn_backends.lava.runner import run_emitted
 from snn_backends.lava.traces import read_trace
 from snn_compile.errors import DeviceError, Origin, UsageError
-from snn_compile.hil.device import Capabilities, Measured, known_options, no_argument
+from snn_compile.hil.device import Capabilities, Measured, no_argument
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
@@ -169,8 +169,6 @@ def _stimulus(program: QuantizedGraph, frames: Int, path: Path) -> Path:
 def _messages(plan: Plan, folder: Path, first: int, count: int) -> dict[str, Array]:
     n_steps = plan.program.window.n_steps
     return {
-        str(p.node.id): read_trace(
-            folder / p.trace, p.form, p.node.shape, n_steps, first, count
-        )
+        str(p.node.id): read_trace(folder / p.trace, p.form, p.node.shape, n_steps, first, count)
         for p in plan.populations
     }

@@ -48,9 +48,7 @@ def _opened(name: str, options: Mapping[str, str]) -> Device:
     return open_device(name, options)
 
 
-def _serve(
-    device: Device, folder: Path, asked: queue.Queue[dict[str, Any]], out: BinaryIO
-) -> None:
+def _serve(device: Device, folder: Path, asked: queue.Queue[dict[str, Any]], out: BinaryIO) -> None:
     from snn_compile.bundle import CompiledModel
 
     capabilities = device.load(CompiledModel.load(folder).program, folder)

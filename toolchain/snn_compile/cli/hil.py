@@ -143,7 +143,8 @@ def command(
     if session.done == len(frames) or outcome.first_divergence:
         record_outcomes(folder, compiled.report, [outcome])
     accuracy = hil_show.accuracy(compiled, session, labels)
-    hil_show.show(outcome, session.comparison, diagnoses, accuracy, as_json=as_json)
+    asked = session.done == len(frames)
+    hil_show.show(outcome, session.comparison, diagnoses, accuracy, as_json=as_json, asked=asked)
     if record is not None and session.trace is not None and not quiet:
         click.echo(f"recorded {session.trace}", err=True)
     raise_all(errors)
@@ -194,9 +195,7 @@ def stimuli_of(
     return compiled.encoding(samples.x), samples.y
 
 
-def of_recording(
-    folder: Path, path: Path, frames: Int, device: str | None
-) -> tuple[Int, str]:
+def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> tuple[Int, str]:
     """The stimuli that a recording is about, and the device that it was recorded on.
 
     Raises:
@@ -253,7 +252,8 @@ def run(
             capabilities.exact,
             capabilities.facts,
         )
-        with observer.progress(name, f"{len(frames):,} stimuli", len(frames)) as advance:
+        text = f"{name}, {len(frames):,} stimuli"
+        with observer.progress("device", text, len(frames)) as advance:
             done = session.run(
                 device,
                 capabilities,
@@ -282,9 +282,7 @@ def verification(
 
     program, comparison = compiled.program, session.comparison
     facts = ", ".join(f"{key} {value}" for key, value in session.capabilities.facts.items())
-    details = [
-        f"'{one.layer}': {one.causes[0]}" for one in diagnoses if one.causes
-    ]
+    details = [f"'{one.layer}': {one.causes[0]}" for one in diagnoses if one.causes]
     if session.failure is not None:
         details.append(session.failure.message.splitlines()[0])
     return Verification(
@@ -315,7 +313,7 @@ def complaints(session: Session, outcome: Verification, request: Request) -> lis
                 f"{outcome.against} is not equal to the reference:"
                 f" {outcome.first_divergence}{distance}",
                 origin=Origin(str(request.folder)),
-                hint=outcome.details[0] if outcome.details else "",
+                hint=f"likely cause: {outcome.details[0]}" if outcome.details else "",
             )
         )
     if session.failure is not None:
@@ -330,4 +328,3 @@ def _with_trace(failure: DeviceError, session: Session, request: Request) -> Dev
     first, *rest = failure.message.splitlines()
     message = "\n".join([f"{first}; {session.done} stimuli are in {session.trace}", *rest])
     return DeviceError(message, code=failure.code, origin=failure.origin, hint=failure.hint)
-

@@ -55,19 +55,17 @@ def show(
     known: Mapping[str, float | None],
     *,
     as_json: bool,
+    asked: bool,
 ) -> None:
-    """Write the result to standard output."""
+    """Write the result to standard output; ``asked``: whether all stimuli were compared."""
     if as_json:
         said: dict[str, Any] = {
             **outcome.as_dict(),
-            "layers": [layer.as_dict() for layer in comparison.layers.values()],
-            "diagnoses": [one.as_dict() for one in diagnoses],
+            **parts(comparison, diagnoses),
             "accuracy": dict(known),
         }
         click.echo(json.dumps(said, indent=2, ensure_ascii=False))
         return
-    from rich.text import Text
-
     from snn_compile.report.terminal import row
 
     console = results()
@@ -76,13 +74,45 @@ def show(
     if known.get("top1") is not None:
         ours = f"{known['top1']:.2f} % on the device, {known['reference']:.2f} % in the reference"
         console.print(row("accuracy", ours))
-    elif outcome.first_divergence and known:
+    elif comparison.found and known:
         console.print(row("agreement", f"{known['agreement']:.2f} % of the classes are the same"))
-    if outcome.first_divergence is None:
-        verdict = Text("equal, bit for bit" if outcome.stimuli else "nothing to compare", "green")
-        console.print(row("result", "") + verdict)
+    verdict(console, comparison, diagnoses, asked=asked)
+
+
+def parts(comparison: Comparison, diagnoses: list[Diagnosis]) -> dict[str, Any]:
+    """What a comparison found, for scripts."""
+    return {
+        "layers": [layer.as_dict() for layer in comparison.layers.values()],
+        "diagnoses": [one.as_dict() for one in diagnoses],
+    }
+
+
+def verdict(
+    console: Console,
+    comparison: Comparison,
+    diagnoses: list[Diagnosis],
+    *,
+    asked: bool = True,
+) -> None:
+    """Equal or not, and why not.
+
+    Args:
+        console: where to.
+        comparison: what was compared.
+        diagnoses: of the layers at fault.
+        asked: whether all that was asked for could be compared.
+    """
+    from rich.text import Text
+
+    from snn_compile.report.terminal import row
+
+    if comparison.found is None:
+        text = Text("equal, bit for bit", "green")
+        if not asked:
+            text = Text("equal as far as it went" if comparison.compared else "none", "yellow")
+        console.print(row("result", "") + text)
         return
-    console.print(row("result", "") + Text(f"differs: {outcome.first_divergence}", "bold red"))
+    console.print(row("result", "") + Text(f"differs: {comparison.found}", "bold red"))
     _layers(console, comparison)
     for one in diagnoses:
         _diagnosis(console, one)

@@ -115,7 +115,7 @@ class Comparison:
             layer.van_rossum += float(van_rossum(a, b).sum())
 
 
-def _trains(messages: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _trains(messages: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     """(n, T, *shape) as (trains, T)."""
-    flat = messages.reshape(*messages.shape[:2], -1)
+    flat = messages.astype(np.int64).reshape(*messages.shape[:2], -1)
     return np.moveaxis(flat, 1, 2).reshape(-1, flat.shape[1])

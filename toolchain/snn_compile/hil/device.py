@@ -164,10 +164,10 @@ def checked(
         if counts or not 1 <= count <= n_stimuli - done:
             raise bad_messages(f"{count} stimuli after {done} of {n_stimuli}")
         for name, values in piece.messages.items():
-            if values.dtype.kind not in "iub" or values.shape[1:] != shapes[name]:  # type: ignore[index]
+            if values.dtype.kind not in "iub" or values.shape[1:] != shapes[name]:
                 raise bad_messages(
                     f"'{name}' has messages of type {values.dtype} and shape {values.shape[1:]},"
-                    f" not integers of shape {shapes[name]}"  # type: ignore[index]
+                    f" not integers of shape {shapes[name]}"
                 )
             if values.dtype.itemsize > 4 or values.dtype == np.uint32:
                 low, high = int(values.min()), int(values.max())

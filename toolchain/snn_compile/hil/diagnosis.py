@@ -212,8 +212,9 @@ def feeding(evidence: Evidence, divergence: Divergence) -> tuple[tuple[Synapse, 
 
 def _carried(evidence: Evidence, flat: Int, step: int, column: int) -> Int:
     """What each source had sent when the neuron decided."""
+    carried: Int = flat[:, step, column]
     if evidence.program.input.coding is InputCoding.CHANGES:
-        return flat[:, 0, : column + 1].sum(axis=1)
-    if evidence.program.window.coding == SYNC:
-        return flat[:, :, column].sum(axis=1)
-    return flat[:, step, column]
+        carried = flat[:, 0, : column + 1].sum(axis=1)
+    elif evidence.program.window.coding == SYNC:
+        carried = flat[:, :, column].sum(axis=1)
+    return carried

@@ -97,9 +97,7 @@ def _comparable(expected: Recording, actual: Recording) -> None:
             hint="record both with the same data",
         )
     if not set(expected.layers) & set(actual.layers):
-        raise UsageError(
-            "the two have no layer in common", code="nothing-to-verify", origin=origin
-        )
+        raise UsageError("the two have no layer in common", code="nothing-to-verify", origin=origin)
 
 
 def _only_in_one(expected: Recording, actual: Recording) -> list[str]:

@@ -13,7 +13,7 @@ Distances = npt.NDArray[np.float64]
 
 
 def victor_purpura(
-    a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], cost: float = 1.0
+    a: npt.NDArray[np.integer], b: npt.NDArray[np.integer], cost: float = 1.0
 ) -> Distances:
     """The cheapest way to turn one train into the other.
 
@@ -53,11 +53,12 @@ def _one_sign(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_], cost: float) -
             one = np.where(a[:, i], row[:, j], previous[:, j + 1])  # the step without a spike
             row[:, j + 1] = np.where(a[:, i] & b[:, j], both, one)
         previous = row
-    return previous[:, -1]
+    distances: Distances = previous[:, -1]
+    return distances
 
 
 def van_rossum(
-    a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], tau: float = 4.0
+    a: npt.NDArray[np.integer], b: npt.NDArray[np.integer], tau: float = 4.0
 ) -> Distances:
     """The distance of the trains as sums of decaying exponentials, one for each spike.
 
@@ -81,4 +82,5 @@ def van_rossum(
     steps = np.arange(d.shape[1])
     kernel = np.exp(-np.abs(steps[:, None] - steps) / tau)
     squared = np.einsum("ni,ij,nj->n", d, kernel, d, optimize=True) / 2
-    return np.sqrt(np.maximum(squared, 0))
+    distances: Distances = np.sqrt(np.maximum(squared, 0))
+    return distances

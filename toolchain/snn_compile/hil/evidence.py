@@ -66,7 +66,7 @@ class Evidence:
     @property
     def n_stimuli(self) -> int:
         """How many stimuli there are."""
-        return self.observed.shape[-1]
+        return len(self.observed[0, 0])
 
     @cached_property
     def normal_current(self) -> Int:
@@ -98,9 +98,7 @@ class Evidence:
             raise TypeError(f"'{self.population.id}' has no synapses")
         return total
 
-    def answers(
-        self, population: Population, current: Int, neurons: Int | None = None
-    ) -> Int:
+    def answers(self, population: Population, current: Int, neurons: Int | None = None) -> Int:
         """What neurons answer to a current.
 
         Args:
@@ -199,7 +197,8 @@ class _Collector:
             run = reference.run(self.program, frames, first=first, before=before, record=True)
             messages, so_far = run.messages[source], self._reference_so_far(source)
         else:
-            messages = self.recording.messages(source, self.first, self.stop)
+            recorded = self.recording.messages(source, self.first, self.stop)
+            messages = recorded.astype(np.int64)
             so_far = self._recorded_so_far(source)
         if self.skipped:
             messages = np.concatenate([so_far[None], messages])
@@ -221,5 +220,5 @@ class _Collector:
 
 def _time_last(messages: npt.NDArray[np.generic]) -> Int:
     """(n, T, *shape) as (*shape, T, n)."""
-    turned: Int = np.moveaxis(messages.astype(np.int64), (0, 1), (-1, -2))
-    return np.ascontiguousarray(turned)
+    turned = np.moveaxis(messages, (0, 1), (-1, -2))
+    return np.ascontiguousarray(turned).astype(np.int64)

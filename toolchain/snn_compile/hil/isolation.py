@@ -213,7 +213,7 @@ class IsolatedDevice:
             if name not in self._layers or dtype not in TYPES:
                 return bad_messages(f"an array {name!r} of type {dtype!r}")
             array = np.empty(self._shape(name, shape), dtype)
-            view = memoryview(array.reshape(-1).view(np.uint8))
+            view = memoryview(array.reshape(-1).view(np.uint8).data)
             while len(view):
                 n_read = stream.readinto(view)  # type: ignore[attr-defined]
                 if not n_read:

@@ -93,9 +93,7 @@ def run(
             failure = error
         done = writer.recorded
         trace = writer.close(failure.message.splitlines()[0] if failure else "") if done else None
-    return Session(
-        capabilities, comparison, _joined(outputs), _joined(right), done, trace, failure
-    )
+    return Session(capabilities, comparison, _joined(outputs), _joined(right), done, trace, failure)
 
 
 def _joined(parts: dict[str, list[Int]]) -> dict[str, Int]:

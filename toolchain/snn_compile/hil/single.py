@@ -90,7 +90,8 @@ class Witness:
             current = rest + arithmetic_shift(own + change(chosen), group.exponent)
             neurons = np.full(len(chosen), self.neuron)
             answers = evidence.answers(evidence.population, current, neurons)
-            agreeing = (answers == sent[..., -answers.shape[-1] :]).all(axis=(1, 2))
+            right = answers == sent[..., -answers.shape[-1] :]
+            agreeing = np.flatnonzero(right.all(axis=(1, 2)))
             yield from (int(i) for i in chosen[agreeing])
 
 
@@ -243,7 +244,7 @@ def _of_lost_inputs(witness: Witness, group: Synapses) -> Iterator[Cause]:
         return added
 
     source = group.inputs[0]
-    messages_sent = max(2, np.count_nonzero(evidence.inputs[source]))
+    messages_sent = max(2, int(np.count_nonzero(evidence.inputs[source])))
     tested = 0
     for index in witness.possible(group, len(synapse), change):
         if tested == MOST_TESTED:

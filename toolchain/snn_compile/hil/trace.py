@@ -32,7 +32,7 @@ COLUMNS = ("stimulus", "step", "neuron", "value")
 EVENT_TYPE = np.dtype("<i4")
 _TIME = (1980, 1, 1, 0, 0, 0)
 
-Messages = Mapping[str, npt.NDArray[np.generic]]
+Messages = Mapping[Any, npt.NDArray[Any]]
 """By layer, (n, T, *shape) integers."""
 
 
@@ -215,7 +215,9 @@ class TraceWriter:
 
     def _header(self, complete: bool, why: str) -> dict[str, Any]:
         about = asdict(self.about)
-        totals = [sum(piece["events"][k] for piece in self._pieces) for k in range(len(self.series))]
+        totals = [
+            sum(piece["events"][k] for piece in self._pieces) for k in range(len(self.series))
+        ]
         return {
             "format": FORMAT,
             "version": VERSION,

@@ -59,7 +59,9 @@ def of_population(population: Population) -> Iterator[Variant[Population]]:
         nothing = QTensor.of(np.zeros_like(population.initial_potential.values))
         part: Any = replace(population, initial_potential=nothing)
         yield Variant("no-initial-potential", "windows start at potential 0", part)
-    if isinstance(population, IFNeurons):
+    if isinstance(population, IFNeurons) and population.burst > 1:
+        yield Variant("no-burst", "a step has one spike at most", replace(population, burst=1))
+    elif isinstance(population, IFNeurons):
         other = Reset.ZERO if population.reset is Reset.SUBTRACT else Reset.SUBTRACT
         how = "to zero" if other is Reset.ZERO else "by subtraction"
         yield Variant("reset", f"a spike resets {how}", replace(population, reset=other))

@@ -16,7 +16,7 @@ from snn_compile.sim.reference import Run
 
 
 class EngineDevice:
-    """``--device engine`` for the best build that the CPU runs, ``--device engine:avx2`` for one."""
+    """``--device engine``, the best build that the CPU runs, or ``--device engine:avx2``."""
 
     def __init__(self, argument: str = "", options: Mapping[str, str] | None = None) -> None:
         known_options("engine", options or {})
@@ -31,7 +31,7 @@ class EngineDevice:
             raise DeviceError(no_engine(), code="no-engine", hint="see docs/explanation/engine.md")
         build = self._build or native.status().build
         self._engine, self._program = Engine(program, build=build), program
-        return Capabilities(facts={"build": build})
+        return Capabilities(facts={"build": str(build)})
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
         """Simulate; whoever isolates this process keeps the time."""

@@ -27,7 +27,6 @@ from snn_compile.ir.quantized import (
     QuantizedGraph,
     Readout,
 )
-from snn_compile.sim import reference
 from snn_compile.sim.neurons import respond
 from snn_compile.sim.reference import Simulator
 
@@ -233,4 +232,3 @@ def _attempts(
             return MEDDLING[kind](population.id, messages) if here else messages
 
         yield simulate(program, frames, meddle)
-

@@ -127,9 +127,7 @@ class RemoteDevice:
         command = [*self._ssh, "--", self._host, f"sh -c {shlex.quote(script)}"]
         deadline = time.monotonic() + time_limit + GRACE_SECONDS
         with path.open("wb") as trace, tempfile.TemporaryFile() as log:
-            self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=trace, stderr=log
-            )
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=trace, stderr=log)
             sender = threading.Thread(target=self._send, args=(frames, self._child.stdin))
             sender.start()
             try:
@@ -186,4 +184,3 @@ def _failed(host: str, status: int, words: str) -> DeviceError:
         code="remote-failed",
         hint="its own words are above" if said else "it said nothing",
     )
-
