@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from networks import INPUT, Builder
@@ -71,7 +69,7 @@ def _signed(node):
     return SignedIFNeurons(
         **node.place,
         threshold=node.threshold,
-        bias=replace(node.bias, values=-np.abs(node.bias.values)),
+        bias=QTensor.of(-np.abs(node.bias.values)),
         initial_potential=QTensor.of(initial),
     )
 

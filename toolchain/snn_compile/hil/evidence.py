@@ -215,10 +215,11 @@ class _Collector:
         if not self.skipped:
             return np.zeros((1, *self.program.graph[source].shape), np.int64)
         frame = self.frames[self.first - 1 : self.first]
-        return reference.run(self.program, frame, record=True).messages[source][0]
+        sent: Int = reference.run(self.program, frame, record=True).messages[source][0]
+        return sent
 
 
 def _time_last(messages: npt.NDArray[np.generic]) -> Int:
     """(n, T, *shape) as (*shape, T, n)."""
-    turned = np.moveaxis(messages, (0, 1), (-1, -2))
-    return np.ascontiguousarray(turned).astype(np.int64)
+    turned: Int = np.ascontiguousarray(np.moveaxis(messages, (0, 1), (-1, -2))).astype(np.int64)
+    return turned

@@ -26,6 +26,7 @@ MOST_TESTED = 24
 """Candidates of one kind that are tested on all evidence; a clear case has few."""
 _ELEMENTS = 1 << 22
 """Size of the currents that are tried at once."""
+Change = Callable[[Int, slice], Int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,38 +62,52 @@ class Witness:
         return slice(0 if lasts else last - 1, last)
 
     def fan_in(self, group: Synapses) -> tuple[FanIn, Int]:
-        """Its synapses in a group, and the messages (K, T, frames) that reach them."""
+        """Its synapses in a group, and all messages (sources, T, frames) of the group's source."""
         source = self.evidence.program.graph[group.inputs[0]]
-        found = fan_in(group, source.shape, self.neuron)
         messages = self.evidence.inputs[group.inputs[0]]
         flat = messages.reshape(-1, *messages.shape[-2:])
-        return found, flat[found.sources][..., self.columns]
+        return fan_in(group, source.shape, self.neuron), flat
 
-    def possible(
-        self, group: Synapses, n_candidates: int, change: Callable[[Int], Int]
-    ) -> Iterator[int]:
-        """Candidates that explain what it sent for the stimulus.
+    def possible(self, group: Synapses, n_candidates: int, change: Change) -> Int:
+        """Candidates that explain all that the neuron sent.
 
         Args:
             group: that the candidates change.
             n_candidates: how many there are.
-            change: for some candidates, what they add to the group's sum: (k, T, frames).
+            change: for some candidates and frames, what they add to the group's sum: (k, T,
+                frames).
         """
-        evidence = self.evidence
+        chosen = np.arange(n_candidates)
+        for columns in (self.columns, slice(0, self.evidence.skipped + self.evidence.n_stimuli)):
+            current = self._without(group, columns)
+            size = max(1, _ELEMENTS // current[0].size)
+            parts = [chosen[i : i + size] for i in range(0, len(chosen), size)]
+            agreeing = [self._agreeing(group, columns, current, p, change) for p in parts]
+            chosen = np.concatenate([chosen[:0], *agreeing])
+        return chosen
+
+    def _without(self, group: Synapses, columns: slice) -> tuple[Int, Int]:
+        """The neuron's current without a group, and the group's sum, (T, frames) each."""
         found, messages = self.fan_in(group)
-        total = evidence.normal_current[self.neuron][..., self.columns]
-        own = np.einsum("k,ktb->tb", found.weights, messages)
-        rest = total - arithmetic_shift(own, group.exponent)
-        sent = evidence.observed[self.neuron][..., : self.stimulus + 1]
-        size = max(1, _ELEMENTS // total.size)
-        for start in range(0, n_candidates, size):
-            chosen = np.arange(start, min(start + size, n_candidates))
-            current = rest + arithmetic_shift(own + change(chosen), group.exponent)
-            neurons = np.full(len(chosen), self.neuron)
-            answers = evidence.answers(evidence.population, current, neurons)
-            right = answers == sent[..., -answers.shape[-1] :]
-            agreeing = np.flatnonzero(right.all(axis=(1, 2)))
-            yield from (int(i) for i in chosen[agreeing])
+        total = self.evidence.normal_current[self.neuron][..., columns]
+        own = np.tensordot(found.weights, messages[found.sources][..., columns], 1)
+        return total - arithmetic_shift(own, group.exponent), own
+
+    def _agreeing(
+        self,
+        group: Synapses,
+        columns: slice,
+        current: tuple[Int, Int],
+        chosen: Int,
+        change: Change,
+    ) -> Int:
+        evidence, (rest, own) = self.evidence, current
+        changed = rest + arithmetic_shift(own + change(chosen, columns), group.exponent)
+        neurons = np.full(len(chosen), self.neuron)
+        answers = evidence.answers(evidence.population, changed, neurons)
+        stop = columns.stop - evidence.skipped
+        sent = evidence.observed[self.neuron][..., stop - answers.shape[-1] : stop]
+        return chosen[np.flatnonzero(np.equal(answers, sent).all(axis=(1, 2)))]
 
 
 def causes(evidence: Evidence) -> Iterator[Cause]:
@@ -117,20 +132,18 @@ def _of_weights(witness: Witness, group: Synapses) -> Iterator[Cause]:
     # The last column is a synapse that is missing, unless flipping a bit has the same effect.
     gone = np.where((found.weights & (found.weights - 1)) == 0, found.weights, 0)
     table = np.stack([*columns, gone], axis=1)
-    alive = messages.any(axis=(1, 2))[:, None] & (table != found.weights[:, None])
-    synapse, column = np.nonzero(alive)
+    arriving = messages[found.sources][..., witness.columns]
+    silent = np.flatnonzero(np.count_nonzero(arriving, axis=(1, 2)) == 0)
+    table[silent] = found.weights[silent, None]
+    synapse, column = np.nonzero(table != found.weights[:, None])
 
-    def change(chosen: Int) -> Int:
+    def change(chosen: Int, columns: slice) -> Int:
         k = synapse[chosen]
         delta = table[k, column[chosen]] - found.weights[k]
-        added: Int = delta[:, None, None] * messages[k]
+        added: Int = delta[:, None, None] * messages[found.sources[k]][..., columns]
         return added
 
-    tested = 0
-    for index in witness.possible(group, len(synapse), change):
-        if tested == MOST_TESTED:
-            return
-        tested += 1
+    for index in witness.possible(group, len(synapse), change)[:MOST_TESTED]:
         k, bit = int(synapse[index]), int(column[index])
         old, new = int(found.weights[k]), int(table[k, bit])
         cause = _with_weight(witness.evidence, group, found, k, (old, new), bit)
@@ -235,24 +248,23 @@ def _of_lost_inputs(witness: Witness, group: Synapses) -> Iterator[Cause]:
     if wrong.sum() > 1 and not lasts:
         return
     found, messages = witness.fan_in(group)
-    synapse, step = np.nonzero(messages[..., -1] != 0)
+    at_fault = evidence.skipped + witness.stimulus
+    sent = messages[found.sources][..., at_fault]
+    synapse, step = np.nonzero(sent)
 
-    def change(chosen: Int) -> Int:
+    def change(chosen: Int, columns: slice) -> Int:
         k, t = synapse[chosen], step[chosen]
-        added = np.zeros((len(chosen), *messages.shape[1:]), np.int64)
-        added[np.arange(len(chosen)), t, -1] = -found.weights[k] * messages[k, t, -1]
+        added = np.zeros((len(chosen), len(sent[0]), columns.stop - columns.start), np.int64)
+        where = at_fault - columns.start
+        added[np.arange(len(chosen)), t, where] = -found.weights[k] * sent[k, t]
         return added
 
     source = group.inputs[0]
     messages_sent = max(2, int(np.count_nonzero(evidence.inputs[source])))
-    tested = 0
-    for index in witness.possible(group, len(synapse), change):
-        if tested == MOST_TESTED:
-            return
-        tested += 1
+    for index in witness.possible(group, len(synapse), change)[:MOST_TESTED]:
         neuron, at = int(found.sources[synapse[index]]), int(step[index])
         inputs = evidence.inputs[source].copy()
-        inputs.reshape(-1, *inputs.shape[-2:])[neuron, at, evidence.skipped + witness.stimulus] = 0
+        inputs.reshape(-1, *inputs.shape[-2:])[neuron, at, at_fault] = 0
         current = evidence.current({**evidence.inputs, source: inputs})
 
         def predict(neurons: Int | None, current: Int = current) -> Int:
