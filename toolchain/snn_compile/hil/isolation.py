@@ -35,6 +35,8 @@ from snn_compile.ir.quantized import QuantizedGraph
 GRACE_SECONDS = 5.0
 """What a device gets for its own cleaning up."""
 LONGEST_LINE = 1 << 20
+LAST_WORDS = 20_000
+"""Bytes of its log that are kept."""
 START = "from snn_compile.cli.device_child import main; main()"
 TYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 _AHEAD = 2
@@ -65,7 +67,9 @@ class IsolatedDevice:
         self._left = time_limit
         self._limit = time_limit
         self._child: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._words = bytearray()
+        self._threads: list[threading.Thread] = []
+        self._scratch = tempfile.TemporaryDirectory(prefix="snn-compile-hil-")
         self._said: queue.Queue[Any] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
         self._program: QuantizedGraph | None = None
@@ -85,11 +89,16 @@ class IsolatedDevice:
             [sys.executable, "-P", "-c", START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._log,
+            stderr=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": paths},
             start_new_session=True,
         )
-        threading.Thread(target=self._listen, args=(self._child,), daemon=True).start()
+        self._threads = [
+            threading.Thread(target=target, args=(self._child,), daemon=True)
+            for target in (self._listen, self._overhear)
+        ]
+        for thread in self._threads:
+            thread.start()
         self._tell({"device": self.name, "options": self._options, "folder": str(folder)})
         said = self._next()
         if not isinstance(said, dict) or "ready" not in said:
@@ -108,18 +117,17 @@ class IsolatedDevice:
             DeviceError: as the device says; or it crashed, lied, or took too long.
         """
         self._left = min(self._left, time_limit)
-        with tempfile.TemporaryDirectory(prefix="snn-compile-hil-") as scratch:
-            stimulus = Path(scratch) / "stimulus.npy"
-            np.save(stimulus, np.asarray(frames, np.int32), allow_pickle=False)
-            self._tell({"stimulus": str(stimulus), "seconds": self._left})
-            while True:
-                said = self._next()
-                if isinstance(said, Measured):
-                    yield said
-                elif "done" in said:
-                    return
-                else:
-                    raise bad_messages("it said what nobody asked")
+        stimulus = Path(self._scratch.name) / "stimulus.npy"
+        np.save(stimulus, np.asarray(frames, np.int32), allow_pickle=False)
+        self._tell({"stimulus": str(stimulus), "seconds": self._left})
+        while True:
+            said = self._next()
+            if isinstance(said, Measured):
+                yield said
+            elif "done" in said:
+                return
+            else:
+                raise bad_messages("it said what nobody asked")
 
     def close(self) -> None:
         """End the child and all that it started."""
@@ -131,11 +139,10 @@ class IsolatedDevice:
                 child.wait(GRACE_SECONDS)
         if child is not None:
             _kill_group(child)
-            for stream in (child.stdin, child.stdout):
-                with contextlib.suppress(OSError):
-                    if stream is not None and stream is not child.stdout:
-                        stream.close()
-        self._log.close()
+            with contextlib.suppress(OSError):
+                if child.stdin is not None:
+                    child.stdin.close()
+        self._scratch.cleanup()
 
     def _tell(self, what: Mapping[str, Any]) -> None:
         if self._child is None or self._child.stdin is None:
@@ -168,17 +175,27 @@ class IsolatedDevice:
         if self._child is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self._child.wait(GRACE_SECONDS)
+        self._threads[-1].join(GRACE_SECONDS)  # what it has printed is heard to the end
         how = "closed its connection" if status is None else f"ended with exit status {status}"
         if status is not None and status < 0:
             how = f"was killed by {signal.Signals(-status).name}"
-        self._log.seek(0)
-        lines = self._log.read()[-20_000:].decode(errors="replace").strip().splitlines()
+        lines = bytes(self._words).decode(errors="replace").strip().splitlines()
         tail = "".join(f"\n  {line}" for line in lines[-8:] if line.strip())
         return DeviceError(
             f"the device's process {how}{tail}",
             code="device-crashed",
             hint="its last words are above" if tail else "it left no message",
         )
+
+    def _overhear(self, child: subprocess.Popen[bytes]) -> None:
+        """Thread: the last of what the child and its libraries print."""
+        stream = child.stderr
+        if stream is None:
+            raise RuntimeError("the child has no log")
+        with stream:
+            while content := os.read(stream.fileno(), 1 << 16):
+                self._words += content
+                del self._words[:-LAST_WORDS]
 
     def _listen(self, child: subprocess.Popen[bytes]) -> None:
         """Thread: everything that the child says, into the queue; None when it has gone."""
