@@ -90,7 +90,8 @@ def _with_reference(
         found = {n: c.found for n, c in comparison.layers.items() if c.found is not None}
         exact = recording.header.about.exact
         diagnoses = diagnose(compiled.program, frames, recording, found) if exact else []
-        _show(comparison, diagnoses, [], as_json=as_json)
+        complete = recording.header.complete
+        _show(comparison, diagnoses, [], as_json=as_json, complete=complete)
         return _complaints(comparison, [recording], path)
 
 
@@ -104,7 +105,8 @@ def _with_each_other(
         stop = min(one.header.recorded, other.header.recorded)
         with observer.progress("compare", f"{stop:,} stimuli", stop) as advance:
             comparison, notes = between(one, other, advance)
-        _show(comparison, [], notes, as_json=as_json)
+        complete = one.header.complete and other.header.complete
+        _show(comparison, [], notes, as_json=as_json, complete=complete)
         return _complaints(comparison, [one, other], actual)
 
 
@@ -121,7 +123,12 @@ def _complaints(
 
 
 def _show(
-    comparison: Comparison, diagnoses: list[Diagnosis], notes: list[str], *, as_json: bool
+    comparison: Comparison,
+    diagnoses: list[Diagnosis],
+    notes: list[str],
+    *,
+    as_json: bool,
+    complete: bool,
 ) -> None:
     from snn_compile.cli import hil_show
     from snn_compile.cli.console import results
@@ -131,6 +138,7 @@ def _show(
         found = comparison.found
         said = {
             "equal": found is None,
+            "complete": complete,
             "compared": comparison.compared,
             "first_divergence": None if found is None else found.as_dict(),
             **hil_show.parts(comparison, diagnoses),
@@ -142,4 +150,4 @@ def _show(
     console.print(row("compared", f"{comparison.compared:,} messages"))
     for note in notes:
         console.print(row("note", note))
-    hil_show.verdict(console, comparison, diagnoses)
+    hil_show.verdict(console, comparison, diagnoses, asked=complete)
