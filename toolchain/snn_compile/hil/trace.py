@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,8 @@ HEADER, SEAL, STIMULUS = "header.json", "seal", "stimulus.npy"
 MESSAGE, POTENTIAL = "message", "potential"
 COLUMNS = ("stimulus", "step", "neuron", "value")
 EVENT_TYPE = np.dtype("<i4")
-_TIME = (1980, 1, 1, 0, 0, 0)
+LEVEL = 1
+"""Of compression: column by column, events get no smaller with more, only slower to write."""
 
 Messages = Mapping[Any, npt.NDArray[Any]]
 """By layer, (n, T, *shape) integers."""
@@ -152,7 +153,9 @@ class TraceWriter:
         self._hashes = [hashlib.sha256() for _ in self.series]
         self._pieces: list[dict[str, Any]] = []
         self.recorded = 0
-        self._archive: zipfile.ZipFile | None = zipfile.ZipFile(self._beside, "w")
+        self._archive: zipfile.ZipFile | None = zipfile.ZipFile(
+            self._beside, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL
+        )
         self._write_array(STIMULUS, stimulus_digests(frames))
 
     def __enter__(self) -> TraceWriter:
@@ -244,18 +247,15 @@ class TraceWriter:
         }
 
     def _write_array(self, name: str, array: npt.NDArray[np.generic]) -> None:
-        if self._archive is None:
-            raise ValueError("the trace is closed")
-        with self._archive.open(_info(name), "w", force_zip64=True) as stream:
+        with self._member(name) as stream:
             np.lib.format.write_array(stream, array, allow_pickle=False)
 
     def _write(self, name: str, content: bytes) -> None:
+        with self._member(name) as stream:
+            stream.write(content)
+
+    def _member(self, name: str) -> IO[bytes]:
         if self._archive is None:
             raise ValueError("the trace is closed")
-        self._archive.writestr(_info(name), content)
-
-
-def _info(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, _TIME)
-    info.compress_type = zipfile.ZIP_DEFLATED
-    return info
+        # By its name it gets no date, so that the same run is the same file.
+        return self._archive.open(name, "w", force_zip64=True)
