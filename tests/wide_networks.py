@@ -81,7 +81,8 @@ class WideBuilder(Builder):
             threshold = random.choice([1, 2, 1 << 20, (1 << 23) - 1, 1 << 24], n)
             changes["threshold"] = QTensor.of(np.maximum(threshold - random.integers(0, 2, n), 1))
             initial = int(random.choice([0, 1 << 10, 1 << 23]))
-            changes["initial_potential"] = QTensor.of(random.integers(-initial, initial + 1, n))
+            shape = node.shape if random.random() < 0.5 else n
+            changes["initial_potential"] = QTensor.of(random.integers(-initial, initial + 1, shape))
         if isinstance(node, CubaLIFNeurons):
             changes["threshold"] = QTensor.of(random.choice([0, 1, 1 << 10, (1 << 17) - 1], n))
             changes["current_decay"] = int(random.choice([0, 1, 2000, 4095]))

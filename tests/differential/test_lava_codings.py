@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -16,8 +17,10 @@ import networks
 import spread_networks
 from snn_backends.lava import LavaBackend, emission
 from snn_backends.lava.plan import make_plan
+from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.quantized import Readout
+from snn_compile.ir.graph import Graph
+from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, Readout
 from snn_compile.sim.reference import input_messages, run
 
 pytestmark = pytest.mark.lava
@@ -111,6 +114,25 @@ def test_changes_of_large_payloads(lava_environment):
         assert sent.max() > 1 << 12, node.id
     found = assert_equal(program, frames, conv_stimuli=12)
     assert found.mode.endswith("conv")
+
+
+def test_bursts(lava_environment):
+    """Several spikes of a step are one payload, in relays as well."""
+    program, frames = networks.structures(7, "subtract", 5)
+    nodes = [
+        dataclasses.replace(n, burst=3, threshold=third(n)) if isinstance(n, IFNeurons) else n
+        for n in program.graph
+    ]
+    program = QuantizedGraph(Graph(nodes), program.window)
+    recorded = run(program, frames, record=True).messages
+    largest = [int(recorded[n.id].max()) for n in nodes if isinstance(n, IFNeurons)]
+    assert largest.count(3) > len(largest) // 2
+    assert_equal(program, frames, conv_stimuli=2)
+
+
+def third(node):
+    """A threshold that some neurons fall behind."""
+    return node.threshold if node.relay else QTensor.of(np.maximum(node.threshold.values // 3, 1))
 
 
 def test_what_stock_sigma_delta_cannot_do(lava_environment):

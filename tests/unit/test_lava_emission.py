@@ -98,7 +98,12 @@ def test_nothing_differs_in_a_fresh_folder(emitted):
 
 @pytest.mark.parametrize(
     ("suffix", "index"),
-    [("weight", (0, 0, 0, 0)), ("threshold", (1,)), ("initial_potential", (2,)), ("bias", (0,))],
+    [
+        ("weight", (0, 0, 0, 0)),
+        ("threshold", (1,)),
+        ("initial_potential", (2, 0, 0)),
+        ("bias", (0,)),
+    ],
 )
 def test_a_changed_element_is_named(emitted, suffix, index):
     plan, folder = emitted

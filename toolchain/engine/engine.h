@@ -6,7 +6,7 @@
 
 /* Raised whenever a function's signature or a struct here changes; `snn_compile.sim.native` states
  * the same number and refuses a library that was built from other sources. */
-#define SNN_ENGINE_ABI 2
+#define SNN_ENGINE_ABI 3
 
 #if defined(_WIN32)
 #define SNN_ENGINE_API __declspec(dllexport)
@@ -38,12 +38,13 @@ typedef struct {
     int32_t saturates;       /* its potential is not proven to stay inside the limit */
     int32_t reset_to_zero;   /* SNN_IF: otherwise by subtraction */
     int32_t bias_per_neuron; /* otherwise per channel */
+    int32_t initial_per_neuron;
     int32_t current_decay, voltage_decay; /* SNN_CUBA_LIF */
     int64_t low, high;       /* smallest and largest message */
     int64_t limit;           /* potentials are clipped to -limit..limit */
     const int64_t *bias;
     const int64_t *threshold;            /* of all that divide or fire; per channel */
-    const int64_t *initial;              /* SNN_IF, SNN_SIGNED_IF; per channel */
+    const int64_t *initial;              /* SNN_IF, SNN_SIGNED_IF */
     const int64_t *multiplier, *shift;   /* SNN_GRADED; per channel */
 } snn_population;
 

@@ -69,7 +69,8 @@ struct Shape {
     size_t words() const { return height * row_words(); }
 };
 
-// Parameters of neurons, one per lane of a pixel (or of the whole map, for a bias per neuron).
+// Parameters of neurons, one per lane of a pixel; a bias or an initial potential per neuron has one
+// per lane of the whole map.
 template <class T>
 struct Parameters {
     Array<T> bias, threshold, initial, multiplier, shift;

@@ -27,6 +27,11 @@ struct Place {
         return Lanes<T>::at(parameters<T>().bias.data() +
                             (population.given.bias_per_neuron ? neuron : lane));
     }
+    template <class T>
+    Lanes<T> initial() const {
+        return Lanes<T>::at(parameters<T>().initial.data() +
+                            (population.given.initial_per_neuron ? neuron : lane));
+    }
 };
 
 template <class T>
@@ -47,7 +52,7 @@ struct IntegrateAndFire {
         limit = T(p.population.given.limit);
     }
     SNN_INLINE void begin(const Place &p) {
-        v = Lanes<T>::at(p.parameters<T>().initial.data() + p.lane);
+        v = p.initial<T>();
     }
     SNN_INLINE void get(const T *state, size_t) { v = Lanes<T>::at(state); }
     SNN_INLINE void put(T *state, size_t) const { v.to(state); }
@@ -80,7 +85,7 @@ struct SignedIntegrateAndFire {
         limit = T(p.population.given.limit);
     }
     SNN_INLINE void begin(const Place &p) {
-        v = Lanes<T>::at(p.parameters<T>().initial.data() + p.lane);
+        v = p.initial<T>();
         n = Lanes<T>::all(0);
     }
     SNN_INLINE void get(const T *state, size_t apart) {

@@ -29,8 +29,9 @@ template <class T>
 void arrange(const snn_population &p, const Shape &s, size_t copies, Parameters<T> &to) {
     to.bias = p.bias_per_neuron ? arranged<T>(p.bias, s, s.pixels(), 0, true)
                                 : arranged<T>(p.bias, s, copies, 0);
+    to.initial = p.initial_per_neuron ? arranged<T>(p.initial, s, s.pixels(), 0, true)
+                                      : arranged<T>(p.initial, s, copies, 0);
     to.threshold = arranged<T>(p.threshold, s, copies, int64_t(1) << 29);  // padding never fires
-    to.initial = arranged<T>(p.initial, s, copies, 0);
     to.multiplier = arranged<T>(p.multiplier, s, copies, 0);
     to.shift = arranged<T>(p.shift, s, copies, 0);
 }

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert import calibrate as calibration
+from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.codings import Coding, Graded, coding_of
+from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
+from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
-from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.weight_bounds import weight_bounds
-from snn_compile.data import Samples, check_samples, load_samples
-from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
-from snn_compile.ir.encoding import InputEncoding
-from snn_compile.ir.fixedpoint import Int
+from snn_compile.data import Samples
+from snn_compile.errors import UsageError, raise_all
+from snn_compile.inputs import Data, load_data, original, preprocessed, read_model, stimulus
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, without_data
 from snn_compile.mapping import map_program
-from snn_compile.options import AUTO, CompileOptions
+from snn_compile.options import AUTO, EQUALIZE, CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.plugins import (
-    BACKENDS,
-    Backend,
-    Imported,
-    Original,
-    RunsFiles,
-    frontend_for,
-)
+from snn_compile.plugins import BACKENDS, Backend, Imported
+from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Stages, climb
 from snn_compile.report.journal import Journal
@@ -45,9 +39,6 @@ from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.search import Promise, settled
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
-
-N_STIMULI = 100
-"""Stimuli that travel with a compiled network for verification."""
 
 MOST_WEIGHT_BITS = 8
 
@@ -78,8 +69,8 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
     """
     target = load_target(options.target)
     coding = coding_of(options, target.default_coding.value)
-    imported = _read(Path(model))
-    folding = FOLDING(_preprocessed(imported, options))
+    imported = read_model(Path(model))
+    folding = FOLDING(preprocessed(imported, options))
     folded, statistics = folding.graph, weight_bounds(folding.graph)
     program = without_data(folded, statistics, options, coding)
     mapped = map_program(program, target)
@@ -119,15 +110,17 @@ def compile_model(
     backends: list[Backend] = [BACKENDS.load(name) for name in options.emit]
     coding = coding_of(options, target.default_coding.value)
     with journal.timed("import"):
-        imported = _read(path)
+        imported = read_model(path)
     journal.found(imported.findings)
     journal.found(_ignored(options, coding))
-    network = _preprocessed(imported, options)
-    samples = _loaded(options, network, calibrate, evaluate)
+    network = preprocessed(imported, options)
+    samples = load_data(options, network, calibrate, evaluate)
+    journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
     folded = FOLDING(network, journal.passed).graph
     assemble.tell_import(journal.observer, imported, folded)
-    folded = _equalized(folded, samples.calibrate, options, journal)
+    options = _decided(folded, samples.calibrate, options, coding, journal)
+    folded = _equalized(folded, samples.calibrate, options, coding, journal)
     statistics = _calibrated(folded, samples.calibrate, journal)
     options = _settled(options, folded, statistics, samples, target, journal)
     coding = coding_of(options, target.default_coding.value)
@@ -142,7 +135,7 @@ def compile_model(
         network,
         lowered,
         coding,
-        _original(path, options) if samples.evaluate is not None else None,
+        original(path, options) if samples.evaluate is not None else None,
     )
     outcome = climb(stages, samples.evaluate, journal)
     return CompiledModel(
@@ -150,7 +143,7 @@ def compile_model(
         lowered.encoding,
         lowered.decodings,
         assemble.report(path, options, imported, stages, mapped.graph, outcome, journal),
-        _stimulus(samples, lowered.encoding, options.seed),
+        stimulus(samples, lowered.encoding, options.seed),
         assemble.provenance(path, options),
         backends=options.emit,
     )
@@ -162,94 +155,19 @@ FOLDING = (
 """The passes that leave the function of the trained network unchanged."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Data:
-    calibrate: Samples | None
-    evaluate: Samples | None
-
-
-def _read(path: Path) -> Imported:
-    if not path.is_file():
-        raise UsageError(
-            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
-        )
-    imported = frontend_for(path).read(path)
-    outputs = imported.ann.outputs
-    if any(not output.shape for output in outputs):
-        raise UnsupportedError(
-            "an output without a class axis",
-            origin=outputs[0].origin,
-            hint="give each sample a vector of outputs",
-        )
-    return imported
-
-
-def _original(path: Path, options: CompileOptions) -> Original | None:
-    """Who runs the user's file, if our evaluator need not; the file knows of no preprocessing."""
-    frontend = frontend_for(path)
-    if options.mean_values or options.scale_values or not isinstance(frontend, RunsFiles):
-        return None
-    return frontend.original(path)
-
-
-def _preprocessed(imported: Imported, options: CompileOptions) -> ANNGraph:
-    fold = FoldPreprocessing(options.mean_values, options.scale_values)
-    return fold(imported.ann).graph
-
-
-def _loaded(
-    options: CompileOptions,
-    network: ANNGraph,
-    calibrate: Array | None,
-    evaluate: tuple[Array, Array | None] | None,
-) -> _Data:
-    """Both sets of samples, from arrays or files; all that is wrong with them at once."""
-    shape, n_classes = network.input.shape, prod(network.outputs[0].shape)
-    raw = bool(options.mean_values or options.scale_values)
-    layout = options.layout
-    errors: list[CompileError] = []
-
-    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
-        try:
-            if given is not None:
-                return check_samples(
-                    given, labels, shape, layout=layout, raw=raw, n_classes=n_classes
-                )
-            if file is not None:
-                return load_samples(file, shape, layout=layout, raw=raw, n_classes=n_classes)
-        except CompileError as error:
-            errors.append(error)
-        return None
-
-    x, y = evaluate if evaluate is not None else (None, None)
-    data = _Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
-    raise_all(errors)
-    return data
-
-
 def _calibrated(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
     if samples is None:
-        journal.found([_NOT_CALIBRATED])
         return weight_bounds(folded)
     n = len(samples)
     with journal.progress("calibrate", f"{n:,} samples", 2 * n) as advance:
         return calibration.calibrate(folded, samples.x, advance=advance)
 
 
-_NOT_CALIBRATED = Finding(
-    "no calibration data: thresholds are worst-case bounds from the weights, for inputs from 0"
-    " to 1; expect a large loss of accuracy",
-    code="not-calibrated",
-    hint="give --calibrate with a few hundred unlabelled samples",
-    warning=True,
-)
-
-
 def _settled(
     options: CompileOptions,
     folded: ANNGraph,
     statistics: Calibration,
-    samples: _Data,
+    samples: Data,
     target: Target,
     journal: Journal,
 ) -> CompileOptions:
@@ -279,18 +197,53 @@ def _settled(
     return options
 
 
-def _equalized(
-    folded: ANNGraph, samples: Samples | None, options: CompileOptions, journal: Journal
-) -> ANNGraph:
-    if options.equalize == "none":
-        return folded
-    if options.equalize == "data" and samples is None:
+def _decided(
+    folded: ANNGraph,
+    samples: Samples | None,
+    options: CompileOptions,
+    coding: Coding,
+    journal: Journal,
+) -> CompileOptions:
+    """The options with what ``--equalize auto`` stands for: each mode is tried as it would be."""
+    if samples is None and options.equalize in ("auto", "data"):
         raise UsageError(
-            "--equalize data measures the noise on calibration data, and there is none",
+            f"--equalize {options.equalize} measures on calibration data, and there is none",
             code="missing-data",
-            hint="give --calibrate, or use l4 or l2",
+            hint="give --calibrate, or use range, l4 or l2",
         )
-    adjust = Equalize(options.equalize, None if samples is None else samples.x)
+    if samples is None or options.equalize != "auto":
+        return options
+    unheard = Journal(SilentObserver())
+
+    def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
+        trial, few = replace(options, equalize=mode), Samples(x)
+        equalized = _equalized(folded, few, trial, coding, unheard)
+        statistics = _calibrated(equalized, few, unheard)
+        return lower(equalized, statistics, few, trial, coding).answers
+
+    modes = [mode for mode in EQUALIZE if mode != AUTO]
+    with journal.timed("choose-equalization"):
+        mode, finding = least_error_of(modes, compiled, folded, samples.x)
+    journal.found([finding])
+    journal.observer.stage("equalize", finding.message)
+    return replace(options, equalize=mode, origins={**options.origins, "equalize": finding.message})
+
+
+def _equalized(
+    folded: ANNGraph,
+    samples: Samples | None,
+    options: CompileOptions,
+    coding: Coding,
+    journal: Journal,
+) -> ANNGraph:
+    mode = options.equalize
+    if mode == "none":
+        return folded
+    ranges = None
+    if mode == "range":
+        statistics = _calibrated(folded, samples, Journal(SilentObserver()))
+        ranges = balance_thresholds(folded, statistics, options.thresholds_of, levels=coding.levels)
+    adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
     return Pipeline.of(adjust)(folded, journal.passed).graph
 
 
@@ -301,13 +254,3 @@ def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
         hint = "use --coding sync or rate for spike trains"
         return [Finding(message, code="option-ignored", hint=hint, warning=True)]
     return []
-
-
-def _stimulus(data: _Data, encoding: InputEncoding, seed: int) -> Int:
-    """Encoded frames for verification: real samples first, noise over the whole range after."""
-    samples = data.evaluate or data.calibrate
-    real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
-    generator = np.random.default_rng(seed)
-    missing = (N_STIMULI - len(real), *encoding.maps)
-    noise = generator.integers(encoding.low, encoding.high, missing, endpoint=True)
-    return np.concatenate([real, noise]) if len(real) else noise

@@ -15,7 +15,7 @@ from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 CODINGS = ("graded", "signed", "sync", "rate", "sigma-delta")
 INPUTS = ("current", "poisson", "graded")
 RESETS = ("subtract", "zero")
-EQUALIZE = ("none", "l4", "l2", "data")
+EQUALIZE = ("auto", "none", "range", "l2", "l4", "data")
 LAYOUTS = ("nchw", "nhwc")
 ROUNDINGS = ("nearest", "compensated")
 
@@ -27,7 +27,7 @@ AUTO: Auto = "auto"
 SETTLED = {"timesteps": 32, "payload_bits": 8, "weight_bits": 8}
 """What may be ``auto``, and what stands for it where nothing can be measured."""
 
-_METHODS = "mmse, percentile:P, max or spike-norm"
+_METHODS = "mmse, percentile:P, max, lbs or spike-norm"
 _PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
 
 
@@ -64,12 +64,16 @@ class CompileOptions:
         burst: most spikes that a neuron sends in one step (rate, reset by subtraction).
         initial_potential: potential at the start of a window in units of the threshold (rate,
             signed); None for 0.5 with reset by subtraction, 0 with reset to zero.
-        thresholds: mmse, percentile:P, max or spike-norm.
+        thresholds: mmse, percentile:P, max, lbs or spike-norm.
         per_layer: one threshold a layer instead of one a channel.
-        equalize: cross-layer weight adjustment.
+        equalize: cross-layer weight adjustment; auto takes the mode with the smallest error of the
+            outputs on calibration samples.
         weight_bits: 2 to 8.
         rounding: of weights: nearest, or compensated (errors cancel on the calibration data).
         bias_correction: whether biases absorb the mean error that quantization makes.
+        potential_calibration: whether neurons start where their spike counts come out right on the
+            calibration data (rate with reset by subtraction, unless ``initial_potential`` is given;
+            the biases of these neurons are then not corrected).
         mean_values: subtracted from the raw input, per channel.
         scale_values: then divides it, per channel.
         layout: layout of the given data; the network's own is (N, C, H, W).
@@ -97,6 +101,7 @@ class CompileOptions:
     weight_bits: int | Auto = 8
     rounding: str = "compensated"
     bias_correction: bool = True
+    potential_calibration: bool = True
     mean_values: tuple[float, ...] = ()
     scale_values: tuple[float, ...] = ()
     layout: str = "nchw"
@@ -221,7 +226,7 @@ class CompileOptions:
 
 def valid_thresholds(method: str) -> bool:
     """Whether a threshold method is one this compiler knows."""
-    if method in ("mmse", "max", "spike-norm"):
+    if method in ("mmse", "max", "lbs", "spike-norm"):
         return True
     match = _PERCENTILE.fullmatch(method)
     return match is not None and 0 < float(match[1]) <= 100

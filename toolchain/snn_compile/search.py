@@ -15,7 +15,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower
 from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
-from snn_compile.sim import ann, engine
+from snn_compile.sim import ann
 
 MOST_STEPS, MOST_PAYLOAD_BITS = 256, 8
 """Where the search for steps and for payload bits ends."""
@@ -85,9 +85,7 @@ class Promise:
         """Points lost on the first n evaluation samples, from the network in fixed point."""
         coding = coding_of(options, self.default_coding)
         lowered = lower(self.folded, self.statistics, self.calibrate, options, coding)
-        run = engine.run(lowered.program, lowered.encoding(self.evaluate.x[:n]))
-        output, decoding = next(iter(lowered.decodings.items()))
-        answers = _answers(decoding(run.outputs[output]))
+        answers = _answers(lowered.answers(self.evaluate.x[:n]))
         exact = self._float_answers()[:n]
         if self.evaluate.y is None:
             return 100 * float((answers != exact).mean())

@@ -184,6 +184,13 @@ def _(node: CubaLIFNeurons, program: QuantizedGraph) -> NeuronProcess:
 
 @_process.register
 def _(node: IFNeurons, program: QuantizedGraph) -> NeuronProcess:
+    if node.burst > 1:
+        return NeuronProcess(
+            "BurstIF",
+            "Lava has no neuron that sends several spikes at once",
+            _window(program, node) | {"burst": node.burst},
+            _arrays(node, "bias", "threshold", "initial_potential"),
+        )
     obstacle = _lif_obstacle(program, node)
     split = split_bias(node.bias.values, 6)
     if obstacle or split is None:

@@ -85,7 +85,9 @@ _NETWORK = (
 )
 _NUMBERS = (
     _number("--weight-bits", text="2 to 8."),
-    click.option("--thresholds", metavar="METHOD", help="mmse, percentile:P, max or spike-norm."),
+    click.option(
+        "--thresholds", metavar="METHOD", help="mmse, percentile:P, max, lbs or spike-norm."
+    ),
     click.option(
         "--per-layer/--per-channel",
         "per_layer",
@@ -95,6 +97,9 @@ _NUMBERS = (
     _choice("equalize", EQUALIZE, "Cross-layer weight adjustment."),
     _choice("rounding", ROUNDINGS, "Of weights: each by itself, or errors cancelling on the data."),
     _choice("bias-correction", ("on", "off"), "Whether biases absorb the mean error."),
+    _choice(
+        "potential-calibration", ("on", "off"), "Whether neurons start as their counts need (rate)."
+    ),
     click.option(
         "--max-accuracy-drop",
         type=float,

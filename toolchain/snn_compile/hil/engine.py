@@ -34,8 +34,8 @@ def verify(program: QuantizedGraph, frames: Int, advance: Advance = no_progress)
     Raises:
         UsageError: there is an engine, but not the one asked for, or not one that works.
     """
-    if native.find() is None:
-        return Verification(AGAINST, no_engine(), 0, 0, 0, None)
+    if why := no_engine(program):
+        return Verification(AGAINST, why, 0, 0, 0, None)
     engines = {build: Engine(program, build=build) for build in native.builds()}
     found: dict[str, Divergence] = {}
     miscounted: dict[str, str] = {}

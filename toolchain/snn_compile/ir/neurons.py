@@ -105,7 +105,7 @@ class IFNeurons(Node):
     Attributes:
         threshold: (C,), >= 1.
         bias: added at every step; broadcasts to the shape.
-        initial_potential: (C,).
+        initial_potential: (C,), or broadcasts to the shape.
         reset: what a spike does.
         burst: most spikes of one step; more than 1 only with reset by subtraction.
         relay: whether the neurons only carry another population's values.
@@ -146,7 +146,7 @@ class SignedIFNeurons(Node):
     Attributes:
         threshold: (C,), >= 1.
         bias: added at every step; broadcasts to the shape.
-        initial_potential: (C,).
+        initial_potential: (C,), or broadcasts to the shape.
         relay: whether the neurons only carry another population's values.
         state: format of V.
         overflow: what V would do at the ends of its range; shown never to happen.

@@ -61,6 +61,7 @@ class Population(Structure):
         ("saturates", c_int32),
         ("reset_to_zero", c_int32),
         ("bias_per_neuron", c_int32),
+        ("initial_per_neuron", c_int32),
         ("current_decay", c_int32),
         ("voltage_decay", c_int32),
         ("low", c_int64),
@@ -176,28 +177,35 @@ class Description:
             low=low,
             high=high,
             limit=min(node.state.max, VOLTAGE_LIMIT),
-            bias_per_neuron=not _per_channel(node),
+            bias_per_neuron=not _per_channel(node.bias, node),
             **self._parameters(node),
         )
 
     def _parameters(self, node: quantized.Population) -> dict[str, Any]:
         shape = node.shape
-        bias = node.bias.values
-        given = bias.ravel() if _per_channel(node) else along_channels(bias, shape)
-        arrays = {"bias": given}
+
+        def given(values: QTensor) -> npt.NDArray[np.int64]:
+            """One value a channel, or else one a neuron."""
+            if _per_channel(values, node):
+                return values.values.ravel()
+            return along_channels(values.values, shape)
+
+        arrays = {"bias": given(node.bias)}
         match node:
             case GradedNeurons():
                 arrays |= {"multiplier": node.multiplier.values, "shift": node.shift.values}
             case IFNeurons() | SignedIFNeurons():
                 arrays |= {
                     "threshold": node.threshold.values,
-                    "initial": node.initial_potential.values,
+                    "initial": given(node.initial_potential),
                 }
             case ClipFloorNeurons() | CubaLIFNeurons():
                 arrays |= {"threshold": node.threshold.values}
         parameters: dict[str, Any] = {k: self._pointer(v, np.int64) for k, v in arrays.items()}
         if isinstance(node, IFNeurons):
             parameters["reset_to_zero"] = node.reset is Reset.ZERO
+        if isinstance(node, IFNeurons | SignedIFNeurons):
+            parameters["initial_per_neuron"] = not _per_channel(node.initial_potential, node)
         if isinstance(node, CubaLIFNeurons):
             parameters["current_decay"] = node.current_decay
             parameters["voltage_decay"] = node.voltage_decay
@@ -248,6 +256,12 @@ def maps(shape: Shape) -> dict[str, int]:
     return {"channels": channels, "height": height, "width": width}
 
 
+def not_expressed(program: QuantizedGraph) -> str:
+    """What of a network the engine cannot compute, for people; empty if it computes all of it."""
+    bursts = any(isinstance(n, IFNeurons) and n.burst > 1 for n in program.populations)
+    return "the engine has no bursts" if bursts else ""
+
+
 def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:
     """Whether sums and states of a population provably stay inside 32-bit arithmetic.
 
@@ -275,6 +289,7 @@ def _largest(values: QTensor) -> int:
     return int(np.abs(values.values).max(initial=0))
 
 
-def _per_channel(node: quantized.Population) -> bool:
-    """Whether all neurons of a channel have one bias."""
-    return node.bias.values.size == node.shape[0]
+def _per_channel(parameter: QTensor, node: quantized.Population) -> bool:
+    """Whether all neurons of a channel have one value of a parameter."""
+    values = parameter.values
+    return bool(values.shape[0] == values.size == node.shape[0])

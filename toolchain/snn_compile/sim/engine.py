@@ -57,7 +57,7 @@ def run(
 
     Arguments and result are those of :func:`snn_compile.sim.reference.run`.
     """
-    simulate = reference.run if native.find() is None else _on_engine
+    simulate = reference.run if no_engine(program) else _on_engine
     return simulate(program, frames, first=first, before=before, record=record, advance=advance)
 
 
@@ -65,15 +65,17 @@ def _on_engine(program: QuantizedGraph, frames: npt.NDArray[np.integer], **optio
     return prepared(program).run(frames, **options)
 
 
-def simulator() -> str:
+def simulator(program: QuantizedGraph | None = None) -> str:
     """What ``run`` simulates on, for people; where it is the reference, also why."""
-    found = native.status()
-    return f"engine {found.build}" if found.build else f"reference ({no_engine()})"
+    why = no_engine(program)
+    return f"reference ({why})" if why else f"engine {native.status().build}"
 
 
-def no_engine() -> str:
-    """Why there is no engine, for people."""
-    return f"no compiled engine: {native.status().why}"
+def no_engine(program: QuantizedGraph | None = None) -> str:
+    """Why there is no engine, at all or for a program, for people; empty if there is one."""
+    if native.find() is None:
+        return f"no compiled engine: {native.status().why}"
+    return abi.not_expressed(program) if program is not None else ""
 
 
 _PREPARED: weakref.WeakKeyDictionary[QuantizedGraph, Engine] = weakref.WeakKeyDictionary()

@@ -50,6 +50,10 @@ class SubtractIF(Population):
     """V += a + bias; s = V >= threshold; V -= threshold where s."""
 
 
+class BurstIF(Population):
+    """V += a + bias; s = min(max(V // threshold, 0), burst); V -= threshold * s."""
+
+
 class SignedIF(Population):
     """V += a + bias; s = (V >= threshold) - (V < 0 and n > 0); V -= threshold * s; n += s."""
 
@@ -100,6 +104,7 @@ class _PopulationModel(PyLoihiProcessModel):
         self.n_steps = proc_params["n_steps"]
         self.low, self.high = proc_params["low"], proc_params["high"]
         self.potential = np.zeros(n, np.int64)
+        self.collected = np.zeros(n, np.int64)
 
     def window_starts(self):
         """Whether this row is the first one of a window."""
@@ -108,6 +113,18 @@ class _PopulationModel(PyLoihiProcessModel):
     def saturated(self, potential):
         """The potential inside the range of the state."""
         return np.clip(potential, self.low, self.high)
+
+    def integrated(self, a):
+        """The potential after this row's input; a window starts from the initial one."""
+        start = self.initial_potential if self.window_starts() else self.potential
+        return self.saturated(start + a + self.bias)
+
+    def collect(self, a):
+        """Add up this row's input; where a window starts, make a potential of the sum."""
+        self.collected = self.collected + a
+        if self.window_starts():  # the last message of the sources' window has just arrived
+            self.potential = self.saturated(self.collected + self.bias)
+            self.collected = np.zeros_like(a)
 
     def requantized(self, potential):
         """The payload that a potential stands for."""
@@ -149,10 +166,19 @@ class PyRequantizedSigmaDelta(_PopulationModel):
 @tag("fixed_pt")
 class PySubtractIF(_PopulationModel):
     def step(self, a):
-        if self.window_starts():
-            self.potential = np.array(self.initial_potential)
-        self.potential = self.saturated(self.potential + a + self.bias)
+        self.potential = self.integrated(a)
         spikes = self.potential >= self.threshold
+        self.potential = self.potential - self.threshold * spikes
+        return spikes
+
+
+@implements(proc=BurstIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyBurstIF(_PopulationModel):
+    def step(self, a):
+        self.potential = self.integrated(a)
+        spikes = np.clip(self.potential // self.threshold, 0, self.proc_params["burst"])
         self.potential = self.potential - self.threshold * spikes
         return spikes
 
@@ -163,9 +189,8 @@ class PySubtractIF(_PopulationModel):
 class PySignedIF(_PopulationModel):
     def step(self, a):
         if self.window_starts():
-            self.potential = np.array(self.initial_potential)
             self.total = np.zeros_like(a)
-        self.potential = self.saturated(self.potential + a + self.bias)
+        self.potential = self.integrated(a)
         taken_back = (self.potential < 0) & (self.total > 0)
         spikes = (self.potential >= self.threshold).astype(np.int64) - taken_back
         self.potential = self.potential - self.threshold * spikes
@@ -180,15 +205,10 @@ class PySignedIF(_PopulationModel):
 @tag("fixed_pt")
 class PySyncIF(_PopulationModel):
     def step(self, a):
-        self.collected = self.collected + a
-        if self.window_starts():  # the last message of the sources' window has just arrived
-            self.potential = self.saturated(self.collected + self.bias)
-            self.collected = np.zeros_like(a)
+        self.collect(a)
         spikes = self.potential >= self.threshold
         self.potential = self.potential - self.threshold * spikes
         return spikes
-
-    collected = 0
 
 
 @implements(proc=ZeroIF, protocol=LoihiProtocol)
@@ -196,9 +216,7 @@ class PySyncIF(_PopulationModel):
 @tag("fixed_pt")
 class PyZeroIF(_PopulationModel):
     def step(self, a):
-        if self.window_starts():
-            self.potential = np.array(self.initial_potential)
-        self.potential = self.saturated(self.potential + a + self.bias)
+        self.potential = self.integrated(a)
         spikes = self.potential >= self.threshold
         self.potential = np.where(spikes, 0, self.potential)
         return spikes
@@ -244,13 +262,8 @@ class PyReadout(_PopulationModel):
 @tag("fixed_pt")
 class PySyncReadout(_PopulationModel):
     def step(self, a):
-        self.collected = self.collected + a
-        if self.window_starts():
-            self.potential = self.saturated(self.collected + self.bias)
-            self.collected = np.zeros_like(a)
+        self.collect(a)
         return self.potential
-
-    collected = 0
 
 
 @implements(proc=SigmaDeltaReadout, protocol=LoihiProtocol)
