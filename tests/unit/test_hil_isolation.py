@@ -41,6 +41,8 @@ class Odd:
             raise VerificationError("its seal is broken", code="seal-broken", hint="mend it")
         if self.kind == "unknown-layer":
             return Capabilities(layers=("nothing",))
+        if self.kind == "jitter":
+            return Capabilities(exact=False)
         if self.kind == "some-layers":
             return Capabilities(layers=(program.populations[1].id,), exact=False)
         return Capabilities(facts={"odd": self.kind})
@@ -53,6 +55,13 @@ class Odd:
         sent = reference.run(self.program, frames, record=True).messages
         change = getattr(self, self.kind.replace("-", "_"), None)
         yield from change(sent) if change else [Measured(0, sent)]
+
+    def jitter(self, sent):
+        name = self.program.populations[0].id
+        sent[name] = sent[name].copy()
+        first = tuple(int(i[0]) for i in sent[name].nonzero())
+        sent[name][first] = 0
+        yield Measured(0, sent)
 
     def some_layers(self, sent):
         name = self.program.populations[1].id
@@ -240,6 +249,21 @@ def test_devices_that_are_not_exact_are_measured(compiled, odd, capsys):
     assert layer["victor_purpura"] == layer["van_rossum"] == 0
     assert said["accuracy"] == {}
     assert said["equal"] is True
+
+
+def test_a_tolerance_is_for_devices_that_are_not_exact(compiled, odd, capsys):
+    import json
+
+    line = ["hil", str(compiled), "--device", "odd:jitter", "--stimuli", "3", "-q"]
+    assert main([*line, "--json"]) == 7
+    said = json.loads(capsys.readouterr().out)
+    first = said["layers"][0]
+    n_trains = first["compared"]  # one step a window: a train for each message
+    assert first["victor_purpura"] == pytest.approx(1 / n_trains)
+    assert said["diagnoses"] == []  # nobody asks why a device that is not exact is not
+    assert main([*line, "--tolerance", str(2 / n_trains)]) == 0
+    assert main([*line, "--tolerance", str(0.5 / n_trains)]) == 7
+    assert "apart" in capsys.readouterr().err
 
 
 def test_what_comes_out_is_what_went_in(compiled, odd):

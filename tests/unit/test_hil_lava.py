@@ -90,6 +90,11 @@ def test_changed_weights_are_found_and_named(compiled, lava_environment, tmp_pat
     assert cause["where"]["weight"] == [int(i) for i in place]
     assert cause["where"]["bit"] == 6
     assert "changed" in said["mode"]
+    report = json.loads((folder / "report.json").read_text())
+    (row,) = [e for e in report["verification"] if e["against"] == "lava"]
+    assert row["equal"] is False
+    assert row["first_divergence"] == said["first_divergence"]
+    assert row["details"][0].startswith(f"'{said['diagnoses'][0]['layer']}': bit 6 of one weight")
 
 
 @pytest.mark.lava

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from snn_compile.report.observer import Observer
 
 REPLAY = "replay:"
+FAULTY = "faulty:"
+"""Devices that are wrong on purpose say nothing about the network: the reports leave them out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +142,8 @@ def command(
         session, diagnoses = run(compiled, frames, request, known, Path(scratch), observer)
     outcome = verification(compiled, session, diagnoses, known)
     errors = complaints(session, outcome, request)
-    if session.done == len(frames) or outcome.first_divergence:
+    finished = session.done == len(frames) or outcome.first_divergence is not None
+    if finished and not known.startswith(FAULTY):
         record_outcomes(folder, compiled.report, [outcome])
     accuracy = hil_show.accuracy(compiled, session, labels)
     asked = session.done == len(frames)

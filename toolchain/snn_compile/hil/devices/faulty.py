@@ -42,7 +42,9 @@ def _untouched(population: Population, messages: Int) -> Int:
     return messages
 
 
-def simulate(program: QuantizedGraph, frames: Int, meddle: Meddle = _untouched) -> dict[str, Int]:
+def simulate(
+    program: QuantizedGraph, frames: Int, meddle: Meddle = _untouched
+) -> dict[NodeId, Int]:
     """What every layer sends, (n, T, *shape), with messages meddled with on their way."""
     simulator, n_steps = Simulator(program), program.window.n_steps
     values: dict[NodeId, Int] = {program.input.id: simulator.sent(frames)}
@@ -193,25 +195,25 @@ class FaultyDevice:
 
 def faulty_messages(
     program: QuantizedGraph, frames: Int, kind: str, layer: str = ""
-) -> dict[str, Int]:
+) -> dict[NodeId, Int]:
     """What every layer sends, (n, T, *shape), with a fault in one of them.
 
     Raises:
         UsageError: the fault shows nowhere.
     """
-    healthy = simulate(program, frames)
+    simulator = Simulator(program)
+    healthy = {program.input.id: simulator.sent(frames)}
+    for name, messages in simulate(program, frames).items():
+        healthy[name] = np.moveaxis(messages, (0, 1), (-1, -2))
     for population in program.populations:
         if layer and population.id != layer:
             continue
-        best, most = None, 0
-        for messages in _attempts(program, frames, kind, population):
-            wrong = int(np.count_nonzero(messages[population.id] != healthy[population.id]))
-            if wrong > most:
-                best, most = messages, wrong
-            if wrong and kind in ("wrap", "saturate"):
-                break  # the widest state that is too narrow
-        if best is not None:
-            return best
+        if kind in MEDDLING:
+            found = _meddled(program, frames, kind, population, healthy)
+        else:
+            found = _mutated(program, frames, kind, population, healthy)
+        if found is not None:
+            return found
     raise UsageError(
         f"the fault '{kind}' does not show" + (f" in '{layer}'" if layer else ""),
         code="bad-device",
@@ -219,16 +221,41 @@ def faulty_messages(
     )
 
 
-def _attempts(
-    program: QuantizedGraph, frames: Int, kind: str, layer: Population
-) -> Iterator[dict[str, Int]]:
-    if kind in MUTATIONS:
-        for changed in MUTATIONS[kind](program, layer):
-            yield simulate(changed, frames)
-    elif not isinstance(layer, Readout):
+def _meddled(
+    program: QuantizedGraph,
+    frames: Int,
+    kind: str,
+    layer: Population,
+    healthy: Mapping[NodeId, Int],
+) -> dict[NodeId, Int] | None:
+    if isinstance(layer, Readout):
+        return None
+    change = MEDDLING[kind]
+    if np.array_equal(change(layer.id, healthy[layer.id]), healthy[layer.id]):
+        return None
 
-        def meddle(population: Population, messages: Int) -> Int:
-            here = population.id == layer.id
-            return MEDDLING[kind](population.id, messages) if here else messages
+    def meddle(population: Population, messages: Int) -> Int:
+        return change(population.id, messages) if population.id == layer.id else messages
 
-        yield simulate(program, frames, meddle)
+    return simulate(program, frames, meddle)
+
+
+def _mutated(
+    program: QuantizedGraph,
+    frames: Int,
+    kind: str,
+    layer: Population,
+    healthy: Mapping[NodeId, Int],
+) -> dict[NodeId, Int] | None:
+    """With the mutation of a layer that changes most of what it sends for healthy inputs."""
+    best, most = None, 0
+    for changed in MUTATIONS[kind](program, layer):
+        node = next(node for node in changed.populations if node.id == layer.id)
+        current = Simulator(changed).current(node, healthy)
+        answer = respond(node, current, program.window.n_steps)
+        wrong = int(np.count_nonzero(answer != healthy[layer.id]))
+        if wrong > most:
+            best, most = changed, wrong
+        if wrong and kind in ("wrap", "saturate"):
+            break  # the widest state that is too narrow
+    return None if best is None else simulate(best, frames)
