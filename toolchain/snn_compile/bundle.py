@@ -269,6 +269,12 @@ class CompiledModel:
             ) from error
 
 
+def read_seal(folder: str | Path) -> str:
+    """The seal of a compiled network, which traces of it bear. ``load`` checks it."""
+    with zipfile.ZipFile(Path(folder) / MODEL) as archive:
+        return archive.read("seal").decode()
+
+
 def _digest(messages: Int) -> str:
     """SHA-256 of one layer's messages for one stimulus, as int32 in row-major order."""
     return hashlib.sha256(np.ascontiguousarray(messages, dtype="<i4").tobytes()).hexdigest()
