@@ -262,6 +262,9 @@ class Builder:
             )
         stock = kind == "stock"
         initial = np.zeros(shape[0], np.int64) if stock else threshold // 2
+        if kind == "subtract" and prod(shape[1:]) > 1:  # each neuron its own, below 0 and above
+            ninths = np.arange(prod(shape)).reshape(shape) * 5 % 19 - 6
+            initial = threshold[:, None, None] * ninths // 9
         return self._add_population(
             IFNeurons,
             synapses,
