@@ -1,7 +1,7 @@
 """What conversion costs: every shared labelled model in every coding, in fixed point.
 
     python tests/bench/accuracy.py [MODEL ...] [--images 10000] [--steps 4 8 16 32 64 256]
-                                   [--codings sync signed rate classical graded sigma-delta]
+                                   [--codings sync radix signed rate classical graded sigma-delta]
                                    [--json FILE]
 
 For each model, coding and number of steps: top-1 accuracy of the float file and of the network in
@@ -38,8 +38,10 @@ from snn_compile.options import CompileOptions
 from snn_compile.sim import ann
 
 STEPS = (4, 8, 16, 32, 64, 256)
-TIMED = ("sync", "signed", "rate", "classical")
+TIMED = ("sync", "radix", "signed", "rate", "classical")
 AT_ONCE = ("graded", "sigma-delta")
+MOST_DIGITS = 8
+"""Steps of radix windows: as many levels as 8-bit payloads have; more overflow in deep networks."""
 CLASSICAL: dict[str, Any] = {
     "coding": "rate",
     "thresholds": "percentile:99.9",
@@ -87,6 +89,8 @@ def rows(arguments: argparse.Namespace) -> Iterator[Key]:
     for model in arguments.models:
         for coding in arguments.codings:
             steps = (0,) if coding in AT_ONCE else arguments.steps
+            if coding == "radix":
+                steps = [n for n in steps if n <= MOST_DIGITS]
             for n_steps in steps:
                 yield model, coding, n_steps, arguments.images
 

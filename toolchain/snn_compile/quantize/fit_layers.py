@@ -64,6 +64,8 @@ class FitLayers:
         x: (N, *input shape) calibration samples.
         frames: the same, encoded, (N, C, H, W).
         biases: whether to change biases.
+        refits: whether weights may make up for errors of the layers before; else they are only
+            rounded. Networks that reset to zero are only rounded in any case.
     """
 
     name: ClassVar[str] = "fit-layers"
@@ -72,6 +74,7 @@ class FitLayers:
     x: npt.NDArray[np.number]
     frames: Int
     biases: bool = True
+    refits: bool = True
 
     def __call__(self, quantization: Quantization, /) -> Quantization:
         """The same program with other weights and biases; no state can overflow."""
@@ -85,7 +88,9 @@ class FitLayers:
             if population.id in known
         }
         wanted = float_drives(self.folded, self.x[:n], sites)
-        fits = not any(_resets_to_zero(population) for population in program.populations)
+        fits = self.refits and not any(
+            _resets_to_zero(population) for population in program.populations
+        )
         sweep = Sweep(program, self.frames[:n])
         for population in program.populations:
             if population.id in known:
