@@ -293,6 +293,11 @@ def _plan_neurons(
     reset = {"reset_interval": n_steps, "reset_offset": (depth + 1) % n_steps}
     if isinstance(node, CubaLIFNeurons):
         decays = {"du": node.current_decay, "dv": node.voltage_decay}
+        if not node.is_stock:
+            more = {} if node.drop is None else {"drop": narrow(node.drop.values)}
+            scalars = window | decays | {"filtered_bias": int(node.filtered_bias)}
+            reason = "stock LIF has no reset by subtraction and no bias of the current"
+            return "WindowedCubaLIF", reason, scalars, bias | {"threshold": threshold} | more
         split = split_bias(node.bias.values, 0)
         if split is None or limit != VOLTAGE_LIMIT:
             reason = "the bias does not fit LIF's 16-bit mantissa"

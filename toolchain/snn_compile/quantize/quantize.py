@@ -15,6 +15,7 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
+from snn_compile.quantize.trained import as_trained, own_fraction_bits
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
 from snn_compile.sim import bounds
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
@@ -114,7 +115,7 @@ def proven(quantization: Quantization) -> Quantization:
     """
     program, numbers = quantization.program, dict(quantization.numbers)
     for population in program.populations:
-        interval = bounds.potential(program.graph, population, program.window.n_steps)
+        interval = bounds.states(program.graph, population, program.window.n_steps)
         if interval.magnitude > VOLTAGE_LIMIT:
             raise CapacityError(
                 f"the potential of layer '{population.id}' could reach {interval.magnitude:,}",
@@ -139,10 +140,11 @@ def _input(node: spiking.Input) -> quantized.Input:
 def _smallest_unit(population: spiking.Population) -> Float:
     """Below this unit, threshold and bias would outgrow the state though weights say nothing."""
     bias = np.abs(np.broadcast_to(population.bias, population.shape))
-    smallest: Float = bias.reshape(population.shape[0], -1).max(axis=1) / LARGEST_BIAS
+    own = 1 << own_fraction_bits(population)
+    smallest: Float = bias.reshape(population.shape[0], -1).max(axis=1) / (LARGEST_BIAS / own)
     if isinstance(population, spiking.Readout):
         return smallest
-    return np.maximum(smallest, population.threshold / LARGEST_THRESHOLD)
+    return np.maximum(smallest, population.threshold / (LARGEST_THRESHOLD / own))
 
 
 def _fitted(
@@ -158,7 +160,8 @@ def _fitted(
     Where a few channels alone would cost the whole layer its low bits (dying channels, whose biases
     dwarf their weights), those channels give up weight bits instead: their unit is doubled.
     """
-    if weights.exact:
+    own = own_fraction_bits(population)
+    if weights.exact and not own:
         fraction = 0
     else:
         room = _room(_layer(population, groups, weights, bits, 0), before, window)
@@ -174,10 +177,10 @@ def _fitted(
     for _ in range(MAX_DOUBLINGS):
         interval = _potential(added, before, window)
         if interval.magnitude <= VOLTAGE_LIMIT:
-            unit = weights.unit * 2.0**-fraction
+            unit = weights.unit * 2.0 ** -(fraction + own)
             bias = population.bias / unit[:, None, None]
             largest = interval.magnitude
-            numbers = LayerNumbers(unit, bits, fraction, weights.saturated, largest, bias)
+            numbers = LayerNumbers(unit, bits, fraction + own, weights.saturated, largest, bias)
             return added, numbers
         over = _over(interval)
         if isinstance(population, spiking.Readout):
@@ -232,7 +235,7 @@ def _potential(
     graph = Graph([*(_detached(node) for node in before if node.id in sources), *added])
     if not isinstance(population, quantized.Population):
         raise TypeError(f"'{population.id}' is not a population")
-    return bounds.potential(graph, population, window.n_steps)
+    return bounds.states(graph, population, window.n_steps)
 
 
 def _detached(node: QuantizedNode) -> QuantizedNode:
@@ -326,6 +329,8 @@ def _population(node: spiking.Population, bias: Float, step: Float) -> quantized
                 initial_potential=_share(threshold, node.initial_potential),
                 relay=node.relay,
             )
+        case spiking.LIFNeurons():
+            return as_trained(node, bias, step)
         case spiking.IFNeurons():
             threshold = np.maximum(round_half_even(node.threshold / step), 1)
             return quantized.IFNeurons(

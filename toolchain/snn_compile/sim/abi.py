@@ -39,8 +39,18 @@ KINDS = {
     Readout: READOUT,
 }
 
+
+def expresses(program: QuantizedGraph) -> bool:
+    """Whether the library has all neurons of a network. It has no leaky ones but the chip's own."""
+    leaky = (node for node in program.populations if isinstance(node, CubaLIFNeurons))
+    return all(node.is_stock for node in leaky)
+
+
 Int64 = POINTER(c_int64)
 Int8 = POINTER(c_int8)
+
+
+_SPIKES = (InputCoding.POISSON, InputCoding.EVENTS)
 
 
 class Population(Structure):
@@ -149,7 +159,7 @@ class Description:
     ) -> Population:
         shape = maps(node.shape)
         if isinstance(node, Input):
-            spikes = node.coding is InputCoding.POISSON and node.messages == (0, 1)
+            spikes = node.coding in _SPIKES and node.messages == (0, 1)
             low, high = node.messages
             return Population(
                 kind=INPUT_SPIKES if spikes else INPUT_VALUES,

@@ -40,6 +40,7 @@ LARGEST_PIECE = 64
 """Stimuli that one call of the library gets, at most: progress is told after each call."""
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2
 """What ``snn_engine_run`` returns if it fails."""
+NOT_EXPRESSED = "the engine has no leaky neurons with reset by subtraction or a filtered bias"
 MEASURED = -1.0
 """Density for dense computation that stands for the one that was measured for the build."""
 
@@ -57,7 +58,8 @@ def run(
 
     Arguments and result are those of :func:`snn_compile.sim.reference.run`.
     """
-    simulate = reference.run if native.find() is None else _on_engine
+    on_engine = native.find() is not None and abi.expresses(program)
+    simulate = _on_engine if on_engine else reference.run
     return simulate(program, frames, first=first, before=before, record=record, advance=advance)
 
 
@@ -65,9 +67,11 @@ def _on_engine(program: QuantizedGraph, frames: npt.NDArray[np.integer], **optio
     return prepared(program).run(frames, **options)
 
 
-def simulator() -> str:
+def simulator(program: QuantizedGraph | None = None) -> str:
     """What ``run`` simulates on, for people; where it is the reference, also why."""
     found = native.status()
+    if found.build and program is not None and not abi.expresses(program):
+        return f"reference ({NOT_EXPRESSED})"
     return f"engine {found.build}" if found.build else f"reference ({no_engine()})"
 
 
