@@ -7,10 +7,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from snn_compile.bundle import CompiledModel
+from snn_compile.bundle import CompiledModel, stimuli
 from snn_compile.convert import calibrate as calibration
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.codings import Coding, Graded, coding_of
@@ -23,8 +22,6 @@ from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.data import Samples, check_samples, load_samples
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
-from snn_compile.ir.encoding import InputEncoding
-from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, without_data
 from snn_compile.mapping import map_program
@@ -33,9 +30,11 @@ from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import (
     BACKENDS,
     Backend,
+    Frontend,
     Imported,
     Original,
     RunsFiles,
+    SpikingFrontend,
     frontend_for,
 )
 from snn_compile.report import assemble
@@ -43,11 +42,9 @@ from snn_compile.report.evaluation import Stages, climb
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.search import Promise, settled
+from snn_compile.spiking_models import SpikingCheck, check_spiking, compile_spiking
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
-
-N_STIMULI = 100
-"""Stimuli that travel with a compiled network for verification."""
 
 MOST_WEIGHT_BITS = 8
 
@@ -69,7 +66,7 @@ class CheckResult:
     findings: tuple[Finding, ...]
 
 
-def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
+def check_model(model: str | Path, options: CompileOptions) -> CheckResult | SpikingCheck:
     """Import a model, convert it with thresholds from its weights, and map it: all without data.
 
     Raises:
@@ -77,8 +74,11 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
             all complaints of a kind at once.
     """
     target = load_target(options.target)
+    frontend = _frontend(Path(model))
+    if isinstance(frontend, SpikingFrontend):
+        return check_spiking(Path(model), frontend, options, target)
     coding = coding_of(options, target.default_coding.value)
-    imported = _read(Path(model))
+    imported = _read(Path(model), frontend)
     folding = FOLDING(_preprocessed(imported, options))
     folded, statistics = folding.graph, weight_bounds(folding.graph)
     program = without_data(folded, statistics, options, coding)
@@ -117,9 +117,14 @@ def compile_model(
     path = Path(model)
     target = load_target(options.target)
     backends: list[Backend] = [BACKENDS.load(name) for name in options.emit]
+    frontend = _frontend(path)
+    if isinstance(frontend, SpikingFrontend):
+        return compile_spiking(
+            path, frontend, options, target, backends, journal, calibrate, evaluate
+        )
     coding = coding_of(options, target.default_coding.value)
     with journal.timed("import"):
-        imported = _read(path)
+        imported = _read(path, frontend)
     journal.found(imported.findings)
     journal.found(_ignored(options, coding))
     network = _preprocessed(imported, options)
@@ -142,15 +147,23 @@ def compile_model(
         network,
         lowered,
         coding,
-        _original(path, options) if samples.evaluate is not None else None,
+        _original(path, frontend, options) if samples.evaluate is not None else None,
     )
     outcome = climb(stages, samples.evaluate, journal)
     return CompiledModel(
         mapped.graph.program,
         lowered.encoding,
         lowered.decodings,
-        assemble.report(path, options, imported, stages, mapped.graph, outcome, journal),
-        _stimulus(samples, lowered.encoding, options.seed),
+        assemble.report(
+            path,
+            options,
+            assemble.facts(imported.ann),
+            lowered.quantization,
+            mapped.graph,
+            outcome,
+            journal,
+        ),
+        stimuli(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
         assemble.provenance(path, options),
         backends=options.emit,
     )
@@ -168,12 +181,16 @@ class _Data:
     evaluate: Samples | None
 
 
-def _read(path: Path) -> Imported:
+def _frontend(path: Path) -> Frontend | SpikingFrontend:
     if not path.is_file():
         raise UsageError(
             "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
         )
-    imported = frontend_for(path).read(path)
+    return frontend_for(path)
+
+
+def _read(path: Path, frontend: Frontend) -> Imported:
+    imported = frontend.read(path)
     outputs = imported.ann.outputs
     if any(not output.shape for output in outputs):
         raise UnsupportedError(
@@ -184,9 +201,8 @@ def _read(path: Path) -> Imported:
     return imported
 
 
-def _original(path: Path, options: CompileOptions) -> Original | None:
+def _original(path: Path, frontend: Frontend, options: CompileOptions) -> Original | None:
     """Who runs the user's file, if our evaluator need not; the file knows of no preprocessing."""
-    frontend = frontend_for(path)
     if options.mean_values or options.scale_values or not isinstance(frontend, RunsFiles):
         return None
     return frontend.original(path)
@@ -301,13 +317,3 @@ def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
         hint = "use --coding sync or rate for spike trains"
         return [Finding(message, code="option-ignored", hint=hint, warning=True)]
     return []
-
-
-def _stimulus(data: _Data, encoding: InputEncoding, seed: int) -> Int:
-    """Encoded frames for verification: real samples first, noise over the whole range after."""
-    samples = data.evaluate or data.calibrate
-    real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
-    generator = np.random.default_rng(seed)
-    missing = (N_STIMULI - len(real), *encoding.maps)
-    noise = generator.integers(encoding.low, encoding.high, missing, endpoint=True)
-    return np.concatenate([real, noise]) if len(real) else noise
