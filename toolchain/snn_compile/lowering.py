@@ -98,7 +98,7 @@ def without_data(
     encoding = _encoding(folded, bounds, options)
     scales = {name: activations.peak for name, activations in bounds.activations.items()}
     convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
-    program = quantize(convert(folded).graph, options.weight_bits_of).program
+    program = quantize(convert(folded).graph, options.weight_bits_of, options.state_bits).program
     return schedule(program, coding.window)
 
 
@@ -181,7 +181,9 @@ def _quantized(
         return result
 
     start = time.perf_counter()
-    quantization = done("quantize", start, quantize(spiking, options.weight_bits_of))
+    quantization = done(
+        "quantize", start, quantize(spiking, options.weight_bits_of, options.state_bits)
+    )
     if samples is None:
         return proven(quantization)
     frames = encoding(samples.x)

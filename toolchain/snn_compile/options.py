@@ -70,6 +70,7 @@ class CompileOptions:
         per_layer: one threshold a layer instead of one a channel.
         equalize: cross-layer weight adjustment.
         weight_bits: 2 to 8.
+        state_bits: 12 to 24, of a potential. Fewer make room for neurons that have fewer.
         rounding: of weights: nearest, or compensated (errors cancel on the calibration data).
         bias_correction: whether biases absorb the mean error that quantization makes.
         mean_values: subtracted from the raw input, per channel.
@@ -100,6 +101,7 @@ class CompileOptions:
     per_layer: bool = False
     equalize: str = "none"
     weight_bits: int | Auto = 8
+    state_bits: int = 24
     rounding: str = "compensated"
     bias_correction: bool = True
     mean_values: tuple[float, ...] = ()
@@ -151,6 +153,7 @@ class CompileOptions:
         between("payload_bits", 1, 16)
         between("input_bits", 1, 16)
         between("weight_bits", 2, 8)
+        between("state_bits", 12, 24)
         if not valid_thresholds(self.thresholds):
             bad("thresholds", self.thresholds, _METHODS)
         for layer in self.layers:

@@ -314,7 +314,7 @@ def _quantized(
     options: CompileOptions,
 ) -> Quantization:
     driven = _driven(imported.network, encoding, arrival)
-    return proven(quantize(driven, options.weight_bits_of))
+    return proven(quantize(driven, options.weight_bits_of, options.state_bits))
 
 
 def _climb(

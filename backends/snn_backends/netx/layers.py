@@ -30,6 +30,9 @@ CURRENT = 1 << 17
 LARGEST_BIAS = (1 << 15) - 1
 NEVER = CURRENT
 """A threshold that no potential reaches: a layer that only integrates."""
+NARROWER = "use --state-bits 18: stock LIF keeps 6 of its 24 bits below the weight's unit"
+
+FEWER = "use fewer --weight-bits, --input-bits or --timesteps, or --input poisson"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +106,13 @@ def _of_chain(program: QuantizedGraph) -> list[CompileError]:
 
 
 def _of_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
-    found = [*_of_synapses(program, node), *_of_range(program, node)]
     reason = _not_stock(program, node)
-    return [_refusal(node, reason)] if reason else [_refusal(node, text) for text in found]
+    if reason:
+        return [_refusal(node, reason)]
+    wide = [_refusal(node, text, NARROWER) for text in _of_range(program, node)]
+    shifts = any(group.exponent < 0 for group in program.synapses_into(node))
+    rounds = [_refusal(node, "its sums drop low bits, in netx none do", FEWER)] if shifts else []
+    return [*wide, *rounds, *(_refusal(node, text) for text in _of_synapses(program, node))]
 
 
 def _not_stock(program: QuantizedGraph, node: Population) -> str:
@@ -155,8 +162,6 @@ def _of_synapses(program: QuantizedGraph, node: Population) -> list[str]:
     found = []
     for group in program.synapses_into(node):
         source = program.graph[group.inputs[0]].shape
-        if group.exponent < 0:
-            found.append("its sums drop low bits; netx's convolutions do not")
         if isinstance(group, ConvSynapses):
             top, left, bottom, right = group.geometry.padding
             if (top, left) != (bottom, right) or min(top, left) < 0:

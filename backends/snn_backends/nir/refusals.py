@@ -87,7 +87,7 @@ def _of_synapses(program: QuantizedGraph, node: Synapses) -> list[CompileError]:
                 f"'{node.id}' drops the low {-node.exponent} bits of its sums; NIR does not round",
                 code="nir-rounding",
                 origin=node.origin,
-                hint="use fewer time steps or fewer weight bits",
+                hint="use fewer --timesteps, --weight-bits or --input-bits",
             )
         ]
     source = program.graph[node.inputs[0]]

@@ -85,6 +85,7 @@ _NETWORK = (
 )
 _NUMBERS = (
     _number("--weight-bits", text="2 to 8."),
+    click.option("--state-bits", type=int, metavar="N", help="12 to 24, of a potential."),
     click.option("--thresholds", metavar="METHOD", help="mmse, percentile:P, max or spike-norm."),
     click.option(
         "--per-layer/--per-channel",
