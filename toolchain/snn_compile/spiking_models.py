@@ -177,7 +177,7 @@ def _loaded(
             trains.add(train)
             expected = _with_steps(x, shape, n_steps, source) if train else shape
             return check_samples(
-                x.astype(np.uint8) if x.dtype.kind == "b" else x,
+                x,
                 y,
                 expected,
                 raw=True,

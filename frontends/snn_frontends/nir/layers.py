@@ -189,7 +189,7 @@ def _padding(
     padding: Any, kernel: tuple[int, int], dilation: tuple[int, int]
 ) -> tuple[int, int, int, int]:
     """Top, left, bottom, right. ``same`` puts the odd zero last, as torch does."""
-    text = _as_text(padding)
+    text = _as_text(padding) if _is_text(padding) else ""
     if text == "valid":
         return 0, 0, 0, 0
     if text == "same":
