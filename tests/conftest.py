@@ -131,7 +131,8 @@ def nir_python() -> Path:
     They are too large for every environment: a test that needs one of them skips without.
     ``docs/reference/nir.md`` says what to install.
     """
-    return _python("SNN_COMPILE_NIR_PYTHON", "import nir, nirtorch, norse, snntorch, spikingjelly")
+    imports = "import nir, nirtorch, norse, sinabs, snntorch, spikingjelly"
+    return _python("SNN_COMPILE_NIR_PYTHON", imports)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Networks as other libraries train and write them: ``python nir_producers.py FOLDER [NAME ...]``.
 
-Made for an environment that has torch, nir, nirtorch, norse, spikingjelly and snntorch; nothing of
-this project is imported. For each network FOLDER gets ``NAME.nir`` and ``NAME.npz`` with ``x``
+Made for an environment that has torch, nir, nirtorch, norse, sinabs, spikingjelly and snntorch;
+nothing of this project is imported. For each network FOLDER gets ``NAME.nir`` and ``NAME.npz`` with ``x``
 (N, T, *input shape), spikes or currents, and ``spikes`` (N, T, *output shape), what the library
 itself makes of them. The fixtures in ``tests/fixtures`` were made by this script.
 """
@@ -157,6 +157,55 @@ def norse_box(n):
     )
 
 
+def norse_current():
+    import norse.torch as nt
+    from norse.torch.module.lif import LIFCell
+    from norse.torch.module.sequential import SequentialState
+
+    n, zero = 16, full(16, 0)
+    taus = {"tau_syn_inv": full(n, 200), "tau_mem_inv": full(n, 100)}
+    parameters = nt.LIFParameters(**taus, v_leak=zero, v_th=full(n, 0.1), v_reset=zero)
+    net = SequentialState(linear(20, n), LIFCell(parameters))
+    return net, trains(12, 40, (20,)), norse_run, norse_graph
+
+
+# sinabs: batch and time share an axis; by itself it sends several spikes in a step.
+
+
+def sinabs_run(net, x):
+    found = []
+    for sample in x:
+        for layer in net:
+            if hasattr(layer, "reset_states"):
+                layer.reset_states()
+        found.append(net(sample))
+    return torch.stack(found)
+
+
+def sinabs_graph(net, x):
+    import sinabs.nir
+
+    return sinabs.nir.to_nir(net, x[:1, 0])
+
+
+def sinabs_dense(kind, **options):
+    import sinabs.activation as activation
+    import sinabs.layers as layers
+
+    def neurons(n):
+        given = {k: full(n, v) if k == "tau_mem" else v for k, v in options.items()}
+        return getattr(layers, kind)(
+            batch_size=1,
+            spike_threshold=full(n, 1),
+            spike_fn=activation.SingleSpike,
+            min_v_mem=None,
+            **given,
+        )
+
+    net = torch.nn.Sequential(linear(20, 16), neurons(16), linear(16, 8), neurons(8))
+    return net, trains(12, 40, (20,)), sinabs_run, sinabs_graph
+
+
 # spikingjelly: a batch axis in the sample; a reset between samples.
 
 
@@ -210,6 +259,9 @@ NETWORKS = {
     "snntorch_tiny": snn_tiny,
     "norse_if": lambda: norse_dense(norse_if, 2.5),
     "norse_box": lambda: norse_dense(norse_box, 6.0),
+    "norse_current": norse_current,
+    "sinabs_if": lambda: sinabs_dense("IAFSqueeze"),
+    "sinabs_lif": lambda: sinabs_dense("LIFSqueeze", tau_mem=10.0, norm_input=False),
     "spikingjelly_if": lambda: sj_dense(sj_neuron("IFNode"), 2.5),
     "spikingjelly_lif": lambda: sj_dense(sj_neuron("LIFNode", tau=8.0, v_threshold=0.2), 4.0),
     "spikingjelly_lif_sum": lambda: sj_dense(sj_neuron("LIFNode", tau=8.0, decay_input=False), 2.5),

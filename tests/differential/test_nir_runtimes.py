@@ -96,11 +96,15 @@ def test_other_runtimes_compute_our_integers(
 
 # ----------------------------------------------------------------------------------------- import
 
-SUBTRACT = {"snntorch_subtract", "snntorch_if", "snntorch_synaptic", "snntorch_conv"}
+SUBTRACT = {
+    *("snntorch_subtract", "snntorch_if", "snntorch_synaptic", "snntorch_conv"),
+    *("sinabs_if", "sinabs_lif"),
+}
 DT = {"norse": 1e-3, "spikingjelly": 1e-4}
 NAMES = (
     *("snntorch_subtract", "snntorch_zero", "snntorch_if", "snntorch_if_zero"),
     *("snntorch_synaptic", "snntorch_synaptic_zero", "snntorch_conv", "norse_if", "norse_box"),
+    *("norse_current", "sinabs_if", "sinabs_lif"),
     *("spikingjelly_if", "spikingjelly_lif", "spikingjelly_lif_sum"),
 )
 

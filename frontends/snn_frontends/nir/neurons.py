@@ -166,11 +166,6 @@ class Reading:
         alpha, in_share = self._kept(node.tau_syn, "tau_syn", origin)
         beta, share = self._kept(node.tau_mem, "tau_mem", origin)
         if self.said.producer == "norse":
-            self._note(
-                "Norse lets a current act one step later; spikes come that much earlier here",
-                "nir-assumed",
-                origin,
-            )
             return alpha, beta, node.r * share  # a spike adds its whole weight to the current
         return alpha, beta, node.w_in * in_share * node.r * share
 
