@@ -564,6 +564,8 @@ def test_options_that_mean_nothing_are_named(tmp_path):
     assert "equalize" in warning["message"]
     with pytest.raises(UsageError, match="cannot be coded as sync"):
         compile_model(small(tmp_path), options=options, coding="sync")
+    with pytest.raises(UsageError, match="auto is for"):
+        compile_model(small(tmp_path), options=options, timesteps="auto", max_accuracy_drop=1.0)
     with pytest.raises(UsageError, match="--input poisson"):
         compile_model(small(tmp_path), options=options, input="poisson")
 

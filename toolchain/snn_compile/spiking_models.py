@@ -234,6 +234,12 @@ def _arrival(options: CompileOptions, trains: bool | None) -> InputCoding:
             code="bad-option",
             hint="leave --coding out",
         )
+    if not options.is_settled:
+        raise UsageError(
+            "auto is for networks that are converted; this one has its steps from its training",
+            code="bad-option",
+            hint="give numbers: -T as it was trained, --weight-bits",
+        )
     if options.input is not None and options.input not in allowed:
         raise UsageError(
             f"--input {options.input} is for networks that are converted",
