@@ -5,7 +5,8 @@ device's clock row by row. In every row each synapse group delivers what it made
 the row before, each population answers at once, and all stimuli follow each other without a gap, so
 that every layer works on another stimulus than its neighbours. Neurons run in every row, also
 before their first window, as they would on the device: that nothing of it survives the reset at the
-start of a window is part of what is tested.
+start of a window is part of what is tested. Layer-synchronous neurons have their windows from the
+first row on; sigma-delta neurons, which never start anew, start with their first frame.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from math import prod
 import numpy as np
 
 from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
     ConvSynapses,
     CubaLIFNeurons,
     DenseSynapses,
@@ -24,8 +26,14 @@ from snn_compile.ir.quantized import (
     IFNeurons,
     Input,
     QuantizedGraph,
+    RadixIFNeurons,
     Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
+    SignedIFNeurons,
     SparseSynapses,
+    SyncIFNeurons,
+    SyncReadout,
 )
 from snn_compile.ir.spiking import InputCoding, Reset
 
@@ -47,7 +55,9 @@ def transcribe(program: QuantizedGraph, frames: np.ndarray) -> Trace:
     """Stream the frames, one window after the other."""
     n_steps, n_frames = program.window.n_steps, len(frames)
     sent = host(program.input, frames, n_steps)
-    depths = depths_of(program)
+    synchronous = any(isinstance(node, SyncReadout) for node in program.graph)
+    lag = n_steps if synchronous else 1
+    depths = {key: depth * lag for key, depth in depths_of(program).items()}
     wires = {node.id: wired(program, node) for node in program.graph if hasattr(node, "exponent")}
     arriving = {key: [0] * len(targets) for key, targets in wires.items()}
     populations = [node for node in program.graph if node.id in depths]
@@ -60,8 +70,10 @@ def transcribe(program: QuantizedGraph, frames: np.ndarray) -> Trace:
             cell, local = cells[node.id], row - depths[node.id]
             a = [sum(parts) for parts in zip(*(arriving[s] for s in node.inputs), strict=True)]
             inside = 0 <= local < n_frames * n_steps
-            if inside and local % n_steps == 0:
+            if local % n_steps == 0 and (inside or synchronous):
                 cell.restart()
+            if local == 0:
+                cell.start()
             now[node.id] = cell.step(a)
             if inside:
                 trace.messages.setdefault(node.id, []).append(now[node.id])
@@ -75,7 +87,7 @@ def transcribe(program: QuantizedGraph, frames: np.ndarray) -> Trace:
             if isinstance(source, Input):
                 # The host sends to each depth when that depth is ready for it.
                 (reader,) = (node for node in populations if key in node.inputs)
-                step = row - (depths[reader.id] - 1)
+                step = row - (depths[reader.id] - lag)
                 s = sent[step] if 0 <= step < len(sent) else silent
             else:
                 s = now[source.id]
@@ -116,6 +128,11 @@ def host(node: Input, frames: np.ndarray, n_steps: int) -> list[list[int]]:
                         for v, d in zip(flat, draw, strict=True)
                     ]
                 )
+        elif node.coding is InputCoding.FRAME:
+            rows += [flat] + [[0] * len(flat)] * (n_steps - 1)
+        elif node.coding is InputCoding.CHANGES:
+            before = frames[index - 1].ravel() if index else [0] * len(flat)
+            rows.append([v - int(w) for v, w in zip(flat, before, strict=True)])
         else:
             rows += [flat] * n_steps
     return rows
@@ -195,12 +212,22 @@ class Cells:
             if getattr(node, name, None) is not None:
                 setattr(self, name, per_neuron(getattr(node, name), node.shape))
         self.potential = [0] * self.n
+        self.collected = [0] * self.n
+        self.start()
         self.restart()
+
+    def start(self) -> None:
+        """The start of a stream."""
+        if isinstance(self.node, SigmaDeltaNeurons | SigmaDeltaReadout):
+            self.collected = [0] * self.n
+        self.q = [0] * self.n
 
     def restart(self) -> None:
         """The start of a window."""
-        self.u = [0] * self.n
+        self.u, self.sent = [0] * self.n, [0] * self.n
         self.v = list(getattr(self, "initial_potential", [0] * self.n))
+        self.opens = [True] * self.n
+        self.place = [0] * self.n
 
     def step(self, a: list[int]) -> list[int]:
         """One step of all neurons."""
@@ -211,8 +238,31 @@ class Cells:
         node = self.node
         if isinstance(node, GradedNeurons):
             v = self.potential[k] = clipped(a + self.bias[k])
-            top = 2**node.payload.bits - 1
-            return min((max(v, 0) * self.multiplier[k]) // 2 ** self.shift[k], top)
+            return self.requantized(k, v)
+        if isinstance(node, ClipFloorNeurons):
+            v = self.potential[k] = clipped(a + self.bias[k])
+            return max(0, min(v // self.threshold[k], node.levels))
+        if isinstance(node, SigmaDeltaNeurons | SigmaDeltaReadout):
+            self.collected[k] += a
+            v = self.potential[k] = clipped(self.collected[k] + self.bias[k])
+            if isinstance(node, SigmaDeltaReadout):
+                return v
+            before, self.q[k] = self.q[k], self.requantized(k, v)
+            return self.q[k] - before
+        if isinstance(node, SyncIFNeurons | RadixIFNeurons | SyncReadout):
+            self.collected[k] += a  # the last of it arrives in the row in which the window opens
+            if self.opens[k]:
+                self.potential[k] = self.v[k] = clipped(self.collected[k] + self.bias[k])
+                self.collected[k], self.opens[k] = 0, False
+                self.place[k] = node.payload.bits if isinstance(node, RadixIFNeurons) else 0
+            if isinstance(node, SyncReadout):
+                return self.v[k]
+            self.place[k] = max(self.place[k] - 1, 0)
+            weight = 2 ** self.place[k]
+            if self.v[k] < self.threshold[k] * weight:
+                return 0
+            self.v[k] -= self.threshold[k] * weight
+            return weight
         if isinstance(node, CubaLIFNeurons):
             u = toward_zero(self.u[k] * (4096 - (node.current_decay + 1))) + a * 64
             u += self.bias[k] if node.filtered_bias else 0
@@ -231,8 +281,36 @@ class Cells:
         v = self.potential[k] = self.v[k] = clipped(self.v[k] + a + self.bias[k])
         if isinstance(node, Readout):
             return v
+        if isinstance(node, SignedIFNeurons):
+            spike = 1 if v >= self.threshold[k] else -1 if v < 0 and self.sent[k] > 0 else 0
+            self.v[k] -= spike * self.threshold[k]
+            self.sent[k] += spike
+            return spike
         assert isinstance(node, IFNeurons)
         fired = v >= self.threshold[k]
         if fired:
             self.v[k] = v - self.threshold[k] if node.reset is Reset.SUBTRACT else 0
         return int(fired)
+
+    def requantized(self, k: int, v: int) -> int:
+        """The payload for a potential."""
+        top = 2**self.node.payload.bits - 1
+        return min((max(v, 0) * self.multiplier[k]) // 2 ** self.shift[k], top)
+
+
+def assert_equal(run, program: QuantizedGraph, frames: np.ndarray) -> None:
+    """Every message, output and count of a simulator's run is that of the transcription."""
+    expected = transcribe(program, frames)
+    for population in program.populations:
+        shape = (len(frames), program.window.n_steps, *population.shape)
+        messages = np.array(expected.messages[population.id]).reshape(shape)
+        np.testing.assert_array_equal(run.messages[population.id], messages, population.id)
+    for readout in program.readouts:
+        outputs = np.array(expected.outputs[readout.id]).reshape(len(frames), *readout.shape)
+        np.testing.assert_array_equal(run.outputs[readout.id], outputs)
+    for name, activity in run.activity.items():
+        if name != program.input.id:
+            sent = np.array(expected.messages[name])
+            if not isinstance(program.graph[name], ClipFloorNeurons):
+                sent = sent != 0
+            np.testing.assert_array_equal(activity.ravel(), sent.sum(axis=0), name)

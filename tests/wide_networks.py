@@ -12,16 +12,18 @@ from math import prod
 
 import numpy as np
 
-from networks import INPUT, NEURONS, Builder
+from networks import ALL_NEURONS, INPUT, Builder
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import (
     STATE,
+    ClipFloorNeurons,
     CubaLIFNeurons,
     GradedNeurons,
     IFNeurons,
     QuantizedGraph,
+    SignedIFNeurons,
 )
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.sim import bounds
@@ -30,6 +32,8 @@ CHANNELS = (1, 2, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 96, 128, 129, 192, 256
 KERNELS = ((1, 1), (3, 3), (5, 5), (1, 3), (7, 1), (2, 2), (3, 2), (1, 8))
 RANGES = ((0, 1), (0, 255), (-60, 195), (-128, 127), (-3, 300), (-40000, 40000), (0, 70000))
 """Of encoded input values; one, two and three bytes, with and without a zero point."""
+LEVELS = (1, 4, 255, 256, 70_000)
+"""Largest counts of clip-floor neurons."""
 DENSITIES = (0.0, 0.02, 0.3, 0.7, 1.0)
 """Share of the input that is not 0."""
 LARGEST_WORK = 3_000_000
@@ -70,11 +74,15 @@ class WideBuilder(Builder):
             changes["bias"] = QTensor.of(bias)
         if random.random() < 0.3 and not isinstance(node, CubaLIFNeurons):
             changes["state"] = QFormat(int(random.integers(4, STATE.bits + 1)))
-        if isinstance(node, IFNeurons):
+        if isinstance(node, ClipFloorNeurons):
+            threshold = random.choice([1, 2, 3, 1 << 10, (1 << 23) - 1, 1 << 29, 1 << 40], n)
+            changes["threshold"] = QTensor.of(threshold)
+        if isinstance(node, IFNeurons | SignedIFNeurons):
             threshold = random.choice([1, 2, 1 << 20, (1 << 23) - 1, 1 << 24], n)
             changes["threshold"] = QTensor.of(np.maximum(threshold - random.integers(0, 2, n), 1))
             initial = int(random.choice([0, 1 << 10, 1 << 23]))
-            changes["initial_potential"] = QTensor.of(random.integers(-initial, initial + 1, n))
+            shape = node.shape if random.random() < 0.5 else n
+            changes["initial_potential"] = QTensor.of(random.integers(-initial, initial + 1, shape))
         if isinstance(node, CubaLIFNeurons):
             changes["threshold"] = QTensor.of(random.choice([0, 1, 1 << 10, (1 << 17) - 1], n))
             changes["current_decay"] = int(random.choice([0, 1, 2000, 4095]))
@@ -87,13 +95,16 @@ class WideBuilder(Builder):
         return node_id
 
 
-def wide(seed: int, n_steps: int) -> tuple[QuantizedGraph, np.ndarray]:
-    """A chain of one to three layers of any kind and a readout, and three stimuli."""
+def wide(
+    seed: int, n_steps: int, kinds: tuple[str, ...] = ALL_NEURONS, **more: int
+) -> tuple[QuantizedGraph, np.ndarray]:
+    """A chain of one to three layers of the given kinds and a readout, and three stimuli."""
     random = np.random.default_rng(seed)
     coding = InputCoding.GRADED if n_steps == 1 else InputCoding.CURRENT
     if n_steps > 1 and random.random() < 0.5:
         coding = InputCoding.POISSON
     low, high = RANGES[random.integers(len(RANGES))]
+    levels = int(random.choice(LEVELS))
     net = WideBuilder(
         int(random.integers(1 << 30)),
         _random_shape(random, n_steps),
@@ -101,10 +112,11 @@ def wide(seed: int, n_steps: int) -> tuple[QuantizedGraph, np.ndarray]:
         coding=coding,
         low=low,
         high=high,
+        **{"levels": levels, **more},
     )
     source = INPUT
     for _ in range(int(random.integers(1, 4))):
-        kind = str(random.choice(NEURONS))
+        kind = str(random.choice(kinds))
         source = net.neurons(
             kind,
             *_random_groups(net, source, kind),

@@ -78,7 +78,7 @@ def shifted_step(folder):
 FAULTS = [
     (weight, f"layer '{SECOND.synapses[0].node.id}', array 'weight' [", SECOND),
     (threshold, f"layer '{SECOND.node.id}', array 'threshold' [1]", SECOND),
-    (initial_potential, f"layer '{FIRST.node.id}', array 'initial_potential' [0]", FIRST),
+    (initial_potential, f"layer '{FIRST.node.id}', array 'initial_potential' [0, 0, 0]", FIRST),
     (flipped_kernel, f"layer '{FIRST.synapses[0].node.id}', array 'weight' [0, ", FIRST),
     (shifted_step, "network.py differs, line ", SECOND),
 ]

@@ -77,6 +77,7 @@ BOUNDS = [
     ("digits_cnn", {"coding": "graded", "payload_bits": 4}, 98.0),  # 100
     ("digits_cnn", {"coding": "graded", "weight_bits": 4}, 97.5),  # 99.8
     ("digits_cnn", {"coding": "sync", "timesteps": 16}, 98.0),  # 99.8
+    ("digits_cnn", {"coding": "radix", "timesteps": 6}, 98.0),  # 100
     ("digits_cnn", {"coding": "sigma-delta"}, 99.0),  # 100
     ("digits_cnn", {"coding": "signed", "timesteps": 16}, 97.5),  # 99.6
     ("digits_cnn", {"coding": "rate", "timesteps": 16}, 97.0),  # 99.6

@@ -136,6 +136,16 @@ rate = st.fixed_dictionaries(
         "thresholds": st.sampled_from(["mmse", "max", "percentile:99", "spike-norm"]),
     }
 )
+spread = st.fixed_dictionaries(
+    {
+        "coding": st.sampled_from(["sync", "signed"]),
+        "timesteps": st.integers(1, 9),
+        "thresholds": st.sampled_from(["mmse", "max", "percentile:99"]),
+    }
+)
+changes = st.fixed_dictionaries(
+    {"coding": st.just("sigma-delta"), "payload_bits": st.sampled_from([4, 8, 10])}
+)
 both = st.fixed_dictionaries(
     {
         "weight_bits": st.integers(2, 8),
@@ -167,7 +177,7 @@ def check(folder, seed, blocks, options):
 
 
 @settings(
-    max_examples=6,
+    max_examples=8,
     deadline=None,
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=list(HealthCheck),
@@ -176,7 +186,7 @@ def check(folder, seed, blocks, options):
 @given(
     seed=st.integers(0, 1 << 30),
     blocks=st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=3),
-    coding=graded | rate,
+    coding=graded | rate | spread | changes,
     common=both,
 )
 def test_random_networks(lava_environment, seed, blocks, coding, common):
@@ -190,8 +200,11 @@ def test_random_networks(lava_environment, seed, blocks, coding, common):
         (BLOCKS, {"coding": "graded", "weight_bits": 5}),
         (BLOCKS, {"coding": "rate", "timesteps": 6, "equalize": "l4"}),
         (BLOCKS[:4], {"coding": "rate", "timesteps": 9, "reset": "zero", "input": "poisson"}),
+        (BLOCKS, {"coding": "sync", "timesteps": 5}),
+        (BLOCKS, {"coding": "signed", "timesteps": 6}),
+        (BLOCKS, {"coding": "sigma-delta", "weight_bits": 6}),
     ],
-    ids=["graded", "subtract", "zero"],
+    ids=["graded", "subtract", "zero", "sync", "signed", "sigma-delta"],
 )
 def test_every_block(lava_environment, tmp_path, blocks, options):
     """All kinds of layers in one network, whatever the random ones happen to hold."""

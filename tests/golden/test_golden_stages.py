@@ -16,7 +16,7 @@ import pytest
 
 import onnx_models
 from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.codings import Graded, Rate, SigmaDelta, Signed, Sync
+from snn_compile.convert.codings import Graded, Radix, Rate, SigmaDelta, Signed, Sync
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.driver import FOLDING
@@ -35,6 +35,7 @@ CODINGS = {
     "rate": (Rate(8), None),
     "zero": (Rate(8, Reset.ZERO, 0.0), InputCoding.POISSON),
     "sync": (Sync(8), None),
+    "radix": (Radix(4), None),
     "signed": (Signed(8), None),
     "sigma-delta": (SigmaDelta(6), None),
 }

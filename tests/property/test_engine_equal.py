@@ -15,7 +15,14 @@ from networks import INPUT, Builder
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
-from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, Readout, Synapses
+from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
+    IFNeurons,
+    QuantizedGraph,
+    Readout,
+    SignedIFNeurons,
+    Synapses,
+)
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.sim import abi, reference
 from wide_networks import wide
@@ -31,14 +38,14 @@ def examples(n):
     return settings(max_examples=n, deadline=None, derandomize=True)
 
 
-@examples(20)
-@given(SEEDS, st.sampled_from(networks.NEURONS), STEPS)
+@examples(28)
+@given(SEEDS, st.sampled_from(networks.ALL_NEURONS), STEPS)
 def test_dense_layers(seed, kind, n_steps):
     assert_equal(*networks.mlp(seed, kind, n_steps))
 
 
-@examples(20)
-@given(SEEDS, st.sampled_from(networks.NEURONS), STEPS, st.booleans())
+@examples(28)
+@given(SEEDS, st.sampled_from(networks.ALL_NEURONS), STEPS, st.booleans())
 def test_every_structure(seed, kind, n_steps, poisson):
     assert_equal(*networks.structures(seed, kind, n_steps, poisson=poisson and n_steps > 1))
 
@@ -46,7 +53,8 @@ def test_every_structure(seed, kind, n_steps, poisson):
 @examples(25)
 @given(SEEDS, STEPS, st.booleans())
 def test_random_branches(seed, n_steps, poisson):
-    assert_equal(*networks.branches(seed, n_steps, poisson=poisson and n_steps > 1))
+    kinds = networks.ALL_NEURONS
+    assert_equal(*networks.branches(seed, n_steps, poisson=poisson and n_steps > 1, kinds=kinds))
 
 
 @examples(100)
@@ -57,11 +65,14 @@ def test_wide_networks_and_extremes(seed, n_steps):
 
 def test_the_wide_networks_reach_what_they_are_for():
     """Potentials are clipped, and sums leave 16 and 31 bits: otherwise the tests above say less."""
-    clipped = narrow = beyond = 0
-    for seed in range(60):
+    clipped = narrow = beyond = counted = taken_back = 0
+    for seed in range(90):
         program, frames = wide(seed, (1, 5)[seed % 2])
-        run = reference.run(program, frames)
+        run = reference.run(program, frames, record=True)
         for node in program.populations:
+            sent = run.messages[node.id]
+            counted += isinstance(node, ClipFloorNeurons) and len(np.unique(sent)) > 2
+            taken_back += isinstance(node, SignedIFNeurons) and (sent < 0).any()
             beyond += not abi.fits_31_bits(program, node)
             if isinstance(node, Readout):
                 limit = min(node.state.max, abi.VOLTAGE_LIMIT)
@@ -72,6 +83,8 @@ def test_the_wide_networks_reach_what_they_are_for():
     assert clipped >= 3
     assert beyond >= 5
     assert narrow >= 20
+    assert counted >= 5
+    assert taken_back >= 3
 
 
 def largest_weights(net):
@@ -86,15 +99,68 @@ def largest_weights(net):
 
 
 @pytest.mark.parametrize("channels", [16, 64, 129])
-@pytest.mark.parametrize("kind", ["subtract", "leaky"])
-def test_sums_of_spikes_beyond_16_bits(channels, kind):
-    """1,200 spikes and more times 127 at every step."""
-    net = Builder(0, (300, 2, 3), n_steps=5, coding=InputCoding.POISSON, high=1)
+@pytest.mark.parametrize("kind", ["subtract", "leaky", "signed"])
+@pytest.mark.parametrize("low", [0, -1])
+def test_sums_of_spikes_beyond_16_bits(channels, kind, low):
+    """1,200 spikes and more times 127 at every step; spikes of one sign, then of the other."""
+    net = Builder(0, (300, 2, 3), n_steps=5, coding=InputCoding.POISSON, low=low, high=1)
     hidden = net.neurons(
         kind, net.conv(INPUT, channels, (2, 2)), net.dense(INPUT, (channels, 1, 2))
     )
     net.neurons("readout", net.dense(hidden, 5))
-    assert_equal(largest_weights(net), np.ones((2, 300, 2, 3), np.int64))
+    frames = np.ones((2, 300, 2, 3), np.int64)
+    frames[1] = low
+    assert_equal(largest_weights(net), frames)
+
+
+@pytest.mark.parametrize("channels", [1, 17, 64, 129])
+@pytest.mark.parametrize("smallest", [-127, -128])
+@pytest.mark.parametrize("weight", ["mixed", "smallest"])
+def test_spikes_of_both_signs_with_the_smallest_weights(channels, smallest, weight):
+    """The negative of -128 is no byte: such layers are computed in another way."""
+    net = Builder(1, (channels, 3, 4), n_steps=9, coding=InputCoding.POISSON, low=-2, high=1)
+    same = Geometry(padding=(1, 1, 1, 1))
+    depthwise = Geometry(padding=(1, 1, 1, 1), groups=channels)
+    source = net.neurons("signed", net.conv(INPUT, channels, geometry=same))
+    source = net.neurons("signed", net.conv(source, channels, geometry=depthwise))
+    source = net.neurons("signed", net.dense(source, (channels, 3, 4)))
+    net.neurons("readout", net.dense(source, 5))
+
+    def changed(node):
+        values = node.weight.values
+        values = np.full_like(values, smallest) if weight == "smallest" else values.copy()
+        values.flat[0] = smallest
+        np.maximum(values, smallest, out=values)
+        return replace(node, weight=QTensor(values, node.weight.format))
+
+    nodes = [changed(n) if isinstance(n, Synapses) else n for n in net.nodes]
+    program = QuantizedGraph(Graph(nodes), net.window)
+    assert_equal(program, net.frames(3, 0.9))
+
+
+@pytest.mark.parametrize("high", [(1 << 23) - 1, (1 << 26) - 1])
+@pytest.mark.parametrize("beyond", [0, 1 << 40])
+def test_quotients_around_every_threshold(high, beyond):
+    """Potentials just below, at and above multiples of all sorts of thresholds."""
+    random = np.random.default_rng(0)
+    odd = random.integers(1, 1 << random.integers(1, 24, 190))
+    thresholds = np.array([1, 2, 3, 7, (1 << 22) + 1, (1 << 23) - 1, 1 << 23, 1 << 28, *odd])
+    thresholds[8] = beyond or thresholds[8]  # 64 bits for all
+    n = len(thresholds)
+    net = Builder(0, (n,), high=high, levels=(1 << 23) - 1)
+    source = net.neurons("clip-floor", net.identity(INPUT))
+    node = net.nodes[-1]
+    assert isinstance(node, ClipFloorNeurons)
+    zero = QTensor.of(np.zeros(n, np.int64))
+    net.nodes[-1] = replace(node, threshold=QTensor.of(thresholds), bias=zero)
+    net.neurons("readout", net.dense(source, 3))
+    program = net.build()
+    assert abi.fits_31_bits(program, program.populations[0]) == (not beyond)
+    limit = min(high, abi.VOLTAGE_LIMIT)
+    multiples = random.integers(1, np.maximum(limit // thresholds, 1) + 1, (40, n)) * thresholds
+    multiples[20:] = limit // thresholds * thresholds
+    frames = multiples + random.integers(-1, 2, multiples.shape)
+    assert_equal(program, np.clip(frames, 0, high))
 
 
 @pytest.mark.parametrize("exponent", [-8, 0, 7])

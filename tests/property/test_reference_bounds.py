@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 import networks
 from networks import INPUT, Builder
+from scheduled_networks import SCHEDULED, scheduled
 from snn_compile.errors import Origin
-from snn_compile.ir.fixedpoint import QTensor
+from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import ConvSynapses, CubaLIFNeurons, IFNeurons, Readout
@@ -58,12 +59,19 @@ def assert_inside(program):
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(SEEDS, st.integers(1, 6), st.booleans())
 def test_no_potential_leaves_the_interval(seed, n_steps, poisson):
-    assert_inside(networks.branches(seed, n_steps, 3, poisson=poisson)[0])
+    kinds = networks.ALL_NEURONS
+    assert_inside(networks.branches(seed, n_steps, 3, poisson=poisson, kinds=kinds)[0])
 
 
-@pytest.mark.parametrize("kind", ["graded", "subtract", "zero"])
+@pytest.mark.parametrize("kind", ["graded", "clip-floor", "subtract", "zero", "signed"])
 def test_no_potential_leaves_the_interval_in_any_structure(kind):
-    assert_inside(networks.structures(4, kind, 1 if kind == "graded" else 3)[0])
+    assert_inside(networks.structures(4, kind, 1 if kind in networks.AT_ONCE else 3)[0])
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.sampled_from(SCHEDULED), SEEDS, st.integers(1, 6))
+def test_no_potential_leaves_the_interval_when_spread_over_time(coding, seed, n_steps):
+    assert_inside(scheduled(coding, "branches", seed, n_steps).program)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -115,7 +123,7 @@ def one_neuron(weight, threshold, bias, initial, reset):
         inputs=(INPUT,),
         shape=(1, 1, 1),
         origin=origin,
-        weight=QTensor(np.full((1, 1, 1, 1), weight), networks.QFormat(8)),
+        weight=QTensor(np.full((1, 1, 1, 1), weight), QFormat(8)),
         exponent=0,
         geometry=Geometry(),
     )

@@ -14,6 +14,7 @@ from snn_compile.errors import Origin
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
     CubaLIFNeurons,
     DenseSynapses,
     GradedNeurons,
@@ -21,11 +22,12 @@ from snn_compile.ir.quantized import (
     Input,
     QuantizedGraph,
     Readout,
+    SignedIFNeurons,
     SparseSynapses,
 )
 from snn_compile.ir.spiking import InputCoding, Reset, Window
 from snn_compile.sim import neurons, reference
-from transcription import Cells, transcribe
+from transcription import Cells, assert_equal
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=40, deadline=None, derandomize=True)
@@ -35,56 +37,62 @@ def assert_equal_to_transcription(program, frames):
     assert_equal(reference.run(program, frames, record=True), program, frames)
 
 
-def assert_equal(run, program, frames):
-    expected = transcribe(program, frames)
-    for population in program.populations:
-        shape = (len(frames), program.window.n_steps, *population.shape)
-        messages = np.array(expected.messages[population.id]).reshape(shape)
-        np.testing.assert_array_equal(run.messages[population.id], messages, population.id)
-    for readout in program.readouts:
-        outputs = np.array(expected.outputs[readout.id]).reshape(len(frames), *readout.shape)
-        np.testing.assert_array_equal(run.outputs[readout.id], outputs)
-    for name, activity in run.activity.items():
-        if name != program.input.id:
-            sent = np.array(expected.messages[name]) != 0
-            np.testing.assert_array_equal(activity.ravel(), sent.sum(axis=0), name)
+STEPPING = tuple(kind for kind in networks.ALL_NEURONS if kind not in networks.AT_ONCE)
+
+
+def steps_of(kind, n_steps):
+    return 1 if kind in networks.AT_ONCE else n_steps
 
 
 @pytest.mark.parametrize(
     ("kind", "poisson"),
-    [("graded", False), *((k, p) for k in networks.NEURONS[1:] for p in (False, True))],
+    [
+        *((k, False) for k in networks.AT_ONCE),
+        *((k, p) for k in STEPPING for p in (False, True)),
+    ],
 )
 def test_every_structure(kind, poisson):
-    n_steps = 1 if kind == "graded" else 4
-    program, frames = networks.structures(11, kind, n_steps, poisson=poisson)
+    program, frames = networks.structures(11, kind, steps_of(kind, 4), poisson=poisson)
     assert_equal_to_transcription(program, frames[:3])
 
 
 @FEW
 @given(SEEDS, st.integers(1, 5), st.booleans())
 def test_random_branches(seed, n_steps, poisson):
-    program, frames = networks.branches(seed, n_steps, 2, poisson=poisson)
+    kinds = networks.ALL_NEURONS
+    program, frames = networks.branches(seed, n_steps, 2, poisson=poisson, kinds=kinds)
     for node in program.populations:
         event(type(node).__name__)
     assert_equal_to_transcription(program, frames[:3])
 
 
 @FEW
-@given(SEEDS, st.sampled_from(networks.NEURONS))
+@given(SEEDS, st.sampled_from(networks.ALL_NEURONS))
 def test_random_perceptrons(seed, kind):
-    program, frames = networks.mlp(seed, kind, 1 if kind == "graded" else 5)
+    program, frames = networks.mlp(seed, kind, steps_of(kind, 5))
     assert_equal_to_transcription(program, frames[:4])
 
 
-@pytest.mark.parametrize("kind", networks.NEURONS)
+@pytest.mark.parametrize("kind", networks.ALL_NEURONS)
 def test_the_test_networks_are_alive(kind):
     """Otherwise everything above would compare zeros."""
-    program, frames = networks.structures(11, kind, 1 if kind == "graded" else 4)
+    program, frames = networks.structures(11, kind, steps_of(kind, 4))
     run = reference.run(program, frames, record=True)
     for node in program.populations:
         messages = run.messages[node.id]
         assert 0.005 < (messages != 0).mean(), node.id
         assert len(np.unique(messages)) > 1, node.id
+        if kind == "clip-floor" and not isinstance(node, Readout):
+            assert len(np.unique(messages)) > 8, node.id
+
+
+def test_signed_spikes_have_both_signs():
+    """Poisson input: what is the same at every step is seldom taken back."""
+    program, frames = networks.structures(11, "signed", 16, poisson=True)
+    run = reference.run(program, frames, record=True)
+    for node in program.populations:
+        if not isinstance(node, Readout):
+            assert 0.001 < (run.messages[node.id] == -1).mean(), node.id
 
 
 @FEW
@@ -301,6 +309,52 @@ def test_potentials_saturate(a, threshold, bias, initial, reset):
     assert (
         neurons.respond(readout, np.array(a)[None, :, None], len(a))[0, :, 0].tolist() == expected
     )
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.integers(-(2**24), 2**24), min_size=1, max_size=12),
+    st.integers(1, 2**23),
+    st.integers(-(2**20), 2**20),
+    st.integers(-(2**23) + 1, 2**23 - 1),
+)
+def test_signed_neurons_under_any_input(a, threshold, bias, initial):
+    node = SignedIFNeurons(
+        id=NodeId("if"),
+        inputs=(),
+        shape=(1,),
+        origin=Origin("t"),
+        threshold=QTensor.of([threshold]),
+        bias=QTensor.of([bias]),
+        initial_potential=QTensor.of([initial]),
+    )
+    cells = Cells(node)
+    expected = [cells.step([value])[0] for value in a]
+    for dtype in (np.int32, np.int64):
+        spikes = neurons.respond(node, np.array(a, dtype)[None, :, None], len(a))
+        assert spikes[0, :, 0].tolist() == expected
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.integers(-(2**25), 2**25),
+    st.integers(-(2**22), 2**22),
+    st.integers(1, 2**24),
+    st.integers(1, 2**16),
+)
+def test_clip_floor_neurons_with_any_numbers(a, bias, threshold, levels):
+    node = ClipFloorNeurons(
+        id=NodeId("c"),
+        inputs=(),
+        shape=(1,),
+        origin=Origin("t"),
+        threshold=QTensor.of([threshold]),
+        bias=QTensor.of([bias]),
+        levels=levels,
+    )
+    v = max(-(2**23) + 1, min(2**23 - 1, a + bias))
+    expected = max(0, min(v // threshold, levels))
+    assert neurons.respond(node, np.array([[[a]]]), 1).tolist() == [[[expected]]]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -453,7 +453,7 @@ def test_it_implies_one_threshold_a_layer(digits, mode, monkeypatch):
         seen.append(network)
         return quantize(network, weight_bits)
 
-    monkeypatch.setattr("snn_compile.driver.quantize", watched)
+    monkeypatch.setattr("snn_compile.lowering.quantize", watched)
     for equalize in ("none", mode):
         compile_model(model, calibrate=calibrate, coding="rate", timesteps=8, equalize=equalize)
     for graph, shared in zip(seen, (False, True), strict=True):

@@ -271,9 +271,13 @@ def test_along_channels():
     assert along_channels(np.array([3, 4]), (2,)).tolist() == [3, 4]
 
 
-def test_every_quantized_node_is_final():
-    for kind in (quantized.Input, quantized.ConvSynapses, quantized.Readout):
+def test_every_quantized_node_is_final_but_readouts():
+    for kind in (quantized.Input, quantized.ConvSynapses, quantized.SyncReadout):
         assert not kind.__subclasses__()
+    assert set(quantized.Readout.__subclasses__()) == {
+        quantized.SyncReadout,
+        quantized.SigmaDeltaReadout,
+    }
 
 
 # ----------------------------------------------------------------------------------------- passes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,13 +12,20 @@ import numpy as np
 import pytest
 
 import networks
+import spread_networks
 from snn_backends.lava import LavaBackend, emission
-from snn_backends.lava.plan import identifiers, make_plan, split_bias
+from snn_backends.lava.neurons import neuron_process, split_bias, trace_form
+from snn_backends.lava.plan import identifiers, make_plan
+from snn_backends.lava.traces import read_trace
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons
+from snn_compile.ir.schedule import integer_network, schedule
+from snn_compile.ir.spiking import Window
+from snn_compile.sim.reference import input_messages
 
+TEMPLATES = Path(emission.__file__).parent / "templates"
 ALLOWED = {"lava", "numpy", "scipy", "layout", "network", "processes"}
 
 
@@ -49,9 +57,10 @@ def test_emission_is_deterministic(tmp_path):
     assert len(list((folders[0] / "processes").iterdir())) == 2
 
 
-@pytest.mark.parametrize("kind", networks.NEURONS)
+@pytest.mark.parametrize("kind", [*networks.NEURONS, "sync"])
 def test_emitted_code_imports_lava_and_numpy_only(tmp_path, kind):
-    program, _ = networks.structures(1, kind, 2)
+    made = spread_networks if kind == "sync" else networks
+    program, _ = made.structures(1, kind, 2)
     LavaBackend().emit(program, tmp_path, options={})
     for path in tmp_path.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -89,7 +98,12 @@ def test_nothing_differs_in_a_fresh_folder(emitted):
 
 @pytest.mark.parametrize(
     ("suffix", "index"),
-    [("weight", (0, 0, 0, 0)), ("threshold", (1,)), ("initial_potential", (2,)), ("bias", (0,))],
+    [
+        ("weight", (0, 0, 0, 0)),
+        ("threshold", (1,)),
+        ("initial_potential", (2, 0, 0)),
+        ("bias", (0,)),
+    ],
 )
 def test_a_changed_element_is_named(emitted, suffix, index):
     plan, folder = emitted
@@ -163,6 +177,95 @@ def test_bias_is_split_only_without_loss(bias, exponent, expected):
         mantissa, shift = found
         assert shift <= expected[1]
         assert (mantissa << (shift - exponent)).tolist() == bias
+
+
+@pytest.mark.parametrize(("coding", "n_steps"), spread_networks.CODINGS)
+def test_windows_start_a_lag_apart(tmp_path, coding, n_steps):
+    program, _ = spread_networks.structures(1, coding, n_steps)
+    LavaBackend().emit(program, tmp_path, options={})
+    plan = make_plan(program)
+    lag = n_steps if coding == "sync" else 1
+    for population in plan.populations:
+        assert population.first_row == lag * population.depth
+        assert population.constants["first_row"] == population.first_row
+        for group in population.synapses:
+            held_back = population.depth - 1 if group.source == plan.input_name else 0
+            assert group.delay == lag * held_back
+    manifest = json.loads((tmp_path / emission.MANIFEST).read_text(encoding="utf-8"))
+    deepest = max(program.depth.values())
+    assert manifest["drain"] == manifest["latency"] == lag * deepest
+    assert manifest["rows"] == f"n_stimuli * {n_steps} + {lag * deepest}"
+    rows = {entry["name"]: entry["first_row"] for entry in manifest["layers"] if "trace" in entry}
+    assert rows == {p.name: p.first_row for p in plan.populations}
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert f"and {lag * deepest} more to drain" in readme
+    assert ("difference from the one before" in readme) == (coding == "sigma-delta")
+    assert ("in the first row of its window" in readme) == (coding == "sync")
+
+
+@pytest.mark.parametrize(("coding", "n_steps"), spread_networks.CODINGS)
+def test_code_of_other_codings_imports_and_compiles(tmp_path, coding, n_steps):
+    program, _ = spread_networks.structures(1, coding, n_steps)
+    LavaBackend().emit(program, tmp_path, options={})
+    assert emission.differences(make_plan(program), tmp_path) == []
+    text = (tmp_path / "network.py").read_text(encoding="utf-8")
+    compile(text, "network.py", "exec")
+    assert (", once=True)" in text) == (coding == "sync")
+
+
+def test_integer_networks_must_be_spread_over_time_first():
+    program = integer_network(spread_networks.structures(1, "sync", 3)[0])
+    with pytest.raises(TypeError, match="ClipFloorNeurons"):
+        make_plan(program)
+
+
+@pytest.mark.parametrize(
+    ("bits", "graded", "changes"),
+    [(1, "bits", "i8"), (7, "u8", "i8"), (8, "u8", "i16"), (15, "u16", "i16"), (16, "u16", "i32")],
+)
+def test_traces_hold_every_message(bits, graded, changes):
+    net = networks.Builder(0, (3,))
+    net.neurons(
+        "readout",
+        net.dense(net.neurons("graded", net.dense(networks.INPUT, 2), payload_bits=bits), 2),
+    )
+    program = net.build()
+    spread = schedule(program, Window("sigma-delta", 1))
+    assert trace_form(program.populations[0]) == graded
+    assert trace_form(spread.populations[0]) == changes
+    assert trace_form(spread.populations[1]) == "i32"
+    assert neuron_process(spread, spread.populations[0]).constants["payload_max"] == 2**bits - 1
+
+
+@pytest.mark.parametrize(("form", "low", "high"), [("i8", -128, 127), ("i16", -(2**15), 2**15 - 1)])
+def test_traces_of_signed_messages_are_read_back(tmp_path, form, low, high):
+    values = np.array([[low, -1, 0], [1, 2, high], [3, low, 5], [6, 7, 8]])
+    path = tmp_path / f"x.{form}"
+    path.write_bytes(values.astype({"i8": "i1", "i16": "<i2"}[form]).tobytes())
+    assert read_trace(path, form, (3,), 1, 1, 2).tolist() == values[1:3, None].tolist()
+
+
+@pytest.fixture
+def runner():
+    """The emitted ``run.py`` as a module."""
+    spec = importlib.util.spec_from_file_location("emitted_run", TEMPLATES / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("coding", "n_steps"), spread_networks.CODINGS)
+def test_the_runner_sends_what_the_reference_says(runner, tmp_path, coding, n_steps):
+    program, frames = spread_networks.structures(1, coding, n_steps)
+    LavaBackend().emit(program, tmp_path, options={})
+    manifest = json.loads((tmp_path / emission.MANIFEST).read_text(encoding="utf-8"))
+    sent, hold, n_stimuli = runner.streamed({"frames": frames.astype(np.int32)}, manifest)
+    assert (hold, n_stimuli) == (n_steps, len(frames))
+    expected = input_messages(program, frames).reshape(len(frames), n_steps, -1)
+    assert (sent == expected[:, 0]).all()
+    again, hold, _ = runner.streamed({"messages": input_messages(program, frames)}, manifest)
+    assert hold == 1
+    assert (again == expected.reshape(len(frames) * n_steps, -1)).all()
 
 
 def test_stock_neurons_are_used_where_they_are_exact():

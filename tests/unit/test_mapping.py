@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import spread_networks
 from snn_compile.errors import CapacityError, CompileErrors, Origin, exit_code
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
@@ -305,6 +306,20 @@ def test_soft_reset_on_loihi1_takes_two_compartments_and_a_recurrent_synapse():
     assert map_program(maps(2, 8, Reset.SUBTRACT), LOIHI2).graph.placements[0].demand.neurons == 128
 
 
+@pytest.mark.parametrize(
+    ("coding", "compartments"), [("sync", 2), ("signed", 2), ("sigma-delta", 1)]
+)
+def test_who_pays_for_a_soft_reset_in_other_codings(coding, compartments):
+    """Whoever takes a threshold off; sigma-delta neurons have no threshold."""
+    program, _ = spread_networks.structures(0, coding, dict(spread_networks.CODINGS)[coding])
+    target = with_values(UNLIMITED, neurons_per_soft_reset_neuron=2)
+    found = map_program(program, target).graph.placements
+    readouts = {node.id for node in program.readouts}
+    for placement in found:
+        each = 1 if placement.population in readouts else compartments
+        assert placement.demand.neurons == each * placement.n_neurons
+
+
 # ---------------------------------------------------------------- rules on the network itself
 
 
@@ -343,6 +358,31 @@ def test_payload_bits_at_the_limit_and_one_over():
         map_program(graded_network(9), target)
 
 
+@pytest.mark.parametrize(
+    ("coding", "broken"),
+    [
+        ("sync", ["coding_supported", "neuron_supported"]),
+        ("signed", ["coding_supported", "neuron_supported", "payload_bits"]),
+        ("sigma-delta", ["coding_supported", "neuron_supported", "payload_bits"]),
+    ],
+)
+def test_loihi1_has_one_state_and_binary_spikes_of_one_sign(coding, broken):
+    program, _ = spread_networks.structures(0, coding, dict(spread_networks.CODINGS)[coding])
+    on_the_network = ("coding_supported", "neuron_supported", "payload_bits")
+    found = [v.rule for v in violations_without_placement(program, LOIHI1)]
+    assert sorted(r for r in set(found) if r in on_the_network) == broken
+    found = [v.rule for v in violations_without_placement(program, LOIHI2)]
+    assert not set(found) & set(on_the_network)
+
+
+def test_changes_of_payloads_need_a_sign():
+    program, _ = spread_networks.structures(0, "sigma-delta", 1)
+    found = violations_without_placement(program, with_values(LOIHI2, payload_bits=8))
+    assert {(v.rule, v.needed) for v in found if v.rule == "payload_bits"} == {("payload_bits", 9)}
+    found = violations_without_placement(program, with_values(LOIHI2, payload_bits=9))
+    assert "payload_bits" not in {v.rule for v in found}
+
+
 def test_state_bits_at_the_limit_and_one_over():
     program = one_layer(2, 3)
     map_program(program, with_values(LOIHI2, state_bits=24))
@@ -356,13 +396,14 @@ def test_input_that_the_chip_cannot_receive():
         x = source((3,), low=-255, high=255, coding=coding)
         program = network(x, fc, readout("out", fc))
         assert not any(f.warning for f in map_program(program, LOIHI2).findings)
-        if coding is InputCoding.GRADED:
+        if coding in (InputCoding.GRADED, InputCoding.CHANGES):
             with pytest.raises(CapacityError, match="binary spikes only"):
                 map_program(program, LOIHI1)
             continue
         (_, finding) = map_program(program, LOIHI1).findings
         assert finding.warning
         assert finding.code == "input-not-spikes"
+        assert ("first step of each window" in finding.message) == (coding is InputCoding.FRAME)
 
 
 # ---------------------------------------------------------------- packing and the stage

@@ -5,16 +5,17 @@
 
 namespace snn {
 
-// Adds the spikes of each lane, over all steps of the window. Counts of up to 63 are kept in six
-// words, one for each binary digit, for 64 lanes at once (a ripple-carry counter of bits).
-inline void count_spikes(const Shape &s, const Messages &m, int steps, uint32_t *counts) {
+// Adds the spikes of each lane and one sign, over all steps of the window. Counts of up to 63 are
+// kept in six words, one for each binary digit, for 64 lanes at once (a ripple-carry counter of
+// bits).
+inline void count_spikes(const Shape &s, const Messages &m, int sign, int steps, uint32_t *counts) {
     static_assert(kWindow < 64, "counts of six digits");
     const size_t words = s.row_words(), halves = size_t(s.width) * s.padded / 16;
     Array<uint64_t> digits(6 * words);
     for (int y = 0; y < s.height; ++y) {
         std::fill(digits.begin(), digits.end(), 0);
         for (int t = 0; t < steps; ++t) {
-            const uint64_t *row = m.map(s, t) + y * words;
+            const uint64_t *row = m.map(s, t, sign) + y * words;
             for (size_t i = 0; i < words; ++i) {
                 uint64_t carry = row[i];
                 for (int d = 0; d < 6; ++d) {
@@ -51,19 +52,31 @@ inline void count_values(const Shape &s, const Messages &m, int steps, uint32_t 
     }
 }
 
-// Messages other than 0 of each lane, added to `counts`; the share of neurons that fired.
+// Adds up the values of each lane, none of which is negative.
+inline void sum_values(const Shape &s, const Messages &m, int steps, uint64_t *sums) {
+    for (int t = 0; t < steps; ++t)
+        for (int k = 0; k < m.n_planes; ++k) {
+            const uint8_t *plane = m.plane(s, k, t);
+            for (size_t i = 0; i < s.lanes(); ++i) sums[i] += uint64_t(plane[i]) << (8 * k);
+        }
+}
+
+// Messages other than 0 of each lane, added to `counts`, or their values, added to `sums`; the
+// share of neurons that fired.
 inline void count(const Population &p, Messages &m, int steps, bool counting,
-                  Array<uint32_t> &counts) {
+                  Array<uint32_t> &counts, Array<uint64_t> &sums) {
     const Shape &s = p.shape;
     if (p.spikes()) {
         m.n_spikes = 0;
-        for (size_t i = 0; i < steps * s.words(); ++i)
+        for (size_t i = 0; i < steps * m.step_words(s); ++i)
             m.n_spikes += __builtin_popcountll(m.bits[i]);
         m.density = double(m.n_spikes) / (double(steps) * double(s.neurons()));
     }
     if (!counting) return;
     if (p.spikes())
-        count_spikes(s, m, steps, counts.data());
+        for (int sign = 0; sign < m.signs; ++sign) count_spikes(s, m, sign, steps, counts.data());
+    else if (p.counted_by_value())
+        sum_values(s, m, steps, sums.data());
     else
         count_values(s, m, steps, counts.data());
 }

@@ -42,11 +42,16 @@ class Neurons {
     void answer(const Stretch<A> &sums, int y, int x, int c0) {
         switch (p_.given.kind) {
             case SNN_IF:
-                return fire(sums, y, x, c0);
+                if (p_.given.reset_to_zero) return fire<ResetsToZero>(sums, y, x, c0);
+                return fire<Subtracts>(sums, y, x, c0);
+            case SNN_SIGNED_IF:
+                return fire<SignedIntegrateAndFire>(sums, y, x, c0);
             case SNN_CUBA_LIF:
                 return spike<CubaLif>(sums, wide_, y, x, c0);
             case SNN_GRADED:
-                return grade(sums, y, x, c0);
+                return grade<Graded>(sums, y, x, c0);
+            case SNN_CLIP_FLOOR:
+                return grade<ClipFloor>(sums, y, x, c0);
             case SNN_READOUT:
                 return integrate(sums, y, x, c0);
         }
@@ -57,87 +62,101 @@ class Neurons {
         return {p_, size_t(c), (size_t(y) * p_.shape.width + x) * p_.shape.padded + c};
     }
 
-    template <class A>
+    template <class T, bool Saturates>
+    using ResetsToZero = IntegrateAndFire<T, true, Saturates>;
+    template <class T, bool Saturates>
+    using Subtracts = IntegrateAndFire<T, false, Saturates>;
+
+    template <template <class, bool> class Model, class A>
     void fire(const Stretch<A> &sums, int y, int x, int c0) {
-        const bool zero = p_.given.reset_to_zero, clips = p_.given.saturates;
-        if constexpr (sizeof(A) == 8) {
-            if (zero)
-                spike<IntegrateAndFire<int64_t, true, true>>(sums, wide_, y, x, c0);
-            else
-                spike<IntegrateAndFire<int64_t, false, true>>(sums, wide_, y, x, c0);
-        } else if (clips) {
-            if (zero)
-                spike<IntegrateAndFire<int32_t, true, true>>(sums, narrow_, y, x, c0);
-            else
-                spike<IntegrateAndFire<int32_t, false, true>>(sums, narrow_, y, x, c0);
-        } else {
-            if (zero)
-                spike<IntegrateAndFire<int32_t, true, false>>(sums, narrow_, y, x, c0);
-            else
-                spike<IntegrateAndFire<int32_t, false, false>>(sums, narrow_, y, x, c0);
-        }
+        if constexpr (sizeof(A) == 8)
+            spike<Model<int64_t, true>>(sums, wide_, y, x, c0);
+        else if (p_.given.saturates)
+            spike<Model<int32_t, true>>(sums, narrow_, y, x, c0);
+        else
+            spike<Model<int32_t, false>>(sums, narrow_, y, x, c0);
     }
 
     template <class Model, class A, class State>
     void spike(const Stretch<A> &sums, State &state, int y, int x, int c0) {
-        int c = 0;
-        for (; c + 64 <= sums.width; c += 64) spike_lanes<Model, 4>(sums, state, y, x, c0, c);
-        for (; c + 32 <= sums.width; c += 32) spike_lanes<Model, 2>(sums, state, y, x, c0, c);
-        for (; c < sums.width; c += 16) spike_lanes<Model, 1>(sums, state, y, x, c0, c);
+        if (sums.left | sums.right)
+            spike_stretch<Model, true>(sums, state, y, x, c0);
+        else
+            spike_stretch<Model, false>(sums, state, y, x, c0);
     }
 
+    template <class Model, bool Shifts, class A, class State>
+    void spike_stretch(const Stretch<A> &sums, State &state, int y, int x, int c0) {
+        // As many as leave room for their potentials in the registers.
+        int c = 0;
+        if constexpr (kBytes >= 64)
+            for (; c + 64 <= sums.width; c += 64)
+                spike_lanes<Model, 4, Shifts>(sums, state, y, x, c0, c);
+        if constexpr (kBytes >= 32)
+            for (; c + 32 <= sums.width; c += 32)
+                spike_lanes<Model, 2, Shifts>(sums, state, y, x, c0, c);
+        for (; c < sums.width; c += 16) spike_lanes<Model, 1, Shifts>(sums, state, y, x, c0, c);
+    }
+
+    // Where spikes go, 16 bits for 16 neurons: how far the next step is, and the negative ones.
+    struct Output {
+        uint16_t *spikes;
+        size_t step, negative;
+
+        template <class T>
+        SNN_INLINE void put(int j, const Mask<T> &fired) const {
+            spikes[j] = fired.bits();
+        }
+        template <class T>
+        SNN_INLINE void put(int j, const SignedSpikes<T> &fired) const {
+            spikes[j] = fired.up.bits();
+            spikes[negative + j] = fired.down.bits();
+        }
+    };
+
     // N times 16 neurons: their independent chains of additions keep the processor busy.
-    template <class Model, int N, class A, class State>
+    template <class Model, int N, bool Shifts, class A, class State>
     void spike_lanes(const Stretch<A> &sums, State &state, int y, int x, int c0, int c) {
+        using T = typename Model::Integer;
         const Shape &s = p_.shape;
         const size_t lanes = s.lanes();
         const Place at = place(y, x, c0 + c);
-        const bool keeps = !state.empty();
+        const bool keeps = !state.empty(), begins = window_.first == 0;
         Model neurons[N];
+#pragma GCC unroll 4
         for (int j = 0; j < N; ++j) {
             const Place here{p_, at.lane + j * kLanes, at.neuron + j * kLanes};
             neurons[j].set(here);
-            if (window_.first == 0)
+            if (begins)
                 neurons[j].begin(here);
             else
                 neurons[j].get(state.data() + here.neuron, lanes);
         }
-        uint16_t *out = spikes_at(m_.map(s, 0), s, y, x, c0 + c);
-        if (sums.left | sums.right)
-            step_all<Model, N, true>(neurons, sums, c, window_.steps, out, s.words() * 4);
-        else
-            step_all<Model, N, false>(neurons, sums, c, window_.steps, out, s.words() * 4);
+        Output out{spikes_at(m_.map(s, 0), s, y, x, c0 + c), m_.step_words(s) * 4, s.words() * 4};
+        const A *a = sums.sums + c;
+        const size_t a_step = sums.step;
+        const int left = sums.left, right = sums.right, steps = window_.steps;
+        for (int t = 0; t < steps; ++t, a += a_step, out.spikes += out.step)
+#pragma GCC unroll 4
+            for (int j = 0; j < N; ++j) {
+                Lanes<T> sum = Lanes<T>::from(a + j * kLanes);
+                if constexpr (Shifts) sum = (sum << left) >> right;
+                out.put(j, neurons[j].step(sum));
+            }
         if (keeps)
+#pragma GCC unroll 4
             for (int j = 0; j < N; ++j)
                 neurons[j].put(state.data() + at.neuron + j * kLanes, lanes);
     }
 
-    template <class Model, int N, bool Shifts, class A>
-    static SNN_INLINE void step_all(Model *neurons, const Stretch<A> &sums, int c, int steps,
-                                    uint16_t *out, size_t out_step) {
-        using T = typename Model::Integer;
-        const A *a = sums.sums + c;
-        const size_t a_step = sums.step;
-        const int left = sums.left, right = sums.right;
-        Model here[N];
-        for (int j = 0; j < N; ++j) here[j] = neurons[j];
-        for (int t = 0; t < steps; ++t, a += a_step, out += out_step)
-            for (int j = 0; j < N; ++j) {
-                Lanes<T> sum = Lanes<T>::from(a + j * kLanes);
-                if constexpr (Shifts) sum = (sum << left) >> right;
-                out[j] = here[j].step(sum).bits();
-            }
-        for (int j = 0; j < N; ++j) neurons[j] = here[j];
-    }
-
-    template <class A>
+    template <template <class> class Model, class A>
     void grade(const Stretch<A> &sums, int y, int x, int c0) {
         using T = std::conditional_t<sizeof(A) == 8, int64_t, int32_t>;
         const Shape &s = p_.shape;
         const int steps = std::min(m_.steps, window_.steps);
         for (int c = 0; c < sums.width; c += kLanes) {
             const Place at = place(y, x, c0 + c);
-            const Graded<T> neurons(at);
+            const Model<T> neurons(at);
             for (int t = 0; t < steps; ++t) {
                 const Lanes<T> q = neurons.answer(sums.template at<T>(t, c));
                 for (int k = 0; k < m_.n_planes; ++k)

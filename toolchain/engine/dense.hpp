@@ -37,6 +37,19 @@ inline void spread_bits(const Shape &s, const uint16_t *from, int pixels, int ch
     for (; pixels; --pixels, from += s.padded / 16, to += channels)
         for (int c = 0; c < s.channels; ++c) to[c] = Element(from[c / 16] >> (c % 16) & 1);
 }
+// Spikes of both signs, with a zero point of 1.
+inline void spread_signs(const Shape &s, const uint16_t *positive, const uint16_t *negative,
+                         int pixels, int channels, Element *to) {
+    for (; pixels; --pixels, to += channels) {
+        for (int c = 0; c < std::min(channels, s.padded); ++c) {
+            const int up = positive[c / 16] >> (c % 16) & 1,
+                      down = negative[c / 16] >> (c % 16) & 1;
+            to[c] = Element(1 + up - down);
+        }
+        positive += s.padded / 16;
+        negative += s.padded / 16;
+    }
+}
 
 inline void lay_out(const Group &g, const Population &source, const Messages &m, int plane,
                     int steps, Maps &maps) {
@@ -48,7 +61,7 @@ inline void lay_out(const Group &g, const Population &source, const Messages &m,
     maps.step = size_t(height) * width * channels;
     const size_t size = steps * maps.step + 64;
     grow(maps.data, size);
-    const Element border = Element(source.spikes() ? 0 : (uint64_t(m.zero) >> (8 * plane)) & 255);
+    const Element border = Element((uint64_t(m.zero) >> (8 * plane)) & 255);
     std::fill(maps.data.begin(), maps.data.begin() + size, border);
     const int y0 = std::max(0, -top), y1 = std::min(s.height, height - top);
     const int x0 = std::max(0, -left), x1 = std::min(s.width, width - left);
@@ -57,7 +70,10 @@ inline void lay_out(const Group &g, const Population &source, const Messages &m,
         for (int y = y0; y < y1; ++y) {
             Element *to =
                 maps.data.data() + t * maps.step + (size_t(y + top) * width + x0 + left) * channels;
-            if (source.spikes())
+            if (source.signs == 2)
+                spread_signs(s, spikes_at(m.map(s, t), s, y, x0, 0),
+                             spikes_at(m.map(s, t, 1), s, y, x0, 0), x1 - x0, channels, to);
+            else if (source.spikes())
                 spread_bits(s, spikes_at(m.map(s, t), s, y, x0, 0), x1 - x0, channels, to);
             else
                 spread_bytes(s, m.plane(s, plane, t) + (size_t(y) * s.width + x0) * s.padded,

@@ -77,33 +77,37 @@ SNN_INLINE uint32_t *positions(uint64_t word, uint32_t base, int shift, uint32_t
 // Lists of all spikes of a map, for all steps: column by column, because the rows of a column that
 // a pixel sees are then one stretch. Pixel is the type that holds the bits of a pixel, or 64 of
 // them.
-template <class Pixel>
+template <class Pixel, int Signs>
 void list_pixels(const Group &g, const Messages &m, int steps, Events &events) {
     const Shape &s = g.in;
     const int shift = __builtin_ctz(g.block), height = s.height, width = s.width;
-    const size_t words = s.padded / 64, row_bytes = s.row_words() * 8;
+    const size_t words = s.padded / 64, row_bytes = s.row_words() * 8, map_bytes = s.words() * 8;
     const int32_t *const order_y = g.y.order.data(), *const order_x = g.x.order.data();
     std::vector<uint32_t> bases(height);  // of column 0
     for (int j = 0; j < height; ++j)
-        bases[j] = uint32_t(g.y.rank[j]) * uint32_t(g.taps_x * s.padded) << shift;
+        bases[j] = uint32_t(g.y.rank[j]) * uint32_t(g.taps_x * g.pixel_rows()) << shift;
     const uint32_t *const base_y = bases.data();
     uint32_t *const __restrict first = events.offset.data();
     uint32_t *__restrict to = first;
     uint32_t *__restrict start = events.start.data();
     for (int t = 0; t < steps; ++t) {
-        const uint8_t *map = reinterpret_cast<const uint8_t *>(m.bits.data() + t * s.words());
+        const uint8_t *map =
+            reinterpret_cast<const uint8_t *>(m.bits.data() + t * Signs * s.words());
         for (int i = 0; i < width; ++i) {
             const uint8_t *column = map + size_t(order_x[i]) * s.padded / 8;
-            const uint32_t base_x = uint32_t(g.x.rank[i]) * uint32_t(s.padded) << shift;
+            const uint32_t base_x = uint32_t(g.x.rank[i]) * uint32_t(g.pixel_rows()) << shift;
             for (int j = 0; j < height; ++j) {
                 *start++ = uint32_t(to - first);
-                const uint8_t *pixel = column + order_y[j] * row_bytes;
                 uint32_t base = base_x + base_y[j];
-                if constexpr (sizeof(Pixel) < 8) {
-                    to = positions(load<Pixel>(pixel), base, shift, to);
-                } else {
-                    for (size_t k = 0; k < words; ++k, pixel += 8, base += 64u << shift)
-                        to = positions(load<uint64_t>(pixel), base, shift, to);
+                for (int sign = 0; sign < Signs; ++sign) {
+                    const uint8_t *pixel = column + order_y[j] * row_bytes + sign * map_bytes;
+                    if constexpr (sizeof(Pixel) < 8) {
+                        to = positions(load<Pixel>(pixel), base, shift, to);
+                        base += uint32_t(8 * sizeof(Pixel)) << shift;
+                    } else {
+                        for (size_t k = 0; k < words; ++k, pixel += 8, base += 64u << shift)
+                            to = positions(load<uint64_t>(pixel), base, shift, to);
+                    }
                 }
             }
         }
@@ -111,18 +115,26 @@ void list_pixels(const Group &g, const Messages &m, int steps, Events &events) {
     *start = uint32_t(to - first);
 }
 
+template <int Signs>
+void list_all(const Group &g, const Messages &m, int steps, Events &events) {
+    switch (g.in.padded) {
+        case 16:
+            return list_pixels<uint16_t, Signs>(g, m, steps, events);
+        case 32:
+            return list_pixels<uint32_t, Signs>(g, m, steps, events);
+        default:
+            return list_pixels<uint64_t, Signs>(g, m, steps, events);
+    }
+}
+
 inline void list_events(const Group &g, const Messages &m, int steps, Events &events) {
     // Room for what `positions` and `copy_list` may write beyond the end.
     grow(events.offset, m.n_spikes + 128);
     grow(events.start, size_t(steps) * g.in.pixels() + 1);
-    switch (g.in.padded) {
-        case 16:
-            return list_pixels<uint16_t>(g, m, steps, events);
-        case 32:
-            return list_pixels<uint32_t>(g, m, steps, events);
-        default:
-            return list_pixels<uint64_t>(g, m, steps, events);
-    }
+    if (g.signs == 1)
+        list_all<1>(g, m, steps, events);
+    else
+        list_all<2>(g, m, steps, events);
 }
 
 // Appends n offsets. May write a register beyond the ones that count.
@@ -255,7 +267,8 @@ void gather_tile(const Group &g, const Merged &merged, const Item *items, int bl
     const uint8_t *rows[kLargestTile];  // of the weights, as the first tap of each pixel meets them
     for (int p = 0; p < pixels; ++p) {
         const int64_t met = int64_t(g.y.first[y]) * g.taps_x + g.x.first[x0 + p];
-        rows[p] = g.rows.data() + (int64_t(block) * int64_t(g.n_rows) - met * g.in.padded) * kBlock;
+        rows[p] =
+            g.rows.data() + (int64_t(block) * int64_t(g.n_rows) - met * g.pixel_rows()) * kBlock;
     }
     const uint32_t *const offsets = merged.offsets;
     for (const Item *item = items, *end = items + pixels * steps; item < end; ++item) {

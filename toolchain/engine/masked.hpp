@@ -89,16 +89,18 @@ void masked_sums(const std::vector<Tap> &taps, size_t stride, int steps, int16_t
 inline void depthwise_spikes(const Group &g, const Messages &m, int y, int x, int c0, int lanes,
                              int steps, std::vector<Tap> &taps, int16_t *to, size_t to_step) {
     const int y0 = y * g.given.stride[0] - g.given.top, x0 = x * g.given.stride[1] - g.given.left;
-    const size_t stride = g.in.words() * 4;
+    const size_t stride = m.step_words(g.in) * 4;
     for (int c = 0; c < lanes; c += 64) {
         taps.clear();
-        for (int a = 0; a < g.kh(); ++a)
-            for (int b = 0; b < g.kw(); ++b) {
-                const int yy = y0 + a * g.given.dilation[0], xx = x0 + b * g.given.dilation[1];
-                if (yy < 0 || yy >= g.in.height || xx < 0 || xx >= g.in.width) continue;
-                taps.push_back({spikes_at(m.bits.data(), g.in, yy, xx, c0 + c),
-                                g.taps.data() + size_t(a * g.kw() + b) * g.out.padded + c0 + c});
-            }
+        const int16_t *weights = g.taps.data() + c0 + c;
+        for (int sign = 0; sign < g.signs; ++sign)
+            for (int a = 0; a < g.kh(); ++a)
+                for (int b = 0; b < g.kw(); ++b, weights += g.out.padded) {
+                    const int yy = y0 + a * g.given.dilation[0], xx = x0 + b * g.given.dilation[1];
+                    if (yy < 0 || yy >= g.in.height || xx < 0 || xx >= g.in.width) continue;
+                    taps.push_back(
+                        {spikes_at(m.map(g.in, 0, sign), g.in, yy, xx, c0 + c), weights});
+                }
         switch (lanes) {
             case 16:
                 masked_sums<1>(taps, stride, steps, to + c, to_step);

@@ -69,7 +69,8 @@ struct Shape {
     size_t words() const { return height * row_words(); }
 };
 
-// Parameters of neurons, one per lane of a pixel (or of the whole map, for a bias per neuron).
+// Parameters of neurons, one per lane of a pixel; a bias or an initial potential per neuron has one
+// per lane of the whole map.
 template <class T>
 struct Parameters {
     Array<T> bias, threshold, initial, multiplier, shift;
@@ -88,15 +89,19 @@ struct Population {
     Array<int32_t> cap;
     std::vector<int> groups;  // synapse groups that feed it
     int planes = 0;           // bytes of a message, 0 for spikes
+    int signs = 1;            // maps of spikes in a step: 2 if there are negative ones
 
     bool spikes() const {
-        return given.kind == SNN_INPUT_SPIKES || given.kind == SNN_IF || given.kind == SNN_CUBA_LIF;
+        return given.kind == SNN_INPUT_SPIKES || given.kind == SNN_IF ||
+               given.kind == SNN_SIGNED_IF || given.kind == SNN_CUBA_LIF;
     }
-    bool values() const { return given.kind == SNN_INPUT_VALUES || given.kind == SNN_GRADED; }
+    bool values() const { return !spikes() && !readout(); }
     // Whether its neurons compute in 32 bits.
     bool narrow_state() const {
-        return !given.wide && (given.kind == SNN_IF || given.kind == SNN_GRADED);
+        return !given.wide && given.kind != SNN_CUBA_LIF && given.kind != SNN_READOUT;
     }
+    // Whether a message stands for as many spikes as its value.
+    bool counted_by_value() const { return given.kind == SNN_CLIP_FLOOR; }
     bool input() const { return given.kind <= SNN_INPUT_VALUES; }
     bool readout() const { return given.kind == SNN_READOUT; }
 };
@@ -132,10 +137,12 @@ struct Group {
     bool flat = false;        // whether `in` is such a pixel
     bool narrow = false;      // any sum of weights fits 16 bits
     int fold = 1, block = 0;  // of the target
+    int signs = 1;            // maps of spikes in a step of `in`; a flat map is one pixel with both
 
-    // Events: rows of weights, [output block][tap row][tap column][input channel][block], as bytes
-    // offset by 128, in the order that the kernel's unpacking undoes. Pixels folded into one block
-    // make one kernel, wide enough for all of them.
+    // Events: rows of weights, [output block][tap row][tap column][sign][input channel][block], as
+    // bytes offset by 128, in the order that the kernel's unpacking undoes. A negative spike has a
+    // row of its own, of the weights with the other sign. Pixels folded into one block make one
+    // kernel, wide enough for all of them.
     Array<uint8_t> rows;
     size_t n_rows = 0;
     int taps_x = 1;  // columns of that kernel
@@ -147,7 +154,7 @@ struct Group {
     std::vector<std::vector<Run>> runs;  // per output block
     std::vector<size_t> dense_at;        // where an output block starts
     Array<int32_t> sums;                 // of the weights of each output lane
-    Array<int16_t> taps;                 // depthwise: [tap][lane]
+    Array<int16_t> taps;                 // depthwise: [sign][tap][lane]
     int map_channels = 0;                // channels of a map, padded to kGroup
 
     // Sparse: by source neuron, in the engine's order.
@@ -158,6 +165,8 @@ struct Group {
 
     int kh() const { return given.kernel[0]; }
     int kw() const { return given.kernel[1]; }
+    // Rows of weights that the spikes of one pixel choose from.
+    int pixel_rows() const { return signs * in.padded; }
     // Height and width of the padded map that dense products read.
     int map_height() const {
         return (out.height - 1) * given.stride[0] + (kh() - 1) * given.dilation[0] + 1;

@@ -2,7 +2,7 @@
 //
 // Each model is one small struct: what it keeps in registers over the steps of a window, how these
 // registers are set, loaded and put back between windows, and `step`. The equations are those of
-// snn_compile/ir/quantized.py. A new model is a new struct here and a line in population.cpp.
+// snn_compile/ir/neurons.py. A new model is a new struct here and a line in answer.hpp.
 #pragma once
 
 #include "network.hpp"
@@ -27,6 +27,11 @@ struct Place {
         return Lanes<T>::at(parameters<T>().bias.data() +
                             (population.given.bias_per_neuron ? neuron : lane));
     }
+    template <class T>
+    Lanes<T> initial() const {
+        return Lanes<T>::at(parameters<T>().initial.data() +
+                            (population.given.initial_per_neuron ? neuron : lane));
+    }
 };
 
 template <class T>
@@ -38,8 +43,41 @@ SNN_INLINE Lanes<T> clip(const Lanes<T> &v, T limit) {
 template <class T, bool ResetToZero, bool Saturates>
 struct IntegrateAndFire {
     using Integer = T;
-    static constexpr int kStates = 1;
-    Lanes<T> v, bias, threshold;
+    Lanes<T> v, bias, threshold, below;  // the largest potential that is below the threshold
+    T limit;
+
+    SNN_INLINE void set(const Place &p) {
+        bias = p.bias<T>();
+        threshold = Lanes<T>::at(p.parameters<T>().threshold.data() + p.lane);
+        below = threshold - Lanes<T>::all(1);
+        limit = T(p.population.given.limit);
+    }
+    SNN_INLINE void begin(const Place &p) {
+        v = p.initial<T>();
+    }
+    SNN_INLINE void get(const T *state, size_t) { v = Lanes<T>::at(state); }
+    SNN_INLINE void put(T *state, size_t) const { v.to(state); }
+    SNN_INLINE Mask<T> step(const Lanes<T> &a) {
+        v = v + (a + bias);
+        if constexpr (Saturates) v = clip(v, limit);
+        const Mask<T> fired = v > below;  // AVX2 has no comparison with "or equal"
+        v = ResetToZero ? zero_where(fired, v) : subtract_where(fired, v, threshold);
+        return fired;
+    }
+};
+
+// Spikes of both signs.
+template <class T>
+struct SignedSpikes {
+    Mask<T> up, down;
+};
+
+// Integrate and fire with spikes that take back earlier ones: 1 where V >= threshold, -1 where V <
+// 0 and n > 0, the sum of the spikes so far.
+template <class T, bool Saturates>
+struct SignedIntegrateAndFire {
+    using Integer = T;
+    Lanes<T> v, n, bias, threshold;
     T limit;
 
     SNN_INLINE void set(const Place &p) {
@@ -48,16 +86,27 @@ struct IntegrateAndFire {
         limit = T(p.population.given.limit);
     }
     SNN_INLINE void begin(const Place &p) {
-        v = Lanes<T>::at(p.parameters<T>().initial.data() + p.lane);
+        v = p.initial<T>();
+        n = Lanes<T>::all(0);
     }
-    SNN_INLINE void get(const T *state, size_t) { v = Lanes<T>::at(state); }
-    SNN_INLINE void put(T *state, size_t) const { v.to(state); }
-    SNN_INLINE Mask<T> step(const Lanes<T> &a) {
+    SNN_INLINE void get(const T *state, size_t apart) {
+        v = Lanes<T>::at(state);
+        n = Lanes<T>::at(state + apart);
+    }
+    SNN_INLINE void put(T *state, size_t apart) const {
+        v.to(state);
+        n.to(state + apart);
+    }
+    SNN_INLINE SignedSpikes<T> step(const Lanes<T> &a) {
+        const Lanes<T> zero = Lanes<T>::all(0), one = Lanes<T>::all(1);
         v = v + (a + bias);
         if constexpr (Saturates) v = clip(v, limit);
-        const Mask<T> fired = v >= threshold;
-        v = ResetToZero ? zero_where(fired, v) : subtract_where(fired, v, threshold);
-        return fired;
+        const Mask<T> up = v >= threshold, down = (zero > v) & (n > zero);
+        v = subtract_where(up, v, threshold);
+        v = subtract_where(down, v, zero - threshold);
+        n = subtract_where(up, n, zero - one);
+        n = subtract_where(down, n, one);
+        return {up, down};
     }
 };
 
@@ -66,7 +115,6 @@ struct IntegrateAndFire {
 struct CubaLif {
     using Integer = int64_t;
     using L = Lanes<int64_t>;
-    static constexpr int kStates = 2;
     L u, v, bias, threshold, keep_u, keep_v;
     int64_t limit;
 
@@ -152,6 +200,54 @@ struct Graded<int32_t> {
                 __builtin_convertvector(v.r[i], Double) * load<Double>(factor + i * L::kPer),
                 L::Register);
         return min(q, L::all(largest));
+    }
+};
+
+// q = clip(V // threshold, 0, levels), V = a + bias. No state. Below 0 the answer is 0, so that
+// truncation is the floor.
+template <class T>
+struct ClipFloor;
+
+template <>
+struct ClipFloor<int64_t> {
+    using L = Lanes<int64_t>;
+    L bias, threshold;
+    int64_t limit, levels;
+
+    SNN_INLINE explicit ClipFloor(const Place &p)
+        : bias(p.bias<int64_t>()),
+          threshold(L::at(p.parameters<int64_t>().threshold.data() + p.lane)),
+          limit(p.population.given.limit),
+          levels(p.population.given.high) {}
+    SNN_INLINE L answer(const L &a) const {
+        const L v = max(clip(a + bias, limit), L::all(0));
+        return min(v / threshold, L::all(levels));
+    }
+};
+
+// Processors divide doubles faster than integers. A quotient below an integer k is below it by at
+// least 1 / threshold, which is k / (V + threshold) or more, and V + threshold is less than 2**30:
+// rounding to 53 bits does not reach k.
+template <>
+struct ClipFloor<int32_t> {
+    using L = Lanes<int32_t>;
+    using Double = Vector<double, L::kPer * 8>;
+    L bias, threshold;
+    int32_t limit, levels;
+
+    SNN_INLINE explicit ClipFloor(const Place &p)
+        : bias(p.bias<int32_t>()),
+          threshold(L::at(p.parameters<int32_t>().threshold.data() + p.lane)),
+          limit(int32_t(p.population.given.limit)),
+          levels(int32_t(p.population.given.high)) {}
+    SNN_INLINE L answer(const L &a) const {
+        const L v = max(min(a + bias, L::all(limit)), L::all(0));
+        L q;
+        for (int i = 0; i < L::kCount; ++i)
+            q.r[i] = __builtin_convertvector(__builtin_convertvector(v.r[i], Double) /
+                                                 __builtin_convertvector(threshold.r[i], Double),
+                                             L::Register);
+        return min(q, L::all(levels));
     }
 };
 

@@ -103,7 +103,7 @@ class Layer {
                     sum = int32_t(uint32_t(sum) + (uint32_t(into[r * into_row + c]) << (8 * k)));
                 }
         }
-        const int64_t zero = source(g).spikes() ? 0 : messages(g).zero;
+        const int64_t zero = messages(g).zero;
         if (!zero) return;
         for (int r = 0; r < rows; ++r)
             for (int c = 0; c < lanes_; ++c) {
@@ -280,7 +280,9 @@ void advance(const snn_network &network, int index, const Window &window, bool t
         }
         Layer(network, index, window, work).run(neurons);
     }
-    if (!p.readout()) count(p, work.messages[index], steps, window.counting, work.counts[index]);
+    if (!p.readout())
+        count(p, work.messages[index], steps, window.counting, work.counts[index],
+              work.sums[index]);
 }
 
 }  // namespace snn

@@ -1,4 +1,5 @@
 // From the caller's description of a network to the tables that the kernels read.
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -28,8 +29,9 @@ template <class T>
 void arrange(const snn_population &p, const Shape &s, size_t copies, Parameters<T> &to) {
     to.bias = p.bias_per_neuron ? arranged<T>(p.bias, s, s.pixels(), 0, true)
                                 : arranged<T>(p.bias, s, copies, 0);
+    to.initial = p.initial_per_neuron ? arranged<T>(p.initial, s, s.pixels(), 0, true)
+                                      : arranged<T>(p.initial, s, copies, 0);
     to.threshold = arranged<T>(p.threshold, s, copies, int64_t(1) << 29);  // padding never fires
-    to.initial = arranged<T>(p.initial, s, copies, 0);
     to.multiplier = arranged<T>(p.multiplier, s, copies, 0);
     to.shift = arranged<T>(p.shift, s, copies, 0);
 }
@@ -71,6 +73,7 @@ Population population(const snn_population &given) {
         for (int64_t span = given.high - std::min<int64_t>(given.low, 0); span > 0; span >>= 8)
             ++p.planes;
     if (p.values() && !p.planes) p.planes = 1;
+    if (p.spikes() && given.low < 0) p.signs = 2;
     p.given.bias = p.given.threshold = p.given.initial = nullptr;
     p.given.multiplier = p.given.shift = nullptr;
     return p;
@@ -119,14 +122,14 @@ Axis axis(int size, int outputs, int taps, int stride, int dilation, int padding
 
 // Rows of weights. P pixels folded into a block are one kernel with P * channels outputs: tap (a,
 // b) of its pixel p is column b + p * stride of that kernel, whose stride is P times as large.
-void pack_rows(Group &g, const Shape &source, const int8_t *weight) {
+void pack_rows(Group &g, const Shape &source, int signs, const int8_t *weight) {
     const int sx = g.given.stride[1];
     if (g.flat) {
-        g.n_rows = g.in.padded;
+        g.n_rows = g.pixel_rows();
         g.y = g.x = axis(1, 1, 1, 1, 1, 0);
     } else {
         g.taps_x = g.kw() + (g.fold - 1) * sx;
-        g.n_rows = size_t(g.kh()) * g.taps_x * source.padded;
+        g.n_rows = size_t(g.kh()) * g.taps_x * g.pixel_rows();
         g.y = axis(g.in.height, g.out.height, g.kh(), g.given.stride[0], g.given.dilation[0],
                    g.given.top);
         g.x = axis(g.in.width, g.out.width / g.fold, g.taps_x, sx * g.fold, g.given.dilation[1],
@@ -134,26 +137,28 @@ void pack_rows(Group &g, const Shape &source, const int8_t *weight) {
     }
     const int blocks = g.fold > 1 ? 1 : g.out.padded / g.block;
     g.rows.assign(blocks * g.n_rows * g.block + 64, 128);
-    const auto put = [&](size_t row, int block, int j, int i, int a, int b) {
+    const auto put = [&](size_t row, int sign, int block, int j, int i, int a, int b) {
         const int lane = block * g.block + unpacked(g.block, j);
         const int p = g.fold > 1 ? lane / g.out.padded : 0, o = lane - p * g.out.padded;
         const int tap = b - p * sx;
         if (o >= g.out.channels || tap < 0 || tap >= g.kw()) return;
         const int w = weight[natural(g, source.channels, o, i, a, tap)];
         const size_t at = (block * g.n_rows + row) * g.block + j;
-        g.rows[at] = uint8_t(128 + w);
+        g.rows[at] = uint8_t(sign ? 128 - w : 128 + w);
     };
     const int columns = g.flat ? g.kw() : g.taps_x;
-    for (int a = 0; a < g.kh(); ++a)
-        for (int b = 0; b < columns; ++b)
-            for (int i = 0; i < source.channels; ++i) {
-                // A flat map keeps its own order of bits.
-                const size_t row = g.flat
-                                       ? a * source.row_words() * 64 + size_t(b) * source.padded + i
-                                       : (size_t(a) * columns + b) * source.padded + i;
-                for (int block = 0; block < blocks; ++block)
-                    for (int j = 0; j < g.block; ++j) put(row, block, j, i, a, b);
-            }
+    // A flat map keeps its own order of bits.
+    const size_t of_column = g.flat ? source.padded : g.pixel_rows(),
+                 of_row = g.flat ? source.row_words() * 64 : columns * of_column,
+                 of_sign = g.flat ? source.words() * 64 : source.padded;
+    for (int sign = 0; sign < signs; ++sign)
+        for (int a = 0; a < g.kh(); ++a)
+            for (int b = 0; b < columns; ++b)
+                for (int i = 0; i < source.channels; ++i) {
+                    const size_t row = a * of_row + b * of_column + sign * of_sign + i;
+                    for (int block = 0; block < blocks; ++block)
+                        for (int j = 0; j < g.block; ++j) put(row, sign, block, j, i, a, b);
+                }
 }
 
 void pack_dense(Group &g, const Shape &source, const int8_t *weight) {
@@ -207,12 +212,14 @@ void pack_dense(Group &g, const Shape &source, const int8_t *weight) {
 
 void pack_taps(Group &g, const int8_t *weight) {
     g.map_channels = g.in.padded;
-    g.taps.assign(size_t(g.kh()) * g.kw() * g.out.padded, 0);
+    const size_t taps = size_t(g.kh()) * g.kw();
+    g.taps.assign(g.signs * taps * g.out.padded, 0);
     g.sums.assign(g.out.padded, 0);
     for (int c = 0; c < g.out.channels; ++c)
-        for (int k = 0; k < g.kh() * g.kw(); ++k) {
-            const int w = weight[size_t(c) * g.kh() * g.kw() + k];
-            g.taps[size_t(k) * g.out.padded + c] = int16_t(w);
+        for (size_t k = 0; k < taps; ++k) {
+            const int w = weight[c * taps + k];
+            g.taps[k * g.out.padded + c] = int16_t(w);
+            if (g.signs == 2) g.taps[(taps + k) * g.out.padded + c] = int16_t(-w);
             g.sums[c] += w;
         }
 }
@@ -249,7 +256,8 @@ void keep_natural(Group &g, const snn_synapses &given) {
     g.weight.assign(given.weight, given.weight + n);
 }
 
-// Whether any sum of an output channel's weights, over any set of them, fits 16 bits.
+// Whether any sum of an output channel's weights, over any set of them, fits 16 bits; with both
+// signs, if messages have both.
 bool fits_16_bits(const Group &g, const int8_t *weight, size_t per_channel) {
     for (int o = 0; o < g.out.channels; ++o) {
         int64_t positive = 0, negative = 0;
@@ -257,9 +265,16 @@ bool fits_16_bits(const Group &g, const int8_t *weight, size_t per_channel) {
             const int w = weight[o * per_channel + k];
             (w > 0 ? positive : negative) += w;
         }
+        if (g.signs == 2) positive -= negative;
         if (positive > 32767 || negative < -32768) return false;
     }
     return true;
+}
+
+// Whether a byte holds the weights with both signs: it does, but for those of -128. No layer that
+// the compiler makes has any.
+bool has_negatives(const int8_t *weight, size_t n) {
+    return std::find(weight, weight + n, int8_t(-128)) == weight + n;
 }
 
 Group group(const snn_network &network, const snn_synapses &given) {
@@ -273,6 +288,7 @@ Group group(const snn_network &network, const snn_synapses &given) {
     g.out = target.shape;
     g.block = target.block;
     g.fold = target.fold;
+    g.signs = source.signs;
     if (given.source >= given.target) throw std::invalid_argument("a source after its target");
     if (target.given.wide) {
         g.kernel = Kernel::kScalar;
@@ -297,12 +313,14 @@ Group group(const snn_network &network, const snn_synapses &given) {
              g.in.height == g.kh() && g.in.width == g.kw() && given.dilation[0] == 1 &&
              given.dilation[1] == 1;
     // With dilation, the taps of folded pixels are no kernel: those layers are computed densely.
-    if (source.spikes() && given.groups == 1 && (g.fold == 1 || given.dilation[1] == 1)) {
+    if (source.spikes() && given.groups == 1 && (g.fold == 1 || given.dilation[1] == 1) &&
+        (g.signs == 1 || has_negatives(given.weight, g.out.channels * per_channel))) {
         if (g.flat) {
             g.in.height = g.in.width = 1;
-            g.in.channels = g.in.padded = int(source.shape.words() * 64);
+            g.in.channels = g.in.padded = int(source.signs * source.shape.words() * 64);
+            g.signs = 1;
         }
-        pack_rows(g, source.shape, given.weight);
+        pack_rows(g, source.shape, source.signs, given.weight);
     }
     pack_dense(g, source.shape, given.weight);
     return g;

@@ -13,6 +13,7 @@ Workspace::Workspace(const snn_network &network) {
     narrow.resize(n);
     wide.resize(n);
     counts.resize(n);
+    sums.resize(n);
     groups.resize(network.groups.size());
     for (size_t i = 0; i < n; ++i) {
         const Population &p = network.populations[i];
@@ -21,14 +22,17 @@ Workspace::Workspace(const snn_network &network) {
         // Readouts keep their potential to the end; others only where there is a next window.
         const bool keeps = network.n_steps > kWindow;
         if (p.readout()) wide[i].resize(lanes);
-        if (keeps && p.given.kind == SNN_IF) {
-            if (p.given.wide)
-                wide[i].resize(lanes);
+        const size_t states = p.given.kind == SNN_IF ? lanes : 2 * lanes;
+        if (keeps && p.spikes() && !p.input()) {
+            if (p.narrow_state())
+                narrow[i].resize(states);
             else
-                narrow[i].resize(lanes);
+                wide[i].resize(states);
         }
-        if (keeps && p.given.kind == SNN_CUBA_LIF) wide[i].resize(2 * lanes);
-        if (!p.readout()) counts[i].resize(lanes);
+        if (p.counted_by_value())
+            sums[i].resize(lanes);
+        else if (!p.readout())
+            counts[i].resize(lanes);
     }
 }
 
@@ -53,7 +57,7 @@ void write_trace(const Population &p, const Workspace &work, const Messages &m,
                 for (int c = 0; c < s.channels; ++c) {
                     const size_t to = at + (size_t(c) * s.height + y) * s.width + x;
                     if (p.spikes())
-                        static_cast<int8_t *>(trace)[to] = m.spike(s, from, y, x, c);
+                        static_cast<int8_t *>(trace)[to] = int8_t(m.spike(s, from, y, x, c));
                     else if (p.values())
                         static_cast<int32_t *>(trace)[to] = int32_t(m.value(s, from, y, x, c));
                     else
@@ -113,6 +117,7 @@ void run_sample(const snn_network &network, const snn_batch &batch, int64_t samp
 
 void run_batch(const snn_network &network, const snn_batch &batch, Workspace &work) {
     for (auto &counts : work.counts) std::fill(counts.begin(), counts.end(), 0);
+    for (auto &sums : work.sums) std::fill(sums.begin(), sums.end(), 0);
     for (int64_t sample = 0; sample < batch.n_samples; ++sample)
         run_sample(network, batch, sample, work);
     if (!batch.activity) return;
@@ -121,7 +126,10 @@ void run_batch(const snn_network &network, const snn_batch &batch, Workspace &wo
         const Population &p = network.populations[i];
         const int64_t times = p.given.held ? network.n_steps : 1;
         natural_order(
-            p.shape, [&](size_t lane) { return int64_t(work.counts[i][lane]); },
+            p.shape,
+            [&](size_t lane) {
+                return int64_t(p.counted_by_value() ? work.sums[i][lane] : work.counts[i][lane]);
+            },
             [&](size_t neuron, int64_t n) { batch.activity[i][neuron] += times * n; });
     }
 }

@@ -122,6 +122,7 @@ struct Lanes {
 SNN_LANEWISE(+)
 SNN_LANEWISE(-)
 SNN_LANEWISE(*)
+SNN_LANEWISE(/)
 SNN_LANEWISE(>>)
 #undef SNN_LANEWISE
 
@@ -190,6 +191,12 @@ SNN_INLINE Mask<T> operator>(const Lanes<T> &a, const Lanes<T> &b) {
     return m;
 }
 template <class T>
+SNN_INLINE Mask<T> operator&(const Mask<T> &a, const Mask<T> &b) {
+    Mask<T> m;
+    for (int i = 0; i < Lanes<T>::kCount; ++i) m.all.r[i] = a.all.r[i] & b.all.r[i];
+    return m;
+}
+template <class T>
 SNN_INLINE Lanes<T> subtract_where(const Mask<T> &m, const Lanes<T> &a, const Lanes<T> &b) {
     Lanes<T> c;
     for (int i = 0; i < Lanes<T>::kCount; ++i) c.r[i] = a.r[i] - (m.all.r[i] & b.r[i]);
@@ -218,6 +225,10 @@ SNN_INLINE Mask<int32_t> operator>(const Lanes<int32_t> &a, const Lanes<int32_t>
     return {_mm512_cmpgt_epi32_mask((__m512i)a.r[0], (__m512i)b.r[0])};
 }
 template <>
+SNN_INLINE Mask<int32_t> operator&(const Mask<int32_t> &a, const Mask<int32_t> &b) {
+    return {__mmask16(a.m & b.m)};
+}
+template <>
 SNN_INLINE Lanes<int32_t> subtract_where(const Mask<int32_t> &m, const Lanes<int32_t> &a,
                                          const Lanes<int32_t> &b) {
     using R = Lanes<int32_t>::Register;
@@ -242,6 +253,10 @@ template <>
 SNN_INLINE Mask<int64_t> operator>(const Lanes<int64_t> &a, const Lanes<int64_t> &b) {
     return {{_mm512_cmpgt_epi64_mask((__m512i)a.r[0], (__m512i)b.r[0]),
              _mm512_cmpgt_epi64_mask((__m512i)a.r[1], (__m512i)b.r[1])}};
+}
+template <>
+SNN_INLINE Mask<int64_t> operator&(const Mask<int64_t> &a, const Mask<int64_t> &b) {
+    return {{__mmask8(a.m[0] & b.m[0]), __mmask8(a.m[1] & b.m[1])}};
 }
 template <>
 SNN_INLINE Lanes<int64_t> subtract_where(const Mask<int64_t> &m, const Lanes<int64_t> &a,

@@ -21,6 +21,7 @@ struct Workspace {
     std::vector<Array<int32_t>> narrow;  // state between windows
     std::vector<Array<int64_t>> wide;
     std::vector<Array<uint32_t>> counts;  // messages other than 0 per lane, over all samples
+    std::vector<Array<uint64_t>> sums;    // of the messages, where those are what counts
     std::vector<GroupScratch> groups;
     std::vector<Tap> taps;
     Array<int16_t> sums16;      // (pixels, steps, block) of one tile of pixels

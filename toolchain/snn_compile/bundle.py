@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.data import Samples
 from snn_compile.errors import ModelError, Origin, UsageError, VerificationError
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.encoding import Float, InputEncoding, OutputDecoding
@@ -33,8 +32,6 @@ from snn_compile.sim import engine, reference
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
 
-N_STIMULI = 100
-"""Stimuli that travel with a compiled network for verification."""
 MODEL = "model.snn"
 STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
 _DAMAGE = (
@@ -272,13 +269,10 @@ class CompiledModel:
             ) from error
 
 
-def stimuli(samples: Samples | None, encoding: InputEncoding, seed: int) -> Int:
-    """Encoded stimuli for verification: real samples first, noise over the whole range after."""
-    real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
-    generator = np.random.default_rng(seed)
-    missing = (N_STIMULI - len(real), *encoding.maps)
-    noise = generator.integers(encoding.low, encoding.high, missing, endpoint=True)
-    return np.concatenate([real, noise]) if len(real) else noise
+def read_seal(folder: str | Path) -> str:
+    """The seal of a compiled network, which traces of it bear. ``load`` checks it."""
+    with zipfile.ZipFile(Path(folder) / MODEL) as archive:
+        return archive.read("seal").decode()
 
 
 def _digest(messages: Int) -> str:

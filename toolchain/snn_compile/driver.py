@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from snn_compile.bundle import CompiledModel, stimuli
+from snn_compile.bundle import CompiledModel
 from snn_compile.convert import calibrate as calibration
+from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.codings import Coding, Graded, coding_of
+from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
+from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
-from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.weight_bounds import weight_bounds
-from snn_compile.data import Samples, check_samples, load_samples
-from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.data import Samples
+from snn_compile.errors import UsageError, raise_all
+from snn_compile.inputs import (
+    Data,
+    load_data,
+    original,
+    preprocessed,
+    read_model,
+    spiking_frontend,
+    stimulus,
+)
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, without_data
 from snn_compile.mapping import map_program
-from snn_compile.options import AUTO, CompileOptions
+from snn_compile.options import AUTO, EQUALIZE, CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.plugins import (
-    BACKENDS,
-    Backend,
-    Frontend,
-    Imported,
-    Original,
-    RunsFiles,
-    SpikingFrontend,
-    frontend_for,
-)
+from snn_compile.plugins import BACKENDS, Backend, Imported
+from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Stages, climb
 from snn_compile.report.journal import Journal
@@ -74,12 +77,11 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult | Spi
             all complaints of a kind at once.
     """
     target = load_target(options.target)
-    frontend = _frontend(Path(model))
-    if isinstance(frontend, SpikingFrontend):
+    if frontend := spiking_frontend(Path(model)):
         return check_spiking(Path(model), frontend, options, target)
     coding = coding_of(options, target.default_coding.value)
-    imported = _read(Path(model), frontend)
-    folding = FOLDING(_preprocessed(imported, options))
+    imported = read_model(Path(model))
+    folding = FOLDING(preprocessed(imported, options))
     folded, statistics = folding.graph, weight_bounds(folding.graph)
     program = without_data(folded, statistics, options, coding)
     mapped = map_program(program, target)
@@ -117,22 +119,23 @@ def compile_model(
     path = Path(model)
     target = load_target(options.target)
     backends: list[Backend] = [BACKENDS.load(name) for name in options.emit]
-    frontend = _frontend(path)
-    if isinstance(frontend, SpikingFrontend):
+    if frontend := spiking_frontend(path):
         return compile_spiking(
             path, frontend, options, target, backends, journal, calibrate, evaluate
         )
     coding = coding_of(options, target.default_coding.value)
     with journal.timed("import"):
-        imported = _read(path, frontend)
+        imported = read_model(path)
     journal.found(imported.findings)
     journal.found(_ignored(options, coding))
-    network = _preprocessed(imported, options)
-    samples = _loaded(options, network, calibrate, evaluate)
+    network = preprocessed(imported, options)
+    samples = load_data(options, network, calibrate, evaluate)
+    journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
     folded = FOLDING(network, journal.passed).graph
     assemble.tell_import(journal.observer, imported, folded)
-    folded = _equalized(folded, samples.calibrate, options, journal)
+    options = _decided(folded, samples.calibrate, options, coding, journal)
+    folded = _equalized(folded, samples.calibrate, options, coding, journal)
     statistics = _calibrated(folded, samples.calibrate, journal)
     options = _settled(options, folded, statistics, samples, target, journal)
     coding = coding_of(options, target.default_coding.value)
@@ -147,7 +150,7 @@ def compile_model(
         network,
         lowered,
         coding,
-        _original(path, frontend, options) if samples.evaluate is not None else None,
+        original(path, options) if samples.evaluate is not None else None,
     )
     outcome = climb(stages, samples.evaluate, journal)
     return CompiledModel(
@@ -163,7 +166,7 @@ def compile_model(
             outcome,
             journal,
         ),
-        stimuli(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
+        stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
         assemble.provenance(path, options),
         backends=options.emit,
     )
@@ -175,97 +178,19 @@ FOLDING = (
 """The passes that leave the function of the trained network unchanged."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Data:
-    calibrate: Samples | None
-    evaluate: Samples | None
-
-
-def _frontend(path: Path) -> Frontend | SpikingFrontend:
-    if not path.is_file():
-        raise UsageError(
-            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
-        )
-    return frontend_for(path)
-
-
-def _read(path: Path, frontend: Frontend) -> Imported:
-    imported = frontend.read(path)
-    outputs = imported.ann.outputs
-    if any(not output.shape for output in outputs):
-        raise UnsupportedError(
-            "an output without a class axis",
-            origin=outputs[0].origin,
-            hint="give each sample a vector of outputs",
-        )
-    return imported
-
-
-def _original(path: Path, frontend: Frontend, options: CompileOptions) -> Original | None:
-    """Who runs the user's file, if our evaluator need not; the file knows of no preprocessing."""
-    if options.mean_values or options.scale_values or not isinstance(frontend, RunsFiles):
-        return None
-    return frontend.original(path)
-
-
-def _preprocessed(imported: Imported, options: CompileOptions) -> ANNGraph:
-    fold = FoldPreprocessing(options.mean_values, options.scale_values)
-    return fold(imported.ann).graph
-
-
-def _loaded(
-    options: CompileOptions,
-    network: ANNGraph,
-    calibrate: Array | None,
-    evaluate: tuple[Array, Array | None] | None,
-) -> _Data:
-    """Both sets of samples, from arrays or files; all that is wrong with them at once."""
-    shape, n_classes = network.input.shape, prod(network.outputs[0].shape)
-    raw = bool(options.mean_values or options.scale_values)
-    layout = options.layout
-    errors: list[CompileError] = []
-
-    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
-        try:
-            if given is not None:
-                return check_samples(
-                    given, labels, shape, layout=layout, raw=raw, n_classes=n_classes
-                )
-            if file is not None:
-                return load_samples(file, shape, layout=layout, raw=raw, n_classes=n_classes)
-        except CompileError as error:
-            errors.append(error)
-        return None
-
-    x, y = evaluate if evaluate is not None else (None, None)
-    data = _Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
-    raise_all(errors)
-    return data
-
-
 def _calibrated(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
     if samples is None:
-        journal.found([_NOT_CALIBRATED])
         return weight_bounds(folded)
     n = len(samples)
     with journal.progress("calibrate", f"{n:,} samples", 2 * n) as advance:
         return calibration.calibrate(folded, samples.x, advance=advance)
 
 
-_NOT_CALIBRATED = Finding(
-    "no calibration data: thresholds are worst-case bounds from the weights, for inputs from 0"
-    " to 1; expect a large loss of accuracy",
-    code="not-calibrated",
-    hint="give --calibrate with a few hundred unlabelled samples",
-    warning=True,
-)
-
-
 def _settled(
     options: CompileOptions,
     folded: ANNGraph,
     statistics: Calibration,
-    samples: _Data,
+    samples: Data,
     target: Target,
     journal: Journal,
 ) -> CompileOptions:
@@ -295,18 +220,53 @@ def _settled(
     return options
 
 
-def _equalized(
-    folded: ANNGraph, samples: Samples | None, options: CompileOptions, journal: Journal
-) -> ANNGraph:
-    if options.equalize == "none":
-        return folded
-    if options.equalize == "data" and samples is None:
+def _decided(
+    folded: ANNGraph,
+    samples: Samples | None,
+    options: CompileOptions,
+    coding: Coding,
+    journal: Journal,
+) -> CompileOptions:
+    """The options with what ``--equalize auto`` stands for: each mode is tried as it would be."""
+    if samples is None and options.equalize in ("auto", "data"):
         raise UsageError(
-            "--equalize data measures the noise on calibration data, and there is none",
+            f"--equalize {options.equalize} measures on calibration data, and there is none",
             code="missing-data",
-            hint="give --calibrate, or use l4 or l2",
+            hint="give --calibrate, or use range, l4 or l2",
         )
-    adjust = Equalize(options.equalize, None if samples is None else samples.x)
+    if samples is None or options.equalize != "auto":
+        return options
+    unheard = Journal(SilentObserver())
+
+    def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
+        trial, few = replace(options, equalize=mode), Samples(x)
+        equalized = _equalized(folded, few, trial, coding, unheard)
+        statistics = _calibrated(equalized, few, unheard)
+        return lower(equalized, statistics, few, trial, coding).answers
+
+    modes = [mode for mode in EQUALIZE if mode != AUTO]
+    with journal.timed("choose-equalization"):
+        mode, finding = least_error_of(modes, compiled, folded, samples.x)
+    journal.found([finding])
+    journal.observer.stage("equalize", finding.message)
+    return replace(options, equalize=mode, origins={**options.origins, "equalize": finding.message})
+
+
+def _equalized(
+    folded: ANNGraph,
+    samples: Samples | None,
+    options: CompileOptions,
+    coding: Coding,
+    journal: Journal,
+) -> ANNGraph:
+    mode = options.equalize
+    if mode == "none":
+        return folded
+    ranges = None
+    if mode == "range":
+        statistics = _calibrated(folded, samples, Journal(SilentObserver()))
+        ranges = balance_thresholds(folded, statistics, options.thresholds_of, levels=coding.levels)
+    adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
     return Pipeline.of(adjust)(folded, journal.passed).graph
 
 

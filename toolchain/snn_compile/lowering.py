@@ -7,15 +7,17 @@ network comes in with its calibration statistics; what leaves is every later sta
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.codings import Coding
+from snn_compile.convert.codings import Coding, Rate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.linear import Float
 from snn_compile.convert.spike_norm import spike_norm
@@ -24,16 +26,19 @@ from snn_compile.data import Samples
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann as ops
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.schedule import schedule
-from snn_compile.ir.spiking import InputCoding
+from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Pipeline, Watcher, unwatched
+from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.correct_biases import CorrectBiases
+from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import Quantization, proven, quantize
-from snn_compile.quantize.round_weights import RoundWeights
+from snn_compile.sim import engine
 
 BLAS_THREADS = 1
 """Threads of one matrix product outside the evaluators. Small products and factorizations mostly
@@ -61,6 +66,11 @@ class Lowered:
     quantization: Quantization
     decodings: Mapping[NodeId, OutputDecoding]
 
+    def answers(self, x: npt.NDArray[Any]) -> Float:
+        """The first output in fixed point for (N, *input shape) samples, as real values."""
+        output, decoding = next(iter(self.decodings.items()))
+        return decoding(engine.run(self.program, self.encoding(x)).outputs[output])
+
     @property
     def program(self) -> QuantizedGraph:
         """The network in fixed point."""
@@ -80,7 +90,17 @@ def lower(
     scales = _scales(folded, statistics, samples, encoding, options, coding)
     convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
     spiking = convert(folded, watch).graph
-    quantization = _quantized(spiking, folded, samples, encoding, options, watch)
+    start = time.perf_counter()
+    quantization = quantize(spiking, options.weight_bits_of, options.state_bits)
+    watch("quantize", quantization.program, (), time.perf_counter() - start)
+    if samples is not None:
+        frames = encoding(samples.x)
+        for adjust in _adjustments(spiking, folded, samples.x, frames, scales, options, coding):
+            start = time.perf_counter()
+            with threadpool_limits(BLAS_THREADS):
+                quantization = adjust(quantization)
+            watch(adjust.name, quantization.program, (), time.perf_counter() - start)
+    quantization = proven(quantization)
     return Lowered(
         folded,
         encoding,
@@ -166,37 +186,28 @@ def _to_spiking(
     return ToSpiking(coding, scales, encoding, arrival, options.seed)
 
 
-def _quantized(
+def _adjustments(
     spiking: SpikingGraph,
     folded: ANNGraph,
-    samples: Samples | None,
-    encoding: InputEncoding,
+    x: npt.NDArray[Any],
+    frames: Int,
+    scales: Mapping[NodeId, Float],
     options: CompileOptions,
-    watch: Watcher,
-) -> Quantization:
-    """Fixed point, with what calibration data can do about rounding errors."""
-
-    def done(name: str, start: float, result: Quantization) -> Quantization:
-        watch(name, result.program, (), time.perf_counter() - start)
-        return result
-
-    start = time.perf_counter()
-    quantization = done(
-        "quantize", start, quantize(spiking, options.weight_bits_of, options.state_bits)
-    )
-    if samples is None:
-        return proven(quantization)
-    frames = encoding(samples.x)
-    adjustments: list[RoundWeights | CorrectBiases] = []
+    coding: Coding,
+) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials]:
+    """What calibration data can do about errors of rounding and of timing, in order."""
     if options.rounding == "compensated":
-        adjustments.append(RoundWeights(spiking, frames))
-    if options.bias_correction:
-        adjustments.append(CorrectBiases(folded, samples.x, frames))
-    with threadpool_limits(BLAS_THREADS):
-        for adjust in adjustments:
-            start = time.perf_counter()
-            quantization = done(adjust.name, start, adjust(quantization))
-    return proven(quantization)
+        yield FitLayers(spiking, folded, x, frames, options.bias_correction)
+    if options.potential_calibration and _starts_freely(options, coding):
+        yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
+    elif options.bias_correction and options.rounding != "compensated":
+        yield CorrectBiases(folded, x, frames)
+
+
+def _starts_freely(options: CompileOptions, coding: Coding) -> bool:
+    """Whether initial potentials matter in this coding, and the user has not fixed them."""
+    by_subtraction = coding.name == Rate.name and options.reset == Reset.SUBTRACT.value
+    return by_subtraction and options.initial_potential is None
 
 
 def _decodings(

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from snn_compile import config_file
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 
-CODINGS = ("graded", "signed", "sync", "rate", "sigma-delta")
+CODINGS = ("graded", "signed", "sync", "radix", "rate", "sigma-delta")
 INPUTS = ("current", "poisson", "graded", "events")
 RESETS = ("subtract", "zero")
-EQUALIZE = ("none", "l4", "l2", "data")
+EQUALIZE = ("auto", "none", "range", "l2", "l4", "data")
 LAYOUTS = ("nchw", "nhwc")
 ROUNDINGS = ("nearest", "compensated")
 
@@ -29,7 +29,7 @@ AUTO: Auto = "auto"
 SETTLED = {"timesteps": 32, "payload_bits": 8, "weight_bits": 8}
 """What may be ``auto``, and what stands for it where nothing can be measured."""
 
-_METHODS = "mmse, percentile:P, max or spike-norm"
+_METHODS = "mmse, percentile:P, max, lbs or spike-norm"
 _PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
 
 
@@ -56,23 +56,29 @@ class CompileOptions:
         calibrate: npz file with ``x``, unlabelled.
         evaluate: npz file with ``x`` and, for accuracies, ``y``.
         target: name of a target, or a TOML file.
-        coding: graded, signed, sync, rate or sigma-delta; None for what the target does best.
-        timesteps: steps per layer window (sync, rate, signed). This, ``payload_bits`` and
+        coding: graded, signed, sync, radix, rate or sigma-delta; None for what the target does
+            best.
+        timesteps: steps per layer window (sync, radix, rate, signed). This, ``payload_bits`` and
             ``weight_bits`` may be ``auto``: the smallest that keeps ``max_accuracy_drop``.
         payload_bits: width of a payload (graded, sigma-delta).
         input: current, poisson, graded or, for networks that were trained with spikes, events;
             None for what the coding does best or, for these, for what the data are.
         input_bits: the input is encoded on ``2**input_bits`` levels per channel.
         reset: subtract or zero (rate).
+        burst: most spikes that a neuron sends in one step (rate, reset by subtraction).
         initial_potential: potential at the start of a window in units of the threshold (rate,
             signed); None for 0.5 with reset by subtraction, 0 with reset to zero.
-        thresholds: mmse, percentile:P, max or spike-norm.
+        thresholds: mmse, percentile:P, max, lbs or spike-norm.
         per_layer: one threshold a layer instead of one a channel.
-        equalize: cross-layer weight adjustment.
+        equalize: cross-layer weight adjustment; auto takes the mode with the smallest error of the
+            outputs on calibration samples.
         weight_bits: 2 to 8.
         state_bits: 12 to 24, of a potential. Fewer make room for neurons that have fewer.
         rounding: of weights: nearest, or compensated (errors cancel on the calibration data).
         bias_correction: whether biases absorb the mean error that quantization makes.
+        potential_calibration: whether neurons start where their spike counts come out right on the
+            calibration data (rate with reset by subtraction, unless ``initial_potential`` is given;
+            the biases of these neurons are then not corrected).
         mean_values: subtracted from the raw input, per channel.
         scale_values: then divides it, per channel.
         layout: layout of the given data; the network's own is (N, C, H, W).
@@ -96,6 +102,7 @@ class CompileOptions:
     input: str | None = None
     input_bits: int = 8
     reset: str = "subtract"
+    burst: int = 1
     initial_potential: float | None = None
     thresholds: str = "mmse"
     per_layer: bool = False
@@ -104,6 +111,7 @@ class CompileOptions:
     state_bits: int = 24
     rounding: str = "compensated"
     bias_correction: bool = True
+    potential_calibration: bool = True
     mean_values: tuple[float, ...] = ()
     scale_values: tuple[float, ...] = ()
     layout: str = "nchw"
@@ -152,6 +160,9 @@ class CompileOptions:
         between("timesteps", 1, 4096)
         between("payload_bits", 1, 16)
         between("input_bits", 1, 16)
+        between("burst", 1, 127)
+        if self.burst > 1 and (self.reset != "subtract" or self.coding != "rate"):
+            bad("burst", self.burst, "bursts with --coding rate and --reset subtract")
         between("weight_bits", 2, 8)
         between("state_bits", 12, 24)
         if not valid_thresholds(self.thresholds):
@@ -234,7 +245,7 @@ class CompileOptions:
 
 def valid_thresholds(method: str) -> bool:
     """Whether a threshold method is one this compiler knows."""
-    if method in ("mmse", "max", "spike-norm"):
+    if method in ("mmse", "max", "lbs", "spike-norm"):
         return True
     match = _PERCENTILE.fullmatch(method)
     return match is not None and 0 < float(match[1]) <= 100

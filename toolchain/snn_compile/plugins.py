@@ -1,4 +1,4 @@
-"""The joints: frontends and backends, found by entry points, built-ins included."""
+"""The joints: frontends, backends and devices, found by entry points, built-ins included."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy.typing as npt
 
 from snn_compile.errors import CompileError, UsageError
+from snn_compile.hil.device import Device
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
@@ -132,8 +133,8 @@ class Plugins:
         """Names of all registered implementations."""
         return sorted({entry.name for entry in entry_points(group=self.group)})
 
-    def load(self, name: str) -> Any:
-        """An instance of the named implementation.
+    def load(self, name: str, *arguments: Any) -> Any:
+        """An instance of the named implementation, made with the arguments.
 
         Raises:
             UsageError: there is none of that name, or its own dependencies are missing.
@@ -146,7 +147,7 @@ class Plugins:
                 hint=f"available: {', '.join(self.names()) or 'none'}",
             )
         try:
-            return found[0].load()()
+            return found[0].load()(*arguments)
         except ImportError as error:
             raise UsageError(
                 f"the {self.kind} '{name}' cannot be loaded: {error}", code=f"broken-{self.kind}"
@@ -155,6 +156,18 @@ class Plugins:
 
 FRONTENDS = Plugins("snn_compile.frontends", "frontend")
 BACKENDS = Plugins("snn_compile.backends", "backend")
+DEVICES = Plugins("snn_compile.devices", "device")
+
+
+def open_device(name: str, options: Mapping[str, str]) -> Device:
+    """A device, by what ``--device`` says: its name and perhaps, after a colon, an argument.
+
+    Raises:
+        UsageError: there is no such device, or it does not take the argument or an option.
+    """
+    kind, _, argument = name.partition(":")
+    device: Device = DEVICES.load(kind, argument, options)
+    return device
 
 
 def frontend_for(path: Path) -> Frontend | SpikingFrontend:

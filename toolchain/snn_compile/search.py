@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.codings import Graded, coding_of
+from snn_compile.convert.codings import MOST_DIGITS, Graded, Radix, coding_of
 from snn_compile.data import Samples
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower
 from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
-from snn_compile.sim import ann, engine
+from snn_compile.sim import ann
 
 MOST_STEPS, MOST_PAYLOAD_BITS = 256, 8
 """Where the search for steps and for payload bits ends."""
@@ -85,9 +85,7 @@ class Promise:
         """Points lost on the first n evaluation samples, from the network in fixed point."""
         coding = coding_of(options, self.default_coding)
         lowered = lower(self.folded, self.statistics, self.calibrate, options, coding)
-        run = engine.run(lowered.program, lowered.encoding(self.evaluate.x[:n]))
-        output, decoding = next(iter(lowered.decodings.items()))
-        answers = _answers(decoding(run.outputs[output]))
+        answers = _answers(lowered.answers(self.evaluate.x[:n]))
         exact = self._float_answers()[:n]
         if self.evaluate.y is None:
             return 100 * float((answers != exact).mean())
@@ -124,10 +122,13 @@ def _open(
     options: CompileOptions, promise: Promise, weight_bits: Sequence[int]
 ) -> Mapping[str, Sequence[int]]:
     """The numbers to be found, and among which."""
-    in_bits = isinstance(coding_of(options, promise.default_coding), Graded)
+    coding = coding_of(options, promise.default_coding)
+    in_bits = isinstance(coding, Graded)
     found: dict[str, Sequence[int]] = {}
     if options.timesteps == AUTO and not in_bits:
-        found["timesteps"] = range(1, MOST_STEPS + 1)
+        found["timesteps"] = range(
+            1, (MOST_DIGITS if isinstance(coding, Radix) else MOST_STEPS) + 1
+        )
     if in_bits and AUTO in (options.timesteps, options.payload_bits):
         found["payload_bits"] = range(1, MOST_PAYLOAD_BITS + 1)
     if options.weight_bits == AUTO:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.bundle import CompiledModel, stimuli
+from snn_compile.bundle import CompiledModel
 from snn_compile.convert.expand import maps_shape
 from snn_compile.data import Samples, check_samples, read_npz
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.inputs import stimulus
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.spiking import InputCoding, Synapses
@@ -39,12 +40,14 @@ LARGEST_WHOLE = 1 << 15
 MEANINGLESS = (
     "payload_bits",
     "reset",
+    "burst",
     "initial_potential",
     "thresholds",
     "per_layer",
     "equalize",
     "rounding",
     "bias_correction",
+    "potential_calibration",
     "mean_values",
     "scale_values",
     "layout",
@@ -141,7 +144,7 @@ def compile_spiking(
         encoding,
         decodings,
         assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal),
-        stimuli(samples.evaluate or samples.calibrate, encoding, options.seed),
+        stimulus(samples.evaluate or samples.calibrate, encoding, options.seed),
         assemble.provenance(path, options),
         backends=options.emit,
     )

@@ -175,7 +175,7 @@ def _entries(population: PopulationPlan) -> list[dict[str, Any]]:
             "reason": population.custom_reason,
             "shape": list(population.node.shape),
             "depth": population.depth,
-            "first_row": population.depth,
+            "first_row": population.first_row,
             "trace": population.trace,
             "form": population.form,
         },
@@ -220,7 +220,8 @@ def differences(plan: Plan, folder: Path) -> list[str]:
 
 def _array_differences(plan: Plan, folder: Path) -> list[str]:
     try:
-        with np.load(folder / ARRAYS, allow_pickle=False) as file:
+        # numpy leaves files open that it cannot read.
+        with (folder / ARRAYS).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             actual = dict(file)
     except UNREADABLE as error:
         return [f"{ARRAYS} cannot be read: {error}"]

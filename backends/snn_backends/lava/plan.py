@@ -9,34 +9,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from snn_compile.ir.fixedpoint import Int, QFormat
+from snn_backends.lava.neurons import Array, first_row, neuron_process, trace_form
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import (
     ConvSynapses,
-    CubaLIFNeurons,
     DenseSynapses,
-    GradedNeurons,
-    IFNeurons,
     Population,
     QuantizedGraph,
-    Readout,
     Synapses,
 )
-from snn_compile.ir.spiking import Reset
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
-
-Array = npt.NDArray[np.generic]
 
 CONV_WRAP = 1 << 23
 """Stock Conv wraps its sums into 24 bits."""
 CONV_INT8 = 127
 """Stock Conv keeps kernel size, stride, padding and groups in int8; 128 groups become -128."""
-LIF_CURRENT = 1 << 17
-"""Stock LIF wraps ``a << 6`` into 24 bits: integrate-and-fire neurons must stay below this."""
-INT16 = (-(1 << 15), (1 << 15) - 1)
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,8 @@ class PopulationPlan:
         name: identifier of its process.
         process: class of the process.
         custom_reason: why no stock process does it; empty if one does.
-        depth: row in which its first window starts.
+        depth: synapses between the input and it.
+        first_row: row in which its first window starts.
         form: how its messages are stored.
         constants: scalar arguments of the process.
         arrays: array arguments of the process, which go into ``weights.npz``.
@@ -91,6 +80,7 @@ class PopulationPlan:
     process: str
     custom_reason: str
     depth: int
+    first_row: int
     form: str
     constants: dict[str, int]
     arrays: dict[str, Array]
@@ -129,7 +119,7 @@ class Plan:
     @property
     def drain(self) -> int:
         """Rows to run after the last input so that every window is complete."""
-        return max(p.depth for p in self.populations)
+        return max(p.first_row for p in self.populations)
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
@@ -147,17 +137,18 @@ def make_plan(program: QuantizedGraph) -> Plan:
         groups = tuple(
             _plan_synapses(program, group, names, depth) for group in program.synapses_into(node)
         )
-        process, reason, constants, arrays = _plan_neurons(program, node, depth)
+        neurons = neuron_process(program, node)
         populations.append(
             PopulationPlan(
                 node=node,
                 name=names[node.id],
-                process=process,
-                custom_reason=reason,
+                process=neurons.process,
+                custom_reason=neurons.custom_reason,
                 depth=depth,
-                form=_form(node),
-                constants=constants,
-                arrays=arrays,
+                first_row=first_row(program, node),
+                form=trace_form(node),
+                constants=neurons.constants,
+                arrays=neurons.arrays,
                 synapses=groups,
             )
         )
@@ -192,15 +183,6 @@ def identifiers(ids: Iterable[NodeId]) -> dict[NodeId, str]:
     return result
 
 
-def narrow(values: Int) -> Array:
-    """The same integers in the smallest signed type that holds them: small, and stable files."""
-    for dtype in (np.int8, np.int16, np.int32):
-        info = np.iinfo(dtype)
-        if values.size == 0 or (values.min() >= info.min and values.max() <= info.max):
-            return values.astype(dtype)
-    return values
-
-
 def _plan_synapses(
     program: QuantizedGraph, node: Synapses, names: dict[NodeId, str], depth: int
 ) -> SynapsePlan:
@@ -227,7 +209,7 @@ def _plan_synapses(
         name=names[node.id],
         source=names[source.id],
         source_shape=source.shape,
-        delay=depth - 1 - program.depth[source.id],
+        delay=(depth - 1 - program.depth[source.id]) * program.window.lag,
         kind=kind,
         conv_obstacle=obstacle,
         weight_bits=bits,
@@ -254,97 +236,3 @@ def _conv_obstacle(node: ConvSynapses, magnitude: int) -> str:
     if max(*sizes, geometry.groups) > CONV_INT8:
         return "Lava's Conv keeps its geometry in int8"
     return ""
-
-
-def _form(node: Population) -> str:
-    if isinstance(node, Readout):
-        return "i32"
-    if isinstance(node, GradedNeurons):
-        return "u8" if node.payload.bits <= 8 else "u16" if node.payload.bits <= 16 else "i32"
-    return "bits"
-
-
-def _state_limit(state: QFormat) -> int:
-    return min(state.max, VOLTAGE_LIMIT)
-
-
-def _plan_neurons(
-    program: QuantizedGraph, node: Population, depth: int
-) -> tuple[str, str, dict[str, int], dict[str, Array]]:
-    """Process class, why it is custom, scalar arguments, array arguments."""
-    limit = _state_limit(node.state)
-    n_steps = program.window.n_steps
-    window = {"first_row": depth, "n_steps": n_steps, "low": -limit, "high": limit}
-    bias = {"bias": narrow(node.bias.values)}
-    if isinstance(node, Readout):
-        return "Readout", "Lava has no neuron that sends its potential", window, bias
-    if isinstance(node, GradedNeurons):
-        return (
-            "Requantize",
-            "Lava has no neuron that rescales a payload",
-            window | {"payload_max": node.payload.max},
-            bias
-            | {
-                "multiplier": narrow(node.multiplier.values),
-                "shift": narrow(node.shift.values),
-            },
-        )
-    threshold = narrow(node.threshold.values)
-    reset = {"reset_interval": n_steps, "reset_offset": (depth + 1) % n_steps}
-    if isinstance(node, CubaLIFNeurons):
-        decays = {"du": node.current_decay, "dv": node.voltage_decay}
-        if not node.is_stock:
-            more = {} if node.drop is None else {"drop": narrow(node.drop.values)}
-            scalars = window | decays | {"filtered_bias": int(node.filtered_bias)}
-            reason = "stock LIF has no reset by subtraction and no bias of the current"
-            return "WindowedCubaLIF", reason, scalars, bias | {"threshold": threshold} | more
-        split = split_bias(node.bias.values, 0)
-        if split is None or limit != VOLTAGE_LIMIT:
-            reason = "the bias does not fit LIF's 16-bit mantissa"
-            return "WindowedCubaLIF", reason, window | decays, bias | {"threshold": threshold}
-        mantissa, exponent = split
-        arrays: dict[str, Array] = {"vth": threshold, "bias_mant": narrow(mantissa)}
-        return "LIFReset", "", decays | {"bias_exp": exponent} | reset, arrays
-    obstacle = _lif_obstacle(program, node)
-    split = split_bias(node.bias.values, 6)
-    if obstacle or split is None:
-        initial = narrow(node.initial_potential.values)
-        return (
-            "SubtractIF" if node.reset is Reset.SUBTRACT else "ZeroIF",
-            obstacle or "the bias does not fit LIF's 16-bit mantissa",
-            window,
-            bias | {"threshold": threshold, "initial_potential": initial},
-        )
-    mantissa, exponent = split
-    arrays = {"vth": narrow(node.threshold.values - 1), "bias_mant": narrow(mantissa)}
-    return "LIFReset", "", {"du": 4095, "dv": 0, "bias_exp": exponent} | reset, arrays
-
-
-def _lif_obstacle(program: QuantizedGraph, node: IFNeurons) -> str:
-    """Why a stock LIF with du=4095 and dv=0 would not compute integrate-and-fire."""
-    potential = bounds.potential(program.graph, node, program.window.n_steps)
-    if node.reset is Reset.SUBTRACT and (potential.high > node.threshold.values).any():
-        # A potential that can reach its threshold but not pass it, as in relays, is 0 after either.
-        return "Lava has no reset by subtraction"
-    if node.initial_potential.values.any():
-        return "stock LIFReset starts each window at 0"
-    if int(node.threshold.values.max()) > LIF_CURRENT:
-        return "the threshold needs more than 17 bits"
-    if int(np.abs(node.bias.values).max(initial=0)) >= LIF_CURRENT:
-        return "the bias needs more than 18 bits"
-    if bounds.current(program.graph, node).magnitude >= LIF_CURRENT:
-        return "the input could leave 18 bits, where stock LIF wraps"
-    if int(potential.low.min()) <= -LIF_CURRENT:
-        return "the potential could fall below 18 bits, where stock LIF saturates"
-    return ""
-
-
-def split_bias(bias: Int, exponent: int) -> tuple[Int, int] | None:
-    """Bias as 16-bit mantissas and one exponent, at least the given one; None if it cannot be."""
-    low, high = INT16
-    zeros = 0
-    while bias.size and (bias.min() >> zeros < low or bias.max() >> zeros > high):
-        zeros += 1
-    if (bias & ((1 << zeros) - 1)).any() or exponent + zeros > 15:
-        return None
-    return bias >> zeros, exponent + zeros

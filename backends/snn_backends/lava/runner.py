@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ def run_emitted(
     time_limit: float,
     synapses: str = "sparse",
     probes: Path | None = None,
+    hardware: str = "",
+    variables: Mapping[str, str] | None = None,
 ) -> EmittedRun:
     """Run an emitted folder as a supervised child process.
 
@@ -56,6 +59,8 @@ def run_emitted(
         time_limit: seconds.
         synapses: form of the convolutions, ``sparse`` or ``conv``.
         probes: npz file with payloads to drive the synapse groups one by one, afterwards.
+        hardware: ``loihi1`` or ``loihi2`` to run on a chip; empty for Lava's simulation.
+        variables: of the environment, that say where the chip is.
 
     Raises:
         DeviceError: it failed, or did not end in time.
@@ -65,6 +70,7 @@ def run_emitted(
         *environment.command(folder / "run.py"),
         *(str(stimulus), "-o", str(traces), "--synapses", synapses),
         *(("--probes", str(probes)) if probes else ()),
+        *(("--hardware", hardware) if hardware else ()),
     ]
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         child = subprocess.Popen(
@@ -72,7 +78,7 @@ def run_emitted(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=clean_environment() | ONE_THREAD,
+            env=clean_environment() | ONE_THREAD | dict(variables or {}),
             start_new_session=True,
         )
         try:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_backends.lava.plan import Array, Plan, PopulationPlan
+from snn_backends.lava.neurons import Array
+from snn_backends.lava.plan import Plan, PopulationPlan
 from snn_compile.errors import DeviceError
 from snn_compile.hil.divergence import Divergence, divergence_in
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.sim import reference
 from snn_compile.sim.batches import Advance
 
-DTYPES = {"bits": "u1", "u8": "u1", "u16": "<u2", "i32": "<i4"}
+DTYPES = {"bits": "u1", "i8": "i1", "u8": "u1", "i16": "<i2", "u16": "<u2", "i32": "<i4"}
+"""Type of the elements of each form, as FileSink writes them."""
 
 
 def read_trace(

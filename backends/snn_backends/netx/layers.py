@@ -125,6 +125,8 @@ def _not_stock(program: QuantizedGraph, node: Population) -> str:
         if type(node).__name__.startswith("SigmaDelta"):
             return "netx's SigmaDelta has no multiplier and drops bits: it would send other values"
         return f"netx has no neuron like {type(node).__name__.removesuffix('Neurons')}"
+    if node.burst > 1:
+        return "netx has no neuron that sends several spikes at once: leave --burst out"
     if node.initial_potential.values.any():
         return "netx starts every window at 0, without --initial-potential"
     if node.reset is Reset.SUBTRACT:

@@ -26,6 +26,7 @@ _NEURONS = {
     "GradedNeurons": "spikes with payloads; its neurons send 0 or 1",
     "ClipFloorNeurons": "neurons that send counts",
     "SyncIFNeurons": "neurons that listen for a window before they fire",
+    "RadixIFNeurons": "neurons that listen for a window before they fire",
     "SigmaDeltaNeurons": "neurons that send changes",
     "SignedIFNeurons": "spikes of both signs",
     "CubaLIFNeurons": "the truncation in a leaky neuron's decays; its spikes would differ",
@@ -61,6 +62,15 @@ def _of_population(program: QuantizedGraph, node: Population) -> list[CompileErr
                 code="nir-neuron",
                 origin=node.origin,
                 hint="use --coding rate",
+            )
+        ]
+    if isinstance(node, IFNeurons) and node.burst > 1:
+        return [
+            UnsupportedError(
+                f"'{node.id}': NIR has no neuron that sends several spikes at once",
+                code="nir-neuron",
+                origin=node.origin,
+                hint="leave --burst out",
             )
         ]
     total = int(np.abs(node.bias.values).max(initial=0))

@@ -9,6 +9,7 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import CompileError, Origin, UnsupportedError
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import Reset
@@ -28,7 +29,8 @@ class Model:
 
     Attributes:
         gain: multiplies weights and bias of what comes in; broadcasts to the shape.
-        threshold, initial, drop: (C,).
+        threshold, drop: (C,).
+        initial: (C,), or (C, H, W) where it differs inside a channel.
         alpha, beta: what is left of a current and of a potential after a step.
         reset: what a spike does.
         strict: whether a potential that equals its threshold is silent.
@@ -220,7 +222,9 @@ class Reading:
         half = 0.5 if self.said.reset is Reset.ZERO else 0.0
         given = (node.metadata or {}).get("initial_potential", 0.0)
         stated = np.broadcast_to(np.asarray(given, np.float64), np.shape(node.v_threshold))
-        initial = self._per_channel(stated, "initial_potential", shape, origin)
+        initial = np.broadcast_to(stated, shape).reshape(maps_shape(shape))
+        if (initial == initial[:, :1, :1]).all():
+            initial = initial[:, 0, 0]
         return threshold + half, initial - (0.5 - half)
 
     def _per_channel(self, values: Any, name: str, shape: Shape, origin: Origin) -> Float:

@@ -20,6 +20,8 @@ COMMANDS = (
     "inspect",
     "run",
     "verify",
+    "hil",
+    "diff",
     "report",
     "targets",
     "doctor",
@@ -86,7 +88,7 @@ snn-compile compile --help                  every option of compile
 EPILOG = """\b
 Exit codes: 0 ok, 1 internal error, 2 usage, 3 model unreadable,
 4 unsupported operator, 5 does not fit, 6 accuracy drop, 7 a bit differs,
-8 device missing, 130 interrupted.
+8 device missing or lost, 130 interrupted.
 """
 
 

@@ -75,6 +75,7 @@ _NETWORK = (
     _number("--payload-bits", text="Width of a payload (graded, sigma-delta)."),
     _choice("input", INPUTS, "How the input arrives."),
     click.option("--input-bits", type=int, metavar="N", help="The input has 2**N levels."),
+    click.option("--burst", type=int, metavar="N", help="Most spikes of one step (rate)."),
     _choice("reset", RESETS, "What a spike does to the potential (rate)."),
     click.option(
         "--initial-potential",
@@ -86,7 +87,9 @@ _NETWORK = (
 _NUMBERS = (
     _number("--weight-bits", text="2 to 8."),
     click.option("--state-bits", type=int, metavar="N", help="12 to 24, of a potential."),
-    click.option("--thresholds", metavar="METHOD", help="mmse, percentile:P, max or spike-norm."),
+    click.option(
+        "--thresholds", metavar="METHOD", help="mmse, percentile:P, max, lbs or spike-norm."
+    ),
     click.option(
         "--per-layer/--per-channel",
         "per_layer",
@@ -96,6 +99,9 @@ _NUMBERS = (
     _choice("equalize", EQUALIZE, "Cross-layer weight adjustment."),
     _choice("rounding", ROUNDINGS, "Of weights: each by itself, or errors cancelling on the data."),
     _choice("bias-correction", ("on", "off"), "Whether biases absorb the mean error."),
+    _choice(
+        "potential-calibration", ("on", "off"), "Whether neurons start as their counts need (rate)."
+    ),
     click.option(
         "--max-accuracy-drop",
         type=float,

@@ -9,6 +9,7 @@ import numpy as np
 
 from snn_compile.convert.calibrate import Activations, Calibration
 from snn_compile.convert.linear import Float
+from snn_compile.convert.local_balance import local_balance
 from snn_compile.ir import ann
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
@@ -37,8 +38,8 @@ def balance_thresholds(
     Args:
         network: the network that was calibrated.
         calibration: its statistics.
-        method: ``mmse``, ``max`` or ``percentile:P`` for each rectifier. ``spike-norm`` needs a
-            simulation and starts from ``max`` (see ``spike_norm``).
+        method: ``mmse``, ``max``, ``lbs`` or ``percentile:P`` for each rectifier. ``spike-norm``
+            needs a simulation and starts from ``max`` (see ``spike_norm``).
         levels: activations are multiples of full scale / levels.
         per_layer: one value for all channels of a layer.
 
@@ -67,6 +68,8 @@ def _full_scale(activations: Activations, method: str, levels: int) -> Float:
     percentile = percentile_of(method)
     if method == "mmse":
         return least_error(activations, levels)
+    if method == "lbs":
+        return local_balance(activations)
     if percentile is not None:
         return _percentile(activations, percentile)
     return activations.peak
@@ -167,7 +170,7 @@ def _merged(activations: Activations) -> Activations:
     ratio = activations.centers / np.maximum(peak, np.finfo(np.float64).tiny)
     bins = np.minimum((ratio * n_bins).astype(np.int64), n_bins - 1)
     counts = np.bincount(bins.ravel(), activations.histogram.ravel(), n_bins).astype(np.int64)
-    return Activations(peak, counts[None])
+    return Activations(peak, counts[None], len(ratio) * activations.n_seen)
 
 
 def _alive(scale: Float) -> Float:

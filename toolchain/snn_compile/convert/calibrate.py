@@ -32,10 +32,12 @@ class Activations:
     Attributes:
         peak: largest value, (C,).
         histogram: counts of positive values in ``N_BINS`` equal bins from 0 to the peak, (C, bins).
+        n_seen: values of each channel that were looked at for the histogram, positive or not.
     """
 
     peak: Float
     histogram: Index
+    n_seen: int
 
     @property
     def centers(self) -> Float:
@@ -67,6 +69,7 @@ class _Collector:
     lock: threading.Lock = field(default_factory=threading.Lock)
     peak: dict[NodeId, Float] = field(default_factory=dict)
     histogram: dict[NodeId, Index] = field(default_factory=dict)
+    n_seen: dict[NodeId, int] = field(default_factory=dict)
 
     def peaks(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Relu):
@@ -87,6 +90,7 @@ class _Collector:
             found = np.bincount(bins[flat > 0], minlength=len(flat) * N_BINS)
             with self.lock:
                 self.histogram[node.id] = self.histogram.get(node.id, 0) + found
+                self.n_seen[node.id] = self.n_seen.get(node.id, 0) + flat.shape[1]
         return value
 
 
@@ -115,6 +119,7 @@ def calibrate(
             key: Activations(
                 peak,
                 collector.histogram.get(key, empty).reshape(-1, N_BINS),
+                collector.n_seen.get(key, 0),
             )
             for key, peak in collector.peak.items()
         },

@@ -132,7 +132,7 @@ class Sync:
     def neurons(
         self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
-        """Clip-floor neurons, one count being ``scale / n_steps``."""
+        """Clip-floor neurons, one count being ``scale / levels``."""
         return ClipFloorNeurons(
             **place,
             threshold=scale / self.levels,
@@ -140,6 +140,27 @@ class Sync:
             levels=self.levels,
             relay=relay,
         )
+
+
+@dataclass(frozen=True)
+class Radix(Sync):
+    """Layer-synchronous, but a window's spikes are the binary digits of the activation.
+
+    A spike at step t carries ``2**(n_steps - 1 - t)``: as many levels as a payload of ``n_steps``
+    bits has, with one spike for each digit that is 1.
+    """
+
+    name: ClassVar[str] = "radix"
+    n_steps: int = 8
+
+    @property
+    def levels(self) -> int:
+        """Largest sum of the digits."""
+        return (1 << self.n_steps) - 1
+
+
+MOST_DIGITS = 16
+"""Steps of a radix window: the bits of the widest payload."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +172,7 @@ class Rate:
     n_steps: int = 32
     reset: Reset = Reset.SUBTRACT
     initial_potential: float = 0.5
+    burst: int = 1
 
     @property
     def window(self) -> Window:
@@ -177,6 +199,7 @@ class Rate:
             bias=bias,
             initial_potential=self.initial_potential,
             reset=self.reset,
+            burst=self.burst,
             relay=relay,
         )
 
@@ -237,8 +260,18 @@ def _coding(name: str, options: CompileOptions) -> Coding:
             return SigmaDelta(bits)
         case Sync.name:
             return Sync(n_steps)
+        case Radix.name:
+            if options.timesteps == CompileOptions().timesteps:
+                return Radix()
+            if n_steps > MOST_DIGITS:
+                raise UsageError(
+                    f"--coding radix takes at most {MOST_DIGITS} steps, not {n_steps}",
+                    code="bad-option",
+                    hint="8 steps are as good as 8-bit payloads",
+                )
+            return Radix(n_steps)
         case Signed.name:
             return Signed(n_steps, Reset.SUBTRACT, initial)
         case Rate.name:
-            return Rate(n_steps, reset, initial)
+            return Rate(n_steps, reset, initial, options.burst)
     raise UsageError(f"there is no coding '{name}'", code="bad-option")

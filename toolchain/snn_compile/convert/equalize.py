@@ -1,7 +1,8 @@
-"""Cross-layer weight adjustment against input noise: the L4-norm pass and its relatives."""
+"""Cross-layer weight adjustment: equal noise (the L4-norm pass and its relatives), equal ranges."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import ClassVar
@@ -33,7 +34,7 @@ from snn_compile.sim.kernels import Array
 
 @dataclass(frozen=True, eq=False)
 class Equalize:
-    """Gives all neurons of a layer the same spread of their input current.
+    """Gives all channels of a layer the same spread of their input current, or the same range.
 
     Poisson inputs with rates r make the input current of neuron j fluctuate with the variance
     ``sum_i w_ji**2 r_i (1 - r_i)``, at most ``||w_j||_4**2 ||r||_2`` (Cauchy-Schwarz; Allred and
@@ -46,11 +47,21 @@ class Equalize:
     the paper's norm, an envelope rather than a law; ``l2`` predicts the spread better where rates
     do not depend on the weights; ``data`` measures it on calibration samples.
 
+    ``range`` takes the range of a channel's activations as its norm (equalization across layers
+    after Nagel et al. 2019, arXiv 1906.04721, who balance the ranges of a layer's weights with
+    those of the next layer; here every row of weights has a unit of its own, so that only the
+    activations and the columns that read them are left to balance). With one threshold for a layer,
+    a channel of range ``a`` needs ``g >= a / threshold`` not to be clipped. The rounding error of
+    its activation grows with ``g``, and so do the column of weights that reads it and with that the
+    unit of whole rows: ``g`` proportional to ``a`` is best for both.
+
     Attributes:
-        mode: ``l4``, ``l2`` or ``data``.
+        mode: ``l4``, ``l2``, ``data`` or ``range``.
         x: calibration samples, for ``data``.
         beta: 1 equalizes fully, 0 does nothing.
-        limits: of ``g``, so that nearly dead neurons are not blown up.
+        limits: of ``g``, so that nearly dead neurons are not blown up. Ranges have none: they are
+            positive for every channel.
+        ranges: largest activation of each channel of each rectifier, for ``range``.
     """
 
     name: ClassVar[str] = "equalize"
@@ -58,9 +69,12 @@ class Equalize:
     x: npt.NDArray[np.generic] | None = None
     beta: float = 1.0
     limits: tuple[float, float] = (0.25, 4.0)
+    ranges: Mapping[NodeId, Float] | None = None
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Adjust layer by layer, each with the layers before it adjusted already."""
+        if self.mode == "range" and self.ranges is None:
+            raise ValueError("the range mode needs ranges")
         moments = _Moments.measure(network, self.x) if self.mode == "data" else None
         owner = {n.id: n.like or n.id for n in network.graph if isinstance(n, ann.Relu)}
         drives = expand(network)
@@ -69,14 +83,18 @@ class Equalize:
         for node in network.graph:
             if not isinstance(node, ann.Relu) or node.like is not None or node.cap is not None:
                 continue
-            incoming = {
-                source: scale_sources(weights, factors[owner[source]])
-                if owner.get(source) in factors
-                else weights
-                for source, weights in _by_source(drives[node.id]).items()
-            }
-            norm = self._norm(incoming, maps_shape(node.shape)[0], factors, moments)
-            factors[node.id] = self._factor(norm)
+            if self.mode == "range" and self.ranges is not None:
+                norm, limits = self.ranges[node.id], (0.0, np.inf)
+            else:
+                incoming = {
+                    source: scale_sources(weights, factors[owner[source]])
+                    if owner.get(source) in factors
+                    else weights
+                    for source, weights in _by_source(drives[node.id]).items()
+                }
+                norm = self._norm(incoming, maps_shape(node.shape)[0], factors, moments)
+                limits = self.limits
+            factors[node.id] = self._factor(norm, limits)
             spread = float(factors[node.id].max() / factors[node.id].min())
             findings.append(Finding(f"weights adjusted by up to {spread:.2f}", node.origin))
         return PassResult(rescaled(network, factors), tuple(findings))
@@ -100,12 +118,12 @@ class Equalize:
         norm: Float = np.maximum(mean, 0) ** (1 / power)
         return norm
 
-    def _factor(self, norm: Float) -> Float:
+    def _factor(self, norm: Float, limits: tuple[float, float]) -> Float:
         alive = norm > 0
         if not alive.any():
             return np.ones_like(norm)
         relative = np.where(alive, norm / norm[alive].mean(), 1.0) ** self.beta
-        return np.clip(relative, *self.limits)
+        return np.clip(relative, *limits)
 
 
 def _by_source(drive: Affine) -> dict[NodeId, LinearMap]:

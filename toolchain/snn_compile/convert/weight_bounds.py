@@ -41,5 +41,5 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
         peaks[node_id] = np.where(peak > 0, peak, 1.0)
         histogram = np.zeros((shape[0], N_BINS), np.int64)
         histogram[:, -1] = 1
-        activations[node_id] = Activations(peaks[node_id], histogram)
+        activations[node_id] = Activations(peaks[node_id], histogram, 1)
     return Calibration(activations, lows[network.input.id], np.full(channels, max(high, 0.0)), 0)

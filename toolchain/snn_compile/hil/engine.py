@@ -12,9 +12,9 @@ from snn_compile.hil.divergence import Divergence, divergence_in
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.sim import abi, native, reference
+from snn_compile.sim import native, reference
 from snn_compile.sim.batches import Advance, no_progress
-from snn_compile.sim.engine import NOT_EXPRESSED, Engine, no_engine
+from snn_compile.sim.engine import Engine, no_engine
 from snn_compile.sim.reference import Run
 
 AGAINST = "engine"
@@ -34,10 +34,8 @@ def verify(program: QuantizedGraph, frames: Int, advance: Advance = no_progress)
     Raises:
         UsageError: there is an engine, but not the one asked for, or not one that works.
     """
-    if native.find() is None:
-        return Verification(AGAINST, no_engine(), 0, 0, 0, None)
-    if not abi.expresses(program):
-        return Verification(AGAINST, NOT_EXPRESSED, 0, 0, 0, None)
+    if why := no_engine(program):
+        return Verification(AGAINST, why, 0, 0, 0, None)
     engines = {build: Engine(program, build=build) for build in native.builds()}
     found: dict[str, Divergence] = {}
     miscounted: dict[str, str] = {}

@@ -97,11 +97,17 @@ class IFNeurons(Node):
         V = V - threshold where s             reset by subtraction
         V = 0             where s             reset to zero
 
+    With bursts, a potential of several thresholds leaves at once, as a payload (Li, Zeng 2022)::
+
+        s = clip(V // threshold, 0, burst)
+        V = V - threshold * s
+
     Attributes:
         threshold: (C,), >= 1.
         bias: added at every step; broadcasts to the shape.
-        initial_potential: (C,).
+        initial_potential: (C,), or broadcasts to the shape.
         reset: what a spike does.
+        burst: most spikes of one step; more than 1 only with reset by subtraction.
         relay: whether the neurons only carry another population's values.
         state: format of V.
         overflow: what V would do at the ends of its range; shown never to happen.
@@ -111,6 +117,7 @@ class IFNeurons(Node):
     bias: QTensor
     initial_potential: QTensor
     reset: Reset
+    burst: int = 1
     relay: bool = False
     state: QFormat = STATE
     overflow: Overflow = Overflow.SATURATE
@@ -118,7 +125,7 @@ class IFNeurons(Node):
     @property
     def messages(self) -> tuple[int, int]:
         """Smallest and largest message."""
-        return 0, 1
+        return 0, self.burst
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -139,7 +146,7 @@ class SignedIFNeurons(Node):
     Attributes:
         threshold: (C,), >= 1.
         bias: added at every step; broadcasts to the shape.
-        initial_potential: (C,).
+        initial_potential: (C,), or broadcasts to the shape.
         relay: whether the neurons only carry another population's values.
         state: format of V.
         overflow: what V would do at the ends of its range; shown never to happen.
@@ -193,6 +200,42 @@ class SyncIFNeurons(Node):
     def messages(self) -> tuple[int, int]:
         """Smallest and largest message."""
         return 0, 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RadixIFNeurons(Node):
+    """As :class:`SyncIFNeurons`, but a spike at step t carries ``2**(T - 1 - t)``: binary digits.
+
+    With ``V = A + bias`` at the first step of the neuron's own window, at each of its T steps::
+
+        s = V >= threshold << (T - 1 - t)
+        V = V - (threshold << (T - 1 - t)) where s
+        sends s << (T - 1 - t)
+
+    so that a window's messages add up to ``clip((A + bias) // threshold, 0, 2**T - 1)``: T steps
+    distinguish ``2**T`` activations (the few-spikes conversion of Stoeckl and Maass 2021 for a
+    rectifier, its input complete before it fires).
+
+    Attributes:
+        threshold: (C,), >= 1.
+        bias: added once a window; broadcasts to the shape.
+        payload: unsigned format of a window's sum: T bits.
+        relay: whether the neurons only carry another population's values.
+        state: format of A and V.
+        overflow: what they would do at the ends of the range; shown never to happen.
+    """
+
+    threshold: QTensor
+    bias: QTensor
+    payload: QFormat
+    relay: bool = False
+    state: QFormat = STATE
+    overflow: Overflow = Overflow.SATURATE
+
+    @property
+    def messages(self) -> tuple[int, int]:
+        """Smallest and largest message."""
+        return 0, 1 << (self.payload.bits - 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -326,6 +369,7 @@ Neurons = (
     | IFNeurons
     | SignedIFNeurons
     | SyncIFNeurons
+    | RadixIFNeurons
     | SigmaDeltaNeurons
     | CubaLIFNeurons
 )

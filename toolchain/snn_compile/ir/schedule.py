@@ -1,8 +1,8 @@
 """How an integer network is spread over time, and back.
 
-``sync`` and ``sigma-delta`` networks compute what a network of clip-floor or graded neurons
-computes in one step, frame by frame, exactly. Calibration and the fast simulator use that one step;
-``schedule`` makes the network that a chip runs of it, ``integer_network`` undoes it.
+``sync``, ``radix`` and ``sigma-delta`` networks compute what a network of clip-floor or graded
+neurons computes in one step, frame by frame, exactly. Calibration and the fast simulator use that
+one step; ``schedule`` makes the network that a chip runs of it, ``integer_network`` undoes it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
@@ -19,13 +20,14 @@ from snn_compile.ir.quantized import (
     Population,
     QuantizedGraph,
     QuantizedNode,
+    RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
     SyncIFNeurons,
     SyncReadout,
 )
-from snn_compile.ir.spiking import SIGMA_DELTA, SYNC, InputCoding, Window
+from snn_compile.ir.spiking import RADIX, SIGMA_DELTA, SYNC, InputCoding, Window
 from snn_compile.ir.stages import StageError
 
 
@@ -39,6 +41,7 @@ class _Schedule:
 
 _SCHEDULES = {
     SYNC: _Schedule(InputCoding.FRAME, {ClipFloorNeurons: SyncIFNeurons, Readout: SyncReadout}),
+    RADIX: _Schedule(InputCoding.FRAME, {ClipFloorNeurons: RadixIFNeurons, Readout: SyncReadout}),
     SIGMA_DELTA: _Schedule(
         InputCoding.CHANGES, {GradedNeurons: SigmaDeltaNeurons, Readout: SigmaDeltaReadout}
     ),
@@ -53,7 +56,7 @@ def schedule(program: QuantizedGraph, window: Window) -> QuantizedGraph:
 
     Args:
         program: an integer network, of one step.
-        window: coding and steps. In ``sync`` the counts go up to the number of steps.
+        window: coding and steps. The counts go up to what ``levels`` says of it.
 
     Raises:
         StageError: a population has no form in the coding.
@@ -64,9 +67,10 @@ def schedule(program: QuantizedGraph, window: Window) -> QuantizedGraph:
     for node in program.populations:
         if type(node) not in spread.forms:
             raise StageError(f"'{node.id}' is a {type(node).__name__}: not for '{window.coding}'")
-        if isinstance(node, ClipFloorNeurons) and node.levels != window.n_steps:
+        if isinstance(node, ClipFloorNeurons) and node.levels != levels(window):
             raise StageError(f"'{node.id}' counts to {node.levels} in {window.n_steps} steps")
-    nodes = [_in_form(node, spread.forms, spread.input) for node in program.graph]
+    given = {"payload": QFormat(window.n_steps, signed=False)} if window.coding == RADIX else {}
+    nodes = [_in_form(node, spread.forms, spread.input, **given) for node in program.graph]
     return QuantizedGraph(Graph(nodes), window)
 
 
@@ -75,10 +79,15 @@ def integer_network(program: QuantizedGraph) -> QuantizedGraph:
     if not is_scheduled(program):
         return program
     nodes = [
-        _in_form(node, _AT_ONCE, InputCoding.GRADED, levels=program.window.n_steps)
+        _in_form(node, _AT_ONCE, InputCoding.GRADED, levels=levels(program.window))
         for node in program.graph
     ]
     return QuantizedGraph(Graph(nodes), replace(program.window, n_steps=1))
+
+
+def levels(window: Window) -> int:
+    """Largest sum of what a neuron sends in a window of ``sync`` or ``radix``."""
+    return (1 << window.n_steps) - 1 if window.coding == RADIX else window.n_steps
 
 
 def is_scheduled(program: QuantizedGraph) -> bool:
@@ -90,7 +99,7 @@ def _in_form(
     node: QuantizedNode,
     forms: Mapping[type[Population], type[Population]],
     arrives: InputCoding,
-    **given: int,
+    **given: Any,
 ) -> QuantizedNode:
     """A node in another form: what the two forms share is taken over, the rest is given."""
     if isinstance(node, Input):
@@ -100,5 +109,5 @@ def _in_form(
     form: Any = forms[type(node)]
     names = [item.name for item in fields(form)]
     shared = {name: getattr(node, name) for name in names if hasattr(node, name)}
-    spread: QuantizedNode = form(**shared, **{k: v for k, v in given.items() if k in names})
+    spread: QuantizedNode = form(**(shared | {k: v for k, v in given.items() if k in names}))
     return spread

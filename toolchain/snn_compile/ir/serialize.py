@@ -36,6 +36,7 @@ _NODES: tuple[type[QuantizedNode], ...] = (
     quantized.IFNeurons,
     quantized.SignedIFNeurons,
     quantized.SyncIFNeurons,
+    quantized.RadixIFNeurons,
     quantized.SigmaDeltaNeurons,
     quantized.CubaLIFNeurons,
     quantized.Readout,

@@ -161,6 +161,7 @@ class IFNeurons(Node):
         bias: added at every step; broadcasts to the shape.
         initial_potential: potential at the start of each window, in units of the threshold.
         reset: what a spike does.
+        burst: most spikes of one step: ``s = clip(floor(V / threshold), 0, burst)``.
         relay: whether the neurons only carry another population's values.
     """
 
@@ -168,6 +169,7 @@ class IFNeurons(Node):
     bias: Float
     initial_potential: float
     reset: Reset
+    burst: int = 1
     relay: bool = False
 
     @property
@@ -195,7 +197,7 @@ class LIFNeurons(Node):
     Attributes:
         threshold: (C,), > 0.
         bias: added to the current at every step; broadcasts to the shape.
-        initial_potential: (C,).
+        initial_potential: (C,), or (C, H, W) where it differs inside a channel.
         alpha: what is left of the current after a step, 0 <= alpha < 1.
         beta: what is left of the potential after a step, 0 < beta <= 1.
         reset: what a spike does.
@@ -239,8 +241,8 @@ Population = Neurons | Readout
 SpikingNode = Input | Synapses | Neurons | Readout
 
 
-SYNC, SIGMA_DELTA = "sync", "sigma-delta"
-SCHEDULED = (SYNC, SIGMA_DELTA)
+SYNC, RADIX, SIGMA_DELTA = "sync", "radix", "sigma-delta"
+SCHEDULED = (SYNC, RADIX, SIGMA_DELTA)
 """Codings that spread over time what an integer network computes at once (``ir/schedule.py``)."""
 
 
@@ -259,10 +261,11 @@ class Window:
     @property
     def lag(self) -> int:
         """Steps from a population's window to that of the populations that it feeds."""
-        return self.n_steps if self.coding == SYNC else 1
+        return self.n_steps if self.coding in (SYNC, RADIX) else 1
 
 
 __all__ = [
+    "RADIX",
     "SCHEDULED",
     "SIGMA_DELTA",
     "SYNC",

@@ -60,10 +60,12 @@ def _input_notes(mapped: MappedProgram) -> tuple[Finding, ...]:
     low, high = source.messages
     if target.graded_spikes.value or (low >= 0 and high <= 1):
         return ()
-    if source.coding is InputCoding.CURRENT:
+    if source.coding in (InputCoding.CURRENT, InputCoding.FRAME):
+        when = " at the first step of each window" if source.coding is InputCoding.FRAME else ""
         message = (
             f"{target.name} cannot receive the input {low} to {high} as spikes: the host must add"
-            " it as a bias current; the first synapses are counted as if they were on the chip"
+            f" it as a bias current{when}; the first synapses are counted as if they were on the"
+            " chip"
         )
     else:
         message = (

@@ -14,7 +14,10 @@ from snn_compile.ir.quantized import (
     IFNeurons,
     Population,
     QuantizedGraph,
+    RadixIFNeurons,
+    SignedIFNeurons,
     Synapses,
+    SyncIFNeurons,
 )
 from snn_compile.ir.spiking import Reset
 from snn_compile.mapping.block import (
@@ -31,6 +34,13 @@ from snn_compile.targets.target import Target
 
 RESET_WEIGHT_BITS = 8
 """Width of the recurrent weight of a soft reset (NxTF: an 8-bit mantissa of the threshold)."""
+
+
+def resets_by_subtraction(population: Population) -> bool:
+    """Whether a spike takes a threshold off the potential, which some chips pay for."""
+    if isinstance(population, IFNeurons):
+        return population.reset is Reset.SUBTRACT
+    return isinstance(population, SignedIFNeurons | SyncIFNeurons | RadixIFNeurons)
 
 
 def memory_bits(
@@ -79,7 +89,7 @@ class Cutter:
         self.target = target
         padded = np.pad(destinations, [(1, 0)] * 3)
         self.sent = padded.cumsum(axis=0).cumsum(axis=1).cumsum(axis=2)
-        soft = isinstance(population, IFNeurons) and population.reset is Reset.SUBTRACT
+        soft = resets_by_subtraction(population)
         self.compartments = target.neurons_per_soft_reset_neuron.value if soft else 1
         self.recurrent = target.synapses_per_soft_reset_neuron.value if soft else 0
 

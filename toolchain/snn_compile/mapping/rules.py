@@ -28,6 +28,7 @@ N = TypeVar("N", bound=QuantizedNode)
 
 _UNITS = ("neurons", "bits", "input axons", "output axons")
 _SHOWN = 3
+_WITHOUT_PAYLOAD = (InputCoding.CURRENT, InputCoding.FRAME, InputCoding.POISSON)
 
 
 @dataclass(frozen=True)
@@ -278,8 +279,9 @@ def payload_bits(
 ) -> list[Violation]:
     """Spikes carry no wider payloads than the chip's.
 
-    An input as a constant current is the host's to add, and a signed spike of the input is one of
-    two binary spikes: neither needs a payload.
+    An input that is a current, at every step of a window or at its first, is the host's to add, and
+    a signed spike of the input is one of two binary spikes: neither needs a payload. A signed spike
+    of a neuron is a payload of -1, 0 or 1.
     """
     del placements
     limit = target.payload_bits.value
@@ -288,8 +290,8 @@ def payload_bits(
     sending = []
     for node in program.graph:
         sent = messages(node)
-        spikes = isinstance(node, Input) and node.coding is not InputCoding.GRADED
-        if sent is not None and not spikes and not 0 <= sent[0] <= sent[1] <= 1:
+        exempt = isinstance(node, Input) and node.coding in _WITHOUT_PAYLOAD
+        if sent is not None and not exempt and not 0 <= sent[0] <= sent[1] <= 1:
             sending.append((sent, node))
     has = f"has payloads of {limit} bits" if limit else "has binary spikes only"
     found = []

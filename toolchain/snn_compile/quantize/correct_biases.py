@@ -67,15 +67,17 @@ class CorrectBiases:
         if any(_resets_to_zero(population) for population in program.populations):
             return quantization
         n = min(len(self.x), MOST_SAMPLES, max(8, MESSAGES // program.window.n_steps))
-        wanted = _mean_drives(self.folded, self.x[:n])
+        wanted = mean_drives(self.folded, self.x[:n])
         sweep = Sweep(program, self.frames[:n])
         corrected: list[Population] = []
         for population in program.populations:
             currents = sweep.currents(population)
             numbers = quantization.numbers.get(population.id)
             if population.id in wanted and numbers is not None:
-                seen = _mean_current(currents, population.shape[0])
-                population = _corrected(program, population, seen, wanted[population.id], numbers)
+                seen = mean_current(currents, population.shape[0])
+                population = corrected_bias(
+                    program, population, seen, wanted[population.id], numbers
+                )
                 corrected.append(population)
             sweep.answered(population, currents)
         graph = program.graph.edit(replaced=corrected)
@@ -86,8 +88,8 @@ def _resets_to_zero(population: Population) -> bool:
     return isinstance(population, IFNeurons) and population.reset is Reset.ZERO
 
 
-def _mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId, Float]:
-    """Mean of what each rectifier and output sees in the float network, per channel."""
+def mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId, Float]:
+    """Mean of what each rectifier and output sees in the float network, per channel, (C,)."""
     sources: dict[NodeId, list[NodeId]] = {}
     for node in folded.graph:
         if isinstance(node, ops.Output) or (isinstance(node, ops.Relu) and node.like is None):
@@ -111,21 +113,29 @@ def _mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId,
     return {reader: np.sum([p[reader] for p in pieces], axis=0) / len(x) for reader in pieces[0]}
 
 
-def _mean_current(currents: list[Int], channels: int) -> Float:
+def mean_current(currents: list[Int], channels: int) -> Float:
     """Mean of each channel over neurons, time steps and samples; sums of integers are exact."""
     flat = [a.reshape(channels, -1) for a in currents]
     total: Float = np.sum([a.sum(axis=1, dtype=np.float64) for a in flat], axis=0)
     return total / sum(a.shape[1] for a in flat)
 
 
-def _corrected(
+def corrected_bias(
     program: QuantizedGraph,
     population: Population,
     seen: Float,
     wanted: Float,
     numbers: LayerNumbers,
 ) -> Population:
-    """A population whose mean drive, ``seen``, is the wanted one, as far as whole steps allow."""
+    """A population whose mean drive is the wanted one, as far as whole steps and 24 bits allow.
+
+    Args:
+        program: the network that it is part of.
+        population: as it is now.
+        seen: its mean current in steps of the potential, (C,).
+        wanted: its mean drive in the float network, (C,).
+        numbers: what its integers stand for.
+    """
     if isinstance(population, CubaLIFNeurons):
         return population
     channels = population.shape[0]

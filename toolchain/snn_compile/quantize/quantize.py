@@ -353,6 +353,7 @@ def _population(node: spiking.Population, bias: Float, step: Float) -> quantized
                 bias=QTensor.of(round_half_even(bias)),
                 initial_potential=_share(threshold, node.initial_potential),
                 reset=node.reset,
+                burst=node.burst,
                 relay=node.relay,
             )
 

@@ -44,10 +44,9 @@ class Sweep:
         ]
         self._readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
 
-    def messages(self, source: NodeId, n: int) -> Int:
-        """What a population sends for the first n samples, (*shape, T or 1, n)."""
-        pieces = self._values[: -(-n // self._size)]
-        return np.concatenate([values[source] for values in pieces], axis=-1)[..., :n]
+    def pieces(self, source: NodeId) -> list[Int]:
+        """What a population sends, (*shape, T or 1, B), piece by piece."""
+        return [values[source] for values in self._values]
 
     def replaced(self, program: QuantizedGraph, groups: list[Synapses]) -> None:
         """Go on with other weights in these groups; ``program`` has them."""
@@ -58,6 +57,17 @@ class Sweep:
     def currents(self, population: Population) -> list[Int]:
         """Summed synaptic input, (*shape, T or 1, B), piece by piece."""
         return self._each(lambda k: self._simulator.current(population, self._values[k]))
+
+    def counts(self, population: Neurons, currents: list[Int]) -> Int:
+        """Messages that a population would send in a window, added up, (*shape, N)."""
+
+        def of_piece(k: int) -> Int:
+            answer = respond(population, currents[k], self._n_steps)
+            total: Int = answer.sum(axis=-2, dtype=np.int64)
+            return total
+
+        counts: Int = np.concatenate(self._each(of_piece), axis=-1)
+        return counts
 
     def answered(self, population: Population, currents: list[Int]) -> None:
         """Let a population, as it is now, answer its input; forget what nobody will read again."""

@@ -43,7 +43,9 @@ def as_trained(
 
 
 def _integrate_and_fire(node: spiking.LIFNeurons, bias: Float, step: Float) -> quantized.IFNeurons:
-    threshold, start = _integer_rule(node, node.threshold / step, node.initial_potential / step)
+    initial = node.initial_potential
+    steps = step if initial.ndim == 1 else step[:, None, None]
+    threshold, start = _integer_rule(node, node.threshold / step, initial / steps)
     return quantized.IFNeurons(
         **node.place,
         threshold=QTensor.of(np.maximum(threshold, 1)),

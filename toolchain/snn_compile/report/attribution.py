@@ -103,7 +103,9 @@ def _values(program: QuantizedGraph, frames: Int) -> tuple[Values, Int]:
         for key, messages in (*run.messages.items(), (program.input.id, sent)):
             pieces.setdefault(key, []).append(messages.sum(axis=1, dtype=np.int64))
         outputs.append(run.outputs[program.readouts[0].id])
-    return {key: np.concatenate(p) for key, p in pieces.items()}, np.concatenate(outputs)
+    # The same layout whatever simulated them: floats are then added up in the same order.
+    counts = {key: np.ascontiguousarray(np.concatenate(p)) for key, p in pieces.items()}
+    return counts, np.ascontiguousarray(np.concatenate(outputs))
 
 
 def _unevenness(program: QuantizedGraph, values: Values) -> dict[NodeId, float]:
@@ -128,7 +130,8 @@ def _unevenness(program: QuantizedGraph, values: Values) -> dict[NodeId, float]:
         bias = along_channels(node.bias.values, node.shape)
         threshold = along_channels(node.threshold.values, node.shape)
         total = np.moveaxis(arrived, -1, 0).astype(np.int64) + start + n_steps * bias
-        ideal = np.clip(total // threshold, 0, n_steps)
+        most = node.burst if isinstance(node, IFNeurons) else 1
+        ideal = np.clip(total // threshold, 0, most * n_steps)
         found[node.id] = float(np.abs(counts - ideal).sum() / max(int(counts.sum()), 1))
     return found
 

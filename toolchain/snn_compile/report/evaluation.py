@@ -108,7 +108,7 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
             stages.coding.levels,
             lowered.decodings,
         )
-    return Outcome(ladder.rungs, Activity(run.activity, n), losses, engine.simulator())
+    return Outcome(ladder.rungs, Activity(run.activity, n), losses, engine.simulator(program))
 
 
 def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> Int:

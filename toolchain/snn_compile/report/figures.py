@@ -102,9 +102,10 @@ def option(report: Mapping[str, Any], name: str) -> Any:
 def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
     timesteps = report.get("timesteps", 1)
     graded = report.get("coding") in ("graded", "sigma-delta")
+    radix = report.get("coding") == "radix"
     bits = option(report, "payload_bits") or 8
     return {
-        "levels": 2**bits if graded else timesteps + 1,
+        "levels": 2**bits if graded else 2**timesteps if radix else timesteps + 1,
         "window": f"{timesteps} step{'s' if timesteps != 1 else ''} per layer",
         "weight_bits": _span_of_bits(report),
         "target": report.get("target", "the target"),

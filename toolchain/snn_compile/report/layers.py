@@ -16,6 +16,7 @@ from snn_compile.ir.quantized import (
     IFNeurons,
     Population,
     QuantizedGraph,
+    RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
     SignedIFNeurons,
@@ -85,7 +86,7 @@ def _operator(program: QuantizedGraph, population: Population) -> str:
 def _thresholds(population: Population) -> list[float] | None:
     """Smallest and largest threshold, in steps of the potential."""
     match population:
-        case IFNeurons() | SignedIFNeurons() | SyncIFNeurons():
+        case IFNeurons() | SignedIFNeurons() | SyncIFNeurons() | RadixIFNeurons():
             values = population.threshold.values.astype(np.float64)
         case GradedNeurons() | SigmaDeltaNeurons():
             values = 2.0**population.shift.values / population.multiplier.values

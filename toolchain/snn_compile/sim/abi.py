@@ -15,6 +15,7 @@ from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
     ConvSynapses,
     CubaLIFNeurons,
     DenseSynapses,
@@ -23,6 +24,7 @@ from snn_compile.ir.quantized import (
     Input,
     QuantizedGraph,
     Readout,
+    SignedIFNeurons,
     SparseSynapses,
     along_channels,
 )
@@ -30,27 +32,21 @@ from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.sim import bounds
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
-INPUT_SPIKES, INPUT_VALUES, GRADED, INTEGRATE_AND_FIRE, CUBA_LIF, READOUT = range(6)
-"""Kinds of population."""
+INPUT_SPIKES, INPUT_VALUES = range(2)
+"""Kinds of input."""
 KINDS = {
-    GradedNeurons: GRADED,
-    IFNeurons: INTEGRATE_AND_FIRE,
-    CubaLIFNeurons: CUBA_LIF,
-    Readout: READOUT,
+    GradedNeurons: 2,
+    ClipFloorNeurons: 3,
+    IFNeurons: 4,
+    SignedIFNeurons: 5,
+    CubaLIFNeurons: 6,
+    Readout: 7,
 }
-
-
-def expresses(program: QuantizedGraph) -> bool:
-    """Whether the library has all neurons of a network. It has no leaky ones but the chip's own."""
-    leaky = (node for node in program.populations if isinstance(node, CubaLIFNeurons))
-    return all(node.is_stock for node in leaky)
+"""Kinds of population, as ``engine.h`` numbers them."""
 
 
 Int64 = POINTER(c_int64)
 Int8 = POINTER(c_int8)
-
-
-_SPIKES = (InputCoding.POISSON, InputCoding.EVENTS)
 
 
 class Population(Structure):
@@ -66,6 +62,7 @@ class Population(Structure):
         ("saturates", c_int32),
         ("reset_to_zero", c_int32),
         ("bias_per_neuron", c_int32),
+        ("initial_per_neuron", c_int32),
         ("current_decay", c_int32),
         ("voltage_decay", c_int32),
         ("low", c_int64),
@@ -159,8 +156,10 @@ class Description:
     ) -> Population:
         shape = maps(node.shape)
         if isinstance(node, Input):
-            spikes = node.coding in _SPIKES and node.messages == (0, 1)
             low, high = node.messages
+            # Events may be counts; only those that are spikes go the way of spikes.
+            events = node.coding is InputCoding.EVENTS and -1 <= low <= high <= 1
+            spikes = node.coding is InputCoding.POISSON or events
             return Population(
                 kind=INPUT_SPIKES if spikes else INPUT_VALUES,
                 **shape,
@@ -169,9 +168,8 @@ class Description:
                 high=high,
             )
         sources = [synapses.inputs[0] for synapses in program.synapses_into(node)]
-        self._held[node.id] = isinstance(node, GradedNeurons) and all(
-            self._held[source] for source in sources
-        )
+        stateless = isinstance(node, GradedNeurons | ClipFloorNeurons)
+        self._held[node.id] = stateless and all(self._held[source] for source in sources)
         low, high = (0, 0) if isinstance(node, Readout) else node.messages
         return Population(
             kind=KINDS[type(node)],
@@ -182,28 +180,35 @@ class Description:
             low=low,
             high=high,
             limit=min(node.state.max, VOLTAGE_LIMIT),
-            bias_per_neuron=not _per_channel(node),
+            bias_per_neuron=not _per_channel(node.bias, node),
             **self._parameters(node),
         )
 
     def _parameters(self, node: quantized.Population) -> dict[str, Any]:
         shape = node.shape
-        bias = node.bias.values
-        given = bias.ravel() if _per_channel(node) else along_channels(bias, shape)
-        arrays = {"bias": given}
+
+        def given(values: QTensor) -> npt.NDArray[np.int64]:
+            """One value a channel, or else one a neuron."""
+            if _per_channel(values, node):
+                return values.values.ravel()
+            return along_channels(values.values, shape)
+
+        arrays = {"bias": given(node.bias)}
         match node:
             case GradedNeurons():
                 arrays |= {"multiplier": node.multiplier.values, "shift": node.shift.values}
-            case IFNeurons():
+            case IFNeurons() | SignedIFNeurons():
                 arrays |= {
                     "threshold": node.threshold.values,
-                    "initial": node.initial_potential.values,
+                    "initial": given(node.initial_potential),
                 }
-            case CubaLIFNeurons():
+            case ClipFloorNeurons() | CubaLIFNeurons():
                 arrays |= {"threshold": node.threshold.values}
         parameters: dict[str, Any] = {k: self._pointer(v, np.int64) for k, v in arrays.items()}
         if isinstance(node, IFNeurons):
             parameters["reset_to_zero"] = node.reset is Reset.ZERO
+        if isinstance(node, IFNeurons | SignedIFNeurons):
+            parameters["initial_per_neuron"] = not _per_channel(node.initial_potential, node)
         if isinstance(node, CubaLIFNeurons):
             parameters["current_decay"] = node.current_decay
             parameters["voltage_decay"] = node.voltage_decay
@@ -254,6 +259,16 @@ def maps(shape: Shape) -> dict[str, int]:
     return {"channels": channels, "height": height, "width": width}
 
 
+def not_expressed(program: QuantizedGraph) -> str:
+    """What of a network the engine cannot compute, for people; empty if it computes all of it."""
+    for node in program.populations:
+        if isinstance(node, IFNeurons) and node.burst > 1:
+            return "the engine has no bursts"
+        if isinstance(node, CubaLIFNeurons) and not node.is_stock:
+            return "the engine has no leaky neurons with reset by subtraction or a filtered bias"
+    return ""
+
+
 def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:
     """Whether sums and states of a population provably stay inside 32-bit arithmetic.
 
@@ -261,8 +276,10 @@ def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:
     potential of 24 bits overflows nothing.
     """
     largest = bounds.largest_sum(program.graph, node)
-    if isinstance(node, IFNeurons):
-        largest = max(largest, 2 * _largest(node.threshold), 2 * _largest(node.initial_potential))
+    if isinstance(node, ClipFloorNeurons | IFNeurons | SignedIFNeurons):
+        largest = max(largest, 2 * _largest(node.threshold))
+    if isinstance(node, IFNeurons | SignedIFNeurons):
+        largest = max(largest, 2 * _largest(node.initial_potential))
     return largest < 1 << 30
 
 
@@ -279,6 +296,7 @@ def _largest(values: QTensor) -> int:
     return int(np.abs(values.values).max(initial=0))
 
 
-def _per_channel(node: quantized.Population) -> bool:
-    """Whether all neurons of a channel have one bias."""
-    return node.bias.values.size == node.shape[0]
+def _per_channel(parameter: QTensor, node: quantized.Population) -> bool:
+    """Whether all neurons of a channel have one value of a parameter."""
+    values = parameter.values
+    return bool(values.shape[0] == values.size == node.shape[0])

@@ -22,6 +22,7 @@ from snn_compile.ir.quantized import (
     Neurons,
     Population,
     QuantizedNode,
+    RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
@@ -65,7 +66,7 @@ def total_range(graph: Graph[QuantizedNode], synapses: Synapses, n_steps: int) -
     source = graph[synapses.inputs[0]]
     if isinstance(source, SyncIFNeurons):
         return 0, n_steps
-    if isinstance(source, SigmaDeltaNeurons):
+    if isinstance(source, SigmaDeltaNeurons | RadixIFNeurons):
         return 0, source.payload.max
     if isinstance(source, Input) and source.coding in (InputCoding.FRAME, InputCoding.CHANGES):
         return min(source.low, 0), max(source.high, 0)
@@ -221,6 +222,7 @@ _ONE_SUM = (
     GradedNeurons,
     ClipFloorNeurons,
     SyncIFNeurons,
+    RadixIFNeurons,
     SyncReadout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
@@ -232,8 +234,11 @@ def _integrate_and_fire(
 ) -> Interval:
     # A negative spike adds a threshold to a negative potential, which stays below the threshold:
     # signed neurons have the bounds of those that only fire upwards.
-    theta, v0 = node.threshold.values, node.initial_potential.values
-    left = np.maximum(v0, theta - 1)
+    theta = node.threshold.values
+    v0 = along_channels(node.initial_potential.values, node.shape).reshape(node.shape[0], -1)
+    left = np.maximum(v0.max(axis=1), theta - 1)
     if isinstance(node, SignedIFNeurons) or node.reset is Reset.SUBTRACT:
-        left = left + (n_steps - 1) * np.maximum(high - theta, 0)
-    return Interval(np.minimum(v0, 0) + n_steps * np.minimum(low, 0), left + np.maximum(high, 0))
+        most = 1 if isinstance(node, SignedIFNeurons) else node.burst
+        left = left + (n_steps - 1) * np.maximum(high - most * theta, 0)
+    lowest = np.minimum(v0.min(axis=1), 0) + n_steps * np.minimum(low, 0)
+    return Interval(lowest, left + np.maximum(high, 0))

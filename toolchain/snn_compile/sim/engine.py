@@ -30,17 +30,16 @@ from snn_compile.ir.quantized import (
     Readout,
 )
 from snn_compile.ir.schedule import integer_network, is_scheduled
-from snn_compile.ir.spiking import SIGMA_DELTA, SYNC
+from snn_compile.ir.spiking import RADIX, SIGMA_DELTA, SYNC
 from snn_compile.sim import abi, native, reference
 from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.reference import Run
-from snn_compile.sim.scheduled import spikes_of_counts, stream
+from snn_compile.sim.scheduled import digits_of_counts, spikes_of_counts, stream
 
 LARGEST_PIECE = 64
 """Stimuli that one call of the library gets, at most: progress is told after each call."""
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2
 """What ``snn_engine_run`` returns if it fails."""
-NOT_EXPRESSED = "the engine has no leaky neurons with reset by subtraction or a filtered bias"
 MEASURED = -1.0
 """Density for dense computation that stands for the one that was measured for the build."""
 
@@ -58,8 +57,7 @@ def run(
 
     Arguments and result are those of :func:`snn_compile.sim.reference.run`.
     """
-    on_engine = native.find() is not None and abi.expresses(program)
-    simulate = _on_engine if on_engine else reference.run
+    simulate = reference.run if no_engine(program) else _on_engine
     return simulate(program, frames, first=first, before=before, record=record, advance=advance)
 
 
@@ -69,15 +67,15 @@ def _on_engine(program: QuantizedGraph, frames: npt.NDArray[np.integer], **optio
 
 def simulator(program: QuantizedGraph | None = None) -> str:
     """What ``run`` simulates on, for people; where it is the reference, also why."""
-    found = native.status()
-    if found.build and program is not None and not abi.expresses(program):
-        return f"reference ({NOT_EXPRESSED})"
-    return f"engine {found.build}" if found.build else f"reference ({no_engine()})"
+    why = no_engine(program)
+    return f"reference ({why})" if why else f"engine {native.status().build}"
 
 
-def no_engine() -> str:
-    """Why there is no engine, for people."""
-    return f"no compiled engine: {native.status().why}"
+def no_engine(program: QuantizedGraph | None = None) -> str:
+    """Why there is no engine, at all or for a program, for people; empty if there is one."""
+    if native.find() is None:
+        return f"no compiled engine: {native.status().why}"
+    return abi.not_expressed(program) if program is not None else ""
 
 
 _PREPARED: weakref.WeakKeyDictionary[QuantizedGraph, Engine] = weakref.WeakKeyDictionary()
@@ -169,16 +167,17 @@ class Engine:
         n_steps = self._window.n_steps
         if messages.shape[1] not in (1, n_steps):
             raise ValueError(f"messages of {messages.shape[1]} steps, not {n_steps} or 1")
-        if self._scheduled:
-            messages = self._sums(messages)
-
-        return self._spread(
-            messages, None, lambda piece, _: piece, record, activity, threads, advance
-        )
+        sums = self._sums(messages) if self._scheduled else messages
+        found = self._spread(sums, None, lambda piece, _: piece, record, activity, threads, advance)
+        if self._scheduled and activity:
+            # Not of their sums.
+            sent = n_steps // messages.shape[1] * np.count_nonzero(messages, axis=(0, 1))
+            found.activity[self._input.id] = sent
+        return found
 
     def _sums(self, messages: npt.NDArray[np.integer]) -> Int:
         """What messages add up to, in their window or since the first one: (N, 1, *shape)."""
-        if self._window.coding == SYNC:
+        if self._window.coding != SIGMA_DELTA:
             held = self._window.n_steps // messages.shape[1]
             sums: Int = held * messages.sum(axis=1, dtype=np.int64, keepdims=True)
             return sums
@@ -195,17 +194,40 @@ class Engine:
         advance: Advance,
     ) -> Run:
         """A run; what a scheduled network sends, from the values of its integer network."""
-        streams = self._scheduled and self._window.coding == SIGMA_DELTA
-        if not streams or not (record or activity):
+        n_steps = self._window.n_steps
+        # What a sync network sends in all is its counts; of the others every value is needed.
+        needs_values = self._scheduled and self._window.coding != SYNC and (record or activity)
+        if not needs_values:
             values = self._run(samples, messages, record, activity, threads, advance)
-            if self._scheduled and not streams:
-                return spikes_of_counts(self._populations, values, self._window.n_steps)
+            if self._scheduled and self._window.coding == SYNC:
+                return spikes_of_counts(self._populations, values, n_steps)
             return values
+        if self._window.coding == RADIX:
+            at_once = max(1, self._recorded_at_once // n_steps)
+            pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
+            digits = [
+                digits_of_counts(
+                    self._populations,
+                    self._run(piece, messages, True, True, threads, advance),
+                    n_steps,
+                    record,
+                )
+                for piece in pieces
+            ]
+            return reference.joined(digits, record)
 
-        def values_of(piece: npt.NDArray[np.integer]) -> Run:
+        def values_of(piece: npt.NDArray[np.integer], advance: Advance) -> Run:
             return self._run(piece, messages, True, False, threads, advance)
 
-        runs = stream(self._populations, samples, before, values_of, self._recorded_at_once)
+        runs = stream(
+            self._populations,
+            samples,
+            before,
+            values_of,
+            self._recorded_at_once,
+            record=record,
+            advance=advance,
+        )
         return reference.joined(list(runs), record)
 
     def _run(

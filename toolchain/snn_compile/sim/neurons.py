@@ -12,13 +12,14 @@ from functools import singledispatch
 
 import numpy as np
 
-from snn_compile.ir.fixedpoint import Int, QFormat
+from snn_compile.ir.fixedpoint import Int, Overflow, QFormat
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     CubaLIFNeurons,
     GradedNeurons,
     IFNeurons,
     Population,
+    RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
@@ -29,6 +30,15 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Reset
 
+_Bounded = (
+    GradedNeurons
+    | ClipFloorNeurons
+    | IFNeurons
+    | SignedIFNeurons
+    | SyncIFNeurons
+    | SigmaDeltaNeurons
+    | Readout
+)
 VOLTAGE_LIMIT = (1 << 23) - 1
 """Loihi clips potentials to +-(2**23 - 1), symmetrically, though 24 bits would hold one more."""
 
@@ -61,6 +71,17 @@ def _saturate(v: Int, fmt: QFormat) -> None:
     np.clip(v, -limit, limit, out=v)
 
 
+def _bound(v: Int, population: _Bounded) -> None:
+    """Keep a state in its format, as the population says."""
+    fmt = population.state
+    if population.overflow is Overflow.SATURATE:
+        _saturate(v, fmt)
+        return
+    v -= fmt.min
+    v &= (1 << fmt.bits) - 1
+    v += fmt.min
+
+
 def _requantized(population: GradedNeurons | SigmaDeltaNeurons, a: Int) -> Int:
     """Payloads for summed inputs (*shape, 1 or T, B)."""
     wide = np.dtype(np.int64)  # 23 bits of potential times a 12-bit multiplier
@@ -69,7 +90,7 @@ def _requantized(population: GradedNeurons | SigmaDeltaNeurons, a: Int) -> Int:
         for p in (population.bias, population.multiplier, population.shift)
     )
     v: Int = a.astype(wide) + bias
-    _saturate(v, population.state)
+    _bound(v, population)
     np.maximum(v, 0, out=v)
     v *= multiplier
     v >>= shift
@@ -102,7 +123,7 @@ def _(population: ClipFloorNeurons, a: Int, n_steps: int) -> Int:
         for p in (population.bias, population.threshold)
     )
     v = a.astype(wide) + bias
-    _saturate(v, population.state)
+    _bound(v, population)
     v //= threshold
     np.clip(v, 0, population.levels, out=v)
     return np.broadcast_to(v, (*v.shape[:-2], n_steps, v.shape[-1]))
@@ -121,8 +142,10 @@ def _(population: IFNeurons, a: Int, n_steps: int) -> Int:
     subtract = population.reset is Reset.SUBTRACT
     for t in range(n_steps):
         v += drive[..., min(t, drive.shape[-2] - 1), :]
-        _saturate(v, population.state)
+        _bound(v, population)
         fired = np.greater_equal(v, threshold)
+        if population.burst > 1:
+            fired = np.clip(v // threshold, 0, population.burst)
         spikes[..., t, :] = fired
         if subtract:
             v -= threshold * fired
@@ -144,7 +167,7 @@ def _(population: SignedIFNeurons, a: Int, n_steps: int) -> Int:
     drive = a + bias[..., None, :]
     for t in range(n_steps):
         v += drive[..., min(t, drive.shape[-2] - 1), :]
-        _saturate(v, population.state)
+        _bound(v, population)
         fired = (v >= threshold).astype(np.int8) - ((v < 0) & (sent > 0))
         spikes[..., t, :] = fired
         v -= threshold * fired
@@ -159,13 +182,30 @@ def _(population: SyncIFNeurons, a: Int, n_steps: int) -> Int:
         _parameter(p.values, population, wide) for p in (population.bias, population.threshold)
     )
     v = _over_window(a, n_steps) + bias
-    _saturate(v, population.state)
+    _bound(v, population)
     spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
     for t in range(n_steps):
         fired = v >= threshold
         spikes[..., t, :] = fired
         v -= threshold * fired
     return spikes
+
+
+@_respond.register
+def _(population: RadixIFNeurons, a: Int, n_steps: int) -> Int:
+    wide = np.dtype(np.int64)
+    bias, threshold = (
+        _parameter(p.values, population, wide) for p in (population.bias, population.threshold)
+    )
+    v = _over_window(a, n_steps) + bias
+    _saturate(v, population.state)
+    sent = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int32)
+    for t in range(n_steps):
+        place = n_steps - 1 - t
+        fired = v >= threshold << place
+        sent[..., t, :] = fired.astype(np.int32) << place
+        v -= (threshold << place) * fired
+    return sent
 
 
 @_respond.register
@@ -216,7 +256,7 @@ def _(population: Readout, a: Int, n_steps: int) -> Int:
     potentials = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), wide)
     for t in range(n_steps):
         v += a[..., min(t, a.shape[-2] - 1), :] + bias
-        _saturate(v, population.state)
+        _bound(v, population)
         potentials[..., t, :] = v
     return potentials
 
@@ -226,7 +266,7 @@ def _(population: SyncReadout, a: Int, n_steps: int) -> Int:
     v = _over_window(a, n_steps) + _parameter(
         population.bias.values, population, np.dtype(np.int64)
     )
-    _saturate(v, population.state)
+    _bound(v, population)
     return np.broadcast_to(v[..., None, :], (*v.shape[:-1], n_steps, v.shape[-1]))
 
 
@@ -235,5 +275,5 @@ def _(population: SigmaDeltaReadout, a: Int, n_steps: int) -> Int:
     del n_steps
     bias = _parameter(population.bias.values, population, np.dtype(np.int64))
     v: Int = a.cumsum(axis=-1, dtype=np.int64) + bias[..., None, :]
-    _saturate(v, population.state)
+    _bound(v, population)
     return v

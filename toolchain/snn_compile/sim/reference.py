@@ -20,6 +20,7 @@ from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, arithmetic_shift
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
     ConvSynapses,
     DenseSynapses,
     Input,
@@ -44,7 +45,8 @@ class Run:
         messages: if recorded, what each population sent at each step of the window,
             (N, T, *shape); for a readout, its potential after each step.
         activity: messages other than 0 of each neuron over all stimuli, (*shape,) int64, for the
-            input and every population that sends.
+            input and every population that sends; of clip-floor neurons the sum of their counts,
+            which are the spikes that a sync network sends for them.
     """
 
     outputs: dict[NodeId, Int]
@@ -259,7 +261,8 @@ class Simulator:
             if isinstance(population, Readout):
                 outputs[population.id] = np.moveaxis(kept[..., -1, :], -1, 0)
             else:
-                activity[population.id] = _active(kept)
+                counts = isinstance(population, ClipFloorNeurons)
+                activity[population.id] = kept.sum(axis=(-1, -2)) if counts else _active(kept)
                 values[population.id] = answer
         return Run(outputs, recorded, activity)
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Input, Population, Readout
+from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
 
 Integers = npt.NDArray[np.integer]
@@ -41,12 +42,41 @@ def spikes_of_counts(populations: Sequence[Input | Population], values: Run, n_s
     return Run(values.outputs, messages, values.activity)
 
 
+def digits_of_counts(
+    populations: Sequence[Input | Population], values: Run, n_steps: int, record: bool
+) -> Run:
+    """A radix network's run: the binary digits of each count, the largest first.
+
+    Args:
+        populations: the input and the populations of the network.
+        values: a recorded run of its integer network, with the activity of the input.
+        n_steps: length of the window.
+        record: whether to keep the messages.
+    """
+    places = np.arange(n_steps)[::-1]
+    messages: dict[NodeId, Int] = {}
+    activity = {populations[0].id: values.activity[populations[0].id]}
+    for node in populations[1:]:
+        at_once = values.messages[node.id]
+        if not isinstance(node, Readout):
+            activity[node.id] = np.bitwise_count(at_once).sum(axis=(0, 1), dtype=np.int64)
+        if record and isinstance(node, Readout):
+            messages[node.id] = np.repeat(at_once, n_steps, axis=1)
+        elif record:
+            place = places.reshape(-1, *[1] * len(node.shape))
+            messages[node.id] = at_once & (1 << place).astype(at_once.dtype)
+    return Run(values.outputs, messages, activity)
+
+
 def stream(
     populations: Sequence[Input | Population],
     frames: Integers,
     before: Integers | None,
-    values_of: Callable[[Integers], Run],
+    values_of: Callable[[Integers, Advance], Run],
     at_once: int,
+    *,
+    record: bool,
+    advance: Advance,
 ) -> Iterator[Run]:
     """A sigma-delta network's run, piece by piece: neurons send by how much their value differs.
 
@@ -54,21 +84,23 @@ def stream(
         populations: the input and the populations of the network.
         frames: (N, *input shape), what it is shown.
         before: (*input shape), what it was shown before, or None at the start of a stream.
-        values_of: runs the integer network and records everything.
+        values_of: runs the integer network and records everything; tells how many are finished.
         at_once: frames in a piece.
+        record: whether to keep what is sent; it takes more memory than anything else.
+        advance: told how many frames have been finished.
     """
     last: dict[NodeId, Int] = {}
     if before is not None:
-        last = _values(populations, before[None], values_of(before[None]))
+        last = _values(populations, before[None], values_of(before[None], no_progress))
     for start in range(0, max(len(frames), 1), at_once):
         piece = frames[start : start + at_once]
-        run = values_of(piece)
+        run = values_of(piece, advance)
         values = _values(populations, piece, run)
         sent = {key: _differences(now, last.get(key)) for key, now in values.items()}
         activity = {key: np.count_nonzero(messages, axis=(0, 1)) for key, messages in sent.items()}
         last = {key: now[-1:] for key, now in values.items()}
         sent.pop(populations[0].id)
-        yield Run(run.outputs, {**run.messages, **sent}, activity)
+        yield Run(run.outputs, {**run.messages, **sent} if record else {}, activity)
 
 
 def _values(
@@ -82,5 +114,4 @@ def _values(
 
 def _differences(values: Int, before: Int | None) -> Int:
     """Each sample less the one before it, which is 0 for the first one of all."""
-    wide = values.astype(np.int64)
-    return np.diff(wide, axis=0, prepend=np.zeros_like(wide[:1]) if before is None else before)
+    return np.diff(values, axis=0, prepend=np.zeros_like(values[:1]) if before is None else before)

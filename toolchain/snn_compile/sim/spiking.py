@@ -217,6 +217,8 @@ def _(population: spiking.IFNeurons, like: Array) -> Step:
             np.add(v, drive, out=v)
             fired = v >= threshold
             np.copyto(drive, fired)  # from here on: the spikes
+            if population.burst > 1:
+                np.clip(np.floor(v / threshold), 0, population.burst, out=drive)
             if population.reset is Reset.SUBTRACT:
                 np.subtract(v, drive * threshold, out=v)
             else:
@@ -249,7 +251,7 @@ def _(population: spiking.SignedIFNeurons, like: Array) -> Step:
 @stepper.register
 def _(population: spiking.LIFNeurons, like: Array) -> Step:
     threshold, drop, start = (
-        _spread(parameter[:, None, None], like)
+        _spread(parameter[:, None, None] if parameter.ndim == 1 else parameter, like)
         for parameter in (population.threshold, population.drop, population.initial_potential)
     )
     bias = _spread(population.bias, like)

@@ -1,10 +1,12 @@
 """Run the emitted network in Lava.
 
     python run.py stimulus.npz -o traces [--synapses sparse|conv] [--probes probes.npz]
+                     [--hardware loihi2|loihi1]
 
 Needs Python 3.10 with ``numpy<2`` and ``lava-nc==0.10.0``, nothing else. The stimulus file holds either
-``frames`` (N, *input shape), integers that are held for a whole window, or ``messages``
-(N, n_steps, *input shape), integers sent step by step. Everything is streamed through one Lava run.
+``frames`` (N, *input shape), encoded values, or ``messages`` (N, n_steps, *input shape), what the input
+sends step by step. Everything is streamed through one Lava run.
+``--hardware`` runs on a chip in place of Lava's simulation, and needs Intel's own lava-loihi extension.
 The traces are one raw file a population (see manifest.json) and ``outputs.npz``.
 """
 
@@ -33,6 +35,7 @@ def arguments():
     parser.add_argument("--probes", type=Path,
                         help="a file with one array (rows, sources) for each synapse group: afterwards, drive "
                              "every group by itself and write its sums")
+    parser.add_argument("--hardware", choices=("loihi2", "loihi1"), help="run on a chip of this generation")
     return parser.parse_args()
 
 
@@ -46,16 +49,30 @@ def streamed(stimulus, manifest):
         return messages.reshape(len(messages) * n_steps, -1), 1, len(messages)
     if manifest["input"]["coding"] == "poisson":
         sys.exit("this network takes Poisson spikes: give them as 'messages', not as 'frames'")
-    frames = stimulus["frames"]
-    return frames.reshape(len(frames), -1), n_steps, len(frames)
+    frames = stimulus["frames"].reshape(len(stimulus["frames"]), -1)
+    if manifest["input"]["coding"] == "changes":  # the first frame differs from zeros
+        frames = np.diff(frames.astype(np.int64), axis=0, prepend=0)
+    return frames, n_steps, len(frames)
 
 
-def drive(process, n_rows):
+def configuration(hardware):
+    """Which of Lava's process models to run, and where."""
+    from lava.magma.core import run_configs
+    from lava.utils import loihi
+
+    if not hardware:
+        return run_configs.Loihi2SimCfg(select_tag="fixed_pt")
+    if not loihi.is_installed():  # without it, the configuration of a chip ends with a NameError
+        sys.exit("there is no lava-loihi extension in this environment: Lava cannot reach a chip")
+    chips = {"loihi2": run_configs.Loihi2HwCfg, "loihi1": run_configs.Loihi1HwCfg}
+    return chips[hardware](select_tag="fixed_pt")
+
+
+def drive(process, n_rows, hardware):
     """Run everything connected to a process for a number of rows, and always stop it."""
     from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
 
-    config = Loihi2SimCfg(select_tag="fixed_pt")
+    config = configuration(hardware)
     begin = time.perf_counter()
     try:
         process.run(condition=RunSteps(num_steps=1), run_cfg=config)
@@ -71,7 +88,7 @@ def outputs(manifest, folder, n_stimuli):
     """The potential of every readout at the last step of each window."""
     result = {}
     for layer in manifest["layers"]:
-        if layer.get("node") == "Readout":
+        if layer["node"].endswith("Readout"):
             trace = np.fromfile(folder / layer["trace"], "<i4")
             trace = trace.reshape(n_stimuli, manifest["n_steps"], *layer["shape"])
             result[layer["name"]] = trace[:, -1]
@@ -85,7 +102,7 @@ def stream(args, manifest, weights):
     frames, hold, n_stimuli = streamed(arrays(args.stimulus), manifest)
     n_rows = n_stimuli * manifest["n_steps"] + manifest["drain"]
     process = network.build(weights, frames, hold, n_stimuli, args.synapses, args.output)
-    timing = drive(process, n_rows)
+    timing = drive(process, n_rows, args.hardware)
     np.savez(args.output / "outputs.npz", **outputs(manifest, args.output, n_stimuli))
     return {"rows": n_rows, **timing}
 
@@ -98,7 +115,8 @@ def probe(args, weights):
     folder = args.output / "probes"
     folder.mkdir(exist_ok=True)
     n_rows = 1 + max(len(rows) for rows in payloads.values())
-    return {"rows": n_rows, **drive(network.build_probes(weights, payloads, args.synapses, folder), n_rows)}
+    process = network.build_probes(weights, payloads, args.synapses, folder)
+    return {"rows": n_rows, **drive(process, n_rows, args.hardware)}
 
 
 def arrays(path):

@@ -50,6 +50,29 @@ class SubtractIF(Population):
     """V += a + bias; s = V >= threshold; V -= threshold where s."""
 
 
+class BurstIF(Population):
+    """V += a + bias; s = min(max(V // threshold, 0), burst); V -= threshold * s."""
+
+
+class SignedIF(Population):
+    """V += a + bias; s = (V >= threshold) - (V < 0 and n > 0); V -= threshold * s; n += s."""
+
+
+class SyncIF(Population):
+    """A += a; when a window starts V = A + bias, A = 0; s = V >= threshold; V -= threshold where s."""
+
+
+class RadixIF(Population):
+    """As SyncIF, but at step t of a window the threshold and the spike are 2**(n_steps - 1 - t)-fold."""
+
+
+class RequantizedSigmaDelta(Population):
+    """S += a; q = min((max(S + bias, 0) * multiplier) >> shift, payload_max); sends q - the last q.
+
+    S and q are never reset. Nothing is sent before ``first_row``: the first q is sent in full.
+    """
+
+
 class ZeroIF(Population):
     """V += a + bias; s = V >= threshold; V = 0 where s."""
 
@@ -64,6 +87,14 @@ class WindowedCubaLIF(Population):
 
 class Readout(Population):
     """V += a + bias from zero at the start of each window; sends V."""
+
+
+class SyncReadout(Population):
+    """A += a; when a window starts V = A + bias, A = 0; sends V at each of its steps."""
+
+
+class SigmaDeltaReadout(Population):
+    """S += a, never reset; sends S + bias."""
 
 
 class _PopulationModel(PyLoihiProcessModel):
@@ -81,6 +112,7 @@ class _PopulationModel(PyLoihiProcessModel):
         self.n_steps = proc_params["n_steps"]
         self.low, self.high = proc_params["low"], proc_params["high"]
         self.potential = np.zeros(n, np.int64)
+        self.collected = np.zeros(n, np.int64)
 
     def window_starts(self):
         """Whether this row is the first one of a window."""
@@ -89,6 +121,24 @@ class _PopulationModel(PyLoihiProcessModel):
     def saturated(self, potential):
         """The potential inside the range of the state."""
         return np.clip(potential, self.low, self.high)
+
+    def integrated(self, a):
+        """The potential after this row's input; a window starts from the initial one."""
+        start = self.initial_potential if self.window_starts() else self.potential
+        return self.saturated(start + a + self.bias)
+
+    def collect(self, a):
+        """Add up this row's input; where a window starts, make a potential of the sum."""
+        self.collected = self.collected + a
+        if self.window_starts():  # the last message of the sources' window has just arrived
+            self.potential = self.saturated(self.collected + self.bias)
+            self.collected = np.zeros_like(a)
+
+    def requantized(self, potential):
+        """The payload that a potential stands for."""
+        potential = np.maximum(self.saturated(potential), 0)
+        payload = (potential * self.multiplier) >> self.shift
+        return np.minimum(payload, self.proc_params["payload_max"])
 
     def run_spk(self):
         message = self.step(self.a_in.recv().astype(np.int64))
@@ -100,8 +150,23 @@ class _PopulationModel(PyLoihiProcessModel):
 @tag("fixed_pt")
 class PyRequantize(_PopulationModel):
     def step(self, a):
-        potential = np.maximum(self.saturated(a + self.bias), 0)
-        return np.minimum((potential * self.multiplier) >> self.shift, self.proc_params["payload_max"])
+        return self.requantized(a + self.bias)
+
+
+@implements(proc=RequantizedSigmaDelta, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyRequantizedSigmaDelta(_PopulationModel):
+    def step(self, a):
+        if self.time_step - 1 < self.first_row:
+            return np.zeros_like(a)
+        self.potential = self.potential + a
+        payload = self.requantized(self.potential + self.bias)
+        change = payload - self.sent
+        self.sent = payload
+        return change
+
+    sent = 0
 
 
 @implements(proc=SubtractIF, protocol=LoihiProtocol)
@@ -109,12 +174,61 @@ class PyRequantize(_PopulationModel):
 @tag("fixed_pt")
 class PySubtractIF(_PopulationModel):
     def step(self, a):
-        if self.window_starts():
-            self.potential = np.array(self.initial_potential)
-        self.potential = self.saturated(self.potential + a + self.bias)
+        self.potential = self.integrated(a)
         spikes = self.potential >= self.threshold
         self.potential = self.potential - self.threshold * spikes
         return spikes
+
+
+@implements(proc=BurstIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyBurstIF(_PopulationModel):
+    def step(self, a):
+        self.potential = self.integrated(a)
+        spikes = np.clip(self.potential // self.threshold, 0, self.proc_params["burst"])
+        self.potential = self.potential - self.threshold * spikes
+        return spikes
+
+
+@implements(proc=SignedIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySignedIF(_PopulationModel):
+    def step(self, a):
+        if self.window_starts():
+            self.total = np.zeros_like(a)
+        self.potential = self.integrated(a)
+        taken_back = (self.potential < 0) & (self.total > 0)
+        spikes = (self.potential >= self.threshold).astype(np.int64) - taken_back
+        self.potential = self.potential - self.threshold * spikes
+        self.total = self.total + spikes
+        return spikes
+
+    total = 0
+
+
+@implements(proc=SyncIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySyncIF(_PopulationModel):
+    def step(self, a):
+        self.collect(a)
+        spikes = self.potential >= self.threshold
+        self.potential = self.potential - self.threshold * spikes
+        return spikes
+
+
+@implements(proc=RadixIF, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyRadixIF(_PopulationModel):
+    def step(self, a):
+        self.collect(a)
+        place = self.n_steps - 1 - (self.time_step - 1 - self.first_row) % self.n_steps
+        spikes = self.potential >= self.threshold << place
+        self.potential = self.potential - (self.threshold << place) * spikes
+        return spikes.astype(np.int64) << place
 
 
 @implements(proc=ZeroIF, protocol=LoihiProtocol)
@@ -122,9 +236,7 @@ class PySubtractIF(_PopulationModel):
 @tag("fixed_pt")
 class PyZeroIF(_PopulationModel):
     def step(self, a):
-        if self.window_starts():
-            self.potential = np.array(self.initial_potential)
-        self.potential = self.saturated(self.potential + a + self.bias)
+        self.potential = self.integrated(a)
         spikes = self.potential >= self.threshold
         self.potential = np.where(spikes, 0, self.potential)
         return spikes
@@ -169,14 +281,35 @@ class PyReadout(_PopulationModel):
         return self.potential
 
 
+@implements(proc=SyncReadout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySyncReadout(_PopulationModel):
+    def step(self, a):
+        self.collect(a)
+        return self.potential
+
+
+@implements(proc=SigmaDeltaReadout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySigmaDeltaReadout(_PopulationModel):
+    def step(self, a):
+        self.potential = self.potential + a
+        return self.saturated(self.potential + self.bias)
+
+
 # Data in and out -------------------------------------------------------------------------------
 
 
 class FrameSource(AbstractProcess):
-    """Sends frames[(row - delay) // hold]; zeros before the first and after the last one."""
+    """Sends frames[(row - delay) // hold]; zeros before the first and after the last one.
 
-    def __init__(self, *, name, frames, hold, delay):
-        super().__init__(name=name, frames=frames, hold=hold, delay=delay)
+    With ``once`` it sends a frame in the first of its rows only, and zeros in the others.
+    """
+
+    def __init__(self, *, name, frames, hold, delay, once=False):
+        super().__init__(name=name, frames=frames, hold=hold, delay=delay, once=once)
         self.s_out = OutPort(shape=frames.shape[1:])
 
 
@@ -184,7 +317,7 @@ class ProbeSource(AbstractProcess):
     """A FrameSource of one frame a row, with a second port that ties separate probes into one run."""
 
     def __init__(self, *, name, frames):
-        super().__init__(name=name, frames=frames, hold=1, delay=0)
+        super().__init__(name=name, frames=frames, hold=1, delay=0, once=False)
         self.s_out = OutPort(shape=frames.shape[1:])
         self.tie = OutPort(shape=(1,))
 
@@ -197,11 +330,14 @@ class Tie(AbstractProcess):
         self.a_in = InPort(shape=(1,))
 
 
+FORMS = {"i8": "i1", "u8": "u1", "i16": "<i2", "u16": "<u2", "i32": "<i4"}
+
+
 class FileSink(AbstractProcess):
     """Appends the messages of ``n_rows`` rows from ``first_row`` on to a raw file.
 
-    ``form``: ``bits`` (packed, most significant first, each row padded to a byte), ``u8``, ``u16``
-    or ``i32``, little-endian.
+    ``form``: ``bits`` (packed, most significant first, each row padded to a byte), or one of the
+    integers of ``FORMS``, little-endian.
     """
 
     def __init__(self, *, name, shape, path, form, first_row, n_rows):
@@ -220,8 +356,10 @@ class _SourceModel(PyLoihiProcessModel):
     def message(self):
         """What to send in this row."""
         row = self.time_step - 1 - self.proc_params["delay"]
-        index = row // self.proc_params["hold"]
-        return self.frames[index] if 0 <= index < len(self.frames) else self.silence
+        index, step = divmod(row, self.proc_params["hold"])
+        if not 0 <= index < len(self.frames) or (step and self.proc_params["once"]):
+            return self.silence
+        return self.frames[index]
 
 
 @implements(proc=FrameSource, protocol=LoihiProtocol)
@@ -275,11 +413,10 @@ class PyFileSink(PyLoihiProcessModel):
     def encoded(self, messages):
         """The bytes of one row."""
         form = self.proc_params["form"]
-        if form == "i32":
-            return messages.astype("<i4").tobytes()
-        top = {"bits": 1, "u8": 255, "u16": 65535}[form]
-        if messages.size and (messages.min() < 0 or messages.max() > top):
-            raise ValueError(f"a message is outside 0..{top}")
-        if form == "bits":
-            return np.packbits(messages.astype(np.uint8)).tobytes()
-        return messages.astype({"u8": "u1", "u16": "<u2"}[form]).tobytes()
+        limits = np.iinfo(FORMS[form]) if form in FORMS else None
+        low, high = (limits.min, limits.max) if limits else (0, 1)
+        if messages.size and (messages.min() < low or messages.max() > high):
+            raise ValueError(f"a message is outside {low}..{high}")
+        if limits:
+            return messages.astype(FORMS[form]).tobytes()
+        return np.packbits(messages.astype(np.uint8)).tobytes()

@@ -1,0 +1,261 @@
+"""Which process each population becomes in Lava, with which arguments, and why that one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import (
+    CubaLIFNeurons,
+    GradedNeurons,
+    IFNeurons,
+    Population,
+    QuantizedGraph,
+    RadixIFNeurons,
+    Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
+    SignedIFNeurons,
+    SyncIFNeurons,
+    SyncReadout,
+)
+from snn_compile.ir.spiking import Reset
+from snn_compile.sim import bounds
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+
+Array = npt.NDArray[np.generic]
+
+LIF_CURRENT = 1 << 17
+"""Stock LIF wraps ``a << 6`` into 24 bits: integrate-and-fire neurons must stay below this."""
+INT16 = (-(1 << 15), (1 << 15) - 1)
+FORMS = {"bits": (0, 1), "u8": (0, 255), "u16": (0, (1 << 16) - 1), "i8": (-128, 127), "i16": INT16}
+"""Ranges of the forms in which messages are stored, best first; ``i32`` holds the rest."""
+
+
+@dataclass(frozen=True)
+class NeuronProcess:
+    """A Lava process and its arguments.
+
+    Attributes:
+        process: its class.
+        custom_reason: why no stock process does it; empty if one does.
+        constants: scalar arguments.
+        arrays: array arguments, (C,) or broadcasting to the shape of the population.
+    """
+
+    process: str
+    custom_reason: str
+    constants: dict[str, int]
+    arrays: dict[str, Array]
+
+
+def neuron_process(program: QuantizedGraph, node: Population) -> NeuronProcess:
+    """The process that computes a population.
+
+    Raises:
+        TypeError: there is none, as for integer neurons that have not been spread over time.
+    """
+    return _process(node, program)
+
+
+def first_row(program: QuantizedGraph, node: Population) -> int:
+    """The row in which the first window of a population starts."""
+    return program.depth[node.id] * program.window.lag
+
+
+def trace_form(node: Population) -> str:
+    """The form in which the messages of a population are stored."""
+    if isinstance(node, Readout):
+        return "i32"
+    low, high = node.messages
+    fitting = (name for name, (least, most) in FORMS.items() if least <= low and high <= most)
+    return next(fitting, "i32")
+
+
+def narrow(values: Int) -> Array:
+    """The same integers in the smallest signed type that holds them: small, and stable files."""
+    for dtype in (np.int8, np.int16, np.int32):
+        info = np.iinfo(dtype)
+        if values.size == 0 or (values.min() >= info.min and values.max() <= info.max):
+            return values.astype(dtype)
+    return values
+
+
+def _window(program: QuantizedGraph, node: Population) -> dict[str, int]:
+    """What every custom process is told."""
+    limit = _state_limit(node)
+    n_steps = program.window.n_steps
+    return {
+        "first_row": first_row(program, node),
+        "n_steps": n_steps,
+        "low": -limit,
+        "high": limit,
+    }
+
+
+def _state_limit(node: Population) -> int:
+    return min(node.state.max, VOLTAGE_LIMIT)
+
+
+def _arrays(node: Population, *names: str) -> dict[str, Array]:
+    return {name: narrow(getattr(node, name).values) for name in names}
+
+
+@singledispatch
+def _process(node: Population, program: QuantizedGraph) -> NeuronProcess:
+    raise TypeError(f"no Lava process for the {type(node).__name__} of '{node.id}'")
+
+
+@_process.register
+def _(node: Readout, program: QuantizedGraph) -> NeuronProcess:
+    reason = "Lava has no neuron that sends its potential"
+    return NeuronProcess("Readout", reason, _window(program, node), _arrays(node, "bias"))
+
+
+@_process.register
+def _(node: SyncReadout, program: QuantizedGraph) -> NeuronProcess:
+    reason = "Lava has no neuron that sends its potential"
+    return NeuronProcess("SyncReadout", reason, _window(program, node), _arrays(node, "bias"))
+
+
+@_process.register
+def _(node: SigmaDeltaReadout, program: QuantizedGraph) -> NeuronProcess:
+    reason = "stock Sigma has no bias and no 24-bit state"
+    window = _window(program, node)
+    return NeuronProcess("SigmaDeltaReadout", reason, window, _arrays(node, "bias"))
+
+
+@_process.register
+def _(node: GradedNeurons, program: QuantizedGraph) -> NeuronProcess:
+    return NeuronProcess(
+        "Requantize",
+        "Lava has no neuron that rescales a payload",
+        _window(program, node) | {"payload_max": node.payload.max},
+        _arrays(node, "bias", "multiplier", "shift"),
+    )
+
+
+@_process.register
+def _(node: SigmaDeltaNeurons, program: QuantizedGraph) -> NeuronProcess:
+    return NeuronProcess(
+        "RequantizedSigmaDelta",
+        "stock SigmaDelta has no multiplier and loses the bits below its power-of-two scale",
+        _window(program, node) | {"payload_max": node.payload.max},
+        _arrays(node, "bias", "multiplier", "shift"),
+    )
+
+
+@_process.register
+def _(node: SyncIFNeurons, program: QuantizedGraph) -> NeuronProcess:
+    reason = "Lava has no neuron that waits for a window, and no reset by subtraction"
+    window = _window(program, node)
+    return NeuronProcess("SyncIF", reason, window, _arrays(node, "bias", "threshold"))
+
+
+@_process.register
+def _(node: RadixIFNeurons, program: QuantizedGraph) -> NeuronProcess:
+    reason = "Lava has no neuron that waits for a window, and none that sends digits"
+    window = _window(program, node)
+    return NeuronProcess("RadixIF", reason, window, _arrays(node, "bias", "threshold"))
+
+
+@_process.register
+def _(node: SignedIFNeurons, program: QuantizedGraph) -> NeuronProcess:
+    return NeuronProcess(
+        "SignedIF",
+        "Lava has no neuron that takes a spike back, and no reset by subtraction",
+        _window(program, node),
+        _arrays(node, "bias", "threshold", "initial_potential"),
+    )
+
+
+@_process.register
+def _(node: CubaLIFNeurons, program: QuantizedGraph) -> NeuronProcess:
+    decays = {"du": node.current_decay, "dv": node.voltage_decay}
+    if not node.is_stock:
+        names = ("bias", "threshold", *(() if node.drop is None else ("drop",)))
+        return NeuronProcess(
+            "WindowedCubaLIF",
+            "stock LIF has no reset by subtraction and no bias of the current",
+            _window(program, node) | decays | {"filtered_bias": int(node.filtered_bias)},
+            _arrays(node, *names),
+        )
+    split = split_bias(node.bias.values, 0)
+    if split is None or _state_limit(node) != VOLTAGE_LIMIT:
+        return NeuronProcess(
+            "WindowedCubaLIF",
+            "the bias does not fit LIF's 16-bit mantissa",
+            _window(program, node) | decays,
+            _arrays(node, "bias", "threshold"),
+        )
+    mantissa, exponent = split
+    arrays = {"vth": narrow(node.threshold.values), "bias_mant": narrow(mantissa)}
+    constants = decays | {"bias_exp": exponent} | _reset(program, node)
+    return NeuronProcess("LIFReset", "", constants, arrays)
+
+
+@_process.register
+def _(node: IFNeurons, program: QuantizedGraph) -> NeuronProcess:
+    if node.burst > 1:
+        return NeuronProcess(
+            "BurstIF",
+            "Lava has no neuron that sends several spikes at once",
+            _window(program, node) | {"burst": node.burst},
+            _arrays(node, "bias", "threshold", "initial_potential"),
+        )
+    obstacle = _lif_obstacle(program, node)
+    split = split_bias(node.bias.values, 6)
+    if obstacle or split is None:
+        return NeuronProcess(
+            "SubtractIF" if node.reset is Reset.SUBTRACT else "ZeroIF",
+            obstacle or "the bias does not fit LIF's 16-bit mantissa",
+            _window(program, node),
+            _arrays(node, "bias", "threshold", "initial_potential"),
+        )
+    mantissa, exponent = split
+    arrays = {"vth": narrow(node.threshold.values - 1), "bias_mant": narrow(mantissa)}
+    constants = {"du": 4095, "dv": 0, "bias_exp": exponent} | _reset(program, node)
+    return NeuronProcess("LIFReset", "", constants, arrays)
+
+
+def _reset(program: QuantizedGraph, node: Population) -> dict[str, int]:
+    """When stock LIFReset starts a window; Lava counts time from 1."""
+    n_steps = program.window.n_steps
+    return {
+        "reset_interval": n_steps,
+        "reset_offset": (first_row(program, node) + 1) % n_steps,
+    }
+
+
+def _lif_obstacle(program: QuantizedGraph, node: IFNeurons) -> str:
+    """Why a stock LIF with du=4095 and dv=0 would not compute integrate-and-fire."""
+    potential = bounds.potential(program.graph, node, program.window.n_steps)
+    if node.reset is Reset.SUBTRACT and (potential.high > node.threshold.values).any():
+        # A potential that can reach its threshold but not pass it, as in relays, is 0 after either.
+        return "Lava has no reset by subtraction"
+    if node.initial_potential.values.any():
+        return "stock LIFReset starts each window at 0"
+    if int(node.threshold.values.max()) > LIF_CURRENT:
+        return "the threshold needs more than 17 bits"
+    if int(np.abs(node.bias.values).max(initial=0)) >= LIF_CURRENT:
+        return "the bias needs more than 18 bits"
+    if bounds.current(program.graph, node).magnitude >= LIF_CURRENT:
+        return "the input could leave 18 bits, where stock LIF wraps"
+    if int(potential.low.min()) <= -LIF_CURRENT:
+        return "the potential could fall below 18 bits, where stock LIF saturates"
+    return ""
+
+
+def split_bias(bias: Int, exponent: int) -> tuple[Int, int] | None:
+    """Bias as 16-bit mantissas and one exponent, at least the given one; None if it cannot be."""
+    low, high = INT16
+    zeros = 0
+    while bias.size and (bias.min() >> zeros < low or bias.max() >> zeros > high):
+        zeros += 1
+    if (bias & ((1 << zeros) - 1)).any() or exponent + zeros > 15:
+        return None
+    return bias >> zeros, exponent + zeros

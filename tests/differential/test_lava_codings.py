@@ -1,0 +1,255 @@
+"""Networks spread over time and signed ones: Lava sends what the reference sends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import networks
+import spread_networks
+from snn_backends.lava import LavaBackend, emission
+from snn_backends.lava.plan import make_plan
+from snn_compile.ir.fixedpoint import QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Graph
+from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, Readout
+from snn_compile.sim.reference import input_messages, run
+
+pytestmark = pytest.mark.lava
+
+
+def assert_equal(program, frames, *, conv_stimuli):
+    backend = LavaBackend()
+    assert backend.check(program) == []
+    with TemporaryDirectory() as folder:
+        backend.emit(program, Path(folder), options={})
+        found = backend.verify(
+            program, Path(folder), frames, time_limit=120, conv_stimuli=conv_stimuli
+        )
+    assert found.equal, found.details
+    per_stimulus = sum(np.prod(p.shape) for p in program.populations) * program.window.n_steps
+    assert found.compared >= len(frames) * per_stimulus
+    return found
+
+
+@pytest.mark.parametrize(("coding", "n_steps"), spread_networks.CODINGS)
+def test_structures(lava_environment, coding, n_steps):
+    program, frames = spread_networks.structures(1, coding, n_steps)
+    recorded = run(program, frames, record=True).messages
+    for node in program.populations:
+        values = set(np.unique(recorded[node.id]))
+        assert values - {0}, "a network that says nothing proves nothing"
+        if isinstance(node, Readout):
+            continue
+        assert len(values) > 1
+    if coding != "sync":
+        taken_back = [m for p in program.populations[:-2] if (m := recorded[p.id]).min() < 0]
+        assert len(taken_back) >= len(program.populations) // 2, "nothing is taken back"
+    found = assert_equal(program, frames, conv_stimuli=3)
+    assert found.mode.endswith("synapses sparse and conv")
+
+
+@settings(
+    max_examples=5,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
+)
+@given(
+    seed=st.integers(0, 1 << 30),
+    coding=st.sampled_from(["sync", "sync", "signed", "sigma-delta"]),
+    n_steps=st.integers(1, 7),
+)
+def test_random_branches(lava_environment, seed, coding, n_steps):
+    steps = 1 if coding == "sigma-delta" else n_steps
+    program, frames = spread_networks.branches(seed, coding, steps)
+    assert_equal(program, frames, conv_stimuli=2)
+
+
+@pytest.mark.parametrize(("coding", "n_steps"), spread_networks.CODINGS)
+@pytest.mark.parametrize("form", ["frames", "messages"])
+def test_the_emitted_folder_runs_by_itself(lava_environment, tmp_path, coding, n_steps, form):
+    """The host may leave it to ``run.py`` to make messages of frames."""
+    program, frames = spread_networks.structures(2, coding, n_steps)
+    folder = tmp_path / "lava"
+    folder.mkdir()
+    LavaBackend().emit(program, folder, options={})
+    stimulus = {"frames": frames} if form == "frames" else {}
+    if form == "messages":
+        stimulus["messages"] = input_messages(program, frames)
+    np.savez(tmp_path / "stimulus.npz", **stimulus)
+    command = [*lava_environment.command(folder / "run.py"), "stimulus.npz", "-o", "traces"]
+    done = subprocess.run(
+        command, cwd=tmp_path, check=False, timeout=100, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    expected = run(program, frames).outputs
+    with np.load(tmp_path / "traces" / "outputs.npz", allow_pickle=False) as outputs:
+        assert set(outputs.files) == {node.id for node in program.readouts}
+        for node in program.readouts:
+            assert (outputs[node.id] == expected[node.id]).all()
+
+
+def test_changes_of_large_payloads(lava_environment):
+    """Everything at once from nothing to 16 bits and back, through each form of synapses."""
+    net = spread_networks.Builder(3, (2, 4, 5), "sigma-delta", 1, low=-255, high=255)
+    layer = net.layer(net.conv(networks.INPUT, 3, bits=4), payload_bits=16)
+    layer = net.layer(net.conv(layer, 4, (2, 2), bits=3), payload_bits=16)
+    layer = net.layer(net.sparse(layer, (2, 3), bits=3), payload_bits=16)
+    net.readout(net.dense(layer, 3, bits=4))
+    program = net.build()
+    frames = net.random.choice([-255, 0, 255], (12, 2, 4, 5))
+    frames[1::3] = 0
+    for node in program.populations[:3]:
+        sent = run(program, frames, record=True).messages[node.id]
+        assert sent.min() < -(1 << 12), node.id
+        assert sent.max() > 1 << 12, node.id
+    found = assert_equal(program, frames, conv_stimuli=12)
+    assert found.mode.endswith("conv")
+
+
+def test_bursts(lava_environment):
+    """Several spikes of a step are one payload, in relays as well."""
+    program, frames = networks.structures(7, "subtract", 5)
+    nodes = [
+        dataclasses.replace(n, burst=3, threshold=third(n)) if isinstance(n, IFNeurons) else n
+        for n in program.graph
+    ]
+    program = QuantizedGraph(Graph(nodes), program.window)
+    recorded = run(program, frames, record=True).messages
+    largest = [int(recorded[n.id].max()) for n in nodes if isinstance(n, IFNeurons)]
+    assert largest.count(3) > len(largest) // 2
+    assert_equal(program, frames, conv_stimuli=2)
+
+
+def third(node):
+    """A threshold that some neurons fall behind."""
+    return node.threshold if node.relay else QTensor.of(np.maximum(node.threshold.values // 3, 1))
+
+
+def test_what_stock_sigma_delta_cannot_do(lava_environment):
+    """Why it is not used: what its shift cuts off is lost, more with every frame."""
+    script = Path(__file__).parents[1] / "bench" / "lava_stock_sigma_delta.py"
+    done = subprocess.run(
+        lava_environment.command(script), check=False, timeout=120, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout[done.stdout.index("{") :])
+    every, unscaled, scaled = (list(setting["error"].values()) for setting in found.values())
+    assert not any(every)
+    assert 0 < max(unscaled) < 1
+    assert scaled[0] < 1 < scaled[1] < scaled[2]
+
+
+# Faults ------------------------------------------------------------------------------------------
+
+
+def network(coding, n_steps):
+    """Small weights and thresholds, so that 1 more shows; the input feeds two depths."""
+    net = spread_networks.Builder(1, (2, 5, 6), coding, n_steps, high=3)
+    same = Geometry(padding=(1, 1, 1, 1))
+    first = net.layer(net.conv(networks.INPUT, 3, bits=3, geometry=same))
+    second = net.layer(
+        net.conv(first, 3, bits=3, geometry=same),
+        net.conv(networks.INPUT, 3, bits=2, geometry=same),
+    )
+    net.readout(net.dense(second, 4, bits=4))
+    return net.build(), net.stream(10)
+
+
+def array(layer, name):
+    """One more in the middle of an array of a population, the first one being 0."""
+
+    def change(folder, plan):
+        with np.load(folder / emission.ARRAYS) as file:
+            arrays = dict(file)
+        values = arrays[f"{plan.populations[layer].name}.{name}"]
+        values.reshape(-1)[values.size // 2] += 1
+        np.savez_compressed(folder / emission.ARRAYS, **arrays)
+
+    return change
+
+
+def text(name, old, new):
+    """Other text in a file; every place where it is."""
+
+    def change(folder, plan):
+        path = folder / name
+        before = path.read_text()
+        assert old in before
+        path.write_text(before.replace(old, new))
+
+    return change
+
+
+def second_layer(old, new):
+    """Other text in the stanza of the second population's process, not in that of its trace."""
+
+    def change(folder, plan):
+        path = folder / "network.py"
+        before = path.read_text()
+        start = before.index(f"    {plan.populations[1].name} = ")
+        assert old in before[start:].partition("connect(")[0]
+        path.write_text(before[:start] + before[start:].replace(old, new, 1))
+
+    return change
+
+
+NEURONS = "processes/neurons.py"
+DIFFERENCES = "        frames = np.diff(frames.astype(np.int64), axis=0, prepend=0)\n"
+SILENT = "        if self.time_step - 1 < self.first_row:\n            return np.zeros_like(a)\n"
+FAULTS = {
+    "sync-threshold": ("sync", 1, array(1, "threshold")),
+    "sync-bias": ("sync", 0, array(0, "bias")),
+    "sync-output-bias": ("sync", 2, array(2, "bias")),
+    "sync-depth-without-T": ("sync", 1, second_layer("first_row=10,", "first_row=2,")),
+    "sync-a-row-late": ("sync", 1, second_layer("first_row=10,", "first_row=11,")),
+    "sync-delay-without-T": ("sync", 1, text("network.py", "delay=5,", "delay=1,")),
+    "sync-frame-held": ("sync", 0, text("network.py", ", once=True", "")),
+    "sync-not-cleared": (
+        *("sync", 0),
+        text(NEURONS, "            self.collected = np.zeros_like(a)\n", ""),
+    ),
+    "sigma-delta-shift": ("sigma-delta", 1, array(1, "shift")),
+    "sigma-delta-bias": ("sigma-delta", 0, array(0, "bias")),
+    "sigma-delta-output-bias": ("sigma-delta", 2, array(2, "bias")),
+    "sigma-delta-frames-sent": ("sigma-delta", 0, text("run.py", DIFFERENCES, "        pass\n")),
+    "sigma-delta-bias-sent-early": ("sigma-delta", 0, text(NEURONS, SILENT, "")),
+    "sigma-delta-nothing-subtracted": (
+        *("sigma-delta", 0),
+        text(NEURONS, "        self.sent = payload\n", ""),
+    ),
+    "signed-threshold": ("signed", 1, array(1, "threshold")),
+    "signed-bias": ("signed", 0, array(0, "bias")),
+    "signed-a-row-late": ("signed", 1, second_layer("first_row=2,", "first_row=3,")),
+    "signed-nothing-taken-back": (
+        *("signed", 1),
+        text(NEURONS, ".astype(np.int64) - taken_back", ".astype(np.int64)"),
+    ),
+    "signed-below-nothing": ("signed", 0, text(NEURONS, " & (self.total > 0)", "")),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found(lava_environment, monkeypatch, tmp_path, fault):
+    """In the files, and in what Lava sends, as if the files were right and the device wrong."""
+    coding, layer, change = FAULTS[fault]
+    program, frames = network(coding, dict(spread_networks.CODINGS)[coding])
+    plan = make_plan(program)
+    LavaBackend().emit(program, tmp_path, options={})
+    assert emission.differences(plan, tmp_path) == []
+    change(tmp_path, plan)
+    assert emission.differences(plan, tmp_path)
+    monkeypatch.setattr(emission, "differences", lambda plan, folder: [])
+    found = LavaBackend().verify(program, tmp_path, frames, time_limit=60, conv_stimuli=0)
+    assert not found.equal
+    assert found.first_divergence is not None
+    assert found.first_divergence.layer == plan.populations[layer].node.id

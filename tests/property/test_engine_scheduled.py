@@ -1,0 +1,88 @@
+"""Networks spread over time on the compiled engine, which runs them at once: equal, with ``==``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine_equality import assert_equal, assert_same
+from scheduled_networks import NAMES, SCHEDULED, scheduled
+from snn_compile.ir.spiking import SIGMA_DELTA, SYNC
+from snn_compile.sim import reference
+from snn_compile.sim.engine import Engine
+
+pytestmark = pytest.mark.usefixtures("compiled_engine")
+
+SEEDS = st.integers(0, 2**32 - 1)
+STEPS = st.sampled_from((1, 2, 7, 32, 300))
+"""Counts of one byte and of two."""
+MANY = settings(max_examples=60, deadline=None, derandomize=True)
+FEW = settings(max_examples=15, deadline=None, derandomize=True)
+
+
+@MANY
+@given(st.sampled_from(SCHEDULED), st.sampled_from(NAMES), SEEDS, STEPS)
+def test_every_message(coding, name, seed, n_steps):
+    made = scheduled(coding, name, seed, n_steps if name != "wide" else min(n_steps, 32))
+    assert_equal(made.program, made.frames, f"{coding} {name}")
+    assert_equal(made.at_once, made.frames, f"{coding} {name} at once")
+
+
+@FEW
+@given(st.sampled_from(SCHEDULED), SEEDS, st.sampled_from((1, 5, 40)), st.integers(1, 3))
+def test_batches_threads_and_the_frame_before_do_not_matter(coding, seed, n_steps, split):
+    made = scheduled(coding, "branches", seed, n_steps)
+    frames = np.concatenate([made.frames, made.frames[::-1]])
+    whole = reference.run(made.program, frames, record=True)
+    engine = Engine(made.program)
+    assert_same(engine.run(frames, record=True, threads=3), whole)
+    start = engine.run(frames[:split], record=True)
+    finished = []
+    rest = engine.run(
+        frames[split:],
+        first=split,
+        before=frames[split - 1],
+        record=True,
+        advance=finished.append,
+    )
+    assert sum(finished) == len(frames) - split
+    assert_same(reference.joined([start, rest]), whole)
+    unrecorded = engine.run(frames)
+    assert_same(unrecorded, reference.run(made.program, frames))
+    outputs = engine.run(frames, activity=False).outputs
+    for name, values in whole.outputs.items():
+        np.testing.assert_array_equal(outputs[name], values)
+
+
+@FEW
+@given(SEEDS)
+def test_long_streams_are_cut_and_joined(seed):
+    made = scheduled(SIGMA_DELTA, "branches", seed, 1)
+    frames = np.concatenate([made.frames, made.frames[::-1]])
+    engine = Engine(made.program)
+    engine._recorded_at_once = 3
+    assert_same(engine.run(frames, record=True), reference.run(made.program, frames, record=True))
+    assert_same(engine.run(frames), reference.run(made.program, frames))
+    empty = engine.run(frames[:0], record=True)
+    assert all(len(values) == 0 for values in (*empty.outputs.values(), *empty.messages.values()))
+
+
+@FEW
+@given(st.sampled_from(SCHEDULED), SEEDS, st.integers(1, 6))
+def test_messages_in_place_of_frames(coding, seed, n_steps):
+    """In ``sync``, a frame may come in any steps of its window, in pieces of both signs."""
+    made = scheduled(coding, "branches", seed, n_steps)
+    program, node = made.program, made.program.input
+    messages = reference.input_messages(program, made.frames)
+    if coding == SYNC and n_steps > 1:
+        random = np.random.default_rng(seed)
+        moved = random.integers(0, 3, messages.shape)
+        messages = messages + moved - np.roll(moved, 1, axis=1)
+    found = Engine(program).run_messages(messages, record=True)
+    assert_same(found, reference.run_messages(program, messages, record=True))
+    assert set(found.activity) == set(reference.run(program, made.frames).activity)
+    beyond = np.full((2, 1, *node.shape), node.high + 1)
+    with pytest.raises(ValueError, match="range"):
+        Engine(program).run_messages(beyond)

@@ -1,0 +1,57 @@
+"""Random networks that are spread over time, with the networks of one step that they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import networks
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.schedule import levels, schedule
+from snn_compile.ir.spiking import RADIX, SCHEDULED, SIGMA_DELTA, SYNC, Window
+from wide_networks import wide
+
+KINDS = {SYNC: "clip-floor", RADIX: "clip-floor", SIGMA_DELTA: "graded"}
+"""The integer network's neurons in each coding."""
+SMALL = ("mlp", "structures", "branches")
+NAMES = (*SMALL, "wide")
+"""Generators of networks."""
+
+__all__ = ["NAMES", "SCHEDULED", "SMALL", "Scheduled", "scheduled"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scheduled:
+    """A network in both forms, and stimuli.
+
+    Attributes:
+        program: spread over time.
+        at_once: the integer network.
+        frames: encoded stimuli; of sigma-delta networks a stream.
+    """
+
+    program: QuantizedGraph
+    at_once: QuantizedGraph
+    frames: np.ndarray
+
+
+def scheduled(coding: str, name: str, seed: int, n_steps: int) -> Scheduled:
+    """A network of one of ``SCHEDULED``; sigma-delta has one step, radix 7 at most."""
+    kind = KINDS[coding]
+    n_steps = {SYNC: n_steps, RADIX: min(n_steps, 7), SIGMA_DELTA: 1}[coding]
+    more = {"levels": levels(Window(coding, n_steps)), "whole": True}
+    match name:
+        case "mlp":
+            at_once, frames = networks.mlp(seed, kind, **more)
+        case "structures":
+            at_once, frames = networks.structures(seed, kind, 1, **more)
+        case "branches":
+            at_once, frames = networks.branches(seed, 1, 2, kinds=(kind,), **more)
+        case _:
+            at_once, frames = wide(seed, 1, kinds=(kind,), **more)
+    if coding == SIGMA_DELTA:  # in a stream, some of a frame is that of the frame before
+        still = np.random.default_rng(seed).random(frames.shape) < 0.5
+        for before, now, same in zip(frames, frames[1:], still[1:], strict=False):
+            now[same] = before[same]
+    return Scheduled(schedule(at_once, Window(coding, n_steps)), at_once, frames)

@@ -1,0 +1,289 @@
+"""Potential calibration: spike counts come out right on average, and nothing else changes."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import anns
+from anns import INPUT, Net
+from snn_compile.convert.align_paths import AlignPaths
+from snn_compile.convert.balance_thresholds import balance_thresholds
+from snn_compile.convert.calibrate import calibrate
+from snn_compile.convert.codings import Rate
+from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.to_spiking import ToSpiking
+from snn_compile.driver import FOLDING, compile_model
+from snn_compile.ir import ann
+from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.fixedpoint import QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.quantized import IFNeurons, Readout
+from snn_compile.ir.spiking import Reset
+from snn_compile.quantize import calibrate_potentials
+from snn_compile.quantize.calibrate_potentials import CalibratePotentials, mean_activations
+from snn_compile.quantize.quantize import quantize
+from snn_compile.sim import bounds, engine, reference
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+
+SAME = Geometry(padding=(1, 1, 1, 1))
+N_STEPS = 12
+
+
+def mlp():
+    net = Net((16,))
+    hidden = net.relu(net.dense(net.relu(net.dense(INPUT, 20)), 14))
+    net.dense(hidden, 5)
+    return net.build()
+
+
+def residual():
+    """With a projection three layers long beside a direct way: it needs relays."""
+    net = Net((2, 6, 6))
+    a = net.relu(net.conv(INPUT, 4, geometry=SAME))
+    b = net.relu(net.conv(net.relu(net.conv(a, 4, geometry=SAME)), 4, geometry=SAME))
+    c = net.relu(net.sum(net.conv(b, 4, geometry=SAME), a))
+    net.dense(net.flatten(net.average_pool(c, (3, 3))), 4)
+    return net.build()
+
+
+def depthwise():
+    net = Net((4, 6, 6))
+    a = net.relu(net.conv(INPUT, 6, geometry=SAME))
+    b = net.relu(net.conv(a, 6, geometry=Geometry(padding=(1, 1, 1, 1), groups=6)))
+    net.dense(net.flatten(net.relu(net.conv(b, 8, (1, 1)))), 3)
+    return net.build()
+
+
+def pooled():
+    net = Net((2, 8, 8))
+    a = net.relu(net.conv(INPUT, 4, geometry=SAME))
+    net.dense(net.flatten(net.relu(net.conv(net.max_pool(a), 6, (2, 2)))), 4)
+    return net.build()
+
+
+NETWORKS = {build.__name__: build for build in (mlp, residual, depthwise, pooled)}
+
+
+class Case:
+    """A quantized network with all that its calibration needs."""
+
+    def __init__(self, network, reset=Reset.SUBTRACT, n_samples=200):
+        self.folded = FOLDING(network).graph
+        shape = self.folded.input.shape
+        self.x = np.random.default_rng(1).normal(size=(n_samples, *shape))
+        found = calibrate(self.folded, self.x)
+        self.encoding = InputEncoding.spanning(found.low, found.high, 8, shape, maps_shape(shape))
+        coding = Rate(N_STEPS, reset, 0.5 if reset is Reset.SUBTRACT else 0.0)
+        self.scales = balance_thresholds(self.folded, found, lambda _: "mmse", levels=coding.levels)
+        to_spiking = ToSpiking(coding, self.scales, self.encoding)
+        spiking = AlignPaths()(to_spiking(self.folded).graph).graph
+        self.quantization = quantize(spiking, lambda _: 8)
+
+    def calibrated(self, **options):
+        frames = self.encoding(self.x)
+        return CalibratePotentials(self.folded, self.x, frames, self.scales, **options)(
+            self.quantization
+        )
+
+    def layers(self):
+        """The rectifiers that have neurons with a scale of their own."""
+        return [n.id for n in self.folded.graph if isinstance(n, ann.Relu) and n.like is None]
+
+    def errors(self, program):
+        """Mean count of every neuron less the wanted one."""
+        run = reference.run(program, self.encoding(self.x), record=True)
+        values = anns.values(self.folded, self.x)
+        found = {}
+        for key in self.layers():
+            counts = run.messages[key].sum(axis=1).mean(axis=0)
+            wanted = values[key].mean(axis=-1).reshape(counts.shape)
+            found[key] = counts - wanted * N_STEPS / self.scales[key][:, None, None]
+        return found
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_counts_come_out_right_on_average(name):
+    case = Case(NETWORKS[name]())
+    before = case.errors(case.quantization.program)
+    after = case.errors(case.calibrated().program)
+    for key in case.layers():
+        mean = [
+            np.abs(e[key].reshape(len(e[key]), -1).mean(axis=1)).mean() for e in (before, after)
+        ]
+        assert mean[1] <= 0.05, key
+        assert mean[1] <= mean[0] + 0.01, key
+    total = [np.mean([np.abs(e).mean() for e in errors.values()]) for errors in (before, after)]
+    assert total[1] < 0.5 * total[0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_outputs_come_nearer_to_the_float_network(name):
+    """On samples that it has not seen."""
+    case = Case(NETWORKS[name]())
+    x = np.random.default_rng(2).normal(size=(300, *case.folded.input.shape))
+    (wanted,) = anns.outputs(case.folded, x)
+    errors = []
+    for quantization in (case.quantization, case.calibrated()):
+        (readout,) = quantization.program.readouts
+        unit = quantization.numbers[readout.id].unit / N_STEPS
+        run = reference.run(quantization.program, case.encoding(x))
+        errors.append(((run.outputs[readout.id][..., 0, 0] * unit - wanted) ** 2).mean())
+    assert errors[1] < errors[0]
+
+
+def same(one, other):
+    """Whether two nodes are equal in all fields, arrays included."""
+
+    def plain(value):
+        return value.values.tolist() if isinstance(value, QTensor) else value
+
+    return type(one) is type(other) and all(
+        plain(getattr(one, item.name)) == plain(getattr(other, item.name)) for item in fields(one)
+    )
+
+
+@pytest.mark.parametrize("readouts", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_only_initial_potentials_change(name, readouts):
+    """And biases of readouts, if wanted. Relays and comparators stay as they are."""
+    case = Case(NETWORKS[name]())
+    before, after = case.quantization, case.calibrated(readouts=readouts)
+    assert after.numbers is before.numbers
+    for old, new in zip(before.program.graph, after.program.graph, strict=True):
+        if old.id in case.layers():
+            assert new.initial_potential.values.shape == old.shape
+            assert same(replace(new, initial_potential=old.initial_potential), old)
+        elif isinstance(old, Readout) and readouts:
+            assert (old.bias.values != new.bias.values).any()
+            assert same(replace(new, bias=old.bias), old)
+        else:
+            assert same(new, old)
+
+
+def test_networks_that_reset_to_zero_stay_as_they_are():
+    case = Case(mlp(), Reset.ZERO)
+    after = case.calibrated(readouts=False)
+    for old, new in zip(case.quantization.program.graph, after.program.graph, strict=True):
+        assert same(new, old)
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 3])
+def test_hardly_any_samples(n_samples):
+    case = Case(residual(), n_samples=n_samples)
+    assert all(np.isfinite(e).all() for e in case.errors(case.calibrated().program).values())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_state_can_overflow_afterwards(name, monkeypatch):
+    """Even if the calibration would like potentials that only 24 bits and more could hold."""
+    case = Case(NETWORKS[name]())
+    random = np.random.default_rng(0)
+
+    def enormous(folded, x):
+        means = mean_activations(folded, x)
+        return {
+            key: random.choice([-1.0, 1.0], mean.shape) * 10.0 ** random.uniform(0, 6, mean.shape)
+            for key, mean in means.items()
+        }
+
+    monkeypatch.setattr(calibrate_potentials, "mean_activations", enormous)
+    program = case.calibrated().program
+    moved = 0
+    for population in program.populations:
+        interval = bounds.potential(program.graph, population, program.window.n_steps)
+        assert interval.magnitude <= VOLTAGE_LIMIT
+        if isinstance(population, IFNeurons) and population.id in case.layers():
+            moved += population.initial_potential.values.size
+    assert moved
+    frames = case.encoding(case.x[:20])
+    want = reference.run(program, frames, record=True).messages
+    for key, messages in engine.run(program, frames, record=True).messages.items():
+        np.testing.assert_array_equal(messages, want[key])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_what_the_halves_agree_upon_is_believed(seed):
+    random = np.random.default_rng(seed)
+    signal = random.normal(size=(3, 20, 20)) + 5 * random.normal(size=(3, 1, 1))
+    noise = random.normal(size=(2, 3, 20, 20))
+    trusted = calibrate_potentials._trusted
+    np.testing.assert_allclose(trusted(signal, signal), signal)
+    channel = signal.mean(axis=(1, 2), keepdims=True) + 0 * signal
+    nothing = trusted(channel + noise[0], channel - noise[0])
+    np.testing.assert_allclose(nothing, channel, atol=1e-9)
+    halves = signal + noise
+    believed = trusted(*halves)
+    np.testing.assert_allclose(believed.mean(axis=(1, 2)), halves.mean(axis=(0, 2, 3)))
+    error, plain = (((e - signal) ** 2).mean() for e in (believed, halves.mean(axis=0)))
+    assert error < plain
+
+
+# ------------------------------------------------------------------------------------ compilation
+
+
+@pytest.fixture(scope="module")
+def digits(examples):
+    calibrate = np.load(examples / "digits_calibrate.npz")["x"]
+    with np.load(examples / "digits_evaluate.npz") as file:
+        return calibrate, (file["x"], file["y"])
+
+
+def compiled(examples, digits, name="digits_cnn", **options):
+    calibrate, evaluation = digits
+    return compile_model(
+        examples / f"{name}.onnx",
+        calibrate=calibrate,
+        evaluate=evaluation,
+        emit=(),
+        **({"coding": "rate", "timesteps": 8} | options),
+    )
+
+
+def initial(model):
+    neurons = [p for p in model.program.populations if isinstance(p, IFNeurons)]
+    assert neurons
+    return [
+        p.initial_potential.values
+        / p.threshold.values.reshape(-1, *[1] * (p.initial_potential.values.ndim - 1))
+        for p in neurons
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "calibrated"),
+    [
+        ({}, True),
+        ({"bias_correction": False}, True),
+        ({"potential_calibration": False}, False),
+        ({"initial_potential": 0.5}, False),
+    ],
+)
+def test_when_it_is_done(examples, digits, options, calibrated):
+    for values in initial(compiled(examples, digits, **options)):
+        assert (np.abs(values - 0.5).max() > 0.01) == calibrated
+
+
+def test_not_with_reset_to_zero(examples, digits):
+    for values in initial(compiled(examples, digits, reset="zero")):
+        assert not values.any()
+
+
+@pytest.mark.parametrize("name", ["digits_mlp", "digits_cnn"])
+@pytest.mark.parametrize("timesteps", [4, 16])
+def test_it_never_costs_accuracy(examples, digits, name, timesteps):
+    """Beyond the noise of 500 images."""
+    off, on = (
+        {
+            rung["stage"]: rung["agreement"]
+            for rung in compiled(
+                examples, digits, name, timesteps=timesteps, potential_calibration=wanted
+            ).report["ladder"]
+        }["fixed"]
+        for wanted in (False, True)
+    )
+    assert on >= off - 0.6

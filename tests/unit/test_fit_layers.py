@@ -1,0 +1,133 @@
+"""Fitting layers: nearer to the float network on fresh samples, and nothing else is touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quantized_cases import CODINGS, NETWORKS, Case, same
+from snn_compile import compile_model
+from snn_compile.convert.codings import Graded
+from snn_compile.quantize import fit_layers
+from snn_compile.quantize.fit_layers import FitLayers
+from snn_compile.quantize.sites import rectifiers_and_outputs
+from snn_compile.sim import ann, bounds, reference
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+
+
+def fitted(case, biases=True, quantization=None):
+    frames = case.encoding(case.x)
+    fit = FitLayers(case.spiking, case.folded, case.x, frames, biases)
+    return fit(quantization or case.quantization)
+
+
+def answers(case, quantization, x):
+    run = reference.run(quantization.program, case.encoding(x))
+    ((name, potentials),) = run.outputs.items()
+    n_steps = quantization.program.window.n_steps
+    return potentials[..., 0, 0] * quantization.numbers[name].unit / n_steps
+
+
+@pytest.mark.parametrize("coding", ["graded4", "rate"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_answers_to_fresh_samples_come_nearer(name, coding):
+    """Than without, and than with corrected biases alone."""
+    network = NETWORKS[name]()
+    x = np.random.default_rng(1).normal(size=(900, *network.input.shape))
+    case = Case(network, CODINGS[coding], 4, x=x)
+    fresh = np.random.default_rng(2).normal(size=(300, *network.input.shape))
+    wanted = ann.evaluate(case.folded, fresh)
+
+    def error(quantization):
+        return ((answers(case, quantization, fresh) - wanted) ** 2).mean()
+
+    found = error(fitted(case))
+    assert found < 0.8 * error(case.quantization)
+    assert found < 0.9 * error(case.corrected())
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("bits", [2, 8])
+def test_only_weights_and_biases_of_layers_change(name, coding, bits):
+    case = Case(NETWORKS[name](), CODINGS[coding], bits)
+    before, after = case.quantization, fitted(case)
+    assert after.numbers is before.numbers
+    layers = set(rectifiers_and_outputs(case.folded))
+    n_changed = 0
+    for old, new in zip(before.program.graph, after.program.graph, strict=True):
+        (reader,) = [node.id for node in before.program.graph.consumers(old.id)][:1] or [None]
+        if old.id in layers:
+            assert same(replace(new, bias=old.bias), old)
+            if coding == "zero":
+                assert same(new, old)
+        elif reader in layers and hasattr(old, "weight"):
+            assert np.abs(new.weight.values).max(initial=0) < 1 << (bits - 1)
+            n_changed += (old.weight.values != new.weight.values).any()
+            assert same(replace(new, weight=old.weight), old)
+        else:
+            assert same(new, old)
+    assert n_changed > 1
+    for population in after.program.populations:
+        interval = bounds.potential(after.program.graph, population, after.program.window.n_steps)
+        assert interval.magnitude <= VOLTAGE_LIMIT
+
+
+def test_biases_stay_where_they_shall():
+    case = Case(NETWORKS["residual"](), Graded(4), 4)
+    without = fitted(case, biases=False).program
+    for old, new in zip(case.quantization.program.graph, without.graph, strict=True):
+        if hasattr(old, "bias"):
+            assert same(new, old)
+    assert any(
+        (a.bias.values != b.bias.values).any()
+        for a, b in zip(without.populations, fitted(case).program.populations, strict=True)
+    )
+
+
+@pytest.mark.parametrize("coding", ["graded", "rate"])
+def test_no_state_can_overflow_whatever_is_wanted(coding, monkeypatch):
+    """Drives that no state could hold: channels that cannot follow keep what they had."""
+    real = fit_layers.float_drives
+
+    def enormous(folded, x, sites):
+        return {
+            key: drive * np.float32(10) ** np.arange(len(drive), dtype=np.float32)[:, None]
+            for key, drive in real(folded, x, sites).items()
+        }
+
+    monkeypatch.setattr(fit_layers, "float_drives", enormous)
+    case = Case(NETWORKS["mlp"](), CODINGS[coding], 8)
+    after = fitted(case).program
+    kept = moved = 0
+    for old, new in zip(case.quantization.program.populations, after.populations, strict=True):
+        interval = bounds.potential(after.graph, new, after.window.n_steps)
+        assert interval.magnitude <= VOLTAGE_LIMIT
+        equal = (old.bias.values == new.bias.values).reshape(len(old.bias.values), -1).all(axis=1)
+        kept, moved = kept + equal.sum(), moved + (~equal).sum()
+    assert kept
+    assert moved
+
+
+def test_the_same_samples_give_the_same_program():
+    case = Case(NETWORKS["residual"](), Graded(4), 4)
+    one, other = fitted(case).program, fitted(case).program
+    assert all(same(a, b) for a, b in zip(one.graph, other.graph, strict=True))
+
+
+@pytest.mark.parametrize("bits", [3, 8])
+def test_whole_networks(bits):
+    """The pass is part of every compilation with calibration data, unless switched off."""
+    folder = Path(__file__).parents[2] / "examples"
+    model, x = folder / "digits_cnn.onnx", np.load(folder / "digits_calibrate.npz")["x"]
+    near = compile_model(model, calibrate=x, weight_bits=bits, rounding="nearest")
+    fit = compile_model(model, calibrate=x, weight_bits=bits)
+    changed = [
+        (fit.program.graph[node.id].weight.values != node.weight.values).any()
+        for node in near.program.graph
+        if hasattr(node, "weight")
+    ]
+    assert sum(changed) >= 3

@@ -1,0 +1,173 @@
+"""Lava as a device; killed in the middle, it leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from snn_backends.lava.device import board_variables
+from snn_compile.cli import main
+from snn_compile.errors import UsageError
+
+SHARED = Path("/dev/shm")
+
+
+def test_boards_are_named_by_the_variables_that_lava_reads():
+    assert board_variables("", {}) == {}
+    assert board_variables("loihi2", {"partition": "oheogulch", "board": "ncl-1"}) == {
+        "LOIHI_GEN": "N3B3",
+        "SLURM": "1",
+        "PARTITION": "oheogulch",
+        "BOARD": "ncl-1",
+    }
+    assert board_variables("loihi1", {"host": "10.0.0.7"}) == {
+        "LOIHI_GEN": "N2A2",
+        "NOSLURM": "1",
+        "NXSDKHOST": "10.0.0.7",
+        "HOST_BINARY": "nxcore/bin/nx_driver_server",
+    }
+    assert board_variables("loihi2", {"generation": "N3C1"})["LOIHI_GEN"] == "N3C1"
+    with pytest.raises(UsageError, match="simulation was asked for"):
+        board_variables("", {"board": "ncl-1"})
+
+
+@pytest.fixture(scope="module")
+def compiled(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hil") / "cnn.snn"
+    data = examples / "digits_calibrate.npz"
+    line = [str(examples / "digits_cnn.onnx"), "--calibrate", str(data), "-o", str(folder)]
+    assert main([*line, "--quiet", "--coding", "signed", "-T", "8"]) == 0
+    return folder
+
+
+def test_without_the_environment_it_is_missing(compiled, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SNN_COMPILE_LAVA_ENV", str(tmp_path / "none"))
+    monkeypatch.delenv("SNN_COMPILE_LAVA_PYTHON", raising=False)
+    assert main(["hil", str(compiled), "--device", "lava", "-q"]) == 8
+    assert "error[lava-missing]" in capsys.readouterr().err
+
+
+@pytest.mark.lava
+def test_lava_is_equal_and_its_recording_is_replayed(compiled, lava_environment, tmp_path, capsys):
+    path = tmp_path / "lava.npz"
+    words = ["--device", "lava", "--stimuli", "6", "--record", str(path), "--json", "-q"]
+    assert main(["hil", str(compiled), *words]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["against"], said["equal"], said["stimuli"]) == ("lava", True, 6)
+    assert "lava-nc 0.10.0" in said["mode"]
+    assert main(["hil", str(compiled), "--replay", str(path), "--device", "lava", "-q"]) == 0
+    assert main(["diff", str(compiled), str(path), "-q"]) == 0
+
+
+@pytest.mark.lava
+def test_changed_weights_are_found_and_named(compiled, lava_environment, tmp_path, capsys):
+    """A bit of one weight in the emitted files, which all neurons of a channel share there, too."""
+    import shutil
+
+    import numpy as np
+
+    folder = tmp_path / "changed.snn"
+    shutil.copytree(compiled, folder)
+    with np.load(folder / "lava" / "weights.npz") as file:
+        arrays = dict(file)
+    name = next(k for k in arrays if k.endswith(".weight") and arrays[k].ndim == 4)
+    weight = arrays[name].copy()
+    place = np.unravel_index(int(np.abs(weight.astype(int)).argmax()), weight.shape)
+    weight[place] ^= np.int8(1 << 6)
+    np.savez(folder / "lava" / "weights.npz", **{**arrays, name: weight})
+    words = ["--device", "lava", "--stimuli", "8", "--json", "-q"]
+    assert main(["hil", str(folder), *words]) == 7
+    said = json.loads(capsys.readouterr().out)
+    cause = said["diagnoses"][0]["causes"][0]
+    assert cause["kind"] == "weight-bit"
+    assert cause["where"]["weight"] == [int(i) for i in place]
+    assert cause["where"]["bit"] == 6
+    assert "changed" in said["mode"]
+    report = json.loads((folder / "report.json").read_text())
+    (row,) = [e for e in report["verification"] if e["against"] == "lava"]
+    assert row["equal"] is False
+    assert row["first_divergence"] == said["first_divergence"]
+    assert row["details"][0].startswith(f"'{said['diagnoses'][0]['layer']}': bit 6 of one weight")
+
+
+@pytest.mark.lava
+def test_hardware_that_is_not_there_is_one_clear_line(compiled, lava_environment, capsys):
+    """Without Intel's extension; Lava itself would end with a NameError."""
+    assert main(["hil", str(compiled), "--device", "lava", "--hardware", "-q"]) == 8
+    err = capsys.readouterr().err
+    assert "error[no-hardware]: there is no lava-loihi extension" in err
+    assert "NameError" not in err
+    assert len(err.strip().splitlines()) == 2  # the line and its hint
+
+
+@pytest.mark.lava
+def test_the_emitted_runner_says_so_too(compiled, lava_environment, tmp_path):
+    command = lava_environment.command(compiled / "lava" / "run.py")
+    stimulus = compiled / "golden" / "stimulus.npz"
+    words = [str(stimulus), "-o", str(tmp_path / "out"), "--hardware", "loihi2"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [*command, *words], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("extension in this environment: Lava cannot reach a chip")
+
+
+def processes(mark: str) -> dict[int, list[str]]:
+    """Processes whose command line holds a mark, but for this one."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode().split("\0")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if any(mark in word for word in words) and int(path.parent.name) != os.getpid():
+            found[int(path.parent.name)] = words
+    return found
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.lava
+@pytest.mark.skipif(not SHARED.is_dir(), reason="looks into /dev/shm and /proc")
+@pytest.mark.parametrize("victim", ["lava", "tool"])
+def test_killed_in_the_middle_nothing_is_left(compiled, lava_environment, tmp_path, victim):
+    runner = str(compiled / "lava" / "run.py")
+    code = "import sys; from snn_compile.cli import main; sys.exit(main())"
+    line = ["hil", str(compiled), "--device", "lava", "-q", "--record", str(tmp_path / "t.npz")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", code, *line]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as tool:
+
+        def running() -> list[int]:
+            """Lava's own processes: they have the runner as their script, and its token."""
+            there = processes(runner).items()
+            return sorted(pid for pid, words in there if "-c" in words)
+
+        until(lambda: len(running()) > 4)  # a process for each layer
+        main_one = running()[0]
+        words = processes(runner)[main_one]
+        token = words[words.index("-c") + 2]
+        until(lambda: list(SHARED.glob(f"psm_{token}_*")))
+        os.kill(main_one if victim == "lava" else tool.pid, signal.SIGKILL)
+        assert tool.stderr is not None
+        err = tool.stderr.read()
+        status = tool.wait(60)
+    until(lambda: not processes(str(compiled)))
+    until(lambda: not list(SHARED.glob(f"psm_{token}_*")))
+    if victim == "lava":
+        assert status == 8
+        assert "error[lava-failed]" in err
+    assert not [name for name in os.listdir(tmp_path) if not name.startswith(".")]

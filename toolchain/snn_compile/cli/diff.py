@@ -1,0 +1,153 @@
+"""``snn-compile diff``: where two recorded runs part, or a recorded run and the reference."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from snn_compile.cli.console import as_json, common, messages, talkative
+from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
+
+if TYPE_CHECKING:
+    from snn_compile.hil.comparison import Comparison
+    from snn_compile.hil.diagnosis import Diagnosis
+    from snn_compile.hil.recording import Recording
+    from snn_compile.report.observer import Observer
+
+
+@click.command("diff", short_help="Where two traces part, or a trace and a compiled network.")
+@click.argument("expected", metavar="A", type=click.Path(path_type=Path))
+@click.argument("actual", metavar="B", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="NPZ",
+    help="What the trace was recorded with, if not with the golden stimuli.",
+)
+@as_json
+@talkative
+@common
+def command(
+    expected: Path,
+    actual: Path,
+    data: Path | None,
+    as_json: bool,
+    quiet: bool,
+    no_progress: bool,
+) -> None:
+    """Compare two recorded traces, or one with the reference simulation of a compiled folder.
+
+    A is what is expected; a compiled folder always is. Exit code 7 if a message differs, 8 if a
+    trace ends early and is equal so far.
+    """
+    from snn_compile.report.progress import TerminalObserver
+
+    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
+    folders = [path for path in (expected, actual) if path.is_dir()]
+    if len(folders) == 2:
+        raise UsageError(
+            "both are compiled folders",
+            hint="record one of them: snn-compile hil DIR --device reference --record FILE",
+        )
+    if folders:
+        trace = actual if folders[0] == expected else expected
+        raise_all(_with_reference(folders[0], trace, data, observer, as_json=as_json))
+        return
+    if data is not None:
+        raise UsageError("--data goes with a compiled folder", code="bad-option")
+    raise_all(_with_each_other(expected, actual, observer, as_json=as_json))
+
+
+def _with_reference(
+    folder: Path, path: Path, data: Path | None, observer: Observer, *, as_json: bool
+) -> list[CompileError]:
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.cli.hil import of_recording, stimuli_of
+    from snn_compile.hil.devices.replay import fits
+    from snn_compile.hil.diagnosis import diagnose
+    from snn_compile.hil.difference import from_reference
+    from snn_compile.hil.recording import Recording
+
+    compiled = CompiledModel.load(folder)
+    frames, _ = stimuli_of(compiled, data)
+    frames, _ = of_recording(folder, path, frames, None)
+    with Recording.open(path) as recording:
+        fits(recording, compiled.program)
+        recording.check_stimuli(frames[: recording.header.recorded])
+        if len(frames) < recording.header.recorded:
+            raise UsageError(
+                f"it was recorded for {recording.header.n_stimuli} stimuli,"
+                f" there are only {len(frames)}",
+                code="other-stimulus",
+                origin=Origin(str(path)),
+                hint="give the data that it was recorded with: --data",
+            )
+        with observer.progress("compare", str(path), recording.header.recorded) as advance:
+            comparison = from_reference(compiled.program, frames, recording, advance)
+        found = {n: c.found for n, c in comparison.layers.items() if c.found is not None}
+        exact = recording.header.about.exact
+        diagnoses = diagnose(compiled.program, frames, recording, found) if exact else []
+        complete = recording.header.complete
+        _show(comparison, diagnoses, [], as_json=as_json, complete=complete)
+        return _complaints(comparison, [recording], path)
+
+
+def _with_each_other(
+    expected: Path, actual: Path, observer: Observer, *, as_json: bool
+) -> list[CompileError]:
+    from snn_compile.hil.difference import between
+    from snn_compile.hil.recording import Recording
+
+    with Recording.open(expected) as one, Recording.open(actual) as other:
+        stop = min(one.header.recorded, other.header.recorded)
+        with observer.progress("compare", f"{stop:,} stimuli", stop) as advance:
+            comparison, notes = between(one, other, advance)
+        complete = one.header.complete and other.header.complete
+        _show(comparison, [], notes, as_json=as_json, complete=complete)
+        return _complaints(comparison, [one, other], actual)
+
+
+def _complaints(
+    comparison: Comparison, recordings: list[Recording], path: Path
+) -> list[CompileError]:
+    from snn_compile.hil.devices.replay import incomplete
+
+    errors: list[CompileError] = []
+    if comparison.found is not None:
+        errors.append(VerificationError(f"not equal: {comparison.found}", origin=Origin(str(path))))
+    errors += [incomplete(r) for r in recordings if not r.header.complete]
+    return errors
+
+
+def _show(
+    comparison: Comparison,
+    diagnoses: list[Diagnosis],
+    notes: list[str],
+    *,
+    as_json: bool,
+    complete: bool,
+) -> None:
+    from snn_compile.cli import hil_show
+    from snn_compile.cli.console import results
+    from snn_compile.report.terminal import row
+
+    if as_json:
+        found = comparison.found
+        said = {
+            "equal": found is None,
+            "complete": complete,
+            "compared": comparison.compared,
+            "first_divergence": None if found is None else found.as_dict(),
+            **hil_show.parts(comparison, diagnoses),
+            "notes": notes,
+        }
+        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        return
+    console = results()
+    console.print(row("compared", f"{comparison.compared:,} messages"))
+    for note in notes:
+        console.print(row("note", note))
+    hil_show.verdict(console, comparison, diagnoses, asked=complete)

@@ -1,0 +1,333 @@
+"""``snn-compile hil``: the same stimuli on a device, compared with the reference bit for bit."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from snn_compile.cli.console import as_json, common, messages, talkative
+from snn_compile.cli.verify import record as record_outcomes
+from snn_compile.errors import (
+    CompileError,
+    DeviceError,
+    Origin,
+    UsageError,
+    VerificationError,
+    raise_all,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.hil.diagnosis import Diagnosis
+    from snn_compile.hil.session import Session
+    from snn_compile.hil.verification import Verification
+    from snn_compile.ir.fixedpoint import Int
+    from snn_compile.report.observer import Observer
+
+REPLAY = "replay:"
+FAULTY = "faulty:"
+"""Devices that are wrong on purpose say nothing about the network: the reports leave them out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        folder: the compiled network.
+        device: name, perhaps with an argument.
+        options: for the device.
+        record: where to keep the trace, or None.
+        time_limit: seconds for the device.
+        tolerance: largest mean Victor-Purpura distance of a layer, for devices that are not exact.
+    """
+
+    folder: Path
+    device: str
+    options: Mapping[str, str]
+    record: Path | None
+    time_limit: float
+    tolerance: float | None = None
+
+
+@click.command("hil", short_help="Run a device on the same stimuli, and find where it differs.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--device", metavar="NAME[:ARG]", help="reference, engine, lava, remote, replay, faulty, ..."
+)
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Compare what was recorded once; needs no device.",
+)
+@click.option(
+    "--record", type=click.Path(path_type=Path), metavar="FILE", help="Keep the trace (npz)."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="NPZ",
+    help="x, perhaps y, in place of the golden stimuli.",
+)
+@click.option("--stimuli", type=click.IntRange(1), metavar="N", help="Only the first N.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    default=1800.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds for the device.",
+)
+@click.option("--hardware", is_flag=True, help="lava: on a chip, not in Lava's simulation.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Device's options.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    metavar="D",
+    help="Devices that are not exact: largest mean Victor-Purpura distance of a layer.",
+)
+@as_json
+@talkative
+@common
+def command(
+    folder: Path,
+    device: str | None,
+    replay: Path | None,
+    record: Path | None,
+    data: Path | None,
+    stimuli: int | None,
+    time_limit: float,
+    hardware: bool,
+    settings: tuple[str, ...],
+    tolerance: float | None,
+    as_json: bool,
+    quiet: bool,
+    no_progress: bool,
+) -> None:
+    """Run a device on the stimuli of DIR and compare every message with the reference simulator.
+
+    If they differ: the first message that does, what fed that neuron, and the likely cause. The
+    outcome is added to the reports. Exit code 7 if a bit differs, 8 if the device is missing, lost,
+    or over its time.
+    """
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.cli import hil_show
+    from snn_compile.report.progress import TerminalObserver
+
+    compiled = CompiledModel.load(folder)
+    frames, labels = stimuli_of(compiled, data)
+    options = parsed(settings)
+    if hardware:
+        target = str(compiled.report.get("target") or "")
+        options.setdefault("hardware", target if target.startswith("loihi") else "loihi2")
+    name = chosen(device, replay)
+    if name.startswith(REPLAY):
+        frames, known = of_recording(folder, Path(name.removeprefix(REPLAY)), frames, device)
+    else:
+        known = name
+    frames = frames[:stimuli]
+    request = Request(folder, name, options, record, time_limit, tolerance)
+    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
+    with tempfile.TemporaryDirectory(prefix="snn-compile-hil-") as scratch:
+        session, diagnoses = run(compiled, frames, request, known, Path(scratch), observer)
+    outcome = verification(compiled, session, diagnoses, known)
+    errors = complaints(session, outcome, request)
+    finished = session.done == len(frames) or outcome.first_divergence is not None
+    if finished and not known.startswith(FAULTY):
+        record_outcomes(folder, compiled.report, [outcome])
+    accuracy = hil_show.accuracy(compiled, session, labels)
+    asked = session.done == len(frames)
+    hil_show.show(outcome, session.comparison, diagnoses, accuracy, as_json=as_json, asked=asked)
+    if record is not None and session.trace is not None and not quiet:
+        click.echo(f"recorded {session.trace}", err=True)
+    raise_all(errors)
+
+
+def chosen(device: str | None, replay: Path | None) -> str:
+    """The device, or the recording in its place.
+
+    Raises:
+        UsageError: neither is named.
+    """
+    if replay is not None:
+        return f"{REPLAY}{replay}"
+    if device is None:
+        from snn_compile.plugins import DEVICES
+
+        raise UsageError(
+            "no device",
+            hint=f"--device {', '.join(DEVICES.names())}; or --replay FILE",
+        )
+    return device
+
+
+def parsed(settings: tuple[str, ...]) -> dict[str, str]:
+    """Options of a device from KEY=VALUE.
+
+    Raises:
+        UsageError: one is something else.
+    """
+    options = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set takes KEY=VALUE, not '{setting}'")
+        options[key.strip().replace("-", "_")] = value
+    return options
+
+
+def stimuli_of(
+    compiled: CompiledModel, data: Path | None
+) -> tuple[Int, npt.NDArray[np.int64] | None]:
+    """Encoded stimuli, and their labels if there are any: of a file, or the golden ones."""
+    if data is None:
+        return compiled.stimulus, None
+    from snn_compile.cli.run import load
+
+    samples = load(compiled, data)
+    return compiled.encoding(samples.x), samples.y
+
+
+def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> tuple[Int, str]:
+    """The stimuli that a recording is about, and the device that it was recorded on.
+
+    Raises:
+        UsageError: it is of another network, or of another device than the one named.
+    """
+    from snn_compile.bundle import read_seal
+    from snn_compile.hil.recording import Recording
+
+    with Recording.open(path) as recording:
+        about, count = recording.header.about, recording.header.n_stimuli
+    if about.network != read_seal(folder):
+        raise UsageError(
+            f"it was recorded from another network than {folder}",
+            code="other-network",
+            origin=Origin(str(path)),
+            hint=f"record one: snn-compile hil {folder} --device NAME --record FILE",
+        )
+    if device is not None and not device.startswith(REPLAY) and device != about.device:
+        raise UsageError(
+            f"it was recorded on '{about.device}', not on '{device}'",
+            code="other-device",
+            origin=Origin(str(path)),
+            hint="leave --device out",
+        )
+    return frames[:count], about.device
+
+
+def run(
+    compiled: CompiledModel,
+    frames: Int,
+    request: Request,
+    name: str,
+    scratch: Path,
+    observer: Observer,
+) -> tuple[Session, list[Diagnosis]]:
+    """Run the device in a process of its own, record, compare, and find the reasons."""
+    from snn_compile.bundle import read_seal
+    from snn_compile.hil import session
+    from snn_compile.hil.diagnosis import diagnose
+    from snn_compile.hil.isolation import IsolatedDevice
+    from snn_compile.hil.recording import Recording
+    from snn_compile.hil.trace import About
+
+    program = compiled.program
+    device = IsolatedDevice(request.device, request.options, request.time_limit)
+    try:
+        capabilities = device.load(program, request.folder)
+        window = program.window
+        about = About(
+            read_seal(request.folder),
+            window.coding,
+            window.n_steps,
+            name,
+            capabilities.exact,
+            capabilities.facts,
+        )
+        text = f"{name}, {len(frames):,} stimuli"
+        with observer.progress("device", text, len(frames)) as advance:
+            done = session.run(
+                device,
+                capabilities,
+                program,
+                frames,
+                record=request.record or scratch / "trace.npz",
+                about=about,
+                time_limit=request.time_limit,
+                advance=advance,
+            )
+    finally:
+        device.close()
+    layers = done.comparison.layers.values()
+    found = {layer.layer: layer.found for layer in layers if layer.found is not None}
+    if not found or done.trace is None or not capabilities.exact:
+        return done, []
+    with Recording.open(done.trace) as recording:
+        return done, diagnose(program, frames, recording, found)
+
+
+def verification(
+    compiled: CompiledModel, session: Session, diagnoses: list[Diagnosis], name: str
+) -> Verification:
+    """The row for the reports."""
+    from snn_compile.hil.verification import Verification
+
+    program, comparison = compiled.program, session.comparison
+    facts = ", ".join(f"{key} {value}" for key, value in session.capabilities.facts.items())
+    details = [f"'{one.layer}': {one.causes[0]}" for one in diagnoses if one.causes]
+    if session.failure is not None:
+        details.append(session.failure.message.splitlines()[0])
+    return Verification(
+        name,
+        facts or "no more is known",
+        session.done,
+        session.done * program.window.n_steps + program.latency,
+        comparison.compared,
+        comparison.found is None,
+        comparison.found,
+        tuple(details),
+    )
+
+
+def complaints(session: Session, outcome: Verification, request: Request) -> list[CompileError]:
+    """What is wrong, for the exit code: first a difference, then a device that failed."""
+    errors: list[CompileError] = []
+    measured = session.comparison.layers.values()
+    furthest = max((one.victor_purpura / one.trains for one in measured if one.trains), default=0)
+    if request.tolerance is not None and session.capabilities.exact:
+        raise UsageError(
+            f"'{outcome.against}' promises to be exact: it needs no --tolerance", code="bad-option"
+        )
+    if outcome.first_divergence and (request.tolerance is None or furthest > request.tolerance):
+        distance = "" if session.capabilities.exact else f"; furthest layer: {furthest:.4g} apart"
+        errors.append(
+            VerificationError(
+                f"{outcome.against} is not equal to the reference:"
+                f" {outcome.first_divergence}{distance}",
+                origin=Origin(str(request.folder)),
+                hint=f"likely cause: {outcome.details[0]}" if outcome.details else "",
+            )
+        )
+    if session.failure is not None:
+        errors.append(_with_trace(session.failure, session, request))
+    return errors
+
+
+def _with_trace(failure: DeviceError, session: Session, request: Request) -> DeviceError:
+    """The failure, with where to find what the device had done."""
+    if session.trace is None or request.record is None:
+        return failure
+    first, *rest = failure.message.splitlines()
+    message = "\n".join([f"{first}; {session.done} stimuli are in {session.trace}", *rest])
+    return DeviceError(message, code=failure.code, origin=failure.origin, hint=failure.hint)

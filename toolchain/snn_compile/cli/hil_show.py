@@ -1,0 +1,178 @@
+"""What a comparison with a device found, for people and for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from snn_compile.cli.console import results, show_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from rich.console import Console
+
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.hil.comparison import Comparison
+    from snn_compile.hil.diagnosis import Diagnosis
+    from snn_compile.hil.session import Session
+    from snn_compile.hil.verification import Verification
+
+MOST_CAUSES = 3
+
+
+def accuracy(
+    compiled: CompiledModel, session: Session, labels: npt.NDArray[np.int64] | None
+) -> dict[str, float | None]:
+    """What the device's own outputs are worth.
+
+    Returns:
+        ``top1`` of the device and ``reference`` in percent, None without labels; and the share of
+        stimuli, ``agreement``, where both name the same class. Empty if it records no output.
+    """
+    name, decoding = next(iter(compiled.decodings.items()))
+    if name not in session.outputs:
+        return {}
+    ours, theirs = (
+        decoding(values[name]).reshape(session.done, -1).argmax(axis=1)
+        for values in (session.expected, session.outputs)
+    )
+    known = None if labels is None else labels[: session.done]
+    return {
+        "top1": None if known is None else 100 * float((theirs == known).mean()),
+        "reference": None if known is None else 100 * float((ours == known).mean()),
+        "agreement": 100 * float((ours == theirs).mean()),
+    }
+
+
+def show(
+    outcome: Verification,
+    comparison: Comparison,
+    diagnoses: list[Diagnosis],
+    known: Mapping[str, float | None],
+    *,
+    as_json: bool,
+    asked: bool,
+) -> None:
+    """Write the result to standard output; ``asked``: whether all stimuli were compared."""
+    if as_json:
+        said: dict[str, Any] = {
+            **outcome.as_dict(),
+            **parts(comparison, diagnoses),
+            "accuracy": dict(known),
+        }
+        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        return
+    from snn_compile.report.terminal import row
+
+    console = results()
+    console.print(row("device", f"{outcome.against}: {outcome.mode}"))
+    console.print(row("compared", f"{outcome.stimuli:,} stimuli, {outcome.compared:,} messages"))
+    if known.get("top1") is not None:
+        ours = f"{known['top1']:.2f} % on the device, {known['reference']:.2f} % in the reference"
+        console.print(row("accuracy", ours))
+    elif comparison.found and known:
+        console.print(row("agreement", f"{known['agreement']:.2f} % of the classes are the same"))
+    verdict(console, comparison, diagnoses, asked=asked)
+
+
+def parts(comparison: Comparison, diagnoses: list[Diagnosis]) -> dict[str, Any]:
+    """What a comparison found, for scripts."""
+    return {
+        "layers": [layer.as_dict() for layer in comparison.layers.values()],
+        "diagnoses": [one.as_dict() for one in diagnoses],
+    }
+
+
+def verdict(
+    console: Console,
+    comparison: Comparison,
+    diagnoses: list[Diagnosis],
+    *,
+    asked: bool = True,
+) -> None:
+    """Equal or not, and why not.
+
+    Args:
+        console: where to.
+        comparison: what was compared.
+        diagnoses: of the layers at fault.
+        asked: whether all that was asked for could be compared.
+    """
+    from rich.text import Text
+
+    from snn_compile.report.terminal import row
+
+    if comparison.found is None:
+        text = Text("equal, bit for bit", "green")
+        if not asked:
+            text = Text("equal as far as it went" if comparison.compared else "none", "yellow")
+        console.print(row("result", "") + text)
+        return
+    console.print(row("result", "") + Text(f"differs: {comparison.found}", "bold red"))
+    _layers(console, comparison)
+    for one in diagnoses:
+        _diagnosis(console, one)
+
+
+def _layers(console: Console, comparison: Comparison) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console.print()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("layer")
+    columns = ["messages", "differ"]
+    measured = any(layer.trains for layer in comparison.layers.values())
+    columns += ["Victor-Purpura", "van Rossum"] if measured else []
+    for name in columns:
+        table.add_column(name, justify="right")
+    for layer in comparison.layers.values():
+        cells = [f"{layer.compared:,}", f"{layer.differing:,}"]
+        if measured:
+            n = max(1, layer.trains)
+            cells += [f"{layer.victor_purpura / n:.4f}", f"{layer.van_rossum / n:.4f}"]
+        table.add_row(layer.layer, *cells)
+    show_table(console, table)
+
+
+def _diagnosis(console: Console, one: Diagnosis) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from snn_compile.report.terminal import row
+
+    console.print()
+    console.print(row("at fault", f"'{one.layer}': its own inputs do not explain what it sent"))
+    if one.assumed:
+        names = ", ".join(f"'{name}'" for name in one.assumed)
+        console.print(row("", f"(if {names}, which the device does not record, are right)"))
+    console.print(row("first", str(one.divergence)))
+    if one.causes:
+        first, *others = one.causes
+        console.print(row("cause", "") + Text(str(first), "bold"))
+        for other in others[: MOST_CAUSES - 1]:
+            console.print(row("", f"or {other}"))
+        if len(others) >= MOST_CAUSES:
+            console.print(row("", f"or {len(others) - MOST_CAUSES + 1} more, each less likely"))
+        first_stimulus, stop = one.stimuli
+        explains = f"explains all {one.examined:,} messages of stimuli"
+        console.print(row("", f"{explains} {first_stimulus} to {stop - 1}"))
+    else:
+        console.print(row("cause", "unknown: no single fault explains what it sent"))
+    console.print(row("neurons", f"{one.differing[0]:,} of {one.differing[1]:,} answer wrongly"))
+    shown = len(one.synapses)
+    console.print(row("fed by", f"{one.n_synapses:,} synapses; the {shown} that carried most:"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("source")
+    table.add_column("neuron")
+    table.add_column("weight", justify="right")
+    table.add_column("message", justify="right")
+    for synapse in one.synapses:
+        place = ", ".join(str(i) for i in synapse.neuron)
+        table.add_row(synapse.source, f"[{place}]", str(synapse.weight), str(synapse.message))
+    show_table(console, table)

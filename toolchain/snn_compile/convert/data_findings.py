@@ -1,0 +1,273 @@
+"""What gives reason to doubt the calibration samples, alone and beside the evaluation samples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from math import log, prod, sqrt
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.convert.balance_thresholds import TAIL_COUNTS
+from snn_compile.convert.linear import Float
+from snn_compile.data import Array, Samples
+from snn_compile.ir.graph import Shape
+from snn_compile.passes import Finding
+
+LEAST_SAMPLES = 4 * TAIL_COUNTS[0]
+"""A neuron of a dense layer has one activation a sample, and thresholds take the highest few of
+them for its tail. Of fewer samples than this, these few would be more than a quarter of all."""
+USELESS_SHARE = 0.05
+"""Share of constant and repeated samples from which it is worth a word."""
+LEAST_SHIFT = 0.25
+"""Share of samples of another kind, beyond chance, from which it is worth a word. Sets that serve
+each other well do differ: stretches of 500 images of MNIST's test set by up to 0.2 from its
+training set, because other people wrote them."""
+LEAST_OUTSIDE = 0.01
+"""Share of evaluation samples that are clipped from which it is worth a word."""
+FALSE_ALARM = 1e-3
+"""Probability that two sets from one distribution are called different."""
+MOST_COMPARED = 2048
+"""Samples of a set whose distribution is looked at, evenly spaced: more would not say more."""
+MOST_FEATURES = 64
+"""Features of a vector up to which each is compared for itself."""
+PIECE_BYTES = 1 << 21
+"""Size of the samples that are looked at together: they stay in the cache."""
+
+
+def data_findings(calibrate: Samples | None, evaluate: Samples | None) -> tuple[Finding, ...]:
+    """Warnings about the data.
+
+    Args:
+        calibrate: x (N, *input shape) of any real type.
+        evaluate: x (M, *input shape), or None where nothing is evaluated.
+
+    Returns:
+        At most one finding with each of the codes ``few-samples``, ``constant-samples``,
+        ``distribution-shift`` and ``evaluation-in-calibration``; without calibration samples only
+        ``not-calibrated``.
+    """
+    if calibrate is None:
+        return (_NOT_CALIBRATED,)
+    sets = [calibrate.x] if evaluate is None else [calibrate.x, evaluate.x]
+    looks = [_Look.at(x, names) for x, names in zip(sets, _identities(sets), strict=True)]
+    found = [_few(looks[0]), _constant(looks[0])]
+    if evaluate is not None:
+        found += [_shifted(*looks), _shared(*looks)]
+    return tuple(finding for finding in found if finding is not None)
+
+
+_NOT_CALIBRATED = Finding(
+    "no calibration data: thresholds are worst-case bounds from the weights, for inputs from 0"
+    " to 1; expect a large loss of accuracy",
+    code="not-calibrated",
+    hint="give --calibrate with a few hundred unlabelled samples",
+    warning=True,
+)
+
+Identity = int | bytes
+
+
+def _identities(sets: list[Array]) -> list[list[Identity]]:
+    """For each sample of each set (N, *shape), what is the same for equal samples only.
+
+    A cheap checksum tells most samples apart; those that share one get a longer one.
+    """
+    dtype = np.result_type(*sets)
+    sums = [[crc32(sample) for piece in _pieces(x, dtype) for sample in piece] for x in sets]
+    counts = Counter(value for values in sums for value in values)
+
+    def identity(sample: Array, value: int) -> Identity:
+        if counts[value] == 1:
+            return value
+        return sha256(np.asarray(sample, dtype).tobytes()).digest()
+
+    return [
+        [identity(sample, value) for sample, value in zip(x, values, strict=True)]
+        for x, values in zip(sets, sums, strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What a set of N samples looks like, in K views: channels, or a vector and its features.
+
+    Attributes:
+        identities: the same for equal samples only, N.
+        low, high: smallest and largest value of each channel (vectors have one), (N, C).
+        statistics: what distributions are compared of, by name; (up to MOST_COMPARED,) each.
+        constant: whether all values of each channel are the same, (N,); never for single values.
+    """
+
+    identities: list[Identity]
+    low: Float
+    high: Float
+    statistics: dict[str, Float]
+    constant: npt.NDArray[np.bool_]
+
+    @staticmethod
+    def at(x: Array, identities: list[Identity]) -> _Look:
+        """Look at samples (N, *shape)."""
+        channels = _channels(x.shape[1:])
+        low, high = (
+            np.concatenate([end(maps, axis=2) for maps in _maps(x, channels)], dtype=np.float64)
+            for end in (np.min, np.max)
+        )
+        some = x[:: -(-len(x) // MOST_COMPARED)]
+        mean, spread = (
+            np.concatenate([of(maps, axis=2) for maps in _maps(some, channels)], dtype=np.float64)
+            for of in (np.mean, np.std)
+        )
+        names = [f"channel {c}" for c in range(channels)] if channels > 1 else ["a sample"]
+        statistics = {}
+        for c, name in enumerate(names):
+            statistics[f"mean of {name}"] = mean[:, c]
+            statistics[f"spread within {name}"] = spread[:, c]
+        if 1 < x.shape[1] <= MOST_FEATURES and prod(x.shape[2:]) == 1:
+            features = some.reshape(len(some), -1).astype(np.float64)
+            statistics |= {f"feature {i}": values for i, values in enumerate(features.T)}
+        constant = (low == high).all(axis=1) & (prod(x.shape[1:]) > channels)
+        return _Look(identities, low, high, statistics, constant)
+
+
+def _channels(shape: Shape) -> int:
+    """Channels that have a range of their own: those of a map; the features of a vector share one.
+
+    As ``InputEncoding.spanning`` has it.
+    """
+    return shape[0] if prod(shape[1:]) > 1 else 1
+
+
+def _pieces(x: Array, dtype: np.dtype[np.generic]) -> Iterator[Array]:
+    size = max(1, PIECE_BYTES // max(1, x[:1].nbytes))
+    for start in range(0, len(x), size):
+        yield np.ascontiguousarray(x[start : start + size], dtype)
+
+
+def _maps(x: Array, channels: int) -> Iterator[Array]:
+    """Pieces of the samples as (N, C, values)."""
+    for piece in _pieces(x, x.dtype):
+        yield piece.reshape(len(piece), channels, -1)
+
+
+def _few(ours: _Look) -> Finding | None:
+    n = len(set(ours.identities))
+    if n >= LEAST_SAMPLES:
+        return None
+    # Exchangeable samples: the next one has the largest value of n + 1 once in n + 1 times.
+    return Finding(
+        f"{n} different calibration sample{'s'[: n > 1]}: one input in {n + 1} will drive a neuron"
+        " of a dense layer beyond all that was seen of it",
+        code="few-samples",
+        hint=f"give a few hundred unlabelled samples; {LEAST_SAMPLES} are the least",
+        warning=True,
+    )
+
+
+def _constant(ours: _Look) -> Finding | None:
+    n = len(ours.identities)
+    constant = int(ours.constant.sum())
+    repeated = n - len(set(ours.identities))
+    useful = len({i for i, c in zip(ours.identities, ours.constant, strict=True) if not c})
+    if n - useful <= USELESS_SHARE * n:
+        return None
+    counts = {"constant": constant, "repeated": repeated}
+    parts = " and ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    return Finding(
+        f"of {n:,} calibration samples, {parts}: {useful:,} say something about the network",
+        code="constant-samples",
+        hint="check how the file was made; give samples like those in use",
+        warning=True,
+    )
+
+
+def _shared(ours: _Look, theirs: _Look) -> Finding | None:
+    known = set(ours.identities)
+    both = sum(identity in known for identity in theirs.identities)
+    if not both:
+        return None
+    return Finding(
+        f"{both:,} of {len(theirs.identities):,} evaluation samples are calibration samples too:"
+        " the accuracies are not those on unseen data",
+        code="evaluation-in-calibration",
+        hint="calibrate on other samples, such as some of the training set",
+        warning=True,
+    )
+
+
+def _shifted(ours: _Look, theirs: _Look) -> Finding | None:
+    """What would rarely happen if both sets came from one distribution, and matters."""
+    doubts = [text for text in (_unlike(ours, theirs), _outside(ours, theirs)) if text]
+    if not doubts:
+        return None
+    return Finding(
+        f"calibration and evaluation samples differ: {'; '.join(doubts)}",
+        code="distribution-shift",
+        hint="preprocess both alike, and take them from all that the network will see",
+        warning=True,
+    )
+
+
+def _unlike(ours: _Look, theirs: _Look) -> str:
+    """The statistic whose distributions are the furthest apart, if they are far apart."""
+    distances = {
+        name: kolmogorov_smirnov(values, theirs.statistics[name])
+        for name, values in ours.statistics.items()
+    }
+    name = max(distances, key=lambda key: distances[key])
+    a, b = ours.statistics[name], theirs.statistics[name]
+    by_chance = sqrt(log(2 * len(distances) / FALSE_ALARM) / 2 * (1 / len(a) + 1 / len(b)))
+    share = distances[name] - by_chance
+    if share < LEAST_SHIFT:
+        return ""
+    return (
+        f"the {name} is {_typical(a)} and {_typical(b)};"
+        f" at least {share:.0%} of the samples are of another kind"
+    )
+
+
+def kolmogorov_smirnov(a: Float, b: Float) -> float:
+    """Largest difference between two empirical distribution functions.
+
+    At least this share of one set would have to be replaced to make the distributions equal. For
+    sets of n and m from one distribution, it exceeds d with a probability of about
+    ``2 exp(-2 d**2 n m / (n + m))`` at most (Smirnov's limit). Written out because importing
+    ``scipy.stats`` takes longer than everything else here.
+
+    Args:
+        a: (n,) values.
+        b: (m,) values.
+    """
+    a, b = np.sort(a), np.sort(b)
+    at = np.concatenate([a, b])
+    of_a = np.searchsorted(a, at, side="right") / len(a)
+    of_b = np.searchsorted(b, at, side="right") / len(b)
+    return float(np.abs(of_a - of_b).max())
+
+
+def _typical(values: Float) -> str:
+    return f"{values.mean():.3g} ± {values.std():.2g}"
+
+
+def _outside(ours: _Look, theirs: _Look) -> str:
+    """Evaluation samples beyond the range of the calibration samples, if there are too many.
+
+    If n + m samples are exchangeable, the k largest of them are all among the m with the
+    probability ``prod_{j < k} (m - j) / (n + m - j)``.
+    """
+    n, m = len(ours.low), len(theirs.low)
+    low, high = np.minimum(ours.low.min(axis=0), 0), np.maximum(ours.high.max(axis=0), 0)
+    ends = np.concatenate([theirs.low < low, theirs.high > high], axis=1)
+    k = int(ends.sum(axis=0).max())
+    chance = sum(log(m - j) - log(n + m - j) for j in range(k)) + log(ends.shape[1])
+    if k <= LEAST_OUTSIDE * m or chance > log(FALSE_ALARM):
+        return ""
+    share = float(ends.any(axis=1).mean())
+    return f"{share:.1%} of the evaluation samples leave the encoded range of the input"
+
+
+__all__ = ["data_findings", "kolmogorov_smirnov"]

@@ -1,0 +1,192 @@
+"""What a device is: anything that runs a compiled network and says what every layer sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from snn_compile.errors import DeviceError, UsageError
+from snn_compile.hil.trace import Messages
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import QuantizedGraph
+
+LARGEST_MESSAGE = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a device can do with the network that it has loaded.
+
+    Attributes:
+        exact: whether it promises to be bit-accurate. A device that does not is measured by the
+            distance of its spike trains, too.
+        layers: populations whose messages it records; all of them if None.
+        facts: what it says about itself: versions, board, build.
+    """
+
+    exact: bool = True
+    layers: tuple[str, ...] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a message between processes."""
+        layers = None if self.layers is None else list(self.layers)
+        return {"exact": self.exact, "layers": layers, "facts": dict(self.facts)}
+
+    @staticmethod
+    def from_dict(said: Mapping[str, Any]) -> Capabilities:
+        """The opposite."""
+        layers = said["layers"]
+        return Capabilities(
+            bool(said["exact"]),
+            None if layers is None else tuple(str(name) for name in layers),
+            {str(key): str(value) for key, value in said["facts"].items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a device measured for some stimuli that follow each other.
+
+    Attributes:
+        first: number of the first of them.
+        messages: of each layer that is recorded, (n, T, *shape) integers; of a readout, its
+            potential after each step. Step t of a layer is step t of its own window, wherever that
+            is on the device's clock.
+    """
+
+    first: int
+    messages: Messages
+
+
+class Device(Protocol):
+    """A simulator, a board, a recording, or a fake with a fault.
+
+    Made by ``Kind(argument, options)``, where the argument is what follows the colon in
+    ``--device NAME:ARGUMENT`` and the options are those of ``--set KEY=VALUE``. Every failure is a
+    ``DeviceError``; the command line runs devices in a process of their own, so that one that hangs
+    or crashes does no harm (``isolation.py``).
+    """
+
+    def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
+        """Get ready to run a network, and see that everything needed is there.
+
+        Args:
+            program: the network.
+            folder: the compiled folder, with what the backends emitted.
+
+        Raises:
+            DeviceError: the device is missing, or cannot run this network.
+            UsageError: an option is wrong.
+        """
+        ...
+
+    def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
+        """Run encoded stimuli, as one stream, and give what every layer sent, piece by piece.
+
+        Args:
+            frames: (N, *input shape) encoded values.
+            time_limit: seconds.
+
+        Raises:
+            DeviceError: it failed or took too long.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of everything. Called once, whatever happened before."""
+        ...
+
+
+def no_argument(name: str, argument: str, options: Mapping[str, str], *known: str) -> None:
+    """Refuse an argument that a device has no use for, and options that it does not know.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if argument:
+        raise UsageError(
+            f"the device '{name}' takes no argument, but got '{argument}'", code="bad-device"
+        )
+    known_options(name, options, *known)
+
+
+def known_options(name: str, options: Mapping[str, str], *known: str) -> None:
+    """Refuse options that a device does not know.
+
+    Raises:
+        UsageError: there is one.
+    """
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UsageError(
+            f"the device '{name}' has no option '{unknown[0]}'",
+            code="bad-device",
+            hint=f"it has {', '.join(known)}" if known else "it has none",
+        )
+
+
+def layers_of(program: QuantizedGraph, capabilities: Capabilities) -> list[str]:
+    """Layers that a device records, in topological order.
+
+    Raises:
+        DeviceError: it names one that there is not, or none.
+    """
+    there = [node.id for node in program.populations]
+    named = there if capabilities.layers is None else capabilities.layers
+    unknown = sorted(set(named) - set(there))
+    if unknown or not named:
+        raise bad_messages(f"it records {unknown[0]!r}, no layer" if unknown else "no layer at all")
+    return [name for name in there if name in named]
+
+
+def checked(
+    pieces: Iterable[Measured], program: QuantizedGraph, layers: list[str], n_stimuli: int
+) -> Iterator[Measured]:
+    """Pieces of a run, each one seen to be what it must be, none missing at the end.
+
+    Raises:
+        DeviceError: a device that lies, or that stopped early.
+    """
+    done = 0
+    shapes = {node.id: (program.window.n_steps, *node.shape) for node in program.populations}
+    for piece in pieces:
+        if piece.first != done:
+            raise bad_messages(f"stimulus {piece.first} came after {done} stimuli")
+        if sorted(piece.messages) != sorted(layers):
+            raise bad_messages(f"messages of {sorted(piece.messages)}, not of {sorted(layers)}")
+        counts = {len(values) for values in piece.messages.values()}
+        count = counts.pop()
+        if counts or not 1 <= count <= n_stimuli - done:
+            raise bad_messages(f"{count} stimuli after {done} of {n_stimuli}")
+        for name, values in piece.messages.items():
+            if values.dtype.kind not in "iub" or values.shape[1:] != shapes[name]:
+                raise bad_messages(
+                    f"'{name}' has messages of type {values.dtype} and shape {values.shape[1:]},"
+                    f" not integers of shape {shapes[name]}"
+                )
+            if values.dtype.itemsize > 4 or values.dtype == np.uint32:
+                low, high = int(values.min()), int(values.max())
+                if low < -LARGEST_MESSAGE - 1 or high > LARGEST_MESSAGE:
+                    raise bad_messages(f"'{name}' sent {high}, which needs more than 32 bits")
+        yield piece
+        done += count
+    if done < n_stimuli:
+        raise DeviceError(
+            f"the device stopped after {done} of {n_stimuli} stimuli",
+            code="device-incomplete",
+            hint="run it again, or with fewer stimuli: --stimuli",
+        )
+
+
+def bad_messages(what: str) -> DeviceError:
+    """A device that says what cannot be."""
+    return DeviceError(
+        f"the device does not keep to the protocol: {what}",
+        code="bad-messages",
+        hint="the device's own software is to blame",
+    )

@@ -1,0 +1,37 @@
+"""The reference simulator as a device: to record what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from snn_compile.hil.device import Capabilities, Measured, no_argument
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.sim import reference
+
+
+class ReferenceDevice:
+    """``--device reference``."""
+
+    def __init__(self, argument: str = "", options: Mapping[str, str] | None = None) -> None:
+        no_argument("reference", argument, options or {})
+        self._program: QuantizedGraph | None = None
+
+    def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
+        """Get ready."""
+        del folder
+        self._program = program
+        return Capabilities(facts={"simulator": "reference"})
+
+    def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
+        """Simulate; whoever isolates this process keeps the time."""
+        del time_limit
+        if self._program is None:
+            raise RuntimeError("load a network first")
+        for first, run in reference.recorded(self._program, frames):
+            yield Measured(first, run.messages)
+
+    def close(self) -> None:
+        """Forget the network."""
+        self._program = None

@@ -1,0 +1,220 @@
+"""Why a layer differs: which hypotheses explain all that it sent, and what fed the neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from snn_compile.hil import hypotheses, single
+from snn_compile.hil.divergence import Divergence
+from snn_compile.hil.evidence import Evidence, collect
+from snn_compile.hil.fan_in import fan_in
+from snn_compile.hil.hypotheses import Cause
+from snn_compile.hil.recording import Recording
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.spiking import SYNC, InputCoding
+
+MOST_SYNAPSES = 10
+MOST_LAYERS = 3
+"""Layers that are diagnosed; whoever has more faults than that mends these first."""
+_ORDER = (
+    "lost-message",
+    "spurious-message",
+    "changed-message",
+    "silent",
+    "stuck",
+    "late",
+    "early",
+    "no-bias",
+    "flipped-kernel",
+    "threshold",
+    "strict-comparison",
+    "weight-bit",
+    "lost-synapse",
+    "lost-input",
+)
+"""The likelier one first, among causes that take as many bits to say."""
+
+
+@dataclass(frozen=True)
+class Synapse:
+    """One synapse of a neuron, with what it carried.
+
+    Attributes:
+        source: name of the population, or of the input.
+        neuron: index there.
+        weight: its weight, before the group's exponent.
+        message: at the step; in sync the sum over the window, in sigma-delta the sum so far.
+    """
+
+    source: str
+    neuron: list[int]
+    weight: int
+    message: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "source": self.source,
+            "neuron": self.neuron,
+            "weight": self.weight,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with one layer.
+
+    Attributes:
+        divergence: where it first differs from the reference.
+        synapses: those of the diverging neuron that carried most, the strongest first.
+        n_synapses: how many feed it.
+        causes: hypotheses that explain everything, the likeliest first; empty if none does.
+        examined: number of messages that they explain.
+        stimuli: first of the stimuli examined, and the one after the last.
+        differing: neurons that differ, of how many.
+        assumed: layers before this one that the device does not record.
+    """
+
+    divergence: Divergence
+    synapses: tuple[Synapse, ...]
+    n_synapses: int
+    causes: tuple[Cause, ...]
+    examined: int
+    stimuli: tuple[int, int]
+    differing: tuple[int, int]
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer."""
+        return self.divergence.layer
+
+    def as_dict(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "layer": self.layer,
+            "first_divergence": self.divergence.as_dict(),
+            "synapses": [synapse.as_dict() for synapse in self.synapses],
+            "n_synapses": self.n_synapses,
+            "causes": [
+                {
+                    "kind": cause.kind,
+                    "text": cause.text,
+                    "scope": cause.scope,
+                    "where": dict(cause.where),
+                }
+                for cause in self.causes
+            ],
+            "examined": {"messages": self.examined, "stimuli": list(self.stimuli)},
+            "neurons": {"differing": self.differing[0], "of": self.differing[1]},
+            "assumed": list(self.assumed),
+        }
+
+
+def diagnose(
+    program: QuantizedGraph,
+    frames: Int,
+    recording: Recording,
+    divergences: Mapping[str, Divergence],
+) -> list[Diagnosis]:
+    """What is wrong with each layer that answers wrongly to its own inputs, from the first on.
+
+    A layer that differs from the reference only because its sources do is not at fault and is left
+    out; so are layers after the third that is.
+
+    Args:
+        program: the network.
+        frames: the encoded stimuli that the device got, or the first of them.
+        recording: what it sent.
+        divergences: of each layer that differs, the first.
+    """
+    found: list[Diagnosis] = []
+    for population in program.populations:
+        divergence = divergences.get(population.id)
+        if divergence is None or len(found) == MOST_LAYERS:
+            continue
+        evidence = collect(program, frames, recording, population, divergence)
+        if len(evidence.differing):
+            found.append(_diagnosis(evidence, divergence))
+    return found
+
+
+def _diagnosis(evidence: Evidence, divergence: Divergence) -> Diagnosis:
+    local = _first_local(evidence, divergence)
+    synapses, n_synapses = feeding(evidence, local)
+    causes = {
+        (cause.kind, cause.text, cause.scope): cause
+        for cause in (*hypotheses.causes(evidence), *single.causes(evidence))
+    }
+    return Diagnosis(
+        local,
+        synapses,
+        n_synapses,
+        tuple(sorted(causes.values(), key=_likelihood)),
+        evidence.observed.size,
+        (evidence.first, evidence.first + evidence.n_stimuli),
+        (len(evidence.differing), len(evidence.observed)),
+        evidence.assumed,
+    )
+
+
+def _first_local(evidence: Evidence, divergence: Divergence) -> Divergence:
+    """The first message that does not follow from the layer's own inputs."""
+    witness = single.Witness.earliest(evidence)
+    where = (witness.neuron, witness.step, witness.stimulus)
+    return Divergence(
+        divergence.layer,
+        evidence.first + witness.stimulus,
+        witness.step,
+        tuple(hypotheses.place(evidence, witness.neuron)),
+        int(evidence.normal[where]),
+        int(evidence.observed[where]),
+    )
+
+
+def _likelihood(cause: Cause) -> tuple[float, int]:
+    order = _ORDER.index(cause.kind) if cause.kind in _ORDER else len(_ORDER)
+    return cause.bits, order
+
+
+def feeding(evidence: Evidence, divergence: Divergence) -> tuple[tuple[Synapse, ...], int]:
+    """The synapses of a diverging neuron that carried most, and how many it has."""
+    shape = evidence.population.shape
+    neuron = int(np.ravel_multi_index(divergence.neuron, shape))
+    column = evidence.skipped + divergence.stimulus - evidence.first
+    found: list[tuple[int, Synapse]] = []
+    n_synapses = 0
+    for group in evidence.groups:
+        source = group.inputs[0]
+        messages = evidence.inputs[source]
+        flat = messages.reshape(-1, *messages.shape[-2:])
+        carried = _carried(evidence, flat, divergence.step, column)
+        source_shape = evidence.program.graph[source].shape
+        synapses = fan_in(group, source_shape, neuron)
+        n_synapses += len(synapses.sources)
+        strength = np.abs(synapses.weights * carried[synapses.sources])
+        for k in np.argsort(-strength, kind="stable")[:MOST_SYNAPSES]:
+            index = np.unravel_index(int(synapses.sources[k]), source_shape)
+            message = int(carried[synapses.sources[k]])
+            synapse = Synapse(
+                str(source), [int(i) for i in index], int(synapses.weights[k]), message
+            )
+            found.append((int(strength[k]), synapse))
+    found.sort(key=lambda pair: -pair[0])
+    return tuple(synapse for _, synapse in found[:MOST_SYNAPSES]), n_synapses
+
+
+def _carried(evidence: Evidence, flat: Int, step: int, column: int) -> Int:
+    """What each source had sent when the neuron decided."""
+    carried: Int = flat[:, step, column]
+    if evidence.program.input.coding is InputCoding.CHANGES:
+        carried = flat[:, 0, : column + 1].sum(axis=1)
+    elif evidence.program.window.coding == SYNC:
+        carried = flat[:, :, column].sum(axis=1)
+    return carried

@@ -1,0 +1,270 @@
+"""A device in a process of its own: what it hangs, crashes or kills is not this tool.
+
+The child (``cli/device_child.py``) loads the compiled folder and the device and sends one line of
+JSON for each thing that happens, on a pipe that nothing else in it writes to; the line of a piece
+is followed by the bytes of its arrays. Nothing is pickled, and sizes are known before anything is
+read. The child ends itself, and all that it started, when its standard input is closed: so it does
+when this process is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile import errors
+from snn_compile.errors import CompileError, DeviceError, Origin
+from snn_compile.hil.device import Capabilities, Measured, bad_messages, layers_of
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import QuantizedGraph
+
+GRACE_SECONDS = 5.0
+"""What a device gets for its own cleaning up."""
+LONGEST_LINE = 1 << 20
+LAST_WORDS = 20_000
+"""Bytes of its log that are kept."""
+START = "from snn_compile.cli.device_child import main; main()"
+TYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
+_AHEAD = 2
+"""Pieces that are read before anybody has asked for them."""
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        errors.UsageError,
+        errors.ModelError,
+        errors.VerificationError,
+        errors.DeviceError,
+    )
+}
+
+
+class IsolatedDevice:
+    """Any device by its name, as a child process.
+
+    Args:
+        name: as ``--device`` takes it.
+        options: as ``--set`` gives them.
+        time_limit: seconds that may be spent waiting for it, loading included.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, str], time_limit: float) -> None:
+        self.name = name
+        self._options = dict(options)
+        self._left = time_limit
+        self._limit = time_limit
+        self._child: subprocess.Popen[bytes] | None = None
+        self._words = bytearray()
+        self._threads: list[threading.Thread] = []
+        self._scratch = tempfile.TemporaryDirectory(prefix="snn-compile-hil-")
+        self._said: queue.Queue[Any] = queue.Queue(_AHEAD)
+        self._closed = threading.Event()
+        self._program: QuantizedGraph | None = None
+        self._layers: list[str] = []
+
+    def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
+        """Start the child and let it load.
+
+        Raises:
+            DeviceError: as the device says; or it crashed, or took too long.
+            UsageError: as the device says.
+        """
+        self._program = program
+        # Where packages are found here, they are found there; nothing in the working folder is.
+        paths = os.pathsep.join(path for path in sys.path if path)
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-c", START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": paths},
+            start_new_session=True,
+        )
+        self._threads = [
+            threading.Thread(target=target, args=(self._child,), daemon=True)
+            for target in (self._listen, self._overhear)
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._tell({"device": self.name, "options": self._options, "folder": str(folder)})
+        said = self._next()
+        if not isinstance(said, dict) or "ready" not in said:
+            raise bad_messages("it did not get ready")
+        try:
+            capabilities = Capabilities.from_dict(said["ready"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise bad_messages("it did not say what it can do") from error
+        self._layers = layers_of(program, capabilities)
+        return capabilities
+
+    def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
+        """Send the stimuli, and give pieces as they come.
+
+        Raises:
+            DeviceError: as the device says; or it crashed, lied, or took too long.
+        """
+        self._left = min(self._left, time_limit)
+        stimulus = Path(self._scratch.name) / "stimulus.npy"
+        np.save(stimulus, np.asarray(frames, np.int32), allow_pickle=False)
+        self._tell({"stimulus": str(stimulus), "seconds": self._left})
+        while True:
+            said = self._next()
+            if isinstance(said, Measured):
+                yield said
+            elif "done" in said:
+                return
+            else:
+                raise bad_messages("it said what nobody asked")
+
+    def close(self) -> None:
+        """End the child and all that it started."""
+        self._closed.set()
+        child = self._child
+        if child is not None and child.poll() is None:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_SECONDS)
+        if child is not None:
+            _kill_group(child)
+            with contextlib.suppress(OSError):
+                if child.stdin is not None:
+                    child.stdin.close()
+        self._scratch.cleanup()
+
+    def _tell(self, what: Mapping[str, Any]) -> None:
+        if self._child is None or self._child.stdin is None:
+            raise RuntimeError("load a network first")
+        with contextlib.suppress(BrokenPipeError):  # it is dead: `_next` says so, and why
+            self._child.stdin.write(json.dumps(what).encode() + b"\n")
+            self._child.stdin.flush()
+
+    def _next(self) -> Any:
+        """What the child says next, within the time that is left."""
+        begin = time.monotonic()
+        try:
+            said = self._said.get(timeout=max(0.0, self._left))
+        except queue.Empty:
+            raise DeviceError(
+                f"the device did not finish within {self._limit:g} s and was stopped",
+                code="device-timeout",
+                hint="allow more time (--time-limit), or run fewer stimuli (--stimuli)",
+            ) from None
+        finally:
+            self._left -= time.monotonic() - begin
+        if isinstance(said, CompileError):
+            raise said
+        if said is None:
+            raise self._crashed()
+        return said
+
+    def _crashed(self) -> DeviceError:
+        status = None
+        if self._child is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self._child.wait(GRACE_SECONDS)
+        self._threads[-1].join(GRACE_SECONDS)  # what it has printed is heard to the end
+        how = "closed its connection" if status is None else f"ended with exit status {status}"
+        if status is not None and status < 0:
+            how = f"was killed by {signal.Signals(-status).name}"
+        lines = bytes(self._words).decode(errors="replace").strip().splitlines()
+        tail = "".join(f"\n  {line}" for line in lines[-8:] if line.strip())
+        return DeviceError(
+            f"the device's process {how}{tail}",
+            code="device-crashed",
+            hint="its last words are above" if tail else "it left no message",
+        )
+
+    def _overhear(self, child: subprocess.Popen[bytes]) -> None:
+        """Thread: the last of what the child and its libraries print."""
+        stream = child.stderr
+        if stream is None:
+            raise RuntimeError("the child has no log")
+        with stream:
+            while content := os.read(stream.fileno(), 1 << 16):
+                self._words += content
+                del self._words[:-LAST_WORDS]
+
+    def _listen(self, child: subprocess.Popen[bytes]) -> None:
+        """Thread: everything that the child says, into the queue; None when it has gone."""
+        said: Any = None
+        stream = child.stdout
+        if stream is None:
+            raise RuntimeError("the child has no output")
+        with stream:
+            while not self._closed.is_set():
+                try:
+                    said = self._received(stream)
+                except (ValueError, KeyError, TypeError, OSError):
+                    said = bad_messages("a message that cannot be read")
+                while not self._closed.is_set():
+                    with contextlib.suppress(queue.Full):
+                        self._said.put(said, timeout=0.1)
+                        break
+                if said is None or isinstance(said, CompileError):
+                    return
+
+    def _received(self, stream: IO[bytes]) -> Any:
+        line = stream.readline(LONGEST_LINE)
+        if not line.endswith(b"\n"):
+            return None
+        said = json.loads(line)
+        if "error" in said:
+            return _error(said["error"])
+        if "piece" not in said:
+            return said
+        arrays: dict[str, npt.NDArray[np.generic]] = {}
+        for name, dtype, shape in said["arrays"]:
+            if name not in self._layers or dtype not in TYPES:
+                return bad_messages(f"an array {name!r} of type {dtype!r}")
+            array = np.empty(self._shape(name, shape), dtype)
+            view = memoryview(array.reshape(-1).view(np.uint8).data)
+            while len(view):
+                n_read = stream.readinto(view)  # type: ignore[attr-defined]
+                if not n_read:
+                    return None
+                view = view[n_read:]
+            arrays[name] = array
+        return Measured(int(said["piece"]), arrays)
+
+    def _shape(self, name: str, shape: list[int]) -> tuple[int, ...]:
+        """The shape of an array, as large as it can be at most."""
+        if self._program is None:
+            raise RuntimeError("load a network first")
+        expected = (self._program.window.n_steps, *self._program.graph[_id(name)].shape)
+        if tuple(shape[1:]) != expected or not 0 < shape[0] < 1 << 24:
+            raise ValueError(f"shape {shape}")
+        return (int(shape[0]), *expected)
+
+
+def _id(name: str) -> Any:
+    return name
+
+
+def _error(said: Mapping[str, Any]) -> CompileError:
+    """An error of the child, as the one that it raised there."""
+    kind = _KINDS.get(str(said["kind"]), DeviceError)
+    origin = Origin(str(said["origin"])) if said["origin"] else None
+    return kind(str(said["message"]), code=str(said["code"]), origin=origin, hint=str(said["hint"]))
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    """Kill whatever is left of the child's process group."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+    else:
+        child.kill()
+    child.wait()

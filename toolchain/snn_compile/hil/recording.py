@@ -1,0 +1,380 @@
+"""Reading traces: a few stimuli of one layer at a time, and nothing that has been tampered with."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
+from snn_compile.hil import trace
+from snn_compile.hil.trace import MESSAGE, POTENTIAL, About, Series
+
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    EOFError,
+    OSError,
+)
+"""What reading a damaged archive may raise."""
+AT_ONCE_BYTES = 64 << 20
+"""Size of the dense messages of one layer that are made at once where nobody says how many."""
+_LARGEST_HEADER = 64 << 20
+_NPY_HEADER = 4096
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Stimuli that were written together.
+
+    Attributes:
+        first: number of the first stimulus.
+        count: how many.
+        events: number of events of each series.
+    """
+
+    first: int
+    count: int
+    events: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What ``header.json`` says.
+
+    Attributes:
+        about: network, device and time.
+        series: what was recorded, in topological order.
+        digests: SHA-256 over the events of each series.
+        pieces: in the order of the stimuli.
+        n_stimuli: how many the device got.
+        stimulus: SHA-256 of them.
+        recorded: how many are in the file, from the first one on.
+        complete: whether all are.
+        why: what ended the recording early.
+    """
+
+    about: About
+    series: tuple[Series, ...]
+    digests: tuple[str, ...]
+    pieces: tuple[Piece, ...]
+    n_stimuli: int
+    stimulus: str
+    recorded: int
+    complete: bool
+    why: str
+
+
+@dataclass
+class Recording:
+    """An open trace whose hashes are right. Close it, or use it in a ``with`` statement.
+
+    Attributes:
+        path: the file.
+        header: what is in it.
+    """
+
+    path: Path
+    header: Header
+    _archive: zipfile.ZipFile = field(repr=False)
+
+    @staticmethod
+    def open(path: str | Path) -> Recording:
+        """Open a trace and check every hash in it.
+
+        Raises:
+            UsageError: there is no such file, or it is no trace, or one of a later version.
+            DeviceError: the file is damaged or cut off.
+            VerificationError: its content does not match its hashes.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as stream:
+                if stream.read(2) != b"PK":
+                    raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
+            archive = zipfile.ZipFile(path)
+        except FileNotFoundError as error:
+            raise _error(
+                UsageError, path, "no-such-file", "there is no such file", "check the path"
+            ) from error
+        except DAMAGE as error:
+            raise _damaged(path, error) from error
+        try:
+            recording = Recording(path, _header(path, archive), archive)
+            recording._check()
+        except BaseException as error:
+            archive.close()
+            if isinstance(error, DAMAGE):
+                raise _damaged(path, error) from error
+            raise
+        return recording
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.close()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers whose messages were recorded, in topological order."""
+        return tuple(s.name for s in self.header.series if s.quantity == MESSAGE)
+
+    def messages(
+        self, layer: str, first: int = 0, stop: int | None = None, *, quantity: str = MESSAGE
+    ) -> npt.NDArray[np.int32]:
+        """What a layer sent for stimuli ``first`` to ``stop``, whatever the pieces in the file.
+
+        Args:
+            layer: name of the population.
+            first: number of the first stimulus.
+            stop: number after the last one; all that were recorded if not given.
+            quantity: ``message`` or ``potential``.
+
+        Returns:
+            (stop - first, T, *shape) int32.
+
+        Raises:
+            KeyError: the layer was not recorded.
+            IndexError: the stimuli were not recorded.
+        """
+        index = self._index(layer, quantity)
+        stop = self.header.recorded if stop is None else stop
+        if not 0 <= first <= stop <= self.header.recorded:
+            raise IndexError(f"stimuli {first} to {stop} of {self.header.recorded}")
+        shape = self.header.series[index].shape
+        dense = np.zeros((stop - first, self.header.about.n_steps, prod(shape)), np.int32)
+        for number, piece in enumerate(self.header.pieces):
+            if piece.first < stop and first < piece.first + piece.count:
+                events = self._events(number, index)
+                events = events[(events[:, 0] >= first) & (events[:, 0] < stop)]
+                dense[events[:, 0] - first, events[:, 1], events[:, 2]] = events[:, 3]
+        return dense.reshape(*dense.shape[:2], *shape)
+
+    def ranges(self, stop: int | None = None) -> Iterator[tuple[int, int]]:
+        """Consecutive ranges of stimuli whose dense messages fit the memory, up to ``stop``."""
+        stop = self.header.recorded if stop is None else min(stop, self.header.recorded)
+        largest = max((prod(s.shape) for s in self.header.series), default=1)
+        size = max(1, AT_ONCE_BYTES // (4 * largest * self.header.about.n_steps))
+        for first in range(0, stop, size):
+            yield first, min(stop, first + size)
+
+    def same_stimuli(self, other: Recording) -> bool:
+        """Whether what is in both files is the answer to the same stimuli."""
+        count = min(self.header.recorded, other.header.recorded)
+        return bool((self._stimuli()[:count] == other._stimuli()[:count]).all())
+
+    def check_stimuli(self, frames: npt.NDArray[np.integer]) -> None:
+        """See that these are the stimuli, or the first of them, that the device got.
+
+        Raises:
+            UsageError: they are not.
+        """
+        known = self._stimuli()
+        if len(frames) > len(known):
+            raise _error(
+                UsageError,
+                self.path,
+                "other-stimulus",
+                f"it was recorded for {len(known)} stimuli, not {len(frames)}",
+                f"compare fewer: --stimuli {len(known)}",
+            )
+        differing = (trace.stimulus_digests(frames) != known[: len(frames)]).any(axis=1)
+        if differing.any():
+            raise _error(
+                UsageError,
+                self.path,
+                "other-stimulus",
+                f"it was recorded for other stimuli (the first that differs is number"
+                f" {int(differing.argmax())})",
+                "give the data that it was recorded with, or record it again",
+            )
+
+    def _index(self, layer: str, quantity: str) -> int:
+        for index, series in enumerate(self.header.series):
+            if (series.name, series.quantity) == (layer, quantity):
+                return index
+        raise KeyError(f"{quantity} of {layer}")
+
+    def _events(self, number: int, index: int) -> npt.NDArray[np.int64]:
+        """The events of one piece of one series, checked; (events, 4)."""
+        piece, series = self.header.pieces[number], self.header.series[index]
+        events = self._array(trace.event_file(number, index), (piece.events[index], 4))
+        if events.dtype != trace.EVENT_TYPE:
+            raise ValueError(f"events of type {events.dtype}")
+        wide = events.astype(np.int64)
+        size, n_steps = prod(series.shape), self.header.about.n_steps
+        stimulus, step, neuron, value = wide.T
+        inside = (stimulus >= piece.first) & (stimulus < piece.first + piece.count)
+        inside &= (step >= 0) & (step < n_steps) & (neuron >= 0) & (neuron < size) & (value != 0)
+        order = (stimulus * n_steps + step) * size + neuron
+        if not inside.all() or (np.diff(order) <= 0).any():
+            raise ValueError("events out of range or out of order")
+        return wide
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """An array whose size is known beforehand: a file cannot claim more memory than it says."""
+        itemsize = 4 if len(shape) == 2 and shape[1] == 4 else 1
+        info = self._archive.getinfo(name)
+        if info.file_size > prod(shape) * itemsize + _NPY_HEADER:
+            raise ValueError(f"'{name}' is larger than the header says")
+        content = io.BytesIO(self._archive.read(info))
+        array = cast("npt.NDArray[Any]", np.load(content, allow_pickle=False))
+        if array.shape != shape:
+            raise ValueError(f"'{name}' has the shape {array.shape}, not {shape}")
+        return array
+
+    def _stimuli(self) -> npt.NDArray[np.uint8]:
+        return self._array(trace.STIMULUS, (self.header.n_stimuli, 32))
+
+    def _check(self) -> None:
+        """Every array against its hash."""
+        self._stimuli()
+        for index, series in enumerate(self.header.series):
+            digest = hashlib.sha256()
+            for number in range(len(self.header.pieces)):
+                events = self._events(number, index)
+                digest.update(np.ascontiguousarray(events, trace.EVENT_TYPE).tobytes())
+            if digest.hexdigest() != self.header.digests[index]:
+                raise _changed(self.path, f"the events of '{series.name}'")
+
+
+def _header(path: Path, archive: zipfile.ZipFile) -> Header:
+    if trace.HEADER not in archive.namelist():
+        raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
+    if archive.getinfo(trace.HEADER).file_size > _LARGEST_HEADER:
+        raise ValueError("the header is too large")
+    content = archive.read(trace.HEADER)
+    said = json.loads(content)
+    if said["format"] != trace.FORMAT:
+        raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
+    if said["version"] != trace.VERSION:
+        raise _error(
+            UsageError,
+            path,
+            "trace-version",
+            f"a trace of version {said['version']}; this tool reads version {trace.VERSION}",
+            "use the version of snn-compile that wrote it",
+        )
+    if archive.read(trace.SEAL).decode() != hashlib.sha256(content).hexdigest():
+        raise _changed(path, trace.HEADER)
+    header = _parsed(said)
+    _plausible(header)
+    return header
+
+
+def _parsed(said: dict[str, Any]) -> Header:
+    device = said["device"]
+    facts = {str(key): str(value) for key, value in device["facts"].items()}
+    return Header(
+        About(
+            str(said["network"]["seal"]),
+            str(said["network"]["coding"]),
+            _count(said["n_steps"]),
+            str(device["name"]),
+            bool(device["exact"]),
+            facts,
+        ),
+        tuple(
+            Series(
+                str(layer["name"]),
+                tuple(_count(size) for size in layer["shape"]),
+                _count(layer["depth"]),
+                str(layer["quantity"]),
+            )
+            for layer in said["layers"]
+        ),
+        tuple(str(layer["sha256"]) for layer in said["layers"]),
+        tuple(
+            Piece(_count(p["first"]), _count(p["count"]), tuple(_count(e) for e in p["events"]))
+            for p in said["pieces"]
+        ),
+        _count(said["stimulus"]["count"]),
+        str(said["stimulus"]["sha256"]),
+        _count(said["recorded"]),
+        bool(said["complete"]),
+        str(said["why"]),
+    )
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+        raise ValueError(f"{value!r} is not a number of anything")
+    return value
+
+
+def _plausible(header: Header) -> None:
+    names = [(s.name, s.quantity) for s in header.series]
+    if len(set(names)) < len(names) or {q for _, q in names} - {MESSAGE, POTENTIAL}:
+        raise ValueError("layers that are listed twice, or of unknown quantity")
+    sizes = [prod(s.shape) * header.about.n_steps for s in header.series]
+    if any(not 1 <= size < 1 << 31 for size in sizes):
+        raise ValueError("layers without neurons or steps, or with too many")
+    following = 0
+    for piece in header.pieces:
+        if piece.first != following or len(piece.events) != len(header.series):
+            raise ValueError("pieces that do not follow each other")
+        following += piece.count
+        for series, count in zip(header.series, piece.events, strict=True):
+            if count > piece.count * header.about.n_steps * prod(series.shape):
+                raise ValueError("more events than there can be")
+    if following != header.recorded or header.recorded > header.n_stimuli:
+        raise ValueError("pieces that do not add up")
+    if header.complete != (header.recorded == header.n_stimuli and not header.why):
+        raise ValueError("neither complete nor partial")
+
+
+def _error(
+    kind: type[CompileError], path: Path, code: str, message: str, hint: str
+) -> CompileError:
+    hint = hint or "record one: snn-compile hil DIR --device NAME --record FILE"
+    return kind(message, code=code, origin=Origin(str(path)), hint=hint)
+
+
+def _damaged(path: Path, error: BaseException) -> CompileError:
+    if isinstance(error, OSError) and error.filename is not None:
+        what = f"cannot be read: {error.strerror}"
+        return _error(UsageError, path, "unreadable-trace", what, "check the path")
+    return _error(
+        DeviceError,
+        path,
+        "trace-damaged",
+        f"the trace is damaged or cut off ({type(error).__name__})",
+        "copy it again from where it was recorded, or record it again",
+    )
+
+
+def _changed(path: Path, what: str) -> CompileError:
+    return _error(
+        VerificationError,
+        path,
+        "trace-changed",
+        f"{what} changed after the recording: the hash differs",
+        "copy it again from where it was recorded, or record it again",
+    )

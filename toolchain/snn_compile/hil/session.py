@@ -1,0 +1,124 @@
+"""One run of a device: recorded, and compared with the reference piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from snn_compile.errors import DeviceError
+from snn_compile.hil.comparison import Comparison
+from snn_compile.hil.device import Capabilities, Device, Measured, checked, layers_of
+from snn_compile.hil.trace import About, TraceWriter, series_of
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.sim import reference
+from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.reference import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """What came of a run.
+
+    Attributes:
+        capabilities: of the device.
+        comparison: with the reference.
+        outputs: of each readout that the device records, its last potentials (n, *shape).
+        expected: the same of the reference.
+        done: stimuli that the device finished.
+        trace: the recording; None if nothing was recorded. The name says if it is partial.
+        failure: what ended the run early.
+    """
+
+    capabilities: Capabilities
+    comparison: Comparison
+    outputs: dict[str, Int]
+    expected: dict[str, Int]
+    done: int
+    trace: Path | None
+    failure: DeviceError | None = None
+
+
+def run(
+    device: Device,
+    capabilities: Capabilities,
+    program: QuantizedGraph,
+    frames: Int,
+    *,
+    record: Path,
+    about: About,
+    time_limit: float,
+    advance: Advance = no_progress,
+) -> Session:
+    """Run stimuli on a device that has loaded the network.
+
+    A device that fails on the way leaves what it had done: compared, and recorded in a partial
+    trace.
+
+    Args:
+        device: ready to run.
+        capabilities: what it said when it loaded the network.
+        program: the network.
+        frames: encoded stimuli.
+        record: where to write the trace.
+        about: what the trace says of itself.
+        time_limit: seconds for the device.
+        advance: told the number of stimuli compared.
+
+    Raises:
+        UsageError, VerificationError: the device's own input is not what it must be.
+        OSError: the trace cannot be written.
+    """
+    layers = layers_of(program, capabilities)
+    comparison = Comparison(layers, () if capabilities.exact else layers)
+    outputs: dict[str, list[Int]] = {r.id: [] for r in program.readouts if r.id in layers}
+    right: dict[str, list[Int]] = {name: [] for name in outputs}
+    failure = None
+    with TraceWriter(record, about, series_of(program, layers), frames) as writer:
+        try:
+            for piece in checked(device.run(frames, time_limit), program, layers, len(frames)):
+                writer.add(piece.messages)
+                for part in _parts(piece, reference.recorded_at_once(program)):
+                    expected = _compare(program, frames, part, comparison)
+                    for name, known in right.items():
+                        known.append(expected.outputs[NodeId(name)])
+                    advance(_count(part))
+                for name, values in outputs.items():
+                    values.append(np.asarray(piece.messages[name])[:, -1].astype(np.int64))
+        except DeviceError as error:
+            failure = error
+        done = writer.recorded
+        trace = writer.close(failure.message.splitlines()[0] if failure else "") if done else None
+    return Session(capabilities, comparison, _joined(outputs), _joined(right), done, trace, failure)
+
+
+def _joined(parts: dict[str, list[Int]]) -> dict[str, Int]:
+    return {name: np.concatenate(values) for name, values in parts.items() if values}
+
+
+def _compare(program: QuantizedGraph, frames: Int, piece: Measured, comparison: Comparison) -> Run:
+    first, count = piece.first, _count(piece)
+    expected = reference.run(
+        program,
+        frames[first : first + count],
+        first=first,
+        before=reference.shown_before(frames, first),
+        record=True,
+    )
+    comparison.add(first, expected.messages, piece.messages)
+    return expected
+
+
+def _count(piece: Measured) -> int:
+    return len(next(iter(piece.messages.values())))
+
+
+def _parts(piece: Measured, size: int) -> Iterator[Measured]:
+    """A piece in pieces that the reference can simulate within its memory."""
+    for start in range(0, _count(piece), size):
+        part = {name: values[start : start + size] for name, values in piece.messages.items()}
+        yield Measured(piece.first + start, part)

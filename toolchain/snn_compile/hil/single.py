@@ -1,0 +1,286 @@
+"""Hypotheses about one number: a bit of a weight or a parameter, a synapse, a message on its way.
+
+There are many such numbers. One neuron that differs tells which of them are possible: of those that
+feed it, the ones that explain what it sent for the first stimulus that went wrong. Only these are
+tested on everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from math import log2, prod
+from typing import Any
+
+import numpy as np
+
+from snn_compile.hil import variants
+from snn_compile.hil.evidence import Evidence
+from snn_compile.hil.fan_in import FanIn, fan_in
+from snn_compile.hil.hypotheses import EVERYWHERE, Cause, explained, place
+from snn_compile.ir.fixedpoint import Int, QTensor, arithmetic_shift
+from snn_compile.ir.quantized import Population, Synapses
+from snn_compile.ir.spiking import InputCoding
+
+MOST_TESTED = 24
+"""Candidates of one kind that are tested on all evidence; a clear case has few."""
+_ELEMENTS = 1 << 22
+"""Size of the currents that are tried at once."""
+Change = Callable[[Int, slice], Int]
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """A neuron and the stimulus in which it first differs.
+
+    Attributes:
+        evidence: about its layer.
+        neuron: flat index.
+        stimulus: index in the evidence.
+        step: the first step that differs there.
+    """
+
+    evidence: Evidence
+    neuron: int
+    stimulus: int
+    step: int
+
+    @staticmethod
+    def earliest(evidence: Evidence) -> Witness:
+        """The neuron that differs first, in stimuli and steps."""
+        wrong = evidence.normal[evidence.differing] != evidence.observed[evidence.differing]
+        stimulus = int(wrong.any(axis=(0, 1)).argmax())
+        step = int(wrong[..., stimulus].any(axis=0).argmax())
+        neuron = int(evidence.differing[int(wrong[:, step, stimulus].argmax())])
+        return Witness(evidence, neuron, stimulus, step)
+
+    @property
+    def columns(self) -> slice:
+        """Frames of the inputs that decide what it sent for the stimulus."""
+        last = self.evidence.skipped + self.stimulus + 1
+        lasts = self.evidence.program.input.coding is InputCoding.CHANGES
+        return slice(0 if lasts else last - 1, last)
+
+    def fan_in(self, group: Synapses) -> tuple[FanIn, Int]:
+        """Its synapses in a group, and all messages (sources, T, frames) of the group's source."""
+        source = self.evidence.program.graph[group.inputs[0]]
+        messages = self.evidence.inputs[group.inputs[0]]
+        flat = messages.reshape(-1, *messages.shape[-2:])
+        return fan_in(group, source.shape, self.neuron), flat
+
+    def possible(self, group: Synapses, n_candidates: int, change: Change) -> Int:
+        """Candidates that explain all that the neuron sent.
+
+        Args:
+            group: that the candidates change.
+            n_candidates: how many there are.
+            change: for some candidates and frames, what they add to the group's sum: (k, T,
+                frames).
+        """
+        chosen = np.arange(n_candidates)
+        for columns in (self.columns, slice(0, self.evidence.skipped + self.evidence.n_stimuli)):
+            current = self._without(group, columns)
+            size = max(1, _ELEMENTS // current[0].size)
+            parts = [chosen[i : i + size] for i in range(0, len(chosen), size)]
+            agreeing = [self._agreeing(group, columns, current, p, change) for p in parts]
+            chosen = np.concatenate([chosen[:0], *agreeing])
+        return chosen
+
+    def _without(self, group: Synapses, columns: slice) -> tuple[Int, Int]:
+        """The neuron's current without a group, and the group's sum, (T, frames) each."""
+        found, messages = self.fan_in(group)
+        total = self.evidence.normal_current[self.neuron][..., columns]
+        own = np.tensordot(found.weights, messages[found.sources][..., columns], 1)
+        return total - arithmetic_shift(own, group.exponent), own
+
+    def _agreeing(
+        self,
+        group: Synapses,
+        columns: slice,
+        current: tuple[Int, Int],
+        chosen: Int,
+        change: Change,
+    ) -> Int:
+        evidence, (rest, own) = self.evidence, current
+        changed = rest + arithmetic_shift(own + change(chosen, columns), group.exponent)
+        neurons = np.full(len(chosen), self.neuron)
+        answers = evidence.answers(evidence.population, changed, neurons)
+        stop = columns.stop - evidence.skipped
+        sent = evidence.observed[self.neuron][..., stop - answers.shape[-1] : stop]
+        return chosen[np.flatnonzero(np.equal(answers, sent).all(axis=(1, 2)))]
+
+
+def causes(evidence: Evidence) -> Iterator[Cause]:
+    """All causes that concern a single number."""
+    if not len(evidence.differing):
+        return
+    witness = Witness.earliest(evidence)
+    per_channel = prod(evidence.population.shape[1:])
+    if len(np.unique(evidence.differing // per_channel)) == 1:
+        for group in evidence.groups:
+            yield from _of_weights(witness, group)
+        yield from _of_parameters(evidence)
+    for group in evidence.groups:
+        yield from _of_lost_inputs(witness, group)
+
+
+def _of_weights(witness: Witness, group: Synapses) -> Iterator[Cause]:
+    """A flipped bit of one weight, or a synapse that is missing."""
+    found, messages = witness.fan_in(group)
+    bits = group.weight.format.bits
+    columns = [variants.flipped_bit(found.weights, bit, bits) for bit in range(bits)]
+    # The last column is a synapse that is missing, unless flipping a bit has the same effect.
+    gone = np.where((found.weights & (found.weights - 1)) == 0, found.weights, 0)
+    table = np.stack([*columns, gone], axis=1)
+    arriving = messages[found.sources][..., witness.columns]
+    silent = np.flatnonzero(np.count_nonzero(arriving, axis=(1, 2)) == 0)
+    table[silent] = found.weights[silent, None]
+    synapse, column = np.nonzero(table != found.weights[:, None])
+
+    def change(chosen: Int, columns: slice) -> Int:
+        k = synapse[chosen]
+        delta = table[k, column[chosen]] - found.weights[k]
+        added: Int = delta[:, None, None] * messages[found.sources[k]][..., columns]
+        return added
+
+    for index in witness.possible(group, len(synapse), change)[:MOST_TESTED]:
+        k, bit = int(synapse[index]), int(column[index])
+        old, new = int(found.weights[k]), int(table[k, bit])
+        cause = _with_weight(witness.evidence, group, found, k, (old, new), bit)
+        if cause is not None:
+            yield cause
+
+
+def _with_weight(
+    evidence: Evidence, group: Synapses, found: FanIn, k: int, weights: tuple[int, int], bit: int
+) -> Cause | None:
+    """The cause, if one weight (for all neurons that share it, or for one) explains everything."""
+    old, new = weights
+    kind, text = "weight-bit", f"bit {bit} of one weight is flipped: {old} became {new}"
+    if bit == group.weight.format.bits:
+        kind, text = "lost-synapse", f"one synapse of weight {old} is missing"
+    values = group.weight.values.reshape(-1).copy()
+    values[found.places[k]] = new
+    changed = variants.with_weight(group, values.reshape(group.weight.shape))
+    current = evidence.current(evidence.inputs, {group.id: changed})
+
+    def predict(neurons: Int | None) -> Int:
+        chosen = current if neurons is None else current[neurons]
+        return evidence.answers(evidence.population, chosen, neurons)
+
+    cause = explained(evidence, kind, text, predict)
+    if cause is None:
+        return None
+    index = np.unravel_index(int(found.places[k]), group.weight.shape)
+    source = evidence.program.graph[group.inputs[0]]
+    where: dict[str, Any] = {
+        "synapses": str(group.id),
+        "weight": [int(i) for i in index],
+        "source": [int(i) for i in np.unravel_index(int(found.sources[k]), source.shape)],
+        "expected": old,
+        "actual": new,
+    }
+    if kind == "weight-bit":
+        where["bit"] = bit
+    scope = f"weight {where['weight']} of '{group.id}'"
+    n_bits = cause.bits + log2(values.size * (group.weight.format.bits + 1))
+    if cause.scope == EVERYWHERE:
+        return Cause(kind, text, scope, n_bits, where)
+    # Shared in the program, but on a device with synapses of its own for each neuron only there.
+    return Cause(kind, text, f"{scope}, {cause.scope} only", n_bits, where | dict(cause.where))
+
+
+def _of_parameters(evidence: Evidence) -> Iterator[Cause]:
+    """A flipped bit of a bias, threshold, multiplier, shift or initial potential."""
+    population = evidence.population
+    channel, *_ = place(evidence, int(evidence.differing[0]))
+    for item in fields(population):
+        tensor = getattr(population, item.name)
+        if not isinstance(tensor, QTensor):
+            continue
+        if tensor.shape == population.shape:
+            if len(evidence.differing) > 1:
+                continue
+            index = tuple(place(evidence, int(evidence.differing[0])))
+        elif tensor.shape == population.shape[:1]:
+            index = (channel,)
+        else:
+            continue
+        old, bits = int(tensor.values[index]), tensor.format.bits
+        for bit in range(bits):
+            signed = tensor.format.signed
+            new = int(variants.flipped_bit(np.array(old), bit, bits)) if signed else old ^ 1 << bit
+            if item.name in ("threshold", "multiplier") and new < 1:
+                continue
+            values = tensor.values.copy()
+            values[index] = new
+            changed: Any = {item.name: QTensor.of(values)}
+            part: Any = replace(population, **changed)
+
+            def predict(neurons: Int | None, part: Any = part) -> Int:
+                current = evidence.normal_current
+                chosen = current if neurons is None else current[neurons]
+                return evidence.answers(part, chosen, neurons)
+
+            name = item.name.replace("_", " ")
+            text = f"bit {bit} of the {name} is flipped: {old} became {new}"
+            cause = explained(evidence, "parameter-bit", text, predict)
+            if cause is not None:
+                where = {"parameter": item.name, "index": list(index), "bit": bit}
+                scope = f"{name} {list(index)}"
+                if cause.scope != EVERYWHERE:
+                    scope += f", {cause.scope} only"
+                n_bits = cause.bits + log2(_parameter_bits(population))
+                yield Cause("parameter-bit", text, scope, n_bits, where | dict(cause.where))
+
+
+def _parameter_bits(population: Population) -> int:
+    """Bits that could be flipped in all parameters together."""
+    values = (getattr(population, item.name) for item in fields(population))
+    return sum(v.values.size * v.format.bits for v in values if isinstance(v, QTensor))
+
+
+def _of_lost_inputs(witness: Witness, group: Synapses) -> Iterator[Cause]:
+    """One message reached none of the layer's neurons."""
+    evidence = witness.evidence
+    wrong = (evidence.normal != evidence.observed).any(axis=(0, 1))
+    lasts = evidence.program.input.coding is InputCoding.CHANGES
+    if wrong.sum() > 1 and not lasts:
+        return
+    found, messages = witness.fan_in(group)
+    at_fault = evidence.skipped + witness.stimulus
+    sent = messages[found.sources][..., at_fault]
+    synapse, step = np.nonzero(sent)
+
+    def change(chosen: Int, columns: slice) -> Int:
+        k, t = synapse[chosen], step[chosen]
+        added = np.zeros((len(chosen), len(sent[0]), columns.stop - columns.start), np.int64)
+        where = at_fault - columns.start
+        added[np.arange(len(chosen)), t, where] = -found.weights[k] * sent[k, t]
+        return added
+
+    source = group.inputs[0]
+    messages_sent = max(2, int(np.count_nonzero(evidence.inputs[source])))
+    for index in witness.possible(group, len(synapse), change)[:MOST_TESTED]:
+        neuron, at = int(found.sources[synapse[index]]), int(step[index])
+        inputs = evidence.inputs[source].copy()
+        inputs.reshape(-1, *inputs.shape[-2:])[neuron, at, at_fault] = 0
+        current = evidence.current({**evidence.inputs, source: inputs})
+
+        def predict(neurons: Int | None, current: Int = current) -> Int:
+            chosen = current if neurons is None else current[neurons]
+            return evidence.answers(evidence.population, chosen, neurons)
+
+        text = f"one message of '{source}' did not arrive"
+        cause = explained(evidence, "lost-input", text, predict)
+        if cause is not None and cause.scope == EVERYWHERE:
+            shape = evidence.program.graph[source].shape
+            where = {
+                "source": str(source),
+                "neuron": [int(i) for i in np.unravel_index(neuron, shape)],
+                "step": at,
+                "stimulus": evidence.first + witness.stimulus,
+            }
+            scope = f"stimulus {where['stimulus']}, step {at}, neuron {where['neuron']}"
+            n_bits = cause.bits + log2(messages_sent)
+            yield Cause("lost-input", text, scope, n_bits, where)

@@ -1,0 +1,261 @@
+"""Recorded runs: the file format, and how one is written while a device runs.
+
+A trace says what every layer of a network sent, as events: sparse, compressed, a few stimuli at a
+time, so that neither side ever holds the whole of it. A laboratory records on its board once, and
+everybody compares with that. ``docs/reference/traces.md`` describes the file; ``recording.py``
+reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.version import __version__
+
+FORMAT, VERSION = "snn-compile trace", 1
+HEADER, SEAL, STIMULUS = "header.json", "seal", "stimulus.npy"
+MESSAGE, POTENTIAL = "message", "potential"
+COLUMNS = ("stimulus", "step", "neuron", "value")
+EVENT_TYPE = np.dtype("<i4")
+LEVEL = 1
+"""Of compression: column by column, events get no smaller with more, only slower to write."""
+
+Messages = Mapping[Any, npt.NDArray[Any]]
+"""By layer, (n, T, *shape) integers."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity of one layer.
+
+    Attributes:
+        name: of the population.
+        shape: of the population.
+        depth: synapses between it and the input.
+        quantity: ``message``, what it sent (a readout: its potential); or ``potential``, the state
+            after a step, which the reference does not record: two traces can be compared in it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    depth: int
+    quantity: str = MESSAGE
+
+
+@dataclass(frozen=True)
+class About:
+    """What a trace is a trace of.
+
+    Attributes:
+        network: seal of the compiled network.
+        coding: of the network.
+        n_steps: length of a window.
+        device: name of the device.
+        exact: whether the device promises to be bit-accurate.
+        facts: what the device says about itself.
+    """
+
+    network: str
+    coding: str
+    n_steps: int
+    device: str
+    exact: bool = True
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def series_of(program: QuantizedGraph, layers: Sequence[str] | None = None) -> tuple[Series, ...]:
+    """The messages of a network's populations, in topological order; of some of them, if named."""
+    return tuple(
+        Series(node.id, node.shape, program.depth[node.id])
+        for node in program.populations
+        if layers is None or node.id in layers
+    )
+
+
+def events_of(messages: npt.NDArray[np.generic], first: int) -> npt.NDArray[np.int32]:
+    """Messages other than 0 as rows of stimulus, step, neuron and value, in that order.
+
+    Args:
+        messages: (n, T, *shape) integers.
+        first: number of the first stimulus.
+
+    Returns:
+        (events, 4) int32; the neuron is counted channel first, in row-major order.
+
+    Raises:
+        OverflowError: a value needs more than 32 bits.
+    """
+    flat = messages.reshape(*messages.shape[:2], -1)
+    stimulus, step, neuron = np.nonzero(flat)
+    values = flat[stimulus, step, neuron].astype(np.int64)
+    if values.size and max(-int(values.min()), int(values.max()) + 1) > 1 << 31:
+        raise OverflowError("a message needs more than 32 bits")
+    columns = [part.astype(EVENT_TYPE) for part in (stimulus + first, step, neuron, values)]
+    return np.stack(columns, axis=1)
+
+
+def stimulus_digests(frames: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+    """SHA-256 of each encoded stimulus as little-endian int32, (N, 32)."""
+    digests = [hashlib.sha256(np.asarray(f, EVENT_TYPE).tobytes()).digest() for f in frames]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(frames), 32)
+
+
+def stimulus_digest(frames: npt.NDArray[np.integer]) -> str:
+    """SHA-256 of all encoded stimuli as little-endian int32, in their order."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(np.asarray(frame, EVENT_TYPE).tobytes())
+    return digest.hexdigest()
+
+
+def event_file(piece: int, series: int) -> str:
+    """Name of the array with one piece of one series."""
+    return f"events/{piece:05d}/{series:04d}.npy"
+
+
+class TraceWriter:
+    """Writes a trace piece by piece: beside the file first, then renamed.
+
+    A trace that ends early is kept as ``NAME.partial.npz``: what a board has sent before it was
+    lost is worth a look, and must not stand in the place of a whole recording.
+
+    Args:
+        path: of the finished file.
+        about: what is recorded.
+        series: quantities that every piece will have.
+        frames: encoded stimuli that the device gets, (N, *input shape).
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, about: About, series: Sequence[Series], frames: npt.NDArray[np.integer]
+    ) -> None:
+        self.path = path
+        self.about = about
+        self.series = tuple(series)
+        self._beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+        self._stimulus = {"count": len(frames), "sha256": stimulus_digest(frames)}
+        self._hashes = [hashlib.sha256() for _ in self.series]
+        self._pieces: list[dict[str, Any]] = []
+        self.recorded = 0
+        self._archive: zipfile.ZipFile | None = zipfile.ZipFile(
+            self._beside, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL
+        )
+        self._write_array(STIMULUS, stimulus_digests(frames))
+
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+    def add(self, messages: Messages, potentials: Messages | None = None) -> None:
+        """Write what came next.
+
+        Args:
+            messages: of each layer that is recorded, (n, T, *shape), for the next n stimuli.
+            potentials: likewise the states, if those are recorded.
+        """
+        given = {MESSAGE: messages, POTENTIAL: potentials or {}}
+        counts, n_stimuli = [], 0
+        for index, series in enumerate(self.series):
+            values = given[series.quantity][series.name]
+            n_stimuli = len(values)
+            events = events_of(values, self.recorded)
+            self._hashes[index].update(events.tobytes())
+            counts.append(len(events))
+            self._write_array(event_file(len(self._pieces), index), np.asfortranarray(events))
+        self._pieces.append({"first": self.recorded, "count": n_stimuli, "events": counts})
+        self.recorded += n_stimuli
+
+    def close(self, why: str = "") -> Path:
+        """Finish the file.
+
+        Args:
+            why: what ended the recording early, if something did.
+
+        Returns:
+            The file: the one asked for, or the partial one beside it.
+        """
+        complete = not why and self.recorded == self._stimulus["count"]
+        text = json.dumps(self._header(complete, why), indent=1, ensure_ascii=False)
+        self._write(HEADER, text.encode())
+        self._write(SEAL, hashlib.sha256(text.encode()).hexdigest().encode())
+        if self._archive is not None:
+            self._archive.close()
+        self._archive = None
+        target = self.path if complete else self.path.with_name(f"{self.path.stem}.partial.npz")
+        self._beside.replace(target)
+        return target
+
+    def discard(self) -> None:
+        """Remove what has been written, unless it is finished."""
+        if self._archive is not None:
+            with contextlib.suppress(OSError):  # a full disk fails once more when closing
+                self._archive.close()
+            self._archive = None
+            self._beside.unlink(missing_ok=True)
+
+    def _header(self, complete: bool, why: str) -> dict[str, Any]:
+        about = asdict(self.about)
+        totals = [
+            sum(piece["events"][k] for piece in self._pieces) for k in range(len(self.series))
+        ]
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "tool": {"name": "snn-compile", "version": __version__},
+            "network": {"seal": about["network"], "coding": about["coding"]},
+            "n_steps": about["n_steps"],
+            "stimulus": self._stimulus,
+            "device": {"name": about["device"], "exact": about["exact"], "facts": about["facts"]},
+            "layers": [
+                {
+                    "name": series.name,
+                    "quantity": series.quantity,
+                    "shape": list(series.shape),
+                    "depth": series.depth,
+                    "events": total,
+                    "sha256": digest.hexdigest(),
+                }
+                for series, total, digest in zip(self.series, totals, self._hashes, strict=True)
+            ],
+            "pieces": self._pieces,
+            "recorded": self.recorded,
+            "complete": complete,
+            "why": why,
+        }
+
+    def _write_array(self, name: str, array: npt.NDArray[np.generic]) -> None:
+        with self._member(name) as stream:
+            np.lib.format.write_array(stream, array, allow_pickle=False)
+
+    def _write(self, name: str, content: bytes) -> None:
+        with self._member(name) as stream:
+            stream.write(content)
+
+    def _member(self, name: str) -> IO[bytes]:
+        if self._archive is None:
+            raise ValueError("the trace is closed")
+        # By its name it gets no date, so that the same run is the same file.
+        return self._archive.open(name, "w", force_zip64=True)

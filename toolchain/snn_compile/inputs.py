@@ -1,0 +1,133 @@
+"""What the user gives: a model file, and samples to calibrate and to evaluate with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.data import Samples, check_samples, load_samples
+from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.options import CompileOptions
+from snn_compile.plugins import Imported, Original, RunsFiles, SpikingFrontend, frontend_for
+
+N_STIMULI = 100
+"""Stimuli that travel with a compiled network for verification."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Both sets of samples.
+
+    Attributes:
+        calibrate: unlabelled, or None.
+        evaluate: labelled or not, or None.
+    """
+
+    calibrate: Samples | None
+    evaluate: Samples | None
+
+
+def spiking_frontend(path: Path) -> SpikingFrontend | None:
+    """What reads a file of a network that spikes already; None if the file is one to convert.
+
+    Raises:
+        UsageError: it is one that spikes, and there is no such file.
+    """
+    frontend = frontend_for(path)
+    if not isinstance(frontend, SpikingFrontend):
+        return None
+    _check_exists(path)
+    return frontend
+
+
+def read_model(path: Path) -> Imported:
+    """A model that is to be converted, as its file states it.
+
+    Raises:
+        CompileError: there is none, it cannot be read, or holds what has no spiking form.
+        TypeError: its suffix is that of networks that spike already.
+    """
+    _check_exists(path)
+    frontend = frontend_for(path)
+    if isinstance(frontend, SpikingFrontend):
+        raise TypeError(f"'{path}' holds a network that spikes already")
+    imported = frontend.read(path)
+    outputs = imported.ann.outputs
+    if any(not output.shape for output in outputs):
+        raise UnsupportedError(
+            "an output without a class axis",
+            origin=outputs[0].origin,
+            hint="give each sample a vector of outputs",
+        )
+    return imported
+
+
+def original(path: Path, options: CompileOptions) -> Original | None:
+    """Who runs the user's file, if our evaluator need not; the file knows of no preprocessing."""
+    frontend = frontend_for(path)
+    if options.mean_values or options.scale_values or not isinstance(frontend, RunsFiles):
+        return None
+    return frontend.original(path)
+
+
+def preprocessed(imported: Imported, options: CompileOptions) -> ANNGraph:
+    """The network that takes the user's samples as they are."""
+    fold = FoldPreprocessing(options.mean_values, options.scale_values)
+    return fold(imported.ann).graph
+
+
+def load_data(
+    options: CompileOptions,
+    network: ANNGraph,
+    calibrate: Array | None,
+    evaluate: tuple[Array, Array | None] | None,
+) -> Data:
+    """Both sets of samples, from arrays or files; all that is wrong with them at once."""
+    shape, n_classes = network.input.shape, prod(network.outputs[0].shape)
+    raw = bool(options.mean_values or options.scale_values)
+    layout = options.layout
+    errors: list[CompileError] = []
+
+    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
+        try:
+            if given is not None:
+                return check_samples(
+                    given, labels, shape, layout=layout, raw=raw, n_classes=n_classes
+                )
+            if file is not None:
+                return load_samples(file, shape, layout=layout, raw=raw, n_classes=n_classes)
+        except CompileError as error:
+            errors.append(error)
+        return None
+
+    x, y = evaluate if evaluate is not None else (None, None)
+    data = Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
+    raise_all(errors)
+    return data
+
+
+def stimulus(samples: Samples | None, encoding: InputEncoding, seed: int) -> Int:
+    """Encoded stimuli for verification: real samples first, noise over the whole range after."""
+    real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
+    generator = np.random.default_rng(seed)
+    missing = (N_STIMULI - len(real), *encoding.maps)
+    noise = generator.integers(encoding.low, encoding.high, missing, endpoint=True)
+    return np.concatenate([real, noise]) if len(real) else noise
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(
+            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
+        )

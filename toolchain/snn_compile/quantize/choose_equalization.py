@@ -1,0 +1,60 @@
+"""Which cross-layer adjustment costs the least, measured instead of argued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.spiking import Float
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.passes import Finding
+from snn_compile.sim.ann import evaluate
+
+HELD_OUT = 4
+"""Every fourth sample is measured on; the others calibrate."""
+MOST_MEASURED = 256
+"""Samples that the outputs are compared on, at most."""
+
+Samples = npt.NDArray[np.generic]
+
+
+def least_error_of(
+    modes: Iterable[str],
+    compiled: Callable[[str, Samples], Callable[[Samples], Float]],
+    network: ANNGraph,
+    x: Samples,
+) -> tuple[str, Finding]:
+    """The mode whose outputs in fixed point are nearest to those of the float network.
+
+    The error is the mean squared difference over the variance of the float outputs, on samples that
+    did not calibrate: 0 is perfect, 1 is as good as a constant.
+
+    Args:
+        modes: to try; of equal ones the first is taken.
+        compiled: makes the network of a mode with calibration samples; returns a function from
+            samples to (N, *output shape).
+        network: the float network.
+        x: (N, *input shape) calibration samples; a single one serves for both.
+
+    Returns:
+        The mode, and a finding with the error of each.
+    """
+    held = np.zeros(len(x), bool)
+    held[HELD_OUT - 1 :: HELD_OUT] = True
+    if not held.any():
+        held[-1] = True
+    new = x[held][:MOST_MEASURED]
+    seen = x[~held] if len(x) > 1 else x
+    wanted = evaluate(network, new).astype(np.float64)
+    power = max(float(np.mean((wanted - wanted.mean(axis=0)) ** 2)), np.finfo(np.float64).tiny)
+    errors = {
+        mode: float(np.mean((compiled(mode, seen)(new) - wanted) ** 2)) / power for mode in modes
+    }
+    best = min(errors, key=lambda mode: errors[mode])
+    figures = ", ".join(f"{mode} {error:.3g}" for mode, error in errors.items())
+    return best, Finding(
+        f"auto took {best}; relative squared errors of the outputs: {figures}",
+        code="equalize-auto",
+    )

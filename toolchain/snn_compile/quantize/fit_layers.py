@@ -1,0 +1,232 @@
+"""Each layer's weights and biases, fitted to the float network on what the layer really sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir import spiking
+from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    CubaLIFNeurons,
+    DenseSynapses,
+    IFNeurons,
+    Neurons,
+    Population,
+    QuantizedGraph,
+    Synapses,
+)
+from snn_compile.ir.spiking import Float, Reset
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
+from snn_compile.quantize.refit import Moments, refit
+from snn_compile.quantize.rounding import compensated
+from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outputs
+from snn_compile.quantize.sweep import Sweep
+from snn_compile.sim import bounds
+from snn_compile.sim.kernels import Array
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+
+MOST_SAMPLES = 1024
+MESSAGES = 1 << 24
+"""Samples, and messages of the largest layer, that the fit looks at, at most."""
+MOST_SITES = 1 << 14
+"""Positions of a layer's maps, over all samples, that the fit looks at."""
+WIDEST = 2048
+"""Weights per neuron beyond which a layer keeps its nearest integers: the cost is cubic."""
+
+
+@dataclass(frozen=True, eq=False)
+class FitLayers:
+    """Layer by layer: weights that make up for the layers before, rounding that cancels, bias.
+
+    The layers go in topological order, each with everything before it in fixed point and fitted.
+    At a layer, the drive that the float network has is compared with the one that the program has.
+    What is missing holds the errors of all activations so far. For each synapse group in turn,
+    a regression tells how the weights should change (``refit``), they are rounded so that
+    their errors cancel (``compensated``), and the next group sees what is missing then: in a
+    residual join, the weights of the branch make up for the errors of the shortcut too. What
+    is left on average goes into the biases.
+
+    Sparse groups, and neurons with more than ``WIDEST`` weights, keep their nearest integers.
+    Relays and comparators stand for no layer of the float network and keep everything. Networks
+    that reset to zero are only rounded: what their neurons throw away is a share of their
+    activity, and weights that made up for it would excite those that should be silent.
+
+    Attributes:
+        network: the spiking network in floating point, which has the weights.
+        folded: the float network, which has the drives to be met.
+        x: (N, *input shape) calibration samples.
+        frames: the same, encoded, (N, C, H, W).
+        biases: whether to change biases.
+    """
+
+    name: ClassVar[str] = "fit-layers"
+    network: SpikingGraph
+    folded: ANNGraph
+    x: npt.NDArray[np.number]
+    frames: Int
+    biases: bool = True
+
+    def __call__(self, quantization: Quantization, /) -> Quantization:
+        """The same program with other weights and biases; no state can overflow."""
+        program = quantization.program
+        largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
+        n = min(len(self.frames), MOST_SAMPLES, max(16, MESSAGES // largest))
+        known = set(rectifiers_and_outputs(self.folded))
+        sites = {
+            population.id: Sites.spread(population.shape, n, _n_sites(program, population))
+            for population in program.populations
+            if population.id in known
+        }
+        wanted = float_drives(self.folded, self.x[:n], sites)
+        fits = not any(_resets_to_zero(population) for population in program.populations)
+        sweep = Sweep(program, self.frames[:n])
+        for population in program.populations:
+            if population.id in known:
+                layer = _Layer(
+                    self.network, program, population, quantization.numbers[population.id]
+                )
+                found = layer.fitted(sweep, sites[population.id], wanted[population.id], fits)
+                program = self._changed(program, population, found, bias=fits and self.biases)
+                sweep.replaced(program, list(program.synapses_into(population)))
+            if isinstance(population, Neurons):
+                edited = program.graph[population.id]
+                if not isinstance(edited, Neurons):
+                    raise TypeError(f"'{population.id}' has turned into something else")
+                sweep.answered(edited, sweep.currents(edited))
+        return replace(quantization, program=program)
+
+    def _changed(
+        self, program: QuantizedGraph, population: Population, found: _Found, *, bias: bool
+    ) -> QuantizedGraph:
+        """The program with what was found, but for channels whose state could overflow."""
+        shift = found.shift if bias and not isinstance(population, CubaLIFNeurons) else 0
+        keep = np.zeros(population.shape[0], bool)
+        for _ in range(2):
+            moved = population
+            if bias:
+                step = np.where(keep, 0, shift)[:, None, None]
+                moved = replace(population, bias=QTensor.of(population.bias.values + step))
+            groups = [_mixed(old, new, keep) for old, new in found.groups]
+            graph = program.graph.edit(replaced=[*groups, moved])
+            edited = QuantizedGraph(graph, program.window)
+            interval = bounds.potential(graph, moved, program.window.n_steps)
+            over = np.maximum(-interval.low, interval.high) > VOLTAGE_LIMIT
+            if not over.any():
+                return edited
+            keep = over
+        return program
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a fit suggests: each group before and after, and steps to add to each channel's bias."""
+
+    groups: list[tuple[Synapses, Synapses]]
+    shift: Int
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A population with all that its fit needs to know."""
+
+    network: SpikingGraph
+    program: QuantizedGraph
+    population: Population
+    numbers: LayerNumbers
+
+    def fitted(self, sweep: Sweep, sites: Sites, wanted: Array, fits: bool) -> _Found:
+        """New weights and biases, given the drives (C, S) of the float network at the sites."""
+        groups = self.program.synapses_into(self.population)
+        missing = wanted - self._present(sweep, sites, groups)
+        changed: list[tuple[Synapses, Synapses]] = []
+        for group in groups:
+            if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
+                continue
+            step = self._step(group)
+            pieces = [_mean(m) for m in sweep.pieces(group.inputs[0])]
+            old = group.weight.values.reshape(len(step), -1)
+            new = old.copy()
+            for rows, columns in sites.fields(group, pieces):
+                exact, moments = self._exact(group)[rows], Moments.of(columns, sites.samples)
+                # What is missing while weights are exact: the rest is only this group's rounding.
+                rounded = (old[rows] * step[rows, None] - exact).astype(np.float32)
+                missing[rows] += rounded @ columns
+                if fits:
+                    exact = exact + refit(columns, missing[rows], moments)
+                new[rows] = _rounded(exact / step[rows, None], group, moments)
+                now = new[rows] * step[rows, None] - self._exact(group)[rows]
+                missing[rows] -= now.astype(np.float32) @ columns
+            weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
+            changed.append((group, replace(group, weight=weight)))
+        shift = missing.mean(axis=1, dtype=np.float64) / self.numbers.unit
+        return _Found(changed, round_half_even(np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)))
+
+    def _present(self, sweep: Sweep, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
+        """The drive that the program has at the sites, in real units; (C, S)."""
+        shape, numbers = self.population.shape, self.numbers
+        currents = [_mean(a) for a in sweep.currents(self.population)]
+        n = sum(a.shape[-1] for a in currents)
+        bias = np.broadcast_to(numbers.bias, shape)[..., None]
+        here = sites.of(currents)
+        here += sites.of([np.broadcast_to(bias, (*shape, n))])
+        # Right shifts floor; the integer bias made up for their mean already.
+        here += np.float32(floor_loss(groups))
+        here *= numbers.unit[:, None].astype(np.float32)
+        return here
+
+    def _is_known(self, group: ConvSynapses | DenseSynapses) -> bool:
+        """Whether rows of weights are channels, and not too many weights in each."""
+        n_rows, n_weights = len(group.weight.values), prod(group.weight.shape[1:])
+        return n_rows == self.population.shape[0] and n_weights <= WIDEST
+
+    def _step(self, group: ConvSynapses | DenseSynapses) -> Float:
+        """Real value of one step of each row's weights."""
+        step: Float = self.numbers.unit * 2.0**group.exponent
+        return step
+
+    def _exact(self, group: ConvSynapses | DenseSynapses) -> Float:
+        exact = self.network.graph[group.id]
+        if not isinstance(exact, spiking.ConvSynapses | spiking.DenseSynapses):
+            raise TypeError(f"'{group.id}' is not what it was in floating point")
+        return exact.weight.reshape(exact.weight.shape[0], -1)
+
+
+def _mean(trains: Int) -> Array:
+    """Over the steps of a window: (..., T, B) to (..., B)."""
+    mean: Array = trains.mean(axis=-2, dtype=np.float32)
+    return mean
+
+
+def _rounded(wanted: Float, group: ConvSynapses | DenseSynapses, moments: Moments) -> Int:
+    """Weights (R, K) in steps of the grid, as integers."""
+    limit = (1 << (group.weight.format.bits - 1)) - 1
+    nearest = round_half_even(np.clip(wanted, -limit, limit))
+    if wanted.shape[1] < 2 or np.array_equal(nearest, wanted):
+        return nearest
+    return compensated(wanted, nearest, moments, limit)
+
+
+def _n_sites(program: QuantizedGraph, population: Population) -> int:
+    """A dense layer has no map to choose from: it looks at every neuron."""
+    dense = any(isinstance(g, DenseSynapses) for g in program.synapses_into(population))
+    return prod(population.shape[1:]) * MOST_SAMPLES if dense else MOST_SITES
+
+
+def _mixed(old: Synapses, new: Synapses, keep: npt.NDArray[np.bool_]) -> Synapses:
+    """The new synapses, but for channels that keep their old ones."""
+    if isinstance(old, ConvSynapses | DenseSynapses) and isinstance(new, type(old)):
+        kept = keep.reshape(-1, *[1] * (len(old.weight.shape) - 1))
+        values = np.where(kept, old.weight.values, new.weight.values)
+        return replace(new, weight=QTensor(values, new.weight.format))
+    raise TypeError(f"'{old.id}' was not fitted")
+
+
+def _resets_to_zero(population: Population) -> bool:
+    return isinstance(population, IFNeurons) and population.reset is Reset.ZERO

@@ -1,0 +1,74 @@
+"""Rounding a layer's weights so that their errors cancel on what the layer really receives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.spiking import Float
+from snn_compile.quantize.refit import Moments
+from snn_compile.sim import kernels
+
+DAMPING = 0.01
+BLOCK = 32
+"""Weights that are rounded before the others hear of it."""
+
+
+def compensated(wanted: Float, nearest: Int, moments: Moments, limit: int) -> Int:
+    """Integer weights whose errors cancel on given receptive fields, where that holds up.
+
+    For a neuron with weights w and receptive fields x, the error that matters is
+    ``(q - w) H (q - w)`` with ``H = E x x'``, not ``|q - w|**2``. Weights are rounded one after the
+    other; after each one, the remaining ones move to the optimum given its error (optimal brain
+    surgeon; Frantar et al. 2022, "GPTQ", arXiv 2210.17323). Statistics from few fields are shrunk
+    towards their diagonal, where nothing moves.
+
+    Args:
+        wanted: (R, K) real weights in steps of the grid.
+        nearest: (R, K) their nearest integers, inside the limits.
+        moments: of the receptive fields; the second half is held out.
+        limit: largest magnitude of an integer.
+
+    Returns:
+        (R, K) integers; rows of ``nearest`` where those are better on what was held out.
+    """
+    seen, unseen = (half[:-1, :-1] for half in moments.halves)
+    n_seen, n_weights = moments.sizes[0], len(seen)
+    diagonal = np.diag(seen) / max(n_seen, 1)
+    if not diagonal.any():
+        return nearest
+    diagonal = np.maximum(diagonal, DAMPING * diagonal.mean())
+    shrink = n_weights / (n_weights + n_seen)
+    shrunk = seen * ((1 - shrink) / max(n_seen, 1))
+    np.fill_diagonal(shrunk, (1 + DAMPING) * diagonal)
+    order = np.argsort(-diagonal, kind="stable")  # the ones that matter most are rounded first
+    inverse = np.linalg.inv(shrunk[np.ix_(order, order)])
+    factor = np.linalg.cholesky(inverse).T  # upper: row i tells the later weights how to move
+    chosen = np.empty_like(nearest)
+    chosen[:, order] = _one_by_one(wanted[:, order], factor, limit)
+    before, after = (_error(found - wanted, unseen) for found in (nearest, chosen))
+    return np.where((after < before)[:, None], chosen, nearest)
+
+
+def _error(off: Float, moments: Float) -> Float:
+    """Squared error of each row's drive, summed, if its weights are off by so much."""
+    error: Float = (kernels.matmul(off, moments) * off).sum(axis=1)
+    return error
+
+
+def _one_by_one(wanted: Float, factor: Float, limit: int) -> Float:
+    """Rounds column after column of (R, K); row i of the factor tells the later ones how to move.
+
+    Weights of a block move at once, those beyond it when the block is done, in one product.
+    """
+    moving = np.ascontiguousarray(wanted.T)
+    chosen = np.empty_like(moving)
+    for start in range(0, len(moving), BLOCK):
+        block = slice(start, min(start + BLOCK, len(moving)))
+        errors = np.empty_like(moving[block])
+        for k, i in enumerate(range(block.start, block.stop)):
+            chosen[i] = np.clip(np.rint(moving[i]), -limit, limit)
+            errors[k] = (moving[i] - chosen[i]) / factor[i, i]
+            moving[i + 1 : block.stop] -= factor[i, i + 1 : block.stop, None] * errors[k]
+        moving[block.stop :] -= kernels.matmul(factor[block, block.stop :].T, errors)
+    return chosen.T

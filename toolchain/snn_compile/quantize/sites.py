@@ -1,0 +1,162 @@
+"""Where calibration looks at a layer: some neurons of each sample, the same in float and in spikes.
+
+A convolutional layer has far more neurons than its few weights need to be judged on. A site is one
+position of its maps in one sample; every sample has the same number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.quantized import ConvSynapses, DenseSynapses
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.sim import ann, kernels
+from snn_compile.sim.batches import map_batches
+from snn_compile.sim.kernels import Array
+
+SEED = 0
+"""Of the positions; any will do, but the same samples must give the same program."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sites:
+    """The positions of one population's maps that are looked at.
+
+    Attributes:
+        positions: (N, M) flat index into the (H, W) of a map, for each of N samples.
+        width: W.
+    """
+
+    positions: Int
+    width: int
+
+    @staticmethod
+    def spread(shape: Shape, n_samples: int, most: int) -> Sites:
+        """At most so many sites (at least one a sample), other positions in each sample.
+
+        Args:
+            shape: (C, H, W) of the population.
+            n_samples: how many samples there are.
+            most: sites altogether.
+        """
+        n_positions = prod(shape[1:])
+        wanted = max(1, min(n_positions, most // n_samples))
+        draw = np.random.default_rng(SEED).random((n_samples, n_positions))
+        chosen = np.argsort(draw, axis=1)[:, :wanted]
+        return Sites(np.sort(chosen, axis=1), shape[-1])
+
+    def __len__(self) -> int:
+        """Sites altogether."""
+        return self.positions.size
+
+    @property
+    def samples(self) -> Int:
+        """The sample of each site, (S,)."""
+        return np.repeat(np.arange(len(self.positions)), self.positions.shape[1])
+
+    def of(self, pieces: Sequence[npt.NDArray[np.number]]) -> Array:
+        """The values (C, H, W, B) of consecutive batches there, (C, S) float32."""
+        found = []
+        for start, piece in self._batches(pieces):
+            flat = piece.reshape(piece.shape[0], -1, piece.shape[-1])
+            found.append(self.taken(flat, start))
+        return np.concatenate(found, axis=1)
+
+    def taken(self, flat: npt.NDArray[np.number], start: int) -> Array:
+        """Values (C, H * W, B) of the samples from ``start`` on at their sites, (C, s) float32."""
+        at = self.positions[start : start + flat.shape[-1]]
+        there = flat[:, at, np.arange(len(at))[:, None]].reshape(len(flat), -1)
+        return there.astype(np.float32)
+
+    def fields(
+        self, group: ConvSynapses | DenseSynapses, pieces: Sequence[npt.NDArray[np.number]]
+    ) -> list[tuple[slice, Array]]:
+        """What a group's neurons read at the sites, for each slice of neurons that read the same.
+
+        Args:
+            group: its synapses.
+            pieces: what its source sends, (C, H, W, B) in consecutive batches.
+
+        Returns:
+            Slices of the group's rows with their receptive fields, (K, S) float32.
+        """
+        if isinstance(group, DenseSynapses):
+            flat = np.concatenate([p.reshape(-1, p.shape[-1]) for p in pieces], axis=1)
+            return [(slice(None), flat.astype(np.float32))]
+        n_out, per_group, kh, kw = group.weight.shape
+        found = []
+        for start, piece in self._batches(pieces):
+            padded = kernels.pad(piece.astype(np.float32), group.geometry.padding)
+            at = self.positions[start : start + piece.shape[-1]]
+            y, x = np.divmod(at, self.width)
+            b = np.arange(len(at))[:, None]
+            taps = kernels.tap_views(padded, (kh, kw), group.geometry)
+            read = [view[:, y, x, b].reshape(len(padded), -1) for _, _, view in taps]
+            found.append(np.stack(read, axis=1))
+        taken = np.concatenate(found, axis=2)
+        n_groups = group.geometry.groups
+        size = n_out // n_groups
+        return [
+            (
+                slice(g * size, (g + 1) * size),
+                taken[g * per_group : (g + 1) * per_group].reshape(per_group * kh * kw, -1),
+            )
+            for g in range(n_groups)
+        ]
+
+    def _batches(
+        self, pieces: Sequence[npt.NDArray[np.number]]
+    ) -> list[tuple[int, npt.NDArray[np.number]]]:
+        sizes = [piece.shape[-1] for piece in pieces]
+        if sum(sizes) != len(self.positions):
+            raise ValueError(f"sites of {len(self.positions)} samples in {sum(sizes)}")
+        return list(zip(np.cumsum([0, *sizes[:-1]]).tolist(), pieces, strict=True))
+
+
+def float_drives(
+    folded: ANNGraph, x: npt.NDArray[np.generic], sites: Mapping[NodeId, Sites]
+) -> dict[NodeId, Array]:
+    """What rectifiers and outputs see in the float network at their sites, (C, S) float32 each.
+
+    Args:
+        folded: the network.
+        x: (N, *input shape) samples.
+        sites: of the rectifiers and outputs that are asked for.
+    """
+    readers: dict[NodeId, list[NodeId]] = {}
+    for node in folded.graph:
+        if node.id in sites:
+            readers.setdefault(node.inputs[0], []).append(node.id)
+
+    def look(piece: npt.NDArray[np.generic], start: int) -> dict[NodeId, Array]:
+        found: dict[NodeId, Array] = {}
+
+        def see(node: AnnNode, value: Array) -> Array:
+            for reader in readers.get(node.id, ()):
+                flat = value.reshape(node.shape[0], -1, value.shape[-1])
+                found[reader] = sites[reader].taken(flat, start)
+            return value
+
+        ann.forward(folded, ann.batch_last(piece), see)
+        return found
+
+    pieces = list(map_batches(look, x, ann.piece_size(folded)))
+    return {key: np.concatenate([p[key] for p in pieces], axis=1) for key in sites}
+
+
+def rectifiers_and_outputs(folded: ANNGraph) -> list[NodeId]:
+    """The nodes whose drive the float network knows; relays and comparators are none."""
+    return [
+        node.id
+        for node in folded.graph
+        if isinstance(node, ops.Output) or (isinstance(node, ops.Relu) and node.like is None)
+    ]
