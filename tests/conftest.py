@@ -122,3 +122,30 @@ def lava_environment() -> LavaEnvironment:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     return found
+
+
+@pytest.fixture(scope="session")
+def nir_python() -> Path:
+    """A Python with the runtimes that read and write NIR: torch, nir, norse, snntorch and others.
+
+    They are too large for every environment: a test that needs one of them skips without.
+    ``docs/reference/nir.md`` says what to install.
+    """
+    imports = "import nir, nirtorch, norse, sinabs, snntorch, spikingjelly"
+    return _python("SNN_COMPILE_NIR_PYTHON", imports)
+
+
+@pytest.fixture(scope="session")
+def netx_python() -> Path:
+    """A Python with lava-nc and lava-dl, whose reader takes ``.net`` files; torch is not needed."""
+    imports = "import h5py, lava.proc; from importlib.metadata import version; version('lava-dl')"
+    return _python("SNN_COMPILE_NETX_PYTHON", imports)
+
+
+def _python(variable: str, imports: str) -> Path:
+    found = os.environ.get(variable)
+    if not found:
+        pytest.skip(f"set {variable} to a Python that can: {imports}")
+    done = subprocess.run([found, "-c", imports], capture_output=True, text=True, check=False)
+    assert not done.returncode, f"{variable}: {done.stderr.strip().splitlines()[-1:]}"
+    return Path(found)

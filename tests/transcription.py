@@ -115,7 +115,9 @@ def host(node: Input, frames: np.ndarray, n_steps: int) -> list[list[int]]:
     rows = []
     for index, frame in enumerate(frames):
         flat = [int(v) for v in frame.ravel()]
-        if node.coding is InputCoding.POISSON:
+        if node.coding is InputCoding.EVENTS:
+            rows += frame.reshape(n_steps, -1).astype(int).tolist()
+        elif node.coding is InputCoding.POISSON:
             full = max(abs(node.low), abs(node.high), 1)
             random = np.random.Generator(np.random.Philox(key=[node.seed, index]))
             draws = random.integers(0, full, size=(n_steps, *node.shape)).reshape(n_steps, -1)
@@ -206,8 +208,8 @@ class Cells:
     def __init__(self, node) -> None:
         self.node, self.n = node, prod(node.shape)
         self.bias = per_neuron(node.bias, node.shape)
-        for name in ("threshold", "initial_potential", "multiplier", "shift"):
-            if hasattr(node, name):
+        for name in ("threshold", "initial_potential", "multiplier", "shift", "drop"):
+            if getattr(node, name, None) is not None:
                 setattr(self, name, per_neuron(getattr(node, name), node.shape))
         self.potential = [0] * self.n
         self.collected = [0] * self.n
@@ -263,15 +265,18 @@ class Cells:
             return weight
         if isinstance(node, CubaLIFNeurons):
             u = toward_zero(self.u[k] * (4096 - (node.current_decay + 1))) + a * 64
+            u += self.bias[k] if node.filtered_bias else 0
             if u > 2**23:
                 u -= 2**24
             if u <= -(2**23):
                 u += 2**24
-            v = toward_zero(self.v[k] * (4096 - node.voltage_decay)) + u + self.bias[k]
+            v = toward_zero(self.v[k] * (4096 - node.voltage_decay)) + u
+            v += 0 if node.filtered_bias else self.bias[k]
             self.u[k], v = u, clipped(v)
             self.potential[k] = v
             fired = v > self.threshold[k] * 64
-            self.v[k] = 0 if fired else v
+            kept = 0 if node.drop is None else v - self.drop[k]
+            self.v[k] = kept if fired else v
             return int(fired)
         v = self.potential[k] = self.v[k] = clipped(self.v[k] + a + self.bias[k])
         if isinstance(node, Readout):

@@ -127,7 +127,9 @@ def network(name, seed=0, n_steps=9, coding=InputCoding.CURRENT, reset=Reset.SUB
 
 def frames(net, n):
     node = net.input
-    return np.random.default_rng(n).integers(node.low, node.high, (n, *node.shape), endpoint=True)
+    train = (net.window.n_steps,) if node.coding is InputCoding.EVENTS else ()
+    shape = (n, *train, *node.shape)
+    return np.random.default_rng(n).integers(node.low, node.high, shape, endpoint=True)
 
 
 def layer_by_layer(net, stimuli):

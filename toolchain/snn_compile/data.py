@@ -142,6 +142,8 @@ def _checked_type(x: Array, raw: bool, source: str) -> Array:
     if x.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what overflows is reported as not finite
             return x.astype(np.float32, copy=False)
+    if x.dtype.kind == "b" and raw:
+        return x.astype(np.uint8)
     if x.dtype.kind not in "iu":
         raise _error(
             f"x has the type {x.dtype}; it must be float32 or an integer type",

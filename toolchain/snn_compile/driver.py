@@ -24,7 +24,15 @@ from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.data import Samples
 from snn_compile.errors import UsageError, raise_all
-from snn_compile.inputs import Data, load_data, original, preprocessed, read_model, stimulus
+from snn_compile.inputs import (
+    Data,
+    load_data,
+    original,
+    preprocessed,
+    read_model,
+    spiking_frontend,
+    stimulus,
+)
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, without_data
 from snn_compile.mapping import map_program
@@ -37,6 +45,7 @@ from snn_compile.report.evaluation import Stages, climb
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.search import Promise, settled
+from snn_compile.spiking_models import SpikingCheck, check_spiking, compile_spiking
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -60,7 +69,7 @@ class CheckResult:
     findings: tuple[Finding, ...]
 
 
-def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
+def check_model(model: str | Path, options: CompileOptions) -> CheckResult | SpikingCheck:
     """Import a model, convert it with thresholds from its weights, and map it: all without data.
 
     Raises:
@@ -68,6 +77,8 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult:
             all complaints of a kind at once.
     """
     target = load_target(options.target)
+    if frontend := spiking_frontend(Path(model)):
+        return check_spiking(Path(model), frontend, options, target)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(Path(model))
     folding = FOLDING(preprocessed(imported, options))
@@ -108,6 +119,10 @@ def compile_model(
     path = Path(model)
     target = load_target(options.target)
     backends: list[Backend] = [BACKENDS.load(name) for name in options.emit]
+    if frontend := spiking_frontend(path):
+        return compile_spiking(
+            path, frontend, options, target, backends, journal, calibrate, evaluate
+        )
     coding = coding_of(options, target.default_coding.value)
     with journal.timed("import"):
         imported = read_model(path)
@@ -142,8 +157,16 @@ def compile_model(
         mapped.graph.program,
         lowered.encoding,
         lowered.decodings,
-        assemble.report(path, options, imported, stages, mapped.graph, outcome, journal),
-        stimulus(samples, lowered.encoding, options.seed),
+        assemble.report(
+            path,
+            options,
+            assemble.facts(imported.ann),
+            lowered.quantization,
+            mapped.graph,
+            outcome,
+            journal,
+        ),
+        stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
         assemble.provenance(path, options),
         backends=options.emit,
     )

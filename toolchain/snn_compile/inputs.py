@@ -17,7 +17,7 @@ from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
-from snn_compile.plugins import Imported, Original, RunsFiles, frontend_for
+from snn_compile.plugins import Imported, Original, RunsFiles, SpikingFrontend, frontend_for
 
 N_STIMULI = 100
 """Stimuli that travel with a compiled network for verification."""
@@ -38,17 +38,31 @@ class Data:
     evaluate: Samples | None
 
 
+def spiking_frontend(path: Path) -> SpikingFrontend | None:
+    """What reads a file of a network that spikes already; None if the file is one to convert.
+
+    Raises:
+        UsageError: it is one that spikes, and there is no such file.
+    """
+    frontend = frontend_for(path)
+    if not isinstance(frontend, SpikingFrontend):
+        return None
+    _check_exists(path)
+    return frontend
+
+
 def read_model(path: Path) -> Imported:
-    """A model as its file states it.
+    """A model that is to be converted, as its file states it.
 
     Raises:
         CompileError: there is none, it cannot be read, or holds what has no spiking form.
+        TypeError: its suffix is that of networks that spike already.
     """
-    if not path.is_file():
-        raise UsageError(
-            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
-        )
-    imported = frontend_for(path).read(path)
+    _check_exists(path)
+    frontend = frontend_for(path)
+    if isinstance(frontend, SpikingFrontend):
+        raise TypeError(f"'{path}' holds a network that spikes already")
+    imported = frontend.read(path)
     outputs = imported.ann.outputs
     if any(not output.shape for output in outputs):
         raise UnsupportedError(
@@ -103,11 +117,17 @@ def load_data(
     return data
 
 
-def stimulus(data: Data, encoding: InputEncoding, seed: int) -> Int:
-    """Encoded frames for verification: real samples first, noise over the whole range after."""
-    samples = data.evaluate or data.calibrate
+def stimulus(samples: Samples | None, encoding: InputEncoding, seed: int) -> Int:
+    """Encoded stimuli for verification: real samples first, noise over the whole range after."""
     real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
     generator = np.random.default_rng(seed)
     missing = (N_STIMULI - len(real), *encoding.maps)
     noise = generator.integers(encoding.low, encoding.high, missing, endpoint=True)
     return np.concatenate([real, noise]) if len(real) else noise
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(
+            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
+        )

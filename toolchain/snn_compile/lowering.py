@@ -91,7 +91,7 @@ def lower(
     convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
     spiking = convert(folded, watch).graph
     start = time.perf_counter()
-    quantization = quantize(spiking, options.weight_bits_of)
+    quantization = quantize(spiking, options.weight_bits_of, options.state_bits)
     watch("quantize", quantization.program, (), time.perf_counter() - start)
     if samples is not None:
         frames = encoding(samples.x)
@@ -118,7 +118,7 @@ def without_data(
     encoding = _encoding(folded, bounds, options)
     scales = {name: activations.peak for name, activations in bounds.activations.items()}
     convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
-    program = quantize(convert(folded).graph, options.weight_bits_of).program
+    program = quantize(convert(folded).graph, options.weight_bits_of, options.state_bits).program
     return schedule(program, coding.window)
 
 

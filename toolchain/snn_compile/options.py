@@ -13,11 +13,13 @@ from snn_compile import config_file
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 
 CODINGS = ("graded", "signed", "sync", "radix", "rate", "sigma-delta")
-INPUTS = ("current", "poisson", "graded")
+INPUTS = ("current", "poisson", "graded", "events")
 RESETS = ("subtract", "zero")
 EQUALIZE = ("auto", "none", "range", "l2", "l4", "data")
 LAYOUTS = ("nchw", "nhwc")
 ROUNDINGS = ("nearest", "compensated")
+
+PRODUCERS = ("snntorch", "norse", "spikingjelly", "sinabs", "other")
 
 COMMAND_LINE = "command line"
 
@@ -59,7 +61,8 @@ class CompileOptions:
         timesteps: steps per layer window (sync, radix, rate, signed). This, ``payload_bits`` and
             ``weight_bits`` may be ``auto``: the smallest that keeps ``max_accuracy_drop``.
         payload_bits: width of a payload (graded, sigma-delta).
-        input: current, poisson or graded; None for what the coding does best.
+        input: current, poisson, graded or, for networks that were trained with spikes, events;
+            None for what the coding does best or, for these, for what the data are.
         input_bits: the input is encoded on ``2**input_bits`` levels per channel.
         reset: subtract or zero (rate).
         burst: most spikes that a neuron sends in one step (rate, reset by subtraction).
@@ -70,6 +73,7 @@ class CompileOptions:
         equalize: cross-layer weight adjustment; auto takes the mode with the smallest error of the
             outputs on calibration samples.
         weight_bits: 2 to 8.
+        state_bits: 12 to 24, of a potential. Fewer make room for neurons that have fewer.
         rounding: of weights: nearest, or compensated (errors cancel on the calibration data).
         bias_correction: whether biases absorb the mean error that quantization makes.
         potential_calibration: whether neurons start where their spike counts come out right on the
@@ -82,6 +86,10 @@ class CompileOptions:
         max_accuracy_drop: points of top-1 accuracy (or of agreement without labels) below the float
             network beyond which the exit code is 6.
         seed: of everything random.
+        nir_dt: seconds in a time step of the network in a NIR file.
+        nir_reset: what a spike does there: subtract or zero.
+        nir_reset_delay: whether snnTorch resets one step after the spike, as it does by itself.
+        nir_producer: who wrote the file: snntorch, norse, spikingjelly, sinabs or other.
         layers: overrides by layer name.
     """
 
@@ -100,6 +108,7 @@ class CompileOptions:
     per_layer: bool = False
     equalize: str = "none"
     weight_bits: int | Auto = 8
+    state_bits: int = 24
     rounding: str = "compensated"
     bias_correction: bool = True
     potential_calibration: bool = True
@@ -109,6 +118,10 @@ class CompileOptions:
     emit: tuple[str, ...] = ("lava",)
     max_accuracy_drop: float | None = None
     seed: int = 0
+    nir_dt: float | None = None
+    nir_reset: str | None = None
+    nir_reset_delay: bool = True
+    nir_producer: str | None = None
     layers: tuple[LayerOptions, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """For each option that is not at its default, where the value came from."""
@@ -142,6 +155,8 @@ class CompileOptions:
         among("equalize", EQUALIZE)
         among("layout", LAYOUTS)
         among("rounding", ROUNDINGS)
+        among("nir_reset", RESETS)
+        among("nir_producer", PRODUCERS)
         between("timesteps", 1, 4096)
         between("payload_bits", 1, 16)
         between("input_bits", 1, 16)
@@ -149,6 +164,7 @@ class CompileOptions:
         if self.burst > 1 and (self.reset != "subtract" or self.coding != "rate"):
             bad("burst", self.burst, "bursts with --coding rate and --reset subtract")
         between("weight_bits", 2, 8)
+        between("state_bits", 12, 24)
         if not valid_thresholds(self.thresholds):
             bad("thresholds", self.thresholds, _METHODS)
         for layer in self.layers:
@@ -160,6 +176,8 @@ class CompileOptions:
             bad("scale_values", self.scale_values, "values other than 0")
         if self.max_accuracy_drop is not None and not self.max_accuracy_drop >= 0:
             bad("max_accuracy_drop", self.max_accuracy_drop, "points, 0 or more")
+        if self.nir_dt is not None and not self.nir_dt > 0:
+            bad("nir_dt", self.nir_dt, "seconds, more than 0")
         if self.seed < 0:
             bad("seed", self.seed, "0 or more")
         return found

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError, UsageError
 from snn_compile.hil.device import Device
+from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.stages import ANNGraph
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.sim.batches import Advance
 
@@ -35,6 +37,27 @@ class Imported:
     n_folded: int
 
 
+@dataclass(frozen=True)
+class ImportedSpiking:
+    """What a frontend makes of a file that holds a spiking network.
+
+    Attributes:
+        network: the network, its paths aligned, for an input in real values: a unit of 1.
+        input_shape: of one step of the input, as the file states it.
+        output_shapes: of each readout, as the file states it.
+        findings: everything that was dropped, repaired or assumed.
+        n_nodes: nodes in the file.
+        n_weights: weights in the file, without biases.
+    """
+
+    network: SpikingGraph
+    input_shape: Shape
+    output_shapes: Mapping[NodeId, Shape]
+    findings: tuple[Finding, ...]
+    n_nodes: int
+    n_weights: int
+
+
 class Frontend(Protocol):
     """Reads a model file. Refuses everything it cannot read at once, never one node at a time."""
 
@@ -46,6 +69,24 @@ class Frontend(Protocol):
         Raises:
             ModelError: the file is not a valid model.
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
+        """
+        ...
+
+
+@runtime_checkable
+class SpikingFrontend(Protocol):
+    """Reads a file that holds a spiking network already: nothing is left to convert."""
+
+    suffixes: tuple[str, ...]
+
+    def read_spiking(self, path: Path, options: CompileOptions) -> ImportedSpiking:
+        """Read a file; the options say what it leaves open.
+
+        Raises:
+            UsageError: the file or the library that reads it is missing, or the options do not say
+                what the file leaves open.
+            ModelError: the file is not a valid network.
+            UnsupportedError: nodes without a form here (``CompileErrors`` if several).
         """
         ...
 
@@ -129,10 +170,10 @@ def open_device(name: str, options: Mapping[str, str]) -> Device:
     return device
 
 
-def frontend_for(path: Path) -> Frontend:
+def frontend_for(path: Path) -> Frontend | SpikingFrontend:
     """The frontend that reads files with this suffix; ONNX if none claims it."""
     for name in FRONTENDS.names():
-        frontend: Frontend = FRONTENDS.load(name)
+        frontend: Frontend | SpikingFrontend = FRONTENDS.load(name)
         if path.suffix.lower() in frontend.suffixes:
             return frontend
     default: Frontend = FRONTENDS.load("onnx")

@@ -176,6 +176,14 @@ def _(node: SignedIFNeurons, program: QuantizedGraph) -> NeuronProcess:
 @_process.register
 def _(node: CubaLIFNeurons, program: QuantizedGraph) -> NeuronProcess:
     decays = {"du": node.current_decay, "dv": node.voltage_decay}
+    if not node.is_stock:
+        names = ("bias", "threshold", *(() if node.drop is None else ("drop",)))
+        return NeuronProcess(
+            "WindowedCubaLIF",
+            "stock LIF has no reset by subtraction and no bias of the current",
+            _window(program, node) | decays | {"filtered_bias": int(node.filtered_bias)},
+            _arrays(node, *names),
+        )
     split = split_bias(node.bias.values, 0)
     if split is None or _state_limit(node) != VOLTAGE_LIMIT:
         return NeuronProcess(

@@ -77,7 +77,7 @@ class Verifier:
 
     def _run(self, frames: Int, form: str, scratch: Path) -> None:
         program = self.plan.program
-        if program.input.coding is InputCoding.POISSON:
+        if program.input.coding in (InputCoding.POISSON, InputCoding.EVENTS):
             stimulus = {"messages": input_messages(program, frames)}
         else:
             stimulus = {"frames": frames}

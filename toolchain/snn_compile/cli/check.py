@@ -98,6 +98,8 @@ def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -
 
 def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
     imported = result.imported
+    network = getattr(imported, "ann", None) or imported.network
+    folded = getattr(imported, "n_folded", 0)
     warnings = [finding for finding in result.findings if finding.warning]
     if as_json:
         _write_json(
@@ -105,8 +107,8 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
                 "model": str(model),
                 "ok": True,
                 "nodes": imported.n_nodes,
-                "folded": imported.n_folded,
-                "operators": len(imported.ann.graph),
+                "folded": folded,
+                "operators": len(network.graph),
                 "unsupported": [],
                 "findings": [
                     {"code": f.code, "message": f.message, "origin": str(f.origin or "")}
@@ -115,11 +117,11 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
             }
         )
         return
-    supported = imported.n_nodes - imported.n_folded
+    supported = imported.n_nodes - folded
     console = results()
     console.print(
         f"{model.name}: {imported.n_nodes} nodes · {supported} supported ·"
-        f" {imported.n_folded} folded · 0 unsupported"
+        f" {folded} folded · 0 unsupported"
     )
     for finding in warnings:
         console.print(f"  warning[{finding.code}]: {finding}")

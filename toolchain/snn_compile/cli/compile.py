@@ -100,11 +100,12 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
     if limit is None:
         return
     key = figures.measure(report)
-    before, after = (figures.rung(report, stage).get(key) for stage in ("onnx", figures.ANSWER))
+    rungs = figures.reference(report), figures.rung(report, figures.ANSWER)
+    before, after = (rung.get(key) for rung in rungs)
     if before is None or after is None:
         return
     if before - after > limit:
-        what = "top-1 accuracy" if key == "top1" else "agreement with the ONNX model"
+        what = "top-1 accuracy" if key == "top1" else f"agreement with {figures.original(report)}"
         raise AccuracyError(
             f"{what} fell from {before:.2f} to {after:.2f}, by {before - after:.2f} points;"
             f" the limit is {limit:g}",

@@ -17,6 +17,8 @@ from snn_compile.cli.console import as_json, common, results, show_table
 CORE = ("numpy", "scipy", "networkx", "onnx", "click", "rich", "jinja2", "threadpoolctl")
 OPTIONAL = {
     "onnxruntime": "runs the model file itself for the first rung of the ladder; not needed",
+    "nir": "reads and writes NIR files (extra nir)",
+    "h5py": "writes netx files (extra netx)",
     "sklearn": "only for examples/make_digits.py",
 }
 

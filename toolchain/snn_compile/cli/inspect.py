@@ -27,10 +27,18 @@ def command(path: Path) -> None:
 
 
 def _show_model(path: Path) -> None:
-    from snn_compile.driver import check_model
+    from snn_compile.driver import CheckResult, check_model
+    from snn_compile.errors import Origin, UsageError
     from snn_compile.options import CompileOptions
 
     result = check_model(path, CompileOptions())
+    if not isinstance(result, CheckResult):
+        raise UsageError(
+            "what is in a spiking network depends on how it is read",
+            code="bad-argument",
+            origin=Origin(str(path)),
+            hint=f"compile it, then inspect the folder: snn-compile {path} --help",
+        )
     imported, folded = result.imported, result.folded
     console = results()
     console.print(

@@ -63,11 +63,12 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
 
     said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
     decoding = next(iter(compiled.decodings.values()))
+    whole = bool((compiled.encoding.unit == 1).all())  # it takes whole numbers as they are
     return load_samples(
         path,
         compiled.encoding.shape,
         layout=figures.option(compiled.report, "layout") or "nchw",
-        raw=any(said),
+        raw=any(said) or whole,
         n_classes=prod(decoding.shape),
     )
 

@@ -14,6 +14,7 @@ from snn_compile.options import (
     EQUALIZE,
     INPUTS,
     LAYOUTS,
+    PRODUCERS,
     RESETS,
     ROUNDINGS,
     CompileOptions,
@@ -85,6 +86,7 @@ _NETWORK = (
 )
 _NUMBERS = (
     _number("--weight-bits", text="2 to 8."),
+    click.option("--state-bits", type=int, metavar="N", help="12 to 24, of a potential."),
     click.option(
         "--thresholds", metavar="METHOD", help="mmse, percentile:P, max, lbs or spike-norm."
     ),
@@ -108,6 +110,12 @@ _NUMBERS = (
     ),
     click.option("--emit", multiple=True, metavar="B[,B]", help="Backends to write."),
 )
+_NIR = (
+    click.option("--nir-dt", type=float, metavar="S", help="Seconds in a time step (NIR files)."),
+    _choice("nir-reset", RESETS, "What a spike does to the potential (NIR files)."),
+    _choice("nir-reset-delay", ("on", "off"), "Whether snnTorch resets one step late."),
+    _choice("nir-producer", PRODUCERS, "Who wrote a NIR file."),
+)
 _CONFIG = click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -118,7 +126,7 @@ _CONFIG = click.option(
 
 def settings(command: F) -> F:
     """Add every option of a compilation."""
-    for option in reversed((*_DATA, *_NETWORK, *_NUMBERS, _CONFIG)):
+    for option in reversed((*_DATA, *_NETWORK, *_NUMBERS, *_NIR, _CONFIG)):
         command = option(command)
     return command
 

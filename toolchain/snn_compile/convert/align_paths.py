@@ -75,5 +75,16 @@ def _relay(name: NodeId, source: NodeId, like: Neurons) -> list[SpikingNode]:
         geometry=Geometry(groups=channels),
     )
     silent = np.zeros((channels, 1, 1))
+    if isinstance(like, spiking.LIFNeurons):  # it would leak: what repeats a spike must not
+        place = {**like.place, "id": name, "inputs": (synapses.id,)}
+        one = spiking.IFNeurons(
+            **place,
+            threshold=like.unit,
+            bias=silent,
+            initial_potential=0.0,
+            reset=spiking.Reset.ZERO,
+            relay=True,
+        )
+        return [synapses, one]
     neurons = replace(like, id=name, inputs=(synapses.id,), bias=silent, relay=True)
     return [synapses, neurons]

@@ -237,6 +237,12 @@ def coding_of(options: CompileOptions, default: str) -> Coding:
             code="bad-option",
             hint="use --coding rate or signed",
         )
+    if options.input == InputCoding.EVENTS.value:
+        raise UsageError(
+            "events are for networks that were trained with spikes; this one takes whole frames",
+            code="bad-option",
+            hint="use --input current, poisson or graded",
+        )
     return coding
 
 

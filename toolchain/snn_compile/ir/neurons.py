@@ -282,6 +282,9 @@ class SigmaDeltaNeurons(Node):
 class CubaLIFNeurons(Node):
     """Loihi's current-based leaky integrate-and-fire neuron, as Lava 0.10.0 computes it.
 
+    And two things more, for networks that were trained with spikes, which no stock neuron has:
+    reset by subtraction, and a bias that flows through the current's filter.
+
     At the first step of each window ``u = v = 0``. Every step (``proc/lif/models.py``)::
 
         u = tz(u * (4096 - (current_decay + 1)))   the chip's ds_offset register is always 1 in Lava
@@ -290,14 +293,21 @@ class CubaLIFNeurons(Node):
         v = clip(v, -(2**23 - 1), 2**23 - 1)
         s = v > threshold << 6                     strict
         v = 0 where s                              u is untouched
+        v = v - drop where s                       reset by subtraction
 
-    with ``tz(x) = sign(x) * (abs(x) >> 12)``, truncation toward zero.
+    A filtered bias is added to ``u`` before that wraps, and not to ``v``.
+
+    There ``tz(x) = sign(x) * (abs(x) >> 12)``, truncation toward zero.
 
     Attributes:
         threshold: (C,), in units of the synaptic weight.
         bias: in units of 2**-6 of the weight; broadcasts to the shape.
         current_decay: Loihi's du, 0 to 4095 (4095: no memory of the current).
         voltage_decay: Loihi's dv, 0 to 4095 (0: no leak).
+        reset: what a spike does to v.
+        drop: (C,), what a spike takes with reset by subtraction, in units of 2**-6 of the weight;
+            None with reset to zero.
+        filtered_bias: whether the bias is added to the current.
         relay: whether the neurons only carry another population's values.
         state: format of u and v.
     """
@@ -306,8 +316,21 @@ class CubaLIFNeurons(Node):
     bias: QTensor
     current_decay: int
     voltage_decay: int
+    reset: Reset = Reset.ZERO
+    drop: QTensor | None = None
+    filtered_bias: bool = False
     relay: bool = False
     state: QFormat = STATE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.drop is None) != (self.reset is Reset.ZERO):
+            raise ValueError(f"'{self.id}' needs a drop with reset by subtraction, and only then")
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether it is the chip's own neuron, with nothing added."""
+        return self.reset is Reset.ZERO and not self.filtered_bias
 
     @property
     def messages(self) -> tuple[int, int]:

@@ -40,6 +40,8 @@ class InputCoding(enum.Enum):
     """The whole frame at the first step of the window and nothing after it."""
     CHANGES = "changes"
     """What differs from the frame before; the first frame differs from zeros."""
+    EVENTS = "events"
+    """A train of its own: a stimulus has a frame for each step of the window."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -177,6 +179,55 @@ class IFNeurons(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class LIFNeurons(Node):
+    """Leaky integrate and fire, as networks that were trained with spikes have it.
+
+    At the first step of each window ``I = 0; V = initial_potential``. Every step::
+
+        I = alpha * I + a + bias
+        V = beta * V + I
+        s = V > threshold             V >= threshold if not strict
+        V = V - drop where s          reset by subtraction
+        V = 0        where s          reset to zero
+
+    This is the forward Euler form of the current-based neuron of NIR (Pedersen et al. 2024) with
+    time constants and gains worked into ``alpha``, ``beta`` and the weights. Without memory of the
+    current (``alpha`` 0) it is the leaky neuron, and with ``beta`` 1 integrate and fire.
+
+    Attributes:
+        threshold: (C,), > 0.
+        bias: added to the current at every step; broadcasts to the shape.
+        initial_potential: (C,), or (C, H, W) where it differs inside a channel.
+        alpha: what is left of the current after a step, 0 <= alpha < 1.
+        beta: what is left of the potential after a step, 0 < beta <= 1.
+        reset: what a spike does.
+        drop: (C,), what a spike takes with reset by subtraction. A reset that comes one step late,
+            after the leak, takes ``threshold / beta`` at the spike.
+        strict: whether a potential that equals its threshold is silent.
+    """
+
+    threshold: Float
+    bias: Float
+    initial_potential: Float
+    alpha: float
+    beta: float
+    reset: Reset
+    drop: Float
+    strict: bool = True
+
+    @property
+    def unit(self) -> Float:
+        """Value of one spike: 1, whatever the threshold."""
+        return np.ones(self.shape[0])
+
+    @property
+    def leaks(self) -> bool:
+        """Whether it is more than integrate and fire with a single threshold."""
+        uneven = self.reset is Reset.SUBTRACT and bool((self.drop != self.threshold).any())
+        return self.alpha != 0 or self.beta != 1 or uneven
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Readout(Node):
     """The potential itself: ``V += a + bias``, never fires. Holds an output of the network."""
 
@@ -184,7 +235,7 @@ class Readout(Node):
 
 
 Synapses = ConvSynapses | DenseSynapses | SparseSynapses
-Neurons = GradedNeurons | IFNeurons | SignedIFNeurons
+Neurons = GradedNeurons | IFNeurons | SignedIFNeurons | LIFNeurons
 Sources = Input | Neurons
 Population = Neurons | Readout
 SpikingNode = Input | Synapses | Neurons | Readout
@@ -226,6 +277,7 @@ __all__ = [
     "IFNeurons",
     "Input",
     "InputCoding",
+    "LIFNeurons",
     "Neurons",
     "NodeId",
     "Population",

@@ -10,6 +10,7 @@ from snn_compile.errors import CapacityError, Origin
 from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
+    CubaLIFNeurons,
     Input,
     Population,
     QuantizedGraph,
@@ -17,7 +18,7 @@ from snn_compile.ir.quantized import (
     Readout,
     Synapses,
 )
-from snn_compile.ir.spiking import InputCoding
+from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
 from snn_compile.options import CODINGS
 from snn_compile.targets.target import Target
@@ -73,6 +74,9 @@ def neuron_kind(node: Population) -> str:
     """The kind of a population's neurons as target files name it, such as ``IF-subtract``."""
     if isinstance(node, Readout):
         return "Readout"
+    if isinstance(node, CubaLIFNeurons):
+        added = ["subtract"] if node.reset is Reset.SUBTRACT else []
+        return "-".join(["CubaLIF", *added, *(["filtered-bias"] if node.filtered_bias else [])])
     name = type(node).__name__.removesuffix("Neurons")
     reset = getattr(node, "reset", None)
     return f"{name}-{reset.value}" if reset is not None else name

@@ -15,6 +15,7 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
+from snn_compile.quantize.trained import as_trained, own_fraction_bits
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
 from snn_compile.sim import bounds
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
@@ -65,7 +66,13 @@ class Quantization:
     numbers: Mapping[NodeId, LayerNumbers]
 
 
-def quantize(network: SpikingGraph, weight_bits: Callable[[str], int]) -> Quantization:
+STATE_BITS = 24
+"""Bits of a potential on the chip."""
+
+
+def quantize(
+    network: SpikingGraph, weight_bits: Callable[[str], int], state_bits: int = STATE_BITS
+) -> Quantization:
     """Put every weight, bias and threshold on the integer grid of Loihi.
 
     A layer keeps as many fraction bits in its potentials as the static bound allows: the bound
@@ -74,6 +81,7 @@ def quantize(network: SpikingGraph, weight_bits: Callable[[str], int]) -> Quanti
     Args:
         network: the aligned spiking network.
         weight_bits: 2 to 8 for each layer name.
+        state_bits: that potentials may take, at most 24. Leaky neurons have 6 more by themselves.
 
     Raises:
         CapacityError: layers whose potential could overflow 24 bits, all of them at once.
@@ -88,14 +96,13 @@ def quantize(network: SpikingGraph, weight_bits: Callable[[str], int]) -> Quanti
             missing.add(population.id)  # what it would see is not known
             continue
         bits = weight_bits(population.id)
+        limit, smallest = _limit(population, state_bits), _smallest_unit(population, state_bits)
         threshold = None if isinstance(population, spiking.Readout) else population.threshold
-        weights = integer_weights(groups, bits, threshold, _smallest_unit(population))
-        found = _fitted(population, groups, weights, bits, nodes, network.window)
+        weights = integer_weights(groups, bits, threshold, smallest)
+        found = _fitted(population, groups, weights, bits, nodes, network.window, limit)
         if isinstance(found, CompileError) and weights.exact:
-            weights = integer_weights(
-                groups, bits, threshold, _smallest_unit(population), as_integers=False
-            )
-            found = _fitted(population, groups, weights, bits, nodes, network.window)
+            weights = integer_weights(groups, bits, threshold, smallest, as_integers=False)
+            found = _fitted(population, groups, weights, bits, nodes, network.window, limit)
         if isinstance(found, CompileError):
             refused.append(found)
             missing.add(population.id)
@@ -114,7 +121,7 @@ def proven(quantization: Quantization) -> Quantization:
     """
     program, numbers = quantization.program, dict(quantization.numbers)
     for population in program.populations:
-        interval = bounds.potential(program.graph, population, program.window.n_steps)
+        interval = bounds.states(program.graph, population, program.window.n_steps)
         if interval.magnitude > VOLTAGE_LIMIT:
             raise CapacityError(
                 f"the potential of layer '{population.id}' could reach {interval.magnitude:,}",
@@ -136,13 +143,14 @@ def _input(node: spiking.Input) -> quantized.Input:
     )
 
 
-def _smallest_unit(population: spiking.Population) -> Float:
+def _smallest_unit(population: spiking.Population, state_bits: int) -> Float:
     """Below this unit, threshold and bias would outgrow the state though weights say nothing."""
     bias = np.abs(np.broadcast_to(population.bias, population.shape))
-    smallest: Float = bias.reshape(population.shape[0], -1).max(axis=1) / LARGEST_BIAS
+    share = _limit(population, state_bits) / VOLTAGE_LIMIT * 2.0 ** -own_fraction_bits(population)
+    smallest: Float = bias.reshape(population.shape[0], -1).max(axis=1) / (LARGEST_BIAS * share)
     if isinstance(population, spiking.Readout):
         return smallest
-    return np.maximum(smallest, population.threshold / LARGEST_THRESHOLD)
+    return np.maximum(smallest, population.threshold / (LARGEST_THRESHOLD * share))
 
 
 def _fitted(
@@ -152,16 +160,18 @@ def _fitted(
     bits: int,
     before: list[QuantizedNode],
     window: spiking.Window,
+    limit: int,
 ) -> tuple[list[QuantizedNode], LayerNumbers] | CompileError:
     """The layer with the most fraction bits for which no state can overflow.
 
     Where a few channels alone would cost the whole layer its low bits (dying channels, whose biases
     dwarf their weights), those channels give up weight bits instead: their unit is doubled.
     """
-    if weights.exact:
+    own = own_fraction_bits(population)
+    if weights.exact and not own:
         fraction = 0
     else:
-        room = _room(_layer(population, groups, weights, bits, 0), before, window)
+        room = _room(_layer(population, groups, weights, bits, 0), before, window, limit)
         most = min(MOST_FRACTION_BITS, EXPONENTS[-1] - max(weights.exponents))
         # Sums that are spread over time cannot be shifted right one by one.
         lowest = 0 if window.coding in spiking.SCHEDULED else EXPONENTS[0]
@@ -170,16 +180,16 @@ def _fitted(
         fraction = min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))
     added = _layer(population, groups, weights, bits, fraction)
     first = _potential(added, before, window).magnitude
-    by_weights = _over(_potential(_without_bias(added), before, window))
+    by_weights = _over(_potential(_without_bias(added), before, window), limit)
     for _ in range(MAX_DOUBLINGS):
         interval = _potential(added, before, window)
-        if interval.magnitude <= VOLTAGE_LIMIT:
-            unit = weights.unit * 2.0**-fraction
+        if interval.magnitude <= limit:
+            unit = weights.unit * 2.0 ** -(fraction + own)
             bias = population.bias / unit[:, None, None]
             largest = interval.magnitude
-            numbers = LayerNumbers(unit, bits, fraction, weights.saturated, largest, bias)
+            numbers = LayerNumbers(unit, bits, fraction + own, weights.saturated, largest, bias)
             return added, numbers
-        over = _over(interval)
+        over = _over(interval, limit)
         if isinstance(population, spiking.Readout):
             over[:] = True
         weights = with_unit(groups, weights, np.where(over, 2.0, 1.0) * weights.unit, bits)
@@ -188,16 +198,21 @@ def _fitted(
         added = _layer(population, groups, weights, bits, fraction)
     return CapacityError(
         f"the potential of layer '{population.id}' could reach {first:,}"
-        f" (2^{np.log2(first):.1f}); a 24-bit state holds {VOLTAGE_LIMIT:,}",
+        f" (2^{np.log2(first):.1f}); a {limit.bit_length() + 1}-bit state holds {limit:,}",
         code="state-overflow",
         origin=population.origin,
         hint="use fewer time steps, fewer weight bits or a smaller layer",
     )
 
 
-def _over(interval: bounds.Interval) -> npt.NDArray[np.bool_]:
+def _limit(population: spiking.Population, state_bits: int) -> int:
+    """Largest potential, in steps of it."""
+    return min(VOLTAGE_LIMIT, ((1 << (state_bits - 1)) - 1) << own_fraction_bits(population))
+
+
+def _over(interval: bounds.Interval, limit: int) -> npt.NDArray[np.bool_]:
     """Channels whose potential could leave the state."""
-    over: npt.NDArray[np.bool_] = np.maximum(-interval.low, interval.high) > VOLTAGE_LIMIT
+    over: npt.NDArray[np.bool_] = np.maximum(-interval.low, interval.high) > limit
     return over
 
 
@@ -216,11 +231,13 @@ def _used(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> npt.
     return used
 
 
-def _room(added: list[QuantizedNode], before: list[QuantizedNode], window: spiking.Window) -> Int:
+def _room(
+    added: list[QuantizedNode], before: list[QuantizedNode], window: spiking.Window, limit: int
+) -> Int:
     """Doublings that each channel's potential can take before it could overflow."""
     interval = _potential(added, before, window)
     magnitude = np.maximum(np.maximum(-interval.low, interval.high), 1)
-    return np.floor(np.log2(VOLTAGE_LIMIT / magnitude)).astype(np.int64)
+    return np.floor(np.log2(limit / magnitude)).astype(np.int64)
 
 
 def _potential(
@@ -232,7 +249,7 @@ def _potential(
     graph = Graph([*(_detached(node) for node in before if node.id in sources), *added])
     if not isinstance(population, quantized.Population):
         raise TypeError(f"'{population.id}' is not a population")
-    return bounds.potential(graph, population, window.n_steps)
+    return bounds.states(graph, population, window.n_steps)
 
 
 def _detached(node: QuantizedNode) -> QuantizedNode:
@@ -326,6 +343,8 @@ def _population(node: spiking.Population, bias: Float, step: Float) -> quantized
                 initial_potential=_share(threshold, node.initial_potential),
                 relay=node.relay,
             )
+        case spiking.LIFNeurons():
+            return as_trained(node, bias, step)
         case spiking.IFNeurons():
             threshold = np.maximum(round_half_even(node.threshold / step), 1)
             return quantized.IFNeurons(

@@ -84,6 +84,11 @@ def integer_weights(
     if exact is not None and as_integers:
         unit, mantissas = exact
         return IntegerWeights(mantissas, (0,) * len(groups), unit, 0.0, True)
+    on_grid = _on_grid(weights, largest)
+    if on_grid is not None:
+        unit = np.full(n_channels, on_grid[0])
+        if (unit >= smallest_unit).all():
+            return _rounded(weights, channels, on_grid[1], unit, largest)
     exponents = _exponents(peaks)
     steps = 2.0 ** np.array(exponents)
     widest = (peaks / steps[:, None]).max(axis=0)
@@ -158,6 +163,28 @@ def _small_integers(
     if np.abs(of_threshold - np.rint(of_threshold)).max() > 1e-9 or of_threshold.min() < 0.5:
         return None
     return unit, tuple(found)
+
+
+def _on_grid(weights: list[Float], largest: int) -> tuple[float, tuple[int, ...]] | None:
+    """Unit and exponents where every group holds integers times a power of two already.
+
+    Networks that were trained or compiled to integers are such: they need no other grid.
+    """
+    found: list[int | None] = []
+    for weight in weights:
+        peak = np.abs(weight).max(initial=0)
+        if peak >= 1 << 31 or (weight != np.rint(weight)).any():
+            return None
+        bits = int(np.bitwise_or.reduce(weight.astype(np.int64)))
+        zeros = (bits & -bits).bit_length() - 1  # that all weights of the group end in
+        if bits and peak > largest << zeros:
+            return None
+        found.append(zeros if bits else None)
+    least = min((e for e in found if e is not None), default=None)
+    if least is None:
+        return None
+    exponents = tuple(0 if e is None else e - least for e in found)
+    return (2.0**least, exponents) if max(exponents) <= MOST_APART else None
 
 
 def _least_error(

@@ -23,7 +23,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.plugins import Imported
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import figures
-from snn_compile.report.evaluation import Outcome, Stages
+from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
 from snn_compile.report.layers import layer_table
 from snn_compile.report.observer import Observer
@@ -73,6 +73,15 @@ def n_weights(ann: ANNGraph) -> int:
     return sum(n.weight.size for n in ann.graph if isinstance(n, ops.Conv | ops.Dense))
 
 
+def facts(ann: ANNGraph) -> dict[str, Any]:
+    """What the report says of a trained network's file."""
+    return {
+        "opset": ann.opset,
+        "input_shape": list(ann.input.shape),
+        "weights": n_weights(ann),
+    }
+
+
 def provenance(path: Path, options: CompileOptions) -> dict[str, str]:
     """Hashes of what a network was made from; part of its seal."""
     files = {"model": path, "calibrate": options.calibrate, "evaluate": options.evaluate}
@@ -90,13 +99,13 @@ def _sha256(path: Path) -> str:
 def report(
     path: Path,
     options: CompileOptions,
-    imported: Imported,
-    stages: Stages,
+    model: Mapping[str, Any],
+    quantization: Quantization,
     mapped: MappedProgram,
     outcome: Outcome,
     journal: Journal,
 ) -> dict[str, Any]:
-    """The content of ``report.json``."""
+    """The content of ``report.json``; ``model`` says what is in the file."""
     program = mapped.program
     taken = resources(mapped)
     per_layer = {layer.name: layer for layer in taken.layers}
@@ -106,9 +115,7 @@ def report(
         "model": {
             "path": str(path),
             "sha256": _sha256(path),
-            "opset": imported.ann.opset,
-            "input_shape": list(imported.ann.input.shape),
-            "weights": n_weights(imported.ann),
+            **model,
         },
         "options": options.effective(),
         "target": mapped.target.name,
@@ -119,7 +126,7 @@ def report(
         "ladder": outcome.ladder,
         "layers": layer_table(
             program,
-            stages.lowered.quantization.numbers,
+            quantization.numbers,
             per_layer,
             outcome.activity,
             outcome.losses,

@@ -83,6 +83,17 @@ def rung(report: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
     return next((item for item in rungs if item["stage"] == stage), {})
 
 
+def reference(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rung that the others are compared with, or nothing."""
+    return next(iter(report.get("ladder") or []), {})
+
+
+def original(report: Mapping[str, Any]) -> str:
+    """What the network was before it was compiled, for people."""
+    spiking = reference(report).get("stage") == "spiking"
+    return "the network as trained" if spiking else "the ONNX model"
+
+
 def option(report: Mapping[str, Any], name: str) -> Any:
     """The value of an option in effect, or None."""
     return (report.get("options") or {}).get(name, {}).get("value")

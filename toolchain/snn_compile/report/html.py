@@ -115,10 +115,12 @@ def plot(report: Mapping[str, Any]) -> Plot | None:
 def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The figures that come first: what, how much, and a word on it."""
     tiles = []
-    answer, onnx = figures.rung(report, figures.ANSWER), figures.rung(report, "onnx")
+    answer, first = figures.rung(report, figures.ANSWER), figures.reference(report)
     if answer.get("top1") is not None:
-        change = figures.points(answer["top1"] - onnx["top1"]) if "top1" in onnx else ""
-        tiles.append(("top-1 accuracy", f"{answer['top1']:.2f} %", f"{change} points against ONNX"))
+        change = figures.points(answer["top1"] - first["top1"]) if "top1" in first else ""
+        against = "ONNX" if first.get("stage") == "onnx" else "floating point"
+        text = f"{change} points against {against}"
+        tiles.append(("top-1 accuracy", f"{answer['top1']:.2f} %", text))
     if answer.get("agreement") is not None:
         tiles.append(
             ("agreement", f"{answer['agreement']:.1f} %", f"of {answer.get('n', 0):,} inputs")

@@ -71,7 +71,7 @@ def _agreement(report: Mapping[str, Any]) -> str:
     if fixed.get("agreement") is None or figures.measure(report) != "top1":
         return ""
     n = fixed.get("n") or 0
-    return f"{fixed['agreement']:.1f} % of {n:,} arg-max equal to the ONNX model"
+    return f"{fixed['agreement']:.1f} % of {n:,} arg-max equal to {figures.original(report)}"
 
 
 def _verification(report: Mapping[str, Any]) -> Iterable[Text]:

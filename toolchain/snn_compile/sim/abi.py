@@ -44,6 +44,7 @@ KINDS = {
 }
 """Kinds of population, as ``engine.h`` numbers them."""
 
+
 Int64 = POINTER(c_int64)
 Int8 = POINTER(c_int8)
 
@@ -155,8 +156,10 @@ class Description:
     ) -> Population:
         shape = maps(node.shape)
         if isinstance(node, Input):
-            spikes = node.coding is InputCoding.POISSON
             low, high = node.messages
+            # Events may be counts; only those that are spikes go the way of spikes.
+            events = node.coding is InputCoding.EVENTS and -1 <= low <= high <= 1
+            spikes = node.coding is InputCoding.POISSON or events
             return Population(
                 kind=INPUT_SPIKES if spikes else INPUT_VALUES,
                 **shape,
@@ -258,8 +261,12 @@ def maps(shape: Shape) -> dict[str, int]:
 
 def not_expressed(program: QuantizedGraph) -> str:
     """What of a network the engine cannot compute, for people; empty if it computes all of it."""
-    bursts = any(isinstance(n, IFNeurons) and n.burst > 1 for n in program.populations)
-    return "the engine has no bursts" if bursts else ""
+    for node in program.populations:
+        if isinstance(node, IFNeurons) and node.burst > 1:
+            return "the engine has no bursts"
+        if isinstance(node, CubaLIFNeurons) and not node.is_stock:
+            return "the engine has no leaky neurons with reset by subtraction or a filtered bias"
+    return ""
 
 
 def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:

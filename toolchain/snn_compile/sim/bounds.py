@@ -164,6 +164,60 @@ def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int)
     return _integrate_and_fire(population, low, high, n_steps)
 
 
+def states(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
+    """Bounds of everything that a population keeps in its states' format."""
+    if isinstance(population, CubaLIFNeurons):
+        return leaky(graph, population, n_steps)
+    return potential(graph, population, n_steps)
+
+
+def leaky(graph: Graph[QuantizedNode], node: CubaLIFNeurons, n_steps: int) -> Interval:
+    """Bounds of both states of leaky neurons per channel, in their units: 2**-6 of a weight.
+
+    Every step of the neuron is monotone in its states and its input, so the ends of an interval
+    give the ends of the next one. As long as these stay inside 24 bits, nothing wraps or saturates.
+    """
+    a = current(graph, node)
+    bias = along_channels(node.bias.values, node.shape).reshape(node.shape[0], -1)
+    ends = np.stack([bias.min(axis=1), bias.max(axis=1)])
+    arriving = np.stack([a.low, a.high]) << 6
+    into_u, into_v = (ends, 0) if node.filtered_bias else (0, ends)
+    threshold = np.broadcast_to(node.threshold.values << 6, node.shape[:1])
+    drop = None if node.drop is None else np.broadcast_to(node.drop.values, node.shape[:1])
+    keep_u, keep_v = 4096 - (node.current_decay + 1), 4096 - node.voltage_decay
+    u = v = widest = np.zeros((2, node.shape[0]), np.int64)
+    for _ in range(n_steps):
+        before = u, v
+        u = _toward_zero(u * keep_u) + arriving + into_u
+        v = _toward_zero(_after_reset(v, threshold, drop) * keep_v) + u + into_v
+        low = np.minimum(widest[0], np.minimum(u[0], v[0]))
+        widest = np.stack([low, np.maximum(widest[1], np.maximum(u[1], v[1]))])
+        beyond = np.abs(widest).max() > _FAR_BEYOND  # nothing more to learn
+        if beyond or (np.array_equal(before[0], u) and np.array_equal(before[1], v)):
+            break
+    return Interval(widest[0], widest[1])
+
+
+_FAR_BEYOND = 1 << 45
+
+
+def _after_reset(v: Int, threshold: Int, drop: Int | None) -> Int:
+    """Bounds (2, C) of what a step leaves of potentials in the given bounds."""
+    low, high = v
+    silent, fires = np.minimum(high, threshold), high > threshold
+    if drop is None:
+        return np.stack([np.minimum(low, 0), np.maximum(silent, 0)])
+    fired_low = np.minimum(low, np.maximum(low, threshold + 1) - drop)
+    return np.stack(
+        [np.where(fires, fired_low, low), np.where(fires, np.maximum(silent, high - drop), high)]
+    )
+
+
+def _toward_zero(x: Int) -> Int:
+    result: Int = np.sign(x) * (np.abs(x) >> 12)
+    return result
+
+
 _ONE_SUM = (
     GradedNeurons,
     ClipFloorNeurons,

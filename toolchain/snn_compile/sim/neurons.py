@@ -220,19 +220,25 @@ def _(population: CubaLIFNeurons, a: Int, n_steps: int) -> Int:
     wide = np.dtype(np.int64)
     bias = _parameter(population.bias.values, population, wide)
     threshold = _parameter(population.threshold.values, population, wide) << 6
+    into_u, into_v = (bias, 0) if population.filtered_bias else (0, bias)
+    drop = None if population.drop is None else _parameter(population.drop.values, population, wide)
     u = np.zeros((*a.shape[:-2], a.shape[-1]), wide)
     v = np.zeros_like(u)
     spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
     for t in range(n_steps):
         arriving = a[..., min(t, a.shape[-2] - 1), :].astype(wide)
         u = _toward_zero(u * (4096 - (population.current_decay + 1))) + (arriving << 6)
+        u += into_u
         u = np.where(u > 1 << 23, u - (1 << 24), u)
         u = np.where(u <= -(1 << 23), u + (1 << 24), u)
-        v = _toward_zero(v * (4096 - population.voltage_decay)) + u + bias
+        v = _toward_zero(v * (4096 - population.voltage_decay)) + u + into_v
         _saturate(v, population.state)
         fired = v > threshold
         spikes[..., t, :] = fired
-        v[fired] = 0
+        if drop is None:
+            v[fired] = 0
+        else:
+            v -= drop * fired
     return spikes
 
 

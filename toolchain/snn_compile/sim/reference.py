@@ -80,7 +80,7 @@ def input_messages(program: QuantizedGraph, frames: Int, *, first: int = 0) -> I
 
     Args:
         program: the network.
-        frames: (N, *input shape) encoded values.
+        frames: (N, *input shape) encoded values; (N, T, *input shape) events.
         first: index of the first frame among all stimuli; decides the Poisson draws.
 
     Returns:
@@ -97,6 +97,8 @@ def sent(node: Input | spiking.Input, frames: Int, n_steps: int, first: int) -> 
         raise ValueError(
             f"encoded input {frames.min()}..{frames.max()} outside {node.low}..{node.high}"
         )
+    if node.coding is InputCoding.EVENTS:
+        return frames
     if node.coding is InputCoding.FRAME:
         return np.pad(frames[:, None], [(0, 0), (0, n_steps - 1), *[(0, 0)] * (frames.ndim - 1)])
     if node.coding is InputCoding.CHANGES:

@@ -65,7 +65,7 @@ def evaluate(
 def _piece_size(network: SpikingGraph) -> int:
     """Samples in a piece."""
     largest = batch_size(max(prod(n.shape) for n in network.graph), working_bytes=PIECE_BYTES)
-    if network.input.coding is not InputCoding.POISSON:
+    if network.input.coding not in (InputCoding.POISSON, InputCoding.EVENTS):
         return largest
     drawn = prod(network.input.shape) * network.window.n_steps
     return min(largest, batch_size(drawn, working_bytes=WINDOW_BYTES))
@@ -243,6 +243,34 @@ def _(population: spiking.SignedIFNeurons, like: Array) -> Step:
         np.subtract(a, (v < 0) & (sent > 0), out=a)
         np.subtract(v, a * threshold, out=v)
         np.add(sent, a, out=sent)
+        return a
+
+    return step
+
+
+@stepper.register
+def _(population: spiking.LIFNeurons, like: Array) -> Step:
+    threshold, drop, start = (
+        _spread(parameter[:, None, None] if parameter.ndim == 1 else parameter, like)
+        for parameter in (population.threshold, population.drop, population.initial_potential)
+    )
+    bias = _spread(population.bias, like)
+    v, current = np.empty_like(like), np.zeros_like(like)
+    v[...] = start
+    compare = np.greater if population.strict else np.greater_equal
+
+    def step(a: Array) -> Array:
+        np.multiply(current, population.alpha, out=current)
+        np.add(current, a, out=current)
+        np.add(current, bias, out=current)
+        np.multiply(v, population.beta, out=v)
+        np.add(v, current, out=v)
+        fired = compare(v, threshold)
+        np.copyto(a, fired)  # from here on: the spikes
+        if population.reset is Reset.SUBTRACT:
+            np.subtract(v, a * drop, out=v)
+        else:
+            np.copyto(v, 0, where=fired)
         return a
 
     return step

@@ -27,8 +27,8 @@ class EngineDevice:
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
         """Prepare the network for the engine."""
         del folder
-        if native.find() is None:
-            raise DeviceError(no_engine(), code="no-engine", hint="see docs/explanation/engine.md")
+        if why := no_engine(program):
+            raise DeviceError(why, code="no-engine", hint="see docs/explanation/engine.md")
         build = self._build or native.status().build
         self._engine, self._program = Engine(program, build=build), program
         return Capabilities(facts={"build": str(build)})

@@ -15,7 +15,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-PARAMETERS = ("bias", "threshold", "initial_potential", "multiplier", "shift")
+PARAMETERS = ("bias", "threshold", "initial_potential", "multiplier", "shift", "drop")
 
 
 # Populations -----------------------------------------------------------------------------------
@@ -78,7 +78,11 @@ class ZeroIF(Population):
 
 
 class WindowedCubaLIF(Population):
-    """Stock LIFReset's equations, for biases that its 16-bit mantissa cannot hold."""
+    """Stock LIFReset's equations, for biases that its 16-bit mantissa cannot hold.
+
+    With ``filtered_bias`` the bias is added to the current; with a ``drop`` a spike takes that much
+    of the potential instead of all of it.
+    """
 
 
 class Readout(Population):
@@ -246,13 +250,16 @@ class PyWindowedCubaLIF(_PopulationModel):
         if self.window_starts():
             self.current = np.zeros_like(a)
             self.potential = np.zeros_like(a)
+        filtered = self.proc_params.get("filtered_bias")
         keep = 4096 - (self.proc_params["du"] + 1)
-        u = self.toward_zero(self.current * keep) + (a << 6)
+        u = self.toward_zero(self.current * keep) + (a << 6) + (self.bias if filtered else 0)
         u = np.where(u > 1 << 23, u - (1 << 24), np.where(u <= -(1 << 23), u + (1 << 24), u))
-        v = self.toward_zero(self.potential * (4096 - self.proc_params["dv"])) + u + self.bias
+        v = self.toward_zero(self.potential * (4096 - self.proc_params["dv"])) + u
+        v = v + (0 if filtered else self.bias)
         v = np.clip(v, 1 - (1 << 23), (1 << 23) - 1)
         spikes = v > (self.threshold << 6)
-        self.current, self.potential = u, np.where(spikes, 0, v)
+        left = 0 if self.drop is None else v - self.drop
+        self.current, self.potential = u, np.where(spikes, left, v)
         return spikes
 
     def toward_zero(self, x):
@@ -260,6 +267,7 @@ class PyWindowedCubaLIF(_PopulationModel):
         return np.sign(x) * (np.abs(x) >> 12)
 
     current = 0
+    drop = None
 
 
 @implements(proc=Readout, protocol=LoihiProtocol)

@@ -1,0 +1,95 @@
+"""The netx backend: check, emit, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_backends.netx.layers import Layer, layers_of
+from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.hil.verification import Verification
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.sim.batches import Advance, no_progress
+
+
+class NetxBackend:
+    """Writes a chain of layers as the HDF5 file that lava-dl's ``netx.hdf5.Network`` reads.
+
+    netx builds Lava's stock LIF neurons from it, so this is for networks whose neurons these are:
+    reset to zero, no payloads between layers, one path from input to output. Everything else is
+    refused with the reason; the Lava backend has processes of its own for it.
+    """
+
+    name = "netx"
+
+    def check(self, program: QuantizedGraph) -> list[CompileError]:
+        """Everything that netx does not read, and a missing library."""
+        _, errors = layers_of(program)
+        return [*_missing(), *errors]
+
+    def emit(
+        self, program: QuantizedGraph, folder: Path, *, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write ``network.net`` and ``network.json``, how to read it, into an empty folder.
+
+        Raises:
+            UsageError: the folder is not empty, an option is unknown, or the library is missing.
+            UnsupportedError: see ``check``.
+        """
+        if options:
+            raise UsageError(f"the netx backend takes no options, not {sorted(options)}")
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise UsageError(f"{folder} is not an empty folder")
+        layers = self._layers(program)
+        from snn_backends.netx import file
+
+        file.write(program, layers, folder)
+
+    def verify(
+        self,
+        program: QuantizedGraph,
+        folder: Path,
+        frames: npt.NDArray[np.integer],
+        *,
+        stimuli: int | None = None,
+        time_limit: float = 600.0,
+        progress: Advance = no_progress,
+    ) -> Verification:
+        """Compare every number in the file with the program.
+
+        lava-dl is not run: it needs an environment of its own. ``docs/reference/netx.md`` shows how
+        to run the file there; a test does so and compares all spikes.
+
+        Raises:
+            UsageError: the library is missing.
+        """
+        del frames, stimuli, time_limit, progress
+        layers = self._layers(program)
+        from snn_backends.netx import file
+
+        compared, faults = file.compare(program, layers, folder)
+        mode = "every number in the file; run by lava-dl in its own environment"
+        return Verification("netx", mode, 0, 0, compared, not faults, details=tuple(faults))
+
+    def _layers(self, program: QuantizedGraph) -> list[Layer]:
+        layers, errors = layers_of(program)
+        raise_all([*_missing(), *errors])
+        return layers
+
+
+def _missing() -> list[CompileError]:
+    try:
+        import h5py  # noqa: F401
+    except ImportError as error:
+        return [
+            UsageError(
+                f"netx files are written by the package 'h5py', which cannot be imported: {error}",
+                code="missing-package",
+                hint="pip install 'snn-compile[netx]'",
+            )
+        ]
+    return []

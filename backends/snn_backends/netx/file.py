@@ -1,0 +1,118 @@
+"""The HDF5 file that netx reads, and a note on how to read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from snn_backends.netx.layers import NEVER, Layer
+from snn_compile.ir.quantized import QuantizedGraph
+
+FILE, HOW = "network.net", "network.json"
+Value = npt.NDArray[np.generic]
+
+
+def entries(program: QuantizedGraph, layers: list[Layer]) -> dict[str, Value]:
+    """Every dataset of the file, by its path."""
+    found: dict[str, Value] = {}
+    listed: list[tuple[str, dict[str, Any]]] = [("input", {"shape": program.input.shape})]
+    for layer in layers:
+        maps = listed[-1][1]["shape"]
+        if layer.kind == "dense" and len(maps) == 3:
+            size = int(np.prod(maps))
+            listed.append(("flatten", {"shape": (size, 1, 1)}))
+        listed.append((layer.kind, _entry(layer)))
+    for index, (kind, values) in enumerate(listed):
+        found[f"layer/{index}/type"] = np.array([kind.encode()], "S10")
+        for key, value in values.items():
+            found[f"layer/{index}/{key}"] = np.asarray(value)
+    return found
+
+
+def _entry(layer: Layer) -> dict[str, Any]:
+    weight = layer.weight.astype(np.float32)
+    values: dict[str, Any] = {"shape": layer.shape, "weight": weight, **layer.geometry}
+    if layer.kind == "dense":
+        values |= {"inFeatures": weight.shape[1], "outFeatures": weight.shape[0]}
+    else:
+        groups = layer.geometry["groups"]
+        values |= {"inChannels": weight.shape[1] * groups, "outChannels": weight.shape[0]}
+    if layer.bias is not None:
+        # One a neuron: in the order of axes that netx keeps maps in.
+        values["bias"] = layer.bias.T.astype(np.float32)
+    neuron = {
+        "type": np.bytes_("CUBA"),
+        "iDecay": layer.current_decay,
+        "vDecay": layer.voltage_decay,
+        "vThMant": layer.threshold.T,
+        "refDelay": 1,
+        "gradedSpike": False,
+    }
+    return values | {f"neuron/{key}": value for key, value in neuron.items()}
+
+
+def how(program: QuantizedGraph, layers: list[Layer]) -> dict[str, Any]:
+    """What the reader must be told, because the file has no place for it."""
+    low, high = program.input.messages
+    return {
+        "file": FILE,
+        "reader": "lava.lib.dl.netx.hdf5.Network, lava-dl 0.6.0",
+        "arguments": {
+            "input_message_bits": 0 if (low, high) == (0, 1) else 24,
+            "reset_interval": program.window.n_steps,
+            "reset_offset": 1,
+        },
+        "input": {
+            "shape": list(program.input.shape[::-1]),
+            "order": "width, height, channel",
+            "flattened": layers[0].kind == "dense",
+            "low": low,
+            "high": high,
+        },
+        "n_steps": program.window.n_steps,
+        "latency": program.latency,
+        "layers": [layer.node.id for layer in layers],
+        "output": f"v >> 6 of the last layer after the window; its threshold {NEVER} is never met",
+    }
+
+
+def write(program: QuantizedGraph, layers: list[Layer], folder: Path) -> None:
+    """Write both files."""
+    with h5py.File(folder / FILE, "w") as file:
+        for path, value in entries(program, layers).items():
+            file.create_dataset(path, data=value)
+    text = json.dumps(how(program, layers), indent=1) + "\n"
+    (folder / HOW).write_text(text, encoding="utf-8")
+
+
+def compare(program: QuantizedGraph, layers: list[Layer], folder: Path) -> tuple[int, list[str]]:
+    """How many numbers of the file were compared, and what differs."""
+    expected, faults, compared = entries(program, layers), list[str](), 0
+    found: dict[str, Value] = {}
+    try:
+        with h5py.File(folder / FILE, "r") as file:
+            file.visititems(
+                lambda name, item: (
+                    found.update({name: np.asarray(item[()])})
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+        said = json.loads((folder / HOW).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return 0, [f"the file cannot be read: {error}"]
+    for path in sorted({*expected, *found}):
+        if path not in found or path not in expected:
+            faults.append(f"{path} is {'missing' if path in expected else 'one too many'}")
+            continue
+        compared += expected[path].size
+        if not np.array_equal(expected[path], found[path]):
+            faults.append(f"{path} differs")
+    if said != how(program, layers):
+        faults.append(f"{HOW} differs")
+    return compared, faults

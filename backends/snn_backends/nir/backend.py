@@ -1,0 +1,103 @@
+"""The NIR backend: check, emit, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_backends.nir.refusals import refusals
+from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.hil.verification import Verification
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.sim.batches import Advance, no_progress
+
+FILE = "network.nir"
+
+
+class NirBackend:
+    """Writes a rate-coded network as one NIR file (Pedersen et al. 2024), and runs what it wrote.
+
+    The file holds the integers of the network as float32, in which they are exact, so that any
+    runtime with integrate-and-fire neurons computes the same spikes. What NIR has no words for is
+    in the file's metadata: see ``docs/reference/nir.md``.
+    """
+
+    name = "nir"
+
+    def check(self, program: QuantizedGraph) -> list[CompileError]:
+        """Everything that NIR cannot say, and a missing library."""
+        found = [*_missing(), *refusals(program)]
+        if found:
+            return found
+        from snn_backends.nir.export import nir_graph
+
+        try:  # which synapses need a matrix, and of what size, is known once they are made
+            nir_graph(program)
+        except CompileError as error:
+            found.append(error)
+        return found
+
+    def emit(
+        self, program: QuantizedGraph, folder: Path, *, options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write ``network.nir`` into an existing, empty folder.
+
+        Raises:
+            UsageError: the folder is not empty, an option is unknown, or the library is missing.
+            UnsupportedError: see ``check``.
+        """
+        if options:
+            raise UsageError(f"the NIR backend takes no options, not {sorted(options)}")
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise UsageError(f"{folder} is not an empty folder")
+        raise_all(self.check(program))
+        from snn_backends.nir.export import nir_graph, write
+
+        write(nir_graph(program), folder / FILE)
+
+    def verify(
+        self,
+        program: QuantizedGraph,
+        folder: Path,
+        frames: npt.NDArray[np.integer],
+        *,
+        stimuli: int | None = None,
+        time_limit: float = 600.0,
+        progress: Advance = no_progress,
+    ) -> Verification:
+        """Read the file back, run NIR's equations in float32, and compare every spike.
+
+        Args:
+            program: the network.
+            folder: what ``emit`` wrote, or what has become of it.
+            frames: encoded stimuli, as the reference takes them.
+            stimuli: how many of them to use; all by default.
+            time_limit: ignored; there is nothing to wait for.
+            progress: told the number of stimuli that have just been compared.
+
+        Raises:
+            UsageError: the library is missing.
+        """
+        del time_limit
+        raise_all(_missing())
+        from snn_backends.nir.verifier import verify
+
+        return verify(program, folder / FILE, np.asarray(frames[:stimuli], np.int64), progress)
+
+
+def _missing() -> list[CompileError]:
+    try:
+        import nir  # noqa: F401
+    except ImportError as error:
+        return [
+            UsageError(
+                f"NIR files are written by the package 'nir', which cannot be imported: {error}",
+                code="missing-package",
+                hint="pip install 'snn-compile[nir]'",
+            )
+        ]
+    return []

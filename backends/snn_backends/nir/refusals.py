@@ -1,0 +1,116 @@
+"""What a NIR file cannot say of a network, and why."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from snn_compile.errors import CompileError, UnsupportedError
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    IFNeurons,
+    Population,
+    QuantizedGraph,
+    Readout,
+    Synapses,
+)
+from snn_compile.sim import bounds
+
+EXACT = 1 << 24
+"""Integers below this are exact in float32, and so are their sums."""
+LARGEST_MATRIX = 1 << 26
+"""Entries of a dense matrix: 256 MiB in float32."""
+
+_NEURONS = {
+    "GradedNeurons": "spikes with payloads; its neurons send 0 or 1",
+    "ClipFloorNeurons": "neurons that send counts",
+    "SyncIFNeurons": "neurons that listen for a window before they fire",
+    "RadixIFNeurons": "neurons that listen for a window before they fire",
+    "SigmaDeltaNeurons": "neurons that send changes",
+    "SignedIFNeurons": "spikes of both signs",
+    "CubaLIFNeurons": "the truncation in a leaky neuron's decays; its spikes would differ",
+}
+
+
+def refusals(program: QuantizedGraph) -> list[CompileError]:
+    """Everything that keeps a network from being written."""
+    found: list[CompileError] = []
+    firing = [n for n in program.populations if isinstance(n, IFNeurons) and not n.relay]
+    if len({node.reset for node in firing}) > 1:
+        found.append(
+            UnsupportedError(
+                "layers differ in their reset; the file's metadata name one for all",
+                code="nir-neuron",
+                origin=firing[0].origin,
+            )
+        )
+    for node in program.graph:
+        if isinstance(node, Synapses):
+            found += _of_synapses(program, node)
+        elif isinstance(node, Population):
+            found += _of_population(program, node)
+    return found
+
+
+def _of_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
+    if type(node) not in (IFNeurons, Readout):
+        lack = _NEURONS.get(type(node).__name__, "outputs of this coding")
+        return [
+            UnsupportedError(
+                f"'{node.id}': NIR has no {lack}",
+                code="nir-neuron",
+                origin=node.origin,
+                hint="use --coding rate",
+            )
+        ]
+    if isinstance(node, IFNeurons) and node.burst > 1:
+        return [
+            UnsupportedError(
+                f"'{node.id}': NIR has no neuron that sends several spikes at once",
+                code="nir-neuron",
+                origin=node.origin,
+                hint="leave --burst out",
+            )
+        ]
+    total = int(np.abs(node.bias.values).max(initial=0))
+    for group in program.synapses_into(node):
+        _, partial = bounds.synapse_sums(group, bounds.message_range(program.graph, group))
+        total += partial << max(group.exponent, 0)
+    if total < EXACT:
+        return []
+    return [
+        UnsupportedError(
+            f"'{node.id}' can sum up {total:,}; float32, in which NIR's runtimes compute, is exact"
+            f" below {EXACT:,} only",
+            code="nir-precision",
+            origin=node.origin,
+            hint="use fewer weight bits or fewer input bits",
+        )
+    ]
+
+
+def _of_synapses(program: QuantizedGraph, node: Synapses) -> list[CompileError]:
+    if node.exponent < 0:
+        return [
+            UnsupportedError(
+                f"'{node.id}' drops the low {-node.exponent} bits of its sums; NIR does not round",
+                code="nir-rounding",
+                origin=node.origin,
+                hint="use fewer --timesteps, --weight-bits or --input-bits",
+            )
+        ]
+    source = program.graph[node.inputs[0]]
+    entries = prod(node.shape) * prod(source.shape)
+    if not isinstance(node, ConvSynapses) and entries > LARGEST_MATRIX:
+        return [too_large(node, entries)]
+    return []
+
+
+def too_large(node: Synapses, entries: int) -> UnsupportedError:
+    """The complaint about synapses that only a matrix can hold, and no matrix of that size."""
+    return UnsupportedError(
+        f"'{node.id}' would be a dense matrix of {entries:,} entries: NIR has no sparse ones",
+        code="nir-matrix",
+        origin=node.origin,
+    )

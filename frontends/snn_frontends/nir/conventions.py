@@ -1,0 +1,106 @@
+"""What a spiking network's NIR file does not say, and what its producers mean by what it does.
+
+NIR states neurons as differential equations. It has no time step, no reset by subtraction, no
+choice between ``v > threshold`` and ``v >= threshold`` and no initial potential. The rules of each
+producer below were found by running it against them, spike for spike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nir
+
+from snn_compile.errors import UsageError
+from snn_compile.ir.spiking import Reset
+from snn_compile.options import PRODUCERS, CompileOptions
+
+OWN = "snn-compile"
+"""The producer that our own export names in its metadata."""
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """Everything that the file leaves open.
+
+    Attributes:
+        producer: who wrote it.
+        reset: what a spike does.
+        reset_delay: whether snnTorch resets one step late.
+        dt: seconds in a time step; None if nothing in the file needs it.
+        n_steps: time steps of a stimulus, where the file says; else None.
+    """
+
+    producer: str
+    reset: Reset
+    reset_delay: bool = True
+    dt: float | None = None
+    n_steps: int | None = None
+
+    @property
+    def strict(self) -> bool:
+        """Whether a potential that equals its threshold is silent."""
+        return self.producer not in ("spikingjelly", "sinabs", OWN)
+
+
+def conventions(
+    graph: nir.NIRGraph, nodes: Mapping[str, Any], options: CompileOptions
+) -> Conventions:
+    """The options, over the file's metadata.
+
+    Raises:
+        UsageError: something that matters is said by neither; all of it is listed.
+    """
+    said = graph.metadata if isinstance(graph.metadata, dict) else {}
+    own = _text(said.get("producer")) == OWN
+    producer = options.nir_producer or _text(said.get("producer"))
+    reset = options.nir_reset or _text(said.get("reset"))
+    dt = options.nir_dt or _number(said.get("dt"))
+    missing = []
+    if producer not in (*PRODUCERS, OWN):
+        missing.append(("who wrote the file", f"--nir-producer {'|'.join(PRODUCERS)}"))
+    if reset not in (Reset.SUBTRACT.value, Reset.ZERO.value):
+        missing.append(("what a spike does to the potential", "--nir-reset zero|subtract"))
+    if dt is None and any(needs_dt(node, producer) for node in nodes.values()):
+        missing.append(("how long a time step is", "--nir-dt SECONDS"))
+    if missing:
+        raise UsageError(
+            f"NIR does not say {_listed([what for what, _ in missing])}",
+            code="nir-unsaid",
+            hint=f"give {_listed([option for _, option in missing])}",
+        )
+    n_steps = _number(said.get("n_steps")) if own else None
+    return Conventions(
+        str(producer),
+        Reset(reset),
+        options.nir_reset_delay,
+        dt,
+        None if n_steps is None else int(n_steps),
+    )
+
+
+def needs_dt(node: Any, producer: str | None) -> bool:
+    """Whether a neuron's discrete form depends on the time step."""
+    if producer in ("snntorch", OWN):
+        return False  # its R is tau / dt
+    if isinstance(node, nir.IF):
+        return producer != "norse" and bool((node.r != 1).any())
+    if isinstance(node, nir.LIF):
+        return producer != "sinabs"
+    return isinstance(node, nir.CubaLIF)
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,226 @@
+"""From a NIR graph to a spiking network in floating point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import nir
+import numpy as np
+
+from snn_compile.convert.align_paths import AlignPaths
+from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.linear import Float
+from snn_compile.convert.to_spiking import ToSpiking
+from snn_compile.errors import CompileError, CompileErrors, Origin, UnsupportedError, raise_all
+from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.spiking import InputCoding, LIFNeurons, Window
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.options import CompileOptions
+from snn_compile.passes import Finding, Pipeline
+from snn_compile.plugins import ImportedSpiking
+from snn_frontends.nir.conventions import Conventions, conventions
+from snn_frontends.nir.layers import linear
+from snn_frontends.nir.neurons import Model, Reading
+from snn_frontends.nir.wiring import Wiring, flat
+
+NEURONS = (nir.IF, nir.LIF, nir.CubaLIF)
+
+
+def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> ImportedSpiking:
+    """The network of a graph.
+
+    Between neurons everything is linear, as it is between the rectifiers of a trained network: the
+    graph is read as one whose rectifiers stand for the neurons.
+
+    Raises:
+        UsageError: the options do not say what the file leaves open.
+        UnsupportedError: nodes without a form here (``CompileErrors`` if several).
+    """
+    wiring = flat(graph, file)
+    said = conventions(graph, wiring.nodes, options)
+    walk = _Walk(wiring, file, Reading(said, [], []))
+    walk.run()
+    raise_all(walk.reading.errors)
+    network = ANNGraph(Graph(walk.nodes), file)
+    shape = network.input.shape
+    maps = maps_shape(shape)
+    coding = _AsTrained(_window(said, options), walk.models)
+    spikes = InputEncoding(np.ones(1), 0, 1, shape, maps)
+    scales = {name: np.ones(maps_shape(network.graph[name].shape)[0]) for name in walk.models}
+    passes = Pipeline.of(ToSpiking(coding, scales, spikes, InputCoding.EVENTS)).then(AlignPaths())
+    result = passes(network)
+    return ImportedSpiking(
+        result.graph,
+        shape,
+        {node.id: node.shape for node in network.outputs},
+        (*_told(said), *walk.reading.findings, *result.findings),
+        len(graph.nodes),
+        sum(n.weight.size for n in network.graph if isinstance(n, ann.Conv | ann.Dense)),
+    )
+
+
+def _window(said: Conventions, options: CompileOptions) -> Window:
+    chosen = "timesteps" in options.origins or options.timesteps != CompileOptions().timesteps
+    given = chosen or said.n_steps is None
+    n_steps = options.number("timesteps") if given else said.n_steps
+    return Window("rate", int(n_steps or 1))
+
+
+def _told(said: Conventions) -> list[Finding]:
+    late = ", one step late" if said.producer == "snntorch" and said.reset_delay else ""
+    step = "" if said.dt is None else f", time step {said.dt:g} s"
+    text = f"read as {said.producer} means it: reset {said.reset.value}{late}{step}"
+    return [Finding(text, code="nir-conventions")]
+
+
+@dataclass(frozen=True)
+class _AsTrained:
+    """A coding in which every neuron is the one that was trained."""
+
+    name: ClassVar[str] = "rate"
+    at_once: ClassVar[bool] = False
+    window: Window
+    models: Mapping[NodeId, Model]
+    levels: int = 1
+    input: InputCoding = InputCoding.EVENTS
+
+    def neurons(
+        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+    ) -> LIFNeurons:
+        """The population of a node."""
+        del scale, relay
+        model = self.models[place["id"]]
+        return LIFNeurons(
+            **place,
+            threshold=model.threshold,
+            bias=bias,
+            initial_potential=model.initial,
+            alpha=model.alpha,
+            beta=model.beta,
+            reset=model.reset,
+            drop=model.drop,
+            strict=model.strict,
+        )
+
+
+@dataclass
+class _Walk:
+    """Makes the operators of all nodes, in order; complaints are gathered, not raised."""
+
+    wiring: Wiring
+    file: str
+    reading: Reading
+    nodes: list[AnnNode] = field(default_factory=list)
+    models: dict[NodeId, Model] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+
+    def run(self) -> None:
+        for name, node in self.wiring.nodes.items():
+            origin = Origin(self.file, name, type(node).__name__)
+            sources = self.wiring.sources[name]
+            if any(source not in self.shapes for source in sources):
+                self._judge(node, origin)
+                continue  # what it would read was refused
+            try:
+                self._add(name, node, sources, origin)
+            except CompileErrors as errors:
+                self.reading.errors.extend(errors.errors)
+            except CompileError as error:
+                self.reading.errors.append(error)
+
+    def _judge(self, node: Any, origin: Origin) -> None:
+        """Refuse what no input could save."""
+        if not isinstance(node, (*NEURONS, *_KNOWN)):
+            try:
+                linear(node, NodeId("x"), NodeId("y"), (1,), origin)
+            except CompileError as error:
+                self.reading.errors.append(error)
+
+    def _add(self, name: str, node: Any, sources: tuple[str, ...], origin: Origin) -> None:
+        key = NodeId(name)
+        if isinstance(node, nir.Input) and not sources:
+            shape = _port_shape(node.input_type["input"])
+            self._append(ann.Input(id=key, inputs=(), origin=origin, shape=shape), name)
+            return
+        source = self._joined(name, sources, origin)
+        shape = self.shapes[source]
+        if isinstance(node, nir.Output) and "." not in name:
+            self._append(
+                ann.Output(id=key, inputs=(NodeId(source),), origin=origin, shape=shape), name
+            )
+        elif isinstance(node, nir.Input | nir.Output) or self._is_readout(name, node):
+            flat_shape = ann.Reshape(id=key, inputs=(NodeId(source),), origin=origin, shape=shape)
+            self._append(flat_shape, name)
+        elif isinstance(node, NEURONS):
+            self._neurons(name, node, source, origin)
+        else:
+            for operator in linear(node, key, NodeId(source), shape, origin):
+                self._append(operator, operator.id)
+
+    def _is_readout(self, name: str, node: Any) -> bool:
+        """An integrator in front of an output is what every output here is."""
+        if not isinstance(node, nir.I) or np.any(np.asarray(node.r) != 1):
+            return False
+        readers = [n for n, sources in self.wiring.sources.items() if name in sources]
+        return all(isinstance(self.wiring.nodes[n], nir.Output) for n in readers)
+
+    def _joined(self, name: str, sources: tuple[str, ...], origin: Origin) -> str:
+        """What a node reads: the sum of several."""
+        shapes = {self.shapes[source] for source in sources}
+        if not sources or len(shapes) > 1:
+            raise UnsupportedError(
+                "reads nothing" if not sources else f"adds up shapes {sorted(shapes)}",
+                code="unsupported-shape",
+                origin=origin,
+            )
+        if len(sources) == 1:
+            return sources[0]
+        total = f"{name}/sum"
+        inputs = tuple(NodeId(source) for source in sources)
+        node = ann.Add(id=NodeId(total), inputs=inputs, origin=origin, shape=shapes.pop())
+        self._append(node, total)
+        return total
+
+    def _neurons(self, name: str, node: Any, source: str, origin: Origin) -> None:
+        shape = self.shapes[source]
+        self.shapes[name] = shape
+        stated = np.shape(node.v_threshold)
+        if stated not in ((), (1,), shape):
+            raise UnsupportedError(
+                f"neurons of shape {stated} for an input of shape {shape}",
+                code="unsupported-shape",
+                origin=origin,
+            )
+        model = self.reading.model(node, shape, origin)
+        if model is None:
+            return
+        if (model.gain != 1).any():
+            gained = NodeId(f"{name}/gain")
+            scale = np.broadcast_to(model.gain, shape)
+            shift = np.zeros((1,) * len(shape))
+            place: dict[str, Any]
+            place = {"id": gained, "inputs": (NodeId(source),), "origin": origin, "shape": shape}
+            self.nodes.append(ann.Affine(**place, scale=scale, shift=shift))
+            source = gained
+        key = NodeId(name)
+        self.models[key] = model
+        self.nodes.append(ann.Relu(id=key, inputs=(NodeId(source),), origin=origin, shape=shape))
+
+    def _append(self, node: AnnNode, name: str) -> None:
+        self.nodes.append(node)
+        self.shapes[name] = node.shape
+
+
+_KNOWN = (
+    *(nir.Input, nir.Output, nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d),
+    *(nir.SumPool2d, nir.AvgPool2d, nir.Flatten, nir.Scale),
+)
+
+
+def _port_shape(stated: Any) -> Shape:
+    return tuple(int(n) for n in np.asarray(stated).ravel())

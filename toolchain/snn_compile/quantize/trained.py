@@ -1,0 +1,87 @@
+"""Neurons of networks that were trained with spikes, in fixed point."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn_compile.ir import quantized, spiking
+from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.spiking import Float, Reset
+
+LEAKY_FRACTION_BITS = 6
+"""Bits of a leaky neuron's states below the unit of its weights."""
+DECAY_ONE = 1 << 12
+"""What a decay is a fraction of."""
+
+
+def own_fraction_bits(node: spiking.Population) -> int:
+    """Bits that a population's states have below the unit of its weights by their definition."""
+    return LEAKY_FRACTION_BITS if isinstance(node, spiking.LIFNeurons) and node.leaks else 0
+
+
+def decays(alpha: float, beta: float) -> tuple[int, int]:
+    """Loihi's du and dv for what is left of a current and of a potential after a step.
+
+    du is one less than the decay: Lava and the chip add one. Either may come out outside 0 to 4095,
+    which no chip has.
+    """
+    du, dv = round_half_even(DECAY_ONE * (1 - np.array([alpha, beta])))
+    return int(du) - 1, int(dv)
+
+
+def as_trained(
+    node: spiking.LIFNeurons, bias: Float, step: Float
+) -> quantized.IFNeurons | quantized.CubaLIFNeurons:
+    """The neurons in steps of their weights' unit; ``bias`` is real, in those steps.
+
+    Args:
+        node: the neurons.
+        bias: broadcasts to the shape.
+        step: value of one step, (C,).
+    """
+    return _leaky(node, bias, step) if node.leaks else _integrate_and_fire(node, bias, step)
+
+
+def _integrate_and_fire(node: spiking.LIFNeurons, bias: Float, step: Float) -> quantized.IFNeurons:
+    initial = node.initial_potential
+    steps = step if initial.ndim == 1 else step[:, None, None]
+    threshold, start = _integer_rule(node, node.threshold / step, initial / steps)
+    return quantized.IFNeurons(
+        **node.place,
+        threshold=QTensor.of(np.maximum(threshold, 1)),
+        bias=QTensor.of(round_half_even(bias)),
+        initial_potential=QTensor.of(start),
+        reset=node.reset,
+    )
+
+
+def _integer_rule(node: spiking.LIFNeurons, threshold: Float, start: Float) -> tuple[Int, Int]:
+    """Threshold and start of ``V >= threshold`` that decide on integers as the neurons do.
+
+    A strict comparison is one with a threshold that is one step higher. With reset by subtraction
+    it must not be: the spike would take more. Then all potentials are one step lower instead.
+    """
+    if node.reset is Reset.ZERO:
+        lowest = np.floor(threshold) + 1 if node.strict else np.ceil(threshold)
+        return lowest.astype(np.int64), round_half_even(start)
+    first = np.ceil(start) - 1 if node.strict else np.floor(start)
+    return round_half_even(threshold), first.astype(np.int64)
+
+
+def _leaky(node: spiking.LIFNeurons, bias: Float, step: Float) -> quantized.CubaLIFNeurons:
+    if node.initial_potential.any():
+        raise ValueError(f"'{node.id}' is leaky and does not start at 0")
+    own = 1 << LEAKY_FRACTION_BITS
+    du, dv = decays(node.alpha, node.beta)
+    fine = round_half_even(bias * own)
+    drop = QTensor.of(round_half_even(node.drop / step * own))
+    return quantized.CubaLIFNeurons(
+        **node.place,
+        threshold=QTensor.of(np.maximum(round_half_even(node.threshold / step), 1)),
+        bias=QTensor.of(fine),
+        current_decay=du,
+        voltage_decay=dv,
+        reset=node.reset,
+        drop=drop if node.reset is Reset.SUBTRACT else None,
+        filtered_bias=node.alpha != 0 and bool(fine.any()),
+    )
