@@ -8,6 +8,7 @@ from networks import INPUT, Builder
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
+from snn_compile.ir.neurons import along_channels
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     GradedNeurons,
@@ -64,8 +65,8 @@ def _replaced(program: QuantizedGraph, window: Window, change) -> QuantizedGraph
 def _signed(node):
     if not isinstance(node, IFNeurons):
         return node
-    initial = node.initial_potential.values.copy()
-    initial[::2] = node.threshold.values[::2] - 1
+    initial = along_channels(node.initial_potential.values, node.shape).copy()
+    initial[::2] = along_channels(node.threshold.values, node.shape)[::2] - 1
     return SignedIFNeurons(
         **node.place,
         threshold=node.threshold,

@@ -449,9 +449,9 @@ def test_it_implies_one_threshold_a_layer(digits, mode, monkeypatch):
     model, calibrate, _ = digits
     seen = []
 
-    def watched(network, weight_bits):
+    def watched(network, *options):
         seen.append(network)
-        return quantize(network, weight_bits)
+        return quantize(network, *options)
 
     monkeypatch.setattr("snn_compile.lowering.quantize", watched)
     for equalize in ("none", mode):

@@ -9,6 +9,7 @@ import pytest
 
 from hil_networks import network
 from snn_compile.ir.fixedpoint import Overflow, QFormat
+from snn_compile.ir.neurons import along_channels
 from snn_compile.ir.quantized import IFNeurons
 from snn_compile.sim.neurons import respond
 
@@ -37,10 +38,12 @@ def test_integrate_and_fire_by_the_plain_definition(overflow, dtype):
     a = random.integers(-3000, 3000, (*node.shape, 6, 5)).astype(dtype)
     found = respond(node, a, 6)
     hit = 0
+    parameters = [
+        along_channels(p.values, node.shape)
+        for p in (node.threshold, node.bias, node.initial_potential)
+    ]
     for place in np.ndindex(*node.shape):
-        theta, bias, start = (
-            int(p.values[place[0]]) for p in (node.threshold, node.bias, node.initial_potential)
-        )
+        theta, bias, start = (int(p[place]) for p in parameters)
         for stimulus in range(5):
             v = start
             for t in range(6):
