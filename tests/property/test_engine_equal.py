@@ -113,6 +113,25 @@ def test_sums_of_spikes_beyond_16_bits(channels, kind, low):
     assert_equal(largest_weights(net), frames)
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_spikes_of_both_signs_add_the_weights_of_both(depthwise):
+    """Weights of each sign fit 16 bits, but not those of both with spikes of their signs."""
+    shape = (2, 20, 20) if depthwise else (400, 1, 1)
+    net = Builder(0, shape, n_steps=5, coding=InputCoding.POISSON, low=-1, high=1)
+    geometry = Geometry(groups=2 if depthwise else 1)
+    group = net.conv(INPUT, 2, shape[1:], geometry=geometry)
+    net.neurons("readout", group)
+    node = net.nodes[1]
+    signs = np.where(np.arange(node.weight.values.size) % 2, 1, -1).reshape(node.weight.shape)
+    assert 127 * 200 < 1 << 15 < 127 * 400
+    net.nodes[1] = replace(node, weight=QTensor(127 * signs, node.weight.format))
+    frame = signs.reshape(shape) if depthwise else signs[0]
+    program = net.build()
+    run = reference.run(program, np.array([frame, -frame]))
+    assert np.abs(run.outputs[program.readouts[0].id]).max() >= 5 * 127 * 399
+    assert_equal(program, np.array([frame, -frame]))
+
+
 @pytest.mark.parametrize("channels", [1, 17, 64, 129])
 @pytest.mark.parametrize("smallest", [-127, -128])
 @pytest.mark.parametrize("weight", ["mixed", "smallest"])
