@@ -98,8 +98,8 @@ def _of_state(program: QuantizedGraph, node: IFNeurons | Readout) -> list[Compil
         return []
     return [
         UnsupportedError(
-            f"the potential of '{node.id}' can reach {highest:,}, beyond its {node.state.bits} bits;"
-            " in NIR it has no ends",
+            f"the potential of '{node.id}' can reach {highest:,}, beyond its {node.state.bits}"
+            " bits; in NIR it has no ends",
             code="nir-state",
             origin=node.origin,
             hint="use fewer weight bits or fewer input bits",

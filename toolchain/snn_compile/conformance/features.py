@@ -107,5 +107,3 @@ def _of_synapses(source: Any, group: Synapses) -> set[str]:
         "depthwise": depthwise,
     }
     return words | {"synapses:conv", *(f"conv:{word}" for word, true in says.items() if true)}
-
-

@@ -188,8 +188,9 @@ def _write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> 
         for name, values in sorted(arrays.items()):
             buffer = io.BytesIO()
             np.save(buffer, np.ascontiguousarray(values, "<i4"), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)),
-                             buffer.getvalue())
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue()
+            )
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.neurons import RadixIFNeurons, SyncReadout
 from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
     ConvSynapses,
     CubaLIFNeurons,
     DenseSynapses,
@@ -30,13 +31,15 @@ from snn_compile.ir.quantized import (
     SigmaDeltaReadout,
     SignedIFNeurons,
     SparseSynapses,
-    SyncIFNeurons,
     Synapses,
+    SyncIFNeurons,
 )
 from snn_compile.ir.spiking import RADIX, SIGMA_DELTA, SYNC, InputCoding, Reset, Window
 from snn_compile.sim import bounds
 
 INPUT = NodeId("input")
+LEVELS = 100
+"""Largest count of clip-floor neurons."""
 ORIGIN = Origin("conformance")
 READOUTS: dict[str, type[Readout]] = {
     SYNC: SyncReadout,
@@ -227,13 +230,9 @@ class Net:
             exponent=exponent,
         )
 
-    def _synapses(
-        self, kind: type[Synapses], source: NodeId, shape: Shape, **given: Any
-    ) -> NodeId:
+    def _synapses(self, kind: type[Synapses], source: NodeId, shape: Shape, **given: Any) -> NodeId:
         name = NodeId(f"{source}.to{len(self._nodes)}")
-        self._nodes[name] = kind(
-            id=name, inputs=(source,), shape=shape, origin=ORIGIN, **given
-        )
+        self._nodes[name] = kind(id=name, inputs=(source,), shape=shape, origin=ORIGIN, **given)
         return name
 
     # Populations ------------------------------------------------------------------------------
@@ -289,7 +288,7 @@ class Net:
 
         Args:
             kind: ``subtract``, ``zero``, ``burst``, ``signed``, ``sync``, ``radix``, ``graded``,
-                ``sigma-delta`` or ``cuba``.
+                ``clip-floor``, ``sigma-delta`` or ``cuba``.
             name: its name in traces.
             synapses: groups that feed it.
             given: parameters.
@@ -308,6 +307,9 @@ class Net:
             }
             return self.add(like, name, *synapses, **({"bias": bias} | suits | given))
         suits = {"bias": bias, "threshold": threshold}
+        if kind == "clip-floor":
+            suits |= {"threshold": np.maximum(1, threshold // LEVELS), "levels": LEVELS}
+            return self.add(ClipFloorNeurons, name, *synapses, **(suits | given))
         if kind in ("sync", "radix"):
             n_steps = self.window.n_steps
             levels = n_steps if kind == "sync" else (1 << n_steps) - 1

@@ -252,11 +252,18 @@ class Window:
 
     Attributes:
         coding: name of the coding.
-        n_steps: time steps per stimulus and layer.
+        n_steps: time steps per stimulus and layer; 1 in sigma-delta, whose frames are its steps.
+
+    Raises:
+        ValueError: there can be no such window.
     """
 
     coding: str
     n_steps: int = field(default=1)
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1 or (self.coding == SIGMA_DELTA and self.n_steps != 1):
+            raise ValueError(f"no window of {self.n_steps} steps in the coding '{self.coding}'")
 
     @property
     def lag(self) -> int:

@@ -13,6 +13,7 @@ from snn_compile.ir.spiking import Reset
 
 STEPS = {
     "graded": ("graded", 1),
+    "clip-floor": ("graded", 1),
     "sigma-delta": ("sigma-delta", 1),
     "subtract": ("rate", 8),
     "zero": ("rate", 8),
@@ -26,6 +27,7 @@ STEPS = {
 SCHEDULED = ("sync", "radix", "sigma-delta")
 ABOUT = {
     "graded": "Payloads of 8 bits: a product, a shift and two limits",
+    "clip-floor": "Counts from a division rounded down: the integer network behind sync and radix",
     "sigma-delta": "Changes of payloads over a stream whose states are never reset",
     "subtract": "Integrate and fire, reset by subtraction: the residue stays",
     "zero": "Integrate and fire, reset to zero: the residue is lost",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def ties(kind: str) -> Vector:
 
 def ties_signed() -> Vector:
     """A potential of exactly 0 takes nothing back."""
-    options = {"low": -7, "high": 7, "arrives": InputCoding.EVENTS}
+    options: dict[str, Any] = {"low": -7, "high": 7, "arrives": InputCoding.EVENTS}
     net = Net("ties-signed", (12,), "signed", 12, **options)
     given = {"threshold": THRESHOLD, "bias": 0, "initial_potential": net.draw(0, 5, 12)}
     first = net.suited("signed", "first", net.one_to_one(INPUT), **given)
@@ -111,7 +112,9 @@ def payload(kind: str, bits: int) -> Vector:
     """The narrowest and widest payloads."""
     coding = {"graded": "graded", "sigma-delta": "sigma-delta"}[kind]
     net = Net(f"payload-{kind}-{bits}-bit", (6,), coding, low=-255, high=255)
-    form = {"payload": QFormat(bits, signed=False)}
+    form: dict[str, Any] = {"payload": QFormat(bits, signed=False)}
+    if bits == 16:  # less would be shifted than the largest sums need, and so they are cut off
+        form["shift"] = 10
     first = net.suited(kind, "first", net.dense(INPUT, 6, bits=6), **form)
     second = net.suited(kind, "second", net.dense(first, 5, bits=3), **form)
     net.readout("out", net.dense(second, 3, bits=3))
@@ -128,8 +131,9 @@ def no_synapses() -> Vector:
     bias = np.array([0, 1, 2, 5, -3])
     first = net.suited("subtract", "bias-alone", none, threshold=5, bias=bias, initial_potential=0)
     net.readout("out", net.one_to_one(first), bias=-1)
-    return net.vector("A sparse group of no synapses: the bias alone drives the layer.",
-                      net.frames(3))
+    return net.vector(
+        "A sparse group of no synapses: the bias alone drives the layer.", net.frames(3)
+    )
 
 
 def single() -> Vector:
@@ -152,7 +156,8 @@ def one_step(kind: str) -> Vector:
 def silence() -> Vector:
     """Nothing comes in and nothing goes out."""
     net = Net("silence", (2, 3, 3), "rate", 4)
-    first = net.suited("subtract", "first", net.conv(INPUT, 2, (2, 2)), bias=0, threshold=9)
+    still = {"bias": 0, "threshold": 9, "initial_potential": 8}
+    first = net.suited("subtract", "first", net.conv(INPUT, 2, (2, 2)), **still)
     net.readout("out", net.dense(first, 3))
     return net.vector("Stimuli of zeros and no bias: no layer sends anything.", net.frames(2) * 0)
 

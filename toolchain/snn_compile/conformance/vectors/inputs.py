@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ RANGES = {"binary": (0, 1), "signed": (-1, 1), "counts": (-3, 60)}
 def events(kind: str) -> Vector:
     """A train for each stimulus: what a sensor sent."""
     low, high = RANGES[kind]
-    options = {"low": low, "high": high, "arrives": InputCoding.EVENTS}
+    options: dict[str, Any] = {"low": low, "high": high, "arrives": InputCoding.EVENTS}
     net = Net(f"events-{kind}", (2, 4, 4), "rate", 7, **options)
     first = net.suited("zero", "first", net.conv(INPUT, 3, (2, 2)), initial_potential=0)
     second = net.suited("zero", "second", net.dense(first, 6), initial_potential=0)
@@ -29,7 +30,7 @@ def events(kind: str) -> Vector:
 
 def held() -> Vector:
     """Payloads that are sent again at every step."""
-    options = {"low": -20, "high": 90, "arrives": InputCoding.GRADED}
+    options: dict[str, Any] = {"low": -20, "high": 90, "arrives": InputCoding.GRADED}
     net = Net("graded-input", (6,), "rate", 5, **options)
     first = net.suited("subtract", "first", net.dense(INPUT, 6))
     net.readout("out", net.dense(first, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ DRIVE = 1000
 def saturating(kind: str) -> Vector:
     """Far beyond both ends, then back: what was cut off is missing."""
     coding = "signed" if kind == "signed" else "rate"
-    options = {"low": -DRIVE, "high": DRIVE, "arrives": InputCoding.EVENTS}
+    options: dict[str, Any] = {"low": -DRIVE, "high": DRIVE, "arrives": InputCoding.EVENTS}
     net = Net(f"saturation-{kind}", (8,), coding, 8, **options)
     threshold = net.draw(1 << 20, LARGEST, 8)
     threshold[0] = LARGEST  # met only by a potential at the very end
@@ -65,7 +66,7 @@ def saturating_sum(kind: str) -> Vector:
 
 def narrow() -> Vector:
     """States of 12 and 18 bits."""
-    options = {"low": -15, "high": 15, "arrives": InputCoding.EVENTS}
+    options: dict[str, Any] = {"low": -15, "high": 15, "arrives": InputCoding.EVENTS}
     net = Net("narrow-state", (8,), "rate", 8, **options)
     states = {"twelve": QFormat(12), "eighteen": QFormat(18)}
     for name, state in states.items():
@@ -84,7 +85,7 @@ def narrow() -> Vector:
 
 def wrapping() -> Vector:
     """Two's complement: what a chip without saturation does."""
-    options = {"low": -15, "high": 15, "arrives": InputCoding.EVENTS}
+    options: dict[str, Any] = {"low": -15, "high": 15, "arrives": InputCoding.EVENTS}
     net = Net("wrap", (8,), "rate", 8, **options)
     wraps = {"state": QFormat(12), "overflow": Overflow.WRAP}
     given = {"threshold": net.draw(1 << 9, (1 << 11) - 1, 8), "initial_potential": 0}
@@ -99,7 +100,7 @@ def wrapping() -> Vector:
 
 def decays() -> Vector:
     """Every decay at its ends, of currents and potentials of both signs."""
-    options = {"low": -15, "high": 15, "arrives": InputCoding.EVENTS}
+    options: dict[str, Any] = {"low": -15, "high": 15, "arrives": InputCoding.EVENTS}
     net = Net("cuba-decays", (10,), "rate", 14, **options)
     for current, voltage in ((0, 0), (4095, 4095), (0, 4095), (4095, 1), (1, 2048), (2047, 0)):
         name = f"du{current}-dv{voltage}"
@@ -123,7 +124,7 @@ def decays() -> Vector:
 
 def wrapping_current() -> Vector:
     """A current that wraps, and a potential that does not."""
-    options = {"low": -1200, "high": 1200, "arrives": InputCoding.EVENTS}
+    options: dict[str, Any] = {"low": -1200, "high": 1200, "arrives": InputCoding.EVENTS}
     net = Net("cuba-wrap", (8,), "rate", 10, **options)
     for name, form in {
         "memory": {"current_decay": 300, "voltage_decay": 0},
