@@ -29,7 +29,13 @@ def emitted(cases: list[Case], folder: Path) -> dict[str, Plan]:
 
 
 def run(
-    environment: LavaEnvironment, cases: list[Case], plans: dict[str, Plan], form: str, folder: Path
+    environment: LavaEnvironment,
+    cases: list[Case],
+    plans: dict[str, Plan],
+    form: str,
+    folder: Path,
+    *,
+    time_limit: float = 600,
 ) -> dict[str, dict[str, object]]:
     """What every layer of every vector sent, from what ``emitted`` wrote into the folder."""
     scratch = folder / f"run-{form}"
@@ -50,7 +56,7 @@ def run(
         scratch,
         scratch / "jobs.json",
         scratch / "out",
-        time_limit=600,
+        time_limit=time_limit,
         synapses=form,
     )
     return {

@@ -255,15 +255,15 @@ class Window:
         n_steps: time steps per stimulus and layer; 1 in sigma-delta, whose frames are its steps.
 
     Raises:
-        ValueError: there can be no such window.
+        ValueError: a sigma-delta window has another number of steps.
     """
 
     coding: str
     n_steps: int = field(default=1)
 
     def __post_init__(self) -> None:
-        if self.n_steps < 1 or (self.coding == SIGMA_DELTA and self.n_steps != 1):
-            raise ValueError(f"no window of {self.n_steps} steps in the coding '{self.coding}'")
+        if self.coding == SIGMA_DELTA and self.n_steps != 1:
+            raise ValueError(f"a frame of '{self.coding}' is one step, not {self.n_steps}")
 
     @property
     def lag(self) -> int:
