@@ -20,6 +20,8 @@ from snn_compile.conformance.check import EQUAL
 from snn_compile.conformance.net import Draws
 from snn_compile.conformance.vectors import vectors
 from snn_compile.hil.recording import Recording
+from snn_compile.ir import serialize
+from snn_compile.ir.quantized import Population
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "conformance.md"
@@ -85,6 +87,11 @@ def test_networks_are_read_as_they_were():
         for one in vector.program.graph:
             other = again.graph[one.id]
             assert (type(one), one.inputs, one.shape) == (type(other), other.inputs, other.shape)
+
+
+def test_every_neuron_model_has_a_name_in_the_file():
+    known = {kind for kind in serialize._NODES if issubclass(kind, Population)}
+    assert set(network_file.KINDS.values()) == known
 
 
 def test_the_set_exercises_what_it_promises():
