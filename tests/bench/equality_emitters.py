@@ -182,6 +182,8 @@ def _emit(backend: str, networks: Sequence[Network], folder: Path) -> None:
         (folder / network.name).mkdir(parents=True)
         BACKENDS.load(backend).emit(network.program, folder / network.name)
         messages = reference.input_messages(network.program, network.frames)
+        if backend == "nir" and messages[0, 0].size == messages.shape[2]:  # a vector there
+            messages = messages.reshape(messages.shape[:3])
         np.savez(folder / f"{network.name}.in.npz", messages=messages)
 
 
