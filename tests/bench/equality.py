@@ -11,10 +11,10 @@ give the last layer's potentials at each step, and the NIR runtimes give nothing
 emitter refuses is listed with its reason, and so is one that is not installed:
 ``SNN_COMPILE_NETX_PYTHON`` and ``SNN_COMPILE_NIR_PYTHON`` name Pythons that have them.
 
-Models are compiled with 8-bit weights, the tool's defaults and 64 calibration images; ``zero, 18
-bits`` with 6-bit weights, Poisson input and states of 18 bits, which is what stock LIF neurons hold.
-Lava takes most of the time: by default, deep models run there with one stimulus, and with stock
-convolutions in ``graded`` alone (``--all`` for everything).
+Models are compiled with 8-bit weights, the tool's defaults and 64 calibration images;
+``zero, 18 bits`` with 6-bit weights, Poisson input and states of 18 bits, which stock LIF neurons
+hold. Lava takes most of the time: by default, deep models run there with one stimulus, and with
+stock convolutions in ``graded`` alone (``--all`` for everything).
 """
 
 from __future__ import annotations
