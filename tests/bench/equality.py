@@ -175,11 +175,16 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def shown(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
-    """Rows in which something was compared."""
-    for row in rows:
+    """What was compared; emitters of which all counts are the same share a row."""
+    shared: dict[tuple[Any, ...], list[str]] = {}
+    order = list(dict.fromkeys((row["source"], row["coding"]) for row in rows))
+    for row in sorted(rows, key=lambda row: order.index((row["source"], row["coding"]))):
         if row["networks"] or row["failed"]:
-            cells = [row[key] if isinstance(row[key], str) else f"{row[key]:,}" for key in COLUMNS]
-            yield [*cells[:-1], f"{row['failed']} FAILED" if row["failed"] else cells[-1]]
+            cells = [f"{row[key]:,}" for key in COLUMNS[3:]]
+            cells[-1] = f"{row['failed']} FAILED" if row["failed"] else cells[-1]
+            shared.setdefault((row["source"], row["coding"], *cells), []).append(row["emitter"])
+    for (source, coding, *cells), names in shared.items():
+        yield [source, coding, ", ".join(names), *cells]
 
 
 def remarks(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -203,8 +208,13 @@ def main() -> int:
     parser.add_argument("--emitters", nargs="+", help="only these")
     parser.add_argument("--all", action="store_true", help="nothing is left out to save time")
     parser.add_argument("--json", type=Path, help="keep results here")
+    parser.add_argument("--show", nargs="+", type=Path, help="print kept results, measure nothing")
     parser.add_argument("--markdown", action="store_true", help="print a table for the docs")
-    rows = measure(arguments := parser.parse_args())
+    arguments = parser.parse_args()
+    if arguments.show:
+        rows = [row for path in arguments.show for row in json.loads(path.read_text())]
+    else:
+        rows = measure(arguments)
     if arguments.markdown:
         print("| " + " | ".join(COLUMNS) + " |")
         print("| --- | --- | --- |" + " ---: |" * (len(COLUMNS) - 3))
