@@ -22,7 +22,8 @@ import lava_batch  # noqa: E402  (it lies with the tests)
 
 from snn_backends.lava.environment import locate  # noqa: E402
 from snn_compile.conformance.check import refused  # noqa: E402
-from snn_compile.ir.quantized import IFNeurons, QuantizedGraph  # noqa: E402
+from snn_compile.ir.fixedpoint import QTensor  # noqa: E402
+from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, along_channels  # noqa: E402
 from snn_compile.ir.spiking import Reset  # noqa: E402
 from snn_compile.plugins import BACKENDS  # noqa: E402
 from snn_compile.sim import engine, native, reference  # noqa: E402
@@ -164,7 +165,16 @@ def _lacks(runtime: str, program: QuantizedGraph) -> str:
         return "several outputs: the runtimes are asked for one"
     firing = [node for node in program.populations if isinstance(node, IFNeurons)]
     if runtime == "snntorch":
-        return ""
+        # It resets one step after the spike, by looking at the potential that it has stored.
+        ready = any(
+            node.reset is Reset.SUBTRACT
+            and (
+                _of_neurons(node.initial_potential, node) >= _of_neurons(node.threshold, node)
+            ).any()
+            for node in firing
+        )
+        why = "snntorch takes a threshold off a potential that starts at or above it, and no spike"
+        return why if ready else ""
     if any(node.reset is Reset.SUBTRACT for node in firing):
         return f"{runtime} knows a reset to zero only"
     if any(node.initial_potential.values.any() for node in firing):
@@ -175,6 +185,10 @@ def _lacks(runtime: str, program: QuantizedGraph) -> str:
     return (
         "spikingjelly takes one threshold a layer" if runtime == "spikingjelly" and uneven else ""
     )
+
+
+def _of_neurons(values: QTensor, node: IFNeurons) -> np.ndarray:
+    return along_channels(values.values, node.shape)
 
 
 def _emit(backend: str, networks: Sequence[Network], folder: Path) -> None:
