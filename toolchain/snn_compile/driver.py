@@ -93,8 +93,8 @@ def compile_model(
     model: str | Path,
     *,
     options: CompileOptions | None = None,
-    calibrate: Array | None = None,
-    evaluate: tuple[Array, Array | None] | None = None,
+    calibrate: Array | str | Path | None = None,
+    evaluate: tuple[Array, Array | None] | str | Path | None = None,
     watch: Observer | None = None,
     **changes: Any,
 ) -> CompiledModel:
@@ -103,8 +103,8 @@ def compile_model(
     Args:
         model: the file.
         options: all options; ``changes`` override single ones by name.
-        calibrate: (N, *input shape) samples, in place of ``options.calibrate``.
-        evaluate: samples and labels (or None), in place of ``options.evaluate``.
+        calibrate: (N, *input shape) samples or a file, in place of ``options.calibrate``.
+        evaluate: samples and labels (or None), or a file, in place of ``options.evaluate``.
         watch: sees the compilation while it runs.
         **changes: single options by name.
 
@@ -114,6 +114,10 @@ def compile_model(
     Raises:
         CompileError: whatever is wrong with the model, the data, the options or the target.
     """
+    if isinstance(calibrate, str | Path):
+        changes["calibrate"], calibrate = Path(calibrate), None
+    if isinstance(evaluate, str | Path):
+        changes["evaluate"], evaluate = Path(evaluate), None
     options = replace(options or CompileOptions(), **changes)
     journal = Journal(watch or SilentObserver())
     path = Path(model)

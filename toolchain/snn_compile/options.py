@@ -86,6 +86,8 @@ class CompileOptions:
         max_accuracy_drop: points of top-1 accuracy (or of agreement without labels) below the float
             network beyond which the exit code is 6.
         seed: of everything random.
+        event_step: microseconds in a time step, for recorded events; None cuts each recording into
+            as many steps of the same length as a window has.
         nir_dt: seconds in a time step of the network in a NIR file.
         nir_reset: what a spike does there: subtract or zero.
         nir_reset_delay: whether snnTorch resets one step after the spike, as it does by itself.
@@ -118,6 +120,7 @@ class CompileOptions:
     emit: tuple[str, ...] = ("lava",)
     max_accuracy_drop: float | None = None
     seed: int = 0
+    event_step: float | None = None
     nir_dt: float | None = None
     nir_reset: str | None = None
     nir_reset_delay: bool = True
@@ -176,6 +179,8 @@ class CompileOptions:
             bad("scale_values", self.scale_values, "values other than 0")
         if self.max_accuracy_drop is not None and not self.max_accuracy_drop >= 0:
             bad("max_accuracy_drop", self.max_accuracy_drop, "points, 0 or more")
+        if self.event_step is not None and not self.event_step > 0:
+            bad("event_step", self.event_step, "microseconds, more than 0")
         if self.nir_dt is not None and not self.nir_dt > 0:
             bad("nir_dt", self.nir_dt, "seconds, more than 0")
         if self.seed < 0:

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert.expand import maps_shape
-from snn_compile.data import Samples, check_samples, read_npz
-from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.data import Samples
+from snn_compile.errors import UsageError, raise_all
 from snn_compile.inputs import stimulus
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
-from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.mapping import MappedProgram, map_program
@@ -32,6 +32,7 @@ from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.sim import engine, spiking
 from snn_compile.targets.target import Target
+from snn_compile.trains import load_trains
 
 Array = npt.NDArray[Any]
 
@@ -116,7 +117,9 @@ def compile_spiking(
         imported = frontend.read_spiking(path, options)
     journal.found(imported.findings)
     journal.found(_ignored(options))
-    samples = _loaded(options, imported, calibrate, evaluate)
+    shape, n_steps = imported.input_shape, imported.network.window.n_steps
+    n_classes = prod(next(iter(imported.output_shapes.values())))
+    samples = load_trains(options, shape, n_steps, n_classes, calibrate, evaluate)
     arrival = _arrival(options, samples.trains)
     encoding, findings = _encoding(imported, samples.calibrate, arrival, options)
     journal.found(findings)
@@ -148,80 +151,6 @@ def compile_spiking(
         assemble.provenance(path, options),
         backends=options.emit,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Data:
-    calibrate: Samples | None
-    evaluate: Samples | None
-    trains: bool | None
-    """Whether each sample has a frame for every step; None without samples."""
-
-
-def _loaded(
-    options: CompileOptions,
-    imported: ImportedSpiking,
-    calibrate: Array | None,
-    evaluate: tuple[Array, Array | None] | None,
-) -> _Data:
-    """Both sets of samples, from arrays or files; all that is wrong with them at once."""
-    shape, n_steps = imported.input_shape, imported.network.window.n_steps
-    n_classes = prod(next(iter(imported.output_shapes.values())))
-    errors: list[CompileError] = []
-    trains: set[bool] = set()
-
-    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
-        if given is None and file is None:
-            return None
-        try:
-            x, y, source = (given, labels, "x") if given is not None else _read(file)
-            x = np.asarray(x)
-            train = x.ndim == len(shape) + 2
-            trains.add(train)
-            expected = _with_steps(x, shape, n_steps, source) if train else shape
-            return check_samples(
-                x,
-                y,
-                expected,
-                raw=True,
-                n_classes=n_classes,
-                source=source,
-            )
-        except CompileError as error:
-            errors.append(error)
-        return None
-
-    x, y = evaluate if evaluate is not None else (None, None)
-    samples = load(calibrate, None, options.calibrate), load(x, y, options.evaluate)
-    if len(trains) > 1:
-        message = "one set of data holds trains (N, T, ...), the other frames (N, ...)"
-        errors.append(UsageError(message, code="wrong-shape", hint="give both in one form"))
-    raise_all(errors)
-    return _Data(*samples, next(iter(trains), None))
-
-
-def _read(file: Path | None) -> tuple[Array, Array | None, str]:
-    arrays = read_npz(Path(str(file)))
-    if "x" not in arrays:
-        raise UsageError(
-            "there is no 'x' in it",
-            code="missing-key",
-            origin=Origin(str(file)),
-            hint="write it with numpy.savez(file, x=..., y=...)",
-        )
-    return arrays["x"], arrays.get("y"), str(file)
-
-
-def _with_steps(x: Array, shape: Shape, n_steps: int, source: str) -> Shape:
-    """The shape of a train of frames."""
-    if x.shape[1] != n_steps:
-        raise UsageError(
-            f"x has trains of {x.shape[1]} steps, but the window has {n_steps}",
-            code="wrong-shape",
-            origin=Origin(source),
-            hint=f"give -T {x.shape[1]}",
-        )
-    return (n_steps, *shape)
 
 
 def _arrival(options: CompileOptions, trains: bool | None) -> InputCoding:

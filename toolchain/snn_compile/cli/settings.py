@@ -111,6 +111,9 @@ _NUMBERS = (
     click.option("--emit", multiple=True, metavar="B[,B]", help="Backends to write."),
 )
 _NIR = (
+    click.option(
+        "--event-step", type=float, metavar="US", help="Microseconds in a step (recorded events)."
+    ),
     click.option("--nir-dt", type=float, metavar="S", help="Seconds in a time step (NIR files)."),
     _choice("nir-reset", RESETS, "What a spike does to the potential (NIR files)."),
     _choice("nir-reset-delay", ("on", "off"), "Whether snnTorch resets one step late."),
