@@ -1,5 +1,7 @@
 """Runs a netx file by lava-dl's own reader: ``python netx_reader.py FOLDER IN.npz OUT.npz``.
 
+Several folders, each with its IN and OUT, may follow each other.
+
 Made for an environment with lava-nc 0.10.0 and lava-dl 0.6.0, with or without torch: what only
 training needs is stubbed. IN holds ``messages`` (N, T, *input shape), a window after the other; OUT
 gets ``spikes/LAYER`` (N, T, *shape) in the compiler's order of axes and, for the last layer,
@@ -64,7 +66,13 @@ def run(folder, messages, n_windows):
 
 
 def main():
-    folder, given, wanted = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    files = sys.argv[1:]
+    for folder, given, wanted in zip(files[::3], files[1::3], files[2::3], strict=True):
+        one(Path(folder), given, wanted)
+    print("torch" in sys.modules)
+
+
+def one(folder, given, wanted):
     messages = np.load(given)["messages"].astype(int)
     n, n_steps = messages.shape[:2]
     said, spikes, _ = run(folder, messages, n)
@@ -76,7 +84,6 @@ def main():
     # The last layer is read where its first window ends: a run of that length.
     _, _, v = run(folder, messages, 1)
     np.savez(wanted, potential=(v >> 6).T, **arrays)
-    print("torch" in sys.modules)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Runs a NIR file on a runtime of its own: ``python nir_runtimes.py RUNTIME FILE IN.npz OUT.npz``.
 
+Several files, each with its IN and OUT, may follow each other.
+
 Made for an environment that has torch, nir, nirtorch, norse, spikingjelly and snntorch; nothing of
 this project is imported. IN holds ``messages`` (N, T, *input shape); OUT gets ``outputs``
 (N, T, *output shape), what reaches the output node in each step.
@@ -102,12 +104,14 @@ def stateful(make):
 def main():
     import torch
 
-    runtime, path, given, wanted = sys.argv[1:]
+    runtime, *files = sys.argv[1:]
     torch.set_num_threads(1)
-    messages = np.load(given)["messages"].astype(np.float32)
-    train = {"norse": norse, "spikingjelly": spikingjelly, "snntorch": snntorch}[runtime](path)
+    make = {"norse": norse, "spikingjelly": spikingjelly, "snntorch": snntorch}[runtime]
     with torch.no_grad():
-        np.savez(wanted, outputs=np.array([train(one) for one in messages]))
+        for path, given, wanted in zip(files[::3], files[1::3], files[2::3], strict=True):
+            messages = np.load(given)["messages"].astype(np.float32)
+            train = make(path)
+            np.savez(wanted, outputs=np.array([train(one) for one in messages]))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from math import prod
 
 import numpy as np
 
+from snn_compile.ir.fixedpoint import Overflow
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     ConvSynapses,
@@ -197,9 +198,13 @@ def toward_zero(x: int) -> int:
     return (abs(x) >> 12) * (1 if x >= 0 else -1)
 
 
-def clipped(x: int) -> int:
-    """Saturation at +-(2**23 - 1)."""
-    return max(-LIMIT, min(LIMIT, x))
+def clipped(node, x: int) -> int:
+    """A potential within its format: cut off, at +-(2**23 - 1) at most, or wrapped."""
+    if getattr(node, "overflow", Overflow.SATURATE) is Overflow.WRAP:
+        span = 2**node.state.bits
+        return (x + span // 2) % span - span // 2
+    limit = min(2 ** (node.state.bits - 1) - 1, LIMIT)
+    return max(-limit, min(limit, x))
 
 
 class Cells:
@@ -237,14 +242,14 @@ class Cells:
         """One step of one neuron: what it sends."""
         node = self.node
         if isinstance(node, GradedNeurons):
-            v = self.potential[k] = clipped(a + self.bias[k])
+            v = self.potential[k] = clipped(node, a + self.bias[k])
             return self.requantized(k, v)
         if isinstance(node, ClipFloorNeurons):
-            v = self.potential[k] = clipped(a + self.bias[k])
+            v = self.potential[k] = clipped(node, a + self.bias[k])
             return max(0, min(v // self.threshold[k], node.levels))
         if isinstance(node, SigmaDeltaNeurons | SigmaDeltaReadout):
             self.collected[k] += a
-            v = self.potential[k] = clipped(self.collected[k] + self.bias[k])
+            v = self.potential[k] = clipped(node, self.collected[k] + self.bias[k])
             if isinstance(node, SigmaDeltaReadout):
                 return v
             before, self.q[k] = self.q[k], self.requantized(k, v)
@@ -252,7 +257,7 @@ class Cells:
         if isinstance(node, SyncIFNeurons | RadixIFNeurons | SyncReadout):
             self.collected[k] += a  # the last of it arrives in the row in which the window opens
             if self.opens[k]:
-                self.potential[k] = self.v[k] = clipped(self.collected[k] + self.bias[k])
+                self.potential[k] = self.v[k] = clipped(node, self.collected[k] + self.bias[k])
                 self.collected[k], self.opens[k] = 0, False
                 self.place[k] = node.payload.bits if isinstance(node, RadixIFNeurons) else 0
             if isinstance(node, SyncReadout):
@@ -272,13 +277,13 @@ class Cells:
                 u += 2**24
             v = toward_zero(self.v[k] * (4096 - node.voltage_decay)) + u
             v += 0 if node.filtered_bias else self.bias[k]
-            self.u[k], v = u, clipped(v)
+            self.u[k], v = u, clipped(node, v)
             self.potential[k] = v
             fired = v > self.threshold[k] * 64
             kept = 0 if node.drop is None else v - self.drop[k]
             self.v[k] = kept if fired else v
             return int(fired)
-        v = self.potential[k] = self.v[k] = clipped(self.v[k] + a + self.bias[k])
+        v = self.potential[k] = self.v[k] = clipped(node, self.v[k] + a + self.bias[k])
         if isinstance(node, Readout):
             return v
         if isinstance(node, SignedIFNeurons):
@@ -287,10 +292,10 @@ class Cells:
             self.sent[k] += spike
             return spike
         assert isinstance(node, IFNeurons)
-        fired = v >= self.threshold[k]
+        fired = max(0, min(v // self.threshold[k], node.burst))
         if fired:
-            self.v[k] = v - self.threshold[k] if node.reset is Reset.SUBTRACT else 0
-        return int(fired)
+            self.v[k] = v - fired * self.threshold[k] if node.reset is Reset.SUBTRACT else 0
+        return fired
 
     def requantized(self, k: int, v: int) -> int:
         """The payload for a potential."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -17,10 +16,7 @@ import networks
 import spread_networks
 from snn_backends.lava import LavaBackend, emission
 from snn_backends.lava.plan import make_plan
-from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import Graph
-from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, Readout
 from snn_compile.sim.reference import input_messages, run
 
 pytestmark = pytest.mark.lava
@@ -38,23 +34,6 @@ def assert_equal(program, frames, *, conv_stimuli):
     per_stimulus = sum(np.prod(p.shape) for p in program.populations) * program.window.n_steps
     assert found.compared >= len(frames) * per_stimulus
     return found
-
-
-@pytest.mark.parametrize(("coding", "n_steps"), spread_networks.CODINGS)
-def test_structures(lava_environment, coding, n_steps):
-    program, frames = spread_networks.structures(1, coding, n_steps)
-    recorded = run(program, frames, record=True).messages
-    for node in program.populations:
-        values = set(np.unique(recorded[node.id]))
-        assert values - {0}, "a network that says nothing proves nothing"
-        if isinstance(node, Readout):
-            continue
-        assert len(values) > 1
-    if coding != "sync":
-        taken_back = [m for p in program.populations[:-2] if (m := recorded[p.id]).min() < 0]
-        assert len(taken_back) >= len(program.populations) // 2, "nothing is taken back"
-    found = assert_equal(program, frames, conv_stimuli=3)
-    assert found.mode.endswith("synapses sparse and conv")
 
 
 @settings(
@@ -96,43 +75,6 @@ def test_the_emitted_folder_runs_by_itself(lava_environment, tmp_path, coding, n
         assert set(outputs.files) == {node.id for node in program.readouts}
         for node in program.readouts:
             assert (outputs[node.id] == expected[node.id]).all()
-
-
-def test_changes_of_large_payloads(lava_environment):
-    """Everything at once from nothing to 16 bits and back, through each form of synapses."""
-    net = spread_networks.Builder(3, (2, 4, 5), "sigma-delta", 1, low=-255, high=255)
-    layer = net.layer(net.conv(networks.INPUT, 3, bits=4), payload_bits=16)
-    layer = net.layer(net.conv(layer, 4, (2, 2), bits=3), payload_bits=16)
-    layer = net.layer(net.sparse(layer, (2, 3), bits=3), payload_bits=16)
-    net.readout(net.dense(layer, 3, bits=4))
-    program = net.build()
-    frames = net.random.choice([-255, 0, 255], (12, 2, 4, 5))
-    frames[1::3] = 0
-    for node in program.populations[:3]:
-        sent = run(program, frames, record=True).messages[node.id]
-        assert sent.min() < -(1 << 12), node.id
-        assert sent.max() > 1 << 12, node.id
-    found = assert_equal(program, frames, conv_stimuli=12)
-    assert found.mode.endswith("conv")
-
-
-def test_bursts(lava_environment):
-    """Several spikes of a step are one payload, in relays as well."""
-    program, frames = networks.structures(7, "subtract", 5)
-    nodes = [
-        dataclasses.replace(n, burst=3, threshold=third(n)) if isinstance(n, IFNeurons) else n
-        for n in program.graph
-    ]
-    program = QuantizedGraph(Graph(nodes), program.window)
-    recorded = run(program, frames, record=True).messages
-    largest = [int(recorded[n.id].max()) for n in nodes if isinstance(n, IFNeurons)]
-    assert largest.count(3) > len(largest) // 2
-    assert_equal(program, frames, conv_stimuli=2)
-
-
-def third(node):
-    """A threshold that some neurons fall behind."""
-    return node.threshold if node.relay else QTensor.of(np.maximum(node.threshold.values // 3, 1))
 
 
 def test_what_stock_sigma_delta_cannot_do(lava_environment):

@@ -41,18 +41,16 @@ def assert_equal(program, frames, **options):
     return found
 
 
-@pytest.mark.parametrize(
-    ("kind", "n_steps"),
-    [("graded", 1), ("subtract", 6), ("zero", 5), ("stock", 7), ("leaky", 4)],
-)
-def test_structures(lava_environment, kind, n_steps):
-    program, frames = networks.structures(11, kind, n_steps)
+def test_structures_and_their_synapses_by_themselves(lava_environment):
+    """What ``verify`` adds to the vectors of ``tests/conformance``: both forms, and probes."""
+    program, frames = networks.structures(11, "graded", 1)
     recorded = run(program, frames, record=True).messages
     silent = [key for key, messages in recorded.items() if not messages.any()]
     assert not silent, "a network that says nothing proves nothing"
     found = assert_equal(program, frames)
     assert found.mode.startswith(lava_environment.mode)
     assert found.mode.endswith("synapses sparse and conv")
+    assert any(line.startswith("synapses probed, conv") for line in found.details)
 
 
 def test_poisson_input(lava_environment):

@@ -124,6 +124,7 @@ def test_where_there_is_no_engine_nothing_is_said_to_be_equal(monkeypatch, netwo
         "equal": None,
         "first_divergence": None,
         "details": [],
+        "form": "",
     }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,10 @@ import pytest
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
+from snn_compile.cli.hil import form_of
+from snn_compile.cli.verify import record
 from snn_compile.hil.recording import Recording
+from snn_compile.hil.verification import Verification
 
 N = 12
 
@@ -60,6 +65,28 @@ def test_every_build_of_the_engine_is_a_device(compiled, compiled_engine, capsys
         said = json.loads(capsys.readouterr().out)
         assert (said["against"], said["mode"]) == (f"engine:{build}", f"build {build}")
         assert said["equal"] is True
+
+
+def test_forms_of_a_device_do_not_replace_each_other(compiled):
+    """In the reports: other options, and what ``verify`` found, are rows of their own."""
+    folder = compiled.parent / "forms.snn"
+    shutil.copytree(compiled, folder)
+
+    def rows(against):
+        report = json.loads((folder / "report.json").read_text())
+        return [(e["form"], e["steps"]) for e in report["verification"] if e["against"] == against]
+
+    outcome = Verification("lava", "m", 1, 1, 1, True)
+    for form, steps in (("", 1), ("device", 2), ("device, synapses=conv", 3), ("device", 4)):
+        report = json.loads((folder / "report.json").read_text())
+        record(folder, report, [replace(outcome, form=form, steps=steps)])
+    assert rows("lava") == [("", 1), ("device, synapses=conv", 3), ("device", 4)]
+    assert form_of({}) == "device"
+    assert form_of({"synapses": "conv", "hardware": "loihi2"}) == (
+        "device, hardware=loihi2, synapses=conv"
+    )
+    assert hil(folder, "--device", "reference") == 0
+    assert [form for form, _ in rows("reference")] == ["device"]
 
 
 def test_without_an_engine_the_device_is_missing(compiled, monkeypatch, capsys):

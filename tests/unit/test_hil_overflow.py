@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hil_networks import network
+from hil_networks import CODINGS, network
+from snn_compile.hil.engine import verify
 from snn_compile.ir.fixedpoint import Overflow, QFormat
+from snn_compile.ir.graph import Graph
 from snn_compile.ir.neurons import along_channels
-from snn_compile.ir.quantized import IFNeurons
+from snn_compile.ir.quantized import IFNeurons, QuantizedGraph
+from snn_compile.sim import engine, reference
 from snn_compile.sim.neurons import respond
 
 STATE = QFormat(11)
@@ -25,6 +28,24 @@ def bounded(v: int, overflow: Overflow) -> int:
     while v < STATE.min:
         v += 1 << STATE.bits
     return v
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_the_engine_is_not_used_for_states_that_wrap(coding, compiled_engine):
+    """It has none: whatever it would compute, it is not asked."""
+    program, frames = network(coding)
+    assert engine.no_engine(program) == ""
+    last = program.populations[-1]
+    nodes = [
+        replace(n, state=QFormat(8), overflow=Overflow.WRAP) if n.id == last.id else n
+        for n in program.graph
+    ]
+    wrapping = QuantizedGraph(Graph(nodes), program.window)
+    assert engine.no_engine(wrapping) == "the engine has no states that wrap"
+    expected = reference.run(wrapping, frames).outputs[last.id]
+    assert (expected != reference.run(program, frames).outputs[last.id]).any()
+    assert np.array_equal(engine.run(wrapping, frames).outputs[last.id], expected)
+    assert verify(wrapping, frames).equal is None
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])

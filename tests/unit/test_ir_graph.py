@@ -212,6 +212,13 @@ def test_spiking_graph_checks_its_wiring():
             SpikingGraph(Graph(nodes), of)
 
 
+def test_a_frame_of_a_stream_is_one_step():
+    """Sigma-delta neurons answer a frame at once: a longer window would mean nothing."""
+    assert Window("sigma-delta").n_steps == 1
+    with pytest.raises(ValueError, match="is one step, not 2"):
+        Window("sigma-delta", 2)
+
+
 def test_quantized_graph_checks_its_wiring():
     program, _ = networks.mlp()
     nodes = list(program.graph)

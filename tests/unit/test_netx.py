@@ -133,10 +133,19 @@ def test_payload_neurons_are_refused():
     assert "netx has no neuron like Graded" in complaints(program)[0]
 
 
-@pytest.mark.parametrize(("coding", "said"), [("sigma-delta", "no multiplier"), ("sync", "SyncIF")])
+@pytest.mark.parametrize(
+    ("coding", "said"),
+    [("sigma-delta", "no multiplier"), ("sync", "SyncIF"), ("radix", "RadixIF")],
+)
 def test_codings_are_refused_with_the_reason(coding, said, examples):
     compiled = compile_model(examples / "digits_mlp.onnx", coding=coding, timesteps=4, emit=())
     assert said in complaints(compiled.program)[0]
+
+
+def test_bursts_are_refused(examples):
+    compiled = compile_model(examples / "digits_mlp.onnx", coding="rate", burst=3, emit=())
+    found = complaints(compiled.program)
+    assert all("netx has no neuron that sends several spikes at once" in text for text in found[:2])
 
 
 def test_joins_are_refused():

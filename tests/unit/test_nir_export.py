@@ -12,12 +12,12 @@ import networks
 from snn_backends.nir import NirBackend
 from snn_compile import compile_model
 from snn_compile.errors import CompileErrors, UnsupportedError, UsageError
-from snn_compile.ir.fixedpoint import QTensor
+from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import IFNeurons, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding, Reset
-from snn_compile.sim import reference
+from snn_compile.sim import bounds, reference
 
 nir = pytest.importorskip("nir")
 h5py = pytest.importorskip("h5py")
@@ -205,12 +205,32 @@ def test_payloads_and_leaks_are_refused():
         assert codes(program) == ["nir-neuron"]
 
 
-@pytest.mark.parametrize("coding", ["graded", "signed", "sync", "sigma-delta"])
+@pytest.mark.parametrize("coding", ["graded", "signed", "sync", "radix", "sigma-delta"])
 def test_every_other_coding_is_refused_with_the_reason(coding, examples):
     with pytest.raises(CompileErrors) as caught:
         compile_model(examples / "digits_mlp.onnx", coding=coding, emit=("nir",), timesteps=4)
     found = {(type(error), error.code) for error in caught.value.errors}
     assert found == {(UnsupportedError, "nir-neuron")}
+
+
+def test_bursts_are_refused_with_the_remedy(examples):
+    with pytest.raises(CompileErrors) as caught:
+        compile_model(examples / "digits_mlp.onnx", coding="rate", burst=3, emit=("nir",))
+    neurons = [error for error in caught.value.errors if error.code == "nir-neuron"]
+    assert len(neurons) == 2
+    assert {error.hint for error in neurons} == {"leave --burst out"}
+
+
+@pytest.mark.parametrize("overflow", list(Overflow))
+def test_potentials_that_could_reach_their_ends_are_refused(overflow):
+    """NIR's have none: such a file would be read back with other spikes."""
+    program, _ = networks.mlp(kind="zero", n_steps=4)
+    last = program.readouts[0]
+    largest = bounds.potential(program.graph, last, 4).magnitude
+    for bits, found in ((largest.bit_length() + 1, []), (largest.bit_length(), ["nir-state"])):
+        kept = replace(last, state=QFormat(bits), overflow=overflow)
+        nodes = [kept if node.id == last.id else node for node in program.graph]
+        assert codes(QuantizedGraph(Graph(nodes), program.window)) == found
 
 
 def test_shifts_and_large_sums_are_refused():

@@ -126,8 +126,7 @@ class CompiledModel:
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
             beside.chmod(0o755)
-            (beside / MODEL).write_bytes(self._sealed())
-            self._write_golden(beside / "golden")
+            self.write_network(beside)
             for backend in self.backends:
                 self.emit(backend, beside / backend)
             (beside / "report.json").write_text(schema.dumps(self.report), encoding="utf-8")
@@ -136,6 +135,11 @@ class CompiledModel:
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
+
+    def write_network(self, folder: Path) -> None:
+        """Write into a folder what ``load`` and devices need: network and stimuli, no report."""
+        (folder / MODEL).write_bytes(self._sealed())
+        self._write_golden(folder / "golden")
 
     def _sealed(self) -> bytes:
         """The bytes of ``model.snn``: JSON and npy files, the same for the same network."""

@@ -13,9 +13,17 @@ from snn_backends.lava import emission, environment
 from snn_backends.lava.environment import LavaEnvironment
 from snn_backends.lava.plan import make_plan
 from snn_backends.lava.verifier import Verifier
-from snn_compile.errors import CapacityError, CompileError, UsageError, raise_all
+from snn_compile.errors import (
+    CapacityError,
+    CompileError,
+    UnsupportedError,
+    UsageError,
+    raise_all,
+)
 from snn_compile.hil.verification import Verification
+from snn_compile.ir.fixedpoint import Overflow
 from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
     CubaLIFNeurons,
     Population,
     QuantizedGraph,
@@ -38,7 +46,7 @@ class LavaBackend:
     name = "lava"
 
     def check(self, program: QuantizedGraph) -> list[CompileError]:
-        """Everything that Lava's 32-bit arithmetic could compute differently."""
+        """Neurons without a process, and what Lava's 32 bits could compute differently."""
         errors: list[CompileError] = []
         for node in program.graph:
             if isinstance(node, Synapses):
@@ -133,6 +141,13 @@ def _check_synapses(program: QuantizedGraph, node: Synapses) -> list[CompileErro
 
 
 def _check_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
+    lack = ""
+    if isinstance(node, ClipFloorNeurons):
+        lack = "counts are sent as spikes over time: coding sync or radix"
+    elif getattr(node, "overflow", Overflow.SATURATE) is Overflow.WRAP:
+        lack = "the emitted neurons cut their states off, they do not wrap"
+    if lack:
+        return [UnsupportedError(f"'{node.id}': {lack}", code="lava-neuron", origin=node.origin)]
     limit = LIF_INT32 if isinstance(node, CubaLIFNeurons) else INT32
     largest = max(
         bounds.current(program.graph, node).magnitude,

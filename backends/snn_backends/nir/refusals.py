@@ -16,6 +16,7 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.sim import bounds
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 EXACT = 1 << 24
 """Integers below this are exact in float32, and so are their sums."""
@@ -29,7 +30,7 @@ _NEURONS = {
     "RadixIFNeurons": "neurons that listen for a window before they fire",
     "SigmaDeltaNeurons": "neurons that send changes",
     "SignedIFNeurons": "spikes of both signs",
-    "CubaLIFNeurons": "the truncation in a leaky neuron's decays; its spikes would differ",
+    "CubaLIFNeurons": "leaky neurons whose decays truncate; their spikes would differ",
 }
 
 
@@ -54,7 +55,7 @@ def refusals(program: QuantizedGraph) -> list[CompileError]:
 
 
 def _of_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
-    if type(node) not in (IFNeurons, Readout):
+    if not isinstance(node, IFNeurons | Readout) or type(node) not in (IFNeurons, Readout):
         lack = _NEURONS.get(type(node).__name__, "outputs of this coding")
         return [
             UnsupportedError(
@@ -78,12 +79,28 @@ def _of_population(program: QuantizedGraph, node: Population) -> list[CompileErr
         _, partial = bounds.synapse_sums(group, bounds.message_range(program.graph, group))
         total += partial << max(group.exponent, 0)
     if total < EXACT:
-        return []
+        return _of_state(program, node)
     return [
         UnsupportedError(
             f"'{node.id}' can sum up {total:,}; float32, in which NIR's runtimes compute, is exact"
             f" below {EXACT:,} only",
             code="nir-precision",
+            origin=node.origin,
+            hint="use fewer weight bits or fewer input bits",
+        )
+    ]
+
+
+def _of_state(program: QuantizedGraph, node: IFNeurons | Readout) -> list[CompileError]:
+    """NIR's potentials have no ends: neither are they cut off there nor do they wrap."""
+    highest = bounds.potential(program.graph, node, program.window.n_steps).magnitude
+    if highest <= min(node.state.max, VOLTAGE_LIMIT):
+        return []
+    return [
+        UnsupportedError(
+            f"the potential of '{node.id}' can reach {highest:,}, beyond its {node.state.bits}"
+            " bits; in NIR it has no ends",
+            code="nir-state",
             origin=node.origin,
             hint="use fewer weight bits or fewer input bits",
         )

@@ -22,6 +22,7 @@ COMMANDS = (
     "verify",
     "hil",
     "diff",
+    "conformance",
     "report",
     "targets",
     "doctor",

@@ -140,7 +140,7 @@ def command(
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     with tempfile.TemporaryDirectory(prefix="snn-compile-hil-") as scratch:
         session, diagnoses = run(compiled, frames, request, known, Path(scratch), observer)
-    outcome = verification(compiled, session, diagnoses, known)
+    outcome = verification(compiled, session, diagnoses, known, form_of(options))
     errors = complaints(session, outcome, request)
     finished = session.done == len(frames) or outcome.first_divergence is not None
     if finished and not known.startswith(FAULTY):
@@ -277,8 +277,14 @@ def run(
         return done, diagnose(program, frames, recording, found)
 
 
+def form_of(options: Mapping[str, str]) -> str:
+    """What tells this run of a device from others, and from what ``verify`` does."""
+    said = [f"{key}={value}" for key, value in sorted(options.items())]
+    return ", ".join(["device", *said])
+
+
 def verification(
-    compiled: CompiledModel, session: Session, diagnoses: list[Diagnosis], name: str
+    compiled: CompiledModel, session: Session, diagnoses: list[Diagnosis], name: str, form: str
 ) -> Verification:
     """The row for the reports."""
     from snn_compile.hil.verification import Verification
@@ -297,6 +303,7 @@ def verification(
         comparison.found is None,
         comparison.found,
         tuple(details),
+        form,
     )
 
 

@@ -154,9 +154,10 @@ def compare(
 
 
 def record(folder: Path, report: dict[str, Any], outcomes: list[Verification]) -> None:
-    """Put the outcomes into the reports, in the place of older ones of the same kind."""
-    fresh = {outcome.against: outcome.as_dict() for outcome in outcomes}
-    older = [e for e in report.get("verification") or [] if e.get("against") not in fresh]
+    """Put the outcomes into the reports, in the place of older ones of the same kind and form."""
+    fresh = {(outcome.against, outcome.form): outcome.as_dict() for outcome in outcomes}
+    before = report.get("verification") or []
+    older = [e for e in before if (e.get("against"), e.get("form", "")) not in fresh]
     write_reports(folder, {**report, "verification": [*older, *fresh.values()]})
 
 

@@ -15,6 +15,8 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 
 LARGEST_MESSAGE = (1 << 31) - 1
+CANNOT_RUN = "cannot-run"
+"""Code of a ``DeviceError`` of a device that is there, but not made for the network at hand."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class Device(Protocol):
             folder: the compiled folder, with what the backends emitted.
 
         Raises:
-            DeviceError: the device is missing, or cannot run this network.
+            DeviceError: the device is missing; or it cannot run this network, then with the code
+                ``cannot-run``.
             UsageError: an option is wrong.
         """
         ...

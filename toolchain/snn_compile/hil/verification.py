@@ -22,6 +22,8 @@ class Verification:
             was nothing to compare with, and ``mode`` says why.
         first_divergence: the first message that differs, if one does.
         details: what else there is to say, one line each; what was found unequal comes first.
+        form: which of several ways to run it this was; empty where there is one. In a report, an
+            outcome takes the place of an older one against the same, in the same form.
     """
 
     against: str
@@ -32,6 +34,7 @@ class Verification:
     equal: bool | None
     first_divergence: Divergence | None = None
     details: tuple[str, ...] = ()
+    form: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For ``report.json``."""
@@ -45,4 +48,5 @@ class Verification:
             "equal": self.equal,
             "first_divergence": None if found is None else found.as_dict(),
             "details": list(self.details),
+            "form": self.form,
         }

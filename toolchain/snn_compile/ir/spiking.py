@@ -252,11 +252,18 @@ class Window:
 
     Attributes:
         coding: name of the coding.
-        n_steps: time steps per stimulus and layer.
+        n_steps: time steps per stimulus and layer; 1 in sigma-delta, whose frames are its steps.
+
+    Raises:
+        ValueError: a sigma-delta window has another number of steps.
     """
 
     coding: str
     n_steps: int = field(default=1)
+
+    def __post_init__(self) -> None:
+        if self.coding == SIGMA_DELTA and self.n_steps != 1:
+            raise ValueError(f"a frame of '{self.coding}' is one step, not {self.n_steps}")
 
     @property
     def lag(self) -> int:

@@ -151,6 +151,7 @@ class Verification(TypedDict, total=False):
     equal: bool | None
     first_divergence: Any
     details: list[str]
+    form: str
 
 
 class Timing(TypedDict):

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir import quantized
-from snn_compile.ir.fixedpoint import QTensor
+from snn_compile.ir.fixedpoint import Overflow, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import (
@@ -262,6 +262,8 @@ def maps(shape: Shape) -> dict[str, int]:
 def not_expressed(program: QuantizedGraph) -> str:
     """What of a network the engine cannot compute, for people; empty if it computes all of it."""
     for node in program.populations:
+        if getattr(node, "overflow", Overflow.SATURATE) is Overflow.WRAP:
+            return "the engine has no states that wrap"
         if isinstance(node, IFNeurons) and node.burst > 1:
             return "the engine has no bursts"
         if isinstance(node, CubaLIFNeurons) and not node.is_stock:

@@ -36,6 +36,7 @@ _Bounded = (
     | IFNeurons
     | SignedIFNeurons
     | SyncIFNeurons
+    | RadixIFNeurons
     | SigmaDeltaNeurons
     | Readout
 )
@@ -198,7 +199,7 @@ def _(population: RadixIFNeurons, a: Int, n_steps: int) -> Int:
         _parameter(p.values, population, wide) for p in (population.bias, population.threshold)
     )
     v = _over_window(a, n_steps) + bias
-    _saturate(v, population.state)
+    _bound(v, population)
     sent = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int32)
     for t in range(n_steps):
         place = n_steps - 1 - t

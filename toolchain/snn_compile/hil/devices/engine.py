@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_compile.errors import DeviceError
-from snn_compile.hil.device import Capabilities, Measured, known_options
+from snn_compile.hil.device import CANNOT_RUN, Capabilities, Measured, known_options
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim import native, reference
@@ -28,7 +28,8 @@ class EngineDevice:
         """Prepare the network for the engine."""
         del folder
         if why := no_engine(program):
-            raise DeviceError(why, code="no-engine", hint="see docs/explanation/engine.md")
+            code = "no-engine" if no_engine() else CANNOT_RUN
+            raise DeviceError(why, code=code, hint="see docs/explanation/engine.md")
         build = self._build or native.status().build
         self._engine, self._program = Engine(program, build=build), program
         return Capabilities(facts={"build": str(build)})

@@ -1,0 +1,81 @@
+"""Which vectors a runner leaves out, and words of the reason that it must give.
+
+Patterns of names, the first that fits. A vector that no pattern fits has to be equal; a pattern
+that no vector needs any more has to go.
+"""
+
+from __future__ import annotations
+
+PAYLOADS, CHANGES = "spikes with payloads", "neurons that send changes"
+WINDOWS, COUNTS = "neurons that listen for a window", "neurons that send counts"
+LEAKY, BURSTS, SIGNS = "leaky neurons whose decays truncate", "several spikes", "both signs"
+NO_ENDS = "in NIR it has no ends"
+
+ENGINE = {
+    "*-burst": "the engine has no bursts",
+    "cuba-subtract": "no leaky neurons with reset by subtraction",
+    "wrap": "the engine has no states that wrap",
+}
+LAVA = {
+    "*-clip-floor": "counts are sent as spikes over time",
+    "wrap": "they do not wrap",
+}
+NIR = {
+    "*-graded": PAYLOADS,
+    "payload-graded-*": PAYLOADS,
+    "conv-payloads": PAYLOADS,
+    "wide-input": PAYLOADS,
+    "*-clip-floor": COUNTS,
+    "*-sigma-delta": CHANGES,
+    "payload-sigma-delta-*": CHANGES,
+    "stream-still": CHANGES,
+    "*-burst": BURSTS,
+    "*-signed": SIGNS,
+    "*-sync": WINDOWS,
+    "*-radix": WINDOWS,
+    "*-cuba": LEAKY,
+    "cuba-*": LEAKY,
+    "mixed-*": "NIR does not round",
+    "exponents": "NIR does not round",
+    "saturation-*": NO_ENDS,
+    "narrow-state": NO_ENDS,
+    "wrap": NO_ENDS,
+}
+STARTS, SUBTRACTS = "netx starts every window at 0", "no reset by subtraction"
+NETX = {
+    "*-graded": "no neuron like Graded",
+    "payload-graded-*": "no neuron like Graded",
+    "conv-payloads": "no neuron like Graded",
+    "wide-input": "no neuron like Graded",
+    "*-clip-floor": "no neuron like ClipFloor",
+    "*-sigma-delta": "netx's SigmaDelta has no multiplier",
+    "payload-sigma-delta-*": "netx's SigmaDelta has no multiplier",
+    "stream-still": "netx's SigmaDelta has no multiplier",
+    "*-burst": "several spikes",
+    "mixed-signed": "no neuron like SignedIF",
+    "*-signed": "no neuron like SignedIF",
+    "*-sync": "no neuron like SyncIF",
+    "*-radix": "no neuron like RadixIF",
+    "mixed-cuba": "no sparse synapses",
+    "cuba-subtract": "stock LIF only resets to zero",
+    "cuba-decays": "its bias has fraction bits",
+    "cuba-wrap": "its input could leave 18 bits",
+    "ties-subtract": SUBTRACTS,
+    "exponents": SUBTRACTS,
+    "no-synapses": SUBTRACTS,
+    "single": SUBTRACTS,
+    "narrow-state": SUBTRACTS,
+    "wrap": SUBTRACTS,
+    "conv-*": STARTS,
+    "chain-*": STARTS,
+    "mixed-*": STARTS,
+    "saturation-*": STARTS,
+    "dense-*": STARTS,
+    "sparse-*": STARTS,
+    "weights-*": STARTS,
+    "pooling": STARTS,
+    "late-input": STARTS,
+    "graded-input": STARTS,
+    "one-step-subtract": STARTS,
+    "silence": STARTS,
+}

@@ -1,0 +1,143 @@
+"""One suite for all that runs networks: every vector is equal, or left out for a stated reason."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import exclusions
+import lava_batch
+import numpy as np
+import pytest
+
+import transcription
+from snn_compile.conformance import check, files
+from snn_compile.conformance.check import EQUAL, EXCLUDED, Row
+from snn_compile.errors import DeviceError
+from snn_compile.plugins import BACKENDS, open_device
+from snn_compile.sim import native
+
+
+def assert_as_stated(rows, stated):
+    """Every row is equal, but for the exclusions, whose reasons are the stated ones."""
+    used, wrong = set(), {}
+    for row in rows:
+        pattern = next((p for p in stated if fnmatchcase(row.vector, p)), None)
+        if pattern is None or row.verdict == EQUAL:
+            if row.verdict != EQUAL or not row.compared or row.note.startswith("not recorded"):
+                wrong[row.vector] = f"{row.verdict}: {row.why} {row.note}"
+        elif row.verdict != EXCLUDED or stated[pattern] not in row.why:
+            wrong[row.vector] = f"{row.verdict}: {row.why}, not '{stated[pattern]}'"
+        else:
+            used.add(pattern)
+    assert wrong == {}
+    assert used == set(stated), "exclusions that nobody needs"
+
+
+def on_device(cases, name, folder):
+    """Each vector on a device, in this process."""
+    for case in cases:
+        device = open_device(name, {})
+        try:
+            capabilities = device.load(case.program, folder)
+        except DeviceError as error:
+            if not check.cannot_run(error):
+                raise
+            yield Row(case.name, EXCLUDED, why=error.message)
+            continue
+        record = folder / f"{case.name}.npz"
+        yield check.run_on(case, device, capabilities, name, record, 60)
+        device.close()
+
+
+def of_messages(case, messages, folder):
+    """A row for messages that somebody made, by way of the file that a third party would write."""
+    path = folder / f"{case.name}.npz"
+    np.savez(path, **messages)
+    return check.of_trace(case, path)
+
+
+def test_the_reference(cases, tmp_path):
+    assert_as_stated(on_device(cases, "reference", tmp_path), {})
+
+
+@pytest.mark.parametrize("build", ["avx512", "avx2", "baseline"])
+def test_the_engine(cases, build, compiled_engine, tmp_path):
+    if build not in native.builds():
+        pytest.skip(f"no build {build} runs here")
+    assert_as_stated(on_device(cases, f"engine:{build}", tmp_path), exclusions.ENGINE)
+
+
+def test_the_transcription(cases, tmp_path):
+    def rows():
+        for case in cases:
+            trace = transcription.transcribe(case.program, case.frames)
+            shape = len(case.frames), case.program.window.n_steps
+            messages = {k: np.array(v).reshape(*shape, -1) for k, v in trace.messages.items()}
+            yield of_messages(case, messages, tmp_path)
+
+    assert_as_stated(rows(), {})
+
+
+SIMPLER = ("chain-s*", "chain-[gr]*", "weights-*", "pooling", "dense-*", "one-step-*", "silence")
+"""What other vectors exercise, too: Lava takes most of a second for each, and these can wait."""
+CONVOLVED = ("mixed-*", "conv-payloads", "stock-*", "wrap")
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("form", ["sparse", "conv"])
+def test_lava(cases, lava_environment, form, tmp_path):
+    """Every kind of neuron, wiring and edge in the fast form; the other one for its own sake."""
+    left_out = [c for c in cases if any(fnmatchcase(c.name, p) for p in SIMPLER)]
+    assert len(left_out) > len(SIMPLER)
+    convolved = [c for c in cases if any(fnmatchcase(c.name, p) for p in CONVOLVED)]
+    chosen = [c for c in cases if c not in left_out] if form == "sparse" else convolved
+    assert_lava(chosen, form, lava_environment, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.lava
+@pytest.mark.parametrize("form", ["sparse", "conv"])
+def test_lava_on_all(cases, lava_environment, form, tmp_path):
+    assert_lava(cases, form, lava_environment, tmp_path)
+
+
+def assert_lava(cases, form, environment, folder):
+    plans = lava_batch.emitted(cases, folder)
+    sent = lava_batch.run(environment, cases, plans, form, folder)
+    (folder / form).mkdir()
+
+    def rows():
+        for case in cases:
+            if case.name in plans:
+                yield of_messages(case, sent[case.name], folder / form)
+            else:
+                yield Row(case.name, EXCLUDED, why=check.refused(case, "lava"))
+
+    assert_as_stated(rows(), exclusions.LAVA)
+
+
+@pytest.mark.parametrize(("backend", "stated"), [("nir", "NIR"), ("netx", "NETX")])
+def test_exporters_by_what_they_read_back(cases, backend, stated, tmp_path):
+    """What other runtimes make of the files is in ``tests/differential``."""
+    pytest.importorskip({"nir": "nir", "netx": "h5py"}[backend])
+    rows = [check.verified_by(case, backend, tmp_path, 60) for case in cases]
+    assert_as_stated(rows, getattr(exclusions, stated))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS.names())
+def test_backends_verify_what_they_emit(cases, backend, lava_environment, tmp_path):
+    """For Lava with the probes of every synapse group, a process of its own for each vector."""
+    rows = [check.verified_by(case, backend, tmp_path, 120) for case in cases]
+    assert_as_stated(rows, getattr(exclusions, backend.upper()))
+
+
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory) -> list[files.Case]:
+    """The set, written and read back."""
+    from snn_compile.conformance.vectors import vectors
+
+    folder: Path = tmp_path_factory.mktemp("conformance") / "set"
+    files.write(folder, vectors())
+    return files.read(folder)

@@ -1,0 +1,1 @@
+"""Conformance vectors: small networks with stimuli and what every layer must send."""

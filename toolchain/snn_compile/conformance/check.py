@@ -1,0 +1,258 @@
+"""A set of vectors against a device, a backend or somebody's traces: one row a vector."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn_compile.bundle import CompiledModel
+from snn_compile.conformance.files import Case
+from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
+from snn_compile.hil import difference
+from snn_compile.hil.comparison import Comparison
+from snn_compile.hil.device import CANNOT_RUN, Capabilities, Device, checked, layers_of
+from snn_compile.hil.recording import DAMAGE, Recording
+from snn_compile.hil.trace import HEADER, About, TraceWriter, series_of
+from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.plugins import BACKENDS
+
+EQUAL, DIFFERS, EXCLUDED, FAILED, MISSING = "equal", "differs", "excluded", "failed", "missing"
+VERDICTS = (EQUAL, DIFFERS, EXCLUDED, FAILED, MISSING)
+EXCLUSIONS = "excluded.json"
+"""Beside somebody's traces: why there is none for a vector, by its name."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One vector's outcome.
+
+    Attributes:
+        vector: its name.
+        verdict: one of ``VERDICTS``.
+        compared: messages and potentials compared.
+        why: the first difference, the reason of an exclusion, or what went wrong.
+        note: what else there is to say.
+    """
+
+    vector: str
+    verdict: str
+    compared: int = 0
+    why: str = ""
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "vector": self.vector,
+            "verdict": self.verdict,
+            "compared": self.compared,
+            "why": self.why,
+            "note": self.note,
+        }
+
+    def complaint(self, origin: Path) -> CompileError | None:
+        """What is wrong, for the exit code."""
+        where = Origin(str(origin / self.vector))
+        if self.verdict == DIFFERS:
+            return VerificationError(f"not equal: {self.why}", origin=where)
+        if self.verdict in (FAILED, MISSING):
+            hint = f"give a reason in {EXCLUSIONS}" if self.verdict == MISSING else ""
+            return DeviceError(self.why, code="vector-failed", origin=where, hint=hint)
+        return None
+
+
+# Devices -----------------------------------------------------------------------------------------
+
+
+def run_on(
+    case: Case,
+    device: Device,
+    capabilities: Capabilities,
+    name: str,
+    record: Path,
+    time_limit: float,
+) -> Row:
+    """Run a vector on a device that has loaded it, and compare with what must come.
+
+    Args:
+        case: the vector.
+        device: ready to run.
+        capabilities: what it said when it loaded the network.
+        name: of the device.
+        record: where to write the trace.
+        time_limit: seconds.
+    """
+    program, frames = case.program, case.frames
+    layers = layers_of(program, capabilities)
+    window, facts = program.window, capabilities.facts
+    header = About(case.seal, window.coding, window.n_steps, name, capabilities.exact, facts)
+    try:
+        with TraceWriter(record, header, series_of(program, layers), frames) as writer:
+            for piece in checked(device.run(frames, time_limit), program, layers, len(frames)):
+                writer.add(piece.messages)
+            writer.close()
+    except DeviceError as error:
+        return Row(case.name, FAILED, why=error.message.splitlines()[0])
+    return of_trace(case, record)
+
+
+def cannot_run(error: CompileError) -> bool:
+    """Whether a device refuses the network, rather than being missing or broken."""
+    return isinstance(error, DeviceError) and error.code == CANNOT_RUN
+
+
+def compiled_folder(case: Case, folder: Path) -> None:
+    """Write a vector as the folder that devices load, with every backend's files that can be."""
+    given = case.program.input
+    maps = (*given.shape, 1, 1)[:3] if len(given.shape) < 3 else given.shape
+    unit = np.ones(given.shape[0])
+    encoding = InputEncoding(unit, given.low, given.high, given.shape, maps)
+    folder.mkdir(parents=True)
+    compiled = CompiledModel(case.program, encoding, {}, {}, case.frames)
+    compiled.write_network(folder)
+    for name in BACKENDS.names():
+        if not BACKENDS.load(name).check(case.program):
+            compiled.emit(name, folder / name)
+
+
+def refused(case: Case, backend: str) -> str:
+    """Why a backend cannot express a vector; empty if it can."""
+    errors = BACKENDS.load(backend).check(case.program)
+    missing = [error for error in errors if isinstance(error, UsageError)]
+    if missing:
+        raise missing[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{errors[0].message}{more}" if errors else ""
+
+
+def verified_by(case: Case, backend: str, scratch: Path, time_limit: float) -> Row:
+    """Emit a vector for a backend, and let the backend verify what it wrote."""
+    if why := refused(case, backend):
+        return Row(case.name, EXCLUDED, why=why)
+    folder = scratch / case.name
+    folder.mkdir(parents=True)
+    loaded = BACKENDS.load(backend)
+    loaded.emit(case.program, folder, options={})
+    found = loaded.verify(case.program, folder, case.frames, time_limit=time_limit)
+    if found.equal:
+        return Row(case.name, EQUAL, found.compared, note=found.mode)
+    why = str(found.first_divergence or (found.details or (found.mode,))[0])
+    return Row(case.name, DIFFERS, found.compared, why, found.mode)
+
+
+# Traces ------------------------------------------------------------------------------------------
+
+
+def of_folder(case: Case, folder: Path, exclusions: Mapping[str, str]) -> Row:
+    """Compare ``NAME.npz`` of a folder, a trace or plain arrays, with what must come."""
+    path = folder / f"{case.name}.npz"
+    if path.is_file():
+        if case.name in exclusions:
+            return Row(case.name, FAILED, why=f"there is a trace, and a reason in {EXCLUSIONS}")
+        return of_trace(case, path)
+    if case.name in exclusions:
+        return Row(case.name, EXCLUDED, why=exclusions[case.name])
+    return Row(case.name, MISSING, why=f"there is no {path.name}")
+
+
+def exclusions_of(folder: Path, known: Mapping[str, object]) -> dict[str, str]:
+    """The reasons that lie beside somebody's traces.
+
+    Raises:
+        UsageError: the file is not an object of names and reasons, or names no vector.
+    """
+    path = folder / EXCLUSIONS
+    if not path.is_file():
+        return {}
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        valid = isinstance(said, dict) and all(
+            isinstance(why, str) and why.strip() for why in said.values()
+        )
+    except (OSError, ValueError):
+        valid = False
+    unknown = sorted(set(said) - set(known)) if valid else []
+    if not valid or unknown:
+        what = f"names '{unknown[0]}', no vector" if unknown else "is not an object of reasons"
+        raise UsageError(
+            f"{EXCLUSIONS} {what}",
+            code="bad-exclusions",
+            origin=Origin(str(path)),
+            hint='{"vector": "why it is left out", ...}',
+        )
+    return dict(said)
+
+
+def of_trace(case: Case, path: Path) -> Row:
+    """Compare a recorded trace, or an npz file with an array for each layer."""
+    try:
+        if not _is_trace(path):
+            return _of_arrays(case, path)
+        with Recording.open(case.expected) as expected, Recording.open(path) as actual:
+            comparison, notes = difference.between(expected, actual)
+            if not actual.header.complete and comparison.found is None:
+                return Row(case.name, FAILED, comparison.compared, "the trace ends early")
+            left_out = [name for name in expected.layers if name not in actual.layers]
+    except CompileError as error:
+        return Row(case.name, FAILED, why=f"{error.code}: {error.message.splitlines()[0]}")
+    potentials = [note for note in notes if note.startswith("potentials")]
+    return _row(case, comparison, left_out, "; ".join(potentials))
+
+
+def _is_trace(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return HEADER in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return True  # and reading it as one says what is wrong
+
+
+def _of_arrays(case: Case, path: Path) -> Row:
+    """Dense messages (N, T, *shape) for each layer, under the layer's name."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            given = {name: archive[name] for name in archive.files}
+    except DAMAGE as error:
+        return Row(case.name, FAILED, why=f"the file cannot be read ({type(error).__name__})")
+    shapes = {
+        node.id: (len(case.frames), case.program.window.n_steps, *node.shape)
+        for node in case.program.populations
+    }
+    wrong = sorted(set(given) - set(shapes))
+    if wrong:
+        return Row(case.name, FAILED, why=f"'{wrong[0]}' is no layer")
+    sent: dict[str, Int] = {}
+    for name, values in given.items():
+        shape = shapes[next(key for key in shapes if key == name)]
+        flat = (*shape[:2], int(np.prod(shape[2:])))
+        if values.dtype.kind not in "iub" or values.shape not in (shape, flat):
+            found = f"{values.dtype} {values.shape}"
+            return Row(case.name, FAILED, why=f"'{name}' is {found}, not integers {shape}")
+        sent[name] = values.astype(np.int64).reshape(shape)
+    if not sent:
+        return Row(case.name, FAILED, why="the file has no layer")
+    comparison = Comparison([name for name in shapes if name in sent])
+    with Recording.open(case.expected) as expected:
+        right = {name: expected.messages(name) for name in sent}
+    comparison.add(0, right, sent)
+    return _row(case, comparison, [name for name in shapes if name not in sent], "")
+
+
+def _row(case: Case, comparison: Comparison, left_out: list[Any], note: str) -> Row:
+    notes = [note] if note else []
+    if left_out:
+        notes.append(f"not recorded: {', '.join(left_out)}")
+    outputs = {node.id for node in case.program.readouts}
+    found, compared = comparison.found, comparison.compared
+    if found is not None:
+        return Row(case.name, DIFFERS, compared, str(found), "; ".join(notes))
+    if outputs & set(left_out):
+        return Row(case.name, FAILED, compared, "an output was not recorded", "; ".join(notes))
+    return Row(case.name, EQUAL, compared, note="; ".join(notes))

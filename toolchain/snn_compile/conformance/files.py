@@ -1,0 +1,304 @@
+"""A set of vectors on disk: written beside its place first, read only if nothing has changed.
+
+``docs/reference/conformance.md`` describes every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.conformance import network_file
+from snn_compile.conformance.features import exercised
+from snn_compile.conformance.net import Vector
+from snn_compile.errors import (
+    CompileError,
+    ModelError,
+    Origin,
+    UsageError,
+    VerificationError,
+    raise_all,
+)
+from snn_compile.hil.recording import DAMAGE
+from snn_compile.hil.trace import About, TraceWriter, series_of
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.sim import reference
+from snn_compile.version import __version__
+
+FORMAT, VERSION = "snn-compile conformance", 1
+INDEX = "index.json"
+NETWORK, ARRAYS, STIMULUS, EXPECTED = "network.json", "network.npz", "stimulus.npz", "expected.npz"
+FILES = (NETWORK, ARRAYS, STIMULUS, EXPECTED)
+"""Of each vector."""
+_HINT = "write the set anew: snn-compile conformance DIR"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A vector as it was read from disk.
+
+    Attributes:
+        name: of the vector.
+        about: what it exercises, in a sentence.
+        exercises: the same in single words.
+        folder: with its files.
+        seal: SHA-256 of ``network.json``; traces of it bear it.
+        program: the network.
+        frames: encoded stimuli.
+    """
+
+    name: str
+    about: str
+    exercises: tuple[str, ...]
+    folder: Path
+    seal: str
+    program: QuantizedGraph
+    frames: Int
+
+    @property
+    def expected(self) -> Path:
+        """The trace of what every layer must send."""
+        return self.folder / EXPECTED
+
+
+def write(
+    folder: Path, chosen: Sequence[Vector], advance: Callable[[int], None] = lambda n: None
+) -> dict[str, Any]:
+    """Write a set; what was there before is replaced if it was a set, too.
+
+    The same vectors give the same bytes.
+
+    Args:
+        folder: where to.
+        chosen: the vectors.
+        advance: told the number of vectors that have just been written.
+
+    Returns:
+        The content of ``index.json``.
+
+    Raises:
+        UsageError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    if folder.exists() and not _is_set(folder) and (folder.is_file() or any(folder.iterdir())):
+        raise UsageError(
+            "the folder holds something other than conformance vectors",
+            code="output-exists",
+            origin=Origin(str(folder)),
+            hint="name another folder",
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        beside.chmod(0o755)
+        listed = []
+        for vector in chosen:
+            listed.append(_write_vector(beside / vector.name, vector))
+            advance(1)
+        index = {
+            "format": FORMAT,
+            "version": VERSION,
+            "tool": {"name": "snn-compile", "version": __version__},
+            "vectors": listed,
+        }
+        (beside / INDEX).write_bytes(_json(index))
+        _replace(beside, folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return index
+
+
+def _is_set(folder: Path) -> bool:
+    try:
+        said = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return bool(said["format"] == FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _replace(new: Path, target: Path) -> None:
+    if target.exists():
+        old = target.with_name(f".{target.name}.old-{os.getpid()}")
+        target.replace(old)
+        new.replace(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        new.replace(target)
+
+
+def _write_vector(folder: Path, vector: Vector) -> dict[str, Any]:
+    """The files of one vector, and what the index says of it."""
+    folder.mkdir()
+    program, frames = vector.program, vector.frames
+    description, arrays = network_file.encode(program)
+    description["hashes"] = {key: _array_hash(value) for key, value in sorted(arrays.items())}
+    content = _json(description)
+    (folder / NETWORK).write_bytes(content)
+    _write_arrays(folder / ARRAYS, arrays)
+    messages = reference.input_messages(program, frames)
+    _write_arrays(folder / STIMULUS, {"frames": frames, "messages": messages})
+    run = reference.run(program, frames, record=True)
+    seal = hashlib.sha256(content).hexdigest()
+    window = program.window
+    about = About(seal, window.coding, window.n_steps, "reference")
+    with TraceWriter(folder / EXPECTED, about, series_of(program), frames) as writer:
+        writer.add(run.messages)
+        writer.close()
+    return {
+        "name": vector.name,
+        "about": vector.about,
+        "exercises": exercised(vector, run.messages),
+        "coding": window.coding,
+        "n_steps": window.n_steps,
+        "stimuli": len(frames),
+        "layers": len(program.populations),
+        "neurons": sum(int(np.prod(node.shape)) for node in program.populations),
+        "messages": sum(values.size for values in run.messages.values()),
+        "events": sum(int(np.count_nonzero(values)) for values in run.messages.values()),
+        "seal": seal,
+        "files": {name: _file(folder / name) for name in FILES},
+    }
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _array_hash(array: npt.NDArray[np.generic]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array, "<i4").tobytes()).hexdigest()
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    """Arrays as int32, uncompressed and without a date: the same arrays are the same bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, values in sorted(arrays.items()):
+            buffer = io.BytesIO()
+            np.save(buffer, np.ascontiguousarray(values, "<i4"), allow_pickle=False)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue()
+            )
+
+
+def _file(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def read(folder: Path, names: Sequence[str] = ()) -> list[Case]:
+    """The vectors of a set, or those named, each file checked against its hash.
+
+    Raises:
+        UsageError: there is no set, one of a later version, or no vector of a name.
+        VerificationError: files have changed; all of them are named.
+        ModelError: a network cannot be read.
+    """
+    index = _index(folder)
+    listed = {entry["name"]: entry for entry in index["vectors"]}
+    unknown = sorted(set(names) - set(listed))
+    if unknown:
+        raise UsageError(
+            f"the set has no vector '{unknown[0]}'",
+            code="unknown-vector",
+            origin=Origin(str(folder / INDEX)),
+            hint=f"it has {', '.join(listed)}",
+        )
+    chosen = [entry for name, entry in listed.items() if not names or name in names]
+    raise_all([error for entry in chosen for error in _changed(folder, entry)])
+    return [_case(folder, entry) for entry in chosen]
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    origin = Origin(str(folder))
+    if not _is_set(folder):
+        raise UsageError(
+            "there are no conformance vectors here",
+            code="not-a-set",
+            origin=origin,
+            hint="write them first: snn-compile conformance DIR",
+        )
+    index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    if index.get("version") != VERSION:
+        raise UsageError(
+            f"a set of version {index.get('version')}; this tool reads version {VERSION}",
+            code="set-version",
+            origin=origin,
+            hint=_HINT,
+        )
+    if not _well_formed(index.get("vectors")):
+        raise ModelError("the index is damaged", code="unreadable-set", origin=origin, hint=_HINT)
+    return index
+
+
+def _well_formed(listed: Any) -> bool:
+    if not isinstance(listed, list) or not listed:
+        return False
+    for entry in listed:
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
+            return False
+        files = entry.get("files")
+        if not isinstance(files, dict) or set(files) != set(FILES):
+            return False
+        if not all(isinstance(said, dict) and "sha256" in said for said in files.values()):
+            return False
+    return True
+
+
+def _changed(folder: Path, entry: Mapping[str, Any]) -> list[CompileError]:
+    errors: list[CompileError] = []
+    for name, said in entry["files"].items():
+        path = folder / entry["name"] / name
+        if not path.is_file() or _file(path)["sha256"] != said["sha256"]:
+            errors.append(
+                VerificationError(
+                    "not what the index says: its hash differs",
+                    code="set-changed",
+                    origin=Origin(str(path)),
+                    hint=_HINT,
+                )
+            )
+    return errors
+
+
+def _case(folder: Path, entry: Mapping[str, Any]) -> Case:
+    place = folder / entry["name"]
+    try:
+        content = (place / NETWORK).read_bytes()
+        description = json.loads(content)
+        program = network_file.decode(description, _arrays(place / ARRAYS))
+        frames = _arrays(place / STIMULUS)["frames"]
+    except (*DAMAGE, CompileError) as error:
+        raise ModelError(
+            f"the network cannot be read ({type(error).__name__}: {error})",
+            code="unreadable-set",
+            origin=Origin(str(place)),
+            hint=_HINT,
+        ) from error
+    return Case(
+        entry["name"],
+        str(entry.get("about", "")),
+        tuple(str(word) for word in entry.get("exercises", ())),
+        place,
+        hashlib.sha256(content).hexdigest(),
+        program,
+        frames,
+    )
+
+
+def _arrays(path: Path) -> dict[str, Int]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name].astype(np.int64) for name in archive.files}

@@ -1,0 +1,350 @@
+"""What the vectors are made with: integers that are the same everywhere, and layers from them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import Origin
+from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.neurons import RadixIFNeurons, SyncReadout
+from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
+    ConvSynapses,
+    CubaLIFNeurons,
+    DenseSynapses,
+    GradedNeurons,
+    IFNeurons,
+    Input,
+    Population,
+    QuantizedGraph,
+    QuantizedNode,
+    Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
+    SignedIFNeurons,
+    SparseSynapses,
+    Synapses,
+    SyncIFNeurons,
+)
+from snn_compile.ir.spiking import RADIX, SIGMA_DELTA, SYNC, InputCoding, Reset, Window
+from snn_compile.sim import bounds
+
+INPUT = NodeId("input")
+LEVELS = 100
+"""Largest count of clip-floor neurons."""
+ORIGIN = Origin("conformance")
+READOUTS: dict[str, type[Readout]] = {
+    SYNC: SyncReadout,
+    RADIX: SyncReadout,
+    SIGMA_DELTA: SigmaDeltaReadout,
+}
+"""Of codings whose outputs are not plain readouts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """A network, what it is shown, and why.
+
+    Attributes:
+        name: of its folder.
+        about: what it exercises that its structure alone does not show, in a sentence.
+        program: the network.
+        frames: encoded stimuli, (N, *input shape); events (N, T, *input shape).
+    """
+
+    name: str
+    about: str
+    program: QuantizedGraph
+    frames: Int
+
+
+class Draws:
+    """Integers that look random, from SHAKE-256 of a name: the same with every numpy."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._count = name, 0
+
+    def __call__(self, low: int, high: int, shape: Shape | int) -> Int:
+        """Integers from low to high, both included."""
+        shape = (shape,) if isinstance(shape, int) else shape
+        self._count += 1
+        stream = hashlib.shake_256(f"{self._name}/{self._count}".encode())
+        words = np.frombuffer(stream.digest(4 * prod(shape)), "<u4").astype(np.int64)
+        drawn: Int = (low + words % (high - low + 1)).reshape(shape)
+        return drawn
+
+
+class Net:
+    """A growing network.
+
+    Args:
+        name: of the vector; everything random follows from it.
+        shape: of the input.
+        coding: of the network.
+        n_steps: length of a window.
+        low: smallest encoded value, high: largest.
+        arrives: how the input reaches the first synapses; what goes with the coding if not given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        coding: str = "rate",
+        n_steps: int = 1,
+        *,
+        low: int = 0,
+        high: int = 15,
+        arrives: InputCoding | None = None,
+    ) -> None:
+        self.name, self.draw = name, Draws(name)
+        self.window = Window(coding, n_steps)
+        usual = {
+            SYNC: InputCoding.FRAME,
+            RADIX: InputCoding.FRAME,
+            SIGMA_DELTA: InputCoding.CHANGES,
+            "graded": InputCoding.GRADED,
+        }
+        self._input = Input(
+            id=INPUT,
+            inputs=(),
+            shape=shape,
+            origin=ORIGIN,
+            format=QFormat.holding(low, high),
+            low=low,
+            high=high,
+            coding=arrives or usual.get(coding, InputCoding.CURRENT),
+        )
+        self._nodes: dict[NodeId, QuantizedNode] = {INPUT: self._input}
+
+    def shape(self, node: NodeId) -> Shape:
+        """Of a population, the input or a synapse group's target."""
+        return self._nodes[node].shape
+
+    def vector(self, about: str, frames: npt.ArrayLike) -> Vector:
+        """The network with its stimuli."""
+        program = QuantizedGraph(Graph(self._nodes.values()), self.window)
+        return Vector(self.name, about, program, np.asarray(frames, np.int64))
+
+    def frames(self, n: int) -> Int:
+        """Random stimuli, about half of their values 0; the first is the largest there is."""
+        shape = (n, *self._input.shape)
+        values = self.draw(self._input.low, self._input.high, shape) * self.draw(0, 1, shape)
+        values[0] = self._input.high
+        return values
+
+    # Synapses ---------------------------------------------------------------------------------
+
+    def weights(self, shape: Shape, bits: int) -> Int:
+        """Random weights of all magnitudes, of which two thirds are positive."""
+        top = 1 << (bits - 1)
+        values = self.draw(-top, top - 1, shape)
+        flip = (values < 0) & (values > -top) & (self.draw(0, 2, shape) == 0)
+        positive: Int = np.where(flip, -values, values)
+        return positive
+
+    def conv(
+        self,
+        source: NodeId,
+        channels: int,
+        kernel: tuple[int, int] = (3, 3),
+        *,
+        bits: int = 5,
+        exponent: int = 0,
+        weight: Int | None = None,
+        **form: Any,
+    ) -> NodeId:
+        """Convolutional synapses; ``form`` is the geometry's."""
+        geometry = Geometry(**form)
+        n_in, height, width = self.shape(source)
+        size = geometry.output_size((height, width), kernel)
+        if weight is None:
+            weight = self.weights((channels, n_in // geometry.groups, *kernel), bits)
+        return self._synapses(
+            ConvSynapses,
+            source,
+            (channels, *size),
+            weight=QTensor(weight, QFormat(bits)),
+            exponent=exponent,
+            geometry=geometry,
+        )
+
+    def dense(
+        self,
+        source: NodeId,
+        shape: Shape | int,
+        *,
+        bits: int = 5,
+        exponent: int = 0,
+        weight: npt.ArrayLike | None = None,
+    ) -> NodeId:
+        """All-to-all synapses."""
+        shape = (shape,) if isinstance(shape, int) else shape
+        values = self.weights((prod(shape), prod(self.shape(source))), bits)
+        if weight is not None:
+            values = np.asarray(weight, np.int64)
+        return self._synapses(
+            DenseSynapses, source, shape, weight=QTensor(values, QFormat(bits)), exponent=exponent
+        )
+
+    def sparse(
+        self,
+        source: NodeId,
+        shape: Shape,
+        wired: npt.NDArray[np.bool_],
+        *,
+        bits: int = 5,
+        exponent: int = 0,
+    ) -> NodeId:
+        """Synapses where ``wired`` (targets, sources) says so."""
+        indptr = np.concatenate([[0], np.cumsum(wired.sum(axis=1))]).astype(np.int64)
+        indices = np.nonzero(wired)[1].astype(np.int64)
+        return self._synapses(
+            SparseSynapses,
+            source,
+            shape,
+            indptr=indptr,
+            indices=indices,
+            weight=QTensor(self.weights((len(indices),), bits), QFormat(bits)),
+            exponent=exponent,
+        )
+
+    def one_to_one(self, source: NodeId, weight: int = 1, exponent: int = 0) -> NodeId:
+        """One synapse from each neuron to its counterpart."""
+        n = prod(self.shape(source))
+        return self._synapses(
+            SparseSynapses,
+            source,
+            self.shape(source),
+            indptr=np.arange(n + 1),
+            indices=np.arange(n),
+            weight=QTensor(np.full(n, weight), QFormat(8)),
+            exponent=exponent,
+        )
+
+    def _synapses(self, kind: type[Synapses], source: NodeId, shape: Shape, **given: Any) -> NodeId:
+        name = NodeId(f"{source}.to{len(self._nodes)}")
+        self._nodes[name] = kind(id=name, inputs=(source,), shape=shape, origin=ORIGIN, **given)
+        return name
+
+    # Populations ------------------------------------------------------------------------------
+
+    def scale(self, *synapses: NodeId) -> int:
+        """A typical magnitude of what some groups deliver in a step: a tenth of the largest."""
+        largest = 0
+        for key in synapses:
+            group = self._nodes[key]
+            if not isinstance(group, Synapses):
+                raise TypeError(f"'{key}' is no synapse group")
+            source: Any = self._nodes[group.inputs[0]]
+            low, high = source.messages
+            if isinstance(source, RadixIFNeurons):
+                high = source.payload.max
+            sums = bounds.synapse_sums(group, (low, high))[0].magnitude
+            largest += sums << group.exponent if group.exponent >= 0 else sums >> -group.exponent
+        return max(1, largest // 10)
+
+    def add(
+        self, kind: type[Population], name: str, *synapses: NodeId, bias: Any = 0, **given: Any
+    ) -> NodeId:
+        """A population. Numbers become one value a channel, sequences and arrays stay as they are.
+
+        Args:
+            kind: its class.
+            name: its name in traces.
+            synapses: groups that feed it.
+            bias: as the others.
+            given: its other parameters.
+        """
+        shape = self.shape(synapses[0])
+        tensors = {"threshold", "initial_potential", "multiplier", "shift", "drop"}
+        for key in tensors & set(given):
+            given[key] = _per_channel(given[key], shape)
+        node: Any = kind(
+            id=NodeId(name),
+            inputs=synapses,
+            shape=shape,
+            origin=ORIGIN,
+            bias=_per_channel(bias, shape),
+            **given,
+        )
+        self._nodes[node.id] = node
+        return NodeId(name)
+
+    def readout(self, name: str, *synapses: NodeId, **given: Any) -> NodeId:
+        """An output of the network's coding."""
+        return self.add(READOUTS.get(self.window.coding, Readout), name, *synapses, **given)
+
+    def suited(self, kind: str, name: str, *synapses: NodeId, **given: Any) -> NodeId:
+        """A population whose random parameters keep it busy; ``given`` replaces some of them.
+
+        Args:
+            kind: ``subtract``, ``zero``, ``burst``, ``signed``, ``sync``, ``radix``, ``graded``,
+                ``clip-floor``, ``sigma-delta`` or ``cuba``.
+            name: its name in traces.
+            synapses: groups that feed it.
+            given: parameters.
+        """
+        channels, scale = self.shape(synapses[0])[0], self.scale(*synapses)
+        bias = self.draw(-max(1, scale // 8), max(1, scale // 8), channels)
+        threshold = self.draw(max(1, scale // 2), 2 * scale, channels)
+        payload = QFormat(8, signed=False)
+        if kind in ("graded", "sigma-delta"):
+            like = GradedNeurons if kind == "graded" else SigmaDeltaNeurons
+            fitting = 11 + max(0, (2 * scale).bit_length() - given.get("payload", payload).bits)
+            suits: dict[str, Any] = {
+                "multiplier": self.draw(1 << 11, (1 << 12) - 1, channels),
+                "shift": fitting,
+                "payload": payload,
+            }
+            return self.add(like, name, *synapses, **({"bias": bias} | suits | given))
+        suits = {"bias": bias, "threshold": threshold}
+        if kind == "clip-floor":
+            suits |= {"threshold": np.maximum(1, threshold // LEVELS), "levels": LEVELS}
+            return self.add(ClipFloorNeurons, name, *synapses, **(suits | given))
+        if kind in ("sync", "radix"):
+            n_steps = self.window.n_steps
+            levels = n_steps if kind == "sync" else (1 << n_steps) - 1
+            suits["threshold"] = np.maximum(1, threshold // levels)
+            if kind == "sync":
+                return self.add(SyncIFNeurons, name, *synapses, **(suits | given))
+            digits = {"payload": QFormat(n_steps, signed=False)}
+            return self.add(RadixIFNeurons, name, *synapses, **(suits | digits | given))
+        if kind == "cuba":
+            suits["bias"] = bias << 6
+            decays = {"current_decay": 1200, "voltage_decay": 300}
+            return self.add(CubaLIFNeurons, name, *synapses, **(suits | decays | given))
+        suits["initial_potential"] = threshold // 2
+        if kind == "signed":
+            return self.add(SignedIFNeurons, name, *synapses, **(suits | given))
+        if kind == "burst":
+            suits |= {"threshold": np.maximum(1, threshold // 3), "burst": 3}
+        reset = Reset.ZERO if kind == "zero" else Reset.SUBTRACT
+        return self.add(IFNeurons, name, *synapses, **(suits | {"reset": reset} | given))
+
+    def relay(self, kind: str, name: str, source: NodeId) -> NodeId:
+        """A population that carries another's messages one depth further."""
+        one: dict[str, Any] = {"bias": 0, "relay": True}
+        if kind in ("graded", "sigma-delta"):
+            sending: Any = self._nodes[source]
+            one |= {"multiplier": 1 << 11, "shift": 11, "payload": sending.payload}
+        else:
+            one["threshold"] = 1
+        kind = "subtract" if kind in ("zero", "cuba") else kind
+        if kind in ("subtract", "burst", "signed"):
+            one["initial_potential"] = 0
+        return self.suited(kind, name, self.one_to_one(source), **one)
+
+
+def _per_channel(value: Any, shape: Shape) -> QTensor:
+    """A number for every channel, or the values as given."""
+    values = np.asarray(value, np.int64)
+    return QTensor.of(np.full(shape[0], values) if values.ndim == 0 else values)

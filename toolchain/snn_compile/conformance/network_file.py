@@ -1,0 +1,238 @@
+"""A network as plain JSON and integer arrays, in words that need no knowledge of this package.
+
+``docs/reference/conformance.md`` is the description for those who implement it. The form is
+versioned and independent of how ``ir/`` names its classes; ``decode`` of ``encode`` is the same
+network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import Origin
+from snn_compile.ir import quantized
+from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Graph, Node, NodeId
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    DenseSynapses,
+    Input,
+    Population,
+    QuantizedGraph,
+    QuantizedNode,
+    SparseSynapses,
+    Synapses,
+)
+from snn_compile.ir.spiking import InputCoding, Reset, Window
+
+FORMAT, VERSION = "snn-compile network", 1
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+KINDS: dict[str, type[Population]] = {
+    "graded": quantized.GradedNeurons,
+    "clip-floor": quantized.ClipFloorNeurons,
+    "if": quantized.IFNeurons,
+    "signed-if": quantized.SignedIFNeurons,
+    "sync-if": quantized.SyncIFNeurons,
+    "radix-if": quantized.RadixIFNeurons,
+    "sigma-delta": quantized.SigmaDeltaNeurons,
+    "cuba-lif": quantized.CubaLIFNeurons,
+    "readout": quantized.Readout,
+    "sync-readout": quantized.SyncReadout,
+    "sigma-delta-readout": quantized.SigmaDeltaReadout,
+}
+"""Populations by their name in the file."""
+_NAMES = {kind: name for name, kind in KINDS.items()}
+_OF_A_NODE = {field.name for field in fields(Node)}
+_PLAIN = (bool, int, type(None))
+
+
+def encode(program: QuantizedGraph) -> tuple[dict[str, Any], Arrays]:
+    """A network as JSON values, and the arrays that they name.
+
+    Raises:
+        ValueError: a synapse group feeds several populations: the file lists it under one.
+    """
+    arrays: Arrays = {}
+    given = program.input
+    for node in program.graph:
+        if isinstance(node, Synapses) and len(program.graph.consumers(node.id)) != 1:
+            raise ValueError(f"'{node.id}' does not feed exactly one population")
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "coding": program.window.coding,
+        "n_steps": program.window.n_steps,
+        "lag": program.window.lag,
+        "input": {
+            "name": given.id,
+            "shape": list(given.shape),
+            "low": given.low,
+            "high": given.high,
+            "coding": given.coding.value,
+            "seed": given.seed,
+        },
+        "populations": [_population(program, node, arrays) for node in program.populations],
+    }
+    return description, arrays
+
+
+def decode(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> QuantizedGraph:
+    """The network that ``encode`` described.
+
+    Raises:
+        KeyError: an entry or an array is missing, or a kind is unknown.
+        ValueError: what is described is not a valid network.
+    """
+    if (description["format"], description["version"]) != (FORMAT, VERSION):
+        raise ValueError(f"not a {FORMAT} of version {VERSION}")
+    said = description["input"]
+    nodes: list[QuantizedNode] = [
+        Input(
+            id=NodeId(said["name"]),
+            inputs=(),
+            shape=tuple(said["shape"]),
+            origin=Origin(FORMAT),
+            format=QFormat.holding(said["low"], said["high"]),
+            low=said["low"],
+            high=said["high"],
+            coding=InputCoding(said["coding"]),
+            seed=said["seed"],
+        )
+    ]
+    for population in description["populations"]:
+        nodes += _nodes(population, arrays)
+    window = Window(description["coding"], description["n_steps"])
+    return QuantizedGraph(Graph(nodes), window)
+
+
+def _population(program: QuantizedGraph, node: Population, arrays: Arrays) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "name": node.id,
+        "kind": _NAMES[type(node)],
+        "shape": list(node.shape),
+        "depth": program.depth[node.id],
+    }
+    for field in fields(node):
+        if field.name not in _OF_A_NODE:
+            said.update(_parameter(node.id, field.name, getattr(node, field.name), arrays))
+    said["synapses"] = [_synapses(group, arrays) for group in program.synapses_into(node)]
+    return said
+
+
+def _parameter(owner: str, name: str, value: Any, arrays: Arrays) -> dict[str, Any]:
+    match value:
+        case QTensor():
+            return {name: _kept(f"{owner}.{name}", value.values, arrays)}
+        case QFormat():  # of a state, which is signed, or of a payload, which is not
+            return {f"{name}_bits": value.bits}
+        case Overflow() | Reset():
+            return {name: value.value}
+        case bool() | int() | None:
+            return {name: value}
+    raise TypeError(f"'{owner}' has a {type(value).__name__} for its {name}")
+
+
+def _synapses(node: Synapses, arrays: Arrays) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "name": node.id,
+        "source": node.inputs[0],
+        "exponent": node.exponent,
+        "weight_bits": node.weight.format.bits,
+        "weight": _kept(f"{node.id}.weight", node.weight.values, arrays),
+    }
+    match node:
+        case ConvSynapses():
+            form = node.geometry
+            geometry = {
+                "stride": list(form.stride),
+                "padding": list(form.padding),
+                "dilation": list(form.dilation),
+                "groups": form.groups,
+            }
+            return {"kind": "conv", **said, **geometry}
+        case DenseSynapses():
+            return {"kind": "dense", **said}
+    wiring = {
+        "indptr": _kept(f"{node.id}.indptr", node.indptr, arrays),
+        "indices": _kept(f"{node.id}.indices", node.indices, arrays),
+    }
+    return {"kind": "sparse", **said, **wiring}
+
+
+def _kept(key: str, values: npt.NDArray[np.generic], arrays: Arrays) -> str:
+    """Put integers among the arrays, as int32, and give the name under which they are there."""
+    small = values.astype("<i4")
+    if not np.array_equal(small, values):
+        raise ValueError(f"'{key}' does not fit 32 bits")
+    arrays[key] = small
+    return key
+
+
+def _nodes(said: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[QuantizedNode]:
+    """A population and the synapse groups that feed it, these first."""
+    shape = tuple(said["shape"])
+    groups = [_group(group, shape, arrays) for group in said["synapses"]]
+    kind: Any = KINDS[said["kind"]]
+    given: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.name in _OF_A_NODE:
+            continue
+        if f"{field.name}_bits" in said:
+            bits = said[f"{field.name}_bits"]
+            given[field.name] = QFormat(bits, signed=field.name == "state")
+        elif field.name == "overflow":
+            given[field.name] = Overflow(said["overflow"])
+        elif field.name == "reset":
+            given[field.name] = Reset(said["reset"])
+        else:
+            value = said[field.name]
+            given[field.name] = (
+                value if isinstance(value, _PLAIN) else QTensor.of(_array(arrays, value))
+            )
+    node: QuantizedNode = kind(
+        id=NodeId(said["name"]),
+        inputs=tuple(group.id for group in groups),
+        shape=shape,
+        origin=Origin(FORMAT),
+        **given,
+    )
+    return [*groups, node]
+
+
+def _group(
+    said: Mapping[str, Any], shape: tuple[int, ...], arrays: Mapping[str, Any]
+) -> QuantizedNode:
+    values = _array(arrays, said["weight"])
+    given: dict[str, Any] = {
+        "id": NodeId(said["name"]),
+        "inputs": (NodeId(said["source"]),),
+        "shape": shape,
+        "origin": Origin(FORMAT),
+        "weight": QTensor(values, QFormat(said["weight_bits"])),
+        "exponent": said["exponent"],
+    }
+    match said["kind"]:
+        case "conv":
+            top, left, bottom, right = said["padding"]
+            (sy, sx), (dy, dx) = said["stride"], said["dilation"]
+            padding = (top, left, bottom, right)
+            geometry = Geometry((sy, sx), padding, (dy, dx), said["groups"])
+            return ConvSynapses(**given, geometry=geometry)
+        case "dense":
+            return DenseSynapses(**given)
+        case "sparse":
+            indptr, indices = (_array(arrays, said[key]) for key in ("indptr", "indices"))
+            return SparseSynapses(**given, indptr=indptr, indices=indices)
+    raise KeyError(said["kind"])
+
+
+def _array(arrays: Mapping[str, Any], key: str) -> npt.NDArray[np.int64]:
+    values: npt.NDArray[np.int64] = arrays[key].astype(np.int64)
+    return values

@@ -1,0 +1,127 @@
+"""Each coding in a network with a bit of everything, and in a plain chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from snn_compile.conformance.net import INPUT, Net, Vector
+from snn_compile.ir.spiking import Reset
+
+STEPS = {
+    "graded": ("graded", 1),
+    "clip-floor": ("graded", 1),
+    "sigma-delta": ("sigma-delta", 1),
+    "subtract": ("rate", 8),
+    "zero": ("rate", 8),
+    "burst": ("rate", 6),
+    "signed": ("signed", 10),
+    "sync": ("sync", 5),
+    "radix": ("radix", 4),
+    "cuba": ("rate", 9),
+}
+"""Coding and steps for each kind of neuron."""
+SCHEDULED = ("sync", "radix", "sigma-delta")
+ABOUT = {
+    "graded": "Payloads of 8 bits: a product, a shift and two limits",
+    "clip-floor": "Counts from a division rounded down: the integer network behind sync and radix",
+    "sigma-delta": "Changes of payloads over a stream whose states are never reset",
+    "subtract": "Integrate and fire, reset by subtraction: the residue stays",
+    "zero": "Integrate and fire, reset to zero: the residue is lost",
+    "burst": "Up to three spikes in a step, as one payload",
+    "signed": "Negative spikes take positive ones back, never more than were sent",
+    "sync": "Layers wait for a window, then fire what it has added up to",
+    "radix": "Layers wait for a window, then send the binary digits of a count",
+    "cuba": "Current and potential decay, truncated toward zero; the threshold is strict",
+}
+
+
+def chain(kind: str) -> Vector:
+    """Two dense layers and an output: where to begin."""
+    coding, n_steps = STEPS[kind]
+    net = Net(f"chain-{kind}", (10,), coding, n_steps)
+    first = net.suited(kind, "first", net.dense(INPUT, 8))
+    second = net.suited(kind, "second", net.dense(first, 6, bits=4))
+    net.readout("out", net.dense(second, 4), bias=net.draw(-9, 9, 4))
+    return net.vector(f"{ABOUT[kind]}; dense layers.", stream(net, 5))
+
+
+def mixed(kind: str) -> Vector:
+    """Convolutions, a join of two paths with a relay, an input that comes late, two outputs."""
+    coding, n_steps = STEPS[kind]
+    net = Net(f"mixed-{kind}", (2, 4, 5), coding, n_steps, low=-9, high=22)
+    least = 0 if kind in SCHEDULED else -1
+    given: dict[str, Any] = {}
+    if kind in ("subtract", "zero", "signed"):  # each neuron's own, some below 0
+        given["initial_potential"] = net.draw(-12, 60, (3, 4, 5))
+    first = net.suited(
+        kind,
+        "first",
+        net.conv(INPUT, 3, padding=(1, 1, 1, 1)),
+        bias=net.draw(-40, 40, (3, 4, 5)) << (6 if kind == "cuba" else 0),
+        **given,
+    )
+    relay = net.relay(kind, "relay", first)
+    second = net.suited(kind, "second", net.conv(first, 3, padding=(1, 1, 1, 1), bits=4))
+    joined = net.suited(
+        kind,
+        "joined",
+        net.conv(second, 4, (2, 2), exponent=1, bits=4),
+        net.conv(relay, 4, (2, 2), exponent=least, bits=5),
+        net.dense(INPUT, (4, 3, 4), bits=3),
+    )
+    last = net.suited(kind, "last", net.dense(joined, 7, bits=4))
+    net.readout("early", net.conv(first, 2, (4, 5), bits=4), bias=3)
+    net.readout("out", net.dense(last, 4), bias=net.draw(-9, 9, 4))
+    about = "a join of three paths with exponents, a relay, an input that feeds two depths"
+    return net.vector(f"{ABOUT[kind]}; {about}, outputs of two depths.", stream(net, 6))
+
+
+def stream(net: Net, n: int) -> np.ndarray:
+    """Stimuli of which some are the same as the one before, or all 0: states must start anew."""
+    frames = net.frames(n)
+    frames[2] = frames[1]
+    frames[3] = 0
+    return frames
+
+
+def cuba_subtract() -> Vector:
+    """Leaky neurons of networks that were trained with spikes."""
+    net = Net("cuba-subtract", (9,), "rate", 10, low=-7, high=15)
+    taken: dict[str, Any] = {"reset": Reset.SUBTRACT, "filtered_bias": True}
+    first = net.dense(INPUT, 8)
+    scale = net.scale(first)
+    given = {"threshold": scale, "drop": net.draw(40 * scale, 70 * scale, 8), **taken}
+    hidden = net.suited("cuba", "first", first, current_decay=1900, **given)
+    second = net.dense(hidden, 6)
+    scale = net.scale(second)
+    given = {"threshold": scale, "drop": 64 * scale, "reset": Reset.SUBTRACT}
+    hidden = net.suited("cuba", "second", second, voltage_decay=900, **given)
+    net.readout("out", net.dense(hidden, 3))
+    about = "Leaky neurons whose spike takes a given amount; a bias that decays with the current."
+    return net.vector(about, net.frames(5))
+
+
+def stock(kind: str) -> Vector:
+    """Only what chips have: reset to zero from a potential of 0, or decays; no payloads."""
+    net = Net(f"stock-{kind}", (3, 7, 6), "rate", 12)
+    form: dict[str, Any] = {"stride": (2, 1), "padding": (1, 2, 1, 2)}
+    given: dict[str, Any] = {} if kind == "cuba" else {"initial_potential": 0}
+    first = net.suited(kind, "first", net.conv(INPUT, 4, (3, 2), **form), **given)
+    dilated: dict[str, Any] = {"dilation": (2, 3), "groups": 2}
+    second = net.suited(kind, "second", net.conv(first, 6, (2, 2), **dilated), **given)
+    third = net.suited(kind, "third", net.dense(second, 8), **given)
+    net.readout("out", net.dense(third, 4), bias=net.draw(-9, 9, 4))
+    about = "A chain of convolutions and dense layers in which every neuron is one of Loihi's own."
+    return net.vector(about, net.frames(4))
+
+
+MAKE: tuple[Callable[[], Vector], ...] = (
+    *(partial(chain, kind) for kind in STEPS),
+    *(partial(mixed, kind) for kind in STEPS),
+    *(partial(stock, kind) for kind in ("zero", "cuba")),
+    cuba_subtract,
+)
