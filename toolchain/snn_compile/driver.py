@@ -39,6 +39,7 @@ from snn_compile.mapping import map_program
 from snn_compile.options import AUTO, EQUALIZE, CompileOptions
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import BACKENDS, Backend, Imported
+from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Stages, climb
@@ -79,6 +80,7 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult | Spi
     target = load_target(options.target)
     if frontend := spiking_frontend(Path(model)):
         return check_spiking(Path(model), frontend, options, target)
+    options = stock.settled(options)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(Path(model))
     folding = FOLDING(preprocessed(imported, options))
@@ -123,6 +125,7 @@ def compile_model(
         return compile_spiking(
             path, frontend, options, target, backends, journal, calibrate, evaluate
         )
+    options = stock.settled(options)
     coding = coding_of(options, target.default_coding.value)
     with journal.timed("import"):
         imported = read_model(path)

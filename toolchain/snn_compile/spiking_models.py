@@ -25,6 +25,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, PassResult
 from snn_compile.plugins import Backend, ImportedSpiking, SpikingFrontend
 from snn_compile.quantize.quantize import Quantization, proven, quantize
+from snn_compile.quantize.states import States
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome, encoded
 from snn_compile.report.journal import Journal
@@ -48,6 +49,7 @@ MEANINGLESS = (
     "rounding",
     "bias_correction",
     "potential_calibration",
+    "reset_calibration",
     "mean_values",
     "scale_values",
     "layout",
@@ -243,6 +245,12 @@ def _arrival(options: CompileOptions, trains: bool | None) -> InputCoding:
             code="bad-option",
             hint="give numbers: -T as it was trained, --weight-bits",
         )
+    if options.neurons == "stock":
+        raise UsageError(
+            "--neurons stock chooses numbers for networks that are converted; this one has its own",
+            code="not-stock",
+            hint="leave it out: lava/manifest.json says which of its neurons are stock",
+        )
     if options.input is not None and options.input not in allowed:
         raise UsageError(
             f"--input {options.input} is for networks that are converted",
@@ -323,7 +331,7 @@ def _quantized(
     options: CompileOptions,
 ) -> Quantization:
     driven = _driven(imported.network, encoding, arrival)
-    return proven(quantize(driven, options.weight_bits_of, options.state_bits))
+    return proven(quantize(driven, options.weight_bits_of, States(options.state_bits)))
 
 
 def _climb(
