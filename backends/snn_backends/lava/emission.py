@@ -20,7 +20,10 @@ from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import ConvSynapses
 
-COPIED = ("layout.py", "run.py", "processes/__init__.py", "processes/neurons.py")
+COPIED = (
+    *("layout.py", "run.py", "processes/__init__.py", "processes/neurons.py"),
+    *("probing/__init__.py", "probing/sink.py"),
+)
 GENERATED = ("network.py", "README.md")
 ARRAYS = "weights.npz"
 MANIFEST = "manifest.json"
@@ -102,6 +105,8 @@ def _imports(plan: Plan) -> list[str]:
     lines.append(f"from layout import {', '.join(sorted(layout))}")
     processes = {"FileSink", "FrameSource", "ProbeSource", "Tie"}
     processes |= {p.process for p in plan.populations if not p.stock}
+    if any(p.probed for p in plan.populations):
+        lines.append("from probing.sink import PotentialSink")
     lines.append(f"from processes.neurons import {', '.join(sorted(processes))}")
     return lines
 
@@ -173,6 +178,7 @@ def _entries(population: PopulationPlan) -> list[dict[str, Any]]:
             "process": population.process,
             "kind": "stock" if population.stock else "custom",
             "reason": population.custom_reason,
+            "recorded": "v >> 6" if population.probed else "s_out",
             "shape": list(population.node.shape),
             "depth": population.depth,
             "first_row": population.first_row,

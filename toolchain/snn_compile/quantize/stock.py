@@ -26,6 +26,7 @@ from snn_compile.options import CompileOptions
 MOST_THRESHOLD = (1 << 17) - 1
 """Loihi's threshold has 17 bits, in units of the weight."""
 MANTISSA = (1 << 12) - 1
+MANTISSAS = (-MANTISSA - 1, MANTISSA)
 MOST_EXPONENT = 7
 """A bias is a signed mantissa of 13 bits, -4096 to 4095 (taken as symmetric here), times a power of
 two of 3 bits that all neurons of a population share; in units of 2**-6 of the weight."""
