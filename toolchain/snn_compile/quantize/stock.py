@@ -21,7 +21,7 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.neurons import FRACTION_BITS
 from snn_compile.ir.quantized import CubaLIFNeurons, ProbedReadout
 from snn_compile.ir.spiking import Float, Reset
-from snn_compile.options import CompileOptions
+from snn_compile.options import COMMAND_LINE, CompileOptions
 
 MOST_THRESHOLD = (1 << 17) - 1
 """Loihi's threshold has 17 bits, in units of the weight."""
@@ -138,15 +138,21 @@ def settled(options: CompileOptions) -> CompileOptions:
 
 def _refused(options: CompileOptions) -> Iterator[CompileError]:
     alternative = "--coding rate --reset zero has stock neurons; or take --neurons any"
-    refused = {}
-    if reason := NO_STOCK_NEURON.get(options.coding or ""):
-        refused[f"--coding {options.coding}: {reason}"] = alternative
-    if options.reset == "subtract" and "reset" in options.origins:
-        refused["--reset subtract: a stock LIF resets to zero"] = alternative
+    reasons = {
+        "coding": (NO_STOCK_NEURON.get(options.coding or "", ""), alternative),
+    }
+    if options.reset == Reset.SUBTRACT.value and "reset" in options.origins:
+        reasons["reset"] = "a stock LIF resets to zero", alternative
     if options.burst > 1:
-        refused[f"--burst {options.burst}: a stock LIF sends one spike a step"] = "leave it out"
+        reasons["burst"] = "a stock LIF sends one spike a step", "leave it out"
     if options.initial_potential:
-        text = f"--initial-potential {options.initial_potential:g}: a stock LIFReset starts at 0"
-        refused[text] = "leave it out"
-    for text, hint in refused.items():
-        yield UsageError(f"--neurons stock, but {text}", code="not-stock", hint=hint)
+        reasons["initial_potential"] = "a stock LIFReset starts at 0", "leave it out"
+    for name, (reason, hint) in reasons.items():
+        if reason:
+            source = options.origins.get(name, COMMAND_LINE)
+            yield UsageError(
+                f"--neurons stock, but --{name.replace('_', '-')} {getattr(options, name)}: {reason}",
+                code="not-stock",
+                origin=None if source == COMMAND_LINE else Origin(source),
+                hint=hint,
+            )

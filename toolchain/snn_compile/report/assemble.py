@@ -104,8 +104,9 @@ def report(
     mapped: MappedProgram,
     outcome: Outcome,
     journal: Journal,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of ``report.json``; ``model`` says what is in the file."""
+    """The content of ``report.json``; ``model`` says what is in the file, ``more`` are keys."""
     program = mapped.program
     taken = resources(mapped)
     per_layer = {layer.name: layer for layer in taken.layers}
@@ -136,6 +137,7 @@ def report(
         "verification": [],
         "timing": journal.timing,
         "warnings": journal.warnings,
+        **(more or {}),
     }
 
 

@@ -72,6 +72,19 @@ def ladder(report: Mapping[str, Any]) -> list[Step]:
     return steps
 
 
+def restriction(report: Mapping[str, Any]) -> str:
+    """What the restriction to some neurons costs, or nothing if there is none."""
+    found = report.get("neurons")
+    if not found:
+        return ""
+    key, other = measure(report), found["against"]
+    text = f"{points(found['points'])} points against --neurons any"
+    if other.get(key) is not None:
+        text += f" ({other['network']}: {other[key]:.2f})"
+    n = rung(report, ANSWER).get("n")
+    return text + (f" · {first(found['n'])}" if n != found["n"] else "")
+
+
 def first(n: int) -> str:
     """What a rung was evaluated on that has not seen all samples."""
     return f"first {n:,}"

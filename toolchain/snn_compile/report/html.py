@@ -74,6 +74,7 @@ def render(report: Mapping[str, Any]) -> str:
         "cores": figures.per_core(report),
         "resources": figures.resources(report),
         "costliest": figures.costliest(report),
+        "restriction": figures.restriction(report),
         "sources": _sources(report),
         "width": WIDTH,
         "height": HEIGHT,

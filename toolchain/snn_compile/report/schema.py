@@ -169,6 +169,21 @@ class Warning_(TypedDict, total=False):  # noqa: N801  (the builtin has the name
     hint: str
 
 
+class Restriction(TypedDict, total=False):
+    """What a restriction to some neurons costs, in points, on the first ``n`` samples.
+
+    ``against`` is the network of the same options without it: ``neurons``, ``network``, ``top1``,
+    ``agreement``.
+    """
+
+    allowed: str
+    n: int
+    top1: float | None
+    agreement: float | None
+    against: dict[str, Any]
+    points: float
+
+
 class Report(TypedDict, total=False):
     """All of it."""
 
@@ -182,6 +197,7 @@ class Report(TypedDict, total=False):
     total_steps: int
     simulator: str | None
     ladder: list[Rung]
+    neurons: Restriction
     layers: list[Layer]
     resources: Resources
     cost: Cost
@@ -194,6 +210,7 @@ _SHAPES: dict[str, type] = {
     "tool": Tool,
     "model": Model,
     "ladder": Rung,
+    "neurons": Restriction,
     "layers": Layer,
     "resources": Resources,
     "cost": Cost,
