@@ -90,7 +90,7 @@ def quantize(
             missing.add(population.id)  # what it would see is not known
             continue
         bits = weight_bits(population.id)
-        smallest = states.smallest_unit(population)
+        smallest = states.smallest_weight(population)
         threshold = None if isinstance(population, spiking.Readout) else population.threshold
         weights = integer_weights(groups, bits, threshold, smallest)
         found = _fitted(population, groups, weights, bits, nodes, network.window, states)
@@ -173,7 +173,7 @@ def _fitted(
         interval = _potential(added, before, window)
         over = _over(interval, limit)
         over |= states.overfull(population, weights.unit * 2.0**-fraction)
-        if not over.any():
+        if not over.any() and not (states.stock and _nothing_left(groups, weights)):
             return added, _numbers(population, weights, bits, fraction + own, interval.magnitude)
         if isinstance(population, spiking.Readout):
             over[:] = True
@@ -236,6 +236,11 @@ def _used(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> npt.
     for group, mantissa in zip(groups, weights.mantissas, strict=True):
         used[channel_of(group)[mantissa != 0]] = True
     return used
+
+
+def _nothing_left(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> bool:
+    """Whether there are weights, and all of them have been rounded to 0."""
+    return any(g.weight.any() for g in groups) and not _used(groups, weights).any()
 
 
 def _room(

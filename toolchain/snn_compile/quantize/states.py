@@ -73,6 +73,15 @@ class States:
         smallest: Float = bias / most_bias
         return smallest if threshold is None else np.maximum(smallest, threshold / most_threshold)
 
+    def smallest_weight(self, node: spiking.Population) -> Float:
+        """Below this unit of the mantissas nothing is gained, (C,).
+
+        The mantissas of stock neurons may be that much finer than the unit of their thresholds.
+        """
+        finer = 2.0**stock.LEAST_EXPONENT if self.stock else 1.0
+        smallest: Float = finer * self.smallest_unit(node)
+        return smallest
+
     def doublings(self, node: spiking.Population, unit: Float) -> Int:
         """How often each channel's unit may be halved before a register is full, (C,)."""
         if not self.stock:

@@ -100,10 +100,11 @@ def population(
 
 def refusal(name: NodeId, origin: Origin, largest: int, limit: int) -> CapacityError:
     """A layer whose current, or whose potential if it is a readout, is too large at any unit."""
-    bits = limit.bit_length() + 1
+    reason = f"a state could reach {largest:,} of {limit:,} steps, at any unit of its weights"
+    if largest <= limit:
+        reason = "with a threshold of 17 bits, all of its weights would round to 0"
     return CapacityError(
-        f"layer '{name}' has no stock form: a state could reach {largest:,}, a stock LIF holds"
-        f" {limit:,} ({bits} bits), and no coarser unit of its weights makes room",
+        f"layer '{name}' has no form in stock neurons: {reason}",
         code="not-stock",
         origin=origin,
         hint="use fewer --input-bits, --weight-bits or time steps, or --input poisson",
@@ -150,8 +151,9 @@ def _refused(options: CompileOptions) -> Iterator[CompileError]:
     for name, (reason, hint) in reasons.items():
         if reason:
             source = options.origins.get(name, COMMAND_LINE)
+            given = f"--{name.replace('_', '-')} {getattr(options, name)}"
             yield UsageError(
-                f"--neurons stock, but --{name.replace('_', '-')} {getattr(options, name)}: {reason}",
+                f"--neurons stock, but {given}: {reason}",
                 code="not-stock",
                 origin=None if source == COMMAND_LINE else Origin(source),
                 hint=hint,
