@@ -82,5 +82,6 @@ def test_networks_that_reset_by_subtraction_keep_their_neurons():
     new = calibrated(case).program
     for node in case.quantization.program.populations:
         if not isinstance(node, Readout):
-            for item in fields(node):
-                assert getattr(new.graph[node.id], item.name) is getattr(node, item.name)
+            same = new.graph[node.id]
+            assert np.array_equal(same.threshold.values, node.threshold.values)
+            assert np.array_equal(same.bias.values, node.bias.values)

@@ -158,9 +158,12 @@ def compile_model(
     outcome = climb(stages, samples.evaluate, journal)
     more: dict[str, Any] = {}
     if options.neurons != "any" and samples.evaluate is not None:
-        free = replace(options, neurons="any", coding=asked.coding, reset=asked.reset)
+        free = stock.freed(options, asked)
         with journal.timed("unrestricted"):
             more["neurons"] = _restricted(free, folded, statistics, samples, target, outcome)
+    frames = stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed)
+    with journal.timed("portability"):
+        more["portability"] = assemble.portability_of(mapped.graph.program, frames)
     return CompiledModel(
         mapped.graph.program,
         lowered.encoding,
@@ -175,7 +178,7 @@ def compile_model(
             journal,
             more,
         ),
-        stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
+        frames,
         assemble.provenance(path, options),
         backends=options.emit,
     )

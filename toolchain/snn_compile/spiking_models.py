@@ -141,12 +141,15 @@ def compile_spiking(
     if samples.evaluate is not None:
         outcome = _climb(network, quantization, decodings, encoding, samples.evaluate, journal)
     facts = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
+    frames = stimulus(samples.evaluate or samples.calibrate, encoding, options.seed)
+    with journal.timed("portability"):
+        more = {"portability": assemble.portability_of(program, frames)}
     return CompiledModel(
         program,
         encoding,
         decodings,
-        assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal),
-        stimulus(samples.evaluate or samples.calibrate, encoding, options.seed),
+        assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal, more),
+        frames,
         assemble.provenance(path, options),
         backends=options.emit,
     )

@@ -20,7 +20,7 @@ from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.neurons import FRACTION_BITS
 from snn_compile.ir.quantized import CubaLIFNeurons, ProbedReadout
-from snn_compile.ir.spiking import Float, Reset
+from snn_compile.ir.spiking import Float, InputCoding, Reset
 from snn_compile.options import COMMAND_LINE, CompileOptions
 
 MOST_THRESHOLD = (1 << 17) - 1
@@ -135,6 +135,18 @@ def settled(options: CompileOptions) -> CompileOptions:
     return replace(
         options, coding="rate", reset=Reset.ZERO.value, origins={**left_open, **options.origins}
     )
+
+
+def freed(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
+    """The options without the restriction: what it had chosen is open again.
+
+    Args:
+        options: as they are in effect.
+        asked: as they were before ``settled``.
+    """
+    poisson = options.input == InputCoding.POISSON.value  # spikes need time to arrive in
+    coding = "rate" if asked.coding is None and poisson else asked.coding
+    return replace(options, neurons="any", coding=coding, reset=asked.reset)
 
 
 def _refused(options: CompileOptions) -> Iterator[CompileError]:

@@ -75,6 +75,7 @@ def render(report: Mapping[str, Any]) -> str:
         "resources": figures.resources(report),
         "costliest": figures.costliest(report),
         "restriction": figures.restriction(report),
+        "portable": figures.portable(report),
         "sources": _sources(report),
         "width": WIDTH,
         "height": HEIGHT,

@@ -184,6 +184,20 @@ class Restriction(TypedDict, total=False):
     points: float
 
 
+class Portability(TypedDict, total=False):
+    """Whether Lava, nengo-loihi and brian2-loihi must compute the same spikes.
+
+    ``obstacle`` says what they have no form for; ``leaves`` which layers leave the box of values in
+    which they agree; ``stimuli`` on how many that was looked at (0: proven for every input).
+    """
+
+    portable: bool
+    expressible: bool
+    obstacle: str
+    stimuli: int
+    leaves: list[dict[str, Any]]
+
+
 class Report(TypedDict, total=False):
     """All of it."""
 
@@ -201,6 +215,7 @@ class Report(TypedDict, total=False):
     layers: list[Layer]
     resources: Resources
     cost: Cost
+    portability: Portability
     verification: list[Verification]
     timing: list[Timing]
     warnings: list[Warning_]
@@ -214,6 +229,7 @@ _SHAPES: dict[str, type] = {
     "layers": Layer,
     "resources": Resources,
     "cost": Cost,
+    "portability": Portability,
     "verification": Verification,
     "timing": Timing,
     "warnings": Warning_,
