@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
+from snn_backends.lava.timing import timing
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import ConvSynapses
 
@@ -136,6 +137,7 @@ def manifest(plan: Plan, options: Mapping[str, Any], files: Mapping[str, str]) -
         "drain": plan.drain,
         "latency": program.latency,
         "rows": f"n_stimuli * {program.window.n_steps} + {plan.drain}",
+        "timing": timing(plan),
         "synapses": options.get("synapses", "sparse"),
         "input": {
             "name": plan.input_name,
