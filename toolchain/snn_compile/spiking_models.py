@@ -25,6 +25,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, PassResult
 from snn_compile.plugins import Backend, ImportedSpiking, SpikingFrontend
 from snn_compile.quantize.quantize import Quantization, proven, quantize
+from snn_compile.quantize.states import States
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome, encoded
 from snn_compile.report.journal import Journal
@@ -49,6 +50,7 @@ MEANINGLESS = (
     "rounding",
     "bias_correction",
     "potential_calibration",
+    "reset_calibration",
     "mean_values",
     "scale_values",
     "layout",
@@ -142,12 +144,15 @@ def compile_spiking(
     if samples.evaluate is not None:
         outcome = _climb(network, quantization, decodings, encoding, samples.evaluate, journal)
     facts = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
+    frames = stimulus(samples.evaluate or samples.calibrate, encoding, options.seed)
+    with journal.timed("portability"):
+        more = {"portability": assemble.portability_of(program, frames)}
     return CompiledModel(
         program,
         encoding,
         decodings,
-        assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal),
-        stimulus(samples.evaluate or samples.calibrate, encoding, options.seed),
+        assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal, more),
+        frames,
         assemble.provenance(path, options),
         backends=options.emit,
     )
@@ -171,6 +176,12 @@ def _arrival(options: CompileOptions, trains: bool | None) -> InputCoding:
             "auto is for networks that are converted; this one has its steps from its training",
             code="bad-option",
             hint="give numbers: -T as it was trained, --weight-bits",
+        )
+    if options.neurons == "stock":
+        raise UsageError(
+            "--neurons stock chooses numbers for networks that are converted; this one has its own",
+            code="not-stock",
+            hint="leave it out: lava/manifest.json says which of its neurons are stock",
         )
     if options.input is not None and options.input not in allowed:
         raise UsageError(
@@ -252,7 +263,7 @@ def _quantized(
     options: CompileOptions,
 ) -> Quantization:
     driven = _driven(imported.network, encoding, arrival)
-    return proven(quantize(driven, options.weight_bits_of, options.state_bits))
+    return proven(quantize(driven, options.weight_bits_of, States(options.state_bits)))
 
 
 def _climb(
