@@ -142,6 +142,20 @@ def netx_python() -> Path:
     return _python("SNN_COMPILE_NETX_PYTHON", imports)
 
 
+@pytest.fixture(scope="session")
+def emulators() -> dict[str, Path]:
+    """Pythons with nengo-loihi and brian2-loihi, by the names of the devices; those that are there.
+
+    ``docs/reference/cli.md`` says what to install.
+    """
+    found = {}
+    for name in ("nengo-loihi", "brian2-loihi"):
+        variable = f"SNN_COMPILE_{name.replace('-', '_').upper()}_PYTHON"
+        if os.environ.get(variable):
+            found[name] = _python(variable, f"import {name.replace('-', '_')}")
+    return found
+
+
 def _python(variable: str, imports: str) -> Path:
     found = os.environ.get(variable)
     if not found:

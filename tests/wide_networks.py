@@ -79,10 +79,16 @@ class WideBuilder(Builder):
             changes["threshold"] = QTensor.of(threshold)
         if isinstance(node, IFNeurons | SignedIFNeurons):
             threshold = random.choice([1, 2, 1 << 20, (1 << 23) - 1, 1 << 24], n)
-            changes["threshold"] = QTensor.of(np.maximum(threshold - random.integers(0, 2, n), 1))
+            threshold = np.maximum(threshold - random.integers(0, 2, n), 1)
+            changes["threshold"] = QTensor.of(threshold)
             initial = int(random.choice([0, 1 << 10, 1 << 23]))
             shape = node.shape if random.random() < 0.5 else n
-            changes["initial_potential"] = QTensor.of(random.integers(-initial, initial + 1, shape))
+            start = random.integers(-initial, initial + 1, shape)
+            if isinstance(node, SignedIFNeurons) and random.random() < 0.7:
+                # Fires unless inhibited, by little, so that there are spikes to take back.
+                changes["threshold"] = QTensor.of(random.integers(1, 1 << 10, n))
+                changes["bias"] = QTensor.of(changes["threshold"].values >> 1)
+            changes["initial_potential"] = QTensor.of(start)
         if isinstance(node, CubaLIFNeurons):
             changes["threshold"] = QTensor.of(random.choice([0, 1, 1 << 10, (1 << 17) - 1], n))
             changes["current_decay"] = int(random.choice([0, 1, 2000, 4095]))

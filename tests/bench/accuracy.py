@@ -2,14 +2,14 @@
 
     python tests/bench/accuracy.py [MODEL ...] [--images 10000] [--steps 4 8 16 32 64 256]
                                    [--codings sync radix signed rate classical graded sigma-delta]
-                                   [--json FILE]
+                                   [--json FILE] [--markdown] [--plot FILE]
 
-For each model, coding and number of steps: top-1 accuracy of the float file and of the network in
-fixed point on the test images, the points lost, spikes and synaptic operations per inference, and
-total steps. 8-bit weights, 1,024 unlabelled calibration images, no retraining. ``classical`` is
-the recipe that most converters have (Rueckauer et al. 2017): rate coding with thresholds at the
-99.9th percentile of each layer, reset by subtraction, potentials that start at 0, weights rounded
-to nearest, no correction of biases.
+First the points lost, in one table. Then, for each model, coding and number of steps: top-1
+accuracy of the float file and of the network in fixed point on the test images, the points lost,
+spikes and synaptic operations per inference, and total steps. 8-bit weights, 1,024 unlabelled
+calibration images, no retraining. ``classical`` is the recipe that most converters have (Rueckauer
+et al. 2017): rate coding with thresholds at the 99.9th percentile of each layer, reset by
+subtraction, potentials that start at 0, weights rounded to nearest, no correction of biases.
 
 What is in the JSON file already is not computed again: an interrupted run goes on where it was.
 Slow: rate codings at T = 256 on 10,000 images of ResNet-20 take minutes each.
@@ -42,6 +42,8 @@ TIMED = ("sync", "radix", "signed", "rate", "classical")
 AT_ONCE = ("graded", "sigma-delta")
 MOST_DIGITS = 8
 """Steps of radix windows: as many levels as 8-bit payloads have; more overflow in deep networks."""
+LEAST = 0.01
+"""One image of 10,000: less than this is not shown in the picture."""
 CLASSICAL: dict[str, Any] = {
     "coding": "rate",
     "thresholds": "percentile:99.9",
@@ -157,6 +159,58 @@ TITLES = (
 )
 
 
+def losses(arguments: argparse.Namespace, known: dict[str, Any]) -> Iterator[list[str]]:
+    """Points lost: a row for each model and coding, a column for each number of steps."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for key in rows(arguments):
+        entry = known[_text(key)]
+        found.setdefault(key[:2], {})[key[2]] = entry["float"] - entry["fixed"]
+    for (model, coding), lost in found.items():
+        cells = [f"{lost[n]:.2f}" if n in lost else "" for n in _columns(arguments)]
+        yield [model, coding, *cells]
+
+
+def _columns(arguments: argparse.Namespace) -> list[int]:
+    """Numbers of steps; 0 stands for codings that need one."""
+    return sorted({key[2] for key in rows(arguments)}, key=lambda n: (n == 0, n))
+
+
+def summary_titles(arguments: argparse.Namespace) -> list[str]:
+    """Heads of the table of losses."""
+    return ["model", "coding", *(f"T = {n}" if n else "8 bit" for n in _columns(arguments))]
+
+
+def tables(
+    arguments: argparse.Namespace, known: dict[str, Any]
+) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Caption, heads and rows of each table."""
+    yield "points lost by conversion", summary_titles(arguments), list(losses(arguments, known))
+    yield "every row", list(TITLES), list(shown(arguments, known))
+
+
+def plot(arguments: argparse.Namespace, known: dict[str, Any]) -> None:
+    """Points lost against the number of steps, a panel for each model, both axes logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(
+        1, len(arguments.models), figsize=(3.2 * len(arguments.models), 3.2), sharey=True
+    )
+    for panel, model in zip(np.atleast_1d(panels), arguments.models, strict=True):
+        for coding in (c for c in TIMED if c in arguments.codings):
+            keys = [key for key in rows(arguments) if key[:2] == (model, coding)]
+            lost = [known[_text(key)]["float"] - known[_text(key)]["fixed"] for key in keys]
+            panel.plot([key[2] for key in keys], np.maximum(lost, LEAST), "o-", ms=3, label=coding)
+        panel.set(title=model, xscale="log", yscale="log", xlabel="steps of a window, T")
+        panel.grid(alpha=0.3)
+    np.atleast_1d(panels)[0].set(ylabel=f"points lost (at least {LEAST})")
+    np.atleast_1d(panels)[-1].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(arguments.plot)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -165,22 +219,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--codings", nargs="+", default=(*TIMED, *AT_ONCE))
     parser.add_argument("--json", type=Path, help="keep results here, and use those that are")
-    parser.add_argument("--markdown", action="store_true", help="print a table for the docs")
+    parser.add_argument("--markdown", action="store_true", help="print tables for the docs")
+    parser.add_argument("--plot", type=Path, help="a picture of the losses (needs matplotlib)")
     arguments = parser.parse_args()
     known = {}
     if arguments.json and arguments.json.is_file():
         known = json.loads(arguments.json.read_text())
     run(arguments, known)
-    if arguments.markdown:
-        print("| " + " | ".join(TITLES) + " |")
-        print("| --- | --- |" + " ---: |" * (len(TITLES) - 2))
-        for row in shown(arguments, known):
-            print("| " + " | ".join(row) + " |")
-        return
-    table = Table(*TITLES, title="points lost by conversion")
-    for row in shown(arguments, known):
-        table.add_row(*row)
-    Console().print(table)
+    if arguments.plot:
+        plot(arguments, known)
+    for caption, titles, lines in tables(arguments, known):
+        if arguments.markdown:
+            print(f"\n**{caption}**\n\n| " + " | ".join(titles) + " |")
+            print("| --- | --- |" + " ---: |" * (len(titles) - 2))
+            print(*("| " + " | ".join(line) + " |" for line in lines), sep="\n")
+            continue
+        table = Table(*titles, title=caption)
+        for line in lines:
+            table.add_row(*line)
+        Console().print(table)
 
 
 if __name__ == "__main__":

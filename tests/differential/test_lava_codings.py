@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+import lif_networks
 import networks
 import spread_networks
 from snn_backends.lava import LavaBackend, emission
@@ -195,3 +196,14 @@ def test_a_fault_is_found(lava_environment, monkeypatch, tmp_path, fault):
     assert not found.equal
     assert found.first_divergence is not None
     assert found.first_divergence.layer == plan.populations[layer].node.id
+
+
+@pytest.mark.parametrize(("seed", "size"), [(1, 0), (2, 2), (5, 4)])
+def test_stock_neurons_alone(lava_environment, seed, size):
+    """Lava's own LIFReset throughout, a readout among them whose potential is read; and beyond the
+    box in which other models of Loihi agree, too."""
+    program, frames = lif_networks.chain(seed, size)
+    assert all(population.stock for population in make_plan(program).populations)
+    recorded = run(program, frames, record=True).messages
+    assert all((messages != 0).any() for messages in recorded.values())
+    assert_equal(program, frames, conv_stimuli=2)

@@ -117,7 +117,12 @@ RATE = {
 }
 
 
-@pytest.mark.parametrize("name", RATE)
+def but_slow(name):
+    """The deepest one takes a minute in rate coding."""
+    return pytest.param(name, marks=pytest.mark.slow) if name == MODELS[3] else name
+
+
+@pytest.mark.parametrize("name", [but_slow(name) for name in RATE])
 def test_rate_coding_with_32_steps(compiled, name):
     n_images, least = RATE[name]
     found = rungs(compiled(name, "rate", n_images).report, n_images)
@@ -127,8 +132,10 @@ def test_rate_coding_with_32_steps(compiled, name):
     assert found["fixed"]["agreement"] >= found["spiking"]["agreement"] - 500 / n_images
 
 
-@pytest.mark.parametrize("coding", ["graded", "rate"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("coding", "name"),
+    [*(("graded", name) for name in MODELS), *(("rate", name) for name in MODELS[:3])],
+)
 def test_the_engine_is_equal(compiled_engine, compiled, name, coding):
     n_images = EVALUATE if coding == "graded" else RATE[name][0]
     model = compiled(name, coding, n_images)

@@ -10,107 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import anns
-from anns import INPUT, Net
-from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.balance_thresholds import balance_thresholds
-from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.codings import Rate
-from snn_compile.convert.expand import maps_shape
-from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.driver import FOLDING, compile_model
-from snn_compile.ir import ann
-from snn_compile.ir.encoding import InputEncoding
+from calibration_cases import N_STEPS, NETWORKS, Case, mlp, residual
+from snn_compile.driver import compile_model
 from snn_compile.ir.fixedpoint import QTensor
-from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.quantized import IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
 from snn_compile.quantize import calibrate_potentials
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials, mean_activations
-from snn_compile.quantize.quantize import quantize
 from snn_compile.sim import bounds, engine, reference
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
-SAME = Geometry(padding=(1, 1, 1, 1))
-N_STEPS = 12
 
-
-def mlp():
-    net = Net((16,))
-    hidden = net.relu(net.dense(net.relu(net.dense(INPUT, 20)), 14))
-    net.dense(hidden, 5)
-    return net.build()
-
-
-def residual():
-    """With a projection three layers long beside a direct way: it needs relays."""
-    net = Net((2, 6, 6))
-    a = net.relu(net.conv(INPUT, 4, geometry=SAME))
-    b = net.relu(net.conv(net.relu(net.conv(a, 4, geometry=SAME)), 4, geometry=SAME))
-    c = net.relu(net.sum(net.conv(b, 4, geometry=SAME), a))
-    net.dense(net.flatten(net.average_pool(c, (3, 3))), 4)
-    return net.build()
-
-
-def depthwise():
-    net = Net((4, 6, 6))
-    a = net.relu(net.conv(INPUT, 6, geometry=SAME))
-    b = net.relu(net.conv(a, 6, geometry=Geometry(padding=(1, 1, 1, 1), groups=6)))
-    net.dense(net.flatten(net.relu(net.conv(b, 8, (1, 1)))), 3)
-    return net.build()
-
-
-def pooled():
-    net = Net((2, 8, 8))
-    a = net.relu(net.conv(INPUT, 4, geometry=SAME))
-    net.dense(net.flatten(net.relu(net.conv(net.max_pool(a), 6, (2, 2)))), 4)
-    return net.build()
-
-
-NETWORKS = {build.__name__: build for build in (mlp, residual, depthwise, pooled)}
-
-
-class Case:
-    """A quantized network with all that its calibration needs."""
-
-    def __init__(self, network, reset=Reset.SUBTRACT, n_samples=200):
-        self.folded = FOLDING(network).graph
-        shape = self.folded.input.shape
-        self.x = np.random.default_rng(1).normal(size=(n_samples, *shape))
-        found = calibrate(self.folded, self.x)
-        self.encoding = InputEncoding.spanning(found.low, found.high, 8, shape, maps_shape(shape))
-        coding = Rate(N_STEPS, reset, 0.5 if reset is Reset.SUBTRACT else 0.0)
-        self.scales = balance_thresholds(self.folded, found, lambda _: "mmse", levels=coding.levels)
-        to_spiking = ToSpiking(coding, self.scales, self.encoding)
-        spiking = AlignPaths()(to_spiking(self.folded).graph).graph
-        self.quantization = quantize(spiking, lambda _: 8)
-
-    def calibrated(self, **options):
-        frames = self.encoding(self.x)
-        return CalibratePotentials(self.folded, self.x, frames, self.scales, **options)(
-            self.quantization
-        )
-
-    def layers(self):
-        """The rectifiers that have neurons with a scale of their own."""
-        return [n.id for n in self.folded.graph if isinstance(n, ann.Relu) and n.like is None]
-
-    def errors(self, program):
-        """Mean count of every neuron less the wanted one."""
-        run = reference.run(program, self.encoding(self.x), record=True)
-        values = anns.values(self.folded, self.x)
-        found = {}
-        for key in self.layers():
-            counts = run.messages[key].sum(axis=1).mean(axis=0)
-            wanted = values[key].mean(axis=-1).reshape(counts.shape)
-            found[key] = counts - wanted * N_STEPS / self.scales[key][:, None, None]
-        return found
+def calibrated(case, **options):
+    frames = case.encoding(case.x)
+    return CalibratePotentials(case.folded, case.x, frames, case.scales, **options)(
+        case.quantization
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_counts_come_out_right_on_average(name):
     case = Case(NETWORKS[name]())
     before = case.errors(case.quantization.program)
-    after = case.errors(case.calibrated().program)
+    after = case.errors(calibrated(case).program)
     for key in case.layers():
         mean = [
             np.abs(e[key].reshape(len(e[key]), -1).mean(axis=1)).mean() for e in (before, after)
@@ -128,7 +50,7 @@ def test_the_outputs_come_nearer_to_the_float_network(name):
     x = np.random.default_rng(2).normal(size=(300, *case.folded.input.shape))
     (wanted,) = anns.outputs(case.folded, x)
     errors = []
-    for quantization in (case.quantization, case.calibrated()):
+    for quantization in (case.quantization, calibrated(case)):
         (readout,) = quantization.program.readouts
         unit = quantization.numbers[readout.id].unit / N_STEPS
         run = reference.run(quantization.program, case.encoding(x))
@@ -152,7 +74,7 @@ def same(one, other):
 def test_only_initial_potentials_change(name, readouts):
     """And biases of readouts, if wanted. Relays and comparators stay as they are."""
     case = Case(NETWORKS[name]())
-    before, after = case.quantization, case.calibrated(readouts=readouts)
+    before, after = case.quantization, calibrated(case, readouts=readouts)
     assert after.numbers is before.numbers
     for old, new in zip(before.program.graph, after.program.graph, strict=True):
         if old.id in case.layers():
@@ -167,7 +89,7 @@ def test_only_initial_potentials_change(name, readouts):
 
 def test_networks_that_reset_to_zero_stay_as_they_are():
     case = Case(mlp(), Reset.ZERO)
-    after = case.calibrated(readouts=False)
+    after = calibrated(case, readouts=False)
     for old, new in zip(case.quantization.program.graph, after.program.graph, strict=True):
         assert same(new, old)
 
@@ -175,7 +97,7 @@ def test_networks_that_reset_to_zero_stay_as_they_are():
 @pytest.mark.parametrize("n_samples", [1, 2, 3])
 def test_hardly_any_samples(n_samples):
     case = Case(residual(), n_samples=n_samples)
-    assert all(np.isfinite(e).all() for e in case.errors(case.calibrated().program).values())
+    assert all(np.isfinite(e).all() for e in case.errors(calibrated(case).program).values())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -192,7 +114,7 @@ def test_no_state_can_overflow_afterwards(name, monkeypatch):
         }
 
     monkeypatch.setattr(calibrate_potentials, "mean_activations", enormous)
-    program = case.calibrated().program
+    program = calibrated(case).program
     moved = 0
     for population in program.populations:
         interval = bounds.potential(program.graph, population, program.window.n_steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from snn_backends.lava.device import board_variables
+from snn_backends.lava.runner import run_emitted
 from snn_compile.cli import main
-from snn_compile.errors import UsageError
+from snn_compile.errors import DeviceError, UsageError
 
 SHARED = Path("/dev/shm")
 
@@ -116,8 +119,59 @@ def test_the_emitted_runner_says_so_too(compiled, lava_environment, tmp_path):
     done = subprocess.run(
         [*command, *words], capture_output=True, text=True, check=False, env=environment
     )
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("extension in this environment: Lava cannot reach a chip")
+    assert done.returncode == 8
+    (line,) = done.stderr.strip().splitlines()
+    assert line == "there is no lava-loihi extension in this environment: Lava cannot reach a chip"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.lava
+def test_a_runner_that_finds_no_chip_is_not_a_failure_of_lava(compiled, lava_environment, tmp_path):
+    """The extension may be gone between the question and the run."""
+    stimulus = compiled / "golden" / "stimulus.npz"
+    with pytest.raises(DeviceError, match="no lava-loihi extension") as caught:
+        run_emitted(
+            lava_environment,
+            compiled / "lava",
+            stimulus,
+            tmp_path,
+            time_limit=60.0,
+            hardware="loihi1",
+        )
+    assert caught.value.code == "no-hardware"
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(("chip", "generation"), [("loihi2", "N3B3"), ("loihi1", "N2A2")])
+@pytest.mark.parametrize("named", [None, "N3C1"])
+def test_the_emitted_runner_takes_the_configuration_of_the_chip(
+    compiled, monkeypatch, chip, generation, named
+):
+    """With the extension: which of Lava's configurations; LOIHI_GEN only if it is open."""
+    made = []
+
+    def module(name, **content):
+        fake = ModuleType(name)
+        fake.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, name, fake)
+        return fake
+
+    configurations = module("lava.magma.core.run_configs")
+    for kind in ("Loihi2SimCfg", "Loihi2HwCfg", "Loihi1HwCfg"):
+        setattr(configurations, kind, lambda kind=kind, **given: made.append((kind, given)))
+    module("lava.magma.core", run_configs=configurations)
+    module("lava.utils", loihi=SimpleNamespace(is_installed=lambda: True))
+    monkeypatch.setattr(os, "environ", {} if named is None else {"LOIHI_GEN": named})
+    spec = importlib.util.spec_from_file_location("emitted_run", compiled / "lava" / "run.py")
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    runner.require_chip(chip)
+    runner.configuration(chip)
+    runner.configuration(None)
+    expected = f"Loihi{chip[-1]}HwCfg"
+    given = {"select_tag": "fixed_pt"}
+    assert made == [(expected, given), ("Loihi2SimCfg", given)]
+    assert os.environ["LOIHI_GEN"] == (named or generation)
 
 
 def processes(mark: str) -> dict[int, list[str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lif_networks
 import networks
 import spread_networks
 from snn_backends.lava import LavaBackend, emission
@@ -23,6 +24,7 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons
 from snn_compile.ir.schedule import integer_network, schedule
 from snn_compile.ir.spiking import Window
+from snn_compile.sim import reference
 from snn_compile.sim.reference import input_messages
 
 TEMPLATES = Path(emission.__file__).parent / "templates"
@@ -164,7 +166,7 @@ def test_identifiers_are_distinct_and_valid():
     ("bias", "exponent", "expected"),
     [
         ([1, -2], 0, ([1, -2], 0)),
-        ([1 << 15, -(1 << 16)], 0, ([1 << 13, -(1 << 14)], 2)),
+        ([1 << 15, -(1 << 16)], 0, ([1 << 11, -(1 << 12)], 4)),
         ([1 << 15, 1], 0, None),
         ([32767, -32768], 6, ([32767, -32768], 6)),
     ],
@@ -197,10 +199,49 @@ def test_windows_start_a_lag_apart(tmp_path, coding, n_steps):
     assert manifest["rows"] == f"n_stimuli * {n_steps} + {lag * deepest}"
     rows = {entry["name"]: entry["first_row"] for entry in manifest["layers"] if "trace" in entry}
     assert rows == {p.name: p.first_row for p in plan.populations}
+    assert_timing(manifest["timing"], program)
     readme = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert f"and {lag * deepest} more to drain" in readme
     assert ("difference from the one before" in readme) == (coding == "sigma-delta")
     assert ("in the first row of its window" in readme) == (coding == "sync")
+
+
+def assert_timing(timing, program):
+    """Rows are those of the reference's clock, and the answer is there in its row."""
+    window, n_steps = program.window, program.window.n_steps
+    first = {entry["name"]: entry["first_row"] for entry in timing["layers"]}
+    for entry in timing["layers"]:
+        node = next(n for n in program.populations if n.id == entry["name"])
+        assert entry["first_row"] == reference.row_of(program, node.id, 0, 0)
+        assert entry["last_row"] == reference.row_of(program, node.id, 0, n_steps - 1)
+    assert timing["rows_of_one_stimulus"] == max(e["last_row"] for e in timing["layers"]) + 1
+    assert timing["every"] == n_steps
+    frames = np.full((1, *program.input.shape), program.input.high)
+    run = reference.run(program, frames, record=True)
+    answers = {entry["name"]: entry for entry in timing["answers"]}
+    assert answers.keys() == {node.id for node in program.readouts}
+    for name, entry in answers.items():
+        messages = run.messages[name][0]
+        assert np.array_equal(messages[entry["row"] - first[name]], run.outputs[name][0])
+        if window.lag == 1:
+            assert entry["row"] == first[name] + n_steps - 1
+
+
+def test_a_stock_readout_is_a_neuron_that_is_read_and_not_heard(tmp_path):
+    program, _ = lif_networks.chain(1, 0)
+    LavaBackend().emit(program, tmp_path, options={})
+    manifest = json.loads((tmp_path / emission.MANIFEST).read_text(encoding="utf-8"))
+    layers = {entry["name"]: entry for entry in manifest["layers"]}
+    assert {entry["kind"] for entry in layers.values()} == {"stock"}
+    assert layers["out"]["process"] == "LIFReset"
+    assert layers["out"]["recorded"] == "v >> 6"
+    assert layers["one"]["recorded"] == "s_out"
+    (answer,) = manifest["timing"]["answers"]
+    assert answer["read"] == "v >> 6 after that row"
+    text = (tmp_path / "network.py").read_text(encoding="utf-8")
+    assert "out_trace.v.connect_var(out.v)" in text
+    assert "vth=131071" in text
+    assert emission.differences(make_plan(program), tmp_path) == []
 
 
 @pytest.mark.parametrize(("coding", "n_steps"), spread_networks.CODINGS)

@@ -396,7 +396,7 @@ def test_input_that_the_chip_cannot_receive():
         x = source((3,), low=-255, high=255, coding=coding)
         program = network(x, fc, readout("out", fc))
         assert not any(f.warning for f in map_program(program, LOIHI2).findings)
-        if coding in (InputCoding.GRADED, InputCoding.CHANGES):
+        if coding in (InputCoding.GRADED, InputCoding.CHANGES, InputCoding.EVENTS):
             with pytest.raises(CapacityError, match="binary spikes only"):
                 map_program(program, LOIHI1)
             continue
@@ -404,6 +404,8 @@ def test_input_that_the_chip_cannot_receive():
         assert finding.warning
         assert finding.code == "input-not-spikes"
         assert ("first step of each window" in finding.message) == (coding is InputCoding.FRAME)
+    spikes = network(source((3,), low=0, high=1, coding=InputCoding.EVENTS), fc, readout("out", fc))
+    assert not any(f.warning for f in map_program(spikes, LOIHI1).findings)
 
 
 # ---------------------------------------------------------------- packing and the stage

@@ -251,9 +251,9 @@ def test_through_the_driver(digits, per_layer, monkeypatch):
     model, x = digits
     seen = []
 
-    def watched(network, weight_bits):
+    def watched(network, *options):
         seen.append(network)
-        return quantize(network, weight_bits)
+        return quantize(network, *options)
 
     monkeypatch.setattr("snn_compile.lowering.quantize", watched)
     for method in ("max", "spike-norm"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import numpy.typing as npt
 from snn_compile.errors import Origin, UsageError
 
 Array = npt.NDArray[Any]
+
+EVENT_KEYS = ("x", "y", "p", "t_us")
+"""What a file of recorded events holds; ``snn_compile.events`` reads it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,13 @@ def load_samples(
         UsageError: the file or what it holds cannot be used.
     """
     arrays = read_npz(path)
+    if holds_events(arrays):
+        raise _error(
+            "it holds recorded events, but the network takes whole frames",
+            "wrong-shape",
+            path,
+            "sum them up to frames; events are for networks that were trained with spikes",
+        )
     if "x" not in arrays:
         holds = ", ".join(sorted(arrays)) or "nothing"
         raise _error(
@@ -135,6 +146,11 @@ def read_npz(path: Path) -> dict[str, Array]:
         raise _error(
             f"cannot be read: {error.strerror or error}", "unreadable-data", path, "check the path"
         ) from error
+
+
+def holds_events(arrays: Mapping[str, Array]) -> bool:
+    """Whether an npz file is one of recorded events."""
+    return set(EVENT_KEYS) <= set(arrays)
 
 
 def _checked_type(x: Array, raw: bool, source: str) -> Array:

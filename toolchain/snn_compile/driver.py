@@ -39,9 +39,10 @@ from snn_compile.mapping import map_program
 from snn_compile.options import AUTO, EQUALIZE, CompileOptions
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import BACKENDS, Backend, Imported
+from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
-from snn_compile.report import assemble
-from snn_compile.report.evaluation import Stages, climb
+from snn_compile.report import assemble, restriction
+from snn_compile.report.evaluation import Outcome, Stages, climb
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.search import Promise, settled
@@ -79,6 +80,7 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult | Spi
     target = load_target(options.target)
     if frontend := spiking_frontend(Path(model)):
         return check_spiking(Path(model), frontend, options, target)
+    options = stock.settled(options)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(Path(model))
     folding = FOLDING(preprocessed(imported, options))
@@ -93,8 +95,8 @@ def compile_model(
     model: str | Path,
     *,
     options: CompileOptions | None = None,
-    calibrate: Array | None = None,
-    evaluate: tuple[Array, Array | None] | None = None,
+    calibrate: Array | str | Path | None = None,
+    evaluate: tuple[Array, Array | None] | str | Path | None = None,
     watch: Observer | None = None,
     **changes: Any,
 ) -> CompiledModel:
@@ -103,8 +105,8 @@ def compile_model(
     Args:
         model: the file.
         options: all options; ``changes`` override single ones by name.
-        calibrate: (N, *input shape) samples, in place of ``options.calibrate``.
-        evaluate: samples and labels (or None), in place of ``options.evaluate``.
+        calibrate: (N, *input shape) samples or a file, in place of ``options.calibrate``.
+        evaluate: samples and labels (or None), or a file, in place of ``options.evaluate``.
         watch: sees the compilation while it runs.
         **changes: single options by name.
 
@@ -114,6 +116,10 @@ def compile_model(
     Raises:
         CompileError: whatever is wrong with the model, the data, the options or the target.
     """
+    if isinstance(calibrate, str | Path):
+        changes["calibrate"], calibrate = Path(calibrate), None
+    if isinstance(evaluate, str | Path):
+        changes["evaluate"], evaluate = Path(evaluate), None
     options = replace(options or CompileOptions(), **changes)
     journal = Journal(watch or SilentObserver())
     path = Path(model)
@@ -123,6 +129,7 @@ def compile_model(
         return compile_spiking(
             path, frontend, options, target, backends, journal, calibrate, evaluate
         )
+    asked, options = options, stock.settled(options)
     coding = coding_of(options, target.default_coding.value)
     with journal.timed("import"):
         imported = read_model(path)
@@ -153,6 +160,14 @@ def compile_model(
         original(path, options) if samples.evaluate is not None else None,
     )
     outcome = climb(stages, samples.evaluate, journal)
+    more: dict[str, Any] = {}
+    if options.neurons != "any" and samples.evaluate is not None:
+        free = stock.freed(options, asked)
+        with journal.timed("unrestricted"):
+            more["neurons"] = _restricted(free, folded, statistics, samples, target, outcome)
+    frames = stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed)
+    with journal.timed("portability"):
+        more["portability"] = assemble.portability_of(mapped.graph.program, frames)
     return CompiledModel(
         mapped.graph.program,
         lowered.encoding,
@@ -165,8 +180,9 @@ def compile_model(
             mapped.graph,
             outcome,
             journal,
+            more,
         ),
-        stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
+        frames,
         assemble.provenance(path, options),
         backends=options.emit,
     )
@@ -218,6 +234,22 @@ def _settled(
     for finding in findings:
         journal.observer.stage("search", finding.message)
     return options
+
+
+def _restricted(
+    free: CompileOptions,
+    folded: ANNGraph,
+    statistics: Calibration,
+    samples: Data,
+    target: Target,
+    outcome: Outcome,
+) -> dict[str, Any]:
+    """What the neurons that were asked for cost against the network of the options ``free``."""
+    coding = coding_of(free, target.default_coding.value)
+    other = lower(folded, statistics, samples.calibrate, free, coding)
+    if samples.evaluate is None:
+        raise ValueError("nothing to compare networks on")
+    return restriction.compared(outcome.judge, other, samples.evaluate, coding)
 
 
 def _decided(

@@ -35,9 +35,11 @@ from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Pipeline, Watcher, unwatched
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
+from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import Quantization, proven, quantize
+from snn_compile.quantize.states import States
 from snn_compile.sim import engine
 
 BLAS_THREADS = 1
@@ -91,7 +93,7 @@ def lower(
     convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
     spiking = convert(folded, watch).graph
     start = time.perf_counter()
-    quantization = quantize(spiking, options.weight_bits_of, options.state_bits)
+    quantization = quantize(spiking, options.weight_bits_of, states_of(options))
     watch("quantize", quantization.program, (), time.perf_counter() - start)
     if samples is not None:
         frames = encoding(samples.x)
@@ -118,8 +120,13 @@ def without_data(
     encoding = _encoding(folded, bounds, options)
     scales = {name: activations.peak for name, activations in bounds.activations.items()}
     convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
-    program = quantize(convert(folded).graph, options.weight_bits_of, options.state_bits).program
-    return schedule(program, coding.window)
+    quantization = quantize(convert(folded).graph, options.weight_bits_of, states_of(options))
+    return schedule(quantization.program, coding.window)
+
+
+def states_of(options: CompileOptions) -> States:
+    """How far the options let numbers go."""
+    return States(options.state_bits, options.neurons == "stock")
 
 
 def _scales(
@@ -194,8 +201,14 @@ def _adjustments(
     scales: Mapping[NodeId, Float],
     options: CompileOptions,
     coding: Coding,
-) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials]:
+) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
     """What calibration data can do about errors of rounding and of timing, in order."""
+    if coding.name == Rate.name and options.reset == Reset.ZERO.value:
+        if options.rounding == "compensated":
+            yield FitLayers(spiking, folded, x, frames, biases=False, refits=False)
+        if options.reset_calibration:
+            yield CalibrateResets(folded, x, frames, scales)
+        return
     # Weights, biases and potentials could all make up for the same error of timing: the potentials
     # do it best (fashion_vggbn, rate, T = 8: 91.15 % on 2,000 images, with refitted weights 90.45).
     potentials = options.potential_calibration and _starts_freely(options, coding)

@@ -15,6 +15,7 @@ from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 CODINGS = ("graded", "signed", "sync", "radix", "rate", "sigma-delta")
 INPUTS = ("current", "poisson", "graded", "events")
 RESETS = ("subtract", "zero")
+NEURONS = ("any", "stock")
 EQUALIZE = ("auto", "none", "range", "l2", "l4", "data")
 LAYOUTS = ("nchw", "nhwc")
 ROUNDINGS = ("nearest", "compensated")
@@ -74,11 +75,15 @@ class CompileOptions:
             outputs on calibration samples.
         weight_bits: 2 to 8.
         state_bits: 12 to 24, of a potential. Fewer make room for neurons that have fewer.
+        neurons: any, or stock: only those that Intel's extension of Lava has for the chip (rate
+            coding, reset to zero).
         rounding: of weights: nearest, or compensated (errors cancel on the calibration data).
         bias_correction: whether biases absorb the mean error that quantization makes.
         potential_calibration: whether neurons start where their spike counts come out right on the
             calibration data (rate with reset by subtraction, unless ``initial_potential`` is given;
             the biases of these neurons are then not corrected).
+        reset_calibration: whether neurons that reset to zero get the thresholds and biases with
+            which their spike counts come out right on the calibration data.
         mean_values: subtracted from the raw input, per channel.
         scale_values: then divides it, per channel.
         layout: layout of the given data; the network's own is (N, C, H, W).
@@ -86,6 +91,8 @@ class CompileOptions:
         max_accuracy_drop: points of top-1 accuracy (or of agreement without labels) below the float
             network beyond which the exit code is 6.
         seed: of everything random.
+        event_step: microseconds in a time step, for recorded events; None cuts each recording into
+            as many steps of the same length as a window has.
         nir_dt: seconds in a time step of the network in a NIR file.
         nir_reset: what a spike does there: subtract or zero.
         nir_reset_delay: whether snnTorch resets one step after the spike, as it does by itself.
@@ -109,15 +116,18 @@ class CompileOptions:
     equalize: str = "none"
     weight_bits: int | Auto = 8
     state_bits: int = 24
+    neurons: str = "any"
     rounding: str = "compensated"
     bias_correction: bool = True
     potential_calibration: bool = True
+    reset_calibration: bool = True
     mean_values: tuple[float, ...] = ()
     scale_values: tuple[float, ...] = ()
     layout: str = "nchw"
     emit: tuple[str, ...] = ("lava",)
     max_accuracy_drop: float | None = None
     seed: int = 0
+    event_step: float | None = None
     nir_dt: float | None = None
     nir_reset: str | None = None
     nir_reset_delay: bool = True
@@ -154,6 +164,7 @@ class CompileOptions:
         among("reset", RESETS)
         among("equalize", EQUALIZE)
         among("layout", LAYOUTS)
+        among("neurons", NEURONS)
         among("rounding", ROUNDINGS)
         among("nir_reset", RESETS)
         among("nir_producer", PRODUCERS)
@@ -176,6 +187,8 @@ class CompileOptions:
             bad("scale_values", self.scale_values, "values other than 0")
         if self.max_accuracy_drop is not None and not self.max_accuracy_drop >= 0:
             bad("max_accuracy_drop", self.max_accuracy_drop, "points, 0 or more")
+        if self.event_step is not None and not self.event_step > 0:
+            bad("event_step", self.event_step, "microseconds, more than 0")
         if self.nir_dt is not None and not self.nir_dt > 0:
             bad("nir_dt", self.nir_dt, "seconds, more than 0")
         if self.seed < 0:

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert.expand import maps_shape
-from snn_compile.data import Samples, check_samples, read_npz
-from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.data import Samples
+from snn_compile.errors import UsageError, raise_all
 from snn_compile.inputs import stimulus
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
-from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.mapping import MappedProgram, map_program
@@ -25,6 +25,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, PassResult
 from snn_compile.plugins import Backend, ImportedSpiking, SpikingFrontend
 from snn_compile.quantize.quantize import Quantization, proven, quantize
+from snn_compile.quantize.states import States
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome, encoded
 from snn_compile.report.journal import Journal
@@ -32,6 +33,7 @@ from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.sim import engine, spiking
 from snn_compile.targets.target import Target
+from snn_compile.trains import load_trains
 
 Array = npt.NDArray[Any]
 
@@ -48,6 +50,7 @@ MEANINGLESS = (
     "rounding",
     "bias_correction",
     "potential_calibration",
+    "reset_calibration",
     "mean_values",
     "scale_values",
     "layout",
@@ -116,7 +119,9 @@ def compile_spiking(
         imported = frontend.read_spiking(path, options)
     journal.found(imported.findings)
     journal.found(_ignored(options))
-    samples = _loaded(options, imported, calibrate, evaluate)
+    shape, n_steps = imported.input_shape, imported.network.window.n_steps
+    n_classes = prod(next(iter(imported.output_shapes.values())))
+    samples = load_trains(options, shape, n_steps, n_classes, calibrate, evaluate)
     arrival = _arrival(options, samples.trains)
     encoding, findings = _encoding(imported, samples.calibrate, arrival, options)
     journal.found(findings)
@@ -139,89 +144,18 @@ def compile_spiking(
     if samples.evaluate is not None:
         outcome = _climb(network, quantization, decodings, encoding, samples.evaluate, journal)
     facts = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
+    frames = stimulus(samples.evaluate or samples.calibrate, encoding, options.seed)
+    with journal.timed("portability"):
+        more = {"portability": assemble.portability_of(program, frames)}
     return CompiledModel(
         program,
         encoding,
         decodings,
-        assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal),
-        stimulus(samples.evaluate or samples.calibrate, encoding, options.seed),
+        assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal, more),
+        frames,
         assemble.provenance(path, options),
         backends=options.emit,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Data:
-    calibrate: Samples | None
-    evaluate: Samples | None
-    trains: bool | None
-    """Whether each sample has a frame for every step; None without samples."""
-
-
-def _loaded(
-    options: CompileOptions,
-    imported: ImportedSpiking,
-    calibrate: Array | None,
-    evaluate: tuple[Array, Array | None] | None,
-) -> _Data:
-    """Both sets of samples, from arrays or files; all that is wrong with them at once."""
-    shape, n_steps = imported.input_shape, imported.network.window.n_steps
-    n_classes = prod(next(iter(imported.output_shapes.values())))
-    errors: list[CompileError] = []
-    trains: set[bool] = set()
-
-    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
-        if given is None and file is None:
-            return None
-        try:
-            x, y, source = (given, labels, "x") if given is not None else _read(file)
-            x = np.asarray(x)
-            train = x.ndim == len(shape) + 2
-            trains.add(train)
-            expected = _with_steps(x, shape, n_steps, source) if train else shape
-            return check_samples(
-                x,
-                y,
-                expected,
-                raw=True,
-                n_classes=n_classes,
-                source=source,
-            )
-        except CompileError as error:
-            errors.append(error)
-        return None
-
-    x, y = evaluate if evaluate is not None else (None, None)
-    samples = load(calibrate, None, options.calibrate), load(x, y, options.evaluate)
-    if len(trains) > 1:
-        message = "one set of data holds trains (N, T, ...), the other frames (N, ...)"
-        errors.append(UsageError(message, code="wrong-shape", hint="give both in one form"))
-    raise_all(errors)
-    return _Data(*samples, next(iter(trains), None))
-
-
-def _read(file: Path | None) -> tuple[Array, Array | None, str]:
-    arrays = read_npz(Path(str(file)))
-    if "x" not in arrays:
-        raise UsageError(
-            "there is no 'x' in it",
-            code="missing-key",
-            origin=Origin(str(file)),
-            hint="write it with numpy.savez(file, x=..., y=...)",
-        )
-    return arrays["x"], arrays.get("y"), str(file)
-
-
-def _with_steps(x: Array, shape: Shape, n_steps: int, source: str) -> Shape:
-    """The shape of a train of frames."""
-    if x.shape[1] != n_steps:
-        raise UsageError(
-            f"x has trains of {x.shape[1]} steps, but the window has {n_steps}",
-            code="wrong-shape",
-            origin=Origin(source),
-            hint=f"give -T {x.shape[1]}",
-        )
-    return (n_steps, *shape)
 
 
 def _arrival(options: CompileOptions, trains: bool | None) -> InputCoding:
@@ -242,6 +176,12 @@ def _arrival(options: CompileOptions, trains: bool | None) -> InputCoding:
             "auto is for networks that are converted; this one has its steps from its training",
             code="bad-option",
             hint="give numbers: -T as it was trained, --weight-bits",
+        )
+    if options.neurons == "stock":
+        raise UsageError(
+            "--neurons stock chooses numbers for networks that are converted; this one has its own",
+            code="not-stock",
+            hint="leave it out: lava/manifest.json says which of its neurons are stock",
         )
     if options.input is not None and options.input not in allowed:
         raise UsageError(
@@ -323,7 +263,7 @@ def _quantized(
     options: CompileOptions,
 ) -> Quantization:
     driven = _driven(imported.network, encoding, arrival)
-    return proven(quantize(driven, options.weight_bits_of, options.state_bits))
+    return proven(quantize(driven, options.weight_bits_of, States(options.state_bits)))
 
 
 def _climb(

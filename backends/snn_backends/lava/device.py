@@ -13,7 +13,7 @@ from snn_backends.lava import emission, environment
 from snn_backends.lava.environment import LavaEnvironment, clean_environment
 from snn_backends.lava.neurons import Array
 from snn_backends.lava.plan import Plan, make_plan
-from snn_backends.lava.runner import run_emitted
+from snn_backends.lava.runner import NO_CHIP_HINT, run_emitted
 from snn_backends.lava.traces import read_trace
 from snn_compile.errors import DeviceError, Origin, UsageError
 from snn_compile.hil.device import Capabilities, Measured, no_argument
@@ -154,7 +154,7 @@ def _require_extension(found: LavaEnvironment) -> None:
         raise DeviceError(
             "there is no lava-loihi extension in the Lava environment: no chip can be reached",
             code="no-hardware",
-            hint="Intel gives it to members of its research community; without it: --device lava",
+            hint=NO_CHIP_HINT,
         )
 
 

@@ -17,10 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
+from snn_backends.lava.timing import timing
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import ConvSynapses
 
-COPIED = ("layout.py", "run.py", "processes/__init__.py", "processes/neurons.py")
+COPIED = (
+    *("layout.py", "run.py", "processes/__init__.py", "processes/neurons.py"),
+    *("probing/__init__.py", "probing/sink.py"),
+)
 GENERATED = ("network.py", "README.md")
 ARRAYS = "weights.npz"
 MANIFEST = "manifest.json"
@@ -102,6 +106,8 @@ def _imports(plan: Plan) -> list[str]:
     lines.append(f"from layout import {', '.join(sorted(layout))}")
     processes = {"FileSink", "FrameSource", "ProbeSource", "Tie"}
     processes |= {p.process for p in plan.populations if not p.stock}
+    if any(p.probed for p in plan.populations):
+        lines.append("from probing.sink import PotentialSink")
     lines.append(f"from processes.neurons import {', '.join(sorted(processes))}")
     return lines
 
@@ -131,6 +137,7 @@ def manifest(plan: Plan, options: Mapping[str, Any], files: Mapping[str, str]) -
         "drain": plan.drain,
         "latency": program.latency,
         "rows": f"n_stimuli * {program.window.n_steps} + {plan.drain}",
+        "timing": timing(plan),
         "synapses": options.get("synapses", "sparse"),
         "input": {
             "name": plan.input_name,
@@ -173,6 +180,7 @@ def _entries(population: PopulationPlan) -> list[dict[str, Any]]:
             "process": population.process,
             "kind": "stock" if population.stock else "custom",
             "reason": population.custom_reason,
+            "recorded": "v >> 6" if population.probed else "s_out",
             "shape": list(population.node.shape),
             "depth": population.depth,
             "first_row": population.first_row,

@@ -14,6 +14,7 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Population,
+    ProbedReadout,
     QuantizedGraph,
     RadixIFNeurons,
     Readout,
@@ -24,6 +25,7 @@ from snn_compile.ir.quantized import (
     SyncReadout,
 )
 from snn_compile.ir.spiking import Reset
+from snn_compile.quantize import stock
 from snn_compile.sim import bounds
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
@@ -45,12 +47,14 @@ class NeuronProcess:
         custom_reason: why no stock process does it; empty if one does.
         constants: scalar arguments.
         arrays: array arguments, (C,) or broadcasting to the shape of the population.
+        probed: whether its potential is read, as it sends nothing.
     """
 
     process: str
     custom_reason: str
     constants: dict[str, int]
     arrays: dict[str, Array]
+    probed: bool = False
 
 
 def neuron_process(program: QuantizedGraph, node: Population) -> NeuronProcess:
@@ -114,6 +118,17 @@ def _process(node: Population, program: QuantizedGraph) -> NeuronProcess:
 def _(node: Readout, program: QuantizedGraph) -> NeuronProcess:
     reason = "Lava has no neuron that sends its potential"
     return NeuronProcess("Readout", reason, _window(program, node), _arrays(node, "bias"))
+
+
+@_process.register
+def _(node: ProbedReadout, program: QuantizedGraph) -> NeuronProcess:
+    split = split_bias(node.bias.values, 6)
+    potential = bounds.potential(program.graph, node, program.window.n_steps)
+    if split is None or potential.magnitude >= LIF_CURRENT:
+        raise ValueError(f"'{node.id}' is outside the range of a stock LIF")
+    arrays = {"bias_mant": narrow(split[0])}
+    constants = {"vth": LIF_CURRENT - 1, "du": 4095, "dv": 0, "bias_exp": split[1]}
+    return NeuronProcess("LIFReset", "", constants | _reset(program, node), arrays, probed=True)
 
 
 @_process.register
@@ -251,11 +266,15 @@ def _lif_obstacle(program: QuantizedGraph, node: IFNeurons) -> str:
 
 
 def split_bias(bias: Int, exponent: int) -> tuple[Int, int] | None:
-    """Bias as 16-bit mantissas and one exponent, at least the given one; None if it cannot be."""
-    low, high = INT16
-    zeros = 0
-    while bias.size and (bias.min() >> zeros < low or bias.max() >> zeros > high):
-        zeros += 1
-    if (bias & ((1 << zeros) - 1)).any() or exponent + zeros > 15:
-        return None
-    return bias >> zeros, exponent + zeros
+    """Bias as mantissas and one exponent, at least the given one; None if it cannot be.
+
+    As the chip's registers hold it where they can (13 bits and an exponent of at most 7), else as
+    Lava's 16-bit mantissas do.
+    """
+    for (low, high), most in ((stock.MANTISSAS, stock.MOST_EXPONENT), (INT16, 15)):
+        zeros = 0
+        while bias.size and (bias.min() >> zeros < low or bias.max() >> zeros > high):
+            zeros += 1
+        if not (bias & ((1 << zeros) - 1)).any() and exponent + zeros <= most:
+            return bias >> zeros, exponent + zeros
+    return None

@@ -73,6 +73,7 @@ class PopulationPlan:
         constants: scalar arguments of the process.
         arrays: array arguments of the process, which go into ``weights.npz``.
         synapses: the groups that feed it.
+        probed: whether its potential is read in place of its messages.
     """
 
     node: Population
@@ -85,6 +86,7 @@ class PopulationPlan:
     constants: dict[str, int]
     arrays: dict[str, Array]
     synapses: tuple[SynapsePlan, ...]
+    probed: bool = False
 
     @property
     def stock(self) -> bool:
@@ -150,6 +152,7 @@ def make_plan(program: QuantizedGraph) -> Plan:
                 constants=neurons.constants,
                 arrays=neurons.arrays,
                 synapses=groups,
+                probed=neurons.probed,
             )
         )
     return Plan(program, names[program.input.id], tuple(populations))

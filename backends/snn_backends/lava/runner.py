@@ -20,6 +20,9 @@ from snn_compile.errors import DeviceError
 
 GRACE_SECONDS = 10.0
 """What the supervisor gets for its own cleaning up."""
+NO_CHIP = 8
+"""Exit status of ``run.py`` where Lava's extension for chips is missing."""
+NO_CHIP_HINT = "Intel gives it to members of its research community; without it: --device lava"
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 """Lava runs one process a layer: threads inside them only get into each other's way."""
 
@@ -96,6 +99,8 @@ def run_emitted(
             code="lava-timeout",
             hint="verify fewer stimuli or allow more time",
         )
+    if status == NO_CHIP:
+        raise DeviceError(_tail(output).strip(), code="no-hardware", hint=NO_CHIP_HINT)
     if status or not facts.is_file():
         raise DeviceError(
             f"Lava failed with exit status {status}:\n{_tail(output)}", code="lava-failed"

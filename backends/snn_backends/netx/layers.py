@@ -17,6 +17,7 @@ from snn_compile.ir.quantized import (
     DenseSynapses,
     IFNeurons,
     Population,
+    ProbedReadout,
     QuantizedGraph,
     Readout,
     Synapses,
@@ -119,7 +120,7 @@ def _not_stock(program: QuantizedGraph, node: Population) -> str:
     """Why the neurons are not those that netx builds."""
     if isinstance(node, CubaLIFNeurons):
         return "" if node.is_stock else "stock LIF only resets to zero, and has no filtered bias"
-    if type(node) is Readout:
+    if type(node) in (Readout, ProbedReadout):
         return ""
     if not isinstance(node, IFNeurons):
         if type(node).__name__.startswith("SigmaDelta"):

@@ -59,8 +59,13 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
     from math import prod
 
     from snn_compile.data import load_samples
+    from snn_compile.ir.spiking import InputCoding
     from snn_compile.report import figures
 
+    if compiled.program.input.coding is InputCoding.EVENTS:
+        recorded = _recorded(compiled, path)
+        if recorded is not None:
+            return recorded
     said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
     decoding = next(iter(compiled.decodings.values()))
     whole = bool((compiled.encoding.unit == 1).all())  # it takes whole numbers as they are
@@ -71,6 +76,27 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
         raw=any(said) or whole,
         n_classes=prod(decoding.shape),
     )
+
+
+def _recorded(compiled: CompiledModel, path: Path) -> Samples | None:
+    """Recorded events as trains; None if the file holds something else."""
+    from snn_compile.data import Samples, holds_events, read_npz
+    from snn_compile.events import Recordings
+    from snn_compile.report import figures
+
+    arrays = read_npz(path)
+    if not holds_events(arrays):
+        return None
+    recordings = Recordings.of(arrays, str(path))
+    n_steps, *shape = compiled.encoding.shape
+    step_us = figures.option(compiled.report, "event_step")
+    trains = recordings.trains(tuple(shape), n_steps, step_us)
+    if crowded := int((trains > compiled.encoding.high).sum()):
+        messages().print(
+            f"{crowded:,} counts of events are above {compiled.encoding.high}, the largest that the"
+            " network takes, and are cut down to it"
+        )
+    return Samples(trains, recordings.labels, str(path))
 
 
 def simulate(

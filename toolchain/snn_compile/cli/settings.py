@@ -14,6 +14,7 @@ from snn_compile.options import (
     EQUALIZE,
     INPUTS,
     LAYOUTS,
+    NEURONS,
     PRODUCERS,
     RESETS,
     ROUNDINGS,
@@ -87,6 +88,7 @@ _NETWORK = (
 _NUMBERS = (
     _number("--weight-bits", text="2 to 8."),
     click.option("--state-bits", type=int, metavar="N", help="12 to 24, of a potential."),
+    _choice("neurons", NEURONS, "stock: only those that Lava has on the chip, too."),
     click.option(
         "--thresholds", metavar="METHOD", help="mmse, percentile:P, max, lbs or spike-norm."
     ),
@@ -102,6 +104,11 @@ _NUMBERS = (
     _choice(
         "potential-calibration", ("on", "off"), "Whether neurons start as their counts need (rate)."
     ),
+    _choice(
+        "reset-calibration",
+        ("on", "off"),
+        "Whether thresholds make up for what a reset to zero throws away (rate).",
+    ),
     click.option(
         "--max-accuracy-drop",
         type=float,
@@ -111,6 +118,9 @@ _NUMBERS = (
     click.option("--emit", multiple=True, metavar="B[,B]", help="Backends to write."),
 )
 _NIR = (
+    click.option(
+        "--event-step", type=float, metavar="US", help="Microseconds in a step (recorded events)."
+    ),
     click.option("--nir-dt", type=float, metavar="S", help="Seconds in a time step (NIR files)."),
     _choice("nir-reset", RESETS, "What a spike does to the potential (NIR files)."),
     _choice("nir-reset-delay", ("on", "off"), "Whether snnTorch resets one step late."),

@@ -22,6 +22,10 @@ from snn_compile.ir.spiking import Reset
 
 STATE = QFormat(24)
 """Membrane potentials and synaptic currents of Loihi: 24 bits, signed."""
+STOCK_SUM = QFormat(18)
+"""What a potential of 24 bits holds in units of the weight: six bits are below it."""
+FRACTION_BITS = 6
+"""Bits of a Loihi neuron's current and potential below the unit of its weights."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -333,6 +337,15 @@ class CubaLIFNeurons(Node):
         return self.reset is Reset.ZERO and not self.filtered_bias
 
     @property
+    def integrates(self) -> bool:
+        """Whether the current has no memory and the potential no leak: ``v = v + (a << 6) + bias``.
+
+        Then only the current can wrap. The potential saturates, far below zero where nothing is
+        near, and above the threshold where it is reset anyway.
+        """
+        return self.current_decay == 4095 and self.voltage_decay == 0
+
+    @property
     def messages(self) -> tuple[int, int]:
         """Smallest and largest message."""
         return 0, 1
@@ -351,6 +364,17 @@ class Readout(Node):
     bias: QTensor
     state: QFormat = STATE
     overflow: Overflow = Overflow.SATURATE
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProbedReadout(Readout):
+    """A readout that Lava's own LIF can be: it never fires, and a probe reads its potential.
+
+    The equation is that of :class:`Readout`. The potential has 18 bits: a LIF has 24, six of them
+    below the unit of the weights, and spikes beyond 17 bits and a sign.
+    """
+
+    state: QFormat = STOCK_SUM
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -374,6 +398,11 @@ Neurons = (
     | CubaLIFNeurons
 )
 Population = Neurons | Readout
+
+
+def bits_below_weights(population: Population) -> int:
+    """Bits that a population's states have below the unit of its weights."""
+    return FRACTION_BITS if isinstance(population, CubaLIFNeurons) else 0
 
 
 def along_channels(values: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:

@@ -31,6 +31,7 @@ from snn_compile.ir.neurons import (
     IFNeurons,
     Neurons,
     Population,
+    ProbedReadout,
     RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
@@ -39,6 +40,7 @@ from snn_compile.ir.neurons import (
     SyncIFNeurons,
     SyncReadout,
     along_channels,
+    bits_below_weights,
 )
 from snn_compile.ir.spiking import SCHEDULED, InputCoding, Window
 from snn_compile.ir.stages import StageError
@@ -229,6 +231,7 @@ __all__ = [
     "Input",
     "Neurons",
     "Population",
+    "ProbedReadout",
     "QuantizedGraph",
     "QuantizedNode",
     "RadixIFNeurons",
@@ -241,4 +244,5 @@ __all__ = [
     "SyncIFNeurons",
     "SyncReadout",
     "along_channels",
+    "bits_below_weights",
 ]

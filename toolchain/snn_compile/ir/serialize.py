@@ -40,6 +40,7 @@ _NODES: tuple[type[QuantizedNode], ...] = (
     quantized.SigmaDeltaNeurons,
     quantized.CubaLIFNeurons,
     quantized.Readout,
+    quantized.ProbedReadout,
     quantized.SyncReadout,
     quantized.SigmaDeltaReadout,
 )

@@ -15,14 +15,15 @@ from snn_compile.ir.quantized import (
     ConvSynapses,
     CubaLIFNeurons,
     DenseSynapses,
-    IFNeurons,
     Neurons,
     Population,
     QuantizedGraph,
     Synapses,
+    bits_below_weights,
 )
-from snn_compile.ir.spiking import Float, Reset
+from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.quantize.correct_biases import resets_to_zero
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.refit import Moments, refit
 from snn_compile.quantize.rounding import compensated
@@ -89,7 +90,7 @@ class FitLayers:
         }
         wanted = float_drives(self.folded, self.x[:n], sites)
         fits = self.refits and not any(
-            _resets_to_zero(population) for population in program.populations
+            resets_to_zero(population) for population in program.populations
         )
         sweep = Sweep(program, self.frames[:n])
         for population in program.populations:
@@ -121,8 +122,9 @@ class FitLayers:
             groups = [_mixed(old, new, keep) for old, new in found.groups]
             graph = program.graph.edit(replaced=[*groups, moved])
             edited = QuantizedGraph(graph, program.window)
-            interval = bounds.potential(graph, moved, program.window.n_steps)
-            over = np.maximum(-interval.low, interval.high) > VOLTAGE_LIMIT
+            interval = bounds.states(graph, moved, program.window.n_steps)
+            limit = min(moved.state.max, VOLTAGE_LIMIT)
+            over = np.maximum(-interval.low, interval.high) > limit
             if not over.any():
                 return edited
             keep = over
@@ -180,9 +182,10 @@ class _Layer:
         n = sum(a.shape[-1] for a in currents)
         bias = np.broadcast_to(numbers.bias, shape)[..., None]
         here = sites.of(currents)
-        here += sites.of([np.broadcast_to(bias, (*shape, n))])
         # Right shifts floor; the integer bias made up for their mean already.
         here += np.float32(floor_loss(groups))
+        here *= np.float32(1 << bits_below_weights(self.population))
+        here += sites.of([np.broadcast_to(bias, (*shape, n))])
         here *= numbers.unit[:, None].astype(np.float32)
         return here
 
@@ -193,7 +196,8 @@ class _Layer:
 
     def _step(self, group: ConvSynapses | DenseSynapses) -> Float:
         """Real value of one step of each row's weights."""
-        step: Float = self.numbers.unit * 2.0**group.exponent
+        below = bits_below_weights(self.population)
+        step: Float = self.numbers.unit * 2.0 ** (group.exponent + below)
         return step
 
     def _exact(self, group: ConvSynapses | DenseSynapses) -> Float:
@@ -231,7 +235,3 @@ def _mixed(old: Synapses, new: Synapses, keep: npt.NDArray[np.bool_]) -> Synapse
         values = np.where(kept, old.weight.values, new.weight.values)
         return replace(new, weight=QTensor(values, new.weight.format))
     raise TypeError(f"'{old.id}' was not fitted")
-
-
-def _resets_to_zero(population: Population) -> bool:
-    return isinstance(population, IFNeurons) and population.reset is Reset.ZERO

@@ -15,19 +15,15 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
-from snn_compile.quantize.trained import as_trained, own_fraction_bits
+from snn_compile.quantize import stock
+from snn_compile.quantize.states import EXPONENTS, States
+from snn_compile.quantize.trained import as_trained
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
 from snn_compile.sim import bounds
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_FRACTION_BITS = 6
 """Bits of a potential below the unit of the weights: what Loihi gives a potential."""
-EXPONENTS = range(-8, 8)
-"""Exponents of a synapse group that Loihi's format can hold."""
-LARGEST_THRESHOLD = 1 << 20
-"""Steps of a potential in a threshold, before fraction bits: weights below it all round to 0."""
-LARGEST_BIAS = 1 << 21
-"""Steps of a potential in a bias, before fraction bits."""
 MAX_DOUBLINGS = 12
 """Times a channel's unit may be doubled before the layer is refused."""
 
@@ -66,12 +62,8 @@ class Quantization:
     numbers: Mapping[NodeId, LayerNumbers]
 
 
-STATE_BITS = 24
-"""Bits of a potential on the chip."""
-
-
 def quantize(
-    network: SpikingGraph, weight_bits: Callable[[str], int], state_bits: int = STATE_BITS
+    network: SpikingGraph, weight_bits: Callable[[str], int], states: States | None = None
 ) -> Quantization:
     """Put every weight, bias and threshold on the integer grid of Loihi.
 
@@ -81,11 +73,13 @@ def quantize(
     Args:
         network: the aligned spiking network.
         weight_bits: 2 to 8 for each layer name.
-        state_bits: that potentials may take, at most 24. Leaky neurons have 6 more by themselves.
+        states: how far numbers may go; as far as 24 bits do, if not given.
 
     Raises:
-        CapacityError: layers whose potential could overflow 24 bits, all of them at once.
+        CapacityError: layers whose state could overflow (``state-overflow``), or that have no form
+            in stock neurons (``not-stock``); all of them at once.
     """
+    states = states or States()
     nodes: list[QuantizedNode] = [_input(network.input)]
     numbers: dict[NodeId, LayerNumbers] = {}
     refused: list[CompileError] = []
@@ -96,17 +90,20 @@ def quantize(
             missing.add(population.id)  # what it would see is not known
             continue
         bits = weight_bits(population.id)
-        limit, smallest = _limit(population, state_bits), _smallest_unit(population, state_bits)
+        smallest = states.smallest_weight(population)
         threshold = None if isinstance(population, spiking.Readout) else population.threshold
         weights = integer_weights(groups, bits, threshold, smallest)
-        found = _fitted(population, groups, weights, bits, nodes, network.window, limit)
+        found = _fitted(population, groups, weights, bits, nodes, network.window, states)
         if isinstance(found, CompileError) and weights.exact:
             weights = integer_weights(groups, bits, threshold, smallest, as_integers=False)
-            found = _fitted(population, groups, weights, bits, nodes, network.window, limit)
+            found = _fitted(population, groups, weights, bits, nodes, network.window, states)
         if isinstance(found, CompileError):
             refused.append(found)
-            missing.add(population.id)
-            continue
+            if not states.is_lif(population):
+                missing.add(population.id)
+                continue
+            # Whatever its numbers, it would send spikes: those after it are judged, too.
+            found = _unfitted(population, groups, weights, bits, states)
         added, numbers[population.id] = found
         nodes.extend(added)
     raise_all(refused)
@@ -122,7 +119,7 @@ def proven(quantization: Quantization) -> Quantization:
     program, numbers = quantization.program, dict(quantization.numbers)
     for population in program.populations:
         interval = bounds.states(program.graph, population, program.window.n_steps)
-        if interval.magnitude > VOLTAGE_LIMIT:
+        if interval.magnitude > min(population.state.max, VOLTAGE_LIMIT):
             raise CapacityError(
                 f"the potential of layer '{population.id}' could reach {interval.magnitude:,}",
                 code="state-overflow",
@@ -143,16 +140,6 @@ def _input(node: spiking.Input) -> quantized.Input:
     )
 
 
-def _smallest_unit(population: spiking.Population, state_bits: int) -> Float:
-    """Below this unit, threshold and bias would outgrow the state though weights say nothing."""
-    bias = np.abs(np.broadcast_to(population.bias, population.shape))
-    share = _limit(population, state_bits) / VOLTAGE_LIMIT * 2.0 ** -own_fraction_bits(population)
-    smallest: Float = bias.reshape(population.shape[0], -1).max(axis=1) / (LARGEST_BIAS * share)
-    if isinstance(population, spiking.Readout):
-        return smallest
-    return np.maximum(smallest, population.threshold / (LARGEST_THRESHOLD * share))
-
-
 def _fitted(
     population: spiking.Population,
     groups: tuple[spiking.Synapses, ...],
@@ -160,42 +147,42 @@ def _fitted(
     bits: int,
     before: list[QuantizedNode],
     window: spiking.Window,
-    limit: int,
+    states: States,
 ) -> tuple[list[QuantizedNode], LayerNumbers] | CompileError:
     """The layer with the most fraction bits for which no state can overflow.
 
     Where a few channels alone would cost the whole layer its low bits (dying channels, whose biases
     dwarf their weights), those channels give up weight bits instead: their unit is doubled.
     """
-    own = own_fraction_bits(population)
-    if weights.exact and not own:
+    own, limit = states.own_bits(population), states.limit(population)
+    if weights.exact and (not own or states.stock):
         fraction = 0
     else:
-        room = _room(_layer(population, groups, weights, bits, 0), before, window, limit)
+        room = _room(_layer(population, groups, weights, bits, 0, states), before, window, limit)
+        room = np.minimum(room, states.doublings(population, weights.unit))
         most = min(MOST_FRACTION_BITS, EXPONENTS[-1] - max(weights.exponents))
         # Sums that are spread over time cannot be shifted right one by one.
-        lowest = 0 if window.coding in spiking.SCHEDULED else EXPONENTS[0]
+        lowest = 0 if window.coding in spiking.SCHEDULED else states.least_exponent()
         least = lowest - min(weights.exponents)
         for_all, for_most = int(room.min()), int(np.quantile(room, 0.25))
         fraction = min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))
-    added = _layer(population, groups, weights, bits, fraction)
+    added = _layer(population, groups, weights, bits, fraction, states)
     first = _potential(added, before, window).magnitude
     by_weights = _over(_potential(_without_bias(added), before, window), limit)
     for _ in range(MAX_DOUBLINGS):
         interval = _potential(added, before, window)
-        if interval.magnitude <= limit:
-            unit = weights.unit * 2.0 ** -(fraction + own)
-            bias = population.bias / unit[:, None, None]
-            largest = interval.magnitude
-            numbers = LayerNumbers(unit, bits, fraction + own, weights.saturated, largest, bias)
-            return added, numbers
         over = _over(interval, limit)
+        over |= states.overfull(population, weights.unit * 2.0**-fraction)
+        if not over.any() and not (states.stock and _nothing_left(groups, weights)):
+            return added, _numbers(population, weights, bits, fraction + own, interval.magnitude)
         if isinstance(population, spiking.Readout):
             over[:] = True
         weights = with_unit(groups, weights, np.where(over, 2.0, 1.0) * weights.unit, bits)
         if weights.exact or (by_weights & ~_used(groups, weights)).any():
             break
-        added = _layer(population, groups, weights, bits, fraction)
+        added = _layer(population, groups, weights, bits, fraction, states)
+    if states.stock:
+        return stock.refusal(population.id, population.origin, first, limit)
     return CapacityError(
         f"the potential of layer '{population.id}' could reach {first:,}"
         f" (2^{np.log2(first):.1f}); a {limit.bit_length() + 1}-bit state holds {limit:,}",
@@ -205,9 +192,29 @@ def _fitted(
     )
 
 
-def _limit(population: spiking.Population, state_bits: int) -> int:
-    """Largest potential, in steps of it."""
-    return min(VOLTAGE_LIMIT, ((1 << (state_bits - 1)) - 1) << own_fraction_bits(population))
+def _unfitted(
+    population: spiking.Population,
+    groups: tuple[spiking.Synapses, ...],
+    weights: IntegerWeights,
+    bits: int,
+    states: States,
+) -> tuple[list[QuantizedNode], LayerNumbers]:
+    """A layer that has been refused, in numbers that mean nothing."""
+    added = _layer(population, groups, weights, bits, 0, states)
+    return added, _numbers(population, weights, bits, 0, 0)
+
+
+def _numbers(
+    population: spiking.Population,
+    weights: IntegerWeights,
+    bits: int,
+    fraction: int,
+    largest: int,
+) -> LayerNumbers:
+    """What integers stand for, with so many bits below the unit of the weights."""
+    unit = weights.unit * 2.0**-fraction
+    bias = population.bias / unit[:, None, None]
+    return LayerNumbers(unit, bits, fraction, weights.saturated, largest, bias)
 
 
 def _over(interval: bounds.Interval, limit: int) -> npt.NDArray[np.bool_]:
@@ -229,6 +236,11 @@ def _used(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> npt.
     for group, mantissa in zip(groups, weights.mantissas, strict=True):
         used[channel_of(group)[mantissa != 0]] = True
     return used
+
+
+def _nothing_left(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> bool:
+    """Whether there are weights, and all of them have been rounded to 0."""
+    return any(g.weight.any() for g in groups) and not _used(groups, weights).any()
 
 
 def _room(
@@ -263,6 +275,7 @@ def _layer(
     weights: IntegerWeights,
     bits: int,
     fraction: int,
+    states: States,
 ) -> list[QuantizedNode]:
     """Synapses and neurons with potentials in steps of ``unit * 2**-fraction``."""
     step = weights.unit * 2.0**-fraction
@@ -272,7 +285,10 @@ def _layer(
         added.append(_synapses(group, weight, exponent + fraction))
     lost = floor_loss(tuple(node for node in added if isinstance(node, quantized.Synapses)))
     bias = population.bias / step[:, None, None] + lost
-    added.append(_population(population, bias, step))
+    if states.stock and not isinstance(population, spiking.LIFNeurons):
+        added.append(stock.population(population, bias, step, exact=weights.exact))
+    else:
+        added.append(_population(population, bias, step))
     return added
 
 

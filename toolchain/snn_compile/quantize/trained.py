@@ -6,17 +6,16 @@ import numpy as np
 
 from snn_compile.ir import quantized, spiking
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.neurons import FRACTION_BITS
 from snn_compile.ir.spiking import Float, Reset
 
-LEAKY_FRACTION_BITS = 6
-"""Bits of a leaky neuron's states below the unit of its weights."""
 DECAY_ONE = 1 << 12
 """What a decay is a fraction of."""
 
 
 def own_fraction_bits(node: spiking.Population) -> int:
     """Bits that a population's states have below the unit of its weights by their definition."""
-    return LEAKY_FRACTION_BITS if isinstance(node, spiking.LIFNeurons) and node.leaks else 0
+    return FRACTION_BITS if isinstance(node, spiking.LIFNeurons) and node.leaks else 0
 
 
 def decays(alpha: float, beta: float) -> tuple[int, int]:
@@ -71,7 +70,7 @@ def _integer_rule(node: spiking.LIFNeurons, threshold: Float, start: Float) -> t
 def _leaky(node: spiking.LIFNeurons, bias: Float, step: Float) -> quantized.CubaLIFNeurons:
     if node.initial_potential.any():
         raise ValueError(f"'{node.id}' is leaky and does not start at 0")
-    own = 1 << LEAKY_FRACTION_BITS
+    own = 1 << FRACTION_BITS
     du, dv = decays(node.alpha, node.beta)
     fine = round_half_even(bias * own)
     drop = QTensor.of(round_half_even(node.drop / step * own))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from math import log2
 from pathlib import Path
 from typing import Any
 
 from snn_compile.convert.codings import Coding, Graded
 from snn_compile.ir import ann as ops
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.mapping import (
     MappedProgram,
@@ -29,6 +32,7 @@ from snn_compile.report.layers import layer_table
 from snn_compile.report.observer import Observer
 from snn_compile.report.schema import SCHEMA
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
+from snn_compile.sim.portability import portability
 from snn_compile.targets import Target
 from snn_compile.version import __version__
 
@@ -104,8 +108,9 @@ def report(
     mapped: MappedProgram,
     outcome: Outcome,
     journal: Journal,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of ``report.json``; ``model`` says what is in the file."""
+    """The content of ``report.json``; ``model`` says what is in the file, ``more`` are keys."""
     program = mapped.program
     taken = resources(mapped)
     per_layer = {layer.name: layer for layer in taken.layers}
@@ -136,6 +141,24 @@ def report(
         "verification": [],
         "timing": journal.timing,
         "warnings": journal.warnings,
+        **(more or {}),
+    }
+
+
+def portability_of(program: QuantizedGraph, frames: Int) -> dict[str, Any]:
+    """The entry ``portability``: whether all public models of Loihi agree on a network.
+
+    Args:
+        program: the network.
+        frames: the golden stimuli, to look at where bounds do not decide.
+    """
+    found = portability(program, frames)
+    return {
+        "portable": found.portable,
+        "expressible": not found.obstacle,
+        "obstacle": found.obstacle,
+        "stimuli": found.n_stimuli,
+        "leaves": [asdict(leaving) for leaving in found.leaves],
     }
 
 

@@ -65,12 +65,14 @@ class Outcome:
         activity: of the network in fixed point, None without samples.
         losses: what each layer loses.
         simulator: what ran the network in fixed point, None without samples.
+        judge: knows the answers of the first stage and of the network in fixed point.
     """
 
     ladder: list[dict[str, Any]] = field(default_factory=list)
     activity: Activity | None = None
     losses: dict[NodeId, Loss] = field(default_factory=dict)
     simulator: str | None = None
+    judge: Ladder = field(default_factory=lambda: Ladder(None))
 
 
 def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
@@ -108,7 +110,8 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
             stages.coding.levels,
             lowered.decodings,
         )
-    return Outcome(ladder.rungs, Activity(run.activity, n), losses, engine.simulator(program))
+    activity = Activity(run.activity, n)
+    return Outcome(ladder.rungs, activity, losses, engine.simulator(program), ladder)
 
 
 def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> Int:

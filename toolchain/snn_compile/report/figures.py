@@ -10,6 +10,8 @@ from typing import Any
 ANSWER = "fixed"
 """The rung of the ladder that is the answer."""
 
+MODELS = "Lava, nengo-loihi, brian2-loihi"
+
 _PREFIXES = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"), (1e12, "p"))
 
 _NOTES = {
@@ -70,6 +72,38 @@ def ladder(report: Mapping[str, Any]) -> list[Step]:
         steps.append(Step(rung["stage"], percent, change, note, rung["stage"] == ANSWER, n))
         whole = rung if not partial and percent is not None else whole
     return steps
+
+
+def restriction(report: Mapping[str, Any]) -> str:
+    """What the restriction to some neurons costs, or nothing if there is none."""
+    found = report.get("neurons")
+    if not found:
+        return ""
+    key, other = measure(report), found["against"]
+    text = f"{points(found['points'])} points against --neurons any"
+    if other.get(key) is not None:
+        text += f" ({other['network']}: {other[key]:.2f})"
+    n = rung(report, ANSWER).get("n")
+    return text + (f" · {first(found['n'])}" if n != found["n"] else "")
+
+
+def portable(report: Mapping[str, Any]) -> str:
+    """Whether all models of Loihi's neurons agree on the network, or which layer leaves the box."""
+    found = report.get("portability")
+    if not found:
+        return ""
+    if not found["expressible"]:
+        return f"not expressible in other models of Loihi: {found['obstacle']}"
+    n = found["stimuli"]
+    how = f"on the first {n:,} golden stimuli" if n else "for every input"
+    if found["portable"]:
+        return f"across Loihi models ({MODELS}), {how}"
+    leaf, *others = found["leaves"]
+    text = f"'{leaf['layer']}' leaves the box in which {MODELS} agree: {leaf['condition']}"
+    text += f" {leaf['largest']:,}, at most {leaf['limit']:,}"
+    layers = {other["layer"] for other in others} - {leaf["layer"]}
+    more = f" · {len(layers)} more layer{'s' if len(layers) > 1 else ''}" if layers else ""
+    return text + more
 
 
 def first(n: int) -> str:

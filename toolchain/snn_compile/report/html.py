@@ -74,6 +74,8 @@ def render(report: Mapping[str, Any]) -> str:
         "cores": figures.per_core(report),
         "resources": figures.resources(report),
         "costliest": figures.costliest(report),
+        "restriction": figures.restriction(report),
+        "portable": figures.portable(report),
         "sources": _sources(report),
         "width": WIDTH,
         "height": HEIGHT,

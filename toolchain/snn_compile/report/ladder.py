@@ -37,18 +37,17 @@ class Ladder:
         output is a threshold at 0, not a class. The note stands in place of what is said of every
         such stage.
         """
-        flat = scores.reshape(len(scores), -1)
-        answers = flat.argmax(axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0).astype(np.int64)
+        answers = answers_of(scores)
         if self._first is None:
             self._first = answers
-        rung: dict[str, Any] = {"stage": stage, **self._judged(answers), "n": len(answers)}
+        rung: dict[str, Any] = {"stage": stage, **self.judged(answers), "n": len(answers)}
         if note:
             rung["note"] = note
         if self._whole is None or len(answers) == len(self._first):
             self._whole = stage, answers
         else:
             before, all_answers = self._whole
-            rung["before"] = {"stage": before, **self._judged(all_answers[: len(answers)])}
+            rung["before"] = {"stage": before, **self.judged(all_answers[: len(answers)])}
         self.rungs.append(rung)
 
     def repeat(self, stage: str, of: str) -> None:
@@ -56,12 +55,25 @@ class Ladder:
         same = next(rung for rung in self.rungs if rung["stage"] == of)
         self.rungs.append({**same, "stage": stage})
 
-    def _judged(self, answers: Answers) -> dict[str, float | None]:
+    @property
+    def answers(self) -> Answers:
+        """Of the latest stage that was evaluated on all samples."""
+        if self._whole is None:
+            raise ValueError("nothing has been evaluated")
+        return self._whole[1]
+
+    def judged(self, answers: Answers) -> dict[str, float | None]:
         """What the answers to the first samples are worth, in percent."""
         n = len(answers)
         first = answers if self._first is None else self._first
         top1 = None if self.labels is None else _percent(answers == self.labels[:n])
         return {"top1": top1, "agreement": _percent(answers == first[:n])}
+
+
+def answers_of(scores: Scores) -> Answers:
+    """The largest entry of each output (n, ...); of a single one, whether it is above 0."""
+    flat = scores.reshape(len(scores), -1)
+    return flat.argmax(axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0).astype(np.int64)
 
 
 def _percent(equal: npt.NDArray[np.bool_]) -> float:

@@ -11,7 +11,9 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.neurons import FRACTION_BITS
 from snn_compile.ir.quantized import (
+    CubaLIFNeurons,
     GradedNeurons,
     IFNeurons,
     Population,
@@ -88,6 +90,8 @@ def _thresholds(population: Population) -> list[float] | None:
     match population:
         case IFNeurons() | SignedIFNeurons() | SyncIFNeurons() | RadixIFNeurons():
             values = population.threshold.values.astype(np.float64)
+        case CubaLIFNeurons():
+            values = (population.threshold.values << FRACTION_BITS).astype(np.float64)
         case GradedNeurons() | SigmaDeltaNeurons():
             values = 2.0**population.shift.values / population.multiplier.values
         case _:

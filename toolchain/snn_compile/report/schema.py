@@ -170,6 +170,35 @@ class Warning_(TypedDict, total=False):  # noqa: N801  (the builtin has the name
     hint: str
 
 
+class Restriction(TypedDict, total=False):
+    """What a restriction to some neurons costs, in points, on the first ``n`` samples.
+
+    ``against`` is the network of the same options without it: ``neurons``, ``network``, ``top1``,
+    ``agreement``.
+    """
+
+    allowed: str
+    n: int
+    top1: float | None
+    agreement: float | None
+    against: dict[str, Any]
+    points: float
+
+
+class Portability(TypedDict, total=False):
+    """Whether Lava, nengo-loihi and brian2-loihi must compute the same spikes.
+
+    ``obstacle`` says what they have no form for; ``leaves`` which layers leave the box of values in
+    which they agree; ``stimuli`` on how many that was looked at (0: proven for every input).
+    """
+
+    portable: bool
+    expressible: bool
+    obstacle: str
+    stimuli: int
+    leaves: list[dict[str, Any]]
+
+
 class Report(TypedDict, total=False):
     """All of it."""
 
@@ -183,9 +212,11 @@ class Report(TypedDict, total=False):
     total_steps: int
     simulator: str | None
     ladder: list[Rung]
+    neurons: Restriction
     layers: list[Layer]
     resources: Resources
     cost: Cost
+    portability: Portability
     verification: list[Verification]
     timing: list[Timing]
     warnings: list[Warning_]
@@ -195,9 +226,11 @@ _SHAPES: dict[str, type] = {
     "tool": Tool,
     "model": Model,
     "ladder": Rung,
+    "neurons": Restriction,
     "layers": Layer,
     "resources": Resources,
     "cost": Cost,
+    "portability": Portability,
     "verification": Verification,
     "timing": Timing,
     "warnings": Warning_,

@@ -24,6 +24,10 @@ def summary(report: Mapping[str, Any], folder: str = "") -> Text:
     lines: list[Text] = [*_ladder(report)]
     if agreement := _agreement(report):
         lines.append(row("agreement", agreement))
+    if restriction := figures.restriction(report):
+        lines.append(row(f"{report['neurons']['allowed']} neurons", restriction))
+    if (report.get("portability") or {}).get("expressible"):
+        lines.append(row("portable", figures.portable(report)))
     if costliest := figures.costliest(report):
         lines.append(row("costliest", costliest))
     if cost := figures.cost(report):

@@ -22,6 +22,7 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Input,
+    ProbedReadout,
     QuantizedGraph,
     Readout,
     SignedIFNeurons,
@@ -41,6 +42,7 @@ KINDS = {
     SignedIFNeurons: 5,
     CubaLIFNeurons: 6,
     Readout: 7,
+    ProbedReadout: 7,
 }
 """Kinds of population, as ``engine.h`` numbers them."""
 

@@ -165,7 +165,16 @@ def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int)
 
 
 def states(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
-    """Bounds of everything that a population keeps in its states' format."""
+    """Bounds of everything that a population keeps in its states' format.
+
+    Of neurons whose potential only integrates (``CubaLIFNeurons.integrates``), the current's: where
+    the potential saturates, that is their definition.
+    """
+    if isinstance(population, CubaLIFNeurons) and population.integrates:
+        a = current(graph, population)
+        bias = along_channels(population.bias.values, population.shape)
+        ends = bias.reshape(population.shape[0], -1) * population.filtered_bias
+        return Interval((a.low << 6) + ends.min(axis=1), (a.high << 6) + ends.max(axis=1))
     if isinstance(population, CubaLIFNeurons):
         return leaky(graph, population, n_steps)
     return potential(graph, population, n_steps)

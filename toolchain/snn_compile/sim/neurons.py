@@ -228,11 +228,11 @@ def _(population: CubaLIFNeurons, a: Int, n_steps: int) -> Int:
     spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
     for t in range(n_steps):
         arriving = a[..., min(t, a.shape[-2] - 1), :].astype(wide)
-        u = _toward_zero(u * (4096 - (population.current_decay + 1))) + (arriving << 6)
+        u = toward_zero(u * (4096 - (population.current_decay + 1))) + (arriving << 6)
         u += into_u
         u = np.where(u > 1 << 23, u - (1 << 24), u)
         u = np.where(u <= -(1 << 23), u + (1 << 24), u)
-        v = _toward_zero(v * (4096 - population.voltage_decay)) + u + into_v
+        v = toward_zero(v * (4096 - population.voltage_decay)) + u + into_v
         _saturate(v, population.state)
         fired = v > threshold
         spikes[..., t, :] = fired
@@ -243,7 +243,7 @@ def _(population: CubaLIFNeurons, a: Int, n_steps: int) -> Int:
     return spikes
 
 
-def _toward_zero(x: Int) -> Int:
+def toward_zero(x: Int) -> Int:
     """``x / 4096`` rounded toward zero, as Loihi's decay unit does."""
     result: Int = np.sign(x) * (np.abs(x) >> 12)
     return result

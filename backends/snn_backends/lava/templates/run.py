@@ -6,13 +6,16 @@
 Needs Python 3.10 with ``numpy<2`` and ``lava-nc==0.10.0``, nothing else. The stimulus file holds either
 ``frames`` (N, *input shape), encoded values, or ``messages`` (N, n_steps, *input shape), what the input
 sends step by step. Everything is streamed through one Lava run.
-``--hardware`` runs on a chip in place of Lava's simulation, and needs Intel's own lava-loihi extension.
+``--hardware`` runs on a chip in place of Lava's simulation, and needs Intel's own lava-loihi extension
+(exit status 8 without). Where the chip is, the environment says: SLURM=1 with PARTITION or BOARD, or
+NOSLURM=1 with NXSDKHOST and HOST_BINARY; and LOIHI_GEN, its generation.
 The traces are one raw file a population (see manifest.json) and ``outputs.npz``.
 """
 
 import argparse
 import json
 import logging
+import os
 import platform
 import sys
 import time
@@ -22,6 +25,10 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
+NO_CHIP = 8
+"""Exit status where a chip is asked for and Lava's extension for chips is missing."""
+GENERATIONS = {"loihi2": "N3B3", "loihi1": "N2A2"}
+"""Of the usual boards, as LOIHI_GEN names them; the environment's own LOIHI_GEN wins."""
 
 
 def arguments():
@@ -58,14 +65,24 @@ def streamed(stimulus, manifest):
 def configuration(hardware):
     """Which of Lava's process models to run, and where."""
     from lava.magma.core import run_configs
-    from lava.utils import loihi
 
     if not hardware:
         return run_configs.Loihi2SimCfg(select_tag="fixed_pt")
-    if not loihi.is_installed():  # without it, the configuration of a chip ends with a NameError
-        sys.exit("there is no lava-loihi extension in this environment: Lava cannot reach a chip")
     chips = {"loihi2": run_configs.Loihi2HwCfg, "loihi1": run_configs.Loihi1HwCfg}
     return chips[hardware](select_tag="fixed_pt")
+
+
+def require_chip(hardware):
+    """See that Lava can reach a chip, and name its generation if the environment does not.
+
+    Without Intel's extension, the configuration of a chip would end with a NameError.
+    """
+    from lava.utils import loihi
+
+    if not loihi.is_installed():
+        print("there is no lava-loihi extension in this environment: Lava cannot reach a chip", file=sys.stderr)
+        sys.exit(NO_CHIP)
+    os.environ.setdefault("LOIHI_GEN", GENERATIONS[hardware])
 
 
 def drive(process, n_rows, hardware):
@@ -132,6 +149,8 @@ def main():
         import lava.proc.lif.process  # noqa: F401
     except ImportError as error:
         sys.exit(f"Lava cannot be imported ({error}): use Python 3.10 with 'numpy<2' and 'lava-nc==0.10.0'")
+    if args.hardware:
+        require_chip(args.hardware)
     logging.disable(logging.INFO)
     manifest = json.loads((HERE / "manifest.json").read_text())
     args.output.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Reading potentials in Lava."""

@@ -1,0 +1,1 @@
+"""Programs that run in an emulator's own Python environment; nothing here imports snn_compile."""

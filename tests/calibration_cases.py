@@ -1,0 +1,90 @@
+"""Small networks for calibrations in rate coding, quantized, with all that a calibration needs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import anns
+from anns import INPUT, Net
+from snn_compile.convert.align_paths import AlignPaths
+from snn_compile.convert.balance_thresholds import balance_thresholds
+from snn_compile.convert.calibrate import calibrate
+from snn_compile.convert.codings import Rate
+from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.to_spiking import ToSpiking
+from snn_compile.driver import FOLDING
+from snn_compile.ir import ann
+from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.spiking import Reset
+from snn_compile.quantize.quantize import quantize
+from snn_compile.sim import reference
+
+SAME = Geometry(padding=(1, 1, 1, 1))
+N_STEPS = 12
+
+
+def mlp():
+    net = Net((16,))
+    hidden = net.relu(net.dense(net.relu(net.dense(INPUT, 20)), 14))
+    net.dense(hidden, 5)
+    return net.build()
+
+
+def residual():
+    """With a projection three layers long beside a direct way: it needs relays."""
+    net = Net((2, 6, 6))
+    a = net.relu(net.conv(INPUT, 4, geometry=SAME))
+    b = net.relu(net.conv(net.relu(net.conv(a, 4, geometry=SAME)), 4, geometry=SAME))
+    c = net.relu(net.sum(net.conv(b, 4, geometry=SAME), a))
+    net.dense(net.flatten(net.average_pool(c, (3, 3))), 4)
+    return net.build()
+
+
+def depthwise():
+    net = Net((4, 6, 6))
+    a = net.relu(net.conv(INPUT, 6, geometry=SAME))
+    b = net.relu(net.conv(a, 6, geometry=Geometry(padding=(1, 1, 1, 1), groups=6)))
+    net.dense(net.flatten(net.relu(net.conv(b, 8, (1, 1)))), 3)
+    return net.build()
+
+
+def pooled():
+    net = Net((2, 8, 8))
+    a = net.relu(net.conv(INPUT, 4, geometry=SAME))
+    net.dense(net.flatten(net.relu(net.conv(net.max_pool(a), 6, (2, 2)))), 4)
+    return net.build()
+
+
+NETWORKS = {build.__name__: build for build in (mlp, residual, depthwise, pooled)}
+
+
+class Case:
+    """A quantized network with all that its calibration needs."""
+
+    def __init__(self, network, reset=Reset.SUBTRACT, n_samples=200):
+        self.folded = FOLDING(network).graph
+        shape = self.folded.input.shape
+        self.x = np.random.default_rng(1).normal(size=(n_samples, *shape))
+        found = calibrate(self.folded, self.x)
+        self.encoding = InputEncoding.spanning(found.low, found.high, 8, shape, maps_shape(shape))
+        coding = Rate(N_STEPS, reset, 0.5 if reset is Reset.SUBTRACT else 0.0)
+        self.scales = balance_thresholds(self.folded, found, lambda _: "mmse", levels=coding.levels)
+        to_spiking = ToSpiking(coding, self.scales, self.encoding)
+        spiking = AlignPaths()(to_spiking(self.folded).graph).graph
+        self.quantization = quantize(spiking, lambda _: 8)
+
+    def layers(self):
+        """The rectifiers that have neurons with a scale of their own."""
+        return [n.id for n in self.folded.graph if isinstance(n, ann.Relu) and n.like is None]
+
+    def errors(self, program):
+        """Mean count of every neuron less the wanted one."""
+        run = reference.run(program, self.encoding(self.x), record=True)
+        values = anns.values(self.folded, self.x)
+        found = {}
+        for key in self.layers():
+            counts = run.messages[key].sum(axis=1).mean(axis=0)
+            wanted = values[key].mean(axis=-1).reshape(counts.shape)
+            found[key] = counts - wanted * N_STEPS / self.scales[key][:, None, None]
+        return found

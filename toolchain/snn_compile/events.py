@@ -1,0 +1,137 @@
+"""Recordings of event cameras: lists of events become trains of frames, one frame a time step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.data import EVENT_KEYS, Array
+from snn_compile.errors import Origin, UsageError
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Recordings:
+    """Events of one or several recordings.
+
+    Attributes:
+        x: (n,) column of each event.
+        y: (n,) row.
+        p: (n,) polarity, 0 or 1.
+        t_us: (n,) time in microseconds, in any order.
+        offsets: (N + 1,); recording k is events ``offsets[k]`` to ``offsets[k + 1]``.
+        labels: (N,) integers, or None.
+        file: where they came from.
+    """
+
+    x: Int
+    y: Int
+    p: Int
+    t_us: Int
+    offsets: Int
+    labels: npt.NDArray[np.int64] | None
+    file: str
+
+    @staticmethod
+    def of(arrays: Mapping[str, Array], file: str) -> Recordings:
+        """The recordings in the arrays of a file: x, y, p, t_us and perhaps offsets and label.
+
+        Raises:
+            UsageError: they are not what they should be.
+        """
+        x, y, p, t_us = (_whole(arrays[key], key, file) for key in EVENT_KEYS)
+        n = len(t_us)
+        offsets = _whole(arrays.get("offsets", np.array([0, n])), "offsets", file)
+        if {len(x), len(y), len(p)} != {n}:
+            raise _error(f"{', '.join(EVENT_KEYS)} must have one entry an event", file)
+        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != n or (np.diff(offsets) < 0).any():
+            raise _error(f"offsets must rise from 0 to the number of events, {n:,}", file)
+        if n and (int(p.min()) < 0 or int(p.max()) > 1):
+            raise _error("p must be 0 or 1, the polarity of each event", file)
+        labels = None
+        if "label" in arrays:
+            labels = _whole(arrays["label"], "label", file)
+            if len(labels) != len(offsets) - 1:
+                raise _error("label must have one entry a recording", file)
+        return Recordings(x, y, p, t_us, offsets, labels, file)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def trains(self, shape: Shape, n_steps: int, step_us: float | None) -> Int:
+        """How many events each pixel has in each step.
+
+        Args:
+            shape: of a frame: (2, H, W), one map for each polarity, or (1, H, W) for both in one.
+            n_steps: in a train.
+            step_us: length of a step in microseconds, counted from the first event of a recording;
+                events after the last step are left out. None: each recording is cut into
+                ``n_steps`` steps of the same length.
+
+        Returns:
+            (N, n_steps, *shape) int64.
+
+        Raises:
+            UsageError: the network takes no such frames, or pixels lie outside of them.
+        """
+        if len(shape) != 3 or shape[0] not in (1, 2):
+            raise _error(
+                f"it holds events, but the network takes ({', '.join(map(str, shape))})",
+                self.file,
+                hint="events fit an input of (2, H, W), one map a polarity, or (1, H, W)",
+            )
+        if len(self.x) and (
+            min(int(self.x.min()), int(self.y.min())) < 0
+            or int(self.x.max()) >= shape[2]
+            or int(self.y.max()) >= shape[1]
+        ):
+            raise _error(
+                f"events up to column {int(self.x.max())}, row {int(self.y.max())}, but the network"
+                f" takes frames of {shape[2]} columns and {shape[1]} rows",
+                self.file,
+                hint="crop or bin the recordings to the size that the network was trained for",
+            )
+        pixels = np.ravel_multi_index(
+            (self.p if shape[0] == 2 else np.zeros_like(self.p), self.y, self.x), shape
+        )
+        size = int(np.prod(shape))
+        trains = np.zeros((len(self), n_steps, *shape), np.int64)
+        for k, (first, stop) in enumerate(zip(self.offsets, self.offsets[1:], strict=False)):
+            steps = _steps(self.t_us[first:stop], n_steps, step_us)
+            kept = steps < n_steps
+            places = steps[kept] * size + pixels[first:stop][kept]
+            trains[k] = np.bincount(places, minlength=n_steps * size).reshape(trains.shape[1:])
+        return trains
+
+
+def _steps(t_us: Int, n_steps: int, step_us: float | None) -> Int:
+    """The step of each event; the last event of a recording that is cut evenly is in the last."""
+    if not len(t_us):
+        return t_us
+    since = t_us - int(t_us.min())
+    if step_us is not None:
+        steps: Int = np.floor_divide(since, step_us).astype(np.int64)
+    else:
+        steps = since * n_steps // (int(since.max()) + 1)
+    return steps
+
+
+def _whole(values: Array, key: str, file: str) -> Int:
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "iub":
+        raise _error(f"{key} must be a list of integers, not {values.dtype}{values.shape}", file)
+    return values.astype(np.int64)
+
+
+def _error(message: str, file: str, hint: str = "") -> UsageError:
+    return UsageError(
+        message,
+        code="bad-recording",
+        origin=Origin(file),
+        hint=hint
+        or "x, y, p, t_us: one entry an event; offsets: the first event of each recording",
+    )

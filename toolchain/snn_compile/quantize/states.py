@@ -1,0 +1,101 @@
+"""How far the numbers of a population may go: its states, its parameters, its exponents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir import spiking
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.neurons import FRACTION_BITS
+from snn_compile.ir.spiking import Float
+from snn_compile.quantize import stock
+from snn_compile.quantize.trained import own_fraction_bits
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+
+STATE_BITS = 24
+"""Bits of a potential on the chip."""
+EXPONENTS = range(-8, 8)
+"""Exponents of a synapse group that Loihi's format can hold."""
+LARGEST_THRESHOLD = 1 << 20
+"""Steps of a potential in a threshold, before fraction bits: weights below it all round to 0."""
+LARGEST_BIAS = 1 << 21
+"""Steps of a potential in a bias, before fraction bits."""
+
+
+@dataclass(frozen=True)
+class States:
+    """The limits that a network is quantized to.
+
+    Attributes:
+        bits: that potentials may take, at most 24. Leaky neurons have 6 more by themselves.
+        stock: whether all neurons are to be the chip's own (``stock.py``). Their current is what
+            must not overflow, and their parameters have registers.
+    """
+
+    bits: int = STATE_BITS
+    stock: bool = False
+
+    def is_lif(self, node: spiking.Population) -> bool:
+        """Whether integrate-and-fire neurons become stock ones."""
+        return self.stock and isinstance(node, spiking.IFNeurons)
+
+    def own_bits(self, node: spiking.Population) -> int:
+        """Bits that a population's states have below the unit of its weights."""
+        return FRACTION_BITS if self.is_lif(node) else own_fraction_bits(node)
+
+    def limit(self, node: spiking.Population) -> int:
+        """Largest state, in steps of it."""
+        bits = self.bits
+        if self.stock and isinstance(node, spiking.Readout | spiking.IFNeurons):
+            bits = min(bits, STATE_BITS - FRACTION_BITS)
+        return min(VOLTAGE_LIMIT, ((1 << (bits - 1)) - 1) << self.own_bits(node))
+
+    def least_exponent(self) -> int:
+        """Of a synapse group."""
+        return stock.LEAST_EXPONENT if self.stock else EXPONENTS[0]
+
+    def smallest_unit(self, node: spiking.Population) -> Float:
+        """Below this unit, threshold and bias would outgrow the state though weights say nothing.
+
+        Returns:
+            (C,) real value of one unit of the weights.
+        """
+        threshold = _threshold(node)
+        bias = np.abs(np.broadcast_to(node.bias, node.shape)).reshape(node.shape[0], -1).max(axis=1)
+        if self.stock:
+            most_bias, most_threshold = float(stock.most_bias(threshold)), stock.MOST_THRESHOLD / 1
+        else:
+            share = self.limit(node) / VOLTAGE_LIMIT * 2.0 ** -self.own_bits(node)
+            most_bias, most_threshold = LARGEST_BIAS * share, LARGEST_THRESHOLD * share
+        smallest: Float = bias / most_bias
+        return smallest if threshold is None else np.maximum(smallest, threshold / most_threshold)
+
+    def smallest_weight(self, node: spiking.Population) -> Float:
+        """Below this unit of the mantissas nothing is gained, (C,).
+
+        The mantissas of stock neurons may be that much finer than the unit of their thresholds.
+        """
+        finer = 2.0**stock.LEAST_EXPONENT if self.stock else 1.0
+        smallest: Float = finer * self.smallest_unit(node)
+        return smallest
+
+    def doublings(self, node: spiking.Population, unit: Float) -> Int:
+        """How often each channel's unit may be halved before a register is full, (C,)."""
+        if not self.stock:
+            return np.full(len(unit), EXPONENTS[-1])
+        ratio = unit / np.maximum(self.smallest_unit(node), 1e-300)
+        return np.floor(np.log2(np.minimum(ratio, 2.0 ** EXPONENTS[-1]))).astype(np.int64)
+
+    def overfull(self, node: spiking.Population, unit: Float) -> npt.NDArray[np.bool_]:
+        """Channels whose threshold or bias has no register with this unit, (C,)."""
+        if not self.stock:
+            return np.zeros(len(unit), bool)
+        full: npt.NDArray[np.bool_] = unit < self.smallest_unit(node)
+        return full
+
+
+def _threshold(node: spiking.Population) -> Float | None:
+    return None if isinstance(node, spiking.Readout) else node.threshold

@@ -1,0 +1,172 @@
+"""The box of numbers that the chip's own neurons and synapses have registers for.
+
+Lava's LIF and LIFReset have counterparts in Intel's extension for chips; a neuron that is one of
+them needs no microcode. The ranges are those that Lava 0.10.0 documents for them
+(``proc/lif/process.py`` and the comments of ``proc/lif/models.py``); its CPU models enforce none.
+An integrate-and-fire neuron that resets to zero is a LIF with ``du = 4095`` (no memory of the
+current) and ``dv = 0`` (no leak).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from snn_compile.errors import CapacityError, CompileError, Origin, UsageError, raise_all
+from snn_compile.ir import spiking
+from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.neurons import FRACTION_BITS
+from snn_compile.ir.quantized import CubaLIFNeurons, ProbedReadout
+from snn_compile.ir.spiking import Float, InputCoding, Reset
+from snn_compile.options import COMMAND_LINE, CompileOptions
+
+MOST_THRESHOLD = (1 << 17) - 1
+"""Loihi's threshold has 17 bits, in units of the weight."""
+MANTISSA = (1 << 12) - 1
+MANTISSAS = (-MANTISSA - 1, MANTISSA)
+MOST_EXPONENT = 7
+"""A bias is a signed mantissa of 13 bits, -4096 to 4095 (taken as symmetric here), times a power of
+two of 3 bits that all neurons of a population share; in units of 2**-6 of the weight."""
+MOST_BIAS = MANTISSA << MOST_EXPONENT
+LEAST_EXPONENT = -7
+"""Of a synapse group: 8-bit weights lie on Lava's grid of even numbers, and 2**-8 is the least."""
+
+
+def bias_exponent(bias: Int) -> int:
+    """The smallest exponent with which every mantissa of a population's biases fits.
+
+    Args:
+        bias: in units of 2**-6 of the weight.
+
+    Raises:
+        ValueError: there is none.
+    """
+    largest = int(np.abs(bias).max(initial=0))
+    for exponent in range(MOST_EXPONENT + 1):
+        if largest <= MANTISSA << exponent:
+            return exponent
+    raise ValueError(f"a bias of {largest} does not fit 13 bits times 2**{MOST_EXPONENT}")
+
+
+def rounded_bias(bias: Int) -> Int:
+    """The biases nearest to these that a population can have: all of them with one exponent.
+
+    Raises:
+        ValueError: one is beyond ``MOST_BIAS``.
+    """
+    step = 1 << bias_exponent(bias)
+    return step * np.clip(round_half_even(bias / step), -MANTISSA, MANTISSA)
+
+
+def most_bias(threshold: Float | None) -> int:
+    """Largest bias in units of the weight; readouts, which have no threshold, take whole units."""
+    return MANTISSA if threshold is None else MOST_BIAS >> FRACTION_BITS
+
+
+def population(
+    node: spiking.Population, bias: Float, step: Float, *, exact: bool
+) -> CubaLIFNeurons | ProbedReadout:
+    """Neurons that reset to zero, or a readout, in stock form.
+
+    Args:
+        node: in floating point.
+        bias: in steps, broadcasts to the shape.
+        step: value of one unit of the weights, (C,).
+        exact: whether currents and thresholds are small integers, so that ``V >= threshold`` is
+            ``V > threshold - 1``. Elsewhere the nearest register serves.
+
+    Raises:
+        TypeError: there is no such form; ``refused_options`` has let something through.
+    """
+    if isinstance(node, spiking.Readout):
+        whole = np.clip(round_half_even(bias), -MANTISSA, MANTISSA)
+        return ProbedReadout(**node.place, bias=QTensor.of(whole))
+    if not isinstance(node, spiking.IFNeurons) or node.reset is not Reset.ZERO:
+        raise TypeError(f"'{node.id}' has no stock form")
+    level = round_half_even(node.threshold / step) - int(exact)
+    fine = np.clip(round_half_even(bias * (1 << FRACTION_BITS)), -MOST_BIAS, MOST_BIAS)
+    return CubaLIFNeurons(
+        **node.place,
+        threshold=QTensor.of(np.clip(level, 0, MOST_THRESHOLD)),
+        bias=QTensor.of(rounded_bias(fine)),
+        current_decay=4095,
+        voltage_decay=0,
+        relay=node.relay,
+    )
+
+
+def refusal(name: NodeId, origin: Origin, largest: int, limit: int) -> CapacityError:
+    """A layer whose current, or whose potential if it is a readout, is too large at any unit."""
+    reason = f"a state could reach {largest:,} of {limit:,} steps, at any unit of its weights"
+    if largest <= limit:
+        reason = "with a threshold of 17 bits, all of its weights would round to 0"
+    return CapacityError(
+        f"layer '{name}' has no form in stock neurons: {reason}",
+        code="not-stock",
+        origin=origin,
+        hint="use fewer --input-bits, --weight-bits or time steps, or --input poisson",
+    )
+
+
+NO_STOCK_NEURON = {
+    "graded": "no stock neuron rescales a payload",
+    "sync": "no stock neuron waits for a window, and none resets by subtraction",
+    "radix": "no stock neuron waits for a window, and none sends digits",
+    "signed": "no stock neuron takes a spike back",
+    "sigma-delta": "stock SigmaDelta has no multiplier: it loses the bits below a power of two,"
+    " and its error grows from frame to frame",
+}
+"""Codings without stock neurons, and why."""
+
+
+def settled(options: CompileOptions) -> CompileOptions:
+    """With ``neurons = "stock"``: rate coding and reset to zero where these were left open.
+
+    Raises:
+        UsageError: an option contradicts it; all of them at once.
+    """
+    if options.neurons != "stock":
+        return options
+    raise_all(list(_refused(options)))
+    left_open = {name: "--neurons stock" for name in ("coding", "reset")}
+    return replace(
+        options, coding="rate", reset=Reset.ZERO.value, origins={**left_open, **options.origins}
+    )
+
+
+def freed(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
+    """The options without the restriction: what it had chosen is open again.
+
+    Args:
+        options: as they are in effect.
+        asked: as they were before ``settled``.
+    """
+    poisson = options.input == InputCoding.POISSON.value  # spikes need time to arrive in
+    coding = "rate" if asked.coding is None and poisson else asked.coding
+    return replace(options, neurons="any", coding=coding, reset=asked.reset)
+
+
+def _refused(options: CompileOptions) -> Iterator[CompileError]:
+    alternative = "--coding rate --reset zero has stock neurons; or take --neurons any"
+    reasons = {
+        "coding": (NO_STOCK_NEURON.get(options.coding or "", ""), alternative),
+    }
+    if options.reset == Reset.SUBTRACT.value and "reset" in options.origins:
+        reasons["reset"] = "a stock LIF resets to zero", alternative
+    if options.burst > 1:
+        reasons["burst"] = "a stock LIF sends one spike a step", "leave it out"
+    if options.initial_potential:
+        reasons["initial_potential"] = "a stock LIFReset starts at 0", "leave it out"
+    for name, (reason, hint) in reasons.items():
+        if reason:
+            source = options.origins.get(name, COMMAND_LINE)
+            given = f"--{name.replace('_', '-')} {getattr(options, name)}"
+            yield UsageError(
+                f"--neurons stock, but {given}: {reason}",
+                code="not-stock",
+                origin=None if source == COMMAND_LINE else Origin(source),
+                hint=hint,
+            )

@@ -1,0 +1,45 @@
+"""What a restriction to some neurons costs: the network without it, on the same samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snn_compile.convert.codings import Coding, Graded, Rate
+from snn_compile.data import Samples
+from snn_compile.lowering import Lowered
+from snn_compile.report.ladder import Ladder, answers_of
+
+MOST_SAMPLES = 2_000
+"""Samples that both networks are compared on at most, the first ones. The difference of two
+accuracies on the same samples is as good as settled there, and the other network costs as much time
+as the one that was asked for."""
+
+
+def compared(ladder: Ladder, free: Lowered, samples: Samples, coding: Coding) -> dict[str, Any]:
+    """The entry ``neurons`` of ``report.json``.
+
+    Args:
+        ladder: of the network that was asked for.
+        free: the network that the same options give without the restriction.
+        samples: the evaluation set.
+        coding: of the network without the restriction.
+    """
+    n = min(len(samples), MOST_SAMPLES)
+    one = ladder.judged(ladder.answers[:n])
+    other = ladder.judged(answers_of(free.answers(samples.x[:n])))
+    key = "agreement" if one["top1"] is None else "top1"
+    return {
+        "allowed": "stock",
+        "n": n,
+        **one,
+        "against": {"neurons": "any", "network": _said(coding), **other},
+        "points": round((one[key] or 0.0) - (other[key] or 0.0), 4),
+    }
+
+
+def _said(coding: Coding) -> str:
+    """What kind of network it is, for people."""
+    if isinstance(coding, Graded):
+        return f"{coding.name}, {coding.bits} bit"
+    reset = f", reset {coding.reset.value}" if isinstance(coding, Rate) else ""
+    return f"{coding.name}, T = {coding.window.n_steps}{reset}"

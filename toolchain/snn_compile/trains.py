@@ -1,0 +1,109 @@
+"""Samples for networks that spike already: trains of frames, steady currents, recorded events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.data import Samples, check_samples, holds_events, read_npz
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.events import Recordings
+from snn_compile.ir.graph import Shape
+from snn_compile.options import CompileOptions
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainData:
+    """Both sets of samples.
+
+    Attributes:
+        calibrate: for the range of the input, or None.
+        evaluate: labelled or not, or None.
+        trains: whether each sample has a frame for every step; None without samples.
+    """
+
+    calibrate: Samples | None
+    evaluate: Samples | None
+    trains: bool | None
+
+
+def load_trains(
+    options: CompileOptions,
+    shape: Shape,
+    n_steps: int,
+    n_classes: int,
+    calibrate: Array | None,
+    evaluate: tuple[Array, Array | None] | None,
+) -> TrainData:
+    """Both sets of samples, from arrays or files; all that is wrong with them at once.
+
+    Args:
+        options: name the files, and the length of a step of recorded events.
+        shape: of the network's input.
+        n_steps: of a window.
+        n_classes: labels must be below it.
+        calibrate: in place of ``options.calibrate``: (N, T, *shape), or (N, *shape) for currents
+            that stay the same for the whole window.
+        evaluate: samples and labels (or None), in place of ``options.evaluate``.
+    """
+    errors: list[CompileError] = []
+    trains: set[bool] = set()
+
+    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
+        if given is None and file is None:
+            return None
+        try:
+            if given is None:
+                x, y, source = _read(Path(str(file)), shape, n_steps, options.event_step)
+            else:
+                x, y, source = np.asarray(given), labels, "x"
+            train = x.ndim == len(shape) + 2
+            trains.add(train)
+            expected = _with_steps(x, shape, n_steps, source) if train else shape
+            return check_samples(x, y, expected, raw=True, n_classes=n_classes, source=source)
+        except CompileError as error:
+            errors.append(error)
+        return None
+
+    x, y = evaluate if evaluate is not None else (None, None)
+    samples = load(calibrate, None, options.calibrate), load(x, y, options.evaluate)
+    if len(trains) > 1:
+        message = "one set of data holds trains (N, T, ...), the other frames (N, ...)"
+        errors.append(UsageError(message, code="wrong-shape", hint="give both in one form"))
+    raise_all(errors)
+    return TrainData(*samples, next(iter(trains), None))
+
+
+def _read(
+    file: Path, shape: Shape, n_steps: int, step_us: float | None
+) -> tuple[Array, Array | None, str]:
+    arrays = read_npz(file)
+    if holds_events(arrays):
+        recordings = Recordings.of(arrays, str(file))
+        return recordings.trains(shape, n_steps, step_us), recordings.labels, str(file)
+    if "x" not in arrays:
+        raise UsageError(
+            "there is no 'x' in it",
+            code="missing-key",
+            origin=Origin(str(file)),
+            hint="write it with numpy.savez(file, x=..., y=...)",
+        )
+    return arrays["x"], arrays.get("y"), str(file)
+
+
+def _with_steps(x: Array, shape: Shape, n_steps: int, source: str) -> Shape:
+    """The shape of a train of frames."""
+    if x.shape[1] != n_steps:
+        raise UsageError(
+            f"x has trains of {x.shape[1]} steps, but the window has {n_steps}",
+            code="wrong-shape",
+            origin=Origin(source),
+            hint=f"give -T {x.shape[1]}",
+        )
+    return (n_steps, *shape)
