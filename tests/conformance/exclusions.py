@@ -36,6 +36,7 @@ NIR = {
     "*-cuba": LEAKY,
     "cuba-*": LEAKY,
     "mixed-*": "NIR does not round",
+    "stock-probed": "NIR has no outputs of this coding",
     "exponents": "NIR does not round",
     "saturation-*": NO_ENDS,
     "narrow-state": NO_ENDS,

@@ -44,6 +44,7 @@ KINDS: dict[str, type[Population]] = {
     "sigma-delta": quantized.SigmaDeltaNeurons,
     "cuba-lif": quantized.CubaLIFNeurons,
     "readout": quantized.Readout,
+    "probed-readout": quantized.ProbedReadout,
     "sync-readout": quantized.SyncReadout,
     "sigma-delta-readout": quantized.SigmaDeltaReadout,
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile.conformance.net import INPUT, Net, Vector
+from snn_compile.ir.neurons import ProbedReadout
 from snn_compile.ir.spiking import Reset
 
 STEPS = {
@@ -119,9 +120,19 @@ def stock(kind: str) -> Vector:
     return net.vector(about, net.frames(4))
 
 
+def probed() -> Vector:
+    """An output that is one of Loihi's own neurons, too."""
+    net = Net("stock-probed", (8,), "rate", 8)
+    first = net.suited("zero", "first", net.dense(INPUT, 7), initial_potential=0)
+    net.add(ProbedReadout, "out", net.dense(first, 4), bias=net.draw(-9, 9, 4))
+    about = "An output of 18 bits, as a neuron of Loihi's own keeps it, read by a probe."
+    return net.vector(about, net.frames(4))
+
+
 MAKE: tuple[Callable[[], Vector], ...] = (
     *(partial(chain, kind) for kind in STEPS),
     *(partial(mixed, kind) for kind in STEPS),
     *(partial(stock, kind) for kind in ("zero", "cuba")),
+    probed,
     cuba_subtract,
 )
