@@ -46,6 +46,12 @@ def content(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.fixture(autouse=True)
+def a_wide_terminal(monkeypatch):
+    """What is said stays on one line, wherever the tests run."""
+    monkeypatch.setenv("COLUMNS", "400")
+
+
 def called(*words):
     """Exit code, and what was said where."""
     import contextlib
