@@ -151,6 +151,8 @@ def assert_whole(wheel: Path) -> None:
     assert [package for package in SOURCES if f"{package}/py.typed" not in names] == []
     assert any(name.endswith(".toml") for name in names), "the targets are missing"
     assert any("/lava/templates/" in name for name in names), "Lava's templates are missing"
+    assert any("/lava/templates/probing/" in name for name in names), "what reads potentials, too"
+    assert any("/oracles/children/run_" in name for name in names), "the emulators' programs"
     assert any(name.endswith(("licenses/LICENSE", "dist-info/LICENSE")) for name in names)
 
 

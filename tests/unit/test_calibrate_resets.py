@@ -9,11 +9,18 @@ import pytest
 
 import anns
 from calibration_cases import N_STEPS, NETWORKS, Case
+from snn_compile import CompileOptions
+from snn_compile.convert.calibrate import calibrate
+from snn_compile.convert.codings import coding_of
+from snn_compile.data import Samples
+from snn_compile.driver import FOLDING
 from snn_compile.ir import ann
 from snn_compile.ir.quantized import IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
+from snn_compile.lowering import lower
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.sim import bounds, reference
+from snn_compile.sim.ann import evaluate as float_answers
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 
@@ -85,3 +92,34 @@ def test_networks_that_reset_by_subtraction_keep_their_neurons():
             same = new.graph[node.id]
             assert np.array_equal(same.threshold.values, node.threshold.values)
             assert np.array_equal(same.bias.values, node.bias.values)
+
+
+def lowered(network, calibrates):
+    """A network lowered with or without the calibration, its passes, and its samples."""
+    folded = FOLDING(network).graph
+    x = np.random.default_rng(3).normal(size=(300, *folded.input.shape))
+    options = CompileOptions(
+        coding="rate", reset="zero", timesteps=N_STEPS, reset_calibration=calibrates
+    )
+    passes = []
+
+    def watch(name, *_):
+        passes.append(name)
+
+    coding = coding_of(options, "graded")
+    statistics = calibrate(folded, x[:200])
+    found = lower(folded, statistics, Samples(x[:200]), options, coding, watch)
+    return found, passes, x[200:]
+
+
+@pytest.mark.parametrize("name", ["mlp", "residual", "depthwise"])
+def test_weights_are_refitted_between_and_answers_come_nearer(name):
+    errors = {}
+    for calibrates in (False, True):
+        found, passes, fresh = lowered(NETWORKS[name](), calibrates)
+        wanted = float_answers(found.folded, fresh)
+        errors[calibrates] = ((found.answers(fresh) - wanted) ** 2).mean()
+        fits = [one for one in passes if one in ("calibrate-resets", "fit-layers")]
+        resets = ["calibrate-resets"] * calibrates
+        assert fits == [*resets, "fit-layers", *resets]
+    assert errors[True] < 0.8 * errors[False]

@@ -23,6 +23,7 @@ from snn_compile.errors import CapacityError, CompileErrors, Origin, UsageError
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.neurons import CubaLIFNeurons, IFNeurons, ProbedReadout
+from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import Reset
 from snn_compile.lowering import lower
 from snn_compile.quantize import stock
@@ -195,3 +196,6 @@ def test_a_readout_that_could_saturate_has_no_room_for_its_bias():
     wide = replace(readout, bias=QTensor.of(readout.bias.values + (1 << 16)))
     graph = found.program.graph.edit(replaced=[wide])
     assert bounds.potential(graph, wide, N_STEPS).magnitude > readout.state.max
+    (error,) = LavaBackend().check(QuantizedGraph(graph, found.program.window))
+    assert error.code == "not-stock"
+    assert LavaBackend().check(found.program) == []

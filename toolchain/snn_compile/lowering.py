@@ -204,10 +204,14 @@ def _adjustments(
 ) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
     """What calibration data can do about errors of rounding and of timing, in order."""
     if coding.name == Rate.name and options.reset == Reset.ZERO.value:
-        if options.rounding == "compensated":
-            yield FitLayers(spiking, folded, x, frames, biases=False, refits=False)
+        resets = CalibrateResets(folded, x, frames, scales)
         if options.reset_calibration:
-            yield CalibrateResets(folded, x, frames, scales)
+            yield resets  # only then do counts stand for activations, so that weights can be fitted
+        if options.rounding == "compensated":
+            refits = options.reset_calibration
+            yield FitLayers(spiking, folded, x, frames, biases=False, refits=refits)
+            if refits:
+                yield resets
         return
     # Weights, biases and potentials could all make up for the same error of timing: the potentials
     # do it best (fashion_vggbn, rate, T = 8: 91.15 % on 2,000 images, with refitted weights 90.45).

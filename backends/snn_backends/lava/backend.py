@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from snn_backends.lava import emission, environment
 from snn_backends.lava.environment import LavaEnvironment
+from snn_backends.lava.neurons import probed_obstacle
 from snn_backends.lava.plan import make_plan
 from snn_backends.lava.verifier import Verifier
 from snn_compile.errors import (
@@ -26,6 +27,7 @@ from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     CubaLIFNeurons,
     Population,
+    ProbedReadout,
     QuantizedGraph,
     Synapses,
 )
@@ -148,6 +150,8 @@ def _check_population(program: QuantizedGraph, node: Population) -> list[Compile
         lack = "the emitted neurons cut their states off, they do not wrap"
     if lack:
         return [UnsupportedError(f"'{node.id}': {lack}", code="lava-neuron", origin=node.origin)]
+    if isinstance(node, ProbedReadout) and (reason := probed_obstacle(program, node)):
+        return [CapacityError(f"'{node.id}': {reason}", code="not-stock", origin=node.origin)]
     limit = LIF_INT32 if isinstance(node, CubaLIFNeurons) else INT32
     largest = max(
         bounds.current(program.graph, node).magnitude,

@@ -123,9 +123,8 @@ def _(node: Readout, program: QuantizedGraph) -> NeuronProcess:
 @_process.register
 def _(node: ProbedReadout, program: QuantizedGraph) -> NeuronProcess:
     split = split_bias(node.bias.values, 6)
-    potential = bounds.potential(program.graph, node, program.window.n_steps)
-    if split is None or potential.magnitude >= LIF_CURRENT:
-        raise ValueError(f"'{node.id}' is outside the range of a stock LIF")
+    if split is None or probed_obstacle(program, node):
+        raise ValueError(f"'{node.id}': {probed_obstacle(program, node)}")
     arrays = {"bias_mant": narrow(split[0])}
     constants = {"vth": LIF_CURRENT - 1, "du": 4095, "dv": 0, "bias_exp": split[1]}
     return NeuronProcess("LIFReset", "", constants | _reset(program, node), arrays, probed=True)
@@ -235,6 +234,15 @@ def _(node: IFNeurons, program: QuantizedGraph) -> NeuronProcess:
     arrays = {"vth": narrow(node.threshold.values - 1), "bias_mant": narrow(mantissa)}
     constants = {"du": 4095, "dv": 0, "bias_exp": exponent} | _reset(program, node)
     return NeuronProcess("LIFReset", "", constants, arrays)
+
+
+def probed_obstacle(program: QuantizedGraph, node: ProbedReadout) -> str:
+    """Why a stock LIF would not add up what a readout does; empty if it does."""
+    if split_bias(node.bias.values, 6) is None:
+        return "the bias does not fit LIF's 16-bit mantissa"
+    if bounds.potential(program.graph, node, program.window.n_steps).magnitude >= LIF_CURRENT:
+        return "the potential could leave 18 bits, where a stock LIF fires or saturates"
+    return ""
 
 
 def _reset(program: QuantizedGraph, node: Population) -> dict[str, int]:

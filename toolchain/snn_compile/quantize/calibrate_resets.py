@@ -42,6 +42,8 @@ from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_SITES = 4096
 """Neurons of all samples that are looked at in a layer: two numbers a channel need no more."""
+LEAST_SITES, MOST_VALUES = 64, 1 << 25
+"""Fewer where a layer's channels and steps would take much memory: values that are recorded."""
 COARSE = np.geomspace(0.2, 1.4, 14)
 FINE = np.array([0.8, 0.9, 0.95, 1.05, 1.1, 1.2])
 """Factors of a threshold that are tried, first and then around the best one."""
@@ -89,7 +91,7 @@ class CalibrateResets:
         n = min(len(self.x), MOST_SAMPLES, max(8, MESSAGES // n_steps))
         known = set(rectifiers_and_outputs(self.folded))
         sites = {
-            p.id: Sites.spread(p.shape, n, MOST_SITES)
+            p.id: Sites.spread(p.shape, n, _n_sites(p, n_steps))
             for p in program.populations
             if p.id in known and _can_be_calibrated(p)
         }
@@ -116,6 +118,10 @@ class CalibrateResets:
             sweep.answered(population, currents)
         graph = program.graph.edit(replaced=changed)
         return replace(quantization, program=QuantizedGraph(graph, program.window))
+
+
+def _n_sites(population: Population, n_steps: int) -> int:
+    return max(LEAST_SITES, min(MOST_SITES, MOST_VALUES // (population.shape[0] * n_steps)))
 
 
 def _can_be_calibrated(population: Population) -> TypeGuard[ResetsToZero]:

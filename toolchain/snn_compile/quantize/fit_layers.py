@@ -23,7 +23,6 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
-from snn_compile.quantize.correct_biases import resets_to_zero
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.refit import Moments, refit
 from snn_compile.quantize.rounding import compensated
@@ -56,8 +55,9 @@ class FitLayers:
 
     Sparse groups, and neurons with more than ``WIDEST`` weights, keep their nearest integers.
     Relays and comparators stand for no layer of the float network and keep everything. Networks
-    that reset to zero are only rounded: what their neurons throw away is a share of their
-    activity, and weights that made up for it would excite those that should be silent.
+    that reset to zero are refitted only once their thresholds are calibrated
+    (``CalibrateResets``): what neurons throw away before that is a share of their activity, and
+    weights that made up for it would excite those that should be silent.
 
     Attributes:
         network: the spiking network in floating point, which has the weights.
@@ -66,7 +66,7 @@ class FitLayers:
         frames: the same, encoded, (N, C, H, W).
         biases: whether to change biases.
         refits: whether weights may make up for errors of the layers before; else they are only
-            rounded. Networks that reset to zero are only rounded in any case.
+            rounded.
     """
 
     name: ClassVar[str] = "fit-layers"
@@ -89,17 +89,18 @@ class FitLayers:
             if population.id in known
         }
         wanted = float_drives(self.folded, self.x[:n], sites)
-        fits = self.refits and not any(
-            resets_to_zero(population) for population in program.populations
-        )
         sweep = Sweep(program, self.frames[:n])
         for population in program.populations:
             if population.id in known:
                 layer = _Layer(
                     self.network, program, population, quantization.numbers[population.id]
                 )
-                found = layer.fitted(sweep, sites[population.id], wanted[population.id], fits)
-                program = self._changed(program, population, found, bias=fits and self.biases)
+                found = layer.fitted(
+                    sweep, sites[population.id], wanted[population.id], self.refits
+                )
+                program = self._changed(
+                    program, population, found, bias=self.refits and self.biases
+                )
                 sweep.replaced(program, list(program.synapses_into(population)))
             if isinstance(population, Neurons):
                 edited = program.graph[population.id]
