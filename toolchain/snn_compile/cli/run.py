@@ -56,21 +56,9 @@ def command(
 
 def load(compiled: CompiledModel, path: Path) -> Samples:
     """The samples, read as the data of the compilation was."""
-    from math import prod
+    from snn_compile.inputs import samples_for
 
-    from snn_compile.data import load_samples
-    from snn_compile.report import figures
-
-    said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
-    decoding = next(iter(compiled.decodings.values()))
-    whole = bool((compiled.encoding.unit == 1).all())  # it takes whole numbers as they are
-    return load_samples(
-        path,
-        compiled.encoding.shape,
-        layout=figures.option(compiled.report, "layout") or "nchw",
-        raw=any(said) or whole,
-        n_classes=prod(decoding.shape),
-    )
+    return samples_for(compiled, path)
 
 
 def simulate(

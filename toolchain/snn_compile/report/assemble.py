@@ -132,14 +132,14 @@ def report(
             outcome.losses,
         ),
         "resources": taken.as_dict(),
-        "cost": _cost(mapped, outcome),
+        "cost": cost(mapped, outcome),
         "verification": [],
         "timing": journal.timing,
         "warnings": journal.warnings,
     }
 
 
-def _cost(mapped: MappedProgram, outcome: Outcome) -> dict[str, Any]:
+def cost(mapped: MappedProgram, outcome: Outcome) -> dict[str, Any]:
     """Spikes, synaptic operations, energy and latency of one inference."""
     program = mapped.program
     latency = {"value": program.total_steps, "unit": "time steps", "source": "depth and window"}

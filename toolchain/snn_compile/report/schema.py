@@ -153,6 +153,28 @@ class Verification(TypedDict, total=False):
     details: list[str]
 
 
+class Point(TypedDict):
+    """An epoch of the learning curve; 0 is the network before training."""
+
+    epoch: int
+    train_loss: float | None
+    held_out_loss: float
+    held_out_top1: float
+
+
+class Tune(TypedDict, total=False):
+    """How the network was tuned. ``widths``: of the surrogate gradient, in thresholds."""
+
+    method: str
+    source: str
+    options: dict[str, Any]
+    train: int
+    held_out: int
+    curve: list[Point]
+    best_epoch: int
+    widths: dict[str, float]
+
+
 class Timing(TypedDict):
     """How long a stage took."""
 
@@ -185,6 +207,7 @@ class Report(TypedDict, total=False):
     layers: list[Layer]
     resources: Resources
     cost: Cost
+    tune: Tune
     verification: list[Verification]
     timing: list[Timing]
     warnings: list[Warning_]
@@ -197,6 +220,7 @@ _SHAPES: dict[str, type] = {
     "layers": Layer,
     "resources": Resources,
     "cost": Cost,
+    "tune": Tune,
     "verification": Verification,
     "timing": Timing,
     "warnings": Warning_,

@@ -24,6 +24,8 @@ def summary(report: Mapping[str, Any], folder: str = "") -> Text:
     lines: list[Text] = [*_ladder(report)]
     if agreement := _agreement(report):
         lines.append(row("agreement", agreement))
+    if tuned := figures.tuned(report):
+        lines.append(row("tuned", tuned))
     if costliest := figures.costliest(report):
         lines.append(row("costliest", costliest))
     if cost := figures.cost(report):
