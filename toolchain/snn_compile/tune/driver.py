@@ -33,6 +33,7 @@ from snn_compile.tune.network import Network
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.psg import ParametricSurrogate
 from snn_compile.tune.report import Tuning, tuned_report
+from snn_compile.tune.scratch import begin_anew
 from snn_compile.tune.trainer import Epoch, Judged, Progress, Trainer, TrainingData, split
 
 Array = npt.NDArray[Any]
@@ -177,9 +178,10 @@ def _trained(setting: _Setting, journal: Journal, checkpoint: Path | None) -> tu
             device=_device(options.device),
             state_bits=figures.option(base.report, "state_bits") or 24,
         )
-        method: Method = SPIKING_METHODS[options.method](
-            Task(network, output, decoding.unit, options)
-        )
+        method = SPIKING_METHODS[options.method](Task(network, output, decoding.unit, options))
+        if options.from_scratch:
+            few = setting.train[np.arange(min(len(setting.train), options.batch_size))]
+            begin_anew(network, network.messages(few.frames), method.respond, options.seed)
         trainer = Trainer(network, method, setting.train, setting.judge, options, checkpoint)
         progress = _watched(trainer, setting, journal)
         return _Done(network.tuned(), progress), method

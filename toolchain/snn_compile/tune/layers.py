@@ -28,6 +28,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.tune.grid import rounded
+from snn_compile.tune.normalization import Normalization
 from snn_compile.tune.synapses import Group
 
 LEAKY_BITS = 6
@@ -44,6 +45,7 @@ class Layer:
         trained: names of the parameters that may change; the others stay as compiled.
         parameters: ``bias``, ``threshold`` and ``initial_potential`` as far as the neurons have
             them, float64, in units of the threshold.
+        normalization: of the summed input, while a network is trained from scratch.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class Layer:
         self.node = node
         self.groups = groups
         self.unit = unit
+        self.device = device
         self.dtype = torch.float64 if isinstance(node, WIDE) else dtype
         self.steps = _spread(torch.tensor(unit, dtype=torch.float64, device=device), node.shape)
         """Of the potential in one unit, broadcasts to the shape."""
         is_wiring = all(group.is_wiring for group in groups)
         self.trained = _trained(node) if not (getattr(node, "relay", False) or is_wiring) else ()
+        self.normalization: Normalization | None = None
         self.parameters = {
             name: self._in_units(name, getattr(node, name).values, device) for name in _names(node)
         }
@@ -78,7 +82,10 @@ class Layer:
 
     def integers(self, name: str) -> Tensor:
         """A parameter as the neurons see it; broadcasts to the shape."""
-        values = rounded(self.parameters[name] * self._steps_of(name))
+        return self._on_grid(name, self.parameters[name])
+
+    def _on_grid(self, name: str, real: Tensor) -> Tensor:
+        values = rounded(real * self._steps_of(name))
         if name in ("threshold", "drop"):
             values = torch.clamp(values, min=1)
         return values.to(self.dtype)
@@ -91,7 +98,14 @@ class Layer:
             total = part if total is None else total + part
         if total is None:
             raise TypeError(f"'{self.node.id}' has no synapses")
-        return total
+        normalization = self.normalizing
+        return total if normalization is None else normalization(total, self.steps)
+
+    @property
+    def normalizing(self) -> Normalization | None:
+        """The normalization, unless it has been folded."""
+        normalization = self.normalization
+        return normalization if normalization is not None and bool(normalization.active) else None
 
     def potential(self, v: Tensor) -> Tensor:
         """A potential in units of the threshold."""
@@ -100,11 +114,30 @@ class Layer:
     def tuned(self) -> Population:
         """The compiled population with the integers of now."""
         changed: dict[str, Any] = {}
-        for name in self.trained:
+        real = self.folded()
+        for name in self.trained if self.normalization is None else real:
             before: Int = getattr(self.node, name).values
-            values = self.integers(name).detach().cpu().numpy()
-            changed[name] = QTensor.of(values.reshape(before.shape).astype(np.int64))
+            values = self._on_grid(name, real[name]).detach().cpu().numpy().astype(np.int64)
+            fits = values.size == before.size
+            changed[name] = QTensor.of(values.reshape(before.shape) if fits else values)
         return replace(self.node, **changed)
+
+    def folded(self) -> dict[str, Tensor]:
+        """The parameters with the normalization worked into them."""
+        normalization = self.normalizing
+        if normalization is None:
+            return self.parameters
+        gain, shift = (tensor.detach() for tensor in normalization.affine())
+        divided = {name: tensor.detach() / gain for name, tensor in self.parameters.items()}
+        return {**divided, "bias": divided["bias"] + shift}
+
+    def fold(self) -> None:
+        """Work the normalization into the parameters, for good."""
+        if self.normalizing is not None and self.normalization is not None:
+            with torch.no_grad():
+                for name, tensor in self.folded().items():
+                    self.parameters[name].copy_(tensor)
+                self.normalization.active.zero_()
 
 
 WIDE = (CubaLIFNeurons, GradedNeurons, ClipFloorNeurons)

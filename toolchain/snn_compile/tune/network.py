@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +25,7 @@ from snn_compile.sim import bounds, reference
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 from snn_compile.tune.layers import LEAKY_BITS, Layer, unit_of
 from snn_compile.tune.neurons import Answer
+from snn_compile.tune.normalization import Normalization
 from snn_compile.tune.synapses import Group
 
 Respond = Callable[[Layer, Tensor, int], Answer]
@@ -118,16 +119,30 @@ class Network:
                 for group in layer.groups
                 if not isinstance(group.node, SparseSynapses)
             }
+        for name, normalization in self._normalizations():
+            found |= {f"{name}:gamma": normalization.gamma, f"{name}:beta": normalization.beta}
         return {name: tensor.requires_grad_() for name, tensor in found.items()}
 
+    def _normalizations(self) -> Iterator[tuple[NodeId, Normalization]]:
+        for name, layer in self.layers.items():
+            if layer.normalization is not None:
+                yield name, layer.normalization
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes."""
+        found = self.parameters()
+        for name, normalization in self._normalizations():
+            found |= {f"{name}:{key}": value for key, value in normalization.tensors().items()}
+        return found
+
     def state(self) -> dict[str, Tensor]:
-        """A copy of all parameters."""
-        return {name: tensor.detach().clone() for name, tensor in self.parameters().items()}
+        """A copy of everything that training changes."""
+        return {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take parameters over that ``state`` has given."""
+        """Take over what ``state`` has given."""
         with torch.no_grad():
-            for name, tensor in self.parameters().items():
+            for name, tensor in self._tensors().items():
                 tensor.copy_(state[name])
 
     def messages(self, frames: Int, first: int = 0) -> Tensor:
@@ -209,6 +224,8 @@ class Network:
                 layer.parameters[name] *= _along(shrink, layer.parameters[name])
             for group in layer.groups:
                 group.scale_channels(shrink)
+            if layer.normalization is not None:
+                layer.normalization.rescale(_along(shrink, layer.normalization.mean))
 
     def _overflow(self, node: Population) -> CompileError:
         return CapacityError(

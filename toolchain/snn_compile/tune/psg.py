@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from snn_compile.ir.quantized import IFNeurons
+from snn_compile.ir.spiking import Reset
 from snn_compile.tune import neurons
+from snn_compile.tune.integrate import Neuron, integrate_and_fire
 from snn_compile.tune.layers import Layer
 from snn_compile.tune.method import Batch, Task
 from snn_compile.tune.neurons import Answer
@@ -49,11 +52,14 @@ class ParametricSurrogate:
         return {f"{name}:width": kappa for name, kappa in self.kappas.items()}
 
     def begin(self, epoch: int) -> None:
-        """Widths are learned in the first half of the epochs and then kept."""
+        """Widths are learned in the first half of the epochs, and so are normalizations."""
         options = self.task.options
-        learns = options.learn_width and 2 * epoch < options.epochs
+        first_half = 2 * epoch < options.epochs
         for kappa in self.kappas.values():
-            kappa.requires_grad_(learns)
+            kappa.requires_grad_(options.learn_width and first_half)
+        if not first_half:
+            for layer in self.task.network.layers.values():
+                layer.fold()
 
     def gradients(self, batch: Batch) -> float:
         """Backpropagate the loss of a batch."""
@@ -84,7 +90,14 @@ class ParametricSurrogate:
 
     def respond(self, layer: Layer, a: Tensor, n_steps: int, *, smooth: bool = False) -> Answer:
         """A population's answer, its spikes with the layer's surrogate."""
-        width = self.width(layer).to(a.dtype)
+        width, node = self.width(layer).to(a.dtype), layer.node
+        by_hand = not smooth and not self.task.options.pda
+        if by_hand and isinstance(node, IFNeurons) and node.burst == 1:
+            by_subtraction = node.reset is Reset.SUBTRACT
+            neuron = Neuron(n_steps, by_subtraction, layer.steps, self.shape)
+            drive, threshold = a + layer.integers("bias"), layer.integers("threshold")
+            start = layer.integers("initial_potential")
+            return Answer(integrate_and_fire(drive, threshold, start, width, neuron))
         return neurons.respond(
             layer, a, n_steps, lambda z: spike(z, width, self.shape, smooth=smooth)
         )
