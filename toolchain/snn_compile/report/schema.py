@@ -163,7 +163,12 @@ class Point(TypedDict):
 
 
 class Tune(TypedDict, total=False):
-    """How the network was tuned. ``widths``: of the surrogate gradient, in thresholds."""
+    """How the network was tuned.
+
+    ``before`` and ``after``: top-1 accuracy in fixed point on the evaluation set, in percent.
+    ``judged_by``: what the held-out figures of the curve are from. ``widths``: of the surrogate
+    gradient, in thresholds.
+    """
 
     method: str
     source: str
@@ -172,6 +177,9 @@ class Tune(TypedDict, total=False):
     held_out: int
     curve: list[Point]
     best_epoch: int
+    judged_by: str
+    before: float | None
+    after: float | None
     widths: dict[str, float]
 
 

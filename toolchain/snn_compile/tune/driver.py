@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from snn_compile.bundle import CompiledModel, read_seal
-from snn_compile.data import Samples
+from snn_compile.data import Samples, check_samples, load_samples
 from snn_compile.driver import compile_model
 from snn_compile.errors import Origin, UnsupportedError, UsageError, raise_all
 from snn_compile.inputs import preprocessed, read_model, samples_for, spiking_frontend
@@ -28,13 +28,16 @@ from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.sim import ann, engine
 from snn_compile.targets import load_target
-from snn_compile.tune.method import Method, Task
-from snn_compile.tune.network import Network
+from snn_compile.tune.before_conversion import FloatTuning, require_model, tune_float
+from snn_compile.tune.method import Task
+from snn_compile.tune.network import STATE_BITS, Network
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.psg import ParametricSurrogate
+from snn_compile.tune.qcfs import QuantizedActivations
 from snn_compile.tune.report import Tuning, tuned_report
 from snn_compile.tune.scratch import begin_anew
-from snn_compile.tune.trainer import Epoch, Judged, Progress, Trainer, TrainingData, split
+from snn_compile.tune.session import device_of, facts, judged, torch_settings, trained
+from snn_compile.tune.trainer import Judged, TrainingData, split
 
 Array = npt.NDArray[Any]
 Given = Path | tuple[Array, Array | None]
@@ -55,13 +58,13 @@ def tune_model(
     watch: Observer | None = None,
     **changes: Any,
 ) -> CompiledModel:
-    """Train a spiking network in fixed point, with its integers in the forward pass.
+    """Train a network so that it is better in fixed point.
 
     Args:
         source: a folder that ``compile`` wrote, or a model file, which is compiled first.
         train: labelled samples. A share of them is held out to judge progress.
         options: all options of tuning; ``changes`` override single ones by name.
-        compile_options: how to compile a model file, and what to emit.
+        compile_options: how to compile a model file; of a folder only ``evaluate`` counts.
         evaluate: samples that nothing was trained on, for the accuracy before and after.
         checkpoint: a file that is written after each epoch. If it is there already, the training
             goes on from it, and ends with the same integers as one that was not interrupted.
@@ -75,28 +78,35 @@ def tune_model(
         CompileError: whatever is wrong with the network, the data or the options.
     """
     options = replace(options or TuneOptions(), **changes)
+    compiling = compile_options or CompileOptions()
+    if isinstance(evaluate, Path):
+        compiling, evaluate = replace(compiling, evaluate=evaluate), None
     journal = Journal(watch or SilentObserver())
-    path = Path(source)
-    base = _compiled(path, compile_options or CompileOptions(), evaluate, journal)
-    samples = samples_for(base, train, need_labels=True)
-    if samples.y is None:
-        raise UsageError("training needs labels", code="missing-labels", hint="give x and y")
-    exam = _exam(base, evaluate, compile_options)
-    _require_trainable(base, path)
-    teacher = _teacher(path, compile_options, samples.x, options)
-    frames = encoded(base.encoding, samples.x)
-    rows, held_out = split(len(samples), options.hold_out, options.seed)
-    data = TrainingData(frames, samples.y, teacher)
-    setting = _Setting(base, data[rows], data[held_out], options)
-    with journal.timed("tune"):
-        done, method = _trained(setting, journal, None if checkpoint is None else Path(checkpoint))
-    return _finished(path, setting, done, method, exam, journal)
+    path, kept = Path(source), None if checkpoint is None else Path(checkpoint)
+    with torch_settings(options):
+        if options.method == QuantizedActivations.name:
+            require_model(path)
+            samples = _float_samples(path, train, compiling)
+            tuning = FloatTuning(path, samples, options, kept, journal)
+            return tune_float(path, tuning, compiling, evaluate)
+        base = _compiled(path, compiling, evaluate, journal)
+        _require_classes(base, path)
+        samples = _labelled(samples_for(base, train, need_labels=True))
+        given = evaluate or compiling.evaluate
+        exam = None if given is None else samples_for(base, given)
+        teacher = _teacher(path, compiling, samples.x) if options.distill else None
+        data = TrainingData(encoded(base.encoding, samples.x), _labels(samples), teacher)
+        rows, held_out = split(len(samples), options.hold_out, options.seed)
+        setting = _Setting(path, base, data[rows], data[held_out], options)
+        program, known = _trained(setting, kept, journal)
+    return _finished(setting, program, known, exam, journal)
 
 
 @dataclass(frozen=True, eq=False)
 class _Setting:
     """What is trained, and on what."""
 
+    path: Path
     base: CompiledModel
     train: TrainingData
     held_out: TrainingData
@@ -108,136 +118,113 @@ class _Setting:
         return next(iter(self.base.decodings.items()))
 
     def judge(self, program: QuantizedGraph) -> Judged:
-        """Held-out accuracy of a program."""
-        return judged(program, self.held_out, *self.output)
+        """Held-out accuracy of a program, on the bit-accurate simulator."""
+        output, decoding = self.output
+        run = engine.run(program, self.held_out.frames)
+        return judged(decoding(run.outputs[output]), self.held_out.labels)
 
 
-@dataclass(frozen=True, eq=False)
-class _Done:
-    """A tuned program and how it came about."""
+def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
+    """Labelled samples as the float network takes them."""
+    network = preprocessed(read_model(path), options)
+    reading: dict[str, Any] = {
+        "layout": options.layout,
+        "raw": bool(options.mean_values or options.scale_values),
+        "n_classes": prod(network.outputs[0].shape),
+    }
+    shape = network.input.shape
+    if isinstance(train, Path):
+        return load_samples(train, shape, need_labels=True, **reading)
+    return _labelled(check_samples(*train, shape, **reading))
 
-    program: QuantizedGraph
-    progress: Progress
+
+def _labelled(samples: Samples) -> Samples:
+    """The samples.
+
+    Raises:
+        UsageError: they have no labels.
+    """
+    if samples.y is None:
+        raise UsageError("training needs labels", code="missing-labels", hint="give x and y")
+    return samples
+
+
+def _labels(samples: Samples) -> npt.NDArray[np.int64]:
+    return np.asarray(samples.y, np.int64)
 
 
 def _compiled(
-    path: Path, options: CompileOptions, evaluate: Given | None, journal: Journal
+    path: Path, options: CompileOptions, evaluate: Any, journal: Journal
 ) -> CompiledModel:
     """The network to begin with."""
     if path.is_dir():
         return CompiledModel.load(path)
-    arrays = evaluate if isinstance(evaluate, tuple) else None
-    return compile_model(path, options=options, evaluate=arrays, watch=journal.observer)
+    return compile_model(path, options=options, evaluate=evaluate, watch=journal.observer)
 
 
-def _exam(
-    base: CompiledModel, evaluate: Given | None, options: CompileOptions | None
-) -> Samples | None:
-    """The samples of the final figures."""
-    given = evaluate or (options.evaluate if options is not None else None)
-    return None if given is None else samples_for(base, given)
-
-
-def _require_trainable(base: CompiledModel, path: Path) -> None:
-    """Refuse what cannot be trained.
+def _require_classes(base: CompiledModel, path: Path) -> None:
+    """Refuse what has no cross entropy.
 
     Raises:
-        UnsupportedError: the outputs are not one score for each of several classes.
+        UnsupportedError: the output is not one score for each of several classes.
     """
     decoding = next(iter(base.decodings.values()))
-    if int(np.prod(decoding.shape)) < 2:
+    if prod(decoding.shape) < 2:
         raise UnsupportedError(
-            "tuning needs an output with a score for each class, and this one has a single value",
+            "tuning needs an output with a score for each class, and this one is a single value",
             code="tune-output",
             origin=Origin(str(path)),
-            hint="train with two outputs in place of one",
+            hint="train a network with two outputs in place of one",
         )
 
 
-def _teacher(
-    path: Path, options: CompileOptions | None, x: Array, tuning: TuneOptions
-) -> Array | None:
-    """Outputs of the float network, where there is one and its opinion counts."""
-    if path.is_dir() or not tuning.distill or spiking_frontend(path):
+def _teacher(path: Path, options: CompileOptions, x: Array) -> Array | None:
+    """Outputs of the float network, where there is one."""
+    if path.is_dir() or spiking_frontend(path):
         return None
-    network = preprocessed(read_model(path), options or CompileOptions())
+    network = preprocessed(read_model(path), options)
     return ann.evaluate(network, x).reshape(len(x), -1)
 
 
-def _trained(setting: _Setting, journal: Journal, checkpoint: Path | None) -> tuple[_Done, Method]:
+def _trained(
+    setting: _Setting, checkpoint: Path | None, journal: Journal
+) -> tuple[QuantizedGraph, dict[str, Any]]:
+    """The tuned program, and what the report says of the training."""
     options, base = setting.options, setting.base
-    torch.manual_seed(options.seed)
-    before = torch.get_num_threads()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        output, decoding = setting.output
-        network = Network(
-            base.program,
-            {name: d.unit for name, d in base.decodings.items()},
-            device=_device(options.device),
-            state_bits=figures.option(base.report, "state_bits") or 24,
-        )
-        method = SPIKING_METHODS[options.method](Task(network, output, decoding.unit, options))
-        if options.from_scratch:
-            few = setting.train[np.arange(min(len(setting.train), options.batch_size))]
-            begin_anew(network, network.messages(few.frames), method.respond, options.seed)
-        trainer = Trainer(network, method, setting.train, setting.judge, options, checkpoint)
-        progress = _watched(trainer, setting, journal)
-        return _Done(network.tuned(), progress), method
-    finally:
-        torch.set_num_threads(before)
-
-
-def _watched(trainer: Trainer, setting: _Setting, journal: Journal) -> Progress:
-    n, options = len(setting.train), setting.options
-
-    def told(epoch: Epoch) -> None:
-        loss = "" if epoch.train_loss is None else f"loss {epoch.train_loss:.4f} · "
-        text = f"{loss}held out {epoch.held_out_top1:.2f} %, loss {epoch.held_out_loss:.4f}"
-        journal.observer.stage(f"epoch {epoch.epoch}", text)
-
-    with journal.observer.progress("tune", f"{n:,} samples", n * options.epochs) as advance:
-        return trainer.run(told, advance)
-
-
-def _device(name: str) -> str:
-    """What torch calls the device.
-
-    Raises:
-        UsageError: cuda was asked for, and torch sees none.
-    """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise UsageError(
-            "torch sees no CUDA device",
-            code="no-cuda",
-            hint="use --device cpu, or install torch for your CUDA version",
-        )
-    return "cuda" if there and name != "cpu" else "cpu"
-
-
-def judged(
-    program: QuantizedGraph, data: TrainingData, output: NodeId, decoding: OutputDecoding
-) -> Judged:
-    """Accuracy and mean cross entropy of a program, on the bit-accurate simulator."""
-    scores = decoding(engine.run(program, data.frames).outputs[output]).reshape(len(data), -1)
-    exponents = scores - scores.max(axis=1, keepdims=True)
-    logs = exponents - np.log(np.exp(exponents).sum(axis=1, keepdims=True))
-    loss = -float(logs[np.arange(len(data)), data.labels].mean())
-    return Judged(100 * float((scores.argmax(axis=1) == data.labels).mean()), loss)
+    output, decoding = setting.output
+    network = Network(
+        base.program,
+        {name: d.unit for name, d in base.decodings.items()},
+        device=device_of(options.device),
+        state_bits=figures.option(base.report, "state_bits") or STATE_BITS,
+    )
+    method = SPIKING_METHODS[options.method](Task(network, output, decoding.unit, options))
+    if options.from_scratch:
+        few = setting.train[np.arange(min(len(setting.train), options.batch_size))]
+        begin_anew(network, network.messages(few.frames), method.respond, options.seed)
+    progress = trained(
+        network,
+        method,
+        setting.train,
+        lambda: setting.judge(network.tuned()),
+        options,
+        checkpoint,
+        journal,
+    )
+    sizes = len(setting.train), len(setting.held_out)
+    known = facts(setting.path, options, method, progress, *sizes)
+    return network.tuned(), {**known, "judged_by": "the bit-accurate simulator"}
 
 
 def _finished(
-    path: Path,
     setting: _Setting,
-    done: _Done,
-    method: Method,
+    program: QuantizedGraph,
+    known: dict[str, Any],
     exam: Samples | None,
     journal: Journal,
 ) -> CompiledModel:
     """Map the tuned program, evaluate it, and put the folder's content together."""
-    base, program = setting.base, done.program
+    base = setting.base
     target = load_target(figures.option(base.report, "target") or base.report["target"])
     with journal.timed("map"):
         mapped = map_program(program, target)
@@ -245,22 +232,13 @@ def _finished(
     emit = tuple(figures.option(base.report, "emit") or ())
     backends: list[Backend] = [BACKENDS.load(name) for name in emit]
     raise_all([error for backend in backends for error in backend.check(program)])
-    facts = {
-        "method": setting.options.method,
-        "source": str(path),
-        "options": setting.options.as_dict(),
-        "train": len(setting.train),
-        "held_out": len(setting.held_out),
-        "curve": [asdict(epoch) for epoch in done.progress.curve],
-        "best_epoch": done.progress.best,
-        **method.facts(),
-    }
-    report = tuned_report(Tuning(base, mapped.graph, facts), exam, journal)
+    report = tuned_report(Tuning(base, mapped.graph, known), exam, journal)
+    provenance = _provenance(setting.path, base)
     return replace(
         base,
         program=program,
         report=report,
-        provenance=_provenance(path, base),
+        provenance=provenance,
         golden={},
         expected={},
         backends=emit,
@@ -269,6 +247,5 @@ def _finished(
 
 def _provenance(path: Path, base: CompiledModel) -> Mapping[str, str]:
     """Where the network comes from: what it was compiled from, and what was tuned."""
-    if not path.is_dir():
-        return {**base.provenance, "tuned": "after compiling"}
-    return {**base.provenance, "tuned": f"from {read_seal(path)}"}
+    tuned = f"from {read_seal(path)}" if path.is_dir() else "after compiling"
+    return {**base.provenance, "tuned": tuned}

@@ -70,15 +70,19 @@ class Layer:
             name: self._in_units(name, getattr(node, name).values, device) for name in _names(node)
         }
 
+    @property
+    def drive_steps(self) -> Tensor:
+        """Units of the summed input in one threshold, broadcasts to the shape."""
+        leaky = isinstance(self.node, CubaLIFNeurons)
+        return self.steps / 2**LEAKY_BITS if leaky else self.steps
+
     def _in_units(self, name: str, values: Int, device: torch.device) -> Tensor:
         integers = torch.tensor(values, dtype=torch.float64, device=device)
         return _spread(integers, self.node.shape) / self._steps_of(name)
 
     def _steps_of(self, name: str) -> Tensor:
         """Integer units of a parameter in one threshold."""
-        if isinstance(self.node, CubaLIFNeurons) and name == "threshold":
-            return self.steps / 2**LEAKY_BITS
-        return self.steps
+        return self.drive_steps if name == "threshold" else self.steps
 
     def integers(self, name: str) -> Tensor:
         """A parameter as the neurons see it; broadcasts to the shape."""
@@ -99,7 +103,7 @@ class Layer:
         if total is None:
             raise TypeError(f"'{self.node.id}' has no synapses")
         normalization = self.normalizing
-        return total if normalization is None else normalization(total, self.steps)
+        return total if normalization is None else normalization(total, self.drive_steps)
 
     @property
     def normalizing(self) -> Normalization | None:

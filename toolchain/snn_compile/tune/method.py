@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from snn_compile.ir.graph import NodeId
@@ -44,6 +46,39 @@ class Task:
     output: NodeId
     unit: Float
     options: TuneOptions
+
+
+class Trainee(Protocol):
+    """What is trained: parameters, and what happens to them beside the steps of an optimizer."""
+
+    device: torch.device
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Everything that is trained, by a name that stays: leaves that require a gradient.
+
+        Names of synaptic weights end in ``:weight``.
+        """
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of everything that training changes."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``state`` has given."""
+        ...
+
+    def confine(self) -> None:
+        """Bring the parameters to where the network can run; called after each epoch."""
+        ...
+
+    def messages(self, frames: npt.NDArray[Any], first: int = 0) -> Tensor:
+        """What goes into the network for samples, the first of which is ``first`` of all drawn."""
+        ...
+
+    def identity(self) -> str:
+        """A hash of the network as it was given."""
+        ...
 
 
 class Method(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from snn_compile.ir.quantized import (
     SparseSynapses,
 )
 from snn_compile.ir.schedule import integer_network, is_scheduled, schedule
+from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.ir.spiking import Float
 from snn_compile.sim import bounds, reference
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
@@ -144,6 +146,11 @@ class Network:
         with torch.no_grad():
             for name, tensor in self._tensors().items():
                 tensor.copy_(state[name])
+
+    def identity(self) -> str:
+        """A hash of the program as it was given."""
+        description, arrays = dump_program(self.program)
+        return hashlib.sha256(repr((description, array_hashes(arrays))).encode()).hexdigest()
 
     def messages(self, frames: Int, first: int = 0) -> Tensor:
         """What the host sends for encoded frames (N, *maps), (T or 1, N, *input shape).

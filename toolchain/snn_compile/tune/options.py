@@ -22,7 +22,8 @@ class TuneOptions:
         epochs: passes over the training data, at most.
         batch_size: samples of one step of the optimizer.
         learning_rate: change of a parameter in one step, as a share of the typical size of its
-            kind: of the root mean square of a group's weights, or of the threshold.
+            kind: of the root mean square of a group's weights, or of the threshold; None for 0.002, or
+            0.01 from scratch.
         hold_out: share of the training data on which progress is judged; never trained on.
         patience: epochs without a better result after which training stops; 0: never.
         surrogate: shape of the surrogate gradient (psg).
@@ -41,7 +42,7 @@ class TuneOptions:
     method: str = "psg"
     epochs: int = 20
     batch_size: int = 64
-    learning_rate: float = 0.005
+    learning_rate: float | None = None
     hold_out: float = 0.1
     patience: int = 5
     surrogate: str = "triangle"
@@ -71,7 +72,7 @@ class TuneOptions:
         require(self.device in DEVICES, "device", f"one of {', '.join(DEVICES)}")
         require(self.epochs >= 1, "epochs", "1 or more")
         require(self.batch_size >= 1, "batch_size", "1 or more")
-        require(0 < self.learning_rate < 1, "learning_rate", "more than 0 and less than 1")
+        require(0 < self.rate < 1, "learning_rate", "more than 0 and less than 1")
         require(0 < self.hold_out < 1, "hold_out", "a share between 0 and 1")
         require(self.patience >= 0, "patience", "0 or more")
         require(0 < self.smallest_width <= WIDEST, "smallest_width", f"0 to {WIDEST:g} thresholds")
@@ -81,6 +82,13 @@ class TuneOptions:
         require(self.threads >= 0, "threads", "0 or more")
         require(self.seed >= 0, "seed", "0 or more")
         return found
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in effect."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 0.01 if self.from_scratch else 0.002
 
     def as_dict(self) -> dict[str, Any]:
         """Every option by name, for the report."""

@@ -50,6 +50,7 @@ def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> d
     outcome = _climbed(tuning, samples, journal)
     taken = resources(tuning.mapped)
     older = base.get("timing") or []
+    accuracies = {"before": _top1(outcome, UNTUNED), "after": _top1(outcome, "fixed")}
     return {
         **base,
         "simulator": outcome.simulator or base.get("simulator"),
@@ -58,11 +59,20 @@ def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> d
         "resources": taken.as_dict(),
         "cost": cost(tuning.mapped, outcome),
         "verification": [],
-        "tune": dict(tuning.facts),
+        "tune": {
+            **tuning.facts,
+            "before": _top1(outcome, UNTUNED),
+            "after": _top1(outcome, "fixed"),
+        },
         "timing": [*older, *journal.timing],
         "warnings": base.get("warnings") or [],
         "total_steps": program.total_steps,
     }
+
+
+def _top1(outcome: Outcome, stage: str) -> float | None:
+    rungs = (rung for rung in outcome.ladder if rung["stage"] == stage)
+    return next(rungs, {}).get("top1")
 
 
 def _climbed(tuning: Tuning, samples: Samples | None, journal: Journal) -> Outcome:

@@ -58,7 +58,7 @@ def _begin(layer: Layer, values: dict[NodeId, Tensor], random: np.random.Generat
         group.weight.copy_(drawn.to(group.weight))
         # So large that rounding means little, whatever follows.
         group.weight *= group.high / 4 * group.step / group.weight.abs().mean()
-    spread = layer.drive(values).double() / layer.steps
+    spread = layer.drive(values).double() / layer.drive_steps
     size = float(spread.std())
     for group in layer.groups:
         group.weight *= 1 / size if size > 0 else 1.0

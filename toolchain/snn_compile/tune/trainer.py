@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from math import cos, pi
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,13 @@ import torch
 from torch import Tensor
 
 from snn_compile.errors import Origin, UsageError
-from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.serialize import dump_program
 from snn_compile.sim.batches import Advance, no_progress
-from snn_compile.tune.method import Batch, Method
-from snn_compile.tune.network import Network
+from snn_compile.tune.method import Batch, Method, Trainee
 from snn_compile.tune.options import TuneOptions
 
 OWN_RATE = 2.0
 """Learning rate of what a method itself learns, over the network's. Widths of surrogates, about 1,
-then move by one percent a step at most."""
+then move by half a percent a step."""
 SHUFFLE, SPLIT = 1, 0
 """Streams of random numbers."""
 
@@ -36,12 +33,12 @@ class TrainingData:
     """Labelled samples, encoded.
 
     Attributes:
-        frames: (N, *maps) integers.
+        frames: (N, *maps) integers; of a float network, its samples.
         labels: (N,) int64.
         teacher: (N, classes) outputs of the float network, or None.
     """
 
-    frames: Int
+    frames: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
     teacher: npt.NDArray[np.floating] | None = None
 
@@ -100,7 +97,7 @@ class Progress:
         return len(self.curve) - 1
 
 
-Judge = Callable[[QuantizedGraph], Judged]
+Judge = Callable[[], Judged]
 Told = Callable[[Epoch], None]
 
 
@@ -114,14 +111,14 @@ class Trainer:
         network: the network; its parameters are changed.
         method: brings the gradients.
         data: to train on.
-        judge: held-out accuracy of a program.
+        judge: held-out accuracy of the network as it is.
         options: all options.
         checkpoint: the file that each epoch replaces, or None.
     """
 
     def __init__(
         self,
-        network: Network,
+        network: Trainee,
         method: Method,
         data: TrainingData,
         judge: Judge,
@@ -130,6 +127,7 @@ class Trainer:
     ) -> None:
         self.network, self.method, self.data = network, method, data
         self.judge, self.options, self.checkpoint = judge, options, checkpoint
+        self.identity = network.identity()
         self.parameters = network.parameters()
         self.optimizer = torch.optim.Adam(self._groups())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -137,7 +135,7 @@ class Trainer:
 
     def _groups(self) -> list[dict[str, Any]]:
         """Adam moves every parameter by about its rate; so rates follow the parameters' sizes."""
-        rate = self.options.learning_rate
+        rate = self.options.rate
         groups: list[dict[str, Any]] = []
         for name, tensor in self.parameters.items():
             size = float(tensor.detach().double().square().mean().sqrt())
@@ -207,7 +205,7 @@ class Trainer:
 
     def _note(self, progress: Progress, loss: float | None) -> None:
         """Judge the network as it is, and keep it if it is the best so far."""
-        judged = self.judge(self.network.tuned())
+        judged = self.judge()
         known = progress.curve[progress.best] if progress.curve else None
         progress.curve.append(Epoch(len(progress.curve), loss, judged.loss, judged.top1))
         if known is None or judged.better_than(Judged(known.held_out_top1, known.held_out_loss)):
@@ -221,14 +219,13 @@ class Trainer:
             return progress
         return self._load(self.checkpoint)
 
+    @cached_property
     def _fingerprint(self) -> str:
         """Of everything that decides the course of the training."""
-        description, arrays = dump_program(self.network.program)
-        digest = hashlib.sha256(repr((description, asdict(self.options))).encode())
-        data = {"frames": self.data.frames, "labels": self.data.labels}
-        for name, array in sorted({**arrays, **data}.items()):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+        digest = hashlib.sha256(repr((self.identity, asdict(self.options))).encode())
+        for array in (self.data.frames, self.data.labels, self.data.teacher):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def _save(self, progress: Progress) -> None:
@@ -236,7 +233,7 @@ class Trainer:
         if self.checkpoint is None:
             return
         content = {
-            "fingerprint": self._fingerprint(),
+            "fingerprint": self._fingerprint,
             "parameters": self.network.state(),
             "method": {k: v.detach() for k, v in self.method.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
@@ -253,7 +250,7 @@ class Trainer:
 
     def _load(self, path: Path) -> Progress:
         content = _read(path, self.network.device)
-        if content.get("fingerprint") != self._fingerprint():
+        if content.get("fingerprint") != self._fingerprint:
             raise UsageError(
                 "the checkpoint is of another network, other data or other options",
                 code="other-checkpoint",
