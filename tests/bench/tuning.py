@@ -6,9 +6,9 @@
 ``widths``: a spiking network on a synthetic task, from surrogates so narrow that training stalls.
 ``pda``: potentials with and without potential distribution adjustment. ``digits``: the examples at
 few time steps, in seconds. ``fashion``: the shared VGG with batch norm at T = 4, in rate coding, on
-10,000 training images, of which a tenth is held out; half an hour on a core. Accuracies are those of
-the bit-accurate simulator, on test images that nothing was trained on (``widths``: on the training
-data).
+10,000 training images, of which a tenth is held out; half an hour on a core. Accuracies are those
+of the bit-accurate simulator, on test images that nothing was trained on (``widths``: on the
+training data).
 
 What is in the JSON file already is not computed again. Needs torch.
 """

@@ -89,6 +89,8 @@ def tune_model(
             samples = _float_samples(path, train, compiling)
             tuning = FloatTuning(path, samples, options, kept, journal)
             return tune_float(path, tuning, compiling, evaluate)
+        if not path.is_dir() and not spiking_frontend(path):
+            _float_samples(path, train, compiling)  # bad data need not wait for the compilation
         base = _compiled(path, compiling, evaluate, journal)
         _require_classes(base, path)
         samples = _labelled(samples_for(base, train, need_labels=True))

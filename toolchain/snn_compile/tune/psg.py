@@ -38,7 +38,8 @@ class ParametricSurrogate:
         self.shape = SHAPES[options.surrogate]
         device = network.device
         self.unit = torch.tensor(task.unit, dtype=network.dtype, device=device)
-        start = max(options.width, options.smallest_width)
+        least = options.smallest_width if options.learn_width else 0.0
+        start = max(options.width, least)
         self.kappas = {
             name: torch.tensor(_inverse_softplus(start), dtype=torch.float64, device=device)
             for name in network.layers
@@ -121,8 +122,10 @@ class ParametricSurrogate:
         return torch.stack(parts).sum() if parts else torch.zeros(())
 
     def stepped(self) -> None:
-        """Keep widths between the smallest and the widest."""
+        """Keep learned widths between the smallest and the widest."""
         options = self.task.options
+        if not options.learn_width:
+            return
         low, high = _inverse_softplus(options.smallest_width), _inverse_softplus(WIDEST)
         with torch.no_grad():
             for kappa in self.kappas.values():
