@@ -72,13 +72,13 @@ def same(one, other):
     return by_id and array_hashes(arrays) == array_hashes(others)
 
 
-@examples(40)
+@examples(24)
 @given(SEEDS, st.sampled_from(networks.ALL_NEURONS), st.sampled_from((1, 5)), DTYPES)
 def test_every_structure(seed, kind, n_steps, dtype):
     assert_exact(*networks.structures(seed, kind, n_steps), dtype)
 
 
-@examples(20)
+@examples(12)
 @given(SEEDS, st.sampled_from((1, 6)), st.booleans(), DTYPES)
 def test_random_branches(seed, n_steps, poisson, dtype):
     kinds = networks.ALL_NEURONS
@@ -86,7 +86,7 @@ def test_random_branches(seed, n_steps, poisson, dtype):
     assert_exact(program, frames, dtype)
 
 
-@examples(15)
+@examples(9)
 @given(SEEDS, st.sampled_from(("sync", "radix", "sigma-delta")))
 def test_networks_that_are_spread_over_time(seed, coding):
     case = scheduled(coding, "structures", seed, 5)
@@ -104,7 +104,7 @@ def test_a_shared_model(model_data, dtype):
     assert_exact(compiled.program, compiled.encoding(x[:4]), dtype)
 
 
-@examples(15)
+@examples(10)
 @given(SEEDS, st.sampled_from(("subtract", "zero", "leaky", "signed", "clip-floor")))
 def test_weights_that_have_grown_are_brought_back_to_where_nothing_overflows(seed, kind):
     program, _ = networks.structures(seed, kind, 1 if kind == "clip-floor" else 5)

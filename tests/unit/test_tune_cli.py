@@ -30,7 +30,7 @@ def labelled(examples, tmp_path_factory):
     with np.load(examples / "digits_evaluate.npz") as file:
         x, y = file["x"], file["y"]
     folder = tmp_path_factory.mktemp("digits")
-    np.savez(folder / "train.npz", x=x[:300], y=y[:300])
+    np.savez(folder / "train.npz", x=x[:160], y=y[:160])
     np.savez(folder / "test.npz", x=x[300:], y=y[300:])
     return folder
 
@@ -52,7 +52,7 @@ def with_torch():
 
 
 @pytest.mark.usefixtures("with_torch")
-@pytest.mark.parametrize("coding", ["rate", "sync", "graded", "signed"])
+@pytest.mark.parametrize("coding", ["rate", "sync", "graded"])
 def test_a_tuned_folder_is_a_compiled_folder(examples, labelled, tmp_path, coding, capsys):
     base, folder = tmp_path / "base", tmp_path / "tuned"
     model, test = examples / "digits_cnn.onnx", labelled / "test.npz"
@@ -113,9 +113,9 @@ def test_a_network_that_was_trained_with_spikes(tmp_path):
 @pytest.mark.usefixtures("with_torch")
 def test_a_killed_training_goes_on_where_it_was(examples, labelled, tmp_path):
     base = tmp_path / "base"
-    assert main([str(examples / "digits_cnn.onnx"), "-o", str(base), "-q", "--no-emit",
+    assert main([str(examples / "digits_mlp.onnx"), "-o", str(base), "-q", "--no-emit",
                  "--coding", "rate", "-T", "2"]) == 0  # fmt: skip
-    words = ["--train", labelled / "train.npz", "--epochs", 5, "--patience", 0, "-q"]
+    words = ["--train", labelled / "train.npz", "--epochs", 40, "--patience", 0, "-q"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert tune(base, "-o", whole, *words) == 0
     checkpoint = tmp_path / "killed.checkpoint"
@@ -170,7 +170,7 @@ def test_without_torch_the_error_says_what_to_install(labelled, tmp_path, monkey
     monkeypatch.setitem(sys.modules, "torch", None)
     assert tune("x.onnx", "--train", labelled / "train.npz", "-o", tmp_path / "o") == 2
     said = capsys.readouterr().err
-    assert "error[torch-missing]" in said
+    assert "error[missing-package]" in said
     assert "pip install 'snn-compile[tune]'" in said
 
 
