@@ -23,7 +23,7 @@ from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import figures
-from snn_compile.report.evaluation import encoded
+from snn_compile.report.evaluation import ENCODED_AT_ONCE, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.sim import ann, engine
@@ -97,7 +97,7 @@ def tune_model(
         given = evaluate or compiling.evaluate
         exam = None if given is None else samples_for(base, given)
         teacher = _teacher(path, compiling, samples.x) if options.distill else None
-        data = TrainingData(encoded(base.encoding, samples.x), _labels(samples), teacher)
+        data = TrainingData(_encoded(base, samples.x), _labels(samples), teacher)
         rows, held_out = split(len(samples), options.hold_out, options.seed)
         setting = _Setting(path, base, data[rows], data[held_out], options)
         program, known = _trained(setting, kept, journal)
@@ -153,6 +153,14 @@ def _labelled(samples: Samples) -> Samples:
 
 def _labels(samples: Samples) -> npt.NDArray[np.int64]:
     return np.asarray(samples.y, np.int64)
+
+
+def _encoded(base: CompiledModel, x: Array) -> npt.NDArray[np.integer]:
+    """Samples as the network takes them, in few bytes: recordings of events are large."""
+    fitting = np.min_scalar_type(max(-base.encoding.low, base.encoding.high) * -2)
+    at_once = range(0, len(x), ENCODED_AT_ONCE)
+    pieces = [encoded(base.encoding, x[i : i + ENCODED_AT_ONCE]) for i in at_once]
+    return np.concatenate([piece.astype(fitting) for piece in pieces])
 
 
 def _compiled(

@@ -37,7 +37,9 @@ class ParametricSurrogate:
         options, network = task.options, task.network
         self.shape = SHAPES[options.surrogate]
         device = network.device
-        self.unit = torch.tensor(task.unit, dtype=network.dtype, device=device)
+        n_axes = len(network.layers[task.output].node.shape)
+        unit = torch.tensor(task.unit, dtype=network.dtype, device=device)
+        self.unit = unit.reshape(-1, *[1] * (n_axes - 1))
         least = options.smallest_width if options.learn_width else 0.0
         start = max(options.width, least)
         self.kappas = {
@@ -83,8 +85,7 @@ class ParametricSurrogate:
             keep=options.pda > 0,
         )
         potential = passed.outputs[self.task.output]
-        logits = (potential.flatten(2).squeeze(2) if potential.ndim > 2 else potential) * self.unit
-        loss = classification(logits, batch, options.distill)
+        loss = classification((potential * self.unit).flatten(1), batch, options.distill)
         if options.pda > 0:
             loss = loss + options.pda * self._distribution(passed.answers)
         return loss
