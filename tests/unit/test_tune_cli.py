@@ -74,6 +74,10 @@ def test_a_tuned_folder_is_a_compiled_folder(examples, labelled, tmp_path, codin
     assert (folder / "lava").is_dir()
     assert not list(tmp_path.glob("*.checkpoint"))
     assert main(["verify", str(folder), "--against", "golden,engine"]) == 0
+    again = tmp_path / "again"
+    assert tune(folder, "-o", again, "--train", labelled / "train.npz", "--epochs", 1, "-q",
+                "--no-emit") == 0  # fmt: skip
+    assert not (again / "lava").exists()
 
 
 @pytest.mark.usefixtures("with_torch")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-OF_A_FOLDER = ("evaluate", "max_accuracy_drop", "seed")
+OF_A_FOLDER = ("evaluate", "max_accuracy_drop", "seed", "emit")
 """Options of a compilation that mean something for a network that is compiled already."""
 
 _TUNING = (
@@ -154,7 +154,7 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
     useless = [
         name.replace("_", "-")
         for name, value in given.items()
-        if value not in (None, (), "") and name not in OF_A_FOLDER
+        if value not in (None, ()) and name not in OF_A_FOLDER
     ]
     if useless or config:
         raise UsageError(
@@ -163,7 +163,7 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
             origin=Origin(str(source)),
             hint="tune the model file to compile it with other options",
         )
-    return chosen(None, {k: v for k, v in given.items() if k in OF_A_FOLDER or v == ""})
+    return chosen(None, {k: v for k, v in given.items() if k in OF_A_FOLDER})
 
 
 def _show(report: Any, folder: Path, as_json: bool, *, headed: bool) -> None:

@@ -64,7 +64,8 @@ def tune_model(
         source: a folder that ``compile`` wrote, or a model file, which is compiled first.
         train: labelled samples. A share of them is held out to judge progress.
         options: all options of tuning; ``changes`` override single ones by name.
-        compile_options: how to compile a model file; of a folder only ``evaluate`` counts.
+        compile_options: how to compile a model file; of a folder only ``evaluate`` counts, and
+            ``emit`` if its origin is not the default.
         evaluate: samples that nothing was trained on, for the accuracy before and after.
         checkpoint: a file that is written after each epoch. If it is there already, the training
             goes on from it, and ends with the same integers as one that was not interrupted.
@@ -166,9 +167,12 @@ def _encoded(base: CompiledModel, x: Array) -> npt.NDArray[np.integer]:
 def _compiled(
     path: Path, options: CompileOptions, evaluate: Any, journal: Journal
 ) -> CompiledModel:
-    """The network to begin with."""
+    """The network to begin with; what the options say of a compiled one is in its report."""
     if path.is_dir():
-        return CompiledModel.load(path)
+        base = CompiledModel.load(path)
+        said = {k: v for k, v in options.effective().items() if v["origin"] != "default"}
+        known = {**(base.report.get("options") or {}), **said}
+        return replace(base, report={**base.report, "options": known})
     return compile_model(path, options=options, evaluate=evaluate, watch=journal.observer)
 
 

@@ -136,7 +136,7 @@ class ParametricSurrogate:
         """The width of each layer that has a surrogate."""
         layers = self.task.network.layers.values()
         spiking = [layer for layer in layers if neurons.fires(layer.node)]
-        return {"widths": {layer.node.id: float(self.width(layer)) for layer in spiking}}
+        return {"widths": {layer.node.id: float(self.width(layer).detach()) for layer in spiking}}
 
 
 def classification(logits: Tensor, batch: Batch, distill: float) -> Tensor:
