@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from snn_compile.inputs import (
     spiking_frontend,
     stimulus,
 )
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, without_data
 from snn_compile.mapping import map_program
@@ -53,6 +54,9 @@ from snn_compile.targets.target import Target
 MOST_WEIGHT_BITS = 8
 
 Array = npt.NDArray[Any]
+Scales = Mapping[NodeId, Float]
+Retrain = Callable[[ANNGraph, Calibration, CompileOptions, Coding], tuple[ANNGraph, Scales]]
+"""The folded network with its statistics to another one with the full scales of its rectifiers."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def compile_model(
     calibrate: Array | str | Path | None = None,
     evaluate: tuple[Array, Array | None] | str | Path | None = None,
     watch: Observer | None = None,
+    retrain: Retrain | None = None,
     **changes: Any,
 ) -> CompiledModel:
     """Compile a trained network into a spiking one in fixed point.
@@ -108,6 +113,7 @@ def compile_model(
         calibrate: (N, *input shape) samples or a file, in place of ``options.calibrate``.
         evaluate: samples and labels (or None), or a file, in place of ``options.evaluate``.
         watch: sees the compilation while it runs.
+        retrain: may replace the folded network before it is converted.
         **changes: single options by name.
 
     Returns:
@@ -146,7 +152,11 @@ def compile_model(
     statistics = _calibrated(folded, samples.calibrate, journal)
     options = _settled(options, folded, statistics, samples, target, journal)
     coding = coding_of(options, target.default_coding.value)
-    lowered = lower(folded, statistics, samples.calibrate, options, coding, journal.passed)
+    scales = None
+    if retrain is not None:
+        folded, scales = retrain(folded, statistics, options, coding)
+        statistics = _calibrated(folded, samples.calibrate, journal)
+    lowered = lower(folded, statistics, samples.calibrate, options, coding, journal.passed, scales)
     assemble.tell_quantization(journal.observer, lowered.quantization)
     with journal.timed("map"):
         mapped = map_program(lowered.program, target)

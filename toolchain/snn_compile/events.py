@@ -62,6 +62,21 @@ class Recordings:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def required_labels(self) -> npt.NDArray[np.int64]:
+        """The labels.
+
+        Raises:
+            UsageError: there are none.
+        """
+        if self.labels is None:
+            raise UsageError(
+                "there are no labels ('label') in it",
+                code="missing-labels",
+                origin=Origin(self.file),
+                hint="add label, one integer a recording",
+            )
+        return self.labels
+
     def trains(self, shape: Shape, n_steps: int, step_us: float | None) -> Int:
         """How many events each pixel has in each step.
 

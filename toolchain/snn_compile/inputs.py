@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.bundle import CompiledModel
 from snn_compile.convert.preprocess import FoldPreprocessing
-from snn_compile.data import Samples, check_samples, load_samples
+from snn_compile.data import Samples, check_samples, holds_events, load_samples, read_npz
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.events import Recordings
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import Imported, Original, RunsFiles, SpikingFrontend, frontend_for
+from snn_compile.report import figures
 
 N_STIMULI = 100
 """Stimuli that travel with a compiled network for verification."""
@@ -115,6 +119,42 @@ def load_data(
     data = Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
     raise_all(errors)
     return data
+
+
+def samples_for(
+    compiled: CompiledModel, given: Path | tuple[Array, Array | None], *, need_labels: bool = False
+) -> Samples:
+    """Samples for a compiled network, read as the data of its compilation was.
+
+    Args:
+        compiled: the network.
+        given: an npz file with ``x`` and, perhaps, ``y``, or of recorded events, where the network
+            takes events; or x and y as arrays.
+        need_labels: whether samples without labels are refused.
+
+    Raises:
+        UsageError: the file or what it holds cannot be used.
+    """
+    said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
+    whole = bool((compiled.encoding.unit == 1).all())  # it takes whole numbers as they are
+    decoding = next(iter(compiled.decodings.values()))
+    shape, n_classes = compiled.encoding.shape, prod(decoding.shape)
+    layout = figures.option(compiled.report, "layout") or "nchw"
+    raw = any(said) or whole
+    if isinstance(given, Path):
+        takes_events = compiled.program.input.coding is InputCoding.EVENTS
+        if takes_events and holds_events(arrays := read_npz(given)):
+            recordings = Recordings.of(arrays, str(given))
+            step_us = figures.option(compiled.report, "event_step")
+            trains = recordings.trains(shape[1:], shape[0], step_us)
+            given = trains, recordings.labels if not need_labels else recordings.required_labels()
+            return check_samples(
+                *given, shape, raw=True, n_classes=n_classes, source=recordings.file
+            )
+        return load_samples(
+            given, shape, layout=layout, raw=raw, n_classes=n_classes, need_labels=need_labels
+        )
+    return check_samples(*given, shape, layout=layout, raw=raw, n_classes=n_classes)
 
 
 def stimulus(samples: Samples | None, encoding: InputEncoding, seed: int) -> Int:

@@ -86,10 +86,16 @@ def lower(
     options: CompileOptions,
     coding: Coding,
     watch: Watcher = unwatched,
+    given: Mapping[NodeId, Float] | None = None,
 ) -> Lowered:
-    """Thresholds, neurons, integers, and what calibration data can do about their errors."""
+    """Thresholds, neurons, integers, and what calibration data can do about their errors.
+
+    Full scales that are ``given``, because they were trained, take the place of balanced ones.
+    """
     encoding = _encoding(folded, statistics, options)
-    scales = _scales(folded, statistics, samples, encoding, options, coding)
+    scales = dict(given or {})
+    if given is None:
+        scales = _scales(folded, statistics, samples, encoding, options, coding)
     convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
     spiking = convert(folded, watch).graph
     start = time.perf_counter()

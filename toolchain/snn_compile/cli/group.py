@@ -19,6 +19,7 @@ COMMANDS = (
     "check",
     "inspect",
     "run",
+    "tune",
     "verify",
     "hil",
     "diff",
@@ -84,6 +85,7 @@ HELP = """Compile a trained ONNX network into a bit-accurate, fixed-point spikin
 snn-compile MODEL.onnx                      compile it (the default command)
 snn-compile MODEL.onnx --calibrate D.npz    ... with thresholds from data
 snn-compile compile --help                  every option of compile
+snn-compile tune MODEL.onnx --train D.npz   compile it, then train the spiking network
 """
 
 EPILOG = """\b

@@ -56,47 +56,17 @@ def command(
 
 def load(compiled: CompiledModel, path: Path) -> Samples:
     """The samples, read as the data of the compilation was."""
-    from math import prod
-
-    from snn_compile.data import load_samples
+    from snn_compile.inputs import samples_for
     from snn_compile.ir.spiking import InputCoding
-    from snn_compile.report import figures
 
+    samples, most = samples_for(compiled, path), compiled.encoding.high
     if compiled.program.input.coding is InputCoding.EVENTS:
-        recorded = _recorded(compiled, path)
-        if recorded is not None:
-            return recorded
-    said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
-    decoding = next(iter(compiled.decodings.values()))
-    whole = bool((compiled.encoding.unit == 1).all())  # it takes whole numbers as they are
-    return load_samples(
-        path,
-        compiled.encoding.shape,
-        layout=figures.option(compiled.report, "layout") or "nchw",
-        raw=any(said) or whole,
-        n_classes=prod(decoding.shape),
-    )
-
-
-def _recorded(compiled: CompiledModel, path: Path) -> Samples | None:
-    """Recorded events as trains; None if the file holds something else."""
-    from snn_compile.data import Samples, holds_events, read_npz
-    from snn_compile.events import Recordings
-    from snn_compile.report import figures
-
-    arrays = read_npz(path)
-    if not holds_events(arrays):
-        return None
-    recordings = Recordings.of(arrays, str(path))
-    n_steps, *shape = compiled.encoding.shape
-    step_us = figures.option(compiled.report, "event_step")
-    trains = recordings.trains(tuple(shape), n_steps, step_us)
-    if crowded := int((trains > compiled.encoding.high).sum()):
-        messages().print(
-            f"{crowded:,} counts of events are above {compiled.encoding.high}, the largest that the"
-            " network takes, and are cut down to it"
-        )
-    return Samples(trains, recordings.labels, str(path))
+        if crowded := int((samples.x > most * compiled.encoding.unit[0]).sum()):
+            messages().print(
+                f"{crowded:,} counts of events are above {most}, the most that the network takes,"
+                " and are cut down to it"
+            )
+    return samples
 
 
 def simulate(

@@ -137,7 +137,7 @@ def report(
             outcome.losses,
         ),
         "resources": taken.as_dict(),
-        "cost": _cost(mapped, outcome),
+        "cost": cost(mapped, outcome),
         "verification": [],
         "timing": journal.timing,
         "warnings": journal.warnings,
@@ -162,7 +162,7 @@ def portability_of(program: QuantizedGraph, frames: Int) -> dict[str, Any]:
     }
 
 
-def _cost(mapped: MappedProgram, outcome: Outcome) -> dict[str, Any]:
+def cost(mapped: MappedProgram, outcome: Outcome) -> dict[str, Any]:
     """Spikes, synaptic operations, energy and latency of one inference."""
     program = mapped.program
     latency = {"value": program.total_steps, "unit": "time steps", "source": "depth and window"}

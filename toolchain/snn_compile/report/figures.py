@@ -19,7 +19,8 @@ _NOTES = {
     "folded": "after graph passes",
     "rate": "activations on {levels} levels",
     "spiking": "spiking network in float, {window}",
-    "fixed": "fixed point, {weight_bits}-bit weights",
+    "fixed": "fixed point, {weight_bits}-bit weights{tuned}",
+    "untuned": "fixed point, before tuning",
     "mapped": "placed on {target}",
 }
 
@@ -124,8 +125,8 @@ def reference(report: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def original(report: Mapping[str, Any]) -> str:
     """What the network was before it was compiled, for people."""
-    spiking = reference(report).get("stage") == "spiking"
-    return "the network as trained" if spiking else "the ONNX model"
+    names = {"spiking": "the network as trained", "untuned": "the network before tuning"}
+    return names.get(reference(report).get("stage", ""), "the ONNX model")
 
 
 def option(report: Mapping[str, Any], name: str) -> Any:
@@ -143,6 +144,7 @@ def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
         "window": f"{timesteps} step{'s' if timesteps != 1 else ''} per layer",
         "weight_bits": _span_of_bits(report),
         "target": report.get("target", "the target"),
+        "tuned": ", tuned" if report.get("tune") else "",
     }
 
 
@@ -255,6 +257,20 @@ def slow_simulator(report: Mapping[str, Any]) -> str:
     """What the network was simulated on, if that was not the compiled engine."""
     simulator = str(report.get("simulator") or "")
     return "" if simulator.startswith("engine") else simulator
+
+
+def tuned(report: Mapping[str, Any]) -> str:
+    """What tuning did to held-out samples, in a line; nothing if there was none."""
+    tune = report.get("tune") or {}
+    epochs = tune.get("curve") or []
+    if not epochs:
+        return ""
+    best = epochs[tune["best_epoch"]]
+    return (
+        f"{tune['method']}, {tune['train']:,} samples, best of {len(epochs) - 1} epochs:"
+        f" {best['epoch']} · held out ({tune['held_out']:,}):"
+        f" {epochs[0]['held_out_top1']:.2f} -> {best['held_out_top1']:.2f} %"
+    )
 
 
 def costliest(report: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snn_compile.report import figures
+from snn_compile.report.curve import curve
 
 WIDTH, HEIGHT = 720, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 700, 30, 180
@@ -71,6 +72,7 @@ def render(report: Mapping[str, Any]) -> str:
         "measure": figures.measure(report),
         "steps": figures.ladder(report),
         "plot": plot(report),
+        "curve": curve(report),
         "cores": figures.per_core(report),
         "resources": figures.resources(report),
         "costliest": figures.costliest(report),

@@ -154,6 +154,36 @@ class Verification(TypedDict, total=False):
     form: str
 
 
+class Point(TypedDict):
+    """An epoch of the learning curve; 0 is the network before training."""
+
+    epoch: int
+    train_loss: float | None
+    held_out_loss: float
+    held_out_top1: float
+
+
+class Tune(TypedDict, total=False):
+    """How the network was tuned.
+
+    ``before`` and ``after``: top-1 accuracy in fixed point on the evaluation set, in percent.
+    ``judged_by``: what the held-out figures of the curve are from. ``widths``: of the surrogate
+    gradient, in thresholds.
+    """
+
+    method: str
+    source: str
+    options: dict[str, Any]
+    train: int
+    held_out: int
+    curve: list[Point]
+    best_epoch: int
+    judged_by: str
+    before: float | None
+    after: float | None
+    widths: dict[str, float]
+
+
 class Timing(TypedDict):
     """How long a stage took."""
 
@@ -217,6 +247,7 @@ class Report(TypedDict, total=False):
     resources: Resources
     cost: Cost
     portability: Portability
+    tune: Tune
     verification: list[Verification]
     timing: list[Timing]
     warnings: list[Warning_]
@@ -231,6 +262,7 @@ _SHAPES: dict[str, type] = {
     "resources": Resources,
     "cost": Cost,
     "portability": Portability,
+    "tune": Tune,
     "verification": Verification,
     "timing": Timing,
     "warnings": Warning_,

@@ -28,6 +28,8 @@ def summary(report: Mapping[str, Any], folder: str = "") -> Text:
         lines.append(row(f"{report['neurons']['allowed']} neurons", restriction))
     if (report.get("portability") or {}).get("expressible"):
         lines.append(row("portable", figures.portable(report)))
+    if tuned := figures.tuned(report):
+        lines.append(row("tuned", tuned))
     if costliest := figures.costliest(report):
         lines.append(row("costliest", costliest))
     if cost := figures.cost(report):

@@ -1,0 +1,270 @@
+"""What tuning gains: the table of docs/explanation/tuning.md.
+
+    python tests/bench/tuning.py [widths pda digits fashion] [--seeds 3] [--json FILE] [--markdown]
+                                 [--epochs 8] [--threads 1]
+
+``widths``: a spiking network on a synthetic task, from surrogates so narrow that training stalls.
+``pda``: potentials with and without potential distribution adjustment. ``digits``: the examples at
+few time steps, in seconds. ``fashion``: the shared VGG with batch norm at T = 4, in rate coding, on
+10,000 training images, of which a tenth is held out; half an hour on a core. Accuracies are those
+of the bit-accurate simulator, on test images that nothing was trained on (``widths``: on the
+training data).
+
+What is in the JSON file already is not computed again. Needs torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+import w8a8
+from rich.console import Console
+from shared_models import prepare
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import tuning_tasks as tasks
+from snn_compile import CompileOptions, compile_model
+from snn_compile.report.progress import TerminalObserver
+from snn_compile.tune import TuneOptions, tune_model
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+WIDTHS: dict[str, dict[str, Any]] = {
+    "0.05, fixed": {"width": 0.05, "learn_width": False},
+    "0.05, learned, from 0.05": {"width": 0.05, "smallest_width": 0.05},
+    "0.2, fixed": {"width": 0.2, "learn_width": False},
+    "0.05, learned, from 0.2 (default)": {"width": 0.05},
+    "1 (default)": {},
+}
+"""Ways to begin and to learn; a learned width is kept above the smallest one."""
+CASES = ("widths", "pda", "digits", "fashion")
+Known = dict[str, Any]
+
+
+class Bench:
+    """Runs what is not known yet and writes it down at once."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.console = Console(stderr=True)
+        file = arguments.json
+        self.known: Known = json.loads(file.read_text()) if file and file.is_file() else {}
+
+    def measured(self, key: str, measure: Callable[[], Any]) -> Any:
+        """The result of a measurement, from the file if it is there."""
+        if key not in self.known:
+            self.known[key] = measure()
+            self.console.print(f"{key}: {self.known[key]}", style="dim")
+            if self.arguments.json:
+                self.arguments.json.write_text(json.dumps(self.known, indent=1))
+        return self.known[key]
+
+    def over_seeds(self, key: str, measure: Callable[[int], Any]) -> list[Any]:
+        """The results of all seeds."""
+        seeds = range(self.arguments.seeds)
+        return [self.measured(f"{key}, seed {s}", lambda s=s: measure(s)) for s in seeds]
+
+
+def widths(bench: Bench) -> list[list[str]]:
+    """Training accuracy after 10 epochs from different widths."""
+    rows = []
+    for shape in bench.arguments.surrogates:
+        for name, chosen in WIDTHS.items():
+
+            def measure(seed: int, shape: str = shape, chosen: Any = chosen) -> Any:
+                found = tasks.train(seed, TuneOptions(surrogate=shape, **tasks.COURSE, **chosen))
+                return {"top1": found.top1, "widths": found.widths, "reached": found.reached}
+
+            found = bench.over_seeds(f"widths {shape} {name}", measure)
+            reached = [100 * one["reached"] for one in found]
+            ends = [width for one in found for width in one["widths"]]
+            rows.append(
+                [
+                    shape,
+                    name,
+                    _spread([one["top1"] for one in found]),
+                    f"{mean(reached):.1f} %",
+                    f"{min(ends):.2f} to {max(ends):.2f}",
+                ]
+            )
+    return [
+        ["surrogate", "width", "training accuracy, %", "potentials in the window at first", "ends"],
+        *rows,
+    ]
+
+
+def pda(bench: Bench) -> list[list[str]]:
+    """Mean potentials after training with and without the loss."""
+    rows = []
+    for weight in (0.0, 0.01):
+
+        def measure(seed: int, weight: float = weight) -> Any:
+            found = tasks.train(seed, TuneOptions(pda=weight, **tasks.COURSE))
+            return {"top1": found.top1, "offsets": found.offsets, "inside": found.inside}
+
+        found = bench.over_seeds(f"pda {weight}", measure)
+        for layer in range(2):
+            rows.append(
+                [
+                    f"{weight:g}",
+                    str(layer + 1),
+                    _spread([one["offsets"][layer] for one in found], 3),
+                    _spread([100 * one["inside"][layer] for one in found], 1),
+                    _spread([one["top1"] for one in found]),
+                ]
+            )
+    return [
+        ["--pda", "layer", "|mean(u) - 1/2|", "within 1/2 of the threshold, %", "training acc., %"],
+        *rows,
+    ]
+
+
+def digits(bench: Bench) -> list[list[str]]:
+    """The examples in rate coding with very few steps."""
+    images = load_digits()
+    x = (images.images[:, None] / 16).astype(np.float32)
+    y = images.target.astype(np.int64)
+    train, test, train_y, test_y = train_test_split(x, y, test_size=500, stratify=y, random_state=0)
+    rows = []
+    for model in ("digits_mlp", "digits_cnn"):
+        for n_steps in (1, 2):
+            options = CompileOptions(
+                coding="rate",
+                timesteps=n_steps,
+                emit=(),
+                calibrate=EXAMPLES / "digits_calibrate.npz",
+            )
+
+            def measure(
+                seed: int,
+                method: str,
+                model: str = model,
+                options: CompileOptions = options,
+            ) -> Any:
+                tuned = tune_model(
+                    EXAMPLES / f"{model}.onnx",
+                    (train, train_y),
+                    options=TuneOptions(method=method, seed=seed, epochs=10, threads=1),
+                    compile_options=options,
+                    evaluate=(test, test_y),
+                )
+                return [tuned.report["tune"]["before"], tuned.report["tune"]["after"]]
+
+            found = {
+                method: bench.over_seeds(
+                    f"digits {model} T={n_steps} {method}", lambda s, m=method: measure(s, m)
+                )
+                for method in ("psg", "qcfs")
+            }
+            after = [_spread([a for _, a in found[method]]) for method in ("psg", "qcfs")]
+            rows.append([model, str(n_steps), f"{found['psg'][0][0]:.2f}", *after])
+    return [["model", "T", "untuned", "psg", "qcfs"], *rows]
+
+
+def fashion(bench: Bench) -> list[list[str]]:
+    """The shared network at T = 4, tuned, against T = 8 without."""
+    model = w8a8.SHARED / "models" / "fashion_vggbn.onnx"
+    arguments = bench.arguments
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as scratch:
+        calibrate, x, y = prepare("fashion_vggbn", Path(scratch), arguments.images)
+    images = np.load(w8a8.SHARED / "data" / "fashion_mnist.npz", allow_pickle=False)
+    train = images["x_calib"][:, None].astype(np.float32) / 255
+    labels = images["y_calib"].astype(np.int64)
+    common: dict[str, Any] = {"coding": "rate", "emit": (), "target": "unlimited"}
+
+    def untuned(n_steps: int) -> Any:
+        compiled = compile_model(
+            model, calibrate=calibrate, evaluate=(x, y), timesteps=n_steps, **common
+        )
+        rungs = {rung["stage"]: rung["top1"] for rung in compiled.report["ladder"]}
+        return [rungs["onnx"], rungs["fixed"]]
+
+    def tuned(method: str) -> Any:
+        file = Path(scratch_file(calibrate))
+        found = tune_model(
+            model,
+            (train, labels),
+            options=TuneOptions(
+                method=method, epochs=arguments.epochs, threads=arguments.threads, patience=0
+            ),
+            compile_options=CompileOptions(timesteps=4, calibrate=file, **common),
+            evaluate=(x, y),
+            watch=TerminalObserver(bench.console, bars=False),
+        )
+        file.unlink()
+        return found.report["tune"]["after"]
+
+    before = {n: bench.measured(f"fashion T={n} untuned", lambda n=n: untuned(n)) for n in (4, 8)}
+    exact = before[4][0]
+    rows = [
+        [f"T = {n}, untuned", f"{top1:.2f}", f"{exact - top1:.2f}", ""]
+        for n, (_, top1) in before.items()
+    ]
+    for method in arguments.methods:
+        key = f"fashion T=4 {method} epochs={arguments.epochs}"
+        top1 = bench.measured(key, lambda m=method: tuned(m))
+        share = (top1 - before[4][1]) / (exact - before[4][1])
+        rows.append(
+            [f"T = 4, {method}", f"{top1:.2f}", f"{exact - top1:.2f}", f"{100 * share:.0f} %"]
+        )
+    return [["network", "accuracy, %", f"lost against {exact:.2f}", "of the loss recovered"], *rows]
+
+
+def scratch_file(calibrate: np.ndarray) -> str:
+    """A file with calibration data; who asks for it removes it."""
+    from tempfile import NamedTemporaryFile
+
+    with NamedTemporaryFile(suffix=".npz", delete=False) as stream:
+        np.savez(stream, x=calibrate)
+        return stream.name
+
+
+def _spread(values: list[float], digits: int = 2) -> str:
+    """Mean and standard deviation."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}"
+    return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=CASES, metavar="|".join(CASES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--surrogates", nargs="+", default=("rectangle", "triangle"))
+    parser.add_argument("--images", type=int, default=10_000, help="test images of fashion")
+    parser.add_argument("--epochs", type=int, default=8, help="of fashion")
+    parser.add_argument("--methods", nargs="+", default=("psg", "qcfs"), help="of fashion")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--json", type=Path, help="keep results here, and use those that are")
+    parser.add_argument(
+        "--markdown",
+        action="store_true",
+        help="tables for the docs, which is what is printed anyway",
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    bench = Bench(arguments)
+    made = {"widths": widths, "pda": pda, "digits": digits, "fashion": fashion}
+    for case in arguments.cases:
+        title, *rows = made[case](bench)
+        print(f"\n{case}\n")
+        print("| " + " | ".join(title) + " |")
+        print("|" + " --- |" * len(title))
+        for row in rows:
+            print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""``snn-compile tune``: train the spiking network in fixed point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from snn_compile.cli.compile import beside, check_accuracy, refuse_foreign
+from snn_compile.cli.console import as_json, common, messages, results, talkative
+from snn_compile.cli.settings import chosen, settings
+from snn_compile.errors import Origin, UsageError
+from snn_compile.tune.options import DEVICES, METHODS, SURROGATES
+
+if TYPE_CHECKING:
+    from snn_compile.options import CompileOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OF_A_FOLDER = ("evaluate", "max_accuracy_drop", "seed", "emit")
+"""Options of a compilation that mean something for a network that is compiled already."""
+
+_TUNING = (
+    click.option(
+        "--train",
+        type=click.Path(path_type=Path),
+        required=True,
+        metavar="NPZ",
+        help="Labelled data: x, (N, *input shape), and y.",
+    ),
+    click.option("--method", metavar="|".join(METHODS), help="How to train."),
+    click.option("--epochs", type=int, metavar="N", help="Passes over the data, at most."),
+    click.option("--batch-size", type=int, metavar="N", help="Samples of one step."),
+    click.option("--learning-rate", type=float, metavar="R", help="Relative to the parameters."),
+    click.option("--hold-out", type=float, metavar="SHARE", help="Of the data, to judge on."),
+    click.option("--patience", type=int, metavar="N", help="Epochs without progress; 0: no limit."),
+    click.option("--surrogate", metavar="|".join(SURROGATES), help="Shape of the gradient (psg)."),
+    click.option("--width", type=float, metavar="W", help="Of the surrogate, in thresholds (psg)."),
+    click.option(
+        "--learn-width/--fixed-width", "learn_width", default=None, help="Per layer (psg)."
+    ),
+    click.option("--smallest-width", type=float, metavar="W", help="Of a learned width (psg)."),
+    click.option("--pda", type=float, metavar="L", help="Weight of the PDA loss (psg)."),
+    click.option(
+        "--distill", type=float, metavar="SHARE", help="Of the loss: against the float network."
+    ),
+    click.option(
+        "--from-scratch", is_flag=True, default=None, help="Begin with random weights (psg)."
+    ),
+    click.option("--device", metavar="|".join(DEVICES), help="Where torch computes."),
+    click.option("--threads", type=int, metavar="N", help="Of torch on the CPU; 0: all."),
+    click.option(
+        "--checkpoint",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Written after each epoch, gone on from if there (default: DIR.checkpoint).",
+    ),
+)
+
+
+def tuning(command: F) -> F:
+    """Add every option of tuning."""
+    for option in reversed(_TUNING):
+        command = option(command)
+    return command
+
+
+@click.command("tune", short_help="Train the spiking network in fixed point.")
+@click.argument("source", metavar="MODEL|DIR", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The folder to write (default: NAME.tuned.snn here).",
+)
+@tuning
+@settings
+@click.option("--no-emit", is_flag=True, help="Write no backend's files.")
+@as_json
+@talkative
+@common
+def command(
+    source: Path,
+    output: Path | None,
+    train: Path,
+    checkpoint: Path | None,
+    config: Path | None,
+    no_emit: bool,
+    as_json: bool,
+    quiet: bool,
+    no_progress: bool,
+    **given: Any,
+) -> None:
+    """Tune a network in fixed point on labelled data, with its integers in the forward pass.
+
+    The network is the one in DIR, a folder that compile has written, or MODEL, which is compiled
+    first, with the options of compile. The folder that is written is a compiled folder like any
+    other. An interrupted training goes on from its checkpoint when the command is given again.
+    """
+    from snn_compile.report.progress import TerminalObserver
+    from snn_compile.tune import TuneOptions, require_torch
+
+    require_torch()
+    of_tuning = {name: given.pop(name) for name in _names() if name in given}
+    options = TuneOptions(
+        **{name: value for name, value in of_tuning.items() if value is not None},
+        **({} if given.get("seed") is None else {"seed": given["seed"]}),
+    )
+    compiling = _compiling(source, {**given, "emit": ""} if no_emit else given, config)
+    folder = output or Path(f"{source.stem}.tuned.snn")
+    refuse_foreign(folder)
+    observer = TerminalObserver(
+        messages(), None if as_json else results(), quiet=quiet, bars=not no_progress
+    )
+    from snn_compile.tune.driver import tune_model
+
+    kept = checkpoint or folder.with_name(f"{folder.name}.checkpoint")
+    tuned = tune_model(
+        source,
+        train,
+        options=options,
+        compile_options=compiling,
+        evaluate=compiling.evaluate,
+        checkpoint=kept,
+        watch=observer,
+    )
+    tuned.save(folder)
+    if checkpoint is None:
+        kept.unlink(missing_ok=True)
+    _show(tuned.report, folder, as_json, headed=observer.headed)
+    check_accuracy(tuned.report, compiling.max_accuracy_drop, str(source))
+
+
+def _names() -> list[str]:
+    """Options that are about tuning alone."""
+    from dataclasses import fields
+
+    from snn_compile.tune.options import TuneOptions
+
+    return [item.name for item in fields(TuneOptions) if item.name != "seed"]
+
+
+def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> CompileOptions:
+    """The options of the compilation.
+
+    Raises:
+        UsageError: the network is compiled already, and an option would have it compiled otherwise.
+    """
+    if not source.is_dir():
+        return chosen(config or beside(source), given)
+    useless = [
+        name.replace("_", "-")
+        for name, value in given.items()
+        if value not in (None, ()) and name not in OF_A_FOLDER
+    ]
+    if useless or config:
+        raise UsageError(
+            f"the network is compiled already: {', '.join(useless) or 'config'} has no meaning",
+            code="bad-option",
+            origin=Origin(str(source)),
+            hint="tune the model file to compile it with other options",
+        )
+    return chosen(None, {k: v for k, v in given.items() if k in OF_A_FOLDER})
+
+
+def _show(report: Any, folder: Path, as_json: bool, *, headed: bool) -> None:
+    if as_json:
+        click.echo((folder / "report.json").read_text(encoding="utf-8"), nl=False)
+        return
+    from snn_compile.report import terminal
+
+    console = results()
+    if not headed:
+        console.print(terminal.header(report))
+    console.print()
+    console.print(terminal.summary(report, str(folder)))

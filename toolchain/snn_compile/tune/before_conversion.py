@@ -1,0 +1,155 @@
+"""Tuning of the float network, which is then compiled as ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from snn_compile.bundle import CompiledModel
+from snn_compile.convert.balance_thresholds import balance_thresholds
+from snn_compile.convert.calibrate import Calibration
+from snn_compile.convert.codings import Coding
+from snn_compile.data import Samples
+from snn_compile.driver import Scales, compile_model
+from snn_compile.errors import Origin, UsageError
+from snn_compile.inputs import spiking_frontend
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.options import CompileOptions
+from snn_compile.report import figures
+from snn_compile.report.journal import Journal
+from snn_compile.report.observer import SilentObserver
+from snn_compile.sim import ann
+from snn_compile.tune.float_network import FloatNetwork
+from snn_compile.tune.options import TuneOptions
+from snn_compile.tune.qcfs import QuantizedActivations
+from snn_compile.tune.session import device_of, facts, judged, trained
+from snn_compile.tune.trainer import Judged, TrainingData, split
+
+AT_ONCE = 256
+"""Held-out samples in one forward pass."""
+
+
+@dataclass
+class FloatTuning:
+    """Retrains the folded network of a compilation; keeps what the report says of it.
+
+    Attributes:
+        path: the model file.
+        samples: labelled, as the network takes them.
+        options: of tuning.
+        checkpoint: written after each epoch, or None.
+        journal: of the tuning.
+        facts: filled in by the call.
+    """
+
+    path: Path
+    samples: Samples
+    options: TuneOptions
+    checkpoint: Path | None
+    journal: Journal
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        folded: ANNGraph,
+        statistics: Calibration,
+        compiling: CompileOptions,
+        coding: Coding,
+    ) -> tuple[ANNGraph, Scales]:
+        """The trained network and the full scales that were trained with it."""
+        scales = balance_thresholds(
+            folded,
+            statistics,
+            compiling.thresholds_of,
+            levels=coding.levels,
+            per_layer=compiling.per_layer,
+        )
+        options, x = self.options, self.samples.x
+        labels = np.asarray(self.samples.y)
+        teacher = ann.evaluate(folded, x).reshape(len(x), -1) if options.distill else None
+        data = TrainingData(x, labels, teacher)
+        rows, held_out = split(len(x), options.hold_out, options.seed)
+        network = FloatNetwork(folded, scales, coding.levels, device=device_of(options.device))
+        method = QuantizedActivations(network, options)
+        progress = trained(
+            network,
+            method,
+            data[rows],
+            lambda: _judged(network, data[held_out]),
+            options,
+            self.checkpoint,
+            self.journal,
+        )
+        self.facts = facts(self.path, options, method, progress, len(rows), len(held_out))
+        return network.tuned()
+
+
+def tune_float(
+    path: Path, tuning: FloatTuning, compiling: CompileOptions, evaluate: Any
+) -> CompiledModel:
+    """Compile a model file whose network is trained on the way.
+
+    Args:
+        path: the file.
+        tuning: what trains it.
+        compiling: how to compile it.
+        evaluate: samples and labels in place of those that ``compiling`` names, or None.
+
+    Raises:
+        CompileError: as ``compile_model``; the checkpoint is of another training.
+    """
+    before: Mapping[str, Any] = {}
+    if evaluate is not None or compiling.evaluate is not None:
+        with tuning.journal.timed("compile-untuned"):
+            untuned = compile_model(
+                path, options=compiling, evaluate=evaluate, watch=SilentObserver()
+            )
+        before = figures.rung(untuned.report, figures.ANSWER)
+    compiled = compile_model(
+        path,
+        options=compiling,
+        evaluate=evaluate,
+        watch=tuning.journal.observer,
+        retrain=tuning,
+    )
+    after = figures.rung(compiled.report, figures.ANSWER)
+    report = {
+        **compiled.report,
+        "tune": {
+            **tuning.facts,
+            "judged_by": "the float network with quantized activations",
+            "before": before.get("top1"),
+            "after": after.get("top1"),
+        },
+        "timing": [*compiled.report["timing"], *tuning.journal.timing],
+    }
+    return replace(compiled, report=report)
+
+
+def require_model(path: Path) -> None:
+    """Refuse what is converted already.
+
+    Raises:
+        UsageError: it is a compiled folder, or a network that spikes.
+    """
+    if path.is_dir() or spiking_frontend(path):
+        raise UsageError(
+            "qcfs trains a network before it is converted, and this one spikes already",
+            code="bad-option",
+            origin=Origin(str(path)),
+            hint="give the model file, or use --method psg",
+        )
+
+
+@torch.no_grad()
+def _judged(network: FloatNetwork, data: TrainingData) -> Judged:
+    scores = [
+        network(network.messages(data.frames[start : start + AT_ONCE])).cpu().numpy()
+        for start in range(0, len(data), AT_ONCE)
+    ]
+    return judged(np.concatenate(scores), data.labels)

@@ -1,0 +1,265 @@
+"""From a compiled network, or a model file, to a tuned compiled network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.bundle import CompiledModel, read_seal
+from snn_compile.data import Samples, check_samples, load_samples
+from snn_compile.driver import compile_model
+from snn_compile.errors import Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.inputs import preprocessed, read_model, samples_for, spiking_frontend
+from snn_compile.ir.encoding import OutputDecoding
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.mapping import map_program
+from snn_compile.options import CompileOptions
+from snn_compile.plugins import BACKENDS, Backend
+from snn_compile.report import figures
+from snn_compile.report.evaluation import ENCODED_AT_ONCE, encoded
+from snn_compile.report.journal import Journal
+from snn_compile.report.observer import Observer, SilentObserver
+from snn_compile.sim import ann, engine
+from snn_compile.targets import load_target
+from snn_compile.tune.before_conversion import FloatTuning, require_model, tune_float
+from snn_compile.tune.method import Task
+from snn_compile.tune.network import STATE_BITS, Network
+from snn_compile.tune.options import TuneOptions
+from snn_compile.tune.psg import ParametricSurrogate
+from snn_compile.tune.qcfs import QuantizedActivations
+from snn_compile.tune.report import Tuning, tuned_report
+from snn_compile.tune.scratch import begin_anew
+from snn_compile.tune.session import device_of, facts, judged, torch_settings, trained
+from snn_compile.tune.trainer import Judged, TrainingData, split
+
+Array = npt.NDArray[Any]
+Given = Path | tuple[Array, Array | None]
+"""Samples: an npz file with ``x`` and ``y``, or both as arrays."""
+
+SPIKING_METHODS = {ParametricSurrogate.name: ParametricSurrogate}
+"""Methods that train the compiled network; each is made from a ``Task``."""
+
+
+def tune_model(
+    source: str | Path,
+    train: Given,
+    *,
+    options: TuneOptions | None = None,
+    compile_options: CompileOptions | None = None,
+    evaluate: Given | None = None,
+    checkpoint: str | Path | None = None,
+    watch: Observer | None = None,
+    **changes: Any,
+) -> CompiledModel:
+    """Train a network so that it is better in fixed point.
+
+    Args:
+        source: a folder that ``compile`` wrote, or a model file, which is compiled first.
+        train: labelled samples. A share of them is held out to judge progress.
+        options: all options of tuning; ``changes`` override single ones by name.
+        compile_options: how to compile a model file; of a folder only ``evaluate`` counts, and
+            ``emit`` if its origin is not the default.
+        evaluate: samples that nothing was trained on, for the accuracy before and after.
+        checkpoint: a file that is written after each epoch. If it is there already, the training
+            goes on from it, and ends with the same integers as one that was not interrupted.
+        watch: sees the tuning while it runs.
+        **changes: single options of tuning by name.
+
+    Returns:
+        The tuned network with its report; nothing but the checkpoint is written.
+
+    Raises:
+        CompileError: whatever is wrong with the network, the data or the options.
+    """
+    options = replace(options or TuneOptions(), **changes)
+    compiling = compile_options or CompileOptions()
+    if isinstance(evaluate, Path):
+        compiling, evaluate = replace(compiling, evaluate=evaluate), None
+    journal = Journal(watch or SilentObserver())
+    path, kept = Path(source), None if checkpoint is None else Path(checkpoint)
+    with torch_settings(options):
+        if options.method == QuantizedActivations.name:
+            require_model(path)
+            samples = _float_samples(path, train, compiling)
+            tuning = FloatTuning(path, samples, options, kept, journal)
+            return tune_float(path, tuning, compiling, evaluate)
+        if not path.is_dir() and not spiking_frontend(path):
+            _float_samples(path, train, compiling)  # bad data need not wait for the compilation
+        base = _compiled(path, compiling, evaluate, journal)
+        _require_classes(base, path)
+        samples = _labelled(samples_for(base, train, need_labels=True))
+        given = evaluate or compiling.evaluate
+        exam = None if given is None else samples_for(base, given)
+        teacher = _teacher(path, compiling, samples.x) if options.distill else None
+        data = TrainingData(_encoded(base, samples.x), _labels(samples), teacher)
+        rows, held_out = split(len(samples), options.hold_out, options.seed)
+        setting = _Setting(path, base, data[rows], data[held_out], options)
+        program, known = _trained(setting, kept, journal)
+    return _finished(setting, program, known, exam, journal)
+
+
+@dataclass(frozen=True, eq=False)
+class _Setting:
+    """What is trained, and on what."""
+
+    path: Path
+    base: CompiledModel
+    train: TrainingData
+    held_out: TrainingData
+    options: TuneOptions
+
+    @property
+    def output(self) -> tuple[NodeId, OutputDecoding]:
+        """The first output."""
+        return next(iter(self.base.decodings.items()))
+
+    def judge(self, program: QuantizedGraph) -> Judged:
+        """Held-out accuracy of a program, on the bit-accurate simulator."""
+        output, decoding = self.output
+        run = engine.run(program, self.held_out.frames)
+        return judged(decoding(run.outputs[output]), self.held_out.labels)
+
+
+def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
+    """Labelled samples as the float network takes them."""
+    network = preprocessed(read_model(path), options)
+    reading: dict[str, Any] = {
+        "layout": options.layout,
+        "raw": bool(options.mean_values or options.scale_values),
+        "n_classes": prod(network.outputs[0].shape),
+    }
+    shape = network.input.shape
+    if isinstance(train, Path):
+        return load_samples(train, shape, need_labels=True, **reading)
+    return _labelled(check_samples(*train, shape, **reading))
+
+
+def _labelled(samples: Samples) -> Samples:
+    """The samples.
+
+    Raises:
+        UsageError: they have no labels.
+    """
+    if samples.y is None:
+        raise UsageError("training needs labels", code="missing-labels", hint="give x and y")
+    return samples
+
+
+def _labels(samples: Samples) -> npt.NDArray[np.int64]:
+    return np.asarray(samples.y, np.int64)
+
+
+def _encoded(base: CompiledModel, x: Array) -> npt.NDArray[np.integer]:
+    """Samples as the network takes them, in few bytes: recordings of events are large."""
+    fitting = np.min_scalar_type(max(-base.encoding.low, base.encoding.high) * -2)
+    at_once = range(0, len(x), ENCODED_AT_ONCE)
+    pieces = [encoded(base.encoding, x[i : i + ENCODED_AT_ONCE]) for i in at_once]
+    return np.concatenate([piece.astype(fitting) for piece in pieces])
+
+
+def _compiled(
+    path: Path, options: CompileOptions, evaluate: Any, journal: Journal
+) -> CompiledModel:
+    """The network to begin with; what the options say of a compiled one is in its report."""
+    if path.is_dir():
+        base = CompiledModel.load(path)
+        said = {k: v for k, v in options.effective().items() if v["origin"] != "default"}
+        known = {**(base.report.get("options") or {}), **said}
+        return replace(base, report={**base.report, "options": known})
+    return compile_model(path, options=options, evaluate=evaluate, watch=journal.observer)
+
+
+def _require_classes(base: CompiledModel, path: Path) -> None:
+    """Refuse what has no cross entropy.
+
+    Raises:
+        UnsupportedError: the output is not one score for each of several classes.
+    """
+    decoding = next(iter(base.decodings.values()))
+    if prod(decoding.shape) < 2:
+        raise UnsupportedError(
+            "tuning needs an output with a score for each class, and this one is a single value",
+            code="tune-output",
+            origin=Origin(str(path)),
+            hint="train a network with two outputs in place of one",
+        )
+
+
+def _teacher(path: Path, options: CompileOptions, x: Array) -> Array | None:
+    """Outputs of the float network, where there is one."""
+    if path.is_dir() or spiking_frontend(path):
+        return None
+    network = preprocessed(read_model(path), options)
+    return ann.evaluate(network, x).reshape(len(x), -1)
+
+
+def _trained(
+    setting: _Setting, checkpoint: Path | None, journal: Journal
+) -> tuple[QuantizedGraph, dict[str, Any]]:
+    """The tuned program, and what the report says of the training."""
+    options, base = setting.options, setting.base
+    output, decoding = setting.output
+    network = Network(
+        base.program,
+        {name: d.unit for name, d in base.decodings.items()},
+        device=device_of(options.device),
+        state_bits=figures.option(base.report, "state_bits") or STATE_BITS,
+    )
+    method = SPIKING_METHODS[options.method](Task(network, output, decoding.unit, options))
+    if options.from_scratch:
+        few = setting.train[np.arange(min(len(setting.train), options.batch_size))]
+        begin_anew(network, network.messages(few.frames), method.respond, options.seed)
+    progress = trained(
+        network,
+        method,
+        setting.train,
+        lambda: setting.judge(network.tuned()),
+        options,
+        checkpoint,
+        journal,
+    )
+    sizes = len(setting.train), len(setting.held_out)
+    known = facts(setting.path, options, method, progress, *sizes)
+    return network.tuned(), {**known, "judged_by": "the bit-accurate simulator"}
+
+
+def _finished(
+    setting: _Setting,
+    program: QuantizedGraph,
+    known: dict[str, Any],
+    exam: Samples | None,
+    journal: Journal,
+) -> CompiledModel:
+    """Map the tuned program, evaluate it, and put the folder's content together."""
+    base = setting.base
+    target = load_target(figures.option(base.report, "target") or base.report["target"])
+    with journal.timed("map"):
+        mapped = map_program(program, target)
+    journal.found(mapped.findings)
+    emit = tuple(figures.option(base.report, "emit") or ())
+    backends: list[Backend] = [BACKENDS.load(name) for name in emit]
+    raise_all([error for backend in backends for error in backend.check(program)])
+    report = tuned_report(Tuning(base, mapped.graph, known), exam, journal)
+    provenance = _provenance(setting.path, base)
+    return replace(
+        base,
+        program=program,
+        report=report,
+        provenance=provenance,
+        golden={},
+        expected={},
+        backends=emit,
+    )
+
+
+def _provenance(path: Path, base: CompiledModel) -> Mapping[str, str]:
+    """Where the network comes from: what it was compiled from, and what was tuned."""
+    tuned = f"from {read_seal(path)}" if path.is_dir() else "after compiling"
+    return {**base.provenance, "tuned": tuned}

@@ -1,0 +1,195 @@
+"""Populations in training: real parameters, in units of the threshold; neurons see integers.
+
+Everything that a neuron computes with is an integer, in a floating type that holds it exactly. So
+the forward pass is the reference simulator's, bit for bit, as long as no state leaves 24 bits;
+``bounds`` shows that none does, and ``Network.confine`` keeps it so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snn_compile.ir.fixedpoint import Int, QTensor
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
+    CubaLIFNeurons,
+    GradedNeurons,
+    IFNeurons,
+    Population,
+    Readout,
+    SignedIFNeurons,
+)
+from snn_compile.ir.spiking import Float
+from snn_compile.tune.grid import rounded
+from snn_compile.tune.normalization import Normalization
+from snn_compile.tune.synapses import Group
+
+LEAKY_BITS = 6
+"""Bits of a leaky neuron's states below the unit of its weights."""
+
+
+class Layer:
+    """A population and the synapses that feed it.
+
+    Attributes:
+        node: the compiled population.
+        groups: its synapses.
+        unit: threshold in steps of the potential, (C,); of a readout, the steps in 1.
+        trained: names of the parameters that may change; the others stay as compiled.
+        parameters: ``bias``, ``threshold`` and ``initial_potential`` as far as the neurons have
+            them, float64, in units of the threshold.
+        normalization: of the summed input, while a network is trained from scratch.
+    """
+
+    def __init__(
+        self,
+        node: Population,
+        unit: Float,
+        groups: tuple[Group, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.node = node
+        self.groups = groups
+        self.unit = unit
+        self.device = device
+        self.dtype = torch.float64 if isinstance(node, WIDE) else dtype
+        self.steps = _spread(torch.tensor(unit, dtype=torch.float64, device=device), node.shape)
+        """Of the potential in one unit, broadcasts to the shape."""
+        is_wiring = all(group.is_wiring for group in groups)
+        self.trained = _trained(node) if not (getattr(node, "relay", False) or is_wiring) else ()
+        self.normalization: Normalization | None = None
+        self.parameters = {
+            name: self._in_units(name, getattr(node, name).values, device) for name in _names(node)
+        }
+
+    @property
+    def drive_steps(self) -> Tensor:
+        """Units of the summed input in one threshold, broadcasts to the shape."""
+        leaky = isinstance(self.node, CubaLIFNeurons)
+        return self.steps / 2**LEAKY_BITS if leaky else self.steps
+
+    def _in_units(self, name: str, values: Int, device: torch.device) -> Tensor:
+        integers = torch.tensor(values, dtype=torch.float64, device=device)
+        return _spread(integers, self.node.shape) / self._steps_of(name)
+
+    def _steps_of(self, name: str) -> Tensor:
+        """Integer units of a parameter in one threshold."""
+        return self.drive_steps if name == "threshold" else self.steps
+
+    def integers(self, name: str) -> Tensor:
+        """A parameter as the neurons see it; broadcasts to the shape."""
+        return self._on_grid(name, self.parameters[name])
+
+    def _on_grid(self, name: str, real: Tensor) -> Tensor:
+        values = rounded(real * self._steps_of(name))
+        if name in ("threshold", "drop"):
+            values = torch.clamp(values, min=1)
+        return values.to(self.dtype)
+
+    def drive(self, messages: Mapping[NodeId, Tensor]) -> Tensor:
+        """Summed synaptic input, (T or 1, B, *shape), in steps of the potential."""
+        total: Tensor | None = None
+        for group in self.groups:
+            part = group(messages[group.node.inputs[0]]).to(self.dtype)
+            total = part if total is None else total + part
+        if total is None:
+            raise TypeError(f"'{self.node.id}' has no synapses")
+        normalization = self.normalizing
+        return total if normalization is None else normalization(total, self.drive_steps)
+
+    @property
+    def normalizing(self) -> Normalization | None:
+        """The normalization, unless it has been folded."""
+        normalization = self.normalization
+        return normalization if normalization is not None and bool(normalization.active) else None
+
+    def potential(self, v: Tensor) -> Tensor:
+        """A potential in units of the threshold."""
+        return v / self.steps.to(v.dtype)
+
+    def tuned(self) -> Population:
+        """The compiled population with the integers of now."""
+        changed: dict[str, Any] = {}
+        real = self.folded()
+        for name in self.trained if self.normalization is None else real:
+            before: Int = getattr(self.node, name).values
+            values = self._on_grid(name, real[name]).detach().cpu().numpy().astype(np.int64)
+            fits = values.size == before.size
+            changed[name] = QTensor.of(values.reshape(before.shape) if fits else values)
+        return replace(self.node, **changed)
+
+    def folded(self) -> dict[str, Tensor]:
+        """The parameters with the normalization worked into them."""
+        normalization = self.normalizing
+        if normalization is None:
+            return self.parameters
+        gain, shift = (tensor.detach() for tensor in normalization.affine())
+        divided = {name: tensor.detach() / gain for name, tensor in self.parameters.items()}
+        return {**divided, "bias": divided["bias"] + shift}
+
+    def fold(self) -> None:
+        """Work the normalization into the parameters, for good."""
+        if self.normalizing is not None and self.normalization is not None:
+            with torch.no_grad():
+                for name, tensor in self.folded().items():
+                    self.parameters[name].copy_(tensor)
+                self.normalization.active.zero_()
+
+
+WIDE = (CubaLIFNeurons, GradedNeurons, ClipFloorNeurons)
+"""Neurons that multiply or divide states of 24 bits: they compute in float64."""
+
+
+def _names(node: Population) -> tuple[str, ...]:
+    """Parameters of a population that have integers."""
+    match node:
+        case IFNeurons() | SignedIFNeurons():
+            return "bias", "threshold", "initial_potential"
+        case CubaLIFNeurons():
+            drop = ("drop",) if node.drop is not None else ()
+            return "bias", "threshold", *drop
+        case ClipFloorNeurons():
+            return "bias", "threshold"
+        case GradedNeurons() | Readout():
+            return ("bias",)
+        case _:
+            raise TypeError(f"no training for {type(node).__name__}")
+
+
+def _trained(node: Population) -> tuple[str, ...]:
+    # What a spike takes stays what it was trained to take: a fixed share of the threshold it had.
+    return tuple(name for name in _names(node) if name != "drop")
+
+
+def unit_of(node: Population, of_readout: Float) -> Float:
+    """Steps of the potential in one unit of the parameters, (C,): the threshold.
+
+    Args:
+        node: the population.
+        of_readout: for populations without a threshold, (C,).
+    """
+    ones = np.ones(node.shape[0])
+    match node:
+        case IFNeurons() | SignedIFNeurons() | ClipFloorNeurons():
+            return ones * node.threshold.values
+        case CubaLIFNeurons():
+            return ones * (node.threshold.values << LEAKY_BITS)
+        case GradedNeurons():
+            return ones * 2.0**node.shift.values / node.multiplier.values
+        case _:
+            return of_readout
+
+
+def _spread(values: Tensor, shape: Shape) -> Tensor:
+    """A parameter of shape (C,), or one that broadcasts already, so that it broadcasts."""
+    if values.ndim == 1 and len(shape) > 1:
+        return values.reshape(-1, *[1] * (len(shape) - 1))
+    return values

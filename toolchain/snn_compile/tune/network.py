@@ -1,0 +1,248 @@
+"""The network in fixed point as something to train: what is tuned is what runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snn_compile.errors import CapacityError, CompileError, raise_all
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.quantized import (
+    CubaLIFNeurons,
+    Population,
+    QuantizedGraph,
+    QuantizedNode,
+)
+from snn_compile.ir.schedule import integer_network, is_scheduled, schedule
+from snn_compile.ir.serialize import array_hashes, dump_program
+from snn_compile.ir.spiking import Float
+from snn_compile.sim import bounds, reference
+from snn_compile.sim.neurons import VOLTAGE_LIMIT
+from snn_compile.tune.layers import LEAKY_BITS, Layer, unit_of
+from snn_compile.tune.neurons import Answer
+from snn_compile.tune.normalization import Normalization
+from snn_compile.tune.synapses import Group
+
+Respond = Callable[[Layer, Tensor, int], Answer]
+"""A population's answer to its summed input (T or 1, B, *shape) for so many steps."""
+STATE_BITS = 24
+ROUNDS = 40
+"""Times that weights may be shrunk until a potential fits."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A forward pass.
+
+    Attributes:
+        outputs: last potential of each readout, (B, *shape), in steps of it.
+        answers: of every population, if they were kept.
+    """
+
+    outputs: dict[NodeId, Tensor]
+    answers: dict[NodeId, Answer] = field(default_factory=dict)
+
+
+class Network:
+    """A program with real parameters, projected onto its integer grid in every forward pass.
+
+    The forward pass computes the integers of the reference simulator: exactly in float64, and in
+    float32 wherever that holds them, which ``Group`` sees to for sums and the 24-bit states do by
+    themselves. ``sync``, ``radix`` and ``sigma-delta`` networks are trained as the integer network
+    that they spread over time (``ir/schedule.py``).
+
+    Args:
+        program: the network.
+        units: real value of one step of each readout's potential, (C,).
+        dtype: float32 or float64.
+        device: as torch names it.
+        state_bits: that potentials may take.
+
+    Attributes:
+        program: the network as it was given.
+        layers: by population, in topological order.
+
+    Raises:
+        CapacityError: the program's potentials could leave their format: it cannot be trained
+            exactly.
+    """
+
+    def __init__(
+        self,
+        program: QuantizedGraph,
+        units: Mapping[NodeId, Float],
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        state_bits: int = STATE_BITS,
+    ) -> None:
+        self.program = program
+        self.at_once = integer_network(program)
+        self.n_steps = self.at_once.window.n_steps
+        self.dtype = dtype
+        self.device = torch.device(device)
+        self.state_bits = state_bits
+        raise_all([self._overflow(p) for p in self.at_once.populations if self._over(p).any()])
+        self.layers = {p.id: self._layer(p, units) for p in self.at_once.populations}
+
+    def _layer(self, node: Population, units: Mapping[NodeId, Float]) -> Layer:
+        of_readout = np.broadcast_to(1 / units.get(node.id, np.ones(1)), node.shape[:1])
+        unit = unit_of(node, of_readout)
+        weight_unit = unit / 2**LEAKY_BITS if isinstance(node, CubaLIFNeurons) else unit
+        graph = self.at_once.graph
+        groups = tuple(
+            Group(
+                group,
+                weight_unit,
+                max(map(abs, bounds.message_range(graph, group))),
+                self.dtype,
+                self.device,
+            )
+            for group in self.at_once.synapses_into(node)
+        )
+        return Layer(node, unit, groups, self.dtype, self.device)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Everything that is trained, by a name that stays: leaves that require a gradient."""
+        found: dict[str, Tensor] = {}
+        for layer in self.layers.values():
+            if not layer.trained:
+                continue
+            found |= {f"{layer.node.id}:{name}": layer.parameters[name] for name in layer.trained}
+            found |= {
+                f"{group.node.id}:weight": group.weight
+                for group in layer.groups
+                if group.is_trained
+            }
+        for name, normalization in self._normalizations():
+            found |= {f"{name}:gamma": normalization.gamma, f"{name}:beta": normalization.beta}
+        return {name: tensor.requires_grad_() for name, tensor in found.items()}
+
+    def _normalizations(self) -> Iterator[tuple[NodeId, Normalization]]:
+        for name, layer in self.layers.items():
+            if layer.normalization is not None:
+                yield name, layer.normalization
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes."""
+        found = self.parameters()
+        for name, normalization in self._normalizations():
+            found |= {f"{name}:{key}": value for key, value in normalization.tensors().items()}
+        return found
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of everything that training changes."""
+        return {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``state`` has given."""
+        with torch.no_grad():
+            for name, tensor in self._tensors().items():
+                tensor.copy_(state[name])
+
+    def identity(self) -> str:
+        """A hash of the program as it was given."""
+        description, arrays = dump_program(self.program)
+        return hashlib.sha256(repr((description, array_hashes(arrays))).encode()).hexdigest()
+
+    def messages(self, frames: Int, first: int = 0) -> Tensor:
+        """What the host sends for encoded frames (N, *maps), (T or 1, N, *input shape).
+
+        ``first`` decides the Poisson draws, as in the reference simulator.
+        """
+        sent = reference.sent(self.at_once.input, frames, self.n_steps, first)
+        return torch.tensor(np.moveaxis(sent, 1, 0), dtype=self.dtype, device=self.device)
+
+    def __call__(self, messages: Tensor, respond: Respond, *, keep: bool = False) -> Passed:
+        """Run the network on what the input sends.
+
+        Args:
+            messages: (T or 1, B, *input shape).
+            respond: how populations answer; a method of training brings its own gradients.
+            keep: whether to keep every population's answer.
+        """
+        values = {self.at_once.input.id: messages}
+        outputs: dict[NodeId, Tensor] = {}
+        answers: dict[NodeId, Answer] = {}
+        for name, layer in self.layers.items():
+            answer = respond(layer, layer.drive(values), self.n_steps)
+            values[name] = answer.messages
+            if keep:
+                answers[name] = answer
+        for node in self.at_once.readouts:
+            outputs[node.id] = values[node.id][-1]
+        return Passed(outputs, answers)
+
+    def tuned(self) -> QuantizedGraph:
+        """The program with the integers of now, spread over time as the one that was given."""
+        nodes: list[QuantizedNode] = [self.at_once.input]
+        for layer in self.layers.values():
+            nodes += [group.tuned() for group in layer.groups]
+            nodes.append(layer.tuned())
+        at_once = QuantizedGraph(Graph(nodes), self.at_once.window)
+        return schedule(at_once, self.program.window) if is_scheduled(self.program) else at_once
+
+    def confine(self) -> None:
+        """Shrink the weights of channels whose potential could leave the state, until none can.
+
+        The projection of projected gradient descent: weights, biases and initial potentials of such
+        a channel are scaled down together, by what the static bound is over.
+
+        Raises:
+            CapacityError: that does not help; all layers that are over, at once.
+        """
+        errors: list[CompileError] = []
+        for name, layer in self.layers.items():
+            for _ in range(ROUNDS):
+                over = self._over(layer.tuned(), layer)
+                if not over.any():
+                    break
+                self._shrink(layer, over)
+            else:
+                errors.append(self._overflow(self.layers[name].tuned()))
+        raise_all(errors)
+
+    def _over(self, node: Population, layer: Layer | None = None) -> Float:
+        """By how much the bound of each channel exceeds the state, (C,); 0 where it does not."""
+        graph = self.at_once.graph
+        if layer is not None:
+            graph = graph.edit(replaced=[*(g.tuned() for g in layer.groups), node])
+        interval = bounds.states(graph, node, self.n_steps)
+        magnitude = np.maximum(-interval.low, interval.high)
+        limit = self._limit(node)
+        return np.where(magnitude > limit, magnitude / limit, 0.0)
+
+    def _limit(self, node: Population) -> int:
+        own = LEAKY_BITS if isinstance(node, CubaLIFNeurons) else 0
+        return min(VOLTAGE_LIMIT, ((1 << (self.state_bits - 1)) - 1) << own)
+
+    def _shrink(self, layer: Layer, over: Float) -> None:
+        shrink = torch.tensor(np.where(over > 0, 0.999 / np.maximum(over, 1), 1.0))
+        names = [name for name in ("bias", "initial_potential") if name in layer.trained]
+        with torch.no_grad():
+            for name in names:
+                layer.parameters[name] *= _along(shrink, layer.parameters[name])
+            for group in layer.groups:
+                if group.is_trained:
+                    group.scale_channels(shrink)
+            if layer.normalization is not None:
+                layer.normalization.rescale(_along(shrink, layer.normalization.mean))
+
+    def _overflow(self, node: Population) -> CompileError:
+        return CapacityError(
+            f"the potential of layer '{node.id}' could leave its {self.state_bits} bits",
+            code="state-overflow",
+            origin=node.origin,
+            hint="compile again with fewer time steps, or tune with a smaller --learning-rate",
+        )
+
+
+def _along(shrink: Tensor, like: Tensor) -> Tensor:
+    """Factors per channel for a parameter (C, ...)."""
+    return shrink.to(like).reshape(-1, *[1] * (like.ndim - 1))

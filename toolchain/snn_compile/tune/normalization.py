@@ -1,0 +1,84 @@
+"""Threshold-scaled normalization: the input of a layer, brought into the range of its threshold.
+
+For networks that are trained from scratch. With x the summed input in units of the threshold, per
+channel over batch, time and place::
+
+    y = gamma * (x - E[x]) / sqrt(Var[x] + epsilon) + beta      gamma 1, beta 1/2 at the start
+
+so that potentials lie on both sides of the threshold (batch normalization scaled by the threshold,
+Zheng et al. 2021; the offset of half a threshold is that of potential distribution adjustment).
+
+Folding. A layer that sees ``y = g * x + c`` fires as one that sees x, with its bias raised by
+``c / g`` and its threshold, initial potential and drop divided by g. So the integer weights stay as
+they are, and nothing of the normalization is left in the network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snn_compile.tune.grid import rounded
+
+EPSILON = 1e-5
+MOMENTUM = 0.1
+SMALLEST_GAMMA = 0.05
+"""A gamma of 0 would silence a channel for good, and a negative one cannot be folded."""
+
+
+class Normalization:
+    """Of one layer.
+
+    Args:
+        n_channels: of the layer.
+        n_axes: of the layer's shape.
+        device: where it is computed.
+
+    Attributes:
+        gamma: (C, 1, ...), float64, trained; so is ``beta``.
+        mean: running mean of x, of the same shape; ``var`` its running variance.
+        active: 1 until it has been folded.
+    """
+
+    def __init__(self, n_channels: int, n_axes: int, device: torch.device) -> None:
+        shape = (n_channels, *[1] * (n_axes - 1))
+        options = {"dtype": torch.float64, "device": device}
+        self.gamma = torch.ones(shape, **options)
+        self.beta = torch.full(shape, 0.5, **options)
+        self.mean = torch.zeros(shape, **options)
+        self.var = torch.ones(shape, **options)
+        self.active = torch.ones((), **options)
+
+    def __call__(self, a: Tensor, steps: Tensor) -> Tensor:
+        """Normalize an input (T, B, C, ...) in steps of the potential, as integers.
+
+        Args:
+            a: summed synaptic input.
+            steps: of the potential in one threshold.
+        """
+        x = a / steps.to(a.dtype)
+        axes = tuple(axis for axis in range(x.ndim) if axis != 2)
+        var, mean = torch.var_mean(x, dim=axes, correction=0, keepdim=True)
+        with torch.no_grad():
+            self.mean += MOMENTUM * (mean[0, 0].to(self.mean) - self.mean)
+            self.var += MOMENTUM * (var[0, 0].to(self.var) - self.var)
+        gain = self._gain(var).to(a.dtype)
+        y = (x - mean) * gain + self.beta.to(a.dtype)
+        return rounded(y * steps.to(a.dtype))
+
+    def _gain(self, var: Tensor) -> Tensor:
+        return torch.clamp(self.gamma, min=SMALLEST_GAMMA) / torch.sqrt(var + EPSILON)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """``g`` and ``c / g`` of ``y = g * x + c``, with the running statistics."""
+        gain = self._gain(self.var)
+        return gain, self.beta / gain - self.mean
+
+    def rescale(self, factor: Tensor) -> None:
+        """The layer's weights have been multiplied by a factor per channel."""
+        self.mean *= factor
+        self.var *= factor**2
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint holds of it and that no gradient changes."""
+        return {"mean": self.mean, "var": self.var, "active": self.active}

@@ -1,0 +1,50 @@
+"""Training of the float network with quantized activations, before it is converted (QCFS)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from snn_compile.tune.float_network import FloatNetwork
+from snn_compile.tune.method import Batch
+from snn_compile.tune.options import TuneOptions
+from snn_compile.tune.psg import classification
+
+
+class QuantizedActivations:
+    """Backpropagation through clip-floor-shift activations (Bu et al. 2022).
+
+    Their number of levels is that of the coding, so that the network is trained for the rounding
+    that conversion brings, with thresholds that are trained as well. What spikes that come too
+    early or too late do to a rate code is not seen.
+    """
+
+    name: ClassVar[str] = "qcfs"
+
+    def __init__(self, network: FloatNetwork, options: TuneOptions) -> None:
+        self.network, self.options = network, options
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """The method itself learns nothing."""
+        return {}
+
+    def begin(self, epoch: int) -> None:
+        """All epochs are alike."""
+
+    def gradients(self, batch: Batch) -> float:
+        """Backpropagate the loss of a batch."""
+        logits = self.network(batch.messages).flatten(1)
+        loss = classification(logits, batch, self.options.distill)
+        loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+        return float(loss.detach())
+
+    def stepped(self) -> None:
+        """Keep scales in their range."""
+        self.network.confine()
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing beyond the learning curve."""
+        return {}

@@ -1,0 +1,128 @@
+"""The report of a tuned network: that of the compiled one, with what tuning has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from snn_compile.bundle import CompiledModel
+from snn_compile.data import Samples
+from snn_compile.mapping import MappedProgram, resources
+from snn_compile.quantize.quantize import LayerNumbers
+from snn_compile.report.assemble import cost
+from snn_compile.report.evaluation import Outcome, encoded
+from snn_compile.report.journal import Journal
+from snn_compile.report.ladder import Ladder
+from snn_compile.report.layers import Activity, layer_table
+from snn_compile.sim import bounds, engine
+
+UNTUNED = "untuned"
+"""The rung of the network in fixed point before it was tuned."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """A tuned network and where it comes from.
+
+    Attributes:
+        base: the compiled network.
+        mapped: the tuned one.
+        facts: about the training.
+    """
+
+    base: CompiledModel
+    mapped: MappedProgram
+    facts: Mapping[str, Any]
+
+
+def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> dict[str, Any]:
+    """The content of ``report.json``.
+
+    Args:
+        tuning: the network.
+        samples: to evaluate it on, before and after.
+        journal: of the tuning.
+    """
+    base, program = tuning.base.report, tuning.mapped.program
+    outcome = _climbed(tuning, samples, journal)
+    taken = resources(tuning.mapped)
+    older = base.get("timing") or []
+    accuracies = {"before": _top1(outcome, UNTUNED), "after": _top1(outcome, "fixed")}
+    return {
+        **base,
+        "simulator": outcome.simulator or base.get("simulator"),
+        "ladder": outcome.ladder,
+        "layers": _layers(tuning, outcome),
+        "resources": taken.as_dict(),
+        "cost": cost(tuning.mapped, outcome),
+        "verification": [],
+        "tune": {**tuning.facts, **accuracies},
+        "timing": [*older, *journal.timing],
+        "warnings": base.get("warnings") or [],
+        "total_steps": program.total_steps,
+    }
+
+
+def _top1(outcome: Outcome, stage: str) -> float | None:
+    rungs = (rung for rung in outcome.ladder if rung["stage"] == stage)
+    return next(rungs, {}).get("top1")
+
+
+def _climbed(tuning: Tuning, samples: Samples | None, journal: Journal) -> Outcome:
+    """Accuracy before and after; the rungs below stay if they are about the same samples."""
+    if samples is None:
+        return Outcome()
+    base, n = tuning.base, len(samples)
+    frames = encoded(base.encoding, samples.x)
+    output, decoding = next(iter(base.decodings.items()))
+    ladder = Ladder(samples.y)
+    with journal.progress("evaluate", f"{n:,} samples", 2 * n) as advance:
+        before = engine.run(base.program, frames, advance=advance)
+        ladder.add(UNTUNED, decoding(before.outputs[output]))
+        after = engine.run(tuning.mapped.program, frames, advance=advance)
+        ladder.add("fixed", decoding(after.outputs[output]))
+    ladder.repeat("mapped", "fixed")
+    rungs = _joined(base.report.get("ladder") or [], ladder.rungs)
+    simulator = engine.simulator(tuning.mapped.program)
+    return Outcome(rungs, Activity(after.activity, n), {}, simulator)
+
+
+def _joined(compiled: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tuned network's rungs on top of those of the compilation.
+
+    Only where the compilation was evaluated on the same samples: its last rung then says of the
+    network before tuning what the first one here does. Agreement is with the first rung of all; how
+    the tuned network's answers agree with that one's is not known.
+    """
+    fixed: dict[str, Any] = next((r for r in compiled if r["stage"] == "fixed"), {})
+    first = tuned[0]
+    if (fixed.get("n"), fixed.get("top1")) != (first["n"], first["top1"]):
+        return tuned
+    below = [rung for rung in compiled if rung["stage"] not in ("fixed", "mapped")]
+    above = [{**rung, "agreement": None} for rung in tuned[1:]]
+    return [*below, {**fixed, "stage": UNTUNED}, *above]
+
+
+def _layers(tuning: Tuning, outcome: Outcome) -> list[dict[str, Any]]:
+    """The layer table with thresholds, bounds and activity as they are now."""
+    program = tuning.mapped.program
+    known = {row["name"]: row for row in tuning.base.report.get("layers") or []}
+    numbers = {}
+    for node in program.populations:
+        row = known.get(node.id, {})
+        interval = bounds.states(program.graph, node, program.window.n_steps)
+        numbers[node.id] = LayerNumbers(
+            unit=np.ones(node.shape[0]),
+            weight_bits=row.get("weight_bits", 8),
+            fraction_bits=row.get("fraction_bits", 0),
+            saturated=0.0,
+            largest=interval.magnitude,
+            bias=np.zeros(1),
+        )
+    per_layer = {layer.name: layer for layer in resources(tuning.mapped).layers}
+    rows = layer_table(program, numbers, per_layer, outcome.activity, {})
+    # Weights end where their range ends: none has been cut off since.
+    return [{**row, "saturated_weights": None} for row in rows]

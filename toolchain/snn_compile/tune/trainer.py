@@ -1,0 +1,295 @@
+"""Training: epochs, steps, progress on held-out data, and checkpoints that resume bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from snn_compile.errors import Origin, UsageError
+from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.tune.method import Batch, Method, Trainee
+from snn_compile.tune.options import TuneOptions
+
+OWN_RATE = 2.0
+"""Learning rate of what a method itself learns, over the network's. Widths of surrogates, about 1,
+then move by half a percent a step."""
+SHUFFLE, SPLIT = 1, 0
+"""Streams of random numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Labelled samples, encoded.
+
+    Attributes:
+        frames: (N, *maps) integers; of a float network, its samples.
+        labels: (N,) int64.
+        teacher: (N, classes) outputs of the float network, or None.
+    """
+
+    frames: npt.NDArray[Any]
+    labels: npt.NDArray[np.int64]
+    teacher: npt.NDArray[np.floating] | None = None
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> TrainingData:
+        teacher = None if self.teacher is None else self.teacher[rows]
+        return TrainingData(self.frames[rows], self.labels[rows], teacher)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a program does with held-out samples, on the bit-accurate simulator.
+
+    Attributes:
+        top1: accuracy in percent.
+        loss: mean cross entropy.
+    """
+
+    top1: float
+    loss: float
+
+    def better_than(self, other: Judged) -> bool:
+        """A smaller loss: on few samples it says more than the number of right answers does."""
+        return self.loss < other.loss
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A point of the learning curve; epoch 0 is the network before training."""
+
+    epoch: int
+    train_loss: float | None
+    held_out_loss: float
+    held_out_top1: float
+
+
+@dataclass
+class Progress:
+    """Where a training is: what a checkpoint holds besides the parameters.
+
+    Attributes:
+        curve: one entry an epoch.
+        best: number of the best epoch.
+        best_state: the network's parameters then.
+    """
+
+    curve: list[Epoch] = field(default_factory=list)
+    best: int = 0
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return len(self.curve) - 1
+
+
+Judge = Callable[[], Judged]
+Told = Callable[[Epoch], None]
+
+
+class Trainer:
+    """Trains a network by a method.
+
+    Everything random depends on the seed and the number of the epoch alone, so that a training
+    which goes on from a checkpoint takes the same steps as one that was never interrupted.
+
+    Args:
+        network: the network; its parameters are changed.
+        method: brings the gradients.
+        data: to train on.
+        judge: held-out accuracy of the network as it is.
+        options: all options.
+        checkpoint: the file that each epoch replaces, or None.
+    """
+
+    def __init__(
+        self,
+        network: Trainee,
+        method: Method,
+        data: TrainingData,
+        judge: Judge,
+        options: TuneOptions,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.network, self.method, self.data = network, method, data
+        self.judge, self.options, self.checkpoint = judge, options, checkpoint
+        self.identity = network.identity()
+        self.parameters = network.parameters()
+        self.optimizer = torch.optim.Adam(self._groups())
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.steps_per_epoch = -(-len(data) // options.batch_size)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Adam moves every parameter by about its rate; so rates follow the parameters' sizes."""
+        rate = self.options.rate
+        groups: list[dict[str, Any]] = []
+        for name, tensor in self.parameters.items():
+            size = float(tensor.detach().double().square().mean().sqrt())
+            of_weights = name.endswith(":weight") and size > 0
+            groups.append({"params": [tensor], "lr": rate * (size if of_weights else 1.0)})
+        own = list(self.method.parameters.values())
+        return [*groups, {"params": own, "lr": rate * OWN_RATE}] if own else groups
+
+    def run(self, told: Told = lambda epoch: None, advance: Advance = no_progress) -> Progress:
+        """Train until the epochs are over or nothing improves; the network then is the best one.
+
+        Args:
+            told: of every epoch that is done, those of a checkpoint included.
+            advance: told how many samples have been trained on.
+
+        Raises:
+            UsageError: the checkpoint is of another training, or damaged.
+            CapacityError: potentials cannot be kept inside their state.
+        """
+        progress = self._resumed()
+        for done in progress.curve:
+            told(done)
+        advance(progress.epoch * len(self.data))
+        while progress.epoch < self.options.epochs and not self._stalled(progress):
+            loss = self._epoch(progress.epoch, advance)
+            self.network.confine()
+            self._note(progress, loss)
+            told(progress.curve[-1])
+            self._save(progress)
+        self.network.restore(progress.best_state)
+        return progress
+
+    def _stalled(self, progress: Progress) -> bool:
+        patience = self.options.patience
+        return patience > 0 and progress.epoch - progress.best >= patience
+
+    def _epoch(self, epoch: int, advance: Advance) -> float:
+        """One pass over the data; the mean loss."""
+        self.method.begin(epoch)
+        order = np.random.default_rng([self.options.seed, SHUFFLE, epoch]).permutation(
+            len(self.data)
+        )
+        total = 0.0
+        for step in range(self.steps_per_epoch):
+            rows = order[step * self.options.batch_size :][: self.options.batch_size]
+            share = (epoch * self.steps_per_epoch + step) / (
+                self.options.epochs * self.steps_per_epoch
+            )
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * (1 + cos(pi * share)) / 2  # cosine decay
+            self.optimizer.zero_grad(set_to_none=True)
+            total += len(rows) * self.method.gradients(self._batch(rows, epoch))
+            self.optimizer.step()
+            self.method.stepped()
+            advance(len(rows))
+        return total / len(self.data)
+
+    def _batch(self, rows: npt.NDArray[np.int64], epoch: int) -> Batch:
+        some = self.data[rows]
+        device = self.network.device
+        first = (1 + epoch) * len(self.data) + int(rows[0])  # new Poisson draws in every epoch
+        return Batch(
+            self.network.messages(some.frames, first),
+            torch.tensor(some.labels, device=device),
+            None if some.teacher is None else torch.tensor(some.teacher, device=device),
+        )
+
+    def _note(self, progress: Progress, loss: float | None) -> None:
+        """Judge the network as it is, and keep it if it is the best so far."""
+        judged = self.judge()
+        known = progress.curve[progress.best] if progress.curve else None
+        progress.curve.append(Epoch(len(progress.curve), loss, judged.loss, judged.top1))
+        if known is None or judged.better_than(Judged(known.held_out_top1, known.held_out_loss)):
+            progress.best = len(progress.curve) - 1
+            progress.best_state = self.network.state()
+
+    def _resumed(self) -> Progress:
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            progress = Progress()
+            self._note(progress, None)
+            return progress
+        return self._load(self.checkpoint)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Of everything that decides the course of the training."""
+        digest = hashlib.sha256(repr((self.identity, asdict(self.options))).encode())
+        for array in (self.data.frames, self.data.labels, self.data.teacher):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def _save(self, progress: Progress) -> None:
+        """Replace the checkpoint: the new one is whole before the old one goes."""
+        if self.checkpoint is None:
+            return
+        content = {
+            "fingerprint": self._fingerprint,
+            "parameters": self.network.state(),
+            "method": {k: v.detach() for k, v in self.method.parameters.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "curve": [asdict(epoch) for epoch in progress.curve],
+            "best": progress.best,
+            "best_state": progress.best_state,
+        }
+        beside = self.checkpoint.with_name(f".{self.checkpoint.name}.new")
+        try:
+            torch.save(content, beside)
+            os.replace(beside, self.checkpoint)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _load(self, path: Path) -> Progress:
+        content = _read(path, self.network.device)
+        if content.get("fingerprint") != self._fingerprint:
+            raise UsageError(
+                "the checkpoint is of another network, other data or other options",
+                code="other-checkpoint",
+                origin=Origin(str(path)),
+                hint="give what it was made with, or remove it to begin anew",
+            )
+        self.network.restore(content["parameters"])
+        with torch.no_grad():
+            for name, tensor in self.method.parameters.items():
+                tensor.copy_(content["method"][name])
+        self.optimizer.load_state_dict(content["optimizer"])
+        curve = [Epoch(**entry) for entry in content["curve"]]
+        return Progress(curve, content["best"], content["best_state"])
+
+
+def _read(path: Path, device: torch.device) -> Mapping[str, Any]:
+    """A checkpoint; nothing in it is executed."""
+    try:
+        content: Mapping[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise UsageError(
+            f"the checkpoint is damaged ({type(error).__name__})",
+            code="bad-checkpoint",
+            origin=Origin(str(path)),
+            hint="remove it to begin anew",
+        ) from error
+    return content
+
+
+def split(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows to train on and rows to hold out: at least one of each.
+
+    Raises:
+        UsageError: there are fewer than two samples.
+    """
+    if n < 2:
+        raise UsageError(
+            "a single training sample cannot be split", code="empty-data", hint="give more samples"
+        )
+    order = np.random.default_rng([seed, SPLIT]).permutation(n)
+    held = min(max(1, round(n * share)), n - 1)
+    return np.sort(order[held:]), np.sort(order[:held])
