@@ -2,7 +2,7 @@
 
     python tests/bench/accuracy.py [MODEL ...] [--images 10000] [--steps 4 8 16 32 64 256]
                                    [--codings sync radix signed rate classical graded sigma-delta]
-                                   [--json FILE] [--markdown] [--plot FILE]
+                                   [--json FILE] [--show] [--markdown] [--plot FILE]
 
 First the points lost, in one table. Then, for each model, coding and number of steps: top-1
 accuracy of the float file and of the network in fixed point on the test images, the points lost,
@@ -126,9 +126,14 @@ def _text(key: Key) -> str:
     return f"{model} {coding} {n_steps or 1} {images}"
 
 
+def measured(arguments: argparse.Namespace, known: dict[str, Any]) -> list[Key]:
+    """What was asked for and is known: all of it, unless ``--show`` was given."""
+    return [key for key in rows(arguments) if _text(key) in known]
+
+
 def shown(arguments: argparse.Namespace, known: dict[str, Any]) -> Iterator[list[str]]:
     """The table's rows."""
-    for key in rows(arguments):
+    for key in measured(arguments, known):
         entry = known[_text(key)]
         lost = entry["float"] - entry["fixed"]
         yield [
@@ -162,7 +167,7 @@ TITLES = (
 def losses(arguments: argparse.Namespace, known: dict[str, Any]) -> Iterator[list[str]]:
     """Points lost: a row for each model and coding, a column for each number of steps."""
     found: dict[tuple[str, str], dict[int, float]] = {}
-    for key in rows(arguments):
+    for key in measured(arguments, known):
         entry = known[_text(key)]
         found.setdefault(key[:2], {})[key[2]] = entry["float"] - entry["fixed"]
     for (model, coding), lost in found.items():
@@ -200,7 +205,7 @@ def plot(arguments: argparse.Namespace, known: dict[str, Any]) -> None:
     )
     for panel, model in zip(np.atleast_1d(panels), arguments.models, strict=True):
         for coding in (c for c in TIMED if c in arguments.codings):
-            keys = [key for key in rows(arguments) if key[:2] == (model, coding)]
+            keys = [key for key in measured(arguments, known) if key[:2] == (model, coding)]
             lost = [known[_text(key)]["float"] - known[_text(key)]["fixed"] for key in keys]
             panel.plot([key[2] for key in keys], np.maximum(lost, LEAST), "o-", ms=3, label=coding)
         panel.set(title=model, xscale="log", yscale="log", xlabel="steps of a window, T")
@@ -219,13 +224,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--codings", nargs="+", default=(*TIMED, *AT_ONCE))
     parser.add_argument("--json", type=Path, help="keep results here, and use those that are")
+    parser.add_argument("--show", action="store_true", help="measure nothing: only what is known")
     parser.add_argument("--markdown", action="store_true", help="print tables for the docs")
     parser.add_argument("--plot", type=Path, help="a picture of the losses (needs matplotlib)")
     arguments = parser.parse_args()
     known = {}
     if arguments.json and arguments.json.is_file():
         known = json.loads(arguments.json.read_text())
-    run(arguments, known)
+    if not arguments.show:
+        run(arguments, known)
     if arguments.plot:
         plot(arguments, known)
     for caption, titles, lines in tables(arguments, known):
