@@ -167,7 +167,7 @@ def test_a_learned_width_recovers_what_a_narrow_one_loses():
     learned = train(1, TuneOptions(**options))
     assert stalled.reached < 0.1
     assert learned.top1 >= stalled.top1 + 10
-    assert min(learned.widths) > 0.2
+    assert min(learned.widths) > 0.2 - 1e-9
 
 
 @pytest.mark.slow
