@@ -1,7 +1,7 @@
 """What tuning gains: the table of docs/explanation/tuning.md.
 
     python tests/bench/tuning.py [widths pda digits fashion] [--seeds 3] [--json FILE] [--markdown]
-                                 [--epochs 8] [--threads 1]
+                                 [--epochs 3] [--threads 1]
 
 ``widths``: a spiking network on a synthetic task, from surrogates so narrow that training stalls.
 ``pda``: potentials with and without potential distribution adjustment. ``digits``: the examples at
@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--surrogates", nargs="+", default=("rectangle", "triangle"))
     parser.add_argument("--images", type=int, default=10_000, help="test images of fashion")
-    parser.add_argument("--epochs", type=int, default=8, help="of fashion")
+    parser.add_argument("--epochs", type=int, default=3, help="of fashion")
     parser.add_argument("--methods", nargs="+", default=("psg", "qcfs"), help="of fashion")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--json", type=Path, help="keep results here, and use those that are")

@@ -106,7 +106,7 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path):
 def test_the_best_epoch_is_kept():
     course = Course(learning_rate=0.9, epochs=3)
     progress = course.trainer.run()
-    best = min(progress.curve, key=lambda epoch: epoch.held_out_loss)
+    best = max(progress.curve, key=lambda epoch: (epoch.held_out_top1, -epoch.held_out_loss))
     assert progress.best == best.epoch
     assert course.judge().loss == best.held_out_loss
 
@@ -167,7 +167,7 @@ def test_a_learned_width_recovers_what_a_narrow_one_loses():
     learned = train(1, TuneOptions(**options))
     assert stalled.reached < 0.1
     assert learned.top1 >= stalled.top1 + 10
-    assert min(learned.widths) > 0.2
+    assert min(learned.widths) > 0.2 - 1e-9
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ class TuneOptions:
     """
 
     method: str = "psg"
-    epochs: int = 20
+    epochs: int = 10
     batch_size: int = 64
     learning_rate: float | None = None
     hold_out: float = 0.1
