@@ -166,7 +166,8 @@ class Tune(TypedDict, total=False):
     """How the network was tuned.
 
     ``before`` and ``after``: top-1 accuracy in fixed point on the evaluation set, in percent.
-    ``judged_by``: what the held-out figures of the curve are from. ``widths``: of the surrogate
+    ``measure``: what the curve's ``held_out_top1`` is where it is no accuracy: spike trains are
+    learned by heart, and the curve is about those. ``judged_by``: what its figures are from. ``widths``: of the surrogate
     gradient, in thresholds.
     """
 
@@ -178,6 +179,7 @@ class Tune(TypedDict, total=False):
     curve: list[Point]
     best_epoch: int
     judged_by: str
+    measure: str
     before: float | None
     after: float | None
     widths: dict[str, float]
