@@ -35,8 +35,8 @@ class TuneOptions:
         pda: weight of the loss that adjusts the distribution of potentials (psg).
         distill: share of the loss that compares with the float network's outputs in place of the
             labels; only where the float network is there.
-        spike_tau: time constant, in steps, of the filter after which spike trains are compared, where
-            the targets are spike trains (na, normad).
+        spike_tau: time constant, in steps, of the filter after which spike trains are compared,
+            where the targets are spike trains (na, normad).
         from_scratch: whether to forget the compiled weights and train from random ones.
         device: cpu, cuda, or auto: cuda where torch sees one.
         threads: of torch on the CPU; 0: as many as there are.

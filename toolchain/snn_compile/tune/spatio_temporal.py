@@ -1,14 +1,14 @@
 """Normalized approximate descent: what spike errors say about weights, through time and layers.
 
-NormAD (Anwani and Rajendran 2015, "NormAD: normalized approximate descent based supervised learning
-rule for spiking neurons", IJCNN) makes a potential at a time of a wrong spike a little larger or
-smaller, by the smallest change of weights that does it. With e the wanted spikes minus those sent,
+NormAD (Anwani and Rajendran 2015, "NormAD: normalized approximate descent based supervised
+learning rule for spiking neurons", IJCNN) makes the potential at the time of a wrong spike a little
+larger or smaller, by the smallest change of weights that does it. With e the wanted spikes minus those sent,
 and d^ what the sources' spikes are after the synapse and the membrane::
 
     dw_i = r * sum over t of e[t] * d^_i[t] / ||d^[t]||
 
-d^ stands for the response of a neuron that has not spiked yet; the membrane's time constant in it is
-short, so that what came before the last spike, and was reset, hardly counts.
+d^ stands for the response of a neuron that has not spiked yet; the membrane's time constant in it
+is short, so that what came before the last spike, and was reset, hardly counts.
 
 Several layers (Anwani and Rajendran 2018, "Training multilayer spiking neural networks using NormAD
 based spatio-temporal error backpropagation", arXiv 1811.10678, whose abstract is public; what

@@ -1,4 +1,4 @@
-"""Spike trains as targets: where a network sends them, and how far they are from the wanted ones."""
+"""Spike trains as targets: where a network sends them, and how far they are from wanted ones."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ def steps_first(trains: Tensor, like: Tensor) -> Tensor:
 def van_rossum_loss(spikes: Tensor, wanted: Tensor, keep: float) -> Tensor:
     """``1/2 * sum over t of (a[t] - d[t])**2``, summed over outputs, averaged over samples.
 
-    With a the spikes after the filter ``a[t] = keep * a[t-1] + (1 - keep) * s[t]``, and d the wanted
-    ones after it.
+    With a the spikes after the filter ``a[t] = keep * a[t-1] + (1 - keep) * s[t]``, and d the
+    wanted ones after it.
 
     Args:
         spikes: (T, B, outputs).
@@ -148,9 +148,9 @@ def van_rossum_loss(spikes: Tensor, wanted: Tensor, keep: float) -> Tensor:
 def correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], tau: float) -> Array:
     """Correlation of spike trains: the cosine of the angle between them, after a filter.
 
-    The filter is that of van Rossum (2001), a decaying exponential; the measure is that of Schreiber
-    et al. (2003) with this filter in place of a Gaussian. 1 for equal trains, 0 for trains that have
-    nothing to do with each other; two empty ones are equal.
+    The filter is that of van Rossum (2001), a decaying exponential; the measure is that of
+    Schreiber et al. (2003) with this filter in place of a Gaussian. 1 for equal trains, 0 for
+    trains that have nothing to do with each other; two empty ones are equal.
 
     Args:
         a: (..., T).
