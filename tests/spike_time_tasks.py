@@ -154,9 +154,7 @@ def generic(seeds, course, hidden=None, dead=PAUSE, dt=0.5):
     wanted = np.stack([_train(d, clock, dead) for d in draws], 1)
     sizes = (100, 1) if hidden is None else (100, hidden, 1)
     weights = [
-        np.stack(
-            [d.normal(course.mean, course.spread, (n_out, n_in)) * 100 / n_in for d in draws]
-        )
+        np.stack([d.normal(course.mean, course.spread, (n_out, n_in)) * 100 / n_in for d in draws])
         for n_in, n_out in pairwise(sizes)
     ]
     found = []

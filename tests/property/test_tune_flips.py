@@ -155,6 +155,16 @@ def test_neighbours_lie_along_the_axes_so_that_aggregation_is_the_identity(seed,
     np.testing.assert_allclose(delta[(slice(None), *place)].numpy(), aggregated, rtol=1e-9)
 
 
+def test_beyond_its_reach_a_potential_is_pushed_only_where_that_helps():
+    start, one = torch.zeros(SHAPE, dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    drive = torch.full((1, *SHAPE), -5.0, dtype=torch.float64)
+    membrane = Membrane(1, lambda v: v, reach=2 * one, quantum=1e-3)
+    u = simulate(membrane, drive, one, start)
+    for gradient, expected in ((-3.0, -3.0 / 2), (3.0, 0.0)):
+        delta = slopes(membrane, drive, u, one, torch.full_like(u, gradient))
+        assert (delta == expected).all()
+
+
 def test_an_input_that_is_held_gets_the_sum_over_the_steps():
     membrane, drive, threshold = whole_neuron(3, 6, "zero")
     start = torch.zeros(SHAPE, dtype=torch.float64)

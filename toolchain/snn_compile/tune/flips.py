@@ -16,6 +16,10 @@ The distance of two potentials is the norm of ``u' [-] u``, the input that turns
 towards all of them are the axes, and aggregating them is solving with the identity: the "simple
 neighborhood selection" of the paper. The paper's division by zero at the threshold is avoided by a
 least distance.
+
+Where the loss compares the spikes themselves, ``f_k`` is exact, second order included. Then a flip
+away from what is wanted has an ``f_k`` above 0 at any distance; a sum of many such would keep
+potentials moving away from the threshold for ever, so they end at ``reach``.
 """
 
 from __future__ import annotations
@@ -52,6 +56,9 @@ class Membrane:
             below its threshold.
         smallest: least distance that is divided by, in units of the potential; broadcasts.
         curvature: of the loss, where the spikes are what it compares.
+        reach: how far a potential looks, in its units; broadcasts; None: without end. A flip that
+            is further away counts as that far if it makes the loss smaller, and not at all if it
+            makes it larger: a potential so far from a mistake needs no push away from it.
     """
 
     n_steps: int
@@ -60,6 +67,7 @@ class Membrane:
     quantum: float = 1.0
     smallest: Tensor | float = 0.0
     curvature: VanRossum | None = None
+    reach: Tensor | None = None
 
     def after(self, v: Tensor, s: Tensor) -> Tensor:
         """The potential after its spike, if any."""
@@ -136,8 +144,12 @@ def slopes(
             p.mul_(keep).add_(more, alpha=1 - keep)
             change[: t + 1] += membrane.curvature.weight / 2 * p**2
     distance = torch.where(spikes > 0, held_back, threshold) - potentials
-    least = torch.as_tensor(membrane.smallest).to(distance)
-    return change * torch.where(distance < 0, -1.0, 1.0) / torch.maximum(distance.abs(), least)
+    far = distance.abs()
+    if membrane.reach is not None:
+        change = torch.where((change > 0) & (far > membrane.reach), 0.0, change)
+        far = torch.minimum(far, membrane.reach.to(far))
+    least = torch.as_tensor(membrane.smallest).to(far)
+    return change * torch.where(distance < 0, -1.0, 1.0) / torch.maximum(far, least)
 
 
 class _Fire(torch.autograd.Function):

@@ -2,8 +2,10 @@
 
 ``flips.py`` has the equations. What is done differently from the paper: neurons are those of the
 compiled network, in integers, with their synaptic filter at the receiver (for a linear filter the
-same thing as at the sender); the loss may be the cross entropy of a readout; and distances below
-``smallest_width`` count as that.
+same thing as at the sender); the loss may be the cross entropy of a readout; distances below
+``smallest_width`` count as that; and where spike trains are the target, the differences are exact
+and distances above one threshold count as one (``Membrane.reach``). The gradients of hidden layers
+are not rescaled: Adam does not care.
 """
 
 from __future__ import annotations
@@ -66,9 +68,13 @@ class NeighborhoodAggregation:
         return {}
 
     def gradients(self, batch: Batch) -> float:
-        """Backpropagate the loss of a batch."""
+        """Backpropagate the loss of a batch; of spike trains, to the weights alone."""
         loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+        if batch.labels.ndim == 3:
+            # As the paper has it. At rates that find spike times, thresholds would run away.
+            for name, tensor in self.task.network.parameters().items():
+                tensor.grad = tensor.grad if name.endswith(":weight") else None
         return float(loss.detach())
 
     def loss(self, batch: Batch) -> Tensor:
@@ -101,7 +107,8 @@ class NeighborhoodAggregation:
             case IFNeurons(reset=reset):
                 threshold = layer.integers("threshold")
                 drop = threshold.detach() if reset is Reset.SUBTRACT else None
-                membrane = Membrane(n_steps, _stays, drop, 1.0, smallest, curvature)
+                reach = layer.steps if curvature is not None else None
+                membrane = Membrane(n_steps, _stays, drop, 1.0, smallest, curvature, reach)
                 drive, start = a + layer.integers("bias"), layer.integers("initial_potential")
                 return Answer(fire(drive, threshold, start, membrane))
             case _:
@@ -128,9 +135,12 @@ def _leaky(
             currents.append(u)
         arriving = torch.stack(currents)
     drop = layer.integers("drop").detach() if node.drop is not None else None
-    membrane = Membrane(
-        n_steps, lambda v: torch.trunc(v * keep_v / 4096), drop, 1.0, smallest, curvature
-    )
+    reach = layer.steps if curvature is not None else None
+
+    def leak(v: Tensor) -> Tensor:
+        return torch.trunc(v * keep_v / 4096)
+
+    membrane = Membrane(n_steps, leak, drop, 1.0, smallest, curvature, reach)
     threshold = layer.integers("threshold") * 2**LEAKY_BITS + 1  # strict: V > threshold
     return fire(arriving + into_v, threshold, torch.zeros_like(threshold), membrane)
 

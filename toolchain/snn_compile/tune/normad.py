@@ -119,7 +119,7 @@ class NormalizedDescent:
 
     def _cotangent(self, layer: Layer, error: Array) -> Tensor:
         """Errors (T, B, neurons) for what the synapses of a layer sum up, in thresholds."""
-        tensor = torch.tensor(error, dtype=layer.dtype, device=layer.device)
+        tensor = torch.tensor(error.copy(), dtype=layer.dtype, device=layer.device)
         return tensor.reshape(*error.shape[:2], *layer.node.shape) / layer.drive_steps
 
     def _leave(self, layer: Layer, error: Array, response: Array) -> None:
