@@ -4,10 +4,13 @@
     python3 tests --slow               with the tests that take minutes
     python3 tests --no-lava            without Lava's environment and the tests that need it
     python3 tests --no-lint            only pytest
+    python3 tests --torch              with torch, and the tests of tuning that need it
     python3 tests tests/unit -k graph  any other argument goes to pytest, and nothing else runs
 
 Makes the same ``.venv`` as ``python3 toolchain``, with the ``test`` extra, and Lava's own
 environment. Where Lava's cannot be made, its tests skip and say so; with ``CI`` set that fails.
+torch is large (gigabytes, where the index has no build without CUDA), so tests that need it skip
+unless ``--torch`` has installed it.
 """
 
 from __future__ import annotations
@@ -58,12 +61,12 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 0
     bootstrap, steps = BOOTSTRAP, Steps()
-    own = {"--slow", "--no-lava", "--no-lint"}
+    own = {"--slow", "--no-lava", "--no-lint", "--torch"}
     chosen, rest = own & set(arguments), [word for word in arguments if word not in own]
     # The workers of pytest share the cores; a pool of BLAS threads in each would only contend.
     environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **os.environ}
 
-    commands: Path = bootstrap.prepare(["test"])
+    commands: Path = bootstrap.prepare(["test", *(["tune"] if "--torch" in chosen else [])])
 
     def call(name: str, *words: str) -> int:
         line = [bootstrap.command(commands, name), *words]

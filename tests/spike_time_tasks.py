@@ -145,8 +145,8 @@ TWO_LAYERS = Course(epochs=300, rate=1000, mean=600, spread=1000)
 def generic(seeds, course, hidden=None, dead=PAUSE, dt=0.5):
     """Correlations (epochs, seeds) of one output with a Poisson train of 20 Hz.
 
-    100 inputs of 10 Hz, 500 ms; correlations after an exponential filter of 5 ms. The wanted trains
-    have no interval below `dead` ms: by default the neuron's own pause, within which it cannot spike.
+    100 inputs of 10 Hz, 500 ms; correlations after an exponential filter of 5 ms. The
+    wanted trains have no interval below `dead` ms: by default the neuron's own pause.
     """
     clock = Clock.of(500, dt)
     draws = [np.random.default_rng(seed) for seed in seeds]

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import nir
 import numpy as np
+
 from nir_graphs import chain, port
 
 

@@ -104,7 +104,7 @@ def _population(place, kind, *, last):
 
 
 COURSE = {
-    "epochs": 15,
+    "epochs": 10,
     "batch_size": 32,
     "learning_rate": 0.01,
     "patience": 0,

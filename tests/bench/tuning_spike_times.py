@@ -6,8 +6,8 @@
 ``pattern``: neighborhood aggregation teaches a neuron a random train. ``mnist``: a network with
 T = 5, by neighborhood aggregation and by surrogate gradients, from the same random weights, on
 10,000 training images (--epochs; a tenth is held out), tested on 10,000. ``normad``: spike-XOR and
-generic trains with the neuron of the NormAD papers, in floating point. ``chip``: generic trains with
-the neuron of the chip, in fixed point. Ten seeds for ``normad`` whatever --seeds says.
+generic trains with the neuron of the NormAD papers, in floating point. ``chip``: generic trains
+with the neuron of the chip, in fixed point. Ten seeds for ``normad`` whatever --seeds says.
 
 What is in the JSON file already is not computed again. Needs torch and nir.
 """

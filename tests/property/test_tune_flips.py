@@ -1,15 +1,15 @@
-"""Neighborhood aggregation against its definition: flips one at a time, simulated from the start."""
+"""Neighborhood aggregation against its definition: one flip at a time, from the start."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from snn_compile.tune.flips import (
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
+
+from snn_compile.tune.flips import (  # noqa: E402
     Membrane,
     VanRossum,
     added,

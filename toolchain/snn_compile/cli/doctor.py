@@ -19,6 +19,7 @@ OPTIONAL = {
     "onnxruntime": "runs the model file itself for the first rung of the ladder; not needed",
     "nir": "reads and writes NIR files (extra nir)",
     "h5py": "writes netx files (extra netx)",
+    "torch": "trains networks (extra tune)",
     "sklearn": "only for examples/make_digits.py",
 }
 

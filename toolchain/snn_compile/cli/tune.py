@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-OF_A_FOLDER = ("evaluate", "max_accuracy_drop", "seed")
+OF_A_FOLDER = ("evaluate", "max_accuracy_drop", "seed", "emit")
 """Options of a compilation that mean something for a network that is compiled already."""
 
 _TUNING = (
@@ -28,7 +28,7 @@ _TUNING = (
         type=click.Path(path_type=Path),
         required=True,
         metavar="NPZ",
-        help="Labelled data: x, (N, *input shape), and y.",
+        help="Data: x, (N, *input shape), and labels y or spikes.",
     ),
     click.option("--method", metavar="|".join(METHODS), help="How to train."),
     click.option("--epochs", type=int, metavar="N", help="Passes over the data, at most."),
@@ -41,14 +41,20 @@ _TUNING = (
     click.option(
         "--learn-width/--fixed-width", "learn_width", default=None, help="Per layer (psg)."
     ),
-    click.option("--smallest-width", type=float, metavar="W", help="Of a learned width (psg)."),
+    click.option(
+        "--smallest-width",
+        type=float,
+        metavar="W",
+        help="Of widths (psg), distances (na).",
+    ),
     click.option("--pda", type=float, metavar="L", help="Weight of the PDA loss (psg)."),
+    click.option(
+        "--spike-tau", type=float, metavar="STEPS", help="Of the filter on trains (na, normad)."
+    ),
     click.option(
         "--distill", type=float, metavar="SHARE", help="Of the loss: against the float network."
     ),
-    click.option(
-        "--from-scratch", is_flag=True, default=None, help="Begin with random weights (psg)."
-    ),
+    click.option("--from-scratch", is_flag=True, default=None, help="Begin with random weights."),
     click.option("--device", metavar="|".join(DEVICES), help="Where torch computes."),
     click.option("--threads", type=int, metavar="N", help="Of torch on the CPU; 0: all."),
     click.option(
@@ -154,7 +160,7 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
     useless = [
         name.replace("_", "-")
         for name, value in given.items()
-        if value not in (None, (), "") and name not in OF_A_FOLDER
+        if value not in (None, ()) and name not in OF_A_FOLDER
     ]
     if useless or config:
         raise UsageError(
@@ -163,7 +169,7 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
             origin=Origin(str(source)),
             hint="tune the model file to compile it with other options",
         )
-    return chosen(None, {k: v for k, v in given.items() if k in OF_A_FOLDER or v == ""})
+    return chosen(None, {k: v for k, v in given.items() if k in OF_A_FOLDER})
 
 
 def _show(report: Any, folder: Path, as_json: bool, *, headed: bool) -> None:

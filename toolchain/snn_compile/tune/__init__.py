@@ -30,7 +30,7 @@ def require_torch() -> None:
     except ImportError as error:
         raise UsageError(
             f"tuning needs torch, which cannot be imported ({error})",
-            code="torch-missing",
+            code="missing-package",
             hint="pip install 'snn-compile[tune]'; without a GPU, pytorch.org has smaller builds",
         ) from error
 

@@ -23,7 +23,7 @@ from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import figures
-from snn_compile.report.evaluation import encoded
+from snn_compile.report.evaluation import ENCODED_AT_ONCE, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.sim import ann, engine
@@ -73,7 +73,8 @@ def tune_model(
             spikes (N, T, outputs) that the output neurons are to send: ``spikes`` in a file, or the
             second array.
         options: all options of tuning; ``changes`` override single ones by name.
-        compile_options: how to compile a model file; of a folder only ``evaluate`` counts.
+        compile_options: how to compile a model file; of a folder only ``evaluate`` counts, and
+            ``emit`` if its origin is not the default.
         evaluate: samples that nothing was trained on, for the accuracy before and after.
         checkpoint: a file that is written after each epoch. If it is there already, the training
             goes on from it, and ends with the same integers as one that was not interrupted.
@@ -98,8 +99,10 @@ def tune_model(
             samples = _float_samples(path, train, compiling)
             tuning = FloatTuning(path, samples, options, kept, journal)
             return tune_float(path, tuning, compiling, evaluate)
+        if not path.is_dir() and not spiking_frontend(path):
+            _float_samples(path, train, compiling)  # bad data need not wait for the compilation
         base = _compiled(path, compiling, evaluate, journal)
-        wanted = wanted_spikes(base, train)
+        wanted = _wanted(base, train, options)
         if wanted is None:
             _require_classes(base, path)
             samples = _labelled(samples_for(base, train, need_labels=True))
@@ -107,7 +110,7 @@ def tune_model(
             samples = samples_for(base, _unlabelled(train))
         given = evaluate or compiling.evaluate
         exam = None if given is None else samples_for(base, given)
-        frames = encoded(base.encoding, samples.x)
+        frames = _encoded(base, samples.x)
         if wanted is None:
             teacher = _teacher(path, compiling, samples.x) if options.distill else None
             data = TrainingData(frames, _labels(samples), teacher)
@@ -169,7 +172,26 @@ def _labelled(samples: Samples) -> Samples:
     return samples
 
 
+def _wanted(base: CompiledModel, train: Given, options: TuneOptions) -> Array | None:
+    """Spike trains to learn, for a method that can.
+
+    Raises:
+        UsageError: there are none, and the method knows nothing else; or they do not fit.
+    """
+    if options.method == ParametricSurrogate.name:
+        return None
+    wanted = wanted_spikes(base, train)
+    if wanted is None and options.method == NormalizedDescent.name:
+        raise UsageError(
+            "normad trains spike times, and the data have none",
+            code="missing-spikes",
+            hint="give spikes (N, T, outputs) beside x, or train labels with --method na or psg",
+        )
+    return wanted
+
+
 def _unlabelled(train: Given) -> Given:
+    """The samples alone."""
     return train if isinstance(train, Path) else (train[0], None)
 
 
@@ -177,12 +199,23 @@ def _labels(samples: Samples) -> npt.NDArray[np.int64]:
     return np.asarray(samples.y, np.int64)
 
 
+def _encoded(base: CompiledModel, x: Array) -> npt.NDArray[np.integer]:
+    """Samples as the network takes them, in few bytes: recordings of events are large."""
+    fitting = np.min_scalar_type(max(-base.encoding.low, base.encoding.high) * -2)
+    at_once = range(0, len(x), ENCODED_AT_ONCE)
+    pieces = [encoded(base.encoding, x[i : i + ENCODED_AT_ONCE]) for i in at_once]
+    return np.concatenate([piece.astype(fitting) for piece in pieces])
+
+
 def _compiled(
     path: Path, options: CompileOptions, evaluate: Any, journal: Journal
 ) -> CompiledModel:
-    """The network to begin with."""
+    """The network to begin with; what the options say of a compiled one is in its report."""
     if path.is_dir():
-        return CompiledModel.load(path)
+        base = CompiledModel.load(path)
+        said = {k: v for k, v in options.effective().items() if v["origin"] != "default"}
+        known = {**(base.report.get("options") or {}), **said}
+        return replace(base, report={**base.report, "options": known})
     return compile_model(path, options=options, evaluate=evaluate, watch=journal.observer)
 
 

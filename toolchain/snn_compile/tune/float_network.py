@@ -255,9 +255,8 @@ def _(node: ops.Transpose, x: Tensor) -> Tensor:
 @apply.register
 def _(node: ops.Slice, x: Tensor) -> Tensor:
     for axis, part in enumerate(node.slices, start=1):
-        kept = torch.arange(x.shape[axis], device=x.device)
-        rows = torch.tensor(np.arange(x.shape[axis])[part], device=x.device)
-        x = x.index_select(axis, kept[rows])
+        rows = list(range(x.shape[axis]))[part]
+        x = x.index_select(axis, torch.tensor(rows, device=x.device))
     return x
 
 

@@ -18,7 +18,6 @@ from snn_compile.ir.quantized import (
     Population,
     QuantizedGraph,
     QuantizedNode,
-    SparseSynapses,
 )
 from snn_compile.ir.schedule import integer_network, is_scheduled, schedule
 from snn_compile.ir.serialize import array_hashes, dump_program
@@ -119,7 +118,7 @@ class Network:
             found |= {
                 f"{group.node.id}:weight": group.weight
                 for group in layer.groups
-                if not isinstance(group.node, SparseSynapses)
+                if group.is_trained
             }
         for name, normalization in self._normalizations():
             found |= {f"{name}:gamma": normalization.gamma, f"{name}:beta": normalization.beta}
@@ -230,7 +229,8 @@ class Network:
             for name in names:
                 layer.parameters[name] *= _along(shrink, layer.parameters[name])
             for group in layer.groups:
-                group.scale_channels(shrink)
+                if group.is_trained:
+                    group.scale_channels(shrink)
             if layer.normalization is not None:
                 layer.normalization.rescale(_along(shrink, layer.normalization.mean))
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_compile.errors import CompileError, UnsupportedError, UsageError, raise_all
+from snn_compile.errors import CompileError, UnsupportedError, raise_all
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import CubaLIFNeurons, SparseSynapses
 from snn_compile.tune import neurons
@@ -67,17 +67,7 @@ class NormalizedDescent:
         return {}
 
     def gradients(self, batch: Batch) -> float:
-        """Leave the negative changes in ``.grad`` of the weights; the van Rossum loss.
-
-        Raises:
-            UsageError: the batch has labels in place of spike trains.
-        """
-        if batch.labels.ndim != 3:
-            raise UsageError(
-                "normad trains spike times, and the data have none",
-                code="missing-spikes",
-                hint="give spikes (N, T, outputs) in the training file, or take --method na or psg",
-            )
+        """Leave the negative changes in ``.grad`` of the weights; the van Rossum loss."""
         with torch.no_grad():
             passed = self.task.network(
                 batch.messages,

@@ -23,8 +23,8 @@ class TuneOptions:
         epochs: passes over the training data, at most.
         batch_size: samples of one step of the optimizer.
         learning_rate: change of a parameter in one step, as a share of the typical size of its
-            kind: of the root mean square of a group's weights, or of the threshold; None for 0.002, or
-            0.01 from scratch.
+            kind: of the root mean square of a group's weights, or of the threshold; None for
+            0.002, or 0.01 from scratch.
         hold_out: share of the training data on which progress is judged; never trained on.
         patience: epochs without a better result after which training stops; 0: never.
         surrogate: shape of the surrogate gradient (psg).
@@ -44,7 +44,7 @@ class TuneOptions:
     """
 
     method: str = "psg"
-    epochs: int = 20
+    epochs: int = 10
     batch_size: int = 64
     learning_rate: float | None = None
     hold_out: float = 0.1

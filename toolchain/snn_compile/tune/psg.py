@@ -38,8 +38,11 @@ class ParametricSurrogate:
         options, network = task.options, task.network
         self.shape = SHAPES[options.surrogate]
         device = network.device
-        self.unit = torch.tensor(task.unit, dtype=network.dtype, device=device)
-        start = max(options.width, options.smallest_width)
+        n_axes = len(network.layers[task.output].node.shape)
+        unit = torch.tensor(task.unit, dtype=network.dtype, device=device)
+        self.unit = unit.reshape(-1, *[1] * (n_axes - 1))
+        least = options.smallest_width if options.learn_width else 0.0
+        start = max(options.width, least)
         self.kappas = {
             name: torch.tensor(_inverse_softplus(start), dtype=torch.float64, device=device)
             for name in network.layers
@@ -83,8 +86,7 @@ class ParametricSurrogate:
             keep=options.pda > 0,
         )
         potential = passed.outputs[self.task.output]
-        logits = (potential.flatten(2).squeeze(2) if potential.ndim > 2 else potential) * self.unit
-        loss = classification(logits, batch, options.distill)
+        loss = classification((potential * self.unit).flatten(1), batch, options.distill)
         if options.pda > 0:
             loss = loss + options.pda * self._distribution(passed.answers)
         return loss
@@ -122,8 +124,10 @@ class ParametricSurrogate:
         return torch.stack(parts).sum() if parts else torch.zeros(())
 
     def stepped(self) -> None:
-        """Keep widths between the smallest and the widest."""
+        """Keep learned widths between the smallest and the widest."""
         options = self.task.options
+        if not options.learn_width:
+            return
         low, high = _inverse_softplus(options.smallest_width), _inverse_softplus(WIDEST)
         with torch.no_grad():
             for kappa in self.kappas.values():
@@ -133,7 +137,7 @@ class ParametricSurrogate:
         """The width of each layer that has a surrogate."""
         layers = self.task.network.layers.values()
         spiking = [layer for layer in layers if neurons.fires(layer.node)]
-        return {"widths": {layer.node.id: float(self.width(layer)) for layer in spiking}}
+        return {"widths": {layer.node.id: float(self.width(layer).detach()) for layer in spiking}}
 
 
 def classification(logits: Tensor, batch: Batch, distill: float) -> Tensor:

@@ -59,11 +59,7 @@ def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> d
         "resources": taken.as_dict(),
         "cost": cost(tuning.mapped, outcome),
         "verification": [],
-        "tune": {
-            **tuning.facts,
-            "before": _top1(outcome, UNTUNED),
-            "after": _top1(outcome, "fixed"),
-        },
+        "tune": {**tuning.facts, **accuracies},
         "timing": [*older, *journal.timing],
         "warnings": base.get("warnings") or [],
         "total_steps": program.total_steps,

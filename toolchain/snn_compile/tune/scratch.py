@@ -53,14 +53,15 @@ def begin_anew(network: Network, messages: Tensor, respond: Respond, seed: int) 
 
 
 def _begin(layer: Layer, values: dict[NodeId, Tensor], random: np.random.Generator) -> None:
-    for group in layer.groups:
+    groups = [group for group in layer.groups if group.is_trained]
+    for group in groups:
         drawn = torch.tensor(random.normal(size=tuple(group.weight.shape)))
         group.weight.copy_(drawn.to(group.weight))
         # So large that rounding means little, whatever follows.
         group.weight *= group.high / 4 * group.step / group.weight.abs().mean()
     spread = layer.drive(values).double() / layer.drive_steps
     size = float(spread.std())
-    for group in layer.groups:
+    for group in groups:
         group.weight *= 1 / size if size > 0 else 1.0
     node = layer.node
     for name, start in _starts(node).items():

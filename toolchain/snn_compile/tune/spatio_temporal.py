@@ -2,8 +2,8 @@
 
 NormAD (Anwani and Rajendran 2015, "NormAD: normalized approximate descent based supervised
 learning rule for spiking neurons", IJCNN) makes the potential at the time of a wrong spike a little
-larger or smaller, by the smallest change of weights that does it. With e the wanted spikes minus those sent,
-and d^ what the sources' spikes are after the synapse and the membrane::
+larger or smaller, by the smallest change of weights that does it. With e the wanted spikes
+minus those sent, and d^ what the sources' spikes are after the synapse and the membrane::
 
     dw_i = r * sum over t of e[t] * d^_i[t] / ||d^[t]||
 
@@ -12,8 +12,8 @@ is short, so that what came before the last spike, and was reset, hardly counts.
 
 Several layers (Anwani and Rajendran 2018, "Training multilayer spiking neural networks using NormAD
 based spatio-temporal error backpropagation", arXiv 1811.10678, whose abstract is public; what
-follows is derived). Spikes of a hidden neuron are taken to be in proportion to its potential. Then a
-weight into it moves the output's potential by ``w_oh * (F d^_i)[t]``, F being the synapse and
+follows is derived). Spikes of a hidden neuron are taken to be in proportion to its potential. Then
+a weight into it moves the output's potential by ``w_oh * (F d^_i)[t]``, F being the synapse and
 membrane of the output, and the normalized change is::
 
     e_h   = F' ( sum over o of w_oh / ||w_o|| * e_o / ||F d^|| )

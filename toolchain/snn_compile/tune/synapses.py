@@ -47,7 +47,8 @@ class Group:
         self.low = min(-self.high, int(values.min(initial=0)))
         exact = fan_in * -self.low * largest_message < EXACT_IN_FLOAT32
         self.dtype = dtype if exact else torch.float64
-        self.is_wiring = bool((np.abs(values) <= 1).all())
+        # Weights of 2 bits are never larger: they are weights all the same.
+        self.is_wiring = self.high > 1 and bool((np.abs(values) <= 1).all())
         channels = _channels(node)
         self.channels = torch.tensor(channels, device=device)
         step = 2.0**node.exponent / unit[channels].reshape(values.shape)
@@ -57,6 +58,11 @@ class Group:
             rows = np.repeat(np.arange(len(node.indptr) - 1), np.diff(node.indptr))
             self.rows = torch.tensor(rows, device=device)
             self.columns = torch.tensor(node.indices, device=device)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its weights change: not where they only move values, nor sparse ones."""
+        return not (self.is_wiring or isinstance(self.node, SparseSynapses))
 
     def integers(self) -> Tensor:
         """The weights on the grid of the target."""

@@ -1,0 +1,129 @@
+"""Training sees what runs: its forward pass equals the reference simulator, message by message."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
+
+import networks  # noqa: E402
+from scheduled_networks import scheduled  # noqa: E402
+from snn_compile import compile_model  # noqa: E402
+from snn_compile.errors import CapacityError, CompileErrors  # noqa: E402
+from snn_compile.ir.quantized import SparseSynapses  # noqa: E402
+from snn_compile.ir.serialize import array_hashes, dump_program  # noqa: E402
+from snn_compile.sim import reference  # noqa: E402
+from snn_compile.tune import neurons  # noqa: E402
+from snn_compile.tune.network import Network  # noqa: E402
+
+SEEDS = st.integers(0, 2**32 - 1)
+DTYPES = st.sampled_from((torch.float64, torch.float32))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def examples(n):
+    return settings(max_examples=n, deadline=None, derandomize=True)
+
+
+def fire(z):
+    return (z >= 0).to(z.dtype)
+
+
+def respond(layer, a, n_steps):
+    return neurons.respond(layer, a, n_steps, fire)
+
+
+def network(program, **options):
+    """A network to train; examples whose potentials could overflow are refused, and left out."""
+    try:
+        return Network(program, {}, **options)
+    except (CapacityError, CompileErrors):
+        assume(False)
+        raise
+
+
+def assert_exact(program, frames, dtype):
+    tuned = network(program, dtype=dtype)
+    expected = reference.run(tuned.at_once, frames, record=True)
+    with torch.no_grad():
+        passed = tuned(tuned.messages(frames), respond, keep=True)
+    for name, answer in passed.answers.items():
+        found = answer.messages.expand(tuned.n_steps, *answer.messages.shape[1:]).numpy()
+        assert np.array_equal(np.moveaxis(found, 0, 1), expected.messages[name]), name
+    assert same(tuned.tuned(), program)
+
+
+def same(one, other):
+    """Whether two programs have the same nodes and integers."""
+    (first, arrays), (second, others) = dump_program(one), dump_program(other)
+    nodes = [{key: n[key] for key in ("$type", "id", "inputs")} for n in first["nodes"]]
+    expected = [{key: n[key] for key in ("$type", "id", "inputs")} for n in second["nodes"]]
+    by_id = sorted(nodes, key=lambda n: n["id"]) == sorted(expected, key=lambda n: n["id"])
+    return by_id and array_hashes(arrays) == array_hashes(others)
+
+
+@examples(24)
+@given(SEEDS, st.sampled_from(networks.ALL_NEURONS), st.sampled_from((1, 5)), DTYPES)
+def test_every_structure(seed, kind, n_steps, dtype):
+    assert_exact(*networks.structures(seed, kind, n_steps), dtype)
+
+
+@examples(12)
+@given(SEEDS, st.sampled_from((1, 6)), st.booleans(), DTYPES)
+def test_random_branches(seed, n_steps, poisson, dtype):
+    kinds = networks.ALL_NEURONS
+    program, frames = networks.branches(seed, n_steps, poisson=poisson and n_steps > 1, kinds=kinds)
+    assert_exact(program, frames, dtype)
+
+
+@examples(9)
+@given(SEEDS, st.sampled_from(("sync", "radix", "sigma-delta")))
+def test_networks_that_are_spread_over_time(seed, coding):
+    case = scheduled(coding, "structures", seed, 5)
+    assert_exact(case.program, case.frames, torch.float64)
+
+
+@pytest.mark.shared_data
+def test_a_shared_model(model_data):
+    data = model_data("fashion_vggbn", evaluate=4)
+    x = np.load(data.calibrate)["x"]
+    compiled = compile_model(
+        data.model, calibrate=x[:128], coding="rate", timesteps=4, target="unlimited", emit=()
+    )
+    for dtype in (torch.float64, torch.float32):
+        assert_exact(compiled.program, compiled.encoding(x[:4]), dtype)
+
+
+@examples(10)
+@given(SEEDS, st.sampled_from(("subtract", "zero", "leaky", "signed", "clip-floor")))
+def test_weights_that_have_grown_are_brought_back_to_where_nothing_overflows(seed, kind):
+    program, _ = networks.structures(seed, kind, 1 if kind == "clip-floor" else 5)
+    tuned = network(program)
+    with torch.no_grad():
+        for tensor in tuned.parameters().values():
+            tensor *= 3
+    tuned.confine()
+    Network(tuned.tuned(), {})  # refuses what could overflow
+
+
+def test_wiring_is_left_alone():
+    """Relays and comparators pass integers on; training would spoil them."""
+    program, _ = networks.structures(3, "subtract", 5)
+    tuned = network(program)
+    names = tuned.parameters()
+    for layer in tuned.layers.values():
+        free = {f"{layer.node.id}:bias"} & set(names)
+        assert bool(free) != (getattr(layer.node, "relay", False) or not layer.trained)
+        for group in layer.groups:
+            if isinstance(group.node, SparseSynapses):
+                assert f"{group.node.id}:weight" not in names

@@ -1,0 +1,194 @@
+"""``snn-compile tune``: what it writes, what it refuses, and that it survives being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snn_compile.bundle import CompiledModel
+from snn_compile.cli import main
+from snn_compile.errors import CompileErrors, UsageError
+from snn_compile.ir.serialize import array_hashes, dump_program
+from snn_compile.tune import TuneOptions
+from snn_compile.tune.options import METHODS, SURROGATES
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "snntorch_tiny.nir"
+
+
+@pytest.fixture(scope="module")
+def labelled(examples, tmp_path_factory):
+    """The evaluation images of the digits, in two halves: to train on and to judge."""
+    with np.load(examples / "digits_evaluate.npz") as file:
+        x, y = file["x"], file["y"]
+    folder = tmp_path_factory.mktemp("digits")
+    np.savez(folder / "train.npz", x=x[:160], y=y[:160])
+    np.savez(folder / "test.npz", x=x[300:], y=y[300:])
+    return folder
+
+
+def tune(*line):
+    return main(["tune", *(str(word) for word in line), "--threads", "1"])
+
+
+def integers(folder):
+    return array_hashes(dump_program(CompiledModel.load(folder).program)[1])
+
+
+# ------------------------------------------------------------------------------ with torch
+
+
+@pytest.fixture
+def with_torch():
+    pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
+
+
+@pytest.mark.usefixtures("with_torch")
+@pytest.mark.parametrize("coding", ["rate", "sync", "graded"])
+def test_a_tuned_folder_is_a_compiled_folder(examples, labelled, tmp_path, coding, capsys):
+    base, folder = tmp_path / "base", tmp_path / "tuned"
+    model, test = examples / "digits_cnn.onnx", labelled / "test.npz"
+    words = ["--coding", coding, "-T", "2", "--payload-bits", "3", "--emit", "lava"]
+    words += ["--calibrate", str(examples / "digits_calibrate.npz"), "--evaluate", str(test)]
+    assert main([str(model), "-o", str(base), "-q", *words]) == 0
+    assert tune(base, "-o", folder, "--train", labelled / "train.npz", "--epochs", 2,
+                "--evaluate", test, "--no-progress") == 0  # fmt: skip
+    captured = capsys.readouterr()
+    assert "untuned" in captured.out
+    assert "epoch 2" in captured.err
+    report = json.loads((folder / "report.json").read_text())
+    stages = [rung["stage"] for rung in report["ladder"]]
+    assert stages[-3:] == ["untuned", "fixed", "mapped"]
+    assert len(report["tune"]["curve"]) == 3
+    before, after = CompiledModel.load(base), CompiledModel.load(folder)
+    assert after.report["tune"]["before"] == before.report["ladder"][-1]["top1"]
+    assert "<h2>Tuning</h2>" in (folder / "report.html").read_text()
+    assert (folder / "lava").is_dir()
+    assert not list(tmp_path.glob("*.checkpoint"))
+    assert main(["verify", str(folder), "--against", "golden,engine"]) == 0
+    again = tmp_path / "again"
+    assert tune(folder, "-o", again, "--train", labelled / "train.npz", "--epochs", 1, "-q",
+                "--no-emit") == 0  # fmt: skip
+    assert not (again / "lava").exists()
+
+
+@pytest.mark.usefixtures("with_torch")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_file_is_compiled_first(examples, labelled, tmp_path, method):
+    folder = tmp_path / "tuned"
+    line = [examples / "digits_mlp.onnx", "-o", folder, "--method", method, "--epochs", 2, "-q"]
+    line += ["--coding", "rate", "-T", 2, "--no-emit", "--train"]
+    assert tune(*line, labelled / "none.npz") == 2
+    assert tune(*line, labelled / "train.npz", "--evaluate", labelled / "test.npz") == 0
+    known = json.loads((folder / "report.json").read_text())["tune"]
+    assert known["method"] == method
+    assert known["options"]["distill"] == 0.5
+    assert known["before"] is not None
+    assert known["after"] is not None
+
+
+@pytest.mark.usefixtures("with_torch")
+def test_a_network_that_was_trained_with_spikes(tmp_path):
+    pytest.importorskip("nir")
+    from snn_compile import CompileOptions
+    from snn_compile.tune import tune_model
+
+    with np.load(FIXTURE.with_suffix(".npz")) as file:
+        x, spikes = file["x"], file["spikes"]
+    y = spikes.sum(axis=1).reshape(len(x), -1).argmax(axis=1)
+    compiling = CompileOptions(timesteps=24, emit=(), nir_producer="snntorch", nir_reset="subtract")
+    tuned = tune_model(
+        FIXTURE, (x, y), compile_options=compiling, epochs=2, threads=1, evaluate=(x, y)
+    )
+    assert tuned.program.input.coding.value == "events"
+    assert tuned.report["ladder"][-1]["stage"] == "mapped"
+    tuned.save(tmp_path / "t")
+    assert main(["verify", str(tmp_path / "t"), "--against", "golden,engine"]) == 0
+
+
+@pytest.mark.usefixtures("with_torch")
+def test_a_killed_training_goes_on_where_it_was(examples, labelled, tmp_path):
+    base = tmp_path / "base"
+    assert main([str(examples / "digits_mlp.onnx"), "-o", str(base), "-q", "--no-emit",
+                 "--coding", "rate", "-T", "2"]) == 0  # fmt: skip
+    words = ["--train", labelled / "train.npz", "--epochs", 40, "--patience", 0, "-q"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert tune(base, "-o", whole, *words) == 0
+    checkpoint = tmp_path / "killed.checkpoint"
+    line = ["tune", base, "-o", killed, *words, "--threads", 1]
+    code = f"from snn_compile.cli import main; main({[str(word) for word in line]!r})"
+    paths = [str(ROOT / name) for name in ("toolchain", "frontends", "backends")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as process:
+        while process.poll() is None and not checkpoint.exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert checkpoint.exists()
+    assert not killed.exists()
+    assert tune(base, "-o", killed, *words) == 0
+    assert integers(killed) == integers(whole) != integers(base)
+    assert not checkpoint.exists()
+
+
+@pytest.mark.usefixtures("with_torch")
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ("{base} --train {calibrate}", 2, "missing-labels"),
+        ("{base} --train {train} --weight-bits 4", 2, "compiled already: weight-bits"),
+        ("{base} --train {train} --method qcfs", 2, "before it is converted"),
+        ("{base} --train {train} --device cuda", 2, "no-cuda"),
+        ("{base} --train {train} --from-scratch", 4, "tune-from-scratch"),
+        ("{base}x --train {train}", 2, "no-such-file"),
+    ],
+)
+def test_what_is_refused(examples, labelled, tmp_path, capsys, line, code, message):
+    if "cuda" in line:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("there is a CUDA device")
+    base = tmp_path / "base"
+    assert main([str(examples / "digits_cnn.onnx"), "-o", str(base), "-q", "--no-emit"]) == 0
+    words = line.format(
+        base=base, train=labelled / "train.npz", calibrate=examples / "digits_calibrate.npz"
+    )
+    before = sorted(os.listdir(tmp_path))
+    assert tune(*words.split(), "-o", tmp_path / "out", "-q") == code
+    assert message in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+# ------------------------------------------------------------------------------ without
+
+
+def test_without_torch_the_error_says_what_to_install(labelled, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert tune("x.onnx", "--train", labelled / "train.npz", "-o", tmp_path / "o") == 2
+    said = capsys.readouterr().err
+    assert "error[missing-package]" in said
+    assert "pip install 'snn-compile[tune]'" in said
+
+
+def test_all_complaints_about_options_at_once():
+    with pytest.raises(CompileErrors) as caught:
+        TuneOptions(method="magic", epochs=0, hold_out=1.0, surrogate="step", pda=-1.0)
+    assert len(caught.value.errors) == 5
+    assert {error.code for error in caught.value.errors} == {"bad-option"}
+    with pytest.raises(UsageError, match="learning-rate"):
+        TuneOptions(learning_rate=2.0)
+
+
+def test_every_surrogate_has_a_shape():
+    pytest.importorskip("torch")
+    from snn_compile.tune.surrogates import SHAPES
+
+    assert tuple(SHAPES) == SURROGATES

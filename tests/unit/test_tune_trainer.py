@@ -1,0 +1,178 @@
+"""Training as such: it learns, it resumes bit for bit, and it refuses what does not belong."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
+
+import numpy as np  # noqa: E402
+
+from snn_compile.errors import UsageError  # noqa: E402
+from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons  # noqa: E402
+from snn_compile.ir.serialize import array_hashes, dump_program  # noqa: E402
+from snn_compile.sim import engine  # noqa: E402
+from snn_compile.tune.method import Task  # noqa: E402
+from snn_compile.tune.network import Network  # noqa: E402
+from snn_compile.tune.options import TuneOptions  # noqa: E402
+from snn_compile.tune.psg import ParametricSurrogate  # noqa: E402
+from snn_compile.tune.scratch import begin_anew  # noqa: E402
+from snn_compile.tune.session import judged  # noqa: E402
+from snn_compile.tune.trainer import Trainer, TrainingData, split  # noqa: E402
+from tuning_tasks import COURSE, THRESHOLD, spike_patterns, spiking_mlp, train  # noqa: E402
+
+UNIT = np.full(4, 1 / (4 * THRESHOLD))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Course:
+    """A small training that can be interrupted."""
+
+    def __init__(self, checkpoint=None, kind="lif", **options):
+        self.options = TuneOptions(
+            **{"epochs": 6, "learning_rate": 0.01, "patience": 0, "distill": 0.0, **options}
+        )
+        self.x, self.y = spike_patterns(160, seed=3)
+        program = spiking_mlp(seed=3, kind=kind)
+        self.output = program.readouts[0].id
+        self.network = Network(program, {self.output: UNIT})
+        method = ParametricSurrogate(Task(self.network, self.output, UNIT, self.options))
+        if self.options.from_scratch:
+            few = self.network.messages(self.x[:64])
+            begin_anew(self.network, few, method.respond, self.options.seed)
+        data = TrainingData(self.x, self.y)
+        self.trainer = Trainer(self.network, method, data, self.judge, self.options, checkpoint)
+
+    def judge(self):
+        scores = engine.run(self.network.tuned(), self.x).outputs[self.output]
+        return judged(scores.reshape(len(self.x), -1) * UNIT, self.y)
+
+    def integers(self):
+        return array_hashes(dump_program(self.network.tuned())[1])
+
+
+class Killed(Exception):  # noqa: N818
+    """In place of the signal."""
+
+
+def killed_after(samples):
+    left = [samples]
+
+    def advance(n):
+        left[0] -= n
+        if left[0] < 0:
+            raise Killed
+
+    return advance
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("lif", {}), ("subtract", {"from_scratch": True}), ("zero", {"pda": 0.01})],
+)
+def test_a_resumed_training_ends_with_the_same_integers(tmp_path, kind, options):
+    whole = Course(kind=kind, **options)
+    curve = whole.trainer.run().curve
+    file = tmp_path / "half.checkpoint"
+    for killed in (2 * 160 + 70, 2 * 160 + 90):  # in the middle of the third epoch, then the fifth
+        with pytest.raises(Killed):
+            Course(file, kind=kind, **options).trainer.run(advance=killed_after(killed))
+    resumed = Course(file, kind=kind, **options)
+    told = []
+    found = resumed.trainer.run(told.append)
+    assert found.curve == curve == told
+    assert resumed.integers() == whole.integers()
+
+
+def test_the_checkpoint_of_another_training_is_refused(tmp_path):
+    file = tmp_path / "c"
+    Course(file, epochs=1).trainer.run()
+    with pytest.raises(UsageError) as caught:
+        Course(file, epochs=1, seed=1).trainer.run()
+    assert caught.value.code == "other-checkpoint"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UsageError) as caught:
+        Course(file, epochs=1).trainer.run()
+    assert caught.value.code == "bad-checkpoint"
+
+
+def test_the_best_epoch_is_kept():
+    course = Course(learning_rate=0.9, epochs=3)
+    progress = course.trainer.run()
+    best = max(progress.curve, key=lambda epoch: (epoch.held_out_top1, -epoch.held_out_loss))
+    assert progress.best == best.epoch
+    assert course.judge().loss == best.held_out_loss
+
+
+def test_training_stops_where_nothing_improves():
+    course = Course(learning_rate=0.9, patience=1, epochs=40)
+    progress = course.trainer.run()
+    assert progress.epoch < 40
+    assert progress.epoch - progress.best == 1
+
+
+def test_training_from_scratch_learns_and_leaves_a_plain_network():
+    for kind, neurons in (("lif", CubaLIFNeurons), ("subtract", IFNeurons)):
+        course = Course(kind=kind, from_scratch=True, epochs=12)
+        progress = course.trainer.run()
+        assert progress.curve[0].held_out_top1 < 50
+        assert progress.curve[progress.best].held_out_top1 > 80
+        program = course.network.tuned()
+        hidden = [node for node in program.populations if isinstance(node, neurons)]
+        assert len(hidden) == 2
+        assert all(np.unique(node.threshold.values).size > 1 for node in hidden)
+
+
+def test_folding_changes_nothing_but_the_form():
+    """With a gain of two, thresholds and starts are halved, and the offset is a bias."""
+    course = Course(kind="subtract", from_scratch=True)
+    layer = next(iter(course.network.layers.values()))
+    normalization = layer.normalization
+    with torch.no_grad():
+        normalization.gamma.fill_(2.0)
+        normalization.var.fill_(1 - 1e-5)
+        normalization.mean.fill_(0.125)
+        normalization.beta.fill_(0.5)
+    before = layer.tuned()
+    assert (before.threshold.values == THRESHOLD // 2).all()
+    assert (before.initial_potential.values == THRESHOLD // 4).all()
+    assert (before.bias.values == (0.25 - 0.125) * THRESHOLD).all()
+    layer.fold()
+    assert layer.normalizing is None
+    after = layer.tuned()
+    for name in ("threshold", "initial_potential", "bias"):
+        assert (getattr(after, name).values == getattr(before, name).values).all()
+
+
+def test_a_tenth_is_held_out_and_never_nothing():
+    rows, held = split(100, 0.1, 0)
+    assert len(held) == 10
+    assert sorted([*rows, *held]) == list(range(100))
+    assert [len(part) for part in split(2, 0.01, 0)] == [1, 1]
+    with pytest.raises(UsageError):
+        split(1, 0.5, 0)
+
+
+@pytest.mark.slow
+def test_a_learned_width_recovers_what_a_narrow_one_loses():
+    options = {**COURSE, "surrogate": "rectangle", "width": 0.05}
+    stalled = train(1, TuneOptions(**options, learn_width=False))
+    learned = train(1, TuneOptions(**options))
+    assert stalled.reached < 0.1
+    assert learned.top1 >= stalled.top1 + 10
+    assert min(learned.widths) > 0.2 - 1e-9
+
+
+@pytest.mark.slow
+def test_distribution_adjustment_halves_the_offset_of_the_mean():
+    before = train(1, TuneOptions(**COURSE))
+    after = train(1, TuneOptions(**COURSE, pda=0.01))
+    assert np.mean(after.offsets) <= np.mean(before.offsets) / 2
+    assert all(b >= a for a, b in zip(before.inside, after.inside, strict=True))
