@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from snn_compile.errors import CompileError, UnsupportedError, raise_all
-from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons
+from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
 from snn_compile.tune import neurons
 from snn_compile.tune.flips import Membrane, VanRossum, fire
@@ -45,7 +45,8 @@ class NeighborhoodAggregation:
     def __init__(self, task: Task) -> None:
         self.task = task
         network = task.network
-        raise_all([_refused(layer) for layer in network.layers.values() if not _suits(layer)])
+        refused = [layer for layer in network.layers.values() if not _suits(layer)]
+        raise_all([_refused(layer) for layer in refused])
         self.unit = torch.tensor(task.unit, dtype=network.dtype, device=network.device)
         self.keep = keep_of(task.options.spike_tau)
 
@@ -155,13 +156,14 @@ def _never(z: Tensor) -> Tensor:
 
 def _suits(layer: Layer) -> bool:
     node = layer.node
-    one_spike = not isinstance(node, IFNeurons) or node.burst == 1
-    return one_spike and (isinstance(node, (CubaLIFNeurons, IFNeurons)) or not neurons.fires(node))
+    if isinstance(node, IFNeurons):
+        return node.burst == 1
+    return isinstance(node, (CubaLIFNeurons, Readout))
 
 
 def _refused(layer: Layer) -> CompileError:
     return UnsupportedError(
-        f"layer '{layer.node.id}' sends more than single spikes, which have no flip",
+        f"layer '{layer.node.id}' sends other messages than single spikes, which have no flip",
         code="tune-neurons",
         origin=layer.node.origin,
         hint="use --method psg, or another --coding",
