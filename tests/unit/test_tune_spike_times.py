@@ -7,6 +7,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
 
@@ -15,12 +17,18 @@ from snn_compile import CompileOptions  # noqa: E402
 from snn_compile.bundle import CompiledModel  # noqa: E402
 from snn_compile.cli import main  # noqa: E402
 from snn_compile.errors import CompileErrors, UnsupportedError, UsageError  # noqa: E402
+from snn_compile.ir.serialize import array_hashes, dump_program  # noqa: E402
+from snn_compile.report.observer import SilentObserver  # noqa: E402
 from snn_compile.sim import engine, reference  # noqa: E402
 from snn_compile.tune import TuneOptions, tune_model  # noqa: E402
 from snn_compile.tune.method import Task  # noqa: E402
 from snn_compile.tune.neighborhood import NeighborhoodAggregation  # noqa: E402
 from snn_compile.tune.network import Network  # noqa: E402
-from snn_compile.tune.spike_targets import correlation  # noqa: E402
+from snn_compile.tune.spike_targets import (  # noqa: E402
+    correlation,
+    keep_of,
+    van_rossum_loss,
+)
 
 pytest.importorskip("nir", reason="nir is not installed (extra: nir)")
 from spiking_graphs import write_mlp  # noqa: E402
@@ -80,6 +88,63 @@ def test_a_tuned_network_equals_lava(lava_environment, tmp_path, method):
         verified = backend.verify(found.program, Path(folder), found.encoding(x), time_limit=120)
     assert verified.equal, verified.details
     assert verified.mode.startswith(lava_environment.mode)
+
+
+class StoppedError(Exception):
+    pass
+
+
+class StopsAt(SilentObserver):
+    """Ends a training in the middle."""
+
+    def __init__(self, epoch):
+        self.last = f"epoch {epoch}"
+
+    def stage(self, name, text):
+        if name == self.last:
+            raise StoppedError
+
+
+@pytest.mark.parametrize("method", ["na", "normad"])
+def test_an_interrupted_training_on_trains_ends_where_it_would_have(tmp_path, method):
+    data = trains(2, n=3)
+    file = write_mlp(tmp_path / "net.nir", (60, 1), gain=20)
+
+    def course(**more):
+        return tune_model(
+            file,
+            data,
+            options=options(method, epochs=4),
+            compile_options=CompileOptions(timesteps=STEPS, emit=()),
+            **more,
+        )
+
+    whole = course()
+    kept = tmp_path / "kept"
+    with pytest.raises(StoppedError):
+        course(checkpoint=kept, watch=StopsAt(3))
+    resumed = course(checkpoint=kept)
+    assert resumed.report["tune"]["curve"] == whole.report["tune"]["curve"]
+    assert dump_program(resumed.program)[0] == dump_program(whole.program)[0]
+    assert array_hashes(dump_program(resumed.program)[1]) == array_hashes(
+        dump_program(whole.program)[1]
+    )
+
+
+@given(seed=st.integers(0, 2**32 - 1), tau=st.floats(1.1, 20))
+@settings(max_examples=20, deadline=None)
+def test_what_is_trained_is_what_is_judged(seed, tau):
+    random = np.random.default_rng(seed)
+    a, b = (random.random((2, 12, 3)) < 0.3 for _ in range(2))  # (N, T, outputs)
+    keep = keep_of(tau)
+    first, second = (torch.tensor(x.swapaxes(0, 1), dtype=torch.float64) for x in (a, b))
+    loss = float(van_rossum_loss(first, second, keep))
+    d = a.astype(float) - b
+    powers = keep ** np.arange(12)
+    filtered = np.stack(
+        [sum(powers[t - j] * d[:, j] for j in range(t + 1)) for t in range(12)], axis=1
+    )
+    assert np.isclose(loss, (((1 - keep) * filtered) ** 2).sum() / 2 / len(d))
 
 
 @pytest.mark.parametrize("kind", ["lif", "subtract", "zero"])
