@@ -50,7 +50,7 @@ def pattern(bench: Bench) -> list[list[str]]:
 
     found = bench.over_seeds("pattern", measure)
     rows = [
-        [str(seed), f"{first:.3f}", f"{best:.3f}", f"{100 * (1 - best / first):.0f} %", str(step)]
+        [str(seed), f"{first:.3f}", f"{best:.3f}", f"{100 * (1 - best / first):.1f} %", str(step)]
         for seed, (first, best, step) in enumerate(found)
     ]
     return [["seed", "loss at first", "least loss", "down", "after steps"], *rows]
