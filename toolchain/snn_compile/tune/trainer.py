@@ -22,9 +22,8 @@ from snn_compile.tune.method import Batch, Method, Trainee
 from snn_compile.tune.options import TuneOptions
 
 OWN_RATE = 0.1
-"""Learning rate of what a method itself learns, over the network's. Where widths moved twice
-as fast as weights, the held-out loss jumped (fashion_vggbn, T = 4: 0.274 after two epochs, with
-0.1 0.260)."""
+"""Learning rate of what a method itself learns, over the network's. Widths that moved
+twice as fast as weights went with held-out losses that jumped (fashion_vggbn, T = 4)."""
 SHUFFLE, SPLIT = 1, 0
 """Streams of random numbers."""
 
