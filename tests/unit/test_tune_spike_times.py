@@ -170,6 +170,8 @@ def test_the_command_tunes_a_nir_file(tmp_path, capsys):
     words += ["--method", "normad", "--epochs", "3", "--threads", "1", "--no-progress"]
     assert main([*words, "-o", str(tmp_path / "out"), "--emit", ""]) == 0
     assert "van Rossum correlation" in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Mean van Rossum correlation in percent on the training samples" in page
     folder = CompiledModel.load(tmp_path / "out")
     assert folder.report["tune"]["options"]["method"] == "normad"
 
