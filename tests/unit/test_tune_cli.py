@@ -81,7 +81,7 @@ def test_a_tuned_folder_is_a_compiled_folder(examples, labelled, tmp_path, codin
 
 
 @pytest.mark.usefixtures("with_torch")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "normad"])
 def test_a_model_file_is_compiled_first(examples, labelled, tmp_path, method):
     folder = tmp_path / "tuned"
     line = [examples / "digits_mlp.onnx", "-o", folder, "--method", method, "--epochs", 2, "-q"]

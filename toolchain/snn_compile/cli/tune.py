@@ -28,7 +28,7 @@ _TUNING = (
         type=click.Path(path_type=Path),
         required=True,
         metavar="NPZ",
-        help="Labelled data: x, (N, *input shape), and y.",
+        help="Data: x, (N, *input shape), and labels y or spikes.",
     ),
     click.option("--method", metavar="|".join(METHODS), help="How to train."),
     click.option("--epochs", type=int, metavar="N", help="Passes over the data, at most."),
@@ -41,14 +41,20 @@ _TUNING = (
     click.option(
         "--learn-width/--fixed-width", "learn_width", default=None, help="Per layer (psg)."
     ),
-    click.option("--smallest-width", type=float, metavar="W", help="Of a learned width (psg)."),
+    click.option(
+        "--smallest-width",
+        type=float,
+        metavar="W",
+        help="Of widths (psg), distances (na).",
+    ),
     click.option("--pda", type=float, metavar="L", help="Weight of the PDA loss (psg)."),
+    click.option(
+        "--spike-tau", type=float, metavar="STEPS", help="Of the filter on trains (na, normad)."
+    ),
     click.option(
         "--distill", type=float, metavar="SHARE", help="Of the loss: against the float network."
     ),
-    click.option(
-        "--from-scratch", is_flag=True, default=None, help="Begin with random weights (psg)."
-    ),
+    click.option("--from-scratch", is_flag=True, default=None, help="Begin with random weights."),
     click.option("--device", metavar="|".join(DEVICES), help="Where torch computes."),
     click.option("--threads", type=int, metavar="N", help="Of torch on the CPU; 0: all."),
     click.option(

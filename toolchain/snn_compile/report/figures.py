@@ -266,9 +266,10 @@ def tuned(report: Mapping[str, Any]) -> str:
     if not epochs:
         return ""
     best = epochs[tune["best_epoch"]]
+    held_out = f"held out ({tune['held_out']:,})"
     return (
         f"{tune['method']}, {tune['train']:,} samples, best of {len(epochs) - 1} epochs:"
-        f" {best['epoch']} · held out ({tune['held_out']:,}):"
+        f" {best['epoch']} · {tune.get('measure', held_out)}:"
         f" {epochs[0]['held_out_top1']:.2f} -> {best['held_out_top1']:.2f} %"
     )
 

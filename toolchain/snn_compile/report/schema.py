@@ -167,8 +167,9 @@ class Tune(TypedDict, total=False):
     """How the network was tuned.
 
     ``before`` and ``after``: top-1 accuracy in fixed point on the evaluation set, in percent.
-    ``judged_by``: what the held-out figures of the curve are from. ``widths``: of the surrogate
-    gradient, in thresholds.
+    ``measure``: what ``held_out_top1`` is where it is no accuracy: spike trains are learned by
+    heart, and the curve is about those. ``judged_by``: what its figures are from.
+    ``widths``: of the surrogate gradient, in thresholds.
     """
 
     method: str
@@ -179,6 +180,7 @@ class Tune(TypedDict, total=False):
     curve: list[Point]
     best_epoch: int
     judged_by: str
+    measure: str
     before: float | None
     after: float | None
     widths: dict[str, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -29,21 +29,28 @@ from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.sim import ann, engine
 from snn_compile.targets import load_target
 from snn_compile.tune.before_conversion import FloatTuning, require_model, tune_float
-from snn_compile.tune.method import Task
+from snn_compile.tune.method import SpikingMethod, Task
+from snn_compile.tune.neighborhood import NeighborhoodAggregation
 from snn_compile.tune.network import STATE_BITS, Network
+from snn_compile.tune.normad import NormalizedDescent
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.psg import ParametricSurrogate
 from snn_compile.tune.qcfs import QuantizedActivations
 from snn_compile.tune.report import Tuning, tuned_report
 from snn_compile.tune.scratch import begin_anew
 from snn_compile.tune.session import device_of, facts, judged, torch_settings, trained
+from snn_compile.tune.spike_targets import MEASURE, judged_spikes, wanted_spikes
 from snn_compile.tune.trainer import Judged, TrainingData, split
 
 Array = npt.NDArray[Any]
 Given = Path | tuple[Array, Array | None]
 """Samples: an npz file with ``x`` and ``y``, or both as arrays."""
 
-SPIKING_METHODS = {ParametricSurrogate.name: ParametricSurrogate}
+SPIKING_METHODS: dict[str, Callable[[Task], SpikingMethod]] = {
+    ParametricSurrogate.name: ParametricSurrogate,
+    NeighborhoodAggregation.name: NeighborhoodAggregation,
+    NormalizedDescent.name: NormalizedDescent,
+}
 """Methods that train the compiled network; each is made from a ``Task``."""
 
 
@@ -62,7 +69,9 @@ def tune_model(
 
     Args:
         source: a folder that ``compile`` wrote, or a model file, which is compiled first.
-        train: labelled samples. A share of them is held out to judge progress.
+        train: labelled samples. A share of them is held out to judge progress. In place of labels,
+            spikes (N, T, outputs) that the output neurons are to send: ``spikes`` in a file, or the
+            second array.
         options: all options of tuning; ``changes`` override single ones by name.
         compile_options: how to compile a model file; of a folder only ``evaluate`` counts, and
             ``emit`` if its origin is not the default.
@@ -93,13 +102,22 @@ def tune_model(
         if not path.is_dir() and not spiking_frontend(path):
             _float_samples(path, train, compiling)  # bad data need not wait for the compilation
         base = _compiled(path, compiling, evaluate, journal)
-        _require_classes(base, path)
-        samples = _labelled(samples_for(base, train, need_labels=True))
+        wanted = _wanted(base, train, options)
+        if wanted is None:
+            _require_classes(base, path)
+            samples = _labelled(samples_for(base, train, need_labels=True))
+        else:
+            samples = samples_for(base, _unlabelled(train))
         given = evaluate or compiling.evaluate
         exam = None if given is None else samples_for(base, given)
-        teacher = _teacher(path, compiling, samples.x) if options.distill else None
-        data = TrainingData(_encoded(base, samples.x), _labels(samples), teacher)
-        rows, held_out = split(len(samples), options.hold_out, options.seed)
+        frames = _encoded(base, samples.x)
+        if wanted is None:
+            teacher = _teacher(path, compiling, samples.x) if options.distill else None
+            data = TrainingData(frames, _labels(samples), teacher)
+            rows, held_out = split(len(samples), options.hold_out, options.seed)
+        else:
+            data = TrainingData(frames, wanted)
+            rows = held_out = np.arange(len(samples))  # trains are learned by heart
         setting = _Setting(path, base, data[rows], data[held_out], options)
         program, known = _trained(setting, kept, journal)
     return _finished(setting, program, known, exam, journal)
@@ -123,6 +141,8 @@ class _Setting:
     def judge(self, program: QuantizedGraph) -> Judged:
         """Held-out accuracy of a program, on the bit-accurate simulator."""
         output, decoding = self.output
+        if self.held_out.labels.ndim == 3:
+            return judged_spikes(program, self.held_out, output, self.options.spike_tau)
         run = engine.run(program, self.held_out.frames)
         return judged(decoding(run.outputs[output]), self.held_out.labels)
 
@@ -150,6 +170,29 @@ def _labelled(samples: Samples) -> Samples:
     if samples.y is None:
         raise UsageError("training needs labels", code="missing-labels", hint="give x and y")
     return samples
+
+
+def _wanted(base: CompiledModel, train: Given, options: TuneOptions) -> Array | None:
+    """Spike trains to learn, for a method that can.
+
+    Raises:
+        UsageError: there are none, and the method knows nothing else; or they do not fit.
+    """
+    if options.method == ParametricSurrogate.name:
+        return None
+    wanted = wanted_spikes(base, train)
+    if wanted is None and options.method == NormalizedDescent.name:
+        raise UsageError(
+            "normad trains spike times, and the data have none",
+            code="missing-spikes",
+            hint="give spikes (N, T, outputs) beside x, or train labels with --method na or psg",
+        )
+    return wanted
+
+
+def _unlabelled(train: Given) -> Given:
+    """The samples alone."""
+    return train if isinstance(train, Path) else (train[0], None)
 
 
 def _labels(samples: Samples) -> npt.NDArray[np.int64]:
@@ -227,7 +270,8 @@ def _trained(
     )
     sizes = len(setting.train), len(setting.held_out)
     known = facts(setting.path, options, method, progress, *sizes)
-    return network.tuned(), {**known, "judged_by": "the bit-accurate simulator"}
+    measure = {} if setting.train.labels.ndim == 1 else {"measure": MEASURE}
+    return network.tuned(), {**known, **measure, "judged_by": "the bit-accurate simulator"}
 
 
 def _finished(

@@ -12,8 +12,13 @@ from torch import Tensor
 
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.spiking import Float
+from snn_compile.tune.layers import Layer
 from snn_compile.tune.network import Network
+from snn_compile.tune.neurons import Answer
 from snn_compile.tune.options import TuneOptions
+
+Steps = type[torch.optim.Adam] | type[torch.optim.SGD]
+"""Who turns gradients into changes."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Batch:
 
     Attributes:
         messages: what the input sends, (T or 1, B, *input shape).
-        labels: (B,) int64.
+        labels: (B,) int64; or spikes (B, T, outputs) that the outputs are to send, 0 or 1.
         teacher: (B, classes) outputs of the float network, or None.
     """
 
@@ -86,10 +91,11 @@ class Method(Protocol):
 
     The trainer asks for ``gradients`` of each batch and then lets its optimizer take a step on the
     network's parameters and the method's own. A method that computes changes of weights by a rule
-    of its own leaves their negative in ``.grad``.
+    of its own leaves their negative in ``.grad``, and names plain descent as its optimizer.
     """
 
     name: ClassVar[str]
+    optimizer: ClassVar[Steps]
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
@@ -110,4 +116,12 @@ class Method(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """What the report says about the state of the method."""
+        ...
+
+
+class SpikingMethod(Method, Protocol):
+    """A method that trains the compiled network."""
+
+    def respond(self, layer: Layer, a: Tensor, n_steps: int) -> Answer:
+        """A population's answer to its summed input (T or 1, B, *shape), as the method sees it."""
         ...

@@ -7,7 +7,7 @@ from typing import Any
 
 from snn_compile.errors import CompileError, UsageError, raise_all
 
-METHODS = ("psg", "qcfs")
+METHODS = ("psg", "na", "normad", "qcfs")
 SURROGATES = ("rectangle", "triangle", "sigmoid", "arctangent")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -17,8 +17,9 @@ class TuneOptions:
     """The options of ``tune``.
 
     Attributes:
-        method: psg (surrogate gradients through time) or qcfs (the trained network with quantized
-            activations, before it is converted).
+        method: psg (surrogate gradients through time), na (spike trains one flip away in place of
+            a surrogate), normad (spike times, by the deviation of potentials) or qcfs (the trained
+            network with quantized activations, before it is converted).
         epochs: passes over the training data, at most.
         batch_size: samples of one step of the optimizer.
         learning_rate: change of a parameter in one step, as a share of the typical size of its
@@ -29,11 +30,14 @@ class TuneOptions:
         surrogate: shape of the surrogate gradient (psg).
         width: of the surrogate at the start, in thresholds (psg).
         learn_width: whether each layer learns its width, for the first half of the epochs (psg).
-        smallest_width: the least that a width can become (psg).
+        smallest_width: the least that a width can become (psg); the least distance from the
+            threshold that is divided by (na).
         pda: weight of the loss that adjusts the distribution of potentials (psg).
         distill: share of the loss that compares with the float network's outputs in place of the
             labels; only where the float network is there.
-        from_scratch: whether to forget the compiled weights and train from random ones (psg).
+        spike_tau: time constant, in steps, of the filter after which spike trains are compared,
+            where the targets are spike trains (na, normad).
+        from_scratch: whether to forget the compiled weights and train from random ones.
         device: cpu, cuda, or auto: cuda where torch sees one.
         threads: of torch on the CPU; 0: as many as there are.
         seed: of everything random.
@@ -51,6 +55,7 @@ class TuneOptions:
     smallest_width: float = 0.2
     pda: float = 0.0
     distill: float = 0.5
+    spike_tau: float = 4.0
     from_scratch: bool = False
     device: str = "auto"
     threads: int = 0
@@ -79,6 +84,7 @@ class TuneOptions:
         require(0 < self.width <= WIDEST, "width", f"more than 0, at most {WIDEST:g} thresholds")
         require(self.pda >= 0, "pda", "0 or more")
         require(0 <= self.distill <= 1, "distill", "a share from 0 to 1")
+        require(self.spike_tau > 1, "spike_tau", "more than 1 step")
         require(self.threads >= 0, "threads", "0 or more")
         require(self.seed >= 0, "seed", "0 or more")
         return found

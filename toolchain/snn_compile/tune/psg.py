@@ -21,7 +21,7 @@ from snn_compile.ir.spiking import Reset
 from snn_compile.tune import neurons
 from snn_compile.tune.integrate import Neuron, integrate_and_fire
 from snn_compile.tune.layers import Layer
-from snn_compile.tune.method import Batch, Task
+from snn_compile.tune.method import Batch, Steps, Task
 from snn_compile.tune.neurons import Answer
 from snn_compile.tune.options import WIDEST
 from snn_compile.tune.surrogates import SHAPES, spike
@@ -31,6 +31,7 @@ class ParametricSurrogate:
     """Cross entropy of the outputs, by backpropagation through time."""
 
     name: ClassVar[str] = "psg"
+    optimizer: ClassVar[Steps] = torch.optim.Adam
 
     def __init__(self, task: Task) -> None:
         self.task = task

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from snn_compile.tune.float_network import FloatNetwork
-from snn_compile.tune.method import Batch
+from snn_compile.tune.method import Batch, Steps
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.psg import classification
 
@@ -22,6 +23,7 @@ class QuantizedActivations:
     """
 
     name: ClassVar[str] = "qcfs"
+    optimizer: ClassVar[Steps] = torch.optim.Adam
 
     def __init__(self, network: FloatNetwork, options: TuneOptions) -> None:
         self.network, self.options = network, options

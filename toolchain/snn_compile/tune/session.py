@@ -62,7 +62,8 @@ def trained(
 
     def told(epoch: Epoch) -> None:
         loss = "" if epoch.train_loss is None else f"loss {epoch.train_loss:.4f} · "
-        text = f"{loss}held out {epoch.held_out_top1:.2f} %, loss {epoch.held_out_loss:.4f}"
+        on = "held out" if data.labels.ndim == 1 else "correlation"
+        text = f"{loss}{on} {epoch.held_out_top1:.2f} %, loss {epoch.held_out_loss:.4f}"
         journal.observer.stage(f"epoch {epoch.epoch}", text)
 
     total = len(data) * options.epochs

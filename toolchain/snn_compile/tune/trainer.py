@@ -34,7 +34,7 @@ class TrainingData:
 
     Attributes:
         frames: (N, *maps) integers; of a float network, its samples.
-        labels: (N,) int64.
+        labels: (N,) int64; or spikes (N, T, outputs) that the outputs are to send, 0 or 1.
         teacher: (N, classes) outputs of the float network, or None.
     """
 
@@ -132,7 +132,7 @@ class Trainer:
         self.judge, self.options, self.checkpoint = judge, options, checkpoint
         self.identity = network.identity()
         self.parameters = network.parameters()
-        self.optimizer = torch.optim.Adam(self._groups())
+        self.optimizer = method.optimizer(self._groups())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.steps_per_epoch = -(-len(data) // options.batch_size)
 

@@ -1,0 +1,221 @@
+"""Spike times and neighbours: the tables of docs/explanation/tuning-spike-times.md.
+
+    python tests/bench/tuning_spike_times.py [pattern mnist normad chip] [--seeds 5] [--json FILE]
+                                             [--epochs 6] [--threads 1]
+
+``pattern``: neighborhood aggregation teaches a neuron a random train. ``mnist``: a network with
+T = 5, by neighborhood aggregation and by surrogate gradients, from the same random weights, on
+10,000 training images (--epochs; a tenth is held out), tested on 10,000. ``normad``: spike-XOR and
+generic trains with the neuron of the NormAD papers, in floating point. ``chip``: generic trains
+with the neuron of the chip, in fixed point. Ten seeds for ``normad`` whatever --seeds says.
+
+What is in the JSON file already is not computed again. Needs torch and nir.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import w8a8
+from rich.console import Console
+from tuning import Bench
+from tuning import _spread as spread
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import spike_time_tasks as tasks
+from snn_compile import CompileOptions
+from snn_compile.tune import TuneOptions, tune_model
+from spiking_graphs import write_mlp
+
+CASES = ("pattern", "mnist", "normad", "chip")
+TEN = range(10)
+
+
+def pattern(bench: Bench) -> list[list[str]]:
+    """One neuron, 200 inputs, T = 30, a random train with a spike at a quarter of the steps."""
+
+    def measure(seed: int) -> Any:
+        random = np.random.default_rng(seed)
+        x = (random.random((1, 30, 200)) < 0.1).astype(np.int64)
+        spikes = (random.random((1, 30, 1)) < 0.25).astype(np.int64)
+        curve = _learned(seed, x, spikes, (200, 1), 200, "na", 2.0, tau_mem=5.0, tau_syn=2.0)
+        losses = [epoch["held_out_loss"] for epoch in curve]
+        return [losses[0], min(losses), int(np.argmin(losses))]
+
+    found = bench.over_seeds("pattern", measure)
+    rows = [
+        [str(seed), f"{first:.3f}", f"{best:.3f}", f"{100 * (1 - best / first):.1f} %", str(step)]
+        for seed, (first, best, step) in enumerate(found)
+    ]
+    return [["seed", "loss at first", "least loss", "down", "after steps"], *rows]
+
+
+def _learned(
+    seed: int,
+    x: np.ndarray,
+    spikes: np.ndarray,
+    sizes: tuple[int, ...],
+    epochs: int,
+    method: str,
+    tau: float,
+    **neuron: float,
+) -> list[dict[str, Any]]:
+    """The curve of a training on trains, one sample a step; from the bit-accurate simulator."""
+    with TemporaryDirectory() as folder:
+        file = write_mlp(Path(folder) / "net.nir", sizes, seed=seed, gain=20.0, **neuron)
+        tuned = tune_model(
+            file,
+            (x, spikes),
+            options=TuneOptions(
+                method=method,
+                epochs=epochs,
+                batch_size=1,
+                learning_rate=0.1,
+                smallest_width=0.1,
+                patience=0,
+                spike_tau=tau,
+                seed=seed,
+                threads=1,
+            ),
+            compile_options=CompileOptions(timesteps=x.shape[1], emit=()),
+        )
+    curve: list[dict[str, Any]] = tuned.report["tune"]["curve"]
+    return curve
+
+
+def mnist(bench: Bench) -> list[list[str]]:
+    """A network of 784, 256 and 10 neurons at T = 5, both methods from the same weights."""
+    images = np.load(w8a8.SHARED / "data" / "mnist.npz", allow_pickle=False)
+
+    def flat(part: str) -> tuple[np.ndarray, np.ndarray]:
+        x = images[f"x_{part}"].reshape(-1, 784).astype(np.float32) / 255
+        return x, images[f"y_{part}"].astype(np.int64)
+
+    train, test = flat("calib"), flat("test")
+    rows = []
+    epochs = bench.arguments.epochs
+    for method, more in {"psg": {}, "na": {}}.items():
+
+        def measure(seed: int, method: str = method, more: Any = more) -> Any:
+            with TemporaryDirectory() as folder:
+                file = write_mlp(
+                    Path(folder) / "net.nir", (784, 256, 10), seed=seed, gain=40, spiking_end=False
+                )
+                calibrate = Path(folder) / "calibrate.npz"
+                np.savez(calibrate, x=train[0][:500])
+                tuned = tune_model(
+                    file,
+                    train,
+                    options=TuneOptions(
+                        method=method,
+                        epochs=epochs,
+                        patience=0,
+                        from_scratch=True,
+                        seed=seed,
+                        threads=bench.arguments.threads,
+                        **more,
+                    ),
+                    compile_options=CompileOptions(timesteps=5, calibrate=calibrate, emit=()),
+                    evaluate=test,
+                )
+            return tuned.report["tune"]["after"]
+
+        found = bench.over_seeds(f"mnist {method} epochs={epochs}", measure)
+        rows.append([method, spread(found), *[f"{one:.2f}" for one in found]])
+    seeds = [f"seed {seed}" for seed in range(bench.arguments.seeds)]
+    return [["method", "test accuracy, %", *seeds], *rows]
+
+
+def normad(bench: Bench) -> list[list[str]]:
+    """The tasks of the papers, with their neuron."""
+    rows = []
+    for hidden in (3, 5, 10):
+
+        def xor(hidden: int = hidden) -> Any:
+            found = tasks.xor(TEN, hidden=hidden)
+            ends = found.at_end.tolist()
+            return [found.solved.tolist(), ends, float(np.nanmean(found.offset))]
+
+        solved, ends, offset = bench.measured(f"xor {hidden}", xor)
+        reached = [epoch for epoch in solved if epoch <= 400]
+        rows.append(
+            [
+                f"XOR, 3-{hidden}-1",
+                f"{len(reached)} of 10 (at the end {sum(ends)}, {offset:.1f} ms off)",
+                f"{np.median(solved):.0f}",
+                f"{max(reached)}",
+            ]
+        )
+    for name, hidden, course in (
+        ("100-1", None, tasks.ONE_LAYER),
+        ("100-50-1", 50, tasks.TWO_LAYERS),
+    ):
+        for dead in (tasks.PAUSE, 0.0):
+
+            def trains(hidden: Any = hidden, course: Any = course, dead: float = dead) -> Any:
+                found = tasks.generic(TEN, course, hidden=hidden, dead=dead)
+                return [tasks.first_at(found).tolist(), found.max(axis=0).tolist()]
+
+            first, best = bench.measured(f"generic {name} dead={dead:g}", trains)
+            reached = [epoch for epoch in first if epoch]
+            rows.append(
+                [
+                    f"trains, {name}, no interval below {dead:g} ms",
+                    f"{len(reached)} of 10 (best {min(best):.2f} to {max(best):.2f})",
+                    f"{np.median(reached):.0f}",
+                    f"{max(reached)}",
+                ]
+            )
+    return [["task", "seeds that get there", "median epoch", "last epoch"], *rows]
+
+
+def chip(bench: Bench) -> list[list[str]]:
+    """Trains for networks in fixed point, 100 epochs of one sample."""
+    rows = []
+    for sizes in ((100, 1), (100, 30, 1)):
+        for method in ("normad", "na"):
+
+            def measure(seed: int, sizes: Any = sizes, method: str = method) -> Any:
+                random = np.random.default_rng(seed)
+                x = (random.random((1, 200, 100)) < 0.03).astype(np.int64)
+                spikes = (random.random((1, 200, 1)) < 0.05).astype(np.int64)
+                curve = _learned(seed, x, spikes, sizes, 100, method, 4.0, tau_mem=8.0, tau_syn=3.0)
+                return [curve[0]["held_out_top1"], max(e["held_out_top1"] for e in curve)]
+
+            name = "-".join(map(str, sizes))
+            found = bench.over_seeds(f"chip {name} {method}", measure)
+            first, best = ([one[i] / 100 for one in found] for i in (0, 1))
+            rows.append([name, method, spread(first), spread(best), f"{min(best):.2f}"])
+    return [["network", "method", "correlation at first", "best", "worst seed"], *rows]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=CASES, metavar="|".join(CASES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=6, help="of mnist")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--json", type=Path, help="keep results here, and use those that are")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    bench = Bench(arguments)
+    bench.console = Console(stderr=True)
+    made = {"pattern": pattern, "mnist": mnist, "normad": normad, "chip": chip}
+    for case in arguments.cases:
+        title, *rows = made[case](bench)
+        print(f"\n{case}\n")
+        print("| " + " | ".join(title) + " |")
+        print("|" + " --- |" * len(title))
+        for row in rows:
+            print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Neighborhood aggregation (Yang, Zhang and Li 2021): gradients from spike trains one flip away.
+
+``flips.py`` has the equations. What is done differently from the paper: neurons are those of the
+compiled network, in integers, with their synaptic filter at the receiver (for a linear filter the
+same thing as at the sender); the loss may be the cross entropy of a readout; distances below
+``smallest_width`` count as that; and where spike trains are the target, the differences are exact
+and distances above one threshold count as one (``Membrane.reach``). The gradients of hidden layers
+are not rescaled: Adam does not care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from snn_compile.errors import CompileError, UnsupportedError, raise_all
+from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons, Readout
+from snn_compile.ir.spiking import Reset
+from snn_compile.tune import neurons
+from snn_compile.tune.flips import Membrane, VanRossum, fire
+from snn_compile.tune.grid import truncated
+from snn_compile.tune.layers import LEAKY_BITS, Layer
+from snn_compile.tune.method import Batch, Steps, Task
+from snn_compile.tune.neurons import Answer
+from snn_compile.tune.psg import classification
+from snn_compile.tune.spike_targets import keep_of, output_spikes, steps_first, van_rossum_loss
+
+
+class NeighborhoodAggregation:
+    """Cross entropy of the outputs, or the distance of output spikes from given ones.
+
+    Args:
+        task: what is trained.
+
+    Raises:
+        UnsupportedError: neurons with other messages than a spike, all layers at once.
+    """
+
+    name: ClassVar[str] = "na"
+    optimizer: ClassVar[Steps] = torch.optim.Adam
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        network = task.network
+        refused = [layer for layer in network.layers.values() if not _suits(layer)]
+        raise_all([_refused(layer) for layer in refused])
+        self.unit = torch.tensor(task.unit, dtype=network.dtype, device=network.device)
+        self.keep = keep_of(task.options.spike_tau)
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """The method learns nothing itself."""
+        return {}
+
+    def begin(self, epoch: int) -> None:
+        """Normalizations are folded after the first half of the epochs."""
+        if 2 * epoch >= self.task.options.epochs:
+            for layer in self.task.network.layers.values():
+                layer.fold()
+
+    def stepped(self) -> None:
+        """Nothing to bring into a range."""
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing beside the options."""
+        return {}
+
+    def gradients(self, batch: Batch) -> float:
+        """Backpropagate the loss of a batch; of spike trains, to the weights alone."""
+        loss = self.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+        if batch.labels.ndim == 3:
+            # As the paper has it. At rates that find spike times, thresholds would run away.
+            for name, tensor in self.task.network.parameters().items():
+                tensor.grad = tensor.grad if name.endswith(":weight") else None
+        return float(loss.detach())
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch: by its labels, or by the spike trains that take their place."""
+        if batch.labels.ndim == 1:
+            potential = self.task.network(batch.messages, self.respond).outputs[self.task.output]
+            return classification(
+                potential.flatten(1) * self.unit, batch, self.task.options.distill
+            )
+        source = output_spikes(self.task.network, self.task.output)
+        curvature = VanRossum(self.keep, 1 / len(batch.labels))
+        passed = self.task.network(
+            batch.messages,
+            lambda layer, a, n: self.respond(
+                layer, a, n, curvature if layer.node.id == source else None
+            ),
+            keep=True,
+        )
+        spikes = passed.answers[source].messages
+        return van_rossum_loss(spikes.flatten(2), steps_first(batch.labels, spikes), self.keep)
+
+    def respond(
+        self, layer: Layer, a: Tensor, n_steps: int, curvature: VanRossum | None = None
+    ) -> Answer:
+        """A population's answer, its spikes differentiated by their neighbours."""
+        smallest = self.task.options.smallest_width * layer.steps
+        match layer.node:
+            case CubaLIFNeurons():
+                return Answer(_leaky(layer, layer.node, a, n_steps, smallest, curvature))
+            case IFNeurons(reset=reset):
+                threshold = layer.integers("threshold")
+                drop = threshold.detach() if reset is Reset.SUBTRACT else None
+                reach = layer.steps if curvature is not None else None
+                membrane = Membrane(n_steps, _stays, drop, 1.0, smallest, curvature, reach)
+                drive, start = a + layer.integers("bias"), layer.integers("initial_potential")
+                return Answer(fire(drive, threshold, start, membrane))
+            case _:
+                return neurons.respond(layer, a, n_steps, _never)
+
+
+def _leaky(
+    layer: Layer,
+    node: CubaLIFNeurons,
+    a: Tensor,
+    n_steps: int,
+    smallest: Tensor,
+    curvature: VanRossum | None,
+) -> Tensor:
+    """Spikes of current-based leaky neurons: the current by itself, which is linear, then fire."""
+    bias = layer.integers("bias")
+    into_u, into_v = (bias, 0.0) if node.filtered_bias else (0.0, bias)
+    keep_u, keep_v = 4096 - (node.current_decay + 1), 4096 - node.voltage_decay
+    arriving = a * 2**LEAKY_BITS + into_u
+    if keep_u:
+        u, currents = torch.zeros_like(arriving[0]), []
+        for t in range(n_steps):
+            u = truncated(u * keep_u / 4096) + arriving[min(t, len(arriving) - 1)]
+            currents.append(u)
+        arriving = torch.stack(currents)
+    drop = layer.integers("drop").detach() if node.drop is not None else None
+    reach = layer.steps if curvature is not None else None
+
+    def leak(v: Tensor) -> Tensor:
+        return torch.trunc(v * keep_v / 4096)
+
+    membrane = Membrane(n_steps, leak, drop, 1.0, smallest, curvature, reach)
+    threshold = layer.integers("threshold") * 2**LEAKY_BITS + 1  # strict: V > threshold
+    return fire(arriving + into_v, threshold, torch.zeros_like(threshold), membrane)
+
+
+def _stays(v: Tensor) -> Tensor:
+    return v
+
+
+def _never(z: Tensor) -> Tensor:
+    raise TypeError("a population without spikes was to fire")
+
+
+def _suits(layer: Layer) -> bool:
+    node = layer.node
+    if isinstance(node, IFNeurons):
+        return node.burst == 1
+    return isinstance(node, (CubaLIFNeurons, Readout))
+
+
+def _refused(layer: Layer) -> CompileError:
+    return UnsupportedError(
+        f"layer '{layer.node.id}' sends other messages than single spikes, which have no flip",
+        code="tune-neurons",
+        origin=layer.node.origin,
+        hint="use --method psg, or another --coding",
+    )

@@ -1,0 +1,175 @@
+"""Spike trains as targets: where a network sends them, and how far they are from wanted ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.signal import lfilter
+from torch import Tensor
+
+from snn_compile.bundle import CompiledModel
+from snn_compile.data import read_npz
+from snn_compile.errors import Origin, UnsupportedError, UsageError
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.sim import engine
+from snn_compile.tune.network import Network
+from snn_compile.tune.trainer import Judged, TrainingData
+
+Array = npt.NDArray[np.float64]
+MEASURE = "van Rossum correlation"
+"""What the report says that a training on spike trains was judged by."""
+LARGEST_COUNTED = 4096
+"""Most outputs whose wiring is looked at."""
+
+
+def wanted_spikes(
+    compiled: CompiledModel, train: Path | tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
+) -> npt.NDArray[np.int64] | None:
+    """Spike trains that take the place of labels, (N, T, outputs); None if there are none.
+
+    Args:
+        compiled: the network.
+        train: an npz file, in which they are called ``spikes``, or the samples and the trains.
+
+    Raises:
+        UsageError: they do not fit the samples, the window or the outputs, or are no spikes.
+    """
+    if isinstance(train, Path):
+        arrays, source = read_npz(train), str(train)
+        trains, n = arrays.get("spikes"), len(arrays.get("x", ()))
+    else:
+        trains, n, source = train[1], len(train[0]), "spikes"
+        if trains is not None and np.ndim(trains) == 1:
+            return None
+    if trains is None:
+        return None
+    (decoding, *_), n_steps = compiled.decodings.values(), compiled.program.window.n_steps
+    expected = (n, n_steps, int(np.prod(decoding.shape)))
+    trains = np.asarray(trains)
+    if trains.shape != expected:
+        raise UsageError(
+            f"the spikes have the shape {trains.shape}, but must have {expected}:"
+            " samples, time steps, outputs",
+            code="bad-spikes",
+            origin=Origin(source),
+            hint="one train for each output neuron, as long as the window",
+        )
+    if trains.dtype.kind not in "biuf" or not np.isin(trains, (0, 1)).all():
+        raise UsageError(
+            "spikes are 0 or 1", code="bad-spikes", origin=Origin(source), hint="store x > 0"
+        )
+    return trains.astype(np.int64)
+
+
+def judged_spikes(
+    program: QuantizedGraph, data: TrainingData, output: NodeId, tau: float
+) -> Judged:
+    """How well a program's output neurons send the wanted trains, on the bit-accurate simulator.
+
+    Args:
+        program: the network.
+        data: inputs, and trains as their labels.
+        output: the readout that counts the spikes.
+        tau: time constant in steps.
+
+    Returns:
+        As ``top1`` the mean :func:`correlation` in percent, as ``loss`` the mean of
+        :func:`van_rossum_loss` over the samples.
+    """
+    run = engine.run(program, data.frames, record=True)
+    counts = run.messages[output].reshape(data.labels.shape)
+    sent = np.diff(counts, axis=1, prepend=0)
+    sent = np.moveaxis(sent != 0, 1, -1).astype(np.float64)
+    wanted = np.moveaxis(data.labels, 1, -1).astype(np.float64)
+    keep = keep_of(tau)
+    apart = lfilter([1 - keep], [1.0, -keep], sent - wanted, axis=-1)
+    loss = float((apart**2).sum() / 2 / len(sent))
+    return Judged(100 * float(correlation(sent, wanted, tau).mean()), loss)
+
+
+def keep_of(tau: float) -> float:
+    """What an exponential filter with a time constant of tau steps keeps: ``1 - 1/tau``."""
+    return 1 - 1 / tau
+
+
+def output_spikes(network: Network, output: NodeId) -> NodeId:
+    """The population whose spikes a readout counts, one neuron for each of its values.
+
+    Raises:
+        UnsupportedError: the readout sums up something else.
+    """
+    layer = network.layers[output]
+    n = int(np.prod(layer.node.shape))
+    if len(layer.groups) == 1 and n <= LARGEST_COUNTED:
+        group = layer.groups[0]
+        source = network.layers.get(group.node.inputs[0])
+        if source is not None and int(np.prod(source.node.shape)) == n:
+            each = torch.eye(n, dtype=network.dtype, device=network.device)
+            with torch.no_grad():
+                sums = group(each.reshape(1, n, *source.node.shape)).reshape(n, n)
+            if torch.equal(sums.to(each), each * sums[0, 0]) and float(sums[0, 0]) > 0:
+                return source.node.id
+    raise UnsupportedError(
+        "spike trains are to be trained, but the outputs of the network are no counts of spikes",
+        code="tune-output",
+        origin=layer.node.origin,
+        hint="give a network that ends in spiking neurons (a NIR file), or labels y instead",
+    )
+
+
+def steps_first(trains: Tensor, like: Tensor) -> Tensor:
+    """Wanted spikes (B, T, outputs) as (T, B, outputs) of another tensor's type."""
+    return trains.movedim(1, 0).to(like)
+
+
+def van_rossum_loss(spikes: Tensor, wanted: Tensor, keep: float) -> Tensor:
+    """``1/2 * sum over t of (a[t] - d[t])**2``, summed over outputs, averaged over samples.
+
+    With a the spikes after the filter ``a[t] = keep * a[t-1] + (1 - keep) * s[t]``, and d the
+    wanted ones after it.
+
+    Args:
+        spikes: (T, B, outputs).
+        wanted: the same.
+        keep: of the filter.
+    """
+    p, total = torch.zeros_like(spikes[0]), spikes.new_zeros(())
+    for difference in (spikes - wanted).unbind(0):
+        p = keep * p + (1 - keep) * difference
+        total = total + (p**2).sum() / 2
+    return total / spikes.shape[1]
+
+
+def correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], tau: float) -> Array:
+    """Correlation of spike trains: the cosine of the angle between them, after a filter.
+
+    The filter is that of van Rossum (2001), a decaying exponential; the measure is that of
+    Schreiber et al. (2003) with this filter in place of a Gaussian. 1 for equal trains, 0 for
+    trains that have nothing to do with each other; two empty ones are equal.
+
+    Args:
+        a: (..., T).
+        b: the same.
+        tau: time constant in steps.
+
+    Returns:
+        (...), from 0 to 1.
+    """
+    decay = float(np.exp(-1 / tau))
+    f, g = (lfilter([1.0], [1.0, -decay], x.astype(np.float64), axis=-1) for x in (a, b))
+    # What comes after the last step decays by itself: its share in the integral is known.
+    rest = decay**2 / (1 - decay**2)
+
+    def inner(x: Array, y: Array) -> Array:
+        product: Array = (x * y).sum(axis=-1) + rest * x[..., -1] * y[..., -1]
+        return product
+
+    norms = np.sqrt(inner(f, f) * inner(g, g))
+    both_empty = (inner(f, f) == 0) & (inner(g, g) == 0)
+    cosine = np.divide(inner(f, g), norms, out=np.zeros_like(norms), where=norms > 0)
+    return np.where(both_empty, 1.0, cosine)
