@@ -23,6 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # What compiles C++ takes a minute at a stretch: first, so that no worker is left alone with it.
+    items.sort(key=lambda item: "packaging" not in item.path.parts)
     if config.getoption("--slow"):
         return
     for item in items:

@@ -30,7 +30,7 @@ def random_networks() -> Iterator[tuple[str, QuantizedGraph, np.ndarray]]:
         yield f"structures {kind}", *networks.structures(seed, kind, n_steps)
     for kind in ("subtract", "signed"):
         yield f"structures poisson {kind}", *networks.structures(0, kind, 5, poisson=True)
-    for seed in range(12):
+    for seed in range(8):
         n_steps, poisson, kinds = 1 + seed % 7, bool(seed % 3), networks.ALL_NEURONS
         made = networks.branches(seed, n_steps, poisson=poisson, kinds=kinds)
         yield f"branches {seed}", *made
@@ -38,7 +38,7 @@ def random_networks() -> Iterator[tuple[str, QuantizedGraph, np.ndarray]]:
         for seed, name in enumerate(scheduled_networks.NAMES):
             spread = scheduled_networks.scheduled(coding, name, seed, 7)
             yield f"{coding} {name}", spread.program, spread.frames
-    for seed in range(24):
+    for seed in range(12):
         yield f"wide {seed}", *wide_networks.wide(seed, (1, 5, 33)[seed % 3])
 
 
