@@ -17,6 +17,7 @@ from snn_compile import compile_model
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
+from snn_compile.ir.neurons import along_channels
 from snn_compile.ir.quantized import IFNeurons, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.options import CompileOptions
@@ -55,10 +56,17 @@ def network(kind, seed, *, joined, one_threshold):
     fourth = net.neurons(kind, net.dense(third, 9), per_element_bias=True)
     net.neurons("readout", net.dense(fourth, 5))
     program = net.build()
+    nodes = [that_waits(node) if isinstance(node, IFNeurons) else node for node in program.graph]
     if one_threshold:
-        nodes = [with_one_threshold(n) if isinstance(n, IFNeurons) else n for n in program.graph]
-        program = QuantizedGraph(Graph(nodes), program.window)
-    return program, net.frames(4)
+        nodes = [with_one_threshold(n) if isinstance(n, IFNeurons) else n for n in nodes]
+    return QuantizedGraph(Graph(nodes), program.window), net.frames(4)
+
+
+def that_waits(node):
+    """Starts below its threshold: from above, snnTorch takes one off without having spiked."""
+    most = along_channels(node.threshold.values, node.shape) - 1
+    start = np.minimum(along_channels(node.initial_potential.values, node.shape), most)
+    return replace(node, initial_potential=QTensor.of(start))
 
 
 def with_one_threshold(node):
