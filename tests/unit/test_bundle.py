@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snn_compile import bundle
+from snn_compile import bundle, folders
 from snn_compile.bundle import CompiledModel
 from snn_compile.driver import compile_model
 from snn_compile.errors import CompileError, ModelError, UsageError, VerificationError
@@ -306,7 +306,7 @@ def test_a_failed_swap_puts_the_old_folder_back(model, tmp_path, monkeypatch):
     target = tmp_path / "net"
     target.mkdir()
     (target / "old.txt").write_text("still here")
-    real, calls = bundle.os.replace, []
+    real, calls = folders.os.replace, []
 
     def replace_once(source, goal):
         calls.append(goal)
@@ -314,7 +314,7 @@ def test_a_failed_swap_puts_the_old_folder_back(model, tmp_path, monkeypatch):
             raise OSError("disk full")
         real(source, goal)
 
-    monkeypatch.setattr(bundle.os, "replace", replace_once)
+    monkeypatch.setattr(folders.os, "replace", replace_once)
     with pytest.raises(OSError, match="disk full"):
         model.save(target)
     assert (target / "old.txt").read_text() == "still here"

@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -20,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.errors import ModelError, Origin, UsageError, VerificationError
+from snn_compile.folders import replacing
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.encoding import Float, InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
@@ -121,20 +119,12 @@ class CompiledModel:
         Holds the sealed network, the golden stimuli, both reports and every backend's files. What
         was there before is replaced.
         """
-        target = Path(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            beside.chmod(0o755)
+        with replacing(Path(folder)) as beside:
             self.write_network(beside)
             for backend in self.backends:
                 self.emit(backend, beside / backend)
             (beside / "report.json").write_text(schema.dumps(self.report), encoding="utf-8")
             (beside / "report.html").write_text(html.render(self.report), encoding="utf-8")
-            _replace(beside, target)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
 
     def write_network(self, folder: Path) -> None:
         """Write into a folder what ``load`` and devices need: network and stimuli, no report."""
@@ -310,18 +300,3 @@ def _unsealed(path: Path, origin: Origin) -> tuple[dict[str, Any], dict[str, Any
 def _arrays(path: Path) -> dict[str, Int]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name].astype(np.int64) for name in archive.files}
-
-
-def _replace(new: Path, target: Path) -> None:
-    """Put a finished folder in the place of an older one."""
-    if not target.exists():
-        os.replace(new, target)
-        return
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    os.replace(target, old)
-    try:
-        os.replace(new, target)
-    except OSError:
-        os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -21,6 +21,7 @@ from snn_compile.errors import (
     UsageError,
     raise_all,
 )
+from snn_compile.folders import require_empty
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Overflow
 from snn_compile.ir.quantized import (
@@ -79,8 +80,7 @@ class LavaBackend:
                 f"the Lava backend does not take {unknown or given}",
                 hint="synapses: sparse or conv",
             )
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise UsageError(f"{folder} is not an empty folder")
+        require_empty(folder)
         raise_all(self.check(program))
         emission.write(make_plan(program), folder, given)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from snn_backends.netx.layers import Layer, layers_of
 from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.folders import require_empty
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim.batches import Advance, no_progress
@@ -42,8 +43,7 @@ class NetxBackend:
         """
         if options:
             raise UsageError(f"the netx backend takes no options, not {sorted(options)}")
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise UsageError(f"{folder} is not an empty folder")
+        require_empty(folder)
         layers = self._layers(program)
         from snn_backends.netx import file
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from snn_backends.nir.refusals import refusals
 from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.folders import require_empty
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim.batches import Advance, no_progress
@@ -52,8 +53,7 @@ class NirBackend:
         """
         if options:
             raise UsageError(f"the NIR backend takes no options, not {sorted(options)}")
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise UsageError(f"{folder} is not an empty folder")
+        require_empty(folder)
         raise_all(self.check(program))
         from snn_backends.nir.export import nir_graph, write
 

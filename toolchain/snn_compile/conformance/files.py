@@ -8,9 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +28,7 @@ from snn_compile.errors import (
     VerificationError,
     raise_all,
 )
+from snn_compile.folders import replacing
 from snn_compile.hil.recording import DAMAGE
 from snn_compile.hil.trace import About, TraceWriter, series_of
 from snn_compile.ir.fixedpoint import Int
@@ -100,10 +98,7 @@ def write(
             origin=Origin(str(folder)),
             hint="name another folder",
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        beside.chmod(0o755)
+    with replacing(folder) as beside:
         listed = []
         for vector in chosen:
             listed.append(_write_vector(beside / vector.name, vector))
@@ -115,10 +110,6 @@ def write(
             "vectors": listed,
         }
         (beside / INDEX).write_bytes(_json(index))
-        _replace(beside, folder)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
     return index
 
 
@@ -128,16 +119,6 @@ def _is_set(folder: Path) -> bool:
         return bool(said["format"] == FORMAT)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _replace(new: Path, target: Path) -> None:
-    if target.exists():
-        old = target.with_name(f".{target.name}.old-{os.getpid()}")
-        target.replace(old)
-        new.replace(target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        new.replace(target)
 
 
 def _write_vector(folder: Path, vector: Vector) -> dict[str, Any]:
