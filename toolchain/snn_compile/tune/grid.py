@@ -1,68 +1,45 @@
 """Integers with gradients: what is rounded in the forward pass is not in the backward pass.
 
-The straight-through estimator (Bengio, Leonard and Courville 2013). Functions of their own rather
+The straight-through estimator (Bengio, Leonard and Courville 2013). A function of its own rather
 than ``x + (round(x) - x).detach()``, whose forward value is not always an integer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-class _Round(torch.autograd.Function):
-    """Nearest integer, ties to even, as the compiler rounds."""
+class _Through(torch.autograd.Function):
+    """A rounding whose gradient is that of the identity."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return torch.round(x)
+    def forward(ctx: Any, x: Tensor, rounding: Callable[[Tensor], Tensor]) -> Tensor:
+        return rounding(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-
-class _Floor(torch.autograd.Function):
-    """Largest integer that is not above."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return torch.floor(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
-
-
-class _Truncate(torch.autograd.Function):
-    """The integer part: rounded toward zero."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return torch.trunc(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
 
 
 def rounded(x: Tensor) -> Tensor:
-    """Nearest integer, ties to even; the gradient passes."""
-    nearest: Tensor = _Round.apply(x)
+    """Nearest integer, ties to even as the compiler rounds; the gradient passes."""
+    nearest: Tensor = _Through.apply(x, torch.round)
     return nearest
 
 
 def floored(x: Tensor) -> Tensor:
     """Largest integer that is not above; the gradient passes."""
-    lower: Tensor = _Floor.apply(x)
+    lower: Tensor = _Through.apply(x, torch.floor)
     return lower
 
 
 def truncated(x: Tensor) -> Tensor:
-    """The integer part; the gradient passes."""
-    whole: Tensor = _Truncate.apply(x)
+    """The integer part, rounded toward zero; the gradient passes."""
+    whole: Tensor = _Through.apply(x, torch.trunc)
     return whole
 
 
