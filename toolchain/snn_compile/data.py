@@ -68,27 +68,56 @@ def load_samples(
             path,
             "sum them up to frames; events are for networks that were trained with spikes",
         )
+    return samples_in(
+        arrays,
+        input_shape,
+        layout=layout,
+        raw=raw,
+        n_classes=n_classes,
+        need_labels=need_labels,
+        source=str(path),
+    )
+
+
+def samples_in(
+    arrays: Mapping[str, Array],
+    input_shape: tuple[int, ...],
+    *,
+    layout: str = "nchw",
+    raw: bool = False,
+    n_classes: int | None = None,
+    need_labels: bool = False,
+    source: str,
+) -> Samples:
+    """Samples from the arrays of an npz file; arguments and errors as in ``load_samples``."""
+    x, y = x_and_y(arrays, source)
+    if need_labels and y is None:
+        raise _error(
+            "there are no labels ('y') in it",
+            "missing-labels",
+            source,
+            "add y, one integer a sample",
+        )
+    return check_samples(
+        x, y, input_shape, layout=layout, raw=raw, n_classes=n_classes, source=source
+    )
+
+
+def x_and_y(arrays: Mapping[str, Array], source: str) -> tuple[Array, Array | None]:
+    """Samples and, if there are any, labels of an npz file.
+
+    Raises:
+        UsageError: there is no ``x`` in it.
+    """
     if "x" not in arrays:
         holds = ", ".join(sorted(arrays)) or "nothing"
         raise _error(
             f"there is no 'x' in it (it holds {holds})",
             "missing-key",
-            path,
+            source,
             "write it with numpy.savez(file, x=..., y=...)",
         )
-    if need_labels and "y" not in arrays:
-        raise _error(
-            "there are no labels ('y') in it", "missing-labels", path, "add y, one integer a sample"
-        )
-    return check_samples(
-        arrays["x"],
-        arrays.get("y"),
-        input_shape,
-        layout=layout,
-        raw=raw,
-        n_classes=n_classes,
-        source=str(path),
-    )
+    return arrays["x"], arrays.get("y")
 
 
 def check_samples(

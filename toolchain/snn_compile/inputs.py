@@ -12,7 +12,14 @@ import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert.preprocess import FoldPreprocessing
-from snn_compile.data import Samples, check_samples, holds_events, load_samples, read_npz
+from snn_compile.data import (
+    Samples,
+    check_samples,
+    holds_events,
+    load_samples,
+    read_npz,
+    samples_in,
+)
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
 from snn_compile.events import Recordings
 from snn_compile.ir.encoding import InputEncoding
@@ -98,19 +105,14 @@ def load_data(
     evaluate: tuple[Array, Array | None] | None,
 ) -> Data:
     """Both sets of samples, from arrays or files; all that is wrong with them at once."""
-    shape, n_classes = network.input.shape, prod(network.outputs[0].shape)
-    raw = bool(options.mean_values or options.scale_values)
-    layout = options.layout
     errors: list[CompileError] = []
 
     def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
         try:
             if given is not None:
-                return check_samples(
-                    given, labels, shape, layout=layout, raw=raw, n_classes=n_classes
-                )
+                return float_samples(network, options, (given, labels))
             if file is not None:
-                return load_samples(file, shape, layout=layout, raw=raw, n_classes=n_classes)
+                return float_samples(network, options, file)
         except CompileError as error:
             errors.append(error)
         return None
@@ -119,6 +121,29 @@ def load_data(
     data = Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
     raise_all(errors)
     return data
+
+
+def float_samples(
+    network: ANNGraph,
+    options: CompileOptions,
+    given: Path | tuple[Array, Array | None],
+    *,
+    need_labels: bool = False,
+) -> Samples:
+    """Samples as the float network takes them: of an npz file, or x and y (or None) as arrays.
+
+    Raises:
+        UsageError: the file or what it holds cannot be used.
+    """
+    reading: dict[str, Any] = {
+        "layout": options.layout,
+        "raw": bool(options.mean_values or options.scale_values),
+        "n_classes": prod(network.outputs[0].shape),
+    }
+    shape = network.input.shape
+    if isinstance(given, Path):
+        return load_samples(given, shape, need_labels=need_labels, **reading)
+    return check_samples(*given, shape, **reading)
 
 
 def samples_for(
@@ -141,20 +166,26 @@ def samples_for(
     shape, n_classes = compiled.encoding.shape, prod(decoding.shape)
     layout = figures.option(compiled.report, "layout") or "nchw"
     raw = any(said) or whole
-    if isinstance(given, Path):
-        takes_events = compiled.program.input.coding is InputCoding.EVENTS
-        if takes_events and holds_events(arrays := read_npz(given)):
-            recordings = Recordings.of(arrays, str(given))
-            step_us = figures.option(compiled.report, "event_step")
-            trains = recordings.trains(shape[1:], shape[0], step_us)
-            given = trains, recordings.labels if not need_labels else recordings.required_labels()
-            return check_samples(
-                *given, shape, raw=True, n_classes=n_classes, source=recordings.file
-            )
-        return load_samples(
-            given, shape, layout=layout, raw=raw, n_classes=n_classes, need_labels=need_labels
+    if not isinstance(given, Path):
+        return check_samples(*given, shape, layout=layout, raw=raw, n_classes=n_classes)
+    reading: dict[str, Any] = {
+        "layout": layout,
+        "raw": raw,
+        "n_classes": n_classes,
+        "need_labels": need_labels,
+    }
+    if compiled.program.input.coding is not InputCoding.EVENTS:
+        return load_samples(given, shape, **reading)
+    arrays = read_npz(given)
+    if holds_events(arrays):
+        recordings = Recordings.of(arrays, str(given))
+        step_us = figures.option(compiled.report, "event_step")
+        labels = recordings.required_labels() if need_labels else recordings.labels
+        trains = recordings.trains(shape[1:], shape[0], step_us)
+        return check_samples(
+            trains, labels, shape, raw=True, n_classes=n_classes, source=str(given)
         )
-    return check_samples(*given, shape, layout=layout, raw=raw, n_classes=n_classes)
+    return samples_in(arrays, shape, source=str(given), **reading)
 
 
 def stimulus(samples: Samples | None, encoding: InputEncoding, seed: int) -> Int:

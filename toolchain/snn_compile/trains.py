@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.data import Samples, check_samples, holds_events, read_npz
+from snn_compile.data import Samples, check_samples, holds_events, read_npz, x_and_y
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.events import Recordings
 from snn_compile.ir.graph import Shape
@@ -87,14 +87,8 @@ def _read(
     if holds_events(arrays):
         recordings = Recordings.of(arrays, str(file))
         return recordings.trains(shape, n_steps, step_us), recordings.labels, str(file)
-    if "x" not in arrays:
-        raise UsageError(
-            "there is no 'x' in it",
-            code="missing-key",
-            origin=Origin(str(file)),
-            hint="write it with numpy.savez(file, x=..., y=...)",
-        )
-    return arrays["x"], arrays.get("y"), str(file)
+    x, y = x_and_y(arrays, str(file))
+    return x, y, str(file)
 
 
 def _with_steps(x: Array, shape: Shape, n_steps: int, source: str) -> Shape:

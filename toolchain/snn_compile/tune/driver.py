@@ -12,10 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel, read_seal
-from snn_compile.data import Samples, check_samples, load_samples
+from snn_compile.data import Samples
 from snn_compile.driver import compile_model
 from snn_compile.errors import Origin, UnsupportedError, UsageError, raise_all
-from snn_compile.inputs import preprocessed, read_model, samples_for, spiking_frontend
+from snn_compile.inputs import (
+    float_samples,
+    preprocessed,
+    read_model,
+    samples_for,
+    spiking_frontend,
+)
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
@@ -150,15 +156,7 @@ class _Setting:
 def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
     """Labelled samples as the float network takes them."""
     network = preprocessed(read_model(path), options)
-    reading: dict[str, Any] = {
-        "layout": options.layout,
-        "raw": bool(options.mean_values or options.scale_values),
-        "n_classes": prod(network.outputs[0].shape),
-    }
-    shape = network.input.shape
-    if isinstance(train, Path):
-        return load_samples(train, shape, need_labels=True, **reading)
-    return _labelled(check_samples(*train, shape, **reading))
+    return _labelled(float_samples(network, options, train, need_labels=True))
 
 
 def _labelled(samples: Samples) -> Samples:
