@@ -1,14 +1,14 @@
 """What tuning gains: the table of docs/explanation/tuning.md.
 
-    python tests/bench/tuning.py [widths pda digits fashion] [--seeds 3] [--json FILE] [--markdown]
-                                 [--epochs 3] [--threads 1]
+    python tests/bench/tuning.py [widths pda digits events fashion] [--seeds 3] [--epochs 3]
+                                 [--threads 1] [--json FILE]
 
 ``widths``: a spiking network on a synthetic task, from surrogates so narrow that training stalls.
 ``pda``: potentials with and without potential distribution adjustment. ``digits``: the examples at
-few time steps, in seconds. ``fashion``: the shared VGG with batch norm at T = 4, in rate coding, on
-10,000 training images, of which a tenth is held out; half an hour on a core. Accuracies are those
-of the bit-accurate simulator, on test images that nothing was trained on (``widths``: on the
-training data).
+few time steps, in seconds. ``events``: recordings of N-MNIST, from random weights. ``fashion``: the
+shared VGG with batch norm at T = 4, in rate coding, on 10,000 training images, of which a tenth is
+held out; half an hour on a core. Accuracies are those of the bit-accurate simulator, on data that
+nothing was trained on (``widths``: on the training data).
 
 What is in the JSON file already is not computed again. Needs torch.
 """
@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,14 @@ import w8a8
 from rich.console import Console
 from shared_models import prepare
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import recordings
 import tuning_tasks as tasks
 from snn_compile import CompileOptions, compile_model
+from snn_compile.events import Recordings
 from snn_compile.report.progress import TerminalObserver
 from snn_compile.tune import TuneOptions, tune_model
 
@@ -46,7 +50,9 @@ WIDTHS: dict[str, dict[str, Any]] = {
     "1 (default)": {},
 }
 """Ways to begin and to learn; a learned width is kept above the smallest one."""
-CASES = ("widths", "pda", "digits", "fashion")
+CASES = ("widths", "pda", "digits", "events", "fashion")
+TRAINED_ON, TESTED_ON = (0, 150), (150, 200)
+"""Recordings of N-MNIST."""
 Known = dict[str, Any]
 
 
@@ -170,12 +176,49 @@ def digits(bench: Bench) -> list[list[str]]:
     return [["model", "T", "untuned", "psg", "qcfs"], *rows]
 
 
+def events(bench: Bench) -> list[list[str]]:
+    """Recorded events, from random weights; what a classifier of their sums can do beside it."""
+
+    def untimed() -> Any:
+        parts = [recordings.nmnist(w8a8.SHARED, *rows) for rows in (TRAINED_ON, TESTED_ON)]
+        train, test = (
+            (Recordings.of(part, "N-MNIST").trains((2, 34, 34), 1, None).reshape(len(y), -1), y)
+            for part in parts
+            for y in [part["label"]]
+        )
+        found = LogisticRegression(C=0.01, max_iter=2000).fit(*train)
+        return 100 * float(found.score(*test))
+
+    def measure(seed: int) -> Any:
+        with TemporaryDirectory() as scratch:
+            model = recordings.classifier(Path(scratch) / "net.nir", 8)
+            train, test = Path(scratch) / "train.npz", Path(scratch) / "test.npz"
+            recordings.nmnist(w8a8.SHARED, *TRAINED_ON, train)
+            recordings.nmnist(w8a8.SHARED, *TESTED_ON, test)
+            tuned = tune_model(
+                model,
+                train,
+                options=TuneOptions(
+                    from_scratch=True, epochs=60, batch_size=16, patience=0, seed=seed, threads=1
+                ),
+                compile_options=CompileOptions(emit=(), calibrate=train, **recordings.READING),
+                evaluate=test,
+            )
+        return tuned.report["tune"]["after"]
+
+    found = bench.over_seeds("events psg", measure)
+    beside = bench.measured("events logistic regression", untimed)
+    return [
+        ["network", "accuracy on 50 recordings, %"],
+        ["psg from random weights, T = 20", _spread(found)],
+        ["logistic regression of event counts", f"{beside:.2f}"],
+    ]
+
+
 def fashion(bench: Bench) -> list[list[str]]:
     """The shared network at T = 4, tuned, against T = 8 without."""
     model = w8a8.SHARED / "models" / "fashion_vggbn.onnx"
     arguments = bench.arguments
-    from tempfile import TemporaryDirectory
-
     with TemporaryDirectory() as scratch:
         calibrate, x, y = prepare("fashion_vggbn", Path(scratch), arguments.images)
     images = np.load(w8a8.SHARED / "data" / "fashion_mnist.npz", allow_pickle=False)
@@ -223,8 +266,6 @@ def fashion(bench: Bench) -> list[list[str]]:
 
 def scratch_file(calibrate: np.ndarray) -> str:
     """A file with calibration data; who asks for it removes it."""
-    from tempfile import NamedTemporaryFile
-
     with NamedTemporaryFile(suffix=".npz", delete=False) as stream:
         np.savez(stream, x=calibrate)
         return stream.name
@@ -256,7 +297,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     bench = Bench(arguments)
-    made = {"widths": widths, "pda": pda, "digits": digits, "fashion": fashion}
+    made = {"widths": widths, "pda": pda, "digits": digits, "events": events, "fashion": fashion}
     for case in arguments.cases:
         title, *rows = made[case](bench)
         print(f"\n{case}\n")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recordings import READING, classifier, nmnist
 from snn_compile import compile_model
 from snn_compile.cli import main
 from snn_compile.errors import UsageError
@@ -98,43 +99,20 @@ def test_a_network_that_takes_frames_says_so(examples, tmp_path, capsys):
     assert "recorded events, but the network takes whole frames" in capsys.readouterr().err
 
 
-def network(nir, graphs, folder):
-    """A convolution with stride 4 and a dense layer, for N-MNIST's 34 x 34 pixels."""
-    path = folder / "net.nir"
-    graph = graphs.chain(
-        graphs.port(nir.Input, 2, 34, 34),
-        graphs.conv2d((34, 34), 2, 3, kernel=(4, 4), stride=(4, 4)),
-        graphs.integrate(3, 8, 8),
-        graphs.flatten(3, 8, 8),
-        graphs.dense(192, 10),
-        graphs.integrate(10),
-        graphs.port(nir.Output, 10),
-    )
-    nir.write(str(path), graph)
-    return path
-
-
-OPTIONS = {"nir_producer": "other", "nir_reset": "zero", "timesteps": 20}
-
-
 @pytest.mark.shared_data
 @pytest.mark.parametrize("step_us", [None, 10_000])
 def test_recordings_run_through_a_compiled_network(shared_data, tmp_path, capsys, step_us):
     """N-MNIST (Orchard et al. 2015): what ``run`` answers is what the trains give by hand."""
-    nir = pytest.importorskip("nir")
-    import nir_graphs
-
-    with np.load(shared_data / "data" / "nmnist_train_0_199.npz") as file:
-        events = {key: file[key] for key in file.files}
+    pytest.importorskip("nir")
     n = 12
-    stop = events["offsets"][n]
-    few = {key: events[key][:stop] for key in ("x", "y", "p", "t_us")}
-    few |= {"offsets": events["offsets"][: n + 1], "label": events["label"][:n]}
-    np.savez(tmp_path / "few.npz", **few)
+    few = nmnist(shared_data, 0, n, tmp_path / "few.npz")
     trains = counted({k: v.tolist() for k, v in few.items()}, (2, 34, 34), 20, step_us)
-    model = network(nir, nir_graphs, tmp_path)
     compiled = compile_model(
-        model, calibrate=tmp_path / "few.npz", event_step=step_us, emit=(), **OPTIONS
+        classifier(tmp_path / "net.nir"),
+        calibrate=tmp_path / "few.npz",
+        event_step=step_us,
+        emit=(),
+        **READING,
     )
     assert compiled.program.input.high == trains.max()
     compiled.save(tmp_path / "net.snn")
@@ -152,10 +130,8 @@ def test_recordings_run_through_a_compiled_network(shared_data, tmp_path, capsys
 
 @pytest.mark.shared_data
 def test_crowded_steps_are_cut_down_and_said(shared_data, tmp_path, capsys):
-    nir = pytest.importorskip("nir")
-    import nir_graphs
-
-    compiled = compile_model(network(nir, nir_graphs, tmp_path), emit=(), **OPTIONS)
+    pytest.importorskip("nir")
+    compiled = compile_model(classifier(tmp_path / "net.nir"), emit=(), **READING)
     assert compiled.program.input.high == 1
     compiled.save(tmp_path / "net.snn")
     data = str(shared_data / "data" / "nmnist_train_0_199.npz")

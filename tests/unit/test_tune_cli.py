@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recordings import classifier, nmnist
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import CompileErrors, UsageError
@@ -165,6 +166,26 @@ def test_what_is_refused(examples, labelled, tmp_path, capsys, line, code, messa
     assert tune(*words.split(), "-o", tmp_path / "out", "-q") == code
     assert message in capsys.readouterr().err
     assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.shared_data
+@pytest.mark.usefixtures("with_torch")
+def test_recorded_events_are_learned(shared_data, tmp_path):
+    """N-MNIST, from random weights, by a file of events in place of x and y."""
+    pytest.importorskip("nir")
+    folder = tmp_path / "tuned"
+    train, test = tmp_path / "train.npz", tmp_path / "test.npz"
+    nmnist(shared_data, 0, 100, train)
+    nmnist(shared_data, 100, 150, test)
+    words = ["--nir-producer", "other", "--nir-reset", "zero", "-T", "20", "--emit", "lava"]
+    words += ["--from-scratch", "--epochs", "40", "--batch-size", "16", "--patience", "0", "-q"]
+    model = classifier(tmp_path / "net.nir", 8)
+    assert tune(model, "-o", folder, "--calibrate", train, "--train", train, "--evaluate", test,
+                *words) == 0  # fmt: skip
+    found = json.loads((folder / "report.json").read_text())["tune"]
+    assert found["train"] == 90
+    assert found["after"] > 35 > 20 > found["before"]  # chance is 10; 50 recordings
+    assert main(["verify", str(folder), "--against", "golden,engine"]) == 0
 
 
 # ------------------------------------------------------------------------------ without

@@ -34,6 +34,7 @@ _TUNING = (
     click.option("--epochs", type=int, metavar="N", help="Passes over the data, at most."),
     click.option("--batch-size", type=int, metavar="N", help="Samples of one step."),
     click.option("--learning-rate", type=float, metavar="R", help="Relative to the parameters."),
+    click.option("--average", type=float, metavar="DECAY", help="Of the running average; 0: none."),
     click.option("--hold-out", type=float, metavar="SHARE", help="Of the data, to judge on."),
     click.option("--patience", type=int, metavar="N", help="Epochs without progress; 0: no limit."),
     click.option("--surrogate", metavar="|".join(SURROGATES), help="Shape of the gradient (psg)."),

@@ -25,6 +25,9 @@ class TuneOptions:
         learning_rate: change of a parameter in one step, as a share of the typical size of its
             kind: of the root mean square of a group's weights, or of the threshold; None for
             0.002, or 0.01 from scratch.
+        average: decay, in each step, of the running average of what is trained, which is what is
+            judged and kept; 0: the last step's values. None for 0.99, or 0 where the targets are
+            spike trains, which are learned by heart.
         hold_out: share of the training data on which progress is judged; never trained on.
         patience: epochs without a better result after which training stops; 0: never.
         surrogate: shape of the surrogate gradient (psg).
@@ -47,6 +50,7 @@ class TuneOptions:
     epochs: int = 10
     batch_size: int = 64
     learning_rate: float | None = None
+    average: float | None = None
     hold_out: float = 0.1
     patience: int = 5
     surrogate: str = "triangle"
@@ -78,6 +82,7 @@ class TuneOptions:
         require(self.epochs >= 1, "epochs", "1 or more")
         require(self.batch_size >= 1, "batch_size", "1 or more")
         require(0 < self.rate < 1, "learning_rate", "more than 0 and less than 1")
+        require(0 <= (self.average or 0) < 1, "average", "0 or more and less than 1")
         require(0 < self.hold_out < 1, "hold_out", "a share between 0 and 1")
         require(self.patience >= 0, "patience", "0 or more")
         require(0 < self.smallest_width <= WIDEST, "smallest_width", f"0 to {WIDEST:g} thresholds")

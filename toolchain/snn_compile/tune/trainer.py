@@ -18,12 +18,15 @@ from torch import Tensor
 
 from snn_compile.errors import Origin, UsageError
 from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.tune.average import RunningAverage
 from snn_compile.tune.method import Batch, Method, Trainee
 from snn_compile.tune.options import TuneOptions
 
 OWN_RATE = 0.1
 """Learning rate of what a method itself learns, over the network's. Widths that moved
 twice as fast as weights went with held-out losses that jumped (fashion_vggbn, T = 4)."""
+AVERAGE = 0.99
+"""Decay of the running average, where labels are learned."""
 SHUFFLE, SPLIT = 1, 0
 """Streams of random numbers."""
 
@@ -135,6 +138,13 @@ class Trainer:
         self.optimizer = method.optimizer(self._groups())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.steps_per_epoch = -(-len(data) // options.batch_size)
+        self.average = RunningAverage(network.state(), self._decay())
+
+    def _decay(self) -> float:
+        """Of the running average."""
+        if self.options.average is not None:
+            return self.options.average
+        return AVERAGE if self.data.labels.ndim == 1 else 0.0
 
     def _groups(self) -> list[dict[str, Any]]:
         """Adam moves every parameter by about its rate; so rates follow the parameters' sizes."""
@@ -177,7 +187,7 @@ class Trainer:
 
     def _epoch(self, epoch: int, advance: Advance) -> float:
         """One pass over the data; the mean loss."""
-        self.method.begin(epoch)
+        self._begin(epoch)
         order = np.random.default_rng([self.options.seed, SHUFFLE, epoch]).permutation(
             len(self.data)
         )
@@ -193,8 +203,17 @@ class Trainer:
             total += len(rows) * self.method.gradients(self._batch(rows, epoch))
             self.optimizer.step()
             self.method.stepped()
+            self.average.update(self.network.state())
             advance(len(rows))
         return total / len(self.data)
+
+    def _begin(self, epoch: int) -> None:
+        """Let the method begin; what it changes by that is not averaged with what was before."""
+        before = self.network.state()
+        self.method.begin(epoch)
+        now = self.network.state()
+        if any(not torch.equal(before[name], tensor) for name, tensor in now.items()):
+            self.average.restart(now)
 
     def _batch(self, rows: npt.NDArray[np.int64], epoch: int) -> Batch:
         some = self.data[rows]
@@ -207,13 +226,17 @@ class Trainer:
         )
 
     def _note(self, progress: Progress, loss: float | None) -> None:
-        """Judge the network as it is, and keep it if it is the best so far."""
+        """Judge the average of the network, and keep it if it is the best so far."""
+        last = self.network.state()
+        self.network.restore(self.average.state)
+        self.network.confine()
         judged = self.judge()
         known = progress.curve[progress.best] if progress.curve else None
         progress.curve.append(Epoch(len(progress.curve), loss, judged.loss, judged.top1))
         if known is None or judged.better_than(Judged(known.held_out_top1, known.held_out_loss)):
             progress.best = len(progress.curve) - 1
             progress.best_state = self.network.state()
+        self.network.restore(last)
 
     def _resumed(self) -> Progress:
         if self.checkpoint is None or not self.checkpoint.is_file():
@@ -240,6 +263,8 @@ class Trainer:
             "parameters": self.network.state(),
             "method": {k: v.detach() for k, v in self.method.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state,
+            "averaged": self.average.steps,
             "curve": [asdict(epoch) for epoch in progress.curve],
             "best": progress.best,
             "best_state": progress.best_state,
@@ -265,6 +290,7 @@ class Trainer:
             for name, tensor in self.method.parameters.items():
                 tensor.copy_(content["method"][name])
         self.optimizer.load_state_dict(content["optimizer"])
+        self.average.restart(content["average"], content["averaged"])
         curve = [Epoch(**entry) for entry in content["curve"]]
         return Progress(curve, content["best"], content["best_state"])
 
