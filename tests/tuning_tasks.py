@@ -110,8 +110,9 @@ COURSE = {
     "patience": 0,
     "hold_out": 0.5,
     "distill": 0.0,
+    "width": 1.0,
 }
-"""Of a training on patterns: seconds."""
+"""Of a training on patterns, from random weights: seconds."""
 N_PATTERNS = 800
 
 
@@ -143,9 +144,10 @@ def train(seed, options, kind="lif"):
     network = Network(program, {output: unit})
     method = ParametricSurrogate(Task(network, output, unit, options))
     hidden = [name for name in network.layers if name != output]
-    width = options.width if not options.learn_width else max(options.width, options.smallest_width)
     first = potentials(network, x)
-    reached = float(np.mean([(np.abs(first[name] - 1) < width / 2).mean() for name in hidden]))
+    reached = float(
+        np.mean([(np.abs(first[name] - 1) < options.first_width / 2).mean() for name in hidden])
+    )
 
     def judge():
         scores = engine.run(network.tuned(), x).outputs[output].reshape(len(x), -1)

@@ -1,7 +1,7 @@
 """What tuning gains: the table of docs/explanation/tuning.md.
 
-    python tests/bench/tuning.py [widths pda digits events fashion] [--seeds 3] [--epochs 3]
-                                 [--threads 1] [--json FILE]
+    python tests/bench/tuning.py [widths pda digits events fashion] [--seeds 3] [--epochs 5]
+                                 [--threads 1] [--json FILE] [--write]
 
 ``widths``: a spiking network on a synthetic task, from surrogates so narrow that training stalls.
 ``pda``: potentials with and without potential distribution adjustment. ``digits``: the examples at
@@ -10,28 +10,25 @@ shared VGG with batch norm at T = 4, in rate coding, on 10,000 training images, 
 held out; half an hour on a core. Accuracies are those of the bit-accurate simulator, on data that
 nothing was trained on (``widths``: on the training data).
 
-What is in the JSON file already is not computed again. Needs torch.
+What is in the JSON file already is not computed again. --write puts the tables into the docs.
+Needs torch and nir.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 import w8a8
-from rich.console import Console
 from shared_models import prepare
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from tuning_tables import Bench, Rows, parser_of, run, spread
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import recordings
@@ -41,53 +38,30 @@ from snn_compile.events import Recordings
 from snn_compile.report.progress import TerminalObserver
 from snn_compile.tune import TuneOptions, tune_model
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES, PAGE = ROOT / "examples", ROOT / "docs" / "explanation" / "tuning.md"
 WIDTHS: dict[str, dict[str, Any]] = {
     "0.05, fixed": {"width": 0.05, "learn_width": False},
     "0.05, learned, from 0.05": {"width": 0.05, "smallest_width": 0.05},
     "0.2, fixed": {"width": 0.2, "learn_width": False},
     "0.05, learned, from 0.2 (default)": {"width": 0.05},
-    "1 (default)": {},
+    "1 (default from scratch)": {},
 }
 """Ways to begin and to learn; a learned width is kept above the smallest one."""
-CASES = ("widths", "pda", "digits", "events", "fashion")
 TRAINED_ON, TESTED_ON = (0, 150), (150, 200)
 """Recordings of N-MNIST."""
-Known = dict[str, Any]
 
 
-class Bench:
-    """Runs what is not known yet and writes it down at once."""
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.arguments = arguments
-        self.console = Console(stderr=True)
-        file = arguments.json
-        self.known: Known = json.loads(file.read_text()) if file and file.is_file() else {}
-
-    def measured(self, key: str, measure: Callable[[], Any]) -> Any:
-        """The result of a measurement, from the file if it is there."""
-        if key not in self.known:
-            self.known[key] = measure()
-            self.console.print(f"{key}: {self.known[key]}", style="dim")
-            if self.arguments.json:
-                self.arguments.json.write_text(json.dumps(self.known, indent=1))
-        return self.known[key]
-
-    def over_seeds(self, key: str, measure: Callable[[int], Any]) -> list[Any]:
-        """The results of all seeds."""
-        seeds = range(self.arguments.seeds)
-        return [self.measured(f"{key}, seed {s}", lambda s=s: measure(s)) for s in seeds]
-
-
-def widths(bench: Bench) -> list[list[str]]:
+def widths(bench: Bench) -> Rows:
     """Training accuracy after 10 epochs from different widths."""
     rows = []
     for shape in bench.arguments.surrogates:
         for name, chosen in WIDTHS.items():
 
             def measure(seed: int, shape: str = shape, chosen: Any = chosen) -> Any:
-                found = tasks.train(seed, TuneOptions(surrogate=shape, **tasks.COURSE, **chosen))
+                found = tasks.train(
+                    seed, TuneOptions(surrogate=shape, **{**tasks.COURSE, **chosen})
+                )
                 return {"top1": found.top1, "widths": found.widths, "reached": found.reached}
 
             found = bench.over_seeds(f"widths {shape} {name}", measure)
@@ -97,7 +71,7 @@ def widths(bench: Bench) -> list[list[str]]:
                 [
                     shape,
                     name,
-                    _spread([one["top1"] for one in found]),
+                    spread([one["top1"] for one in found]),
                     f"{mean(reached):.1f} %",
                     f"{min(ends):.2f} to {max(ends):.2f}",
                 ]
@@ -108,7 +82,7 @@ def widths(bench: Bench) -> list[list[str]]:
     ]
 
 
-def pda(bench: Bench) -> list[list[str]]:
+def pda(bench: Bench) -> Rows:
     """Mean potentials after training with and without the loss."""
     rows = []
     for weight in (0.0, 0.01):
@@ -123,9 +97,9 @@ def pda(bench: Bench) -> list[list[str]]:
                 [
                     f"{weight:g}",
                     str(layer + 1),
-                    _spread([one["offsets"][layer] for one in found], 3),
-                    _spread([100 * one["inside"][layer] for one in found], 1),
-                    _spread([one["top1"] for one in found]),
+                    spread([one["offsets"][layer] for one in found], 3),
+                    spread([100 * one["inside"][layer] for one in found], 1),
+                    spread([one["top1"] for one in found]),
                 ]
             )
     return [
@@ -134,7 +108,7 @@ def pda(bench: Bench) -> list[list[str]]:
     ]
 
 
-def digits(bench: Bench) -> list[list[str]]:
+def digits(bench: Bench) -> Rows:
     """The examples in rate coding with very few steps."""
     images = load_digits()
     x = (images.images[:, None] / 16).astype(np.float32)
@@ -171,12 +145,12 @@ def digits(bench: Bench) -> list[list[str]]:
                 )
                 for method in ("psg", "qcfs")
             }
-            after = [_spread([a for _, a in found[method]]) for method in ("psg", "qcfs")]
+            after = [spread([a for _, a in found[method]]) for method in ("psg", "qcfs")]
             rows.append([model, str(n_steps), f"{found['psg'][0][0]:.2f}", *after])
     return [["model", "T", "untuned", "psg", "qcfs"], *rows]
 
 
-def events(bench: Bench) -> list[list[str]]:
+def events(bench: Bench) -> Rows:
     """Recorded events, from random weights; what a classifier of their sums can do beside it."""
 
     def untimed() -> Any:
@@ -210,12 +184,12 @@ def events(bench: Bench) -> list[list[str]]:
     beside = bench.measured("events logistic regression", untimed)
     return [
         ["network", "accuracy on 50 recordings, %"],
-        ["psg from random weights, T = 20", _spread(found)],
+        ["psg from random weights, T = 20", spread(found)],
         ["logistic regression of event counts", f"{beside:.2f}"],
     ]
 
 
-def fashion(bench: Bench) -> list[list[str]]:
+def fashion(bench: Bench) -> Rows:
     """The shared network at T = 4, tuned, against T = 8 without."""
     model = w8a8.SHARED / "models" / "fashion_vggbn.onnx"
     arguments = bench.arguments
@@ -233,13 +207,17 @@ def fashion(bench: Bench) -> list[list[str]]:
         rungs = {rung["stage"]: rung["top1"] for rung in compiled.report["ladder"]}
         return [rungs["onnx"], rungs["fixed"]]
 
-    def tuned(method: str) -> Any:
+    def tuned(method: str, seed: int) -> Any:
         file = Path(scratch_file(calibrate))
         found = tune_model(
             model,
             (train, labels),
             options=TuneOptions(
-                method=method, epochs=arguments.epochs, threads=arguments.threads, patience=0
+                method=method,
+                epochs=arguments.epochs,
+                threads=arguments.threads,
+                patience=0,
+                seed=seed,
             ),
             compile_options=CompileOptions(timesteps=4, calibrate=file, **common),
             evaluate=(x, y),
@@ -249,18 +227,17 @@ def fashion(bench: Bench) -> list[list[str]]:
         return found.report["tune"]["after"]
 
     before = {n: bench.measured(f"fashion T={n} untuned", lambda n=n: untuned(n)) for n in (4, 8)}
-    exact = before[4][0]
+    exact, at_four = before[4]
     rows = [
         [f"T = {n}, untuned", f"{top1:.2f}", f"{exact - top1:.2f}", ""]
         for n, (_, top1) in before.items()
     ]
     for method in arguments.methods:
         key = f"fashion T=4 {method} epochs={arguments.epochs}"
-        top1 = bench.measured(key, lambda m=method: tuned(m))
-        share = (top1 - before[4][1]) / (exact - before[4][1])
-        rows.append(
-            [f"T = 4, {method}", f"{top1:.2f}", f"{exact - top1:.2f}", f"{100 * share:.0f} %"]
-        )
+        found = bench.over_seeds(key, lambda s, m=method: tuned(m, s))
+        lost = [exact - top1 for top1 in found]
+        shares = [100 * (top1 - at_four) / (exact - at_four) for top1 in found]
+        rows.append([f"T = 4, {method}", spread(found), spread(lost), f"{spread(shares, 0)} %"])
     return [["network", "accuracy, %", f"lost against {exact:.2f}", "of the loss recovered"], *rows]
 
 
@@ -271,41 +248,17 @@ def scratch_file(calibrate: np.ndarray) -> str:
         return stream.name
 
 
-def _spread(values: list[float], digits: int = 2) -> str:
-    """Mean and standard deviation."""
-    if len(values) < 2:
-        return f"{values[0]:.{digits}f}"
-    return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", default=CASES, metavar="|".join(CASES))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = parser_of(__doc__.splitlines()[0], list(MADE), seeds=3)
     parser.add_argument("--surrogates", nargs="+", default=("rectangle", "triangle"))
     parser.add_argument("--images", type=int, default=10_000, help="test images of fashion")
-    parser.add_argument("--epochs", type=int, default=3, help="of fashion")
+    parser.add_argument("--epochs", type=int, default=5, help="of fashion")
     parser.add_argument("--methods", nargs="+", default=("psg", "qcfs"), help="of fashion")
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--json", type=Path, help="keep results here, and use those that are")
-    parser.add_argument(
-        "--markdown",
-        action="store_true",
-        help="tables for the docs, which is what is printed anyway",
-    )
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    bench = Bench(arguments)
-    made = {"widths": widths, "pda": pda, "digits": digits, "events": events, "fashion": fashion}
-    for case in arguments.cases:
-        title, *rows = made[case](bench)
-        print(f"\n{case}\n")
-        print("| " + " | ".join(title) + " |")
-        print("|" + " --- |" * len(title))
-        for row in rows:
-            print("| " + " | ".join(row) + " |")
+    run(parser.parse_args(), MADE, PAGE)
 
+
+MADE = {"widths": widths, "pda": pda, "digits": digits, "events": events, "fashion": fashion}
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,7 @@
 """Spike times and neighbours: the tables of docs/explanation/tuning-spike-times.md.
 
     python tests/bench/tuning_spike_times.py [pattern mnist normad chip] [--seeds 5] [--json FILE]
-                                             [--epochs 6] [--threads 1]
+                                             [--epochs 6] [--threads 1] [--write]
 
 ``pattern``: neighborhood aggregation teaches a neuron a random train. ``mnist``: a network with
 T = 5, by neighborhood aggregation and by surrogate gradients, from the same random weights, on
@@ -9,23 +9,20 @@ T = 5, by neighborhood aggregation and by surrogate gradients, from the same ran
 generic trains with the neuron of the NormAD papers, in floating point. ``chip``: generic trains
 with the neuron of the chip, in fixed point. Ten seeds for ``normad`` whatever --seeds says.
 
-What is in the JSON file already is not computed again. Needs torch and nir.
+What is in the JSON file already is not computed again. --write puts the tables into the docs.
+Needs torch and nir.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 import w8a8
-from rich.console import Console
-from tuning import Bench
-from tuning import _spread as spread
+from tuning_tables import Bench, Rows, parser_of, run, spread
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import spike_time_tasks as tasks
@@ -33,11 +30,11 @@ from snn_compile import CompileOptions
 from snn_compile.tune import TuneOptions, tune_model
 from spiking_graphs import write_mlp
 
-CASES = ("pattern", "mnist", "normad", "chip")
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "tuning-spike-times.md"
 TEN = range(10)
 
 
-def pattern(bench: Bench) -> list[list[str]]:
+def pattern(bench: Bench) -> Rows:
     """One neuron, 200 inputs, T = 30, a random train with a spike at a quarter of the steps."""
 
     def measure(seed: int) -> Any:
@@ -89,7 +86,7 @@ def _learned(
     return curve
 
 
-def mnist(bench: Bench) -> list[list[str]]:
+def mnist(bench: Bench) -> Rows:
     """A network of 784, 256 and 10 neurons at T = 5, both methods from the same weights."""
     images = np.load(w8a8.SHARED / "data" / "mnist.npz", allow_pickle=False)
 
@@ -132,7 +129,7 @@ def mnist(bench: Bench) -> list[list[str]]:
     return [["method", "test accuracy, %", *seeds], *rows]
 
 
-def normad(bench: Bench) -> list[list[str]]:
+def normad(bench: Bench) -> Rows:
     """The tasks of the papers, with their neuron."""
     rows = []
     for hidden in (3, 5, 10):
@@ -175,7 +172,7 @@ def normad(bench: Bench) -> list[list[str]]:
     return [["task", "seeds that get there", "median epoch", "last epoch"], *rows]
 
 
-def chip(bench: Bench) -> list[list[str]]:
+def chip(bench: Bench) -> Rows:
     """Trains for networks in fixed point, 100 epochs of one sample."""
     rows = []
     for sizes in ((100, 1), (100, 30, 1)):
@@ -197,25 +194,12 @@ def chip(bench: Bench) -> list[list[str]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", default=CASES, metavar="|".join(CASES))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = parser_of(__doc__.splitlines()[0], list(MADE), seeds=5)
     parser.add_argument("--epochs", type=int, default=6, help="of mnist")
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--json", type=Path, help="keep results here, and use those that are")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    bench = Bench(arguments)
-    bench.console = Console(stderr=True)
-    made = {"pattern": pattern, "mnist": mnist, "normad": normad, "chip": chip}
-    for case in arguments.cases:
-        title, *rows = made[case](bench)
-        print(f"\n{case}\n")
-        print("| " + " | ".join(title) + " |")
-        print("|" + " --- |" * len(title))
-        for row in rows:
-            print("| " + " | ".join(row) + " |")
+    run(parser.parse_args(), MADE, PAGE)
 
+
+MADE = {"pattern": pattern, "mnist": mnist, "normad": normad, "chip": chip}
 
 if __name__ == "__main__":
     main()

@@ -31,7 +31,7 @@ class TuneOptions:
         hold_out: share of the training data on which progress is judged; never trained on.
         patience: epochs without a better result after which training stops; 0: never.
         surrogate: shape of the surrogate gradient (psg).
-        width: of the surrogate at the start, in thresholds (psg).
+        width: of the surrogate at the start, in thresholds (psg); None for 0.5, or 1 from scratch.
         learn_width: whether each layer learns its width, for the first half of the epochs (psg).
         smallest_width: the least that a width can become (psg); the least distance from the
             threshold that is divided by (na).
@@ -54,7 +54,7 @@ class TuneOptions:
     hold_out: float = 0.1
     patience: int = 5
     surrogate: str = "triangle"
-    width: float = 1.0
+    width: float | None = None
     learn_width: bool = True
     smallest_width: float = 0.2
     pda: float = 0.0
@@ -86,7 +86,8 @@ class TuneOptions:
         require(0 < self.hold_out < 1, "hold_out", "a share between 0 and 1")
         require(self.patience >= 0, "patience", "0 or more")
         require(0 < self.smallest_width <= WIDEST, "smallest_width", f"0 to {WIDEST:g} thresholds")
-        require(0 < self.width <= WIDEST, "width", f"more than 0, at most {WIDEST:g} thresholds")
+        of_width = f"more than 0, at most {WIDEST:g} thresholds"
+        require(self.width is None or 0 < self.width <= WIDEST, "width", of_width)
         require(self.pda >= 0, "pda", "0 or more")
         require(0 <= self.distill <= 1, "distill", "a share from 0 to 1")
         require(self.spike_tau > 1, "spike_tau", "more than 1 step")
@@ -100,6 +101,14 @@ class TuneOptions:
         if self.learning_rate is not None:
             return self.learning_rate
         return 0.01 if self.from_scratch else 0.002
+
+    @property
+    def first_width(self) -> float:
+        """The width in effect when the training begins."""
+        # Potentials of a network that works lie where they should: of the neurons near a spike,
+        # the nearest ones know best. Random weights need a window that sees more of them.
+        width = self.width or (1.0 if self.from_scratch else 0.5)
+        return max(width, self.smallest_width) if self.learn_width else width
 
     def as_dict(self) -> dict[str, Any]:
         """Every option by name, for the report."""

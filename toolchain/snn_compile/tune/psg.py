@@ -41,8 +41,7 @@ class ParametricSurrogate:
         n_axes = len(network.layers[task.output].node.shape)
         unit = torch.tensor(task.unit, dtype=network.dtype, device=device)
         self.unit = unit.reshape(-1, *[1] * (n_axes - 1))
-        least = options.smallest_width if options.learn_width else 0.0
-        start = max(options.width, least)
+        start = options.first_width
         self.kappas = {
             name: torch.tensor(_inverse_softplus(start), dtype=torch.float64, device=device)
             for name in network.layers
