@@ -6,6 +6,7 @@ import numpy as np
 
 import anns
 from anns import INPUT, Net
+from quantized_cases import SAME, mlp, residual
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
@@ -20,25 +21,7 @@ from snn_compile.ir.spiking import Reset
 from snn_compile.quantize.quantize import quantize
 from snn_compile.sim import reference
 
-SAME = Geometry(padding=(1, 1, 1, 1))
 N_STEPS = 12
-
-
-def mlp():
-    net = Net((16,))
-    hidden = net.relu(net.dense(net.relu(net.dense(INPUT, 20)), 14))
-    net.dense(hidden, 5)
-    return net.build()
-
-
-def residual():
-    """With a projection three layers long beside a direct way: it needs relays."""
-    net = Net((2, 6, 6))
-    a = net.relu(net.conv(INPUT, 4, geometry=SAME))
-    b = net.relu(net.conv(net.relu(net.conv(a, 4, geometry=SAME)), 4, geometry=SAME))
-    c = net.relu(net.sum(net.conv(b, 4, geometry=SAME), a))
-    net.dense(net.flatten(net.average_pool(c, (3, 3))), 4)
-    return net.build()
 
 
 def depthwise():
@@ -50,6 +33,7 @@ def depthwise():
 
 
 def pooled():
+    """Unlike the one of ``quantized_cases``, with a rectifier behind the pool."""
     net = Net((2, 8, 8))
     a = net.relu(net.conv(INPUT, 4, geometry=SAME))
     net.dense(net.flatten(net.relu(net.conv(net.max_pool(a), 6, (2, 2)))), 4)

@@ -213,7 +213,7 @@ def plot(arguments: argparse.Namespace, known: dict[str, Any]) -> None:
     np.atleast_1d(panels)[0].set(ylabel=f"points lost (at least {LEAST})")
     np.atleast_1d(panels)[-1].legend(fontsize="small")
     figure.tight_layout()
-    figure.savefig(arguments.plot)
+    figure.savefig(arguments.plot, metadata={"Date": None})
 
 
 def main() -> None:

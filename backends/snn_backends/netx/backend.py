@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from snn_backends.netx.layers import Layer, layers_of
 from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.extras import missing
 from snn_compile.folders import require_empty
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.quantized import QuantizedGraph
@@ -81,15 +82,5 @@ class NetxBackend:
         return layers
 
 
-def _missing() -> list[CompileError]:
-    try:
-        import h5py  # noqa: F401
-    except ImportError as error:
-        return [
-            UsageError(
-                f"netx files are written by the package 'h5py', which cannot be imported: {error}",
-                code="missing-package",
-                hint="pip install 'snn-compile[netx]'",
-            )
-        ]
-    return []
+def _missing() -> list[UsageError]:
+    return missing("h5py", "netx", "netx files are written by")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from snn_backends.nir.refusals import refusals
 from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.extras import missing
 from snn_compile.folders import require_empty
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.quantized import QuantizedGraph
@@ -89,15 +90,5 @@ class NirBackend:
         return verify(program, folder / FILE, np.asarray(frames[:stimuli], np.int64), progress)
 
 
-def _missing() -> list[CompileError]:
-    try:
-        import nir  # noqa: F401
-    except ImportError as error:
-        return [
-            UsageError(
-                f"NIR files are written by the package 'nir', which cannot be imported: {error}",
-                code="missing-package",
-                hint="pip install 'snn-compile[nir]'",
-            )
-        ]
-    return []
+def _missing() -> list[UsageError]:
+    return missing("nir", "nir", "NIR files are written by")

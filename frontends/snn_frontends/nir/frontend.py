@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snn_compile.errors import CompileError, ModelError, Origin, UsageError
+from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
+from snn_compile.extras import missing
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import ImportedSpiking
 
@@ -46,15 +47,9 @@ class NirFrontend:
 
 def _graph(path: Path) -> nir.NIRGraph:
     origin = Origin(str(path))
-    try:
-        import nir
-    except ImportError as error:
-        raise UsageError(
-            f"NIR files are read by the package 'nir', which cannot be imported: {error}",
-            code="missing-package",
-            origin=origin,
-            hint="pip install 'snn-compile[nir]'",
-        ) from error
+    raise_all(missing("nir", "nir", "NIR files are read by", origin=origin))
+    import nir
+
     try:
         # Types are inferred here: the library's own check refuses files that are only incomplete.
         graph = nir.read(str(path), type_check=False)

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli.console import as_json, common, messages, results, show_table, talkative
+from snn_compile.cli.console import (
+    as_json,
+    common,
+    device_settings,
+    messages,
+    results,
+    show_table,
+    talkative,
+    time_limit,
+)
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 
 if TYPE_CHECKING:
@@ -63,21 +72,14 @@ class Request:
     help="Compare the traces NAME.npz of this folder with the set in DIR.",
 )
 @click.option("--only", multiple=True, metavar="V[,V]", help="Only these vectors.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Device's options.")
+@device_settings
 @click.option(
     "--record",
     type=click.Path(path_type=Path),
     metavar="TRACES",
     help="Keep the device's traces in this folder.",
 )
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(0, min_open=True),
-    default=120.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds for each vector.",
-)
+@time_limit(120.0, "Seconds for each vector.")
 @as_json
 @talkative
 @common

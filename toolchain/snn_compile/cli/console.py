@@ -61,3 +61,20 @@ def talkative(command: F) -> F:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")
 """For commands whose result a script may want to read."""
+
+device_settings = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Device's options."
+)
+"""For commands that open a device."""
+
+
+def time_limit(seconds: float, help: str) -> Callable[[F], F]:
+    """The option of commands that wait for somebody else."""
+    return click.option(
+        "--time-limit",
+        type=click.FloatRange(0, min_open=True),
+        default=seconds,
+        show_default=True,
+        metavar="S",
+        help=help,
+    )

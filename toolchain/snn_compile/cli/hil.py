@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli.console import as_json, common, messages, talkative
+from snn_compile.cli.console import (
+    as_json,
+    common,
+    device_settings,
+    messages,
+    talkative,
+    time_limit,
+)
 from snn_compile.cli.verify import record as record_outcomes
 from snn_compile.errors import (
     CompileError,
@@ -80,16 +87,9 @@ class Request:
     help="x, perhaps y, in place of the golden stimuli.",
 )
 @click.option("--stimuli", type=click.IntRange(1), metavar="N", help="Only the first N.")
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(0, min_open=True),
-    default=1800.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds for the device.",
-)
+@time_limit(1800.0, "Seconds for the device.")
 @click.option("--hardware", is_flag=True, help="lava: on a chip, not in Lava's simulation.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Device's options.")
+@device_settings
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),

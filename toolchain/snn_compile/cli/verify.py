@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snn_compile.cli.console import as_json, common, messages, results, show_table, talkative
+from snn_compile.cli.console import (
+    as_json,
+    common,
+    messages,
+    results,
+    show_table,
+    talkative,
+    time_limit,
+)
 from snn_compile.cli.report import write_reports
 from snn_compile.errors import (
     CompileError,
@@ -39,14 +47,7 @@ deep network takes Lava up to a tenth of a second a step; no layer is ever left 
     metavar="N",
     help="Stimuli (default: all of them, or as many as fit into 3,200 time steps).",
 )
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(0, min_open=True),
-    default=1800.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds for each backend.",
-)
+@time_limit(1800.0, "Seconds for each backend.")
 @click.option("--against", multiple=True, metavar="B[,B]", help="Only these (default: all).")
 @as_json
 @talkative

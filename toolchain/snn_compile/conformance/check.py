@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,7 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""
-        return {
-            "vector": self.vector,
-            "verdict": self.verdict,
-            "compared": self.compared,
-            "why": self.why,
-            "note": self.note,
-        }
+        return asdict(self)
 
     def complaint(self, origin: Path) -> CompileError | None:
         """What is wrong, for the exit code."""

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 700, 30, 180
-_INSET = 36
+from snn_compile.report.drawing import layout, path
 
 
 @dataclass(frozen=True)
@@ -43,26 +42,17 @@ def curve(report: Mapping[str, Any]) -> Curve | None:
     if not epochs:
         return None
     values = [float(epoch["held_out_top1"]) for epoch in epochs]
-    margin = max(0.1 * (max(values) - min(values)), 0.2)
-    low, high = max(min(values) - margin, 0.0), min(max(values) + margin, 100.0)
-
-    def height(value: float) -> float:
-        return round(_BOTTOM - (value - low) / (high - low) * (_BOTTOM - _TOP), 1)
-
-    gap = (_RIGHT - _LEFT - 2 * _INSET) / max(len(values) - 1, 1)
+    drawing = layout(values, 0.1)
     best = tune.get("best_epoch")
     # Only the ends and the best one are named: many epochs would write over each other.
     named = {0, len(values) - 1, best}
     points = tuple(
         Point(
-            round(_LEFT + _INSET + index * gap, 1),
-            height(value),
+            *drawing.places[index],
             str(epochs[index]["epoch"]) if index in named else "",
             f"{value:.2f}" if index in named else "",
             index == best,
         )
         for index, value in enumerate(values)
     )
-    path = " ".join(f"{'L' if i else 'M'}{point.x},{point.y}" for i, point in enumerate(points))
-    marks = [low + share * (high - low) for share in (0, 0.5, 1)]
-    return Curve(points, path, tuple((height(mark), f"{mark:.1f}") for mark in marks))
+    return Curve(points, path(drawing.places), drawing.ticks)

@@ -8,11 +8,7 @@ from typing import Any
 
 from snn_compile.report import figures
 from snn_compile.report.curve import curve
-
-WIDTH, HEIGHT = 720, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 700, 30, 180
-_INSET = 36
-"""Between the ends of the grid lines and the outermost dots."""
+from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
 
 
 @dataclass(frozen=True)
@@ -91,29 +87,19 @@ def plot(report: Mapping[str, Any]) -> Plot | None:
     if not steps:
         return None
     values = [float(step.percent or 0) for step in steps]
-    margin = max(0.25 * (max(values) - min(values)), 0.2)
-    low, high = max(min(values) - margin, 0.0), min(max(values) + margin, 100.0)
-
-    def height(value: float) -> float:
-        return round(_BOTTOM - (value - low) / (high - low) * (_BOTTOM - _TOP), 1)
-
-    gap = (_RIGHT - _LEFT - 2 * _INSET) / max(len(steps) - 1, 1)
+    drawing = layout(values, 0.25)
     dots = tuple(
         Dot(
-            round(_LEFT + _INSET + index * gap, 1),
-            height(value),
+            *place,
             step.stage,
             f"{value:.2f}",
             step.answer,
             figures.first(step.first) if step.first else "",
         )
-        for index, (step, value) in enumerate(zip(steps, values, strict=True))
+        for step, value, place in zip(steps, values, drawing.places, strict=True)
     )
-    whole = (dot for dot in dots if not dot.samples)
-    path = " ".join(f"{'L' if i else 'M'}{dot.x},{dot.y}" for i, dot in enumerate(whole))
-    digits = 1 if high - low >= 2 else 2
-    marks = [low + share * (high - low) for share in (0, 0.5, 1)]
-    return Plot(dots, path, tuple((height(mark), f"{mark:.{digits}f}") for mark in marks))
+    whole = ((dot.x, dot.y) for dot in dots if not dot.samples)
+    return Plot(dots, path(whole), drawing.ticks)
 
 
 def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -23,16 +23,11 @@ def require_torch() -> None:
     Raises:
         UsageError: it cannot, with the command that installs it.
     """
-    from snn_compile.errors import UsageError
+    from snn_compile.errors import raise_all
+    from snn_compile.extras import missing
 
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            f"tuning needs torch, which cannot be imported ({error})",
-            code="missing-package",
-            hint="pip install 'snn-compile[tune]'; without a GPU, pytorch.org has smaller builds",
-        ) from error
+    more = "; without a GPU, pytorch.org has smaller builds"
+    raise_all(missing("torch", "tune", "tuning needs", more=more))
 
 
 def __getattr__(name: str) -> Any:
