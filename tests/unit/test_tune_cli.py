@@ -119,7 +119,7 @@ def test_a_network_that_was_trained_with_spikes(tmp_path):
 def test_a_killed_training_goes_on_where_it_was(examples, labelled, tmp_path):
     base = tmp_path / "base"
     assert main([str(examples / "digits_mlp.onnx"), "-o", str(base), "-q", "--no-emit",
-                 "--coding", "rate", "-T", "2"]) == 0  # fmt: skip
+                 "--coding", "rate", "-T", "1"]) == 0  # fmt: skip
     words = ["--train", labelled / "train.npz", "--epochs", 40, "--patience", 0, "-q"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert tune(base, "-o", whole, *words) == 0

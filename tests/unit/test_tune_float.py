@@ -114,13 +114,11 @@ def test_training_lowers_the_loss():
     batch = Batch(network.messages(x), torch.tensor(labels))
     network.parameters()
     before = method.gradients(batch)
-    trainer = Trainer(
-        network,
-        method,
-        TrainingData(x, labels),
-        lambda: Judged(0.0, method.gradients(batch)),
-        options,
-    )
-    progress = trainer.run()
+
+    def judge():
+        loss = method.gradients(batch)
+        return Judged(0.0, loss, merit=-loss)
+
+    progress = Trainer(network, method, TrainingData(x, labels), judge, options).run()
     assert progress.curve[progress.best].held_out_loss < before / 2
     assert any((network.trained[key] != 1).any() for key in network.trained if "scale" in key)

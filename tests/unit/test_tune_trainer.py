@@ -105,10 +105,27 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path):
 
 def test_the_best_epoch_is_kept():
     course = Course(learning_rate=0.9, epochs=3)
+    merits = []
+    course.trainer.judge = lambda: merits.append(course.judge()) or merits[-1]
     progress = course.trainer.run()
-    best = max(progress.curve, key=lambda epoch: (epoch.held_out_top1, -epoch.held_out_loss))
-    assert progress.best == best.epoch
-    assert course.judge().loss == best.held_out_loss
+    best = max(range(4), key=lambda epoch: merits[epoch].merit)
+    assert progress.best == best
+    assert course.judge() == merits[best]
+    assert progress.curve[best].held_out_loss == merits[best].loss
+
+
+def test_epochs_are_compared_at_the_best_temperature():
+    """How sure a network is of its answers makes it no better and no worse."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 4, 300)
+    scores = random.normal(size=(300, 4)) + 2 * np.eye(4)[labels]
+    found = [judged(factor * scores, labels) for factor in (0.25, 1, 4)]
+    assert len({one.loss for one in found}) == 3
+    assert len({one.top1 for one in found}) == 1
+    assert np.ptp([one.merit for one in found]) < 1e-6
+    assert all(one.merit >= -one.loss for one in found)
+    worse = judged(scores + random.normal(size=scores.shape), labels)
+    assert worse.merit < found[1].merit
 
 
 def test_training_stops_where_nothing_improves():

@@ -89,7 +89,8 @@ def judged_spikes(
     keep = keep_of(tau)
     apart = lfilter([1 - keep], [1.0, -keep], sent - wanted, axis=-1)
     loss = float((apart**2).sum() / 2 / len(sent))
-    return Judged(100 * float(correlation(sent, wanted, tau).mean()), loss)
+    likeness = 100 * float(correlation(sent, wanted, tau).mean())
+    return Judged(likeness, loss, merit=likeness)
 
 
 def keep_of(tau: float) -> float:

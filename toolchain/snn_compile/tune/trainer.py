@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from math import cos, pi
+from math import cos, inf, pi
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,12 @@ class Judged:
     Attributes:
         top1: accuracy in percent.
         loss: mean cross entropy.
+        merit: by which epochs are compared; the larger one is better.
     """
 
     top1: float
     loss: float
-
-    def better_than(self, other: Judged) -> bool:
-        """More right answers or, where as many are right, a smaller loss.
-
-        The loss alone also follows how sure the network is of its answers, and chose worse epochs.
-        """
-        return (self.top1, -self.loss) > (other.top1, -other.loss)
+    merit: float
 
 
 @dataclass(frozen=True)
@@ -90,11 +85,13 @@ class Progress:
     Attributes:
         curve: one entry an epoch.
         best: number of the best epoch.
+        merit: of that epoch.
         best_state: the network's parameters then.
     """
 
     curve: list[Epoch] = field(default_factory=list)
     best: int = 0
+    merit: float = -inf
     best_state: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -231,10 +228,9 @@ class Trainer:
         self.network.restore(self.average.state)
         self.network.confine()
         judged = self.judge()
-        known = progress.curve[progress.best] if progress.curve else None
         progress.curve.append(Epoch(len(progress.curve), loss, judged.loss, judged.top1))
-        if known is None or judged.better_than(Judged(known.held_out_top1, known.held_out_loss)):
-            progress.best = len(progress.curve) - 1
+        if judged.merit > progress.merit:
+            progress.best, progress.merit = len(progress.curve) - 1, judged.merit
             progress.best_state = self.network.state()
         self.network.restore(last)
 
@@ -267,6 +263,7 @@ class Trainer:
             "averaged": self.average.steps,
             "curve": [asdict(epoch) for epoch in progress.curve],
             "best": progress.best,
+            "merit": progress.merit,
             "best_state": progress.best_state,
         }
         beside = self.checkpoint.with_name(f".{self.checkpoint.name}.new")
@@ -292,7 +289,7 @@ class Trainer:
         self.optimizer.load_state_dict(content["optimizer"])
         self.average.restart(content["average"], content["averaged"])
         curve = [Epoch(**entry) for entry in content["curve"]]
-        return Progress(curve, content["best"], content["best_state"])
+        return Progress(curve, content["best"], content["merit"], content["best_state"])
 
 
 def _read(path: Path, device: torch.device) -> Mapping[str, Any]:
