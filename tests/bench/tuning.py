@@ -1,14 +1,14 @@
 """What tuning gains: the table of docs/explanation/tuning.md.
 
-    python tests/bench/tuning.py [widths pda digits events fashion] [--seeds 3] [--epochs 5]
+    python tests/bench/tuning.py [widths pda digits events fashion sync] [--seeds 3] [--epochs 5]
                                  [--threads 1] [--json FILE] [--write]
 
 ``widths``: a spiking network on a synthetic task, from surrogates so narrow that training stalls.
 ``pda``: potentials with and without potential distribution adjustment. ``digits``: the examples at
 few time steps, in seconds. ``events``: recordings of N-MNIST, from random weights. ``fashion``: the
 shared VGG with batch norm at T = 4, in rate coding, on 10,000 training images, of which a tenth is
-held out; half an hour on a core. Accuracies are those of the bit-accurate simulator, on data that
-nothing was trained on (``widths``: on the training data).
+held out; half an hour on a core. ``sync``: the same in that coding. Accuracies are those of the
+bit-accurate simulator, on data that nothing was trained on (``widths``: on the training data).
 
 What is in the JSON file already is not computed again. --write puts the tables into the docs.
 Needs torch and nir.
@@ -189,7 +189,7 @@ def events(bench: Bench) -> Rows:
     ]
 
 
-def fashion(bench: Bench) -> Rows:
+def fashion(bench: Bench, name: str = "fashion", coding: str = "rate") -> Rows:
     """The shared network at T = 4, tuned, against T = 8 without."""
     model = w8a8.SHARED / "models" / "fashion_vggbn.onnx"
     arguments = bench.arguments
@@ -198,7 +198,7 @@ def fashion(bench: Bench) -> Rows:
     images = np.load(w8a8.SHARED / "data" / "fashion_mnist.npz", allow_pickle=False)
     train = images["x_calib"][:, None].astype(np.float32) / 255
     labels = images["y_calib"].astype(np.int64)
-    common: dict[str, Any] = {"coding": "rate", "emit": (), "target": "unlimited"}
+    common: dict[str, Any] = {"coding": coding, "emit": (), "target": "unlimited"}
 
     def untuned(n_steps: int) -> Any:
         compiled = compile_model(
@@ -226,19 +226,24 @@ def fashion(bench: Bench) -> Rows:
         file.unlink()
         return found.report["tune"]["after"]
 
-    before = {n: bench.measured(f"fashion T={n} untuned", lambda n=n: untuned(n)) for n in (4, 8)}
+    before = {n: bench.measured(f"{name} T={n} untuned", lambda n=n: untuned(n)) for n in (4, 8)}
     exact, at_four = before[4]
     rows = [
         [f"T = {n}, untuned", f"{top1:.2f}", f"{exact - top1:.2f}", ""]
         for n, (_, top1) in before.items()
     ]
     for method in arguments.methods:
-        key = f"fashion T=4 {method} epochs={arguments.epochs}"
+        key = f"{name} T=4 {method} epochs={arguments.epochs}"
         found = bench.over_seeds(key, lambda s, m=method: tuned(m, s))
         lost = [exact - top1 for top1 in found]
         shares = [100 * (top1 - at_four) / (exact - at_four) for top1 in found]
         rows.append([f"T = 4, {method}", spread(found), spread(lost), f"{spread(shares, 0)} %"])
     return [["network", "accuracy, %", f"lost against {exact:.2f}", "of the loss recovered"], *rows]
+
+
+def sync(bench: Bench) -> Rows:
+    """The same in the coding whose spike counts are the integer network's."""
+    return fashion(bench, "sync", "sync")
 
 
 def scratch_file(calibrate: np.ndarray) -> str:
@@ -258,7 +263,14 @@ def main() -> None:
     run(parser.parse_args(), MADE, PAGE)
 
 
-MADE = {"widths": widths, "pda": pda, "digits": digits, "events": events, "fashion": fashion}
+MADE = {
+    "widths": widths,
+    "pda": pda,
+    "digits": digits,
+    "events": events,
+    "fashion": fashion,
+    "sync": sync,
+}
 
 if __name__ == "__main__":
     main()

@@ -20,6 +20,7 @@ from snn_compile.errors import CompileErrors, UsageError
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.tune import TuneOptions
 from snn_compile.tune.options import METHODS, SURROGATES
+from snn_compile.tune.report import worse
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "snntorch_tiny.nir"
@@ -94,6 +95,29 @@ def test_a_model_file_is_compiled_first(examples, labelled, tmp_path, method):
     assert known["options"]["distill"] == 0.5
     assert known["before"] is not None
     assert known["after"] is not None
+
+
+@pytest.mark.usefixtures("with_torch")
+def test_a_network_tuned_before_it_is_converted(examples, labelled, tmp_path, capsys):
+    """In sync coding its spike counts are the integers that were trained; a bad rate is told."""
+    words = ["--coding", "sync", "-T", "2", "--calibrate", examples / "digits_calibrate.npz"]
+    words += ["--train", labelled / "train.npz", "--evaluate", labelled / "test.npz", "--no-emit"]
+    words += ["--method", "qcfs", "--epochs", 4, "--no-progress"]
+    model = examples / "digits_mlp.onnx"
+    assert tune(model, "-o", tmp_path / "tuned", *words) == 0
+    assert "tuned-worse" not in capsys.readouterr().err
+    found = json.loads((tmp_path / "tuned" / "report.json").read_text())["tune"]
+    assert found["after"] >= found["before"] > 50
+    assert found["judged_by"] == "the float network with quantized activations"
+    assert main(["verify", str(tmp_path / "tuned"), "--against", "golden,engine"]) == 0
+
+
+def test_a_tuned_network_that_is_worse_is_told():
+    assert worse(90.0, 90.0) == worse(None, 80.0) == worse(90.0, None) == []
+    (finding,) = worse(90.06, 89.84)
+    assert finding.warning
+    assert finding.code == "tuned-worse"
+    assert "90.06 % -> 89.84 %" in finding.message
 
 
 @pytest.mark.usefixtures("with_torch")

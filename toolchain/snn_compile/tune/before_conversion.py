@@ -27,6 +27,7 @@ from snn_compile.sim import ann
 from snn_compile.tune.float_network import FloatNetwork
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.qcfs import QuantizedActivations
+from snn_compile.tune.report import worse
 from snn_compile.tune.session import device_of, facts, judged, trained
 from snn_compile.tune.trainer import Judged, TrainingData, split
 
@@ -118,6 +119,7 @@ def tune_float(
         retrain=tuning,
     )
     after = figures.rung(compiled.report, figures.ANSWER)
+    tuning.journal.found(worse(before.get("top1"), after.get("top1")))
     report = {
         **compiled.report,
         "tune": {
@@ -127,6 +129,7 @@ def tune_float(
             "after": after.get("top1"),
         },
         "timing": [*compiled.report["timing"], *tuning.journal.timing],
+        "warnings": [*compiled.report["warnings"], *tuning.journal.warnings],
     }
     return replace(compiled, report=report)
 

@@ -11,6 +11,7 @@ import numpy as np
 from snn_compile.bundle import CompiledModel
 from snn_compile.data import Samples
 from snn_compile.mapping import MappedProgram, resources
+from snn_compile.passes import Finding
 from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report.assemble import cost
 from snn_compile.report.evaluation import Outcome, encoded
@@ -50,7 +51,9 @@ def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> d
     outcome = _climbed(tuning, samples, journal)
     taken = resources(tuning.mapped)
     older = base.get("timing") or []
-    accuracies = {"before": _top1(outcome, UNTUNED), "after": _top1(outcome, "fixed")}
+    before, after = _top1(outcome, UNTUNED), _top1(outcome, "fixed")
+    known = len(journal.warnings)  # those of the mapping: the base has told them, too
+    journal.found(worse(before, after))
     return {
         **base,
         "simulator": outcome.simulator or base.get("simulator"),
@@ -59,11 +62,25 @@ def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> d
         "resources": taken.as_dict(),
         "cost": cost(tuning.mapped, outcome),
         "verification": [],
-        "tune": {**tuning.facts, **accuracies},
+        "tune": {**tuning.facts, "before": before, "after": after},
         "timing": [*older, *journal.timing],
-        "warnings": base.get("warnings") or [],
+        "warnings": [*(base.get("warnings") or []), *journal.warnings[known:]],
         "total_steps": program.total_steps,
     }
+
+
+def worse(before: float | None, after: float | None) -> list[Finding]:
+    """What there is to say if the tuned network has fewer right answers on the evaluation data."""
+    if before is None or after is None or after >= before:
+        return []
+    return [
+        Finding(
+            f"the tuned network is worse than before: {before:.2f} % -> {after:.2f} %",
+            code="tuned-worse",
+            hint="use more data, a smaller --learning-rate or, for rate codes, --method psg",
+            warning=True,
+        )
+    ]
 
 
 def _top1(outcome: Outcome, stage: str) -> float | None:
