@@ -106,7 +106,7 @@ def test_a_shared_model(model_data):
 
 @examples(10)
 @given(SEEDS, st.sampled_from(("subtract", "zero", "leaky", "signed", "clip-floor")))
-def test_weights_that_have_grown_are_brought_back_to_where_nothing_overflows(seed, kind):
+def test_what_has_grown_is_brought_back_to_where_nothing_overflows(seed, kind):
     program, _ = networks.structures(seed, kind, 1 if kind == "clip-floor" else 5)
     tuned = network(program)
     with torch.no_grad():
@@ -114,6 +114,21 @@ def test_weights_that_have_grown_are_brought_back_to_where_nothing_overflows(see
             tensor *= 3
     tuned.confine()
     Network(tuned.tuned(), {})  # refuses what could overflow
+
+
+@pytest.mark.parametrize("kind", ["subtract", "zero", "signed"])
+def test_thresholds_at_the_end_of_the_state_are_brought_back(kind):
+    """Conversion puts those of dead channels there; a step of training is enough to pass it."""
+    program, _ = networks.structures(1, kind, 5)
+    tuned = network(program)
+    with torch.no_grad():
+        for layer in tuned.layers.values():
+            if "threshold" in layer.trained:
+                layer.parameters["threshold"] += 2**23 / layer.steps
+    with pytest.raises(CompileErrors):
+        Network(tuned.tuned(), {})
+    tuned.confine()
+    Network(tuned.tuned(), {})
 
 
 def test_wiring_is_left_alone():

@@ -189,10 +189,11 @@ class Network:
         return schedule(at_once, self.program.window) if is_scheduled(self.program) else at_once
 
     def confine(self) -> None:
-        """Shrink the weights of channels whose potential could leave the state, until none can.
+        """Shrink the channels whose potential could leave the state, until none can.
 
-        The projection of projected gradient descent: weights, biases and initial potentials of such
-        a channel are scaled down together, by what the static bound is over.
+        The projection of projected gradient descent: weights, bias, threshold and initial potential
+        of such a channel are scaled down together, by what the static bound is over. That changes
+        no spike, but for rounding. Where the threshold has to stay, it is held inside the state.
 
         Raises:
             CapacityError: that does not help; all layers that are over, at once.
@@ -224,10 +225,14 @@ class Network:
 
     def _shrink(self, layer: Layer, over: Float) -> None:
         shrink = torch.tensor(np.where(over > 0, 0.999 / np.maximum(over, 1), 1.0))
-        names = [name for name in ("bias", "initial_potential") if name in layer.trained]
+        stays = [] if _can_shrink_threshold(layer) else ["threshold"]
         with torch.no_grad():
-            for name in names:
-                layer.parameters[name] *= _along(shrink, layer.parameters[name])
+            for name in layer.trained:
+                values = layer.parameters[name]
+                if name in stays:
+                    values.clamp_(max=self._limit(layer.node) / float(layer.steps.max()))
+                else:
+                    values *= _along(shrink, values)
             for group in layer.groups:
                 if group.is_trained:
                     group.scale_channels(shrink)
@@ -241,6 +246,13 @@ class Network:
             origin=node.origin,
             hint="compile again with fewer time steps, or tune with a smaller --learning-rate",
         )
+
+
+def _can_shrink_threshold(layer: Layer) -> bool:
+    """Whether each channel has one of its own, and nothing else that is measured by it stays."""
+    values = layer.parameters.get("threshold")
+    per_channel = values is None or values.shape[0] == layer.node.shape[0]
+    return per_channel and getattr(layer.node, "drop", None) is None
 
 
 def _along(shrink: Tensor, like: Tensor) -> Tensor:
