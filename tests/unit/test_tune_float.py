@@ -54,6 +54,16 @@ def test_untrained_parameters_come_back_as_they_were(name):
             assert np.array_equal(graph.graph[node.id].weight, node.weight)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_converted_is_what_was_trained(name):
+    """Calibrations correct towards the quantized activations, not towards plain rectifiers."""
+    folded, scales, x = case(name)
+    tuned, found = FloatNetwork(folded, scales, LEVELS, dtype=torch.float64).tuned()
+    expected = ann.evaluate(folded, x, hook=on_levels(found, LEVELS))
+    np.testing.assert_array_equal(ann.evaluate(tuned, x), expected)
+    assert (ann.evaluate(folded, x) != expected).any()
+
+
 def test_every_operator_without_weights():
     net = anns.Net((4, 9, 7), seed=1)
     x = np.random.default_rng(0).normal(size=(3, 4, 9, 7))

@@ -90,10 +90,15 @@ class Relu(Node):
         cap: upper limit (6 for ReLU6), or None.
         like: a node whose scale this one must share. Set where the rectifier only carries another
             node's values (relays, the comparators of a max pool), so that they pass unrounded.
+        levels: of a network that was trained with quantized activations, how many steps there are
+            from 0 to ``full_scale``; ``y`` is rounded to the nearest of them. Else None.
+        full_scale: (C,), or None.
     """
 
     cap: float | None = None
     like: NodeId | None = None
+    levels: int | None = None
+    full_scale: Float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

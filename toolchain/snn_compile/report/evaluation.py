@@ -130,15 +130,6 @@ def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
     def rounded(node: AnnNode, value: Array) -> Array:
         if not isinstance(node, ops.Relu):
             return value
-        shape = (-1, *[1] * (value.ndim - 1))
-        full = scales[node.id].astype(value.dtype)
-        if len(full) != value.shape[0]:  # cannot be: populations have the channels of their node
-            raise ValueError(f"'{node.id}' has {len(full)} scales for shape {value.shape}")
-        step = (full / levels).reshape(shape)
-        level: Array = value / step
-        level += 0.5
-        np.clip(np.floor(level, out=level), 0, levels, out=level)
-        level *= step
-        return level
+        return ann.on_levels(value, scales[node.id], levels)
 
     return rounded

@@ -101,6 +101,23 @@ def _column(parameter: ops.Float, x: Array) -> Array:
     return parameter.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
+def on_levels(x: Array, full_scale: ops.Float, levels: int) -> Array:
+    """Activations (C, ..., B) on the nearest of the levels from 0 to a full scale per channel.
+
+    ``full_scale / levels * clip(floor(x * levels / full_scale + 1/2), 0, levels)``, which is what
+    an ideal coding makes of them (clip-floor-shift, Bu et al. 2022).
+    """
+    full = full_scale.astype(x.dtype)
+    if len(full) != x.shape[0]:  # cannot be: populations have the channels of their node
+        raise ValueError(f"there are {len(full)} scales for shape {x.shape}")
+    step = _column(full / levels, x)
+    level: Array = x / step
+    level += 0.5
+    np.clip(np.floor(level, out=level), 0, levels, out=level)
+    level *= step
+    return level
+
+
 @singledispatch
 def _apply(node: AnnNode, *sources: Array) -> Array:
     raise TypeError(f"no evaluation rule for {type(node).__name__}")
@@ -143,7 +160,9 @@ def _(node: ops.Affine, x: Array) -> Array:
 
 @_apply.register
 def _(node: ops.Relu, x: Array) -> Array:
-    return np.clip(x, 0, node.cap)
+    if node.levels is None or node.full_scale is None:
+        return np.clip(x, 0, node.cap)
+    return on_levels(x, node.full_scale, node.levels)
 
 
 @_apply.register

@@ -145,7 +145,10 @@ class FloatNetwork:
         return node
 
     def tuned(self) -> tuple[ANNGraph, dict[NodeId, Float]]:
-        """The network with the parameters of now, and the full scales of its rectifiers."""
+        """The network with the parameters of now, and the full scales of its rectifiers.
+
+        They go on rounding: what conversion corrects later is corrected towards what was trained.
+        """
         nodes: list[AnnNode] = []
         scales: dict[NodeId, Float] = {}
         for node in self.folded.graph:
@@ -158,6 +161,8 @@ class FloatNetwork:
                 node = replace(node, weight=weight.astype(dtype), bias=bias.astype(dtype))
             if isinstance(node, ops.Relu):
                 scales[node.id] = self._scale(node).detach().cpu().double().numpy()
+                if node.like is None:
+                    node = replace(node, levels=self.levels, full_scale=scales[node.id])
             nodes.append(node)
         return self.folded.with_graph(Graph(nodes)), scales
 
