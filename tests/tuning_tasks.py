@@ -84,10 +84,12 @@ def _population(place, kind, *, last):
     if last:
         return Readout(**place, bias=bias)
     threshold = QTensor.of(np.full(n, THRESHOLD))
-    if kind == "lif":
+    if kind.startswith("lif"):
         return CubaLIFNeurons(
             **place,
             threshold=threshold,
+            drop=QTensor.of(np.full(n, THRESHOLD << 6)) if kind == "lif-subtract" else None,
+            reset=Reset.SUBTRACT if kind == "lif-subtract" else Reset.ZERO,
             bias=QTensor.of(np.zeros(n, np.int64)),
             current_decay=4095,
             voltage_decay=2048,

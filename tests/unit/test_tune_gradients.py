@@ -134,10 +134,10 @@ def test_widths_stay_in_their_range_and_are_kept_in_the_second_half():
     method.stepped()
     assert float(method.width(layer).detach()) == pytest.approx(2.0)
     for epoch, learns in ((0, True), (1, True), (2, False), (3, False)):
-        method.begin(epoch)
+        method.begin(epoch, ())
         assert all(k.requires_grad is learns for k in method.kappas.values())
     fixed = method_of(spiking_mlp(), learn_width=False, width=0.3)
-    fixed.begin(0)
+    fixed.begin(0, ())
     assert not any(k.requires_grad for k in fixed.kappas.values())
     narrow = method_of(spiking_mlp(), learn_width=False, width=0.05)
     narrow.stepped()

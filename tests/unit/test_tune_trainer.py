@@ -16,9 +16,14 @@ from snn_compile.tune.method import Task  # noqa: E402
 from snn_compile.tune.network import Network  # noqa: E402
 from snn_compile.tune.options import TuneOptions  # noqa: E402
 from snn_compile.tune.psg import ParametricSurrogate  # noqa: E402
-from snn_compile.tune.scratch import begin_anew  # noqa: E402
+from snn_compile.tune.scratch import begin_anew, fold  # noqa: E402
 from snn_compile.tune.session import judged  # noqa: E402
-from snn_compile.tune.trainer import Trainer, TrainingData, split  # noqa: E402
+from snn_compile.tune.trainer import (  # noqa: E402
+    Trainer,
+    TrainingData,
+    split,
+    typical_size,
+)
 from tuning_tasks import COURSE, THRESHOLD, spike_patterns, spiking_mlp, train  # noqa: E402
 
 UNIT = np.full(4, 1 / (4 * THRESHOLD))
@@ -75,7 +80,12 @@ def killed_after(samples):
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("lif", {}), ("subtract", {"from_scratch": True}), ("zero", {"pda": 0.01})],
+    [
+        ("lif", {}),
+        ("lif-subtract", {"from_scratch": True}),  # folding changes what a spike takes, too
+        ("subtract", {"from_scratch": True}),
+        ("zero", {"pda": 0.01}),
+    ],
 )
 def test_a_resumed_training_ends_with_the_same_integers(tmp_path, kind, options):
     whole = Course(kind=kind, **options)
@@ -145,6 +155,61 @@ def test_training_from_scratch_learns_and_leaves_a_plain_network():
         hidden = [node for node in program.populations if isinstance(node, neurons)]
         assert len(hidden) == 2
         assert all(np.unique(node.threshold.values).size > 1 for node in hidden)
+
+
+def test_a_channel_with_a_tiny_threshold_does_not_hasten_the_others():
+    """Of a neuron that hardly ever fires, in units of its threshold weights are enormous."""
+    weight = torch.tensor(np.random.default_rng(0).normal(size=(9, 4, 3, 3)))
+    size = typical_size(weight)
+    assert 0.7 < size < 1.4
+    weight[2] *= 1000
+    assert typical_size(weight) == pytest.approx(size, rel=0.3)
+    weight[3:] = 0
+    assert typical_size(weight) > 0
+    assert typical_size(torch.zeros(3, 2)) == 1
+
+
+@pytest.mark.parametrize("kind", ["lif", "lif-subtract", "subtract", "zero"])
+def test_folding_changes_few_spikes(kind):
+    """With the statistics of all the data, the folded network is the normalized one, but for
+    rounded thresholds: here a batch is all there is."""
+    course = Course(kind=kind, from_scratch=True, batch_size=160)
+    network, method = course.network, course.trainer.method
+    with torch.no_grad():
+        for layer in network.layers.values():
+            if layer.normalization is not None:
+                layer.normalization.gamma.fill_(0.7)
+        messages = network.messages(course.x)
+        before = network(messages, method.respond, keep=True)
+        fold(network, course.trainer._batches(0), method.respond)
+        after = network(messages, method.respond, keep=True)
+    first, second, _ = before.answers
+    for name, limit in ((first, 0.02), (second, 0.1)):
+        one, other = before.answers[name].messages, after.answers[name].messages
+        assert one.sum() > 0
+        assert float((one - other).abs().sum() / one.sum()) < limit, name
+    assert network.layers[first].normalizing is None
+
+
+@pytest.mark.parametrize("kind", ["subtract", "zero"])
+@pytest.mark.parametrize("from_scratch", [True, False])
+def test_shrinking_changes_few_spikes(kind, from_scratch):
+    """Normalized or not: what is scaled together does what it did, but for rounding."""
+    course = Course(kind=kind, from_scratch=from_scratch)
+    network, method = course.network, course.trainer.method
+    layer = next(iter(network.layers.values()))
+    messages = network.messages(course.x)
+
+    def sent():
+        with torch.no_grad():
+            return network(messages, method.respond, keep=True).answers[layer.node.id].messages
+
+    sent()  # normalizations have statistics
+    before, threshold = sent(), layer.folded()["threshold"].detach().clone()
+    network._shrink(layer, np.full(layer.node.shape[0], 1.3))
+    assert float((before - sent()).abs().sum() / before.sum()) < 0.05
+    factor = float((layer.folded()["threshold"].detach() / threshold).mean())
+    assert factor == pytest.approx(0.999 / 1.3, rel=0.02)
 
 
 def test_folding_changes_nothing_but_the_form():

@@ -111,9 +111,17 @@ class Layer:
         normalization = self.normalization
         return normalization if normalization is not None and bool(normalization.active) else None
 
+    @property
+    def threshold_steps(self) -> Tensor:
+        """Steps of the potential in the threshold as it is now; of a readout, in one unit."""
+        if "threshold" not in self.parameters:
+            return self.steps
+        scale = self.steps / self.drive_steps
+        return self.integers("threshold").detach() * scale.to(self.dtype)
+
     def potential(self, v: Tensor) -> Tensor:
         """A potential in units of the threshold."""
-        return v / self.steps.to(v.dtype)
+        return v / self.threshold_steps.to(v.dtype)
 
     def tuned(self) -> Population:
         """The compiled population with the integers of now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.spiking import Float
 from snn_compile.tune.layers import Layer
-from snn_compile.tune.network import Network
+from snn_compile.tune.network import Network, Passed
 from snn_compile.tune.neurons import Answer
 from snn_compile.tune.options import TuneOptions
 
@@ -51,6 +51,12 @@ class Task:
     output: NodeId
     unit: Float
     options: TuneOptions
+
+    def logits(self, passed: Passed) -> Tensor:
+        """Scores (B, classes) of a forward pass: the real values of the readout's potential."""
+        potential = passed.outputs[self.output]
+        unit = torch.as_tensor(self.unit, dtype=potential.dtype, device=potential.device)
+        return (potential * unit.reshape(-1, *[1] * (potential.ndim - 2))).flatten(1)
 
 
 class Trainee(Protocol):
@@ -102,8 +108,11 @@ class Method(Protocol):
         """What the method itself learns, by a name that stays."""
         ...
 
-    def begin(self, epoch: int) -> None:
-        """An epoch begins, 0 for the first; what has happened before must not matter otherwise."""
+    def begin(self, epoch: int, batches: Iterable[Batch]) -> None:
+        """An epoch begins, 0 for the first; what has happened before must not matter otherwise.
+
+        ``batches`` are those of the epoch, for what has to look at the data before.
+        """
         ...
 
     def gradients(self, batch: Batch) -> float:

@@ -10,7 +10,7 @@ are not rescaled: Adam does not care.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -26,6 +26,7 @@ from snn_compile.tune.layers import LEAKY_BITS, Layer
 from snn_compile.tune.method import Batch, Steps, Task
 from snn_compile.tune.neurons import Answer
 from snn_compile.tune.psg import classification
+from snn_compile.tune.scratch import fold
 from snn_compile.tune.spike_targets import keep_of, output_spikes, steps_first, van_rossum_loss
 
 
@@ -47,7 +48,6 @@ class NeighborhoodAggregation:
         network = task.network
         refused = [layer for layer in network.layers.values() if not _suits(layer)]
         raise_all([_refused(layer) for layer in refused])
-        self.unit = torch.tensor(task.unit, dtype=network.dtype, device=network.device)
         self.keep = keep_of(task.options.spike_tau)
 
     @property
@@ -55,11 +55,10 @@ class NeighborhoodAggregation:
         """The method learns nothing itself."""
         return {}
 
-    def begin(self, epoch: int) -> None:
+    def begin(self, epoch: int, batches: Iterable[Batch]) -> None:
         """Normalizations are folded after the first half of the epochs."""
         if 2 * epoch >= self.task.options.epochs:
-            for layer in self.task.network.layers.values():
-                layer.fold()
+            fold(self.task.network, batches, self.respond)
 
     def stepped(self) -> None:
         """Nothing to bring into a range."""
@@ -81,10 +80,8 @@ class NeighborhoodAggregation:
     def loss(self, batch: Batch) -> Tensor:
         """The loss of a batch: by its labels, or by the spike trains that take their place."""
         if batch.labels.ndim == 1:
-            potential = self.task.network(batch.messages, self.respond).outputs[self.task.output]
-            return classification(
-                potential.flatten(1) * self.unit, batch, self.task.options.distill
-            )
+            logits = self.task.logits(self.task.network(batch.messages, self.respond))
+            return classification(logits, batch, self.task.options.distill)
         source = output_spikes(self.task.network, self.task.output)
         curvature = VanRossum(self.keep, 1 / len(batch.labels))
         passed = self.task.network(

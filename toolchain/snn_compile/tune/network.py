@@ -132,6 +132,8 @@ class Network:
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that training changes."""
         found = self.parameters()
+        for name, layer in self.layers.items():  # folding changes what is not trained, too
+            found |= {f"{name}:{key}": value for key, value in layer.parameters.items()}
         for name, normalization in self._normalizations():
             found |= {f"{name}:{key}": value for key, value in normalization.tensors().items()}
         return found
@@ -227,7 +229,8 @@ class Network:
         shrink = torch.tensor(np.where(over > 0, 0.999 / np.maximum(over, 1), 1.0))
         stays = [] if _can_shrink_threshold(layer) else ["threshold"]
         with torch.no_grad():
-            for name in layer.trained:
+            # Where a normalization is folded later, it takes the factor to everything else.
+            for name in layer.trained if layer.normalizing is None else ():
                 values = layer.parameters[name]
                 if name in stays:
                     values.clamp_(max=self._limit(layer.node) / float(layer.steps.max()))

@@ -8,7 +8,7 @@ network; changes go to the real weights behind the integers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,7 +54,7 @@ class NormalizedDescent:
         """The method learns nothing itself."""
         return {}
 
-    def begin(self, epoch: int) -> None:
+    def begin(self, epoch: int, batches: Iterable[Batch]) -> None:
         """Normalizations, if there are any, become part of the thresholds: the rule has none."""
         for layer in self.chain:
             layer.fold()

@@ -22,6 +22,7 @@ from snn_compile.tune.grid import rounded
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
+"""Share of a batch in the running statistics, once ten have been seen."""
 SMALLEST_GAMMA = 0.05
 """A gamma of 0 would silence a channel for good, and a negative one cannot be folded."""
 
@@ -37,6 +38,7 @@ class Normalization:
     Attributes:
         gamma: (C, 1, ...), float64, trained; so is ``beta``.
         mean: running mean of x, of the same shape; ``var`` its running variance.
+        seen: batches in the running statistics.
         active: 1 until it has been folded.
     """
 
@@ -47,7 +49,9 @@ class Normalization:
         self.beta = torch.full(shape, 0.5, **options)
         self.mean = torch.zeros(shape, **options)
         self.var = torch.ones(shape, **options)
+        self.seen = torch.zeros((), **options)
         self.active = torch.ones((), **options)
+        self._measured: list[tuple[int, Tensor, Tensor]] | None = None
 
     def __call__(self, a: Tensor, steps: Tensor) -> Tensor:
         """Normalize an input (T, B, C, ...) in steps of the potential, as integers.
@@ -59,12 +63,38 @@ class Normalization:
         x = a / steps.to(a.dtype)
         axes = tuple(axis for axis in range(x.ndim) if axis != 2)
         var, mean = torch.var_mean(x, dim=axes, correction=0, keepdim=True)
-        with torch.no_grad():
-            self.mean += MOMENTUM * (mean[0, 0].to(self.mean) - self.mean)
-            self.var += MOMENTUM * (var[0, 0].to(self.var) - self.var)
+        n = x.numel() // x.shape[2]
+        if n > 1:  # a single value has no variance
+            self._note(n, mean.detach()[0, 0].to(self.mean), var.detach()[0, 0].to(self.var))
         gain = self._gain(var).to(a.dtype)
         y = (x - mean) * gain + self.beta.to(a.dtype)
         return rounded(y * steps.to(a.dtype))
+
+    def _note(self, n: int, mean: Tensor, var: Tensor) -> None:
+        """Take over the statistics of n values a channel."""
+        if self._measured is not None:
+            self._measured.append((n, mean, var))
+            return
+        with torch.no_grad():
+            self.seen += 1
+            share = max(MOMENTUM, 1 / float(self.seen))
+            self.mean += share * (mean - self.mean)
+            self.var += share * (var - self.var)
+
+    def measure(self) -> None:
+        """From now on, collect statistics instead of letting them run."""
+        self._measured = []
+
+    def settle(self) -> None:
+        """Take over the mean and variance of everything that was collected."""
+        measured, self._measured = self._measured or [], None
+        total = sum(n for n, _, _ in measured)
+        if not total:
+            return
+        with torch.no_grad():
+            self.mean.copy_(torch.stack([n / total * mean for n, mean, _ in measured]).sum(0))
+            parts = [n / total * (var + (mean - self.mean) ** 2) for n, mean, var in measured]
+            self.var.copy_(torch.stack(parts).sum(0))
 
     def _gain(self, var: Tensor) -> Tensor:
         return torch.clamp(self.gamma, min=SMALLEST_GAMMA) / torch.sqrt(var + EPSILON)
@@ -81,4 +111,4 @@ class Normalization:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint holds of it and that no gradient changes."""
-        return {"mean": self.mean, "var": self.var, "active": self.active}
+        return {"mean": self.mean, "var": self.var, "seen": self.seen, "active": self.active}

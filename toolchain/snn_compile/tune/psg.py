@@ -8,7 +8,7 @@ derived (``surrogates.py``, and below). Backpropagation through time as in Wu et
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import expm1, log
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ from snn_compile.tune.layers import Layer
 from snn_compile.tune.method import Batch, Steps, Task
 from snn_compile.tune.neurons import Answer
 from snn_compile.tune.options import WIDEST
+from snn_compile.tune.scratch import fold
 from snn_compile.tune.surrogates import SHAPES, spike
 
 
@@ -38,9 +39,6 @@ class ParametricSurrogate:
         options, network = task.options, task.network
         self.shape = SHAPES[options.surrogate]
         device = network.device
-        n_axes = len(network.layers[task.output].node.shape)
-        unit = torch.tensor(task.unit, dtype=network.dtype, device=device)
-        self.unit = unit.reshape(-1, *[1] * (n_axes - 1))
         start = options.first_width
         self.kappas = {
             name: torch.tensor(_inverse_softplus(start), dtype=torch.float64, device=device)
@@ -54,15 +52,14 @@ class ParametricSurrogate:
         """Of each layer the number whose softplus is the width."""
         return {f"{name}:width": kappa for name, kappa in self.kappas.items()}
 
-    def begin(self, epoch: int) -> None:
+    def begin(self, epoch: int, batches: Iterable[Batch]) -> None:
         """Widths are learned in the first half of the epochs, and so are normalizations."""
         options = self.task.options
         first_half = 2 * epoch < options.epochs
         for kappa in self.kappas.values():
             kappa.requires_grad_(options.learn_width and first_half)
         if not first_half:
-            for layer in self.task.network.layers.values():
-                layer.fold()
+            fold(self.task.network, batches, self.respond)
 
     def gradients(self, batch: Batch) -> float:
         """Backpropagate the loss of a batch."""
@@ -84,8 +81,7 @@ class ParametricSurrogate:
             lambda layer, a, n: self.respond(layer, a, n, smooth=smooth),
             keep=options.pda > 0,
         )
-        potential = passed.outputs[self.task.output]
-        loss = classification((potential * self.unit).flatten(1), batch, options.distill)
+        loss = classification(self.task.logits(passed), batch, options.distill)
         if options.pda > 0:
             loss = loss + options.pda * self._distribution(passed.answers)
         return loss
@@ -96,7 +92,7 @@ class ParametricSurrogate:
         by_hand = not smooth and not self.task.options.pda
         if by_hand and isinstance(node, IFNeurons) and node.burst == 1:
             by_subtraction = node.reset is Reset.SUBTRACT
-            neuron = Neuron(n_steps, by_subtraction, layer.steps, self.shape)
+            neuron = Neuron(n_steps, by_subtraction, layer.threshold_steps, self.shape)
             drive, threshold = a + layer.integers("bias"), layer.integers("threshold")
             start = layer.integers("initial_potential")
             return Answer(integrate_and_fire(drive, threshold, start, width, neuron))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -33,7 +33,7 @@ class QuantizedActivations:
         """The method itself learns nothing."""
         return {}
 
-    def begin(self, epoch: int) -> None:
+    def begin(self, epoch: int, batches: Iterable[Batch]) -> None:
         """All epochs are alike."""
 
     def gradients(self, batch: Batch) -> float:

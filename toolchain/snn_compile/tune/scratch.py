@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Reset
 from snn_compile.tune.layers import Layer
+from snn_compile.tune.method import Batch
 from snn_compile.tune.network import Network, Respond
 from snn_compile.tune.normalization import Normalization
 
@@ -100,3 +103,28 @@ def _refused(layer: Layer) -> CompileError:
         origin=layer.node.origin,
         hint="leave --from-scratch out, or take another --coding",
     )
+
+
+def fold(network: Network, batches: Iterable[Batch], respond: Respond) -> None:
+    """Work all normalizations into the parameters, with the statistics of the whole training data.
+
+    The running ones are of weights that have changed since.
+
+    Args:
+        network: if nothing in it is normalized, nothing happens.
+        batches: of the training data.
+        respond: how populations answer.
+    """
+    layers = [layer for layer in network.layers.values() if layer.normalizing is not None]
+    if not layers:
+        return
+    normalizations = [n for n in (layer.normalization for layer in layers) if n is not None]
+    for normalization in normalizations:
+        normalization.measure()
+    with torch.no_grad():
+        for batch in batches:
+            network(batch.messages, respond)
+    for normalization in normalizations:
+        normalization.settle()
+    for layer in layers:
+        layer.fold()

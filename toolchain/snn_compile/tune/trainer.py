@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import cos, inf, pi
@@ -148,9 +148,8 @@ class Trainer:
         rate = self.options.rate
         groups: list[dict[str, Any]] = []
         for name, tensor in self.parameters.items():
-            size = float(tensor.detach().double().square().mean().sqrt())
-            of_weights = name.endswith(":weight") and size > 0
-            groups.append({"params": [tensor], "lr": rate * (size if of_weights else 1.0)})
+            size = typical_size(tensor) if name.endswith(":weight") else 1.0
+            groups.append({"params": [tensor], "lr": rate * size})
         own = list(self.method.parameters.values())
         return [*groups, {"params": own, "lr": rate * OWN_RATE}] if own else groups
 
@@ -185,29 +184,32 @@ class Trainer:
     def _epoch(self, epoch: int, advance: Advance) -> float:
         """One pass over the data; the mean loss."""
         self._begin(epoch)
-        order = np.random.default_rng([self.options.seed, SHUFFLE, epoch]).permutation(
-            len(self.data)
-        )
         total = 0.0
-        for step in range(self.steps_per_epoch):
-            rows = order[step * self.options.batch_size :][: self.options.batch_size]
+        for step, batch in enumerate(self._batches(epoch)):
             share = (epoch * self.steps_per_epoch + step) / (
                 self.options.epochs * self.steps_per_epoch
             )
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * (1 + cos(pi * share)) / 2  # cosine decay
             self.optimizer.zero_grad(set_to_none=True)
-            total += len(rows) * self.method.gradients(self._batch(rows, epoch))
+            total += len(batch.labels) * self.method.gradients(batch)
             self.optimizer.step()
             self.method.stepped()
             self.average.update(self.network.state())
-            advance(len(rows))
+            advance(len(batch.labels))
         return total / len(self.data)
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """The samples in the order of an epoch."""
+        random = np.random.default_rng([self.options.seed, SHUFFLE, epoch])
+        order = random.permutation(len(self.data))
+        for first in range(0, len(order), self.options.batch_size):
+            yield self._batch(order[first : first + self.options.batch_size], epoch)
 
     def _begin(self, epoch: int) -> None:
         """Let the method begin; what it changes by that is not averaged with what was before."""
         before = self.network.state()
-        self.method.begin(epoch)
+        self.method.begin(epoch, self._batches(epoch))
         now = self.network.state()
         if any(not torch.equal(before[name], tensor) for name, tensor in now.items()):
             self.average.restart(now)
@@ -290,6 +292,16 @@ class Trainer:
         self.average.restart(content["average"], content["averaged"])
         curve = [Epoch(**entry) for entry in content["curve"]]
         return Progress(curve, content["best"], content["merit"], content["best_state"])
+
+
+def typical_size(weight: Tensor) -> float:
+    """Root mean square of the weights of a typical neuron; 1 if all are 0.
+
+    The median over output channels: in units of the threshold, the weights of a channel that hardly
+    ever fires, and has a tiny threshold, may be a thousand times the others'.
+    """
+    sizes = weight.detach().double().reshape(len(weight), -1).square().mean(dim=1).sqrt()
+    return float(sizes[sizes > 0].median()) if bool((sizes > 0).any()) else 1.0
 
 
 def _read(path: Path, device: torch.device) -> Mapping[str, Any]:
