@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
 
 import networks  # noqa: E402
+from quantized_cases import CODINGS, Case, pooled  # noqa: E402
 from scheduled_networks import scheduled  # noqa: E402
 from snn_compile import compile_model  # noqa: E402
 from snn_compile.errors import CapacityError, CompileErrors  # noqa: E402
@@ -132,13 +133,32 @@ def test_thresholds_at_the_end_of_the_state_are_brought_back(kind):
 
 
 def test_wiring_is_left_alone():
-    """Relays and comparators pass integers on; training would spoil them."""
-    program, _ = networks.structures(3, "subtract", 5)
+    """The comparators of a max pool pass integers on; training would spoil them."""
+    program = Case(pooled(), CODINGS["rate"], 8).quantization.program
     tuned = network(program)
-    names = tuned.parameters()
-    for layer in tuned.layers.values():
-        free = {f"{layer.node.id}:bias"} & set(names)
-        assert bool(free) != (getattr(layer.node, "relay", False) or not layer.trained)
-        for group in layer.groups:
-            if isinstance(group.node, SparseSynapses):
-                assert f"{group.node.id}:weight" not in names
+    wiring = {
+        group.id: node.id
+        for node in program.populations
+        for group in program.synapses_into(node)
+        if set(np.unique(group.weight.values)) <= {-1, 0, 1}
+    }
+    assert len(wiring) >= 2
+    with torch.no_grad():
+        for tensor in tuned.parameters().values():
+            tensor += 0.5
+    after = tuned.tuned()
+    for group, population in wiring.items():
+        assert (after.graph[group].weight.values == program.graph[group].weight.values).all()
+        for name in ("bias", "threshold"):
+            one, other = (getattr(p.graph[population], name) for p in (program, after))
+            assert (one.values == other.values).all()
+    free = [node for node in program.populations if node.id not in wiring.values()]
+    assert all((after.graph[n.id].bias.values != n.bias.values).any() for n in free)
+
+
+def test_sparse_synapses_are_left_alone():
+    program, _ = networks.structures(3, "subtract", 5)
+    names = network(program).parameters()
+    sparse = [node.id for node in program.graph if isinstance(node, SparseSynapses)]
+    assert sparse
+    assert not {f"{name}:weight" for name in sparse} & set(names)

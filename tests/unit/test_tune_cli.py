@@ -18,6 +18,7 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import CompileErrors, UsageError
 from snn_compile.ir.serialize import array_hashes, dump_program
+from snn_compile.quantize import stock
 from snn_compile.tune import TuneOptions
 from snn_compile.tune.options import METHODS, SURROGATES
 from snn_compile.tune.report import worse
@@ -42,7 +43,11 @@ def tune(*line):
 
 
 def integers(folder):
-    return array_hashes(dump_program(CompiledModel.load(folder).program)[1])
+    return integers_of(CompiledModel.load(folder))
+
+
+def integers_of(compiled):
+    return array_hashes(dump_program(compiled.program)[1])
 
 
 # ------------------------------------------------------------------------------ with torch
@@ -112,6 +117,49 @@ def test_a_network_tuned_before_it_is_converted(examples, labelled, tmp_path, ca
     assert main(["verify", str(tmp_path / "tuned"), "--against", "golden,engine"]) == 0
 
 
+@pytest.mark.usefixtures("with_torch")
+def test_stock_neurons_stay_stock(examples, labelled, tmp_path):
+    """Biases keep their exponent and thresholds 17 bits, though other classes are to be learned."""
+    from snn_compile.tune import tune_model
+
+    words = ["--coding", "rate", "-T", "2", "--neurons", "stock", "--emit", "lava", "-q"]
+    words += ["--calibrate", str(examples / "digits_calibrate.npz")]
+    words += ["--evaluate", str(labelled / "test.npz")]
+    base = tmp_path / "base"
+    assert main([str(examples / "digits_mlp.onnx"), "-o", str(base), *words]) == 0
+    before = CompiledModel.load(base)
+    with np.load(labelled / "train.npz") as file:
+        x, y = file["x"], (file["y"] + 1) % 10
+    tuned = tune_model(
+        base,
+        (x, y),
+        epochs=4,
+        learning_rate=0.02,
+        average=0.0,
+        patience=0,
+        threads=1,
+    )
+    assert integers_of(tuned) != integers_of(before)
+    for node in tuned.program.populations:
+        bias = node.bias.values
+        assert (stock.rounded_bias(bias) == bias).all()
+        if hasattr(node, "threshold"):
+            assert node.threshold.values.max() <= stock.MOST_THRESHOLD
+    tuned.save(tmp_path / "tuned")
+    manifest = json.loads((tmp_path / "tuned" / "lava" / "manifest.json").read_text())
+    assert "custom" not in json.dumps(manifest["layers"])
+    assert "neurons" not in tuned.report
+
+
+@pytest.mark.usefixtures("with_torch")
+def test_a_checkpoint_goes_where_the_folder_goes(examples, labelled, tmp_path):
+    folder = tmp_path / "new" / "place" / "tuned"
+    words = ["--train", labelled / "train.npz", "--epochs", 1, "-q", "--no-emit"]
+    model = examples / "digits_mlp.onnx"
+    assert tune(model, "-o", folder, "--coding", "rate", "-T", "1", *words) == 0
+    assert [path.name for path in folder.parent.iterdir()] == ["tuned"]
+
+
 def test_a_tuned_network_that_is_worse_is_told():
     assert worse(90.0, 90.0) == worse(None, 80.0) == worse(90.0, None) == []
     (finding,) = worse(90.06, 89.84)
@@ -170,6 +218,9 @@ def test_a_killed_training_goes_on_where_it_was(examples, labelled, tmp_path):
         ("{base} --train {calibrate}", 2, "missing-labels"),
         ("{base} --train {train} --weight-bits 4", 2, "compiled already: weight-bits"),
         ("{base} --train {train} --method qcfs", 2, "before it is converted"),
+        ("{base} --train {train} --method qcfs --from-scratch", 2, "from-scratch cannot be"),
+        ("{base} --train {train} --emit nir,nothing", 2, "unknown-backend"),
+        ("{base} --train {train} --max-accuracy-drop 1", 2, "missing-data"),
         ("{base} --train {train} --device cuda", 2, "no-cuda"),
         ("{base} --train {train} --from-scratch", 4, "tune-from-scratch"),
         ("{base}x --train {train}", 2, "no-such-file"),

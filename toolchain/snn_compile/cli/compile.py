@@ -50,7 +50,7 @@ def command(
     """
     config = config or beside(model)
     options = chosen(config, {**given, "emit": ""} if no_emit else given)
-    _refuse_unmeasurable(options)
+    refuse_unmeasurable(options)
     folder = output or Path(f"{model.stem}.snn")
     refuse_foreign(folder)
     observer = _observer(as_json, quiet, no_progress, dump_after)
@@ -114,7 +114,8 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
         )
 
 
-def _refuse_unmeasurable(options: CompileOptions) -> None:
+def refuse_unmeasurable(options: CompileOptions) -> None:
+    """Refuse a promise that nothing is measured against."""
     if options.max_accuracy_drop is not None and options.evaluate is None:
         raise UsageError(
             "an accuracy drop is limited, but there is nothing to measure it on",

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from snn_compile.cli.compile import beside, check_accuracy, refuse_foreign
+from snn_compile.cli.compile import (
+    beside,
+    check_accuracy,
+    refuse_foreign,
+    refuse_unmeasurable,
+)
 from snn_compile.cli.console import as_json, common, messages, results, talkative
 from snn_compile.cli.settings import chosen, settings
 from snn_compile.errors import Origin, UsageError
@@ -117,7 +122,8 @@ def command(
         **({} if given.get("seed") is None else {"seed": given["seed"]}),
     )
     compiling = _compiling(source, {**given, "emit": ""} if no_emit else given, config)
-    folder = output or Path(f"{source.stem}.tuned.snn")
+    refuse_unmeasurable(compiling)
+    folder = output or Path(f"{source.resolve().stem}.tuned.snn")
     refuse_foreign(folder)
     observer = TerminalObserver(
         messages(), None if as_json else results(), quiet=quiet, bars=not no_progress

@@ -62,11 +62,11 @@ SPIKING_METHODS: dict[str, Callable[[Task], SpikingMethod]] = {
 
 def tune_model(
     source: str | Path,
-    train: Given,
+    train: Given | str,
     *,
     options: TuneOptions | None = None,
     compile_options: CompileOptions | None = None,
-    evaluate: Given | None = None,
+    evaluate: Given | str | None = None,
     checkpoint: str | Path | None = None,
     watch: Observer | None = None,
     **changes: Any,
@@ -95,6 +95,7 @@ def tune_model(
     """
     options = replace(options or TuneOptions(), **changes)
     compiling = compile_options or CompileOptions()
+    train, evaluate = _as_path(train), None if evaluate is None else _as_path(evaluate)
     if isinstance(evaluate, Path):
         compiling, evaluate = replace(compiling, evaluate=evaluate), None
     journal = Journal(watch or SilentObserver())
@@ -108,6 +109,7 @@ def tune_model(
         if not path.is_dir() and not spiking_frontend(path):
             _float_samples(path, train, compiling)  # bad data need not wait for the compilation
         base = _compiled(path, compiling, evaluate, journal)
+        _written(base, base.program)  # what cannot be written need not be trained
         wanted = _wanted(base, train, options)
         if wanted is None:
             _require_classes(base, path)
@@ -119,6 +121,7 @@ def tune_model(
         frames = _encoded(base, samples.x)
         if wanted is None:
             teacher = _teacher(path, compiling, samples.x) if options.distill else None
+            options = options if teacher is not None else replace(options, distill=0.0)
             data = TrainingData(frames, _labels(samples), teacher)
             rows, held_out = split(len(samples), options.hold_out, options.seed)
         else:
@@ -127,6 +130,11 @@ def tune_model(
         setting = _Setting(path, base, data[rows], data[held_out], options)
         program, known = _trained(setting, kept, journal)
     return _finished(setting, program, known, exam, journal)
+
+
+def _as_path(given: Given | str) -> Given:
+    """A file's name as a path; arrays as they are."""
+    return Path(given) if isinstance(given, str) else given
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +260,7 @@ def _trained(
         {name: d.unit for name, d in base.decodings.items()},
         device=device_of(options.device),
         state_bits=figures.option(base.report, "state_bits") or STATE_BITS,
+        in_stock_neurons=figures.option(base.report, "neurons") == "stock",
     )
     method = SPIKING_METHODS[options.method](Task(network, output, decoding.unit, options))
     if options.from_scratch:
@@ -285,9 +294,7 @@ def _finished(
     with journal.timed("map"):
         mapped = map_program(program, target)
     journal.found(mapped.findings)
-    emit = tuple(figures.option(base.report, "emit") or ())
-    backends: list[Backend] = [BACKENDS.load(name) for name in emit]
-    raise_all([error for backend in backends for error in backend.check(program)])
+    emit = _written(base, program)
     report = tuned_report(Tuning(base, mapped.graph, known), exam, journal)
     provenance = _provenance(setting.path, base)
     return replace(
@@ -299,6 +306,18 @@ def _finished(
         expected={},
         backends=emit,
     )
+
+
+def _written(base: CompiledModel, program: QuantizedGraph) -> tuple[str, ...]:
+    """The backends that the options ask for, if they can write a program.
+
+    Raises:
+        CompileError: they cannot; all complaints at once.
+    """
+    emit = tuple(figures.option(base.report, "emit") or ())
+    backends: list[Backend] = [BACKENDS.load(name) for name in emit]
+    raise_all([error for backend in backends for error in backend.check(program)])
+    return emit
 
 
 def _provenance(path: Path, base: CompiledModel) -> Mapping[str, str]:

@@ -116,8 +116,11 @@ class FloatNetwork:
         match node:
             case ops.Conv() | ops.Dense():
                 weight, bias = (
-                    self.trained.get(f"{node.id}:{name}", self._tensor(getattr(node, name)))
-                    for name in ("weight", "bias")
+                    self.trained[key] if key in self.trained else self._tensor(values)
+                    for key, values in (
+                        (f"{node.id}:weight", node.weight),
+                        (f"{node.id}:bias", node.bias),
+                    )
                 )
                 return _linear(node, sources[0], weight, bias)
             case ops.Relu():

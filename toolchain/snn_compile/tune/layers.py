@@ -27,7 +27,8 @@ from snn_compile.ir.quantized import (
     SignedIFNeurons,
 )
 from snn_compile.ir.spiking import Float
-from snn_compile.tune.grid import rounded
+from snn_compile.quantize import stock
+from snn_compile.tune.grid import on_grid, rounded
 from snn_compile.tune.normalization import Normalization
 from snn_compile.tune.synapses import Group
 
@@ -45,6 +46,7 @@ class Layer:
         trained: names of the parameters that may change; the others stay as compiled.
         parameters: ``bias``, ``threshold`` and ``initial_potential`` as far as the neurons have
             them, float64, in units of the threshold.
+        registers: of stock neurons, a parameter's step and the largest multiple of it.
         normalization: of the summed input, while a network is trained from scratch.
     """
 
@@ -55,6 +57,8 @@ class Layer:
         groups: tuple[Group, ...],
         dtype: torch.dtype,
         device: torch.device,
+        *,
+        in_stock_neurons: bool = False,
     ) -> None:
         self.node = node
         self.groups = groups
@@ -66,6 +70,7 @@ class Layer:
         is_wiring = all(group.is_wiring for group in groups)
         self.trained = _trained(node) if not (getattr(node, "relay", False) or is_wiring) else ()
         self.normalization: Normalization | None = None
+        self.registers = _registers(node) if in_stock_neurons else {}
         self.parameters = {
             name: self._in_units(name, getattr(node, name).values, device) for name in _names(node)
         }
@@ -89,7 +94,11 @@ class Layer:
         return self._on_grid(name, self.parameters[name])
 
     def _on_grid(self, name: str, real: Tensor) -> Tensor:
-        values = rounded(real * self._steps_of(name))
+        values = real * self._steps_of(name)
+        if name in self.registers:
+            step, most = self.registers[name]
+            values = step * on_grid(values / step, -most, most)
+        values = rounded(values)
         if name in ("threshold", "drop"):
             values = torch.clamp(values, min=1)
         return values.to(self.dtype)
@@ -150,6 +159,14 @@ class Layer:
                 for name, tensor in self.folded().items():
                     self.parameters[name].copy_(tensor)
                 self.normalization.active.zero_()
+
+
+def _registers(node: Population) -> dict[str, tuple[int, int]]:
+    """What fits the registers of stock neurons, with the exponent of the biases as compiled."""
+    if isinstance(node, CubaLIFNeurons):
+        step = 1 << stock.bias_exponent(node.bias.values)
+        return {"bias": (step, stock.MANTISSA), "threshold": (1, stock.MOST_THRESHOLD)}
+    return {"bias": (1, stock.MANTISSA)}
 
 
 WIDE = (CubaLIFNeurons, GradedNeurons, ClipFloorNeurons)

@@ -63,6 +63,7 @@ class Network:
         dtype: float32 or float64.
         device: as torch names it.
         state_bits: that potentials may take.
+        in_stock_neurons: whether thresholds and biases have to stay inside their registers.
 
     Attributes:
         program: the network as it was given.
@@ -81,6 +82,7 @@ class Network:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
         state_bits: int = STATE_BITS,
+        in_stock_neurons: bool = False,
     ) -> None:
         self.program = program
         self.at_once = integer_network(program)
@@ -88,6 +90,7 @@ class Network:
         self.dtype = dtype
         self.device = torch.device(device)
         self.state_bits = state_bits
+        self.in_stock_neurons = in_stock_neurons
         raise_all([self._overflow(p) for p in self.at_once.populations if self._over(p).any()])
         self.layers = {p.id: self._layer(p, units) for p in self.at_once.populations}
 
@@ -106,7 +109,14 @@ class Network:
             )
             for group in self.at_once.synapses_into(node)
         )
-        return Layer(node, unit, groups, self.dtype, self.device)
+        return Layer(
+            node,
+            unit,
+            groups,
+            self.dtype,
+            self.device,
+            in_stock_neurons=self.in_stock_neurons,
+        )
 
     def parameters(self) -> dict[str, Tensor]:
         """Everything that is trained, by a name that stays: leaves that require a gradient."""
@@ -223,7 +233,8 @@ class Network:
 
     def _limit(self, node: Population) -> int:
         own = LEAKY_BITS if isinstance(node, CubaLIFNeurons) else 0
-        return min(VOLTAGE_LIMIT, ((1 << (self.state_bits - 1)) - 1) << own)
+        most = min(node.state.max, (1 << (self.state_bits - 1)) - 1)
+        return min(VOLTAGE_LIMIT, most << own)
 
     def _shrink(self, layer: Layer, over: Float) -> None:
         shrink = torch.tensor(np.where(over > 0, 0.999 / np.maximum(over, 1), 1.0))

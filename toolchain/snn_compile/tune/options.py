@@ -81,6 +81,8 @@ class TuneOptions:
         require(self.device in DEVICES, "device", f"one of {', '.join(DEVICES)}")
         require(self.epochs >= 1, "epochs", "1 or more")
         require(self.batch_size >= 1, "batch_size", "1 or more")
+        trains_floats = self.method == "qcfs"
+        require(not (trains_floats and self.from_scratch), "from_scratch", "it with other methods")
         require(0 < self.rate < 1, "learning_rate", "more than 0 and less than 1")
         require(0 <= (self.average or 0) < 1, "average", "0 or more and less than 1")
         require(0 < self.hold_out < 1, "hold_out", "a share between 0 and 1")

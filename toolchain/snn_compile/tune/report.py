@@ -13,7 +13,7 @@ from snn_compile.data import Samples
 from snn_compile.mapping import MappedProgram, resources
 from snn_compile.passes import Finding
 from snn_compile.quantize.quantize import LayerNumbers
-from snn_compile.report.assemble import cost
+from snn_compile.report.assemble import cost, portability_of
 from snn_compile.report.evaluation import Outcome, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
@@ -52,6 +52,8 @@ def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> d
     taken = resources(tuning.mapped)
     older = base.get("timing") or []
     before, after = _top1(outcome, UNTUNED), _top1(outcome, "fixed")
+    # What stock neurons cost has been measured on the network before, and on no other.
+    base = {key: value for key, value in base.items() if key != "neurons"}
     known = len(journal.warnings)  # those of the mapping: the base has told them, too
     journal.found(worse(before, after))
     return {
@@ -61,6 +63,7 @@ def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> d
         "layers": _layers(tuning, outcome),
         "resources": taken.as_dict(),
         "cost": cost(tuning.mapped, outcome),
+        "portability": portability_of(program, tuning.base.stimulus),
         "verification": [],
         "tune": {**tuning.facts, "before": before, "after": after},
         "timing": [*older, *journal.timing],

@@ -270,7 +270,9 @@ class Trainer:
         }
         beside = self.checkpoint.with_name(f".{self.checkpoint.name}.new")
         try:
-            torch.save(content, beside)
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            with beside.open("wb") as stream:
+                torch.save(content, stream)
             os.replace(beside, self.checkpoint)
         finally:
             beside.unlink(missing_ok=True)
