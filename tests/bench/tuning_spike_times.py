@@ -145,8 +145,7 @@ def normad(bench: Bench) -> Rows:
             [
                 f"XOR, 3-{hidden}-1",
                 f"{len(reached)} of 10 (at the end {sum(ends)}, {offset:.1f} ms off)",
-                f"{np.median(solved):.0f}",
-                f"{max(reached)}",
+                *_median_and_last(reached),
             ]
         )
     for name, hidden, course in (
@@ -165,11 +164,15 @@ def normad(bench: Bench) -> Rows:
                 [
                     f"trains, {name}, no interval below {dead:g} ms",
                     f"{len(reached)} of 10 (best {min(best):.2f} to {max(best):.2f})",
-                    f"{np.median(reached):.0f}",
-                    f"{max(reached)}",
+                    *_median_and_last(reached),
                 ]
             )
     return [["task", "seeds that get there", "median epoch", "last epoch"], *rows]
+
+
+def _median_and_last(epochs: list[int]) -> tuple[str, str]:
+    """Of the seeds that get there."""
+    return (f"{np.median(epochs):.0f}", f"{max(epochs)}") if epochs else ("", "")
 
 
 def chip(bench: Bench) -> Rows:

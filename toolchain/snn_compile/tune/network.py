@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,12 +25,10 @@ from snn_compile.ir.spiking import Float
 from snn_compile.sim import bounds, reference
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
 from snn_compile.tune.layers import LEAKY_BITS, Layer, unit_of
-from snn_compile.tune.neurons import Answer
+from snn_compile.tune.neurons import Answer, Respond
 from snn_compile.tune.normalization import Normalization
 from snn_compile.tune.synapses import Group
 
-Respond = Callable[[Layer, Tensor, int], Answer]
-"""A population's answer to its summed input (T or 1, B, *shape) for so many steps."""
 STATE_BITS = 24
 ROUNDS = 40
 """Times that weights may be shrunk until a potential fits."""

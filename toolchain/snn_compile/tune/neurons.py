@@ -47,7 +47,7 @@ class Answer:
 
 
 Respond = Callable[[Layer, Tensor, int], Answer]
-"""A population's answer to its input for so many steps."""
+"""A population's answer to its summed input (T or 1, B, *shape) for so many steps."""
 
 
 def respond(layer: Layer, a: Tensor, n_steps: int, fire: Fire) -> Answer:

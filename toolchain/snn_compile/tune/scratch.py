@@ -21,7 +21,8 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import Reset
 from snn_compile.tune.layers import Layer
 from snn_compile.tune.method import Batch
-from snn_compile.tune.network import Network, Respond
+from snn_compile.tune.network import Network
+from snn_compile.tune.neurons import Respond
 from snn_compile.tune.normalization import Normalization
 
 INIT = 2
