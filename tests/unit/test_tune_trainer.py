@@ -136,6 +136,12 @@ def test_epochs_are_compared_at_the_best_temperature():
     assert all(one.merit >= -one.loss for one in found)
     worse = judged(scores + random.normal(size=scores.shape), labels)
     assert worse.merit < found[1].merit
+    # The float network's outputs stand in for labels as far as they do in training.
+    other = judged(scores, labels, teacher=worse_scores(scores, random), distill=1.0)
+    same = judged(scores, labels, teacher=scores, distill=1.0)
+    assert (other.top1, other.loss) == (same.top1, same.loss) == (found[1].top1, found[1].loss)
+    assert other.merit < same.merit
+    assert judged(scores, labels, teacher=scores, distill=0.0) == found[1]
 
 
 def test_training_stops_where_nothing_improves():
@@ -240,6 +246,10 @@ def test_a_tenth_is_held_out_and_never_nothing():
     assert [len(part) for part in split(2, 0.01, 0)] == [1, 1]
     with pytest.raises(UsageError):
         split(1, 0.5, 0)
+
+
+def worse_scores(scores, random):
+    return scores + random.normal(size=scores.shape)
 
 
 @pytest.mark.slow

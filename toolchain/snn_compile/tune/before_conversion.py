@@ -81,7 +81,7 @@ class FloatTuning:
             network,
             method,
             data[rows],
-            lambda: _judged(network, data[held_out]),
+            lambda: _judged(network, data[held_out], options.distill),
             options,
             self.checkpoint,
             self.journal,
@@ -150,9 +150,9 @@ def require_model(path: Path) -> None:
 
 
 @torch.no_grad()
-def _judged(network: FloatNetwork, data: TrainingData) -> Judged:
+def _judged(network: FloatNetwork, data: TrainingData, distill: float) -> Judged:
     scores = [
         network(network.messages(data.frames[start : start + AT_ONCE])).cpu().numpy()
         for start in range(0, len(data), AT_ONCE)
     ]
-    return judged(np.concatenate(scores), data.labels)
+    return judged(np.concatenate(scores), data.labels, data.teacher, distill)

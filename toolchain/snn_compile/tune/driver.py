@@ -158,7 +158,8 @@ class _Setting:
         if self.held_out.labels.ndim == 3:
             return judged_spikes(program, self.held_out, output, self.options.spike_tau)
         run = engine.run(program, self.held_out.frames)
-        return judged(decoding(run.outputs[output]), self.held_out.labels)
+        scores, held_out = decoding(run.outputs[output]), self.held_out
+        return judged(scores, held_out.labels, held_out.teacher, self.options.distill)
 
 
 def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:

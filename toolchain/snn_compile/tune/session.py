@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from snn_compile.errors import UsageError
 from snn_compile.report.journal import Journal
@@ -76,23 +77,38 @@ def trained(
         return trainer.run(told, advance)
 
 
-def judged(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> Judged:
-    """Accuracy and mean cross entropy of scores (N, ...) for labels (N,).
+def judged(
+    scores: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.int64],
+    teacher: npt.NDArray[np.floating] | None = None,
+    distill: float = 0.0,
+) -> Judged:
+    """Accuracy and mean cross entropy of scores for labels.
 
-    The merit is the cross entropy at the temperature that suits the scores best (Guo et al. 2017),
-    negative. The accuracy of a thousand samples differs from epoch to epoch by more than what there
-    is to gain; the cross entropy as it is also follows how sure the network is of its answers.
+    The merit is that of training (``psg.classification``), negative, at the temperature that suits
+    the scores best (Guo et al. 2017). The accuracy of a thousand samples differs between epochs
+    by more than what there is to gain; the cross entropy as it is also follows how sure the network
+    is of its answers; and the float network's outputs are less noisy a measure than labels.
+
+    Args:
+        scores: (N, ...).
+        labels: (N,).
+        teacher: (N, classes) outputs of the float network, or None.
+        distill: share of the merit that compares with them.
     """
     flat = scores.reshape(len(labels), -1).astype(np.float64)
     shifted = flat - flat.max(axis=1, keepdims=True)
+    right = np.eye(flat.shape[1])[labels]
+    wanted = right if teacher is None else (1 - distill) * right + distill * softmax(teacher, 1)
 
-    def loss(log_sharpness: float) -> float:
+    def loss(targets: npt.NDArray[np.floating], log_sharpness: float) -> float:
         sharper = shifted * np.exp2(log_sharpness)
         logs = sharper - np.log(np.exp(sharper).sum(axis=1, keepdims=True))
-        return -float(logs[np.arange(len(labels)), labels].mean())
+        return -float((targets * logs).sum(axis=1).mean())
 
-    best = minimize_scalar(loss, bounds=SHARPNESS, method="bounded").fun
-    return Judged(100 * float((flat.argmax(axis=1) == labels).mean()), loss(0.0), -float(best))
+    best = minimize_scalar(lambda sharpness: loss(wanted, sharpness), bounds=SHARPNESS)
+    top1 = 100 * float((flat.argmax(axis=1) == labels).mean())
+    return Judged(top1, loss(right, 0.0), merit=-float(best.fun))
 
 
 def facts(
