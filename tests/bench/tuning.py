@@ -77,7 +77,13 @@ def widths(bench: Bench) -> Rows:
                 ]
             )
     return [
-        ["surrogate", "width", "training accuracy, %", "potentials in the window at first", "ends"],
+        [
+            "surrogate",
+            "width",
+            "training accuracy, %",
+            "potentials in the window at first",
+            "widths at the end",
+        ],
         *rows,
     ]
 
@@ -103,7 +109,13 @@ def pda(bench: Bench) -> Rows:
                 ]
             )
     return [
-        ["--pda", "layer", "|mean(u) - 1/2|", "within 1/2 of the threshold, %", "training acc., %"],
+        [
+            "`--pda`",
+            "layer",
+            "abs(mean(u) - 1/2)",
+            "within 1/2 of the threshold, %",
+            "training accuracy, %",
+        ],
         *rows,
     ]
 
