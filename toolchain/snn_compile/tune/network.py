@@ -201,9 +201,11 @@ class Network:
     def confine(self) -> None:
         """Shrink the channels whose potential could leave the state, until none can.
 
-        The projection of projected gradient descent: weights, bias, threshold and initial potential
-        of such a channel are scaled down together, by what the static bound is over. That changes
-        no spike, but for rounding. Where the threshold has to stay, it is held inside the state.
+        The projection of projected gradient descent: weights, bias and initial potential of such a
+        channel are scaled down together, by what the static bound is over; and the threshold with
+        them where it takes up most of the state by itself, as conversion leaves those of dead
+        channels. Other thresholds stay, so that weights keep their range on the grid: scaling these
+        as well made trainings of spike times worse.
 
         Raises:
             CapacityError: that does not help; all layers that are over, at once.
@@ -236,15 +238,17 @@ class Network:
 
     def _shrink(self, layer: Layer, over: Float) -> None:
         shrink = torch.tensor(np.where(over > 0, 0.999 / np.maximum(over, 1), 1.0))
-        stays = [] if _can_shrink_threshold(layer) else ["threshold"]
         with torch.no_grad():
             # Where a normalization is folded later, it takes the factor to everything else.
             for name in layer.trained if layer.normalizing is None else ():
                 values = layer.parameters[name]
-                if name in stays:
-                    values.clamp_(max=self._limit(layer.node) / float(layer.steps.max()))
-                else:
+                if name != "threshold":
                     values *= _along(shrink, values)
+                elif _can_shrink_threshold(layer):
+                    blocks = layer.threshold_steps > self._limit(layer.node) / 2
+                    values *= torch.where(blocks, _along(shrink, values), 1.0)
+                else:
+                    values.clamp_(max=self._limit(layer.node) / float(layer.steps.max()))
             for group in layer.groups:
                 if group.is_trained:
                     group.scale_channels(shrink)
