@@ -134,10 +134,10 @@ def test_epochs_are_compared_at_the_best_temperature():
     assert len({one.top1 for one in found}) == 1
     assert np.ptp([one.merit for one in found]) < 1e-6
     assert all(one.merit >= -one.loss for one in found)
-    worse = judged(scores + random.normal(size=scores.shape), labels)
+    worse = judged(with_noise(scores, random), labels)
     assert worse.merit < found[1].merit
     # The float network's outputs stand in for labels as far as they do in training.
-    other = judged(scores, labels, teacher=worse_scores(scores, random), distill=1.0)
+    other = judged(scores, labels, teacher=with_noise(scores, random), distill=1.0)
     same = judged(scores, labels, teacher=scores, distill=1.0)
     assert (other.top1, other.loss) == (same.top1, same.loss) == (found[1].top1, found[1].loss)
     assert other.merit < same.merit
@@ -250,7 +250,7 @@ def test_a_tenth_is_held_out_and_never_nothing():
         split(1, 0.5, 0)
 
 
-def worse_scores(scores, random):
+def with_noise(scores, random):
     return scores + random.normal(size=scores.shape)
 
 

@@ -266,8 +266,7 @@ class Network:
 
 def _can_shrink_threshold(layer: Layer) -> bool:
     """Whether each channel has one of its own, and nothing else that is measured by it stays."""
-    values = layer.parameters.get("threshold")
-    per_channel = values is None or values.shape[0] == layer.node.shape[0]
+    per_channel = layer.parameters["threshold"].shape[0] == layer.node.shape[0]
     return per_channel and getattr(layer.node, "drop", None) is None
 
 

@@ -116,10 +116,10 @@ def fold(network: Network, batches: Iterable[Batch], respond: Respond) -> None:
         batches: of the training data.
         respond: how populations answer.
     """
-    layers = [layer for layer in network.layers.values() if layer.normalizing is not None]
-    if not layers:
+    layers = network.layers.values()
+    normalizations = [n for layer in layers if (n := layer.normalizing) is not None]
+    if not normalizations:
         return
-    normalizations = [n for n in (layer.normalization for layer in layers) if n is not None]
     for normalization in normalizations:
         normalization.measure()
     with torch.no_grad():
