@@ -8,14 +8,24 @@ from hypothesis import strategies as st
 from snn_compile.quantize import refit as module
 from snn_compile.quantize.refit import RIDGE, Moments
 
+STEPS = 1 << 10
+"""Of the fields in 1: what neurons read are integers."""
+
 
 def refit(columns, missing, samples):
-    return module.refit(columns, missing, Moments.of(columns, samples))
+    integers = in_steps(columns)
+    return STEPS * module.refit(integers, missing, Moments.of(integers, samples))
+
+
+def in_steps(columns):
+    integers = np.rint(columns * STEPS).astype(np.int64)
+    np.testing.assert_allclose(integers / STEPS, columns, atol=1e-3)
+    return integers
 
 
 def fields(random, n_inputs, n_samples, per_sample=1):
-    columns = random.gamma(1.0, 1.0, (n_inputs, n_samples * per_sample)).astype(np.float32)
-    return columns, np.repeat(np.arange(n_samples), per_sample)
+    drawn = random.gamma(1.0, 1.0, (n_inputs, n_samples * per_sample))
+    return np.rint(drawn * STEPS) / STEPS, np.repeat(np.arange(n_samples), per_sample)
 
 
 def power_left(change, columns, missing):
@@ -68,8 +78,9 @@ def test_positions_of_one_sample_do_not_vouch_for_each_other():
     n_inputs=st.integers(1, 9),
     n_samples=st.integers(1, 40),
     scale=st.floats(1e-3, 1e3),
+    factor=st.integers(1, 1000),
 )
-def test_it_is_linear_and_knows_no_units(seed, n_inputs, n_samples, scale):
+def test_it_is_linear_and_knows_no_units(seed, n_inputs, n_samples, scale, factor):
     """In other units of drive or of inputs, the same change; with anything silent, a finite one."""
     random = np.random.default_rng(seed)
     columns, samples = fields(random, n_inputs, n_samples)
@@ -80,8 +91,8 @@ def test_it_is_linear_and_knows_no_units(seed, n_inputs, n_samples, scale):
     tolerance = {"rtol": 1e-2, "atol": 1e-3 * max(np.abs(change).max(), 1e-9)}
     in_drive = refit(columns, np.float32(scale) * missing, samples)
     np.testing.assert_allclose(in_drive / scale, change, **tolerance)
-    in_inputs = refit(np.float32(scale) * columns, missing, samples)
-    np.testing.assert_allclose(in_inputs * scale, change, **tolerance)
+    in_inputs = refit(factor * columns, missing, samples)
+    np.testing.assert_allclose(in_inputs * factor, change, **tolerance)
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 5])
@@ -109,10 +120,10 @@ def test_the_pull_is_towards_no_change():
 def test_moments_are_those_of_whole_samples():
     random = np.random.default_rng(5)
     columns, samples = fields(random, 3, 7, 2)
-    moments = Moments.of(columns, samples)
+    integers = in_steps(columns)
+    moments = Moments.of(integers, samples)
     assert moments.sizes == (8, 6)
-    even = columns[:, [0, 1, 4, 5, 8, 9, 12, 13]]
-    even = np.concatenate([even, np.ones((1, 8), np.float32)])
-    np.testing.assert_allclose(moments.halves[0], even @ even.T, rtol=1e-5)
-    odd = np.concatenate([columns[:, [2, 3, 6, 7, 10, 11]], np.ones((1, 6), np.float32)])
-    np.testing.assert_allclose(moments.halves[1], odd @ odd.T, rtol=1e-5)
+    even = np.concatenate([integers[:, [0, 1, 4, 5, 8, 9, 12, 13]], np.ones((1, 8), np.int64)])
+    np.testing.assert_array_equal(moments.halves[0], even @ even.T)
+    odd = np.concatenate([integers[:, [2, 3, 6, 7, 10, 11]], np.ones((1, 6), np.int64)])
+    np.testing.assert_array_equal(moments.halves[1], odd @ odd.T)

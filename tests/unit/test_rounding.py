@@ -12,7 +12,8 @@ def error(weights, wanted, columns):
 
 
 def found_on(columns, wanted, nearest, limit):
-    moments = Moments.of(columns, np.arange(columns.shape[1]))
+    integers = np.rint(1024 * columns).astype(np.int64)
+    moments = Moments.of(integers, np.arange(columns.shape[1]))
     return compensated(wanted, nearest, moments, limit)
 
 

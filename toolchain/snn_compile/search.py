@@ -16,6 +16,7 @@ from snn_compile.lowering import lower
 from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.sim import ann
+from snn_compile.sim.reproducible import Reproducible
 
 MOST_STEPS, MOST_PAYLOAD_BITS = 256, 8
 """Where the search for steps and for payload bits ends."""
@@ -92,9 +93,13 @@ class Promise:
         labels = self.evaluate.y[:n]
         return 100 * float((exact == labels).mean() - (answers == labels).mean())
 
+    def _scores(self) -> npt.NDArray[np.floating]:
+        operators = Reproducible(self.folded, self.evaluate.x)
+        return ann.evaluate(self.folded, self.evaluate.x, operators=operators)
+
     def _float_answers(self) -> Answers:
         if not self._exact:
-            self._exact.append(_answers(ann.evaluate(self.folded, self.evaluate.x)))
+            self._exact.append(_answers(self._scores()))
         return self._exact[0]
 
 

@@ -13,6 +13,8 @@ from snn_compile.convert.local_balance import local_balance
 from snn_compile.ir import ann
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics import products
+from snn_compile.numerics.functions import exp, geometric
 from snn_compile.options import percentile_of
 
 N_CANDIDATES = 112
@@ -91,12 +93,12 @@ def least_error(activations: Activations, levels: int) -> Float:
     centers, counts = activations.centers, activations.histogram.astype(np.float64)
     tail = _Tail.of(centers, counts)
     body = np.where(centers > tail.start[:, None], 0.0, counts)
-    factors = np.geomspace(MOST_HEADROOM, LEAST_SHARE, N_CANDIDATES)
+    factors = geometric(MOST_HEADROOM, LEAST_SHARE, N_CANDIDATES)
     trials = activations.peak[:, None] * factors
     steps = np.maximum(trials, np.finfo(np.float64).tiny) / levels
     # In units of its peak, every channel has the same bins and the same candidates.
     spreads = np.stack([_spread(counts.shape[1], factor / levels, levels) for factor in factors])
-    errors = activations.peak[:, None] ** 2 * (body @ spreads.T)
+    errors = activations.peak[:, None] ** 2 * products.matmul(body, np.ascontiguousarray(spreads.T))
     errors += tail.error(trials.T, steps.T).T
     best: Float = trials[np.arange(len(trials)), errors.argmin(axis=1)]
     return best
@@ -108,7 +110,7 @@ def _spread(n_bins: int, step: float, levels: int) -> Float:
     steps = np.minimum(np.floor(centers / step + 0.5), levels)
     # A bin wider than a step holds all phases of the rounding error; a narrow one only its own.
     if 1 / n_bins > step:
-        return np.where(steps < levels, step**2 / 12, (centers - steps * step) ** 2)
+        return np.where(steps < levels, step * step / 12, (centers - steps * step) ** 2)
     error: Float = (centers - steps * step) ** 2
     return error
 
@@ -136,8 +138,8 @@ class _Tail:
         start = np.where(first > 0, centers[np.arange(len(centers)), first - 1], 0.0)
         held = np.where(in_tail, counts, 0.0)
         count = held.sum(axis=1)
-        excess = np.maximum((held * centers).sum(axis=1) - count * start, 0.0)
-        typical = excess.sum() / max(float(count.sum()), 1.0)
+        excess = np.maximum(products.total(held * centers, axis=1) - count * start, 0.0)
+        typical = products.total(excess, axis=0) / max(float(count.sum()), 1.0)
         own = excess / np.maximum(count, 1)
         share = PRIOR / (PRIOR + from_above[:, 0])
         return _Tail(start, (1 - share) * own + share * typical, count)
@@ -146,10 +148,11 @@ class _Tail:
         """Expected squared error of clipping (and rounding) the tail, summed; (..., C) as given."""
         excess = np.maximum(self.excess, np.finfo(np.float64).tiny)
         room = scale - self.start
-        beyond = 2 * excess**2 * np.exp(-np.maximum(room, 0) / excess)
+        left = exp(-np.maximum(room, 0) / excess)  # of the tail beyond the scale
+        beyond = 2 * excess**2 * left
         short = np.maximum(-room, 0)
         clipped = np.where(room >= 0, beyond, short**2 + 2 * short * excess + 2 * excess**2)
-        rounded = np.where(room > 0, -np.expm1(-np.maximum(room, 0) / excess), 0.0) * step**2 / 12
+        rounded = np.where(room > 0, 1 - left, 0.0) * step**2 / 12
         total: Float = self.count * (clipped + rounded)
         return total
 

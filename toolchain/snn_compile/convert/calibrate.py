@@ -18,6 +18,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.sim.ann import evaluate
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.kernels import Array
+from snn_compile.sim.reproducible import Reproducible
 
 N_BINS = 2048
 PIECE_BYTES, SAMPLES_PER_PIECE = 6 << 20, 1 << 12
@@ -108,9 +109,16 @@ def calibrate(
         x: (N, *input shape).
         advance: told how many samples have been finished; each sample counts twice.
     """
-    collector = _Collector()
+    collector, operators = _Collector(), Reproducible(network, x)
     for hook in (collector.peaks, collector.histograms):
-        evaluate(network, x, hook=hook, advance=advance, piece_bytes=PIECE_BYTES)
+        evaluate(
+            network,
+            x,
+            hook=hook,
+            operators=operators,
+            advance=advance,
+            piece_bytes=PIECE_BYTES,
+        )
     shape = network.input.shape
     by_channel = x.astype(np.float64).reshape(len(x), shape[0], -1)
     empty = np.zeros(0, np.int64)

@@ -27,9 +27,12 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics import products
+from snn_compile.numerics.functions import power
 from snn_compile.passes import Finding, PassResult
 from snn_compile.sim.ann import apply, evaluate
 from snn_compile.sim.kernels import Array
+from snn_compile.sim.reproducible import Reproducible
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,22 +110,23 @@ class Equalize:
         moments: _Moments | None,
     ) -> Float:
         """Norm of each channel's incoming weights; of a channel's neurons, their mean power."""
-        power = 4 if self.mode == "l4" else 2
+        exponent = 4 if self.mode == "l4" else 2
         powers = [
-            _fan_in(_powered(weights, power))
+            _fan_in(_powered(weights, exponent))
             if moments is None
-            else apply_map(_powered(weights, power), moments.variance(source, factors))
+            else apply_map(_powered(weights, exponent), moments.variance(source, factors))
             for source, weights in incoming.items()
         ]
-        mean = np.sum(powers, axis=0).reshape(channels, -1).mean(axis=1)
-        norm: Float = np.maximum(mean, 0) ** (1 / power)
-        return norm
+        mean = products.mean(np.sum(powers, axis=0).reshape(channels, -1), axis=1)
+        norm: Float = np.sqrt(np.maximum(mean, 0))
+        return np.sqrt(norm) if exponent == 4 else norm
 
     def _factor(self, norm: Float, limits: tuple[float, float]) -> Float:
         alive = norm > 0
         if not alive.any():
             return np.ones_like(norm)
-        relative = np.where(alive, norm / norm[alive].mean(), 1.0) ** self.beta
+        relative = np.where(alive, norm / products.mean(norm[alive], axis=0), 1.0)
+        relative = power(relative, self.beta)
         return np.clip(relative, *limits)
 
 
@@ -138,26 +142,32 @@ def _by_source(drive: Affine) -> dict[NodeId, LinearMap]:
     return found
 
 
-def _powered(weights: LinearMap, power: int) -> LinearMap:
-    """Every weight ``w`` replaced by ``abs(w)**power``, for an even power."""
+def _powered(weights: LinearMap, exponent: int) -> LinearMap:
+    """Every weight ``w`` replaced by ``w**exponent``, which is 2 or 4."""
     match weights:
         case Kernel() | Matrix():
-            return replace(weights, weight=weights.weight**power)
+            return replace(weights, weight=_even_power(weights.weight, exponent))
         case Sparse():
-            return replace(weights, matrix=weights.matrix.power(power))
+            powered = weights.matrix.copy()
+            powered.data = _even_power(powered.data, exponent)
+            return replace(weights, matrix=powered)
         case Wiring():
             return weights  # ones
+
+
+def _even_power(x: Float, exponent: int) -> Float:
+    square: Float = x * x
+    return square * square if exponent == 4 else square
 
 
 def _fan_in(weights: LinearMap) -> Float:
     """Sum of each neuron's incoming weights, or of each kernel's."""
     match weights:
         case Kernel():
-            kernels = weights.weight.reshape(len(weights.weight), -1).sum(axis=1)
+            kernels = products.total(weights.weight.reshape(len(weights.weight), -1), axis=1)
             return np.repeat(kernels, prod(weights.maps[1:]))
         case Matrix():
-            rows: Float = weights.weight.sum(axis=1)
-            return rows
+            return products.total(weights.weight, axis=1)
         case Sparse() | Wiring():
             sums: Float = np.asarray(sparse(weights).sum(axis=1), np.float64)
             return sums
@@ -189,14 +199,14 @@ class _Moments:
         def add(node: AnnNode, value: Array) -> Array:
             if isinstance(node, ann.Input | ann.Relu):
                 size = np.abs(value).astype(np.float64)
-                key = node.id
-                moments.mean[key] = moments.mean.get(key, 0) + size.sum(axis=-1) / len(x)
-                moments.square[key] = moments.square.get(key, 0) + (size**2).sum(axis=-1) / len(x)
+                key, first, second = node.id, products.total(size, -1), products.total(size**2, -1)
+                moments.mean[key] = moments.mean.get(key, 0) + first / len(x)
+                moments.square[key] = moments.square.get(key, 0) + second / len(x)
                 peak = size.reshape(size.shape[0], -1).max(axis=1)
                 moments.peak[key] = np.maximum(moments.peak.get(key, peak), peak)
             return value
 
-        evaluate(network, x, hook=add, threads=False)
+        evaluate(network, x, hook=add, operators=Reproducible(network, x), threads=False)
         return moments
 
     def variance(self, source: NodeId, factors: dict[NodeId, Float]) -> Float:

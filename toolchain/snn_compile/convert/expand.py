@@ -19,8 +19,10 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics.products import on_grid
 from snn_compile.sim import kernels
 from snn_compile.sim.ann import apply
+from snn_compile.sim.reproducible import applied
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +75,17 @@ def expand(network: ANNGraph) -> dict[NodeId, Affine]:
             for place, source in enumerate(sources)
             for term in source.terms
         )
-        constant = apply(node, [s.constant[..., None] for s in sources])[..., 0].astype(np.float64)
+        constants = [s.constant[..., None] for s in sources]
+        constant = _constant(node, constants)[..., 0].astype(np.float64)
         seen[node.id] = Affine(terms, constant)
     return drives
+
+
+def _constant(node: AnnNode, sources: list[Float]) -> kernels.Array:
+    """The value of a node for constants, (*shape, 1), the same bits on every machine."""
+    if isinstance(node, ann.Conv | ann.Dense):
+        return applied(node, on_grid(node.weight, 2), sources[0], np.float64)
+    return apply(node, sources)
 
 
 def _after(node: AnnNode, inner: LinearMap, place: int, sources: list[AnnNode]) -> LinearMap:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
+from snn_compile.numerics import products
 from snn_compile.sim import kernels
 
 if TYPE_CHECKING:
@@ -279,7 +280,11 @@ def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
         scaled = _by_source(outer, tap.weight.ravel())
         return replace(scaled, source=tap.source, geometry=geometry)
     full = ungrouped(outer)
-    weight = np.einsum("ochw,ci->oihw", full.weight, ungrouped(tap).weight[:, :, 0, 0])
+    mixed = ungrouped(tap).weight[:, :, 0, 0]
+    # Channel by channel: BLAS and einsum would add up in another order on another processor.
+    weight = np.zeros((len(full.weight), mixed.shape[1], *full.weight.shape[2:]))
+    for taps, channel in zip(full.weight.transpose(1, 0, 2, 3), mixed, strict=True):
+        weight += taps[:, None] * channel[:, None, None]
     return Kernel(tap.source, outer.target, weight, replace(geometry, groups=1))
 
 
@@ -405,11 +410,18 @@ def scale_sources(linear: LinearMap, unit: Float) -> LinearMap:
 def apply_map(linear: LinearMap, x: Float) -> Float:
     """The map's value for one source, (prod(target),)."""
     if isinstance(linear, Kernel):
-        maps = x.reshape(*linear.source, 1)
-        return kernels.conv2d(maps, linear.weight, linear.geometry).ravel().astype(np.float64)
-    matrix = linear.weight if isinstance(linear, Matrix) else sparse(linear)
-    value: Float = np.asarray(matrix @ x.ravel())
-    return value
+        geometry = linear.geometry
+        found = products.linear(
+            products.on_grid(linear.weight, 2),
+            x.reshape(*linear.source, 1),
+            lambda kernel, maps: kernels.conv2d(maps, kernel, geometry),
+        )
+    elif isinstance(linear, Matrix):
+        weight = products.on_grid(linear.weight, 2)
+        found = products.linear(weight, x.reshape(-1, 1), products.blas)
+    else:
+        found = np.asarray(sparse(linear) @ x.ravel())
+    return found.ravel().astype(np.float64)
 
 
 def _by_source(kernel: Kernel, factor: Float) -> Kernel:

@@ -65,7 +65,7 @@ class LowerMaxPool:
                 if rectifiers[-1].like is not None:
                     shared[added[-1].id] = rectifiers[-1].like
                 neurons = sum(prod(n.shape) for n in rectifiers)
-                rounds = int(np.ceil(np.log2(prod(node.kernel))))
+                rounds = (prod(node.kernel) - 1).bit_length()
                 findings.append(
                     Finding(
                         f"max over {node.kernel[0]}x{node.kernel[1]} becomes {neurons} comparator"

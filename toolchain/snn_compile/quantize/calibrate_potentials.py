@@ -22,6 +22,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics import products
 from snn_compile.quantize.correct_biases import (
     MESSAGES,
     MOST_SAMPLES,
@@ -35,6 +36,7 @@ from snn_compile.sim import ann, bounds
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
+from snn_compile.sim.reproducible import Reproducible
 
 ROUNDS = 3
 """A count answers a change of the potential less than in proportion where it is 0 or the most it
@@ -138,16 +140,18 @@ def mean_activations(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[Nod
     """
     wanted = {n.id for n in folded.graph if isinstance(n, ops.Relu) and n.like is None}
 
+    operators = Reproducible(folded, x)
+
     def sums(piece: npt.NDArray[np.generic], start: int) -> dict[NodeId, Float]:
         del start
         found: dict[NodeId, Float] = {}
 
         def add(node: AnnNode, value: Array) -> Array:
             if node.id in wanted:
-                found[node.id] = value.sum(axis=-1, dtype=np.float64)
+                found[node.id] = products.total(value, axis=-1)
             return value
 
-        ann.forward(folded, ann.batch_last(piece), add)
+        ann.forward(folded, ann.batch_last(piece), add, operators)
         return found
 
     # Sums of pieces in their order: the result does not depend on which thread is first.
@@ -162,14 +166,18 @@ def _trusted(one: Float, other: Float) -> Float:
     both halves have in common.
     """
     both = (one + other) / 2
-    mean = both.mean(axis=(1, 2), keepdims=True)
+    mean = _map_mean(both)
     deviation = both - mean
-    deviations = (half - half.mean(axis=(1, 2), keepdims=True) for half in (one, other))
-    common = np.prod(list(deviations), axis=0).mean(axis=(1, 2), keepdims=True)
-    variance = (deviation**2).mean(axis=(1, 2), keepdims=True)
+    common = _map_mean((one - _map_mean(one)) * (other - _map_mean(other)))
+    variance = _map_mean(deviation * deviation)
     share = np.clip(common / np.where(variance > 0, variance, 1.0), 0, 1)
     trusted: Float = mean + share * deviation
     return trusted
+
+
+def _map_mean(x: Float) -> Float:
+    """Mean of each map, (C, H, W) to (C, 1, 1)."""
+    return products.mean(x.reshape(len(x), -1), axis=1)[:, None, None]
 
 
 def _started(program: QuantizedGraph, population: IFNeurons, missing: Float) -> IFNeurons:

@@ -23,6 +23,8 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics import products
+from snn_compile.numerics.functions import geometric
 from snn_compile.quantize import stock
 from snn_compile.quantize.correct_biases import (
     MESSAGES,
@@ -44,7 +46,7 @@ MOST_SITES = 4096
 """Neurons of all samples that are looked at in a layer: two numbers a channel need no more."""
 LEAST_SITES, MOST_VALUES = 64, 1 << 25
 """Fewer where a layer's channels and steps would take much memory: values that are recorded."""
-COARSE = np.geomspace(0.2, 1.4, 14)
+COARSE = geometric(0.2, 1.4, 14)
 FINE = np.array([0.8, 0.9, 0.95, 1.05, 1.1, 1.2])
 """Factors of a threshold that are tried, first and then around the best one."""
 SHIFTS = np.array([-3, -2, -1, -0.5, 0.5, 1, 2, 3])
@@ -157,7 +159,7 @@ def _nearest(
         nonlocal level, shift, least
         levels = np.maximum(levels, scale)
         counts = _counts(trains, at_sites, levels, shifts, n_steps)
-        error = ((counts - wanted) ** 2).mean(axis=1, dtype=np.float64)
+        error = products.mean(np.square(counts - wanted), axis=1)
         better = error < least
         level, shift = np.where(better, levels, level), np.where(better, shifts, shift)
         least = np.where(better, error, least)

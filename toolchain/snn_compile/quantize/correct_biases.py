@@ -22,6 +22,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics import products
 from snn_compile.quantize import stock
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.sweep import Sweep
@@ -29,6 +30,7 @@ from snn_compile.sim import ann, bounds
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
+from snn_compile.sim.reproducible import Reproducible
 
 ResetsToZero = IFNeurons | CubaLIFNeurons
 
@@ -103,17 +105,19 @@ def mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId, 
         if isinstance(node, ops.Output) or (isinstance(node, ops.Relu) and node.like is None):
             sources.setdefault(node.inputs[0], []).append(node.id)
 
+    operators = Reproducible(folded, x)
+
     def sums(piece: npt.NDArray[np.generic], start: int) -> dict[NodeId, Float]:
         del start
         found: dict[NodeId, Float] = {}
 
         def add(node: AnnNode, value: Array) -> Array:
             for reader in sources.get(node.id, ()):
-                each = value.reshape(node.shape[0], -1, len(piece)).mean(axis=1, dtype=np.float64)
-                found[reader] = each.sum(axis=1)
+                maps = value.reshape(node.shape[0], -1)
+                found[reader] = products.total(maps, axis=1) * (len(piece) / maps.shape[1])
             return value
 
-        ann.forward(folded, ann.batch_last(piece), add)
+        ann.forward(folded, ann.batch_last(piece), add, operators)
         return found
 
     # Sums of pieces in their order: the result does not depend on which thread is first.

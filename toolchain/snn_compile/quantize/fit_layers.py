@@ -23,6 +23,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.numerics.products import mean, times_integers
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.refit import Moments, refit
 from snn_compile.quantize.rounding import compensated
@@ -158,28 +159,29 @@ class _Layer:
             if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
                 continue
             step = self._step(group)
-            pieces = [_mean(m) for m in sweep.pieces(group.inputs[0])]
+            trains = sweep.pieces(group.inputs[0])
+            pieces, n_steps = [_total(t) for t in trains], trains[0].shape[-2]
             old = group.weight.values.reshape(len(step), -1)
             new = old.copy()
             for rows, columns in sites.fields(group, pieces):
                 exact, moments = self._exact(group)[rows], Moments.of(columns, sites.samples)
                 # What is missing while weights are exact: the rest is only this group's rounding.
-                rounded = (old[rows] * step[rows, None] - exact).astype(np.float32)
-                missing[rows] += rounded @ columns
+                rounded = (old[rows] * step[rows, None] - exact) / n_steps
+                missing[rows] += times_integers(rounded, columns)
                 if fits:
-                    exact = exact + refit(columns, missing[rows], moments)
+                    exact = exact + refit(columns, missing[rows], moments) * n_steps
                 new[rows] = _rounded(exact / step[rows, None], group, moments)
-                now = new[rows] * step[rows, None] - self._exact(group)[rows]
-                missing[rows] -= now.astype(np.float32) @ columns
+                now = (new[rows] * step[rows, None] - self._exact(group)[rows]) / n_steps
+                missing[rows] -= times_integers(now, columns)
             weight = QTensor(new.reshape(group.weight.shape), group.weight.format)
             changed.append((group, replace(group, weight=weight)))
-        shift = missing.mean(axis=1, dtype=np.float64) / self.numbers.unit
+        shift = mean(missing, axis=1) / self.numbers.unit
         return _Found(changed, round_half_even(np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)))
 
     def _present(self, sweep: Sweep, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
         """The drive that the program has at the sites, in real units; (C, S)."""
         shape, numbers = self.population.shape, self.numbers
-        currents = [_mean(a) for a in sweep.currents(self.population)]
+        currents = [_total(a) / a.shape[-2] for a in sweep.currents(self.population)]
         n = sum(a.shape[-1] for a in currents)
         bias = np.broadcast_to(numbers.bias, shape)[..., None]
         here = sites.of(currents)
@@ -208,10 +210,10 @@ class _Layer:
         return exact.weight.reshape(exact.weight.shape[0], -1)
 
 
-def _mean(trains: Int) -> Array:
+def _total(trains: Int) -> Int:
     """Over the steps of a window: (..., T, B) to (..., B)."""
-    mean: Array = trains.mean(axis=-2, dtype=np.float32)
-    return mean
+    total: Int = trains.sum(axis=-2, dtype=np.int64)
+    return total
 
 
 def _rounded(wanted: Float, group: ConvSynapses | DenseSynapses, moments: Moments) -> Int:

@@ -15,6 +15,7 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
+from snn_compile.numerics.functions import ceil_log2, floor_log2
 from snn_compile.quantize import stock
 from snn_compile.quantize.states import EXPONENTS, States
 from snn_compile.quantize.trained import as_trained
@@ -249,7 +250,7 @@ def _room(
     """Doublings that each channel's potential can take before it could overflow."""
     interval = _potential(added, before, window)
     magnitude = np.maximum(np.maximum(-interval.low, interval.high), 1)
-    return np.floor(np.log2(limit / magnitude)).astype(np.int64)
+    return floor_log2(limit / magnitude)
 
 
 def _potential(
@@ -393,7 +394,7 @@ def reciprocal(threshold: Float) -> tuple[Int, Int]:
     Thresholds below 2**-11 of a step cannot be expressed and are raised to it.
     """
     threshold = np.maximum(threshold, 2.0**-11)
-    shift = 11 + np.ceil(np.log2(threshold)).astype(np.int64)
-    multiplier = round_half_even(2.0**shift / threshold)
+    shift = 11 + ceil_log2(threshold)
+    multiplier = round_half_even(np.ldexp(1.0, shift) / threshold)
     over = multiplier > 4095
     return np.where(over, 2048, multiplier), np.where(over, shift - 1, shift)

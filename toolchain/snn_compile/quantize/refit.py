@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import Float
-from snn_compile.sim import kernels
-from snn_compile.sim.kernels import Array
+from snn_compile.numerics import products
+from snn_compile.numerics.factors import solve
 
 RIDGE = 0.03
 """Pull towards the given weights, relative to the power of what each weight reads."""
@@ -18,6 +18,7 @@ FLOOR = 0.01
 """Least power of what a weight reads, relative to the mean: silent inputs teach nothing."""
 
 
+Real = npt.NDArray[np.floating]
 Chosen = npt.NDArray[np.bool_]
 
 
@@ -37,10 +38,11 @@ class Moments:
     parts: tuple[Chosen, Chosen]
 
     @staticmethod
-    def of(columns: Array, samples: Int) -> Moments:
+    def of(columns: Int, samples: Int) -> Moments:
         """Of receptive fields (K, S); samples of one parity go into one half."""
         parts = (samples % 2 == 0, samples % 2 == 1)
-        first, second = (_products(columns[:, part], columns[:, part]) for part in parts)
+        fields = np.concatenate([columns, np.ones_like(columns[:1])])
+        first, second = (products.gram(fields[:, part]) for part in parts)
         return Moments((first, second), parts)
 
     @property
@@ -50,7 +52,7 @@ class Moments:
         return int(first.sum()), int(second.sum())
 
 
-def refit(columns: Array, missing: Array, moments: Moments) -> Float:
+def refit(columns: Int, missing: Real, moments: Moments) -> Float:
     """Change of the weights that makes up for what a layer's drive is missing.
 
     With ``x`` the receptive fields as they are now, and ``d`` the wanted drive less the one that
@@ -74,26 +76,22 @@ def refit(columns: Array, missing: Array, moments: Moments) -> Float:
     Returns:
         (R, K) in units of ``missing`` per unit of ``columns``.
     """
-    cross = [_products(missing[:, part], columns[:, part])[:-1] for part in moments.parts]
+    cross = [_cross(missing[:, part], columns[:, part]) for part in moments.parts]
     gained, spent = np.zeros(len(missing)), np.zeros(len(missing))
     for own, other in ((0, 1), (1, 0)):
         change = _ridge(moments.halves[own], cross[own], moments.sizes[own])
-        gained += (cross[other] * change).sum(axis=1)
-        spent += (change @ moments.halves[other] * change).sum(axis=1)
+        gained += products.total(cross[other] * change, axis=1)
+        spent += products.total(products.matmul(change, moments.halves[other]) * change, axis=1)
     share = np.clip(gained / np.where(spent > 0, spent, 1.0), 0.0, 1.0)
     both = _ridge(np.add(*moments.halves), np.add(*cross), sum(moments.sizes))
     paying: Float = share[:, None] * both[:, :-1]
     return paying
 
 
-def _products(a: Array, b: Array) -> Float:
-    """Sums over fields of products of (A, S) and a row of ones with (B, S) and a row of ones."""
-    products = np.empty((len(a) + 1, len(b) + 1))
-    products[:-1, :-1] = kernels.matmul(a, b.T)
-    products[:-1, -1] = a.sum(axis=1, dtype=np.float64)
-    products[-1, :-1] = b.sum(axis=1, dtype=np.float64)
-    products[-1, -1] = a.shape[1]
-    return products
+def _cross(missing: Real, columns: Int) -> Float:
+    """Sums over fields of products of (R, S) with (K, S) and a row of ones, (R, K + 1)."""
+    by_field = products.times_integers(missing, columns.T)
+    return np.column_stack([by_field, products.total(missing, axis=1)])
 
 
 def _ridge(moments: Float, cross: Float, n_fields: int) -> Float:
@@ -105,7 +103,7 @@ def _ridge(moments: Float, cross: Float, n_fields: int) -> Float:
     n_weights = len(power)
     if not n_fields or not power.any():
         return np.zeros_like(cross)
-    power = np.maximum(power, FLOOR * power.mean())
+    power = np.maximum(power, FLOOR * products.mean(power, axis=0))
     pulled = moments.copy()
     pulled[np.arange(n_weights), np.arange(n_weights)] = power * (1 + RIDGE + n_weights / n_fields)
-    return np.linalg.solve(pulled, cross.T).T.astype(np.float64)
+    return solve(pulled, np.ascontiguousarray(cross.T)).T

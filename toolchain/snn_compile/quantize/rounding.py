@@ -6,8 +6,9 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import Float
+from snn_compile.numerics import products
+from snn_compile.numerics.factors import upper_factor_of_inverse
 from snn_compile.quantize.refit import Moments
-from snn_compile.sim import kernels
 
 DAMPING = 0.01
 BLOCK = 32
@@ -37,13 +38,12 @@ def compensated(wanted: Float, nearest: Int, moments: Moments, limit: int) -> In
     diagonal = np.diag(seen) / max(n_seen, 1)
     if not diagonal.any():
         return nearest
-    diagonal = np.maximum(diagonal, DAMPING * diagonal.mean())
+    diagonal = np.maximum(diagonal, DAMPING * products.mean(diagonal, axis=0))
     shrink = n_weights / (n_weights + n_seen)
     shrunk = seen * ((1 - shrink) / max(n_seen, 1))
     np.fill_diagonal(shrunk, (1 + DAMPING) * diagonal)
     order = np.argsort(-diagonal, kind="stable")  # the ones that matter most are rounded first
-    inverse = np.linalg.inv(shrunk[np.ix_(order, order)])
-    factor = np.linalg.cholesky(inverse).T  # upper: row i tells the later weights how to move
+    factor = upper_factor_of_inverse(shrunk[np.ix_(order, order)])
     chosen = np.empty_like(nearest)
     chosen[:, order] = _one_by_one(wanted[:, order], factor, limit)
     before, after = (_error(found - wanted, unseen) for found in (nearest, chosen))
@@ -52,8 +52,7 @@ def compensated(wanted: Float, nearest: Int, moments: Moments, limit: int) -> In
 
 def _error(off: Float, moments: Float) -> Float:
     """Squared error of each row's drive, summed, if its weights are off by so much."""
-    error: Float = (kernels.matmul(off, moments) * off).sum(axis=1)
-    return error
+    return products.total(products.matmul(off, moments) * off, axis=1)
 
 
 def _one_by_one(wanted: Float, factor: Float, limit: int) -> Float:
@@ -70,5 +69,5 @@ def _one_by_one(wanted: Float, factor: Float, limit: int) -> Float:
             chosen[i] = np.clip(np.rint(moving[i]), -limit, limit)
             errors[k] = (moving[i] - chosen[i]) / factor[i, i]
             moving[i + 1 : block.stop] -= factor[i, i + 1 : block.stop, None] * errors[k]
-        moving[block.stop :] -= kernels.matmul(factor[block, block.stop :].T, errors)
+        moving[block.stop :] -= products.matmul(factor[block, block.stop :].T, errors)
     return chosen.T

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,13 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.sim import ann, kernels
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
+from snn_compile.sim.reproducible import Reproducible
 
 SEED = 0
 """Of the positions; any will do, but the same samples must give the same program."""
+
+
+Values = TypeVar("Values", npt.NDArray[np.number], Int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,24 +83,24 @@ class Sites:
         return there.astype(np.float32)
 
     def fields(
-        self, group: ConvSynapses | DenseSynapses, pieces: Sequence[npt.NDArray[np.number]]
-    ) -> list[tuple[slice, Array]]:
+        self, group: ConvSynapses | DenseSynapses, pieces: Sequence[Int]
+    ) -> list[tuple[slice, Int]]:
         """What a group's neurons read at the sites, for each slice of neurons that read the same.
 
         Args:
             group: its synapses.
-            pieces: what its source sends, (C, H, W, B) in consecutive batches.
+            pieces: what its source sends, integers (C, H, W, B) in consecutive batches.
 
         Returns:
-            Slices of the group's rows with their receptive fields, (K, S) float32.
+            Slices of the group's rows with their receptive fields, (K, S).
         """
         if isinstance(group, DenseSynapses):
             flat = np.concatenate([p.reshape(-1, p.shape[-1]) for p in pieces], axis=1)
-            return [(slice(None), flat.astype(np.float32))]
+            return [(slice(None), flat)]
         n_out, per_group, kh, kw = group.weight.shape
         found = []
         for start, piece in self._batches(pieces):
-            padded = kernels.pad(piece.astype(np.float32), group.geometry.padding)
+            padded = kernels.pad(piece, group.geometry.padding)
             at = self.positions[start : start + piece.shape[-1]]
             y, x = np.divmod(at, self.width)
             b = np.arange(len(at))[:, None]
@@ -113,10 +118,8 @@ class Sites:
             for g in range(n_groups)
         ]
 
-    def _batches(
-        self, pieces: Sequence[npt.NDArray[np.number]]
-    ) -> list[tuple[int, npt.NDArray[np.number]]]:
-        sizes = [piece.shape[-1] for piece in pieces]
+    def _batches(self, pieces: Sequence[Values]) -> list[tuple[int, Values]]:
+        sizes: list[int] = [piece.shape[-1] for piece in pieces]
         if sum(sizes) != len(self.positions):
             raise ValueError(f"sites of {len(self.positions)} samples in {sum(sizes)}")
         return list(zip(np.cumsum([0, *sizes[:-1]]).tolist(), pieces, strict=True))
@@ -137,6 +140,8 @@ def float_drives(
         if node.id in sites:
             readers.setdefault(node.inputs[0], []).append(node.id)
 
+    operators = Reproducible(folded, x)
+
     def look(piece: npt.NDArray[np.generic], start: int) -> dict[NodeId, Array]:
         found: dict[NodeId, Array] = {}
 
@@ -146,7 +151,7 @@ def float_drives(
                 found[reader] = sites[reader].taken(flat, start)
             return value
 
-        ann.forward(folded, ann.batch_last(piece), see)
+        ann.forward(folded, ann.batch_last(piece), see, operators)
         return found
 
     pieces = list(map_batches(look, x, ann.piece_size(folded)))

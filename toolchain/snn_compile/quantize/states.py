@@ -11,6 +11,7 @@ from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.neurons import FRACTION_BITS
 from snn_compile.ir.spiking import Float
+from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize import stock
 from snn_compile.quantize.trained import own_fraction_bits
 from snn_compile.sim.neurons import VOLTAGE_LIMIT
@@ -87,7 +88,7 @@ class States:
         if not self.stock:
             return np.full(len(unit), EXPONENTS[-1])
         ratio = unit / np.maximum(self.smallest_unit(node), 1e-300)
-        return np.floor(np.log2(np.minimum(ratio, 2.0 ** EXPONENTS[-1]))).astype(np.int64)
+        return floor_log2(np.minimum(ratio, 2.0 ** EXPONENTS[-1]))
 
     def overfull(self, node: spiking.Population, unit: Float) -> npt.NDArray[np.bool_]:
         """Channels whose threshold or bias has no register with this unit, (C,)."""

@@ -10,6 +10,7 @@ import numpy as np
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, round_half_even
 from snn_compile.ir.spiking import Float
+from snn_compile.numerics.functions import log2
 
 N_RATIOS = 24
 """Clipping ratios tried per channel, from 1 down to ``SMALLEST_RATIO``."""
@@ -90,7 +91,7 @@ def integer_weights(
         if (unit >= smallest_unit).all():
             return _rounded(weights, channels, on_grid[1], unit, largest)
     exponents = _exponents(peaks)
-    steps = 2.0 ** np.array(exponents)
+    steps = np.ldexp(1.0, exponents)
     widest = (peaks / steps[:, None]).max(axis=0)
     if common:
         widest = np.full(n_channels, widest.max())
@@ -128,7 +129,7 @@ def _rounded(
 
 def _exponents(peaks: Float) -> tuple[int, ...]:
     """A power of two per group that brings the groups' largest weights near each other."""
-    logs = np.log2(np.where(peaks > 0, peaks, np.nan))
+    logs = np.where(peaks > 0, log2(np.where(peaks > 0, peaks, 1.0)), np.nan)
     with np.errstate(all="ignore"):
         typical = np.array([np.nanmean(row) if np.isfinite(row).any() else np.nan for row in logs])
     if not np.isfinite(typical).any():

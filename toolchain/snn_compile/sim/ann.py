@@ -6,7 +6,7 @@ with the batch last (see ``kernels``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import singledispatch
 from math import prod
@@ -18,6 +18,7 @@ from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics.products import blas
 from snn_compile.sim import kernels
 from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
 from snn_compile.sim.kernels import Array
@@ -27,6 +28,8 @@ PIECE_BYTES = 1 << 20
 
 Hook = Callable[[AnnNode, Array], Array]
 """Sees each node's value (``*shape, B``) and returns the one to go on with."""
+Operators = Callable[[AnnNode, Sequence[Array]], Array]
+"""The value of one operator from its sources, (*shape, B) each."""
 
 
 def evaluate(
@@ -35,6 +38,7 @@ def evaluate(
     *,
     hook: Hook | None = None,
     dtype: npt.DTypeLike = np.float32,
+    operators: Operators | None = None,
     advance: Advance = no_progress,
     threads: bool = True,
     piece_bytes: int = PIECE_BYTES,
@@ -45,7 +49,9 @@ def evaluate(
         ann: the network.
         x: (N, *input shape), any numeric type.
         hook: may observe or replace every intermediate value.
-        dtype: floating type of the arithmetic.
+        dtype: floating type of the values.
+        operators: how nodes are computed; by ``apply`` if not given. What decides an integer of the
+            compiled network takes those of ``Reproducible``.
         advance: told how many samples have been finished.
         threads: whether the hook may be called from several threads.
         piece_bytes: how large the largest value may be that the hook sees at once.
@@ -58,7 +64,7 @@ def evaluate(
 
     def run(piece: npt.NDArray[np.generic], start: int) -> npt.NDArray[np.floating]:
         del start
-        values = forward(ann, batch_last(piece, dtype), hook)
+        values = forward(ann, batch_last(piece, dtype), hook, operators)
         return np.moveaxis(values[output.id], -1, 0)
 
     pieces = list(map_batches(run, x, size, advance, threads=None if threads else 1))
@@ -76,13 +82,16 @@ def batch_last(x: npt.NDArray[np.generic], dtype: npt.DTypeLike = np.float32) ->
     return np.moveaxis(x, 0, -1).astype(dtype, order="C")
 
 
-def forward(ann: ANNGraph, x: Array, hook: Hook | None = None) -> dict[NodeId, Array]:
+def forward(
+    ann: ANNGraph, x: Array, hook: Hook | None = None, operators: Operators | None = None
+) -> dict[NodeId, Array]:
     """The outputs for one piece; x is (*shape, B). Intermediate values are dropped after use."""
+    compute = operators or apply
     readers = {node.id: len(ann.graph.consumers(node.id)) for node in ann.graph}
     values: dict[NodeId, Array] = {}
     for node in ann.graph:
         sources = [values[s] for s in node.inputs]
-        value = x if isinstance(node, ops.Input) else apply(node, sources)
+        value = x if isinstance(node, ops.Input) else compute(node, sources)
         values[node.id] = value if hook is None else hook(node, value)
         for source in set(node.inputs):
             readers[source] -= 1
@@ -91,12 +100,12 @@ def forward(ann: ANNGraph, x: Array, hook: Hook | None = None) -> dict[NodeId, A
     return values
 
 
-def apply(node: AnnNode, sources: list[Array]) -> Array:
+def apply(node: AnnNode, sources: Sequence[Array]) -> Array:
     """The value of one operator; sources and result are (*shape, B)."""
     return _apply(node, *sources)
 
 
-def _column(parameter: ops.Float, x: Array) -> Array:
+def column(parameter: ops.Float, x: Array) -> Array:
     """A per-channel parameter, shaped to multiply (C, ..., B)."""
     return parameter.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
@@ -110,7 +119,7 @@ def on_levels(x: Array, full_scale: ops.Float, levels: int) -> Array:
     full = full_scale.astype(x.dtype)
     if len(full) != x.shape[0]:  # cannot be: populations have the channels of their node
         raise ValueError(f"there are {len(full)} scales for shape {x.shape}")
-    step = _column(full / levels, x)
+    step = column(full / levels, x)
     level: Array = x / step
     level += 0.5
     np.clip(np.floor(level, out=level), 0, levels, out=level)
@@ -136,8 +145,8 @@ def _(node: ops.Conv, x: Array) -> Array:
 
 @_apply.register
 def _(node: ops.Dense, x: Array) -> Array:
-    y = kernels.matmul(node.weight.astype(x.dtype, copy=False), x)
-    y += _column(node.bias, y)
+    y: Array = blas(node.weight.astype(x.dtype, copy=False), x)
+    y += column(node.bias, y)
     return y
 
 
@@ -145,8 +154,8 @@ def _(node: ops.Dense, x: Array) -> Array:
 def _(node: ops.BatchNorm, x: Array) -> Array:
     scale = node.gamma / np.sqrt(node.var + node.epsilon)
     shift = node.beta - node.mean * scale
-    y = x * _column(scale, x)
-    y += _column(shift, y)
+    y = x * column(scale, x)
+    y += column(shift, y)
     return y
 
 

@@ -14,14 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from snn_compile.ir.geometry import Geometry
+from snn_compile.numerics.products import blas
 
 Array = npt.NDArray[np.floating]
+Number = TypeVar("Number", npt.NDArray[np.floating], npt.NDArray[np.int64])
+"""Arrays that are moved and not computed with."""
 
 COLUMN_BYTES = 1 << 20
 """Size of the copy of the input that a convolution multiplies at once: it stays in the cache."""
@@ -43,18 +47,7 @@ def exact_dtype(bound: int) -> type[np.float32] | type[np.float64]:
     raise OverflowError(f"sums of up to {bound} are not exact in float64")
 
 
-def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """The BLAS product of two matrices, or of one with each of a stack.
-
-    OpenBLAS's kernels for the edges of a matrix may compute on padding and leave floating-point
-    flags behind that say nothing about the result; numpy would warn of them now and then.
-    """
-    with np.errstate(all="ignore"):
-        product: Array = np.matmul(a, b, out=out)
-    return product
-
-
-def pad(x: Array, padding: tuple[int, int, int, int], value: float = 0.0) -> Array:
+def pad(x: Number, padding: tuple[int, int, int, int], value: float = 0.0) -> Number:
     """(C, H, W, B) with a border; padding is top, left, bottom, right; negative values crop."""
     top, left, bottom, right = padding
     if min(padding) < 0:
@@ -76,8 +69,8 @@ def pad(x: Array, padding: tuple[int, int, int, int], value: float = 0.0) -> Arr
 
 
 def tap_views(
-    x: Array, kernel: tuple[int, int], geometry: Geometry
-) -> Iterator[tuple[int, int, Array]]:
+    x: Number, kernel: tuple[int, int], geometry: Geometry
+) -> Iterator[tuple[int, int, Number]]:
     """Every kernel position with the (C, H', W', B) view of the padded input that it reads."""
     (sy, sx), (dy, dx) = geometry.stride, geometry.dilation
     height = (x.shape[1] - dy * (kernel[0] - 1) - 1) // sy + 1
@@ -104,11 +97,11 @@ def conv2d(x: Array, weight: Array, geometry: Geometry, bias: Array | None = Non
     n_out, n_in, kh, kw = weight.shape
     groups = geometry.groups
     weight = weight.astype(x.dtype, copy=False)
-    if n_in == 1 and groups > 1:
+    if n_in == 1 and (groups > 1 or n_out == 1):
         out = _depthwise(pad(x, geometry.padding), weight, geometry)
     elif (kh, kw) == (1, 1) and geometry.stride == (1, 1) and groups == 1:
         x = pad(x, geometry.padding)
-        flat = matmul(weight.reshape(n_out, n_in), x.reshape(n_in, -1))
+        flat = blas(weight.reshape(n_out, n_in), x.reshape(n_in, -1))
         out = flat.reshape(n_out, *x.shape[1:])
     elif groups > 1:
         one = replace(geometry, groups=1)
@@ -147,7 +140,7 @@ def _by_rows(x: Array, weight: Array, geometry: Geometry, bias: Array | None = N
     for y in range(0, height, n_rows):
         band = out[y : y + n_rows]
         _fill(rows[: (len(band) - 1) * sy + kh], x, y * sy - top, columns)
-        matmul(by_tap, under[: len(band)], out=products[y : y + n_rows])
+        blas(by_tap, under[: len(band)], out=products[y : y + n_rows])
         if added is not None:
             band += added
     return out.transpose(1, 0, 2, 3)

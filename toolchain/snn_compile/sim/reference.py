@@ -31,6 +31,7 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.ir.spiking import InputCoding
+from snn_compile.numerics.products import blas
 from snn_compile.sim import bounds, kernels
 from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
 from snn_compile.sim.neurons import respond
@@ -311,7 +312,7 @@ class SynapseOperator:
             case ConvSynapses():
                 return lambda s: kernels.conv2d(s, weight, synapses.geometry)
             case DenseSynapses():
-                return lambda s: kernels.matmul(weight, s.reshape(-1, s.shape[-1]))
+                return lambda s: blas(weight, s.reshape(-1, s.shape[-1]))
             case SparseSynapses():
                 from scipy.sparse import csr_array
 

@@ -19,6 +19,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.spiking import Float, InputCoding, Reset
 from snn_compile.ir.stages import SpikingGraph
+from snn_compile.numerics.products import blas, linear, on_grid
 from snn_compile.sim import kernels, reference
 from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
 from snn_compile.sim.kernels import Array
@@ -117,13 +118,21 @@ def sent(node: spiking.Input, frames: Int, n_steps: int, first: int = 0) -> Arra
 def current(
     network: SpikingGraph, population: spiking.Population, values: Mapping[NodeId, Array]
 ) -> Array:
-    """Summed synaptic input of a population from messages of many steps, (*shape, 1 or T, B)."""
+    """Summed synaptic input of a population from messages of many steps, (*shape, 1 or T, B).
+
+    The same bits on every machine (``numerics.products.linear``).
+    """
 
     def part(group: spiking.Synapses) -> Array:
         messages = values[group.inputs[0]]
         *source, n_steps, batch = messages.shape
         flat = messages.reshape(*source, n_steps * batch)
-        return _linear(network, group, flat.dtype)(flat).reshape(*group.shape, n_steps, batch)
+        if isinstance(group, spiking.SparseSynapses):  # adds up row by row, wherever it runs
+            sums = _product(network, group, group.weight)(flat.astype(np.float64))
+        else:
+            kernel = on_grid(group.weight)
+            sums = linear(kernel, flat, lambda w, x: _product(network, group, w)(x))
+        return sums.astype(flat.dtype).reshape(*group.shape, n_steps, batch)
 
     return reduce(iadd, map(part, network.synapses_into(population)))
 
@@ -160,12 +169,16 @@ def _part(
 
 def _linear(network: SpikingGraph, group: spiking.Synapses, dtype: npt.DTypeLike) -> Linear:
     """Synapses, made ready for any number of messages of a floating type."""
-    weight = group.weight.astype(dtype)
+    return _product(network, group, group.weight.astype(dtype))
+
+
+def _product(network: SpikingGraph, group: spiking.Synapses, weight: Array) -> Linear:
+    """The product of a group's weights, given in any floating type, with messages of that type."""
     match group:
         case spiking.ConvSynapses(geometry=geometry):
             return lambda s: kernels.conv2d(s, weight, geometry)
         case spiking.DenseSynapses():
-            return lambda s: kernels.matmul(weight, _flat(s)).reshape(*group.shape, -1)
+            return lambda s: blas(weight, _flat(s)).reshape(*group.shape, -1)
         case spiking.SparseSynapses():
             from scipy.sparse import csr_array
 

@@ -1,0 +1,99 @@
+"""Cholesky factors and triangular systems, in a fixed order of operations.
+
+Blocks along the diagonal are factored column by column with element-wise operations; everything
+beside them is one reproducible product (``products.matmul``) for each block. LAPACK is faster by
+the number of those products, and gives other last bits on other processors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.numerics import products
+
+Float = npt.NDArray[np.float64]
+
+BLOCK = 64
+"""Columns that are factored or solved one by one before the others hear of them."""
+
+
+def cholesky(matrix: Float) -> Float:
+    """The lower triangular ``L`` with ``L @ L.T == matrix``, up to rounding.
+
+    Args:
+        matrix: (N, N), symmetric and positive definite.
+
+    Raises:
+        ValueError: it is not positive definite.
+    """
+    work, n = matrix.copy(), len(matrix)
+    lower = np.zeros_like(work)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        panel = work[start:, start:stop]
+        for j in range(stop - start):
+            pivot = panel[j, j]
+            if not pivot > 0:
+                raise ValueError("the matrix is not positive definite")
+            panel[j:, j] /= np.sqrt(pivot)
+            later = panel[j + 1 : stop - start, j]
+            panel[j + 1 :, j + 1 :] -= panel[j + 1 :, j, None] * later
+        lower[start:, start:stop] = np.tril(panel)
+        if stop < n:
+            below = lower[stop:, start:stop]
+            work[stop:, stop:] -= products.matmul(below, np.ascontiguousarray(below.T))
+    return lower
+
+
+def solve_lower(lower: Float, right: Float) -> Float:
+    """``X`` with ``lower @ X == right``, up to rounding.
+
+    Args:
+        lower: (N, N) lower triangular.
+        right: (N, M).
+    """
+    work, n = right.copy(), len(right)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        for i in range(start, stop):
+            work[i] /= lower[i, i]
+            work[i + 1 : stop] -= lower[i + 1 : stop, i, None] * work[i]
+        if stop < n:
+            work[stop:] -= products.matmul(lower[stop:, start:stop], work[start:stop])
+    return work
+
+
+def solve_upper(upper: Float, right: Float) -> Float:
+    """``X`` with ``upper @ X == right``, up to rounding: the same from the last row on."""
+    return solve_lower(upper[::-1, ::-1], right[::-1])[::-1]
+
+
+def solve(matrix: Float, right: Float) -> Float:
+    """``X`` with ``matrix @ X == right`` for a symmetric, positive definite matrix.
+
+    Args:
+        matrix: (N, N).
+        right: (N, M).
+
+    Raises:
+        ValueError: it is not positive definite.
+    """
+    lower = cholesky(matrix)
+    return solve_upper(lower.T, solve_lower(lower, right))
+
+
+def upper_factor_of_inverse(matrix: Float) -> Float:
+    """The upper triangular ``U`` with ``U.T @ U == inverse(matrix)``, up to rounding.
+
+    With ``J`` the reversal of rows and columns and ``L L' = J matrix J``, it is ``J L^-1 J``: the
+    inverse itself is never formed.
+
+    Args:
+        matrix: (N, N), symmetric and positive definite.
+
+    Raises:
+        ValueError: it is not positive definite.
+    """
+    lower = cholesky(np.ascontiguousarray(matrix[::-1, ::-1]))
+    return np.ascontiguousarray(solve_lower(lower, np.eye(len(matrix)))[::-1, ::-1])

@@ -1,0 +1,198 @@
+"""Sums and matrix products that do not depend on the order of their additions.
+
+A sum of multiples of ``u`` whose partial sums all stay below ``2**53 u`` is exact in float64,
+whatever the order and whether or not products are contracted into it. So operands are rounded to
+such multiples, as coarse as the length of the sum asks for, and BLAS does the rest: this is the
+error-free transformation of Ozaki, Ogita, Oishi and Rump (Numerical Algorithms 59, 2012). Where one
+such slice of an operand is not enough, what it leaves is rounded in turn and multiplied separately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from operator import iadd
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float64]
+Real = npt.NDArray[np.floating]
+
+MANTISSA_BITS = 53
+"""Of float64: integers up to ``2**53`` are exact."""
+INPUT_BITS, WEIGHT_BITS = 22, 31
+"""Of what meets the weights of a layer, relative to its largest magnitude, and of the sum of the
+magnitudes of a neuron's weights. Their products add up to at most ``2**53``."""
+
+
+def bit_length(x: npt.ArrayLike) -> npt.NDArray[np.intc]:
+    """The least ``e`` with ``abs(x) < 2**e``, element by element; 0 for 0."""
+    exponent: npt.NDArray[np.intc] = np.frexp(np.abs(np.asarray(x, np.float64)))[1]
+    return exponent
+
+
+def rounded(x: npt.NDArray[np.number], exponent: npt.ArrayLike) -> Float:
+    """The nearest multiples of ``2**exponent``, ties to even, as a new array.
+
+    Args:
+        x: values below ``2**(exponent + 51)`` in magnitude.
+        exponent: integers that broadcast to ``x``.
+    """
+    # Adding a number whose last bit is worth 2**exponent rounds; subtracting it again is exact.
+    shift = np.ldexp(1.5, np.asarray(exponent) + MANTISSA_BITS - 1)
+    nearest: Float = x + shift
+    nearest -= shift
+    return nearest
+
+
+def matmul(a: Float, b: Float, *, slices: int = 2) -> Float:
+    """``a @ b``, the same bits whatever multiplies.
+
+    Args:
+        a: (M, K).
+        b: (K, N).
+        slices: that each operand is cut into. Relative to the largest magnitude of a row of ``a``
+            and of a column of ``b``, the operands are exact to ``slices * (53 - log2 K) / 2`` bits.
+
+    Returns:
+        (M, N) float64.
+    """
+    bits = (MANTISSA_BITS - int(bit_length(a.shape[1]))) // 2
+    left, right = _slices(a, 1, bits, slices), _slices(b, 0, bits, slices)
+    total: Float | None = None
+    for order in reversed(range(slices)):  # the smallest terms first
+        for i in range(order + 1):
+            part = blas(left[i], right[order - i])
+            total = part if total is None else np.add(total, part, out=total)
+    if total is None:
+        raise ValueError(f"a product of {slices} slices")
+    return total
+
+
+def _slices(x: Float, axis: int, bits: int, count: int) -> list[Float]:
+    """Parts of decreasing size that add up to x, each of so many bits along an axis."""
+    exponent = bit_length(np.abs(x).max(axis=axis, keepdims=True, initial=0)).astype(np.int64)
+    found = []
+    for _ in range(count):
+        exponent = exponent - bits
+        found.append(rounded(x, exponent))
+        x = x - found[-1]
+    return found
+
+
+def times_integers(a: npt.NDArray[np.number], b: npt.NDArray[np.integer]) -> Float:
+    """``a @ b`` for integers ``b``, the same bits whatever multiplies.
+
+    The rows of ``a`` keep as many bits as the sums of magnitudes in the columns of ``b`` leave them
+    (two dozen and more where ``b`` holds spikes or payloads).
+
+    Args:
+        a: (M, K) real numbers.
+        b: (K, N) integers; their magnitudes in a column add up to less than ``2**51``.
+
+    Returns:
+        (M, N) float64.
+    """
+    wide = _widened(b)
+    largest = int(bit_length(np.abs(wide).sum(axis=0).max(initial=1)))
+    exponent = bit_length(np.abs(a).max(axis=1, keepdims=True, initial=0))
+    found: Float = blas(rounded(a, exponent + largest - MANTISSA_BITS + 1), wide)
+    return found
+
+
+def gram(b: npt.NDArray[np.integer]) -> Float:
+    """``b @ b.T`` for integers b, the same bits whatever multiplies.
+
+    Raises:
+        OverflowError: the sums are not exact in float64.
+    """
+    wide = _widened(b)
+    largest = float(np.abs(wide).max(initial=0))
+    if largest * largest * b.shape[1] >= 1 << MANTISSA_BITS:
+        raise OverflowError(f"sums of squares of {largest:.0f} are not exact in float64")
+    found: Float = blas(wide, wide.T)  # of one array: half of the work is saved
+    return found
+
+
+def _widened(b: npt.NDArray[np.integer]) -> Float:
+    if not np.issubdtype(b.dtype, np.integer):
+        raise TypeError(f"integers are needed, not {b.dtype}")
+    return b.astype(np.float64)
+
+
+def on_grid(weight: Real, slices: int = 1) -> tuple[Float, ...]:
+    """The weights (O, ...) of a layer as :func:`linear` needs them: parts that add up to them.
+
+    The magnitudes of a neuron's weights, in a part, add up to ``2**31`` of its units at most.
+    """
+    parts = []
+    for _ in range(slices):
+        magnitude = total(np.abs(weight.reshape(len(weight), -1)), axis=1)
+        exponent = bit_length(magnitude) - (WEIGHT_BITS - 1)
+        parts.append(rounded(weight, exponent.reshape(-1, *[1] * (weight.ndim - 1))))
+        weight = weight - parts[-1]
+    return tuple(parts)
+
+
+def linear(kernels: tuple[Float, ...], x: Real, product: Callable[[Float, Float], Real]) -> Real:
+    """What a layer makes of its input, the same bits whatever adds up.
+
+    Args:
+        kernels: its weights, from :func:`on_grid`. The input is cut into as many slices, so that
+            both are exact to 22 bits for each of them.
+        x: (..., B); each sample is rounded relative to its own largest magnitude, so that its
+            result does not depend on the samples beside it.
+        product: of kernel and input, linear in both: convolution, matrix product.
+
+    Returns:
+        What ``product`` returns, (O, ..., B).
+    """
+    exponent = bit_length(_largest(x))
+    slices = []
+    for _ in kernels:
+        exponent = exponent - INPUT_BITS
+        slices.append(rounded(x, exponent))
+        x = x - slices[-1]
+    n = len(kernels)
+    pairs = [(k, order - k) for order in reversed(range(n)) for k in range(order + 1)]
+    found = [product(kernels[k], slices[i]) for k, i in pairs]  # the smallest first
+    return reduce(iadd, found)
+
+
+def _largest(x: Real) -> Real:
+    """Largest magnitude of each sample, (B,)."""
+    axes = tuple(range(x.ndim - 1))
+    largest: Real = np.maximum(x.max(axis=axes, initial=0), -x.min(axis=axes, initial=0))
+    return largest
+
+
+def total(x: npt.NDArray[np.number], axis: int) -> Float:
+    """Sums along an axis, the same bits in any order; exact to ``52 - log2 n`` bits of the largest.
+
+    Args:
+        x: of any type.
+        axis: of n values.
+    """
+    largest = np.abs(x).max(axis=axis, keepdims=True, initial=0)
+    room = MANTISSA_BITS - 1 - int(bit_length(x.shape[axis]))
+    sums: Float = rounded(x, bit_length(largest) - room).sum(axis=axis)
+    return sums
+
+
+def mean(x: npt.NDArray[np.number], axis: int) -> Float:
+    """:func:`total` over the number of values; 0 where there are none."""
+    found: Float = total(x, axis) / max(x.shape[axis], 1)
+    return found
+
+
+def blas(a: Real, b: Real, out: Real | None = None) -> Any:
+    """The BLAS product of two matrices, or of one with each of a stack, of one floating type.
+
+    It is the same on every machine if all partial sums are exact, and only then. OpenBLAS's kernels
+    for the edges of a matrix may compute on padding and leave floating-point flags behind that say
+    nothing about the result; numpy would warn of them now and then.
+    """
+    with np.errstate(all="ignore"):
+        return np.matmul(a, b, out=out)

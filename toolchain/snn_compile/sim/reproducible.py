@@ -1,0 +1,109 @@
+"""The float network with the same bits on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.numerics.products import Float, bit_length, blas, linear, on_grid
+from snn_compile.sim import ann, kernels
+from snn_compile.sim.kernels import Array
+
+FIRST = 16
+"""Samples that tell how large the channels are: a power of two that need not be theirs exactly."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A layer with weights, prepared.
+
+    Attributes:
+        kernels: the weights, for inputs that have been scaled.
+        scale: a power of two for each input channel, (C, 1, ...).
+    """
+
+    kernels: tuple[Float, ...]
+    scale: Float
+
+
+class Reproducible:
+    """Operators whose values do not depend on processor, BLAS, threads or batch.
+
+    Layers with weights are rounded so that their sums are exact (``numerics.products.linear``). An
+    input value keeps 22 bits relative to the largest one of its sample, after channels of different
+    range have been brought to the same, which the weights make up for: scaling a channel of a
+    network by a power of two changes nothing. All other operators are element by element anyway.
+
+    Args:
+        network: the float network.
+        x: (N, *input shape) samples; the first few tell how large the channels are.
+    """
+
+    def __init__(self, network: ANNGraph, x: npt.NDArray[np.generic]) -> None:
+        self._layers: dict[NodeId, _Layer] = {}
+        ann.forward(network, ann.batch_last(x[:FIRST]), operators=self._prepare)
+
+    def __call__(self, node: AnnNode, sources: Sequence[Array]) -> Array:
+        """The value of a node from its sources, (*shape, B) each."""
+        if isinstance(node, ops.Conv | ops.Dense):
+            layer = self._layers[node.id]
+            return applied(node, layer.kernels, sources[0] * layer.scale, sources[0].dtype)
+        return ann.apply(node, sources)
+
+    def _prepare(self, node: AnnNode, sources: Sequence[Array]) -> Array:
+        if isinstance(node, ops.Conv | ops.Dense):
+            (x,) = sources
+            read = _read(node)
+            exponent = _exponents(x, node.weight, read)
+            weight = np.ldexp(node.weight.astype(np.float64), exponent[read])
+            scale = np.ldexp(1.0, -exponent).reshape(-1, *[1] * (x.ndim - 1))
+            self._layers[node.id] = _Layer(on_grid(weight), scale)
+        return self(node, sources)
+
+
+def _read(node: ops.Conv | ops.Dense) -> Int:
+    """The input channel that each weight reads, broadcasts to the weights."""
+    if isinstance(node, ops.Dense):
+        return np.arange(node.weight.shape[1])[None]
+    n_out, per_group = node.weight.shape[:2]
+    group = np.arange(n_out)[:, None] // (n_out // node.geometry.groups)
+    channel: Int = group * per_group + np.arange(per_group)
+    return channel[:, :, None, None]
+
+
+def _exponents(x: Array, weight: ops.Float, read: Int) -> Int:
+    """Powers of two just above the largest magnitudes of the channels of (C, ..., B).
+
+    A channel that is silent in x is taken to be as large as would let it weigh as much as those
+    that are not.
+    """
+    largest = np.abs(x.reshape(len(x), -1)).max(axis=1, initial=0)
+    weighs = np.zeros(len(x))
+    np.maximum.at(weighs, np.broadcast_to(read, weight.shape), np.abs(weight))
+    exponent, power = (bit_length(values).astype(np.int64) for values in (largest, weighs))
+    most = (exponent + power)[largest > 0].max(initial=0)
+    return np.where(largest > 0, exponent, most - power)
+
+
+def applied(
+    node: ops.Conv | ops.Dense, weights: tuple[Float, ...], x: Array, dtype: npt.DTypeLike
+) -> Array:
+    """A layer's value for weights in parts (``products.on_grid``), (*shape, B)."""
+
+    def product(kernel: Array, values: Array) -> Array:
+        if isinstance(node, ops.Dense):
+            found: Array = blas(kernel, values)
+            return found
+        return kernels.conv2d(values, kernel, node.geometry)
+
+    y = linear(weights, x, product)
+    y += ann.column(node.bias, y)
+    return y.astype(dtype, copy=False)
