@@ -1,0 +1,38 @@
+"""A network compiled anywhere has the same seal: BLAS kernels, threads, engine and numpy aside."""
+
+from __future__ import annotations
+
+import pytest
+
+import seals
+
+NARROW = "OpenBLAS Nehalem, numpy without AVX2, engine off, 1 thread"
+WIDE = "OpenBLAS Haswell, numpy without AVX-512, 4 threads"
+
+
+@pytest.fixture(scope="module")
+def here():
+    return seals.seals()
+
+
+@pytest.mark.parametrize("environment", [NARROW, WIDE])
+def test_seals_are_the_same_in_other_environments(here, environment):
+    assert seals.run(seals.environments()[environment]) == here
+
+
+def test_all_cases_are_different_networks(here):
+    assert len(set(here.values())) == len(seals.CASES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", seals.environments())
+def test_seals_of_large_networks_are_the_same(shared_data, environment):
+    expected = seals.run(seals.environments()["as it comes"], seals.LARGE)
+    assert seals.run(seals.environments()[environment], seals.LARGE) == expected
+
+
+@pytest.mark.slow
+def test_seals_are_the_same_with_other_pythons_and_numpys(here):
+    found = seals.by_python()
+    assert len(found) >= 2, "only this Python is here"
+    assert found == dict.fromkeys(found, here)
