@@ -101,6 +101,8 @@ def seal(model: Path, calibrate: Path, options: Options) -> str:
         return archive.read("seal").decode()
 
 
+NARROW = "OpenBLAS Nehalem, numpy without AVX2, engine off, 1 thread"
+WIDE = "OpenBLAS Haswell, numpy without AVX-512, 4 threads"
 Environment = tuple[Mapping[str, str], int]
 """Variables, and the processors that there seem to be."""
 
@@ -115,20 +117,17 @@ def environments() -> dict[str, Environment]:
     """
     from snn_compile.sim import native
 
+    builds = native.builds()  # that run here: kernels with wider instructions do not, either
     found: dict[str, Environment] = {
         "as it comes": ({}, 2),
-        "OpenBLAS Nehalem, numpy without AVX2, engine off, 1 thread": (
-            _kernels("Nehalem", WITHOUT_AVX2, "1", "off"),
-            1,
-        ),
-        "OpenBLAS Haswell, numpy without AVX-512, 4 threads": (
-            _kernels("Haswell", WITHOUT_AVX512, "4", "auto"),
-            4,
-        ),
-        "OpenBLAS SkylakeX, 2 threads": (_kernels("SkylakeX", "", "2", "auto"), 2),
-        "OpenBLAS Zen, 1 thread": (_kernels("Zen", "", "1", "auto"), 1),
+        NARROW: (_kernels("Nehalem", WITHOUT_AVX2, "1", "off"), 1),
     }
-    for build in native.builds():
+    if "avx2" in builds:
+        found[WIDE] = (_kernels("Haswell", WITHOUT_AVX512, "4", "auto"), 4)
+        found["OpenBLAS Zen, 1 thread"] = (_kernels("Zen", "", "1", "auto"), 1)
+    if "avx512" in builds:
+        found["OpenBLAS SkylakeX, 2 threads"] = (_kernels("SkylakeX", "", "2", "auto"), 2)
+    for build in builds:
         found[f"engine {build}"] = ({"SNN_COMPILE_ENGINE": build}, 2)
     return found
 

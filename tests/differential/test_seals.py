@@ -6,18 +6,17 @@ import pytest
 
 import seals
 
-NARROW = "OpenBLAS Nehalem, numpy without AVX2, engine off, 1 thread"
-WIDE = "OpenBLAS Haswell, numpy without AVX-512, 4 threads"
-
 
 @pytest.fixture(scope="module")
 def here():
     return seals.seals()
 
 
-@pytest.mark.parametrize("environment", [NARROW, WIDE])
+@pytest.mark.parametrize("environment", [seals.NARROW, seals.WIDE])
 def test_seals_are_the_same_in_other_environments(here, environment):
-    assert seals.run(seals.environments()[environment]) == here
+    if environment not in (known := seals.environments()):
+        pytest.skip(f"{environment}: this CPU cannot run it")
+    assert seals.run(known[environment]) == here
 
 
 def test_all_cases_are_different_networks(here):

@@ -43,9 +43,9 @@ from snn_compile.quantize.states import States
 from snn_compile.sim import engine
 
 BLAS_THREADS = 1
-"""Threads of one matrix product outside the evaluators. Small products and factorizations mostly
-wait for each other's threads (up to 30 times slower on busy cores), and one thread adds up in the
-same order on every machine."""
+"""Threads of one matrix product outside the evaluators. Small products mostly wait for each other's
+threads (up to 30 times slower on busy cores). The sums are the same with any number of threads
+(``numerics``)."""
 
 
 @dataclass(frozen=True, eq=False)

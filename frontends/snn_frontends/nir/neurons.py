@@ -13,6 +13,7 @@ from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import CompileError, Origin, UnsupportedError
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import Reset
+from snn_compile.numerics.functions import exp
 from snn_compile.passes import Finding
 from snn_compile.quantize.trained import decays
 from snn_frontends.nir.conventions import OWN, Conventions
@@ -147,7 +148,7 @@ class Reading:
                 "nir-assumed",
                 origin,
             )
-            return 0.0, self._uniform(np.exp(-1 / node.tau), "tau", origin), 1.0
+            return 0.0, self._uniform(exp(-1 / node.tau), "tau", origin), 1.0
         if np.isinf(node.tau).all() and np.isinf(node.r).all():
             return 0.0, 1.0, 1.0
         kept, share = self._kept(node.tau, "tau", origin)

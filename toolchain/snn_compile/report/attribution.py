@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,15 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.sim import ann, engine, reference
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reference import Simulator
+from snn_compile.sim.reproducible import Reproducible
 
 SAMPLES = 64
 """Samples on which layers are compared with the float network."""
 
 Values = Mapping[NodeId, Int]
 """What each population sent in a whole window, (N, *shape): counts or payloads."""
+Forward = Callable[[ann.Hook], dict[NodeId, Array]]
+"""The float network's outputs for the samples, with a hook."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,9 @@ def attribute(
     rectifiers = [n for n in folded.graph if isinstance(n, ops.Relu) and n.id in scales]
     fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels) for n in rectifiers}
     batch = ann.batch_last(x)
-    exact, scores = _exact(folded, batch, fixed)
-    shares = _output_shares(folded, batch, fixed, scores, decodings[folded.outputs[0].id](outputs))
+    run = partial(ann.forward, folded, batch, operators=Reproducible(folded, x))
+    exact, scores = _exact(folded, run, fixed)
+    shares = _output_shares(folded, run, fixed, scores, decodings[folded.outputs[0].id](outputs))
     found = {
         n.id: Loss(
             _decibels(exact[n.id]),
@@ -143,7 +148,7 @@ def _real(node: AnnNode, values: Int, unit: Float) -> Array:
 
 
 def _exact(
-    folded: ANNGraph, batch: Array, fixed: Mapping[NodeId, Array]
+    folded: ANNGraph, run: Forward, fixed: Mapping[NodeId, Array]
 ) -> tuple[dict[NodeId, tuple[float, float]], Array]:
     """Signal and squared error of each layer, and the scores of the float network."""
     found: dict[NodeId, tuple[float, float]] = {}
@@ -154,7 +159,7 @@ def _exact(
             found[node.id] = float((wide**2).sum()), float(((fixed[node.id] - wide) ** 2).sum())
         return value
 
-    return found, ann.forward(folded, batch, compare)[folded.outputs[0].id]
+    return found, run(compare)[folded.outputs[0].id]
 
 
 def _decibels(powers: tuple[float, float]) -> float | None:
@@ -164,7 +169,7 @@ def _decibels(powers: tuple[float, float]) -> float | None:
 
 def _output_shares(
     folded: ANNGraph,
-    batch: Array,
+    run: Forward,
     fixed: Mapping[NodeId, Array],
     scores: Array,
     answers: npt.NDArray[np.floating],
@@ -189,7 +194,7 @@ def _output_shares(
 
     for layer in fixed:
         given.add(layer)
-        now = error(ann.forward(folded, batch, replaced)[folded.outputs[0].id])
+        now = error(run(replaced)[folded.outputs[0].id])
         shares[layer], before = (now - before) / total, now
     shares[folded.outputs[0].id] = (total - before) / total
     return shares
