@@ -29,7 +29,7 @@ def assert_equal(program, frames, *, conv_stimuli):
     with TemporaryDirectory() as folder:
         backend.emit(program, Path(folder), options={})
         found = backend.verify(
-            program, Path(folder), frames, time_limit=120, conv_stimuli=conv_stimuli
+            program, Path(folder), frames, time_limit=3000, conv_stimuli=conv_stimuli
         )
     assert found.equal, found.details
     per_stimulus = sum(np.prod(p.shape) for p in program.populations) * program.window.n_steps
@@ -68,7 +68,7 @@ def test_the_emitted_folder_runs_by_itself(lava_environment, tmp_path, coding, n
     np.savez(tmp_path / "stimulus.npz", **stimulus)
     command = [*lava_environment.command(folder / "run.py"), "stimulus.npz", "-o", "traces"]
     done = subprocess.run(
-        command, cwd=tmp_path, check=False, timeout=100, capture_output=True, text=True
+        command, cwd=tmp_path, check=False, timeout=600, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     expected = run(program, frames).outputs
@@ -82,7 +82,7 @@ def test_what_stock_sigma_delta_cannot_do(lava_environment):
     """Why it is not used: what its shift cuts off is lost, more with every frame."""
     script = Path(__file__).parents[1] / "bench" / "lava_stock_sigma_delta.py"
     done = subprocess.run(
-        lava_environment.command(script), check=False, timeout=120, capture_output=True, text=True
+        lava_environment.command(script), check=False, timeout=600, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout[done.stdout.index("{") :])
@@ -192,7 +192,7 @@ def test_a_fault_is_found(lava_environment, monkeypatch, tmp_path, fault):
     change(tmp_path, plan)
     assert emission.differences(plan, tmp_path)
     monkeypatch.setattr(emission, "differences", lambda plan, folder: [])
-    found = LavaBackend().verify(program, tmp_path, frames, time_limit=60, conv_stimuli=0)
+    found = LavaBackend().verify(program, tmp_path, frames, time_limit=300, conv_stimuli=0)
     assert not found.equal
     assert found.first_divergence is not None
     assert found.first_divergence.layer == plan.populations[layer].node.id

@@ -29,7 +29,7 @@ def verify(program, frames, **options):
     assert backend.check(program) == []
     with TemporaryDirectory() as folder:
         backend.emit(program, Path(folder), options={})
-        return backend.verify(program, Path(folder), frames, time_limit=120, **options)
+        return backend.verify(program, Path(folder), frames, time_limit=600, **options)
 
 
 def assert_equal(program, frames, **options):
@@ -90,7 +90,7 @@ def test_the_emitted_folder_runs_by_itself(lava_environment, tmp_path, form):
     np.savez(tmp_path / "stimulus.npz", frames=frames)
     command = [*lava_environment.command(folder / "run.py"), "stimulus.npz", "-o", "traces"]
     done = subprocess.run(
-        command, cwd=tmp_path, check=False, timeout=60, capture_output=True, text=True
+        command, cwd=tmp_path, check=False, timeout=600, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "traces in traces" in done.stdout

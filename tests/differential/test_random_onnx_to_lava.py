@@ -168,7 +168,7 @@ def check(folder, seed, blocks, options):
     (readout,) = loaded.program.readouts
     outputs = loaded.simulate(samples).outputs[readout.id]
     found = LavaBackend().verify(
-        loaded.program, folder / "net.snn" / "lava", frames, time_limit=120
+        loaded.program, folder / "net.snn" / "lava", frames, time_limit=600
     )
     assert found.equal, found.details
     per_stimulus = sum(np.prod(p.shape) for p in loaded.program.populations)

@@ -79,22 +79,23 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert not err
 
 
-def test_help_is_quick_and_light() -> None:
+def test_help_is_light() -> None:
+    """How long it takes is how much it imports; and that is the same on a busy machine."""
     script = """
-import resource, sys
+import sys
+before = set(sys.modules)
 from snn_compile.cli import main
 main(["--help"])
-heavy = {"numpy", "rich", "onnx", "networkx", "jinja2", "scipy", "torch"} & set(sys.modules)
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime, *heavy, file=sys.stderr)
+print(*set(sys.modules) - before, file=sys.stderr)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
     )
-    seconds, *heavy = done.stderr.split()
-    assert not heavy
-    assert float(seconds) < 0.3
+    imported = done.stderr.split()
+    foreign = {name.split(".")[0] for name in imported} - sys.stdlib_module_names
+    assert foreign == {"snn_compile", "click"}
+    assert len(imported) < 250  # 163 with Python 3.11; numpy alone would be as many again
 
 
 @pytest.mark.parametrize(

@@ -137,12 +137,15 @@ def test_accuracy_is_that_of_the_device(compiled, examples, capsys):
     ],
 )
 def test_a_device_that_is_lost_keeps_what_it_had_done(compiled, tmp_path, capsys, kind, code):
-    path = tmp_path / "board.npz"
-    words = ["--device", f"faulty:{kind}", "--record", str(path), "--time-limit", "5"]
-    assert hil(compiled, *words) == 8
-    out, err = capsys.readouterr()
-    assert f"error[{code}]" in err
-    assert f"{N // 2} stimuli are in {tmp_path / 'board.partial.npz'}" in err
+    words = ["--device", f"faulty:{kind}", "--record", str(tmp_path / "board.npz")]
+    kept = f"{N // 2} stimuli are in {tmp_path / 'board.partial.npz'}"
+    for limit in (5, 50, 500) if kind == "hang" else (500,):
+        assert hil(compiled, *words, "--time-limit", str(limit)) == 8
+        out, err = capsys.readouterr()
+        assert f"error[{code}]" in err
+        if kept in err:  # else the machine is too busy to get so far so soon
+            break
+    assert kept in err
     assert "equal as far as it went" in out
     with Recording.open(tmp_path / "board.partial.npz") as recording:
         assert recording.header.recorded == N // 2

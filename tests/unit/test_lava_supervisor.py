@@ -45,7 +45,7 @@ class Case:
         assert self.told.read_text().startswith(f"psm_{self.token}_")
 
     def until(self, condition):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -72,29 +72,31 @@ def case(tmp_path):
 
 @pytest.mark.parametrize("status", [0, 3])
 def test_the_status_is_passed_on_and_children_are_ended(case, status):
-    done = subprocess.run(case.command(20, 0, status), check=False)
+    done = subprocess.run(case.command(300, 0, status), check=False)
     assert done.returncode == status
     assert case.clean()
 
 
 def test_the_time_limit_ends_everything(case):
-    done = subprocess.run(case.command(1.5, 600), check=False)
-    assert done.returncode == supervisor.TIMED_OUT
-    assert case.told.exists()
-    assert case.clean()
+    limit = 0.75
+    while not case.told.exists():  # on a busy machine it takes its time to start
+        limit *= 2
+        done = subprocess.run(case.command(limit, 600), check=False)
+        assert done.returncode == supervisor.TIMED_OUT
+        assert case.clean()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_everything(case, number):
-    with subprocess.Popen(case.command(60, 600)) as child:
+    with subprocess.Popen(case.command(590, 600)) as child:
         case.wait_until_running()
         child.send_signal(number)
-        assert child.wait(10) == supervisor.INTERRUPTED
+        assert child.wait(300) == supervisor.INTERRUPTED
     assert case.clean()
 
 
 def test_a_killed_parent_ends_everything(case):
-    parent = f"import subprocess; subprocess.run({case.command(60, 600)!r})"
+    parent = f"import subprocess; subprocess.run({case.command(590, 600)!r})"
     with subprocess.Popen([sys.executable, "-c", parent]) as child:
         case.wait_until_running()
         child.kill()

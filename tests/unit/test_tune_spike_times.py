@@ -85,7 +85,7 @@ def test_a_tuned_network_equals_lava(lava_environment, tmp_path, method):
     assert backend.check(found.program) == []
     with TemporaryDirectory() as folder:
         backend.emit(found.program, Path(folder), options={})
-        verified = backend.verify(found.program, Path(folder), found.encoding(x), time_limit=120)
+        verified = backend.verify(found.program, Path(folder), found.encoding(x), time_limit=600)
     assert verified.equal, verified.details
     assert verified.mode.startswith(lava_environment.mode)
 
