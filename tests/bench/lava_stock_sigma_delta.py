@@ -1,15 +1,17 @@
 """How far lava-nc 0.10.0's own SigmaDelta is from the payloads of a graded network.
 
-    PYTHON tests/bench/lava_stock_sigma_delta.py
+    PYTHON tests/bench/lava_stock_sigma_delta.py [FRAMES]
 
-PYTHON is that of the Lava environment; nothing else is needed. Sums S that change at random now and
-then drive stock SigmaDelta processes of three settings, for a threshold that is a power of two,
-which is all that they can scale by. What each has sent in total is compared, frame by frame, with
-what it stands for: ``max(S, 0)``, or ``max(S, 0) >> k``. Printed as JSON: the largest error of any
-of the neurons after 1, 10 and all frames, in thresholds, and the bits of the largest message.
+PYTHON is that of the Lava environment; nothing else is needed. FRAMES is 200 where it is not given.
+Sums S that change at random now and then drive stock SigmaDelta processes of three settings, for a
+threshold that is a power of two, which is all that they can scale by. What each has sent in total
+is compared, frame by frame, with what it stands for: ``max(S, 0)``, or ``max(S, 0) >> k``. Printed
+as JSON: the largest error of any of the neurons after 1, 10 and all frames, in thresholds, and the
+bits of the largest message.
 """
 
 import json
+import sys
 
 import numpy as np
 from lava.magma.core.run_conditions import RunSteps
@@ -18,7 +20,8 @@ from lava.proc.io.sink import RingBuffer as Sink
 from lava.proc.io.source import RingBuffer as Source
 from lava.proc.sdn.process import ActivationMode, SigmaDelta
 
-NEURONS, FRAMES, K = 1000, 200, 8
+NEURONS, K = 1000, 8
+FRAMES = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 SETTINGS = {
     "every change, not scaled": {"vth": 1, "state_exp": 0},
     "changes of a threshold, not scaled": {"vth": 1 << K, "state_exp": 0},
