@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -90,26 +91,42 @@ class ModelData:
 
 
 @pytest.fixture(scope="session")
-def model_data(
-    shared_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., ModelData]:
-    """Prepare a labelled shared model: ``model_data("fashion_vggbn", evaluate=500)``."""
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A folder that all workers share: ``once("vggbn.snn", make)``.
+
+    The first who comes has ``make`` fill it; another worker waits, and finds it there. Nobody
+    changes it afterwards.
+    """
     # pytest-xdist gives every worker a folder of its own; the parent of those is the session's.
     session = tmp_path_factory.getbasetemp()
     session = session.parent if "PYTEST_XDIST_WORKER" in os.environ else session
 
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        made = session / name
+        with (session / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                building = Path(mkdtemp(dir=session))
+                make(building)
+                building.rename(made)
+        return made
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_data(
+    shared_data: Path, once: Callable[[str, Callable[[Path], None]], Path]
+) -> Callable[..., ModelData]:
+    """Prepare a labelled shared model: ``model_data("fashion_vggbn", evaluate=500)``."""
+
     def prepare(name: str, *, calibrate: int = 1024, evaluate: int = 10000) -> ModelData:
-        folder = session / f"{name}-{calibrate}-{evaluate}"
-        if not folder.exists():
-            building = Path(mkdtemp(dir=session))
+        def make(folder: Path) -> None:
             counts = ["--calibrate", str(calibrate), "--evaluate", str(evaluate)]
             script = shared_data / "prepare_data.py"
-            subprocess.run([sys.executable, script, name, "-o", building, *counts], check=True)
-            try:
-                building.rename(folder)
-            except OSError:
-                if not folder.exists():  # another worker was faster
-                    raise
+            subprocess.run([sys.executable, script, name, "-o", folder, *counts], check=True)
+
+        folder = once(f"{name}-{calibrate}-{evaluate}", make)
         model = shared_data / "models" / f"{name}.onnx"
         return ModelData(model, folder / "calibrate.npz", folder / "evaluate.npz")
 

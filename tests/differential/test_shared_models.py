@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+import shutil
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from engine_equality import assert_equal
+from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.driver import compile_model
 from snn_compile.sim.ann import evaluate
@@ -28,38 +29,32 @@ def arrays(path):
 
 
 @pytest.fixture(scope="session")
-def compiled(model_data):
-    """Compile a model for ``graded`` or ``rate`` once.
+def sealed(model_data, once):
+    """The folder of a model compiled for ``graded`` or ``rate``, once for all workers.
 
     Rate coding gets 128 calibration images, because its calibration costs 32 steps an image.
     """
 
-    @cache
     def make(name, coding, n_images):
-        data = model_data(name, calibrate=CALIBRATE, evaluate=ALL)
-        x, y = arrays(data.evaluate)
-        return compile_model(
-            data.model,
-            calibrate=arrays(data.calibrate)[0][: CALIBRATE if coding == "graded" else 128],
-            evaluate=(x[:n_images], y[:n_images]),
-            coding=coding,
-            timesteps=32,
-        )
+        def compile_into(folder):
+            data = model_data(name, calibrate=CALIBRATE, evaluate=ALL)
+            x, y = arrays(data.evaluate)
+            compile_model(
+                data.model,
+                calibrate=arrays(data.calibrate)[0][: CALIBRATE if coding == "graded" else 128],
+                evaluate=(x[:n_images], y[:n_images]),
+                coding=coding,
+                timesteps=32,
+            ).save(folder)
+
+        return once(f"{name}-{coding}-{n_images}.snn", compile_into)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def sealed(compiled, tmp_path_factory):
-    """The folder of a compiled model, written once."""
-
-    @cache
-    def make(name, coding):
-        folder = tmp_path_factory.mktemp("shared") / f"{name}-{coding}.snn"
-        compiled(name, coding, EVALUATE if coding == "graded" else RATE[name][0]).save(folder)
-        return folder
-
-    return make
+def compiled(sealed):
+    return lambda name, coding, n_images: CompiledModel.load(sealed(name, coding, n_images))
 
 
 def rungs(report, n):
@@ -143,8 +138,9 @@ def test_the_engine_is_equal(compiled_engine, compiled, name, coding):
     assert_equal(model.program, model.stimulus[:3], f"{name}, {coding}")
 
 
-def verified(folder, n, capsys):
+def verified(sealed, folder, n, capsys):
     """What ``verify`` says about n stimuli: the golden traces, the engine, then Lava."""
+    shutil.copytree(sealed, folder)  # its report is added to
     capsys.readouterr()
     code = main(["verify", str(folder), "--stimuli", str(n), "--json", "--quiet"])
     out, err = capsys.readouterr()
@@ -160,9 +156,9 @@ def verified(folder, n, capsys):
 
 @pytest.mark.lava
 @pytest.mark.parametrize(("name", "n"), [*((name, 8) for name in MODELS[:3]), (MODELS[3], 4)])
-def test_lava_is_equal(lava_environment, sealed, capsys, name, n):
-    folder = sealed(name, "graded")
-    verified(folder, n, capsys)
+def test_lava_is_equal(lava_environment, sealed, capsys, tmp_path, name, n):
+    folder = tmp_path / "network.snn"
+    verified(sealed(name, "graded", EVALUATE), folder, n, capsys)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert {outcome["against"] for outcome in report["verification"]} == {
         "golden",
@@ -175,6 +171,7 @@ def test_lava_is_equal(lava_environment, sealed, capsys, name, n):
 @pytest.mark.lava
 @pytest.mark.parametrize("coding", ["graded", "rate"])
 @pytest.mark.parametrize("name", MODELS)
-def test_lava_is_equal_for_all_stimuli(lava_environment, sealed, capsys, name, coding):
+def test_lava_is_equal_for_all_stimuli(lava_environment, sealed, capsys, tmp_path, name, coding):
     """All 100 graded; in rate coding a stimulus is 32 steps long, and ten have to do."""
-    verified(sealed(name, coding), 100 if coding == "graded" else 10, capsys)
+    n_images, n = (EVALUATE, 100) if coding == "graded" else (RATE[name][0], 10)
+    verified(sealed(name, coding, n_images), tmp_path / "network.snn", n, capsys)
