@@ -88,7 +88,8 @@ def main(arguments: Sequence[str]) -> int:
         steps.run("mypy", lambda: call("mypy"))
         steps.run("import-linter", lambda: call("lint-imports", "--no-logo"))
     # A worker that is done takes tests from the other: some take half a minute.
-    steps.run("pytest", lambda: pytest("-n", str(WORKERS), "--dist", "worksteal"))
+    parallel = ("-n", str(WORKERS), "--dist", "worksteal", "--slowest-files", "10")
+    steps.run("pytest", lambda: pytest(*parallel))
 
     print("\n" + "\n".join(steps.lines))
     return 1 if steps.failed else 0

@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ settings.load_profile("tests")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--slowest-files", type=int, default=0, help="say which N files took longest")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,6 +38,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    seconds: Counter[str] = Counter()
+    n_tests: Counter[str] = Counter()
+    for report in (one for kind in terminalreporter.stats.values() for one in kind):
+        if isinstance(report, pytest.TestReport):
+            name = report.nodeid.partition("::")[0]
+            seconds[name] += report.duration
+            n_tests[name] += report.when == "call"
+    slowest = seconds.most_common(config.getoption("--slowest-files"))
+    if not slowest:
+        return
+    terminalreporter.section(f"{len(slowest)} slowest of {len(seconds)} files")
+    for name, taken in [*slowest, ("all files", seconds.total())]:
+        share = taken / seconds.total()
+        count = n_tests[name] if name in n_tests else n_tests.total()
+        terminalreporter.write_line(f"{taken:7.1f} s {share:5.0%} {count:5d} tests  {name}")
 
 
 @pytest.fixture(scope="session")

@@ -120,9 +120,14 @@ def test_networks_that_reset_to_zero_stay_as_they_are():
         assert case.corrected() is case.quantization
 
 
-@pytest.mark.parametrize("model", ["digits_mlp", "digits_cnn"])
-@pytest.mark.parametrize("reset", ["subtract", "zero"])
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(
+    ("model", "reset", "bits"),
+    [
+        *(("digits_mlp", "subtract", bits) for bits in (4, 8)),
+        *(("digits_cnn", "subtract", bits) for bits in (4, 8)),
+        ("digits_mlp", "zero", 4),  # with this reset all stays as it is: see above
+    ],
+)
 def test_it_never_costs_accuracy(examples, model, reset, bits):
     """Beyond the noise of 500 images: with reset to zero it once cost 6 points."""
     calibrate = np.load(examples / "digits_calibrate.npz")["x"]
