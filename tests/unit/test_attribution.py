@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -17,12 +19,19 @@ def data(examples):
         return calibrate, (archive["x"], archive["y"])
 
 
-def report(examples, data, **options):
+@pytest.fixture(scope="module")
+def report(examples, data):
+    """The report of the network with some options, which several tests may ask for."""
     calibrate, evaluate = data
     model = examples / "digits_cnn.onnx"
-    return compile_model(
-        model, calibrate=calibrate, evaluate=evaluate, emit=(), target="unlimited", **options
-    ).report
+
+    @cache
+    def of(**options):
+        return compile_model(
+            model, calibrate=calibrate, evaluate=evaluate, emit=(), target="unlimited", **options
+        ).report
+
+    return of
 
 
 def judged(found):
@@ -30,46 +39,46 @@ def judged(found):
 
 
 @pytest.mark.parametrize("coding", ["graded", "sync", "signed", "rate", "sigma-delta"])
-def test_the_shares_of_all_layers_are_the_whole_error(examples, data, coding):
-    layers = judged(report(examples, data, coding=coding, timesteps=6))
+def test_the_shares_of_all_layers_are_the_whole_error(report, coding):
+    layers = judged(report(coding=coding, timesteps=6))
     assert sum(layer["output_share"] for layer in layers) == pytest.approx(1)
     assert [layer["name"] for layer in layers] == ["relu1", "relu2", "logits"]
 
 
-def test_codings_that_decide_on_one_sum_have_no_unevenness(examples, data):
+def test_codings_that_decide_on_one_sum_have_no_unevenness(report):
     for coding in ("sync", "graded", "sigma-delta"):
-        layers = judged(report(examples, data, coding=coding, timesteps=6))
+        layers = judged(report(coding=coding, timesteps=6))
         assert [layer["uneven"] for layer in layers[:-1]] == [0, 0]
 
 
-def test_signed_spikes_are_less_uneven_than_binary_ones(examples, data):
+def test_signed_spikes_are_less_uneven_than_binary_ones(report):
     uneven = {
-        coding: judged(report(examples, data, coding=coding, timesteps=12))[1]["uneven"]
+        coding: judged(report(coding=coding, timesteps=12))[1]["uneven"]
         for coding in ("rate", "signed")
     }
     assert 0 < uneven["signed"] < uneven["rate"]
 
 
-def test_a_spike_that_is_too_many_is_counted(examples, data):
+def test_a_spike_that_is_too_many_is_counted(report):
     """The first layer sees a constant current: its counts are what its drive is worth."""
-    first = judged(report(examples, data, coding="rate", timesteps=12))[0]
+    first = judged(report(coding="rate", timesteps=12))[0]
     assert first["uneven"] == 0
 
 
-def test_after_a_reset_to_zero_counts_are_not_compared(examples, data):
-    layers = judged(report(examples, data, coding="rate", timesteps=6, reset="zero"))
+def test_after_a_reset_to_zero_counts_are_not_compared(report):
+    layers = judged(report(coding="rate", timesteps=6, reset="zero"))
     assert [layer["uneven"] for layer in layers[:-1]] == [None, None]
 
 
-def test_cut_off_activations_are_named_with_what_to_try(examples, data):
+def test_cut_off_activations_are_named_with_what_to_try(report):
     """Half of all activations beyond full scale: no rounding error comes near that."""
-    found = report(examples, data, coding="graded", thresholds="percentile:50")
+    found = report(coding="graded", thresholds="percentile:50")
     assert min(layer["saturated"] for layer in judged(found)[:-1]) > 0.1
     assert "of its activations are cut off: try --thresholds" in figures.costliest(found)
 
 
-def test_narrow_weights_are_named(examples, data):
-    found = report(examples, data, coding="graded", weight_bits=2, bias_correction=False)
+def test_narrow_weights_are_named(report):
+    found = report(coding="graded", weight_bits=2, bias_correction=False)
     assert "try --weight-bits 8" in figures.costliest(found)
 
 

@@ -253,7 +253,7 @@ def test_recorded_events_are_learned(shared_data, tmp_path):
     nmnist(shared_data, 0, 100, train)
     nmnist(shared_data, 100, 150, test)
     words = ["--nir-producer", "other", "--nir-reset", "zero", "-T", "20", "--emit", "lava"]
-    words += ["--from-scratch", "--epochs", "40", "--batch-size", "16", "--patience", "0", "-q"]
+    words += ["--from-scratch", "--epochs", "20", "--batch-size", "16", "--patience", "0", "-q"]
     model = classifier(tmp_path / "net.nir", 8)
     assert tune(model, "-o", folder, "--calibrate", train, "--train", train, "--evaluate", test,
                 *words) == 0  # fmt: skip
