@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -23,13 +22,11 @@ def test_importing_the_compiler_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.skipif(not COMMAND.exists(), reason="the project is not installed (pip install -e .)")
-def test_help_takes_less_than_three_tenths_of_a_second() -> None:
-    assert min(cpu_seconds_of_help() for _ in range(3)) < 0.3
-
-
-def cpu_seconds_of_help() -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+def test_help_imports_nothing_heavy() -> None:
+    """How long it takes is how much it imports; and that is the same on a busy machine."""
+    call = [sys.executable, "-X", "importtime", COMMAND, "--help"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    lines = [line.split("|") for line in done.stderr.splitlines() if line.count("|") == 2]
+    imported = {name.strip().split(".")[0] for _, _, name in lines}
+    assert "snn_compile" in imported
+    assert not imported & set(HEAVY)
