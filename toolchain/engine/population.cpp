@@ -66,8 +66,13 @@ class Layer {
                 scatter(g, source(g), messages(g), steps_, work_.scattered.data());
                 continue;
             }
-            (source(g).given.held ? held_ : stepping_).push_back(i);
-            lay_out_group(g, scratch(i));
+            if (source(g).given.held) {
+                held_.push_back(i);
+                lay_out_maps(g, 1, scratch(i));  // one step: products, whatever the density
+            } else {
+                stepping_.push_back(i);
+                lay_out_group(g, scratch(i));
+            }
         }
         sparse_ = cleared;
     }
@@ -76,10 +81,14 @@ class Layer {
         const bool spikes = source(g).spikes();
         const double above = window_.dense_above < 0 ? kDenseAbove : window_.dense_above;
         to.by_events = spikes && !g.rows.empty() && messages(g).density < above;
-        const int steps = source(g).given.held ? 1 : window_.steps;
-        if (to.by_events) return list_events(g, messages(g), steps, to.events);
-        if (spikes && g.kernel == Kernel::kDepthwise) return;
-        to.maps.resize(spikes ? 1 : messages(g).n_planes);
+        if (to.by_events)
+            list_events(g, messages(g), steps_, to.events);
+        else if (!spikes || g.kernel != Kernel::kDepthwise)  // those read the spikes themselves
+            lay_out_maps(g, steps_, to);
+    }
+
+    void lay_out_maps(const Group &g, int steps, GroupScratch &to) {
+        to.maps.resize(source(g).spikes() ? 1 : messages(g).n_planes);
         for (size_t k = 0; k < to.maps.size(); ++k)
             lay_out(g, source(g), messages(g), int(k), steps, to.maps[k]);
     }
@@ -275,7 +284,7 @@ void advance(const snn_network &network, int index, const Window &window, bool t
     if (!p.input()) {
         Neurons neurons(network, index, window, work);
         if (trace && p.readout()) {
-            work.potentials.resize(size_t(window.steps) * p.shape.lanes());
+            grow(work.potentials, size_t(window.steps) * p.shape.lanes());
             neurons.trace(true);
         }
         Layer(network, index, window, work).run(neurons);
