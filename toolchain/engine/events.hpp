@@ -226,7 +226,7 @@ struct Item {
 inline void order_items(const Group &g, const Merged &merged, int columns, int tile, int steps,
                         std::vector<Item> &items) {
     constexpr uint32_t most = 255;  // longer sums pay for themselves
-    items.resize(size_t(columns) * steps);
+    grow(items, size_t(columns) * steps);
     Item *into = items.data();
     // Calls f(pixel, step, first, n) for all sums of the tile from x0 on.
     const auto each = [&](int x0, int pixels, auto f) {

@@ -29,6 +29,14 @@ struct Messages {
             planes.assign(size_t(n_planes) * steps * p.shape.lanes(), 0);
         }
     }
+    // In the debug build, forgets what was sent; all but the padding, which is 0 from the beginning.
+    void spoil(const Shape &s) {
+        const size_t halves = size_t(s.width) * s.padded / 16;
+        for (size_t row = 0, n = bits.size() / s.row_words(); row < n; ++row)
+            snn::spoil(reinterpret_cast<uint16_t *>(&bits[row * s.row_words()]), halves);
+        for (size_t pixel = 0; pixel < planes.size(); pixel += s.padded)
+            snn::spoil(&planes[pixel], s.channels);
+    }
     // Words between the maps of successive steps.
     size_t step_words(const Shape &s) const { return signs * s.words(); }
     uint64_t *map(const Shape &s, int t, int sign = 0) {

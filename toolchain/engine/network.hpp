@@ -15,43 +15,15 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <vector>
 
+#include "arrays.hpp"
 #include "engine.h"
 #include "simd.hpp"
 
 namespace snn {
 
 constexpr int kWindow = 32;  // steps that a layer computes before the next layer gets them
-
-template <class T>
-struct Aligned {  // allocator: rows of weights must not straddle cache lines
-    using value_type = T;
-    Aligned() = default;
-    template <class U>
-    Aligned(const Aligned<U> &) {}
-    T *allocate(size_t n) {
-        return static_cast<T *>(::operator new(n * sizeof(T), std::align_val_t(64)));
-    }
-    void deallocate(T *p, size_t) { ::operator delete(p, std::align_val_t(64)); }
-    template <class U>
-    bool operator==(const Aligned<U> &) const {
-        return true;
-    }
-    template <class U>
-    bool operator!=(const Aligned<U> &) const {
-        return false;
-    }
-};
-template <class T>
-using Array = std::vector<T, Aligned<T>>;
-
-// Scratch only ever grows: making a vector smaller and larger again would clear it each time.
-template <class T>
-void grow(Array<T> &array, size_t n) {
-    if (array.size() < n) array.resize(n);
-}
 
 struct Shape {
     int channels = 0, height = 0, width = 0;

@@ -36,6 +36,24 @@ Workspace::Workspace(const snn_network &network) {
     }
 }
 
+void Workspace::spoil(const snn_network &network, int population, bool begins) {
+    if constexpr (!kSentinel) return;
+    for (GroupScratch &group : groups) group.spoil();
+    snn::spoil(taps);
+    snn::spoil(sums16);
+    snn::spoil(sums32);
+    snn::spoil(part);
+    snn::spoil(plane);
+    snn::spoil(held);
+    snn::spoil(scattered);
+    snn::spoil(scalar);
+    snn::spoil(potentials);
+    messages[population].spoil(network.populations[population].shape);
+    if (!begins) return;
+    snn::spoil(narrow[population]);
+    snn::spoil(wide[population]);
+}
+
 namespace {
 
 // From (H, W, C) lanes to a caller's (C, H, W).
@@ -98,6 +116,7 @@ void run_sample(const snn_network &network, const snn_batch &batch, int64_t samp
             void *trace = batch.traces ? batch.traces[i] : nullptr;
             // What is the same at every step has been computed in the first window.
             if (!p.given.held || first == 0) {
+                work.spoil(network, int(i), first == 0);
                 if (p.input()) take_input(network, batch, sample, window, work);
                 advance(network, int(i), window, trace != nullptr, work);
             }

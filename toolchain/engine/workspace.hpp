@@ -14,6 +14,18 @@ struct GroupScratch {
     Merged merged;
     std::vector<Item> items;
     std::vector<Maps> maps;  // per plane
+
+    void spoil() {
+        snn::spoil(events.offset);
+        snn::spoil(events.start);
+        snn::spoil(merged.offset);
+        snn::spoil(merged.start);
+        snn::spoil(&merged.offsets, 1);
+        snn::spoil(&merged.begin, 1);
+        snn::spoil(&merged.end, 1);
+        snn::spoil(items);
+        for (Maps &plane : maps) snn::spoil(plane.data);
+    }
 };
 
 struct Workspace {
@@ -34,6 +46,11 @@ struct Workspace {
     Array<int64_t> potentials;  // (steps, lanes) of a readout that is traced
 
     explicit Workspace(const snn_network &network);
+
+    // In the debug build, makes all worthless that a population computes anew: the scratch, and
+    // what it has sent before; at the beginning of a sample its state, too. What remains are the
+    // messages of others, and counts and sums, which are of all samples.
+    void spoil(const snn_network &network, int population, bool begins);
 };
 
 // One window of a sample: steps `first` to `first + steps` of the network.
