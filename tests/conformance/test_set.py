@@ -165,9 +165,9 @@ def test_it_does_not_write_over_anything_else(tmp_path):
     assert content(tmp_path) == {"mine": b"x"}
 
 
-def test_a_device_that_is_equal_and_one_that_leaves_something_out(made, compiled_engine, tmp_path):
+def test_a_device_that_is_equal_and_one_that_leaves_something_out(made, build, tmp_path):
     kept = tmp_path / "kept"
-    words = ["--device", "engine", "--record", kept, "--json", "-q"]
+    words = ["--device", f"engine:{build}", "--record", kept, "--json", "-q"]
     code, out, err = called("conformance", made, *words)
     assert code == 0, err
     said = json.loads(out)
@@ -175,7 +175,7 @@ def test_a_device_that_is_equal_and_one_that_leaves_something_out(made, compiled
     why = {row["vector"]: row["why"] for row in said["vectors"] if row["verdict"] == "excluded"}
     assert why["wrap"] == "the engine has no states that wrap"
     with Recording.open(kept / "chain-subtract.npz") as recording:
-        assert recording.header.about.device == "engine"
+        assert recording.header.about.device == f"engine:{build}"
     # What was recorded is checked as anybody's traces are.
     (kept / "excluded.json").write_text(json.dumps(why))
     assert called("conformance", made, "--check", kept, "-q")[0] == 0

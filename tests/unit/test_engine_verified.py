@@ -29,18 +29,18 @@ def pieces(request, monkeypatch):
 
 
 @pytest.fixture
-def faulty(monkeypatch, compiled_engine):
+def faulty(monkeypatch, build):
     """Makes the engine of one build answer what a function of its answer says."""
-    worst, right = compiled_engine[-1], Engine.run
+    right = Engine.run
 
     def break_with(fault):
         def run(self, frames, *, first=0, **options):
             found = right(self, frames, first=first, **options)
-            is_worst = self._library.snn_engine_build().decode() == worst
-            return fault(found, first, len(frames)) if is_worst else found
+            breaks = self._library.snn_engine_build().decode() == build
+            return fault(found, first, len(frames)) if breaks else found
 
         monkeypatch.setattr(Engine, "run", run)
-        return worst
+        return build
 
     return break_with
 
