@@ -63,10 +63,14 @@ void spoil(T *scratch, size_t n) {
     static_assert(std::is_trivially_copyable_v<T>);
     if constexpr (kSentinel) {
         if (!n) return;
-        for (size_t i = 0; i < n; ++i) std::memset(scratch + i, i % 2 ? 0x5a : 0xa5, sizeof(T));
 #if defined(SNN_MEMORY_SANITIZER)
         __msan_poison(scratch, n * sizeof(T));
+        return;
 #endif
+        T numbers[2];
+        std::memset(numbers, 0xa5, sizeof(T));
+        std::memset(numbers + 1, 0x5a, sizeof(T));
+        for (size_t i = 0; i < n; ++i) scratch[i] = numbers[i % 2];
 #if defined(SNN_MEMCHECK)
         (void)VALGRIND_MAKE_MEM_UNDEFINED(scratch, n * sizeof(T));
 #endif
