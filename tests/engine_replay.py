@@ -5,8 +5,8 @@
 
 Compiles the engine and ``toolchain/engine/replay.cpp``, writes networks, stimuli and the answers of
 the reference to a file, and compares every message, output and count with ``==``: spikes summed
-densely always, never and as measured, messages given once and at each step. Prints what ran and what
-it found, and what is missing here. Debian's packages for all of it: valgrind, clang, qemu-user and
+densely always, never and as measured, messages given once and at each step. Prints what ran, what
+it found and what is missing here. Debian's packages for all of it: valgrind, clang, qemu-user and
 g++-aarch64-linux-gnu.
 """
 

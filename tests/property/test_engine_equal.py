@@ -245,3 +245,23 @@ def test_payloads_of_any_width(bits):
     assert node.payload == QFormat(bits, signed=False)
     net.neurons("readout", net.dense(hidden, 5))
     assert_equal(net.build(), net.frames(4, 1.0))
+
+
+@pytest.mark.parametrize("channels", [1, 16, 33, 129])
+@pytest.mark.parametrize("low", [0, -1])
+@pytest.mark.parametrize("n_steps", [1, 33])
+def test_spikes_that_are_the_same_at_every_step(channels, low, n_steps):
+    """Folded pixels, depthwise kernels, kernels of the map's size, groups together with others."""
+    coding = InputCoding.POISSON
+    net = Builder(2, (channels, 4, 4), n_steps=n_steps, coding=coding, low=low, high=1)
+    same = Geometry(padding=(1, 1, 1, 1))
+    depthwise = Geometry(padding=(1, 1, 1, 1), groups=channels)
+    for groups in (
+        [net.conv(INPUT, channels, geometry=same)],
+        [net.conv(INPUT, channels, geometry=depthwise)],
+        [net.dense(INPUT, 5)],
+        [net.conv(INPUT, channels, geometry=depthwise), net.conv(INPUT, channels, geometry=same)],
+        [net.sparse(INPUT, (channels, 4, 4)), net.conv(INPUT, channels, geometry=same)],
+    ):
+        net.neurons("readout", *groups)
+    assert_equal(net.build(), net.frames(2, 0.3))
