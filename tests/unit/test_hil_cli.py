@@ -253,6 +253,8 @@ host, script = words[words.index("--") + 1 :]
 if host == "nobody@nowhere":
     print("ssh: could not resolve hostname nowhere", file=sys.stderr)
     sys.exit(255)
+if host == "chatty@lab":
+    print("Welcome to the laboratory", flush=True)
 open(os.environ["SSH_LOG"], "a").write(host + "\\n")
 os.environ["PATH"] = {path!r} + os.pathsep + os.environ["PATH"]
 os.execvp("sh", ["sh", "-c", script])
@@ -323,3 +325,56 @@ def test_hosts_that_cannot_be_used(compiled, far, capsys, words, code, said):
     err = capsys.readouterr().err
     assert f"error[{code}]" in err
     assert said in err
+
+
+BROKEN = """#!/bin/sh
+printf 'the board \\033[2Jis on fire\\n' >&2
+{body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("exit 0", "recorded nothing; exit status 0"),
+        ("exit 7", "recorded nothing; exit status 7"),
+        ("exit 2", "recorded nothing; exit status 2"),
+        ("printf '\\033[2Jhello' > trace.npz", r"begins with b'\x1b[2Jhello'"),
+        ("printf 'PK garbage' > trace.npz; exit 7", "damaged or cut off"),
+        ("head -c 900 {recorded} > trace.npz", "damaged or cut off"),
+        ("cp {recorded} trace.npz", "recorded for other stimuli"),
+    ],
+    ids=["nothing", "nothing-differs", "fails", "text", "no-archive", "cut", "other-stimuli"],
+)
+def test_a_host_that_sends_no_trace_is_a_lost_device(
+    compiled, far, recorded, examples, capsys, body, said
+):
+    """The host's own words are shown, harmless, and no path that is gone by then."""
+    tool = far / "there" / "broken"
+    tool.write_text(BROKEN.format(body=body.format(recorded=recorded)))
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    data = ["--data", str(examples / "digits_calibrate.npz")] if "cp" in body else []
+    words = ["--device", f"remote:me@lab:{far / 'work'}", "--set", "command=broken"]
+    assert hil(compiled, *words, *data) == 8
+    err = capsys.readouterr().err
+    assert "error[remote-failed]" in err
+    assert said in err
+    assert r"the board \x1b[2Jis on fire" in err
+    assert "snn-compile-remote-" not in err
+    assert os.listdir(far / "work") == []
+
+
+def test_a_host_that_greets_is_told_apart_from_a_trace(compiled, far, capsys):
+    assert hil(compiled, "--device", "remote:chatty@lab", "--set", "device=reference") == 8
+    err = capsys.readouterr().err
+    assert "error[remote-failed]" in err
+    assert "b'Welcome to the laboratory" in err
+    assert "login scripts" in err
+
+
+def test_a_partial_trace_from_far_away_names_the_host(compiled, far, capsys):
+    words = ["--device", f"remote:me@lab:{far / 'work'}", "--set", "device=faulty:crash"]
+    assert hil(compiled, *words) == 8
+    err = capsys.readouterr().err
+    assert "me@lab: error[trace-incomplete]" in err
+    assert "snn-compile-remote-" not in err

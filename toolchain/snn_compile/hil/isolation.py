@@ -29,14 +29,13 @@ import numpy.typing as npt
 from snn_compile import errors
 from snn_compile.errors import CompileError, DeviceError, Origin
 from snn_compile.hil.device import Capabilities, Measured, bad_messages, layers_of
+from snn_compile.hil.last_words import MOST_BYTES, last_words
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 
 GRACE_SECONDS = 5.0
 """What a device gets for its own cleaning up."""
 LONGEST_LINE = 1 << 20
-LAST_WORDS = 20_000
-"""Bytes of its log that are kept."""
 START = "from snn_compile.cli.device_child import main; main()"
 TYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 _AHEAD = 2
@@ -179,8 +178,7 @@ class IsolatedDevice:
         how = "closed its connection" if status is None else f"ended with exit status {status}"
         if status is not None and status < 0:
             how = f"was killed by {signal.Signals(-status).name}"
-        lines = bytes(self._words).decode(errors="replace").strip().splitlines()
-        tail = "".join(f"\n  {line}" for line in lines[-8:] if line.strip())
+        tail = last_words(bytes(self._words))
         return DeviceError(
             f"the device's process {how}{tail}",
             code="device-crashed",
@@ -195,7 +193,7 @@ class IsolatedDevice:
         with stream:
             while content := os.read(stream.fileno(), 1 << 16):
                 self._words += content
-                del self._words[:-LAST_WORDS]
+                del self._words[:-MOST_BYTES]
 
     def _listen(self, child: subprocess.Popen[bytes]) -> None:
         """Thread: everything that the child says, into the queue; None when it has gone."""

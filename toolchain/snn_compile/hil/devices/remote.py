@@ -22,9 +22,10 @@ from typing import IO
 
 import numpy as np
 
-from snn_compile.errors import DeviceError, UsageError
+from snn_compile.errors import CompileError, DeviceError, UsageError
 from snn_compile.hil.device import Capabilities, Measured
 from snn_compile.hil.devices.replay import fits, incomplete
+from snn_compile.hil.last_words import MOST_BYTES, last_words
 from snn_compile.hil.recording import Recording
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
@@ -48,7 +49,8 @@ exit $status
 """
 UNREACHABLE = 255
 """Exit status of ssh itself."""
-DIFFERS = 7
+SHOWN_BYTES = 60
+"""Of something that is no trace."""
 
 
 class RemoteDevice:
@@ -96,17 +98,21 @@ class RemoteDevice:
             raise RuntimeError("load a network first")
         with tempfile.TemporaryDirectory(prefix="snn-compile-remote-") as scratch:
             path = Path(scratch) / "trace.npz"
-            self._fetch(frames, path, time_limit)
-            with Recording.open(path) as recording:
-                fits(recording, self._program)
-                recording.check_stimuli(frames)
+            status, words = self._fetch(frames, path, time_limit)
+            if not path.stat().st_size:
+                raise _failed(self._host, status, words)
+            try:
+                recording = _opened(path, self._program, frames)
+            except CompileError as error:
+                raise _no_trace(self._host, status, words, path, error) from error
+            with recording:
                 for first, stop in recording.ranges():
                     layers = recording.layers
                     yield Measured(
                         first, {name: recording.messages(name, first, stop) for name in layers}
                     )
                 if not recording.header.complete:
-                    raise incomplete(recording)
+                    raise incomplete(recording, self._host)
 
     def close(self) -> None:
         """End the connection. What runs there ends at its own time limit at the latest."""
@@ -114,7 +120,8 @@ class RemoteDevice:
             self._child.kill()
             self._child.wait()
 
-    def _fetch(self, frames: Int, path: Path, time_limit: float) -> None:
+    def _fetch(self, frames: Int, path: Path, time_limit: float) -> tuple[int, bytes]:
+        """Write what comes back into a file; the exit status, and the end of what was printed."""
         options = [f"--time-limit {time_limit:g}"]
         options += [f"--set {shlex.quote(f'{k}={v}')}" for k, v in sorted(self._options.items())]
         script = SCRIPT.format(
@@ -141,10 +148,8 @@ class RemoteDevice:
             finally:
                 self.close()
                 sender.join()
-            log.seek(0)
-            words = log.read()[-20_000:].decode(errors="replace")
-        if status not in (0, DIFFERS) and not path.stat().st_size:
-            raise _failed(self._host, status, words)
+            log.seek(max(0, log.seek(0, io.SEEK_END) - MOST_BYTES))
+            return status, log.read()
 
     def _send(self, frames: Int, stream: IO[bytes] | None) -> None:
         """Thread: the archive, into a pipe that may break."""
@@ -164,9 +169,37 @@ class RemoteDevice:
                 archive.addfile(info, content)
 
 
-def _failed(host: str, status: int, words: str) -> DeviceError:
-    lines = [line for line in words.strip().splitlines() if line.strip()]
-    said = "".join(f"\n  {line}" for line in lines[-8:])
+def _opened(path: Path, program: QuantizedGraph, frames: Int) -> Recording:
+    """The trace that came back, if it is one of this network and these stimuli.
+
+    Raises:
+        CompileError: it is not.
+    """
+    recording = Recording.open(path)
+    try:
+        fits(recording, program)
+        recording.check_stimuli(frames)
+    except CompileError:
+        recording.close()
+        raise
+    return recording
+
+
+def _no_trace(host: str, status: int, words: bytes, path: Path, error: CompileError) -> DeviceError:
+    """Something came back, but not the trace that was asked for."""
+    with path.open("rb") as stream:
+        begin = stream.read(SHOWN_BYTES)
+    return DeviceError(
+        f"what came back from {host} is not the trace asked for: {error.message};"
+        f" exit status {status}; it begins with {begin!r}{last_words(words)}",
+        code="remote-failed",
+        hint=f"the trace must be all that is printed there: try ssh {host} true, and look at what"
+        " its login scripts and the command print",
+    )
+
+
+def _failed(host: str, status: int, words: bytes) -> DeviceError:
+    said = last_words(words)
     if status == UNREACHABLE:
         return DeviceError(
             f"no connection to {host}{said}",

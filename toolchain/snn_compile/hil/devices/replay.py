@@ -52,14 +52,14 @@ class ReplayDevice:
             self._recording.close()
 
 
-def incomplete(recording: Recording) -> DeviceError:
-    """A trace that ended before the last stimulus."""
+def incomplete(recording: Recording, where: str = "") -> DeviceError:
+    """A trace that ended before the last stimulus; it is a file, or came from ``where``."""
     header = recording.header
     why = f" ({header.why})" if header.why else ""
     return DeviceError(
         f"the recording stopped after {header.recorded} of {header.n_stimuli} stimuli{why}",
         code="trace-incomplete",
-        origin=Origin(str(recording.path)),
+        origin=Origin(where or str(recording.path)),
         hint="record it again",
     )
 

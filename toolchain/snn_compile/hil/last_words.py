@@ -1,0 +1,22 @@
+"""The last lines that a process printed, made fit to be shown."""
+
+from __future__ import annotations
+
+MOST_BYTES = 20_000
+"""Of what a process prints, no more is kept."""
+MOST_LINES = 8
+
+
+def last_words(content: bytes) -> str:
+    """The last lines of a log, each on a new line and indented; empty if there are none.
+
+    Control characters are escaped: what a stranger's process prints never steers a terminal.
+    """
+    lines = content[-MOST_BYTES:].decode(errors="replace").split("\n")
+    said = [line.rstrip() for line in lines if line.strip()]
+    return "".join(f"\n  {escaped(line)}" for line in said[-MOST_LINES:])
+
+
+def escaped(text: str) -> str:
+    """The text with every character that is not printable written as Python writes it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
