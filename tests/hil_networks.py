@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from networks import INPUT, Builder
@@ -14,10 +16,13 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     QuantizedGraph,
+    Readout,
     SignedIFNeurons,
 )
 from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import SIGMA_DELTA, SYNC, InputCoding, Window
+from snn_compile.sim import reference
+from snn_compile.sim.neurons import respond
 
 CODINGS = ("rate", "zero", "signed", "sync", "graded", "sigma-delta")
 SAME = Geometry(padding=(1, 1, 1, 1))
@@ -56,6 +61,30 @@ def network(coding: str, seed: int = 3, n_stimuli: int = 24) -> tuple[QuantizedG
     if coding == "sigma-delta":
         return schedule(program, Window(SIGMA_DELTA, 1)), frames
     return program, frames
+
+
+def with_quiet_neurons(program: QuantizedGraph, frames: np.ndarray) -> QuantizedGraph:
+    """The network with every fifth neuron of each layer so inhibited that it never fires.
+
+    As in trained networks; nothing tells them apart in what a silenced layer sends. Their bias is
+    as low as their largest current is high.
+    """
+    simulator = reference.Simulator(program)
+    values = {program.input.id: simulator.sent(frames)}
+    changes = program.input.coding is InputCoding.CHANGES
+    parts = {}
+    for population in program.populations:
+        current = simulator.current(population, values)
+        part = population
+        if not isinstance(population, Readout):
+            bias = along_channels(population.bias.values, population.shape).copy()
+            sums = current.cumsum(axis=-1) if changes else current
+            largest = sums.reshape(bias.size, -1).max(axis=1)
+            bias.reshape(-1)[::5] = np.minimum(bias.reshape(-1), -largest - 1)[::5]
+            part = replace(population, bias=QTensor.of(bias))
+        parts[population.id] = part
+        values[population.id] = respond(part, current, program.window.n_steps)
+    return QuantizedGraph(Graph([parts.get(n.id, n) for n in program.graph]), program.window)
 
 
 def _replaced(program: QuantizedGraph, window: Window, change) -> QuantizedGraph:

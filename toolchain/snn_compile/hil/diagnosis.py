@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from snn_compile.hil import hypotheses, single
+from snn_compile.hil.cause import Cause, place
 from snn_compile.hil.divergence import Divergence
 from snn_compile.hil.evidence import Evidence, collect
 from snn_compile.hil.fan_in import fan_in
-from snn_compile.hil.hypotheses import Cause
 from snn_compile.hil.recording import Recording
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
@@ -152,11 +152,12 @@ def _diagnosis(evidence: Evidence, divergence: Divergence) -> Diagnosis:
         (cause.kind, cause.text, cause.scope): cause
         for cause in (*hypotheses.causes(evidence), *single.causes(evidence))
     }
+    ranked = sorted(hypotheses.without_consequences(causes.values()), key=_likelihood)
     return Diagnosis(
         local,
         synapses,
         n_synapses,
-        tuple(sorted(causes.values(), key=_likelihood)),
+        tuple(ranked),
         evidence.observed.size,
         (evidence.first, evidence.first + evidence.n_stimuli),
         (len(evidence.differing), len(evidence.observed)),
@@ -172,7 +173,7 @@ def _first_local(evidence: Evidence, divergence: Divergence) -> Divergence:
         divergence.layer,
         evidence.first + witness.stimulus,
         witness.step,
-        tuple(hypotheses.place(evidence, witness.neuron)),
+        tuple(place(evidence, witness.neuron)),
         int(evidence.normal[where]),
         int(evidence.observed[where]),
     )

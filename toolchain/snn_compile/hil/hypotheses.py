@@ -2,7 +2,8 @@
 
 A hypothesis predicts what the layer would have sent for the inputs that it got. It holds if it
 predicts every message of every neuron that differs, and what is right of all others: for the whole
-layer, for one channel or for single neurons.
+layer, for one channel or for single neurons. Which of these is judged by what was sent, not by what
+differs: a silenced layer is silent as a whole, though some of its neurons have nothing to send.
 
 Of several that hold, the one that leaves least open is the likeliest: causes are ranked by the bits
 that it takes to say them (minimum description length, Rissanen 1978). "The bias is missing" takes
@@ -11,124 +12,42 @@ no more than the choice among all hypotheses; "message 4,711 of 9,000 was lost" 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from math import log2, prod
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from math import log2
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.hil import variants
+from snn_compile.hil.cause import (
+    CHOICE_BITS,
+    EVERYWHERE,
+    FEW,
+    Cause,
+    Hypothesis,
+    Mask,
+    Prediction,
+    explained,
+    of_current,
+    of_population,
+    place,
+)
 from snn_compile.hil.evidence import Evidence
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     IFNeurons,
     Readout,
     SigmaDeltaReadout,
     SignedIFNeurons,
+    Synapses,
     SyncReadout,
 )
 
-CHOICE_BITS = 6.0
-"""To choose one of the hypotheses there are."""
-SAMPLE = 32
-"""Differing neurons that a hypothesis must explain before it is tested on all."""
-EVERYWHERE = "all neurons"
-FEW = 3
-"""Neurons that a text names one by one."""
 _SHARED = ("wrap", "saturate", "reset", "shift")
 """Variants that are a property of a neuron model or of a chip."""
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Cause:
-    """A hypothesis that explains everything that the layer sent.
-
-    Attributes:
-        kind: stable name.
-        text: for people.
-        scope: how much of the layer is concerned.
-        bits: what it takes to say it.
-        where: numbers that say exactly what: ``neuron``, ``weight``, ``bit``, ``step``, ...
-    """
-
-    kind: str
-    text: str
-    scope: str
-    bits: float
-    where: Mapping[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{self.text} ({self.scope})" if self.scope else self.text
-
-
-def explained(
-    evidence: Evidence,
-    kind: str,
-    text: str,
-    predict: Callable[[Int | None], Int],
-    known: Mask | None = None,
-) -> Cause | None:
-    """Test one hypothesis.
-
-    Args:
-        evidence: about the layer.
-        kind: of the hypothesis.
-        text: the same for people.
-        predict: for the flat neurons given, or all of them, (K, T, B) messages.
-        known: (T, B), false where the hypothesis says nothing.
-
-    Returns:
-        The cause with its scope; None if anything is not as predicted.
-    """
-    differing = evidence.differing
-
-    def agrees(neurons: Int, predicted: Int) -> Mask:
-        equal = predicted == evidence.observed[neurons]
-        if known is not None:
-            equal |= ~known
-        agreeing: Mask = equal.all(axis=(1, 2))
-        return agreeing
-
-    sample = differing[:: max(1, len(differing) // SAMPLE)]
-    if not agrees(sample, predict(sample)).all():
-        return None
-    everywhere = np.arange(len(evidence.observed))
-    as_predicted = agrees(everywhere, predict(None))
-    if not as_predicted[differing].all():
-        return None
-    if as_predicted.all():
-        return Cause(kind, text, EVERYWHERE, CHOICE_BITS)
-    scope, bits, where = _scope(evidence, as_predicted)
-    return Cause(kind, text, scope, CHOICE_BITS + bits, where)
-
-
-def _scope(evidence: Evidence, as_predicted: Mask) -> tuple[str, float, dict[str, Any]]:
-    """The channels, if all of their neurons are as predicted, or the neurons that differ."""
-    differing, shape = evidence.differing, evidence.population.shape
-    per_channel = prod(shape[1:])
-    channels = np.unique(differing // per_channel)
-    in_neurons = 1 + len(differing) * log2(max(2, len(as_predicted)))
-    if per_channel > 1 and as_predicted.reshape(shape[0], -1)[channels].all():
-        named = [int(channel) for channel in channels]
-        bits = 1 + len(named) * log2(max(2, shape[0]))
-        if len(named) == 1:
-            return f"channel {named[0]}", bits, {"channel": named[0]}
-        return f"{len(named)} of {shape[0]} channels", bits, {"channels": named}
-    if len(differing) <= FEW:
-        places = [place(evidence, int(neuron)) for neuron in differing]
-        text = ", ".join(str(p) for p in places)
-        if len(places) == 1:
-            return f"neuron {text}", in_neurons, {"neuron": places[0]}
-        return f"neurons {text}", in_neurons, {"neurons": places}
-    return f"{len(differing):,} of {len(as_predicted):,} neurons", in_neurons, {}
-
-
-def place(evidence: Evidence, neuron: int) -> list[int]:
-    """Index of a flat neuron in the shape of its layer."""
-    return [int(i) for i in np.unravel_index(neuron, evidence.population.shape)]
+_WIDTHS = ("wrap", "saturate")
+_CONSTANT = ("silent", "stuck")
 
 
 def causes(evidence: Evidence) -> Iterator[Cause]:
@@ -138,61 +57,94 @@ def causes(evidence: Evidence) -> Iterator[Cause]:
         yield from (cause for cause in test(evidence) if cause is not None)
 
 
+def without_consequences(found: Iterable[Cause]) -> list[Cause]:
+    """Without the widths of states that add nothing to a simpler cause.
+
+    What sends nothing can be said to have a state too narrow to reach its threshold, and with every
+    width below: that silence is what was observed, the width is not.
+    """
+    found = list(found)
+    simplest = min((c.bits for c in found if c.kind in _CONSTANT), default=np.inf)
+    return [cause for cause in found if cause.kind not in _WIDTHS or cause.bits < simplest]
+
+
 def _of_messages(evidence: Evidence) -> Iterator[Cause]:
     """The neurons are right, but what they sent got lost, late or stuck."""
     normal, observed, differing = evidence.normal, evidence.observed, evidence.differing
     wrong = np.argwhere(normal[differing] != observed[differing])
     if len(wrong) == 1:
         index, step, stimulus = (int(i) for i in wrong[0])
-        neuron = int(differing[index])
-        before, after = int(normal[neuron, step, stimulus]), int(observed[neuron, step, stimulus])
-        where = {
-            "neuron": place(evidence, neuron),
-            "step": step,
-            "stimulus": evidence.first + stimulus,
-        }
-        kind, text = "changed-message", f"one message has changed from {before} to {after}"
-        if after == 0:
-            kind, text = "lost-message", "one message has been lost"
-        elif before == 0:
-            kind, text = "spurious-message", "one message was sent without cause"
-        scope = f"stimulus {where['stimulus']}, step {step}, neuron {where['neuron']}"
-        yield Cause(kind, text, scope, CHOICE_BITS + log2(normal.size), where)
-    stuck = (observed[differing] == observed[differing, :1, :1]).all()
-    if stuck and not isinstance(evidence.population, Readout) and len(wrong) > 1:
-        yield _stuck(evidence)
+        yield _one_message(evidence, int(differing[index]), step, stimulus)
+    else:
+        constant = _constant(evidence)
+        if constant is not None:
+            yield constant
     for by, kind, text in ((1, "late", "one step late"), (-1, "early", "one step early")):
-        known = np.ones(normal.shape[1:], np.bool_)
-        edge = (0, 0) if by > 0 else (-1, -1)
-        known[edge] = False  # what came before the evidence, or comes after it, is not known
-
-        def predict(neurons: Int | None, by: int = by) -> Int:
-            return shifted(normal if neurons is None else normal[neurons], by)
-
-        cause = _together(
-            evidence, explained(evidence, kind, f"messages are sent {text}", predict, known)
-        )
+        cause = _together(evidence, explained(evidence, _moved(by, kind, text)))
         if cause is not None:
             yield cause
+
+
+def _one_message(evidence: Evidence, neuron: int, step: int, stimulus: int) -> Cause:
+    before = int(evidence.normal[neuron, step, stimulus])
+    after = int(evidence.observed[neuron, step, stimulus])
+    kind, text = "changed-message", f"one message has changed from {before} to {after}"
+    if after == 0:
+        kind, text = "lost-message", "one message has been lost"
+    elif before == 0:
+        kind, text = "spurious-message", "one message was sent without cause"
+    where = {
+        "neuron": place(evidence, neuron),
+        "step": step,
+        "stimulus": evidence.first + stimulus,
+    }
+    scope = f"stimulus {where['stimulus']}, step {step}, neuron {where['neuron']}"
+    once = Hypothesis(kind, text, of_population(evidence.population), recurs=False)
+    return Cause(kind, text, scope, CHOICE_BITS + log2(evidence.normal.size), where, once)
+
+
+def _constant(evidence: Evidence) -> Cause | None:
+    """Neurons that send the same for ever, if all that differ do."""
+    first = evidence.observed[:, :1, :1]
+    values = np.unique(first[evidence.differing])
+    if isinstance(evidence.population, Readout):
+        return None
+    kind, text = "stuck", f"what is sent is always {', '.join(str(v) for v in values[:FEW])}"
+    if values.tolist() == [0]:
+        kind, text = "silent", "nothing is sent at all"
+    sent = first if len(values) > 1 else np.full_like(first, values[0])
+
+    def on(other: Evidence) -> Prediction:
+        rows = np.broadcast_to(sent, (len(sent), *other.observed.shape[1:]))
+        return lambda neurons: rows if neurons is None else rows[neurons]
+
+    cause = explained(evidence, Hypothesis(kind, text, on))
+    if cause is None:
+        return None
+    which = log2(len(values)) * len(evidence.differing)  # each neuron its own value
+    return replace(cause, bits=cause.bits + which)
+
+
+def _moved(by: int, kind: str, text: str) -> Hypothesis:
+    """All messages later or earlier by a step."""
+
+    def on(evidence: Evidence) -> Prediction:
+        normal = evidence.normal
+        return lambda neurons: shifted(normal if neurons is None else normal[neurons], by)
+
+    def known(evidence: Evidence) -> Mask:
+        # What came before the evidence, or comes after it, is not known.
+        everything = np.ones(evidence.normal.shape[1:], np.bool_)
+        everything[(0, 0) if by > 0 else (-1, -1)] = False
+        return everything
+
+    return Hypothesis(kind, f"messages are sent {text}", on, known)
 
 
 def _together(evidence: Evidence, cause: Cause | None) -> Cause | None:
     """What happens to whole layers or cores only is no cause of what a few neurons do."""
     few = len(evidence.differing) <= FEW < len(evidence.observed)
     return None if cause is None or (few and cause.scope != EVERYWHERE) else cause
-
-
-def _stuck(evidence: Evidence) -> Cause:
-    neurons = evidence.differing
-    values = {int(v) for v in evidence.observed[neurons, 0, 0]}
-    if values == {0}:
-        kind, text = "silent", "sends nothing at all"
-    else:
-        kind, text = "stuck", f"always sends {', '.join(str(v) for v in sorted(values)[:3])}"
-    if len(neurons) == len(evidence.observed) > 1:
-        return Cause(kind, f"every neuron {text}", EVERYWHERE, CHOICE_BITS)
-    scope, bits, where = _scope(evidence, np.isin(np.arange(len(evidence.observed)), neurons))
-    return Cause(kind, f"a neuron {text}", scope, CHOICE_BITS + bits, where)
 
 
 def shifted(messages: Int, by: int) -> Int:
@@ -212,15 +164,9 @@ def shifted(messages: Int, by: int) -> Int:
 
 def _of_neurons(evidence: Evidence) -> Iterator[Cause | None]:
     """The neurons compute something else."""
-    current = evidence.normal_current
     for variant in variants.of_population(evidence.population):
-        part = variant.part
-
-        def predict(neurons: Int | None, part: Any = part) -> Int:
-            chosen = current if neurons is None else current[neurons]
-            return evidence.answers(part, chosen, neurons)
-
-        cause = explained(evidence, variant.kind, variant.text, predict)
+        hypothesis = Hypothesis(variant.kind, variant.text, of_population(variant.part))
+        cause = explained(evidence, hypothesis)
         yield _together(evidence, cause) if variant.kind in _SHARED else cause
 
 
@@ -229,55 +175,70 @@ def _of_synapses(evidence: Evidence) -> Iterator[Cause | None]:
     for group in evidence.groups:
         source = evidence.program.graph[group.inputs[0]]
         for variant in variants.of_synapses(group, source.shape):
-            current = evidence.current(evidence.inputs, {group.id: variant.part})
             text = f"{variant.text}, in '{group.id}'" if len(evidence.groups) > 1 else variant.text
-            predict = _predictor(evidence, current)
-            yield _together(evidence, explained(evidence, variant.kind, text, predict))
+            on = of_current(changed_synapses(group.id, variant.part))
+            yield _together(evidence, explained(evidence, Hypothesis(variant.kind, text, on)))
+
+
+def changed_synapses(group: NodeId, part: Synapses) -> Callable[[Evidence], Int]:
+    """The synaptic input with another group in the place of one."""
+    return lambda evidence: evidence.current(evidence.inputs, {group: part})
 
 
 def _of_inputs(evidence: Evidence) -> Iterator[Cause | None]:
     """The synapses get other messages than were sent."""
-    for source, messages in evidence.inputs.items():
-        others = {
-            ("late-input", "arrive one step late"): shifted(messages, 1),
-            ("early-input", "arrive one step early"): shifted(messages, -1),
-            ("binary-input", "count as spikes, whatever their value"): (messages != 0) * 1,
-        }
-        for (kind, text), other in others.items():
+    changes: tuple[tuple[str, str, Callable[[Int], Int]], ...] = (
+        ("late-input", "arrive one step late", lambda messages: shifted(messages, 1)),
+        ("early-input", "arrive one step early", lambda messages: shifted(messages, -1)),
+        (
+            "binary-input",
+            "count as spikes, whatever their value",
+            lambda messages: (messages != 0) * 1,
+        ),
+    )
+    for source in evidence.inputs:
+        for kind, text, change in changes:
             if evidence.skipped and kind != "binary-input":
                 continue  # the sum of all messages before is no message that could be late
-            known = np.ones(evidence.observed.shape[1:], np.bool_)
-            if kind == "late-input" and evidence.first:
-                known[:, 0] = False
-            if kind == "early-input":
-                known[:, -1] = False
-            current = evidence.current({**evidence.inputs, source: other})
+
+            def current(
+                other: Evidence,
+                source: NodeId = source,
+                change: Callable[[Int], Int] = change,
+            ) -> Int:
+                return other.current({**other.inputs, source: change(other.inputs[source])})
+
+            def known(other: Evidence, kind: str = kind) -> Mask:
+                everything = np.ones(other.observed.shape[1:], np.bool_)
+                if kind == "late-input" and other.first:
+                    everything[:, 0] = False
+                if kind == "early-input":
+                    everything[:, -1] = False
+                return everything
+
             said = f"messages of '{source}' {text}"
-            predict = _predictor(evidence, current)
-            yield _together(evidence, explained(evidence, kind, said, predict, known))
+            hypothesis = Hypothesis(kind, said, of_current(current), known)
+            yield _together(evidence, explained(evidence, hypothesis))
 
 
 def _of_windows(evidence: Evidence) -> Iterator[Cause | None]:
     """The state is not reset between windows."""
-    population, current = evidence.population, evidence.normal_current
+    population = evidence.population
     lasting = isinstance(population, IFNeurons | SignedIFNeurons | Readout)
     if not lasting or isinstance(population, SyncReadout | SigmaDeltaReadout) or evidence.first:
         return
-    n_steps, n_stimuli = current.shape[1:]
 
-    def predict(neurons: Int | None) -> Int:
-        chosen = current if neurons is None else current[neurons]
-        stream = chosen.swapaxes(1, 2).reshape(len(chosen), n_stimuli * n_steps, 1)
-        answer = evidence.answers(population, stream, neurons)
-        return answer.reshape(len(chosen), n_stimuli, n_steps).swapaxes(1, 2)
+    def on(other: Evidence) -> Prediction:
+        current = other.normal_current
+        n_steps, n_stimuli = current.shape[1:]
+
+        def predict(neurons: Int | None) -> Int:
+            chosen = current if neurons is None else current[neurons]
+            stream = chosen.swapaxes(1, 2).reshape(len(chosen), n_stimuli * n_steps, 1)
+            answer = other.answers(population, stream, neurons)
+            return answer.reshape(len(chosen), n_stimuli, n_steps).swapaxes(1, 2)
+
+        return predict
 
     text = "the state is not reset between stimuli"
-    yield explained(evidence, "no-window-reset", text, predict)
-
-
-def _predictor(evidence: Evidence, current: Int) -> Callable[[Int | None], Int]:
-    def predict(neurons: Int | None) -> Int:
-        chosen = current if neurons is None else current[neurons]
-        return evidence.answers(evidence.population, chosen, neurons)
-
-    return predict
+    yield explained(evidence, Hypothesis("no-window-reset", text, on))

@@ -15,9 +15,18 @@ from typing import Any
 import numpy as np
 
 from snn_compile.hil import variants
+from snn_compile.hil.cause import (
+    EVERYWHERE,
+    Cause,
+    Hypothesis,
+    explained,
+    of_current,
+    of_population,
+    place,
+)
 from snn_compile.hil.evidence import Evidence
 from snn_compile.hil.fan_in import FanIn, fan_in
-from snn_compile.hil.hypotheses import EVERYWHERE, Cause, explained, place
+from snn_compile.hil.hypotheses import changed_synapses
 from snn_compile.ir.fixedpoint import Int, QTensor, arithmetic_shift
 from snn_compile.ir.quantized import Population, Synapses
 from snn_compile.ir.spiking import InputCoding
@@ -162,13 +171,8 @@ def _with_weight(
     values = group.weight.values.reshape(-1).copy()
     values[found.places[k]] = new
     changed = variants.with_weight(group, values.reshape(group.weight.shape))
-    current = evidence.current(evidence.inputs, {group.id: changed})
-
-    def predict(neurons: Int | None) -> Int:
-        chosen = current if neurons is None else current[neurons]
-        return evidence.answers(evidence.population, chosen, neurons)
-
-    cause = explained(evidence, kind, text, predict)
+    on = of_current(changed_synapses(group.id, changed))
+    cause = explained(evidence, Hypothesis(kind, text, on))
     if cause is None:
         return None
     index = np.unravel_index(int(found.places[k]), group.weight.shape)
@@ -184,10 +188,10 @@ def _with_weight(
         where["bit"] = bit
     scope = f"weight {where['weight']} of '{group.id}'"
     n_bits = cause.bits + log2(values.size * (group.weight.format.bits + 1))
-    if cause.scope == EVERYWHERE:
-        return Cause(kind, text, scope, n_bits, where)
-    # Shared in the program, but on a device with synapses of its own for each neuron only there.
-    return Cause(kind, text, f"{scope}, {cause.scope} only", n_bits, where | dict(cause.where))
+    if cause.scope != EVERYWHERE:
+        # Shared in the program, but not on a device with synapses of its own for each neuron.
+        scope += f", {cause.scope} only"
+    return replace(cause, scope=scope, bits=n_bits, where=where | dict(cause.where))
 
 
 def _of_parameters(evidence: Evidence) -> Iterator[Cause]:
@@ -216,22 +220,17 @@ def _of_parameters(evidence: Evidence) -> Iterator[Cause]:
             values[index] = new
             changed: Any = {item.name: QTensor.of(values)}
             part: Any = replace(population, **changed)
-
-            def predict(neurons: Int | None, part: Any = part) -> Int:
-                current = evidence.normal_current
-                chosen = current if neurons is None else current[neurons]
-                return evidence.answers(part, chosen, neurons)
-
             name = item.name.replace("_", " ")
             text = f"bit {bit} of the {name} is flipped: {old} became {new}"
-            cause = explained(evidence, "parameter-bit", text, predict)
+            cause = explained(evidence, Hypothesis("parameter-bit", text, of_population(part)))
             if cause is not None:
                 where = {"parameter": item.name, "index": list(index), "bit": bit}
                 scope = f"{name} {list(index)}"
                 if cause.scope != EVERYWHERE:
                     scope += f", {cause.scope} only"
                 n_bits = cause.bits + log2(_parameter_bits(population))
-                yield Cause("parameter-bit", text, scope, n_bits, where | dict(cause.where))
+                where |= dict(cause.where)
+                yield replace(cause, scope=scope, bits=n_bits, where=where)
 
 
 def _parameter_bits(population: Population) -> int:
@@ -266,13 +265,9 @@ def _of_lost_inputs(witness: Witness, group: Synapses) -> Iterator[Cause]:
         inputs = evidence.inputs[source].copy()
         inputs.reshape(-1, *inputs.shape[-2:])[neuron, at, at_fault] = 0
         current = evidence.current({**evidence.inputs, source: inputs})
-
-        def predict(neurons: Int | None, current: Int = current) -> Int:
-            chosen = current if neurons is None else current[neurons]
-            return evidence.answers(evidence.population, chosen, neurons)
-
         text = f"one message of '{source}' did not arrive"
-        cause = explained(evidence, "lost-input", text, predict)
+        on = of_current(lambda _, current=current: current)  # type: ignore[misc]
+        cause = explained(evidence, Hypothesis("lost-input", text, on, recurs=False))
         if cause is not None and cause.scope == EVERYWHERE:
             shape = evidence.program.graph[source].shape
             where = {
@@ -283,4 +278,4 @@ def _of_lost_inputs(witness: Witness, group: Synapses) -> Iterator[Cause]:
             }
             scope = f"stimulus {where['stimulus']}, step {at}, neuron {where['neuron']}"
             n_bits = cause.bits + log2(messages_sent)
-            yield Cause("lost-input", text, scope, n_bits, where)
+            yield replace(cause, scope=scope, bits=n_bits, where=where)

@@ -133,11 +133,28 @@ def _held(at_most: bool) -> Callable[[NodeId, Int], Int]:
     return hold
 
 
+def _silenced(layer: NodeId, messages: Int) -> Int:
+    """Nothing is sent at all."""
+    del layer
+    return np.zeros_like(messages)
+
+
+def _channel_silenced(layer: NodeId, messages: Int) -> Int:
+    """The channel that sends most sends nothing."""
+    del layer
+    result = messages.copy()
+    sent = np.count_nonzero(messages.reshape(len(messages), -1), axis=1)
+    result[int(sent.argmax())] = 0
+    return result
+
+
 MEDDLING: Mapping[str, Callable[[NodeId, Int], Int]] = {
     "lost-message": _lost,
     "late": _late,
     "stuck": _held(True),
     "silent": _held(False),
+    "silent-channel": _channel_silenced,
+    "silent-layer": _silenced,
 }
 KINDS = (*MUTATIONS, *MEDDLING, *ENDINGS)
 
