@@ -263,10 +263,13 @@ def test_two_faults_in_two_layers_are_two_diagnoses(found):
 
 def test_what_nothing_explains_has_no_cause(found):
     program, frames = network("rate")
-    messages = dict(simulate(program, frames))
     layer = program.populations[1].id
     random = np.random.default_rng(0)
-    messages[layer] = random.integers(0, 2, messages[layer].shape)
+
+    def noise(population, messages):
+        return random.integers(0, 2, messages.shape) if population.id == layer else messages
+
+    messages = simulate(program, frames, noise)
     diagnosis, *_ = found(program, frames, messages)
     assert diagnosis.layer == layer
     assert diagnosis.causes == ()
@@ -307,12 +310,17 @@ def test_little_memory_looks_at_fewer_stimuli(found, coding, monkeypatch):
 
 def test_a_late_fault_in_a_stream_is_seen_with_what_came_before(found, monkeypatch):
     program, frames = network("sigma-delta")
-    messages = dict(simulate(program, frames))
     layer = program.populations[1].id
-    place = tuple(np.argwhere(messages[layer][20:])[3])
+    place = tuple(np.argwhere(simulate(program, frames)[layer][20:])[3])
     where = (20 + place[0], *place[1:])
-    messages[layer] = messages[layer].copy()
-    messages[layer][where] = 0
+
+    def lose(population, messages):
+        if population.id == layer:
+            messages = messages.copy()
+            messages[(*where[2:], where[1], where[0])] = 0
+        return messages
+
+    messages = simulate(program, frames, lose)
     monkeypatch.setattr(evidence_module, "BUDGET_BYTES", 1 << 15)
     diagnosis, *_ = found(program, frames, {**messages})
     assert diagnosis.stimuli[0] == where[0] - 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from snn_compile.hil import hypotheses, single
+from snn_compile.hil import downstream, hypotheses, single
 from snn_compile.hil.cause import Cause, place
 from snn_compile.hil.divergence import Divergence
 from snn_compile.hil.evidence import Evidence, collect
@@ -74,7 +74,8 @@ class Diagnosis:
         divergence: where it first differs from the reference.
         synapses: those of the diverging neuron that carried most, the strongest first.
         n_synapses: how many feed it.
-        causes: hypotheses that explain everything, the likeliest first; empty if none does.
+        causes: hypotheses that explain everything, the likeliest first; empty if none does. Where
+            the layers behind are right, the first is that the recording is not.
         examined: number of messages that they explain.
         stimuli: first of the stimuli examined, and the one after the last.
         differing: neurons that differ, of how many.
@@ -141,11 +142,13 @@ def diagnose(
             continue
         evidence = collect(program, frames, recording, population, divergence)
         if len(evidence.differing):
-            found.append(_diagnosis(evidence, divergence))
+            found.append(_diagnosis(evidence, frames, recording, divergence))
     return found
 
 
-def _diagnosis(evidence: Evidence, divergence: Divergence) -> Diagnosis:
+def _diagnosis(
+    evidence: Evidence, frames: Int, recording: Recording, divergence: Divergence
+) -> Diagnosis:
     local = _first_local(evidence, divergence)
     synapses, n_synapses = feeding(evidence, local)
     causes = {
@@ -153,6 +156,9 @@ def _diagnosis(evidence: Evidence, divergence: Divergence) -> Diagnosis:
         for cause in (*hypotheses.causes(evidence), *single.causes(evidence))
     }
     ranked = sorted(hypotheses.without_consequences(causes.values()), key=_likelihood)
+    suspected = downstream.of_recording(evidence, frames, recording, local)
+    if suspected is not None:
+        ranked.insert(0, suspected)  # it alone explains what the layers behind sent, too
     return Diagnosis(
         local,
         synapses,
