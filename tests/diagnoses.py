@@ -13,7 +13,9 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim import reference
 
 
-def diagnosed(folder: Path, program, frames, messages, layers=None) -> list[Diagnosis]:
+def diagnosed(
+    folder: Path, program, frames, messages, layers=None, at_hand=None
+) -> list[Diagnosis]:
     """Record messages in a folder, of all layers or some of them, and diagnose them."""
     expected = reference.run(program, frames, record=True).messages
     series = series_of(program, layers)
@@ -25,7 +27,7 @@ def diagnosed(folder: Path, program, frames, messages, layers=None) -> list[Diag
     comparison.add(0, expected, messages)
     differing = {k: c.found for k, c in comparison.layers.items() if c.found is not None}
     with Recording.open(path) as recording:
-        return diagnose(program, frames, recording, differing)
+        return diagnose(program, frames, recording, differing, at_hand)
 
 
 def changed(program: QuantizedGraph, part) -> QuantizedGraph:

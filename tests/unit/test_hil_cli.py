@@ -378,3 +378,30 @@ def test_a_partial_trace_from_far_away_names_the_host(compiled, far, capsys):
     err = capsys.readouterr().err
     assert "me@lab: error[trace-incomplete]" in err
     assert "snn-compile-remote-" not in err
+
+
+def test_a_tie_names_the_stimulus_that_decides_it(compiled, capsys):
+    """With that stimulus, one of the weights is left."""
+    line = ["hil", str(compiled), "-q", "--device", "faulty:weight-bit@logits", "--stimuli"]
+    assert main([*line, "1", "--json"]) == 7
+    (one,) = json.loads(capsys.readouterr().out)["diagnoses"]
+    tie = one["undecided"]
+    assert tie["causes"] > 1
+    assert {cause["kind"] for cause in one["causes"][: tie["causes"]]} == {"weight-bit"}
+    assert main([*line, "1"]) == 7
+    said = f"stimulus {tie['stimulus']}, shown in a run from 0 on, would tell them apart"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert main([*line, str(tie["stimulus"] + 1), "--json"]) == 7
+    (one,) = json.loads(capsys.readouterr().out)["diagnoses"]
+    assert one["undecided"] is None
+    assert one["causes"][0]["kind"] == "weight-bit"
+
+
+def test_diff_names_the_stimulus_that_decides_a_tie(compiled, tmp_path, capsys):
+    path = tmp_path / "one.npz"
+    words = ["--device", "faulty:weight-bit@logits", "--stimuli", "1", "--record", str(path), "-q"]
+    assert main(["hil", str(compiled), *words, "--json"]) == 7
+    (one,) = json.loads(capsys.readouterr().out)["diagnoses"]
+    assert main(["diff", str(compiled), str(path), "-q", "--json"]) == 7
+    (other,) = json.loads(capsys.readouterr().out)["diagnoses"]
+    assert other["undecided"] == one["undecided"]

@@ -92,3 +92,13 @@ def test_the_recording_is_suspected_with_little_memory(found, coding, monkeypatc
         diagnosis, *_ = found(program, frames, messages)
         assert diagnosis.layer == "layer4"
         assert diagnosis.causes[0].kind == "recording"
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_what_says_nothing_about_anything_that_differs_is_no_cause(found, coding):
+    """Of a single stimulus, it is not known what messages that come early would have been."""
+    program, frames = network(coding)
+    messages = faulty_messages(program, frames[:1], "silent-layer", "layer4")
+    diagnosis, *_ = found(program, frames[:1], messages)
+    assert diagnosis.causes[0].kind == "silent"
+    assert "early-input" not in {cause.kind for cause in diagnosis.causes}

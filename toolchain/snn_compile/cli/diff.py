@@ -72,8 +72,8 @@ def _with_reference(
     from snn_compile.hil.recording import Recording
 
     compiled = CompiledModel.load(folder)
-    frames, _ = stimuli_of(compiled, data)
-    frames, _ = of_recording(folder, path, frames, None)
+    at_hand, _ = stimuli_of(compiled, data)
+    frames, _ = of_recording(folder, path, at_hand, None)
     with Recording.open(path) as recording:
         fits(recording, compiled.program)
         recording.check_stimuli(frames[: recording.header.recorded])
@@ -89,7 +89,7 @@ def _with_reference(
             comparison = from_reference(compiled.program, frames, recording, advance)
         found = {n: c.found for n, c in comparison.layers.items() if c.found is not None}
         exact = recording.header.about.exact
-        diagnoses = diagnose(compiled.program, frames, recording, found) if exact else []
+        diagnoses = diagnose(compiled.program, frames, recording, found, at_hand) if exact else []
         complete = recording.header.complete
         _show(comparison, diagnoses, [], as_json=as_json, complete=complete)
         return _complaints(comparison, [recording], path)

@@ -131,6 +131,7 @@ def command(
         target = str(compiled.report.get("target") or "")
         options.setdefault("hardware", target if target.startswith("loihi") else "loihi2")
     name = chosen(device, replay)
+    at_hand = frames
     if name.startswith(REPLAY):
         frames, known = of_recording(folder, Path(name.removeprefix(REPLAY)), frames, device)
     else:
@@ -139,7 +140,9 @@ def command(
     request = Request(folder, name, options, record, time_limit, tolerance)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     with tempfile.TemporaryDirectory(prefix="snn-compile-hil-") as scratch:
-        session, diagnoses = run(compiled, frames, request, known, Path(scratch), observer)
+        session, diagnoses = run(
+            compiled, frames, request, known, Path(scratch), observer, at_hand=at_hand
+        )
     outcome = verification(compiled, session, diagnoses, known, form_of(options))
     errors = complaints(session, outcome, request)
     finished = session.done == len(frames) or outcome.first_divergence is not None
@@ -233,8 +236,13 @@ def run(
     name: str,
     scratch: Path,
     observer: Observer,
+    *,
+    at_hand: Int,
 ) -> tuple[Session, list[Diagnosis]]:
-    """Run the device in a process of its own, record, compare, and find the reasons."""
+    """Run the device in a process of its own, record, compare, and find the reasons.
+
+    ``at_hand`` are all stimuli that there are, beginning with those to run.
+    """
     from snn_compile.bundle import read_seal
     from snn_compile.hil import session
     from snn_compile.hil.diagnosis import diagnose
@@ -274,7 +282,7 @@ def run(
     if not found or done.trace is None or not capabilities.exact:
         return done, []
     with Recording.open(done.trace) as recording:
-        return done, diagnose(program, frames, recording, found)
+        return done, diagnose(program, frames, recording, found, at_hand)
 
 
 def form_of(options: Mapping[str, str]) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from snn_compile.hil.comparison import Comparison
     from snn_compile.hil.diagnosis import Diagnosis
     from snn_compile.hil.session import Session
+    from snn_compile.hil.undecided import Undecided
     from snn_compile.hil.verification import Verification
 
 MOST_CAUSES = 3
@@ -139,6 +140,19 @@ def _layers(console: Console, comparison: Comparison) -> None:
     show_table(console, table)
 
 
+def tie(one: Undecided, seen: int) -> str:
+    """Which stimulus tells equal causes apart; those before ``seen`` were shown."""
+    apart = "tell them apart" if one.decides else "tell some of them apart"
+    equally = f"the first {one.causes} explain it equally well;"
+    if one.stimulus is None:
+        none = f"{equally} none of the {one.searched:,} stimuli at hand would tell them apart"
+        if one.constant is None:
+            return none
+        return f"{none}; one that is {one.constant} everywhere (encoded) would {apart}"
+    again = " again" if one.stimulus < seen else ""
+    return f"{equally} stimulus {one.stimulus}, shown{again} in a run from 0 on, would {apart}"
+
+
 def _diagnosis(console: Console, one: Diagnosis) -> None:
     from rich import box
     from rich.table import Table
@@ -162,6 +176,8 @@ def _diagnosis(console: Console, one: Diagnosis) -> None:
         first_stimulus, stop = one.stimuli
         explains = f"explains all {one.examined:,} messages of stimuli"
         console.print(row("", f"{explains} {first_stimulus} to {stop - 1}"))
+        if one.undecided is not None:
+            console.print(row("undecided", tie(one.undecided, stop)))
     else:
         console.print(row("cause", "unknown: no single fault explains what it sent"))
     console.print(row("neurons", f"{one.differing[0]:,} of {one.differing[1]:,} answer wrongly"))

@@ -103,10 +103,16 @@ def explained(evidence: Evidence, hypothesis: Hypothesis) -> Cause | None:
     """Test one hypothesis.
 
     Returns:
-        The cause with its scope; None if anything is not as predicted.
+        The cause with its scope; None if anything is not as predicted, or if nothing that differs
+        is predicted at all.
     """
     differing, predict = evidence.differing, hypothesis.on(evidence)
     known = None if hypothesis.known is None else hypothesis.known(evidence)
+
+    if known is not None:
+        wrong = evidence.normal[differing] != evidence.observed[differing]
+        if not (wrong & known).any():
+            return None
 
     def agrees(neurons: Int, predicted: Int) -> Mask:
         equal = predicted == evidence.observed[neurons]

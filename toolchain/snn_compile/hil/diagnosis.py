@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from snn_compile.hil.divergence import Divergence
 from snn_compile.hil.evidence import Evidence, collect
 from snn_compile.hil.fan_in import fan_in
 from snn_compile.hil.recording import Recording
+from snn_compile.hil.undecided import Undecided, undecided
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import SYNC, InputCoding
@@ -80,6 +81,7 @@ class Diagnosis:
         stimuli: first of the stimuli examined, and the one after the last.
         differing: neurons that differ, of how many.
         assumed: layers before this one that the device does not record.
+        undecided: if several causes are as likely as the first, what would tell them apart.
     """
 
     divergence: Divergence
@@ -90,6 +92,7 @@ class Diagnosis:
     stimuli: tuple[int, int]
     differing: tuple[int, int]
     assumed: tuple[str, ...] = ()
+    undecided: Undecided | None = None
 
     @property
     def layer(self) -> str:
@@ -112,6 +115,7 @@ class Diagnosis:
                 }
                 for cause in self.causes
             ],
+            "undecided": None if self.undecided is None else self.undecided.as_dict(),
             "examined": {"messages": self.examined, "stimuli": list(self.stimuli)},
             "neurons": {"differing": self.differing[0], "of": self.differing[1]},
             "assumed": list(self.assumed),
@@ -123,6 +127,7 @@ def diagnose(
     frames: Int,
     recording: Recording,
     divergences: Mapping[str, Divergence],
+    at_hand: Int | None = None,
 ) -> list[Diagnosis]:
     """What is wrong with each layer that answers wrongly to its own inputs, from the first on.
 
@@ -134,7 +139,10 @@ def diagnose(
         frames: the encoded stimuli that the device got, or the first of them.
         recording: what it sent.
         divergences: of each layer that differs, the first.
+        at_hand: encoded stimuli that could tell causes apart, beginning with ``frames``, which
+            stand for them if not given.
     """
+    at_hand = frames if at_hand is None else at_hand
     found: list[Diagnosis] = []
     for population in program.populations:
         divergence = divergences.get(population.id)
@@ -142,7 +150,9 @@ def diagnose(
             continue
         evidence = collect(program, frames, recording, population, divergence)
         if len(evidence.differing):
-            found.append(_diagnosis(evidence, frames, recording, divergence))
+            suspected = _diagnosis(evidence, frames, recording, divergence)
+            tie = undecided(program, population, at_hand, suspected.causes)
+            found.append(replace(suspected, undecided=tie))
     return found
 
 

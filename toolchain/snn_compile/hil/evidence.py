@@ -146,15 +146,12 @@ def collect(
         population: the layer, recorded.
         around: its first divergence.
     """
-    groups = program.synapses_into(population)
-    sources = {group.inputs[0]: program.graph[group.inputs[0]] for group in groups}
-    per_stimulus = sum(prod(node.shape) for node in (*sources.values(), population))
-    per_stimulus *= program.window.n_steps * 8 * _COPIES
-    at_once = max(2, BUDGET_BYTES // per_stimulus)
-    first = 0 if around.stimulus < at_once else around.stimulus - 1
-    stop = min(first + at_once, recording.header.recorded)
+    sources = [group.inputs[0] for group in program.synapses_into(population)]
+    count = at_once(program, population)
+    first = 0 if around.stimulus < count else around.stimulus - 1
+    stop = min(first + count, recording.header.recorded)
     collector = _Collector(program, frames, recording, first, stop)
-    inputs = {source: collector.messages(source) for source in sources}
+    inputs = {source: collector.messages(source) for source in dict.fromkeys(sources)}
     observed = _time_last(recording.messages(population.id, first, stop))
     return Evidence(
         program,
@@ -163,8 +160,28 @@ def collect(
         inputs,
         collector.skipped,
         observed.reshape(-1, *observed.shape[-2:]),
-        tuple(name for name in sources if collector.is_assumed(name)),
+        tuple(name for name in inputs if collector.is_assumed(name)),
     )
+
+
+def healthy(program: QuantizedGraph, frames: Int, population: Population) -> Evidence:
+    """The evidence about a layer of a device that is right, for stimuli shown from the first on."""
+    run = reference.run(program, frames, record=True)
+    sent = {**run.messages, program.input.id: reference.input_messages(program, frames)}
+    sources = dict.fromkeys(group.inputs[0] for group in program.synapses_into(population))
+    inputs = {source: _time_last(sent[source]) for source in sources}
+    observed = _time_last(sent[population.id])
+    observed = observed.reshape(-1, *observed.shape[-2:])
+    return Evidence(program, population, 0, inputs, 0, observed)
+
+
+def at_once(program: QuantizedGraph, population: Population, more: int = 0) -> int:
+    """Stimuli whose evidence fits the memory, with so many more copies of what the layer sent."""
+    sources = {group.inputs[0] for group in program.synapses_into(population)}
+    own = prod(population.shape)
+    numbers = (own + sum(prod(program.graph[source].shape) for source in sources)) * _COPIES
+    numbers += own * more
+    return max(2, BUDGET_BYTES // (numbers * program.window.n_steps * 8))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,129 @@
+"""Which stimulus tells causes apart that explain a difference equally well.
+
+All causes of a difference predict the same for what was examined, or they would be none. They part
+on other stimuli; one that is there only once, like a message that was lost, parts from all others
+when the same stimulus is shown again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, takewhile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.hil import evidence as evidence_module
+from snn_compile.hil.cause import Cause, Mask
+from snn_compile.hil.evidence import Evidence
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import Population, QuantizedGraph
+from snn_compile.ir.spiking import InputCoding
+
+EQUAL_BITS = 1.0
+"""Causes as much longer than the first are as good: a bit is odds of two to one."""
+MOST_CAUSES = 8
+"""Causes that are compared; of more, these come first."""
+_REPEATED = 2
+"""How often a constructed stimulus is shown, for states that last."""
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """Causes that explain a difference equally well, and what would tell them apart.
+
+    Attributes:
+        causes: how many of them; the first of the diagnosis.
+        searched: stimuli at hand whose answers were predicted, from the first on.
+        stimulus: number of the first of them that would tell, in a run from the first on.
+        constant: where none does, encoded value of a stimulus that is the same everywhere and does.
+        decides: whether it tells each of the causes from all others, or only some of them.
+    """
+
+    causes: int
+    searched: int
+    stimulus: int | None = None
+    constant: int | None = None
+    decides: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "causes": self.causes,
+            "searched": self.searched,
+            "stimulus": self.stimulus,
+            "constant": self.constant,
+            "decides": self.decides,
+        }
+
+
+def undecided(
+    program: QuantizedGraph, population: Population, at_hand: Int, causes: Sequence[Cause]
+) -> Undecided | None:
+    """What would tell the likeliest causes apart, if several are as likely.
+
+    The layers before are taken to be right.
+
+    Args:
+        program: the network.
+        population: the layer.
+        at_hand: encoded stimuli that could be shown, the first ones already seen.
+        causes: of the layer's difference, the likeliest first.
+    """
+    if not causes:
+        return None
+    equal = list(takewhile(lambda c: c.bits <= causes[0].bits + EQUAL_BITS, causes))[:MOST_CAUSES]
+    if len(equal) < 2 or any(cause.hypothesis is None for cause in equal):
+        return None
+    frames = at_hand[: evidence_module.at_once(program, population, len(equal))]
+    found = _first(_parting(equal, program, population, frames))
+    if found is not None:
+        return Undecided(len(equal), len(frames), found[0], decides=found[1])
+    for value in _constants(program):
+        frame = np.full((_REPEATED, *program.input.shape), value, np.int64)
+        found = _first(_parting(equal, program, population, frame))
+        if found is not None:
+            return Undecided(len(equal), len(frames), constant=value, decides=found[1])
+    return Undecided(len(equal), len(frames))
+
+
+def _constants(program: QuantizedGraph) -> list[int]:
+    """Values of stimuli that anybody can make: the largest, the smallest, nothing."""
+    if program.input.coding is InputCoding.EVENTS:
+        return []
+    return list(dict.fromkeys((program.input.high, program.input.low, 0)))
+
+
+def _first(parting: npt.NDArray[np.bool_]) -> tuple[int, bool] | None:
+    """The first stimulus that tells all causes apart, else the first that tells some."""
+    for telling, decides in ((parting.all(axis=0), True), (parting.any(axis=0), False)):
+        if telling.any():
+            return int(telling.argmax()), decides
+    return None
+
+
+def _parting(
+    causes: Sequence[Cause], program: QuantizedGraph, population: Population, frames: Int
+) -> npt.NDArray[np.bool_]:
+    """Whether the predictions of two causes differ, (pairs, stimuli)."""
+    healthy = evidence_module.healthy(program, frames, population)
+    predicted = [_predicted(cause, healthy) for cause in causes]
+    parting = [
+        ((one != other) & known & also).any(axis=(0, 1))
+        for (one, known), (other, also) in combinations(predicted, 2)
+    ]
+    return np.array(parting)
+
+
+def _predicted(cause: Cause, evidence: Evidence) -> tuple[Int, Mask]:
+    """What the layer would send if this were the cause, and where that is known, (T, B)."""
+    hypothesis, everywhere = cause.hypothesis, np.ones(evidence.normal.shape[1:], np.bool_)
+    if hypothesis is None or not hypothesis.recurs:
+        return evidence.normal, everywhere
+    known = everywhere if hypothesis.known is None else hypothesis.known(evidence)
+    messages = hypothesis.on(evidence)(None)
+    if cause.neurons is not None:
+        messages = np.where(cause.neurons[:, None, None], messages, evidence.normal)
+    return messages, known
