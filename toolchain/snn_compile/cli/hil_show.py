@@ -172,7 +172,9 @@ def _diagnosis(console: Console, one: Diagnosis) -> None:
         for other in others[: MOST_CAUSES - 1]:
             console.print(row("", f"or {other}"))
         if len(others) >= MOST_CAUSES:
-            console.print(row("", f"or {len(others) - MOST_CAUSES + 1} more, each less likely"))
+            equal = one.undecided is not None and one.undecided.causes > MOST_CAUSES
+            less = "" if equal else ", each less likely"
+            console.print(row("", f"or {len(others) - MOST_CAUSES + 1} more{less}"))
         first_stimulus, stop = one.stimuli
         explains = f"explains all {one.examined:,} messages of stimuli"
         console.print(row("", f"{explains} {first_stimulus} to {stop - 1}"))
