@@ -25,7 +25,7 @@ import lava.proc.sparse.models  # noqa: F401
 
 def run(job, synapses):
     folder = Path(job["folder"])
-    sys.path[0] = str(folder)
+    sys.path.insert(0, str(folder))
     spec = importlib.util.spec_from_file_location("emitted_run", folder / "run.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

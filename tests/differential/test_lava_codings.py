@@ -73,9 +73,10 @@ def test_the_emitted_folder_takes_messages(lava_environment, tmp_path, coding, n
     assert done.returncode == 0, done.stderr
     expected = run(program, frames).outputs
     with np.load(tmp_path / "traces" / "outputs.npz", allow_pickle=False) as outputs:
-        assert set(outputs.files) == {node.id for node in program.readouts}
-        for node in program.readouts:
-            assert (outputs[node.id] == expected[node.id]).all()
+        readouts = {p.name: p.node.id for p in make_plan(program).populations}
+        assert {readouts[name] for name in outputs.files} == {n.id for n in program.readouts}
+        for name in outputs.files:
+            assert (outputs[name] == expected[readouts[name]]).all()
 
 
 def test_what_stock_sigma_delta_cannot_do(lava_environment):
@@ -139,15 +140,17 @@ def text(name, old, new):
     return change
 
 
-def second_layer(old, new):
-    """Other text in the stanza of the second population's process, not in that of its trace."""
+def second_layer(key, old, new):
+    """Another number for the second population's process, not for its trace."""
 
     def change(folder, plan):
-        path = folder / "network.py"
-        before = path.read_text()
-        start = before.index(f"    {plan.populations[1].name} = ")
-        assert old in before[start:].partition("connect(")[0]
-        path.write_text(before[:start] + before[start:].replace(old, new, 1))
+        path = folder / emission.MANIFEST
+        manifest = json.loads(path.read_text())
+        name = plan.populations[1].name
+        (entry,) = (layer for layer in manifest["layers"] if layer["name"] == name)
+        assert entry["constants"][key] == old
+        entry["constants"][key] = new
+        path.write_text(json.dumps(manifest))
 
     return change
 
@@ -159,10 +162,10 @@ FAULTS = {
     "sync-threshold": ("sync", 1, array(1, "threshold")),
     "sync-bias": ("sync", 0, array(0, "bias")),
     "sync-output-bias": ("sync", 2, array(2, "bias")),
-    "sync-depth-without-T": ("sync", 1, second_layer("first_row=10,", "first_row=2,")),
-    "sync-a-row-late": ("sync", 1, second_layer("first_row=10,", "first_row=11,")),
-    "sync-delay-without-T": ("sync", 1, text("network.py", "delay=5,", "delay=1,")),
-    "sync-frame-held": ("sync", 0, text("network.py", ", once=True", "")),
+    "sync-depth-without-T": ("sync", 1, second_layer("first_row", 10, 2)),
+    "sync-a-row-late": ("sync", 1, second_layer("first_row", 10, 11)),
+    "sync-delay-without-T": ("sync", 1, text(emission.MANIFEST, '"delay": 5,', '"delay": 1,')),
+    "sync-frame-held": ("sync", 0, text("network.py", ", once=once", "")),
     "sync-not-cleared": (
         *("sync", 0),
         text(NEURONS, "            self.collected = np.zeros_like(a)\n", ""),
@@ -178,7 +181,7 @@ FAULTS = {
     ),
     "signed-threshold": ("signed", 1, array(1, "threshold")),
     "signed-bias": ("signed", 0, array(0, "bias")),
-    "signed-a-row-late": ("signed", 1, second_layer("first_row=2,", "first_row=3,")),
+    "signed-a-row-late": ("signed", 1, second_layer("first_row", 2, 3)),
     "signed-nothing-taken-back": (
         *("signed", 1),
         text(NEURONS, ".astype(np.int64) - taken_back", ".astype(np.int64)"),

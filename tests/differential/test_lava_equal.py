@@ -96,8 +96,10 @@ def test_the_emitted_folder_runs_by_itself(lava_environment, tmp_path, form):
     assert "traces in traces" in done.stdout
     with np.load(tmp_path / "traces" / "outputs.npz", allow_pickle=False) as outputs:
         assert len(outputs.files) == len(program.readouts)
-        for node in program.readouts:
-            assert (outputs[node.id] == run(program, frames).outputs[node.id]).all()
+        for population in make_plan(program).populations:
+            if isinstance(population.node, Readout):
+                expected = run(program, frames).outputs[population.node.id]
+                assert (outputs[population.name] == expected).all()
 
 
 def test_the_edges_of_the_stock_neurons(lava_environment):

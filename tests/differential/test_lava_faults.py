@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import networks
-from snn_backends.lava import LavaBackend, emission, runner
+from snn_backends.lava import LavaBackend, emission, environment, runner
 from snn_backends.lava.plan import make_plan
 from snn_compile.errors import DeviceError
 from snn_compile.ir.geometry import Geometry
@@ -69,10 +70,12 @@ def flipped_kernel(folder):
 
 
 def shifted_step(folder):
-    path = folder / "network.py"
-    text = path.read_text()
-    start = text.index(f"    {SECOND.name} = SubtractIF(")
-    path.write_text(text[:start] + text[start:].replace("first_row=2,", "first_row=3,", 1))
+    path = folder / emission.MANIFEST
+    manifest = json.loads(path.read_text())
+    (entry,) = (layer for layer in manifest["layers"] if layer["name"] == SECOND.name)
+    assert entry["constants"]["first_row"] == 2
+    entry["constants"]["first_row"] = 3
+    path.write_text(json.dumps(manifest))
 
 
 FAULTS = [
@@ -80,7 +83,7 @@ FAULTS = [
     (threshold, f"layer '{SECOND.node.id}', array 'threshold' [1]", SECOND),
     (initial_potential, f"layer '{FIRST.node.id}', array 'initial_potential' [0, 0, 0]", FIRST),
     (flipped_kernel, f"layer '{FIRST.synapses[0].node.id}', array 'weight' [0, ", FIRST),
-    (shifted_step, "network.py differs, line ", SECOND),
+    (shifted_step, "manifest.json: 'layers' differs", SECOND),
 ]
 
 
@@ -93,9 +96,7 @@ def test_files_show_it(emitted, fault, line, where):
 
 @pytest.mark.parametrize(("fault", "line", "where"), FAULTS)
 def test_lava_shows_it(lava_environment, monkeypatch, emitted, fault, line, where):
-    """As if the files were right and the device wrong."""
-    fault(emitted)
-    monkeypatch.setattr(emission, "differences", lambda plan, folder: [])
+    wrong_where_it_runs(monkeypatch, fault)
     found = LavaBackend().verify(PROGRAM, emitted, FRAMES, time_limit=3000, conv_stimuli=0)
     assert not found.equal
     assert found.first_divergence is not None
@@ -108,19 +109,33 @@ def test_lava_shows_it(lava_environment, monkeypatch, emitted, fault, line, wher
         assert not probed
 
 
-def test_both_are_reported_together(lava_environment, emitted):
+def wrong_where_it_runs(monkeypatch, change):
+    """As if the files were right and the device wrong: only the copy that is run has the fault."""
+    write = emission.write
+
+    def faulty(plan, folder, options):
+        write(plan, folder, options)
+        change(folder)
+
+    monkeypatch.setattr(emission, "write", faulty)
+
+
+def test_files_with_a_fault_are_not_run(monkeypatch, emitted):
     weight(emitted)
-    found = LavaBackend().verify(PROGRAM, emitted, FRAMES, time_limit=3000, conv_stimuli=0)
-    assert not found.equal
+    monkeypatch.setattr(environment, "ensure", lambda: pytest.fail("Lava was asked for"))
+    found = LavaBackend().verify(PROGRAM, emitted, FRAMES, time_limit=60, conv_stimuli=0)
+    assert found.equal is False
+    assert found.compared == 0
     assert "array 'weight'" in found.details[0]
-    assert found.first_divergence is not None
 
 
 def test_a_hanging_lava_is_ended_without_leftovers(lava_environment, monkeypatch, emitted):
-    path = emitted / "processes" / "neurons.py"
-    text = path.read_text().replace("    def step(self, a):\n", "    def step(self, a):\n" + HANG)
-    path.write_text(text)
-    monkeypatch.setattr(emission, "differences", lambda plan, folder: [])
+    def hanging(folder):
+        path = folder / "processes" / "neurons.py"
+        start = "    def step(self, a):\n"
+        path.write_text(path.read_text().replace(start, start + HANG))
+
+    wrong_where_it_runs(monkeypatch, hanging)
     token = f"hang{os.getpid()}"
     monkeypatch.setattr(runner.secrets, "token_hex", lambda n: token)
     begin = time.monotonic()
@@ -128,7 +143,7 @@ def test_a_hanging_lava_is_ended_without_leftovers(lava_environment, monkeypatch
         LavaBackend().verify(PROGRAM, emitted, FRAMES, time_limit=5, conv_stimuli=0)
     assert caught.value.code == "lava-timeout"
     assert time.monotonic() - begin < HANG_SECONDS
-    assert left_over(token, emitted) == []
+    assert left_over(token) == []
 
 
 HANG_SECONDS = 600
@@ -136,15 +151,17 @@ HANG = f"        import time; time.sleep({HANG_SECONDS})\n"
 
 
 def test_a_failing_lava_is_an_error_without_leftovers(lava_environment, monkeypatch, emitted):
-    path = emitted / "network.py"
-    path.write_text(path.read_text() + "\nraise RuntimeError('broken on purpose')\n")
-    monkeypatch.setattr(emission, "differences", lambda plan, folder: [])
+    def failing(folder):
+        path = folder / "network.py"
+        path.write_text(path.read_text() + "\nraise RuntimeError('broken on purpose')\n")
+
+    wrong_where_it_runs(monkeypatch, failing)
     token = f"fail{os.getpid()}"
     monkeypatch.setattr(runner.secrets, "token_hex", lambda n: token)
     with pytest.raises(DeviceError, match="broken on purpose") as caught:
         LavaBackend().verify(PROGRAM, emitted, FRAMES, time_limit=300, conv_stimuli=0)
     assert caught.value.code == "lava-failed"
-    assert left_over(token, emitted) == []
+    assert left_over(token) == []
 
 
 def test_a_good_run_leaves_nothing_and_changes_nothing(lava_environment, monkeypatch, emitted):
@@ -153,17 +170,17 @@ def test_a_good_run_leaves_nothing_and_changes_nothing(lava_environment, monkeyp
     monkeypatch.setattr(runner.secrets, "token_hex", lambda n: token)
     found = LavaBackend().verify(PROGRAM, emitted, FRAMES, time_limit=3000)
     assert found.equal, found.details
-    assert left_over(token, emitted) == []
+    assert left_over(token) == []
     assert {path: path.read_bytes() for path in emitted.rglob("*") if path.is_file()} == before
 
 
-def left_over(token: str, folder: Path) -> list[str]:
+def left_over(token: str) -> list[str]:
     found = [str(path) for path in Path("/dev/shm").glob(f"psm_{token}_*")]
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = path.read_bytes().decode()
         except OSError:
             continue
-        if str(folder) in text:
+        if token in text:
             found.append(text)
     return found

@@ -56,7 +56,7 @@ def test_a_named_interpreter_comes_first(monkeypatch, tmp_path):
     found = environment.locate()
     assert found is not None
     assert (found.python, found.mode, found.native) == (python, "native 3.10", True)
-    assert found.command(Path("run.py")) == [str(python), "-B", "-s", "run.py"]
+    assert found.command(Path("run.py")) == [str(python), "-B", "-I", "run.py"]
 
 
 def test_a_later_python_needs_the_shim(monkeypatch, tmp_path):

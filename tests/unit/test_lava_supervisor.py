@@ -38,7 +38,7 @@ class Case:
 
     def command(self, limit: float, seconds: float, status: int = 0) -> list[str]:
         inner = [sys.executable, "-B", str(self.script), str(self.told), str(seconds), str(status)]
-        return [sys.executable, "-S", "-E", supervisor.__file__, str(limit), self.token, *inner]
+        return [sys.executable, "-S", "-I", supervisor.__file__, str(limit), self.token, *inner]
 
     def wait_until_running(self):
         self.until(lambda: self.told.exists() and self.told.read_text())

@@ -169,7 +169,8 @@ class CompiledModel:
         folder.mkdir()
         outputs, hashes = self._traced(self.stimulus)
         np.savez_compressed(folder / STIMULUS, frames=self.stimulus)
-        np.savez_compressed(folder / EXPECTED, allow_pickle=False, **outputs)
+        numbered = {str(k): outputs[node.id] for k, node in enumerate(self.program.readouts)}
+        np.savez_compressed(folder / EXPECTED, allow_pickle=False, **numbered)
         (folder / MESSAGES).write_text(json.dumps(hashes, indent=1) + "\n")
 
     def _traced(
@@ -235,8 +236,10 @@ class CompiledModel:
             encoding = content["encoding"]
             report_file = Path(folder) / "report.json"
             report = json.loads(report_file.read_text()) if report_file.is_file() else {}
+            program = load_program(content["program"], arrays)
+            expected = _arrays(Path(folder) / "golden" / EXPECTED)
             return CompiledModel(
-                load_program(content["program"], arrays),
+                program,
                 InputEncoding(
                     arrays["encoding:unit"],
                     encoding["low"],
@@ -252,7 +255,7 @@ class CompiledModel:
                 _arrays(Path(folder) / "golden" / STIMULUS)["frames"],
                 content["provenance"],
                 json.loads((Path(folder) / "golden" / MESSAGES).read_text()),
-                _arrays(Path(folder) / "golden" / EXPECTED),
+                {node.id: expected[str(k)] for k, node in enumerate(program.readouts)},
             )
         except _DAMAGE as error:
             raise ModelError(

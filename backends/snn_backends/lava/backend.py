@@ -38,7 +38,6 @@ from snn_compile.sim.batches import Advance, no_progress
 INT32 = 1 << 31
 LIF_INT32 = 1 << 25
 """Stock LIF computes ``a << 6`` in int32."""
-FORMS = ("sparse", "conv")
 N_CONV_STIMULI = 2
 """Stimuli run a second time with stock Conv processes: those take half a second a step."""
 
@@ -75,7 +74,7 @@ class LavaBackend:
         """
         given = dict(options or {})
         unknown = sorted(set(given) - {"synapses"})
-        if unknown or given.get("synapses", "sparse") not in FORMS:
+        if unknown or given.get("synapses", "sparse") not in emission.FORMS:
             raise UsageError(
                 f"the Lava backend does not take {unknown or given}",
                 hint="synapses: sparse or conv",
@@ -97,8 +96,9 @@ class LavaBackend:
     ) -> Verification:
         """Compare an emitted folder, and what Lava makes of it, with the program and its reference.
 
-        Files are compared first, then every message of every population with all stimuli streamed
-        through one Lava run, then the sums of each synapse group driven by itself.
+        Files are compared first; if one differs, nothing is run. Then, of a fresh copy of them,
+        every message of every population with all stimuli streamed through one Lava run, and the
+        sums of each synapse group driven by itself. Nothing in the folder itself is ever run.
 
         Args:
             program: the network.
@@ -115,8 +115,21 @@ class LavaBackend:
         chosen = np.asarray(frames[:stimuli], np.int64)
         if not len(chosen):
             raise UsageError("a verification needs at least one stimulus")
-        verifier = Verifier(make_plan(program), folder, environment.ensure(), time_limit, progress)
-        return verifier.verify(chosen, conv_stimuli)
+        plan = make_plan(program)
+        faults = tuple(emission.differences(plan, folder))
+        if faults:
+            return Verification(
+                self.name,
+                "the emitted files; nothing was run",
+                0,
+                0,
+                0,
+                equal=False,
+                details=faults,
+            )
+        return Verifier(plan, environment.ensure(), time_limit, progress).verify(
+            chosen, conv_stimuli
+        )
 
     def environment_status(self) -> LavaEnvironment | None:
         """The environment that would be used, None if there is none yet."""

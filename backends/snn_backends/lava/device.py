@@ -15,7 +15,7 @@ from snn_backends.lava.neurons import Array
 from snn_backends.lava.plan import Plan, make_plan
 from snn_backends.lava.runner import NO_CHIP_HINT, run_emitted
 from snn_backends.lava.traces import read_trace
-from snn_compile.errors import DeviceError, Origin, UsageError
+from snn_compile.errors import DeviceError, Origin, UsageError, VerificationError
 from snn_compile.hil.device import Capabilities, Measured, no_argument
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
@@ -24,7 +24,6 @@ from snn_compile.sim.reference import input_messages, recorded_at_once
 
 HARDWARE = {"loihi2": "N3B3", "loihi1": "N2A2"}
 """Chips, with the generation of their usual boards, as LOIHI_GEN names it."""
-FORMS = ("sparse", "conv")
 ASK = "from lava.utils import loihi; print(int(loihi.is_installed()))"
 
 
@@ -49,47 +48,59 @@ class LavaDevice:
             given,
             *("synapses", "hardware", "partition", "board", "host", "host_binary", "generation"),
         )
-        self._synapses = given.get("synapses", FORMS[0])
+        self._synapses = given.get("synapses", emission.FORMS[0])
         self._hardware = given.get("hardware", "")
-        if self._synapses not in FORMS or self._hardware not in ("", *HARDWARE):
+        if self._synapses not in emission.FORMS or self._hardware not in ("", *HARDWARE):
             raise UsageError(
                 "the device 'lava' was given an option that it does not take",
                 code="bad-device",
-                hint=f"synapses: {' or '.join(FORMS)}; hardware: {' or '.join(HARDWARE)}",
+                hint=f"synapses: {' or '.join(emission.FORMS)}; hardware: {' or '.join(HARDWARE)}",
             )
         self._variables = board_variables(self._hardware, given)
         self._plan: Plan | None = None
-        self._folder = Path()
         self._environment: LavaEnvironment | None = None
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
-        """See that there are emitted files, an environment and, for a chip, Lava's extension."""
-        self._plan, self._folder = make_plan(program), folder / "lava"
-        if not self._folder.is_dir():
+        """See that the emitted files are right, that Lava is there and, for a chip, its extension.
+
+        Raises:
+            UsageError: nothing was emitted for Lava.
+            VerificationError: what was emitted has changed.
+            DeviceError: there is no environment, or no extension.
+        """
+        plan, emitted = make_plan(program), folder / "lava"
+        if not emitted.is_dir():
             raise UsageError(
                 "nothing was emitted for Lava",
                 code="not-emitted",
                 origin=Origin(str(folder)),
                 hint="compile again with --emit lava",
             )
-        self._environment = environment.ensure()
+        if changed := emission.differences(plan, emitted):
+            raise VerificationError(
+                f"not what this version emits from the sealed network: {'; '.join(changed[:3])}",
+                code="emitted-changed",
+                origin=Origin(str(emitted)),
+                hint="compile again",
+            )
+        self._plan, self._environment = plan, environment.ensure()
         if self._hardware:
             _require_extension(self._environment)
         facts = {"lava": str(self._environment), "synapses": self._synapses}
-        changed = emission.differences(self._plan, self._folder)
-        if changed:
-            facts["changed"] = "; ".join(changed[:3])
         return Capabilities(facts=facts | ({"chip": self._hardware} if self._hardware else {}))
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """Stream all stimuli through one Lava run, then read what it wrote."""
+        """Stream all stimuli through one Lava run of a fresh copy, then read what it wrote."""
         if self._plan is None or self._environment is None:
             raise RuntimeError("load a network first")
         program = self._plan.program
         with tempfile.TemporaryDirectory(prefix="snn-compile-lava-") as scratch:
+            emitted = Path(scratch) / "lava"
+            emitted.mkdir()
+            emission.write(self._plan, emitted, {})
             run = run_emitted(
                 self._environment,
-                self._folder,
+                emitted,
                 _stimulus(program, frames, Path(scratch) / "stimulus.npz"),
                 Path(scratch) / "traces",
                 time_limit=time_limit,
@@ -140,7 +151,7 @@ def _require_extension(found: LavaEnvironment) -> None:
     """
     try:
         done = subprocess.run(
-            [str(found.python), "-s", "-c", ASK],
+            [str(found.python), environment.ISOLATED, "-c", ASK],
             capture_output=True,
             text=True,
             timeout=120,

@@ -1,4 +1,4 @@
-"""Writing the emitted folder: generated code, arrays, manifest."""
+"""Writing the emitted folder: constant code, arrays, manifest; and what differs from that."""
 
 from __future__ import annotations
 
@@ -8,108 +8,38 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from importlib import resources
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 
 from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
 from snn_backends.lava.timing import timing
-from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import ConvSynapses
 
 COPIED = (
-    *("layout.py", "run.py", "processes/__init__.py", "processes/neurons.py"),
-    *("probing/__init__.py", "probing/sink.py"),
+    *("README.md", "run.py", "network.py", "layout.py"),
+    *("processes/__init__.py", "processes/neurons.py", "probing/__init__.py", "probing/sink.py"),
 )
-GENERATED = ("network.py", "README.md")
+FORMS = ("sparse", "conv")
+"""Of convolutions, best first."""
 ARRAYS = "weights.npz"
 MANIFEST = "manifest.json"
-IMPORTABLE = frozenset({".py", ".so", ".pyd"})
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, RecursionError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 """What reading a damaged file raises."""
 
 
-def source_files(plan: Plan) -> dict[str, str]:
-    """Every text file of the emitted folder but the manifest, by relative path."""
+def source_files() -> dict[str, str]:
+    """Every text file of the emitted folder but the manifest, by relative path.
+
+    They are the same for every network: nothing that comes from a user's file is ever part of code.
+    """
     templates = resources.files("snn_backends.lava") / "templates"
-    texts = {name: (templates / name).read_text(encoding="utf-8") for name in COPIED}
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    for name in GENERATED:
-        template = (templates / f"{name}.jinja").read_text(encoding="utf-8")
-        texts[name] = environment.from_string(template).render(_context(plan))
-    return texts
-
-
-def _context(plan: Plan) -> dict[str, Any]:
-    program = plan.program
-    return {
-        "plan": plan,
-        "input": program.input,
-        "window": program.window,
-        "imports": _imports(plan),
-        "delays": sorted({s.delay for s in plan.synapses if s.source == plan.input_name}),
-        "unrolled": [s for s in plan.synapses if s.kind == "conv" and s.conv_obstacle],
-        "has_conv": any(s.kind == "conv" and not s.conv_obstacle for s in plan.synapses),
-        "describe": _describe,
-        "shape": _shape,
-        "size": prod,
-        "whc": lambda shape: shape[::-1],
-        "source_name": _source_name,
-    }
-
-
-def _source_name(name: str, delay: int) -> str:
-    return f"{name}_after_{delay}" if delay else name
-
-
-def _shape(shape: Shape) -> str:
-    return "x".join(str(n) for n in shape)
-
-
-def _describe(plan: SynapsePlan) -> str:
-    node = plan.node
-    text = f"{plan.kind.capitalize()} {_shape(plan.source_shape)} to {_shape(node.shape)}"
-    if isinstance(node, ConvSynapses):
-        text += f", kernels {_shape(node.weight.shape[2:])}"
-        if node.geometry.groups > 1:
-            text += f" in {node.geometry.groups} groups"
-    return f"{text}, {node.weight.format.bits}-bit weights times 2**{node.exponent}"
-
-
-def _imports(plan: Plan) -> list[str]:
-    kinds = {s.kind for s in plan.synapses}
-    has_conv = any(s.kind == "conv" and not s.conv_obstacle for s in plan.synapses)
-    lines = []
-    if has_conv:
-        lines.append("from lava.proc.conv.process import Conv")
-    if "dense" in kinds:
-        lines.append("from lava.proc.dense.process import Dense")
-    if any(p.stock for p in plan.populations):
-        lines.append("from lava.proc.lif.process import LIFReset")
-    if kinds & {"conv", "sparse"}:
-        lines.append("from lava.proc.sparse.process import Sparse")
-    lines += ["from lava.utils.weightutils import SignMode", ""]
-    layout = {"connect", "per_neuron"}
-    layout |= {"conv_kernel"} if has_conv else set()
-    layout |= {"unrolled_conv"} if "conv" in kinds else set()
-    layout |= {f"{kind}_matrix" for kind in kinds & {"dense", "sparse"}}
-    lines.append(f"from layout import {', '.join(sorted(layout))}")
-    processes = {"FileSink", "FrameSource", "ProbeSource", "Tie"}
-    processes |= {p.process for p in plan.populations if not p.stock}
-    if any(p.probed for p in plan.populations):
-        lines.append("from probing.sink import PotentialSink")
-    lines.append(f"from processes.neurons import {', '.join(sorted(processes))}")
-    return lines
+    return {name: (templates / name).read_text(encoding="utf-8") for name in COPIED}
 
 
 def array_hash(array: npt.NDArray[np.generic]) -> str:
@@ -129,7 +59,7 @@ def manifest(plan: Plan, options: Mapping[str, Any], files: Mapping[str, str]) -
     program = plan.program
     node = program.input
     return {
-        "schema": 1,
+        "schema": 2,
         "backend": "lava",
         "requires": {"python": "3.10", "numpy": "<2", "lava-nc": "0.10.0"},
         "coding": program.window.coding,
@@ -138,7 +68,7 @@ def manifest(plan: Plan, options: Mapping[str, Any], files: Mapping[str, str]) -
         "latency": program.latency,
         "rows": f"n_stimuli * {program.window.n_steps} + {plan.drain}",
         "timing": timing(plan),
-        "synapses": options.get("synapses", "sparse"),
+        "synapses": options.get("synapses", FORMS[0]),
         "input": {
             "name": plan.input_name,
             "id": node.id,
@@ -154,23 +84,7 @@ def manifest(plan: Plan, options: Mapping[str, Any], files: Mapping[str, str]) -
 
 
 def _entries(population: PopulationPlan) -> list[dict[str, Any]]:
-    groups = [
-        {
-            "id": s.node.id,
-            "name": s.name,
-            "node": type(s.node).__name__,
-            "process": "Dense" if s.kind == "dense" else "Sparse",
-            "conv_form": s.kind == "conv" and not s.conv_obstacle,
-            "kind": "stock",
-            "source": s.source,
-            "target": population.name,
-            "delay": s.delay,
-            "shape": list(s.node.shape),
-            "num_weight_bits": s.weight_bits,
-            "weight_exp": s.weight_exp,
-        }
-        for s in population.synapses
-    ]
+    groups = [_group(group, population.name) for group in population.synapses]
     return [
         *groups,
         {
@@ -182,6 +96,8 @@ def _entries(population: PopulationPlan) -> list[dict[str, Any]]:
             "reason": population.custom_reason,
             "recorded": "v >> 6" if population.probed else "s_out",
             "shape": list(population.node.shape),
+            "constants": population.constants,
+            "arrays": list(population.arrays),
             "depth": population.depth,
             "first_row": population.first_row,
             "trace": population.trace,
@@ -190,9 +106,40 @@ def _entries(population: PopulationPlan) -> list[dict[str, Any]]:
     ]
 
 
+def _group(group: SynapsePlan, target: str) -> dict[str, Any]:
+    entry = {
+        "id": group.node.id,
+        "name": group.name,
+        "node": type(group.node).__name__,
+        "process": "Dense" if group.kind == "dense" else "Sparse",
+        "kind": "stock",
+        "kernel": group.kind,
+        "source": group.source,
+        "target": target,
+        "delay": group.delay,
+        "source_shape": list(group.source_shape),
+        "shape": list(group.node.shape),
+        "exponent": group.node.exponent,
+        "num_weight_bits": group.weight_bits,
+        "grid_shift": group.grid_shift,
+        "weight_exp": group.weight_exp,
+        "conv_form": group.kind == "conv" and not group.conv_obstacle,
+    }
+    if isinstance(group.node, ConvSynapses):
+        geometry = group.node.geometry
+        entry |= {
+            "conv_obstacle": group.conv_obstacle,
+            "stride": list(geometry.stride),
+            "padding": list(geometry.padding),
+            "dilation": list(geometry.dilation),
+            "groups": geometry.groups,
+        }
+    return entry
+
+
 def write(plan: Plan, folder: Path, options: Mapping[str, Any]) -> None:
     """Write everything into an existing folder."""
-    texts = source_files(plan)
+    texts = source_files()
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
@@ -210,20 +157,36 @@ def differences(plan: Plan, folder: Path) -> list[str]:
 
     Each line names the layer and, for arrays, the first element that differs.
     """
-    found = []
-    for name, text in source_files(plan).items():
-        path = folder / name
-        if not path.is_file():
-            found.append(f"{name} is missing")
-        elif (actual := path.read_bytes()) != text.encode():
-            pairs = zip(text.encode().split(b"\n"), actual.split(b"\n"), strict=False)
-            line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), None)
-            found.append(f"{name} differs" + (f", line {line}" if line else " in length"))
-    code = [p for p in folder.rglob("*") if p.suffix in IMPORTABLE]
-    extra = {p.relative_to(folder).as_posix() for p in code} - {*COPIED, *GENERATED}
-    found += [f"{name} does not belong here" for name in sorted(extra)]
+    texts = source_files()
+    found = [text for name in texts if (text := _text_difference(folder / name, name, texts[name]))]
+    found += [f"{name} does not belong here" for name in _superfluous(folder)]
+    if any((folder / name).is_symlink() for name in (ARRAYS, MANIFEST)):
+        return found  # each has been named as what does not belong here
     arrays = _array_differences(plan, folder)
     return found + arrays + _manifest_differences(plan, folder, bool(arrays))
+
+
+def _text_difference(path: Path, name: str, text: str) -> str:
+    if not path.is_file():
+        return f"{name} is missing"
+    expected, actual = text.encode(), path.read_bytes()
+    if actual == expected:
+        return ""
+    pairs = zip(expected.split(b"\n"), actual.split(b"\n"), strict=False)
+    line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), None)
+    return f"{name} differs" + (f", line {line}" if line else " in length")
+
+
+def _superfluous(folder: Path) -> list[str]:
+    """Files and folders that are not written, and links, whatever they lead to."""
+    files = {ARRAYS, MANIFEST, *COPIED}
+    folders = {name.rpartition("/")[0] for name in COPIED} - {""}
+    found = ["." for link in (folder,) if link.is_symlink()]
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or name not in (folders if path.is_dir() else files):
+            found.append(name)
+    return sorted(found)
 
 
 def _array_differences(plan: Plan, folder: Path) -> list[str]:
@@ -260,10 +223,11 @@ def _where(expected: npt.NDArray[np.generic], actual: npt.NDArray[np.generic]) -
 def _manifest_differences(plan: Plan, folder: Path, arrays_differ: bool) -> list[str]:
     try:
         actual = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         return [f"{MANIFEST} cannot be read: {error}"]
-    options = {"synapses": actual.get("synapses", "sparse")} if isinstance(actual, dict) else {}
-    files = {name: content_hash(text.encode()) for name, text in source_files(plan).items()}
+    chosen = actual.get("synapses") if isinstance(actual, dict) else None
+    options = {"synapses": chosen} if chosen in FORMS else {}
+    files = {name: content_hash(text.encode()) for name, text in source_files().items()}
     # The archive's own bytes depend on what wrote it: they are only held to the manifest.
     written = actual.get("files") if isinstance(actual, dict) else None
     files[ARRAYS] = written.get(ARRAYS, "") if isinstance(written, dict) else ""

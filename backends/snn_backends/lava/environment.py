@@ -25,6 +25,9 @@ PYTHON_VARIABLE = "SNN_COMPILE_LAVA_PYTHON"
 """Names the interpreter of an environment that the user manages."""
 FOLDER_VARIABLE = "SNN_COMPILE_LAVA_ENV"
 """Names the folder of the environment that this tool makes."""
+ISOLATED = "-I"
+"""An interpreter's switch: no variables, no user's packages, nothing beside the script or in the
+working folder, which may be a stranger's."""
 NATIVE, COMPAT = "native 3.10", "compat"
 BEGUN, MARKER = "snn-compile-begun", "snn-compile-complete"
 
@@ -77,7 +80,7 @@ class LavaEnvironment:
 
     def command(self, script: Path) -> list[str]:
         """How to start a script there."""
-        start = [str(self.python), "-B", "-s"]
+        start = [str(self.python), "-B", ISOLATED]
         if not self.native:
             start.append(str(resources.files("snn_backends.lava") / "templates" / "compat.py"))
         return [*start, str(script)]
@@ -139,7 +142,7 @@ def examine(python: Path) -> LavaEnvironment | None:
 
 
 def _ask(python: Path | str, extra: Mapping[str, str] | None = None) -> dict[str, str] | None:
-    command = [str(python), "-s", "-c", PROBE]
+    command = [str(python), ISOLATED, "-c", PROBE]
     try:
         done = subprocess.run(
             command,
@@ -157,8 +160,8 @@ def _ask(python: Path | str, extra: Mapping[str, str] | None = None) -> dict[str
 
 def clean_environment() -> dict[str, str]:
     """This process' variables without those that would lead another Python to our packages."""
-    dropped = {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"}
-    return {key: value for key, value in os.environ.items() if key not in dropped}
+    dropped = ("PYTHON", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 
 
 def create(folder: Path | None = None) -> LavaEnvironment:
@@ -214,8 +217,8 @@ def _build(target: Path) -> LavaEnvironment:
         target.mkdir()
         (target / BEGUN).touch()
         try:
-            _command([python, "-m", "venv", str(target)])
-            pip = [str(target / "bin" / "python"), "-m", "pip", "install", "-q"]
+            _command([python, ISOLATED, "-m", "venv", str(target)])
+            pip = [str(target / "bin" / "python"), ISOLATED, "-m", "pip", "install", "-q"]
             if native:
                 _command([*pip, "numpy<2", LAVA])
             else:
@@ -244,7 +247,7 @@ def _command(command: list[str]) -> None:
         log.seek(0)
         if done.returncode:
             last = log.read().strip().splitlines()[-1:] or ["no output"]
-            raise DeviceError(f"{' '.join(command[1:4])} failed: {last[0]}", code="lava-missing")
+            raise DeviceError(f"{' '.join(command[2:5])} failed: {last[0]}", code="lava-missing")
 
 
 def candidates() -> Iterator[tuple[str, bool]]:
@@ -274,7 +277,7 @@ def _pythons(minor: str) -> Iterator[str]:
         found = _output([uv, "python", "find", "--no-project", minor])
         guesses += [(found, {})] if found else []
     for python, extra in guesses:
-        real = _output([python, "-c", "import sys; print(sys.executable)"], extra)
+        real = _output([python, ISOLATED, "-c", "import sys; print(sys.executable)"], extra)
         version = _ask(real) if real else None
         if version and version["python"].startswith(f"{minor}."):
             yield real

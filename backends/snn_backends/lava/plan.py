@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,8 +31,8 @@ class SynapsePlan:
 
     Attributes:
         node: the group.
-        name: identifier of its process.
-        source: identifier of the population that it reads.
+        name: name of its process.
+        source: name of the population that it reads.
         source_shape: shape of that population.
         delay: rows that the input is held back for it (0 between populations).
         kind: ``conv``, ``dense`` or ``sparse``.
@@ -64,7 +62,7 @@ class PopulationPlan:
 
     Attributes:
         node: the population.
-        name: identifier of its process.
+        name: name of its process.
         process: class of the process.
         custom_reason: why no stock process does it; empty if one does.
         depth: synapses between the input and it.
@@ -105,7 +103,7 @@ class Plan:
 
     Attributes:
         program: the network.
-        input_name: identifier of the input.
+        input_name: name of the input.
         populations: in topological order.
     """
 
@@ -132,7 +130,7 @@ class Plan:
 
 def make_plan(program: QuantizedGraph) -> Plan:
     """Choose a process for every layer."""
-    names = identifiers(node.id for node in program.graph)
+    names = numbered(program)
     populations = []
     for node in program.populations:
         depth = program.depth[node.id]
@@ -158,32 +156,17 @@ def make_plan(program: QuantizedGraph) -> Plan:
     return Plan(program, names[program.input.id], tuple(populations))
 
 
-RESERVED = frozenset({"len", "str"}) | {
-    *("build", "build_probes", "connect", "conv_kernel", "dense_matrix", "form", "frames", "hold"),
-    *("n_rows", "n_stimuli", "per_neuron", "sparse_matrix", "tie", "traces", "unrolled_conv", "w"),
-}
-"""Names that the emitted module uses for other things."""
-DERIVED = re.compile(r"_(trace|probe|after_\d+)$")
-"""Endings of names that it makes out of a layer's."""
+def numbered(program: QuantizedGraph) -> dict[NodeId, str]:
+    """What each node is called in the emitted files: a word and a number, whatever its id is.
 
-
-def identifiers(ids: Iterable[NodeId]) -> dict[NodeId, str]:
-    """A distinct Python identifier for each node, as close to its name as can be."""
-    result: dict[NodeId, str] = {}
-    taken: set[str] = set(RESERVED)
-    for node_id in ids:
-        stem = re.sub(r"\W+", "_", node_id, flags=re.ASCII).strip("_").lower() or "layer"
-        if stem[0].isdigit() or keyword.iskeyword(stem):
-            stem = f"layer_{stem}"
-        if DERIVED.search(stem):
-            stem = f"{stem}_layer"
-        name, count = stem, 1
-        while name in taken:
-            count += 1
-            name = f"{stem}_{count}"
-        taken.add(name)
-        result[node_id] = name
-    return result
+    Names of files and arrays are made of it; a user's own names are data in the manifest.
+    """
+    groups = [node.id for node in program.graph if isinstance(node, Synapses)]
+    return {
+        program.input.id: "input",
+        **{node_id: f"synapses{number}" for number, node_id in enumerate(groups)},
+        **{node.id: f"layer{number}" for number, node in enumerate(program.populations)},
+    }
 
 
 def _plan_synapses(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_backends.lava import supervisor
-from snn_backends.lava.environment import LavaEnvironment, clean_environment
+from snn_backends.lava.environment import ISOLATED, LavaEnvironment, clean_environment
 from snn_compile.errors import DeviceError
 
 GRACE_SECONDS = 10.0
@@ -69,7 +69,14 @@ def run_emitted(
         DeviceError: it failed, or did not end in time.
     """
     command = [
-        *(sys.executable, "-S", "-E", supervisor.__file__, str(time_limit), secrets.token_hex(6)),
+        *(
+            sys.executable,
+            "-S",
+            ISOLATED,
+            supervisor.__file__,
+            str(time_limit),
+            secrets.token_hex(6),
+        ),
         *environment.command(folder / "run.py"),
         *(str(stimulus), "-o", str(traces), "--synapses", synapses),
         *(("--probes", str(probes)) if probes else ()),

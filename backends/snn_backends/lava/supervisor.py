@@ -28,7 +28,6 @@ import multiprocessing.shared_memory as m, runpy, sys
 m._SHM_NAME_PREFIX = ('/psm_' if m._USE_POSIX else 'wnsm_') + sys.argv[1] + '_'
 m._SHM_SAFE_NAME_LENGTH = len(m._SHM_NAME_PREFIX) + 8
 sys.argv = sys.argv[2:]
-sys.path[0] = sys.argv[0].rpartition('/')[0]
 runpy.run_path(sys.argv[0], run_name='__main__')
 """
 """Puts a token into the names of shared memory before the script starts."""

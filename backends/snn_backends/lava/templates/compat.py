@@ -8,7 +8,6 @@ installed package is not touched.
 import dataclasses
 import runpy
 import sys
-from pathlib import Path
 
 original = dataclasses.dataclass
 
@@ -29,5 +28,4 @@ finally:
 
 if __name__ == "__main__" and len(sys.argv) > 1:
     del sys.argv[0]
-    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
     runpy.run_path(sys.argv[0], run_name="__main__")

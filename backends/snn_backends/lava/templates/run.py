@@ -118,13 +118,13 @@ def stream(args, manifest, weights):
 
     frames, hold, n_stimuli = streamed(arrays(args.stimulus), manifest)
     n_rows = n_stimuli * manifest["n_steps"] + manifest["drain"]
-    process = network.build(weights, frames, hold, n_stimuli, args.synapses, args.output)
+    process = network.build(manifest, weights, frames, hold, n_stimuli, args.synapses, args.output)
     timing = drive(process, n_rows, args.hardware)
     np.savez(args.output / "outputs.npz", **outputs(manifest, args.output, n_stimuli))
     return {"rows": n_rows, **timing}
 
 
-def probe(args, weights):
+def probe(args, manifest, weights):
     """Drive every synapse group by itself; what there is to say about it."""
     import network
 
@@ -132,7 +132,7 @@ def probe(args, weights):
     folder = args.output / "probes"
     folder.mkdir(exist_ok=True)
     n_rows = 1 + max(len(rows) for rows in payloads.values())
-    process = network.build_probes(weights, payloads, args.synapses, folder)
+    process = network.build_probes(manifest, weights, payloads, args.synapses, folder)
     return {"rows": n_rows, **drive(process, n_rows, args.hardware)}
 
 
@@ -145,6 +145,7 @@ def arrays(path):
 def main():
     """Run it."""
     args = arguments()
+    sys.path.insert(0, str(HERE))  # an isolated interpreter does not look beside its script
     try:
         import lava.proc.lif.process  # noqa: F401
     except ImportError as error:
@@ -159,7 +160,7 @@ def main():
     versions = {"python": platform.python_version(), "numpy": np.__version__, "lava-nc": version("lava-nc")}
     facts = {"synapses": args.synapses, "versions": versions, "stream": stream(args, manifest, weights)}
     if args.probes:
-        facts["probes"] = probe(args, weights)
+        facts["probes"] = probe(args, manifest, weights)
     (args.output / "run.json").write_text(json.dumps(facts, indent=1))
     streamed_run = facts["stream"]
     print(f"{streamed_run['rows']} rows in {streamed_run['run_seconds']:.1f} s; traces in {args.output}")
