@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ from snn_compile.ir.quantized import QuantizedGraph
 
 CHILDREN = Path(__file__).parent / "children"
 ASK_SECONDS = 120.0
+ISOLATED = ("-B", "-I")
+"""Nothing but the emulator's own environment is looked at. brian2 also reads settings from the
+working folder, which may be a stranger's: a child has one of our own."""
 
 
 class _Emulator:
@@ -53,7 +57,8 @@ class _Emulator:
         Raises:
             DeviceError: none is named, or it has no emulator.
         """
-        python = os.environ.get(self.variable, "")
+        named = os.environ.get(self.variable, "")
+        python = str(Path(shutil.which(named) or named).absolute()) if named else ""
         ask = f"import {self.package.replace('-', '_')}, importlib.metadata as m; " + (
             f"print(m.version('{self.package}'))"
         )
@@ -61,12 +66,13 @@ class _Emulator:
         if python:
             try:
                 done = subprocess.run(
-                    [python, "-c", ask],
+                    [python, *ISOLATED, "-c", ask],
                     capture_output=True,
                     text=True,
                     timeout=ASK_SECONDS,
                     check=False,
                     env=_environment(),
+                    cwd=CHILDREN,
                 )
                 if done.returncode == 0:
                     return python, done.stdout.split()[-1]
@@ -89,7 +95,8 @@ class _Emulator:
         with tempfile.TemporaryDirectory(prefix="snn-compile-oracle-") as scratch:
             folder, answer = Path(scratch), Path(scratch) / "answer.npz"
             network.write(program, frames, folder)
-            command = [self._python, str(CHILDREN / self.script), str(folder), str(answer)]
+            script = str(CHILDREN / self.script)
+            command = [self._python, *ISOLATED, script, str(folder), str(answer)]
             try:
                 done = subprocess.run(
                     command,
@@ -98,6 +105,7 @@ class _Emulator:
                     timeout=time_limit,
                     check=False,
                     env=_environment(),
+                    cwd=folder,
                 )
             except subprocess.TimeoutExpired as error:
                 raise DeviceError(

@@ -40,7 +40,9 @@ def write_reports(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file beside the old one, then put it in its place."""
+    """Write a file beside the old one, then put it in its place; a link is never followed."""
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
+    beside.unlink(missing_ok=True)
+    with beside.open("x", encoding="utf-8") as file:
+        file.write(text)
     beside.replace(path)

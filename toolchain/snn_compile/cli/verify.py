@@ -28,6 +28,8 @@ from snn_compile.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from snn_compile.bundle import CompiledModel
     from snn_compile.hil.verification import Verification
     from snn_compile.report.observer import Observer
@@ -71,7 +73,7 @@ def command(
     from snn_compile.report.progress import TerminalObserver
 
     compiled = CompiledModel.load(folder)
-    names = chosen(folder, against)
+    names = chosen(folder, against, compiled.report)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     outcomes: list[Verification] = []
     missing: list[CompileError] = []
@@ -102,26 +104,40 @@ def _differences(folder: Path, outcomes: list[Verification]) -> list[CompileErro
     ]
 
 
-def chosen(folder: Path, against: tuple[str, ...]) -> list[str]:
-    """What to compare with: golden traces, engine and every backend there, or those named.
+def chosen(folder: Path, against: tuple[str, ...], report: Mapping[str, Any]) -> list[str]:
+    """What to compare with: golden traces, engine and every backend, or those named.
+
+    Backends are those that are there and those that the report says were written, so that what has
+    been removed is missed.
 
     Raises:
         UsageError: something named is not in the folder.
+        VerificationError: nothing is named, and the report does not say what was written.
     """
     from snn_compile.plugins import BACKENDS
+    from snn_compile.report import figures
 
+    written = figures.option(report, "emit")
     emitted = [name for name in BACKENDS.names() if (folder / name).is_dir()]
     there = [GOLDEN, ENGINE, *emitted]
     named = [name.strip() for part in against for name in part.split(",") if name.strip()]
+    if not named and not isinstance(written, list):
+        raise VerificationError(
+            "report.json is missing or does not say what was emitted: nothing could be missed",
+            code="incomplete-report",
+            origin=Origin(str(folder)),
+            hint="compile again; or name what to compare with: --against golden",
+        )
+    expected = [*there, *(str(name) for name in written or [] if name not in there)]
     for name in named:
-        if name not in there:
+        if name not in expected:
             raise UsageError(
                 f"there is nothing of '{name}' to compare with",
                 code="nothing-to-verify",
                 origin=Origin(str(folder)),
                 hint=f"it holds {', '.join(there)}",
             )
-    return named or there
+    return named or expected
 
 
 def compare(
@@ -139,6 +155,7 @@ def compare(
         UsageError: an engine was asked for that is not here, or it does not work.
     """
     from snn_compile.hil import engine
+    from snn_compile.hil.verification import Verification
     from snn_compile.plugins import BACKENDS
 
     fitting = max(FEWEST, ROWS // compiled.program.window.n_steps)
@@ -148,6 +165,9 @@ def compare(
             return compiled.verify_golden(frames, advance)
         if name == ENGINE:
             return engine.verify(compiled.program, frames, advance)
+        if not (folder / name).is_dir():
+            missing = f"{name}/ is missing, and the report says that it was written"
+            return Verification(name, "nothing is there", 0, 0, 0, equal=False, details=(missing,))
         found: Verification = BACKENDS.load(name).verify(
             compiled.program, folder / name, frames, time_limit=time_limit, progress=advance
         )

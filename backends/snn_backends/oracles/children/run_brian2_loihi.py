@@ -6,6 +6,9 @@ The package has no bias and one threshold a group: a class between its neurons a
 equations. Nothing else is changed.
 """
 
+import sys
+from pathlib import Path
+
 import numpy as np
 from brian2 import NetworkOperation, NeuronGroup, ms, prefs
 
@@ -20,6 +23,8 @@ from brian2_loihi import (
     LoihiSynapses,
     synapse_sign_mode,
 )
+
+sys.path.insert(0, str(Path(__file__).parent))  # an isolated interpreter does not look there
 from read_network import main
 
 

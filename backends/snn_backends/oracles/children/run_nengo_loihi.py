@@ -3,7 +3,9 @@
 python run_nengo_loihi.py FOLDER OUT.npz      (nengo-loihi 1.1.0, numpy < 2)
 """
 
+import sys
 import warnings
+from pathlib import Path
 
 warnings.simplefilter("ignore")
 
@@ -13,6 +15,8 @@ import numpy as np
 from nengo_loihi.block import Axon, LoihiBlock, Synapse
 from nengo_loihi.emulator import EmulatorInterface
 from nengo_loihi.inputs import SpikeInput
+
+sys.path.insert(0, str(Path(__file__).parent))  # an isolated interpreter does not look there
 from read_network import main
 
 

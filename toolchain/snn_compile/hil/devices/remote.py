@@ -35,6 +35,7 @@ GRACE_SECONDS = 60.0
 SCRIPT = """
 set -u
 umask 077
+export PYTHONSAFEPATH=1
 work=$(mktemp -d {folder}/snn-compile-hil.XXXXXXXX) || exit 73
 trap 'rm -rf "$work"' EXIT
 trap 'exit 129' HUP INT TERM
@@ -159,7 +160,9 @@ class RemoteDevice:
             with tarfile.open(fileobj=stream, mode="w|") as archive:
                 for path in sorted(self._network.rglob("*")):
                     relative = path.relative_to(self._network)
-                    if path.is_file() and relative.parts[:2] != ("golden", "stimulus.npz"):
+                    if path.is_symlink() or not path.is_file():
+                        continue  # a link would lead to a file of somebody else's
+                    if relative.parts[:2] != ("golden", "stimulus.npz"):
                         archive.add(path, f"network/{relative.as_posix()}")
                 content = io.BytesIO()
                 np.savez_compressed(content, frames=frames)
