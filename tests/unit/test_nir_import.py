@@ -400,3 +400,29 @@ def test_the_plain_correlation_agrees_with_ours():
     found = correlate(x, weight, (2, 1), (1, 2), 2)
     geometry = spiking.Geometry(stride=(2, 1), dilation=(1, 2), groups=2)
     np.testing.assert_allclose(found, kernels.conv2d(x[..., None], weight, geometry)[..., 0])
+
+
+# -------------------------------------------------------------------------------- a stranger's file
+
+
+def renamed(name_of):
+    """A chain whose nodes have other names."""
+    made = chain(port(nir.Input, 3), dense(3, 4), integrate(4), port(nir.Output, 4))
+    names = {old: name_of(number) for number, old in enumerate(made.nodes)}
+    nodes = {names[old]: node for old, node in made.nodes.items()}
+    edges = [(names[a], names[b]) for a, b in made.edges]
+    return nir.NIRGraph(nodes, edges, metadata={}, type_check=False)
+
+
+def test_names_of_nodes_become_printable(tmp_path):
+    found = read(saved(renamed(lambda k: f"n{k}\x1b[2J\n\u202e{'[bold]'}"), tmp_path))
+    ids = [node.id for node in found.network.graph]
+    assert len(ids) > 3
+    assert all(name.isprintable() for name in ids)
+    assert "n2\\x1b[2J\\n\\u202e[bold]" in ids
+
+
+def test_names_that_become_the_same_are_refused(tmp_path):
+    names = ["a", "b\n", "b\\n", "c"]
+    (error,) = refused(renamed(names.__getitem__), tmp_path)
+    assert "two nodes are called" in error.message

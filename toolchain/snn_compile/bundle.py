@@ -235,7 +235,7 @@ class CompiledModel:
             content, arrays = _unsealed(path, origin)
             encoding = content["encoding"]
             report_file = Path(folder) / "report.json"
-            report = json.loads(report_file.read_text()) if report_file.is_file() else {}
+            report = schema.loads(report_file.read_text("utf-8")) if report_file.is_file() else {}
             program = load_program(content["program"], arrays)
             expected = _arrays(Path(folder) / "golden" / EXPECTED)
             return CompiledModel(

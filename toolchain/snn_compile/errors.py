@@ -8,13 +8,15 @@ class catches them all; each child states the process exit code it maps to (see
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
+
+from snn_compile.printable import printable, printable_lines
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a thing came from in the user's own file.
+    """Where a thing came from in the user's own file, in printable characters.
 
     Attributes:
         file: the file as the user named it.
@@ -26,6 +28,10 @@ class Origin:
     node: str = ""
     op: str = ""
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, printable(getattr(self, field.name)))
+
     def __str__(self) -> str:
         if not self.node:
             return self.file
@@ -34,6 +40,8 @@ class Origin:
 
 class CompileError(Exception):
     """Base of everything this tool refuses; shown in one line plus a hint.
+
+    What it says is printable, whatever the files hold that it speaks of.
 
     Attributes:
         code: stable identifier, for scripts and for searching the documentation.
@@ -47,11 +55,12 @@ class CompileError(Exception):
     def __init__(
         self, message: str, *, code: str = "", origin: Origin | None = None, hint: str = ""
     ) -> None:
+        message = printable_lines(message)
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         self.origin = origin
-        self.hint = hint
+        self.hint = printable_lines(hint)
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from snn_compile.errors import Origin
+from snn_compile.printable import printable_lines
 
 In = TypeVar("In")
 Mid = TypeVar("Mid")
@@ -18,7 +19,7 @@ OutCo = TypeVar("OutCo", covariant=True)
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a user may want to know; never an error.
+    """Something a user may want to know; never an error. It is printable.
 
     Attributes:
         message: one line.
@@ -33,6 +34,10 @@ class Finding:
     code: str = "note"
     hint: str = ""
     warning: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("message", "hint"):
+            object.__setattr__(self, name, printable_lines(getattr(self, name)))
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""

@@ -10,6 +10,7 @@ import networkx as nx
 import nir
 
 from snn_compile.errors import CompileError, ModelError, Origin, UnsupportedError, raise_all
+from snn_compile.printable import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,23 +81,34 @@ def _cycles(topology: nx.DiGraph[str], nodes: Mapping[str, Any], file: str) -> l
 
 
 def _unnested(graph: nir.NIRGraph, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Nodes and edges; the ports of a nested graph stay as nodes that change nothing."""
+    """Nodes and edges; the ports of a nested graph stay as nodes that change nothing.
+
+    Names become printable, so that they can be shown anywhere.
+    """
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
     ports: dict[str, tuple[str, str]] = {}
     for name, node in graph.nodes.items():
+        path = prefix + printable(name)
         if not isinstance(node, nir.NIRGraph):
-            nodes[prefix + name] = node
+            _add(nodes, {path: node})
             continue
-        inner, wires = _unnested(node, f"{prefix}{name}.")
-        nodes |= inner
+        inner, wires = _unnested(node, f"{path}.")
+        _add(nodes, inner)
         edges += wires
-        ports[name] = _ports(node, f"{prefix}{name}.")
+        ports[name] = _ports(node, f"{path}.")
     for a, b in graph.edges:
-        source = ports[a][1] if a in ports else prefix + a
-        target = ports[b][0] if b in ports else prefix + b
+        source = ports[a][1] if a in ports else prefix + printable(a)
+        target = ports[b][0] if b in ports else prefix + printable(b)
         edges.append((source, target))
     return nodes, edges
+
+
+def _add(nodes: dict[str, Any], more: dict[str, Any]) -> None:
+    for name, node in more.items():
+        if name in nodes:
+            raise ModelError(f"two nodes are called '{name}'")
+        nodes[name] = node
 
 
 def _ports(graph: nir.NIRGraph, prefix: str) -> tuple[str, str]:
@@ -105,5 +117,5 @@ def _ports(graph: nir.NIRGraph, prefix: str) -> tuple[str, str]:
         names = [name for name, node in graph.nodes.items() if isinstance(node, kind)]
         if len(names) != 1:
             raise ModelError(f"the nested graph '{prefix[:-1]}' has {len(names)} {kind.__name__}s")
-        found.append(prefix + names[0])
+        found.append(prefix + printable(names[0]))
     return found[0], found[1]

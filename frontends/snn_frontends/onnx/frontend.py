@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
+from snn_compile.printable import printable
 from snn_frontends.onnx.refusals import first_line
 
 if TYPE_CHECKING:
@@ -103,7 +105,23 @@ def _load(path: Path, file: str) -> onnx.ModelProto:
             origin=origin,
             hint="keep that file beside the model, or save the model with its weights inside",
         ) from error
+    _make_printable(model)
     return model
+
+
+def _make_printable(message: Any) -> None:
+    """Rewrite every name in a model so that it can be shown anywhere.
+
+    Two names that become the same are one value given twice, which is refused.
+    """
+    for field, value in message.ListFields():
+        if isinstance(value, str):
+            setattr(message, field.name, printable(value))
+        elif field.type == field.TYPE_STRING:
+            value[:] = [printable(text) for text in value]
+        elif field.type == field.TYPE_MESSAGE:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _make_printable(part)
 
 
 def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
@@ -198,7 +216,9 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
                 origin=origin,
                 hint="export with a fixed size, or set it: python -m "
                 "onnxruntime.tools.make_dynamic_shape_fixed "
-                + (f"--dim_param {name} --dim_value SIZE IN OUT" if name else "--help"),
+                + (
+                    f"--dim_param {shlex.quote(name)} --dim_value SIZE IN OUT" if name else "--help"
+                ),
             )
     batch = Batch(sizes[0] or 1, symbolic=not sizes[0])
     return ModelInput(entry.name, (batch.size, *sizes[1:]), batch)

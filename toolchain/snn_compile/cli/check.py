@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from snn_compile.cli.console import as_json, common, results, show_table
+from snn_compile.cli.console import as_json, common, results, show_json, show_table
 from snn_compile.cli.failures import say_error
 from snn_compile.cli.settings import chosen, settings
 from snn_compile.errors import CompileError, CompileErrors, UnsupportedError, exit_code
+from snn_compile.printable import printable
 
 
 @dataclass
@@ -75,7 +76,7 @@ def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -
     refusals = grouped(unsupported)
     if as_json:
         listed = [{**vars(refusal), "count": len(refusal.nodes)} for refusal in refusals]
-        _write_json({"model": str(model), "ok": False, "unsupported": listed})
+        show_json({"model": str(model), "ok": False, "unsupported": listed})
     else:
         from rich.table import Table
         from rich.text import Text
@@ -89,7 +90,7 @@ def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -
                 why.append(f"\nhint: {refusal.hint}", "dim")
             table.add_row(f"  {refusal.op}", f"x{len(refusal.nodes)}", first, why)
         console = results()
-        console.print(f"{model.name}: {nodes}\n")
+        console.print(f"{printable(model.name)}: {nodes}\n")
         show_table(console, table)
     for error in errors:
         if not isinstance(error, UnsupportedError):
@@ -102,7 +103,7 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
     folded = getattr(imported, "n_folded", 0)
     warnings = [finding for finding in result.findings if finding.warning]
     if as_json:
-        _write_json(
+        show_json(
             {
                 "model": str(model),
                 "ok": True,
@@ -120,14 +121,8 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
     supported = imported.n_nodes - folded
     console = results()
     console.print(
-        f"{model.name}: {imported.n_nodes} nodes · {supported} supported ·"
+        f"{printable(model.name)}: {imported.n_nodes} nodes · {supported} supported ·"
         f" {folded} folded · 0 unsupported"
     )
     for finding in warnings:
         console.print(f"  warning[{finding.code}]: {finding}")
-
-
-def _write_json(value: Any) -> None:
-    import json
-
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from snn_compile.cli.console import (
     device_settings,
     messages,
     results,
+    show_json,
     show_table,
     talkative,
     time_limit,
@@ -210,7 +210,7 @@ def _write(folder: Path, observer: Observer, *, as_json: bool) -> None:
     with observer.progress("conformance", str(folder), len(chosen)) as advance:
         index = files.write(folder, chosen, advance)
     if as_json:
-        click.echo(json.dumps(index, indent=2, ensure_ascii=False))
+        show_json(index)
         return
     listed = index["vectors"]
     words = {word for entry in listed for word in entry["exercises"]}
@@ -236,7 +236,7 @@ def _show(rows: list[Row], request: Request, *, as_json: bool) -> None:
             **{verdict: counts[verdict] for verdict in VERDICTS},
             "vectors": [row.as_dict() for row in rows],
         }
-        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        show_json(said)
         return
     from rich import box
     from rich.table import Table

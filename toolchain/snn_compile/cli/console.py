@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from snn_compile.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -16,16 +18,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def results() -> Console:
     """Standard output, as rich writes to it: colour on a terminal only, and not with NO_COLOR."""
-    from rich.console import Console
-
-    return _fitted(Console(soft_wrap=True, highlight=False, markup=False, emoji=False))
+    return _fitted(_console(soft_wrap=True))
 
 
 def messages() -> Console:
     """Standard error, likewise."""
-    from rich.console import Console
+    return _fitted(_console(stderr=True))
 
-    return _fitted(Console(stderr=True, highlight=False, markup=False, emoji=False))
+
+def _console(**options: Any) -> Console:
+    """A console that takes no markup, and escapes in what it is given whatever is not printable."""
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+
+    class Printable(Console):
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else printable(text, keep="\n"), style, control)
+
+    return Printable(highlight=False, markup=False, emoji=False, **options)
+
+
+def show_json(value: Any) -> None:
+    """Write a value as JSON to standard output."""
+    click.echo(printable_json(value))
 
 
 def _fitted(console: Console) -> Console:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli.console import as_json, common, messages, talkative
+from snn_compile.cli.console import as_json, common, messages, show_json, talkative
 from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def _show(
             **hil_show.parts(comparison, diagnoses),
             "notes": notes,
         }
-        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        show_json(said)
         return
     console = results()
     console.print(row("compared", f"{comparison.compared:,} messages"))

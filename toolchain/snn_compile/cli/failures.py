@@ -8,6 +8,7 @@ import sys
 import click
 
 from snn_compile.errors import CompileError, CompileErrors, exit_code
+from snn_compile.printable import printable
 
 INTERNAL = 1
 USAGE = 2
@@ -22,7 +23,7 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
     if debug and not isinstance(error, click.ClickException):
         import traceback
 
-        traceback.print_exception(error)
+        say(printable("".join(traceback.format_exception(error)).rstrip(), keep="\n"))
     if isinstance(error, CompileError):
         for one in error.errors if isinstance(error, CompileErrors) else (error,):
             say_error(one)
@@ -33,12 +34,11 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
         say("error[out-of-memory]: not enough memory", "a smaller data set needs less")
         return INTERNAL
     if isinstance(error, OSError) and error.filename:
-        say(
-            f"{error.filename}: error[file]: {error.strerror}", "check the path and its permissions"
-        )
+        where = printable(f"{error.filename}: error[file]: {error.strerror}")
+        say(where, "check the path and its permissions")
         return USAGE
     kind = type(error).__name__
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     say(f"internal error: {kind}: {text}" + ("" if debug else " (run with --debug)"))
     return INTERNAL
 
@@ -76,7 +76,7 @@ def _report_usage(error: click.ClickException) -> int:
         click.echo(error.format_message(), err=True)
         return USAGE
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = printable(" ".join(error.format_message().split()).rstrip("."))
     say(
         click.style("error[usage]", fg="red", bold=True) + f": {message}",
         f"see {path or 'snn-compile'} --help",

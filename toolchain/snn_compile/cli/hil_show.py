@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from snn_compile.cli.console import results, show_table
+from snn_compile.cli.console import results, show_json, show_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +62,7 @@ def show(
             **parts(comparison, diagnoses),
             "accuracy": dict(known),
         }
-        click.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        show_json(said)
         return
     from snn_compile.report.terminal import row
 

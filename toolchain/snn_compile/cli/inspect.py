@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snn_compile.cli.console import common, results, show_table
+from snn_compile.printable import printable
 from snn_compile.report import figures
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _show_model(path: Path) -> None:
     imported, folded = result.imported, result.folded
     console = results()
     console.print(
-        f"{path.name}   opset {imported.ann.opset} · {imported.n_nodes} nodes,"
+        f"{printable(path.name)}   opset {imported.ann.opset} · {imported.n_nodes} nodes,"
         f" {imported.n_folded} of them constant · {len(folded.graph)} after folding\n"
     )
     show_table(console, _operators(imported.ann.graph, folded.graph))

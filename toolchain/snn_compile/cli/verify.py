@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from snn_compile.cli.console import (
     common,
     messages,
     results,
+    show_json,
     show_table,
     talkative,
     time_limit,
@@ -184,7 +184,7 @@ def record(folder: Path, report: dict[str, Any], outcomes: list[Verification]) -
 
 def _show(outcomes: list[Verification], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([o.as_dict() for o in outcomes], indent=2, ensure_ascii=False))
+        show_json([o.as_dict() for o in outcomes])
         return
     from rich import box
     from rich.table import Table

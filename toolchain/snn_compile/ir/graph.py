@@ -31,7 +31,7 @@ class Node:
     """One operator.
 
     Attributes:
-        id: unique in its graph.
+        id: unique in its graph, and printable.
         inputs: the nodes it reads, in order.
         shape: shape of its output for one sample, without the batch axis, channels first.
         origin: the operator of the user's file that it came from.
@@ -71,6 +71,8 @@ class Graph(Generic[N]):
             twice = sorted(node_id for node_id, count in counts.items() if count > 1)
             raise ValueError(f"node ids used twice: {twice}")
         for node in listed:
+            if not (isinstance(node.id, str) and node.id.isprintable()):
+                raise ValueError(f"{node.id!r} is no id: it is not printable text")
             for source in node.inputs:
                 if source not in by_id:
                     raise ValueError(f"node '{node.id}' reads '{source}', which does not exist")

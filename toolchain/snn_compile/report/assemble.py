@@ -24,6 +24,7 @@ from snn_compile.mapping import (
 )
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import Imported
+from snn_compile.printable import printable
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import figures
 from snn_compile.report.evaluation import Outcome
@@ -48,7 +49,7 @@ def announce(
         parts[-1] += f", {joins} residual join{'s' if joins != 1 else ''}"
     parts.append(f"{n_weights(ann):,} weights")
     parts.append(f"input {figures.times(ann.input.shape)}")
-    observer.stage("model", f"{Path(ann.file).name}   {' · '.join(parts)}")
+    observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
     in_bits = isinstance(coding, Graded)
     name, unit = ("payload_bits", "{} bit") if in_bits else ("timesteps", "T = {}")
     what = unit.format(getattr(options, name))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snn_compile.report import figures
+from snn_compile.report import figures, schema
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
 
@@ -42,8 +42,10 @@ class Plot:
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """The report as a page."""
+    """The report as a page; what it says is text there, and printable."""
     import jinja2
+
+    report = schema.plain(report)
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("snn_compile.report", "templates"),

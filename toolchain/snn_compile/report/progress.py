@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -76,10 +75,12 @@ class TerminalObserver:
             seconds = timedelta(seconds=round(time.perf_counter() - start))
             self._print(self.console, row(name, f"{text:<{_TEXT}} {seconds}"))
             return
-        columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
-        words = f"  [cyan]{name:<{LABEL}}[/]{escape(f'{text:<{_TEXT}}')}"
+        label = TextColumn("{task.fields[label]}", "cyan", markup=False)
+        words = TextColumn("{task.description}", markup=False)
+        columns = (label, words, BarColumn(20), TimeElapsedColumn())
         with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(words, total=total)
+            title = f"  {name:<{LABEL - 1}}"
+            task = progress.add_task(f"{text:<{_TEXT}}", total=total, label=title)
             yield lambda n: progress.advance(task, n)
 
     def finding(self, finding: Finding) -> None:

@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from snn_compile.printable import printable, printable_lines
+
 SCHEMA = 1
 
 
@@ -285,21 +287,38 @@ def dumps(report: Mapping[str, Any]) -> str:
     return json.dumps(plain(ordered), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def loads(text: str) -> dict[str, Any]:
+    """A report from the text of ``report.json``, which may be a stranger's.
+
+    Raises:
+        ValueError: it is not a report.
+    """
+    report = plain(json.loads(text))
+    if not isinstance(report, dict):
+        raise ValueError("a report is an object")  # noqa: TRY004  (of the text, not of the caller)
+    return report
+
+
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: arrays as lists, numpy's numbers as Python's, NaN as null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
+    """A value as JSON can hold it: arrays as lists, numpy's numbers as Python's, NaN as null.
+
+    Text comes out printable.
+    """
     if isinstance(value, enum.Enum):
         return plain(value.value)
+    if isinstance(value, Mapping):
+        return {printable(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return printable_lines(value)
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int):
+        return value
     if hasattr(value, "tolist"):  # numpy's arrays and scalars, without importing numpy
         return plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return str(value)
+    return printable_lines(str(value))
 
 
 def _in_order(value: Mapping[str, Any], shape: type) -> dict[str, Any]:
