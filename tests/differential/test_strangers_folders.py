@@ -7,14 +7,17 @@ import py_compile
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from snn_backends.oracles import NengoLoihiDevice
 from snn_backends.oracles import device as oracles
 from snn_compile.cli import main
 from snn_compile.errors import DeviceError
+from snn_compile.hil.devices.remote import RemoteDevice
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +179,17 @@ def test_reports_are_not_written_through_a_link(folder, tmp_path):
     (folder / "report.html").symlink_to(victim)
     assert main(["verify", str(folder), "--against", "golden", "--stimuli", "1", "-q"]) == 0
     assert victim.read_text() == "dear"
+
+
+def test_links_are_not_sent_to_another_host(folder, tmp_path):
+    (tmp_path / "secret").write_text("mine")
+    (folder / "key").symlink_to(tmp_path / "secret")
+    device = RemoteDevice("me@host")
+    device._network = folder
+    with (tmp_path / "sent.tar").open("wb") as stream:
+        device._send(np.zeros((1, 1), np.int64), stream)
+    with tarfile.open(tmp_path / "sent.tar") as archive:
+        members = archive.getmembers()
+    assert len(members) > 5
+    assert all(member.isfile() for member in members)
+    assert "network/key" not in {member.name for member in members}
