@@ -27,6 +27,11 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 """Lava runs one process a layer: threads inside them only get into each other's way."""
 
 
+LONGEST_FOLDER = 70
+"""Of the folder for temporary files: Lava's processes make sockets two levels below it, whose paths
+may have 107 bytes."""
+
+
 @dataclass(frozen=True)
 class EmittedRun:
     """One Lava run of an emitted folder.
@@ -88,7 +93,7 @@ def run_emitted(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=clean_environment() | ONE_THREAD | dict(variables or {}),
+            env=clean_environment() | ONE_THREAD | _short_folder() | dict(variables or {}),
             start_new_session=True,
         )
         try:
@@ -113,6 +118,13 @@ def run_emitted(
             f"Lava failed with exit status {status}:\n{_tail(output)}", code="lava-failed"
         )
     return EmittedRun(traces, json.loads(facts.read_text(encoding="utf-8")))
+
+
+def _short_folder() -> dict[str, str]:
+    """Where Lava puts its sockets, if the user's own folder for temporary files is too deep."""
+    if os.name == "nt" or len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER:
+        return {}
+    return {"TMPDIR": "/tmp"}
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
