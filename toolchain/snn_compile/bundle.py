@@ -7,8 +7,9 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from snn_compile.sim.reference import Run
 
 MODEL = "model.snn"
 STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
+PIECE_BYTES, PIECE_SAMPLES = reference.RECORDED_BYTES, 512
+"""Memory, and samples, that a piece of a long simulation takes at most."""
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -91,6 +94,44 @@ class CompiledModel:
         self, x: npt.ArrayLike, *, record: bool = False, advance: Advance = no_progress
     ) -> Run:
         """Outputs as integers, activity and, if recorded, every message for real inputs."""
+        frames = self.encoding(self._samples(x))
+        return engine.run(self.program, frames, record=record, advance=advance)
+
+    def simulate_in_pieces(
+        self, x: npt.ArrayLike, *, record: bool = False, advance: Advance = no_progress
+    ) -> Iterator[Run]:
+        """What ``simulate`` gives, as runs of a few samples that follow each other.
+
+        The memory that it takes does not grow with the number of samples: what is encoded, sent by
+        the input and recorded of a piece is at most ``PIECE_BYTES``, or one sample. It does so only
+        for those who let go of a piece before they ask for the next one.
+        """
+        samples = self._samples(x)
+        at_once = self.samples_at_once(record)
+        before: Int | None = None
+        for first in range(0, len(samples), at_once):
+            frames = self.encoding(samples[first : first + at_once])
+            yield engine.run(
+                self.program, frames, first=first, before=before, record=record, advance=advance
+            )
+            before = frames[-1]
+
+    def samples_at_once(self, record: bool) -> int:
+        """Samples in a piece of ``simulate_in_pieces``."""
+        program = self.program
+        held = np.dtype(np.int64).itemsize * program.window.n_steps * prod(program.input.shape)
+        if record:
+            held += sum(self.message_bytes.values())
+        return max(1, min(PIECE_SAMPLES, PIECE_BYTES // held))
+
+    @cached_property
+    def message_bytes(self) -> dict[NodeId, int]:
+        """Bytes that each layer's recorded messages take for one sample."""
+        blank = self.encoding(np.zeros((1, *self.encoding.shape)))
+        run = engine.run(self.program, blank, record=True)
+        return {name: messages.nbytes for name, messages in run.messages.items()}
+
+    def _samples(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
         samples = np.asarray(x)
         if samples.shape[1:] != self.encoding.shape:
             raise UsageError(
@@ -98,8 +139,7 @@ class CompiledModel:
                 f" (N, {', '.join(str(n) for n in self.encoding.shape)})",
                 code="wrong-shape",
             )
-        frames = self.encoding(samples)
-        return engine.run(self.program, frames, record=record, advance=advance)
+        return samples
 
     def emit(self, backend: str, folder: str | Path, **options: Any) -> None:
         """Write the network for a backend into a new folder.

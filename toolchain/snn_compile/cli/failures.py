@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -13,6 +14,8 @@ from snn_compile.printable import printable
 INTERNAL = 1
 USAGE = 2
 INTERRUPTED = 130
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What writing to a file fails with when there is no more room; which file, nobody says."""
 
 
 def report_failure(error: BaseException, *, debug: bool) -> int:
@@ -33,9 +36,10 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, MemoryError):
         say("error[out-of-memory]: not enough memory", "a smaller data set needs less")
         return INTERNAL
-    if isinstance(error, OSError) and error.filename:
-        where = printable(f"{error.filename}: error[file]: {error.strerror}")
-        say(where, "check the path and its permissions")
+    if isinstance(error, OSError) and (error.filename or error.errno in FULL):
+        where = f"{error.filename}: " if error.filename else ""
+        hint = "check the path and its permissions" if error.filename else "make room on the disk"
+        say(printable(f"{where}error[file]: {error.strerror}"), hint)
         return USAGE
     kind = type(error).__name__
     text = printable(" ".join(str(error).split()))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from snn_compile.cli.console import as_json, common, messages, results, talkative
+from snn_compile.errors import Origin, UsageError
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
+    from snn_compile.cli.growing import GrowingNpz
     from snn_compile.data import Array, Samples
     from snn_compile.report.observer import Observer
+    from snn_compile.sim.reference import Run
 
 
 @click.command("run", short_help="Simulate a compiled network, bit for bit.")
@@ -43,15 +50,34 @@ def command(
     each layer sent over all samples (spikes/LAYER) and, with --trace, each of them (trace/LAYER).
     """
     from snn_compile.bundle import CompiledModel
+    from snn_compile.cli.growing import GrowingNpz
     from snn_compile.report.progress import TerminalObserver
 
     compiled = CompiledModel.load(folder)
     samples = load(compiled, data)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
-    arrays = simulate(compiled, samples, trace, observer)
-    if output is not None:
-        write_npz(output, arrays)
-    _show(facts(arrays, samples, compiled.program.input.id), output, as_json)
+    if output is None:
+        outcome = simulate(compiled, samples, observer)
+    else:
+        if trace:
+            observer.stage("traces", require_room(compiled, len(samples), output))
+        with GrowingNpz(output) as file:
+            outcome = simulate(compiled, samples, observer, file, trace)
+            file.save({f"spikes/{name}": total for name, total in outcome.spikes.items()})
+    _show(facts(outcome, samples, compiled.program.input.id), output, as_json)
+
+
+@dataclass
+class Outcome:
+    """What is known of all samples in the end; everything else is in a file by then.
+
+    Attributes:
+        argmax: of the first output.
+        spikes: messages that each layer sent.
+    """
+
+    argmax: list[Array] = field(default_factory=list)
+    spikes: Counter[str] = field(default_factory=Counter)
 
 
 def load(compiled: CompiledModel, path: Path) -> Samples:
@@ -69,60 +95,83 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
     return samples
 
 
+def require_room(compiled: CompiledModel, n_samples: int, output: Path) -> str:
+    """See that the disk has room for all traces, and say how much they take.
+
+    They are compressed one layer after the other once all of them are there: until then they take
+    their full size, and then that of the largest one once more.
+
+    Raises:
+        UsageError: it has not.
+        FileNotFoundError: there is no such folder.
+    """
+    traces = compiled.message_bytes.values()
+    answers = [16 * prod(decoding.shape) for decoding in compiled.decodings.values()]
+    needed = n_samples * (sum(traces) + sum(answers) + max(traces))
+    free = shutil.disk_usage(output.parent).free
+    if needed > free:
+        raise UsageError(
+            f"the traces of {n_samples:,} samples need {needed / 1e9:,.3g} GB on the disk while"
+            f" they are written, and {free / 1e9:,.3g} GB are free",
+            code="disk-space",
+            origin=Origin(str(output)),
+            hint=f"take fewer samples ({free * n_samples // needed:,} fit); or keep messages other"
+            " than 0 only: snn-compile hil DIR --device engine --data NPZ --record FILE",
+        )
+    return f"{sum(traces) / 1e6:,.3g} MB a sample, {needed / 1e9:,.3g} GB while they are written"
+
+
 def simulate(
-    compiled: CompiledModel, samples: Samples, trace: bool, observer: Observer
-) -> dict[str, Array]:
-    """What the network does with the samples, as arrays for a file."""
+    compiled: CompiledModel,
+    samples: Samples,
+    observer: Observer,
+    file: GrowingNpz | None = None,
+    trace: bool = False,
+) -> Outcome:
+    """Run the network on the samples, a few at a time; into a file, if there is one."""
+    outcome = Outcome()
     text = f"{len(samples):,} samples"
     with observer.progress("simulate", text, len(samples)) as advance:
-        run = compiled.simulate(samples.x, record=trace, advance=advance)
+        record = trace and file is not None
+        for run in compiled.simulate_in_pieces(samples.x, record=record, advance=advance):
+            rows = decoded(compiled, run)
+            outcome.argmax.append(rows["argmax"])
+            outcome.spikes.update({name: int(n.sum()) for name, n in run.activity.items()})
+            if file is not None:
+                for name, values in rows.items():
+                    file.append(name, values)
+            del run, rows  # before the next piece is simulated
+    return outcome
+
+
+def decoded(compiled: CompiledModel, run: Run) -> dict[str, Array]:
+    """What the file has of each sample."""
     arrays: dict[str, Array] = {}
     for index, (name, decoding) in enumerate(compiled.decodings.items()):
-        potentials = run.outputs[name]
-        outputs = decoding(potentials)
-        if index == 0:
-            arrays["outputs"] = outputs
-            arrays["potentials"] = potentials.reshape(outputs.shape)
-            arrays["argmax"] = outputs.reshape(len(samples), -1).argmax(axis=1)
-        else:
-            arrays[f"outputs/{name}"] = outputs
-            arrays[f"potentials/{name}"] = potentials.reshape(outputs.shape)
-    arrays |= {f"spikes/{name}": active.sum() for name, active in run.activity.items()}
-    arrays |= {f"trace/{name}": messages for name, messages in run.messages.items()}
-    return arrays
+        outputs = decoding(run.outputs[name])
+        further = f"/{name}" if index else ""
+        arrays[f"outputs{further}"] = outputs
+        arrays[f"potentials{further}"] = run.outputs[name].reshape(outputs.shape)
+        if not index:
+            arrays["argmax"] = outputs.reshape(len(outputs), -1).argmax(axis=1)
+    return arrays | {f"trace/{name}": messages for name, messages in run.messages.items()}
 
 
-def facts(arrays: Mapping[str, Array], samples: Samples, source: str) -> dict[str, Any]:
+def facts(outcome: Outcome, samples: Samples, source: str) -> dict[str, Any]:
     """What the run says in a few numbers."""
+    import numpy as np
+
     from snn_compile.sim import engine
 
     n = len(samples)
-    spikes = {
-        name.partition("/")[2]: float(total) / n
-        for name, total in arrays.items()
-        if name.startswith("spikes/")
-    }
-    top1 = None if samples.y is None else 100 * float((arrays["argmax"] == samples.y).mean())
+    answers = np.concatenate(outcome.argmax)
     return {
         "samples": n,
-        "top1": top1,
+        "top1": None if samples.y is None else 100 * float((answers == samples.y).mean()),
         "input": source,
-        "spikes_per_inference": spikes,
+        "spikes_per_inference": {name: total / n for name, total in outcome.spikes.items()},
         "simulator": engine.simulator(),
     }
-
-
-def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays as a whole or not at all."""
-    import numpy as np
-
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        with beside.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _show(known: Mapping[str, Any], output: Path | None, as_json: bool) -> None:

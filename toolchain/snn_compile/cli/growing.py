@@ -1,0 +1,128 @@
+"""An npz file whose arrays grow by rows: none of them is ever held in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+COPIED_AT_ONCE = 1 << 20
+
+
+@dataclass
+class Rows:
+    """The rows of one array so far.
+
+    Attributes:
+        file: holds their bytes, in C order.
+        dtype: of the array.
+        shape: of one row.
+        count: how many there are.
+    """
+
+    file: IO[bytes]
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    count: int = 0
+
+    def append(self, rows: Array) -> None:
+        """Add rows at the end."""
+        if (rows.dtype, rows.shape[1:]) != (self.dtype, self.shape):
+            raise TypeError(f"rows of {rows.dtype} {rows.shape[1:]} to {self.dtype} {self.shape}")
+        self.file.write(np.ascontiguousarray(rows).data)
+        self.count += len(rows)
+
+    def write(self, stream: IO[bytes]) -> None:
+        """Write the whole array in numpy's format."""
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (self.count, *self.shape),
+        }
+        np.lib.format.write_array_header_1_0(stream, header)
+        self.file.seek(0)
+        shutil.copyfileobj(self.file, stream, COPIED_AT_ONCE)
+
+
+class GrowingNpz:
+    """An npz file that is written as a whole in the end, or not at all. Use it in a ``with``.
+
+    A zip file takes one array after the other, but all of them grow at once. Until the end each is
+    kept, as it is, in a file without a name beside the target: it is gone with this object, or with
+    the process, however that ends.
+
+    Args:
+        path: of the finished file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._arrays: dict[str, Rows] = {}
+
+    def __enter__(self) -> GrowingNpz:
+        """See that the folder can be written to, before anybody computes anything."""
+        tempfile.TemporaryFile(dir=self.path.parent).close()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        for name in list(self._arrays):
+            self._close(name)
+
+    def append(self, name: str, rows: Array) -> None:
+        """Add rows to an array.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        if name not in self._arrays:
+            file = tempfile.TemporaryFile(dir=self.path.parent)
+            self._arrays[name] = Rows(file, rows.dtype, rows.shape[1:])
+        self._arrays[name].append(rows)
+
+    def save(self, others: Mapping[str, npt.ArrayLike]) -> None:
+        """Write the file, with other arrays that are whole already.
+
+        Each array leaves the disk when it has been written: beside the largest one, no more is
+        needed than what has been appended.
+
+        Raises:
+            OSError: the file cannot be written. What was there before is as it was.
+        """
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
+        try:
+            with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, rows in list(self._arrays.items()):
+                    with _member(archive, name) as stream:
+                        rows.write(stream)
+                    self._close(name)
+                for name, array in others.items():
+                    with _member(archive, name) as stream:
+                        np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+            beside.replace(self.path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _close(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk fails once more when closing
+            self._arrays.pop(name).file.close()
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    return archive.open(f"{name}.npy", "w", force_zip64=True)
