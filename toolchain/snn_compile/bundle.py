@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,34 +16,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.errors import ModelError, Origin, UsageError, VerificationError
+from snn_compile import sealed
+from snn_compile.errors import Origin, UsageError
 from snn_compile.folders import replacing
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.encoding import Float, InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.serialize import array_hashes, dump_program, load_program
+from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import html, schema
+from snn_compile.sealed import EXPECTED, MESSAGES, MODEL, STIMULUS
 from snn_compile.sim import engine, reference
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
 
-MODEL = "model.snn"
-STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
 PIECE_BYTES, PIECE_SAMPLES = reference.RECORDED_BYTES, 512
 """Memory, and samples, that a piece of a long simulation takes at most."""
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    KeyError,
-    ValueError,
-    EOFError,
-    OSError,
-)
-"""What reading a damaged archive may raise."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -178,7 +167,7 @@ class CompiledModel:
         for name, decoding in self.decodings.items():
             arrays[f"{name}:decoding"] = decoding.unit
         content = {
-            "schema": 1,
+            "schema": sealed.SCHEMA,
             "program": description,
             "encoding": {
                 "low": self.encoding.low,
@@ -259,11 +248,10 @@ class CompiledModel:
 
         Raises:
             UsageError: there is no compiled network.
-            ModelError: the file is damaged.
+            ModelError: the file is damaged, or not what this tool writes.
             VerificationError: its content does not match its seal.
         """
         path = Path(folder) / MODEL
-        origin = Origin(str(path))
         if not path.is_file():
             raise UsageError(
                 "no compiled network here",
@@ -271,75 +259,24 @@ class CompiledModel:
                 origin=Origin(str(folder)),
                 hint="compile a model first: snn-compile MODEL.onnx",
             )
-        try:
-            content, arrays = _unsealed(path, origin)
-            encoding = content["encoding"]
-            report_file = Path(folder) / "report.json"
-            report = schema.loads(report_file.read_text("utf-8")) if report_file.is_file() else {}
-            program = load_program(content["program"], arrays)
-            expected = _arrays(Path(folder) / "golden" / EXPECTED)
-            return CompiledModel(
-                program,
-                InputEncoding(
-                    arrays["encoding:unit"],
-                    encoding["low"],
-                    encoding["high"],
-                    tuple(encoding["shape"]),
-                    tuple(encoding["maps"]),
-                ),
-                {
-                    NodeId(name): OutputDecoding(arrays[f"{name}:decoding"], tuple(shape))
-                    for name, shape in content["decodings"].items()
-                },
-                report,
-                _arrays(Path(folder) / "golden" / STIMULUS)["frames"],
-                content["provenance"],
-                json.loads((Path(folder) / "golden" / MESSAGES).read_text()),
-                {node.id: expected[str(k)] for k, node in enumerate(program.readouts)},
-            )
-        except _DAMAGE as error:
-            raise ModelError(
-                f"the compiled network is damaged ({type(error).__name__})",
-                code="unreadable-bundle",
-                origin=origin,
-                hint="compile the model again",
-            ) from error
+        found = sealed.read(Path(folder))
+        return CompiledModel(
+            found.program,
+            found.encoding,
+            found.decodings,
+            found.report,
+            found.stimulus,
+            found.provenance,
+            found.golden,
+            found.expected,
+        )
 
 
 def read_seal(folder: str | Path) -> str:
     """The seal of a compiled network, which traces of it bear. ``load`` checks it."""
-    with zipfile.ZipFile(Path(folder) / MODEL) as archive:
-        return archive.read("seal").decode()
+    return sealed.read_seal(Path(folder))
 
 
 def _digest(messages: Int) -> str:
     """SHA-256 of one layer's messages for one stimulus, as int32 in row-major order."""
     return hashlib.sha256(np.ascontiguousarray(messages, dtype="<i4").tobytes()).hexdigest()
-
-
-def _unsealed(path: Path, origin: Origin) -> tuple[dict[str, Any], dict[str, Any]]:
-    with zipfile.ZipFile(path) as archive:
-        text = archive.read("program.json").decode()
-        seal = archive.read("seal").decode()
-        content = json.loads(text)
-        names = sorted(content["hashes"])
-        arrays = {
-            name: np.load(io.BytesIO(archive.read(f"{number}.npy")), allow_pickle=False)
-            for number, name in enumerate(names)
-        }
-    changed = [n for n, h in array_hashes(arrays).items() if h != content["hashes"][n]]
-    if hashlib.sha256(text.encode()).hexdigest() != seal:
-        changed.insert(0, "program.json")
-    if changed:
-        raise VerificationError(
-            f"the seal is broken: {', '.join(changed[:5])} changed after compilation",
-            code="seal-broken",
-            origin=origin,
-            hint="compile the model again",
-        )
-    return content, arrays
-
-
-def _arrays(path: Path) -> dict[str, Int]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name].astype(np.int64) for name in archive.files}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from snn_compile.documents import LARGEST_TOML, parse_toml, read_bytes
 from snn_compile.errors import CompileError, Origin, UsageError
 
 
@@ -16,10 +17,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: it cannot be read.
     """
-    import tomllib
-
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_bytes(path, LARGEST_TOML))
     except OSError as error:
         raise UsageError(
             f"the configuration cannot be read: {error.strerror}",
@@ -27,7 +26,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             origin=Origin(str(path)),
             hint="--config takes a TOML file",
         ) from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError and Damaged
         raise UsageError(
             f"not valid TOML: {error}",
             code="unreadable-config",

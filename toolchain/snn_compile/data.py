@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.errors import Origin, UsageError
+from snn_compile.archives import Archive, Arrays, PickledError
+from snn_compile.documents import DAMAGE, TooLargeError, described, open_regular, too_large
+from snn_compile.errors import CompileError, Origin, UsageError
 
 Array = npt.NDArray[Any]
 
 EVENT_KEYS = ("x", "y", "p", "t_us")
 """What a file of recorded events holds; ``snn_compile.events`` reads it."""
+LARGEST = 1e15
+"""Of the values of samples: sums of squares have to stay finite in single precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ def samples_in(
     source: str,
 ) -> Samples:
     """Samples from the arrays of an npz file; arguments and errors as in ``load_samples``."""
-    x, y = x_and_y(arrays, source)
+    x, y = x_and_y(arrays)
     if need_labels and y is None:
         raise _error(
             "there are no labels ('y') in it",
@@ -103,20 +105,8 @@ def samples_in(
     )
 
 
-def x_and_y(arrays: Mapping[str, Array], source: str) -> tuple[Array, Array | None]:
-    """Samples and, if there are any, labels of an npz file.
-
-    Raises:
-        UsageError: there is no ``x`` in it.
-    """
-    if "x" not in arrays:
-        holds = ", ".join(sorted(arrays)) or "nothing"
-        raise _error(
-            f"there is no 'x' in it (it holds {holds})",
-            "missing-key",
-            source,
-            "write it with numpy.savez(file, x=..., y=...)",
-        )
+def x_and_y(arrays: Mapping[str, Array]) -> tuple[Array, Array | None]:
+    """Samples and, if there are any, labels of an npz file."""
     return arrays["x"], arrays.get("y")
 
 
@@ -141,40 +131,68 @@ def check_samples(
             source,
             "remove or repair these samples",
         )
+    largest = max(abs(float(x.min())), abs(float(x.max()))) if x.size else 0.0
+    if largest > LARGEST:
+        raise _error(
+            f"x has values up to {largest:.3g}; they may go to {LARGEST:g}",
+            "out-of-range",
+            source,
+            "scale the samples, or remove those that are broken",
+        )
     labels = None if y is None else _checked_labels(np.asarray(y), len(x), n_classes, source)
     return Samples(x, labels, source)
 
 
-def read_npz(path: Path) -> dict[str, Array]:
-    """Every array of an npz file, with pickling off.
+def read_npz(path: Path, also: tuple[str, ...] = ()) -> dict[str, Array]:
+    """The arrays of an npz file that stand for samples, labels or recorded events.
+
+    Args:
+        path: the file; nothing in it is unpickled, and what nobody asks for is not inflated.
+        also: further arrays, if they are there.
 
     Raises:
-        UsageError: there is no such file, it is not an npz file, or it holds pickled objects.
+        UsageError: there is no such file, it is not an npz file, it holds pickled objects or no
+            ``x``, or what it claims to hold is more than the memory that it may take.
     """
     try:
-        with path.open("rb") as stream:  # numpy leaves files open that it cannot read
+        with open_regular(path) as stream:
             start = stream.read(2)
-            stream.seek(0)
-            if start[:1] == b"\x80":
-                raise _pickled(path)
-            if start != b"PK":
-                raise _error(
-                    "not an npz file", "unreadable-data", path, "write it with numpy.savez"
-                )
-            with np.load(stream, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise _pickled(path) from error
-        raise _error(f"damaged: {error}", "unreadable-data", path, "write it again") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError) as error:
-        raise _error(
-            "not an npz file, or a damaged one", "unreadable-data", path, "write it again"
-        ) from error
+        if start[:1] == b"\x80":
+            raise _pickled(path)
+        if start != b"PK":
+            raise _error("not an npz file", "unreadable-data", path, "write it with numpy.savez")
+        with Archive(path) as archive:
+            arrays = Arrays(archive)
+            if "x" not in arrays:
+                raise _without_x(path, sorted(arrays))
+            events = (*EVENT_KEYS, "offsets", "label") if holds_events(arrays) else ()
+            return {name: arrays[name] for name in arrays if name in ("x", "y", *events, *also)}
+    except PickledError as error:
+        raise _pickled(path) from error
+    except TooLargeError as error:
+        raise too_large(path, error) from error
     except OSError as error:
         raise _error(
             f"cannot be read: {error.strerror or error}", "unreadable-data", path, "check the path"
         ) from error
+    except DAMAGE as error:
+        raise _error(
+            f"not an npz file, or a damaged one ({described(error)})",
+            "unreadable-data",
+            path,
+            "write it again",
+        ) from error
+
+
+def _without_x(path: Path, names: list[str]) -> CompileError:
+    shown = ", ".join(ascii(name)[1:-1] for name in names[:10]) or "nothing"
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return _error(
+        f"there is no 'x' in it (it holds {shown}{more})",
+        "missing-key",
+        path,
+        "write it with numpy.savez(file, x=..., y=...)",
+    )
 
 
 def holds_events(arrays: Mapping[str, Array]) -> bool:

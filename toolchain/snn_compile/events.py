@@ -9,9 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.data import EVENT_KEYS, Array
+from snn_compile.documents import TooLargeError, check_size, too_large
 from snn_compile.errors import Origin, UsageError
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
+
+LATEST_US = 1 << 53
+"""Times of day since 1970 are far below it."""
+LONGEST_US = 1 << 50
+"""Of a recording, some 35 years; times the steps of a window it fits 64 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +58,10 @@ class Recordings:
             raise _error(f"offsets must rise from 0 to the number of events, {n:,}", file)
         if n and (int(p.min()) < 0 or int(p.max()) > 1):
             raise _error("p must be 0 or 1, the polarity of each event", file)
+        if n and not -LATEST_US <= int(t_us.min()) <= int(t_us.max()) <= LATEST_US:
+            raise _error("t_us must be times in microseconds", file)
+        if n and int(t_us.max()) - int(t_us.min()) > LONGEST_US:
+            raise _error("the times are decades apart", file)
         labels = None
         if "label" in arrays:
             labels = _whole(arrays["label"], "label", file)
@@ -114,6 +124,10 @@ class Recordings:
             (self.p if shape[0] == 2 else np.zeros_like(self.p), self.y, self.x), shape
         )
         size = int(np.prod(shape))
+        try:
+            check_size(f"{len(self):,} trains of frames", 8 * len(self) * n_steps * size)
+        except TooLargeError as error:
+            raise too_large(self.file, error) from error
         trains = np.zeros((len(self), n_steps, *shape), np.int64)
         for k, (first, stop) in enumerate(zip(self.offsets, self.offsets[1:], strict=False)):
             steps = _steps(self.t_us[first:stop], n_steps, step_us)
@@ -129,7 +143,7 @@ def _steps(t_us: Int, n_steps: int, step_us: float | None) -> Int:
         return t_us
     since = t_us - int(t_us.min())
     if step_us is not None:
-        steps: Int = np.floor_divide(since, step_us).astype(np.int64)
+        steps: Int = np.minimum(np.floor_divide(since, step_us), n_steps).astype(np.int64)
     else:
         steps = since * n_steps // (int(since.max()) + 1)
     return steps
@@ -139,6 +153,8 @@ def _whole(values: Array, key: str, file: str) -> Int:
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in "iub":
         raise _error(f"{key} must be a list of integers, not {values.dtype}{values.shape}", file)
+    if values.dtype == np.uint64 and values.size and int(values.max()) >= 1 << 63:
+        raise _error(f"{key} has integers of more than 63 bits", file)
     return values.astype(np.int64)
 
 

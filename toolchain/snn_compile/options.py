@@ -219,6 +219,19 @@ class CompileOptions:
         raise_all(complaints + more)
         return cls(**values, origins=origins)
 
+    @classmethod
+    def stated(cls, said: Mapping[str, Any]) -> CompileOptions:
+        """The options that a report states as ``effective`` gives them, without those of layers.
+
+        Raises:
+            CompileError: they have wrong types, or are out of range.
+        """
+        types = _types(cls)
+        values = {name: said[name] for name in types if said.get(name) is not None}
+        given, complaints = config_file.converted(values, types, None)
+        raise_all(complaints)
+        return cls(**given)
+
     def number(self, name: str) -> int:
         """A number that may be ``auto``: what stands for it then."""
         value = getattr(self, name)

@@ -87,7 +87,7 @@ def _read(
     if holds_events(arrays):
         recordings = Recordings.of(arrays, str(file))
         return recordings.trains(shape, n_steps, step_us), recordings.labels, str(file)
-    x, y = x_and_y(arrays, str(file))
+    x, y = x_and_y(arrays)
     return x, y, str(file)
 
 

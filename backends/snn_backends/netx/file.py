@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_backends.netx.layers import NEVER, Layer
+from snn_compile.documents import read_json
 from snn_compile.ir.quantized import QuantizedGraph
 
 FILE, HOW = "network.net", "network.json"
@@ -103,7 +104,7 @@ def compare(program: QuantizedGraph, layers: list[Layer], folder: Path) -> tuple
                     else None
                 )
             )
-        said = json.loads((folder / HOW).read_text(encoding="utf-8"))
+        said = read_json(folder / HOW)
     except (OSError, ValueError) as error:
         return 0, [f"the file cannot be read: {error}"]
     for path in sorted({*expected, *found}):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from snn_compile import memory
 from snn_compile.printable import printable, printable_json
 
 if TYPE_CHECKING:
@@ -67,7 +68,28 @@ def show_table(console: Console, table: RenderableType) -> None:
 def common(command: F) -> F:
     """Add the options that every command has."""
     debug = click.option("--debug", is_flag=True, help="Show tracebacks.", expose_value=False)
-    return debug(command)
+    most = click.option(
+        "--max-memory",
+        type=_Size(),
+        callback=lambda context, option, size: memory.limit_to(size),
+        expose_value=False,
+        metavar="SIZE",
+        help="What the content of a file may take (default: half of what is free).",
+    )
+    return debug(most(command))
+
+
+class _Size(click.ParamType[int]):
+    """A size in bytes, as people write it."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        try:
+            return memory.parsed(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a size: 500M or 4G.", param, ctx)
 
 
 def talkative(command: F) -> F:

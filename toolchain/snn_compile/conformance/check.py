@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,16 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from snn_compile.archives import Archive, Arrays
 from snn_compile.bundle import CompiledModel
 from snn_compile.conformance.files import Case
+from snn_compile.documents import DAMAGE, described, read_json
 from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
 from snn_compile.hil import difference
 from snn_compile.hil.comparison import Comparison
 from snn_compile.hil.device import CANNOT_RUN, Capabilities, Device, checked, layers_of
-from snn_compile.hil.recording import DAMAGE, Recording
+from snn_compile.hil.recording import Recording
 from snn_compile.hil.trace import HEADER, About, TraceWriter, series_of
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.spiking import InputCoding
 from snn_compile.plugins import BACKENDS
 
 EQUAL, DIFFERS, EXCLUDED, FAILED, MISSING = "equal", "differs", "excluded", "failed", "missing"
@@ -106,8 +107,10 @@ def compiled_folder(case: Case, folder: Path) -> None:
     """Write a vector as the folder that devices load, with every backend's files that can be."""
     given = case.program.input
     maps = (*given.shape, 1, 1)[:3] if len(given.shape) < 3 else given.shape
-    unit = np.ones(given.shape[0])
-    encoding = InputEncoding(unit, given.low, given.high, given.shape, maps)
+    events = given.coding is InputCoding.EVENTS
+    steps = (case.program.window.n_steps,) if events else ()
+    shapes = (*steps, *given.shape), (*steps, *maps)
+    encoding = InputEncoding(np.ones(1), given.low, given.high, *shapes)
     folder.mkdir(parents=True)
     compiled = CompiledModel(case.program, encoding, {}, {}, case.frames)
     compiled.write_network(folder)
@@ -166,7 +169,7 @@ def exclusions_of(folder: Path, known: Mapping[str, object]) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = read_json(path)
         valid = isinstance(said, dict) and all(
             isinstance(why, str) and why.strip() for why in said.values()
         )
@@ -202,29 +205,29 @@ def of_trace(case: Case, path: Path) -> Row:
 
 def _is_trace(path: Path) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive:
-            return HEADER in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+        with Archive(path) as archive:
+            return HEADER in archive.names
+    except DAMAGE:
         return True  # and reading it as one says what is wrong
 
 
 def _of_arrays(case: Case, path: Path) -> Row:
     """Dense messages (N, T, *shape) for each layer, under the layer's name."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            given = {name: archive[name] for name in archive.files}
-    except DAMAGE as error:
-        return Row(case.name, FAILED, why=f"the file cannot be read ({type(error).__name__})")
     shapes = {
-        node.id: (len(case.frames), case.program.window.n_steps, *node.shape)
+        str(node.id): (len(case.frames), case.program.window.n_steps, *node.shape)
         for node in case.program.populations
     }
-    wrong = sorted(set(given) - set(shapes))
-    if wrong:
-        return Row(case.name, FAILED, why=f"'{wrong[0]}' is no layer")
+    try:
+        with Archive(path) as archive:
+            arrays = Arrays(archive, itemsize=8)
+            if wrong := sorted(set(arrays) - set(shapes)):
+                return Row(case.name, FAILED, why=f"{wrong[0]!r} is no layer")
+            given = dict(arrays.items())
+    except DAMAGE as error:
+        return Row(case.name, FAILED, why=f"the file cannot be read ({described(error)})")
     sent: dict[str, Int] = {}
     for name, values in given.items():
-        shape = shapes[next(key for key in shapes if key == name)]
+        shape = shapes[name]
         flat = (*shape[:2], int(np.prod(shape[2:])))
         if values.dtype.kind not in "iub" or values.shape not in (shape, flat):
             found = f"{values.dtype} {values.shape}"

@@ -17,9 +17,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile import sealed
 from snn_compile.conformance import network_file
 from snn_compile.conformance.features import exercised
 from snn_compile.conformance.net import Vector
+from snn_compile.documents import (
+    DamagedError,
+    inside,
+    most_json,
+    parse_json,
+    read_bytes,
+    read_json,
+    reading,
+    sha256,
+)
 from snn_compile.errors import (
     CompileError,
     ModelError,
@@ -29,7 +40,6 @@ from snn_compile.errors import (
     raise_all,
 )
 from snn_compile.folders import replacing
-from snn_compile.hil.recording import DAMAGE
 from snn_compile.hil.trace import About, TraceWriter, series_of
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
@@ -115,10 +125,10 @@ def write(
 
 def _is_set(folder: Path) -> bool:
     try:
-        said = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return bool(said["format"] == FORMAT)
-    except (OSError, ValueError, KeyError, TypeError):
+        said = read_json(inside(folder, INDEX))
+    except (OSError, DamagedError):
         return False
+    return isinstance(said, dict) and said.get("format") == FORMAT
 
 
 def _write_vector(folder: Path, vector: Vector) -> dict[str, Any]:
@@ -175,8 +185,7 @@ def _write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> 
 
 
 def _file(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def read(folder: Path, names: Sequence[str] = ()) -> list[Case]:
@@ -211,7 +220,8 @@ def _index(folder: Path) -> dict[str, Any]:
             origin=origin,
             hint="write them first: snn-compile conformance DIR",
         )
-    index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    with reading(folder, ModelError, "unreadable-set", "the index is damaged", _HINT):
+        index: dict[str, Any] = read_json(inside(folder, INDEX))
     if index.get("version") != VERSION:
         raise UsageError(
             f"a set of version {index.get('version')}; this tool reads version {VERSION}",
@@ -234,6 +244,8 @@ def _well_formed(listed: Any) -> bool:
         files = entry.get("files")
         if not isinstance(files, dict) or set(files) != set(FILES):
             return False
+        if not isinstance(entry.get("exercises", []), list):
+            return False
         if not all(isinstance(said, dict) and "sha256" in said for said in files.values()):
             return False
     return True
@@ -243,7 +255,7 @@ def _changed(folder: Path, entry: Mapping[str, Any]) -> list[CompileError]:
     errors: list[CompileError] = []
     for name, said in entry["files"].items():
         path = folder / entry["name"] / name
-        if not path.is_file() or _file(path)["sha256"] != said["sha256"]:
+        if _hash(folder, path) != said["sha256"]:
             errors.append(
                 VerificationError(
                     "not what the index says: its hash differs",
@@ -255,20 +267,22 @@ def _changed(folder: Path, entry: Mapping[str, Any]) -> list[CompileError]:
     return errors
 
 
+def _hash(folder: Path, path: Path) -> str | None:
+    """Of a regular file that lies in the folder."""
+    try:
+        return sha256(inside(folder, str(path.relative_to(folder))))
+    except (OSError, DamagedError):
+        return None
+
+
 def _case(folder: Path, entry: Mapping[str, Any]) -> Case:
     place = folder / entry["name"]
-    try:
-        content = (place / NETWORK).read_bytes()
-        description = json.loads(content)
-        program = network_file.decode(description, _arrays(place / ARRAYS))
-        frames = _arrays(place / STIMULUS)["frames"]
-    except (*DAMAGE, CompileError) as error:
-        raise ModelError(
-            f"the network cannot be read ({type(error).__name__}: {error})",
-            code="unreadable-set",
-            origin=Origin(str(place)),
-            hint=_HINT,
-        ) from error
+    with reading(place, ModelError, "unreadable-set", "the network cannot be read", _HINT):
+        content = read_bytes(place / NETWORK, most_json())
+        description = parse_json(content, NETWORK)
+        program = network_file.decode(description, sealed.integers(place / ARRAYS))
+        sealed.check_network(program)
+        frames = sealed.frames_in(sealed.integers(place / STIMULUS), program)
     return Case(
         entry["name"],
         str(entry.get("about", "")),
@@ -278,8 +292,3 @@ def _case(folder: Path, entry: Mapping[str, Any]) -> Case:
         program,
         frames,
     )
-
-
-def _arrays(path: Path) -> dict[str, Int]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name].astype(np.int64) for name in archive.files}

@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile import errors
+from snn_compile import errors, memory
 from snn_compile.errors import CompileError, DeviceError, Origin
 from snn_compile.hil.device import Capabilities, Measured, bad_messages, layers_of
 from snn_compile.hil.last_words import MOST_BYTES, last_words
@@ -89,7 +89,7 @@ class IsolatedDevice:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": paths},
+            env=os.environ | {"PYTHONPATH": paths, memory.VARIABLE: str(memory.budget())},
             start_new_session=True,
         )
         self._threads = [

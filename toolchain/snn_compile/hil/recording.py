@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.archives import Archive
+from snn_compile.documents import (
+    DAMAGE,
+    TooLargeError,
+    check_size,
+    described,
+    open_regular,
+    parse_json,
+    too_large,
+)
 from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
 from snn_compile.hil import trace
 from snn_compile.hil.trace import MESSAGE, POTENTIAL, About, Series
 
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    KeyError,
-    IndexError,
-    TypeError,
-    ValueError,
-    EOFError,
-    OSError,
-)
-"""What reading a damaged archive may raise."""
 AT_ONCE_BYTES = 64 << 20
 """Size of the dense messages of one layer that are made at once where nobody says how many."""
 _LARGEST_HEADER = 64 << 20
-_NPY_HEADER = 4096
+_SEAL_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ class Recording:
 
     path: Path
     header: Header
-    _archive: zipfile.ZipFile = field(repr=False)
+    _archive: Archive = field(repr=False)
 
     @staticmethod
     def open(path: str | Path) -> Recording:
@@ -106,10 +99,10 @@ class Recording:
         """
         path = Path(path)
         try:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 if stream.read(2) != b"PK":
                     raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
-            archive = zipfile.ZipFile(path)
+            archive = Archive(path)
         except FileNotFoundError as error:
             raise _error(
                 UsageError, path, "no-such-file", "there is no such file", "check the path"
@@ -225,7 +218,7 @@ class Recording:
     def _events(self, number: int, index: int) -> npt.NDArray[np.int64]:
         """The events of one piece of one series, checked; (events, 4)."""
         piece, series = self.header.pieces[number], self.header.series[index]
-        events = self._array(trace.event_file(number, index), (piece.events[index], 4))
+        events = self._array(trace.event_file(number, index), (piece.events[index], 4), 8)
         if events.dtype != trace.EVENT_TYPE:
             raise ValueError(f"events of type {events.dtype}")
         wide = events.astype(np.int64)
@@ -238,20 +231,12 @@ class Recording:
             raise ValueError("events out of range or out of order")
         return wide
 
-    def _array(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """An array whose size is known beforehand: a file cannot claim more memory than it says."""
-        itemsize = 4 if len(shape) == 2 and shape[1] == 4 else 1
-        info = self._archive.getinfo(name)
-        if info.file_size > prod(shape) * itemsize + _NPY_HEADER:
-            raise ValueError(f"'{name}' is larger than the header says")
-        content = io.BytesIO(self._archive.read(info))
-        array = cast("npt.NDArray[Any]", np.load(content, allow_pickle=False))
-        if array.shape != shape:
-            raise ValueError(f"'{name}' has the shape {array.shape}, not {shape}")
-        return array
+    def _array(self, name: str, shape: tuple[int, ...], itemsize: int) -> npt.NDArray[Any]:
+        """An array whose size is known beforehand: a file cannot claim more than its header."""
+        return self._archive.array(name, shape=shape, kinds="iu", itemsize=itemsize)
 
     def _stimuli(self) -> npt.NDArray[np.uint8]:
-        return self._array(trace.STIMULUS, (self.header.n_stimuli, 32))
+        return self._array(trace.STIMULUS, (self.header.n_stimuli, 32), 1)
 
     def _check(self) -> None:
         """Every array against its hash."""
@@ -265,13 +250,11 @@ class Recording:
                 raise _changed(self.path, f"the events of '{series.name}'")
 
 
-def _header(path: Path, archive: zipfile.ZipFile) -> Header:
-    if trace.HEADER not in archive.namelist():
+def _header(path: Path, archive: Archive) -> Header:
+    if trace.HEADER not in archive.names:
         raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
-    if archive.getinfo(trace.HEADER).file_size > _LARGEST_HEADER:
-        raise ValueError("the header is too large")
-    content = archive.read(trace.HEADER)
-    said = json.loads(content)
+    content = archive.content(trace.HEADER, _LARGEST_HEADER)
+    said = parse_json(content, trace.HEADER)
     if said["format"] != trace.FORMAT:
         raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
     if said["version"] != trace.VERSION:
@@ -282,7 +265,7 @@ def _header(path: Path, archive: zipfile.ZipFile) -> Header:
             f"a trace of version {said['version']}; this tool reads version {trace.VERSION}",
             "use the version of snn-compile that wrote it",
         )
-    if archive.read(trace.SEAL).decode() != hashlib.sha256(content).hexdigest():
+    if archive.content(trace.SEAL, _SEAL_BYTES).decode() != hashlib.sha256(content).hexdigest():
         raise _changed(path, trace.HEADER)
     header = _parsed(said)
     _plausible(header)
@@ -336,6 +319,7 @@ def _plausible(header: Header) -> None:
     sizes = [prod(s.shape) * header.about.n_steps for s in header.series]
     if any(not 1 <= size < 1 << 31 for size in sizes):
         raise ValueError("layers without neurons or steps, or with too many")
+    check_size("what one layer sends for one stimulus", 4 * max(sizes, default=0))
     following = 0
     for piece in header.pieces:
         if piece.first != following or len(piece.events) != len(header.series):
@@ -361,11 +345,13 @@ def _damaged(path: Path, error: BaseException) -> CompileError:
     if isinstance(error, OSError) and error.filename is not None:
         what = f"cannot be read: {error.strerror}"
         return _error(UsageError, path, "unreadable-trace", what, "check the path")
+    if isinstance(error, TooLargeError):
+        return too_large(path, error)
     return _error(
         DeviceError,
         path,
         "trace-damaged",
-        f"the trace is damaged or cut off ({type(error).__name__})",
+        f"the trace is damaged or cut off ({described(error)})",
         "copy it again from where it was recorded, or record it again",
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.ir.fixedpoint import Int, round_half_even
+from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
 
 Float = npt.NDArray[np.float64]
@@ -56,8 +56,10 @@ class InputEncoding:
     def __call__(self, x: npt.NDArray[np.number]) -> Int:
         """Encode (N, *shape) real values as (N, *maps) integers."""
         unit = self.unit.reshape(-1, *[1] * (len(self.shape) - 1))
-        encoded = np.clip(round_half_even(x / unit), self.low, self.high)
-        return encoded.reshape(len(x), *self.maps)
+        with np.errstate(over="ignore"):  # beyond every number is beyond the highest level
+            levels = np.clip(np.rint(x / unit), self.low, self.high)
+        encoded: Int = levels.astype(np.int64).reshape(len(x), *self.maps)
+        return encoded
 
 
 @dataclass(frozen=True, eq=False)

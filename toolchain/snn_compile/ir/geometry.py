@@ -18,12 +18,19 @@ class Geometry:
         padding: zeros added at the top, left, bottom and right.
         dilation: distance of neighbouring taps in y and x.
         groups: number of independent channel groups.
+
+    Raises:
+        ValueError: a stride, a dilation or the number of groups is less than 1.
     """
 
     stride: Pair = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
+
+    def __post_init__(self) -> None:
+        if min(*self.stride, *self.dilation, self.groups) < 1:
+            raise ValueError(f"strides, dilations and groups begin with 1: {self}")
 
     def output_size(self, size: Pair, kernel: Pair) -> Pair:
         """Height and width of the result for a map of the given height and width."""

@@ -14,12 +14,14 @@ may be sent at any row, so it may feed any depth.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.ir import fitting
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, Node, NodeId
@@ -140,12 +142,38 @@ class QuantizedGraph:
             raise StageError("a QuantizedGraph has exactly one Input")
         if not self.readouts:
             raise StageError("a QuantizedGraph has at least one Readout")
+        for wrong in fitting.of_window(self.window):
+            raise StageError(f"a QuantizedGraph does not have {wrong}")
         for node in self.graph:
             self._check(node)
         for population in self.populations:
             self._check_depth(population)
 
     def _check(self, node: QuantizedNode) -> None:
+        self._check_wiring(node)
+        for wrong in self._misfits(node):
+            raise StageError(f"'{node.id}' does not fit: {wrong}")
+
+    def _misfits(self, node: QuantizedNode) -> Iterator[str]:
+        """What is wrong with the numbers of a node that is wired rightly."""
+        yield from fitting.of_shape(node)
+        if isinstance(node, Input):
+            yield from fitting.of_input(node.low, node.high, node.format, node.seed)
+            return
+        if not isinstance(node, Synapses):
+            yield from fitting.of_parameters(node)
+            return
+        yield from fitting.of_exponent(node.exponent)
+        source, target = self.graph[node.inputs[0]].shape, node.shape
+        match node:
+            case ConvSynapses():
+                yield from fitting.of_convolution(node.weight, node.geometry, source, target)
+            case DenseSynapses():
+                yield from fitting.of_dense(node.weight, source, target)
+            case SparseSynapses():
+                yield from fitting.of_sparse(node.indptr, node.indices, node.weight, source, target)
+
+    def _check_wiring(self, node: QuantizedNode) -> None:
         sources = [self.graph[s] for s in node.inputs]
         if isinstance(node, Synapses):
             if len(sources) != 1 or not isinstance(sources[0], Input | Neurons):
@@ -157,6 +185,8 @@ class QuantizedGraph:
                 raise StageError(f"'{node.id}' shifts right, in the coding {self.window.coding}")
             return
         if isinstance(node, Input):
+            if sources:
+                raise StageError(f"the input '{node.id}' reads another node")
             return
         if not sources or not all(isinstance(s, Synapses) for s in sources):
             raise StageError(f"population '{node.id}' must be fed by synapses")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.documents import DamagedError
 from snn_compile.errors import Origin
 from snn_compile.ir import quantized
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
@@ -23,6 +24,7 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import InputCoding, Reset, Window
+from snn_compile.typed import complaint, fields_of
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -61,6 +63,7 @@ def load_program(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Q
 
     Raises:
         KeyError: an array or a class is missing.
+        TypeError: a field is missing.
         ValueError: what is described is not a valid program.
     """
     nodes = [_decode(node, arrays) for node in description["nodes"]]
@@ -111,4 +114,18 @@ def _decode(value: Any, arrays: Mapping[str, Any]) -> Any:
     kind = _CLASSES[value["$type"]]
     if issubclass(kind, enum.Enum):
         return kind(items["value"])
-    return kind(**{key: _decode(item, arrays) for key, item in items.items()})
+    given = {key: _decode(item, arrays) for key, item in items.items()}
+    if wrong := _wrong_type(kind, given):
+        raise DamagedError(wrong)
+    return kind(**given)
+
+
+def _wrong_type(kind: type, given: Mapping[str, Any]) -> str:
+    """What is wrong with the types of a node's or a value's fields."""
+    expected = fields_of(kind)
+    for name, value in given.items():
+        if name not in expected:
+            return f"{kind.__name__} has no '{name}'"
+        if wrong := complaint(value, expected[name], f"{kind.__name__}.{name}"):
+            return wrong
+    return ""

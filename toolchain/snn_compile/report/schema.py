@@ -10,11 +10,15 @@ import enum
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
+
+from snn_compile import typed
 
 from snn_compile.printable import printable, printable_lines
 
 SCHEMA = 1
+MOST_STEPS = 1 << 16
+"""Of a window, more than any that is compiled."""
 
 
 class Tool(TypedDict):
@@ -56,10 +60,10 @@ class Rung(TypedDict, total=False):
     these.
     """
 
-    stage: str
+    stage: Required[str]
     top1: float | None
     agreement: float | None
-    n: int
+    n: Required[int]
     note: str
     before: Before
 
@@ -67,15 +71,15 @@ class Rung(TypedDict, total=False):
 class Layer(TypedDict, total=False):
     """A layer of the compiled network."""
 
-    name: str
+    name: Required[str]
     op: str
     origin: str
     shape: list[int]
     neurons: int
-    synapses: int
+    synapses: int | None
     weight_bits: int
-    threshold: Any
-    saturated_weights: float
+    threshold: list[float] | None
+    saturated_weights: float | None
     rate: float | None
     dead: float | None
     spikes_per_inference: float | None
@@ -108,7 +112,7 @@ class BindingLimit(TypedDict, total=False):
     limit: str
     core: int
     used: int
-    available: int
+    available: int | None
     percent: float
 
 
@@ -125,9 +129,9 @@ class Resources(TypedDict, total=False):
 class Estimate(TypedDict, total=False):
     """An estimated quantity with its interval and the source of its constants."""
 
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
     unit: str
     source: str
     confidence: str
@@ -151,7 +155,7 @@ class Verification(TypedDict, total=False):
     steps: int
     compared: int
     equal: bool | None
-    first_divergence: Any
+    first_divergence: dict[str, Any] | None
     details: list[str]
     form: str
 
@@ -174,17 +178,17 @@ class Tune(TypedDict, total=False):
     ``widths``: of the surrogate gradient, in thresholds.
     """
 
-    method: str
+    method: Required[str]
     source: str
     options: dict[str, Any]
-    train: int
-    held_out: int
-    curve: list[Point]
-    best_epoch: int
+    train: Required[int]
+    held_out: Required[int]
+    curve: Required[list[Point]]
+    best_epoch: Required[int]
     judged_by: str
     measure: str
-    before: float | None
-    after: float | None
+    before: Required[float | None]
+    after: Required[float | None]
     widths: dict[str, float]
 
 
@@ -204,22 +208,37 @@ class Warning_(TypedDict, total=False):  # noqa: N801  (the builtin has the name
     hint: str
 
 
-class Restriction(TypedDict, total=False):
-    """What a restriction to some neurons costs, in points, on the first ``n`` samples.
+class Unrestricted(TypedDict):
+    """The network of the same options without a restriction."""
 
-    ``against`` is the network of the same options without it: ``neurons``, ``network``, ``top1``,
-    ``agreement``.
-    """
+    neurons: str
+    network: str
+    top1: float | None
+    agreement: float | None
+
+
+class Restriction(TypedDict):
+    """What a restriction to some neurons costs, in points, on the first ``n`` samples."""
 
     allowed: str
     n: int
     top1: float | None
     agreement: float | None
-    against: dict[str, Any]
+    against: Unrestricted
     points: float
 
 
-class Portability(TypedDict, total=False):
+class Leaving(TypedDict):
+    """A layer that leaves the box of values in which the models of Loihi agree."""
+
+    layer: str
+    condition: str
+    largest: int
+    limit: int
+    measured: bool
+
+
+class Portability(TypedDict):
     """Whether Lava, nengo-loihi and brian2-loihi must compute the same spikes.
 
     ``obstacle`` says what they have no form for; ``leaves`` which layers leave the box of values in
@@ -230,7 +249,7 @@ class Portability(TypedDict, total=False):
     expressible: bool
     obstacle: str
     stimuli: int
-    leaves: list[dict[str, Any]]
+    leaves: list[Leaving]
 
 
 class Report(TypedDict, total=False):
@@ -271,6 +290,22 @@ _SHAPES: dict[str, type] = {
     "timing": Timing,
     "warnings": Warning_,
 }
+
+
+def complaint(report: Any) -> str:
+    """What keeps a value from being a report that can be shown; empty if nothing does."""
+    if wrong := typed.complaint(report, Report, "report"):
+        return wrong
+    if report.get("schema", SCHEMA) != SCHEMA:
+        return f"the report's schema is {report['schema']}, and this version reads {SCHEMA}"
+    if not 1 <= report.get("timesteps", 1) <= MOST_STEPS:
+        return f"the report states {report['timesteps']} time steps"
+    tune, found = report.get("tune"), report.get("portability")
+    if tune and not 0 <= tune["best_epoch"] < len(tune["curve"]):
+        return "the report names a best epoch that is not on the curve"
+    if found and found["expressible"] and not found["portable"] and not found["leaves"]:
+        return "the report says of no layer why the network is not portable"
+    return ""
 
 
 def dumps(report: Mapping[str, Any]) -> str:

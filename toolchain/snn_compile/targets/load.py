@@ -7,14 +7,15 @@ Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``;
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from snn_compile.documents import LARGEST_TOML, DamagedError, described, parse_toml, read_bytes
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.targets.target import Confidence, Energy, Figure, Limit, Target, Words
+from snn_compile.typed import complaint
 
 T = TypeVar("T")
 UNLIMITED = "unlimited"
@@ -44,7 +45,7 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
     """The tables of a target file, on top of those that it inherits."""
     if name in available():
         file = f"{name}.toml"
-        text = resources.files("snn_compile.targets").joinpath(file).read_text(encoding="utf-8")
+        content = resources.files("snn_compile.targets").joinpath(file).read_bytes()
     else:
         file, path = name, Path(name)
         if path.suffix != ".toml" and not path.is_file():
@@ -56,17 +57,22 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
                 + f"available: {', '.join(available())}; or the path of a TOML file",
             )
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            content = read_bytes(path, LARGEST_TOML)
+        except (OSError, DamagedError) as error:
             raise UsageError(
-                f"cannot read the target file '{name}': {error}",
+                f"cannot read the target file '{name}': {described(error)}",
                 code="unreadable-target",
                 hint=f"give the path of a TOML file, or one of {', '.join(available())}",
             ) from error
     try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(str(error), code="invalid-target", origin=Origin(file)) from error
+        tables = parse_toml(content)
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError and DamagedError
+        raise UsageError(
+            str(error),
+            code="invalid-target",
+            origin=Origin(file),
+            hint='a figure looks like: neurons = { value = 1024, unit = "", ... }',
+        ) from error
     parent = tables.get("inherits")
     if not isinstance(parent, str):
         return tables, file
@@ -213,7 +219,7 @@ class _Reader:
         if table is None:
             return None
         numbers = [table[k] for k in ("low", "value", "high")]
-        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in numbers):
+        if any(complaint(number, float, "") for number in numbers):
             self.complain(f"'low', 'value' and 'high' of [energy.{key}] must be numbers")
             return None
         if not 0 <= numbers[0] <= numbers[1] <= numbers[2]:
@@ -248,7 +254,12 @@ class _Reader:
     def target(self) -> Target:
         """The target; raises everything that is wrong with it at once."""
         if not isinstance(self.tables.get("energy", {}), dict):
-            raise UsageError("'energy' must be a table", code="invalid-target")
+            raise UsageError(
+                "'energy' must be a table",
+                code="invalid-target",
+                origin=Origin(self.file),
+                hint="[energy.synaptic_op] and so on",
+            )
         target = Target(
             name=self.text("name"),
             description=self.text("description"),

@@ -40,8 +40,8 @@ def wanted_spikes(
         UsageError: they do not fit the samples, the window or the outputs, or are no spikes.
     """
     if isinstance(train, Path):
-        arrays, source = read_npz(train), str(train)
-        trains, n = arrays.get("spikes"), len(arrays.get("x", ()))
+        arrays, source = read_npz(train, ("spikes",)), str(train)
+        trains, n = arrays.get("spikes"), len(arrays["x"])
     else:
         trains, n, source = train[1], len(train[0]), "spikes"
         if trains is not None and np.ndim(trains) == 1:

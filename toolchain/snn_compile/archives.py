@@ -1,0 +1,294 @@
+"""Zip files of arrays from strangers: every npz and every sealed file is read through here.
+
+What the file says of itself is held against what it can be before anything is allocated: no member
+is read beyond the size that it states, none that nobody asks for is inflated, and nothing but plain
+numbers and texts comes out.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import tokenize
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile import memory
+from snn_compile.documents import DamagedError, TooLargeError, check_size, open_regular, parse_json
+
+Array = npt.NDArray[Any]
+
+_ENCRYPTED = 0x1
+_INFLATION = 1032
+"""Bytes that deflate makes of one, at most (the zlib technical details)."""
+_DIRECTORY_SHARE = 16
+"""A byte of the directory takes so many once it is read."""
+_HEADER = 10_000
+"""Bytes of the description that an array begins with, at most; numpy's own limit."""
+_PIECE = 1 << 20
+_KINDS = "?biufcSUmM"
+
+
+class PickledError(DamagedError):
+    """An array holds Python objects."""
+
+
+class Archive:
+    """A zip file, open for reading. Close it, or use it in a ``with`` statement.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        DamagedError: it is no archive, or one that nobody writes.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._budget = memory.budget()
+        self._stream = _Careful(open_regular(path), self._budget // _DIRECTORY_SHARE)
+        try:
+            self._zip = zipfile.ZipFile(self._stream)
+            self._members = self._checked()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+        self._stream.close()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members, in their order."""
+        return tuple(self._members)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What all members would take."""
+        return sum(info.file_size for info in self._members.values())
+
+    def content(self, name: str, most: int) -> bytes:
+        """A member of at most so many bytes.
+
+        Raises:
+            DamagedError: there is none, it is larger, or damaged.
+        """
+        info = self._member(name)
+        check_size(f"member {name!r}", info.file_size, most)
+        self._check_size(name, info.file_size)
+        with self._zip.open(info) as stream:
+            return bytes(_filled(bytearray(info.file_size), stream, name))
+
+    def json(self, name: str, most: int) -> Any:
+        """What a member says in JSON; errors as of ``content``."""
+        return parse_json(self.content(name, most), name)
+
+    def array(
+        self,
+        name: str,
+        *,
+        kinds: str = _KINDS,
+        shape: tuple[int, ...] | None = None,
+        itemsize: int = 0,
+        before: int = 0,
+    ) -> Array:
+        """An array of plain numbers or texts.
+
+        Args:
+            name: of the member, with its ending.
+            kinds: of numpy's types of data, those that are welcome.
+            shape: that it must have.
+            itemsize: bytes that an item takes once the caller has converted it.
+            before: what the caller has of this file already, in bytes.
+
+        Raises:
+            PickledError: it holds Python objects.
+            DamagedError: there is none, it is something else, or it would take too much memory.
+        """
+        info = self._member(name)
+        with self._zip.open(info) as stream:
+            dtype, found, fortran, header = _described(stream, name)
+            if dtype.kind not in kinds or not dtype.itemsize or dtype.names is not None:
+                raise DamagedError(f"member {name!r} is of type {dtype}")
+            if shape is not None and found != shape:
+                raise DamagedError(f"member {name!r} has the shape {_short(found)}, not {shape}")
+            size = prod(found) * dtype.itemsize
+            self._check_size(name, prod(found) * max(dtype.itemsize, itemsize), before)
+            if size != info.file_size - header:
+                raise DamagedError(
+                    f"member {name!r} claims an array of {memory.shown(size)}, and has"
+                    f" {memory.shown(max(info.file_size - header, 0))}"
+                )
+            array = np.empty(prod(found), dtype)
+            if size:
+                _filled(array.view(np.uint8).data, stream, name)
+        return array.reshape(found, order="F" if fortran else "C")
+
+    def _checked(self) -> dict[str, zipfile.ZipInfo]:
+        """The members by their names, each of which can be what it says."""
+        members: dict[str, zipfile.ZipInfo] = {}
+        for info in self._zip.infolist():
+            name = info.filename
+            if name in members:
+                raise DamagedError(f"member {name!r} is there twice")
+            if info.flag_bits & _ENCRYPTED:
+                raise DamagedError(f"member {name!r} is encrypted")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DamagedError(f"member {name!r} is compressed by method {info.compress_type}")
+            deflated = info.compress_type == zipfile.ZIP_DEFLATED
+            most = info.compress_size * _INFLATION if deflated else info.compress_size
+            if info.file_size > most:
+                raise DamagedError(
+                    f"member {name!r} claims {memory.shown(info.file_size)} in"
+                    f" {memory.shown(info.compress_size)}"
+                )
+            members[name] = info
+        return members
+
+    def _member(self, name: str) -> zipfile.ZipInfo:
+        if name not in self._members:
+            raise DamagedError(f"there is no member {name!r}")
+        return self._members[name]
+
+    def _check_size(self, name: str, size: int, before: int = 0) -> None:
+        if before + size > self._budget:
+            more = f", with {memory.shown(before)} before it" if before else ""
+            raise TooLargeError(
+                f"member {name!r} takes {memory.shown(size)}{more}, more than the"
+                f" {memory.shown(self._budget)} that it may"
+            )
+
+
+class Arrays(Mapping[str, Array]):
+    """The arrays of an npz file by their names, each read when it is first asked for.
+
+    All that are asked for have to fit the memory together.
+
+    Raises as :class:`Archive`, here and where an array is taken out.
+    """
+
+    def __init__(self, archive: Archive, *, itemsize: int = 0, kinds: str = _KINDS) -> None:
+        self._archive = archive
+        self._itemsize, self._kinds = itemsize, kinds
+        self._names = {n.removesuffix(".npy"): n for n in archive.names if n.endswith(".npy")}
+        self._read: dict[str, Array] = {}
+        self._taken = 0
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._read:
+            array = self._archive.array(
+                self._names[name], kinds=self._kinds, itemsize=self._itemsize, before=self._taken
+            )
+            self._taken += array.size * max(array.itemsize, self._itemsize)
+            self._read[name] = array
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class _Careful(io.BufferedReader):
+    """A file of which nobody reads too much at once, the directory of an archive included."""
+
+    def __init__(self, stream: io.BufferedReader, most: int) -> None:
+        super().__init__(stream.detach())
+        self._most = max(most, _PIECE)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most so many bytes."""
+        whole = size is None or size < 0
+        check_size("a part of the archive", 0 if whole else size or 0, self._most)
+        content = super().read(self._most + 1 if whole else size)
+        check_size("a part of the archive", len(content), self._most)
+        return content
+
+
+def _described(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
+    """Type, shape and order of an array, and the bytes that say so, by numpy's own reader."""
+    counted = _Counted(stream)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    try:
+        version = np.lib.format.read_magic(counted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python 2, and of odd escapes in what is refused
+            shape, fortran, dtype = readers[version](counted, max_header_size=_HEADER)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        SyntaxError,
+        tokenize.TokenError,
+        struct.error,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        raise DamagedError(
+            f"member {name!r} is no array: {' '.join(str(error).split())[:120]}"
+        ) from error
+    if dtype.hasobject:
+        raise PickledError(f"member {name!r} holds pickled Python objects")
+    if len(shape) > 32 or any(isinstance(size, bool) or size < 0 for size in shape):
+        raise DamagedError(f"member {name!r} has the shape {_short(shape)}")
+    return dtype, shape, fortran, counted.count
+
+
+class _Counted:
+    """A stream of which so little is read that a description fits into it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def read(self, size: int = 0, /) -> bytes:
+        """So many bytes."""
+        if size > _HEADER:
+            raise DamagedError(f"a description of {size:,} bytes")
+        content = self._stream.read(size)
+        self.count += len(content)
+        return content
+
+
+def _filled(target: Any, stream: IO[bytes], name: str) -> Any:
+    """Fill memory from a member, to its end; its checksum is looked at there."""
+    view, start = memoryview(target), 0
+    while start < len(view):
+        piece = stream.read(min(_PIECE, len(view) - start))
+        if not piece:
+            raise DamagedError(f"member {name!r} ends after {memory.shown(start)}")
+        view[start : start + len(piece)] = piece
+        start += len(piece)
+    if stream.read(1):
+        raise DamagedError(f"member {name!r} goes on beyond its size")
+    return target
+
+
+def _short(shape: tuple[int, ...]) -> str:
+    text = str(shape)
+    return text if len(text) < 80 else f"{text[:80]}..."

@@ -1,0 +1,260 @@
+"""Files from strangers: regular ones only, no larger than they may be, in plain types.
+
+Whoever reads a file here gets an ``OSError`` or a :class:`DamagedError`, and ``reading`` turns it
+into the error that the user meets. Archives of arrays are read by ``archives.py``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from snn_compile import memory
+from snn_compile.errors import CompileError, Origin, UsageError
+
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,  # NotImplementedError and RecursionError are two of them
+    LookupError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    EOFError,
+    OSError,
+)
+"""What reading a damaged file may raise."""
+DEEPEST = 64
+"""Levels that JSON and TOML may be nested."""
+LARGEST_JSON = 64 << 20
+LARGEST_TOML = 256 << 10
+MOST_DOTS = 200
+"""In a line of TOML: reading a dotted key takes time with the square of its parts."""
+BYTES_A_CHARACTER = 32
+"""Memory that a character of JSON takes at most once it is read: ``[[],[],[]]``."""
+_PIECE = 1 << 20
+
+
+class DamagedError(ValueError):
+    """A file holds what it cannot hold."""
+
+
+class TooLargeError(DamagedError):
+    """A file would take more memory than it may."""
+
+
+@contextmanager
+def reading(
+    path: str | Path, kind: type[CompileError], code: str, message: str, hint: str
+) -> Iterator[None]:
+    """Whatever a damaged file makes its reader raise, as the error that the user meets.
+
+    Args:
+        path: of the file or folder.
+        kind: of the error.
+        code: its code.
+        message: its beginning; what is damaged follows.
+        hint: what to do.
+    """
+    try:
+        yield
+    except TooLargeError as error:
+        raise too_large(path, error) from error
+    except DAMAGE as error:
+        raise kind(
+            f"{message} ({described(error)})", code=code, origin=Origin(str(path)), hint=hint
+        ) from error
+
+
+def too_large(path: str | Path, error: TooLargeError) -> CompileError:
+    """The complaint about a file that would take too much memory."""
+    return UsageError(
+        str(error),
+        code="too-large",
+        origin=Origin(str(path)),
+        hint="if the file may take that much, allow it: --max-memory",
+    )
+
+
+def described(error: BaseException) -> str:
+    """What a reader raised, in a line."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, DamagedError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def check_size(what: str, size: int, limit: int | None = None) -> None:
+    """See that something fits into the memory that a file may take.
+
+    Raises:
+        TooLargeError: it does not.
+    """
+    most = memory.budget() if limit is None else limit
+    if size > most:
+        raise TooLargeError(
+            f"{what} takes {memory.shown(size)}, more than the {memory.shown(most)} that it may"
+        )
+
+
+def open_regular(path: str | Path) -> io.BufferedReader:
+    """Open a file for reading; a pipe, a device or a folder is refused and never waited for.
+
+    Raises:
+        OSError: there is none, or it is no regular file.
+    """
+    _require_regular(os.stat(path), path)
+    # Should it become a pipe meanwhile, opening it does not wait either.
+    flags = os.O_RDONLY | sum(
+        getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+    )
+    descriptor = os.open(path, flags)
+    try:
+        _require_regular(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(status: os.stat_result, path: str | Path) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file of a folder.
+
+    Raises:
+        DamagedError: it is a link to somewhere else.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DamagedError(f"{name} is a link that leaves the folder")
+    return path
+
+
+def read_bytes(path: str | Path, most: int) -> bytes:
+    """The content of a regular file of at most so many bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        TooLargeError: it is larger.
+    """
+    with open_regular(path) as stream:
+        check_size(Path(path).name, os.fstat(stream.fileno()).st_size, most)
+        content = stream.read(most + 1)  # it may have grown
+    check_size(Path(path).name, len(content), most)
+    return content
+
+
+def sha256(path: str | Path) -> str:
+    """The hash of a regular file of any size."""
+    digest = hashlib.sha256()
+    with open_regular(path) as stream:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read_json(path: str | Path) -> Any:
+    """What a JSON file says.
+
+    Raises:
+        OSError: it cannot be read.
+        DamagedError: it is no JSON, or JSON that nobody writes.
+    """
+    return parse_json(read_bytes(path, most_json()), Path(path).name)
+
+
+def most_json() -> int:
+    """Bytes that a JSON text may have."""
+    return min(LARGEST_JSON, memory.budget() // BYTES_A_CHARACTER)
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """What a JSON text says: finite numbers, integers of 64 bits, nested as deep as is sane.
+
+    Raises:
+        DamagedError: it is something else.
+    """
+    check_size(name, len(content), most_json())
+    try:
+        said = json.loads(content, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+    except DamagedError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{name} is not valid JSON: {described(error)}") from error
+    _check_depth(said, name)
+    return said
+
+
+def _integer(digits: str) -> int:
+    number = int(digits) if len(digits) <= 20 else 1 << 64
+    if not -(1 << 63) <= number < 1 << 64:
+        raise DamagedError(f"an integer of more than 64 bits: {digits[:24]}...")
+    return number
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number - number != 0:
+        raise DamagedError(f"a number that is not finite: {digits[:24]}")
+    return number
+
+
+def _check_depth(said: Any, name: str) -> None:
+    level = [said] if isinstance(said, dict | list) else []
+    for _ in range(DEEPEST):
+        level = [item for one in level for item in _items(one) if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise DamagedError(f"{name} is nested more than {DEEPEST} levels deep")
+
+
+def _items(container: Any) -> Any:
+    return container.values() if isinstance(container, dict) else container
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        DamagedError: it is no TOML, or TOML that nobody writes.
+    """
+    import tomllib
+
+    try:
+        text = content.decode()
+        if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+            raise DamagedError(f"a line with more than {MOST_DOTS} dots")
+        tables = tomllib.loads(text)
+    except RecursionError as error:
+        raise DamagedError("nested too deeply") from error
+    _check_depth(tables, "it")
+    _check_integers(tables)
+    return tables
+
+
+def _check_integers(value: Any) -> None:
+    if isinstance(value, dict | list):
+        for item in _items(value):
+            _check_integers(item)
+    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise DamagedError("an integer of more than 64 bits")

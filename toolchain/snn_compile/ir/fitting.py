@@ -1,0 +1,121 @@
+"""Whether the parts of a network in fixed point fit each other: shapes, indices and ranges.
+
+What does not fit here would be read beyond its end by the compiled engine, or answered by numpy
+with whatever broadcasting makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from math import prod
+from typing import Any
+
+import numpy.typing as npt
+
+from snn_compile.ir.fixedpoint import QFormat, QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Node, Shape
+from snn_compile.ir.spiking import Window
+
+LARGEST_SHIFT = 32
+"""Of a synapse's exponent, in either direction."""
+SEED_BITS = 64
+_AT_LEAST_ONE = ("levels", "burst")
+_DECAYS = ("current_decay", "voltage_decay")
+_DECAY_BITS = 12
+
+
+def of_window(window: Window) -> Iterator[str]:
+    """What is wrong with a window."""
+    if window.n_steps < 1:
+        yield f"a window of {window.n_steps} steps"
+
+
+def of_shape(node: Node) -> Iterator[str]:
+    """What is wrong with the shape of any node."""
+    if not node.shape or min(node.shape) < 1:
+        yield f"it has the shape {node.shape}"
+
+
+def of_input(low: int, high: int, format: QFormat, seed: int) -> Iterator[str]:
+    """What is wrong with the range of an input."""
+    if not format.min <= low <= high <= format.max:
+        yield f"its values from {low} to {high} do not fit {format}"
+    if not 0 <= seed < 1 << SEED_BITS:
+        yield f"its seed is {seed}"
+
+
+def of_exponent(exponent: int) -> Iterator[str]:
+    """What is wrong with the exponent of synapses."""
+    if abs(exponent) > LARGEST_SHIFT:
+        yield f"its exponent is {exponent}"
+
+
+def of_convolution(
+    weight: QTensor, geometry: Geometry, source: Shape, target: Shape
+) -> Iterator[str]:
+    """What is wrong with the kernels of a convolution."""
+    if len(weight.shape) != 4 or len(source) != 3 or len(target) != 3 or not prod(weight.shape):
+        yield f"its kernels of the shape {weight.shape} do not join {source} and {target}"
+        return
+    n_out, n_in, *kernel = weight.shape
+    (_, height, width), (ky, kx) = source, kernel
+    size = geometry.output_size((height, width), (ky, kx))
+    if n_out % geometry.groups or n_in * geometry.groups != source[0]:
+        yield f"its kernels of the shape {weight.shape} do not take {source[0]} maps"
+    elif (n_out, *size) != target:
+        yield f"its kernels make {(n_out, *size)} of {source}, not {target}"
+
+
+def of_dense(weight: QTensor, source: Shape, target: Shape) -> Iterator[str]:
+    """What is wrong with the weights of all-to-all synapses."""
+    if weight.shape != (prod(target), prod(source)):
+        yield f"its weights of the shape {weight.shape} do not join {source} and {target}"
+
+
+def of_sparse(
+    indptr: npt.NDArray[Any],
+    indices: npt.NDArray[Any],
+    weight: QTensor,
+    source: Shape,
+    target: Shape,
+) -> Iterator[str]:
+    """What is wrong with the wiring of synapses in compressed-row form."""
+    if any(a.ndim != 1 or a.dtype.kind not in "iu" for a in (indptr, indices, weight.values)):
+        yield "its wiring is no list of integers"
+    elif len(indptr) != prod(target) + 1 or len(indices) != len(weight.values):
+        yield f"its wiring does not join {source} and {target}"
+    elif indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
+        yield "its rows do not follow each other"
+    elif len(indices) and (indices.min() < 0 or indices.max() >= prod(source)):
+        yield f"its synapses come from outside of {source}"
+
+
+def of_parameters(node: Node) -> Iterator[str]:
+    """What is wrong with the numbers of a population: they broadcast to it, in their ranges."""
+    for field in fields(node):
+        value, name = getattr(node, field.name), field.name
+        if isinstance(value, QTensor):
+            if not _broadcasts(value.shape, node.shape):
+                yield f"its {name} has the shape {value.shape}"
+            elif name == "shift" and value.values.size and not _within(value, 0, 62):
+                yield "its shift is out of range"
+        elif name in _AT_LEAST_ONE and value < 1:
+            yield f"its {name} is {value}"
+        elif name in _DECAYS and not 0 <= value < 1 << _DECAY_BITS:
+            yield f"its {name} is {value}"
+
+
+def _within(tensor: QTensor, low: int, high: int) -> bool:
+    return bool(low <= tensor.values.min() and tensor.values.max() <= high)
+
+
+def _broadcasts(shape: Shape, target: Shape) -> bool:
+    """As ``along_channels`` does it: (C,), or what numpy broadcasts to the target."""
+    if len(shape) == 1 and len(target) > 1:
+        return shape[0] in (1, target[0])
+    if len(shape) > len(target):
+        return False
+    last = target[len(target) - len(shape) :]
+    return all(size in (1, wanted) for size, wanted in zip(shape, last, strict=True))

@@ -1,0 +1,260 @@
+"""What a compiled folder holds, read and checked: nothing of it is taken at its word.
+
+The folder may come from a stranger, and the seal has no key: it tells damage, not malice. So every
+entry has the type and the range that the rest of the compiler relies on, or the folder is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from snn_compile.archives import Archive, Arrays
+from snn_compile.documents import LARGEST_JSON, DamagedError, check_size, inside, read_json, reading
+from snn_compile.errors import CompileError, ModelError, Origin, VerificationError
+from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import ConvSynapses, QuantizedGraph, Synapses
+from snn_compile.ir.serialize import array_hashes, load_program
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.options import CompileOptions
+from snn_compile.report import schema
+from snn_compile.sim.bounds import message_range, synapse_sums
+from snn_compile.sim.kernels import exact_dtype
+from snn_compile.typed import complaint
+
+SCHEMA = 1
+"""Of ``program.json``; a change that older versions cannot read raises it."""
+MODEL = "model.snn"
+REPORT = "report.json"
+STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
+_HINT = "compile the model again"
+_SEAL_BYTES = 64
+
+
+class _Encoding(TypedDict):
+    low: int
+    high: int
+    shape: list[int]
+    maps: list[int]
+
+
+class _Content(TypedDict):
+    """What ``program.json`` says."""
+
+    program: dict[str, Any]
+    encoding: _Encoding
+    decodings: dict[str, list[int]]
+    provenance: dict[str, str]
+    hashes: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Sealed:
+    """The content of a compiled folder; names as in :class:`snn_compile.bundle.CompiledModel`."""
+
+    program: QuantizedGraph
+    encoding: InputEncoding
+    decodings: Mapping[NodeId, OutputDecoding]
+    report: dict[str, Any]
+    stimulus: Int
+    provenance: Mapping[str, str]
+    golden: Mapping[str, list[str]]
+    expected: Mapping[str, Int]
+
+
+def read(folder: Path) -> Sealed:
+    """Everything that a compiled folder holds of its network.
+
+    Raises:
+        ModelError: it is damaged, or not what this tool writes.
+        VerificationError: its content does not match its seal.
+        UsageError: it would take more memory than it may.
+    """
+    with _reading(folder / MODEL):
+        content, arrays = _unsealed(inside(folder, MODEL))
+        program = load_program(content["program"], arrays)
+        check_network(program)
+        encoding = _encoding(content["encoding"], arrays, program)
+        decodings = {
+            NodeId(node): _decoding(node, shape, arrays, program)
+            for node, shape in content["decodings"].items()
+        }
+    with _reading(folder / REPORT):
+        report = _report(folder)
+    golden = folder / "golden"
+    with _reading(golden):
+        stimulus = frames_in(_arrays(golden, STIMULUS), program)
+        stored = _arrays(golden, EXPECTED)
+        expected = {node.id: stored[str(k)] for k, node in enumerate(program.readouts)}
+        _check_expected(expected, program)
+        messages = read_json(inside(golden, MESSAGES))
+        _require(complaint(messages, dict[str, list[str]], MESSAGES))
+    return Sealed(
+        program, encoding, decodings, report, stimulus, content["provenance"], messages, expected
+    )
+
+
+def read_seal(folder: Path) -> str:
+    """The seal of a compiled network, which traces of it bear; ``read`` checks it."""
+    with _reading(folder / MODEL), Archive(inside(folder, MODEL)) as archive:
+        return archive.content("seal", _SEAL_BYTES).decode("ascii")
+
+
+def check_network(program: QuantizedGraph) -> None:
+    """See that a network can be simulated: what it does for one stimulus fits, its sums are exact.
+
+    Raises:
+        TooLargeError: a stimulus takes too much memory.
+        OverflowError: sums are beyond what is computed exactly.
+    """
+    nodes = (*program.populations, program.input)
+    largest = max(nodes, key=lambda node: prod(node.shape))
+    n_neurons, n_steps = sum(prod(node.shape) for node in nodes), program.window.n_steps
+    what = f"a network of {n_neurons:,} neurons ({prod(largest.shape):,} in '{largest.id}')"
+    check_size(f"{what} and {n_steps:,} steps", 8 * n_neurons * n_steps)
+    for node in program.graph:
+        if isinstance(node, ConvSynapses):
+            channels, height, width = program.graph[node.inputs[0]].shape
+            top, left, bottom, right = (max(side, 0) for side in node.geometry.padding)
+            size = channels * (height + top + bottom) * (width + left + right)
+            check_size(f"the padded input of '{node.id}'", 8 * size * n_steps)
+        if isinstance(node, Synapses):
+            _, partial = synapse_sums(node, message_range(program.graph, node))
+            exact_dtype(partial)
+
+
+def frames_in(arrays: Mapping[str, Int], program: QuantizedGraph) -> Int:
+    """The encoded stimuli among the arrays of a file: of the network's shape, in its range.
+
+    Raises:
+        DamagedError: there are none, or they do not fit.
+    """
+    if "frames" not in arrays:
+        raise DamagedError(f"{STIMULUS} holds no 'frames'")
+    given, frames = program.input, arrays["frames"]
+    events = given.coding is InputCoding.EVENTS
+    shape = (program.window.n_steps, *given.shape) if events else given.shape
+    if frames.shape[1:] != shape or not len(frames):
+        raise DamagedError(f"the stimuli have the shape {frames.shape}, not (N, {shape})")
+    if frames.min() < given.low or frames.max() > given.high:
+        raise DamagedError(
+            f"stimuli from {frames.min()} to {frames.max()}, and the input takes {given.low} to"
+            f" {given.high}"
+        )
+    return frames
+
+
+def integers(path: Path) -> dict[str, Int]:
+    """All arrays of an npz file, which are integers."""
+    with Archive(path) as archive:
+        arrays = Arrays(archive, itemsize=np.dtype(np.int64).itemsize, kinds="iu")
+        return {name: values.astype(np.int64) for name, values in arrays.items()}
+
+
+def _reading(path: Path) -> Any:
+    return reading(path, ModelError, "unreadable-bundle", "the compiled network is damaged", _HINT)
+
+
+def _unsealed(path: Path) -> tuple[_Content, dict[str, Any]]:
+    with Archive(path) as archive:
+        text = archive.content("program.json", LARGEST_JSON)
+        seal = archive.content("seal", _SEAL_BYTES).decode("ascii")
+        content = _of_this_version(archive.json("program.json", LARGEST_JSON))
+        names = sorted(content["hashes"])
+        stored = Arrays(archive, itemsize=8)
+        arrays = {name: stored[str(k)] for k, name in enumerate(names)}
+    changed = [n for n, h in array_hashes(arrays).items() if h != content["hashes"][n]]
+    if hashlib.sha256(text).hexdigest() != seal:
+        changed.insert(0, "program.json")
+    if changed:
+        raise VerificationError(
+            f"the seal is broken: {', '.join(changed[:5])} changed after compilation",
+            code="seal-broken",
+            origin=Origin(str(path)),
+            hint=_HINT,
+        )
+    return content, arrays
+
+
+def _of_this_version(content: Any) -> _Content:
+    version = content.get("schema") if isinstance(content, dict) else None
+    if version != SCHEMA or isinstance(version, bool):
+        raise DamagedError(f"its schema is {version!r}, and this version reads {SCHEMA}")
+    _require(complaint(content, _Content, "program.json"))
+    checked: _Content = content
+    return checked
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    """The content of ``report.json``, which may be missing."""
+    if not (folder / REPORT).exists():
+        return {}
+    said = read_json(inside(folder, REPORT))
+    _require(schema.complaint(said))
+    stated = {name: option["value"] for name, option in said.get("options", {}).items()}
+    try:
+        CompileOptions.stated(stated)
+    except CompileError as error:
+        raise DamagedError(f"the report's options: {error.message}") from error
+    report: dict[str, Any] = schema.plain(said)
+    return report
+
+
+def _arrays(folder: Path, name: str) -> dict[str, Int]:
+    return integers(inside(folder, name))
+
+
+def _encoding(said: _Encoding, arrays: Mapping[str, Any], program: QuantizedGraph) -> InputEncoding:
+    given, unit = program.input, _units(arrays, "encoding:unit")
+    shape, maps = _shape(said["shape"], "shape"), _shape(said["maps"], "maps")
+    if not given.low <= said["low"] <= said["high"] <= given.high:
+        raise DamagedError("the encoding has levels that the input does not take")
+    steps = program.window.n_steps if given.coding is InputCoding.EVENTS else 1
+    if not prod(shape) == prod(maps) == steps * prod(given.shape):
+        raise DamagedError(f"the encoding makes {maps} of {shape}, and the input is {given.shape}")
+    if len(unit) not in (1, shape[0]) or not (unit > 0).all():
+        raise DamagedError("the encoding has units that are none")
+    return InputEncoding(unit, said["low"], said["high"], shape, maps)
+
+
+def _decoding(
+    name: str, said: list[int], arrays: Mapping[str, Any], program: QuantizedGraph
+) -> OutputDecoding:
+    found = next((node.shape for node in program.readouts if node.id == name), ())
+    shape, unit = _shape(said, "decodings"), _units(arrays, f"{name}:decoding")
+    if len(found) != 3 or prod(found) != prod(shape) or len(unit) not in (1, found[0]):
+        raise DamagedError(f"the decoding of {name!r} fits no output")
+    return OutputDecoding(unit, shape)
+
+
+def _shape(said: list[int], name: str) -> tuple[int, ...]:
+    if not said or min(said) < 1:
+        raise DamagedError(f"'{name}' is {said}")
+    return tuple(said)
+
+
+def _units(arrays: Mapping[str, Any], name: str) -> Any:
+    unit = arrays[name]
+    if unit.dtype != np.float64 or unit.ndim != 1 or not np.isfinite(unit).all():
+        raise DamagedError(f"'{name}' holds no units")
+    return unit
+
+
+def _check_expected(expected: Mapping[str, Int], program: QuantizedGraph) -> None:
+    shapes = {str(node.id): node.shape for node in program.readouts}
+    for name, values in expected.items():
+        if values.shape[1:] != shapes.get(name):
+            raise DamagedError(f"{EXPECTED} holds {name!r} of the shape {values.shape}")
+
+
+def _require(wrong: str) -> None:
+    if wrong:
+        raise DamagedError(wrong)

@@ -1,0 +1,101 @@
+"""Values that were read from a file, held against the types that they should have."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NewType, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def complaint(value: Any, expected: Any, where: str) -> str:
+    """What is wrong with the type of a value; empty if nothing is.
+
+    Args:
+        value: of JSON, or what has been made of it.
+        expected: an annotation: plain types, unions, lists, tuples, mappings with names as keys,
+            typed dictionaries (whose further keys may hold anything), other classes.
+        where: the value's name, for the complaint.
+    """
+    if expected is Any:
+        return ""
+    if isinstance(expected, NewType):
+        return complaint(value, expected.__supertype__, where)
+    origin, inside = get_origin(expected), get_args(expected)
+    if origin in (Union, types.UnionType):
+        complaints = [complaint(value, one, where) for one in inside]
+        if "" in complaints:
+            return ""
+        # Of several complaints, the one that looked deepest says most.
+        return max(complaints, key=len) if _is_container(value) else _other(value, expected, where)
+    if is_typeddict(expected):
+        return _of_entries(value, expected, where)
+    if origin in (list, tuple):
+        return _of_items(value, origin, inside, where)
+    if origin in (dict, Mapping):
+        if not isinstance(value, dict):
+            return _other(value, dict, where)
+        items = value.items()
+        return _first(complaint(item, inside[1], f"{where}.{key}") for key, item in items)
+    kind = expected if origin is None else origin
+    if kind is float:
+        right = isinstance(value, int | float) and not isinstance(value, bool)
+        return "" if right and math.isfinite(value) else _other(value, kind, where)
+    right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    return "" if right else _other(value, kind, where)
+
+
+@cache
+def fields_of(kind: type) -> dict[str, Any]:
+    """The annotations of a class, its ancestors' included."""
+    return get_type_hints(kind)
+
+
+def _of_entries(value: Any, expected: Any, where: str) -> str:
+    if not isinstance(value, dict):
+        return _other(value, dict, where)
+    hints = fields_of(expected)
+    missing = sorted(expected.__required_keys__ - set(value))
+    if missing:
+        return f"'{where}' lacks '{missing[0]}'"
+    return _first(
+        complaint(item, hints[key], f"{where}.{key}") for key, item in value.items() if key in hints
+    )
+
+
+def _of_items(value: Any, origin: type, inside: tuple[Any, ...], where: str) -> str:
+    if not isinstance(value, list | tuple) or not isinstance(value, origin):
+        return _other(value, origin, where)
+    kinds = [inside[0]] * len(value) if origin is list or inside[-1] is ... else list(inside)
+    if len(kinds) != len(value):
+        return f"'{where}' has {len(value)} entries, not {len(kinds)}"
+    return _first(complaint(item, kinds[k], f"{where}[{k}]") for k, item in enumerate(value))
+
+
+def _first(complaints: Any) -> str:
+    return next((found for found in complaints if found), "")
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, list | tuple | dict)
+
+
+def _other(value: Any, expected: Any, where: str) -> str:
+    kinds = get_args(expected) or (expected,)
+    wanted = " or ".join(_NAMES.get(get_origin(k) or k, getattr(k, "__name__", "")) for k in kinds)
+    found = _NAMES.get(type(value), f"of type {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        found = "not finite"
+    return f"'{where}' is {found}, not {wanted}"
