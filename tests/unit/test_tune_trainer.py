@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
@@ -112,6 +115,61 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path):
     with pytest.raises(UsageError) as caught:
         Course(file, epochs=1).trainer.run()
     assert caught.value.code == "bad-checkpoint"
+
+
+def huge(tensor):
+    """One that claims 4 TiB of four bytes."""
+    return torch.zeros(1).expand(1 << 40)
+
+
+def first(tensors, change):
+    name = next(iter(tensors))
+    tensors[name] = change(tensors[name])
+
+
+BROKEN = {
+    "a list": lambda content: [content],
+    "a number": lambda content: 7,
+    "no curve": lambda content: content.pop("curve"),
+    "a curve of texts": lambda content: content["curve"].append("x"),
+    "an epoch too late": lambda content: content.update(best=9),
+    "a merit of text": lambda content: content.update(merit="x"),
+    "huge parameters": lambda content: first(content["parameters"], huge),
+    "huge averages": lambda content: first(content["average"], huge),
+    "other names": lambda content: content["best_state"].update(other=torch.zeros(1)),
+    "not finite": lambda content: first(content["parameters"], lambda t: t * float("nan")),
+    "integers": lambda content: first(content["parameters"], lambda t: t.int()),
+    "huge moments": lambda content: first(content["optimizer"]["state"][0], huge),
+    "text for moments": lambda content: first(content["optimizer"]["state"][0], lambda t: "x"),
+    "a parameter too many": lambda content: content["optimizer"]["state"].update({99: {}}),
+    "no groups": lambda content: content["optimizer"].update(param_groups=[]),
+    "another decay": lambda content: content["optimizer"]["param_groups"][0].update(betas=(2, 2)),
+    "a rate of text": lambda content: content["optimizer"]["param_groups"][0].update(lr="x"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, how):
+    file = tmp_path / "c"
+    Course(file, epochs=1).trainer.run()
+    content = torch.load(file, weights_only=True)
+    returned = BROKEN[how](content)
+    torch.save(returned if how in ("a list", "a number") else content, file)
+    with pytest.raises(UsageError) as caught:
+        Course(file, epochs=1).trainer.run()
+    assert caught.value.code == "bad-checkpoint"
+
+
+def test_a_checkpoint_that_is_a_pipe_or_inflates_is_refused(tmp_path, monkeypatch):
+    pipe, bomb = tmp_path / "pipe", tmp_path / "bomb"
+    os.mkfifo(pipe)
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 25))
+    monkeypatch.setenv("SNN_COMPILE_MAX_MEMORY", "16M")
+    for path, code in ((pipe, "bad-checkpoint"), (bomb, "too-large")):
+        with pytest.raises(UsageError) as caught:
+            Course(path, epochs=1).trainer.run()
+        assert caught.value.code == code
 
 
 def test_the_best_epoch_is_kept():

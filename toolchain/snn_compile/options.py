@@ -34,6 +34,10 @@ _METHODS = "mmse, percentile:P, max, lbs or spike-norm"
 _PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
 
 
+FARTHEST = 1e15
+"""Of means and scales, up and down: what they make of weights has to stay finite when squared."""
+
+
 @dataclass(frozen=True)
 class LayerOptions:
     """What a configuration file may say about the layers that a pattern matches.
@@ -183,8 +187,11 @@ class CompileOptions:
                 bad(f"layers.{layer.pattern}.weight_bits", layer.weight_bits, "2 to 8")
             if layer.thresholds is not None and not valid_thresholds(layer.thresholds):
                 bad(f"layers.{layer.pattern}.thresholds", layer.thresholds, _METHODS)
-        if any(scale == 0 for scale in self.scale_values):
-            bad("scale_values", self.scale_values, "values other than 0")
+        if any(not 1 / FARTHEST <= abs(scale) <= FARTHEST for scale in self.scale_values):
+            ends = f"from {1 / FARTHEST:g} to {FARTHEST:g} in size"
+            bad("scale_values", self.scale_values, f"values other than 0, {ends}")
+        if any(abs(mean) > FARTHEST for mean in self.mean_values):
+            bad("mean_values", self.mean_values, f"values up to {FARTHEST:g} in size")
         if self.max_accuracy_drop is not None and not self.max_accuracy_drop >= 0:
             bad("max_accuracy_drop", self.max_accuracy_drop, "points, 0 or more")
         if self.event_step is not None and not self.event_step > 0:

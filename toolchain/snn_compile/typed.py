@@ -6,7 +6,7 @@ import math
 import types
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NewType, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NewType, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 _NAMES = {
     bool: "true or false",
@@ -63,11 +63,22 @@ def fields_of(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
+@cache
+def _required(kind: Any) -> frozenset[str]:
+    """The keys that a typed dictionary must have.
+
+    ``__required_keys__`` alone does not know of ``Required`` where annotations are texts.
+    """
+    marked = get_type_hints(kind, include_extras=True).items()
+    required: frozenset[str] = kind.__required_keys__
+    return required | {key for key, hint in marked if get_origin(hint) is Required}
+
+
 def _of_entries(value: Any, expected: Any, where: str) -> str:
     if not isinstance(value, dict):
         return _other(value, dict, where)
     hints = fields_of(expected)
-    missing = sorted(expected.__required_keys__ - set(value))
+    missing = sorted(_required(expected) - set(value))
     if missing:
         return f"'{where}' lacks '{missing[0]}'"
     return _first(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from snn_compile.archives import Archive
 from snn_compile.documents import (
     DAMAGE,
+    DamagedError,
     TooLargeError,
     check_size,
     described,
@@ -26,11 +27,56 @@ from snn_compile.documents import (
 from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
 from snn_compile.hil import trace
 from snn_compile.hil.trace import MESSAGE, POTENTIAL, About, Series
+from snn_compile.typed import complaint
 
 AT_ONCE_BYTES = 64 << 20
 """Size of the dense messages of one layer that are made at once where nobody says how many."""
 _LARGEST_HEADER = 64 << 20
 _SEAL_BYTES = 64
+
+
+class _Network(TypedDict):
+    seal: str
+    coding: str
+
+
+class _Device(TypedDict):
+    name: str
+    exact: bool
+    facts: dict[str, Any]
+
+
+class _Layer(TypedDict):
+    name: str
+    shape: list[int]
+    depth: int
+    quantity: str
+    sha256: str
+
+
+class _Piece(TypedDict):
+    first: int
+    count: int
+    events: list[int]
+
+
+class _Stimulus(TypedDict):
+    count: int
+    sha256: str
+
+
+class _Said(TypedDict):
+    """What ``header.json`` says, as it stands there."""
+
+    network: _Network
+    n_steps: int
+    device: _Device
+    layers: list[_Layer]
+    pieces: list[_Piece]
+    stimulus: _Stimulus
+    recorded: int
+    complete: bool
+    why: str
 
 
 @dataclass(frozen=True)
@@ -267,47 +313,49 @@ def _header(path: Path, archive: Archive) -> Header:
         )
     if archive.content(trace.SEAL, _SEAL_BYTES).decode() != hashlib.sha256(content).hexdigest():
         raise _changed(path, trace.HEADER)
+    if wrong := complaint(said, _Said, trace.HEADER):
+        raise DamagedError(wrong)
     header = _parsed(said)
     _plausible(header)
     return header
 
 
-def _parsed(said: dict[str, Any]) -> Header:
-    device = said["device"]
-    facts = {str(key): str(value) for key, value in device["facts"].items()}
+def _parsed(said: _Said) -> Header:
+    network, device = said["network"], said["device"]
+    facts = {key: str(value) for key, value in device["facts"].items()}
     return Header(
         About(
-            str(said["network"]["seal"]),
-            str(said["network"]["coding"]),
+            network["seal"],
+            network["coding"],
             _count(said["n_steps"]),
-            str(device["name"]),
-            bool(device["exact"]),
+            device["name"],
+            device["exact"],
             facts,
         ),
         tuple(
             Series(
-                str(layer["name"]),
+                layer["name"],
                 tuple(_count(size) for size in layer["shape"]),
                 _count(layer["depth"]),
-                str(layer["quantity"]),
+                layer["quantity"],
             )
             for layer in said["layers"]
         ),
-        tuple(str(layer["sha256"]) for layer in said["layers"]),
+        tuple(layer["sha256"] for layer in said["layers"]),
         tuple(
             Piece(_count(p["first"]), _count(p["count"]), tuple(_count(e) for e in p["events"]))
             for p in said["pieces"]
         ),
         _count(said["stimulus"]["count"]),
-        str(said["stimulus"]["sha256"]),
+        said["stimulus"]["sha256"],
         _count(said["recorded"]),
-        bool(said["complete"]),
-        str(said["why"]),
+        said["complete"],
+        said["why"],
     )
 
 
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+def _count(value: int) -> int:
+    if not 0 <= value < 1 << 31:
         raise ValueError(f"{value!r} is not a number of anything")
     return value
 

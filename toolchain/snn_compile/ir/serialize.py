@@ -67,7 +67,10 @@ def load_program(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Q
         ValueError: what is described is not a valid program.
     """
     nodes = [_decode(node, arrays) for node in description["nodes"]]
-    return QuantizedGraph(Graph(nodes), _decode(description["window"], arrays))
+    window = _decode(description["window"], arrays)
+    if not all(isinstance(node, _NODES) for node in nodes) or not isinstance(window, Window):
+        raise DamagedError("it describes what is no node, or no window")
+    return QuantizedGraph(Graph(nodes), window)
 
 
 def array_hashes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, str]:
@@ -110,7 +113,10 @@ def _decode(value: Any, arrays: Mapping[str, Any]) -> Any:
     if value["$type"] == "array":
         return arrays[items["array"]]
     if value["$type"] == "QTensor":
-        return QTensor(arrays[items["array"]], _decode(items["format"], arrays))
+        format = _decode(items["format"], arrays)
+        if wrong := complaint(format, QFormat, "QTensor.format"):
+            raise DamagedError(wrong)
+        return QTensor(arrays[items["array"]], format)
     kind = _CLASSES[value["$type"]]
     if issubclass(kind, enum.Enum):
         return kind(items["value"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import cos, inf, pi
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from snn_compile.errors import Origin, UsageError
 from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.tune import checkpoint
 from snn_compile.tune.average import RunningAverage
 from snn_compile.tune.method import Batch, Method, Trainee
 from snn_compile.tune.options import TuneOptions
@@ -237,7 +238,7 @@ class Trainer:
         self.network.restore(last)
 
     def _resumed(self) -> Progress:
-        if self.checkpoint is None or not self.checkpoint.is_file():
+        if self.checkpoint is None or not self.checkpoint.exists():
             progress = Progress()
             self._note(progress, None)
             return progress
@@ -278,17 +279,19 @@ class Trainer:
             beside.unlink(missing_ok=True)
 
     def _load(self, path: Path) -> Progress:
-        content = _read(path, self.network.device)
-        if content.get("fingerprint") != self._fingerprint:
+        content = checkpoint.read(path, self.network.device)
+        if content["fingerprint"] != self._fingerprint:
             raise UsageError(
                 "the checkpoint is of another network, other data or other options",
                 code="other-checkpoint",
                 origin=Origin(str(path)),
                 hint="give what it was made with, or remove it to begin anew",
             )
+        method = self.method.parameters
+        checkpoint.require_fit(path, content, self.network.state(), method, self.optimizer)
         self.network.restore(content["parameters"])
         with torch.no_grad():
-            for name, tensor in self.method.parameters.items():
+            for name, tensor in method.items():
                 tensor.copy_(content["method"][name])
         self.optimizer.load_state_dict(content["optimizer"])
         self.average.restart(content["average"], content["averaged"])
@@ -304,20 +307,6 @@ def typical_size(weight: Tensor) -> float:
     """
     sizes = weight.detach().double().reshape(len(weight), -1).square().mean(dim=1).sqrt()
     return float(sizes[sizes > 0].median()) if bool((sizes > 0).any()) else 1.0
-
-
-def _read(path: Path, device: torch.device) -> Mapping[str, Any]:
-    """A checkpoint; nothing in it is executed."""
-    try:
-        content: Mapping[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise UsageError(
-            f"the checkpoint is damaged ({type(error).__name__})",
-            code="bad-checkpoint",
-            origin=Origin(str(path)),
-            hint="remove it to begin anew",
-        ) from error
-    return content
 
 
 def split(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

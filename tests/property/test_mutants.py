@@ -1,0 +1,29 @@
+"""No file makes a command fail in a way that nobody has written down, or take what it likes."""
+
+from __future__ import annotations
+
+import pytest
+
+from fuzzing import MEMORY, outcome
+from mutant_kinds import KINDS, Seeds
+from snn_compile import memory
+
+COUNTS = {"folder": 60, "trace": 40, "calibration": 15, "hil": 5}
+"""Of mutants, 100 of any other kind. ``tests/bench/fuzz.py`` takes as many as one likes."""
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    return Seeds(tmp_path_factory.mktemp("seeds"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutants_end_as_they_should(seeds, kind, monkeypatch):
+    monkeypatch.setenv(memory.VARIABLE, MEMORY)
+    monkeypatch.setenv("PYTHONWARNINGS", "error")  # for the processes of devices
+    codes = set()
+    for number in range(COUNTS.get(kind, 100)):
+        found = outcome(seeds, kind, number)
+        assert not found.fault, (number, found)
+        codes.add(found.code)
+    assert {0} < codes  # some do no harm, and some are refused

@@ -1,0 +1,124 @@
+"""Checkpoints as they are read: nothing in one is executed, and all of it fits the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from snn_compile.archives import Archive
+from snn_compile.documents import DamagedError, check_size, reading
+from snn_compile.errors import UsageError
+from snn_compile.typed import complaint
+
+State = Mapping[str, Tensor]
+
+
+class _Epoch(TypedDict):
+    epoch: int
+    train_loss: Any
+    held_out_loss: Any
+    held_out_top1: Any
+
+
+class Content(TypedDict):
+    """What a checkpoint holds."""
+
+    fingerprint: str
+    parameters: dict[str, Tensor]
+    method: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    average: dict[str, Tensor]
+    averaged: int
+    curve: list[_Epoch]
+    best: int
+    merit: Any
+    best_state: dict[str, Tensor]
+
+
+def read(path: Path, device: torch.device) -> Content:
+    """The content of a checkpoint, in the types that it should have.
+
+    Raises:
+        UsageError: it is damaged, or takes more memory than it may.
+    """
+    with _reading(path):
+        with Archive(path) as archive:
+            check_size("what the checkpoint holds", archive.stored_bytes)
+        try:
+            content: Content = torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:
+            raise DamagedError(type(error).__name__) from error
+        _require(not (wrong := complaint(content, Content, "checkpoint")), wrong)
+        _require(0 <= content["best"] < len(content["curve"]), "no best epoch on its curve")
+        _require(content["averaged"] >= 0, "an average of no steps")
+        _require(all(map(_is_judged, content["curve"])), "a curve without numbers")
+        _require(isinstance(content["merit"], int | float), "no merit")
+        _require(not isnan(content["merit"]), "no merit")
+        return content
+
+
+def _is_judged(epoch: _Epoch) -> bool:
+    """Whether an epoch has numbers, which a training that diverged may have made infinite."""
+    numbers = (epoch["held_out_loss"], epoch["held_out_top1"], epoch["train_loss"] or 0.0)
+    return all(isinstance(number, int | float) for number in numbers)
+
+
+def require_fit(
+    path: Path, content: Content, state: State, method: State, optimizer: torch.optim.Optimizer
+) -> None:
+    """See that a checkpoint holds what belongs to these tensors, before any of it is used.
+
+    Raises:
+        UsageError: it does not.
+    """
+    with _reading(path):
+        for found in (content["parameters"], content["average"], content["best_state"]):
+            _require_like(found, state)
+        _require_like(content["method"], method)
+        _require_optimizer(content["optimizer"], optimizer)
+
+
+def _reading(path: Path) -> Any:
+    hint = "remove it to begin anew"
+    return reading(path, UsageError, "bad-checkpoint", "the checkpoint is damaged", hint)
+
+
+def _require(right: bool, wrong: str) -> None:
+    if not right:
+        raise DamagedError(wrong)
+
+
+def _require_like(found: State, expected: State) -> None:
+    _require(set(found) == set(expected), "tensors of other names")
+    for name, tensor in expected.items():
+        _require_tensor(found[name], tensor, name)
+
+
+def _require_tensor(found: Tensor, expected: Tensor, name: str) -> None:
+    _require(found.shape == expected.shape and found.dtype == expected.dtype, f"another '{name}'")
+    _require(found.layout == expected.layout, f"another layout of '{name}'")
+    _require(bool(torch.isfinite(found).all()), f"'{name}' is not finite")
+
+
+def _require_optimizer(said: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Hyperparameters are those of the training but for the rate; averages fit the parameters."""
+    own = optimizer.state_dict()
+    _require(set(said) == set(own), "another optimizer")
+    _require(_without_rates(said["param_groups"]) == _without_rates(own["param_groups"]), "groups")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, entries in said["state"].items():
+        _require(isinstance(number, int) and 0 <= number < len(parameters), "another parameter")
+        for name, value in entries.items():
+            shapes = (torch.Size(), parameters[number].shape)
+            fits = isinstance(value, Tensor) and value.shape in shapes
+            _require(fits and bool(torch.isfinite(value).all()), f"another '{name}' of a parameter")
+
+
+def _without_rates(groups: Any) -> list[dict[str, Any]]:
+    _require(all(isinstance(group.pop("lr", None), float) for group in map(dict, groups)), "rates")
+    return [{key: value for key, value in group.items() if key != "lr"} for group in groups]
