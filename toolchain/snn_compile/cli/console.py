@@ -71,12 +71,19 @@ def common(command: F) -> F:
     most = click.option(
         "--max-memory",
         type=_Size(),
-        callback=lambda context, option, size: memory.limit_to(size),
+        callback=_limit_memory,
         expose_value=False,
         metavar="SIZE",
         help="What the content of a file may take (default: half of what is free).",
     )
     return debug(most(command))
+
+
+def _limit_memory(context: click.Context, option: click.Parameter, size: int | None) -> None:
+    """Set the limit for as long as the command runs."""
+    del option
+    memory.limit_to(size)
+    context.call_on_close(lambda: memory.limit_to(None))
 
 
 class _Size(click.ParamType[int]):
