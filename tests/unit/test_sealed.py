@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -150,6 +151,32 @@ def test_pipes_and_links_to_elsewhere_are_not_followed(copy, name, how, tmp_path
     code, message = refused(copy)
     assert code in ("unreadable-bundle", "not-compiled")
     assert code == "not-compiled" or "regular" in message or "leaves the folder" in message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said["input"].update(low=-0.5),
+        lambda said: said["input"].update(seed=1 << 63, low="0"),
+        lambda said: said.update(n_steps=2.0),
+        lambda said: said["populations"][0].update(name=7),
+        lambda said: said["populations"][0].update(state_bits="24"),
+        lambda said: said["populations"][0]["synapses"][0].update(exponent=None),
+        lambda said: said["populations"].append([]),
+    ],
+)
+def test_the_networks_of_a_conformance_set_are_checked(seeds, change, tmp_path, capsys):
+    folder = shutil.copytree(seeds.vectors, tmp_path / "set")
+    path = folder / "single" / "network.json"
+    said = json.loads(path.read_text())
+    change(said)
+    path.write_text(json.dumps(said))
+    index = json.loads((folder / "index.json").read_text())
+    (entry,) = (e for e in index["vectors"] if e["name"] == "single")
+    entry["files"]["network.json"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "index.json").write_text(json.dumps(index))
+    assert main(["conformance", str(folder), "--check", str(seeds.theirs), "-q"]) == 3
+    assert "error[unreadable-set]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,21 @@ import math
 import types
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NewType, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    NewType,
+    Required,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from snn_compile.documents import DamagedError
+
+T = TypeVar("T")
 
 _NAMES = {
     bool: "true or false",
@@ -57,8 +71,25 @@ def complaint(value: Any, expected: Any, where: str) -> str:
     return "" if right else _other(value, kind, where)
 
 
+def made(kind: type[T], given: Mapping[str, Any]) -> T:
+    """An instance of a dataclass from entries that were read, if they are of its fields' types.
+
+    Raises:
+        DamagedError: they are not.
+        TypeError: one is missing.
+    """
+    owner: Any = kind
+    expected = fields_of(owner)
+    for name, value in given.items():
+        if name not in expected:
+            raise DamagedError(f"{kind.__name__} has no '{name}'")
+        if wrong := complaint(value, expected[name], f"{kind.__name__}.{name}"):
+            raise DamagedError(wrong)
+    return kind(**given)
+
+
 @cache
-def fields_of(kind: type) -> dict[str, Any]:
+def fields_of(kind: Any) -> dict[str, Any]:
     """The annotations of a class, its ancestors' included."""
     return get_type_hints(kind)
 

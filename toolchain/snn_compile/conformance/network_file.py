@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.documents import DamagedError
 from snn_compile.errors import Origin
 from snn_compile.ir import quantized
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import Graph, Node, NodeId
+from snn_compile.ir.graph import Graph, Node
 from snn_compile.ir.quantized import (
     ConvSynapses,
     DenseSynapses,
@@ -30,6 +31,7 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.ir.spiking import InputCoding, Reset, Window
+from snn_compile.typed import complaint, made
 
 FORMAT, VERSION = "snn-compile network", 1
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -93,24 +95,29 @@ def decode(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Quantiz
     """
     if (description["format"], description["version"]) != (FORMAT, VERSION):
         raise ValueError(f"not a {FORMAT} of version {VERSION}")
-    said = description["input"]
-    nodes: list[QuantizedNode] = [
-        Input(
-            id=NodeId(said["name"]),
-            inputs=(),
-            shape=tuple(said["shape"]),
-            origin=Origin(FORMAT),
-            format=QFormat.holding(said["low"], said["high"]),
-            low=said["low"],
-            high=said["high"],
-            coding=InputCoding(said["coding"]),
-            seed=said["seed"],
-        )
-    ]
+    nodes: list[QuantizedNode] = [_input(description["input"])]
     for population in description["populations"]:
         nodes += _nodes(population, arrays)
-    window = Window(description["coding"], description["n_steps"])
-    return QuantizedGraph(Graph(nodes), window)
+    window = {"coding": description["coding"], "n_steps": description["n_steps"]}
+    return QuantizedGraph(Graph(nodes), made(Window, window))
+
+
+def _input(said: Mapping[str, Any]) -> Input:
+    low, high = said["low"], said["high"]
+    if wrong := complaint([low, high], list[int], "low and high"):
+        raise DamagedError(wrong)
+    given = {
+        "id": said["name"],
+        "inputs": (),
+        "shape": tuple(said["shape"]),
+        "origin": Origin(FORMAT),
+        "format": QFormat.holding(low, high),
+        "low": low,
+        "high": high,
+        "coding": InputCoding(said["coding"]),
+        "seed": said["seed"],
+    }
+    return made(Input, given)
 
 
 def _population(program: QuantizedGraph, node: Population, arrays: Arrays) -> dict[str, Any]:
@@ -187,7 +194,7 @@ def _nodes(said: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Quantized
             continue
         if f"{field.name}_bits" in said:
             bits = said[f"{field.name}_bits"]
-            given[field.name] = QFormat(bits, signed=field.name == "state")
+            given[field.name] = made(QFormat, {"bits": bits, "signed": field.name == "state"})
         elif field.name == "overflow":
             given[field.name] = Overflow(said["overflow"])
         elif field.name == "reset":
@@ -197,13 +204,13 @@ def _nodes(said: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Quantized
             given[field.name] = (
                 value if isinstance(value, _PLAIN) else QTensor.of(_array(arrays, value))
             )
-    node: QuantizedNode = kind(
-        id=NodeId(said["name"]),
-        inputs=tuple(group.id for group in groups),
-        shape=shape,
-        origin=Origin(FORMAT),
-        **given,
-    )
+    place = {
+        "id": said["name"],
+        "inputs": tuple(group.id for group in groups),
+        "shape": shape,
+        "origin": Origin(FORMAT),
+    }
+    node: QuantizedNode = made(kind, place | given)
     return [*groups, node]
 
 
@@ -212,25 +219,29 @@ def _group(
 ) -> QuantizedNode:
     values = _array(arrays, said["weight"])
     given: dict[str, Any] = {
-        "id": NodeId(said["name"]),
-        "inputs": (NodeId(said["source"]),),
+        "id": said["name"],
+        "inputs": (said["source"],),
         "shape": shape,
         "origin": Origin(FORMAT),
-        "weight": QTensor(values, QFormat(said["weight_bits"])),
+        "weight": QTensor(values, made(QFormat, {"bits": said["weight_bits"]})),
         "exponent": said["exponent"],
     }
     match said["kind"]:
         case "conv":
             top, left, bottom, right = said["padding"]
             (sy, sx), (dy, dx) = said["stride"], said["dilation"]
-            padding = (top, left, bottom, right)
-            geometry = Geometry((sy, sx), padding, (dy, dx), said["groups"])
-            return ConvSynapses(**given, geometry=geometry)
+            form = {
+                "stride": (sy, sx),
+                "padding": (top, left, bottom, right),
+                "dilation": (dy, dx),
+                "groups": said["groups"],
+            }
+            return made(ConvSynapses, given | {"geometry": made(Geometry, form)})
         case "dense":
-            return DenseSynapses(**given)
+            return made(DenseSynapses, given)
         case "sparse":
             indptr, indices = (_array(arrays, said[key]) for key in ("indptr", "indices"))
-            return SparseSynapses(**given, indptr=indptr, indices=indices)
+            return made(SparseSynapses, given | {"indptr": indptr, "indices": indices})
     raise KeyError(said["kind"])
 
 

@@ -24,7 +24,7 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import InputCoding, Reset, Window
-from snn_compile.typed import complaint, fields_of
+from snn_compile.typed import complaint, made
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -120,18 +120,4 @@ def _decode(value: Any, arrays: Mapping[str, Any]) -> Any:
     kind = _CLASSES[value["$type"]]
     if issubclass(kind, enum.Enum):
         return kind(items["value"])
-    given = {key: _decode(item, arrays) for key, item in items.items()}
-    if wrong := _wrong_type(kind, given):
-        raise DamagedError(wrong)
-    return kind(**given)
-
-
-def _wrong_type(kind: type, given: Mapping[str, Any]) -> str:
-    """What is wrong with the types of a node's or a value's fields."""
-    expected = fields_of(kind)
-    for name, value in given.items():
-        if name not in expected:
-            return f"{kind.__name__} has no '{name}'"
-        if wrong := complaint(value, expected[name], f"{kind.__name__}.{name}"):
-            return wrong
-    return ""
+    return made(kind, {key: _decode(item, arrays) for key, item in items.items()})
