@@ -93,7 +93,7 @@ def read(folder: Path) -> Sealed:
     with _reading(golden):
         stimulus = frames_in(_arrays(golden, STIMULUS), program)
         stored = _arrays(golden, EXPECTED)
-        expected = {node.id: stored[str(k)] for k, node in enumerate(program.readouts)}
+        expected = {str(node.id): stored[str(k)] for k, node in enumerate(program.readouts)}
         _check_expected(expected, program)
         messages = read_json(inside(golden, MESSAGES))
         _require(complaint(messages, dict[str, list[str]], MESSAGES))

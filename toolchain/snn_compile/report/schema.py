@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any, Required, TypedDict
 
 from snn_compile import typed
-
 from snn_compile.printable import printable, printable_lines
 
 SCHEMA = 1
