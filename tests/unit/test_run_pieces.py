@@ -89,7 +89,7 @@ def test_pieces_make_the_same_file(coding, engine, folder, samples, tmp_path, mo
 def test_a_piece_is_as_small_as_is_promised(folder, samples, monkeypatch):
     compiled = CompiledModel.load(folder("rate"))
     one = sum(m[0].nbytes for m in compiled.simulate(samples, record=True).messages.values())
-    input_bytes = 8 * 5 * 64
+    input_bytes = bundle.INPUT_COPIES * 8 * 64  # it is the same at every step
     monkeypatch.setattr(bundle, "PIECE_BYTES", 3 * (one + input_bytes))
     recorded = list(compiled.simulate_in_pieces(samples, record=True))
     assert [run.n_stimuli for run in recorded] == [3, 3, 3, 2]

@@ -34,6 +34,8 @@ from snn_compile.sim.reference import Run
 
 PIECE_BYTES, PIECE_SAMPLES = reference.RECORDED_BYTES, 512
 """Memory, and samples, that a piece of a long simulation takes at most."""
+INPUT_COPIES = 4
+"""Arrays as large as the input's messages that exist, at most, while these are made."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -91,9 +93,9 @@ class CompiledModel:
     ) -> Iterator[Run]:
         """What ``simulate`` gives, as runs of a few samples that follow each other.
 
-        The memory that it takes does not grow with the number of samples: what is encoded, sent by
-        the input and recorded of a piece is at most ``PIECE_BYTES``, or one sample. It does so only
-        for those who let go of a piece before they ask for the next one.
+        The memory that it takes does not grow with the number of samples, provided that a piece is
+        let go of before the next one is asked for: what is encoded, sent by the input and recorded
+        of a piece takes ``PIECE_BYTES`` at most, or is of a single sample.
         """
         samples = self._samples(x)
         at_once = self.samples_at_once(record)
@@ -108,7 +110,8 @@ class CompiledModel:
     def samples_at_once(self, record: bool) -> int:
         """Samples in a piece of ``simulate_in_pieces``."""
         program = self.program
-        held = np.dtype(np.int64).itemsize * program.window.n_steps * prod(program.input.shape)
+        sent = reference.sent(program.input, self._blank(), program.window.n_steps, 0)
+        held = INPUT_COPIES * sent.nbytes
         if record:
             held += sum(self.message_bytes.values())
         return max(1, min(PIECE_SAMPLES, PIECE_BYTES // held))
@@ -116,9 +119,11 @@ class CompiledModel:
     @cached_property
     def message_bytes(self) -> dict[NodeId, int]:
         """Bytes that each layer's recorded messages take for one sample."""
-        blank = self.encoding(np.zeros((1, *self.encoding.shape)))
-        run = engine.run(self.program, blank, record=True)
+        run = engine.run(self.program, self._blank(), record=True)
         return {name: messages.nbytes for name, messages in run.messages.items()}
+
+    def _blank(self) -> Int:
+        return self.encoding(np.zeros((1, *self.encoding.shape)))
 
     def _samples(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
         samples = np.asarray(x)
