@@ -103,7 +103,8 @@ def test_a_network_that_would_take_too_much_is_refused(copy, monkeypatch):
         ("stimulus.npz", {"frames": np.full((2, 1, 8, 8), 1 << 40)}, "and the input takes"),
         ("stimulus.npz", {"frames": np.zeros((0, 1, 8, 8), np.int64)}, "have the shape"),
         ("stimulus.npz", {"other": np.zeros(1, np.int64)}, "holds no 'frames'"),
-        ("expected.npz", {"nobody": np.zeros((2, 1), np.int64)}, "holds 'nobody' of the shape"),
+        ("expected.npz", {"nobody": np.zeros((2, 1), np.int64)}, "has nothing for output"),
+        ("expected.npz", {"0": np.zeros((2, 1), np.int64)}, "has the shape (2, 1) for output"),
     ],
 )
 def test_golden_files_fit_the_network(copy, name, arrays, what):

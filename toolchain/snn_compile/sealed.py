@@ -92,9 +92,7 @@ def read(folder: Path) -> Sealed:
     golden = folder / "golden"
     with _reading(golden):
         stimulus = frames_in(_arrays(golden, STIMULUS), program)
-        stored = _arrays(golden, EXPECTED)
-        expected = {str(node.id): stored[str(k)] for k, node in enumerate(program.readouts)}
-        _check_expected(expected, program)
+        expected = _expected(_arrays(golden, EXPECTED), program)
         messages = read_json(inside(golden, MESSAGES))
         _require(complaint(messages, dict[str, list[str]], MESSAGES))
     return Sealed(
@@ -248,11 +246,16 @@ def _units(arrays: Mapping[str, Any], name: str) -> Any:
     return unit
 
 
-def _check_expected(expected: Mapping[str, Int], program: QuantizedGraph) -> None:
-    shapes = {str(node.id): node.shape for node in program.readouts}
-    for name, values in expected.items():
-        if values.shape[1:] != shapes.get(name):
-            raise DamagedError(f"{EXPECTED} holds {name!r} of the shape {values.shape}")
+def _expected(stored: Mapping[str, Int], program: QuantizedGraph) -> dict[str, Int]:
+    """Potentials of each output, which are stored by its number among the outputs."""
+    expected = {}
+    for number, node in enumerate(program.readouts):
+        values = stored.get(str(number))
+        if values is None or values.shape[1:] != node.shape:
+            found = "nothing" if values is None else f"the shape {values.shape}"
+            raise DamagedError(f"{EXPECTED} has {found} for output '{node.id}'")
+        expected[str(node.id)] = values
+    return expected
 
 
 def _require(wrong: str) -> None:
