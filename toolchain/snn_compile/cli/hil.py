@@ -195,10 +195,13 @@ def stimuli_of(
     """Encoded stimuli, and their labels if there are any: of a file, or the golden ones."""
     if data is None:
         return compiled.stimulus, None
+    import numpy as np
+
     from snn_compile.cli.run import load
+    from snn_compile.report.evaluation import encoded
 
     samples = load(compiled, data)
-    return compiled.encoding(samples.x), samples.y
+    return encoded(compiled.encoding, samples.x).astype(np.int64), samples.y
 
 
 def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> tuple[Int, str]:

@@ -59,7 +59,7 @@ def attribute(
     folded: ANNGraph,
     program: QuantizedGraph,
     x: npt.NDArray[np.number],
-    frames: Int,
+    frames: npt.NDArray[np.integer],
     scales: Mapping[NodeId, Float],
     levels: int,
     decodings: Mapping[NodeId, OutputDecoding],
@@ -98,7 +98,7 @@ def attribute(
     return found
 
 
-def _values(program: QuantizedGraph, frames: Int) -> tuple[Values, Int]:
+def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[Values, Int]:
     """What each population and the input send in a window, and the potentials of the output."""
     pieces: dict[NodeId, list[Int]] = {}
     outputs: list[Int] = []

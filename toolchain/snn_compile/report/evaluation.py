@@ -15,7 +15,6 @@ from snn_compile.data import Samples
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding
-from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowered
@@ -114,14 +113,17 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     return Outcome(ladder.rungs, activity, losses, engine.simulator(program), ladder)
 
 
-def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> Int:
-    """The frames of many samples (N, *input shape), as (N, *maps)."""
+def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
+    """The frames of many samples (N, *input shape), as (N, *maps), in few bytes."""
+    fitting = np.min_scalar_type(-2 * max(-encoding.low, encoding.high))
+    frames = np.empty((len(x), *encoding.maps), fitting)
 
-    def some(piece: npt.NDArray[Any], start: int) -> Int:
-        del start
-        return encoding(piece)
+    def some(piece: npt.NDArray[Any], start: int) -> None:
+        frames[start : start + len(piece)] = encoding(piece)
 
-    return np.concatenate(list(map_batches(some, x, ENCODED_AT_ONCE)))
+    for _ in map_batches(some, x, ENCODED_AT_ONCE):
+        pass
+    return frames
 
 
 def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:

@@ -76,7 +76,9 @@ def row_of(program: QuantizedGraph, node: NodeId, stimulus: int, step: int) -> i
     return stimulus * window.n_steps + step + program.depth[node] * window.lag
 
 
-def input_messages(program: QuantizedGraph, frames: Int, *, first: int = 0) -> Int:
+def input_messages(
+    program: QuantizedGraph, frames: npt.NDArray[np.integer], *, first: int = 0
+) -> Int:
     """What the host sends for encoded frames, the first of a stream.
 
     Args:
@@ -154,7 +156,9 @@ def shown_before(
 
 
 def recorded(
-    program: QuantizedGraph, frames: Int, simulate: Callable[..., Run] = run
+    program: QuantizedGraph,
+    frames: npt.NDArray[np.integer],
+    simulate: Callable[..., Run] = run,
 ) -> Iterator[tuple[int, Run]]:
     """All messages for many stimuli, a few at a time, each run with the index of its first one."""
     at_once = recorded_at_once(program)

@@ -47,7 +47,7 @@ The input is overwritten, and a readout's potential by the next step."""
 
 def evaluate(
     network: SpikingGraph,
-    frames: Int,
+    frames: npt.NDArray[np.integer],
     *,
     advance: Advance = no_progress,
 ) -> npt.NDArray[np.floating]:

@@ -29,7 +29,7 @@ from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import figures
-from snn_compile.report.evaluation import ENCODED_AT_ONCE, encoded
+from snn_compile.report.evaluation import encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.sim import ann, engine
@@ -118,7 +118,7 @@ def tune_model(
             samples = samples_for(base, _unlabelled(train))
         given = evaluate or compiling.evaluate
         exam = None if given is None else samples_for(base, given)
-        frames = _encoded(base, samples.x)
+        frames = encoded(base.encoding, samples.x)
         if wanted is None:
             teacher = _teacher(path, compiling, samples.x) if options.distill else None
             options = options if teacher is not None else replace(options, distill=0.0)
@@ -204,14 +204,6 @@ def _unlabelled(train: Given) -> Given:
 
 def _labels(samples: Samples) -> npt.NDArray[np.int64]:
     return np.asarray(samples.y, np.int64)
-
-
-def _encoded(base: CompiledModel, x: Array) -> npt.NDArray[np.integer]:
-    """Samples as the network takes them, in few bytes: recordings of events are large."""
-    fitting = np.min_scalar_type(max(-base.encoding.low, base.encoding.high) * -2)
-    at_once = range(0, len(x), ENCODED_AT_ONCE)
-    pieces = [encoded(base.encoding, x[i : i + ENCODED_AT_ONCE]) for i in at_once]
-    return np.concatenate([piece.astype(fitting) for piece in pieces])
 
 
 def _compiled(
