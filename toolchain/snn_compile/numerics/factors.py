@@ -8,11 +8,9 @@ the number of those products, and gives other last bits on other processors.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.numerics import products
-
-Float = npt.NDArray[np.float64]
+from snn_compile.numerics.products import Float
 
 BLOCK = 64
 """Columns that are factored or solved one by one before the others hear of them."""

@@ -7,9 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.numerics.products import bit_length
-
-Float = npt.NDArray[np.float64]
+from snn_compile.numerics.products import Float, bit_length
 
 LN2_HIGH, LN2_LOW = float.fromhex("0x1.62e42feep-1"), float.fromhex("0x1.a39ef35793c76p-33")
 """``log 2`` in two parts, the first of 32 bits: its products with exponents are exact."""

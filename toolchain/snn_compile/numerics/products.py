@@ -9,7 +9,7 @@ such slice of an operand is not enough, what it leaves is rounded in turn and mu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import iadd
 from typing import Any
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 Float = npt.NDArray[np.float64]
 Real = npt.NDArray[np.floating]
+Product = Callable[[Float, Float], Real]
 
 MANTISSA_BITS = 53
 """Of float64: integers up to ``2**53`` are exact."""
@@ -60,26 +61,26 @@ def matmul(a: Float, b: Float, *, slices: int = 2) -> Float:
         (M, N) float64.
     """
     bits = (MANTISSA_BITS - int(bit_length(a.shape[1]))) // 2
-    left, right = _slices(a, 1, bits, slices), _slices(b, 0, bits, slices)
-    total: Float | None = None
-    for order in reversed(range(slices)):  # the smallest terms first
-        for i in range(order + 1):
-            part = blas(left[i], right[order - i])
-            total = part if total is None else np.add(total, part, out=total)
-    if total is None:
-        raise ValueError(f"a product of {slices} slices")
-    return total
+    rows = _slices(a, np.abs(a).max(axis=1, keepdims=True, initial=0), bits, slices)
+    columns = _slices(b, np.abs(b).max(axis=0, keepdims=True, initial=0), bits, slices)
+    return _multiplied(rows, columns, blas).astype(np.float64, copy=False)
 
 
-def _slices(x: Float, axis: int, bits: int, count: int) -> list[Float]:
-    """Parts of decreasing size that add up to x, each of so many bits along an axis."""
-    exponent = bit_length(np.abs(x).max(axis=axis, keepdims=True, initial=0)).astype(np.int64)
+def _slices(x: Real, largest: Real, bits: int, count: int) -> list[Float]:
+    """Parts of decreasing size that add up to x, each of so many bits below its largest values."""
+    exponent = bit_length(largest).astype(np.int64)
     found = []
     for _ in range(count):
         exponent = exponent - bits
         found.append(rounded(x, exponent))
         x = x - found[-1]
     return found
+
+
+def _multiplied(left: Sequence[Float], right: Sequence[Float], product: Product) -> Real:
+    """The product of two operands in equally many slices, but for terms below the last slice."""
+    orders = reversed(range(len(left)))  # the smallest terms first
+    return reduce(iadd, (product(left[i], right[k - i]) for k in orders for i in range(k + 1)))
 
 
 def times_integers(a: npt.NDArray[np.number], b: npt.NDArray[np.integer]) -> Float:
@@ -136,7 +137,7 @@ def on_grid(weight: Real, slices: int = 1) -> tuple[Float, ...]:
     return tuple(parts)
 
 
-def linear(kernels: tuple[Float, ...], x: Real, product: Callable[[Float, Float], Real]) -> Real:
+def linear(kernels: tuple[Float, ...], x: Real, product: Product) -> Real:
     """What a layer makes of its input, the same bits whatever adds up.
 
     Args:
@@ -149,16 +150,7 @@ def linear(kernels: tuple[Float, ...], x: Real, product: Callable[[Float, Float]
     Returns:
         What ``product`` returns, (O, ..., B).
     """
-    exponent = bit_length(_largest(x))
-    slices = []
-    for _ in kernels:
-        exponent = exponent - INPUT_BITS
-        slices.append(rounded(x, exponent))
-        x = x - slices[-1]
-    n = len(kernels)
-    pairs = [(k, order - k) for order in reversed(range(n)) for k in range(order + 1)]
-    found = [product(kernels[k], slices[i]) for k, i in pairs]  # the smallest first
-    return reduce(iadd, found)
+    return _multiplied(kernels, _slices(x, _largest(x), INPUT_BITS, len(kernels)), product)
 
 
 def _largest(x: Real) -> Real:
