@@ -286,9 +286,8 @@ class _Debts:
         match node:
             case ann.Conv() if by_channel:
                 n_out, per_group = node.weight.shape[:2]
-                group = np.arange(n_out)[:, None] // (n_out // node.geometry.groups)
                 factor = np.broadcast_to(owed[0].ravel(), self.shapes[node.inputs[0]][0])
-                by_tap = factor[group * per_group + np.arange(per_group)]
+                by_tap = factor[node.geometry.channels_read(n_out, per_group)]
                 return replace(node, weight=node.weight * by_tap[:, :, None, None]), None
             case ann.Dense():
                 return replace(node, weight=node.weight * owed[0]), None

@@ -117,11 +117,12 @@ def _unroll(kernel: Kernel) -> tuple[Index, Index, Float]:
     out_height, out_width = geometry.output_size((height, width), (kh, kw))
     (sy, sx), (dy, dx) = geometry.stride, geometry.dilation
     top, left = geometry.padding[:2]
+    read = geometry.channels_read(n_out, per_group)
     rows, columns, values = [], [], []
     for a in range(kh):
         for b in range(kw):
             o, i = np.nonzero(kernel.weight[:, :, a, b])
-            c = i + o // (n_out // geometry.groups) * per_group
+            c = read[o, i]
             y, x = np.arange(out_height), np.arange(out_width)
             in_y, in_x = y * sy - top + a * dy, x * sx - left + b * dx
             y, in_y = (v[(in_y >= 0) & (in_y < height)] for v in (y, in_y))
@@ -427,6 +428,5 @@ def apply_map(linear: LinearMap, x: Float) -> Float:
 def _by_source(kernel: Kernel, factor: Float) -> Kernel:
     """A convolution of source channels that are multiplied by a factor each."""
     n_out, per_group = kernel.weight.shape[:2]
-    group = np.arange(n_out)[:, None] // (n_out // kernel.geometry.groups)
-    channel = group * per_group + np.arange(per_group)
-    return replace(kernel, weight=kernel.weight * factor[channel][:, :, None, None])
+    by_tap = factor[kernel.geometry.channels_read(n_out, per_group)]
+    return replace(kernel, weight=kernel.weight * by_tap[:, :, None, None])

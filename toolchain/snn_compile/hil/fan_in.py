@@ -54,7 +54,7 @@ def _conv(synapses: ConvSynapses, source: Shape, neuron: int) -> tuple[Int, Int]
     i, dy, dx = np.indices((n_in, kernel_height, kernel_width)).reshape(3, -1)
     y = row * geometry.stride[0] - geometry.padding[0] + dy * geometry.dilation[0]
     x = column * geometry.stride[1] - geometry.padding[1] + dx * geometry.dilation[1]
-    channel = out // (n_out // geometry.groups) * n_in + i
+    channel = geometry.channels_read(n_out, n_in)[out, i]
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     sources = (channel * height + y) * width + x
     places = out * i.size + np.arange(i.size)

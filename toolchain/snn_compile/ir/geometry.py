@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 Pair = tuple[int, int]
 
 
@@ -42,3 +45,8 @@ class Geometry:
             )
         )
         return out[0], out[1]
+
+    def channels_read(self, n_out: int, per_group: int) -> npt.NDArray[np.int64]:
+        """The input channel behind each weight: (n_out, per_group), of a kernel so shaped."""
+        group = np.arange(n_out)[:, None] // (n_out // self.groups)
+        return group * per_group + np.arange(per_group)

@@ -74,9 +74,7 @@ def _read(node: ops.Conv | ops.Dense) -> Int:
     if isinstance(node, ops.Dense):
         return np.arange(node.weight.shape[1])[None]
     n_out, per_group = node.weight.shape[:2]
-    group = np.arange(n_out)[:, None] // (n_out // node.geometry.groups)
-    channel: Int = group * per_group + np.arange(per_group)
-    return channel[:, :, None, None]
+    return node.geometry.channels_read(n_out, per_group)[:, :, None, None]
 
 
 def _exponents(x: Array, weight: ops.Float, read: Int) -> Int:
