@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,6 +14,8 @@ import numpy.typing as npt
 
 from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
 from snn_backends.lava.timing import timing
+from snn_compile.archives import Archive, Arrays
+from snn_compile.documents import DAMAGE, described, read_bytes, read_json, sha256
 from snn_compile.ir.quantized import ConvSynapses
 
 COPIED = (
@@ -26,11 +26,7 @@ FORMS = ("sparse", "conv")
 """Of convolutions, best first."""
 ARRAYS = "weights.npz"
 MANIFEST = "manifest.json"
-UNREADABLE = (
-    *(OSError, ValueError, KeyError, EOFError, RecursionError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error),
-)
-"""What reading a damaged file raises."""
+LARGEST_TEXT = 1 << 20
 
 
 def source_files() -> dict[str, str]:
@@ -146,7 +142,7 @@ def write(plan: Plan, folder: Path, options: Mapping[str, Any]) -> None:
         path.write_text(text, encoding="utf-8", newline="\n")
     np.savez_compressed(folder / ARRAYS, **plan.arrays)  # type: ignore[arg-type]
     files = {name: content_hash(text.encode()) for name, text in texts.items()}
-    files[ARRAYS] = content_hash((folder / ARRAYS).read_bytes())
+    files[ARRAYS] = sha256(folder / ARRAYS)
     (folder / MANIFEST).write_text(
         json.dumps(manifest(plan, options, files), indent=1) + "\n", encoding="utf-8"
     )
@@ -169,7 +165,11 @@ def differences(plan: Plan, folder: Path) -> list[str]:
 def _text_difference(path: Path, name: str, text: str) -> str:
     if not path.is_file():
         return f"{name} is missing"
-    expected, actual = text.encode(), path.read_bytes()
+    expected = text.encode()
+    try:
+        actual = read_bytes(path, LARGEST_TEXT)
+    except DAMAGE as error:
+        return f"{name} cannot be read: {described(error)}"
     if actual == expected:
         return ""
     pairs = zip(expected.split(b"\n"), actual.split(b"\n"), strict=False)
@@ -191,16 +191,14 @@ def _superfluous(folder: Path) -> list[str]:
 
 def _array_differences(plan: Plan, folder: Path) -> list[str]:
     try:
-        # numpy leaves files open that it cannot read.
-        with (folder / ARRAYS).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            actual = dict(file)
-    except UNREADABLE as error:
-        return [f"{ARRAYS} cannot be read: {error}"]
+        with Archive(folder / ARRAYS) as archive:
+            members, actual = archive.names, dict(Arrays(archive))
+    except DAMAGE as error:
+        return [f"{ARRAYS} cannot be read: {described(error)}"]
     owners = {s.name: s.node.id for s in plan.synapses}
     owners |= {p.name: p.node.id for p in plan.populations}
-    found = [
-        f"{ARRAYS} has an array too many: {key}" for key in sorted(set(actual) - set(plan.arrays))
-    ]
+    named = {f"{key}.npy" for key in plan.arrays}
+    found = [f"{ARRAYS} has a member too many: {name}" for name in sorted({*members} - named)]
     for key, expected in plan.arrays.items():
         name, _, suffix = key.rpartition(".")
         label = f"layer '{owners[name]}', array '{suffix}'"
@@ -222,9 +220,9 @@ def _where(expected: npt.NDArray[np.generic], actual: npt.NDArray[np.generic]) -
 
 def _manifest_differences(plan: Plan, folder: Path, arrays_differ: bool) -> list[str]:
     try:
-        actual = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except UNREADABLE as error:
-        return [f"{MANIFEST} cannot be read: {error}"]
+        actual = read_json(folder / MANIFEST)
+    except DAMAGE as error:
+        return [f"{MANIFEST} cannot be read: {described(error)}"]
     chosen = actual.get("synapses") if isinstance(actual, dict) else None
     options = {"synapses": chosen} if chosen in FORMS else {}
     files = {name: content_hash(text.encode()) for name, text in source_files().items()}
@@ -236,7 +234,6 @@ def _manifest_differences(plan: Plan, folder: Path, arrays_differ: bool) -> list
         return [f"{MANIFEST} has other keys"]
     found = [f"{MANIFEST}: '{key}' differs" for key in expected if actual[key] != expected[key]]
     if not found and not arrays_differ:
-        content = (folder / ARRAYS).read_bytes()
-        if content_hash(content) != files[ARRAYS]:
+        if sha256(folder / ARRAYS) != files[ARRAYS]:
             found.append(f"{ARRAYS} holds the right arrays but is not the file that was written")
     return found
