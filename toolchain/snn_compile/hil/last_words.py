@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from snn_compile.printable import printable
+
 MOST_BYTES = 20_000
 """Of what a process prints, no more is kept."""
 MOST_LINES = 8
@@ -14,9 +16,4 @@ def last_words(content: bytes) -> str:
     """
     lines = content[-MOST_BYTES:].decode(errors="replace").split("\n")
     said = [line.rstrip() for line in lines if line.strip()]
-    return "".join(f"\n  {escaped(line)}" for line in said[-MOST_LINES:])
-
-
-def escaped(text: str) -> str:
-    """The text with every character that is not printable written as Python writes it."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(f"\n  {printable(line)}" for line in said[-MOST_LINES:])
