@@ -321,18 +321,6 @@ def dumps(report: Mapping[str, Any]) -> str:
     return json.dumps(plain(ordered), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def loads(text: str) -> dict[str, Any]:
-    """A report from the text of ``report.json``, which may be a stranger's.
-
-    Raises:
-        ValueError: it is not a report.
-    """
-    report = plain(json.loads(text))
-    if not isinstance(report, dict):
-        raise ValueError("a report is an object")  # noqa: TRY004  (of the text, not of the caller)
-    return report
-
-
 def plain(value: Any) -> Any:
     """A value as JSON can hold it: arrays as lists, numpy's numbers as Python's, NaN as null.
 
