@@ -22,13 +22,14 @@ import numpy as np
 from mutants import Members, archive_of, bytes_of, dumped, json_of, members_of, toml_of, zipped
 from network_builder import INPUT, Builder
 from snn_compile import compile_model
-from snn_compile.bundle import CompiledModel, read_seal
+from snn_compile.bundle import CompiledModel
 from snn_compile.conformance import files as conformance
 from snn_compile.conformance.vectors import vectors
 from snn_compile.hil.trace import About, TraceWriter, series_of
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.serialize import array_hashes
 from snn_compile.ir.spiking import InputCoding
+from snn_compile.sealed import read_seal
 from snn_compile.sim import reference
 
 ROOT = Path(__file__).resolve().parent.parent

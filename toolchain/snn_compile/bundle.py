@@ -277,11 +277,6 @@ class CompiledModel:
         )
 
 
-def read_seal(folder: str | Path) -> str:
-    """The seal of a compiled network, which traces of it bear. ``load`` checks it."""
-    return sealed.read_seal(Path(folder))
-
-
 def _digest(messages: Int) -> str:
     """SHA-256 of one layer's messages for one stimulus, as int32 in row-major order."""
     return hashlib.sha256(np.ascontiguousarray(messages, dtype="<i4").tobytes()).hexdigest()

@@ -210,8 +210,8 @@ def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> t
     Raises:
         UsageError: it is of another network, or of another device than the one named.
     """
-    from snn_compile.bundle import read_seal
     from snn_compile.hil.recording import Recording
+    from snn_compile.sealed import read_seal
 
     with Recording.open(path) as recording:
         about, count = recording.header.about, recording.header.n_stimuli
@@ -246,12 +246,12 @@ def run(
 
     ``at_hand`` are all stimuli that there are, beginning with those to run.
     """
-    from snn_compile.bundle import read_seal
     from snn_compile.hil import session
     from snn_compile.hil.diagnosis import diagnose
     from snn_compile.hil.isolation import IsolatedDevice
     from snn_compile.hil.recording import Recording
     from snn_compile.hil.trace import About
+    from snn_compile.sealed import read_seal
 
     program = compiled.program
     device = IsolatedDevice(request.device, request.options, request.time_limit)

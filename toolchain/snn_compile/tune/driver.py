@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.bundle import CompiledModel, read_seal
+from snn_compile.bundle import CompiledModel
 from snn_compile.data import Samples
 from snn_compile.driver import compile_model
 from snn_compile.errors import Origin, UnsupportedError, UsageError, raise_all
@@ -32,6 +32,7 @@ from snn_compile.report import figures
 from snn_compile.report.evaluation import encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
+from snn_compile.sealed import read_seal
 from snn_compile.sim import ann, engine
 from snn_compile.targets import load_target
 from snn_compile.tune.before_conversion import FloatTuning, require_model, tune_float
