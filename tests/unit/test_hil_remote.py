@@ -154,6 +154,17 @@ def test_a_host_that_sends_no_trace_is_a_lost_device(
     assert os.listdir(far / "work") == []
 
 
+@pytest.mark.parametrize("stream", ["", " >&2"], ids=["trace", "log"])
+def test_a_host_that_sends_without_end_is_stopped(compiled, tmp_path, capsys, stream):
+    endless = tmp_path / "endless"
+    endless.write_text(f"while head -c 1000000 /dev/zero{stream}; do :; done\n")
+    words = ["--device", "remote:me@lab", "--set", f"ssh=sh {endless}", "--time-limit", "60"]
+    assert hil(compiled, *words) == 8
+    err = capsys.readouterr().err
+    assert "error[remote-failed]" in err
+    assert "me@lab sent more than" in err
+
+
 def test_a_host_that_greets_is_told_apart_from_a_trace(compiled, far, capsys):
     assert hil(compiled, "--device", "remote:chatty@lab", "--set", "device=reference") == 8
     err = capsys.readouterr().err

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import IO
 
@@ -27,8 +29,10 @@ from snn_compile.hil.device import Capabilities, Measured
 from snn_compile.hil.devices.replay import fits, incomplete
 from snn_compile.hil.last_words import MOST_BYTES, last_words
 from snn_compile.hil.recording import Recording
+from snn_compile.hil.trace import EVENT_TYPE
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.memory import shown
 
 GRACE_SECONDS = 60.0
 """What the way there and back, and the start over there, may take beside the run."""
@@ -52,6 +56,10 @@ UNREACHABLE = 255
 """Exit status of ssh itself."""
 SHOWN_BYTES = 60
 """Of something that is no trace."""
+WATCH_SECONDS = 0.1
+"""Between two looks at how much has come."""
+EVENT_BYTES, SLACK_BYTES = 4 * EVENT_TYPE.itemsize, 16 << 20
+MOST_LOG_BYTES = 16 << 20
 
 
 class RemoteDevice:
@@ -133,24 +141,55 @@ class RemoteDevice:
         )
         # The login shell there may be any: it gets one word to hand to sh.
         command = [*self._ssh, "--", self._host, f"sh -c {shlex.quote(script)}"]
-        deadline = time.monotonic() + time_limit + GRACE_SECONDS
         with path.open("wb") as trace, tempfile.TemporaryFile() as log:
             self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=trace, stderr=log)
             sender = threading.Thread(target=self._send, args=(frames, self._child.stdin))
             sender.start()
             try:
-                status = self._child.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                raise DeviceError(
-                    f"{self._host} did not answer within {time_limit + GRACE_SECONDS:g} s",
-                    code="device-timeout",
-                    hint="allow more time: --time-limit",
-                ) from None
+                status = self._ended(self._child, time_limit + GRACE_SECONDS, trace, log, frames)
             finally:
                 self.close()
                 sender.join()
             log.seek(max(0, log.seek(0, io.SEEK_END) - MOST_BYTES))
             return status, log.read()
+
+    def _ended(
+        self,
+        child: subprocess.Popen[bytes],
+        seconds: float,
+        trace: IO[bytes],
+        log: IO[bytes],
+        frames: Int,
+    ) -> int:
+        """The exit status, unless it takes too long or more comes than a trace can have."""
+        deadline = time.monotonic() + seconds
+        bounds = ((trace, self._largest(frames)), (log, MOST_LOG_BYTES))
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(WATCH_SECONDS)
+            for file, most in bounds:
+                if os.fstat(file.fileno()).st_size > most:
+                    raise DeviceError(
+                        f"{self._host} sent more than {shown(most)} and was stopped",
+                        code="remote-failed",
+                        hint="no trace of these stimuli is as large; look at what is printed there",
+                    )
+            if child.returncode is not None:
+                return child.returncode
+            if time.monotonic() > deadline:
+                raise DeviceError(
+                    f"{self._host} did not answer within {seconds:g} s",
+                    code="device-timeout",
+                    hint="allow more time: --time-limit",
+                )
+
+    def _largest(self, frames: Int) -> int:
+        """Bytes of a trace in which every neuron sends at every step; compression saves nothing."""
+        if self._program is None:
+            raise RuntimeError("load a network first")
+        n_neurons = sum(prod(node.shape) for node in self._program.populations)
+        n_events = len(frames) * self._program.window.n_steps * n_neurons
+        return n_events * EVENT_BYTES + SLACK_BYTES
 
     def _send(self, frames: Int, stream: IO[bytes] | None) -> None:
         """Thread: the archive, into a pipe that may break."""
