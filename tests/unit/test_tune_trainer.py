@@ -144,6 +144,11 @@ BROKEN = {
     "a parameter too many": lambda content: content["optimizer"]["state"].update({99: {}}),
     "no groups": lambda content: content["optimizer"].update(param_groups=[]),
     "another decay": lambda content: content["optimizer"]["param_groups"][0].update(betas=(2, 2)),
+    "an epoch with more": lambda content: content["curve"][0].update(other=1),
+    "a number for a state": lambda content: content["optimizer"].update(state=7),
+    "a number for moments": lambda content: content["optimizer"]["state"].update({0: 7}),
+    "a moment missing": lambda content: content["optimizer"]["state"][0].pop("step"),
+    "complex moments": lambda content: first(content["optimizer"]["state"][0], lambda t: t + 0j),
     "a rate of text": lambda content: content["optimizer"]["param_groups"][0].update(lr="x"),
 }
 
@@ -158,6 +163,20 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, how):
     with pytest.raises(UsageError) as caught:
         Course(file, epochs=1).trainer.run()
     assert caught.value.code == "bad-checkpoint"
+
+
+def test_a_checkpoint_of_parameters_beyond_every_state_is_confined(tmp_path):
+    file = tmp_path / "c"
+    Course(file, epochs=1).trainer.run()
+    content = torch.load(file, weights_only=True)
+    for tensor in content["best_state"].values():
+        tensor.fill_(-1e38)
+    torch.save(content, file)
+    resumed = Course(file, epochs=1)
+    resumed.network.restore(resumed.trainer.run().best_state)
+    before = resumed.integers()
+    resumed.network.confine()
+    assert resumed.integers() == before
 
 
 def test_a_checkpoint_that_is_a_pipe_or_inflates_is_refused(tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def read(path: Path, device: torch.device) -> Content:
         _require(not (wrong := complaint(content, Content, "checkpoint")), wrong)
         _require(0 <= content["best"] < len(content["curve"]), "no best epoch on its curve")
         _require(content["averaged"] >= 0, "an average of no steps")
-        _require(all(map(_is_judged, content["curve"])), "a curve without numbers")
+        _require(all(map(_is_judged, content["curve"])), "a curve of other entries")
         _require(isinstance(content["merit"], int | float), "no merit")
         _require(not isnan(content["merit"]), "no merit")
         return content
@@ -64,6 +64,8 @@ def read(path: Path, device: torch.device) -> Content:
 
 def _is_judged(epoch: _Epoch) -> bool:
     """Whether an epoch has numbers, which a training that diverged may have made infinite."""
+    if set(epoch) != set(_Epoch.__annotations__):
+        return False
     numbers = (epoch["held_out_loss"], epoch["held_out_top1"], epoch["train_loss"] or 0.0)
     return all(isinstance(number, int | float) for number in numbers)
 
@@ -110,13 +112,26 @@ def _require_optimizer(said: Mapping[str, Any], optimizer: torch.optim.Optimizer
     own = optimizer.state_dict()
     _require(set(said) == set(own), "another optimizer")
     _require(_without_rates(said["param_groups"]) == _without_rates(own["param_groups"]), "groups")
+    _require(isinstance(said["state"], dict), "no state of the optimizer")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, entries in said["state"].items():
         _require(isinstance(number, int) and 0 <= number < len(parameters), "another parameter")
-        for name, value in entries.items():
-            shapes = (torch.Size(), parameters[number].shape)
-            fits = isinstance(value, Tensor) and value.shape in shapes
-            _require(fits and bool(torch.isfinite(value).all()), f"another '{name}' of a parameter")
+        _require(isinstance(entries, dict), "no state of a parameter")
+        expected = _after_a_step(optimizer, parameters[number])
+        _require(set(entries) == set(expected), "another state of a parameter")
+        for name, tensor in expected.items():
+            _require(isinstance(entries[name], Tensor), f"another '{name}'")
+            _require_tensor(entries[name], tensor, name)
+
+
+def _after_a_step(optimizer: torch.optim.Optimizer, parameter: Tensor) -> State:
+    """What the optimizer keeps for a parameter once it has taken a step, in such tensors."""
+    like = torch.zeros_like(parameter).requires_grad_()
+    like.grad = torch.zeros_like(parameter)
+    chosen = {name: v for name, v in optimizer.param_groups[0].items() if name != "params"}
+    probe = type(optimizer)([{**chosen, "params": [like]}])
+    probe.step()
+    return {name: value for name, value in probe.state[like].items() if value is not None}
 
 
 def _without_rates(groups: Any) -> list[dict[str, Any]]:

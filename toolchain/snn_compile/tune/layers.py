@@ -34,6 +34,8 @@ from snn_compile.tune.synapses import Group
 
 LEAKY_BITS = 6
 """Bits of a leaky neuron's states below the unit of its weights."""
+BEYOND = 1 << 40
+"""More than any state holds: what has diverged further is no larger as an integer."""
 
 
 class Layer:
@@ -138,7 +140,8 @@ class Layer:
         real = self.folded()
         for name in self.trained if self.normalization is None else real:
             before: Int = getattr(self.node, name).values
-            values = self._on_grid(name, real[name]).detach().cpu().numpy().astype(np.int64)
+            found = self._on_grid(name, real[name]).detach().cpu().numpy()
+            values = np.clip(found, -BEYOND, BEYOND).astype(np.int64)
             fits = values.size == before.size
             changed[name] = QTensor.of(values.reshape(before.shape) if fits else values)
         return replace(self.node, **changed)

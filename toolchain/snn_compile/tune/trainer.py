@@ -289,6 +289,9 @@ class Trainer:
             )
         method = self.method.parameters
         checkpoint.require_fit(path, content, self.network.state(), method, self.optimizer)
+        self.network.restore(content["best_state"])
+        self.network.confine()  # as it was when it was judged, unless somebody has changed it
+        best_state = self.network.state()
         self.network.restore(content["parameters"])
         with torch.no_grad():
             for name, tensor in method.items():
@@ -296,7 +299,7 @@ class Trainer:
         self.optimizer.load_state_dict(content["optimizer"])
         self.average.restart(content["average"], content["averaged"])
         curve = [Epoch(**entry) for entry in content["curve"]]
-        return Progress(curve, content["best"], content["merit"], content["best_state"])
+        return Progress(curve, content["best"], content["merit"], best_state)
 
 
 def typical_size(weight: Tensor) -> float:
