@@ -23,7 +23,7 @@ MEMORY = "128M"
 """What a file may take; the mutants claim more."""
 MOST_BYTES = 512 << 20
 """By which the process may grow: what a file may take, and what is computed from it."""
-QUIET = ("run", "verify", "compile", "diff", "hil", "conformance")
+QUIET = ("run", "verify", "compile", "diff", "hil", "conformance", "tune")
 
 
 class Hanging(BaseException):

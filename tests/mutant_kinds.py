@@ -7,7 +7,9 @@ form, hashes are made right again, as somebody would who wants the file to be be
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib.util
 import io
 import json
 import shutil
@@ -19,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from mutant_checkpoints import checkpoint_of
 from mutants import Members, archive_of, bytes_of, dumped, json_of, members_of, toml_of, zipped
 from network_builder import INPUT, Builder
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
+from snn_compile.cli import main
 from snn_compile.conformance import files as conformance
 from snn_compile.conformance.vectors import vectors
 from snn_compile.hil.trace import About, TraceWriter, series_of
@@ -35,6 +39,7 @@ from snn_compile.sim import reference
 ROOT = Path(__file__).resolve().parent.parent
 FEW = ("chain-subtract", "single")
 Words = tuple[str, ...]
+TORCH = importlib.util.find_spec("torch") is not None
 
 
 class Seeds:
@@ -45,6 +50,7 @@ class Seeds:
         camera: one that takes events; ``events``: recorded ones.
         vectors: a conformance set; ``theirs``: traces of it.
         target, config: TOML; ``model``: an ONNX file.
+        checkpoint: of a training of the network, where torch is installed.
     """
 
     def __init__(self, place: Path) -> None:
@@ -52,6 +58,7 @@ class Seeds:
         self.vectors, self.theirs = place / "set", place / "theirs"
         self.data, self.events, self.trace = (place / n for n in ("d.npz", "e.npz", "t.npz"))
         self.target, self.config = place / "chip.toml", place / "options.toml"
+        self.checkpoint = place / "c.checkpoint"
         self.model = ROOT / "examples" / "digits_mlp.onnx"
         self._compiled()
         self._camera()
@@ -65,6 +72,18 @@ class Seeds:
             'coding = "rate"\ntimesteps = 8\nmean_values = [0.5]\nweight_bits = 6\n'
             f'target = "{self.target}"\n[layers."fc*"]\nweight_bits = 4\n'
         )
+        if TORCH:
+            words = self.tune(self.checkpoint, place / "tuned.snn")
+            with contextlib.redirect_stdout(io.StringIO()):
+                code = main([*words, "-q"])
+            if code:
+                raise RuntimeError(f"training ended with exit code {code}")
+
+    def tune(self, checkpoint: Path, folder: Path) -> Words:
+        """The command line that goes on from a checkpoint."""
+        short = ("--epochs", "1", "--hold-out", "0.5", "--batch-size", "2", "--no-emit")
+        words = ("tune", str(self.folder), "--train", str(self.data), "-o", str(folder), *short)
+        return (*words, "--checkpoint", str(checkpoint))
 
     def _compiled(self) -> None:
         with np.load(ROOT / "examples" / "digits_evaluate.npz") as file:
@@ -297,6 +316,19 @@ def _config(seeds: Seeds, random: Random, place: Path) -> Words:
     return ("check", str(seeds.model), "--config", str(place / "m.toml"))
 
 
+def _checkpoint(seeds: Seeds, random: Random, place: Path) -> Words:
+    (place / "m").write_bytes(checkpoint_of(random, seeds.checkpoint))
+    return seeds.tune(place / "m", place / "out.snn")
+
+
+def _remote(seeds: Seeds, random: Random, place: Path) -> Words:
+    """Another host, which answers with a mutant; ``ssh`` here is a script that prints it."""
+    _trace(seeds, random, place)
+    (place / "ssh").write_text(f"cat >/dev/null; cat {place}/m.npz; exit {random.choice((0, 7))}\n")
+    device = ("--device", "remote:far", "--set", f"ssh=sh {place}/ssh")
+    return ("hil", str(seeds.folder), *device)
+
+
 KINDS: dict[str, Callable[[Seeds, Random, Path], Words]] = {
     "data": _data,
     "events": _events,
@@ -309,9 +341,11 @@ KINDS: dict[str, Callable[[Seeds, Random, Path], Words]] = {
     "theirs": _theirs,
     "target": _target,
     "config": _config,
+    "remote": _remote,
+    **({"checkpoint": _checkpoint} if TORCH else {}),
 }
 """What makes a mutant in an empty folder, and the command line that reads it."""
-SLOW = ("calibration", "hil")
+SLOW = ("calibration", "hil", "remote", "checkpoint")
 """A tenth of a second and more for each."""
 
 
