@@ -28,8 +28,8 @@ SAMPLES = 64
 
 Values = Mapping[NodeId, Int]
 """What each population sent in a whole window, (N, *shape): counts or payloads."""
-Forward = Callable[[ann.Hook], dict[NodeId, Array]]
-"""The float network's outputs for the samples, with a hook."""
+Forward = Callable[..., dict[NodeId, Array]]
+"""``sim.ann.forward`` of the float network, for the samples."""
 
 
 @dataclass(frozen=True)
@@ -187,14 +187,10 @@ def _output_shares(
     if not total:
         return dict.fromkeys((*fixed, folded.outputs[0].id), 0.0)
     shares: dict[NodeId, float] = {}
-    before, given = 0.0, set[NodeId]()
-
-    def replaced(node: AnnNode, value: Array) -> Array:
-        return fixed[node.id] if node.id in given else value
-
-    for layer in fixed:
-        given.add(layer)
-        now = error(run(replaced)[folded.outputs[0].id])
+    before, given = 0.0, dict[NodeId, Array]()
+    for layer, values in fixed.items():
+        given[layer] = values
+        now = error(run(given=given)[folded.outputs[0].id])
         shares[layer], before = (now - before) / total, now
     shares[folded.outputs[0].id] = (total - before) / total
     return shares

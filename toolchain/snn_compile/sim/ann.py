@@ -6,10 +6,12 @@ with the batch last (see ``kernels``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatch
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -83,13 +85,21 @@ def batch_last(x: npt.NDArray[np.generic], dtype: npt.DTypeLike = np.float32) ->
 
 
 def forward(
-    ann: ANNGraph, x: Array, hook: Hook | None = None, operators: Operators | None = None
+    ann: ANNGraph,
+    x: Array,
+    hook: Hook | None = None,
+    operators: Operators | None = None,
+    given: Mapping[NodeId, Array] = MappingProxyType({}),
 ) -> dict[NodeId, Array]:
-    """The outputs for one piece; x is (*shape, B). Intermediate values are dropped after use."""
+    """The outputs for one piece; x is (*shape, B). Intermediate values are dropped after use.
+
+    Values that are ``given`` stand for those of their nodes; what only they need is not computed.
+    """
     compute = operators or apply
-    readers = {node.id: len(ann.graph.consumers(node.id)) for node in ann.graph}
-    values: dict[NodeId, Array] = {}
-    for node in ann.graph:
+    computed = _computed(ann, given)
+    readers = Counter(source for node in computed for source in set(node.inputs))
+    values = dict(given)
+    for node in computed:
         sources = [values[s] for s in node.inputs]
         value = x if isinstance(node, ops.Input) else compute(node, sources)
         values[node.id] = value if hook is None else hook(node, value)
@@ -98,6 +108,18 @@ def forward(
             if not readers[source]:
                 del values[source]
     return values
+
+
+def _computed(ann: ANNGraph, given: Mapping[NodeId, Array]) -> list[AnnNode]:
+    """The nodes behind those that are given, in their order."""
+    for_nothing, found = set(given), list[AnnNode]()
+    for node in reversed(tuple(ann.graph)):
+        readers = ann.graph.consumers(node.id)
+        if node.id not in given and (not readers or any(r.id not in for_nothing for r in readers)):
+            found.append(node)
+        else:
+            for_nothing.add(node.id)
+    return found[::-1]
 
 
 def apply(node: AnnNode, sources: Sequence[Array]) -> Array:
