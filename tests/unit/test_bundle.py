@@ -164,7 +164,7 @@ def test_the_program_text_is_sealed(copy, change):
     digit = text[place]
     new = text[:place] + ("7" if digit != "7" else "6") + text[place + 1 :]
     if change == "threshold":
-        new = text.replace('"schema": 1', '"schema": 1 ')
+        new = text.replace('"schema": ', '"schema":  ')
     write(path, {**content, "program.json": new})
     with pytest.raises(VerificationError, match=r"program\.json") as error:
         CompiledModel.load(copy)

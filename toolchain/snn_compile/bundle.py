@@ -52,7 +52,7 @@ class CompiledModel:
         provenance: hashes of what the network was made from.
         golden: for each layer and stimulus, the hash of its messages at compile time.
         expected: potentials of each output for the stimuli at compile time.
-        backends: that ``save`` writes too.
+        backends: that ``save`` writes too; the seal names them.
     """
 
     program: QuantizedGraph
@@ -182,6 +182,7 @@ class CompiledModel:
             },
             "decodings": {name: list(d.shape) for name, d in self.decodings.items()},
             "provenance": dict(self.provenance),
+            "emitted": list(self.backends),
             "hashes": array_hashes(arrays),
         }
         text = json.dumps(content, indent=1, sort_keys=True)
@@ -274,6 +275,7 @@ class CompiledModel:
             found.provenance,
             found.golden,
             found.expected,
+            found.backends,
         )
 
 

@@ -7,6 +7,7 @@ entry has the type and the range that the rest of the compiler relies on, or the
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -30,13 +31,14 @@ from snn_compile.sim.bounds import message_range, synapse_sums
 from snn_compile.sim.kernels import exact_dtype
 from snn_compile.typed import complaint
 
-SCHEMA = 1
+SCHEMA = 2
 """Of ``program.json``; a change that older versions cannot read raises it."""
 MODEL = "model.snn"
 REPORT = "report.json"
 STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
 _HINT = "compile the model again"
 _SEAL_BYTES = 64
+_NAME_OF_BACKEND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class _Encoding(TypedDict):
@@ -53,6 +55,7 @@ class _Content(TypedDict):
     encoding: _Encoding
     decodings: dict[str, list[int]]
     provenance: dict[str, str]
+    emitted: list[str]
     hashes: dict[str, str]
 
 
@@ -68,6 +71,7 @@ class Sealed:
     provenance: Mapping[str, str]
     golden: Mapping[str, list[str]]
     expected: Mapping[str, Int]
+    backends: tuple[str, ...]
 
 
 def read(folder: Path) -> Sealed:
@@ -96,7 +100,15 @@ def read(folder: Path) -> Sealed:
         messages = read_json(inside(golden, MESSAGES))
         _require(complaint(messages, dict[str, list[str]], MESSAGES))
     return Sealed(
-        program, encoding, decodings, report, stimulus, content["provenance"], messages, expected
+        program,
+        encoding,
+        decodings,
+        report,
+        stimulus,
+        content["provenance"],
+        messages,
+        expected,
+        tuple(content["emitted"]),
     )
 
 
@@ -187,6 +199,8 @@ def _of_this_version(content: Any) -> _Content:
     if version != SCHEMA or isinstance(version, bool):
         raise DamagedError(f"its schema is {version!r}, and this version reads {SCHEMA}")
     _require(complaint(content, _Content, "program.json"))
+    if odd := [name for name in content["emitted"] if not _NAME_OF_BACKEND.fullmatch(name)]:
+        raise DamagedError(f"a backend called {odd[0]!r}")
     checked: _Content = content
     return checked
 

@@ -28,8 +28,6 @@ from snn_compile.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from snn_compile.bundle import CompiledModel
     from snn_compile.hil.verification import Verification
     from snn_compile.report.observer import Observer
@@ -73,7 +71,7 @@ def command(
     from snn_compile.report.progress import TerminalObserver
 
     compiled = CompiledModel.load(folder)
-    names = chosen(folder, against, compiled.report)
+    names = chosen(folder, against, compiled)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     outcomes: list[Verification] = []
     missing: list[CompileError] = []
@@ -104,40 +102,38 @@ def _differences(folder: Path, outcomes: list[Verification]) -> list[CompileErro
     ]
 
 
-def chosen(folder: Path, against: tuple[str, ...], report: Mapping[str, Any]) -> list[str]:
+def chosen(folder: Path, against: tuple[str, ...], compiled: CompiledModel) -> list[str]:
     """What to compare with: golden traces, engine and every backend, or those named.
 
-    Backends are those that are there and those that the report says were written, so that what has
-    been removed is missed.
+    A backend whose files the seal says were written, and that are not there, is always among them:
+    a folder that lacks what was compiled does not verify, whatever is asked for.
 
     Raises:
-        UsageError: something named is not in the folder.
-        VerificationError: nothing is named, and the report does not say what was written.
+        UsageError: something named is neither there nor missing.
+        VerificationError: there is no report.
     """
     from snn_compile.plugins import BACKENDS
-    from snn_compile.report import figures
 
-    written = figures.option(report, "emit")
-    emitted = [name for name in BACKENDS.names() if (folder / name).is_dir()]
-    there = [GOLDEN, ENGINE, *emitted]
-    named = [name.strip() for part in against for name in part.split(",") if name.strip()]
-    if not named and not isinstance(written, list):
+    if not compiled.report:
         raise VerificationError(
-            "report.json is missing or does not say what was emitted: nothing could be missed",
+            "report.json is missing",
             code="incomplete-report",
             origin=Origin(str(folder)),
-            hint="compile again; or name what to compare with: --against golden",
+            hint="compile again",
         )
-    expected = [*there, *(str(name) for name in written or [] if name not in there)]
+    emitted = [name for name in BACKENDS.names() if (folder / name).is_dir()]
+    there = [GOLDEN, ENGINE, *emitted]
+    missing = [name for name in compiled.backends if name not in there]
+    named = [name.strip() for part in against for name in part.split(",") if name.strip()]
     for name in named:
-        if name not in expected:
+        if name not in (*there, *missing):
             raise UsageError(
                 f"there is nothing of '{name}' to compare with",
                 code="nothing-to-verify",
                 origin=Origin(str(folder)),
                 hint=f"it holds {', '.join(there)}",
             )
-    return named or expected
+    return list(dict.fromkeys([*(named or there), *missing]))
 
 
 def compare(
@@ -166,7 +162,7 @@ def compare(
         if name == ENGINE:
             return engine.verify(compiled.program, frames, advance)
         if not (folder / name).is_dir():
-            missing = f"{name}/ is missing, and the report says that it was written"
+            missing = f"{name}/ is missing, and the seal says that it was written"
             return Verification(name, "nothing is there", 0, 0, 0, equal=False, details=(missing,))
         found: Verification = BACKENDS.load(name).verify(
             compiled.program, folder / name, frames, time_limit=time_limit, progress=advance

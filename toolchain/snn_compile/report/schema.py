@@ -295,8 +295,8 @@ def complaint(report: Any) -> str:
     """What keeps a value from being a report that can be shown; empty if nothing does."""
     if wrong := typed.complaint(report, Report, "report"):
         return wrong
-    if report.get("schema", SCHEMA) != SCHEMA:
-        return f"the report's schema is {report['schema']}, and this version reads {SCHEMA}"
+    if report.get("schema") != SCHEMA:
+        return f"the report's schema is {report.get('schema')}, and this version reads {SCHEMA}"
     if not 1 <= report.get("timesteps", 1) <= MOST_STEPS:
         return f"the report states {report['timesteps']} time steps"
     tune, found = report.get("tune"), report.get("portability")
