@@ -14,7 +14,7 @@ import pytest
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.cli.hil import form_of
-from snn_compile.cli.verify import record
+from snn_compile.cli.report import record
 from snn_compile.hil.recording import Recording
 from snn_compile.hil.verification import Verification
 

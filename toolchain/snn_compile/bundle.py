@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile import sealed
+from snn_compile import sealed, signing
 from snn_compile.errors import Origin, UsageError
 from snn_compile.folders import replacing
 from snn_compile.hil.verification import Verification
@@ -28,6 +28,7 @@ from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import html, schema
 from snn_compile.sealed import EXPECTED, MESSAGES, MODEL, STIMULUS
+from snn_compile.signing import SigningKey
 from snn_compile.sim import engine, reference
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
@@ -147,11 +148,15 @@ class CompiledModel:
         target.mkdir(parents=True, exist_ok=True)
         emitter.emit(self.program, target, options=options)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, sign: SigningKey | None = None) -> None:
         """Write the folder that ``load`` reads: beside it first, then renamed.
 
         Holds the sealed network, the golden stimuli, both reports and every backend's files. What
         was there before is replaced.
+
+        Args:
+            folder: to write.
+            sign: the key to sign it with, if it is to be signed.
         """
         with replacing(Path(folder)) as beside:
             self.write_network(beside)
@@ -159,6 +164,8 @@ class CompiledModel:
                 self.emit(backend, beside / backend)
             (beside / "report.json").write_text(schema.dumps(self.report), encoding="utf-8")
             (beside / "report.html").write_text(html.render(self.report), encoding="utf-8")
+            if sign is not None:
+                signing.sign(beside, sign, sealed.read_seal(beside))
 
     def write_network(self, folder: Path) -> None:
         """Write into a folder what ``load`` and devices need: network and stimuli, no report."""
@@ -249,14 +256,21 @@ class CompiledModel:
         )
 
     @staticmethod
-    def load(folder: str | Path) -> CompiledModel:
+    def load(folder: str | Path, *, signer: str | Path | None = None) -> CompiledModel:
         """Read a folder that ``save`` wrote.
 
+        Args:
+            folder: to read.
+            signer: a file with public keys. One of them has to have signed the folder, and nothing
+                in it may have changed since; else nothing else of it is read.
+
         Raises:
-            UsageError: there is no compiled network.
+            UsageError: there is no compiled network, or the keys cannot be used.
             ModelError: the file is damaged, or not what this tool writes.
-            VerificationError: its content does not match its seal.
+            VerificationError: its content does not match its seal, or its signature.
         """
+        if signer is not None and Path(folder).is_dir():
+            signing.check(Path(folder), signing.trusted(Path(folder), signer))
         path = Path(folder) / MODEL
         if not path.is_file():
             raise UsageError(

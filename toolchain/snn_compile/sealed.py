@@ -27,6 +27,7 @@ from snn_compile.ir.serialize import array_hashes, load_program
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.options import CompileOptions
 from snn_compile.report import schema
+from snn_compile.signing import VERIFICATION
 from snn_compile.sim.bounds import message_range, synapse_sums
 from snn_compile.sim.kernels import exact_dtype
 from snn_compile.typed import complaint
@@ -211,6 +212,11 @@ def _report(folder: Path) -> dict[str, Any]:
         return {}
     said = read_json(inside(folder, REPORT))
     _require(schema.complaint(said))
+    if (folder / VERIFICATION).exists():  # a signed report stays as it is
+        later = read_json(inside(folder, VERIFICATION))
+        _require(schema.complaint(later))
+        said = schema.verified(said, later.get("verification", []))
+        _require(schema.complaint(said))
     stated = {name: option["value"] for name, option in said.get("options", {}).items()}
     try:
         CompileOptions.stated(stated)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snn_compile.cli import trust
 from snn_compile.cli.console import as_json, common, messages, results, talkative
 from snn_compile.cli.settings import chosen, settings
 from snn_compile.errors import AccuracyError, Origin, UsageError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @settings
 @click.option("--no-emit", is_flag=True, help="Write no backend's files.")
 @click.option("--dump-after", multiple=True, metavar="PASS", help="Show the network after a pass.")
+@trust.sign
 @as_json
 @talkative
 @common
@@ -37,6 +39,7 @@ def command(
     config: Path | None,
     no_emit: bool,
     dump_after: tuple[str, ...],
+    key: Path | None,
     as_json: bool,
     quiet: bool,
     no_progress: bool,
@@ -53,6 +56,7 @@ def command(
     refuse_unmeasurable(options)
     folder = output or Path(f"{model.stem}.snn")
     refuse_foreign(folder)
+    signing_key = trust.signing_key(key)
     observer = _observer(as_json, quiet, no_progress, dump_after)
     if config is not None:
         observer.stage("config", str(config))
@@ -60,7 +64,7 @@ def command(
 
     compiled = compile_model(model, options=options, watch=observer)
     _refuse_unknown_passes(dump_after, observer)
-    compiled.save(folder)
+    compiled.save(folder, sign=signing_key)
     _show(compiled.report, folder, observer, as_json)
     check_accuracy(compiled.report, options.max_accuracy_drop, str(model))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from snn_compile.cli import trust
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -17,7 +18,7 @@ from snn_compile.cli.console import (
     talkative,
     time_limit,
 )
-from snn_compile.cli.verify import record as record_outcomes
+from snn_compile.cli.report import record as record_outcomes
 from snn_compile.errors import (
     CompileError,
     DeviceError,
@@ -96,6 +97,7 @@ class Request:
     metavar="D",
     help="Devices that are not exact: largest mean Victor-Purpura distance of a layer.",
 )
+@trust.signer
 @as_json
 @talkative
 @common
@@ -110,6 +112,7 @@ def command(
     hardware: bool,
     settings: tuple[str, ...],
     tolerance: float | None,
+    signer: Path | None,
     as_json: bool,
     quiet: bool,
     no_progress: bool,
@@ -120,11 +123,10 @@ def command(
     outcome is added to the reports. Exit code 7 if a bit differs, 8 if the device is missing, lost,
     or over its time.
     """
-    from snn_compile.bundle import CompiledModel
     from snn_compile.cli import hil_show
     from snn_compile.report.progress import TerminalObserver
 
-    compiled = CompiledModel.load(folder)
+    compiled = trust.opened(folder, signer)
     frames, labels = stimuli_of(compiled, data)
     options = parsed(settings)
     if hardware:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snn_compile.cli import trust
 from snn_compile.cli.console import common, results, show_table
 from snn_compile.printable import printable
 from snn_compile.report import figures
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
 @click.command("inspect", short_help="Show what a model or a compiled folder holds.")
 @click.argument("path", type=click.Path(path_type=Path))
+@trust.signer
 @common
-def command(path: Path) -> None:
+def command(path: Path, signer: Path | None) -> None:
     """Show the operators of a model before and after folding, or what a folder holds."""
-    if path.is_dir():
-        _show_folder(path)
+    if path.is_dir() or signer is not None:
+        _show_folder(path, signer)
     else:
         _show_model(path)
 
@@ -77,11 +79,10 @@ def _nodes(graph: Any) -> Table:
     return table
 
 
-def _show_folder(path: Path) -> None:
-    from snn_compile.bundle import CompiledModel
+def _show_folder(path: Path, signer: Path | None) -> None:
     from snn_compile.report import terminal
 
-    report = CompiledModel.load(path).report
+    report = trust.opened(path, signer).report
     console = results()
     console.print(terminal.header(report))
     console.print()
@@ -101,6 +102,8 @@ def _show_folder(path: Path) -> None:
     resources = report.get("resources") or {}
     if resources.get("cores") is not None:
         console.print(f"\n{figures.resources(report)}")
+    if signed := trust.signature_of(path, signer):
+        console.print(f"\n{signed}")
 
 
 def _table(*columns: str) -> Table:

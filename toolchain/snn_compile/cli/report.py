@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from snn_compile.cli.console import as_json, common, results
+from snn_compile.cli.console import as_json, common, messages, results
+
+if TYPE_CHECKING:
+    from snn_compile.hil.verification import Verification
 
 
 @click.command("report", short_help="Rebuild report.json and report.html.")
@@ -16,19 +19,42 @@ from snn_compile.cli.console import as_json, common, results
 @as_json
 @common
 def command(folder: Path, as_json: bool) -> None:
-    """Rebuild report.json and report.html of DIR from what it holds, and show the result."""
+    """Rebuild report.json and report.html of DIR from what it holds, and show the result.
+
+    In a signed folder both stay as they were signed.
+    """
     from snn_compile.bundle import CompiledModel
-    from snn_compile.report import terminal
+    from snn_compile.report import schema, terminal
+    from snn_compile.signing import is_signed
 
     report = CompiledModel.load(folder).report
-    write_reports(folder, report)
+    if is_signed(folder):
+        messages().print("it is signed: report.json and report.html stay as they are")
+    else:
+        write_reports(folder, report)
     if as_json:
-        click.echo((folder / "report.json").read_text(encoding="utf-8"), nl=False)
+        click.echo(schema.dumps(report), nl=False)
         return
     console = results()
     console.print(terminal.header(report))
     console.print()
     console.print(terminal.summary(report, str(folder)))
+
+
+def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verification]) -> None:
+    """Put outcomes into the reports, in the place of older ones of the same kind and form.
+
+    The reports of a signed folder stay as they are: what comes later stands in a file of its own.
+    """
+    from snn_compile.report import schema
+    from snn_compile.signing import VERIFICATION, is_signed
+
+    known = schema.verified(report, [outcome.as_dict() for outcome in outcomes])
+    if is_signed(folder):
+        later = schema.dumps({"verification": known["verification"]})
+        replace_text(folder / VERIFICATION, later)
+    else:
+        write_reports(folder, known)
 
 
 def write_reports(folder: Path, report: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snn_compile.cli import trust
 from snn_compile.cli.console import as_json, common, messages, results, talkative
 from snn_compile.errors import Origin, UsageError
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     "-o", "--output", type=click.Path(path_type=Path), metavar="NPZ", help="Where to write results."
 )
 @click.option("--trace", is_flag=True, help="Also write every message of every layer.")
+@trust.signer
 @as_json
 @talkative
 @common
@@ -40,6 +42,7 @@ def command(
     data: Path,
     output: Path | None,
     trace: bool,
+    signer: Path | None,
     as_json: bool,
     quiet: bool,
     no_progress: bool,
@@ -49,11 +52,10 @@ def command(
     Writes outputs (real values), potentials (the integers behind them), argmax, the messages that
     each layer sent over all samples (spikes/LAYER) and, with --trace, each of them (trace/LAYER).
     """
-    from snn_compile.bundle import CompiledModel
     from snn_compile.cli.growing import GrowingNpz
     from snn_compile.report.progress import TerminalObserver
 
-    compiled = CompiledModel.load(folder)
+    compiled = trust.opened(folder, signer)
     samples = load(compiled, data)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     if output is None:

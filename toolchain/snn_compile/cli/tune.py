@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from snn_compile.cli import trust
 from snn_compile.cli.compile import (
     beside,
     check_accuracy,
@@ -91,6 +92,7 @@ def tuning(command: F) -> F:
 @tuning
 @settings
 @click.option("--no-emit", is_flag=True, help="Write no backend's files.")
+@trust.sign
 @as_json
 @talkative
 @common
@@ -101,6 +103,7 @@ def command(
     checkpoint: Path | None,
     config: Path | None,
     no_emit: bool,
+    key: Path | None,
     as_json: bool,
     quiet: bool,
     no_progress: bool,
@@ -125,6 +128,7 @@ def command(
     refuse_unmeasurable(compiling)
     folder = output or Path(f"{source.resolve().stem}.tuned.snn")
     refuse_foreign(folder)
+    signing_key = trust.signing_key(key)
     observer = TerminalObserver(
         messages(), None if as_json else results(), quiet=quiet, bars=not no_progress
     )
@@ -140,7 +144,7 @@ def command(
         checkpoint=kept,
         watch=observer,
     )
-    tuned.save(folder)
+    tuned.save(folder, sign=signing_key)
     if checkpoint is None:
         kept.unlink(missing_ok=True)
     _show(tuned.report, folder, as_json, headed=observer.headed)

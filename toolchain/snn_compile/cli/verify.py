@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from snn_compile.cli import trust
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -17,7 +18,7 @@ from snn_compile.cli.console import (
     talkative,
     time_limit,
 )
-from snn_compile.cli.report import write_reports
+from snn_compile.cli.report import record
 from snn_compile.errors import (
     CompileError,
     DeviceError,
@@ -49,6 +50,7 @@ deep network takes Lava up to a tenth of a second a step; no layer is ever left 
 )
 @time_limit(1800.0, "Seconds for each backend.")
 @click.option("--against", multiple=True, metavar="B[,B]", help="Only these (default: all).")
+@trust.signer
 @as_json
 @talkative
 @common
@@ -57,6 +59,7 @@ def command(
     stimuli: int | None,
     time_limit: float,
     against: tuple[str, ...],
+    signer: Path | None,
     as_json: bool,
     quiet: bool,
     no_progress: bool,
@@ -64,13 +67,13 @@ def command(
     """Check the seals of DIR, then compare everything in it with the reference simulator.
 
     First the golden traces, then what each build of the compiled engine and each backend makes of
-    the same stimuli. Exit code 7 if a bit differs, 8 if a backend's environment is missing. The
-    outcome is added to the reports.
+    the same stimuli. With --signer, its signature before anything else. Exit code 7 if a bit
+    differs, 8 if a backend's environment is missing. The outcome is added to the reports.
     """
-    from snn_compile.bundle import CompiledModel
     from snn_compile.report.progress import TerminalObserver
 
-    compiled = CompiledModel.load(folder)
+    compiled = trust.opened(folder, signer)
+    trust.say_who_signed(folder, signer, quiet=quiet)
     names = chosen(folder, against, compiled)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     outcomes: list[Verification] = []
@@ -168,14 +171,6 @@ def compare(
             compiled.program, folder / name, frames, time_limit=time_limit, progress=advance
         )
         return found
-
-
-def record(folder: Path, report: dict[str, Any], outcomes: list[Verification]) -> None:
-    """Put the outcomes into the reports, in the place of older ones of the same kind and form."""
-    fresh = {(outcome.against, outcome.form): outcome.as_dict() for outcome in outcomes}
-    before = report.get("verification") or []
-    older = [e for e in before if (e.get("against"), e.get("form", "")) not in fresh]
-    write_reports(folder, {**report, "verification": [*older, *fresh.values()]})
 
 
 def _show(outcomes: list[Verification], as_json: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Required, TypedDict
 
 from snn_compile import typed
@@ -305,6 +305,14 @@ def complaint(report: Any) -> str:
     if found and found["expressible"] and not found["portable"] and not found["leaves"]:
         return "the report says of no layer why the network is not portable"
     return ""
+
+
+def verified(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A report with comparisons in the place of older ones of the same kind and form."""
+    fresh = {(outcome.get("against"), outcome.get("form", "")): outcome for outcome in outcomes}
+    before = report.get("verification") or []
+    older = [e for e in before if (e.get("against"), e.get("form", "")) not in fresh]
+    return {**report, "verification": [*older, *fresh.values()]}
 
 
 def dumps(report: Mapping[str, Any]) -> str:

@@ -1,0 +1,433 @@
+"""Signed folders: whatever is altered in one is refused, before anything of it is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization as s
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+from mutant_kinds import resealed
+from mutants import dumped, members_of, zipped
+from snn_compile.bundle import CompiledModel
+from snn_compile.cli import main
+from snn_compile.errors import CompileError, UsageError, VerificationError
+from snn_compile.signing import SigningKey, keys, public_keys, sshsig
+
+SSH_KEYGEN = shutil.which("ssh-keygen")
+needs_ssh = pytest.mark.skipif(SSH_KEYGEN is None, reason="no ssh-keygen here")
+OPENSSH = (s.Encoding.PEM, s.PrivateFormat.OpenSSH)
+PKCS8 = (s.Encoding.PEM, s.PrivateFormat.PKCS8)
+
+
+def written(path: Path, form=OPENSSH, passphrase: str = "", key=None) -> Path:
+    """A new private key in a file that only its owner reads, and its public key beside it."""
+    key = key or ed25519.Ed25519PrivateKey.generate()
+    locked = s.BestAvailableEncryption(passphrase.encode()) if passphrase else s.NoEncryption()
+    path.write_bytes(key.private_bytes(*form, locked))
+    path.chmod(0o600)
+    public = key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH)
+    path.with_suffix(".pub").write_bytes(public + b" lab@example.org\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory) -> Path:
+    return written(tmp_path_factory.mktemp("keys") / "lab")
+
+
+@pytest.fixture
+def public(key) -> str:
+    return str(key.with_suffix(".pub"))
+
+
+@pytest.fixture(scope="module")
+def signed(examples, key, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("signed") / "digits.snn"
+    words = [str(examples / "digits_mlp.onnx"), "-o", str(folder), "-q", "--sign", str(key)]
+    assert main(words) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(signed, tmp_path) -> Path:
+    return shutil.copytree(signed, tmp_path / "digits.snn")
+
+
+def code_of(folder: Path, signer: str | Path) -> tuple[str, str]:
+    """How a folder is refused."""
+    with pytest.raises(CompileError) as caught:
+        CompiledModel.load(folder, signer=signer)
+    assert caught.value.hint
+    assert caught.value.origin
+    return caught.value.code, caught.value.message
+
+
+def weight(folder: Path) -> None:
+    """A weight changes, and so do all hashes: the seal is whole."""
+    members = members_of(folder / "model.snn")
+    array = bytearray(members["2.npy"])
+    array[-8] ^= 1  # the lowest byte of the last integer
+    members["2.npy"] = bytes(array)
+    (folder / "model.snn").write_bytes(zipped(resealed(members)))
+    CompiledModel.load(folder)
+
+
+def report(change: Callable[[dict], None]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        said = json.loads((folder / "report.json").read_text())
+        change(said)
+        (folder / "report.json").write_text(json.dumps(said))
+
+    return edit
+
+
+def appended(name: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        with (folder / name).open("ab") as file:
+            file.write(b" ")
+
+    return edit
+
+
+def linked(folder: Path) -> None:
+    """The content is right, and lies elsewhere."""
+    outside = folder.parent / "elsewhere"
+    (folder / "report.html").rename(outside)
+    (folder / "report.html").symlink_to(outside)
+
+
+def linked_folder(folder: Path) -> None:
+    outside = folder.parent / "elsewhere"
+    (folder / "lava").rename(outside)
+    (folder / "lava").symlink_to(outside)
+
+
+def listed_too(folder: Path) -> None:
+    """An added file that the list names: the list is signed."""
+    (folder / "notes.txt").write_text("hello")
+    with (folder / "SHA256SUMS").open("a") as file:
+        file.write(f"{'0' * 64}  notes.txt\n")
+
+
+def emptied(folder: Path) -> None:
+    (folder / "SHA256SUMS").write_text("# snn-compile manifest 1\n")
+
+
+ALTERED = {
+    "weight": (weight, "altered: model.snn"),
+    "accuracy": (report(lambda r: r["ladder"].append({"stage": "fixed", "n": 1})), "report.json"),
+    "emit": (report(lambda r: r["options"]["emit"].update(value=[])), "altered: report.json"),
+    "options": (report(lambda r: r["options"]["seed"].update(value=7)), "altered: report.json"),
+    "a blank": (appended("report.json"), "altered: report.json"),
+    "page": (appended("report.html"), "altered: report.html"),
+    "golden": (appended("golden/expected.npz"), "altered: golden/expected.npz"),
+    "hashes": (appended("golden/messages.json"), "altered: golden/messages.json"),
+    "lava": (appended("lava/weights.npz"), "altered: lava/weights.npz"),
+    "program": (appended("lava/run.py"), "altered: lava/run.py"),
+    "removed": (lambda f: (f / "lava" / "run.py").unlink(), "missing: lava/run.py"),
+    "removed-folder": (lambda f: shutil.rmtree(f / "lava"), "missing: lava/README.md"),
+    "removed-network": (lambda f: (f / "model.snn").unlink(), "missing: model.snn"),
+    "added": (lambda f: (f / "notes.txt").write_text("hello"), "added: notes.txt"),
+    "added-folder": (lambda f: (f / "nir").mkdir(), "added: nir/"),
+    "added-deep": (lambda f: (f / "lava" / "numpy.py").write_text(""), "added: lava/numpy.py"),
+    "renamed": (
+        lambda f: (f / "report.html").rename(f / "Report.html"),
+        "missing: report.html; added: Report.html",
+    ),
+    "linked": (linked, "missing: report.html; added: report.html"),
+    "linked-folder": (linked_folder, "added: lava"),
+    "verification-linked": (
+        lambda f: (f / "verification.json").symlink_to("report.json"),
+        "added: verification.json",
+    ),
+    "listed-too": (listed_too, "SHA256SUMS is not what"),
+    "emptied": (emptied, "SHA256SUMS is not what"),
+    "no-list": (lambda f: (f / "SHA256SUMS").unlink(), "SHA256SUMS: No such file"),
+    "broken": (appended("SHA256SUMS"), "SHA256SUMS is not what"),
+    "damaged": (lambda f: (f / "SHA256SUMS.sig").write_text("-----BEGIN"), "no SSH signature"),
+}
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_what_was_altered_after_signing_is_refused_by_name(folder, public, what):
+    change, said = ALTERED[what]
+    change(folder)
+    code, message = code_of(folder, public)
+    assert code == "signature-broken"
+    assert said in message
+
+
+def test_every_byte_of_every_file_counts(folder, public):
+    """Of each file one, with the signature's own: none is outside of what is signed."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        before = path.read_bytes()
+        at = len(before) // 2
+        path.write_bytes(before[:at] + bytes([before[at] ^ 1]) + before[at + 1 :])
+        code, _ = code_of(folder, public)
+        assert code in ("signature-broken", "wrong-signer"), path
+        path.write_bytes(before)
+    CompiledModel.load(folder, signer=public)
+
+
+def test_a_folder_that_nobody_signed(folder, public):
+    for name in ("SHA256SUMS", "SHA256SUMS.sig"):
+        (folder / name).unlink()
+    assert code_of(folder, public)[0] == "not-signed"
+    CompiledModel.load(folder)
+
+
+def test_a_signature_of_another_folder(examples, folder, key, public, tmp_path):
+    other = tmp_path / "other.snn"
+    words = [str(examples / "digits_cnn.onnx"), "-o", str(other), "-q", "--no-emit"]
+    assert main([*words, "--sign", str(key)]) == 0
+    for name in ("SHA256SUMS", "SHA256SUMS.sig"):
+        shutil.copy(other / name, folder / name)
+    code, message = code_of(folder, public)
+    assert code == "signature-broken"
+    assert "altered: golden/expected.npz" in message
+    assert "added: lava/README.md" in message
+
+
+def test_another_signer(folder, tmp_path):
+    stranger = written(tmp_path / "stranger").with_suffix(".pub")
+    code, message = code_of(folder, stranger)
+    assert code == "wrong-signer"
+    assert "SHA256:" in message
+
+
+def test_a_signature_by_a_stranger_that_claims_to_be_the_signer(folder, key, public, tmp_path):
+    """The key inside the signature is the right one; the signature is not its own."""
+    appended("report.html")(folder)
+    forged = SigningKey.read(written(tmp_path / "stranger"))
+    content = (folder / "SHA256SUMS").read_bytes()
+    own = public_keys(public)[0].content
+    text = sshsig.armored(sshsig.Signature(own, forged.sign(content).value))
+    (folder / "SHA256SUMS.sig").write_text(text)
+    assert code_of(folder, public)[0] == "signature-broken"
+
+
+def test_a_signature_for_something_else_counts_for_nothing(folder, key, public, monkeypatch):
+    monkeypatch.setattr(sshsig, "NAMESPACE", "file")
+    content = (folder / "SHA256SUMS").read_bytes()
+    signature = sshsig.armored(SigningKey.read(key).sign(content))
+    monkeypatch.undo()
+    (folder / "SHA256SUMS.sig").write_text(signature)
+    code, message = code_of(folder, public)
+    assert code == "signature-broken"
+    assert "made for 'file'" in message
+
+
+def test_a_list_of_another_version_is_refused(folder, key, public):
+    content = (folder / "SHA256SUMS").read_bytes().replace(b"manifest 1", b"manifest 2")
+    (folder / "SHA256SUMS").write_bytes(content)
+    (folder / "SHA256SUMS.sig").write_text(sshsig.armored(SigningKey.read(key).sign(content)))
+    code, message = code_of(folder, public)
+    assert code == "signature-broken"
+    assert "manifest 2" in message
+
+
+@pytest.mark.parametrize("command", ["verify", "run", "hil", "inspect"])
+def test_nothing_is_read_before_the_signature(folder, public, examples, command, capsys):
+    """What would be refused for its own sake is refused for the signature first."""
+    (folder / "report.json").write_text("{")
+    more = {
+        "run": ["--data", str(examples / "digits_evaluate.npz")],
+        "hil": ["--device", "engine"],
+    }
+    words = [command, str(folder), *more.get(command, []), "--signer", public]
+    assert main(words) == 7
+    err = capsys.readouterr().err
+    assert "error[signature-broken]" in err
+    assert "altered: report.json" in err
+
+
+def test_verified_folders_stay_signed(folder, public, capsys):
+    before = (folder / "report.json").read_bytes()
+    words = ["verify", str(folder), "--against", "golden,engine", "--stimuli", "2", "-q"]
+    for _ in range(2):
+        assert main([*words, "--signer", public]) == 0
+    assert main(["hil", str(folder), "--device", "reference", "--stimuli", "1", "-q"]) == 0
+    assert main(["report", str(folder)]) == 0
+    assert (folder / "report.json").read_bytes() == before
+    found = CompiledModel.load(folder, signer=public).report["verification"]
+    assert [entry["against"] for entry in found] == ["golden", "engine", "reference"]
+    capsys.readouterr()
+    assert main(["report", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verification"] == found
+
+
+def test_a_signature_is_not_trusted_in_silence(folder, public, capsys):
+    words = ["verify", str(folder), "--against", "golden", "--stimuli", "1", "-q"]
+    assert main(words) == 0
+    fingerprint = public_keys(public)[0].fingerprint
+    assert f"a signature of {fingerprint} is there, which nobody has" in capsys.readouterr().err
+    assert main([*words[:-1], "--no-progress", "--signer", public]) == 0
+    assert f"signed by {fingerprint}, and nothing has changed" in capsys.readouterr().err
+    assert main(["inspect", str(folder)]) == 0
+    assert "nobody has checked" in capsys.readouterr().out
+    assert main(["inspect", str(folder), "--signer", public]) == 0
+    assert f"signed by {fingerprint}" in capsys.readouterr().out
+
+
+def test_keys_in_the_folder_vouch_for_nothing(folder, public):
+    shutil.copy(public, folder / "lab.pub")
+    assert code_of(folder, folder / "lab.pub")[0] == "bad-key"
+
+
+def test_compiling_again_leaves_no_old_signature(examples, folder):
+    assert main([str(examples / "digits_mlp.onnx"), "-o", str(folder), "-q", "--no-emit"]) == 0
+    assert not list(folder.glob("SHA256SUMS*"))
+
+
+def test_a_key_that_cannot_be_used_is_known_before_compiling(examples, tmp_path, capsys):
+    words = [str(examples / "digits_mlp.onnx"), "-o", str(tmp_path / "out"), "--sign", "nowhere"]
+    assert main(words) == 2
+    assert "error[bad-key]" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", [OPENSSH, PKCS8])
+def test_private_keys_with_a_passphrase(form, tmp_path, monkeypatch):
+    path = written(tmp_path / "key", form, "secret")
+    with pytest.raises(UsageError) as caught:
+        SigningKey.read(path)
+    assert caught.value.code == "passphrase-needed"
+    for wrong in ("other", ""):
+        monkeypatch.setenv(keys.PASSPHRASE, wrong)
+        with pytest.raises(UsageError, match="passphrase is wrong"):
+            SigningKey.read(path)
+    monkeypatch.setenv(keys.PASSPHRASE, "secret")
+    assert SigningKey.read(path).public.content == public_keys(tmp_path / "key.pub")[0].content
+
+
+def test_private_keys_of_other_kinds(tmp_path):
+    path = written(tmp_path / "rsa", PKCS8, key=rsa.generate_private_key(65537, 2048))
+    with pytest.raises(UsageError, match="RSA"):
+        SigningKey.read(path)
+    with pytest.raises(UsageError, match="no key of Ed25519"):
+        public_keys(tmp_path / "rsa.pub")
+    (tmp_path / "text").write_text("hello\n")
+    with pytest.raises(UsageError, match="damaged"):
+        SigningKey.read(tmp_path / "text")
+
+
+def test_public_keys_in_every_form(key, tmp_path):
+    content = SigningKey.read(key).public.content
+    (line,) = key.with_suffix(".pub").read_text().splitlines()
+    kind, packed, _ = line.split()
+    other = written(tmp_path / "other").with_suffix(".pub").read_text()
+    pem = ed25519.Ed25519PublicKey.from_public_bytes(content)
+    forms = {
+        "plain": f"{kind} {packed}\n",
+        "list": f"# people\n\n{other}{line}\n",
+        "rsa": f"ssh-rsa AAAA old\n{line}\n",
+        "allowed": f"lab@example.org {kind} {packed}\n",
+        "several": f'"a b,c" namespaces="file,snn-*" {kind} {packed}\n',
+        "namespace": f'namespaces="snn-compile" {kind} {packed} lab\n',
+        "pem": pem.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo).decode(),
+    }
+    for name, text in forms.items():
+        (tmp_path / name).write_text(text)
+        assert content in [found.content for found in public_keys(tmp_path / name)], name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lab cert-authority {key}",
+        'lab valid-before="20200101" {key}',
+        'lab namespaces="a",valid-before="20200101" {key}',
+        'lab namespaces="*,!snn-compile" {key}',
+        'lab namespaces="git" {key}',
+        "cert-authority {key}",
+        'from="10.0.0.1" {key}',
+        "one two three {key}",
+        'lab "{key}',
+        "ssh-ed25519 AAAA",
+        "ssh-ed25519",
+        "hello",
+        "",
+    ],
+)
+def test_keys_with_restrictions_that_are_not_checked_are_refused(key, tmp_path, line):
+    kind, packed, _ = key.with_suffix(".pub").read_text().split()
+    (tmp_path / "allowed").write_text(line.format(key=f"{kind} {packed}") + "\n")
+    with pytest.raises(UsageError) as caught:
+        public_keys(tmp_path / "allowed")
+    assert caught.value.code == "bad-key"
+
+
+def test_a_private_key_is_no_public_one(key):
+    with pytest.raises(UsageError, match="private key"):
+        public_keys(key)
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch, key):
+    monkeypatch.setitem(__import__("sys").modules, "cryptography", None)
+    with pytest.raises(UsageError, match="cryptography") as caught:
+        SigningKey.read(key)
+    assert caught.value.code == "missing-package"
+    assert "snn-compile[sign]" in caught.value.hint
+
+
+def keygen(*words: str | Path, **options) -> subprocess.CompletedProcess[str]:
+    call = [str(SSH_KEYGEN), *map(str, words)]
+    return subprocess.run(call, capture_output=True, text=True, check=False, **options)
+
+
+@needs_ssh
+def test_openssh_and_coreutils_check_it_without_this_tool(folder, public, tmp_path):
+    kind, packed, _ = Path(public).read_text().split()
+    (tmp_path / "allowed").write_text(f"lab@example.org {kind} {packed}\n")
+    words = ["-Y", "verify", "-f", tmp_path / "allowed", "-I", "lab@example.org"]
+    words += ["-n", "snn-compile", "-s", folder / "SHA256SUMS.sig"]
+    content = (folder / "SHA256SUMS").read_text()
+    assert keygen(*words, input=content).returncode == 0
+    assert keygen(*words, input=content + " ").returncode != 0
+    assert public_keys(public)[0].fingerprint in keygen("-l", "-f", public).stdout
+    if shutil.which("sha256sum"):
+        call = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+        assert subprocess.run(call, cwd=folder, check=False).returncode == 0
+
+
+@needs_ssh
+@pytest.mark.parametrize("hash", ["sha512", "sha256"])
+def test_what_openssh_signs_is_checked_here(folder, tmp_path, hash):
+    path = tmp_path / "person"
+    assert keygen("-q", "-t", "ed25519", "-N", "", "-f", path).returncode == 0
+    options = ["-Y", "sign", "-f", path, "-n", "snn-compile", "-O", f"hashalg={hash}"]
+    (folder / "SHA256SUMS.sig").unlink()
+    done = keygen(*options, folder / "SHA256SUMS")
+    assert done.returncode == 0, done.stderr
+    CompiledModel.load(folder, signer=tmp_path / "person.pub")
+    appended("report.html")(folder)
+    with pytest.raises(VerificationError):
+        CompiledModel.load(folder, signer=tmp_path / "person.pub")
+
+
+@needs_ssh
+def test_keys_of_openssh_with_a_passphrase(tmp_path, monkeypatch):
+    path = tmp_path / "person"
+    assert keygen("-q", "-t", "ed25519", "-N", "secret", "-f", path).returncode == 0
+    monkeypatch.setenv(keys.PASSPHRASE, "secret")
+    assert SigningKey.read(path).public.content == public_keys(f"{path}.pub")[0].content
+
+
+@pytest.mark.parametrize("size", range(0, 200, 7))
+def test_signatures_that_are_cut_off(folder, public, size):
+    text = (folder / "SHA256SUMS.sig").read_text()
+    (folder / "SHA256SUMS.sig").write_text(text[: 30 + size] + text[-28:])
+    assert code_of(folder, public)[0] in ("signature-broken", "wrong-signer")
+
+
+def test_messages_are_printable(folder, public):
+    (folder / "a\nb\x1b[31m").write_text("")
+    _, message = code_of(folder, public)
+    assert message.isprintable()
+    assert dumped(message)

@@ -1,0 +1,86 @@
+"""The options that sign compiled folders and ask who has signed them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from snn_compile.cli.console import messages
+
+if TYPE_CHECKING:
+    from snn_compile.bundle import CompiledModel
+    from snn_compile.signing import SigningKey
+
+signer = click.option(
+    "--signer",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Public keys, one of which must have signed DIR.",
+)
+"""For commands that read a compiled folder."""
+sign = click.option(
+    "--sign",
+    "key",
+    type=click.Path(path_type=Path),
+    metavar="KEY",
+    help="Sign the folder: a private key, Ed25519, of OpenSSH or in PEM.",
+)
+"""For commands that write one."""
+
+
+def signing_key(path: Path | None) -> SigningKey | None:
+    """The key to sign with, if one is named; asks for its passphrase on a terminal.
+
+    Raises:
+        UsageError: it cannot be used.
+    """
+    if path is None:
+        return None
+    from snn_compile.signing import SigningKey
+    from snn_compile.signing.keys import passphrase_of_environment
+
+    def asked() -> str | None:
+        known = passphrase_of_environment()
+        if known is not None or not sys.stdin.isatty():
+            return known
+        prompt = f"passphrase of {path}"
+        return str(click.prompt(prompt, hide_input=True, default="", show_default=False, err=True))
+
+    return SigningKey.read(path, asked)
+
+
+def opened(folder: Path, signer: Path | None) -> CompiledModel:
+    """A compiled folder, of which nothing is read before its signer is known, if one is asked for.
+
+    Raises:
+        CompileError: as ``CompiledModel.load``.
+    """
+    from snn_compile.bundle import CompiledModel
+
+    return CompiledModel.load(folder, signer=signer)
+
+
+def signature_of(folder: Path, signer: Path | None) -> str:
+    """What there is to say of a folder's signature, once it has been opened; empty without one."""
+    from snn_compile.errors import VerificationError
+    from snn_compile.signing import claimed, is_signed
+
+    if not is_signed(folder):
+        return ""
+    try:
+        by = claimed(folder)
+    except VerificationError as error:
+        return f"a signature that cannot be read: {error.message}"
+    if signer is None:
+        return f"a signature of {by} is there, which nobody has checked: --signer FILE does"
+    return f"signed by {by}, and nothing has changed since"
+
+
+def say_who_signed(folder: Path, signer: Path | None, *, quiet: bool) -> None:
+    """Say it on standard error; with ``quiet`` only if nobody has looked."""
+    said = signature_of(folder, signer)
+    if said and not (quiet and signer):
+        messages().print(said)

@@ -1,0 +1,137 @@
+"""Signatures of compiled folders: who compiled it, and that nothing in it has changed since.
+
+A seal tells damage; anybody can make a new one. A signature takes a key that the reader knows
+already. It is one of ``ssh-keygen -Y sign`` over a list of ``sha256sum``, so that both programs can
+check a folder without this one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from snn_compile.documents import DAMAGE, DamagedError, described, inside, read_bytes
+from snn_compile.errors import Origin, UsageError, VerificationError
+from snn_compile.signing import sshsig
+from snn_compile.signing.keys import PublicKey, SigningKey, public_keys
+from snn_compile.signing.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    UNSIGNED,
+    VERIFICATION,
+    difference,
+    manifest,
+    parsed,
+)
+
+__all__ = [
+    "UNSIGNED",
+    "VERIFICATION",
+    "PublicKey",
+    "SigningKey",
+    "check",
+    "claimed",
+    "is_signed",
+    "public_keys",
+    "sign",
+    "trusted",
+]
+
+_MOST_MANIFEST, _MOST_SIGNATURE = 16 << 20, 64 << 10
+_HINT = "take nothing of it for granted: ask whoever signed it for the folder, or compile again"
+
+
+def sign(folder: Path, key: SigningKey, seal: str) -> None:
+    """Put the list of all files into a folder, and its signature.
+
+    Args:
+        folder: that is complete.
+        key: of whoever signs.
+        seal: of the network in it.
+    """
+    content = manifest(folder, seal)
+    (folder / MANIFEST).write_bytes(content)
+    (folder / SIGNATURE).write_bytes(sshsig.armored(key.sign(content)).encode())
+
+
+def is_signed(folder: Path) -> bool:
+    """Whether there is something of a signature; nothing is checked."""
+    return any(os.path.lexists(folder / name) for name in (MANIFEST, SIGNATURE))
+
+
+def claimed(folder: Path) -> PublicKey:
+    """The key that is said to have signed a folder; nobody has checked it.
+
+    Raises:
+        VerificationError: there is no signature, or it cannot be read.
+    """
+    return PublicKey(_signature(folder).key)
+
+
+def trusted(folder: Path, path: str | Path) -> tuple[PublicKey, ...]:
+    """The keys in a file, which is none of the folder that they are to vouch for.
+
+    Raises:
+        UsageError: it is one, or the keys cannot be used.
+    """
+    if Path(path).resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            "the keys lie in the folder that they are to check: whoever changed it chose them",
+            code="bad-key",
+            origin=Origin(str(path)),
+            hint="use a key that came to you in another way",
+        )
+    return public_keys(path)
+
+
+def check(folder: Path, signers: Sequence[PublicKey]) -> PublicKey:
+    """See that one of several keys has signed a folder, and that nothing in it has changed since.
+
+    Returns:
+        The key.
+
+    Raises:
+        VerificationError: ``not-signed``, ``wrong-signer``, or ``signature-broken``, which names
+            the files that differ.
+    """
+    signature = _signature(folder)
+    known = next((key for key in signers if key.content == signature.key), None)
+    if known is None:
+        by = PublicKey(signature.key)
+        raise _refused(folder, f"it is signed by {by}, which is none of the keys", "wrong-signer")
+    with _reading(folder, MANIFEST):
+        content = read_bytes(inside(folder, MANIFEST), _MOST_MANIFEST)
+        if not known.has_signed(signature, content):
+            raise DamagedError(f"{MANIFEST} is not what {known} signed")
+        hashes = parsed(content)
+        found = difference(folder, hashes)
+    if found:
+        raise _refused(folder, f"it is not the folder that {known} signed: {found}")
+    return known
+
+
+def _signature(folder: Path) -> sshsig.Signature:
+    if not os.path.lexists(folder / SIGNATURE):
+        raise VerificationError(
+            "nobody has signed it",
+            code="not-signed",
+            origin=Origin(str(folder)),
+            hint="whoever compiles it signs it: snn-compile MODEL --sign KEY",
+        )
+    with _reading(folder, SIGNATURE):
+        text = read_bytes(inside(folder, SIGNATURE), _MOST_SIGNATURE).decode("ascii")
+        return sshsig.parsed(text)
+
+
+@contextmanager
+def _reading(folder: Path, name: str) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
+        raise _refused(folder, f"the signature is broken: {name}: {described(error)}") from error
+
+
+def _refused(folder: Path, message: str, code: str = "signature-broken") -> VerificationError:
+    return VerificationError(message, code=code, origin=Origin(str(folder)), hint=_HINT)
