@@ -40,6 +40,7 @@ from snn_compile.mapping import map_program
 from snn_compile.options import AUTO, EQUALIZE, CompileOptions
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import BACKENDS, Backend, Imported
+from snn_compile.provenance import provenance
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble, restriction
@@ -193,7 +194,7 @@ def compile_model(
             more,
         ),
         frames,
-        assemble.provenance(path, options),
+        provenance(path, asked, {"calibrate": calibrate, "evaluate": evaluate}),
         backends=options.emit,
     )
 

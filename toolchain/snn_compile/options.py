@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snn_compile import config_file
+from snn_compile.documents import DamagedError
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.typed import complaint, made
 
 CODINGS = ("graded", "signed", "sync", "radix", "rate", "sigma-delta")
 INPUTS = ("current", "poisson", "graded", "events")
@@ -227,17 +229,28 @@ class CompileOptions:
         return cls(**values, origins=origins)
 
     @classmethod
-    def stated(cls, said: Mapping[str, Any]) -> CompileOptions:
-        """The options that a report states as ``effective`` gives them, without those of layers.
+    def stated(
+        cls, said: Mapping[str, Any], origins: Mapping[str, str] | None = None
+    ) -> CompileOptions:
+        """The options that a file states by the values that ``effective`` gives.
+
+        Args:
+            said: the values, of a stranger.
+            origins: where they came from.
 
         Raises:
             CompileError: they have wrong types, or are out of range.
+            DamagedError: those of layers have.
         """
         types = _types(cls)
         values = {name: said[name] for name in types if said.get(name) is not None}
         given, complaints = config_file.converted(values, types, None)
         raise_all(complaints)
-        return cls(**given)
+        layers = said.get("layers") or []
+        if wrong := complaint(layers, list[dict[str, Any]], "layers"):
+            raise DamagedError(wrong)
+        overrides = tuple(made(LayerOptions, layer) for layer in layers)
+        return cls(**given, layers=overrides, origins=dict(origins or {}))
 
     def number(self, name: str) -> int:
         """A number that may be ``auto``: what stands for it then."""

@@ -24,6 +24,7 @@ from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, PassResult
 from snn_compile.plugins import Backend, ImportedSpiking, SpikingFrontend
+from snn_compile.provenance import provenance
 from snn_compile.quantize.quantize import Quantization, proven, quantize
 from snn_compile.quantize.states import States
 from snn_compile.report import assemble
@@ -153,7 +154,7 @@ def compile_spiking(
         decodings,
         assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal, more),
         frames,
-        assemble.provenance(path, options),
+        provenance(path, options, {"calibrate": calibrate, "evaluate": evaluate}),
         backends=options.emit,
     )
 

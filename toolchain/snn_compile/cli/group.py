@@ -21,6 +21,7 @@ COMMANDS = (
     "run",
     "tune",
     "verify",
+    "reproduce",
     "hil",
     "diff",
     "conformance",

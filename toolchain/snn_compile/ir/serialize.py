@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,8 @@ def _encode(value: Any, arrays: Arrays, path: str) -> Any:
         return {"$type": "array", "array": path}
     if isinstance(value, enum.Enum):
         return {"$type": type(value).__name__, "value": value.value}
+    if isinstance(value, Origin):  # where the file lay is nobody's business, and no part of it
+        value = replace(value, file=Path(value.file).name)
     if is_dataclass(value):
         items = {
             field.name: _encode(getattr(value, field.name), arrays, f"{path}:{field.name}")

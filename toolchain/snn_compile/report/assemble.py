@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_compile.convert.codings import Coding, Graded
+from snn_compile.documents import sha256
 from snn_compile.ir import ann as ops
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
@@ -27,6 +27,7 @@ from snn_compile.plugins import Imported
 from snn_compile.printable import printable
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import figures
+from snn_compile.report.environment import environment
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
 from snn_compile.report.layers import layer_table
@@ -87,20 +88,6 @@ def facts(ann: ANNGraph) -> dict[str, Any]:
     }
 
 
-def provenance(path: Path, options: CompileOptions) -> dict[str, str]:
-    """Hashes of what a network was made from; part of its seal."""
-    files = {"model": path, "calibrate": options.calibrate, "evaluate": options.evaluate}
-    hashes = {name: _sha256(file) for name, file in files.items() if file is not None}
-    effective = repr(sorted((k, str(v["value"])) for k, v in options.effective().items()))
-    hashes["options"] = hashlib.sha256(effective.encode()).hexdigest()
-    return {**hashes, "tool": f"snn-compile {__version__}"}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def report(
     path: Path,
     options: CompileOptions,
@@ -120,7 +107,7 @@ def report(
         "tool": {"name": "snn-compile", "version": __version__},
         "model": {
             "path": str(path),
-            "sha256": _sha256(path),
+            "sha256": sha256(path),
             **model,
         },
         "options": options.effective(),
@@ -129,6 +116,7 @@ def report(
         "timesteps": program.window.n_steps,
         "total_steps": program.total_steps,
         "simulator": outcome.simulator,
+        "environment": environment(),
         "ladder": outcome.ladder,
         "layers": layer_table(
             program,

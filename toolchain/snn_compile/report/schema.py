@@ -263,6 +263,7 @@ class Report(TypedDict, total=False):
     timesteps: int
     total_steps: int
     simulator: str | None
+    environment: dict[str, str]
     ladder: list[Rung]
     neurons: Restriction
     layers: list[Layer]

@@ -19,20 +19,20 @@ from snn_compile.signing.keys import PublicKey, SigningKey, public_keys
 from snn_compile.signing.manifest import (
     MANIFEST,
     SIGNATURE,
-    UNSIGNED,
     VERIFICATION,
     difference,
+    entries,
     manifest,
     parsed,
 )
 
 __all__ = [
-    "UNSIGNED",
     "VERIFICATION",
     "PublicKey",
     "SigningKey",
     "check",
     "claimed",
+    "entries",
     "is_signed",
     "public_keys",
     "sign",

@@ -65,14 +65,14 @@ def manifest(folder: Path, seal: str) -> bytes:
         UsageError: a backend has written what no list can name.
     """
     said = (f"{_FIRST} {VERSION}", f"# tool snn-compile {__version__}", f"# seal {seal}")
-    entries = dict(_entries(folder))
-    if odd := [name for name, plain in entries.items() if not (plain and _is_plain(name))]:
+    found = dict(entries(folder))
+    if odd := [name for name, plain in found.items() if not (plain and _is_plain(name))]:
         raise UsageError(
             f"'{odd[0]}' cannot be signed: it is no plain file, or its name is not",
             code="bad-file",
             hint="sign without the backend that wrote it: --emit",
         )
-    hashes = (f"{sha256(folder / name)}  {name}" for name in sorted(entries))
+    hashes = (f"{sha256(folder / name)}  {name}" for name in sorted(found))
     return "".join(f"{line}\n" for line in (*said, *hashes)).encode()
 
 
@@ -98,7 +98,7 @@ def parsed(content: bytes) -> Mapping[str, str]:
 
 def difference(folder: Path, hashes: Mapping[str, str]) -> Difference:
     """How the files of a folder differ from a list. Links are never followed."""
-    found = dict(_entries(folder))
+    found = dict(entries(folder))
     plain = {name for name, is_plain in found.items() if is_plain}
     there = sorted(plain & set(hashes))
     return Difference(
@@ -114,18 +114,18 @@ def _is_plain(name: str) -> bool:
     return not set(parts) & {"", ".", ".."} and name.isprintable() and "\\" not in name
 
 
-def _entries(folder: Path, under: str = "") -> Iterator[tuple[str, bool]]:
-    """Everything in a folder by its path, with whether it is a plain file.
+def entries(folder: Path, under: str = "") -> Iterator[tuple[str, bool]]:
+    """Everything in a folder that a signature covers, by its path, with whether it is a plain file.
 
     Folders are listed only where they are empty: elsewhere, their files say that they are there.
     """
     empty = True
-    with os.scandir(folder / under) as entries:
-        for entry in entries:
+    with os.scandir(folder / under) as inside:
+        for entry in inside:
             name = f"{under}{entry.name}"
             empty = False
             if entry.is_dir(follow_symlinks=False):
-                yield from _entries(folder, f"{name}/")
+                yield from entries(folder, f"{name}/")
             elif name not in UNSIGNED or not entry.is_file(follow_symlinks=False):
                 yield name, entry.is_file(follow_symlinks=False)
     if empty and under:

@@ -7,6 +7,8 @@ Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``;
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -39,6 +41,12 @@ def load_target(name_or_path: str | Path) -> Target:
     """
     tables, file = _read(str(name_or_path), frozenset())
     return _Reader(tables, file).target()
+
+
+def content_hash(name_or_path: str | Path) -> str:
+    """SHA-256 of what a target says, with all that it inherits; errors as of ``load_target``."""
+    tables, _ = _read(str(name_or_path), frozenset())
+    return hashlib.sha256(json.dumps(tables, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:

@@ -20,6 +20,7 @@ from snn_compile.errors import Origin, UsageError
 from snn_compile.inputs import spiking_frontend
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
+from snn_compile.provenance import TUNED
 from snn_compile.report import figures
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import SilentObserver
@@ -131,7 +132,8 @@ def tune_float(
         "timing": [*compiled.report["timing"], *tuning.journal.timing],
         "warnings": [*compiled.report["warnings"], *tuning.journal.warnings],
     }
-    return replace(compiled, report=report)
+    provenance = {**compiled.provenance, TUNED: "before conversion"}
+    return replace(compiled, report=report, provenance=provenance)
 
 
 def require_model(path: Path) -> None:

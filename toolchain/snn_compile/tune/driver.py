@@ -28,6 +28,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import BACKENDS, Backend
+from snn_compile.provenance import TUNED
 from snn_compile.report import figures
 from snn_compile.report.evaluation import encoded
 from snn_compile.report.journal import Journal
@@ -317,4 +318,4 @@ def _written(base: CompiledModel, program: QuantizedGraph) -> tuple[str, ...]:
 def _provenance(path: Path, base: CompiledModel) -> Mapping[str, str]:
     """Where the network comes from: what it was compiled from, and what was tuned."""
     tuned = f"from {read_seal(path)}" if path.is_dir() else "after compiling"
-    return {**base.provenance, "tuned": tuned}
+    return {**base.provenance, TUNED: tuned}

@@ -1,0 +1,121 @@
+"""Compiling a folder again from what it says it was made of, and comparing byte for byte."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from snn_compile.bundle import CompiledModel
+from snn_compile.documents import inside, read_json, reading
+from snn_compile.driver import compile_model
+from snn_compile.errors import ModelError
+from snn_compile.options import CompileOptions
+from snn_compile.printable import printable
+from snn_compile.provenance import DATA, Provenance
+from snn_compile.report.observer import Observer
+from snn_compile.reproduce.files import Compared, compared
+from snn_compile.reproduce.inputs import found, require_repeatable
+
+__all__ = ["MACHINE", "Compared", "compared", "compiled_again", "inputs_of"]
+
+MACHINE = ("simulator", "environment", "verification", "timing")
+"""Entries of ``report.json`` that depend on the time, the machine, or what came after compiling."""
+
+
+def inputs_of(
+    compiled: CompiledModel, folder: Path, given: Mapping[str, Path]
+) -> tuple[Provenance, dict[str, Path]]:
+    """What a folder was made of, and the files that this takes.
+
+    Args:
+        compiled: what it holds.
+        folder: where.
+        given: files by what they are, as the user names them.
+
+    Raises:
+        CompileError: it cannot be repeated; a file is missing, or is another one.
+    """
+    with _reading(folder):
+        said = Provenance.of(compiled.provenance)
+    require_repeatable(said, folder)
+    return said, found(said, folder, given)
+
+
+def compiled_again(
+    folder: Path,
+    compiled: CompiledModel,
+    said: Provenance,
+    files: Mapping[str, Path],
+    scratch: Path,
+    watch: Observer | None = None,
+) -> CompiledModel:
+    """What the files give now, with the ``MACHINE`` entries of the report that is there.
+
+    Args:
+        folder: that is compiled already.
+        compiled: what it holds.
+        said: what it was made of.
+        files: by what they are.
+        scratch: an empty folder, for files that have other names by now.
+        watch: sees the compilation while it runs.
+    """
+    stated = compiled.report.get("options", {})
+    origins = {
+        name: option["origin"] for name, option in stated.items() if option["origin"] != "default"
+    }
+    with _reading(folder):
+        options: CompileOptions = said.stated(origins)
+        kept = read_json(inside(folder, "report.json"))
+    files = {k: _by_its_name(path, said.sources[k].name, scratch / k) for k, path in files.items()}
+    changes: dict[str, Any] = {kind: files[kind] for kind in DATA if kind in files}
+    if "target" in files:
+        changes["target"] = str(files["target"])
+    again = compile_model(files["model"], options=replace(options, **changes), watch=watch)
+    report = _moved(again.report, compiled.report, files)
+    return replace(again, report={**report, **{key: kept[key] for key in MACHINE if key in kept}})
+
+
+def _by_its_name(path: Path, name: str, beside: Path) -> Path:
+    """The same file by the name that it had: names are part of the seal."""
+    if path.name == name:
+        return path
+    beside.mkdir()
+    try:
+        (beside / name).symlink_to(path)
+    except OSError:  # Windows asks for a privilege
+        shutil.copyfile(path, beside / name)
+    return beside / name
+
+
+def _moved(
+    report: Mapping[str, Any], before: Mapping[str, Any], files: Mapping[str, Path]
+) -> dict[str, Any]:
+    """A report in which the files lie where they lay at first."""
+    options = before.get("options", {})
+    places = {"model": before.get("model", {}).get("path", "")}
+    places |= {kind: str(options.get(kind, {}).get("value") or "") for kind in (*DATA, "target")}
+    moves = {printable(str(path)): places[kind] for kind, path in files.items() if places[kind]}
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: moved(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [moved(item) for item in value]
+        if isinstance(value, str):
+            for now, then in moves.items():
+                value = value.replace(now, then)
+        return value
+
+    found: dict[str, Any] = moved(report)
+    for kind in (*DATA, "target"):  # two of them may be the same file by different names
+        if kind in files:
+            found["options"][kind]["value"] = places[kind]
+    return found
+
+
+def _reading(folder: Path) -> Any:
+    message = "what it was made of is not said"
+    return reading(folder, ModelError, "unreadable-bundle", message, "compile the model again")

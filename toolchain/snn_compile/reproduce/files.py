@@ -1,0 +1,156 @@
+"""Two folders, file by file: equal byte for byte, or where they differ first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn_compile.archives import Archive, Arrays
+from snn_compile.documents import (
+    DAMAGE,
+    LARGEST_JSON,
+    described,
+    open_regular,
+    read_json,
+    sha256,
+)
+from snn_compile.signing import entries
+
+_ARCHIVES = (".snn", ".npz")
+_PROGRAM = "program.json"
+_PIECE = 1 << 20
+_LONGEST = 60
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A file of two folders.
+
+    Attributes:
+        file: its path.
+        equal: whether it is the same, byte for byte.
+        where: what differs first, if it does.
+    """
+
+    file: str
+    equal: bool
+    where: str = ""
+
+
+def compared(there: Path, again: Path) -> Iterator[Compared]:
+    """Every file of two folders, but for signatures and what comes after them.
+
+    Args:
+        there: a folder that may be a stranger's.
+        again: one of our own.
+    """
+    before, after = dict(entries(there)), dict(entries(again))
+    for name in sorted({*before, *after}):
+        if name not in before:
+            yield Compared(name, False, "is missing")
+        elif name not in after:
+            yield Compared(name, False, "is not made by compiling")
+        elif not before[name]:
+            yield Compared(name, False, "is no plain file")
+        elif sha256(there / name) == sha256(again / name):
+            yield Compared(name, True)
+        else:
+            yield Compared(name, False, _where(there / name, again / name))
+
+
+def _where(there: Path, again: Path) -> str:
+    """What differs first in two files of the same kind."""
+    kind = again.suffix
+    try:
+        if kind in _ARCHIVES:
+            return _in_archives(there, again)
+        if kind == ".json":
+            found = _in_json(read_json(there), read_json(again))
+            return found or "the same values, written in another way"
+        return _in_bytes(there, again)
+    except DAMAGE as error:
+        return f"cannot be read: {described(error)}"
+
+
+def _in_archives(there: Path, again: Path) -> str:
+    with Archive(there) as one, Archive(again) as other:
+        before, after = Arrays(one), Arrays(other)
+        names = _names_of_arrays(other)
+        numbers = dict.fromkeys([*after, *before])
+        found = [_in_arrays(names.get(k, k), before.get(k), after.get(k)) for k in numbers]
+        unequal = [text for text in found if text]
+        if unequal:
+            more = f"; {len(unequal) - 1} more arrays" if len(unequal) > 1 else ""
+            return unequal[0] + more
+        if _PROGRAM in other.names:
+            programs = (_program(archive) for archive in (one, other))
+            if text := _in_json(*programs):
+                return text
+    return "the same arrays, packed in another way: another zlib or numpy"
+
+
+def _program(archive: Archive) -> Any:
+    said = archive.json(_PROGRAM, LARGEST_JSON)
+    said.pop("hashes")  # of the arrays, which are equal
+    return said
+
+
+def _names_of_arrays(archive: Archive) -> dict[str, str]:
+    """In a sealed file, arrays are stored by the numbers of their names."""
+    if _PROGRAM not in archive.names:
+        return {}
+    names = sorted(archive.json(_PROGRAM, LARGEST_JSON)["hashes"])
+    return {str(number): name for number, name in enumerate(names)}
+
+
+def _in_arrays(name: str, before: Any, after: Any) -> str:
+    if before is None or after is None:
+        return f"'{name}' is {'missing' if before is None else 'not made by compiling'}"
+    if (before.shape, before.dtype) != (after.shape, after.dtype):
+        return f"'{name}' is {before.dtype} {before.shape}, not {after.dtype} {after.shape}"
+    unequal = np.argwhere(before != after)
+    if not len(unequal):
+        return ""
+    first = tuple(int(k) for k in unequal[0])
+    place = ", ".join(map(str, first))
+    return (
+        f"'{name}': {len(unequal):,} of {before.size:,} values, first [{place}]:"
+        f" {before[first]}, not {after[first]}"
+    )
+
+
+def _in_json(before: Any, after: Any, place: str = "") -> str:
+    """The first entry that differs, by its place; empty if none does."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        prefix = f"{place}." if place else ""
+        pairs = ((f"{prefix}{k}", before.get(k), after.get(k)) for k in {**after, **before})
+    elif isinstance(before, list) and isinstance(after, list):
+        both = enumerate(zip_longest(before, after))
+        pairs = ((f"{place}[{k}]", one, other) for k, (one, other) in both)
+    else:
+        same = type(before) is type(after) and before == after
+        return "" if same else f"{place}: {_short(before)}, not {_short(after)}"
+    return next((text for p, one, other in pairs if (text := _in_json(one, other, p))), "")
+
+
+def _in_bytes(there: Path, again: Path) -> str:
+    line, byte = 1, 0
+    with open_regular(there) as one, open_regular(again) as other:
+        while True:
+            before, after = one.read(_PIECE), other.read(_PIECE)
+            if before != after or not before:
+                break
+            line, byte = line + before.count(b"\n"), byte + len(before)
+    pairs = enumerate(zip(before, after, strict=False))
+    at = next((k for k, (a, b) in pairs if a != b), min(len(before), len(after)))
+    return f"line {line + before[:at].count(10)} (byte {byte + at + 1:,})"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -1,0 +1,137 @@
+"""The files that a network was made of, looked for by name and known by hash.
+
+A folder may come from a stranger. What it names is never a path: a file of that name is looked for
+beside the folder and in the working folder, links left aside, and everything else is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from snn_compile.documents import described, sha256
+from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
+from snn_compile.provenance import DATA, INPUTS, TOOL, Provenance, Source
+from snn_compile.targets import available, content_hash
+
+_OPTION = {"model": "M", "calibrate": "D", "evaluate": "D", "target": "FILE"}
+
+
+def require_repeatable(said: Provenance, folder: Path) -> None:
+    """See that compiling again can give the same network.
+
+    Raises:
+        UsageError: it was trained, or made from arrays, or by another version; all at once.
+    """
+    errors: list[CompileError] = []
+
+    def refuse(message: str, code: str, hint: str) -> None:
+        errors.append(UsageError(message, code=code, origin=Origin(str(folder)), hint=hint))
+
+    if said.tuned:
+        refuse(
+            f"it was tuned ({said.tuned}), and a training is not the same on every machine",
+            "not-reproducible",
+            "reproduce the folder that it was tuned from; verify compares this one",
+        )
+    for kind in DATA:
+        if kind in said.sources and not said.sources[kind].name:
+            refuse(
+                f"--{kind} were arrays in Python, in no file that it could name",
+                "not-reproducible",
+                "compile from files: calibrate='D.npz'",
+            )
+    if said.tool != TOOL:
+        refuse(
+            f"{said.tool} compiled it, and this is {TOOL}",
+            "other-version",
+            f"pip install {said.tool.replace(' ', '==')}",
+        )
+    raise_all(errors)
+
+
+def found(said: Provenance, folder: Path, given: Mapping[str, Path]) -> dict[str, Path]:
+    """Absolute paths of the files that a network was made of, by what they are.
+
+    Args:
+        said: what it was made of.
+        folder: where it is.
+        given: files by what they are, as the user names them.
+
+    Raises:
+        CompileError: ``needs-inputs``, ``other-input`` or ``bad-option``; all complaints at once.
+    """
+    files: dict[str, Path] = {}
+    missing: dict[str, Source] = {}
+    errors: list[CompileError] = []
+    for kind in INPUTS:
+        source = said.sources.get(kind)
+        if source is None or (kind == "target" and source.name in available()):
+            if kind in given:
+                errors.append(_needless(kind, folder))
+            if source is not None and content_hash(source.name) != source.sha256:
+                errors.append(_other(kind, source, Path(source.name)))
+            continue
+        path = given.get(kind)
+        candidates = _candidates(source, folder) if path is None else [path]
+        if not candidates:
+            missing[kind] = source
+            continue
+        hashes = {candidate: _hash(kind, candidate, errors) for candidate in candidates}
+        right = [candidate for candidate, hash in hashes.items() if hash == source.sha256]
+        if right:
+            files[kind] = right[0].absolute()
+        else:
+            errors += [_other(kind, source, wrong) for wrong, hash in hashes.items() if hash]
+    if missing:
+        errors.insert(0, _needed(missing, folder))
+    raise_all(errors)
+    return files
+
+
+def _candidates(source: Source, folder: Path) -> list[Path]:
+    """Plain files of that name beside the folder and in the working folder."""
+    places = dict.fromkeys([folder.resolve().parent, Path.cwd()])
+    paths = [place / source.name for place in places]
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
+
+
+def _hash(kind: str, path: Path, errors: list[CompileError]) -> str:
+    """The hash of what a file says, as its kind is hashed; empty, with a complaint, without one."""
+    try:
+        return content_hash(path) if kind == "target" else sha256(path)
+    except OSError as error:
+        reason, hint = described(error), f"--{kind} takes the file that it was compiled from"
+        errors.append(UsageError(reason, code="file", origin=Origin(str(path)), hint=hint))
+    except CompileError as error:
+        errors.append(error)
+    return ""
+
+
+def _needed(missing: Mapping[str, Source], folder: Path) -> UsageError:
+    named = ", ".join(f"{source.name} ({kind})" for kind, source in missing.items())
+    return UsageError(
+        f"it was compiled from files that are neither beside it nor here: {named}",
+        code="needs-inputs",
+        origin=Origin(str(folder)),
+        hint=" ".join(f"--{kind} {_OPTION[kind]}" for kind in missing),
+    )
+
+
+def _needless(kind: str, folder: Path) -> UsageError:
+    return UsageError(
+        f"--{kind} is given, and it was compiled without",
+        code="bad-option",
+        origin=Origin(str(folder)),
+        hint="leave it out",
+    )
+
+
+def _other(kind: str, source: Source, path: Path) -> VerificationError:
+    return VerificationError(
+        f"it is not the file that the network was compiled from ('{source.name}', SHA-256"
+        f" {source.sha256[:16]}...)",
+        code="other-input",
+        origin=Origin(str(path)),
+        hint=f"give the right one: --{kind} {_OPTION[kind]}",
+    )
