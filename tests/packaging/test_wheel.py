@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -154,6 +155,29 @@ def assert_whole(wheel: Path) -> None:
     assert any("/lava/templates/probing/" in name for name in names), "what reads potentials, too"
     assert any("/oracles/children/run_" in name for name in names), "the emulators' programs"
     assert any(name.endswith(("licenses/LICENSE", "dist-info/LICENSE")) for name in names)
+
+
+@pytest.mark.slow
+def test_a_bill_of_materials_lands_in_the_wheel(pure: Path, tmp_path: Path) -> None:
+    wheel = Path(shutil.copy(pure, tmp_path))
+    subprocess.run([ROOT / ".ci" / "sbom", wheel], check=True)
+    with ZipFile(wheel) as file:
+        (name,) = (
+            n for n in file.namelist() if n.endswith(".dist-info/sboms/snn-compile.cdx.json")
+        )
+        text = file.read(name)
+        (record,) = (n for n in file.namelist() if n.endswith(".dist-info/RECORD"))
+        assert name in file.read(record).decode()
+    assert (tmp_path / "snn-compile.cdx.json").read_bytes() == text
+    said = json.loads(text)
+    assert said["bomFormat"] == "CycloneDX"
+    names = {component["name"].lower() for component in said["components"]}
+    with (ROOT / "pyproject.toml").open("rb") as project:
+        needed = tomllib.load(project)["project"]["dependencies"]
+    assert {re.split("[<>=]", one)[0] for one in needed} <= names
+    assert str(tmp_path).encode() not in text
+    assert tag(wheel) == "py3-none-any"
+    assert_whole(wheel)
 
 
 def test_a_build_that_fails_is_an_error_where_the_engine_is_required(

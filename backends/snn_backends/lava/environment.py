@@ -31,17 +31,11 @@ working folder, which may be a stranger's."""
 NATIVE, COMPAT = "native 3.10", "compat"
 BEGUN, MARKER = "snn-compile-begun", "snn-compile-complete"
 
-COMPAT_REQUIREMENTS = (
-    "numpy>=1.26,<2",
-    "scipy>=1.11",
-    "networkx>=2.8.7",
-    "asteval>=0.9.31,<2",
-    "scikit-learn>=1.3",
-    "joblib>=1.3",
-    "cloudpickle>=2.2",
-    "threadpoolctl>=3.1",
-)
-"""What lava-nc imports, without the upper limits that keep it from Python 3.11."""
+INSTALL = ("install", "-q", "--require-hashes", "--no-deps", "--only-binary", ":all:")
+"""How pip is told to take the files that the lists in ``requirements`` name and no others."""
+REQUIREMENTS = {NATIVE: "native.txt", COMPAT: "compat.txt"}
+"""With the hash of every file. The second has what lava-nc imports, without the upper limits that
+keep it from Python 3.11."""
 
 PROBE = """
 import importlib.metadata as m, json, platform, sys
@@ -218,12 +212,11 @@ def _build(target: Path) -> LavaEnvironment:
         (target / BEGUN).touch()
         try:
             _command([python, ISOLATED, "-m", "venv", str(target)])
-            pip = [str(target / "bin" / "python"), ISOLATED, "-m", "pip", "install", "-q"]
+            pip = [str(target / "bin" / "python"), ISOLATED, "-m", "pip", *INSTALL]
             if native:
-                _command([*pip, "numpy<2", LAVA])
+                _command([*pip, "-r", _requirements(NATIVE)])
             else:
-                _command([*pip, *COMPAT_REQUIREMENTS])
-                _command([*pip, "--no-deps", "--ignore-requires-python", LAVA])
+                _command([*pip, "--ignore-requires-python", "-r", _requirements(COMPAT)])
         except DeviceError as error:
             failures.append(f"{python}: {error.message}")
             continue
@@ -237,6 +230,11 @@ def _build(target: Path) -> LavaEnvironment:
         code="lava-missing",
         hint=f"install Python 3.10, or set {PYTHON_VARIABLE} to an interpreter that has {LAVA}",
     )
+
+
+def _requirements(mode: str) -> str:
+    """The list of what an environment takes."""
+    return str(resources.files("snn_backends.lava") / "requirements" / REQUIREMENTS[mode])
 
 
 def _command(command: list[str]) -> None:
