@@ -20,6 +20,7 @@ OPTIONAL = {
     "nir": "reads and writes NIR files (extra nir)",
     "h5py": "writes netx files (extra netx)",
     "torch": "trains networks (extra tune)",
+    "cryptography": "signs compiled folders and checks them (extra sign)",
     "sklearn": "only for examples/make_digits.py",
 }
 

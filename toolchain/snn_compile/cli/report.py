@@ -29,7 +29,7 @@ def command(folder: Path, as_json: bool) -> None:
 
     report = CompiledModel.load(folder).report
     if is_signed(folder):
-        messages().print("it is signed: report.json and report.html stay as they are")
+        messages().print("it is signed: both reports stay as they are")
     else:
         write_reports(folder, report)
     if as_json:

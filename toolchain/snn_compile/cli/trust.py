@@ -83,4 +83,4 @@ def say_who_signed(folder: Path, signer: Path | None, *, quiet: bool) -> None:
     """Say it on standard error; with ``quiet`` only if nobody has looked."""
     said = signature_of(folder, signer)
     if said and not (quiet and signer):
-        messages().print(said)
+        messages().print(said, soft_wrap=True)
