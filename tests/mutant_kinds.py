@@ -20,6 +20,8 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mutant_checkpoints import checkpoint_of
 from mutants import Members, archive_of, bytes_of, dumped, json_of, members_of, toml_of, zipped
@@ -27,6 +29,7 @@ from network_builder import INPUT, Builder
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
+from snn_compile.cli.report import record
 from snn_compile.conformance import files as conformance
 from snn_compile.conformance.vectors import vectors
 from snn_compile.hil.trace import About, TraceWriter, series_of
@@ -34,6 +37,7 @@ from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.serialize import array_hashes
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.sealed import read_seal
+from snn_compile.signing import SigningKey
 from snn_compile.sim import reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +55,8 @@ class Seeds:
         vectors: a conformance set; ``theirs``: traces of it.
         target, config: TOML; ``model``: an ONNX file.
         checkpoint: of a training of the network, where torch is installed.
+        signed: a folder with a signature; ``signers``: the key that made it.
+        named: a folder that says what it was made of.
     """
 
     def __init__(self, place: Path) -> None:
@@ -62,6 +68,10 @@ class Seeds:
         self.model = ROOT / "examples" / "digits_mlp.onnx"
         self._compiled()
         self._camera()
+        self.signed, self.signers, self.named = (
+            place / name for name in ("signed.snn", "lab.pub", "named.snn")
+        )
+        self._signed()
         conformance.write(self.vectors, [v for v in vectors() if v.name in FEW])
         self.theirs.mkdir()
         shutil.copy(self.vectors / FEW[0] / "expected.npz", self.theirs / f"{FEW[0]}.npz")
@@ -125,6 +135,17 @@ class Seeds:
         columns = {"x": 5, "y": 4, "p": 2, "t_us": 1000}
         events = {k: net.random.integers(0, most, n) for k, most in columns.items()}
         np.savez(self.events, **events, offsets=np.array([0, 5, n]), label=np.array([0, 1]))
+
+    def _signed(self) -> None:
+        key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+        form = (serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        public = key.public_key().public_bytes(*form).decode()
+        self.signers.write_text(f'lab namespaces="snn-*" {public}\n')
+        compiled = CompiledModel.load(self.folder)
+        compiled.save(self.signed, sign=SigningKey(key))
+        outcome = compiled.verify_golden(compiled.stimulus)
+        record(self.signed, compiled.report, [outcome])
+        compile_model(self.model, emit=(), thresholds="max").save(self.named)
 
 
 def _loaded(content: bytes) -> np.ndarray | None:
@@ -250,6 +271,35 @@ def _folder(seeds: Seeds, random: Random, place: Path) -> Words:
     )
 
 
+def _signature(seeds: Seeds, random: Random, place: Path) -> Words:
+    folder = Path(shutil.copytree(seeds.signed, place / "m.snn"))
+    signers = Path(shutil.copy(seeds.signers, place / "lab.pub"))
+    lists = (folder / "SHA256SUMS", folder / "SHA256SUMS.sig", signers)
+    path = random.choice((*lists, folder / "verification.json"))
+    mutated = _text if path.suffix == ".json" else lambda r, p: bytes_of(r, p.read_bytes())
+    path.write_bytes(mutated(random, path))
+    return ("inspect", str(folder), *random.choice(((), ("--signer", str(signers)))))
+
+
+def _provenance(seeds: Seeds, random: Random, place: Path) -> Words:
+    folder = Path(shutil.copytree(seeds.named, place / "m.snn"))
+    members = members_of(folder / "model.snn")
+    said = json.loads(members["program.json"])
+    key = random.choice(list(said["provenance"]))
+    kind = random.random()
+    words = ("reproduce", str(folder), "--model", str(seeds.model))
+    if kind < 0.2:
+        return words  # whatever is changed is a difference
+    if kind < 0.6:
+        options = json_of(random, json.loads(said["provenance"]["options"]))
+        said["provenance"]["options"] = json.dumps(options)
+    else:
+        said["provenance"][key] = random.choice(("", "../x", "/dev/zero", "a\nb", "{", "0" * 64))
+    members["program.json"] = dumped(said)
+    (folder / "model.snn").write_bytes(zipped(resealed(members)))
+    return words
+
+
 def folder_of(folder: Path) -> bool:
     """Whether a copy is of the network that takes frames."""
     return json.loads((folder / "report.json").read_text()).get("model") is not None
@@ -334,6 +384,8 @@ KINDS: dict[str, Callable[[Seeds, Random, Path], Words]] = {
     "events": _events,
     "calibration": _calibration,
     "folder": _folder,
+    "signature": _signature,
+    "provenance": _provenance,
     "report": _report,
     "trace": _trace,
     "hil": _hil,
@@ -345,7 +397,7 @@ KINDS: dict[str, Callable[[Seeds, Random, Path], Words]] = {
     **({"checkpoint": _checkpoint} if TORCH else {}),
 }
 """What makes a mutant in an empty folder, and the command line that reads it."""
-SLOW = ("calibration", "hil", "remote", "checkpoint")
+SLOW = ("calibration", "hil", "remote", "checkpoint", "provenance")
 """A tenth of a second and more for each."""
 
 

@@ -299,3 +299,14 @@ def test_every_option_is_part_of_the_provenance(examples, change):
     said = json.loads(after["options"])
     restored = CompileOptions.stated(said)
     assert restored == CompileOptions(**change)
+
+
+def test_arrays_are_part_of_the_provenance(examples):
+    model, x = examples / FILES[0], np.arange(6.0).reshape(2, 3)
+    one, same, other = (
+        provenance(model, CompileOptions(), {"evaluate": (values, None), "calibrate": x.T})
+        for values in (x, x.copy(), x + 1)
+    )
+    assert one == same
+    assert one["evaluate"] != other["evaluate"]
+    assert "evaluate.name" not in one

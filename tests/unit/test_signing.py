@@ -262,6 +262,17 @@ def test_verified_folders_stay_signed(folder, public, capsys):
     assert json.loads(capsys.readouterr().out)["verification"] == found
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema": 1, "verification": [7]}', None])
+def test_what_came_later_is_a_strangers_too(folder, text):
+    if text is None:
+        (folder / "verification.json").symlink_to("/etc/hostname")
+    else:
+        (folder / "verification.json").write_text(text)
+    with pytest.raises(CompileError) as caught:
+        CompiledModel.load(folder)
+    assert caught.value.code == "unreadable-bundle"
+
+
 def test_a_signature_is_not_trusted_in_silence(folder, public, capsys):
     words = ["verify", str(folder), "--against", "golden", "--stimuli", "1", "-q"]
     assert main(words) == 0

@@ -126,10 +126,10 @@ def _file(kind: str, path: Path) -> dict[str, str]:
 def _hash_of(given: Any) -> str:
     """The hash of an array, or of several."""
     digest = hashlib.sha256()
-    for array in given if isinstance(given, tuple) else (given,):
-        values = np.ascontiguousarray(array)
+    arrays = given if isinstance(given, tuple) else (given,)
+    for values in (np.ascontiguousarray(array) for array in arrays if array is not None):
         digest.update(f"{values.dtype.str}{values.shape}".encode())
-        digest.update(values.tobytes())
+        digest.update(memoryview(values.reshape(-1).view(np.uint8)))
     return digest.hexdigest()
 
 

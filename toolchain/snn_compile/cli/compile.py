@@ -66,6 +66,7 @@ def command(
     _refuse_unknown_passes(dump_after, observer)
     compiled.save(folder, sign=signing_key)
     _show(compiled.report, folder, observer, as_json)
+    trust.show_key(signing_key, as_json=as_json)
     check_accuracy(compiled.report, options.max_accuracy_drop, str(model))
 
 

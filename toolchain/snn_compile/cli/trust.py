@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli.console import messages
+from snn_compile.cli.console import messages, results
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
@@ -50,6 +50,14 @@ def signing_key(path: Path | None) -> SigningKey | None:
         return str(click.prompt(prompt, hide_input=True, default="", show_default=False, err=True))
 
     return SigningKey.read(path, asked)
+
+
+def show_key(key: SigningKey | None, *, as_json: bool) -> None:
+    """Which key has signed the folder that was written, if one has."""
+    if key is not None and not as_json:
+        from snn_compile.report.terminal import row
+
+        results().print(row("signed", f"by {key.public}"))
 
 
 def opened(folder: Path, signer: Path | None) -> CompiledModel:

@@ -148,6 +148,7 @@ def command(
     if checkpoint is None:
         kept.unlink(missing_ok=True)
     _show(tuned.report, folder, as_json, headed=observer.headed)
+    trust.show_key(signing_key, as_json=as_json)
     check_accuracy(tuned.report, compiling.max_accuracy_drop, str(source))
 
 

@@ -32,7 +32,7 @@ def require_repeatable(said: Provenance, folder: Path) -> None:
         refuse(
             f"it was tuned ({said.tuned}), and a training is not the same on every machine",
             "not-reproducible",
-            "reproduce the folder that it was tuned from; verify compares this one",
+            "verify compares it with the reference; --sign says who trained it",
         )
     for kind in DATA:
         if kind in said.sources and not said.sources[kind].name:

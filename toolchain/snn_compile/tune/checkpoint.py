@@ -15,6 +15,8 @@ from snn_compile.documents import DamagedError, check_size, reading
 from snn_compile.errors import UsageError
 from snn_compile.typed import complaint
 
+SCHEMA = 1
+"""Of a checkpoint; a change that older versions cannot read raises it."""
 State = Mapping[str, Tensor]
 
 
@@ -28,6 +30,7 @@ class _Epoch(TypedDict):
 class Content(TypedDict):
     """What a checkpoint holds."""
 
+    schema: int
     fingerprint: str
     parameters: dict[str, Tensor]
     method: dict[str, Tensor]
@@ -54,6 +57,8 @@ def read(path: Path, device: torch.device) -> Content:
         except Exception as error:
             raise DamagedError(type(error).__name__) from error
         _require(not (wrong := complaint(content, Content, "checkpoint")), wrong)
+        version = content["schema"]
+        _require(version == SCHEMA, f"its schema is {version}, and this version reads {SCHEMA}")
         _require(0 <= content["best"] < len(content["curve"]), "no best epoch on its curve")
         _require(content["averaged"] >= 0, "an average of no steps")
         _require(all(map(_is_judged, content["curve"])), "a curve of other entries")

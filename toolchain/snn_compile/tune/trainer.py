@@ -258,6 +258,7 @@ class Trainer:
         if self.checkpoint is None:
             return
         content = {
+            "schema": checkpoint.SCHEMA,
             "fingerprint": self._fingerprint,
             "parameters": self.network.state(),
             "method": {k: v.detach() for k, v in self.method.parameters.items()},
