@@ -9,31 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization as s
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from mutant_kinds import resealed
 from mutants import dumped, members_of, zipped
+from signing_keys import SSH_KEYGEN, keygen, written
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
-from snn_compile.errors import CompileError, UsageError, VerificationError
-from snn_compile.signing import SigningKey, keys, public_keys, sshsig
+from snn_compile.errors import CompileError, VerificationError
+from snn_compile.signing import SigningKey, public_keys, sshsig
 
-SSH_KEYGEN = shutil.which("ssh-keygen")
 needs_ssh = pytest.mark.skipif(SSH_KEYGEN is None, reason="no ssh-keygen here")
-OPENSSH = (s.Encoding.PEM, s.PrivateFormat.OpenSSH)
-PKCS8 = (s.Encoding.PEM, s.PrivateFormat.PKCS8)
-
-
-def written(path: Path, form=OPENSSH, passphrase: str = "", key=None) -> Path:
-    """A new private key in a file that only its owner reads, and its public key beside it."""
-    key = key or ed25519.Ed25519PrivateKey.generate()
-    locked = s.BestAvailableEncryption(passphrase.encode()) if passphrase else s.NoEncryption()
-    path.write_bytes(key.private_bytes(*form, locked))
-    path.chmod(0o600)
-    public = key.public_key().public_bytes(s.Encoding.OpenSSH, s.PublicFormat.OpenSSH)
-    path.with_suffix(".pub").write_bytes(public + b" lab@example.org\n")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -303,95 +288,6 @@ def test_a_key_that_cannot_be_used_is_known_before_compiling(examples, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("form", [OPENSSH, PKCS8])
-def test_private_keys_with_a_passphrase(form, tmp_path, monkeypatch):
-    path = written(tmp_path / "key", form, "secret")
-    with pytest.raises(UsageError) as caught:
-        SigningKey.read(path)
-    assert caught.value.code == "passphrase-needed"
-    for wrong in ("other", ""):
-        monkeypatch.setenv(keys.PASSPHRASE, wrong)
-        with pytest.raises(UsageError, match="passphrase is wrong"):
-            SigningKey.read(path)
-    monkeypatch.setenv(keys.PASSPHRASE, "secret")
-    assert SigningKey.read(path).public.content == public_keys(tmp_path / "key.pub")[0].content
-
-
-def test_private_keys_of_other_kinds(tmp_path):
-    path = written(tmp_path / "rsa", PKCS8, key=rsa.generate_private_key(65537, 2048))
-    with pytest.raises(UsageError, match="RSA"):
-        SigningKey.read(path)
-    with pytest.raises(UsageError, match="no key of Ed25519"):
-        public_keys(tmp_path / "rsa.pub")
-    (tmp_path / "text").write_text("hello\n")
-    with pytest.raises(UsageError, match="damaged"):
-        SigningKey.read(tmp_path / "text")
-
-
-def test_public_keys_in_every_form(key, tmp_path):
-    content = SigningKey.read(key).public.content
-    (line,) = key.with_suffix(".pub").read_text().splitlines()
-    kind, packed, _ = line.split()
-    other = written(tmp_path / "other").with_suffix(".pub").read_text()
-    pem = ed25519.Ed25519PublicKey.from_public_bytes(content)
-    forms = {
-        "plain": f"{kind} {packed}\n",
-        "list": f"# people\n\n{other}{line}\n",
-        "rsa": f"ssh-rsa AAAA old\n{line}\n",
-        "allowed": f"lab@example.org {kind} {packed}\n",
-        "several": f'"a b,c" namespaces="file,snn-*" {kind} {packed}\n',
-        "namespace": f'namespaces="snn-compile" {kind} {packed} lab\n',
-        "pem": pem.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo).decode(),
-    }
-    for name, text in forms.items():
-        (tmp_path / name).write_text(text)
-        assert content in [found.content for found in public_keys(tmp_path / name)], name
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "lab cert-authority {key}",
-        'lab valid-before="20200101" {key}',
-        'lab namespaces="a",valid-before="20200101" {key}',
-        'lab namespaces="*,!snn-compile" {key}',
-        'lab namespaces="git" {key}',
-        "cert-authority {key}",
-        'from="10.0.0.1" {key}',
-        "one two three {key}",
-        'lab "{key}',
-        "ssh-ed25519 AAAA",
-        "ssh-ed25519",
-        "hello",
-        "",
-    ],
-)
-def test_keys_with_restrictions_that_are_not_checked_are_refused(key, tmp_path, line):
-    kind, packed, _ = key.with_suffix(".pub").read_text().split()
-    (tmp_path / "allowed").write_text(line.format(key=f"{kind} {packed}") + "\n")
-    with pytest.raises(UsageError) as caught:
-        public_keys(tmp_path / "allowed")
-    assert caught.value.code == "bad-key"
-
-
-def test_a_private_key_is_no_public_one(key):
-    with pytest.raises(UsageError, match="private key"):
-        public_keys(key)
-
-
-def test_without_the_package_the_extra_is_named(monkeypatch, key):
-    monkeypatch.setitem(__import__("sys").modules, "cryptography", None)
-    with pytest.raises(UsageError, match="cryptography") as caught:
-        SigningKey.read(key)
-    assert caught.value.code == "missing-package"
-    assert "snn-compile[sign]" in caught.value.hint
-
-
-def keygen(*words: str | Path, **options) -> subprocess.CompletedProcess[str]:
-    call = [str(SSH_KEYGEN), *map(str, words)]
-    return subprocess.run(call, capture_output=True, text=True, check=False, **options)
-
-
 @needs_ssh
 def test_openssh_and_coreutils_check_it_without_this_tool(folder, public, tmp_path):
     kind, packed, _ = Path(public).read_text().split()
@@ -420,14 +316,6 @@ def test_what_openssh_signs_is_checked_here(folder, tmp_path, hash):
     appended("report.html")(folder)
     with pytest.raises(VerificationError):
         CompiledModel.load(folder, signer=tmp_path / "person.pub")
-
-
-@needs_ssh
-def test_keys_of_openssh_with_a_passphrase(tmp_path, monkeypatch):
-    path = tmp_path / "person"
-    assert keygen("-q", "-t", "ed25519", "-N", "secret", "-f", path).returncode == 0
-    monkeypatch.setenv(keys.PASSPHRASE, "secret")
-    assert SigningKey.read(path).public.content == public_keys(f"{path}.pub")[0].content
 
 
 @pytest.mark.parametrize("size", range(0, 200, 7))

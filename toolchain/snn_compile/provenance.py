@@ -129,7 +129,7 @@ def _hash_of(given: Any) -> str:
     arrays = given if isinstance(given, tuple) else (given,)
     for values in (np.ascontiguousarray(array) for array in arrays if array is not None):
         digest.update(f"{values.dtype.str}{values.shape}".encode())
-        digest.update(memoryview(values.reshape(-1).view(np.uint8)))
+        digest.update(values.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
