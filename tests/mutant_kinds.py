@@ -20,12 +20,11 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mutant_checkpoints import checkpoint_of
 from mutants import Members, archive_of, bytes_of, dumped, json_of, members_of, toml_of, zipped
 from network_builder import INPUT, Builder
+from signing_keys import SAME, written
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
@@ -55,8 +54,7 @@ class Seeds:
         vectors: a conformance set; ``theirs``: traces of it.
         target, config: TOML; ``model``: an ONNX file.
         checkpoint: of a training of the network, where torch is installed.
-        signed: a folder with a signature; ``signers``: the key that made it.
-        named: a folder that says what it was made of.
+        signed: a folder signed by ``signers``; ``named``: one that says what it was made of.
     """
 
     def __init__(self, place: Path) -> None:
@@ -68,9 +66,8 @@ class Seeds:
         self.model = ROOT / "examples" / "digits_mlp.onnx"
         self._compiled()
         self._camera()
-        self.signed, self.signers, self.named = (
-            place / name for name in ("signed.snn", "lab.pub", "named.snn")
-        )
+        self.signed, self.signers = place / "signed.snn", place / "lab.pub"
+        self.named = place / "named.snn"
         self._signed()
         conformance.write(self.vectors, [v for v in vectors() if v.name in FEW])
         self.theirs.mkdir()
@@ -137,14 +134,12 @@ class Seeds:
         np.savez(self.events, **events, offsets=np.array([0, 5, n]), label=np.array([0, 1]))
 
     def _signed(self) -> None:
-        key = Ed25519PrivateKey.from_private_bytes(bytes(32))
-        form = (serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-        public = key.public_key().public_bytes(*form).decode()
-        self.signers.write_text(f'lab namespaces="snn-*" {public}\n')
+        key = SigningKey.read(written(self.signers.with_suffix(""), key=SAME))
+        public = self.signers.read_text()
+        self.signers.write_text(f'lab namespaces="snn-*" {public}')
         compiled = CompiledModel.load(self.folder)
-        compiled.save(self.signed, sign=SigningKey(key))
-        outcome = compiled.verify_golden(compiled.stimulus)
-        record(self.signed, compiled.report, [outcome])
+        compiled.save(self.signed, sign=key)
+        record(self.signed, compiled.report, [compiled.verify_golden(compiled.stimulus)])
         compile_model(self.model, emit=(), thresholds="max").save(self.named)
 
 
@@ -274,8 +269,8 @@ def _folder(seeds: Seeds, random: Random, place: Path) -> Words:
 def _signature(seeds: Seeds, random: Random, place: Path) -> Words:
     folder = Path(shutil.copytree(seeds.signed, place / "m.snn"))
     signers = Path(shutil.copy(seeds.signers, place / "lab.pub"))
-    lists = (folder / "SHA256SUMS", folder / "SHA256SUMS.sig", signers)
-    path = random.choice((*lists, folder / "verification.json"))
+    names = ("SHA256SUMS", "SHA256SUMS.sig", "verification.json")
+    path = random.choice((signers, *(folder / name for name in names)))
     mutated = _text if path.suffix == ".json" else lambda r, p: bytes_of(r, p.read_bytes())
     path.write_bytes(mutated(random, path))
     return ("inspect", str(folder), *random.choice(((), ("--signer", str(signers)))))
@@ -295,7 +290,7 @@ def _provenance(seeds: Seeds, random: Random, place: Path) -> Words:
         said["provenance"]["options"] = json.dumps(options)
     else:
         said["provenance"][key] = random.choice(("", "../x", "/dev/zero", "a\nb", "{", "0" * 64))
-    members["program.json"] = dumped(said)
+    members |= {"program.json": dumped(said)}
     (folder / "model.snn").write_bytes(zipped(resealed(members)))
     return words
 

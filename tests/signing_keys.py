@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 SSH_KEYGEN = shutil.which("ssh-keygen")
 OPENSSH = (s.Encoding.PEM, s.PrivateFormat.OpenSSH)
 PKCS8 = (s.Encoding.PEM, s.PrivateFormat.PKCS8)
+SAME = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
+"""For what has to be the same bytes every time."""
 
 
 def written(path: Path, form=OPENSSH, passphrase: str = "", key=None) -> Path:
