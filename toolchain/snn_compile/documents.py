@@ -76,9 +76,11 @@ def reading(
         ) from error
 
 
-def too_large(path: str | Path, error: TooLargeError) -> CompileError:
-    """The complaint about a file that would take too much memory."""
-    return UsageError(
+def too_large(
+    path: str | Path, error: TooLargeError, kind: type[CompileError] = UsageError
+) -> CompileError:
+    """The complaint about a file that would take too much memory; a model's is of another kind."""
+    return kind(
         str(error),
         code="too-large",
         origin=Origin(str(path)),

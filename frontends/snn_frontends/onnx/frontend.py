@@ -6,7 +6,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snn_compile import memory
+from snn_compile.documents import TooLargeError, described, read_bytes, too_large
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
+from snn_compile.memory import shown
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from snn_frontends.onnx.runtime import OnnxRuntime
 
 OLDEST_OPSET = 7
+LARGEST = (1 << 31) - 1
+"""Bytes of a protobuf message, and so of a file."""
 
 
 class OnnxFrontend:
@@ -76,15 +81,20 @@ def _load(path: Path, file: str) -> onnx.ModelProto:
     """The file's contents, with weights that it keeps elsewhere.
 
     Raises:
-        ModelError: it is not ONNX, or a file with weights is missing.
+        ModelError: it is not ONNX, too large, or keeps weights where it must not.
     """
     import onnx
-    from onnx import external_data_helper
+
+    from snn_frontends.onnx import external, wire
 
     origin = Origin(file)
+    content = _content(path)
     try:
+        wire.check(content, onnx.ModelProto.DESCRIPTOR)
         model = onnx.ModelProto()
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(content)
+    except TooLargeError as error:
+        raise too_large(file, error, ModelError) from error
     except Exception as error:
         raise ModelError(
             "this is not an ONNX file, or it is damaged or truncated",
@@ -96,17 +106,35 @@ def _load(path: Path, file: str) -> onnx.ModelProto:
         raise ModelError(
             "this is not an ONNX file: it holds no graph", code="unreadable-model", origin=origin
         )
-    try:
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise ModelError(
-            f"weights that the model keeps in another file cannot be read: {first_line(error)}",
-            code="external-data",
-            origin=origin,
-            hint="keep that file beside the model, or save the model with its weights inside",
-        ) from error
+    external.load(model, path, len(content))
     _make_printable(model)
     return model
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of the file.
+
+    Raises:
+        ModelError: they cannot be read, or there are too many.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ModelError(
+                f"the file has {shown(path.stat().st_size)}, and none of ONNX has 2 GiB",
+                code="too-large",
+                origin=Origin(str(path)),
+                hint="save it with its weights in another file (external data)",
+            )
+        return read_bytes(path, min(memory.budget(), LARGEST))
+    except TooLargeError as error:
+        raise too_large(path, error, ModelError) from error
+    except OSError as error:
+        raise ModelError(
+            f"the file cannot be read: {described(error)}",
+            code="unreadable-model",
+            origin=Origin(str(path)),
+            hint="check the path and its permissions",
+        ) from error
 
 
 def _make_printable(message: Any) -> None:
