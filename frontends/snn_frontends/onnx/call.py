@@ -11,6 +11,7 @@ import numpy as np
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir.ann import AnnNode, Float
 from snn_compile.ir.graph import Shape
+from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
 
@@ -25,7 +26,7 @@ class Call:
         origin: the operator in the user's file.
         inputs: values of the inputs; None where an optional one is left out.
         names: the inputs' names in the file.
-        attributes: as the file states them.
+        attributes: as the file states them; those that are not read are refused afterwards.
         n_outputs: how many results the file names.
         only_feeds_outputs: whether the result reaches nothing but outputs of the network, through
             operators of the given types alone.
@@ -36,7 +37,7 @@ class Call:
     origin: Origin
     inputs: tuple[Value | None, ...]
     names: tuple[str, ...]
-    attributes: dict[str, Any]
+    attributes: Attributes
     n_outputs: int
     only_feeds_outputs: Callable[[frozenset[str]], bool]
 
@@ -109,6 +110,11 @@ class Call:
                 "the training diverged or the export failed; check the weights",
             )
         return real
+
+    def ignore(self, *attributes: str) -> None:
+        """Say that attributes mean nothing here, whatever their values."""
+        for name in attributes:
+            self.attributes.get(name)
 
     def integers(self, attribute: str, index: int) -> tuple[int, ...] | None:
         """Integers that older operator sets give as an attribute and newer ones as an input."""

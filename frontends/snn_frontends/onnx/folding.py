@@ -9,7 +9,7 @@ import onnx
 from onnx import checker, defs, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from snn_compile.errors import ModelError, Origin
+from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.refusals import first_line
 from snn_frontends.onnx.values import Constant, Tensor, Value
@@ -42,6 +42,16 @@ RANDOM = frozenset(
 DIVISORS = frozenset({"blocksize", "group", "num_groups", "num_outputs", "split", "strides"})
 """Attributes by which onnx 1.16 divides without a look, which ends the whole process at 0."""
 
+MEANT_OTHERWISE = {
+    "Softmax": 13,
+    "LogSoftmax": 13,
+    "Hardmax": 13,
+    "Resize": 11,
+    "Upsample": 9,
+    "RoiAlign": 16,
+}
+"""Operators of which onnx computes the newest meaning only, and the operator set that gave it."""
+
 MAX_ELEMENTS = 1 << 30
 """Larger constants are a damaged file, and would exhaust the memory."""
 
@@ -54,9 +64,12 @@ def evaluate(
     Raises:
         ModelError: it cannot be computed.
     """
-    for attribute in node.attribute:
-        if node.op_type == "Constant" and attribute.name == "value":
-            return [numpy_helper.to_array(attribute.t)]
+    refuse_outdated(node, opset, origin)
+    if node.op_type == "Constant":
+        if len(node.attribute) != 1:
+            raise ModelError(f"states {len(node.attribute)} values", origin=origin)
+        if node.attribute[0].name == "value":
+            return [numpy_helper.to_array(node.attribute[0].t)]
     feeds = {
         name: value
         for name, value in zip(node.input, inputs, strict=True)
@@ -75,6 +88,21 @@ def evaluate(
     except Exception as error:
         raise ModelError(f"cannot be computed: {first_line(error)}", origin=origin) from error
     return [np.asarray(next(results)) if name else np.empty(0) for name in node.output]
+
+
+def refuse_outdated(node: onnx.NodeProto, opset: int, origin: Origin) -> None:
+    """Refuse what onnx would compute by the newest meaning of the operator alone.
+
+    Raises:
+        UnsupportedError: the operator meant something else in this operator set.
+    """
+    since = MEANT_OTHERWISE.get(node.op_type, 0)
+    if opset < since:
+        raise UnsupportedError(
+            f"means something else before operator set {since}, and is not computed for constants",
+            origin=origin,
+            hint=f"convert it: onnx.version_converter.convert_version(model, {since})",
+        )
 
 
 def _run(graph: onnx.GraphProto, feeds: dict[str, Constant], opset: int) -> Sequence[Constant]:

@@ -156,15 +156,22 @@ def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
     """The operator set to read by, the one that the file states, and what to say about it.
 
     Raises:
-        ModelError: it is too old.
+        ModelError: it is too old, or there are several.
     """
     from onnx import defs
 
+    from snn_frontends.onnx.operators import NEWEST_OPSET
+
     newest = defs.onnx_opset_version()
-    stated = max(
-        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
-        default=1,
-    )
+    versions = {e.version for e in model.opset_import if e.domain in ("", "ai.onnx")} or {1}
+    if len(versions) > 1:
+        raise ModelError(
+            f"states {len(versions)} versions of the operator set: {sorted(versions)}",
+            code="opset",
+            origin=Origin(file),
+            hint="export or convert it with one",
+        )
+    (stated,) = versions
     if stated < OLDEST_OPSET:
         raise ModelError(
             f"operator set {stated} is too old; {OLDEST_OPSET} is the oldest supported",
@@ -172,16 +179,20 @@ def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
             origin=Origin(file),
             hint="convert it: onnx.version_converter.convert_version(model, 13)",
         )
-    if stated <= newest:
-        return stated, stated, []
-    finding = Finding(
-        f"operator set {stated} is newer than the installed onnx knows; read as {newest}",
-        Origin(file),
-        code="newer-opset",
-        hint="upgrade onnx",
-        warning=True,
-    )
-    return newest, stated, [finding]
+    opset = min(stated, newest)
+    if stated > newest:
+        message = f"operator set {stated} is newer than the installed onnx knows; read as {newest}"
+        hint = "upgrade onnx"
+    elif stated > NEWEST_OPSET:
+        message = (
+            f"operator set {stated} is newer than the newest one that was tested, {NEWEST_OPSET};"
+            " operators that have changed since then are refused"
+        )
+        hint = f"export with operator set {NEWEST_OPSET} or an older one"
+    else:
+        return opset, stated, []
+    finding = Finding(message, Origin(file), code="newer-opset", hint=hint, warning=True)
+    return opset, stated, [finding]
 
 
 def _input(graph: onnx.GraphProto, file: str) -> ModelInput:

@@ -25,6 +25,7 @@ def identity(call: Call) -> Tensor:
 
 def cast(call: Call) -> Tensor:
     """The value itself; activations have one floating-point type here."""
+    call.ignore("saturate", "round_mode")  # of types that are refused
     target = int(call.attributes.get("to", TensorProto.FLOAT))
     if target not in FLOATS:
         raise call.refusal(
@@ -37,6 +38,7 @@ def cast(call: Call) -> Tensor:
 def cast_like(call: Call) -> Tensor:
     """The value itself; the other input must be floating point, too."""
     x = call.tensor()
+    call.ignore("saturate", "round_mode")  # of types that are refused
     if not isinstance(call.inputs[1], Tensor) and call.constant(1).dtype.kind != "f":
         raise call.refusal("converts an activation to integers", "keep activations floating point")
     return x
@@ -144,12 +146,20 @@ def depth_to_space(call: Call) -> Tensor:
     if len(x.shape) != 4 or block < 1 or x.shape[1] % block**2:
         raise call.invalid(f"blocks of {block} do not fit the shape {list(x.shape)}")
     n, c, h, w = x.shape
-    if call.attributes.get("mode", "DCR") == "DCR":
+    if _by_depth(call):
         split, order = (n, block, block, c // block**2, h, w), (0, 3, 4, 1, 5, 2)
     else:
         split, order = (n, c // block**2, block, block, h, w), (0, 1, 4, 2, 5, 3)
     y = _transposed(call, _reshaped(call, x, split, "split"), order, "blocks")
     return _reshaped(call, y, (n, c // block**2, h * block, w * block))
+
+
+def _by_depth(call: Call) -> bool:
+    """Whether a channel of the map says first where in a block a value lies."""
+    mode = call.attributes.get("mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        raise call.invalid(f"mode '{mode}' is unknown")
+    return bool(mode == "DCR")
 
 
 def space_to_depth(call: Call) -> Tensor:
@@ -159,7 +169,8 @@ def space_to_depth(call: Call) -> Tensor:
         raise call.invalid(f"blocks of {block} do not fit the shape {list(x.shape)}")
     n, c, h, w = x.shape
     split = (n, c, h // block, block, w // block, block)
-    y = _transposed(call, _reshaped(call, x, split, "split"), (0, 3, 5, 1, 2, 4), "blocks")
+    order = (0, 3, 5, 1, 2, 4) if _by_depth(call) else (0, 1, 3, 5, 2, 4)
+    y = _transposed(call, _reshaped(call, x, split, "split"), order, "blocks")
     return _reshaped(call, y, (n, c * block**2, h // block, w // block))
 
 
@@ -248,6 +259,8 @@ def split(call: Call) -> Sequence[Tensor]:
     axis = call.feature_axis(int(call.attributes.get("axis", 0)), len(x.shape))
     size, n_parts = x.shape[axis], call.n_outputs
     stated = call.integers("split", 1)
+    if call.attributes.get("num_outputs", n_parts) != n_parts:
+        raise call.invalid(f"has {n_parts} outputs, and states another number of them")
     if stated is None:
         each = -(-size // n_parts)
         stated = (each,) * (n_parts - 1) + (size - each * (n_parts - 1),)
