@@ -15,6 +15,9 @@ from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
 
+FLOATS = "fV"
+"""Kinds of arrays with floating-point numbers; the second stands for bfloat16 and the like."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -99,9 +102,11 @@ class Call:
         """A constant input as finite floating-point numbers (float32, or float64 if it is that).
 
         Raises:
-            ModelError: some of its values are NaN or infinite.
+            ModelError: some of its values are NaN or infinite, or it has others.
         """
         value = self.constant(index)
+        if value.dtype.kind not in FLOATS:
+            raise self.invalid(f"'{self.names[index]}' is of type {value.dtype}", "", "use floats")
         if not np.isfinite(real := as_float(value)).all():
             count = int(np.count_nonzero(~np.isfinite(real)))
             raise self.invalid(

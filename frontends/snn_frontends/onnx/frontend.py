@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_compile import memory
-from snn_compile.documents import TooLargeError, described, read_bytes, too_large
+from snn_compile.documents import DamagedError, TooLargeError, described, read_bytes, too_large
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.memory import shown
 from snn_compile.passes import Finding
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from snn_frontends.onnx.runtime import OnnxRuntime
 
 OLDEST_OPSET = 7
+LONGEST_NAME = 4096
+"""Characters; what is made of a layer repeats its name a few dozen times."""
+MOST_NODES = 10_000
+"""Operators of a graph; each costs about a millisecond."""
+DESCRIPTIONS = frozenset({"doc_string", "metadata_props", "quantization_annotation"})
 LARGEST = (1 << 31) - 1
 """Bytes of a protobuf message, and so of a file."""
 
@@ -69,6 +74,13 @@ def _read(path: Path) -> Imported:
     if not model.graph.node or not model.graph.output:
         lack = "outputs" if model.graph.node else "operators"
         raise ModelError(f"the model has no {lack}", code="empty-graph", origin=Origin(file))
+    if (n := len(model.graph.node)) > MOST_NODES:
+        raise ModelError(
+            f"the model has {n:,} operators, and no more than {MOST_NODES:,} are read",
+            code="too-large",
+            origin=Origin(file),
+            hint="simplify it (onnx-simplifier), or split it",
+        )
     if model.graph.sparse_initializer:
         raise ModelError(
             "the model has sparse initializers", origin=Origin(file), hint="export dense weights"
@@ -128,7 +140,7 @@ def _content(path: Path) -> bytes:
         return read_bytes(path, min(memory.budget(), LARGEST))
     except TooLargeError as error:
         raise too_large(path, error, ModelError) from error
-    except OSError as error:
+    except (OSError, DamagedError) as error:
         raise ModelError(
             f"the file cannot be read: {described(error)}",
             code="unreadable-model",
@@ -138,18 +150,29 @@ def _content(path: Path) -> bytes:
 
 
 def _make_printable(message: Any) -> None:
-    """Rewrite every name in a model so that it can be shown anywhere.
+    """Rewrite every name in a model so that it can be shown anywhere; descriptions are left out.
 
     Two names that become the same are one value given twice, which is refused.
+
+    Raises:
+        DamagedError: a name is so long that nobody has written it.
     """
     for field, value in message.ListFields():
-        if isinstance(value, str):
-            setattr(message, field.name, printable(value))
+        if field.name in DESCRIPTIONS:
+            message.ClearField(field.name)
+        elif isinstance(value, str):
+            setattr(message, field.name, _name(value))
         elif field.type == field.TYPE_STRING:
-            value[:] = [printable(text) for text in value]
+            value[:] = [_name(text) for text in value]
         elif field.type == field.TYPE_MESSAGE:
             for part in [value] if hasattr(value, "ListFields") else value:
                 _make_printable(part)
+
+
+def _name(text: str) -> str:
+    if len(text) > LONGEST_NAME:
+        raise DamagedError(f"a name of {len(text):,} characters, '{text[:40]}...'")
+    return printable(text)
 
 
 def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:

@@ -13,8 +13,9 @@ from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import onnx
-from onnx import checker, defs, numpy_helper
+from onnx import checker, defs
 
+from snn_compile.documents import TooLargeError, too_large
 from snn_compile.errors import (
     CompileError,
     CompileErrors,
@@ -33,7 +34,7 @@ from snn_frontends.onnx import refusals
 from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, evaluate, infer_shapes
+from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.operators import OPERATORS
 from snn_frontends.onnx.values import Batch, Tensor, Unknown, Value
 
@@ -95,6 +96,7 @@ class _Importer:
         self.values: dict[str, Value] = {}
         self.errors: list[CompileError] = []
         self.n_folded = 0
+        self.folding = Folding(builder.opset)
         self.rules = checker.C.CheckerContext()
         self.rules.ir_version = onnx.IR_VERSION
         self.rules.opset_imports = {"": builder.opset}
@@ -155,12 +157,12 @@ class _Importer:
             self._check(node, origin)
             self.n_folded += 1
             same_shape = np.broadcast_to(np.float32(0), inputs[0].shape)
-            return evaluate(node, [same_shape], self.builder.opset, origin)
+            return self.folding.evaluate(node, [same_shape], origin)
         constants = [value for value in inputs if value is None or isinstance(value, np.ndarray)]
         if len(constants) == len(inputs) and node.op_type not in RANDOM:
             self._check(node, origin)
             self.n_folded += 1
-            return evaluate(node, constants, self.builder.opset, origin)
+            return self.folding.evaluate(node, constants, origin)
         unknown = [value for value in inputs if isinstance(value, Unknown)]
         if unknown and not any(isinstance(value, Tensor) for value in inputs):
             shape_only = node.op_type in {"Shape", "Size"}
@@ -229,7 +231,9 @@ class _Importer:
             if tensor is None:
                 raise ModelError(f"reads '{name}', which nothing in the file gives", origin=origin)
             try:
-                self.values[name] = numpy_helper.to_array(tensor)
+                self.values[name] = self.folding.decoded(f"the tensor '{name}'", tensor)
+            except TooLargeError as error:
+                raise too_large(origin, error, ModelError) from error
             except FOREIGN_ERRORS as error:
                 raise ModelError(
                     f"the tensor '{name}' is damaged: {refusals.first_line(error)}", origin=origin

@@ -302,7 +302,9 @@ def concat(call: Call) -> Tensor:
     sizes = [shape[axis] for shape in shapes]
     shape = (*first.shape[:axis], sum(sizes), *first.shape[axis + 1 :])
     last = max(k for k, value in enumerate(call.inputs) if isinstance(value, Tensor))
-    shift, pieces, constants = np.zeros(shape, np.float32), list[Tensor](), 0
+    call.builder.check_size(shape, call.origin)
+    shift = np.zeros(shape if len(tensors) < len(shapes) else 1, np.float32)
+    pieces, constants = list[Tensor](), 0
     for k, value in enumerate(call.inputs):
         if isinstance(value, Tensor):
             after = sum(sizes[k + 1 :]) if k == last else 0
