@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from math import prod
 from typing import Any, ClassVar
 
 import nir
@@ -13,7 +14,15 @@ from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.linear import Float
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.errors import CompileError, CompileErrors, Origin, UnsupportedError, raise_all
+from snn_compile.documents import TooLargeError, check_size, too_large
+from snn_compile.errors import (
+    CompileError,
+    CompileErrors,
+    ModelError,
+    Origin,
+    UnsupportedError,
+    raise_all,
+)
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding
@@ -28,6 +37,7 @@ from snn_frontends.nir.layers import linear
 from snn_frontends.nir.neurons import Model, Reading
 from snn_frontends.nir.wiring import Wiring, flat
 
+FLOAT_BYTES = 8
 NEURONS = (nir.IF, nir.LIF, nir.CubaLIF)
 
 
@@ -205,13 +215,30 @@ class _Walk:
             shift = np.zeros((1,) * len(shape))
             place: dict[str, Any]
             place = {"id": gained, "inputs": (NodeId(source),), "origin": origin, "shape": shape}
-            self.nodes.append(ann.Affine(**place, scale=scale, shift=shift))
+            self._append(ann.Affine(**place, scale=scale, shift=shift), gained)
             source = gained
         key = NodeId(name)
         self.models[key] = model
-        self.nodes.append(ann.Relu(id=key, inputs=(NodeId(source),), origin=origin, shape=shape))
+        self._append(ann.Relu(id=key, inputs=(NodeId(source),), origin=origin, shape=shape), name)
 
     def _append(self, node: AnnNode, name: str) -> None:
+        """Add an operator.
+
+        Raises:
+            ModelError: its value would be empty or too large, or it has numbers that are none.
+        """
+        if any(size < 1 for size in node.shape):
+            raise ModelError(f"gives the empty shape {list(node.shape)}", origin=node.origin)
+        try:
+            check_size(f"its value of shape {list(node.shape)}", prod(node.shape) * FLOAT_BYTES)
+        except TooLargeError as error:
+            raise too_large(node.origin, error, ModelError) from error
+        for item in fields(node):
+            value = getattr(node, item.name)
+            if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+                raise ModelError(
+                    f"its {item.name} is NaN or infinite", code="not-finite", origin=node.origin
+                )
         self.nodes.append(node)
         self.shapes[name] = node.shape
 
@@ -223,4 +250,7 @@ _KNOWN = (
 
 
 def _port_shape(stated: Any) -> Shape:
-    return tuple(int(n) for n in np.asarray(stated).ravel())
+    sizes = np.asarray(stated).ravel()
+    if sizes.dtype.kind not in "iuf" or not (sizes == np.floor(sizes)).all() or len(sizes) > 32:
+        raise ValueError("the shape of the input is none")
+    return tuple(int(n) for n in sizes)

@@ -143,6 +143,8 @@ class Reading:
             # R = tau / dt: the file says both, whatever unit its tau has.
             return 0.0, self._uniform(1 - 1 / node.r, "beta", origin), 1.0
         if producer == "sinabs":
+            if (np.asarray(node.r) != 1).any():
+                self._refuse("r is not 1, and sinabs writes no other", "nir-neuron", origin)
             self._note(
                 "sinabs sends several spikes a step by itself; here it is one at most",
                 "nir-assumed",
