@@ -18,6 +18,7 @@ from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
+from snn_compile.convert.footprint import check_footprint, check_values
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
@@ -87,7 +88,10 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult | Spi
     options = stock.settled(options)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(Path(model))
-    folding = FOLDING(preprocessed(imported, options))
+    network = preprocessed(imported, options)
+    check_values(network)
+    folding = FOLDING(network)
+    check_footprint(folding.graph)
     folded, statistics = folding.graph, weight_bounds(folding.graph)
     program = without_data(folded, statistics, options, coding)
     mapped = map_program(program, target)
@@ -142,10 +146,13 @@ def compile_model(
     journal.found(imported.findings)
     journal.found(_ignored(options, coding))
     network = preprocessed(imported, options)
+    measured = calibrate is not None or options.calibrate is not None
+    check_values(network)
     samples = load_data(options, network, calibrate, evaluate)
     journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
     folded = FOLDING(network, journal.passed).graph
+    check_footprint(folded, measured=measured)
     assemble.tell_import(journal.observer, imported, folded)
     options = _decided(folded, samples.calibrate, options, coding, journal)
     folded = _equalized(folded, samples.calibrate, options, coding, journal)

@@ -12,6 +12,7 @@ import numpy as np
 
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.linear import Float
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.documents import TooLargeError, check_size, too_large
@@ -57,6 +58,7 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     walk.run()
     raise_all(walk.reading.errors)
     network = ANNGraph(Graph(walk.nodes), file)
+    check_footprint(network, measured=True)
     shape = network.input.shape
     maps = maps_shape(shape)
     coding = _AsTrained(_window(said, options), walk.models)
