@@ -58,6 +58,7 @@ def _graph(path: Path) -> nir.NIRGraph:
     origin = Origin(str(path))
     raise_all(missing("nir", "nir", "NIR files are read by", origin=origin))
     import nir
+    import numpy as np
 
     from snn_frontends.nir import hdf5
 
@@ -65,7 +66,8 @@ def _graph(path: Path) -> nir.NIRGraph:
         said = hdf5.read(path)
         raise_all(_unknown_fields(said, str(path), ""))
         # Types are inferred here: the library's own check refuses files that are only incomplete.
-        graph = nir.dict2NIRNode({**said, "type_check": False})
+        with np.errstate(all="ignore"):
+            graph = nir.dict2NIRNode({**said, "type_check": False})
     except TooLargeError as error:
         raise too_large(path, error, ModelError) from error
     except CompileError:

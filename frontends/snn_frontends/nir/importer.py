@@ -14,6 +14,7 @@ from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.linear import Float
+from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.documents import TooLargeError, check_size, too_large
 from snn_compile.errors import (
@@ -59,6 +60,7 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     raise_all(walk.reading.errors)
     network = ANNGraph(Graph(walk.nodes), file)
     check_footprint(network, measured=True)
+    check_magnitudes(network)
     shape = network.input.shape
     maps = maps_shape(shape)
     coding = _AsTrained(_window(said, options), walk.models)
@@ -140,6 +142,8 @@ class _Walk:
                 continue  # what it would read was refused
             try:
                 self._add(name, node, sources, origin)
+            except TooLargeError as error:
+                self.reading.errors.append(too_large(origin, error, ModelError))
             except CompileErrors as errors:
                 self.reading.errors.extend(errors.errors)
             except CompileError as error:
@@ -227,14 +231,12 @@ class _Walk:
         """Add an operator.
 
         Raises:
-            ModelError: its value would be empty or too large, or it has numbers that are none.
+            ModelError: its value would be empty, or it has numbers that are none.
+            TooLargeError: its value would be too large.
         """
         if any(size < 1 for size in node.shape):
             raise ModelError(f"gives the empty shape {list(node.shape)}", origin=node.origin)
-        try:
-            check_size(f"its value of shape {list(node.shape)}", prod(node.shape) * FLOAT_BYTES)
-        except TooLargeError as error:
-            raise too_large(node.origin, error, ModelError) from error
+        check_size(f"its value of shape {list(node.shape)}", prod(node.shape) * FLOAT_BYTES)
         for item in fields(node):
             value = getattr(node, item.name)
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():

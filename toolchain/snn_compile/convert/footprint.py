@@ -144,14 +144,29 @@ def _own(node: AnnNode) -> int:
     match node:
         case ann.Relu():
             return size + maps_shape(node.shape)[0] * N_BINS * NUMBER  # its histograms
-        case ann.Conv() | ann.Dense():
+        case ann.Dense():
             return size + node.weight.size * 2 * NUMBER
+        case ann.Conv():
+            per_group, height, width = node.weight.shape[1:]
+            padded = _padded(node.shape, node.geometry, (height, width))
+            maps = per_group * node.geometry.groups * padded
+            return size + (int(node.weight.size) * 2 + int(maps)) * NUMBER
+        case ann.AveragePool():
+            padded = _padded(node.shape, node.geometry, node.kernel)
+            return size + node.shape[0] * (padded + 2 * prod(node.kernel)) * NUMBER
         case ann.MaxPool():
             # A tournament: for each tap a kernel with one weight, and two rectifiers.
             taps = prod(node.kernel)
             comparators = 3 * taps * (prod(node.shape) * 2 + node.shape[0] * N_BINS)
-            return (taps * taps * node.shape[0] + comparators) * NUMBER
+            padded = node.shape[0] * _padded(node.shape, node.geometry, node.kernel)
+            return (taps * taps * node.shape[0] + comparators + padded) * NUMBER
     return size
+
+
+def _padded(target: Shape, geometry: Geometry, kernel: Pair) -> int:
+    """Values of a map that a kernel slides over, padding included."""
+    sizes = zip(target[1:], geometry.stride, geometry.dilation, kernel, strict=True)
+    return prod(n * stride + d * (k - 1) for n, stride, d, k in sizes)
 
 
 def _arriving(
