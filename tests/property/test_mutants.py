@@ -8,7 +8,7 @@ from fuzzing import MEMORY, outcome
 from mutant_kinds import KINDS, Seeds
 from snn_compile import memory
 
-COUNTS = {"folder": 60, "trace": 40, "calibration": 15, "hil": 5}
+COUNTS = {"folder": 60, "trace": 40, "calibration": 15, "hil": 5, "onnx": 100, "nir": 60}
 """Of mutants, 100 of any other kind. ``tests/bench/fuzz.py`` takes as many as one likes."""
 
 

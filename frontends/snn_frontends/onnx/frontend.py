@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 OLDEST_OPSET = 7
 LONGEST_NAME = 4096
 """Characters; what is made of a layer repeats its name a few dozen times."""
-MOST_NODES = 10_000
-"""Operators of a graph; each costs about a millisecond."""
+MOST_NODES = 5_000
+"""Operators of a graph; a network takes a hundredth of a second for each."""
 DESCRIPTIONS = frozenset({"doc_string", "metadata_props", "quantization_annotation"})
 LARGEST = (1 << 31) - 1
 """Bytes of a protobuf message, and so of a file."""
