@@ -56,7 +56,8 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     wiring = flat(graph, file)
     said = conventions(graph, wiring.nodes, options)
     walk = _Walk(wiring, file, Reading(said, [], []))
-    walk.run()
+    with np.errstate(all="ignore"):  # what is not finite is refused
+        walk.run()
     raise_all(walk.reading.errors)
     network = ANNGraph(Graph(walk.nodes), file)
     check_footprint(network, measured=True)

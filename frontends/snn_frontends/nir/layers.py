@@ -94,13 +94,20 @@ def _dense(node: nir.Affine | nir.Linear, shape: Shape, place: dict[str, Any]) -
 def _conv2d(node: nir.Conv2d, shape: Shape, place: dict[str, Any]) -> ann.Conv:
     _check_axes(shape, 3, place["origin"])
     weight = np.asarray(node.weight)
+    groups = int(node.groups)
+    if groups < 1 or len(weight) % groups or weight.shape[1] * groups != shape[0]:
+        raise UnsupportedError(
+            f"weights of shape {weight.shape} in {groups} groups for an input of shape {shape}",
+            code="unsupported-shape",
+            origin=place["origin"],
+        )
     kernel = (weight.shape[2], weight.shape[3])
     dilation = _pair(node.dilation)
     geometry = Geometry(
         stride=_pair(node.stride),
         padding=_padding(node.padding, kernel, dilation),
         dilation=dilation,
-        groups=int(node.groups),
+        groups=groups,
     )
     size = geometry.output_size((shape[1], shape[2]), kernel)
     bias = np.broadcast_to(np.asarray(node.bias), (len(weight),)).copy()

@@ -15,8 +15,8 @@ from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
 
-FLOATS = "fV"
-"""Kinds of arrays with floating-point numbers; the second stands for bfloat16 and the like."""
+FLOATS, INTEGERS, NUMBERS = "fV", "iu", "biufV"
+"""Kinds of arrays; V stands for bfloat16 and the like."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Call:
             )
         return value
 
-    def constant(self, index: int) -> Constant:
-        """An input that has to be a constant."""
+    def constant(self, index: int, kinds: str = NUMBERS) -> Constant:
+        """An input that has to be a constant of some kinds of numbers."""
         value = self.inputs[index] if index < len(self.inputs) else None
         if value is None:
             raise self.invalid(f"input {index} is missing")
@@ -96,6 +96,8 @@ class Call:
                 "it has to be a constant",
                 "parameters, shapes and axes must be fixed when the model is exported",
             )
+        if value.dtype.kind not in kinds:
+            raise self.invalid(f"input {index} ('{self.names[index]}') is of type {value.dtype}")
         return value
 
     def parameter(self, index: int) -> Float:
@@ -104,9 +106,7 @@ class Call:
         Raises:
             ModelError: some of its values are NaN or infinite, or it has others.
         """
-        value = self.constant(index)
-        if value.dtype.kind not in FLOATS:
-            raise self.invalid(f"'{self.names[index]}' is of type {value.dtype}", "", "use floats")
+        value = self.constant(index, FLOATS)
         if not np.isfinite(real := as_float(value)).all():
             count = int(np.count_nonzero(~np.isfinite(real)))
             raise self.invalid(
@@ -126,7 +126,7 @@ class Call:
         if attribute in self.attributes:
             return tuple(int(i) for i in np.atleast_1d(self.attributes[attribute]))
         if self.has(index):
-            return tuple(int(i) for i in np.atleast_1d(self.constant(index)))
+            return tuple(int(i) for i in np.atleast_1d(self.constant(index, INTEGERS)))
         return None
 
     def axis(self, axis: int, rank: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from snn_compile.ir import ann
-from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Tensor
 
@@ -47,7 +47,7 @@ def cast_like(call: Call) -> Tensor:
 def expand(call: Call) -> Tensor:
     """The value itself, where it has the size already; repeating it is refused."""
     x = call.tensor()
-    target = tuple(int(n) for n in call.constant(1))
+    target = tuple(int(n) for n in call.constant(1, INTEGERS))
     if np.broadcast_shapes(x.shape, target) != x.shape:
         raise call.refusal(
             f"repeats a value of shape {list(x.shape)} to {list(target)}",
@@ -184,7 +184,7 @@ def pad(call: Call) -> Tensor:
     if value.any():
         raise call.refusal(f"pads with {value.item():g} instead of 0", "pad with zeros")
     pads = call.integers("pads", 1)
-    stated = call.constant(3) if call.has(3) else range(rank)
+    stated = call.constant(3, INTEGERS) if call.has(3) else range(rank)
     axes = [call.axis(int(axis), rank) for axis in stated]
     if pads is None or len(pads) != 2 * len(axes):
         raise call.invalid(f"pads do not fit the shape {list(x.shape)}")
@@ -275,7 +275,7 @@ def split(call: Call) -> Sequence[Tensor]:
 
 def gather(call: Call) -> Tensor:
     """A single index, or a run of indices, along one axis."""
-    x, indices = call.tensor(), call.constant(1)
+    x, indices = call.tensor(), call.constant(1, INTEGERS)
     axis = call.feature_axis(int(call.attributes.get("axis", 0)), len(x.shape))
     size = x.shape[axis]
     if indices.ndim > 1 or not ((indices >= -size) & (indices < size)).all():
