@@ -152,6 +152,18 @@ def test_input_that_is_only_claimed(path, monkeypatch):
     assert refused(path).code == "too-large"
 
 
+@pytest.mark.parametrize("field", ["n0/shape", "n1/kernel_size", "n1/groups"])
+def test_a_shape_of_thousands_of_axes(path, field):
+    """The library would take them one by one."""
+    with h5py.File(path, "r+") as file:
+        if field in file["node/nodes"]:
+            del file["node/nodes"][field]
+        file["node/nodes"][field] = np.ones(10_000, np.int8)
+    error = refused(path)
+    assert error.code == "unreadable-model"
+    assert "10,000 numbers" in error.message
+
+
 def test_fields_that_nir_does_not_know(path):
     with h5py.File(path, "r+") as file:
         file["node/nodes/n1/bias_gain"] = 2.0

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     import nir
 
 
+AXES = 32
+FEW = {
+    **dict.fromkeys(("input_shape", "shape", "input_type", "kernel_size", "stride"), AXES),
+    **dict.fromkeys(("padding", "dilation", "groups", "start_dim", "end_dim", "type"), AXES),
+    "edges": 100_000,
+}
+"""Numbers that a field may have; the library goes through them one by one."""
+
+
 class NirFrontend:
     """Reads ``.nir`` files (Pedersen et al. 2024). The library is imported on the first read."""
 
@@ -85,8 +94,13 @@ def _graph(path: Path) -> nir.NIRGraph:
 
 
 def _unknown_fields(said: dict[str, Any], file: str, name: str) -> list[CompileError]:
-    """Complaints about what nodes state that NIR does not know."""
+    """Complaints about what nodes state that NIR does not know.
+
+    Raises:
+        DamagedError: a node is none, or has thousands of what has two or three numbers.
+    """
     import nir
+    import numpy as np
 
     kind = said.get("type")
     known = {"type", "metadata"}
@@ -104,6 +118,9 @@ def _unknown_fields(said: dict[str, Any], file: str, name: str) -> list[CompileE
         )
         for field in said.keys() - known
     ]
+    for field, most in FEW.items():
+        if np.size(said.get(field, 0)) > most:
+            raise DamagedError(f"'{name[:200]}' has {np.size(said[field]):,} numbers of {field}")
     nodes = said.get("nodes") if kind == "NIRGraph" else None
     for inner, node in nodes.items() if isinstance(nodes, dict) else ():
         if not isinstance(node, dict):
