@@ -18,7 +18,7 @@ from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
-from snn_compile.convert.footprint import check_footprint, check_values
+from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
@@ -89,10 +89,7 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult | Spi
     options = stock.settled(options)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(Path(model))
-    network = preprocessed(imported, options)
-    check_values(network)
-    check_magnitudes(network)
-    folding = FOLDING(network)
+    folding = FOLDING(preprocessed(imported, options))
     check_footprint(folding.graph)
     check_magnitudes(folding.graph)
     folded, statistics = folding.graph, weight_bounds(folding.graph)
@@ -150,8 +147,6 @@ def compile_model(
     journal.found(_ignored(options, coding))
     network = preprocessed(imported, options)
     measured = calibrate is not None or options.calibrate is not None
-    check_values(network)
-    check_magnitudes(network)
     samples = load_data(options, network, calibrate, evaluate)
     journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
