@@ -38,6 +38,7 @@ class Outcome:
         words: the command line.
         code: its exit code; None if it hung or raised.
         said: on standard error.
+        printed: on standard output, where ``check`` lists what it refuses.
         seconds: that it took.
         grown: bytes by which the process had grown at most; 0 where the system does not say.
     """
@@ -45,6 +46,7 @@ class Outcome:
     words: Words
     code: int | None
     said: str
+    printed: str
     seconds: float
     grown: int
 
@@ -53,7 +55,7 @@ class Outcome:
         """What is wrong with the tool, not with the file; empty if nothing is."""
         if self.code not in DOCUMENTED:
             return f"exit code {self.code}"
-        if self.code and "error[" not in self.said:
+        if self.code and "error[" not in self.said + self.printed:
             return "an error without a code"
         for word in ("Traceback", "Warning:", "internal error"):
             if word in self.said:
@@ -67,9 +69,9 @@ def outcome(seeds: Seeds, kind: str, number: int) -> Outcome:
     """Make the mutant with a number, and let a command read it."""
     with tempfile.TemporaryDirectory() as place:
         words = mutant(seeds, kind, number, Path(place))
-        err, before = io.StringIO(), _peak(reset=True)
+        out, err, before = io.StringIO(), io.StringIO(), _peak(reset=True)
         start, code = time.perf_counter(), None
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 with _bell():
                     code = main([*words, *(["-q"] if words[0] in QUIET else [])])
@@ -78,7 +80,7 @@ def outcome(seeds: Seeds, kind: str, number: int) -> Outcome:
             except BaseException as error:  # noqa: BLE001  (nothing may get this far)
                 err.write(f"raised {error!r}")
         seconds = time.perf_counter() - start
-        return Outcome(words, code, err.getvalue(), seconds, _peak() - before)
+        return Outcome(words, code, err.getvalue(), out.getvalue(), seconds, _peak() - before)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from model_mutants import nir_of, onnx_of
 from mutant_checkpoints import checkpoint_of
 from mutants import Members, archive_of, bytes_of, dumped, json_of, members_of, toml_of, zipped
 from network_builder import INPUT, Builder
@@ -374,6 +375,27 @@ def _remote(seeds: Seeds, random: Random, place: Path) -> Words:
     return ("hil", str(seeds.folder), *device)
 
 
+def _onnx(seeds: Seeds, random: Random, place: Path) -> Words:
+    (place / "m.onnx").write_bytes(onnx_of(random, place))
+    return _imported(random, place / "m.onnx", ("--calibrate", str(seeds.data)))
+
+
+def _nir(seeds: Seeds, random: Random, place: Path) -> Words:
+    (place / "m.nir").write_bytes(nir_of(random))
+    producer = random.choice(("snntorch", "norse", "spikingjelly", "sinabs", "other"))
+    said = ("--nir-producer", producer, "--nir-reset", "zero", "--nir-dt", "0.001", "-T", "3")
+    return _imported(random, place / "m.nir", said, said)
+
+
+def _imported(random: Random, model: Path, more: Words, always: Words = ()) -> Words:
+    """A command that imports a model."""
+    if random.random() < 0.7:
+        return ("check", str(model), *always)
+    out = ("-o", str(model.with_suffix(".snn")), "--no-emit")
+    given = more if always or random.random() < 0.3 else ("-T", "3", "--coding", "rate")
+    return ("compile", str(model), *out, *given)
+
+
 KINDS: dict[str, Callable[[Seeds, Random, Path], Words]] = {
     "data": _data,
     "events": _events,
@@ -389,10 +411,12 @@ KINDS: dict[str, Callable[[Seeds, Random, Path], Words]] = {
     "target": _target,
     "config": _config,
     "remote": _remote,
+    "onnx": _onnx,
+    "nir": _nir,
     **({"checkpoint": _checkpoint} if TORCH else {}),
 }
 """What makes a mutant in an empty folder, and the command line that reads it."""
-SLOW = ("calibration", "hil", "remote", "checkpoint", "provenance")
+SLOW = ("calibration", "hil", "remote", "checkpoint", "provenance", "onnx", "nir")
 """A tenth of a second and more for each."""
 
 

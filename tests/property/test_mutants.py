@@ -10,7 +10,7 @@ from snn_compile import memory
 
 COUNTS = {
     **{"folder": 60, "trace": 40, "calibration": 15, "hil": 5, "remote": 8, "checkpoint": 40},
-    "provenance": 20,
+    **{"provenance": 20, "onnx": 100, "nir": 60},
 }
 """Of mutants, 100 of any other kind. ``tests/bench/fuzz.py`` takes as many as one likes."""
 

@@ -76,12 +76,14 @@ def reading(
         ) from error
 
 
-def too_large(path: str | Path, error: TooLargeError) -> CompileError:
-    """The complaint about a file that would take too much memory."""
-    return UsageError(
+def too_large(
+    place: str | Path | Origin, error: TooLargeError, kind: type[CompileError] = UsageError
+) -> CompileError:
+    """The complaint about a file that would take too much memory; a model's is of another kind."""
+    return kind(
         str(error),
         code="too-large",
-        origin=Origin(str(path)),
+        origin=place if isinstance(place, Origin) else Origin(str(place)),
         hint="if the file may take that much, allow it: --max-memory",
     )
 
@@ -156,11 +158,14 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     Raises:
         OSError: it cannot be read.
         TooLargeError: it is larger.
+        DamagedError: it has grown.
     """
     with open_regular(path) as stream:
-        check_size(Path(path).name, os.fstat(stream.fileno()).st_size, most)
-        content = stream.read(most + 1)  # it may have grown
-    check_size(Path(path).name, len(content), most)
+        size = os.fstat(stream.fileno()).st_size
+        check_size(Path(path).name, size, most)
+        content = stream.read(size + 1)  # as much is allocated
+    if len(content) > size:
+        raise DamagedError(f"{Path(path).name} has grown while it was read")
     return content
 
 

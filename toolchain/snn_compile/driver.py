@@ -18,9 +18,11 @@ from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
+from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
+from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.data import Samples
 from snn_compile.errors import UsageError, raise_all
@@ -89,6 +91,8 @@ def check_model(model: str | Path, options: CompileOptions) -> CheckResult | Spi
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(Path(model))
     folding = FOLDING(preprocessed(imported, options))
+    check_footprint(folding.graph)
+    check_magnitudes(folding.graph)
     folded, statistics = folding.graph, weight_bounds(folding.graph)
     program = without_data(folded, statistics, options, coding)
     mapped = map_program(program, target)
@@ -143,10 +147,13 @@ def compile_model(
     journal.found(imported.findings)
     journal.found(_ignored(options, coding))
     network = preprocessed(imported, options)
+    measured = calibrate is not None or options.calibrate is not None
     samples = load_data(options, network, calibrate, evaluate)
     journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
     folded = FOLDING(network, journal.passed).graph
+    check_footprint(folded, measured=measured)
+    check_magnitudes(folded)
     assemble.tell_import(journal.observer, imported, folded)
     options = _decided(folded, samples.calibrate, options, coding, journal)
     folded = _equalized(folded, samples.calibrate, options, coding, journal)
@@ -210,7 +217,9 @@ def _calibrated(folded: ANNGraph, samples: Samples | None, journal: Journal) -> 
         return weight_bounds(folded)
     n = len(samples)
     with journal.progress("calibrate", f"{n:,} samples", 2 * n) as advance:
-        return calibration.calibrate(folded, samples.x, advance=advance)
+        statistics = calibration.calibrate(folded, samples.x, advance=advance)
+    check_peaks(folded, statistics)
+    return statistics
 
 
 def _settled(

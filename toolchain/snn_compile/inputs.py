@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
+from snn_compile.convert.footprint import check_values
+from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.data import (
     Samples,
@@ -93,9 +95,16 @@ def original(path: Path, options: CompileOptions) -> Original | None:
 
 
 def preprocessed(imported: Imported, options: CompileOptions) -> ANNGraph:
-    """The network that takes the user's samples as they are."""
+    """The network that takes the user's samples as they are.
+
+    Raises:
+        ModelError: its values and weights take too much memory, or are too large.
+    """
     fold = FoldPreprocessing(options.mean_values, options.scale_values)
-    return fold(imported.ann).graph
+    network = fold(imported.ann).graph
+    check_values(network)
+    check_magnitudes(network)
+    return network
 
 
 def load_data(

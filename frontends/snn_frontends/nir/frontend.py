@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
+from snn_compile.documents import DamagedError, TooLargeError, too_large
+from snn_compile.errors import (
+    CompileError,
+    ModelError,
+    Origin,
+    UnsupportedError,
+    UsageError,
+    raise_all,
+)
 from snn_compile.extras import missing
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import ImportedSpiking
 
 if TYPE_CHECKING:
     import nir
+
+
+AXES = 32
+FEW = {
+    **dict.fromkeys(("input_shape", "shape", "input_type", "kernel_size", "stride"), AXES),
+    **dict.fromkeys(("padding", "dilation", "groups", "start_dim", "end_dim", "type"), AXES),
+    "edges": 100_000,
+}
+"""Numbers that a field may have; the library goes through them one by one."""
 
 
 class NirFrontend:
@@ -49,10 +67,20 @@ def _graph(path: Path) -> nir.NIRGraph:
     origin = Origin(str(path))
     raise_all(missing("nir", "nir", "NIR files are read by", origin=origin))
     import nir
+    import numpy as np
+
+    from snn_frontends.nir import hdf5
 
     try:
+        said = hdf5.read(path)
+        raise_all(_unknown_fields(said, str(path), ""))
         # Types are inferred here: the library's own check refuses files that are only incomplete.
-        graph = nir.read(str(path), type_check=False)
+        with np.errstate(all="ignore"):
+            graph = nir.dict2NIRNode({**said, "type_check": False})
+    except TooLargeError as error:
+        raise too_large(path, error, ModelError) from error
+    except CompileError:
+        raise
     except Exception as error:
         raise ModelError(
             f"this is not a NIR file, or it is damaged: {_first_line(error)}",
@@ -61,10 +89,44 @@ def _graph(path: Path) -> nir.NIRGraph:
             hint="export it again",
         ) from error
     if not isinstance(graph, nir.NIRGraph):
-        raise ModelError(
-            "the file holds a single node, not a graph", code="unreadable-model", origin=origin
-        )
+        raise TypeError(f"nir made a {type(graph).__name__} of a graph")
     return graph
+
+
+def _unknown_fields(said: dict[str, Any], file: str, name: str) -> list[CompileError]:
+    """Complaints about what nodes state that NIR does not know.
+
+    Raises:
+        DamagedError: a node is none, or has thousands of what has two or three numbers.
+    """
+    import nir
+    import numpy as np
+
+    kind = said.get("type")
+    known = {"type", "metadata"}
+    if kind == "NIRGraph":
+        known |= {"nodes", "edges"}
+    elif isinstance(kind, str) and isinstance(node := getattr(nir, kind, None), type):
+        known |= {item.name for item in fields(node) if item.init} if is_dataclass(node) else set()
+        known |= {"shape"} if kind in ("Input", "Output") else set()
+    errors: list[CompileError] = [
+        UnsupportedError(
+            f"its field '{field[:80]}' is unknown to NIR",
+            code="nir-field",
+            origin=Origin(file, name[:200], str(kind)[:80]),
+            hint="export it without, or with the version of NIR that this tool reads",
+        )
+        for field in said.keys() - known
+    ]
+    for field, most in FEW.items():
+        if np.size(said.get(field, 0)) > most:
+            raise DamagedError(f"'{name[:200]}' has {np.size(said[field]):,} numbers of {field}")
+    nodes = said.get("nodes") if kind == "NIRGraph" else None
+    for inner, node in nodes.items() if isinstance(nodes, dict) else ():
+        if not isinstance(node, dict):
+            raise DamagedError(f"'{inner[:200]}' is no node")
+        errors += _unknown_fields(node, file, f"{name}.{inner}" if name else inner)
+    return errors
 
 
 def _first_line(error: BaseException) -> str:

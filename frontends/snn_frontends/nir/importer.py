@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from math import prod
 from typing import Any, ClassVar
 
 import nir
@@ -11,9 +12,19 @@ import numpy as np
 
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.linear import Float
+from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.errors import CompileError, CompileErrors, Origin, UnsupportedError, raise_all
+from snn_compile.documents import TooLargeError, check_size, too_large
+from snn_compile.errors import (
+    CompileError,
+    CompileErrors,
+    ModelError,
+    Origin,
+    UnsupportedError,
+    raise_all,
+)
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding
@@ -28,6 +39,7 @@ from snn_frontends.nir.layers import linear
 from snn_frontends.nir.neurons import Model, Reading
 from snn_frontends.nir.wiring import Wiring, flat
 
+FLOAT_BYTES = 8
 NEURONS = (nir.IF, nir.LIF, nir.CubaLIF)
 
 
@@ -44,9 +56,12 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     wiring = flat(graph, file)
     said = conventions(graph, wiring.nodes, options)
     walk = _Walk(wiring, file, Reading(said, [], []))
-    walk.run()
+    with np.errstate(all="ignore"):  # what is not finite is refused
+        walk.run()
     raise_all(walk.reading.errors)
     network = ANNGraph(Graph(walk.nodes), file)
+    check_footprint(network, measured=True)
+    check_magnitudes(network)
     shape = network.input.shape
     maps = maps_shape(shape)
     coding = _AsTrained(_window(said, options), walk.models)
@@ -128,6 +143,8 @@ class _Walk:
                 continue  # what it would read was refused
             try:
                 self._add(name, node, sources, origin)
+            except TooLargeError as error:
+                self.reading.errors.append(too_large(origin, error, ModelError))
             except CompileErrors as errors:
                 self.reading.errors.extend(errors.errors)
             except CompileError as error:
@@ -205,13 +222,28 @@ class _Walk:
             shift = np.zeros((1,) * len(shape))
             place: dict[str, Any]
             place = {"id": gained, "inputs": (NodeId(source),), "origin": origin, "shape": shape}
-            self.nodes.append(ann.Affine(**place, scale=scale, shift=shift))
+            self._append(ann.Affine(**place, scale=scale, shift=shift), gained)
             source = gained
         key = NodeId(name)
         self.models[key] = model
-        self.nodes.append(ann.Relu(id=key, inputs=(NodeId(source),), origin=origin, shape=shape))
+        self._append(ann.Relu(id=key, inputs=(NodeId(source),), origin=origin, shape=shape), name)
 
     def _append(self, node: AnnNode, name: str) -> None:
+        """Add an operator.
+
+        Raises:
+            ModelError: its value would be empty, or it has numbers that are none.
+            TooLargeError: its value would be too large.
+        """
+        if any(size < 1 for size in node.shape):
+            raise ModelError(f"gives the empty shape {list(node.shape)}", origin=node.origin)
+        check_size(f"its value of shape {list(node.shape)}", prod(node.shape) * FLOAT_BYTES)
+        for item in fields(node):
+            value = getattr(node, item.name)
+            if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+                raise ModelError(
+                    f"its {item.name} is NaN or infinite", code="not-finite", origin=node.origin
+                )
         self.nodes.append(node)
         self.shapes[name] = node.shape
 
@@ -223,4 +255,7 @@ _KNOWN = (
 
 
 def _port_shape(stated: Any) -> Shape:
-    return tuple(int(n) for n in np.asarray(stated).ravel())
+    sizes = np.asarray(stated).ravel()
+    if sizes.dtype.kind not in "iuf" or not (sizes == np.floor(sizes)).all() or len(sizes) > 32:
+        raise ValueError("the shape of the input is none")
+    return tuple(int(n) for n in sizes)

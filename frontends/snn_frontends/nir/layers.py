@@ -8,6 +8,7 @@ from typing import Any
 import nir
 import numpy as np
 
+from snn_compile.documents import check_size
 from snn_compile.errors import Origin, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
@@ -15,6 +16,7 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId, Shape
 
 Layer = list[AnnNode]
+WEIGHT_BYTES = 8
 
 
 def linear(node: Any, name: NodeId, source: NodeId, shape: Shape, origin: Origin) -> Layer:
@@ -29,6 +31,7 @@ def linear(node: Any, name: NodeId, source: NodeId, shape: Shape, origin: Origin
 
     Raises:
         UnsupportedError: there is no form for it.
+        TooLargeError: it takes too much memory.
     """
     place: dict[str, Any] = {"id": name, "inputs": (source,), "origin": origin}
     match node:
@@ -91,13 +94,20 @@ def _dense(node: nir.Affine | nir.Linear, shape: Shape, place: dict[str, Any]) -
 def _conv2d(node: nir.Conv2d, shape: Shape, place: dict[str, Any]) -> ann.Conv:
     _check_axes(shape, 3, place["origin"])
     weight = np.asarray(node.weight)
+    groups = int(node.groups)
+    if groups < 1 or len(weight) % groups or weight.shape[1] * groups != shape[0]:
+        raise UnsupportedError(
+            f"weights of shape {weight.shape} in {groups} groups for an input of shape {shape}",
+            code="unsupported-shape",
+            origin=place["origin"],
+        )
     kernel = (weight.shape[2], weight.shape[3])
     dilation = _pair(node.dilation)
     geometry = Geometry(
         stride=_pair(node.stride),
         padding=_padding(node.padding, kernel, dilation),
         dilation=dilation,
-        groups=int(node.groups),
+        groups=groups,
     )
     size = geometry.output_size((shape[1], shape[2]), kernel)
     bias = np.broadcast_to(np.asarray(node.bias), (len(weight),)).copy()
@@ -158,7 +168,15 @@ def _pooled(
     geometry = Geometry(
         stride=stride, padding=_padding(node.padding, kernel, (1, 1)), groups=shape[0]
     )
-    return geometry, kernel, geometry.output_size((shape[1], shape[2]), kernel)
+    size = geometry.output_size((shape[1], shape[2]), kernel)
+    if min(*kernel, *size) < 1:
+        raise UnsupportedError(
+            f"windows of {list(kernel)} for an input of shape {shape}",
+            code="unsupported-shape",
+            origin=origin,
+        )
+    check_size(f"its windows of {list(kernel)}", shape[0] * prod(kernel) * WEIGHT_BYTES)
+    return geometry, kernel, size
 
 
 def _flattened(node: nir.Flatten, shape: Shape, origin: Origin) -> Shape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import nir
@@ -22,6 +22,12 @@ Float = npt.NDArray[np.float64]
 DECAYS = (0, 4095)
 TOLERANCE = 1e-4
 """Relative difference of two time constants that float32 files may show for one value."""
+
+
+ENDLESS = ("tau", "r")
+"""What is infinite in a leaky neuron that does not leak."""
+DIVISORS = ("tau", "tau_mem", "tau_syn", "r", "w_in")
+SMALLEST_DIVISOR = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +76,9 @@ class Reading:
             origin: of the node.
         """
         before = len(self.errors)
+        self._check_numbers(node, origin)
+        if len(self.errors) > before:
+            return None
         self._check_levels(node, origin)
         alpha, beta, gain = self._dynamics(node, origin)
         threshold = self._per_channel(node.v_threshold, "v_threshold", shape, origin)
@@ -107,6 +116,21 @@ class Reading:
             self.said.strict,
         )
 
+    def _check_numbers(self, node: Any, origin: Origin) -> None:
+        """Refuse parameters that are no numbers, and time constants of 0."""
+        for item in fields(node):
+            value = getattr(node, item.name)
+            if item.name in ("input_type", "output_type", "metadata"):
+                continue
+            numbers = np.asarray(value)
+            endless = item.name in ENDLESS and isinstance(node, nir.LIF)
+            if numbers.dtype.kind not in "iufb" or np.isnan(numbers).any():
+                self._refuse(f"{item.name} is no number", "not-finite", origin)
+            elif not endless and np.isinf(numbers).any():
+                self._refuse(f"{item.name} is infinite", "not-finite", origin)
+            elif item.name in DIVISORS and (np.abs(numbers) < SMALLEST_DIVISOR).any():
+                self._refuse(f"{item.name} is 0", "not-finite", origin)
+
     def _check_levels(self, node: Any, origin: Origin) -> None:
         if np.any(getattr(node, "v_leak", 0) != 0):
             self._refuse(
@@ -143,6 +167,8 @@ class Reading:
             # R = tau / dt: the file says both, whatever unit its tau has.
             return 0.0, self._uniform(1 - 1 / node.r, "beta", origin), 1.0
         if producer == "sinabs":
+            if (np.asarray(node.r) != 1).any():
+                self._refuse("r is not 1, and sinabs writes no other", "nir-neuron", origin)
             self._note(
                 "sinabs sends several spikes a step by itself; here it is one at most",
                 "nir-assumed",

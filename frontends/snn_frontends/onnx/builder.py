@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from snn_compile.documents import TooLargeError, check_size, too_large
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.passes import Finding
 from snn_frontends.onnx.values import Batch, Tensor
+
+FLOAT_BYTES = 4
 
 
 @dataclass
@@ -57,7 +61,7 @@ class Builder:
 
         Raises:
             UnsupportedError: the value does not keep the batch axis first.
-            ModelError: the value would be empty, or a parameter is not finite.
+            ModelError: the value would be empty or too large, or a parameter is not finite.
         """
         if not shape or shape[0] != self.batch.size:
             raise UnsupportedError(
@@ -68,8 +72,9 @@ class Builder:
             )
         if any(size < 1 for size in shape):
             raise ModelError(f"gives the empty shape {list(shape)}", origin=origin)
+        self.check_size(shape, origin)
         for name, value in fields.items():
-            if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+            if isinstance(value, np.ndarray | float) and not np.isfinite(value).all():
                 raise ModelError(
                     f"its {name} comes out as NaN or infinite", code="not-finite", origin=origin
                 )
@@ -84,6 +89,17 @@ class Builder:
             )
         )
         return Tensor(node_id, shape)
+
+    def check_size(self, shape: Shape, origin: Origin) -> None:
+        """See that a value of a shape may be there at all.
+
+        Raises:
+            ModelError: it would take too much memory.
+        """
+        try:
+            check_size(f"its value of shape {list(shape)}", prod(shape) * FLOAT_BYTES)
+        except TooLargeError as error:
+            raise too_large(origin, error, ModelError) from error
 
     def add_output(self, name: str, value: Tensor, origin: Origin) -> None:
         """Mark a value as an output of the network."""

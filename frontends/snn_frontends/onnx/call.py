@@ -11,8 +11,12 @@ import numpy as np
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir.ann import AnnNode, Float
 from snn_compile.ir.graph import Shape
+from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
+
+FLOATS, INTEGERS, NUMBERS = "fV", "iu", "biufV"
+"""Kinds of arrays; V stands for bfloat16 and the like."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Call:
         origin: the operator in the user's file.
         inputs: values of the inputs; None where an optional one is left out.
         names: the inputs' names in the file.
-        attributes: as the file states them.
+        attributes: as the file states them; those that are not read are refused afterwards.
         n_outputs: how many results the file names.
         only_feeds_outputs: whether the result reaches nothing but outputs of the network, through
             operators of the given types alone.
@@ -36,7 +40,7 @@ class Call:
     origin: Origin
     inputs: tuple[Value | None, ...]
     names: tuple[str, ...]
-    attributes: dict[str, Any]
+    attributes: Attributes
     n_outputs: int
     only_feeds_outputs: Callable[[frozenset[str]], bool]
 
@@ -81,8 +85,8 @@ class Call:
             )
         return value
 
-    def constant(self, index: int) -> Constant:
-        """An input that has to be a constant."""
+    def constant(self, index: int, kinds: str = NUMBERS) -> Constant:
+        """An input that has to be a constant of some kinds of numbers."""
         value = self.inputs[index] if index < len(self.inputs) else None
         if value is None:
             raise self.invalid(f"input {index} is missing")
@@ -92,15 +96,17 @@ class Call:
                 "it has to be a constant",
                 "parameters, shapes and axes must be fixed when the model is exported",
             )
+        if value.dtype.kind not in kinds:
+            raise self.invalid(f"input {index} ('{self.names[index]}') is of type {value.dtype}")
         return value
 
     def parameter(self, index: int) -> Float:
         """A constant input as finite floating-point numbers (float32, or float64 if it is that).
 
         Raises:
-            ModelError: some of its values are NaN or infinite.
+            ModelError: some of its values are NaN or infinite, or it has others.
         """
-        value = self.constant(index)
+        value = self.constant(index, FLOATS)
         if not np.isfinite(real := as_float(value)).all():
             count = int(np.count_nonzero(~np.isfinite(real)))
             raise self.invalid(
@@ -110,12 +116,17 @@ class Call:
             )
         return real
 
+    def ignore(self, *attributes: str) -> None:
+        """Say that attributes mean nothing here, whatever their values."""
+        for name in attributes:
+            self.attributes.get(name)
+
     def integers(self, attribute: str, index: int) -> tuple[int, ...] | None:
         """Integers that older operator sets give as an attribute and newer ones as an input."""
         if attribute in self.attributes:
             return tuple(int(i) for i in np.atleast_1d(self.attributes[attribute]))
         if self.has(index):
-            return tuple(int(i) for i in np.atleast_1d(self.constant(index)))
+            return tuple(int(i) for i in np.atleast_1d(self.constant(index, INTEGERS)))
         return None
 
     def axis(self, axis: int, rank: int) -> int:

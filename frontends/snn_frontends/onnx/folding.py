@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx
 from onnx import checker, defs, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from snn_compile.errors import ModelError, Origin
+from snn_compile import memory
+from snn_compile.documents import DamagedError, TooLargeError, too_large
+from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.refusals import first_line
+from snn_frontends.onnx.sizes import item_bytes, n_bytes, n_elements
 from snn_frontends.onnx.values import Constant, Tensor, Value
 
 FOREIGN_ERRORS = (
@@ -42,28 +47,180 @@ RANDOM = frozenset(
 DIVISORS = frozenset({"blocksize", "group", "num_groups", "num_outputs", "split", "strides"})
 """Attributes by which onnx 1.16 divides without a look, which ends the whole process at 0."""
 
-MAX_ELEMENTS = 1 << 30
-"""Larger constants are a damaged file, and would exhaust the memory."""
+MEANT_OTHERWISE = {
+    "Softmax": 13,
+    "LogSoftmax": 13,
+    "Hardmax": 13,
+    "Resize": 11,
+    "Upsample": 9,
+    "RoiAlign": 16,
+}
+"""Operators of which onnx computes the newest meaning only, and the operator set that gave it."""
+
+NUMBERS = "biufV"
+"""Kinds of arrays that are real numbers; the last stands for bfloat16 and the like."""
+WIDEST = 8
+"""Bytes of an element, at most."""
+SAID = 4096
+"""A shape, axes or the like have no more elements."""
+
+NO_LARGER = frozenset({"Compress", "NonZero", "TopK", "Unique"})
+"""Operators whose results have no more elements than an input, for each of its axes."""
+PRODUCTS = frozenset({"Gemm", "MatMul"})
+QUICK = PRODUCTS | frozenset(
+    (
+        "Abs Add And ArgMax ArgMin BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike "
+        "Ceil Clip Compress Concat Constant ConstantOfShape Cos CumSum DepthToSpace "
+        "DequantizeLinear Div Dropout Equal Exp Expand EyeLike Flatten Floor Gather Greater "
+        "GreaterOrEqual Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mod "
+        "Mul Neg NonZero Not Or PRelu Pad Pow QuantizeLinear Range Reciprocal ReduceL1 "
+        "ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu "
+        "Reshape Round Shape Sigmoid Sign Sin Size Slice Softmax SpaceToDepth Split Sqrt "
+        "Squeeze Sub Sum Tanh Tile Transpose Trilu Unsqueeze Where Xor "
+    ).split()
+)
+"""Operators that onnx computes with numpy; others take steps of Python for each element."""
+SLOW = 1 << 14
+"""Elements that numpy computes while Python computes one."""
+PRODUCTS_AT_ONCE = 16
+MOST_WORK = 1 << 31
+"""Elements that all constants together may have; seconds."""
+
+SIMPLIFY = "compute its constants beforehand, with onnx-simplifier or onnxruntime"
 
 
-def evaluate(
+@dataclass
+class Folding:
+    """Computes operators whose inputs are all constants, as long as that stays within bounds.
+
+    Attributes:
+        opset: by which operators are read.
+        size: bytes of all constants so far.
+        work: that has been done for them, in elements.
+    """
+
+    opset: int
+    size: int = 0
+    work: int = 0
+
+    def keep(self, what: str, size: int) -> None:
+        """Count bytes of a constant, before they are there.
+
+        Raises:
+            TooLargeError: all constants take too much memory.
+        """
+        before = f", with {memory.shown(self.size)} of other constants," if self.size else ""
+        if self.size + size > memory.budget():
+            raise TooLargeError(
+                f"{what} takes {memory.shown(size)}{before} more than the"
+                f" {memory.shown(memory.budget())} that it may"
+            )
+        self.size += size
+
+    def evaluate(
+        self, node: onnx.NodeProto, inputs: Sequence[Constant | None], origin: Origin
+    ) -> list[Constant]:
+        """The results of an operator whose inputs are all constants.
+
+        Raises:
+            UnsupportedError: it is not computed here.
+            ModelError: it cannot be computed, or would take too much memory or time.
+        """
+        refuse_outdated(node, self.opset, origin)
+        if node.op_type == "Constant":
+            if len(node.attribute) != 1 or node.attribute[0].name == "sparse_value":
+                raise ModelError("states no dense value, or several", origin=origin)
+        try:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                return [self.decoded("its value", node.attribute[0].t)]
+            self._allow(node, inputs, origin)
+        except TooLargeError as error:
+            raise too_large(origin, error, ModelError) from error
+        return computed(node, inputs, self.opset, origin)
+
+    def decoded(self, what: str, tensor: onnx.TensorProto) -> Constant:
+        """A tensor of the file as an array.
+
+        Raises:
+            DamagedError: it has not as many bytes as its shape says.
+            TooLargeError: all constants take too much memory.
+        """
+        if tensor.HasField("raw_data") and len(tensor.raw_data) != n_bytes(tensor):
+            shape = list(tensor.dims)[:16]
+            raise DamagedError(f"the shape {shape} for {memory.shown(len(tensor.raw_data))}")
+        self.keep(what, in_memory(tensor))
+        return numpy_helper.to_array(tensor)
+
+    def _allow(
+        self, node: onnx.NodeProto, inputs: Sequence[Constant | None], origin: Origin
+    ) -> None:
+        """See that the results may be computed, and count them."""
+        given = [value for value in inputs if value is not None]
+        if any(value.dtype.kind not in NUMBERS for value in given):
+            raise UnsupportedError(
+                "computes with what are no real numbers", origin=origin, hint=SIMPLIFY
+            )
+        sizes = result_sizes(node, inputs, self.opset)
+        if sizes is None:
+            raise UnsupportedError(
+                "how large its result is cannot be told in advance", origin=origin, hint=SIMPLIFY
+            )
+        for count, width in sizes:
+            self.keep("its result", count * width)
+        elements = sum(value.size for value in given) + sum(count for count, _ in sizes)
+        work = elements if node.op_type in QUICK else elements * SLOW
+        if node.op_type in PRODUCTS and len(given) > 1 and given[0].ndim:
+            depth = given[0].shape[-1] if node.op_type == "MatMul" else max(given[0].shape)
+            work += sizes[0][0] * depth // PRODUCTS_AT_ONCE
+        self.work += work
+        if self.work > MOST_WORK:
+            raise TooLargeError(
+                f"its result, of {sum(count for count, _ in sizes):,} elements, takes more work"
+                " than constants may"
+            )
+
+
+def in_memory(tensor: onnx.TensorProto) -> int:
+    """Bytes of a tensor as an array; texts are as long as they are in the file."""
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return int(tensor.ByteSize())
+    return n_elements(tensor) * item_bytes(tensor)
+
+
+def result_sizes(
+    node: onnx.NodeProto, inputs: Sequence[Constant | None], opset: int
+) -> list[tuple[int, int]] | None:
+    """Elements and bytes of each for the results of an operator; None where nobody knows."""
+    if node.op_type in {"Constant", "Shape", "Size"}:
+        return [(sum(value.ndim for value in inputs if value is not None) + 1, WIDEST)]
+    if node.op_type in NO_LARGER:
+        most = max(value.size * (value.ndim + 1) for value in inputs if value is not None)
+        return [(most, WIDEST)] * len(node.output)
+    if node.op_type == "Range":
+        start, limit, delta = (float(np.asarray(v).reshape(())) for v in inputs if v is not None)
+        return [(max(int(np.ceil((limit - start) / delta)), 0), WIDEST)]
+    found = infer_types(node, inputs, opset)
+    shapes = [None if kind is None else _sizes(kind) for kind in found]
+    named = [shape for name, shape in zip(node.output, shapes, strict=True) if name]
+    if any(shape is None for shape in named):
+        return None
+    return [(prod(shape), WIDEST) for shape in named if shape is not None]
+
+
+def computed(
     node: onnx.NodeProto, inputs: Sequence[Constant | None], opset: int, origin: Origin
 ) -> list[Constant]:
-    """The results of an operator whose inputs are all constants.
+    """The results of an operator, by onnx.
 
     Raises:
         ModelError: it cannot be computed.
     """
-    for attribute in node.attribute:
-        if node.op_type == "Constant" and attribute.name == "value":
-            return [numpy_helper.to_array(attribute.t)]
     feeds = {
         name: value
         for name, value in zip(node.input, inputs, strict=True)
         if name and value is not None
     }
     shapes = [_type(value.dtype, value.shape) for value in feeds.values()]
-    _refuse_huge(node, inputs, origin)
     graph = helper.make_graph(
         [node],
         "constant",
@@ -75,6 +232,21 @@ def evaluate(
     except Exception as error:
         raise ModelError(f"cannot be computed: {first_line(error)}", origin=origin) from error
     return [np.asarray(next(results)) if name else np.empty(0) for name in node.output]
+
+
+def refuse_outdated(node: onnx.NodeProto, opset: int, origin: Origin) -> None:
+    """Refuse what onnx would compute by the newest meaning of the operator alone.
+
+    Raises:
+        UnsupportedError: the operator meant something else in this operator set.
+    """
+    since = MEANT_OTHERWISE.get(node.op_type, 0)
+    if opset < since:
+        raise UnsupportedError(
+            f"means something else before operator set {since}, and is not computed for constants",
+            origin=origin,
+            hint=f"convert it: onnx.version_converter.convert_version(model, {since})",
+        )
 
 
 def _run(graph: onnx.GraphProto, feeds: dict[str, Constant], opset: int) -> Sequence[Constant]:
@@ -91,7 +263,18 @@ def _run(graph: onnx.GraphProto, feeds: dict[str, Constant], opset: int) -> Sequ
 def infer_shapes(
     node: onnx.NodeProto, inputs: Sequence[Value | None], opset: int
 ) -> list[Shape | None]:
-    """The shapes of the results of any operator that ONNX knows; None where it cannot tell."""
+    """The shapes of floating results of any operator that ONNX knows; None where it cannot tell."""
+    floating = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+    return [
+        _sizes(kind) if kind is not None and kind.tensor_type.elem_type in floating else None
+        for kind in infer_types(node, inputs, opset)
+    ]
+
+
+def infer_types(
+    node: onnx.NodeProto, inputs: Sequence[Value | None], opset: int
+) -> list[onnx.TypeProto | None]:
+    """The types of the results of any operator that ONNX knows; None where it cannot tell."""
     if any(attribute.name in DIVISORS and _has_zero(attribute) for attribute in node.attribute):
         return [None] * len(node.output)
     types, data = {}, {}
@@ -100,7 +283,8 @@ def infer_shapes(
             types[name] = _type(np.dtype(np.float32), value.shape)
         elif isinstance(value, np.ndarray):
             types[name] = _type(value.dtype, value.shape)
-            data[name] = numpy_helper.from_array(value, name)
+            if value.size <= SAID:
+                data[name] = numpy_helper.from_array(value, name)
     try:
         schema = defs.get_schema(node.op_type, opset, "")
         found = shape_inference.infer_node_outputs(
@@ -108,7 +292,7 @@ def infer_shapes(
         )
     except FOREIGN_ERRORS:
         return [None] * len(node.output)
-    return [_shape(found[name]) if name in found else None for name in node.output]
+    return [found.get(name) for name in node.output]
 
 
 def _has_zero(attribute: onnx.AttributeProto) -> bool:
@@ -119,19 +303,9 @@ def _type(dtype: np.dtype[np.generic], shape: Shape) -> onnx.TypeProto:
     return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(dtype), shape)
 
 
-def _shape(found: onnx.TypeProto) -> Shape | None:
+def _sizes(found: onnx.TypeProto) -> Shape | None:
+    """The shape that a type states, if it states all of it."""
     kind = found.tensor_type
-    floating = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
-    if kind.elem_type not in floating or not kind.HasField("shape"):
+    if not kind.HasField("shape") or not all(dim.HasField("dim_value") for dim in kind.shape.dim):
         return None
-    if not all(dim.HasField("dim_value") for dim in kind.shape.dim):
-        return None
-    return tuple(int(dim.dim_value) for dim in kind.shape.dim)
-
-
-def _refuse_huge(node: onnx.NodeProto, inputs: Sequence[Constant | None], origin: Origin) -> None:
-    """Refuse to fill the memory where a damaged file asks for it."""
-    target = inputs[-1] if inputs else None
-    if node.op_type in {"ConstantOfShape", "Expand"} and target is not None:
-        if np.prod(target.astype(np.float64)) > MAX_ELEMENTS:
-            raise ModelError(f"asks for a constant of shape {target.tolist()}", origin=origin)
+    return tuple(max(int(dim.dim_value), 0) for dim in kind.shape.dim)

@@ -6,7 +6,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snn_compile import memory
+from snn_compile.documents import DamagedError, TooLargeError, described, read_bytes, too_large
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
+from snn_compile.memory import shown
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
@@ -19,6 +22,13 @@ if TYPE_CHECKING:
     from snn_frontends.onnx.runtime import OnnxRuntime
 
 OLDEST_OPSET = 7
+LONGEST_NAME = 4096
+"""Characters; what is made of a layer repeats its name a few dozen times."""
+MOST_NODES = 5_000
+"""Operators of a graph; a network takes a hundredth of a second for each."""
+DESCRIPTIONS = frozenset({"doc_string", "metadata_props", "quantization_annotation"})
+LARGEST = (1 << 31) - 1
+"""Bytes of a protobuf message, and so of a file."""
 
 
 class OnnxFrontend:
@@ -64,6 +74,13 @@ def _read(path: Path) -> Imported:
     if not model.graph.node or not model.graph.output:
         lack = "outputs" if model.graph.node else "operators"
         raise ModelError(f"the model has no {lack}", code="empty-graph", origin=Origin(file))
+    if (n := len(model.graph.node)) > MOST_NODES:
+        raise ModelError(
+            f"the model has {n:,} operators, and no more than {MOST_NODES:,} are read",
+            code="too-large",
+            origin=Origin(file),
+            hint="simplify it (onnx-simplifier), or split it",
+        )
     if model.graph.sparse_initializer:
         raise ModelError(
             "the model has sparse initializers", origin=Origin(file), hint="export dense weights"
@@ -76,15 +93,20 @@ def _load(path: Path, file: str) -> onnx.ModelProto:
     """The file's contents, with weights that it keeps elsewhere.
 
     Raises:
-        ModelError: it is not ONNX, or a file with weights is missing.
+        ModelError: it is not ONNX, too large, or keeps weights where it must not.
     """
     import onnx
-    from onnx import external_data_helper
+
+    from snn_frontends.onnx import external, wire
 
     origin = Origin(file)
+    content = _content(path)
     try:
+        wire.check(content, onnx.ModelProto.DESCRIPTOR)
         model = onnx.ModelProto()
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(content)
+    except TooLargeError as error:
+        raise too_large(file, error, ModelError) from error
     except Exception as error:
         raise ModelError(
             "this is not an ONNX file, or it is damaged or truncated",
@@ -96,47 +118,83 @@ def _load(path: Path, file: str) -> onnx.ModelProto:
         raise ModelError(
             "this is not an ONNX file: it holds no graph", code="unreadable-model", origin=origin
         )
-    try:
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise ModelError(
-            f"weights that the model keeps in another file cannot be read: {first_line(error)}",
-            code="external-data",
-            origin=origin,
-            hint="keep that file beside the model, or save the model with its weights inside",
-        ) from error
+    external.load(model, path, len(content))
     _make_printable(model)
     return model
 
 
+def _content(path: Path) -> bytes:
+    """The bytes of the file.
+
+    Raises:
+        ModelError: they cannot be read, or there are too many.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ModelError(
+                f"the file has {shown(path.stat().st_size)}, and none of ONNX has 2 GiB",
+                code="too-large",
+                origin=Origin(str(path)),
+                hint="save it with its weights in another file (external data)",
+            )
+        return read_bytes(path, min(memory.budget(), LARGEST))
+    except TooLargeError as error:
+        raise too_large(path, error, ModelError) from error
+    except (OSError, DamagedError) as error:
+        raise ModelError(
+            f"the file cannot be read: {described(error)}",
+            code="unreadable-model",
+            origin=Origin(str(path)),
+            hint="check the path and its permissions",
+        ) from error
+
+
 def _make_printable(message: Any) -> None:
-    """Rewrite every name in a model so that it can be shown anywhere.
+    """Rewrite every name in a model so that it can be shown anywhere; descriptions are left out.
 
     Two names that become the same are one value given twice, which is refused.
+
+    Raises:
+        DamagedError: a name is so long that nobody has written it.
     """
     for field, value in message.ListFields():
-        if isinstance(value, str):
-            setattr(message, field.name, printable(value))
+        if field.name in DESCRIPTIONS:
+            message.ClearField(field.name)
+        elif isinstance(value, str):
+            setattr(message, field.name, _name(value))
         elif field.type == field.TYPE_STRING:
-            value[:] = [printable(text) for text in value]
+            value[:] = [_name(text) for text in value]
         elif field.type == field.TYPE_MESSAGE:
             for part in [value] if hasattr(value, "ListFields") else value:
                 _make_printable(part)
+
+
+def _name(text: str) -> str:
+    if len(text) > LONGEST_NAME:
+        raise DamagedError(f"a name of {len(text):,} characters, '{text[:40]}...'")
+    return printable(text)
 
 
 def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
     """The operator set to read by, the one that the file states, and what to say about it.
 
     Raises:
-        ModelError: it is too old.
+        ModelError: it is too old, or there are several.
     """
     from onnx import defs
 
+    from snn_frontends.onnx.operators import NEWEST_OPSET
+
     newest = defs.onnx_opset_version()
-    stated = max(
-        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
-        default=1,
-    )
+    versions = {e.version for e in model.opset_import if e.domain in ("", "ai.onnx")} or {1}
+    if len(versions) > 1:
+        raise ModelError(
+            f"states {len(versions)} versions of the operator set: {sorted(versions)}",
+            code="opset",
+            origin=Origin(file),
+            hint="export or convert it with one",
+        )
+    (stated,) = versions
     if stated < OLDEST_OPSET:
         raise ModelError(
             f"operator set {stated} is too old; {OLDEST_OPSET} is the oldest supported",
@@ -144,16 +202,20 @@ def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
             origin=Origin(file),
             hint="convert it: onnx.version_converter.convert_version(model, 13)",
         )
-    if stated <= newest:
-        return stated, stated, []
-    finding = Finding(
-        f"operator set {stated} is newer than the installed onnx knows; read as {newest}",
-        Origin(file),
-        code="newer-opset",
-        hint="upgrade onnx",
-        warning=True,
-    )
-    return newest, stated, [finding]
+    opset = min(stated, newest)
+    if stated > newest:
+        message = f"operator set {stated} is newer than the installed onnx knows; read as {newest}"
+        hint = "upgrade onnx"
+    elif stated > NEWEST_OPSET:
+        message = (
+            f"operator set {stated} is newer than the newest one that was tested, {NEWEST_OPSET};"
+            " operators that have changed since then are refused"
+        )
+        hint = f"export with operator set {NEWEST_OPSET} or an older one"
+    else:
+        return opset, stated, []
+    finding = Finding(message, Origin(file), code="newer-opset", hint=hint, warning=True)
+    return opset, stated, [finding]
 
 
 def _input(graph: onnx.GraphProto, file: str) -> ModelInput:

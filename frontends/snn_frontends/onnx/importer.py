@@ -10,13 +10,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import checker, helper, numpy_helper
+from onnx import checker, defs
 
-from snn_compile.errors import CompileError, ModelError, Origin, UnsupportedError, raise_all
+from snn_compile.documents import TooLargeError, too_large
+from snn_compile.errors import (
+    CompileError,
+    CompileErrors,
+    ModelError,
+    Origin,
+    UnsupportedError,
+    raise_all,
+)
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId, Shape
@@ -24,9 +31,10 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_frontends.onnx import refusals
+from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, evaluate, infer_shapes
+from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.operators import OPERATORS
 from snn_frontends.onnx.values import Batch, Tensor, Unknown, Value
 
@@ -72,12 +80,12 @@ class _Importer:
         self.builder = builder
         self.entry = entry
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.functions = {(function.domain, function.name) for function in model.functions}
+        self.functions = {(_domain(f.domain), f.name) for f in model.functions}
         self.outputs = [output.name for output in model.graph.output]
         given = {entry.name, *self.initializers}
         self.nodes = _in_order(list(model.graph.node), given, builder.file)
         for node in self.nodes:
-            node.domain = "" if node.domain in ONNX_DOMAINS else node.domain
+            node.domain = _domain(node.domain)
         self.live = _live(self.nodes, self.outputs)
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
@@ -88,6 +96,7 @@ class _Importer:
         self.values: dict[str, Value] = {}
         self.errors: list[CompileError] = []
         self.n_folded = 0
+        self.folding = Folding(builder.opset)
         self.rules = checker.C.CheckerContext()
         self.rules.ir_version = onnx.IR_VERSION
         self.rules.opset_imports = {"": builder.opset}
@@ -125,8 +134,10 @@ class _Importer:
             results = self._import(node, inputs, origin)
             self._check_unread(node, len(results), origin)
         except CompileError as error:
-            self.errors.append(error)
-            results = self._stand_ins(node, inputs if isinstance(error, UnsupportedError) else [])
+            errors = error.errors if isinstance(error, CompileErrors) else (error,)
+            self.errors.extend(errors)
+            unsupported = all(isinstance(one, UnsupportedError) for one in errors)
+            results = self._stand_ins(node, inputs if unsupported else [])
         except FOREIGN_ERRORS as error:
             message = f"cannot be interpreted: {refusals.first_line(error)}"
             self.errors.append(ModelError(message, origin=origin))
@@ -137,32 +148,38 @@ class _Importer:
         self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
     ) -> Sequence[Value]:
         """The values of a node's outputs."""
-        if node.domain:
-            function = (node.domain, node.op_type) in self.functions
+        function = (node.domain, node.op_type) in self.functions
+        if node.domain or function:  # a function may have the name of an operator
             raise refusals.custom(node.domain, origin, function=function)
         if any(attribute.type in SUBGRAPHS for attribute in node.attribute):
             raise refusals.unsupported(origin)
-        if node.op_type in {"Shape", "Size"} and isinstance(inputs[0], Tensor):
+        if node.op_type in {"Shape", "Size"} and inputs and isinstance(inputs[0], Tensor):
+            self._check(node, origin)
             self.n_folded += 1
             same_shape = np.broadcast_to(np.float32(0), inputs[0].shape)
-            return evaluate(node, [same_shape], self.builder.opset, origin)
+            return self.folding.evaluate(node, [same_shape], origin)
         constants = [value for value in inputs if value is None or isinstance(value, np.ndarray)]
         if len(constants) == len(inputs) and node.op_type not in RANDOM:
             self._check(node, origin)
             self.n_folded += 1
-            return evaluate(node, constants, self.builder.opset, origin)
+            return self.folding.evaluate(node, constants, origin)
         unknown = [value for value in inputs if isinstance(value, Unknown)]
         if unknown and not any(isinstance(value, Tensor) for value in inputs):
             shape_only = node.op_type in {"Shape", "Size"}
             if shape_only or all(value.constant for value in unknown):
                 return [Unknown(constant=True)] * len(node.output)
-        handler = OPERATORS.get(node.op_type)
-        if handler is None:
+        operator = OPERATORS.get(node.op_type)
+        if operator is None:
             raise refusals.unsupported(origin)
         self._check(node, origin)
+        schema = defs.get_schema(node.op_type, self.builder.opset, "")
+        if schema.since_version > operator.since:
+            raise refusals.newer(schema.since_version, operator.since, origin)
         if unknown:
             return [Unknown()] * len(node.output)
-        result = handler(self._call(node, inputs, origin))
+        call = self._call(node, inputs, origin)
+        result = operator.handler(call)
+        raise_all(call.attributes.unread(schema, origin))
         return [result] if isinstance(result, Tensor) else result
 
     def _call(self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin) -> Call:
@@ -172,7 +189,7 @@ class _Importer:
             origin=origin,
             inputs=tuple(inputs),
             names=tuple(node.input),
-            attributes={a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute},
+            attributes=Attributes(node, origin),
             n_outputs=len(node.output),
             only_feeds_outputs=lambda ops: self._only_feeds_outputs(node.output[0], ops),
         )
@@ -214,7 +231,9 @@ class _Importer:
             if tensor is None:
                 raise ModelError(f"reads '{name}', which nothing in the file gives", origin=origin)
             try:
-                self.values[name] = numpy_helper.to_array(tensor)
+                self.values[name] = self.folding.decoded(f"the tensor '{name}'", tensor)
+            except TooLargeError as error:
+                raise too_large(origin, error, ModelError) from error
             except FOREIGN_ERRORS as error:
                 raise ModelError(
                     f"the tensor '{name}' is damaged: {refusals.first_line(error)}", origin=origin
@@ -253,9 +272,9 @@ class _Importer:
         )
 
 
-def _plain(value: Any) -> Any:
-    """An attribute with its text decoded."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _domain(stated: str) -> str:
+    """A domain by one of its names."""
+    return "" if stated in ONNX_DOMAINS else stated
 
 
 def _in_order(nodes: list[onnx.NodeProto], given: set[str], file: str) -> list[onnx.NodeProto]:

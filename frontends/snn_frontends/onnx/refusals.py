@@ -104,6 +104,15 @@ def unsupported(origin: Origin) -> UnsupportedError:
     return UnsupportedError("operator not supported on activations", origin=origin, hint=CUT)
 
 
+def newer(found: int, known: int, origin: Origin) -> UnsupportedError:
+    """The complaint about an operator that a newer operator set has changed."""
+    return UnsupportedError(
+        f"operator set {found} has changed this operator; version {known} is the newest one known",
+        origin=origin,
+        hint=f"export with an operator set before {found}, or look for a newer snn-compile",
+    )
+
+
 def custom(domain: str, origin: Origin, *, function: bool) -> UnsupportedError:
     """The complaint about an operator that is not ONNX's own."""
     if function:

@@ -9,7 +9,8 @@ import click
 
 from snn_compile.cli import trust
 from snn_compile.cli.console import as_json, common, messages, results, talkative
-from snn_compile.cli.settings import chosen, settings
+from snn_compile.cli.found import beside, options_for
+from snn_compile.cli.settings import settings
 from snn_compile.errors import AccuracyError, Origin, UsageError
 
 if TYPE_CHECKING:
@@ -51,15 +52,14 @@ def command(
     response, and what each backend needs. Options can also stand in a TOML file, by the same
     names: the one given with --config, else MODEL.toml beside MODEL.onnx if there is one.
     """
-    config = config or beside(model)
-    options = chosen(config, {**given, "emit": ""} if no_emit else given)
+    options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
     folder = output or Path(f"{model.stem}.snn")
     refuse_foreign(folder)
     signing_key = trust.signing_key(key)
     observer = _observer(as_json, quiet, no_progress, dump_after)
-    if config is not None:
-        observer.stage("config", str(config))
+    if (used := config or beside(model)) is not None:
+        observer.stage("config", str(used))
     from snn_compile.driver import compile_model
 
     compiled = compile_model(model, options=options, watch=observer)
@@ -68,12 +68,6 @@ def command(
     _show(compiled.report, folder, observer, as_json)
     trust.show_key(signing_key, as_json=as_json)
     check_accuracy(compiled.report, options.max_accuracy_drop, str(model))
-
-
-def beside(model: Path) -> Path | None:
-    """The configuration that lies beside a model under its name, if there is one."""
-    config = model.with_suffix(".toml")
-    return config if config.is_file() else None
 
 
 def refuse_foreign(folder: Path) -> None:

@@ -10,12 +10,12 @@ import click
 
 from snn_compile.cli import trust
 from snn_compile.cli.compile import (
-    beside,
     check_accuracy,
     refuse_foreign,
     refuse_unmeasurable,
 )
 from snn_compile.cli.console import as_json, common, messages, results, talkative
+from snn_compile.cli.found import options_for
 from snn_compile.cli.settings import chosen, settings
 from snn_compile.errors import Origin, UsageError
 from snn_compile.tune.options import DEVICES, METHODS, SURROGATES
@@ -168,7 +168,7 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
         UsageError: the network is compiled already, and an option would have it compiled otherwise.
     """
     if not source.is_dir():
-        return chosen(config or beside(source), given)
+        return options_for(source, config, given)
     useless = [
         name.replace("_", "-")
         for name, value in given.items()

@@ -9,6 +9,7 @@ import numpy as np
 
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode, Float
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding, PassResult
 
@@ -26,19 +27,23 @@ class FoldBatchNorm:
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Fold every scaling that is the only reader of a layer."""
         graph, findings = network.graph, list[Finding]()
-        for node in network.graph:
+        layers: dict[NodeId, AnnNode] = {}  # with what has been folded into them
+        folded_into: dict[NodeId, NodeId] = {}
+        for node in graph:
             if not isinstance(node, ann.BatchNorm | ann.Affine):
                 continue
-            layer = graph[graph[node.id].inputs[0]]
+            (source,) = node.inputs
+            name = folded_into.get(source, source)
+            layer = layers.get(name, graph[name])
             parameters = _per_channel(node)
             if not isinstance(layer, ann.Conv | ann.Dense) or parameters is None:
                 continue
-            if len(graph.consumers(layer.id)) != 1:
+            if len(graph.consumers(source)) != 1:
                 findings.append(Finding("kept: its input has other readers", node.origin))
                 continue
-            folded = _scaled(layer, *parameters)
-            graph = graph.edit(replaced=[folded], bypassed={node.id: layer.id})
-            findings.append(Finding(f"folded into '{layer.id}'", node.origin))
+            layers[name], folded_into[node.id] = _scaled(layer, *parameters), name
+            findings.append(Finding(f"folded into '{name}'", node.origin))
+        graph = graph.edit(replaced=layers.values(), bypassed=folded_into)
         return PassResult(network.with_graph(graph), tuple(findings))
 
 

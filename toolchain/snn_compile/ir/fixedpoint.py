@@ -18,6 +18,9 @@ class Overflow(enum.Enum):
     WRAP = "wrap"
 
 
+LARGEST_WHOLE = 2.0**62
+
+
 @dataclass(frozen=True)
 class QFormat:
     """An integer format.
@@ -92,14 +95,29 @@ class QTensor:
         return QTensor(array, QFormat.holding(low, high))
 
 
+class RangeError(ArithmeticError):
+    """A number is so large, in units of its grid, that it is no integer of 64 bits."""
+
+
+def whole(x: npt.NDArray[np.float64]) -> Int:
+    """Whole numbers as int64.
+
+    Raises:
+        RangeError: some have no place there.
+    """
+    if not (np.abs(x) < LARGEST_WHOLE).all():
+        raise RangeError(f"{np.abs(x).max():.3g} units")
+    return x.astype(np.int64)
+
+
 def round_half_even(x: npt.ArrayLike) -> Int:
     """Nearest integer, ties to even, as int64. The rounding rule of the compiler."""
-    return np.rint(np.asarray(x, dtype=np.float64)).astype(np.int64)
+    return whole(np.rint(np.asarray(x, dtype=np.float64)))
 
 
 def round_half_up(x: npt.ArrayLike) -> Int:
     """Nearest integer, ties upwards, as int64: where a tie must always go the same way."""
-    return np.floor(np.asarray(x, dtype=np.float64) + 0.5).astype(np.int64)
+    return whole(np.floor(np.asarray(x, dtype=np.float64) + 0.5))
 
 
 def arithmetic_shift(x: Int, exponent: int) -> Int:

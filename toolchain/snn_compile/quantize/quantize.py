@@ -17,6 +17,7 @@ from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import ceil_log2, floor_log2
 from snn_compile.quantize import stock
+from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
 from snn_compile.quantize.trained import as_trained
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
@@ -77,14 +78,14 @@ def quantize(
         states: how far numbers may go; as far as 24 bits do, if not given.
 
     Raises:
+        ModelError: a layer whose numbers lie too far apart.
         CapacityError: layers whose state could overflow (``state-overflow``), or that have no form
             in stock neurons (``not-stock``); all of them at once.
     """
     states = states or States()
     nodes: list[QuantizedNode] = [_input(network.input)]
     numbers: dict[NodeId, LayerNumbers] = {}
-    refused: list[CompileError] = []
-    missing: set[NodeId] = set()
+    refused, missing = list[CompileError](), set[NodeId]()
     for population in network.populations:
         groups = network.synapses_into(population)
         if any(group.inputs[0] in missing for group in groups):
@@ -93,18 +94,19 @@ def quantize(
         bits = weight_bits(population.id)
         smallest = states.smallest_weight(population)
         threshold = None if isinstance(population, spiking.Readout) else population.threshold
-        weights = integer_weights(groups, bits, threshold, smallest)
-        found = _fitted(population, groups, weights, bits, nodes, network.window, states)
-        if isinstance(found, CompileError) and weights.exact:
-            weights = integer_weights(groups, bits, threshold, smallest, as_integers=False)
+        with on_a_grid(population):
+            weights = integer_weights(groups, bits, threshold, smallest)
             found = _fitted(population, groups, weights, bits, nodes, network.window, states)
-        if isinstance(found, CompileError):
-            refused.append(found)
-            if not states.is_lif(population):
-                missing.add(population.id)
-                continue
-            # Whatever its numbers, it would send spikes: those after it are judged, too.
-            found = _unfitted(population, groups, weights, bits, states)
+            if isinstance(found, CompileError) and weights.exact:
+                weights = integer_weights(groups, bits, threshold, smallest, as_integers=False)
+                found = _fitted(population, groups, weights, bits, nodes, network.window, states)
+            if isinstance(found, CompileError):
+                refused.append(found)
+                if not states.is_lif(population):
+                    missing.add(population.id)
+                    continue
+                # Whatever its numbers, it would send spikes: those after it are judged, too.
+                found = _unfitted(population, groups, weights, bits, states)
         added, numbers[population.id] = found
         nodes.extend(added)
     raise_all(refused)

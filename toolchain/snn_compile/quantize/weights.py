@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import Int, round_half_even
+from snn_compile.ir.fixedpoint import LARGEST_WHOLE, Int, round_half_even
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import log2
 
@@ -154,14 +154,18 @@ def _small_integers(
     unit = np.where(np.isfinite(smallest), smallest, 1.0)
     found = []
     for weight, channel in zip(weights, channels, strict=True):
-        ratio = weight / unit[channel]
+        with np.errstate(over="ignore"):  # what is infinite is no small multiple
+            ratio = weight / unit[channel]
         if ratio.size and (
             np.abs(ratio).max() > largest or np.abs(ratio - np.rint(ratio)).max() > 1e-9
         ):
             return None
         found.append(round_half_even(ratio))
-    of_threshold = threshold / unit
-    if np.abs(of_threshold - np.rint(of_threshold)).max() > 1e-9 or of_threshold.min() < 0.5:
+    with np.errstate(over="ignore"):
+        of_threshold = threshold / unit
+    if of_threshold.max() >= LARGEST_WHOLE or of_threshold.min() < 0.5:
+        return None
+    if np.abs(of_threshold - np.rint(of_threshold)).max() > 1e-9:
         return None
     return unit, tuple(found)
 

@@ -56,6 +56,8 @@ def _limit(call: Call, name: str, index: int) -> float | None:
         value = float(call.constant(index).reshape(()))
     else:
         return None
+    if np.isnan(value):
+        raise call.invalid(f"its limit '{name}' is NaN", "not-finite")
     return value if abs(value) < np.finfo(np.float32).max else None
 
 
@@ -91,6 +93,7 @@ def _units(x: Tensor) -> tuple[Float, Float]:
 
 def dropout(call: Call) -> Tensor:
     """Nothing, at inference."""
+    call.ignore("ratio", "seed")
     if call.has(2) and call.constant(2).any():
         raise call.refusal(
             "Dropout in training mode is random", "export in evaluation mode (model.eval())"
@@ -116,6 +119,7 @@ def softmax(call: Call) -> Tensor:
 def arg_max(call: Call) -> Tensor:
     """Left off at the end of the network, where the user can take it himself; else refused."""
     x = call.tensor()
+    call.ignore("keepdims", "select_last_index")  # whoever takes the maximum decides
     if not call.only_feeds_outputs(frozenset({"Identity"})):
         raise call.refusal("no spiking form; only a final ArgMax can be left off")
     call.feature_axis(int(call.attributes.get("axis", 0)), len(x.shape))

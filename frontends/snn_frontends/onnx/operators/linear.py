@@ -169,6 +169,7 @@ def _misfit(call: Call) -> Exception:
 def batch_normalization(call: Call) -> Tensor:
     """The inference form: constant statistics per channel."""
     x = call.tensor()
+    call.ignore("momentum")  # of training
     if call.attributes.get("training_mode", 0):
         raise call.refusal(
             "BatchNormalization in training mode uses the statistics of the batch",

@@ -14,6 +14,7 @@ from snn_frontends.onnx.values import Tensor
 def max_pool(call: Call) -> Tensor:
     """The maximum over windows; padding never wins."""
     x = call.tensor()
+    call.ignore("storage_order")  # of the indices, which nothing reads
     maps, view = as_map(call, x), _windows(call, x)
     top, left, bottom, right = view.geometry.padding
     padding = (top, left, bottom + view.overhang[0], right + view.overhang[1])
@@ -67,12 +68,13 @@ def global_max_pool(call: Call) -> Tensor:
 
 def reduce_mean(call: Call) -> Tensor:
     """The mean over spatial axes; over others, it is refused."""
-    axes = call.integers("axes", 1)
-    if not axes:
-        if call.attributes.get("noop_with_empty_axes", 0):
-            return call.tensor()
-        raise call.refusal("averages over all axes, the batch included", "name the axes")
-    return _over_axes(call, ann.AveragePool, axes, bool(call.attributes.get("keepdims", 1)))
+    axes, keep = call.integers("axes", 1), bool(call.attributes.get("keepdims", 1))
+    nothing = call.attributes.get("noop_with_empty_axes", 0)
+    if axes:
+        return _over_axes(call, ann.AveragePool, axes, keep)
+    if nothing:
+        return call.tensor()
+    raise call.refusal("averages over all axes, the batch included", "name the axes")
 
 
 def _over_axes(

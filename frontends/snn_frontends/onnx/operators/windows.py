@@ -111,6 +111,11 @@ def _pads(
 ) -> list[Pair]:
     """Zeros before and after each axis."""
     mode = call.attributes.get("auto_pad", "NOTSET")
+    pads = [int(p) for p in call.attributes.get("pads", (0,) * (2 * len(size)))]
+    if len(pads) != 2 * len(size) or min(pads) < 0:
+        raise call.invalid(f"pads {pads} do not fit maps of {len(size)} dimensions")
+    if mode != "NOTSET" and any(pads):
+        raise call.invalid(f"states pads {pads} and auto_pad {mode}: one of them is meant")
     if mode == "VALID":
         return [(0, 0)] * len(size)
     if mode in ("SAME_UPPER", "SAME_LOWER"):
@@ -122,9 +127,6 @@ def _pads(
         return halves if mode == "SAME_UPPER" else [(b, a) for a, b in halves]
     if mode != "NOTSET":
         raise call.invalid(f"auto_pad '{mode}' is unknown")
-    pads = [int(p) for p in call.attributes.get("pads", (0,) * (2 * len(size)))]
-    if len(pads) != 2 * len(size) or min(pads) < 0:
-        raise call.invalid(f"pads {pads} do not fit maps of {len(size)} dimensions")
     return list(zip(pads[: len(size)], pads[len(size) :], strict=True))
 
 

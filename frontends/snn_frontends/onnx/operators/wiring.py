@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from snn_compile.ir import ann
-from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Tensor
 
@@ -25,6 +25,7 @@ def identity(call: Call) -> Tensor:
 
 def cast(call: Call) -> Tensor:
     """The value itself; activations have one floating-point type here."""
+    call.ignore("saturate", "round_mode")  # of types that are refused
     target = int(call.attributes.get("to", TensorProto.FLOAT))
     if target not in FLOATS:
         raise call.refusal(
@@ -37,6 +38,7 @@ def cast(call: Call) -> Tensor:
 def cast_like(call: Call) -> Tensor:
     """The value itself; the other input must be floating point, too."""
     x = call.tensor()
+    call.ignore("saturate", "round_mode")  # of types that are refused
     if not isinstance(call.inputs[1], Tensor) and call.constant(1).dtype.kind != "f":
         raise call.refusal("converts an activation to integers", "keep activations floating point")
     return x
@@ -45,7 +47,7 @@ def cast_like(call: Call) -> Tensor:
 def expand(call: Call) -> Tensor:
     """The value itself, where it has the size already; repeating it is refused."""
     x = call.tensor()
-    target = tuple(int(n) for n in call.constant(1))
+    target = tuple(int(n) for n in call.constant(1, INTEGERS))
     if np.broadcast_shapes(x.shape, target) != x.shape:
         raise call.refusal(
             f"repeats a value of shape {list(x.shape)} to {list(target)}",
@@ -144,12 +146,20 @@ def depth_to_space(call: Call) -> Tensor:
     if len(x.shape) != 4 or block < 1 or x.shape[1] % block**2:
         raise call.invalid(f"blocks of {block} do not fit the shape {list(x.shape)}")
     n, c, h, w = x.shape
-    if call.attributes.get("mode", "DCR") == "DCR":
+    if _by_depth(call):
         split, order = (n, block, block, c // block**2, h, w), (0, 3, 4, 1, 5, 2)
     else:
         split, order = (n, c // block**2, block, block, h, w), (0, 1, 4, 2, 5, 3)
     y = _transposed(call, _reshaped(call, x, split, "split"), order, "blocks")
     return _reshaped(call, y, (n, c // block**2, h * block, w * block))
+
+
+def _by_depth(call: Call) -> bool:
+    """Whether a channel of the map says first where in a block a value lies."""
+    mode = call.attributes.get("mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        raise call.invalid(f"mode '{mode}' is unknown")
+    return bool(mode == "DCR")
 
 
 def space_to_depth(call: Call) -> Tensor:
@@ -159,7 +169,8 @@ def space_to_depth(call: Call) -> Tensor:
         raise call.invalid(f"blocks of {block} do not fit the shape {list(x.shape)}")
     n, c, h, w = x.shape
     split = (n, c, h // block, block, w // block, block)
-    y = _transposed(call, _reshaped(call, x, split, "split"), (0, 3, 5, 1, 2, 4), "blocks")
+    order = (0, 3, 5, 1, 2, 4) if _by_depth(call) else (0, 1, 3, 5, 2, 4)
+    y = _transposed(call, _reshaped(call, x, split, "split"), order, "blocks")
     return _reshaped(call, y, (n, c * block**2, h // block, w // block))
 
 
@@ -173,7 +184,7 @@ def pad(call: Call) -> Tensor:
     if value.any():
         raise call.refusal(f"pads with {value.item():g} instead of 0", "pad with zeros")
     pads = call.integers("pads", 1)
-    stated = call.constant(3) if call.has(3) else range(rank)
+    stated = call.constant(3, INTEGERS) if call.has(3) else range(rank)
     axes = [call.axis(int(axis), rank) for axis in stated]
     if pads is None or len(pads) != 2 * len(axes):
         raise call.invalid(f"pads do not fit the shape {list(x.shape)}")
@@ -248,6 +259,8 @@ def split(call: Call) -> Sequence[Tensor]:
     axis = call.feature_axis(int(call.attributes.get("axis", 0)), len(x.shape))
     size, n_parts = x.shape[axis], call.n_outputs
     stated = call.integers("split", 1)
+    if call.attributes.get("num_outputs", n_parts) != n_parts:
+        raise call.invalid(f"has {n_parts} outputs, and states another number of them")
     if stated is None:
         each = -(-size // n_parts)
         stated = (each,) * (n_parts - 1) + (size - each * (n_parts - 1),)
@@ -262,7 +275,7 @@ def split(call: Call) -> Sequence[Tensor]:
 
 def gather(call: Call) -> Tensor:
     """A single index, or a run of indices, along one axis."""
-    x, indices = call.tensor(), call.constant(1)
+    x, indices = call.tensor(), call.constant(1, INTEGERS)
     axis = call.feature_axis(int(call.attributes.get("axis", 0)), len(x.shape))
     size = x.shape[axis]
     if indices.ndim > 1 or not ((indices >= -size) & (indices < size)).all():
@@ -289,7 +302,9 @@ def concat(call: Call) -> Tensor:
     sizes = [shape[axis] for shape in shapes]
     shape = (*first.shape[:axis], sum(sizes), *first.shape[axis + 1 :])
     last = max(k for k, value in enumerate(call.inputs) if isinstance(value, Tensor))
-    shift, pieces, constants = np.zeros(shape, np.float32), list[Tensor](), 0
+    call.builder.check_size(shape, call.origin)
+    shift = np.zeros(shape if len(tensors) < len(shapes) else 1, np.float32)
+    pieces, constants = list[Tensor](), 0
     for k, value in enumerate(call.inputs):
         if isinstance(value, Tensor):
             after = sum(sizes[k + 1 :]) if k == last else 0

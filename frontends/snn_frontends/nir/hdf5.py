@@ -1,0 +1,135 @@
+"""A NIR file as nested dictionaries, by a reader that follows nothing out of the file.
+
+HDF5 can refer to other files in four ways (links, stored data, virtual data, references), can say
+that a few bytes are terabytes, and has objects that contain themselves. None of that is of use in a
+network, and all of it is refused here before anything is read.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from snn_compile import memory
+from snn_compile.documents import DEEPEST, DamagedError, TooLargeError, check_size, read_bytes
+
+MOST_OBJECTS = 50_000
+"""Groups and arrays; a layer has about ten."""
+MOST_CHUNKS = 100_000
+"""Pieces in which an array is stored; the library looks at each, whether it is there or not."""
+FILTERS = frozenset({"gzip", "lzf", "shuffle", "fletcher32"})
+"""What comes with the library; others are looked for, loaded and run."""
+REFERENCE_BYTES = 64
+"""Memory that a text takes besides its characters."""
+_KINDS = "biufS"
+_CHECKSUM_BYTES = 4
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What the file says under ``node``.
+
+    Raises:
+        OSError: it cannot be read, or is no HDF5.
+        DamagedError: it holds what no network has, or would take too much memory.
+    """
+    content = read_bytes(path, memory.budget())
+    with h5py.File(io.BytesIO(content), "r") as file:
+        walk = _Walk(taken=len(content))
+        node = walk.item(file, "node", ())
+    if not isinstance(node, dict) or node.get("type") != "NIRGraph":
+        raise DamagedError("it holds no graph")
+    return node
+
+
+@dataclass
+class _Walk:
+    """Reads groups, and counts what they take.
+
+    Attributes:
+        taken: bytes so far.
+        objects: seen so far.
+    """
+
+    taken: int
+    objects: int = 0
+
+    def item(self, group: h5py.Group, name: str, above: tuple[int, ...]) -> Any:
+        """A member of a group; ``above`` are the addresses of the groups that contain it."""
+        where = f"{group.name.rstrip('/')}/{name}"[:200]
+        self.objects += 1
+        if self.objects > MOST_OBJECTS:
+            raise TooLargeError(f"it has more than {MOST_OBJECTS:,} groups and arrays")
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            what = "nothing" if link is None else "a link"
+            raise DamagedError(f"'{where}' is {what}")
+        found = group[name]
+        if isinstance(found, h5py.Dataset):
+            return self._array(found, where)
+        if not isinstance(found, h5py.Group):
+            raise DamagedError(f"'{where}' is neither a group nor an array")
+        address = h5py.h5o.get_info(found.id).addr
+        if address in above or len(above) > DEEPEST:
+            raise DamagedError(f"'{where}' contains itself, or is nested too deeply")
+        return {key: self.item(found, key, (*above, address)) for key in found}
+
+    def _array(self, found: h5py.Dataset, where: str) -> Any:
+        """The value of an array: numbers, or a text."""
+        if found.external is not None or found.is_virtual:
+            raise DamagedError(f"the data of '{where}' lie in another file")
+        if unknown := set(found._filters) - FILTERS:
+            raise DamagedError(f"'{where}' is stored by the filter '{min(unknown)[:40]}'")
+        if found.shape is None:
+            raise DamagedError(f"'{where}' is empty")
+        text = h5py.check_string_dtype(found.dtype)
+        if text is None and found.dtype.kind not in _KINDS:
+            raise DamagedError(f"'{where}' is of type {found.dtype}")
+        varying = text is not None and text.length is None
+        item = REFERENCE_BYTES if varying else found.dtype.itemsize
+        self._take(where, found.shape, prod(found.shape) * item)
+        if found.chunks is not None:
+            self._check_chunks(found, where)
+        value = found[()]
+        if varying:
+            texts = [value] if isinstance(value, bytes) else value.ravel()
+            self._take(where, found.shape, sum(len(each) for each in texts))
+        if text is not None and isinstance(value, bytes):
+            return value.decode("utf8")
+        return value
+
+    def _check_chunks(self, found: h5py.Dataset, where: str) -> None:
+        """See that no piece is larger, once it is inflated, than it says.
+
+        The library inflates a piece to its end, however large that is.
+        """
+        count = prod(-(-n // size) for n, size in zip(found.shape, found.chunks, strict=True))
+        if count > MOST_CHUNKS:
+            raise TooLargeError(f"'{where}' is stored in {count:,} pieces")
+        size = prod(found.chunks) * found.dtype.itemsize + _CHECKSUM_BYTES
+        check_size(f"a piece of '{where}'", size)
+        if "gzip" not in found._filters:
+            return
+        for index in range(found.id.get_num_chunks()):
+            place = found.id.get_chunk_info(index).chunk_offset
+            _, stored = found.id.read_direct_chunk(place)
+            try:
+                inflated = zlib.decompressobj().decompress(stored, size + 1)
+            except zlib.error:
+                continue  # one that was not deflated, or is damaged: the library will say
+            if len(inflated) > size:
+                raise TooLargeError(f"a piece of '{where}' inflates to more than it says")
+
+    def _take(self, where: str, shape: tuple[int, ...], size: int) -> None:
+        if self.taken + size > memory.budget():
+            raise TooLargeError(
+                f"'{where}' of shape {list(shape)} takes {memory.shown(size)}, with"
+                f" {memory.shown(self.taken)} before it more than the"
+                f" {memory.shown(memory.budget())} that it may"
+            )
+        self.taken += size

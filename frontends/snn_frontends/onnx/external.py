@@ -1,0 +1,182 @@
+"""Weights that a model keeps in other files: of its own folder, and only as many as it needs.
+
+Everything that the model says of them is held against the folder and the memory budget before the
+first byte is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import onnx
+from onnx import TensorProto
+
+from snn_compile.documents import (
+    DamagedError,
+    TooLargeError,
+    check_size,
+    described,
+    inside,
+    open_regular,
+    too_large,
+)
+from snn_compile.errors import CompileError, ModelError, Origin, raise_all
+from snn_compile.memory import shown
+from snn_frontends.onnx.sizes import n_bytes
+
+KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
+_COUNT = re.compile(r"\d{1,19}", re.ASCII)
+_HINT = (
+    "the data of a model lie in its own folder: put the file there, or save the model with its"
+    " weights inside"
+)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where the data of one tensor lie.
+
+    Attributes:
+        tensor: the tensor.
+        path: the file.
+        offset: of the first byte.
+        length: in bytes.
+    """
+
+    tensor: TensorProto
+    path: Path
+    offset: int
+    length: int
+
+
+def load(model: onnx.ModelProto, path: Path, before: int) -> None:
+    """Put the data that a model keeps in other files into its tensors.
+
+    Args:
+        model: the model, as it was read.
+        path: of its file.
+        before: bytes that this file took.
+
+    Raises:
+        ModelError: a tensor's data lie elsewhere, are missing, or do not fit it; all complaints at
+            once.
+    """
+    pieces, errors = list[Piece](), list[CompileError]()
+    for tensor in tensors(model):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        try:
+            pieces.append(_piece(tensor, path.parent))
+        except (OSError, ValueError, RuntimeError) as error:  # the last: a link to itself
+            errors.append(_refused(tensor, path, error))
+    raise_all(errors)
+    if not pieces:
+        return
+    largest = max(pieces, key=lambda piece: piece.length)
+    name, size = largest.tensor.name[:200], shown(largest.length)
+    try:
+        check_size(
+            f"the model with its external data ('{name}' alone has {size})",
+            before + sum(piece.length for piece in pieces),
+        )
+    except TooLargeError as error:
+        raise too_large(path, error, ModelError) from error
+    for piece in pieces:
+        try:
+            _fill(piece)
+        except (OSError, ValueError) as error:
+            errors.append(_refused(piece.tensor, path, error))
+    raise_all(errors)
+
+
+def tensors(message: Any) -> Iterator[TensorProto]:
+    """Every tensor in a message: of graphs, of the graphs in their attributes, of functions."""
+    waiting = [message]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, TensorProto):
+            yield found
+            continue
+        for field, value in found.ListFields():
+            if field.type == field.TYPE_MESSAGE:
+                waiting.extend([value] if hasattr(value, "ListFields") else value)
+
+
+def _piece(tensor: TensorProto, folder: Path) -> Piece:
+    """Where a tensor's data lie, in a file that has as many bytes.
+
+    Raises:
+        OSError: there is no such file.
+        DamagedError: what the tensor says of it is refused.
+    """
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    if len(said) < len(tensor.external_data):
+        raise DamagedError("the same thing is said twice")
+    if unknown := sorted(said.keys() - KEYS):
+        raise DamagedError(f"'{unknown[0][:80]}' is no part of a location")
+    path = inside(folder, _location(said.get("location", "")))
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+    offset = _count(said, "offset", 0)
+    length = _count(said, "length", max(size - offset, 0))
+    if offset + length > size:
+        raise DamagedError(f"bytes {offset:,} to {offset + length:,} of a file of {size:,}")
+    wanted = n_bytes(tensor)
+    if length != wanted:
+        shape = list(tensor.dims)[:16]
+        raise DamagedError(f"{length:,} bytes for a tensor of shape {shape} with {wanted:,}")
+    return Piece(tensor, path, offset, length)
+
+
+def _location(text: str) -> str:
+    """A path below the model's folder, as it is written.
+
+    Raises:
+        DamagedError: it is none.
+    """
+    if not text or not text.isprintable():
+        raise DamagedError("no name of a file")
+    for path in (PurePosixPath(text), PureWindowsPath(text)):
+        if path.anchor or ".." in path.parts:
+            raise DamagedError("it leaves the folder of the model")
+    return text
+
+
+def _count(said: dict[str, str], key: str, otherwise: int) -> int:
+    text = said.get(key)
+    if text is None:
+        return otherwise
+    if not _COUNT.fullmatch(text):
+        raise DamagedError(f"{key} '{text[:24]}' is no number of bytes")
+    return int(text)
+
+
+def _fill(piece: Piece) -> None:
+    """Read the data of a tensor, which then has them inside."""
+    with open_regular(piece.path) as stream:
+        stream.seek(piece.offset)
+        data = stream.read(piece.length)
+    if len(data) < piece.length:
+        raise DamagedError("the file has become shorter")
+    tensor = piece.tensor
+    for field in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+        tensor.ClearField(field)
+    tensor.raw_data = data
+    tensor.data_location = TensorProto.DEFAULT
+    del tensor.external_data[:]
+
+
+def _refused(tensor: TensorProto, path: Path, error: Exception) -> ModelError:
+    location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+    return ModelError(
+        f"the data of tensor '{tensor.name[:200]}' cannot be taken from '{location[:200]}':"
+        f" {described(error)}",
+        code="external-data",
+        origin=Origin(str(path)),
+        hint=_HINT,
+    )

@@ -1,0 +1,68 @@
+"""What a protobuf file would take once it is parsed, from a look at its bytes.
+
+An empty message takes two bytes in the file and more than a hundred in memory, and what is then
+done with each takes time as well. So the fields are counted before any is made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snn_compile.documents import DamagedError, TooLargeError
+
+MOST_FIELDS = 2_000_000
+"""A network of ten thousand operators has a tenth of that; all numbers of a tensor are one."""
+
+
+def check(content: bytes, descriptor: Any) -> None:
+    """See that a file has no more fields than a model may have.
+
+    Args:
+        content: of the file.
+        descriptor: of the message that it is.
+
+    Raises:
+        DamagedError: it is no such message.
+        TooLargeError: it has more.
+    """
+    kinds: dict[str, dict[int, Any]] = {}
+    waiting, count = [(0, len(content), descriptor)], 0
+    while waiting:
+        at, end, kind = waiting.pop()
+        if kind.full_name not in kinds:
+            kinds[kind.full_name] = {f.number: f.message_type for f in kind.fields}
+        inner = kinds[kind.full_name]
+        while at < end:
+            count += 1
+            if count > MOST_FIELDS:
+                raise TooLargeError(f"it has more than {MOST_FIELDS:,} parts")
+            tag, at = _varint(content, at, end)
+            match tag & 7:
+                case 0:
+                    _, at = _varint(content, at, end)
+                case 1:
+                    at += 8
+                case 5:
+                    at += 4
+                case 2:
+                    size, at = _varint(content, at, end)
+                    if (message := inner.get(tag >> 3)) is not None:
+                        waiting.append((at, at + size, message))
+                    at += size
+                case _:
+                    raise DamagedError("a group, or what is no field")
+            if at > end:
+                raise DamagedError("a field ends beyond its message")
+
+
+def _varint(content: bytes, at: int, end: int) -> tuple[int, int]:
+    """A number and where it ends."""
+    value = shift = 0
+    while at < end and shift < 70:
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise DamagedError("a number without an end")

@@ -1,0 +1,172 @@
+"""Small files that claim much: refused before anything of that size is there."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx_models import imported, model, node
+from snn_compile import memory
+from snn_compile.errors import CompileError, CompileErrors, ModelError
+from snn_frontends.onnx import folding
+
+BUDGET = 8 << 20
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+def first_error(made) -> CompileError:
+    with pytest.raises(CompileError) as caught:
+        imported(made)
+    error = caught.value
+    return error.errors[0] if isinstance(error, CompileErrors) else error
+
+
+HUGE = ints(1 << 13, 1 << 13)
+COLUMN, ROW = np.ones((1 << 13, 1), np.float32), np.ones((1, 1 << 13), np.float32)
+FOLDED = {
+    "filled": (node("ConstantOfShape", "s", "c"), {"s": HUGE}),
+    "filled-beyond": (node("ConstantOfShape", "s", "c"), {"s": ints(1 << 62, 1 << 62)}),
+    "expanded": (node("Expand", "a s", "c"), {"a": np.float32([1]), "s": HUGE}),
+    "tiled": (node("Tile", "a s", "c"), {"a": np.ones((1, 1), np.float32), "s": HUGE}),
+    "counted": (
+        node("Range", "a b d", "c"),
+        {"a": np.float32(0), "b": np.float32(1e9), "d": np.float32(1)},
+    ),
+    "padded": (node("Pad", "a s", "c"), {"a": np.float32([1]), "s": ints(0, 1 << 40)}),
+    "one-hot": (
+        node("OneHot", "a s v", "c"),
+        {"a": ints(1, 2), "s": ints(1 << 40), "v": np.float32([0, 1])},
+    ),
+    "added": (node("Add", "a b", "c"), {"a": COLUMN, "b": ROW}),
+    "multiplied": (node("MatMul", "a b", "c"), {"a": COLUMN, "b": ROW}),
+    "chosen": (node("Where", "t a b", "c"), {"t": np.array(True), "a": COLUMN, "b": ROW}),
+    "gathered": (node("Gather", "a i", "c"), {"a": ROW, "i": np.zeros(1 << 13, np.int64)}),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_constants(monkeypatch, name):
+    monkeypatch.setenv(memory.VARIABLE, str(BUDGET))
+    bad, constants = FOLDED[name]
+    bad.name = "bad"
+    made = model([bad, node("Add", "x c", "y")], constants=constants)
+    tracemalloc.start()
+    error = first_error(made)
+    assert tracemalloc.get_traced_memory()[1] < 2 * BUDGET
+    tracemalloc.stop()
+    assert (type(error), error.code, error.origin.node) == (ModelError, "too-large", "bad")
+    assert "8 MiB" in error.message
+    assert "--max-memory" in error.hint
+
+
+def test_all_constants_together(monkeypatch):
+    """Each of them is small enough."""
+    monkeypatch.setenv(memory.VARIABLE, str(BUDGET))
+    nodes = [node("ConstantOfShape", "s", f"c{k}", name=f"n{k}") for k in range(20)]
+    total = node("Sum", " ".join(["x", *(f"c{k}" for k in range(20))]), "y")
+    error = first_error(model([*nodes, total], constants={"s": ints(100, 1000)}))
+    assert (error.code, error.exit_code) == ("too-large", 3)
+    assert "other constants" in error.message
+
+
+@pytest.mark.parametrize(
+    ("dims", "code"), [((1 << 40, 3), "invalid-model"), ((-1, 3), "invalid-model")]
+)
+def test_tensors_that_say_they_are_larger(dims, code):
+    made = model([node("Add", "x w", "y", name="bad")], constants={"w": np.ones(3, np.float32)})
+    made.graph.initializer[0].dims[:] = dims
+    error = first_error(made)
+    assert (type(error), error.code, error.origin.node) == (ModelError, code, "bad")
+    assert "'w'" in error.message
+
+
+def test_sparse_constants():
+    values = numpy_helper.from_array(np.float32([1]), "v")
+    sparse = helper.make_sparse_tensor(
+        values, numpy_helper.from_array(ints(0), "i"), [1 << 20, 1 << 20]
+    )
+    bad = helper.make_node("Constant", [], ["c"], name="bad", sparse_value=sparse)
+    assert first_error(model([bad, node("Add", "x c", "y")])).origin.node == "bad"
+
+
+def test_what_onnx_computes_slowly():
+    """A step of Python for each element: fine for few of them."""
+    wide = np.float32([1, 1, 99, 99])
+    image, scale = np.ones((1, 1, 4, 4), np.float32), np.float32([1, 1, 2, 2])
+    nodes = [node("Resize", "a - s", "c", name="bad"), node("Add", "x c", "y")]
+    imported(model(nodes, constants={"a": image, "s": scale}, opset=13))
+    error = first_error(model(nodes, constants={"a": image, "s": scale * wide}))
+    assert error.code == "too-large"
+    assert "work" in error.message
+
+
+def test_products_that_take_minutes(monkeypatch):
+    monkeypatch.setattr(folding, "MOST_WORK", 1 << 17)
+    nodes = [node("MatMul", f"p{k} p{k}", f"p{k + 1}", name=f"n{k}") for k in range(20)]
+    made = model([*nodes, node("Add", "x p20", "y")], constants={"p0": np.eye(64)})
+    error = first_error(made)
+    assert error.code == "too-large"
+    assert error.origin.node == "n4"
+
+
+def test_texts_are_no_constants():
+    words = helper.make_tensor("w", TensorProto.STRING, [1], [b"a" * 30 + b"!"])
+    nodes = [
+        node("RegexFullMatch", "w", "c", name="bad", pattern="(a+)+b"),
+        node("Add", "x c", "y"),
+    ]
+    made = model(nodes, opset=20)
+    made.graph.initializer.append(words)
+    assert (error := first_error(made)).origin.node == "bad"
+    assert error.code == "unsupported-op"
+
+
+@pytest.mark.parametrize("kind", ["int64", "complex64", "bool"])
+def test_parameters_are_floats(kind):
+    constants = {"w": np.ones((2, 3, 1, 1), kind)}
+    error = first_error(model([node("Conv", "x w", "y", name="bad")], constants=constants))
+    assert (type(error), error.origin.node) == (ModelError, "bad")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        node("Relu", "x", "y"),
+        node("Concat", "x c", "y", axis=1),
+        node("Concat", "x x", "y", axis=1),
+        node("Pad", "x p", "y"),
+    ],
+)
+def test_values_that_the_file_only_claims(monkeypatch, bad):
+    monkeypatch.setenv(memory.VARIABLE, str(BUDGET))
+    constants = {"c": np.ones((1, 1), np.float32), "p": ints(0, 0, 0, 1 << 40)}
+    width = 1 << 20 if bad.op_type == "Pad" else 1 << 40
+    tracemalloc.start()
+    error = first_error(model([bad], (1, width), constants))
+    assert tracemalloc.get_traced_memory()[1] < BUDGET
+    tracemalloc.stop()
+    assert (type(error), error.code) == (ModelError, "too-large")
+    assert str(width) in error.message or "1099512676352" in error.message
+
+
+def test_too_many_operators():
+    nodes = [node("Relu", f"v{k}", f"v{k + 1}") for k in range(5_001)]
+    nodes[0].input[0] = "x"
+    error = first_error(model(nodes, outputs="v5001"))
+    assert (error.code, error.exit_code) == ("too-large", 3)
+
+
+def test_names_that_nobody_writes():
+    error = first_error(model([node("Relu", "x", "y", name="n" * 5000)]))
+    assert isinstance(error, ModelError)
+    assert len(str(error)) < 500
+    made = model([node("Relu", "x", "y")])
+    made.doc_string = "long " * 5000
+    made.metadata_props.add(key="notes", value="long " * 5000)
+    assert imported(made).n_nodes == 1

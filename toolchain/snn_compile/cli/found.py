@@ -1,0 +1,78 @@
+"""The configuration that lies beside a model.
+
+It is read unasked, and whoever made the model may have made it: it chooses numbers, and names files
+of its own folder only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snn_compile.cli.settings import chosen
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+
+if TYPE_CHECKING:
+    from snn_compile.options import CompileOptions
+
+
+def beside(model: Path) -> Path | None:
+    """The configuration that lies beside a model under its name, if there is one."""
+    config = model.with_suffix(".toml")
+    return config if config.is_file() else None
+
+
+def options_for(model: Path, config: Path | None, given: Mapping[str, Any]) -> CompileOptions:
+    """The options for a model: the command line's over those of a configuration.
+
+    Args:
+        model: the file.
+        config: the configuration that the user has named, or None for the one beside the model.
+        given: what the command line gave.
+
+    Raises:
+        UsageError: they are no options, or a configuration that nobody named leads elsewhere.
+    """
+    if config is not None or (found := beside(model)) is None:
+        return chosen(config, given)
+    raise_all(_leaving(found, {"": found}))
+    options = chosen(found, given)
+    raise_all(_leaving(found, _named(options, found)))
+    return options
+
+
+def _named(options: CompileOptions, config: Path) -> dict[str, Path]:
+    """The files that are read because a configuration names them, by option."""
+    from snn_compile.config_file import read_toml
+    from snn_compile.targets.load import available
+
+    wanted: dict[str, Any] = {name: getattr(options, name) for name in ("calibrate", "evaluate")}
+    if options.target not in available():
+        wanted["target"] = Path(options.target)
+    own = {name for name in wanted if options.origins.get(name) == f"{config}:{name}"}
+    named = {name: path for name, path in wanted.items() if name in own and path is not None}
+    if (target := named.get("target")) is not None and target.is_file() and _is_in(config, target):
+        parent = read_toml(target).get("inherits")
+        if isinstance(parent, str) and parent not in available():
+            named["target: inherits"] = Path(parent)
+    return named
+
+
+def _is_in(config: Path, path: Path) -> bool:
+    return path.resolve().is_relative_to(config.parent.resolve())
+
+
+def _leaving(config: Path, named: Mapping[str, Path]) -> list[CompileError]:
+    """Complaints about files that are not in the folder of a configuration."""
+    return [
+        UsageError(
+            (f"{name} names '{path}', which" if name else "it")
+            + " is not in the folder of the model, and nobody has asked for this configuration",
+            code="foreign-path",
+            origin=Origin(str(config)),
+            hint=f"if you trust it: --config {config}",
+        )
+        for name, path in named.items()
+        if not _is_in(config, path)
+    ]

@@ -1,0 +1,342 @@
+"""What a float network will take in memory, before any of it is computed.
+
+``expand`` composes the linear operators between populations into maps, and without data
+``weight_bounds`` writes each as a matrix. How large these get depends on shapes alone, so that they
+can be followed through the network without a single weight. A few hundred bytes of a file are
+enough to make them terabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+from snn_compile.convert.calibrate import N_BINS
+from snn_compile.convert.expand import maps_shape
+from snn_compile.documents import TooLargeError, check_size, too_large
+from snn_compile.errors import ModelError
+from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.geometry import Geometry, Pair
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.memory import shown
+
+NUMBER = 8
+"""Bytes of a weight, a value or an index while the network is converted."""
+SYNAPSE = 80
+"""Bytes of a synapse while a map becomes a sparse matrix: coordinates, compressed, and a copy."""
+KEPT_SYNAPSE = 16
+"""Bytes of a synapse in a sparse matrix."""
+TERM = 512
+"""Bytes of a map, however small it is."""
+MOST_TERMS = 30_000
+"""Maps in a network; each takes milliseconds."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How one population reaches a node: the worst of the maps that lead there.
+
+    Attributes:
+        terms: how many maps.
+        source: shape of the population, (C, H, W).
+        form: identity, wiring, kernel, matrix or sparse, as in ``convert.linear``.
+        fan_in: most synapses of a target.
+        window: of a kernel, height and width; of wiring, where its first target reads, plus one.
+        step: how far apart neighbouring targets read.
+        depthwise: whether each channel of a kernel reads one channel.
+        alike: whether all channels of a depthwise kernel have the same weights.
+        reshaped: whether the target of a kernel is no longer its maps.
+    """
+
+    terms: int
+    source: Shape
+    form: str = "identity"
+    fan_in: int = 1
+    window: Pair = (1, 1)
+    step: Pair = (1, 1)
+    depthwise: bool = False
+    alike: bool = False
+    reshaped: bool = False
+
+    @property
+    def size(self) -> int:
+        """Neurons of the population."""
+        return prod(self.source)
+
+    def stored(self, target: Shape) -> int:
+        """Bytes of one map to a target."""
+        match self.form:
+            case "identity" | "wiring":
+                return prod(target) * NUMBER
+            case "kernel":
+                channels = 1 if self.depthwise else self.source[0]
+                return target[0] * channels * prod(self.window) * NUMBER
+            case "matrix":
+                return prod(target) * self.size * NUMBER
+        return prod(target) * min(self.fan_in, self.size) * KEPT_SYNAPSE
+
+    def unrolled(self, target: Shape) -> int:
+        """Bytes while one map becomes a sparse matrix."""
+        return prod(target) * min(self.fan_in, self.size) * SYNAPSE
+
+
+def check_values(network: ANNGraph) -> None:
+    """See that the values and weights of a network fit into the memory that its file may take.
+
+    Args:
+        network: as it was imported; maps do not run through all of its operators yet.
+
+    Raises:
+        ModelError: they do not.
+    """
+    total = 0
+    for node in network.graph:
+        total += _own(node)
+        _check(node, total, _own(node))
+
+
+def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
+    """See that a network can be converted in the memory that its file may take.
+
+    Args:
+        network: with its rectifiers inserted.
+        measured: whether there are calibration data; no map becomes a matrix for its bounds then.
+
+    Raises:
+        ModelError: it takes more; the message names the layer with which it does, and its size.
+    """
+    reached: dict[NodeId, Mapping[NodeId, Reach]] = {}
+    total = terms = 0
+    for node in network.graph:
+        sources = [(network.graph[s], reached[s]) for s in node.inputs]
+        found, peak = _arriving(node, sources)
+        if isinstance(node, ann.Relu | ann.Output) and not measured:
+            peak = max([peak, *(r.unrolled(node.shape) for r in found.values())])
+        kept = _own(node) + sum(r.terms * (r.stored(node.shape) + TERM) for r in found.values())
+        _check(node, total + kept + peak, kept + peak)
+        total += kept
+        terms += sum(r.terms for r in found.values())
+        if terms > MOST_TERMS:
+            raise ModelError(
+                f"with it, the network is a sum of {terms:,} linear maps; {MOST_TERMS:,} at most",
+                code="too-large",
+                origin=node.origin,
+                hint="put rectifiers between sums",
+            )
+        if isinstance(node, ann.Input | ann.Relu | ann.MaxPool):
+            found = {node.id: Reach(1, maps_shape(node.shape))}
+        reached[node.id] = found
+
+
+def _check(node: AnnNode, total: int, own: int) -> None:
+    try:
+        check_size(f"converting the network (this layer alone {shown(own)})", total)
+    except TooLargeError as error:
+        raise too_large(node.origin, error, ModelError) from error
+
+
+def _own(node: AnnNode) -> int:
+    """Bytes of a node's own value and weights."""
+    size = prod(node.shape) * 2 * NUMBER
+    match node:
+        case ann.Relu():
+            return size + maps_shape(node.shape)[0] * N_BINS * NUMBER  # its histograms
+        case ann.Dense():
+            return size + node.weight.size * 2 * NUMBER
+        case ann.Conv():
+            per_group, height, width = node.weight.shape[1:]
+            padded = _padded(node.shape, node.geometry, (height, width))
+            maps = per_group * node.geometry.groups * padded
+            return size + (int(node.weight.size) * 2 + int(maps)) * NUMBER
+        case ann.AveragePool():
+            padded = _padded(node.shape, node.geometry, node.kernel)
+            return size + node.shape[0] * (padded + 2 * prod(node.kernel)) * NUMBER
+        case ann.MaxPool():
+            # A tournament: for each tap a kernel with one weight, and two rectifiers.
+            taps = prod(node.kernel)
+            comparators = 3 * taps * (prod(node.shape) * 2 + node.shape[0] * N_BINS)
+            padded = node.shape[0] * _padded(node.shape, node.geometry, node.kernel)
+            return (taps * taps * node.shape[0] + comparators + padded) * NUMBER
+    return size
+
+
+def _padded(target: Shape, geometry: Geometry, kernel: Pair) -> int:
+    """Values of a map that a kernel slides over, padding included."""
+    sizes = zip(target[1:], geometry.stride, geometry.dilation, kernel, strict=True)
+    return prod(n * stride + d * (k - 1) for n, stride, d, k in sizes)
+
+
+def _arriving(
+    node: AnnNode, sources: list[tuple[AnnNode, Mapping[NodeId, Reach]]]
+) -> tuple[dict[NodeId, Reach], int]:
+    """How populations reach a node, and the bytes that finding out takes at most at once."""
+    found: dict[NodeId, Reach] = {}
+    peak = 0
+    for source, reaches in sources:
+        for name, reach in reaches.items():
+            after, passing = _after(node, source.shape, reach)
+            peak = max(peak, passing)
+            found[name] = _worse(found[name], after) if name in found else after
+    return found, peak
+
+
+def _worse(a: Reach, b: Reach) -> Reach:
+    """One that stands for both, and for all of their terms."""
+    order = ("identity", "wiring", "kernel", "sparse", "matrix")
+    worst = a if order.index(a.form) >= order.index(b.form) else b
+    return replace(
+        worst,
+        terms=a.terms + b.terms,
+        fan_in=max(a.fan_in, b.fan_in),
+        window=(max(a.window[0], b.window[0]), max(a.window[1], b.window[1])),
+        depthwise=a.depthwise and b.depthwise,
+        alike=a.alike and b.alike,
+    )
+
+
+def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
+    """A map with one more operator, and the bytes that composing them takes."""
+    match node:
+        case ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat():
+            return _wired(node, inner, reach)
+        case ann.Conv():
+            alone = node.geometry.groups == inner[0] == node.shape[0]
+            height, width = node.weight.shape[2:]
+            fan_in = prod(node.weight.shape[1:])
+            kernel = Reach(
+                1, inner, "kernel", fan_in, (height, width), node.geometry.stride, depthwise=alone
+            )
+            return _convolved(node.shape, inner, kernel, node.geometry, reach)
+        case ann.AveragePool():
+            fan_in, (height, width) = prod(node.kernel), node.kernel
+            kernel = Reach(
+                1,
+                inner,
+                "kernel",
+                fan_in,
+                (height, width),
+                node.geometry.stride,
+                depthwise=True,
+                alike=True,
+            )
+            pooled, peak = _convolved(node.shape, inner, kernel, node.geometry, reach)
+            uneven = any(node.geometry.padding) or any(node.overhang)
+            return _scaled(node.shape, pooled, peak, uneven=uneven)
+        case ann.Dense():
+            peak = reach.size * node.shape[0] * NUMBER * 2
+            if reach.form not in ("identity", "wiring"):
+                peak += reach.unrolled(inner)
+            return replace(reach, form="matrix", fan_in=reach.size), peak
+        case ann.BatchNorm():
+            return _scaled(node.shape, reach, 0, uneven=False)
+        case ann.Affine():
+            uneven = any(n > 1 for n in node.scale.shape[1:])
+            return _scaled(node.shape, reach, 0, uneven=uneven)
+    return reach, 0
+
+
+def _wired(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
+    """A map before values are moved."""
+    peak = (prod(inner) + 3 * prod(node.shape)) * NUMBER
+    if isinstance(node, ann.Reshape):
+        if reach.form == "identity":
+            return reach, peak
+        return replace(reach, reshaped=True, window=_any_window(reach)), peak
+    if reach.form in ("identity", "wiring"):
+        window, step = _seen(node, reach)
+        return replace(reach, form="wiring", window=window, step=step), peak
+    if reach.form == "matrix":
+        return reach, peak + 2 * reach.stored(node.shape)
+    if reach.form == "kernel" and not reach.reshaped and not isinstance(node, ann.Transpose):
+        if len(inner) == 3 and inner[1:] == node.shape[1:]:  # whole channels are picked
+            full = replace(reach, depthwise=False)
+            return full, peak + 2 * full.stored(inner) + 2 * full.stored(node.shape)
+    return replace(reach, form="sparse"), peak + reach.unrolled(inner) + reach.unrolled(node.shape)
+
+
+def _any_window(reach: Reach) -> Pair:
+    """Where the first target of wiring may read, at the farthest."""
+    if reach.form != "wiring":
+        return reach.window
+    return reach.source[1], reach.source[2]
+
+
+def _seen(node: AnnNode, reach: Reach) -> tuple[Pair, Pair]:
+    """Where wiring begins to read and in what steps, after one more operator."""
+    if isinstance(node, ann.Slice) and len(node.slices) == 3 and not reach.reshaped:
+        parts = list(zip(node.slices[1:], reach.step, strict=True))
+        starts = [max(part.start or 0, 0) * step for part, step in parts]
+        steps = [max(part.step or 1, 1) * step for part, step in parts]
+        window = (reach.window[0] + starts[0], reach.window[1] + starts[1])
+        return window, (steps[0], steps[1])
+    if isinstance(node, ann.Pad | ann.Concat) and not reach.reshaped:
+        return reach.window, reach.step
+    return (reach.source[1], reach.source[2]), reach.step
+
+
+def _tapped(inner: Shape, reach: Reach) -> tuple[Reach, int]:
+    """Wiring as a kernel with one tap, and the bytes of looking whether it is one."""
+    if reach.form == "identity":
+        return replace(reach, form="kernel", depthwise=True, alike=True), reach.source[0] * NUMBER
+    tap = replace(reach, form="kernel", depthwise=False)
+    if len(inner) != 3:
+        return tap, 0
+    return tap, 3 * tap.stored(inner) + prod(inner) * 6 * NUMBER
+
+
+def _convolved(
+    target: Shape, inner: Shape, kernel: Reach, geometry: Geometry, reach: Reach
+) -> tuple[Reach, int]:
+    """A map before a convolution.
+
+    Args:
+        target: shape of the result.
+        inner: shape of what the convolution reads.
+        kernel: the convolution alone.
+        geometry: its geometry.
+        reach: the map.
+    """
+    peak = 0
+    own = replace(kernel, terms=reach.terms, source=reach.source)
+    if reach.form == "identity":
+        return own, target[0] * NUMBER
+    if reach.form == "wiring":
+        reach, peak = _tapped(inner, reach)
+    fan_in = min(kernel.fan_in * reach.fan_in, reach.size)
+    maps = reach.form == "kernel" and not reach.reshaped
+    if maps and reach.window == reach.step == (1, 1):
+        if reach.depthwise:
+            return own, peak + own.stored(target)
+        full = replace(kernel, depthwise=False)
+        mixed = replace(own, fan_in=fan_in, depthwise=False)
+        return mixed, peak + 2 * full.stored(target) + 2 * mixed.stored(target)
+    tiles = reach.window == reach.step or not any(geometry.padding)
+    if maps and reach.depthwise and reach.alike and tiles:
+        wide = [
+            (k - 1) * d * s + w
+            for k, d, s, w in zip(
+                kernel.window, geometry.dilation, reach.step, reach.window, strict=True
+            )
+        ]
+        steps = [a * b for a, b in zip(reach.step, geometry.stride, strict=True)]
+        window, step = (wide[0], wide[1]), (steps[0], steps[1])
+        fused = replace(own, fan_in=fan_in, window=window, step=step)
+        return fused, peak + 2 * fused.stored(target)
+    both = kernel.unrolled(target) + reach.unrolled(inner)
+    composed = replace(reach, form="sparse", fan_in=fan_in)
+    return composed, peak + both + composed.unrolled(target)
+
+
+def _scaled(target: Shape, reach: Reach, peak: int, *, uneven: bool) -> tuple[Reach, int]:
+    """A map before each value is scaled; ``uneven`` where not all of a channel are alike."""
+    if reach.form in ("identity", "wiring"):
+        reach, more = _tapped(target, reach)
+        peak += more
+    if uneven and reach.form == "kernel":
+        reach = replace(reach, form="sparse")
+    if reach.form == "sparse":
+        return reach, peak + reach.unrolled(target)
+    return reach, peak + reach.stored(target)

@@ -1,0 +1,66 @@
+"""Numbers that no network was trained to: so large that what is computed from them overflows."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+
+from snn_compile.convert.calibrate import Calibration
+from snn_compile.errors import CompileError, ModelError, raise_all
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.stages import ANNGraph
+
+LARGEST = 1e30
+"""Of a weight and the like: a few of them multiplied, and squared, are still finite."""
+LARGEST_PEAK = 1e100
+"""Of an activation."""
+HINT = "the training diverged or the export failed; check the weights"
+
+
+def check_magnitudes(network: ANNGraph) -> None:
+    """Refuse parameters that are too large.
+
+    Raises:
+        ModelError: there are some (``CompileErrors`` if in several layers).
+    """
+    raise_all([e for node in network.graph for e in _complaints(node)])
+
+
+def _complaints(node: AnnNode) -> list[CompileError]:
+    found: list[CompileError] = []
+    for item in fields(node):
+        value = getattr(node, item.name)
+        if not isinstance(value, np.ndarray | float):
+            continue
+        largest = float(np.abs(value).max(initial=0))
+        if not largest <= LARGEST:
+            found.append(
+                ModelError(
+                    f"its {item.name} has numbers up to {largest:.3g}; {LARGEST:g} at most",
+                    code="out-of-range",
+                    origin=node.origin,
+                    hint=HINT,
+                )
+            )
+    return found
+
+
+def check_peaks(network: ANNGraph, statistics: Calibration) -> None:
+    """Refuse activations that are too large.
+
+    Raises:
+        ModelError: there are some (``CompileErrors`` if in several layers).
+    """
+    raise_all(
+        [
+            ModelError(
+                f"its activations reach {activations.peak.max():.3g}; {LARGEST_PEAK:g} at most",
+                code="out-of-range",
+                origin=network.graph[name].origin,
+                hint=HINT,
+            )
+            for name, activations in statistics.activations.items()
+            if not activations.peak.max(initial=0) <= LARGEST_PEAK
+        ]
+    )
