@@ -86,8 +86,10 @@ def command(
                 missing.append(error)
     finally:
         if outcomes:
-            record(folder, compiled.report, outcomes)
-            _show(outcomes, as_json)
+            try:
+                record(folder, compiled.report, outcomes)
+            finally:  # what has been found out is shown, even if it cannot be kept
+                _show(outcomes, as_json)
     raise_all([*_differences(folder, outcomes), *missing])
 
 
