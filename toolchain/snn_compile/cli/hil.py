@@ -123,7 +123,10 @@ def command(
     from snn_compile.bundle import CompiledModel
     from snn_compile.cli import hil_show
     from snn_compile.report.progress import TerminalObserver
+    from snn_compile.writing import require_file
 
+    if record is not None:
+        require_file(record)
     compiled = CompiledModel.load(folder)
     frames, labels = stimuli_of(compiled, data)
     options = parsed(settings)

@@ -34,15 +34,7 @@ def command(folder: Path, as_json: bool) -> None:
 def write_reports(folder: Path, report: Mapping[str, Any]) -> None:
     """Write both reports, each as a whole or not at all."""
     from snn_compile.report import html, schema
+    from snn_compile.writing import replace_text
 
     replace_text(folder / "report.json", schema.dumps(report))
     replace_text(folder / "report.html", html.render(report))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file beside the old one, then put it in its place; a link is never followed."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    with beside.open("x", encoding="utf-8") as file:
-        file.write(text)
-    beside.replace(path)

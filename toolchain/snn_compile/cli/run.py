@@ -53,6 +53,10 @@ def command(
     from snn_compile.cli.growing import GrowingNpz
     from snn_compile.report.progress import TerminalObserver
 
+    if trace and output is None:
+        raise UsageError(
+            "--trace has nowhere to write to", code="bad-option", hint="name a file: -o OUT.npz"
+        )
     compiled = CompiledModel.load(folder)
     samples = load(compiled, data)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
