@@ -8,7 +8,6 @@ however it may. So whoever holds the lock knows that every such name is a leftov
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import secrets
@@ -31,7 +30,6 @@ PATIENCE = 5.0
 """Seconds that a process waits for another one: reports are written in less, folders in more."""
 POLL = 0.02
 NEW, OLD = "new", "old"
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 _held: Counter[Path] = Counter()
 """Claims of this process, which may claim within a claim."""
@@ -59,8 +57,8 @@ def claimed(target: Path, *, make_parents: bool = False) -> Iterator[None]:
         if make_parents:
             stack.enter_context(_parents(place))
         with _guard:
-            outermost = not _held[place]
-            if outermost:
+            unfinished = any(claimed_by(folder.name) for folder in place.parents)
+            if not _held[place] and not unfinished:  # nobody else knows an unfinished folder
                 stack.enter_context(_locked(place, target))
             _held[place] += 1
             stack.callback(_let_go, place)
@@ -156,11 +154,8 @@ def _wait_for(path: Path, target: Path) -> tuple[int, bool]:
                 os.close(lock)
                 raise _busy(target) from None
             time.sleep(POLL)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return lock, False
-            os.close(lock)
-            raise
+        except OSError:
+            return lock, False
         os.close(lock)
 
 
