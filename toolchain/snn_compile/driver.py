@@ -22,6 +22,7 @@ from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.weight_bounds import weight_bounds
+from snn_compile.counted import counted
 from snn_compile.data import Samples
 from snn_compile.errors import UsageError, raise_all
 from snn_compile.inputs import (
@@ -208,7 +209,7 @@ def _calibrated(folded: ANNGraph, samples: Samples | None, journal: Journal) -> 
     if samples is None:
         return weight_bounds(folded)
     n = len(samples)
-    with journal.progress("calibrate", f"{n:,} samples", 2 * n) as advance:
+    with journal.progress("calibrate", counted(n, "sample"), 2 * n) as advance:
         return calibration.calibrate(folded, samples.x, advance=advance)
 
 

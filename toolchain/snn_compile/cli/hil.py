@@ -18,6 +18,7 @@ from snn_compile.cli.console import (
     time_limit,
 )
 from snn_compile.cli.verify import record as record_outcomes
+from snn_compile.counted import counted
 from snn_compile.errors import (
     CompileError,
     DeviceError,
@@ -269,7 +270,7 @@ def run(
             capabilities.exact,
             capabilities.facts,
         )
-        text = f"{name}, {len(frames):,} stimuli"
+        text = f"{name}, {counted(len(frames), 'stimulus')}"
         with observer.progress("device", text, len(frames)) as advance:
             done = session.run(
                 device,
@@ -350,5 +351,8 @@ def _with_trace(failure: DeviceError, session: Session, request: Request) -> Dev
     if session.trace is None or request.record is None:
         return failure
     first, *rest = failure.message.splitlines()
-    message = "\n".join([f"{first}; {session.done} stimuli are in {session.trace}", *rest])
+    verb = "is" if session.done == 1 else "are"
+    message = "\n".join(
+        [f"{first}; {counted(session.done, 'stimulus')} {verb} in {session.trace}", *rest]
+    )
     return DeviceError(message, code=failure.code, origin=failure.origin, hint=failure.hint)

@@ -18,6 +18,7 @@ from snn_compile.cli.console import (
     time_limit,
 )
 from snn_compile.cli.report import write_reports
+from snn_compile.counted import counted
 from snn_compile.errors import (
     CompileError,
     DeviceError,
@@ -162,7 +163,7 @@ def compare(
 
     fitting = max(FEWEST, ROWS // compiled.program.window.n_steps)
     frames = compiled.stimulus[: stimuli or (None if name in (GOLDEN, ENGINE) else fitting)]
-    with observer.progress(name, f"{len(frames):,} stimuli", len(frames)) as advance:
+    with observer.progress(name, counted(len(frames), "stimulus"), len(frames)) as advance:
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)
         if name == ENGINE:
