@@ -178,6 +178,17 @@ def test_links_are_never_followed(tmp_path):
     assert victim.read_text() == "dear"
 
 
+def test_a_link_that_is_planted_at_the_last_moment_is_not_followed(tmp_path, monkeypatch):
+    victim = tmp_path / "victim"
+    victim.write_text("dear")
+    monkeypatch.setattr(claims.secrets, "token_hex", lambda n: "ab" * n)
+    with claimed(tmp_path / "out"):  # leftovers have been removed by now
+        (tmp_path / ".out.abababab.new").symlink_to(victim)
+        with pytest.raises(FileExistsError):
+            write_file(tmp_path)
+    assert victim.read_text() == "dear"
+
+
 def test_folders_that_were_made_for_nothing_are_removed(tmp_path):
     with pytest.raises(KeyError), replacing(tmp_path / "a" / "b" / "out"):
         raise KeyError
