@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import py_compile
+import secrets
 import shutil
 import subprocess
 import sys
@@ -177,14 +178,18 @@ def test_an_isolated_emulator_finds_its_own_module():
     assert done.stdout.strip() == "read_network"
 
 
-def test_reports_are_not_written_through_a_link(folder, tmp_path):
+def test_reports_are_not_written_through_a_link(folder, tmp_path, monkeypatch):
     victim = tmp_path / "victim"
     victim.write_text("dear")
-    for name in (".report.json.new", ".report.html.new"):
+    monkeypatch.setattr(secrets, "token_hex", lambda n: "ab" * n)  # a stranger who could guess it
+    for name in (".report.json.abababab.new", ".report.html.abababab.new"):
         (folder / name).symlink_to(victim)
     (folder / "report.html").unlink()
     (folder / "report.html").symlink_to(victim)
     assert main(["verify", str(folder), "--against", "golden", "--stimuli", "1", "-q"]) == 0
+    assert victim.read_text() == "dear"
+    (folder / ".report.json.lock").symlink_to(victim)
+    assert main(["verify", str(folder), "--against", "golden", "--stimuli", "1", "-q"]) == 2
     assert victim.read_text() == "dear"
 
 

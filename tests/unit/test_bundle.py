@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snn_compile import bundle, folders
+from snn_compile import bundle
 from snn_compile.bundle import CompiledModel
 from snn_compile.driver import compile_model
 from snn_compile.errors import CompileError, ModelError, UsageError, VerificationError
@@ -277,8 +277,8 @@ def files(folder):
 def test_a_failed_save_leaves_everything_as_it_was(model, tmp_path, monkeypatch, before):
     target = tmp_path / "out" / "net"
     if before:
-        target.mkdir(parents=True)
-        (target / "mine.txt").write_text("keep me")
+        model.save(target)
+        (target / "golden" / "mark").write_text("of an older version")
     there = files(tmp_path)
 
     def fail(report):
@@ -288,35 +288,16 @@ def test_a_failed_save_leaves_everything_as_it_was(model, tmp_path, monkeypatch,
     with pytest.raises(KeyboardInterrupt):
         model.save(target)
     assert files(tmp_path) == there
-    assert target.exists() is before
+    assert target.parent.exists() is before
 
 
 def test_a_save_replaces_what_was_there(model, tmp_path):
     target = tmp_path / "net"
-    target.mkdir()
-    (target / "old.txt").write_text("of an older version")
     model.save(target)
-    assert not (target / "old.txt").exists()
+    (target / "golden" / "mark").write_text("of an older version")
+    model.save(target)
+    assert not (target / "golden" / "mark").exists()
     assert CompiledModel.load(target)
-    assert [p.name for p in tmp_path.iterdir()] == ["net"]
-
-
-def test_a_failed_swap_puts_the_old_folder_back(model, tmp_path, monkeypatch):
-    target = tmp_path / "net"
-    target.mkdir()
-    (target / "old.txt").write_text("still here")
-    real, calls = folders.os.replace, []
-
-    def replace_once(source, goal):
-        calls.append(goal)
-        if len(calls) == 2:
-            raise OSError("disk full")
-        real(source, goal)
-
-    monkeypatch.setattr(folders.os, "replace", replace_once)
-    with pytest.raises(OSError, match="disk full"):
-        model.save(target)
-    assert (target / "old.txt").read_text() == "still here"
     assert [p.name for p in tmp_path.iterdir()] == ["net"]
 
 

@@ -14,7 +14,7 @@ import click
 import pytest
 
 from snn_compile.cli import main
-from snn_compile.cli.compile import check_accuracy, refuse_foreign
+from snn_compile.cli.compile import check_accuracy
 from snn_compile.cli.group import COMMANDS, with_command
 from snn_compile.errors import (
     AccuracyError,
@@ -202,12 +202,6 @@ def test_a_foreign_folder_is_left_alone(
     assert main(["net.onnx", "-o", str(tmp_path)]) == 2
     assert "output-exists" in capsys.readouterr().err
     assert (tmp_path / "precious").read_text() == "thesis"
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    refuse_foreign(empty)
-    refuse_foreign(tmp_path / "new")
-    with pytest.raises(UsageError, match="a file"):
-        refuse_foreign(tmp_path / "precious")
 
 
 def ladder(**stages: dict[str, float | None]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -17,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed, signing
+from snn_compile.claims import claimed, interrupted
 from snn_compile.errors import Origin, UsageError
-from snn_compile.folders import replacing
+from snn_compile.folders import replacing, require_replaceable
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.encoding import Float, InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
@@ -27,7 +29,15 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import html, schema
-from snn_compile.sealed import EXPECTED, MESSAGES, MODEL, STIMULUS
+from snn_compile.sealed import (
+    EXPECTED,
+    GOLDEN,
+    MESSAGES,
+    MODEL,
+    REPORT,
+    REPORT_PAGE,
+    STIMULUS,
+)
 from snn_compile.signing import SigningKey
 from snn_compile.sim import engine, reference
 from snn_compile.sim.batches import Advance, no_progress
@@ -151,26 +161,30 @@ class CompiledModel:
     def save(self, folder: str | Path, *, sign: SigningKey | None = None) -> None:
         """Write the folder that ``load`` reads: beside it first, then renamed.
 
-        Holds the sealed network, the golden stimuli, both reports and every backend's files. What
-        was there before is replaced.
+        Holds the sealed network, the golden stimuli, both reports and every backend's files. An
+        older compiled folder is replaced.
 
         Args:
             folder: to write.
             sign: the key to sign it with, if it is to be signed.
+
+        Raises:
+            UsageError: something else is there, or another process is writing it.
+            OSError: it cannot be written. What was there before is as it was.
         """
-        with replacing(Path(folder)) as beside:
+        with claimed_output(folder), replacing(Path(folder)) as beside:
             self.write_network(beside)
             for backend in self.backends:
                 self.emit(backend, beside / backend)
-            (beside / "report.json").write_text(schema.dumps(self.report), encoding="utf-8")
-            (beside / "report.html").write_text(html.render(self.report), encoding="utf-8")
+            (beside / REPORT).write_text(schema.dumps(self.report), encoding="utf-8")
+            (beside / REPORT_PAGE).write_text(html.render(self.report), encoding="utf-8")
             if sign is not None:
                 signing.sign(beside, sign, sealed.read_seal(beside))
 
     def write_network(self, folder: Path) -> None:
         """Write into a folder what ``load`` and devices need: network and stimuli, no report."""
         (folder / MODEL).write_bytes(self._sealed())
-        self._write_golden(folder / "golden")
+        self._write_golden(folder / GOLDEN)
 
     def _sealed(self) -> bytes:
         """The bytes of ``model.snn``: JSON and npy files, the same for the same network."""
@@ -269,9 +283,12 @@ class CompiledModel:
             ModelError: the file is damaged, or not what this tool writes.
             VerificationError: its content does not match its seal, or its signature.
         """
+        path = Path(folder) / MODEL
+        if interrupted(Path(folder)):
+            with claimed(Path(folder)):
+                pass  # whoever claims it puts back what was there
         if signer is not None and Path(folder).is_dir():
             signing.check(Path(folder), signing.trusted(Path(folder), signer))
-        path = Path(folder) / MODEL
         if not path.is_file():
             raise UsageError(
                 "no compiled network here",
@@ -291,6 +308,24 @@ class CompiledModel:
             found.expected,
             found.backends,
         )
+
+
+@contextmanager
+def claimed_output(folder: str | Path) -> Iterator[None]:
+    """Be the only process that writes a compiled folder, and see that nothing else is lost by it.
+
+    Raises:
+        UsageError: something else is there, or another process is writing it.
+        OSError: nothing can be written there.
+    """
+    known = {MODEL, GOLDEN, REPORT, REPORT_PAGE, *signing.UNSIGNED, *BACKENDS.names()}
+
+    def ours(entry: Path) -> bool:
+        return entry.name in known
+
+    with claimed(Path(folder), make_parents=True):
+        require_replaceable(Path(folder), MODEL, ours)
+        yield
 
 
 def _digest(messages: Int) -> str:

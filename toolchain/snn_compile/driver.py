@@ -24,6 +24,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
+from snn_compile.counted import counted
 from snn_compile.data import Samples
 from snn_compile.errors import UsageError, raise_all
 from snn_compile.inputs import (
@@ -216,7 +217,7 @@ def _calibrated(folded: ANNGraph, samples: Samples | None, journal: Journal) -> 
     if samples is None:
         return weight_bounds(folded)
     n = len(samples)
-    with journal.progress("calibrate", f"{n:,} samples", 2 * n) as advance:
+    with journal.progress("calibrate", counted(n, "sample"), 2 * n) as advance:
         statistics = calibration.calibrate(folded, samples.x, advance=advance)
     check_peaks(folded, statistics)
     return statistics

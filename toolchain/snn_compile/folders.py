@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from snn_compile.errors import UsageError
+from snn_compile import claims
+from snn_compile.claims import claimed
+from snn_compile.errors import Origin, UsageError
+from snn_compile.writing import sync
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_CANNOT = (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP)
+"""What a kernel or file system says that cannot exchange two names."""
 
 
 @contextmanager
@@ -17,31 +25,60 @@ def replacing(target: Path) -> Iterator[Path]:
     """A new folder beside ``target`` to write into, which then takes its place.
 
     If anything fails on the way, what was there before stays and nothing else is left.
+
+    Raises:
+        UsageError: another process is writing it.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        beside.chmod(0o755)
-        yield beside
-        _replace(beside, target)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    with claimed(target, make_parents=True):
+        new, old = claims.beside(target), claims.beside(target, claims.OLD)
+        try:
+            new.mkdir()
+            yield new
+            _sync_all(new)
+            _put(new, target, old)
+            sync(new.parent)
+        finally:
+            claims.remove(new)  # by now the old one, if names have been exchanged
+            if os.path.lexists(target):
+                claims.remove(old)
 
 
-def _replace(new: Path, target: Path) -> None:
-    """Put a finished folder in the place of an older one."""
-    if not target.exists():
-        os.replace(new, target)
+def require_replaceable(folder: Path, mark: str, ours: Callable[[Path], bool]) -> None:
+    """See that nothing is lost where a folder is to be written.
+
+    Args:
+        folder: to be written; it need not exist.
+        mark: a file that every older folder of this kind has.
+        ours: whether an entry of a folder is what this program has written.
+
+    Raises:
+        UsageError: something else is there, or the folder cannot be moved.
+    """
+    what = ""
+    if folder.is_symlink():
+        what = "a link is there already"
+    elif not folder.exists():
         return
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    os.replace(target, old)
-    try:
-        os.replace(new, target)
-    except OSError:
-        os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    elif not folder.is_dir():
+        what = "a file is there already"
+    elif os.path.ismount(folder):
+        what = "a mount point cannot be replaced"
+    elif _working_folder().is_relative_to(folder.resolve()):
+        what = "the working folder cannot be replaced"
+    else:
+        entries = [entry for entry in folder.iterdir() if not claims.claimed_by(entry.name)]
+        foreign = sorted(entry.name for entry in entries if not ours(entry))
+        if foreign or (entries and not (folder / mark).is_file()):
+            listed = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+            what = "a folder that snn-compile has not written is there already"
+            what += f" (it holds {listed})" if foreign else ""
+    if what:
+        raise UsageError(
+            what,
+            code="output-exists",
+            origin=Origin(str(folder)),
+            hint="name another folder with -o, or remove what is there",
+        )
 
 
 def require_empty(folder: Path) -> None:
@@ -52,3 +89,51 @@ def require_empty(folder: Path) -> None:
     """
     if not folder.is_dir() or any(folder.iterdir()):
         raise UsageError(f"{folder} is not an empty folder")
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # it has been removed
+        return Path(os.devnull)
+
+
+def _sync_all(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(path, name))
+        sync(Path(path))
+
+
+def _put(new: Path, target: Path, old: Path) -> None:
+    """Put a finished folder in the place of an older one, if there is one.
+
+    Where the system cannot exchange two names, there is a moment in which neither folder has the
+    name. Whoever claims the target next puts the old one back.
+    """
+    if not os.path.lexists(target):
+        os.rename(new, target)
+    elif not _exchanged(new, target):
+        try:
+            os.rename(target, old)
+            os.rename(new, target)
+        except BaseException:
+            if os.path.lexists(old) and not os.path.lexists(target):
+                os.rename(old, target)
+            raise
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; False where that is not possible."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_RENAME_EXCHANGE)):
+        code = ctypes.get_errno()
+        if code in _CANNOT:
+            return False
+        raise OSError(code, os.strerror(code), str(other))
+    return True

@@ -35,7 +35,8 @@ from snn_compile.typed import complaint
 SCHEMA = 2
 """Of ``program.json``; a change that older versions cannot read raises it."""
 MODEL = "model.snn"
-REPORT = "report.json"
+GOLDEN = "golden"
+REPORT, REPORT_PAGE = "report.json", "report.html"
 STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
 _HINT = "compile the model again"
 _SEAL_BYTES = 64
@@ -94,7 +95,7 @@ def read(folder: Path) -> Sealed:
         }
     with _reading(folder / REPORT):
         report = _report(folder)
-    golden = folder / "golden"
+    golden = folder / GOLDEN
     with _reading(golden):
         stimulus = frames_in(_arrays(golden, STIMULUS), program)
         expected = _expected(_arrays(golden, EXPECTED), program)

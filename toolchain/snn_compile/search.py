@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.codings import MOST_DIGITS, Graded, Radix, coding_of
+from snn_compile.counted import counted
 from snn_compile.data import Samples
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower
@@ -162,7 +163,7 @@ def _settle(
     chosen = candidates[-1] if found is None else found
     shown = name.replace("_", " ")
     tried = ", ".join(f"{c}: {loss:.2f}" for (c, _), loss in losses.items())
-    says = f"{shown} auto: {chosen} lose {lost(chosen, n):.2f} points on {n:,} samples"
+    says = f"{shown} auto: {chosen} lose {lost(chosen, n):.2f} points on {counted(n, 'sample')}"
     options = options.settled(name, chosen, f"auto, at most {promise.points:g} points lost")
     if found is None:
         hint = "allow a larger --max-accuracy-drop, or another --coding"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert.expand import maps_shape
+from snn_compile.counted import counted
 from snn_compile.data import Samples
 from snn_compile.errors import UsageError, raise_all
 from snn_compile.inputs import stimulus
@@ -279,7 +280,7 @@ def _climb(
     program, n = quantization.program, len(samples)
     frames = encoded(encoding, samples.x)
     ladder = Ladder(samples.y)
-    with journal.progress("evaluate", f"{n:,} samples", 2 * n) as advance:
+    with journal.progress("evaluate", counted(n, "sample"), 2 * n) as advance:
         note = "the network as it was trained, in floating point"
         ladder.add("spiking", spiking.evaluate(network, frames, advance=advance), note)
         run = engine.run(program, frames, advance=advance)

@@ -6,6 +6,7 @@ so it never shares an environment with this tool; it is driven as a child proces
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -81,11 +82,26 @@ class LavaEnvironment:
 
 
 def default_folder() -> Path:
-    """Where the environment that this tool makes lives."""
+    """Where the environment that this tool makes lives.
+
+    Raises:
+        DeviceError: this user has no home.
+    """
     if os.environ.get(FOLDER_VARIABLE):
-        return Path(os.environ[FOLDER_VARIABLE]).expanduser()
+        return _expanded(os.environ[FOLDER_VARIABLE])
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "snn-compile" / "lava-env"
+    return _expanded(cache) / "snn-compile" / "lava-env"
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DeviceError(
+            "this user has no home, where Lava's environment would be",
+            code="lava-missing",
+            hint=f"set {FOLDER_VARIABLE} to a folder, or {PYTHON_VARIABLE} to an interpreter",
+        ) from error
 
 
 def locate() -> LavaEnvironment | None:
@@ -96,7 +112,7 @@ def locate() -> LavaEnvironment | None:
     """
     named = os.environ.get(PYTHON_VARIABLE)
     if named:
-        found = examine(Path(named).expanduser())
+        found = examine(_expanded(named))
         if found is None:
             raise DeviceError(
                 f"{PYTHON_VARIABLE} is {named}, which has no working {LAVA}",
@@ -268,8 +284,9 @@ def _pythons(minor: str) -> Iterator[str]:
     on_path = shutil.which(f"python{minor}")
     if on_path:  # a pyenv shim exits with 127 unless it is told which version is meant
         guesses += [(on_path, {}), (on_path, {"PYENV_VERSION": minor})]
-    root = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
-    guesses += [(str(p), {}) for p in sorted(root.glob(f"versions/{minor}.*/bin/python"))]
+    with contextlib.suppress(RuntimeError):  # this user has no home
+        root = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
+        guesses += [(str(p), {}) for p in sorted(root.glob(f"versions/{minor}.*/bin/python"))]
     uv = shutil.which("uv")
     if uv:
         found = _output([uv, "python", "find", "--no-project", minor])

@@ -27,9 +27,10 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 """Lava runs one process a layer: threads inside them only get into each other's way."""
 
 
-LONGEST_FOLDER = 70
-"""Of the folder for temporary files: Lava's processes make sockets two levels below it, whose paths
-may have 107 bytes."""
+FOLDER_PREFIX = "lava-"
+LONGEST_FOLDER = 56
+"""Of the folder in which that for Lava's temporary files is made: Lava's processes make sockets two
+levels below it, whose paths may have 107 bytes, and leave them behind when they are killed."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,16 @@ def run_emitted(
         *(("--probes", str(probes)) if probes else ()),
         *(("--hardware", hardware) if hardware else ()),
     ]
-    with tempfile.TemporaryFile("w+", errors="replace") as log:
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as log,
+        tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, dir=_short_folder()) as own,
+    ):
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=clean_environment() | ONE_THREAD | _short_folder() | dict(variables or {}),
+            env=clean_environment() | ONE_THREAD | {"TMPDIR": own} | dict(variables or {}),
             start_new_session=True,
         )
         try:
@@ -120,11 +124,11 @@ def run_emitted(
     return EmittedRun(traces, json.loads(facts.read_text(encoding="utf-8")))
 
 
-def _short_folder() -> dict[str, str]:
-    """Where Lava puts its sockets, if the user's own folder for temporary files is too deep."""
+def _short_folder() -> str | None:
+    """Where to put Lava's temporary files, if the user's own folder for them is too deep."""
     if os.name == "nt" or len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER:
-        return {}
-    return {"TMPDIR": "/tmp"}
+        return None
+    return "/tmp"
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

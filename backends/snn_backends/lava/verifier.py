@@ -14,6 +14,7 @@ from snn_backends.lava import emission, probes, traces
 from snn_backends.lava.environment import LavaEnvironment
 from snn_backends.lava.plan import Plan
 from snn_backends.lava.runner import run_emitted
+from snn_compile.counted import counted
 from snn_compile.hil.divergence import Divergence
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
@@ -96,7 +97,7 @@ class Verifier:
         streamed = traces.compare_run(self.plan, run.folder, frames, advance)
         probed = probes.compare_probes(self.plan, run.folder / "probes", payloads)
         self._steps += int(run.facts["stream"]["rows"])
-        self._note(f"{len(frames)} stimuli, {form}", streamed, run.facts["stream"])
+        self._note(f"{counted(len(frames), 'stimulus')}, {form}", streamed, run.facts["stream"])
         self._note(f"synapses probed, {form}", probed, run.facts["probes"])
 
     def _note(self, what: str, outcome: traces.Comparison, facts: Mapping[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,11 @@ def how(program: QuantizedGraph, layers: list[Layer]) -> dict[str, Any]:
 
 def write(program: QuantizedGraph, layers: list[Layer], folder: Path) -> None:
     """Write both files."""
-    with h5py.File(folder / FILE, "w") as file:
+    content = io.BytesIO()  # HDF5 itself goes on, and crashes later, when a disk is full
+    with h5py.File(content, "w") as file:
         for path, value in entries(program, layers).items():
             file.create_dataset(path, data=value)
+    (folder / FILE).write_bytes(content.getvalue())
     text = json.dumps(how(program, layers), indent=1) + "\n"
     (folder / HOW).write_text(text, encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass, field
 from math import prod
@@ -50,7 +51,8 @@ def write(graph: nir.NIRGraph, path: Path) -> None:
 
     ``v_reset`` is new in nir 1.0.6, and 0 where it is missing: readers before that fail on it.
     """
-    nir.write(str(path), graph)
+    content = io.BytesIO()  # HDF5 itself goes on, and crashes later, when a disk is full
+    nir.write(content, graph)
 
     def strip(group: Any) -> None:
         for key in list(group):
@@ -59,8 +61,9 @@ def write(graph: nir.NIRGraph, path: Path) -> None:
         if "v_reset" in group and not group["v_reset"][()].any():
             del group["v_reset"]
 
-    with h5py.File(path, "r+") as file:
+    with h5py.File(content, "r+") as file:
         strip(file["node"])
+    path.write_bytes(content.getvalue())
 
 
 def metadata(program: QuantizedGraph) -> dict[str, Any]:

@@ -55,37 +55,20 @@ def command(
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
     folder = output or Path(f"{model.stem}.snn")
-    refuse_foreign(folder)
     signing_key = trust.signing_key(key)
     observer = _observer(as_json, quiet, no_progress, dump_after)
     if (used := config or beside(model)) is not None:
         observer.stage("config", str(used))
+    from snn_compile.bundle import claimed_output
     from snn_compile.driver import compile_model
 
-    compiled = compile_model(model, options=options, watch=observer)
-    _refuse_unknown_passes(dump_after, observer)
-    compiled.save(folder, sign=signing_key)
+    with claimed_output(folder):
+        compiled = compile_model(model, options=options, watch=observer)
+        _refuse_unknown_passes(dump_after, observer)
+        compiled.save(folder, sign=signing_key)
     _show(compiled.report, folder, observer, as_json)
     trust.show_key(signing_key, as_json=as_json)
     check_accuracy(compiled.report, options.max_accuracy_drop, str(model))
-
-
-def refuse_foreign(folder: Path) -> None:
-    """Refuse an output folder that holds what this program has not written.
-
-    Raises:
-        UsageError: it does, or it is a file.
-    """
-    if not folder.exists() or (folder / "report.json").is_file():
-        return
-    if not folder.is_dir() or any(folder.iterdir()):
-        what = "a folder that snn-compile has not written" if folder.is_dir() else "a file"
-        raise UsageError(
-            f"{what} is there already",
-            code="output-exists",
-            origin=Origin(str(folder)),
-            hint="name another folder with -o, or remove it",
-        )
 
 
 def check_accuracy(report: Any, limit: float | None, file: str) -> None:

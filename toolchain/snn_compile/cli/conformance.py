@@ -22,6 +22,7 @@ from snn_compile.cli.console import (
     talkative,
     time_limit,
 )
+from snn_compile.counted import counted
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 
 if TYPE_CHECKING:
@@ -256,4 +257,4 @@ def _show(rows: list[Row], request: Request, *, as_json: bool) -> None:
     console = results()
     show_table(console, table)
     summary = " · ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    console.print(f"{request.against}: {summary} · {compared:,} messages compared")
+    console.print(f"{request.against}: {summary} · {counted(compared, 'message')} compared")

@@ -63,6 +63,7 @@ def show_table(console: Console, table: RenderableType) -> None:
         console.print(table, soft_wrap=False)
     lines = [line.rstrip() for line in capture.get().splitlines()]
     console.file.write("\n".join(lines).strip("\n") + "\n")
+    console.file.flush()  # before anything else is said
 
 
 def common(command: F) -> F:

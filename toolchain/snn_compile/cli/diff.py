@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from snn_compile.cli.console import as_json, common, messages, show_json, talkative
+from snn_compile.counted import counted
 from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _with_reference(
         recording.check_stimuli(frames[: recording.header.recorded])
         if len(frames) < recording.header.recorded:
             raise UsageError(
-                f"it was recorded for {recording.header.n_stimuli} stimuli,"
+                f"it was recorded for {counted(recording.header.n_stimuli, 'stimulus')},"
                 f" there are only {len(frames)}",
                 code="other-stimulus",
                 origin=Origin(str(path)),
@@ -102,7 +103,7 @@ def _with_each_other(
 
     with Recording.open(expected) as one, Recording.open(actual) as other:
         stop = min(one.header.recorded, other.header.recorded)
-        with observer.progress("compare", f"{stop:,} stimuli", stop) as advance:
+        with observer.progress("compare", counted(stop, "stimulus"), stop) as advance:
             comparison, notes = between(one, other, advance)
         complete = one.header.complete and other.header.complete
         _show(comparison, [], notes, as_json=as_json, complete=complete)
@@ -146,7 +147,7 @@ def _show(
         show_json(said)
         return
     console = results()
-    console.print(row("compared", f"{comparison.compared:,} messages"))
+    console.print(row("compared", counted(comparison.compared, "message")))
     for note in notes:
         console.print(row("note", note))
     hil_show.verdict(console, comparison, diagnoses, asked=complete)

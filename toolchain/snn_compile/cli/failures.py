@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 
 import click
 
+from snn_compile.cli.signals import Ended
 from snn_compile.errors import CompileError, CompileErrors, exit_code
 from snn_compile.printable import printable
 
@@ -16,6 +16,8 @@ USAGE = 2
 INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What writing to a file fails with when there is no more room; which file, nobody says."""
+OURS = (errno.EBADF, errno.EFAULT)
+"""What no disk and no folder is to blame for."""
 
 
 def report_failure(error: BaseException, *, debug: bool) -> int:
@@ -23,6 +25,9 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         say("interrupted")
         return INTERRUPTED
+    if isinstance(error, Ended):
+        say("interrupted" if error.exit_code == INTERRUPTED else "ended by a signal")
+        return error.exit_code
     if debug and not isinstance(error, click.ClickException):
         import traceback
 
@@ -36,9 +41,13 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, MemoryError):
         say("error[out-of-memory]: not enough memory", "a smaller data set needs less")
         return INTERNAL
-    if isinstance(error, OSError) and (error.filename or error.errno in FULL):
-        where = f"{error.filename}: " if error.filename else ""
-        hint = "check the path and its permissions" if error.filename else "make room on the disk"
+    if isinstance(error, OSError) and error.errno and error.errno not in OURS:
+        where = f"{_shown(error.filename)}: " if error.filename else ""
+        hint = "check the path and its permissions"
+        if error.errno in FULL:
+            hint = "make room on the disk"
+        elif error.errno == errno.ENOENT and not where:
+            hint = "the working folder may have been removed"
         say(printable(f"{where}error[file]: {error.strerror}"), hint)
         return USAGE
     kind = type(error).__name__
@@ -56,23 +65,14 @@ def say_error(error: CompileError) -> None:
 
 def say(message: str, hint: str = "") -> None:
     """Write a line, and perhaps a hint, to standard error."""
-    try:
-        click.echo(message, err=True, color=_colour())
-        if hint:
-            click.echo(f"hint: {hint}", err=True, color=_colour())
-    except BrokenPipeError:
-        silence_output()
+    click.echo(message, err=True, color=_colour())
+    if hint:
+        click.echo(f"hint: {hint}", err=True, color=_colour())
 
 
-def silence_output() -> None:
-    """Keep the interpreter from complaining about a closed pipe when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (BrokenPipeError, ValueError):
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def _shown(name: object) -> str:
+    """A file's name as the system gave it."""
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
 
 
 def _report_usage(error: click.ClickException) -> int:

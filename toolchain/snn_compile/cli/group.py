@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,7 +10,9 @@ from pathlib import Path
 import click
 
 from snn_compile import __version__
-from snn_compile.cli.failures import report_failure, silence_output
+from snn_compile.cli.failures import report_failure
+from snn_compile.cli.signals import Ended, signals_raise
+from snn_compile.cli.streams import robust_streams
 
 DEFAULT = "compile"
 COMMANDS = (
@@ -92,7 +93,7 @@ snn-compile tune MODEL.onnx --train D.npz   compile it, then train the spiking n
 EPILOG = """\b
 Exit codes: 0 ok, 1 internal error, 2 usage, 3 model unreadable,
 4 unsupported operator, 5 does not fit, 6 accuracy drop, 7 a bit differs,
-8 device missing or lost, 130 interrupted.
+8 device missing or lost, 128 + N ended by signal N (130: interrupted).
 """
 
 
@@ -111,20 +112,10 @@ def cli() -> None:
 def run(argv: Sequence[str] | None) -> int:
     """Run a command line and return its exit code; never raises."""
     args = list(sys.argv[1:] if argv is None else argv)
-    _tolerate_odd_encodings()
-    try:
-        result = cli.main(args=args, prog_name="snn-compile", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        silence_output()  # the reader has gone, and wants to hear nothing about it
-        return 0
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the last resort of a program)
-        return report_failure(error, debug="--debug" in args)
+    with robust_streams(), signals_raise():
+        try:
+            result = cli.main(args=args, prog_name="snn-compile", standalone_mode=False)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt, Ended) as error:  # noqa: BLE001  (the last resort)
+            return report_failure(error, debug="--debug" in args)
     return result if isinstance(result, int) else 0
-
-
-def _tolerate_odd_encodings() -> None:
-    """Where a terminal has no dash or bar, a question mark is better than a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
-            stream.reconfigure(errors="replace")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from snn_compile.claims import claimed
+from snn_compile.writing import replacing_file, require_file
 
 Array = npt.NDArray[Any]
 
@@ -72,15 +75,18 @@ class GrowingNpz:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._arrays: dict[str, Rows] = {}
+        self._claim = ExitStack()
 
     def __enter__(self) -> GrowingNpz:
-        """See that the folder can be written to, before anybody computes anything."""
-        tempfile.TemporaryFile(dir=self.path.parent).close()
+        """See that the file can be written, before anybody computes anything."""
+        require_file(self.path)
+        self._claim.enter_context(claimed(self.path))
         return self
 
     def __exit__(self, *error: object) -> None:
         for name in list(self._arrays):
             self._close(name)
+        self._claim.close()
 
     def append(self, name: str, rows: Array) -> None:
         """Add rows to an array.
@@ -102,19 +108,17 @@ class GrowingNpz:
         Raises:
             OSError: the file cannot be written. What was there before is as it was.
         """
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
-        try:
-            with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive:
-                for name, rows in list(self._arrays.items()):
-                    with _member(archive, name) as stream:
-                        rows.write(stream)
-                    self._close(name)
-                for name, array in others.items():
-                    with _member(archive, name) as stream:
-                        np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
-            beside.replace(self.path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with (
+            replacing_file(self.path) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL) as archive,
+        ):
+            for name, rows in list(self._arrays.items()):
+                with _member(archive, name) as stream:
+                    rows.write(stream)
+                self._close(name)
+            for name, array in others.items():
+                with _member(archive, name) as stream:
+                    np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
 
     def _close(self, name: str) -> None:
         with contextlib.suppress(OSError):  # a full disk fails once more when closing

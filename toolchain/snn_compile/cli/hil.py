@@ -19,6 +19,7 @@ from snn_compile.cli.console import (
     time_limit,
 )
 from snn_compile.cli.report import record as record_outcomes
+from snn_compile.counted import counted
 from snn_compile.errors import (
     CompileError,
     DeviceError,
@@ -125,7 +126,10 @@ def command(
     """
     from snn_compile.cli import hil_show
     from snn_compile.report.progress import TerminalObserver
+    from snn_compile.writing import require_file
 
+    if record is not None:
+        require_file(record)
     compiled = trust.opened(folder, signer)
     frames, labels = stimuli_of(compiled, data)
     options = parsed(settings)
@@ -268,7 +272,7 @@ def run(
             capabilities.exact,
             capabilities.facts,
         )
-        text = f"{name}, {len(frames):,} stimuli"
+        text = f"{name}, {counted(len(frames), 'stimulus')}"
         with observer.progress("device", text, len(frames)) as advance:
             done = session.run(
                 device,
@@ -349,5 +353,8 @@ def _with_trace(failure: DeviceError, session: Session, request: Request) -> Dev
     if session.trace is None or request.record is None:
         return failure
     first, *rest = failure.message.splitlines()
-    message = "\n".join([f"{first}; {session.done} stimuli are in {session.trace}", *rest])
+    verb = "is" if session.done == 1 else "are"
+    message = "\n".join(
+        [f"{first}; {counted(session.done, 'stimulus')} {verb} in {session.trace}", *rest]
+    )
     return DeviceError(message, code=failure.code, origin=failure.origin, hint=failure.hint)

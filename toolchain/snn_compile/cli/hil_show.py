@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from snn_compile.cli.console import results, show_json, show_table
+from snn_compile.counted import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +69,8 @@ def show(
 
     console = results()
     console.print(row("device", f"{outcome.against}: {outcome.mode}"))
-    console.print(row("compared", f"{outcome.stimuli:,} stimuli, {outcome.compared:,} messages"))
+    numbers = counted(outcome.stimuli, "stimulus"), counted(outcome.compared, "message")
+    console.print(row("compared", ", ".join(numbers)))
     if known.get("top1") is not None:
         ours = f"{known['top1']:.2f} % on the device, {known['reference']:.2f} % in the reference"
         console.print(row("accuracy", ours))

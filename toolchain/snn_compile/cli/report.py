@@ -48,6 +48,7 @@ def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verificat
     """
     from snn_compile.report import schema
     from snn_compile.signing import VERIFICATION, is_signed
+    from snn_compile.writing import replace_text
 
     known = schema.verified(report, [outcome.as_dict() for outcome in outcomes])
     if is_signed(folder):
@@ -60,15 +61,7 @@ def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verificat
 def write_reports(folder: Path, report: Mapping[str, Any]) -> None:
     """Write both reports, each as a whole or not at all."""
     from snn_compile.report import html, schema
+    from snn_compile.writing import replace_text
 
     replace_text(folder / "report.json", schema.dumps(report))
     replace_text(folder / "report.html", html.render(report))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file beside the old one, then put it in its place; a link is never followed."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    with beside.open("x", encoding="utf-8") as file:
-        file.write(text)
-    beside.replace(path)

@@ -11,7 +11,6 @@ import click
 from snn_compile.cli import trust
 from snn_compile.cli.compile import (
     check_accuracy,
-    refuse_foreign,
     refuse_unmeasurable,
 )
 from snn_compile.cli.console import as_json, common, messages, results, talkative
@@ -117,6 +116,7 @@ def command(
     """
     from snn_compile.report.progress import TerminalObserver
     from snn_compile.tune import TuneOptions, require_torch
+    from snn_compile.writing import require_file
 
     require_torch()
     of_tuning = {name: given.pop(name) for name in _names() if name in given}
@@ -127,26 +127,28 @@ def command(
     compiling = _compiling(source, {**given, "emit": ""} if no_emit else given, config)
     refuse_unmeasurable(compiling)
     folder = output or Path(f"{source.resolve().stem}.tuned.snn")
-    refuse_foreign(folder)
     signing_key = trust.signing_key(key)
+    kept = checkpoint or folder.with_name(f"{folder.name}.checkpoint")
+    require_file(kept)
     observer = TerminalObserver(
         messages(), None if as_json else results(), quiet=quiet, bars=not no_progress
     )
+    from snn_compile.bundle import claimed_output
     from snn_compile.tune.driver import tune_model
 
-    kept = checkpoint or folder.with_name(f"{folder.name}.checkpoint")
-    tuned = tune_model(
-        source,
-        train,
-        options=options,
-        compile_options=compiling,
-        evaluate=compiling.evaluate,
-        checkpoint=kept,
-        watch=observer,
-    )
-    tuned.save(folder, sign=signing_key)
-    if checkpoint is None:
-        kept.unlink(missing_ok=True)
+    with claimed_output(folder):
+        tuned = tune_model(
+            source,
+            train,
+            options=options,
+            compile_options=compiling,
+            evaluate=compiling.evaluate,
+            checkpoint=kept,
+            watch=observer,
+        )
+        tuned.save(folder, sign=signing_key)
+        if checkpoint is None:
+            kept.unlink(missing_ok=True)
     _show(tuned.report, folder, as_json, headed=observer.headed)
     trust.show_key(signing_key, as_json=as_json)
     check_accuracy(tuned.report, compiling.max_accuracy_drop, str(source))

@@ -19,6 +19,7 @@ from snn_compile.cli.console import (
     time_limit,
 )
 from snn_compile.cli.report import record
+from snn_compile.counted import counted
 from snn_compile.errors import (
     CompileError,
     DeviceError,
@@ -87,8 +88,10 @@ def command(
                 missing.append(error)
     finally:
         if outcomes:
-            record(folder, compiled.report, outcomes)
-            _show(outcomes, as_json)
+            try:
+                record(folder, compiled.report, outcomes)
+            finally:  # what has been found out is shown, even if it cannot be kept
+                _show(outcomes, as_json)
     raise_all([*_differences(folder, outcomes), *missing])
 
 
@@ -159,7 +162,7 @@ def compare(
 
     fitting = max(FEWEST, ROWS // compiled.program.window.n_steps)
     frames = compiled.stimulus[: stimuli or (None if name in (GOLDEN, ENGINE) else fitting)]
-    with observer.progress(name, f"{len(frames):,} stimuli", len(frames)) as advance:
+    with observer.progress(name, counted(len(frames), "stimulus"), len(frames)) as advance:
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)
         if name == ENGINE:

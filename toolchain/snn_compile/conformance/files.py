@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed
+from snn_compile.claims import claimed
 from snn_compile.conformance import network_file
 from snn_compile.conformance.features import exercised
 from snn_compile.conformance.net import Vector
@@ -39,7 +40,7 @@ from snn_compile.errors import (
     VerificationError,
     raise_all,
 )
-from snn_compile.folders import replacing
+from snn_compile.folders import replacing, require_replaceable
 from snn_compile.hil.trace import About, TraceWriter, series_of
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
@@ -98,17 +99,11 @@ def write(
         The content of ``index.json``.
 
     Raises:
-        UsageError: the folder holds something else.
+        UsageError: the folder holds something else, or another process is writing it.
         OSError: it cannot be written.
     """
-    if folder.exists() and not _is_set(folder) and (folder.is_file() or any(folder.iterdir())):
-        raise UsageError(
-            "the folder holds something other than conformance vectors",
-            code="output-exists",
-            origin=Origin(str(folder)),
-            hint="name another folder",
-        )
-    with replacing(folder) as beside:
+    with claimed(folder, make_parents=True), replacing(folder) as beside:
+        require_replaceable(folder, INDEX, _is_ours)
         listed = []
         for vector in chosen:
             listed.append(_write_vector(beside / vector.name, vector))
@@ -129,6 +124,11 @@ def _is_set(folder: Path) -> bool:
     except (OSError, DamagedError):
         return False
     return isinstance(said, dict) and said.get("format") == FORMAT
+
+
+def _is_ours(entry: Path) -> bool:
+    """Whether an entry of an older set is what this program has written."""
+    return _is_set(entry.parent) if entry.name == INDEX else (entry / NETWORK).is_file()
 
 
 def _write_vector(folder: Path, vector: Vector) -> dict[str, Any]:

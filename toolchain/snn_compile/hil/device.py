@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from snn_compile.counted import counted
 from snn_compile.errors import DeviceError, UsageError
 from snn_compile.hil.trace import Messages
 from snn_compile.ir.fixedpoint import Int
@@ -159,13 +160,13 @@ def checked(
     shapes = {node.id: (program.window.n_steps, *node.shape) for node in program.populations}
     for piece in pieces:
         if piece.first != done:
-            raise bad_messages(f"stimulus {piece.first} came after {done} stimuli")
+            raise bad_messages(f"stimulus {piece.first} came after {counted(done, 'stimulus')}")
         if sorted(piece.messages) != sorted(layers):
             raise bad_messages(f"messages of {sorted(piece.messages)}, not of {sorted(layers)}")
         counts = {len(values) for values in piece.messages.values()}
         count = counts.pop()
         if counts or not 1 <= count <= n_stimuli - done:
-            raise bad_messages(f"{count} stimuli after {done} of {n_stimuli}")
+            raise bad_messages(f"{counted(count, 'stimulus')} after {done} of {n_stimuli}")
         for name, values in piece.messages.items():
             if values.dtype.kind not in "iub" or values.shape[1:] != shapes[name]:
                 raise bad_messages(
@@ -180,7 +181,7 @@ def checked(
         done += count
     if done < n_stimuli:
         raise DeviceError(
-            f"the device stopped after {done} of {n_stimuli} stimuli",
+            f"the device stopped after {done} of {counted(n_stimuli, 'stimulus')}",
             code="device-incomplete",
             hint="run it again, or with fewer stimuli: --stimuli",
         )

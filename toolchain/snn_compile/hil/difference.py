@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from snn_compile.counted import counted
 from snn_compile.errors import Origin, UsageError
 from snn_compile.hil.comparison import Comparison
 from snn_compile.hil.divergence import divergence_in
@@ -108,7 +109,7 @@ def _only_in_one(expected: Recording, actual: Recording) -> list[str]:
             notes.append(f"only {one.path} has {', '.join(only)}")
         if one.header.recorded > other.header.recorded:
             notes.append(
-                f"{one.path} has {one.header.recorded} stimuli, {other.path} only"
+                f"{one.path} has {counted(one.header.recorded, 'stimulus')}, {other.path} only"
                 f" {other.header.recorded}"
             )
     return notes

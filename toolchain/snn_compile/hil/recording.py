@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.archives import Archive
+from snn_compile.counted import counted
 from snn_compile.documents import (
     DAMAGE,
     TooLargeError,
@@ -147,7 +148,7 @@ class Recording:
                 UsageError,
                 self.path,
                 "other-stimulus",
-                f"it was recorded for {len(known)} stimuli, not {len(frames)}",
+                f"it was recorded for {counted(len(known), 'stimulus')}, not {len(frames)}",
                 f"compare fewer: --stimuli {len(known)}",
             )
         differing = (trace.stimulus_digests(frames) != known[: len(frames)]).any(axis=1)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.version import __version__
+from snn_compile.writing import NewFile
 
 FORMAT, VERSION = "snn-compile trace", 1
 HEADER, SEAL, STIMULUS = "header.json", "seal", "stimulus.npy"
@@ -147,15 +147,19 @@ class TraceWriter:
         self.path = path
         self.about = about
         self.series = tuple(series)
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}.new")
         self._stimulus = {"count": len(frames), "sha256": stimulus_digest(frames)}
         self._hashes = [hashlib.sha256() for _ in self.series]
         self._pieces: list[dict[str, Any]] = []
         self.recorded = 0
+        self._file = NewFile(path)
         self._archive: zipfile.ZipFile | None = zipfile.ZipFile(
-            self._beside, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL
+            self._file.stream, "w", zipfile.ZIP_DEFLATED, compresslevel=LEVEL
         )
-        self._write_array(STIMULUS, stimulus_digests(frames))
+        try:
+            self._write_array(STIMULUS, stimulus_digests(frames))
+        except BaseException:
+            self.discard()
+            raise
 
     def __enter__(self) -> TraceWriter:
         return self
@@ -198,9 +202,9 @@ class TraceWriter:
         if self._archive is not None:
             self._archive.close()
         self._archive = None
-        target = self.path if complete else self.path.with_name(f"{self.path.stem}.partial.npz")
-        self._beside.replace(target)
-        return target
+        name = self.path.name if complete else f"{self.path.stem}.partial.npz"
+        self._file.keep(name)
+        return self.path.with_name(name)
 
     def discard(self) -> None:
         """Remove what has been written, unless it is finished."""
@@ -208,7 +212,7 @@ class TraceWriter:
             with contextlib.suppress(OSError):  # a full disk fails once more when closing
                 self._archive.close()
             self._archive = None
-            self._beside.unlink(missing_ok=True)
+        self._file.discard()
 
     def _header(self, complete: bool, why: str) -> dict[str, Any]:
         about = asdict(self.about)

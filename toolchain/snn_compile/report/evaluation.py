@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from snn_compile.convert.codings import Coding, Graded
 from snn_compile.convert.linear import Float
+from snn_compile.counted import counted
 from snn_compile.data import Samples
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
@@ -84,7 +85,7 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     ladder = Ladder(samples.y)
     with_spikes = not isinstance(stages.coding, Graded)  # a payload is its activation already
     few = min(n, SPIKING_SAMPLES)
-    with journal.progress("evaluate", f"{n:,} samples", 4 * n + with_spikes * few) as advance:
+    with journal.progress("evaluate", counted(n, "sample"), 4 * n + with_spikes * few) as advance:
         if stages.original is None:
             ladder.add("onnx", ann.evaluate(stages.network, x, advance=advance))
         else:

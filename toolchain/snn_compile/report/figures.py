@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from snn_compile.counted import counted
+
 ANSWER = "fixed"
 """The rung of the ladder that is the answer."""
 
@@ -96,7 +98,7 @@ def portable(report: Mapping[str, Any]) -> str:
     if not found["expressible"]:
         return f"not expressible in other models of Loihi: {found['obstacle']}"
     n = found["stimuli"]
-    how = f"on the first {n:,} golden stimuli" if n else "for every input"
+    how = f"on the first {counted(n, 'golden stimulus')}" if n else "for every input"
     if found["portable"]:
         return f"across Loihi models ({MODELS}), {how}"
     leaf, *others = found["leaves"]
@@ -268,7 +270,8 @@ def tuned(report: Mapping[str, Any]) -> str:
     best = epochs[tune["best_epoch"]]
     held_out = f"held out ({tune['held_out']:,})"
     return (
-        f"{tune['method']}, {tune['train']:,} samples, best of {len(epochs) - 1} epochs:"
+        f"{tune['method']}, {counted(tune['train'], 'sample')},"
+        f" best of {counted(len(epochs) - 1, 'epoch')}:"
         f" {best['epoch']} · {tune.get('measure', held_out)}:"
         f" {epochs[0]['held_out_top1']:.2f} -> {best['held_out_top1']:.2f} %"
     )

@@ -19,6 +19,7 @@ from snn_compile.signing.keys import PublicKey, SigningKey, public_keys
 from snn_compile.signing.manifest import (
     MANIFEST,
     SIGNATURE,
+    UNSIGNED,
     VERIFICATION,
     difference,
     entries,
@@ -27,6 +28,7 @@ from snn_compile.signing.manifest import (
 )
 
 __all__ = [
+    "UNSIGNED",
     "VERIFICATION",
     "PublicKey",
     "SigningKey",

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from snn_compile.claims import claimed_by
 from snn_compile.documents import DamagedError, sha256
 from snn_compile.errors import UsageError
 from snn_compile.version import __version__
@@ -108,6 +109,11 @@ def difference(folder: Path, hashes: Mapping[str, str]) -> Difference:
     )
 
 
+def _is_unsigned(name: str) -> bool:
+    """Whether a file at the top comes with the signature or after it, finished or not."""
+    return name in UNSIGNED or claimed_by(name) == VERIFICATION
+
+
 def _is_plain(name: str) -> bool:
     """Whether a name is that of a file inside the folder, and says so plainly."""
     parts = name.split("/")
@@ -126,7 +132,7 @@ def entries(folder: Path, under: str = "") -> Iterator[tuple[str, bool]]:
             empty = False
             if entry.is_dir(follow_symlinks=False):
                 yield from entries(folder, f"{name}/")
-            elif name not in UNSIGNED or not entry.is_file(follow_symlinks=False):
+            elif not (_is_unsigned(name) and entry.is_file(follow_symlinks=False)):
                 yield name, entry.is_file(follow_symlinks=False)
     if empty and under:
         yield under, False

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile.bundle import CompiledModel
+from snn_compile.counted import counted
 from snn_compile.data import Samples
 from snn_compile.mapping import MappedProgram, resources
 from snn_compile.passes import Finding
@@ -99,7 +100,7 @@ def _climbed(tuning: Tuning, samples: Samples | None, journal: Journal) -> Outco
     frames = encoded(base.encoding, samples.x)
     output, decoding = next(iter(base.decodings.items()))
     ladder = Ladder(samples.y)
-    with journal.progress("evaluate", f"{n:,} samples", 2 * n) as advance:
+    with journal.progress("evaluate", counted(n, "sample"), 2 * n) as advance:
         before = engine.run(base.program, frames, advance=advance)
         ladder.add(UNTUNED, decoding(before.outputs[output]))
         after = engine.run(tuning.mapped.program, frames, advance=advance)

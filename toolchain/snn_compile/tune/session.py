@@ -14,6 +14,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
+from snn_compile.counted import counted
 from snn_compile.errors import UsageError
 from snn_compile.report.journal import Journal
 from snn_compile.tune.method import Method, Trainee
@@ -73,7 +74,7 @@ def trained(
         journal.observer.stage(f"epoch {epoch.epoch}", text)
 
     total = len(data) * options.epochs
-    with journal.progress("tune", f"{len(data):,} samples", total) as advance:
+    with journal.progress("tune", counted(len(data), "sample"), total) as advance:
         return trainer.run(told, advance)
 
 

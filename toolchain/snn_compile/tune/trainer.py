@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -16,12 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from snn_compile.claims import claimed
 from snn_compile.errors import Origin, UsageError
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.tune import checkpoint
 from snn_compile.tune.average import RunningAverage
 from snn_compile.tune.method import Batch, Method, Trainee
 from snn_compile.tune.options import TuneOptions
+from snn_compile.writing import replacing_file
 
 OWN_RATE = 0.1
 """Learning rate of what a method itself learns, over the network's. Widths that moved
@@ -162,9 +164,16 @@ class Trainer:
             advance: told how many samples have been trained on.
 
         Raises:
-            UsageError: the checkpoint is of another training, or damaged.
+            UsageError: the checkpoint is of another training, or damaged, or another process
+                writes it.
             CapacityError: potentials cannot be kept inside their state.
         """
+        if self.checkpoint is None:
+            return self._run(told, advance)
+        with claimed(self.checkpoint, make_parents=True):
+            return self._run(told, advance)
+
+    def _run(self, told: Told, advance: Advance) -> Progress:
         progress = self._resumed()
         for done in progress.curve:
             told(done)
@@ -270,14 +279,10 @@ class Trainer:
             "merit": progress.merit,
             "best_state": progress.best_state,
         }
-        beside = self.checkpoint.with_name(f".{self.checkpoint.name}.new")
-        try:
-            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as stream:
-                torch.save(content, stream)
-            os.replace(beside, self.checkpoint)
-        finally:
-            beside.unlink(missing_ok=True)
+        saved = io.BytesIO()  # torch's own writing says nothing of what went wrong on a disk
+        torch.save(content, saved)
+        with replacing_file(self.checkpoint) as stream:
+            stream.write(saved.getbuffer())
 
     def _load(self, path: Path) -> Progress:
         content = checkpoint.read(path, self.network.device)

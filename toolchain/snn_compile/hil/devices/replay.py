@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from snn_compile.counted import counted
 from snn_compile.errors import DeviceError, Origin, UsageError
 from snn_compile.hil.device import Capabilities, Measured, known_options
 from snn_compile.hil.recording import Recording
@@ -56,8 +57,9 @@ def incomplete(recording: Recording, where: str = "") -> DeviceError:
     """A trace that ended before the last stimulus; it is a file, or came from ``where``."""
     header = recording.header
     why = f" ({header.why})" if header.why else ""
+    stimuli = counted(header.n_stimuli, "stimulus")
     return DeviceError(
-        f"the recording stopped after {header.recorded} of {header.n_stimuli} stimuli{why}",
+        f"the recording stopped after {header.recorded} of {stimuli}{why}",
         code="trace-incomplete",
         origin=Origin(where or str(recording.path)),
         hint="record it again",

@@ -1,0 +1,56 @@
+"""Signals that ask a process to end, as exceptions: every ``finally`` runs, children are ended."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+class Ended(BaseException):
+    """A signal has asked this process to end.
+
+    Attributes:
+        exit_code: as a shell states it, 128 and the signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Raise ``Ended`` where the process is when the first of these signals comes.
+
+    Those that come while it cleans up are ignored: it would leave half of it. Signals that the
+    process was started to ignore (``nohup``) stay ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        del frame
+        if not told:
+            told = True
+            raise Ended(number)
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    changed = {n: old for n, old in before.items() if old not in (signal.SIG_IGN, None)}
+    try:
+        for number in changed:
+            signal.signal(number, end)
+        yield
+    finally:
+        told = True
+        for number, old in changed.items():
+            signal.signal(number, old)
