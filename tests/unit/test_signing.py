@@ -247,6 +247,14 @@ def test_verified_folders_stay_signed(folder, public, capsys):
     assert json.loads(capsys.readouterr().out)["verification"] == found
 
 
+@pytest.mark.parametrize("name", [".verification.json.0123abcd.new", ".verification.json.lock"])
+def test_a_verification_that_was_cut_off_changes_nothing(folder, public, name):
+    (folder / name).write_text("{")
+    CompiledModel.load(folder, signer=public)
+    (folder / "golden" / name).write_text("{")
+    assert code_of(folder, public)[0] == "signature-broken"
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema": 1, "verification": [7]}', None])
 def test_what_came_later_is_a_strangers_too(folder, text):
     if text is None:
