@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -184,3 +185,40 @@ def left_over(token: str) -> list[str]:
         if token in text:
             found.append(text)
     return found
+
+
+UNTOLD = """
+import sys, threading, time
+
+sys.path.insert(0, sys.argv[1])
+import run
+
+run.look_again()
+from lava.magma.compiler.channels.pypychannel import CspSelector
+
+
+class Channel:
+    observer = None
+    has_come = False
+
+    def probe(self):
+        return self.has_come
+
+
+def come():
+    time.sleep(0.5)
+    channel.has_come = True  # and nobody is told
+
+
+channel = Channel()
+threading.Thread(target=come).start()
+print(CspSelector().select((channel, lambda: "a command")))
+"""
+
+
+def test_a_process_that_was_not_told_of_a_command_finds_it(lava_environment, tmp_path):
+    script = tmp_path / "untold.py"
+    script.write_text(UNTOLD)
+    command = [*lava_environment.command(script), Path(emission.__file__).parent / "templates"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "a command\n", done.stderr

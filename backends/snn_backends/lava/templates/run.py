@@ -29,6 +29,7 @@ NO_CHIP = 8
 """Exit status where a chip is asked for and Lava's extension for chips is missing."""
 GENERATIONS = {"loihi2": "N3B3", "loihi1": "N2A2"}
 """Of the usual boards, as LOIHI_GEN names them; the environment's own LOIHI_GEN wins."""
+LOOK_SECONDS = 0.5
 
 
 def arguments():
@@ -83,6 +84,23 @@ def require_chip(hardware):
         print("there is no lava-loihi extension in this environment: Lava cannot reach a chip", file=sys.stderr)
         sys.exit(NO_CHIP)
     os.environ.setdefault("LOIHI_GEN", GENERATIONS[hardware])
+
+
+def look_again():
+    """Have Lava's processes look for commands every now and then, not only when they are told of one.
+
+    In Lava 0.10.0 a process can miss that it was told: it waits for ever, the command before it, and
+    everybody else waits for its answer.
+    """
+    from threading import Condition
+
+    from lava.magma.compiler.channels import pypychannel
+
+    class Impatient(Condition):
+        def wait(self, timeout=None):
+            return super().wait(LOOK_SECONDS if timeout is None else timeout)
+
+    pypychannel.Condition = Impatient
 
 
 def drive(process, n_rows, hardware):
@@ -153,6 +171,7 @@ def main():
     if args.hardware:
         require_chip(args.hardware)
     logging.disable(logging.INFO)
+    look_again()
     manifest = json.loads((HERE / "manifest.json").read_text())
     args.output.mkdir(parents=True, exist_ok=True)
     args.synapses = args.synapses or manifest["synapses"]
