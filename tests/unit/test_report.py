@@ -139,6 +139,14 @@ def test_without_labels_the_ladder_shows_agreement(report: dict[str, Any]) -> No
     html.render(report)
 
 
+@pytest.mark.parametrize("judged", range(6))
+def test_rungs_may_lack_an_accuracy_each(report: dict[str, Any], judged: int) -> None:
+    for k, rung in enumerate(report["ladder"]):
+        rung["top1"] = rung["top1"] if k == judged else None
+    assert "points against" not in html.render(report)
+    text_of(report)
+
+
 def test_rate_coding_says_how_many_levels_there_are(report: dict[str, Any]) -> None:
     report |= {"coding": "rate", "timesteps": 16}
     notes = [step.note for step in figures.ladder(report)]

@@ -109,9 +109,10 @@ def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     tiles = []
     answer, first = figures.rung(report, figures.ANSWER), figures.reference(report)
     if answer.get("top1") is not None:
-        change = figures.points(answer["top1"] - first["top1"]) if "top1" in first else ""
-        against = "ONNX" if first.get("stage") == "onnx" else "floating point"
-        text = f"{change} points against {against}"
+        text = ""
+        if first.get("top1") is not None:
+            against = "ONNX" if first["stage"] == "onnx" else "floating point"
+            text = f"{figures.points(answer['top1'] - first['top1'])} points against {against}"
         tiles.append(("top-1 accuracy", f"{answer['top1']:.2f} %", text))
     if answer.get("agreement") is not None:
         tiles.append(
