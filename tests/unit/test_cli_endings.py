@@ -41,6 +41,20 @@ def place(prepared, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def heard():
+    """The signals as in a terminal: with ``nohup``, or ``&`` in a script, some were ignored."""
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -65,7 +79,7 @@ def killing(number: int):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 )
-def test_signals_end_a_command_as_an_error_does(place, monkeypatch, capsys, number, code):
+def test_signals_end_a_command_as_an_error_does(place, monkeypatch, capsys, heard, number, code):
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     before = names(place), (place / "net.snn" / "model.snn").read_bytes()
     monkeypatch.setattr(bundle.html, "render", killing(number))
@@ -83,7 +97,7 @@ def test_signals_end_a_command_as_an_error_does(place, monkeypatch, capsys, numb
     ]
 
 
-def test_signals_end_the_devices_process(place, monkeypatch):
+def test_signals_end_the_devices_process(place, monkeypatch, heard):
     children = []
     real = isolation.IsolatedDevice.run
 
