@@ -90,6 +90,22 @@ def test_only_what_is_asked_for(simulator, network):
     assert run.outputs
 
 
+def test_all_messages_of_a_run_lie_in_one_piece_of_memory(simulator, network):
+    """Which goes back to the system as a whole, when the last of them goes."""
+    messages = list(simulator.run(network[1], record=True).messages.values())
+    lowest = min(m.__array_interface__["data"][0] for m in messages)
+    highest = max(m.__array_interface__["data"][0] + m.nbytes for m in messages)
+    owners = messages[:]
+    while any(owner.base is not None for owner in owners):
+        owners = [owner if owner.base is None else owner.base for owner in owners]
+    assert len({id(owner) for owner in owners}) == 1
+    start = owners[0].__array_interface__["data"][0]
+    assert start <= lowest
+    assert highest <= start + owners[0].nbytes
+    pairs = [(a, b) for k, a in enumerate(messages) for b in messages[:k]]
+    assert not any(np.shares_memory(a, b) for a, b in pairs)
+
+
 def test_messages_in_place_of_frames(simulator, network, expected):
     program, frames = network
     messages = reference.input_messages(program, frames)

@@ -14,6 +14,8 @@ import threading
 import weakref
 from collections.abc import Callable
 from ctypes import POINTER, c_void_p
+from itertools import accumulate
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,8 @@ from snn_compile.sim.scheduled import digits_of_counts, spikes_of_counts, stream
 
 LARGEST_PIECE = 64
 """Stimuli that one call of the library gets, at most: progress is told after each call."""
+ALIGNED_TO = 64
+"""Bytes at whose multiples an array starts."""
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2
 """What ``snn_engine_run`` returns if it fails."""
 MEASURED = -1.0
@@ -321,14 +325,11 @@ class _Result:
         self._ids = [p.id for p in populations]
         self._lock = threading.Lock()
         self.outputs: list[Int | None] = []
-        self.traces: list[Int | None] = []
+        self.traces = _traces(populations, n_steps, n_samples, record)
         self.activity: list[Int | None] = []
         for p in populations:
             silent = isinstance(p, Readout)
-            traced = record and not isinstance(p, Input)
-            trace = (n_samples, n_steps, *p.shape)
             self.outputs.append(np.zeros((n_samples, *p.shape), np.int64) if silent else None)
-            self.traces.append(np.empty(trace, _message_dtype(p)) if traced else None)
             self.activity.append(np.zeros(p.shape, np.int64) if activity and not silent else None)
 
     def zero_counts(self) -> list[Int | None]:
@@ -349,6 +350,26 @@ class _Result:
             return {k: a for k, a in zip(self._ids, arrays, strict=True) if a is not None}
 
         return Run(named(self.outputs), named(self.traces), named(self.activity))
+
+
+def _traces(
+    populations: list[Input | Population], n_steps: int, n_samples: int, record: bool
+) -> list[Int | None]:
+    """Room for every message, in one piece of memory: it is there as long as any of them is.
+
+    A piece that large goes back to the system with them. Of single arrays, ``malloc`` keeps those
+    of up to 32 MB for later: a few runs after each other took half as much again as one of them.
+    """
+    sent = [p for p in populations if record and not isinstance(p, Input)]
+    shapes = {p.id: (n_samples, n_steps, *p.shape) for p in sent}
+    sizes = [prod(shapes[p.id]) * np.dtype(_message_dtype(p)).itemsize for p in sent]
+    starts = [0, *accumulate(-(-size // ALIGNED_TO) * ALIGNED_TO for size in sizes)]
+    room = np.empty(starts[-1], np.uint8)
+    traces = {
+        p.id: room[start : start + size].view(_message_dtype(p)).reshape(shapes[p.id])
+        for p, start, size in zip(sent, starts, sizes, strict=False)
+    }
+    return [traces.get(p.id) for p in populations]
 
 
 def _message_dtype(population: Input | Population) -> type[np.signedinteger]:
