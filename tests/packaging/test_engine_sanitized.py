@@ -1,4 +1,8 @@
-"""The engine under the address and undefined-behaviour sanitizers of GCC, with spoiled scratch."""
+"""The engine under GCC's sanitizers of addresses and of arithmetic, with spoiled scratch.
+
+``test_engine_replay.py`` has the rest of what is undefined and every network on every build, in
+minutes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from typing import NoReturn
 import pytest
 
 from engine_cases import random_networks, write
-from engine_replay import WAYS, compile_for, replay
+from engine_replay import ARITHMETIC, WAYS, compile_for, replay, runs_here
 
 Absent = Callable[[str], NoReturn]
 
@@ -83,7 +87,7 @@ def test_random_networks_run_clean_and_equal(
     watched: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    way = WAYS["sanitizers"]
+    way = WAYS["arithmetic"]
     way = replace(way, options=(*way.options, f"-DCMAKE_CXX_COMPILER={gcc}"))
     build = compile_for(way, tmp_path, cmake)
     # From Python some of them are enough: there each step is several times as slow.
@@ -97,13 +101,16 @@ def test_random_networks_run_clean_and_equal(
     assert done.returncode == 0, done.stderr
     assert tuple(done.stdout.split()) == compiled_engine
 
-    # Without Python memory that is not freed is an error, too.
+    # Without Python memory that is not freed is an error, too. Each network on one of the builds.
+    networks, builds = list(random_networks()), runs_here(way, build)
+    assert len(networks) > 30
+    assert set(builds) == set(compiled_engine)
     cases = tmp_path / "cases.bin"
-    assert write(cases, random_networks()) > 60
-    found = list(replay(way, build, cases))
-    assert [(f.build, f.said) for f in found if not f.equal] == []
-    assert {f.build for f in found} == set(compiled_engine)
-    write(cases, list(random_networks())[:1])
+    for k, name in enumerate(builds):
+        assert write(cases, networks[k :: len(builds)])
+        (found,) = replay(way, build, cases, [name])
+        assert found.equal, f"{name}: {found.said}"
+    write(cases, networks[:1])
     cases.write_bytes(cases.read_bytes()[:-1] + b"\x55")  # of the last potential of a readout
     for different in replay(way, build, cases):
         assert not different.equal
@@ -119,7 +126,7 @@ def test_the_sanitizers_are_awake(
 ) -> None:
     path, library = tmp_path / "bad.cpp", tmp_path / "bad.so"
     path.write_text(source)
-    options = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-shared", "-fPIC"]
+    options = [f"-fsanitize=address,{ARITHMETIC}", "-fno-sanitize-recover=all", "-shared", "-fPIC"]
     subprocess.run([gcc, *options, path, "-o", library], check=True)
     code = f"import ctypes; ctypes.CDLL({str(library)!r}).snn_engine_abi()"
     done = subprocess.run(
