@@ -29,15 +29,13 @@ def cholesky(matrix: Float) -> Float:
     lower = np.zeros_like(work)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        panel = work[start:, start:stop]
-        for j in range(stop - start):
-            pivot = panel[j, j]
-            if not pivot > 0:
+        panel = np.ascontiguousarray(work[start:, start:stop].T)  # a column is a row: long loops
+        for j, column in enumerate(panel):
+            if not column[j] > 0:
                 raise ValueError("the matrix is not positive definite")
-            panel[j:, j] /= np.sqrt(pivot)
-            later = panel[j + 1 : stop - start, j]
-            panel[j + 1 :, j + 1 :] -= panel[j + 1 :, j, None] * later
-        lower[start:, start:stop] = np.tril(panel)
+            column[j:] /= np.sqrt(column[j])
+            panel[j + 1 :, j + 1 :] -= column[j + 1 : len(panel), None] * column[j + 1 :]
+        lower[start:, start:stop] = np.tril(panel.T)
         if stop < n:
             below = lower[stop:, start:stop]
             work[stop:, stop:] -= products.matmul(below, np.ascontiguousarray(below.T))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from snn_compile.report import figures, schema
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,10 @@ class Plot:
     ticks: tuple[tuple[float, str], ...]
 
 
-def render(report: Mapping[str, Any]) -> str:
-    """The report as a page; what it says is text there, and printable."""
+@cache
+def _page() -> Template:
+    """The template, compiled once: that takes longer than to fill it in."""
     import jinja2
-
-    report = schema.plain(report)
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("snn_compile.report", "templates"),
@@ -61,6 +64,12 @@ def render(report: Mapping[str, Any]) -> str:
         "points": figures.points,
         "where": figures.where,
     }
+    return environment.get_template("report.html.jinja")
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The report as a page; what it says is text there, and printable."""
+    report = schema.plain(report)
     name, about, plan = figures.header(report)
     facts = {
         "name": name,
@@ -80,7 +89,7 @@ def render(report: Mapping[str, Any]) -> str:
         "width": WIDTH,
         "height": HEIGHT,
     }
-    return environment.get_template("report.html.jinja").render(report=report, **facts)
+    return _page().render(report=report, **facts)
 
 
 def plot(report: Mapping[str, Any]) -> Plot | None:
