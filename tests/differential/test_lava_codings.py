@@ -41,21 +41,30 @@ def assert_equal(program, frames, *, conv_stimuli):
     return found
 
 
-@settings(
-    max_examples=3,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
-)
-@given(
-    seed=st.integers(0, 1 << 30),
-    coding=st.sampled_from(["sync", "sync", "signed", "sigma-delta"]),
-    n_steps=st.integers(1, 7),
-)
-def test_random_branches(lava_environment, seed, coding, n_steps):
-    steps = 1 if coding == "sigma-delta" else n_steps
-    program, frames = spread_networks.branches(seed, coding, steps)
-    assert_equal(program, frames, conv_stimuli=0)
+def random_branches(max_examples):
+    """A test of so many networks."""
+
+    @settings(
+        max_examples=max_examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
+    )
+    @given(
+        seed=st.integers(0, 1 << 30),
+        coding=st.sampled_from(["sync", "sync", "signed", "sigma-delta"]),
+        n_steps=st.integers(1, 7),
+    )
+    def test(lava_environment, seed, coding, n_steps):
+        steps = 1 if coding == "sigma-delta" else n_steps
+        program, frames = spread_networks.branches(seed, coding, steps)
+        assert_equal(program, frames, conv_stimuli=0)
+
+    return test
+
+
+test_random_branches = random_branches(1)
+test_more_random_branches = pytest.mark.slow(random_branches(8))
 
 
 @pytest.mark.parametrize(("coding", "n_steps"), spread_networks.CODINGS)

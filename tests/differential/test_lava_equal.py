@@ -58,17 +58,26 @@ def test_poisson_input(lava_environment):
     assert_equal(program, frames, conv_stimuli=0)
 
 
-@settings(
-    max_examples=3,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
-)
-@given(seed=st.integers(0, 1 << 30), n_steps=st.integers(1, 6), poisson=st.booleans())
-def test_random_branches(lava_environment, seed, n_steps, poisson):
-    program, frames = networks.branches(seed, n_steps, poisson=poisson and n_steps > 1)
-    assert any(isinstance(node, Readout) for node in program.graph)
-    assert_equal(program, frames, conv_stimuli=0)
+def random_branches(max_examples):
+    """A test of so many networks."""
+
+    @settings(
+        max_examples=max_examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
+    )
+    @given(seed=st.integers(0, 1 << 30), n_steps=st.integers(1, 6), poisson=st.booleans())
+    def test(lava_environment, seed, n_steps, poisson):
+        program, frames = networks.branches(seed, n_steps, poisson=poisson and n_steps > 1)
+        assert any(isinstance(node, Readout) for node in program.graph)
+        assert_equal(program, frames, conv_stimuli=0)
+
+    return test
+
+
+test_random_branches = random_branches(1)
+test_more_random_branches = pytest.mark.slow(random_branches(8))
 
 
 def test_a_part_of_the_stimuli_and_progress(lava_environment):

@@ -180,22 +180,31 @@ def check(folder, seed, blocks, options, conv_stimuli=0):
     return bool((outputs != outputs[:1]).any())
 
 
-@settings(
-    max_examples=5,
-    deadline=None,
-    derandomize=bool(os.environ.get("CI")),
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
-)
-@given(
-    seed=st.integers(0, 1 << 30),
-    blocks=st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=3),
-    coding=graded | rate | spread | changes,
-    common=both,
-)
-def test_random_networks(lava_environment, seed, blocks, coding, common):
-    with TemporaryDirectory() as folder:
-        check(Path(folder), seed, blocks, {**coding, **common})  # dying networks are welcome too
+def random_networks(max_examples):
+    """A test of ``check`` on so many networks; dying ones are welcome, too."""
+
+    @settings(
+        max_examples=max_examples,
+        deadline=None,
+        derandomize=bool(os.environ.get("CI")),
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
+    )
+    @given(
+        seed=st.integers(0, 1 << 30),
+        blocks=st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=3),
+        coding=graded | rate | spread | changes,
+        common=both,
+    )
+    def test(lava_environment, seed, blocks, coding, common):
+        with TemporaryDirectory() as folder:
+            check(Path(folder), seed, blocks, {**coding, **common})
+
+    return test
+
+
+test_random_networks = random_networks(2)
+test_more_random_networks = pytest.mark.slow(random_networks(10))
 
 
 @pytest.mark.parametrize(
