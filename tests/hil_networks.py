@@ -10,7 +10,6 @@ from networks import INPUT, Builder
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
-from snn_compile.ir.neurons import along_channels
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     GradedNeurons,
@@ -18,6 +17,7 @@ from snn_compile.ir.quantized import (
     QuantizedGraph,
     Readout,
     SignedIFNeurons,
+    along_channels,
 )
 from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import SIGMA_DELTA, SYNC, InputCoding, Window

@@ -112,7 +112,7 @@ def test_no_state_leaves_its_bounds(seed, n_steps, weights, parameters):
     name = net._add_population(CubaLIFNeurons, (synapses,), **own(leaky(*parameters)))
     net.neurons("readout", net.dense(name, 1))
     program = net.build()
-    found = bounds.leaky(program.graph, program.graph[name], n_steps)
+    found = program.graph[name].leaky(bounds.current(program.graph, program.graph[name]), n_steps)
     if found.magnitude > neurons.VOLTAGE_LIMIT:
         return
     cells, weight = Cells(program.graph[name]), program.graph[synapses].weight.values[0]

@@ -11,8 +11,7 @@ from hil_networks import CODINGS, network
 from snn_compile.hil.engine import verify
 from snn_compile.ir.fixedpoint import Overflow, QFormat
 from snn_compile.ir.graph import Graph
-from snn_compile.ir.neurons import along_channels
-from snn_compile.ir.quantized import IFNeurons, QuantizedGraph
+from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, along_channels
 from snn_compile.sim import engine, reference
 from snn_compile.sim.neurons import respond
 

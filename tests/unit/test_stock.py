@@ -22,8 +22,7 @@ from snn_compile.driver import FOLDING
 from snn_compile.errors import CapacityError, CompileErrors, Origin, UsageError
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.neurons import CubaLIFNeurons, IFNeurons, ProbedReadout
-from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons, ProbedReadout, QuantizedGraph
 from snn_compile.ir.spiking import Reset
 from snn_compile.lowering import lower
 from snn_compile.quantize import stock

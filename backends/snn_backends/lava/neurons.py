@@ -13,6 +13,7 @@ from snn_compile.ir.quantized import (
     CubaLIFNeurons,
     GradedNeurons,
     IFNeurons,
+    Neurons,
     Population,
     ProbedReadout,
     QuantizedGraph,
@@ -73,7 +74,7 @@ def first_row(program: QuantizedGraph, node: Population) -> int:
 
 def trace_form(node: Population) -> str:
     """The form in which the messages of a population are stored."""
-    if isinstance(node, Readout):
+    if not isinstance(node, Neurons):
         return "i32"
     low, high = node.messages
     fitting = (name for name, (least, most) in FORMS.items() if least <= low and high <= most)

@@ -155,11 +155,11 @@ def corrected_bias(
     # What the layer sees lacks what right shifts floored; the bias made up for its mean already.
     missing = wanted / numbers.unit - bias - seen - floor_loss(program.synapses_into(population))
     shift = round_half_even(missing)[:, None, None]
-    changed = replace(population, bias=QTensor.of(population.bias.values + shift))
+    changed = population.changed(bias=QTensor.of(population.bias.values + shift))
     fits = bounds.potential(program.graph, changed, program.window.n_steps)
     safe = np.maximum(-fits.low, fits.high) <= min(population.state.max, VOLTAGE_LIMIT)
     if isinstance(population, ProbedReadout):
         largest = np.abs(changed.bias.values).reshape(channels, -1).max(axis=1)
         safe &= largest <= stock.MANTISSA
     kept = np.where(safe[:, None, None], shift, 0)
-    return replace(population, bias=QTensor.of(population.bias.values + kept))
+    return population.changed(bias=QTensor.of(population.bias.values + kept))

@@ -19,7 +19,6 @@ from snn_compile.ir.quantized import (
     Population,
     QuantizedGraph,
     Synapses,
-    bits_below_weights,
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
@@ -120,7 +119,7 @@ class FitLayers:
             moved = population
             if bias:
                 step = np.where(keep, 0, shift)[:, None, None]
-                moved = replace(population, bias=QTensor.of(population.bias.values + step))
+                moved = population.changed(bias=QTensor.of(population.bias.values + step))
             groups = [_mixed(old, new, keep) for old, new in found.groups]
             graph = program.graph.edit(replaced=[*groups, moved])
             edited = QuantizedGraph(graph, program.window)
@@ -187,7 +186,7 @@ class _Layer:
         here = sites.of(currents)
         # Right shifts floor; the integer bias made up for their mean already.
         here += np.float32(floor_loss(groups))
-        here *= np.float32(1 << bits_below_weights(self.population))
+        here *= np.float32(1 << self.population.bits_below_weights)
         here += sites.of([np.broadcast_to(bias, (*shape, n))])
         here *= numbers.unit[:, None].astype(np.float32)
         return here
@@ -199,7 +198,7 @@ class _Layer:
 
     def _step(self, group: ConvSynapses | DenseSynapses) -> Float:
         """Real value of one step of each row's weights."""
-        below = bits_below_weights(self.population)
+        below = self.population.bits_below_weights
         step: Float = self.numbers.unit * 2.0 ** (group.exponent + below)
         return step
 

@@ -230,7 +230,7 @@ def _without_bias(added: list[QuantizedNode]) -> list[QuantizedNode]:
     *groups, population = added
     if not isinstance(population, quantized.Population):
         raise TypeError(f"'{population.id}' is not a population")
-    return [*groups, replace(population, bias=QTensor.of(0 * population.bias.values))]
+    return [*groups, population.changed(bias=QTensor.of(0 * population.bias.values))]
 
 
 def _used(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.neurons import FRACTION_BITS
+from snn_compile.ir.quantized import FRACTION_BITS
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize import stock

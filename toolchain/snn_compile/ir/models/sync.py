@@ -1,0 +1,96 @@
+"""Layer-synchronous integrate-and-fire neurons: clip-floor neurons, spread over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
+from snn_compile.ir.models import variants
+from snn_compile.ir.models.answers import Interval, Range, Variant
+from snn_compile.ir.models.arithmetic import bound, over_window, parameter
+from snn_compile.ir.models.population import STATE, Neurons, Population
+from snn_compile.ir.spiking import Float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SyncIFNeurons(Neurons):
+    """Layer-synchronous integrate and fire: listen for a window, then fire for a window.
+
+    ``A`` collects what arrives while the sources have their window. When that is over::
+
+        V = A + bias;  A = 0                  saturating at the state's format
+
+    and at each of the T steps of the neuron's own window::
+
+        s = V >= threshold
+        V = V - threshold where s
+
+    so that the spikes of a window are ``clip((A + bias) // threshold, 0, T)``, all of them at its
+    beginning: exactly what :class:`ClipFloorNeurons` compute. ``A`` and ``V`` are two states; the
+    next window is collected while this one fires.
+
+    Attributes:
+        threshold: (C,), >= 1.
+        bias: added once a window; broadcasts to the shape.
+        relay: whether the neurons only carry another population's values.
+        state: format of A and V.
+        overflow: what they would do at the ends of the range; shown never to happen.
+    """
+
+    threshold: QTensor
+    bias: QTensor
+    relay: bool = False
+    state: QFormat = STATE
+    overflow: Overflow = Overflow.SATURATE
+
+    conformance = "sync-if"
+    trait = "neurons that listen for a window before they fire"
+    sums_windows = True
+    window_reset = False
+    soft_reset = True
+    in_engine = None
+    trained = None
+
+    @property
+    def messages(self) -> Range:
+        """Smallest and largest message."""
+        return 0, 1
+
+    def total(self, n_steps: int) -> Range:
+        """At most a spike at every step."""
+        return 0, n_steps
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        bias, threshold = (parameter(p, self) for p in (self.bias, self.threshold))
+        v = over_window(a, n_steps) + bias
+        bound(v, self)
+        spikes = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), np.int8)
+        for t in range(n_steps):
+            fired = v >= threshold
+            spikes[..., t, :] = fired
+            v -= threshold * fired
+        return spikes
+
+    def potential(self, drive: Interval, n_steps: int) -> Interval:
+        """Those of the window's sum."""
+        del n_steps
+        return drive
+
+    @property
+    def threshold_steps(self) -> Float:
+        """The threshold."""
+        return self.threshold.values.astype(np.float64)
+
+    def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
+        """All of a window's input has arrived before the first spike."""
+        del counts, arrived, n_steps
+        return 0.0
+
+    def own_variants(self) -> Iterator[Variant[Population]]:
+        """Another threshold, or another comparison with it."""
+        yield from variants.of_threshold(self, self.threshold)
+        yield variants.strict(self.changed(bias=variants.added(self.bias, -1)))
