@@ -23,16 +23,6 @@ EXACT = 1 << 24
 LARGEST_MATRIX = 1 << 26
 """Entries of a dense matrix: 256 MiB in float32."""
 
-_NEURONS = {
-    "GradedNeurons": "spikes with payloads; its neurons send 0 or 1",
-    "ClipFloorNeurons": "neurons that send counts",
-    "SyncIFNeurons": "neurons that listen for a window before they fire",
-    "RadixIFNeurons": "neurons that listen for a window before they fire",
-    "SigmaDeltaNeurons": "neurons that send changes",
-    "SignedIFNeurons": "spikes of both signs",
-    "CubaLIFNeurons": "leaky neurons whose decays truncate; their spikes would differ",
-}
-
 
 def refusals(program: QuantizedGraph) -> list[CompileError]:
     """Everything that keeps a network from being written."""
@@ -56,10 +46,9 @@ def refusals(program: QuantizedGraph) -> list[CompileError]:
 
 def _of_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
     if not isinstance(node, IFNeurons | Readout) or type(node) not in (IFNeurons, Readout):
-        lack = _NEURONS.get(type(node).__name__, "outputs of this coding")
         return [
             UnsupportedError(
-                f"'{node.id}': NIR has no {lack}",
+                f"'{node.id}': NIR has no {node.trait}",
                 code="nir-neuron",
                 origin=node.origin,
                 hint="use --coding rate",

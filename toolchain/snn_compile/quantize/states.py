@@ -99,4 +99,4 @@ class States:
 
 
 def _threshold(node: spiking.Population) -> Float | None:
-    return None if isinstance(node, spiking.Readout) else node.threshold
+    return node.threshold if isinstance(node, spiking.Neurons) else None

@@ -14,6 +14,7 @@ from operator import iadd
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.errors import UnsupportedError
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
@@ -195,8 +196,18 @@ def _flat(s: Array) -> Array:
 
 @singledispatch
 def stepper(population: spiking.Population, like: Array) -> Step:
-    """A population at the start of a window, for inputs of the shape, type and layout of one."""
-    raise TypeError(f"no equations for {type(population).__name__}")
+    """A population at the start of a window, for inputs of the shape, type and layout of one.
+
+    Raises:
+        UnsupportedError: there are no equations for such neurons.
+    """
+    del like
+    raise UnsupportedError(
+        f"layer '{population.id}' has {type(population).__name__}, which have no equations here",
+        code="unknown-neurons",
+        origin=population.origin,
+        hint="take another --coding, or install the package that has the neuron model",
+    )
 
 
 @stepper.register

@@ -66,6 +66,23 @@ class LIF:
 
 
 @dataclass(frozen=True)
+class LavaProcess:
+    """A process of ``snn_backends/lava/templates/processes`` that computes a population.
+
+    Attributes:
+        name: its class.
+        reason: why no process of Lava's own does it.
+        arrays: parameters that it takes under their own names.
+        numbers: its other arguments beside the window and the ends of the state.
+    """
+
+    name: str
+    reason: str
+    arrays: tuple[str, ...]
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Variant(Generic[T]):
     """A part of the network as it would be if something about it were wrong.
 

@@ -74,6 +74,11 @@ class ClipFloorNeurons(Neurons):
         return EngineForm(3, own, moves=moves, is_stateless=True, sends_integers=True)
 
     @property
+    def in_lava(self) -> str:
+        """As what it is spread into."""
+        return "counts are sent as spikes over time: coding sync or radix"
+
+    @property
     def threshold_steps(self) -> Float:
         """Of one count."""
         return self.threshold.values.astype(np.float64)

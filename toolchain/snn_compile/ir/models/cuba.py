@@ -9,7 +9,7 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import LIF, EngineForm, Interval, Range, Variant
+from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import WIDE, at_step, ends, parameter, saturate, toward_zero
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Population
 from snn_compile.ir.spiking import Float, Reset
@@ -193,6 +193,18 @@ class CubaLIFNeurons(Neurons):
             return "neurons that reset by subtraction or filter their bias"
         decays = self.current_decay, self.voltage_decay
         return LIF(*decays, self.threshold.values, self.bias.values)
+
+    @property
+    def in_lava(self) -> LavaProcess:
+        """For what is not the chip's own neuron, or has biases that its registers do not hold."""
+        decays = {"du": self.current_decay, "dv": self.voltage_decay}
+        if self.is_stock:
+            reason = "the bias does not fit LIF's 16-bit mantissa"
+            return LavaProcess("WindowedCubaLIF", reason, ("bias", "threshold"), decays)
+        reason = "stock LIF has no reset by subtraction and no bias of the current"
+        arrays = ("bias", "threshold", *self.kept)
+        numbers = decays | {"filtered_bias": int(self.filtered_bias)}
+        return LavaProcess("WindowedCubaLIF", reason, arrays, numbers)
 
     @property
     def threshold_steps(self) -> Float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import EngineForm, Interval, Range, Variant
+from snn_compile.ir.models.answers import EngineForm, Interval, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import held, requantized, shift_misfits
 from snn_compile.ir.models.population import STATE, Neurons, Population
 from snn_compile.ir.spiking import Float
@@ -65,6 +65,13 @@ class GradedNeurons(Neurons):
         """Kind 2."""
         scale = {"multiplier": self.multiplier, "shift": self.shift}
         return EngineForm(2, scale, is_stateless=True, sends_integers=True)
+
+    @property
+    def in_lava(self) -> LavaProcess:
+        """A product and a shift."""
+        reason = "Lava has no neuron that rescales a payload"
+        arrays = ("bias", "multiplier", "shift")
+        return LavaProcess("Requantize", reason, arrays, {"payload_max": self.payload.max})
 
     @property
     def threshold_steps(self) -> Float:

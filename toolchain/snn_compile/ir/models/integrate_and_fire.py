@@ -9,7 +9,7 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import LIF, EngineForm, Interval, Range, Variant
+from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import (
     along_channels,
     at_step,
@@ -135,6 +135,17 @@ class IFNeurons(Neurons):
     def soft_reset(self) -> bool:
         """If so it resets."""
         return self.reset is Reset.SUBTRACT
+
+    @property
+    def in_lava(self) -> LavaProcess:
+        """One for each way to fire and to reset."""
+        arrays = ("bias", "threshold", "initial_potential")
+        if self.burst > 1:
+            reason = "Lava has no neuron that sends several spikes at once"
+            return LavaProcess("BurstIF", reason, arrays, {"burst": self.burst})
+        if self.reset is Reset.SUBTRACT:
+            return LavaProcess("SubtractIF", "Lava has no reset by subtraction", arrays)
+        return LavaProcess("ZeroIF", "stock LIF has narrower numbers", arrays)
 
     @property
     def threshold_steps(self) -> Float:

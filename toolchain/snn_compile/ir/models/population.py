@@ -17,14 +17,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
-from snn_compile.ir.models.answers import LIF, EngineForm, Interval, Range, Variant
+from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess, Range, Variant
 from snn_compile.ir.spiking import Float
 
 STATE = QFormat(24)
@@ -126,6 +125,11 @@ class Population(Node):
         return f"the engine has no {self.model} neurons"
 
     @property
+    def in_lava(self) -> LavaProcess | str:
+        """The emitted process that computes the population, or why there is none."""
+        return f"no process for {self.model} neurons"
+
+    @property
     def as_lif(self) -> LIF | str:
         """The population as Loihi's own neuron, or what this one has that the chip's lacks."""
         return no_lif(self)
@@ -185,10 +189,6 @@ class Population(Node):
     def misfits(self) -> Iterator[str]:
         """What is wrong with the numbers of the parameters beyond their shapes."""
         return iter(())
-
-    def changed(self, **parameters: Any) -> Self:
-        """The population with other parameters."""
-        return replace(self, **parameters)
 
     def variants(self) -> Iterator[Variant[Population]]:
         """Every way in which the population can be wrong, the likelier ones first."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
-from snn_compile.ir.models.answers import LIF, EngineForm, Interval, Variant
+from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess, Variant
 from snn_compile.ir.models.arithmetic import WIDE, at_step, bound, parameter
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, Population
 
@@ -69,6 +69,11 @@ class Readout(Population):
         """A neuron that never fires."""
         never = np.full(self.shape[:1], MOST_THRESHOLD)
         return LIF(4095, 0, never, self.bias.values << FRACTION_BITS)
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        return LavaProcess("Readout", "Lava has no neuron that sends its potential", ("bias",))
 
     def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
         """Sums have no order."""

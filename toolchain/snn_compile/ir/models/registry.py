@@ -49,7 +49,14 @@ BUILT_IN: tuple[type[Population], ...] = (
 PARAMETERS = (QTensor, QTensor | None, QFormat, Overflow, Reset, bool, int)
 """Types of fields that files have a form for."""
 _FAMILIES = (Neurons, Readout)
-_OF_THE_EQUATIONS = ("potential", "in_engine", "as_lif", "sums_windows", "trained")
+_OF_THE_EQUATIONS = (
+    "potential",
+    "sums_windows",
+    "in_engine",
+    "in_lava",
+    "as_lif",
+    "trained",
+)
 """What changes with the equations, and must not be left to a base class that has others."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import Interval, Range, Variant
+from snn_compile.ir.models.answers import Interval, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import requantized, shift_misfits
 from snn_compile.ir.models.population import STATE, Neurons, Population
 from snn_compile.ir.spiking import Float
@@ -78,6 +78,16 @@ class SigmaDeltaNeurons(Neurons):
         """Those of all changes so far."""
         del n_steps
         return drive
+
+    @property
+    def in_lava(self) -> LavaProcess:
+        """A product and a shift, and what was sent before."""
+        return LavaProcess(
+            "RequantizedSigmaDelta",
+            "stock SigmaDelta has no multiplier and loses the bits below its power-of-two scale",
+            ("bias", "multiplier", "shift"),
+            {"payload_max": self.payload.max},
+        )
 
     @property
     def threshold_steps(self) -> Float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.models.answers import LIF, Interval
+from snn_compile.ir.models.answers import LIF, Interval, LavaProcess
 from snn_compile.ir.models.arithmetic import bound, parameter
 from snn_compile.ir.models.population import no_lif
 from snn_compile.ir.models.readout import Readout
@@ -20,6 +20,7 @@ class SigmaDeltaReadout(Readout):
     conformance = "sigma-delta-readout"
     sums_windows = True
     window_reset = False
+    at_once = True
     in_engine = None
     trained = None
 
@@ -34,6 +35,12 @@ class SigmaDeltaReadout(Readout):
         """Those of all changes so far."""
         del n_steps
         return drive
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        reason = "stock Sigma has no bias and no 24-bit state"
+        return LavaProcess("SigmaDeltaReadout", reason, ("bias",))
 
     @property
     def as_lif(self) -> LIF | str:

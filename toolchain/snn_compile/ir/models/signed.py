@@ -9,7 +9,7 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import EngineForm, Interval, Range, Variant
+from snn_compile.ir.models.answers import EngineForm, Interval, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import (
     along_channels,
     at_step,
@@ -100,6 +100,12 @@ class SignedIFNeurons(Neurons):
             self.initial_potential,
             moves=(self.threshold, self.initial_potential),
         )
+
+    @property
+    def in_lava(self) -> LavaProcess:
+        """A process of its own."""
+        reason = "Lava has no neuron that takes a spike back, and no reset by subtraction"
+        return LavaProcess("SignedIF", reason, ("bias", "threshold", "initial_potential"))
 
     @property
     def threshold_steps(self) -> Float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import Interval, Range, Variant
+from snn_compile.ir.models.answers import Interval, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import bound, over_window, parameter
 from snn_compile.ir.models.population import STATE, Neurons, Population
 from snn_compile.ir.spiking import Float
@@ -79,6 +79,12 @@ class SyncIFNeurons(Neurons):
         """Those of the window's sum."""
         del n_steps
         return drive
+
+    @property
+    def in_lava(self) -> LavaProcess:
+        """A process of its own."""
+        reason = "Lava has no neuron that waits for a window, and no reset by subtraction"
+        return LavaProcess("SyncIF", reason, ("bias", "threshold"))
 
     @property
     def threshold_steps(self) -> Float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.models.answers import LIF, Interval
+from snn_compile.ir.models.answers import LIF, Interval, LavaProcess
 from snn_compile.ir.models.arithmetic import bound, over_window, parameter
 from snn_compile.ir.models.population import no_lif
 from snn_compile.ir.models.readout import Readout
@@ -34,6 +34,11 @@ class SyncReadout(Readout):
         """Those of the window's sum."""
         del n_steps
         return drive
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        return LavaProcess("SyncReadout", "Lava has no neuron that sends its potential", ("bias",))
 
     @property
     def as_lif(self) -> LIF | str:
