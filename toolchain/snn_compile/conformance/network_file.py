@@ -75,7 +75,6 @@ def decode(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Quantiz
 
     Raises:
         KeyError: an entry or an array is missing.
-        ModelError: it has neurons of which no model is installed.
         ValueError: what is described is not a valid network.
     """
     if (description["format"], description["version"]) != (FORMAT, VERSION):

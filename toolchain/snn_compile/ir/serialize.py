@@ -53,7 +53,6 @@ def load_program(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Q
 
     Raises:
         KeyError: an array is missing.
-        ModelError: it has neurons of which no model is installed.
         TypeError: a field is missing.
         ValueError: what is described is not a valid program.
     """

@@ -13,7 +13,8 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import get_annotations
 from typing import Any, get_type_hints
 
-from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
+from snn_compile.documents import DamagedError
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
@@ -75,7 +76,7 @@ def models() -> Mapping[str, type[Population]]:
         except (ImportError, AttributeError) as error:
             errors.append(_broken(entry, f"cannot be loaded: {error}"))
             continue
-        if wrong := [*complaints(model), *_taken(model, found)]:
+        if wrong := list(complaints(model)) or list(_taken(model, found)):
             errors.append(_broken(entry, f"is not complete: {'; '.join(wrong)}"))
         else:
             found[model.__name__] = model
@@ -87,7 +88,7 @@ def named(name: str) -> type[Population]:
     """The model of a ``$type``; what is built in is found whatever else is installed.
 
     Raises:
-        ModelError: there is none of that name.
+        DamagedError: there is none of that name.
     """
     return _one(lambda model: model.__name__, name)
 
@@ -96,7 +97,7 @@ def of_conformance_file(name: str) -> type[Population]:
     """The model of a ``kind`` in conformance files.
 
     Raises:
-        ModelError: there is none of that name.
+        DamagedError: there is none of that name.
     """
     return _one(lambda model: model.conformance, name)
 
@@ -106,12 +107,8 @@ def _one(name_of: Callable[[type[Population]], str], name: str) -> type[Populati
         for model in listed():
             if name_of(model) == name:
                 return model
-    known = [name_of(model) for model in models().values()]
-    raise ModelError(
-        f"it has neurons '{name}', and no such neuron model is installed",
-        code="unknown-neurons",
-        hint=f"install the package that has it; known: {', '.join(known)}",
-    )
+    known = ", ".join(name_of(model) for model in models().values())
+    raise DamagedError(f"it has neurons '{name}'; the neuron models installed are {known}")
 
 
 def complaints(model: Any) -> Iterator[str]:
@@ -128,8 +125,12 @@ def complaints(model: Any) -> Iterator[str]:
         if other is Readout:
             missing = [name for name in _OF_THE_EQUATIONS if name not in vars(model)]
             yield from (f"it has equations of its own and not its own '{n}'" for n in missing)
-    hints = get_type_hints(model)
-    for name in stated - {field.name for field in fields(Node)}:
+    try:
+        hints = get_type_hints(model)
+    except NameError as error:
+        yield f"the types of its fields are not known: {error}"
+        return
+    for name in sorted(stated - {field.name for field in fields(Node)}):
         if hints[name] not in PARAMETERS:
             yield f"files have no form for the type of its '{name}'"
 
