@@ -46,11 +46,9 @@ class Population(Structure):
         ("held", c_int32),
         ("wide", c_int32),
         ("saturates", c_int32),
-        ("reset_to_zero", c_int32),
         ("bias_per_neuron", c_int32),
         ("initial_per_neuron", c_int32),
-        ("current_decay", c_int32),
-        ("voltage_decay", c_int32),
+        ("numbers", c_int32 * 4),
         ("low", c_int64),
         ("high", c_int64),
         ("limit", c_int64),
@@ -169,7 +167,7 @@ class Description:
             limit=min(node.state.max, VOLTAGE_LIMIT),
             bias_per_neuron=not _per_channel(node.bias, node),
             initial_per_neuron=initial is not None and not _per_channel(initial, node),
-            **form.numbers,
+            numbers=form.numbers,
             **self._parameters(node, form),
         )
 

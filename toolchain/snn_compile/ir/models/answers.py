@@ -28,13 +28,13 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class EngineForm:
-    """A population in the words of ``engine.h``.
+    """A population as ``toolchain/engine`` takes it.
 
     Attributes:
-        kind: number of the neuron model.
+        kind: number of the neuron model in ``neurons.hpp``.
         per_channel: parameters (C,), by their name there.
         initial: potential at the start of a window, if the model has one.
-        numbers: all else that the model is told, by name.
+        numbers: all else that the model is told, at most four, in the order of ``neurons.hpp``.
         moves: parameters that are added to a potential, or taken from it.
         is_stateless: whether equal inputs always have equal answers.
         sends_integers: whether messages may need more than 8 bits.
@@ -43,7 +43,7 @@ class EngineForm:
     kind: int
     per_channel: Mapping[str, QTensor] = field(default_factory=dict)
     initial: QTensor | None = None
-    numbers: Mapping[str, int] = field(default_factory=dict)
+    numbers: tuple[int, ...] = ()
     moves: tuple[QTensor, ...] = ()
     is_stateless: bool = False
     sends_integers: bool = False

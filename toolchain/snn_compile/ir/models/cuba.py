@@ -183,7 +183,7 @@ class CubaLIFNeurons(Neurons):
         """Kind 6."""
         if not self.is_stock:
             return "the engine has no leaky neurons with reset by subtraction or a filtered bias"
-        decays = {"current_decay": self.current_decay, "voltage_decay": self.voltage_decay}
+        decays = self.current_decay, self.voltage_decay
         return EngineForm(6, {"threshold": self.threshold}, numbers=decays)
 
     @property

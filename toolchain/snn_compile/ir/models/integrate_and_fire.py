@@ -117,7 +117,7 @@ class IFNeurons(Neurons):
             4,
             {"threshold": self.threshold},
             self.initial_potential,
-            {"reset_to_zero": self.reset is Reset.ZERO},
+            (int(self.reset is Reset.ZERO),),
             moves=(self.threshold, self.initial_potential),
         )
 

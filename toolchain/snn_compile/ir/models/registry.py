@@ -163,5 +163,5 @@ def _broken(entry: EntryPoint, what: str) -> CompileError:
         f"the neuron model '{entry.name}' {what}",
         code="broken-neurons",
         origin=Origin(entry.value),
-        hint="mend or remove the package that brings it: docs/how-to/write-a-neuron-model.md",
+        hint="mend or remove the package that brings it",
     )
