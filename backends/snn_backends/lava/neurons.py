@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     CubaLIFNeurons,
     IFNeurons,
     Neurons,
@@ -20,7 +21,6 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import Reset
 from snn_compile.quantize import stock
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 Array = npt.NDArray[np.generic]
 

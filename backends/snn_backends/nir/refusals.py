@@ -8,6 +8,7 @@ import numpy as np
 
 from snn_compile.errors import CompileError, UnsupportedError
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     ConvSynapses,
     IFNeurons,
     Population,
@@ -16,7 +17,6 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 EXACT = 1 << 24
 """Integers below this are exact in float32, and so are their sums."""

@@ -13,6 +13,7 @@ from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     FRACTION_BITS,
+    VOLTAGE_LIMIT,
     CubaLIFNeurons,
     IFNeurons,
     Population,
@@ -39,7 +40,6 @@ from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outpu
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_SITES = 4096
 """Neurons of all samples that are looked at in a layer: two numbers a channel need no more."""

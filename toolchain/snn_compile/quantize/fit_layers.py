@@ -12,6 +12,7 @@ import numpy.typing as npt
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     ConvSynapses,
     CubaLIFNeurons,
     DenseSynapses,
@@ -30,7 +31,6 @@ from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outpu
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_SAMPLES = 1024
 MESSAGES = 1 << 24

@@ -12,7 +12,7 @@ from snn_compile.errors import CapacityError, CompileError, raise_all
 from snn_compile.ir import quantized, spiking
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
-from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
+from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import floor_log2
@@ -22,7 +22,6 @@ from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_FRACTION_BITS = 6
 """Bits of a potential below the unit of the weights: what Loihi gives a potential."""

@@ -16,6 +16,7 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.models.answers import EngineForm
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     ConvSynapses,
     DenseSynapses,
     Input,
@@ -26,7 +27,6 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 INPUT_SPIKES, INPUT_VALUES = range(2)
 """Kinds of input, as ``engine.h`` numbers them; a neuron model says its own (``in_engine``)."""

@@ -24,16 +24,17 @@ import numpy as np
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.models.answers import LIF
+from snn_compile.ir.models.arithmetic import toward_zero
 from snn_compile.ir.models.readout import MOST_THRESHOLD
 from snn_compile.ir.quantized import (
     FRACTION_BITS,
+    VOLTAGE_LIMIT,
     Population,
     QuantizedGraph,
     Readout,
     along_channels,
 )
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT, toward_zero
 from snn_compile.sim.reference import Simulator
 
 MOST_STIMULI = 8

@@ -14,6 +14,7 @@ from snn_compile.errors import CapacityError, CompileError, raise_all
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     Population,
     QuantizedGraph,
     QuantizedNode,
@@ -22,7 +23,6 @@ from snn_compile.ir.schedule import integer_network, is_scheduled, schedule
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.ir.spiking import Float
 from snn_compile.sim import bounds, reference
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 from snn_compile.tune.layers import Layer, unit_of
 from snn_compile.tune.neurons import Answer, Respond, untrained
 from snn_compile.tune.normalization import Normalization

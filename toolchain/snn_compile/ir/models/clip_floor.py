@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import EngineForm, Interval, Range, Variant
+from snn_compile.ir.models.answers import EngineForm, Range, Variant
 from snn_compile.ir.models.arithmetic import WIDE, bound, held, parameter
-from snn_compile.ir.models.population import STATE, Neurons, Population
-from snn_compile.ir.spiking import Float
+from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ClipFloorNeurons(Neurons):
+class ClipFloorNeurons(OneSumNeurons):
     """``V = a + bias; q = clip(V // threshold, 0, levels)``. No state.
 
     The activation of an integer network whose values are counts (the clip-floor-shift function of
@@ -42,7 +41,6 @@ class ClipFloorNeurons(Neurons):
     conformance = "clip-floor"
     trait = "neurons that send counts"
     sums_windows = False
-    window_reset = False
     soft_reset = False
     counts = True
     trained = ("bias", "threshold")
@@ -61,11 +59,6 @@ class ClipFloorNeurons(Neurons):
         np.clip(v, 0, self.levels, out=v)
         return held(v, n_steps)
 
-    def potential(self, drive: Interval, n_steps: int) -> Interval:
-        """Those of the sum."""
-        del n_steps
-        return drive
-
     @property
     def in_engine(self) -> EngineForm:
         """Kind 3."""
@@ -77,16 +70,6 @@ class ClipFloorNeurons(Neurons):
     def in_lava(self) -> str:
         """As what it is spread into."""
         return "counts are sent as spikes over time: coding sync or radix"
-
-    @property
-    def threshold_steps(self) -> Float:
-        """Of one count."""
-        return self.threshold.values.astype(np.float64)
-
-    def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
-        """There is one sum."""
-        del counts, arrived, n_steps
-        return 0.0
 
     def own_variants(self) -> Iterator[Variant[Population]]:
         """Another threshold, or another comparison with it."""

@@ -12,7 +12,7 @@ from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import WIDE, at_step, ends, parameter, saturate, toward_zero
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Population
-from snn_compile.ir.spiking import Float, Reset
+from snn_compile.ir.spiking import Reset
 
 _FAR_BEYOND = 1 << 45
 _DECAY_BITS = 12
@@ -205,11 +205,6 @@ class CubaLIFNeurons(Neurons):
         arrays = ("bias", "threshold", *self.kept)
         numbers = decays | {"filtered_bias": int(self.filtered_bias)}
         return LavaProcess("WindowedCubaLIF", reason, arrays, numbers)
-
-    @property
-    def threshold_steps(self) -> Float:
-        """The threshold in units of the potential."""
-        return (self.threshold.values << FRACTION_BITS).astype(np.float64)
 
     def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
         """None is told from what the leak and the reset lose."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import EngineForm, Interval, LavaProcess, Range, Variant
+from snn_compile.ir.models.answers import EngineForm, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import held, requantized, shift_misfits
-from snn_compile.ir.models.population import STATE, Neurons, Population
+from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
 from snn_compile.ir.spiking import Float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class GradedNeurons(Neurons):
+class GradedNeurons(OneSumNeurons):
     """``V = a + bias; q = min((max(V, 0) * multiplier) >> shift, payload.max)``. No state.
 
     The rounding constant (half a payload step) is part of the bias: nothing is added after the
@@ -42,7 +42,6 @@ class GradedNeurons(Neurons):
     conformance = "graded"
     trait = "spikes with payloads; its neurons send 0 or 1"
     sums_windows = False
-    window_reset = False
     soft_reset = False
     trained = ("bias",)
 
@@ -54,11 +53,6 @@ class GradedNeurons(Neurons):
     def respond(self, a: Int, n_steps: int) -> Int:
         """See the class."""
         return held(requantized(self, a, self.multiplier, self.shift, self.payload), n_steps)
-
-    def potential(self, drive: Interval, n_steps: int) -> Interval:
-        """Those of the sum."""
-        del n_steps
-        return drive
 
     @property
     def in_engine(self) -> EngineForm:
@@ -78,11 +72,6 @@ class GradedNeurons(Neurons):
         """Of a payload step."""
         steps: Float = 2.0**self.shift.values / self.multiplier.values
         return steps
-
-    def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
-        """There is one sum."""
-        del counts, arrived, n_steps
-        return 0.0
 
     def own_variants(self) -> Iterator[Variant[Population]]:
         """Another scale."""

@@ -20,7 +20,7 @@ from snn_compile.ir.models.arithmetic import (
     unevenness,
 )
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Population
-from snn_compile.ir.spiking import Float, Reset
+from snn_compile.ir.spiking import Reset
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -146,11 +146,6 @@ class IFNeurons(Neurons):
         if self.reset is Reset.SUBTRACT:
             return LavaProcess("SubtractIF", "Lava has no reset by subtraction", arrays)
         return LavaProcess("ZeroIF", "stock LIF has narrower numbers", arrays)
-
-    @property
-    def threshold_steps(self) -> Float:
-        """The threshold."""
-        return self.threshold.values.astype(np.float64)
 
     def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float | None:
         """Not known of what resets to zero, and loses more with that."""

@@ -140,12 +140,15 @@ class Population(Node):
         """Whether a spike takes a threshold off the potential, which some chips pay for."""
 
     @property
-    @abstractmethod
     def threshold_steps(self) -> Float | None:
         """Steps of the potential in a threshold or a payload step, (C,); None where there is none.
 
         Reports show it, and training measures potentials in it.
         """
+        threshold: QTensor | None = getattr(self, "threshold", None)
+        if threshold is None:
+            return None
+        return (threshold.values << self.bits_below_weights).astype(np.float64)
 
     @abstractmethod
     def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float | None:
@@ -160,12 +163,12 @@ class Population(Node):
             Spikes more or less than for an even input, as a share of all spikes.
         """
 
-    @abstractmethod
     def own_variants(self) -> Iterator[Variant[Population]]:
         """Ways in which a device can get these neurons wrong, the likelier ones first.
 
         A missing bias and states that are too narrow or wrap are known without.
         """
+        return iter(())
 
     @property
     def model(self) -> str:
@@ -232,3 +235,19 @@ class Neurons(Population):
         """
         del n_steps
         return self.messages
+
+
+class OneSumNeurons(Neurons):
+    """Neurons that decide on one sum: that of a step, of a window or of all changes so far."""
+
+    window_reset = False
+
+    def potential(self, drive: Interval, n_steps: int) -> Interval:
+        """Those of the sum."""
+        del n_steps
+        return drive
+
+    def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
+        """Nothing is sent before all has arrived."""
+        del counts, arrived, n_steps
+        return 0.0

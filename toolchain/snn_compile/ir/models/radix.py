@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
-from snn_compile.ir.models.answers import Interval, LavaProcess, Range, Variant
+from snn_compile.ir.models.answers import LavaProcess, Range
 from snn_compile.ir.models.arithmetic import bound, over_window, parameter
-from snn_compile.ir.models.population import STATE, Neurons, Population
-from snn_compile.ir.spiking import Float
+from snn_compile.ir.models.population import STATE, OneSumNeurons
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class RadixIFNeurons(Neurons):
+class RadixIFNeurons(OneSumNeurons):
     """As :class:`SyncIFNeurons`, but a spike at step t carries ``2**(T - 1 - t)``: binary digits.
 
     With ``V = A + bias`` at the first step of the neuron's own window, at each of its T steps::
@@ -47,7 +45,6 @@ class RadixIFNeurons(Neurons):
     conformance = "radix-if"
     trait = "neurons that listen for a window before they fire"
     sums_windows = True
-    window_reset = False
     soft_reset = True
     in_engine = None
     trained = None
@@ -75,27 +72,8 @@ class RadixIFNeurons(Neurons):
             v -= (threshold << place) * fired
         return sent
 
-    def potential(self, drive: Interval, n_steps: int) -> Interval:
-        """Those of the window's sum."""
-        del n_steps
-        return drive
-
     @property
     def in_lava(self) -> LavaProcess:
         """A process of its own."""
         reason = "Lava has no neuron that waits for a window, and none that sends digits"
         return LavaProcess("RadixIF", reason, ("bias", "threshold"))
-
-    @property
-    def threshold_steps(self) -> Float:
-        """The threshold."""
-        return self.threshold.values.astype(np.float64)
-
-    def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
-        """All of a window's input has arrived before the first digit."""
-        del counts, arrived, n_steps
-        return 0.0
-
-    def own_variants(self) -> Iterator[Variant[Population]]:
-        """None that are known."""
-        return iter(())

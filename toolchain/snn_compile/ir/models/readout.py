@@ -1,17 +1,17 @@
-"""Readouts that add up what arrives: an output of the network."""
+"""Readouts: populations that send nothing and hold an output of the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
-from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess, Variant
-from snn_compile.ir.models.arithmetic import WIDE, at_step, bound, parameter
-from snn_compile.ir.models.population import FRACTION_BITS, STATE, Population
+from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess
+from snn_compile.ir.models.arithmetic import WIDE, at_step, bound, over_window, parameter
+from snn_compile.ir.models.population import FRACTION_BITS, STATE, STOCK_SUM, Population, no_lif
 
 MOST_THRESHOLD = (1 << 17) - 1
 """The largest threshold of Loihi's own neuron."""
@@ -36,7 +36,6 @@ class Readout(Population):
     sums_windows = False
     window_reset = True
     soft_reset = False
-    threshold_steps = None
     trained: ClassVar[tuple[str, ...] | None] = ("bias",)
 
     @property
@@ -80,6 +79,83 @@ class Readout(Population):
         del counts, arrived, n_steps
         return 0.0
 
-    def own_variants(self) -> Iterator[Variant[Population]]:
-        """None that are known."""
-        return iter(())
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProbedReadout(Readout):
+    """A readout that Lava's own LIF can be: it never fires, and a probe reads its potential.
+
+    The equation is that of :class:`Readout`. The potential has 18 bits: a LIF has 24, six of them
+    below the unit of the weights, and spikes beyond 17 bits and a sign.
+    """
+
+    state: QFormat = STOCK_SUM
+
+    conformance = "probed-readout"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SyncReadout(Readout):
+    """``V = A + bias`` with ``A`` as in :class:`SyncIFNeurons`; held for T steps, an output."""
+
+    conformance = "sync-readout"
+    sums_windows = True
+    window_reset = False
+    at_once = True
+    in_engine = None
+    trained = None
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        v = over_window(a, n_steps) + parameter(self.bias, self)
+        bound(v, self)
+        return np.broadcast_to(v[..., None, :], (*v.shape[:-1], n_steps, v.shape[-1]))
+
+    def potential(self, drive: Interval, n_steps: int) -> Interval:
+        """Those of the window's sum."""
+        del n_steps
+        return drive
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        return LavaProcess("SyncReadout", "Lava has no neuron that sends its potential", ("bias",))
+
+    @property
+    def as_lif(self) -> LIF | str:
+        """It waits for a window."""
+        return no_lif(self)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SigmaDeltaReadout(Readout):
+    """``S = S + a`` as in :class:`SigmaDeltaNeurons`; ``S + bias`` is an output."""
+
+    conformance = "sigma-delta-readout"
+    sums_windows = True
+    window_reset = False
+    at_once = True
+    in_engine = None
+    trained = None
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        del n_steps  # one a frame
+        v: Int = a.cumsum(axis=-1, dtype=np.int64) + parameter(self.bias, self)[..., None, :]
+        bound(v, self)
+        return v
+
+    def potential(self, drive: Interval, n_steps: int) -> Interval:
+        """Those of all changes so far."""
+        del n_steps
+        return drive
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        reason = "stock Sigma has no bias and no 24-bit state"
+        return LavaProcess("SigmaDeltaReadout", reason, ("bias",))
+
+    @property
+    def as_lif(self) -> LIF | str:
+        """It is never reset."""
+        return no_lif(self)

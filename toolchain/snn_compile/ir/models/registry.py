@@ -22,14 +22,16 @@ from snn_compile.ir.models.cuba import CubaLIFNeurons
 from snn_compile.ir.models.graded import GradedNeurons
 from snn_compile.ir.models.integrate_and_fire import IFNeurons
 from snn_compile.ir.models.population import Neurons, Population
-from snn_compile.ir.models.probed_readout import ProbedReadout
 from snn_compile.ir.models.radix import RadixIFNeurons
-from snn_compile.ir.models.readout import Readout
+from snn_compile.ir.models.readout import (
+    ProbedReadout,
+    Readout,
+    SigmaDeltaReadout,
+    SyncReadout,
+)
 from snn_compile.ir.models.sigma_delta import SigmaDeltaNeurons
-from snn_compile.ir.models.sigma_delta_readout import SigmaDeltaReadout
 from snn_compile.ir.models.signed import SignedIFNeurons
 from snn_compile.ir.models.sync import SyncIFNeurons
-from snn_compile.ir.models.sync_readout import SyncReadout
 from snn_compile.ir.spiking import Reset
 
 GROUP = "snn_compile.neurons"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import Interval, LavaProcess, Range, Variant
+from snn_compile.ir.models.answers import LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import requantized, shift_misfits
-from snn_compile.ir.models.population import STATE, Neurons, Population
+from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
 from snn_compile.ir.spiking import Float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SigmaDeltaNeurons(Neurons):
+class SigmaDeltaNeurons(OneSumNeurons):
     """Graded neurons that send only what has changed since the frame before.
 
     ``S`` adds up all that has ever arrived, ``q`` is what was sent in total; both start at 0 and
@@ -52,7 +52,6 @@ class SigmaDeltaNeurons(Neurons):
     conformance = "sigma-delta"
     trait = "neurons that send changes"
     sums_windows = True
-    window_reset = False
     soft_reset = False
     in_engine = None
     trained = None
@@ -74,11 +73,6 @@ class SigmaDeltaNeurons(Neurons):
         q = requantized(self, sums, self.multiplier, self.shift, self.payload)
         return np.diff(q, axis=-1, prepend=0)
 
-    def potential(self, drive: Interval, n_steps: int) -> Interval:
-        """Those of all changes so far."""
-        del n_steps
-        return drive
-
     @property
     def in_lava(self) -> LavaProcess:
         """A product and a shift, and what was sent before."""
@@ -94,11 +88,6 @@ class SigmaDeltaNeurons(Neurons):
         """Of a payload step."""
         steps: Float = 2.0**self.shift.values / self.multiplier.values
         return steps
-
-    def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
-        """A frame is one step."""
-        del counts, arrived, n_steps
-        return 0.0
 
     def own_variants(self) -> Iterator[Variant[Population]]:
         """Another scale."""

@@ -20,7 +20,6 @@ from snn_compile.ir.models.arithmetic import (
     unevenness,
 )
 from snn_compile.ir.models.population import STATE, Neurons, Population
-from snn_compile.ir.spiking import Float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,11 +105,6 @@ class SignedIFNeurons(Neurons):
         """A process of its own."""
         reason = "Lava has no neuron that takes a spike back, and no reset by subtraction"
         return LavaProcess("SignedIF", reason, ("bias", "threshold", "initial_potential"))
-
-    @property
-    def threshold_steps(self) -> Float:
-        """The threshold."""
-        return self.threshold.values.astype(np.float64)
 
     def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
         """What could not be taken back in time."""

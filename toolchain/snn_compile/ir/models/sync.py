@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
-from snn_compile.ir.models.answers import Interval, LavaProcess, Range, Variant
+from snn_compile.ir.models.answers import LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import bound, over_window, parameter
-from snn_compile.ir.models.population import STATE, Neurons, Population
-from snn_compile.ir.spiking import Float
+from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SyncIFNeurons(Neurons):
+class SyncIFNeurons(OneSumNeurons):
     """Layer-synchronous integrate and fire: listen for a window, then fire for a window.
 
     ``A`` collects what arrives while the sources have their window. When that is over::
@@ -49,7 +48,6 @@ class SyncIFNeurons(Neurons):
     conformance = "sync-if"
     trait = "neurons that listen for a window before they fire"
     sums_windows = True
-    window_reset = False
     soft_reset = True
     in_engine = None
     trained = None
@@ -75,26 +73,11 @@ class SyncIFNeurons(Neurons):
             v -= threshold * fired
         return spikes
 
-    def potential(self, drive: Interval, n_steps: int) -> Interval:
-        """Those of the window's sum."""
-        del n_steps
-        return drive
-
     @property
     def in_lava(self) -> LavaProcess:
         """A process of its own."""
         reason = "Lava has no neuron that waits for a window, and no reset by subtraction"
         return LavaProcess("SyncIF", reason, ("bias", "threshold"))
-
-    @property
-    def threshold_steps(self) -> Float:
-        """The threshold."""
-        return self.threshold.values.astype(np.float64)
-
-    def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
-        """All of a window's input has arrived before the first spike."""
-        del counts, arrived, n_steps
-        return 0.0
 
     def own_variants(self) -> Iterator[Variant[Population]]:
         """Another threshold, or another comparison with it."""
