@@ -23,6 +23,7 @@ from snn_compile.ir import serialize, spiking
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.models import registry
 from snn_compile.ir.quantized import IFNeurons, Neurons, Readout
+from snn_compile.ir.schedule import integer_network
 from snn_compile.ir.stages import SpikingGraph, StageError
 from snn_compile.ir.text import to_text
 from snn_compile.mapping import map_program, violations_without_placement
@@ -260,6 +261,16 @@ def test_a_fault_in_it_is_found_and_named(tmp_path):
         messages = faulty_messages(PROGRAM, FRAMES, kind, "first")
         first, *_ = diagnosed(tmp_path, PROGRAM, FRAMES, messages)
         assert (first.layer, first.causes[0].kind) == ("first", kind)
+
+
+def test_a_network_that_is_spread_over_time_has_no_form_of_it():
+    net = Net("spread", (4,), "sync", 4)
+    first = net.add(RefractoryIFNeurons, "first", net.dense(INPUT, 3), threshold=9, refractory=1)
+    net.readout("out", net.dense(first, 2))
+    program = net.vector("", net.frames(2)).program
+    assert reference.run(program, net.frames(2)).outputs["out"].shape == (2, 2)
+    with pytest.raises(StageError, match="'first' is a RefractoryIFNeurons"):
+        integer_network(program)
 
 
 def test_other_systems_refuse_it_by_name():

@@ -148,7 +148,7 @@ def corrected_bias(
         wanted: its mean drive in the float network, (C,).
         numbers: what its integers stand for.
     """
-    if isinstance(population, CubaLIFNeurons):
+    if population.wraps:
         return population
     channels = population.shape[0]
     bias = np.broadcast_to(numbers.bias, population.shape).reshape(channels, -1).mean(axis=1)

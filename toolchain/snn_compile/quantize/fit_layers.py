@@ -14,7 +14,6 @@ from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
     ConvSynapses,
-    CubaLIFNeurons,
     DenseSynapses,
     Neurons,
     Population,
@@ -113,7 +112,7 @@ class FitLayers:
         self, program: QuantizedGraph, population: Population, found: _Found, *, bias: bool
     ) -> QuantizedGraph:
         """The program with what was found, but for channels whose state could overflow."""
-        shift = found.shift if bias and not isinstance(population, CubaLIFNeurons) else 0
+        shift = found.shift if bias and not population.wraps else 0
         keep = np.zeros(population.shape[0], bool)
         for _ in range(2):
             moved = population
