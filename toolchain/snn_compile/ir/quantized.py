@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from snn_compile.ir import fitting
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, Node, NodeId
+from snn_compile.ir.models import registry
 from snn_compile.ir.models.arithmetic import VOLTAGE_LIMIT, along_channels
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
 from snn_compile.ir.models.cuba import CubaLIFNeurons
@@ -158,6 +160,8 @@ class QuantizedGraph:
             yield from fitting.of_input(node.low, node.high, node.format, node.seed)
             return
         if not isinstance(node, Synapses):
+            model: Any = type(node)
+            yield from registry.complaints(model)
             yield from fitting.of_parameters(node)
             yield from node.misfits()
             return

@@ -107,8 +107,8 @@ class SparseSynapses(Node):
 class Population(Node):
     """Neurons or a readout; a neuron model's form before it has integers.
 
-    The dispatch points ``quantize.quantize.in_fixed_point`` and ``sim.spiking.stepper`` say what
-    becomes of it and how it answers, and refuse a class that they do not know.
+    ``RULES`` of ``quantize/neurons.py`` say what integers become of it, ``STEPPERS`` of
+    ``sim/spiking.py`` how it answers; a class that is not in them is refused.
 
     Attributes:
         bias: broadcasts to the shape.

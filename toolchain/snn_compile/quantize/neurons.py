@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +14,11 @@ from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import ceil_log2
 from snn_compile.quantize.trained import as_trained
 
+Rule = Callable[[Any, Float, Float], quantized.Population]
 
-@singledispatch
+
 def in_fixed_point(node: spiking.Population, bias: Float, step: Float) -> quantized.Population:
-    """Neurons in steps of their potential; a new neuron model registers its own rule here.
+    """Neurons in steps of their potential.
 
     Args:
         node: in floating point.
@@ -26,23 +28,24 @@ def in_fixed_point(node: spiking.Population, bias: Float, step: Float) -> quanti
     Raises:
         UnsupportedError: there is no rule for such neurons.
     """
-    del bias, step
-    raise UnsupportedError(
-        f"layer '{node.id}' has {type(node).__name__}, which have no form in fixed point",
-        code="unknown-neurons",
-        origin=node.origin,
-        hint="take another --coding, or install the package that has the neuron model",
-    )
+    if type(node) not in RULES:
+        raise UnsupportedError(
+            f"layer '{node.id}' has {type(node).__name__}, which have no form in fixed point",
+            code="unknown-neurons",
+            origin=node.origin,
+            hint="take another --coding, or install the package that has the neuron model",
+        )
+    return RULES[type(node)](node, bias, step)
 
 
-@in_fixed_point.register
-def _(node: spiking.Readout, bias: Float, step: Float) -> quantized.Population:
+def _readout(node: spiking.Readout, bias: Float, step: Float) -> quantized.Readout:
     del step
     return quantized.Readout(**node.place, bias=QTensor.of(round_half_even(bias)))
 
 
-@in_fixed_point.register
-def _(node: spiking.ClipFloorNeurons, bias: Float, step: Float) -> quantized.Population:
+def _clip_floor(
+    node: spiking.ClipFloorNeurons, bias: Float, step: Float
+) -> quantized.ClipFloorNeurons:
     threshold = _threshold(node, step)
     return quantized.ClipFloorNeurons(
         **node.place,
@@ -53,8 +56,7 @@ def _(node: spiking.ClipFloorNeurons, bias: Float, step: Float) -> quantized.Pop
     )
 
 
-@in_fixed_point.register
-def _(node: spiking.GradedNeurons, bias: Float, step: Float) -> quantized.Population:
+def _graded(node: spiking.GradedNeurons, bias: Float, step: Float) -> quantized.GradedNeurons:
     threshold = node.threshold / step
     multiplier, shift = reciprocal(threshold)
     return quantized.GradedNeurons(
@@ -67,8 +69,7 @@ def _(node: spiking.GradedNeurons, bias: Float, step: Float) -> quantized.Popula
     )
 
 
-@in_fixed_point.register
-def _(node: spiking.SignedIFNeurons, bias: Float, step: Float) -> quantized.Population:
+def _signed(node: spiking.SignedIFNeurons, bias: Float, step: Float) -> quantized.SignedIFNeurons:
     threshold = _threshold(node, step)
     return quantized.SignedIFNeurons(
         **node.place,
@@ -79,13 +80,7 @@ def _(node: spiking.SignedIFNeurons, bias: Float, step: Float) -> quantized.Popu
     )
 
 
-@in_fixed_point.register
-def _(node: spiking.LIFNeurons, bias: Float, step: Float) -> quantized.Population:
-    return as_trained(node, bias, step)
-
-
-@in_fixed_point.register
-def _(node: spiking.IFNeurons, bias: Float, step: Float) -> quantized.Population:
+def _integrate_and_fire(node: spiking.IFNeurons, bias: Float, step: Float) -> quantized.IFNeurons:
     threshold = _threshold(node, step)
     return quantized.IFNeurons(
         **node.place,
@@ -96,6 +91,17 @@ def _(node: spiking.IFNeurons, bias: Float, step: Float) -> quantized.Population
         burst=node.burst,
         relay=node.relay,
     )
+
+
+RULES: dict[type[spiking.Population], Rule] = {
+    spiking.Readout: _readout,
+    spiking.ClipFloorNeurons: _clip_floor,
+    spiking.GradedNeurons: _graded,
+    spiking.SignedIFNeurons: _signed,
+    spiking.IFNeurons: _integrate_and_fire,
+    spiking.LIFNeurons: as_trained,
+}
+"""One for each class, its descendants not included; a package adds those of its own classes."""
 
 
 def _threshold(node: spiking.Neurons, step: Float) -> Int:

@@ -32,6 +32,8 @@ STOCK_SUM = QFormat(18)
 """What a potential of 24 bits holds in units of the weight: six bits are below it."""
 FRACTION_BITS = 6
 """Bits of a Loihi neuron's current and potential below the unit of its weights."""
+NARROWEST_STATE = 8
+"""Bits of the narrowest state that a device is suspected to have."""
 
 
 class Population(Node):
@@ -40,7 +42,7 @@ class Population(Node):
     A model's class name is its ``$type`` in sealed networks and its operator in text. Its fields
     may be tensors, formats, ``Overflow``, ``Reset``, whole numbers and truth values: files have a
     form for these (``registry.complaints``). Answers below that are not abstract follow from the
-    fields, and only a model that differs states them.
+    fields, or say that a form is missing; only a model that differs states them.
 
     Attributes:
         bias: added to the summed input; broadcasts to the shape.
@@ -210,9 +212,6 @@ class Population(Node):
                     part = self.changed(state=QFormat(bits), overflow=overflow)
                     how = "wraps" if overflow is Overflow.WRAP else "saturates"
                     yield Variant(overflow.value, f"the state {how} at {bits} bits", part)
-
-
-NARROWEST_STATE = 8
 
 
 def no_lif(population: Population) -> str:

@@ -52,14 +52,7 @@ BUILT_IN: tuple[type[Population], ...] = (
 PARAMETERS = (QTensor, QTensor | None, QFormat, Overflow, Reset, bool, int)
 """Types of fields that files have a form for."""
 _FAMILIES = (Neurons, Readout)
-_OF_THE_EQUATIONS = (
-    "potential",
-    "sums_windows",
-    "in_engine",
-    "in_lava",
-    "as_lif",
-    "trained",
-)
+_OF_THE_EQUATIONS = ("potential", "sums_windows", "in_engine", "in_lava", "as_lif", "trained")
 """What changes with the equations, and must not be left to a base class that has others."""
 
 
@@ -78,7 +71,7 @@ def models() -> Mapping[str, type[Population]]:
         except (ImportError, AttributeError) as error:
             errors.append(_broken(entry, f"cannot be loaded: {error}"))
             continue
-        if wrong := list(complaints(model)) or list(_taken(model, found)):
+        if wrong := complaints(model) or tuple(_taken(model, found)):
             errors.append(_broken(entry, f"is not complete: {'; '.join(wrong)}"))
         else:
             found[model.__name__] = model
@@ -113,8 +106,13 @@ def _one(name_of: Callable[[type[Population]], str], name: str) -> type[Populati
     raise DamagedError(f"it has neurons '{name}'; the neuron models installed are {known}")
 
 
-def complaints(model: Any) -> Iterator[str]:
+@cache
+def complaints(model: Any) -> tuple[str, ...]:
     """What a class lacks to be a neuron model."""
+    return tuple(_complaints(model))
+
+
+def _complaints(model: Any) -> Iterator[str]:
     if not (isinstance(model, type) and is_dataclass(model) and issubclass(model, _FAMILIES)):
         yield "it is no dataclass that derives from Neurons or Readout"
         return
@@ -122,7 +120,7 @@ def complaints(model: Any) -> Iterator[str]:
     for name in unanswered(model):
         yield f"it does not state '{name}'"
     for other in model.__mro__[1:] if "respond" in vars(model) else ():
-        if other in BUILT_IN and other is not Readout:
+        if "conformance" in vars(other) and other is not Readout:
             yield f"it has equations of its own and derives from {other.__name__}"
         if other is Readout:
             missing = [name for name in _OF_THE_EQUATIONS if name not in vars(model)]
