@@ -10,7 +10,6 @@ from networks import INPUT, Builder
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
-from snn_compile.ir.neurons import along_channels
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     GradedNeurons,
@@ -18,11 +17,11 @@ from snn_compile.ir.quantized import (
     QuantizedGraph,
     Readout,
     SignedIFNeurons,
+    along_channels,
 )
 from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import SIGMA_DELTA, SYNC, InputCoding, Window
 from snn_compile.sim import reference
-from snn_compile.sim.neurons import respond
 
 CODINGS = ("rate", "zero", "signed", "sync", "graded", "sigma-delta")
 SAME = Geometry(padding=(1, 1, 1, 1))
@@ -83,7 +82,7 @@ def with_quiet_neurons(program: QuantizedGraph, frames: np.ndarray) -> Quantized
             bias.reshape(-1)[::5] = np.minimum(bias.reshape(-1), -largest - 1)[::5]
             part = replace(population, bias=QTensor.of(bias))
         parts[population.id] = part
-        values[population.id] = respond(part, current, program.window.n_steps)
+        values[population.id] = part.respond(current, program.window.n_steps)
     return QuantizedGraph(Graph([parts.get(n.id, n) for n in program.graph]), program.window)
 
 

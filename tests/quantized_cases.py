@@ -24,7 +24,6 @@ from snn_compile.ir.spiking import Reset
 from snn_compile.quantize import correct_biases
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.quantize import quantize
-from snn_compile.sim.neurons import respond
 from snn_compile.sim.reference import Simulator
 
 SAME = Geometry(padding=(1, 1, 1, 1))
@@ -103,7 +102,7 @@ class Case:
         for population in program.populations:
             a = simulator.current(population, values)
             if not isinstance(population, Readout):
-                values[population.id] = respond(population, a, program.window.n_steps)
+                values[population.id] = population.respond(a, program.window.n_steps)
             if population.id not in wanted:
                 continue
             unit = quantization.numbers[population.id].unit

@@ -13,11 +13,15 @@ from networks import INPUT
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId, Shape
-from snn_compile.ir.quantized import ClipFloorNeurons, QuantizedGraph, SignedIFNeurons
+from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
+    ClipFloorNeurons,
+    QuantizedGraph,
+    SignedIFNeurons,
+)
 from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 CODINGS = (("sync", 5), ("sigma-delta", 1), ("signed", 6))
 """Each coding with a number of steps."""

@@ -39,7 +39,6 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import InputCoding, Reset, Window
 from snn_compile.sim import reference
-from snn_compile.sim.neurons import respond
 
 Messages = npt.NDArray[Any]
 N_STEPS = 32
@@ -190,10 +189,10 @@ def _tuned(population: IFNeurons, a: Messages, density: float) -> tuple[IFNeuron
     low, high = 1, 1 << 18
     while low < high:
         middle = (low + high) // 2
-        fires = respond(_with_threshold(population, middle), a, N_STEPS).mean() > density
+        fires = _with_threshold(population, middle).respond(a, N_STEPS).mean() > density
         low, high = (middle + 1, high) if fires else (low, middle)
     population = _with_threshold(population, low)
-    return population, respond(population, a, N_STEPS)
+    return population, population.respond(a, N_STEPS)
 
 
 def _with_threshold(population: IFNeurons, threshold: int) -> IFNeurons:

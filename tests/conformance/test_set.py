@@ -20,8 +20,7 @@ from snn_compile.conformance.check import EQUAL
 from snn_compile.conformance.net import Draws
 from snn_compile.conformance.vectors import vectors
 from snn_compile.hil.recording import Recording
-from snn_compile.ir import serialize
-from snn_compile.ir.quantized import Population
+from snn_compile.ir.models import registry
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "conformance.md"
@@ -96,8 +95,9 @@ def test_networks_are_read_as_they_were():
 
 
 def test_every_neuron_model_has_a_name_in_the_file():
-    known = {kind for kind in serialize._NODES if issubclass(kind, Population)}
-    assert set(network_file.KINDS.values()) == known
+    for name, model in registry.models().items():
+        assert registry.named(name) is model
+        assert registry.of_conformance_file(model.conformance) is model
 
 
 def test_the_set_exercises_what_it_promises():
@@ -109,7 +109,7 @@ def test_the_set_exercises_what_it_promises():
     for vector in vectors():
         run = reference.run(vector.program, vector.frames, record=True)
         words |= set(exercised(vector, run.messages))
-    kinds = {f"neurons:{kind}" for kind in network_file.KINDS}
+    kinds = {f"neurons:{model.conformance}" for model in registry.BUILT_IN}
     assert kinds <= words
     page = PAGE.read_text()
     promised = re.findall(r"^\| `([^`]+)` \|", page[page.index("## Words") :], re.MULTILINE)

@@ -17,8 +17,7 @@ from snn_compile import compile_model
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
-from snn_compile.ir.neurons import along_channels
-from snn_compile.ir.quantized import IFNeurons, QuantizedGraph
+from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, along_channels
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.options import CompileOptions
 from snn_compile.sim import reference

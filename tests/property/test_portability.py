@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lif_networks
-from snn_compile.ir.neurons import FRACTION_BITS
+from snn_compile.ir.quantized import FRACTION_BITS
 from snn_compile.sim import portability as box
 from snn_compile.sim.portability import LIMITS, portability
 

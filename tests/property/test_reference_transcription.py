@@ -26,7 +26,7 @@ from snn_compile.ir.quantized import (
     SparseSynapses,
 )
 from snn_compile.ir.spiking import InputCoding, Reset, Window
-from snn_compile.sim import neurons, reference
+from snn_compile.sim import reference
 from transcription import Cells, assert_equal
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -217,7 +217,7 @@ def test_a_current_wraps_once(a, u):
     ],
 )
 def test_the_simulator_wraps_the_same(a, threshold, spikes):
-    answer = neurons.respond(cuba(threshold), np.array([[[a]]]), 1)
+    answer = cuba(threshold).respond(np.array([[[a]]]), 1)
     assert answer.tolist() == [[[spikes]]]
 
 
@@ -225,19 +225,19 @@ def test_decay_is_told_apart_by_thresholds():
     """The simulator's own u, read through dv = 4095 (v is u, nearly) at thresholds near it."""
     a = np.array([100, 0, 0, 0])[None, :, None]
     # v = tz(v * 1) + u = u for small v; u = 6400 is over 99 << 6 = 6336, and not over 100 << 6.
-    assert neurons.respond(cuba(99, du=0, dv=4095), a, 4)[0, :, 0].tolist() == [1, 1, 1, 1]
-    assert neurons.respond(cuba(100, du=0, dv=4095), a, 4)[0, :, 0].tolist() == [0, 0, 0, 0]
+    assert cuba(99, du=0, dv=4095).respond(a, 4)[0, :, 0].tolist() == [1, 1, 1, 1]
+    assert cuba(100, du=0, dv=4095).respond(a, 4)[0, :, 0].tolist() == [0, 0, 0, 0]
     # After 33 steps u has lost 2 a step: 6400 - 66 = 6334, no longer over 6336.
     long = np.zeros((1, 40, 1), np.int64)
     long[0, 0, 0] = 100
-    spikes = neurons.respond(cuba(99, du=0, dv=4095), long, 40)[0, :, 0]
+    spikes = cuba(99, du=0, dv=4095).respond(long, 40)[0, :, 0]
     assert spikes.tolist() == [1] * 32 + [0] * 8  # u = 6400 - 2 t > 6336 for t < 32
 
 
 def test_potential_of_a_leaky_neuron_saturates_and_fires_strictly():
     """Lava: vth=2, bias 64 a step, no leak: spikes at steps 3, 6, 9 (128 is not over 128)."""
     a = np.zeros((1, 9, 1), np.int64)
-    assert neurons.respond(cuba(2, bias=64), a, 9)[0, :, 0].tolist() == [0, 0, 1] * 3
+    assert cuba(2, bias=64).respond(a, 9)[0, :, 0].tolist() == [0, 0, 1] * 3
 
 
 def test_a_current_dies_out():
@@ -245,8 +245,8 @@ def test_a_current_dies_out():
     a = np.zeros((1, 300, 1), np.int64)
     a[0, 0, 0] = 1
     assert states([1] + [0] * 299, du=0)[-1] == (0, 2080)
-    assert not neurons.respond(cuba(33, du=0), a, 300).any()  # 33 << 6 = 2112
-    spikes = neurons.respond(cuba(32, du=0), a, 300)[0, :, 0]  # 32 << 6 = 2048
+    assert not cuba(33, du=0).respond(a, 300).any()  # 33 << 6 = 2112
+    spikes = cuba(32, du=0).respond(a, 300)[0, :, 0]  # 32 << 6 = 2048
     assert spikes.nonzero()[0].tolist() == [56]  # 2080 - (7 + ... + 1) = 2052
 
 
@@ -256,7 +256,7 @@ def test_truncation_is_toward_zero():
     a = [-1, 0, 0, 2, 0, 0, 0]
     cells = Cells(cuba(0, du=0))
     expected = [cells.step([v])[0] for v in a]
-    spikes = neurons.respond(cuba(0, du=0), np.array(a)[None, :, None], 7)
+    spikes = cuba(0, du=0).respond(np.array(a)[None, :, None], 7)
     assert spikes[0, :, 0].tolist() == expected
 
 
@@ -273,7 +273,7 @@ def test_leaky_neurons_under_any_input(a, du, dv, threshold, bias):
     node = cuba(threshold, bias, du, dv)
     cells = Cells(node)
     expected = [cells.step([value])[0] for value in a]
-    spikes = neurons.respond(node, np.array(a)[None, :, None], len(a))
+    spikes = node.respond(np.array(a)[None, :, None], len(a))
     assert spikes[0, :, 0].tolist() == expected
 
 
@@ -299,16 +299,14 @@ def test_potentials_saturate(a, threshold, bias, initial, reset):
     cells = Cells(node)
     expected = [cells.step([value])[0] for value in a]
     for dtype in (np.int32, np.int64):
-        spikes = neurons.respond(node, np.array(a, dtype)[None, :, None], len(a))
+        spikes = node.respond(np.array(a, dtype)[None, :, None], len(a))
         assert spikes[0, :, 0].tolist() == expected
     readout = Readout(
         id=NodeId("out"), inputs=(), shape=(1,), origin=Origin("t"), bias=QTensor.of([bias])
     )
     cells = Cells(readout)
     expected = [cells.step([value])[0] for value in a]
-    assert (
-        neurons.respond(readout, np.array(a)[None, :, None], len(a))[0, :, 0].tolist() == expected
-    )
+    assert readout.respond(np.array(a)[None, :, None], len(a))[0, :, 0].tolist() == expected
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -331,7 +329,7 @@ def test_signed_neurons_under_any_input(a, threshold, bias, initial):
     cells = Cells(node)
     expected = [cells.step([value])[0] for value in a]
     for dtype in (np.int32, np.int64):
-        spikes = neurons.respond(node, np.array(a, dtype)[None, :, None], len(a))
+        spikes = node.respond(np.array(a, dtype)[None, :, None], len(a))
         assert spikes[0, :, 0].tolist() == expected
 
 
@@ -354,7 +352,7 @@ def test_clip_floor_neurons_with_any_numbers(a, bias, threshold, levels):
     )
     v = max(-(2**23) + 1, min(2**23 - 1, a + bias))
     expected = max(0, min(v // threshold, levels))
-    assert neurons.respond(node, np.array([[[a]]]), 1).tolist() == [[[expected]]]
+    assert node.respond(np.array([[[a]]]), 1).tolist() == [[[expected]]]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -378,7 +376,7 @@ def test_graded_neurons_with_any_numbers(a, bias, multiplier, shift, bits):
     )
     v = max(-(2**23) + 1, min(2**23 - 1, a + bias))
     expected = min((max(v, 0) * multiplier) >> shift, 2**bits - 1)
-    assert neurons.respond(node, np.array([[[a]]]), 1).tolist() == [[[expected]]]
+    assert node.respond(np.array([[[a]]]), 1).tolist() == [[[expected]]]
 
 
 # ------------------------------------------------------------------------- sums of unusual sizes

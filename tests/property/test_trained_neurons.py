@@ -15,7 +15,7 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons
 from snn_compile.ir.spiking import InputCoding, LIFNeurons, Reset
 from snn_compile.quantize.trained import as_trained
-from snn_compile.sim import abi, bounds, engine, neurons, reference
+from snn_compile.sim import abi, bounds, engine, reference
 from snn_compile.sim import spiking as simulation
 from transcription import Cells, transcribe
 
@@ -57,14 +57,14 @@ def test_leaky_neurons_are_those_of_the_transcription(a, threshold, bias, du, dv
     node = leaky(threshold, bias, du, dv, drop, filtered)
     cells = Cells(node)
     expected = [cells.step([value])[0] for value in a]
-    spikes = neurons.respond(node, np.array(a)[None, :, None], len(a))
+    spikes = node.respond(np.array(a)[None, :, None], len(a))
     assert spikes[0, :, 0].tolist() == expected
 
 
 def test_reset_by_subtraction_keeps_the_rest():
     """No leak, 3 a step over a threshold of 4 (strict): 3, 6 fires and leaves 2, 5, 4, 7 ..."""
     node = leaky(4, 0, 4095, 0, 4 * 64, False)
-    spikes = neurons.respond(node, np.full((1, 6, 1), 3), 6)[0, :, 0]
+    spikes = node.respond(np.full((1, 6, 1), 3), 6)[0, :, 0]
     assert spikes.tolist() == [0, 1, 1, 0, 1, 1]
 
 
@@ -72,12 +72,12 @@ def test_a_filtered_bias_adds_up_in_the_current():
     """du 2047 halves the current: 64, 96, 112 ... of 64 a step; without the filter 64 each."""
     steps = np.zeros((1, 3, 1), np.int64)
     # Potentials 64, 160, 272 against 64, 128, 192.
-    assert neurons.respond(leaky(2, 64, 2047, 0, None, True), steps, 3)[0, :, 0].tolist() == [
+    assert leaky(2, 64, 2047, 0, None, True).respond(steps, 3)[0, :, 0].tolist() == [
         0,
         1,
         0,
     ]
-    assert neurons.respond(leaky(2, 64, 2047, 0, None, False), steps, 3)[0, :, 0].tolist() == [
+    assert leaky(2, 64, 2047, 0, None, False).respond(steps, 3)[0, :, 0].tolist() == [
         0,
         0,
         1,
@@ -112,8 +112,8 @@ def test_no_state_leaves_its_bounds(seed, n_steps, weights, parameters):
     name = net._add_population(CubaLIFNeurons, (synapses,), **own(leaky(*parameters)))
     net.neurons("readout", net.dense(name, 1))
     program = net.build()
-    found = bounds.leaky(program.graph, program.graph[name], n_steps)
-    if found.magnitude > neurons.VOLTAGE_LIMIT:
+    found = program.graph[name].leaky(bounds.current(program.graph, program.graph[name]), n_steps)
+    if found.magnitude > abi.VOLTAGE_LIMIT:
         return
     cells, weight = Cells(program.graph[name]), program.graph[synapses].weight.values[0]
     for _ in range(n_steps):
@@ -197,7 +197,7 @@ def test_integers_decide_exactly_as_the_trained_neurons(a, threshold, reset, str
     node = float_neurons(float(threshold), reset, strict, start=float(first))
     fixed = as_trained(node, np.zeros((1, 1, 1)), np.ones(1))
     assert isinstance(fixed, IFNeurons)
-    spikes = neurons.respond(fixed, np.array(a)[None, None, None, :, None], len(a))
+    spikes = fixed.respond(np.array(a)[None, None, None, :, None], len(a))
     assert spikes[0, 0, 0, :, 0].tolist() == plain(node, a)
 
 
@@ -225,7 +225,7 @@ def test_leaky_integers_follow_the_trained_neurons(reset, alpha, beta):
     fixed = as_trained(node, node.bias / step, step)
     assert isinstance(fixed, CubaLIFNeurons)
     assert fixed.filtered_bias == (alpha > 0)
-    spikes = neurons.respond(fixed, 8 * a.T[None, None, None], 50)[0, 0, 0].T
+    spikes = fixed.respond(8 * a.T[None, None, None], 50)[0, 0, 0].T
     expected = np.array([plain(node, row) for row in a])
     assert expected.sum() > 60
     assert (spikes != expected).sum() <= 0.05 * expected.sum()

@@ -15,13 +15,12 @@ from snn_compile.convert.codings import coding_of
 from snn_compile.data import Samples
 from snn_compile.driver import FOLDING
 from snn_compile.ir import ann
-from snn_compile.ir.quantized import IFNeurons, Readout
+from snn_compile.ir.quantized import VOLTAGE_LIMIT, IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
 from snn_compile.lowering import lower
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.sim import bounds, reference
 from snn_compile.sim.ann import evaluate as float_answers
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 
 def calibrated(case):

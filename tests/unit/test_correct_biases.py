@@ -13,9 +13,9 @@ from quantized_cases import CODINGS, NETWORKS, Case, mlp, same
 from snn_compile.convert.codings import Graded
 from snn_compile.driver import compile_model
 from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.quantize import correct_biases
 from snn_compile.sim import bounds, reference
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 
 @pytest.mark.parametrize("bits", [3, 4])

@@ -11,11 +11,11 @@ import pytest
 from quantized_cases import CODINGS, NETWORKS, Case, same
 from snn_compile import compile_model
 from snn_compile.convert.codings import Graded
+from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.quantize import fit_layers
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.sites import rectifiers_and_outputs
 from snn_compile.sim import ann, bounds, reference
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 
 def fitted(case, biases=True, quantization=None):

@@ -27,6 +27,10 @@ MEANINGLESS = {(coding, "threshold") for coding in ("graded", "sigma-delta")}
 """Payloads have no threshold."""
 
 
+def without_bias(population):
+    return next(v.part for v in population.variants() if v.kind == "no-bias")
+
+
 @pytest.fixture
 def found(tmp_path):
     """What a diagnosis makes of messages: ``found(program, frames, messages, layers)``."""
@@ -175,13 +179,13 @@ def test_a_message_that_is_lost_on_its_way_is_named(found):
     simulator = reference.Simulator(program)
     arriving = np.moveaxis(values[source], (0, 1), (-1, -2))
     current = simulator.current(population, {source: arriving})
-    answer = reference.respond(population, current, program.window.n_steps)
+    answer = population.respond(current, program.window.n_steps)
     messages = dict(healthy)
     messages[population.id] = np.moveaxis(answer, (-1, -2), (0, 1))
     following = {population.id: answer}
     for node in later[1:]:
         current = simulator.current(node, following)
-        following[node.id] = reference.respond(node, current, program.window.n_steps)
+        following[node.id] = node.respond(current, program.window.n_steps)
         messages[node.id] = np.moveaxis(following[node.id], (-1, -2), (0, 1))
     diagnosis, *others = found(program, frames, messages)
     assert not others
@@ -211,7 +215,7 @@ def test_late_arrival_and_other_models_are_named(found):
     healthy = simulate(program, frames)
     source = np.moveaxis(healthy[group.inputs[0]], (0, 1), (-1, -2)).astype(np.int64)
     late = SynapseOperator(group, (0, 1))(shifted(source, 1))
-    answer = reference.respond(population, late, program.window.n_steps)
+    answer = population.respond(late, program.window.n_steps)
     layers = [program.populations[0].id, population.id]
     messages = {layers[0]: healthy[layers[0]], population.id: np.moveaxis(answer, (-1, -2), (0, 1))}
     (diagnosis,) = found(program, frames, messages, layers)
@@ -243,7 +247,7 @@ def test_a_strict_comparison_is_named(found, coding):
     if coding == "rate":
         easy = replace(easy, initial_potential=QTensor.of(np.zeros(population.shape[0], int)))
     program = changed(changed(program, small), easy)
-    by_name = {v.kind: v.part for v in variants.of_population(easy)}
+    by_name = {v.kind: v.part for v in easy.variants()}
     messages = simulate(changed(program, by_name["strict-comparison"]), frames)
     diagnosis, *_ = found(program, frames, messages)
     assert diagnosis.causes[0].kind == "strict-comparison"
@@ -253,7 +257,7 @@ def test_two_faults_in_two_layers_are_two_diagnoses(found):
     program, frames = network("graded")
     one, other = program.populations[0], program.populations[2]
     twice = changed(
-        changed(program, variants.without_bias(one)),
+        changed(program, without_bias(one)),
         replace(other, shift=QTensor.of(other.shift.values + 1)),
     )
     first, second = found(program, frames, simulate(twice, frames))
@@ -288,7 +292,7 @@ def test_layers_that_are_not_recorded_are_assumed_to_be_right(found):
 def test_little_memory_looks_at_fewer_stimuli(found, coding, monkeypatch):
     """Late stimuli are looked at with what came before them, where that matters."""
     program, frames = network(coding)
-    part = variants.without_bias(program.populations[1])
+    part = without_bias(program.populations[1])
     messages = dict(simulate(program, frames))
     wrong = simulate(changed(program, part), frames)
     # The fault sets in late: before that, the device is right.

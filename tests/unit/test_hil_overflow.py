@@ -11,10 +11,8 @@ from hil_networks import CODINGS, network
 from snn_compile.hil.engine import verify
 from snn_compile.ir.fixedpoint import Overflow, QFormat
 from snn_compile.ir.graph import Graph
-from snn_compile.ir.neurons import along_channels
-from snn_compile.ir.quantized import IFNeurons, QuantizedGraph
+from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, along_channels
 from snn_compile.sim import engine, reference
-from snn_compile.sim.neurons import respond
 
 STATE = QFormat(11)
 
@@ -57,7 +55,7 @@ def test_integrate_and_fire_by_the_plain_definition(overflow, dtype):
     node = replace(node, state=STATE, overflow=overflow)
     random = np.random.default_rng(0)
     a = random.integers(-3000, 3000, (*node.shape, 6, 5)).astype(dtype)
-    found = respond(node, a, 6)
+    found = node.respond(a, 6)
     hit = 0
     parameters = [
         along_channels(p.values, node.shape)

@@ -66,7 +66,7 @@ def test_a_tie_names_the_first_stimulus_on_which_the_devices_would_part(found):
 def test_what_happened_once_is_told_by_showing_the_same_again():
     program, frames = network("rate")
     layer = program.populations[1]
-    stays = variants.with_threshold(layer, 40)
+    stays = layer.changed(threshold=QTensor.of(layer.threshold.values + 40))
     causes = [cause("lost-message", layer, recurs=False), cause("threshold", stays)]
     told = undecided(program, layer, frames, causes)
     wrong = simulate(changed(program, stays), frames)
@@ -78,7 +78,7 @@ def test_a_cause_that_holds_for_some_neurons_is_right_about_all_others():
     program, frames = network("rate")
     layer = program.populations[1]
     size = int(np.prod(layer.shape))
-    stays = variants.with_threshold(layer, 40)
+    stays = layer.changed(threshold=QTensor.of(layer.threshold.values + 40))
     sent, wrong = simulate(program, frames), simulate(changed(program, stays), frames)
     differing = np.flatnonzero((sent[layer.id] != wrong[layer.id]).any(axis=(0, 1)).reshape(-1))
     for neuron in (int(differing[0]), int(differing[-1])):
@@ -97,7 +97,7 @@ def test_where_no_stimulus_at_hand_tells_a_constant_one_may():
     layer = program.populations[0]
     weak = np.minimum(frames, 1)  # never reach what the other state cannot hold
     loud = np.full_like(frames[:2], program.input.high)
-    for variant in variants.of_state(layer):
+    for variant in layer.narrow_states():
         narrow = changed(program, variant.part)
         quiet = np.array_equal(simulate(program, weak)[layer.id], simulate(narrow, weak)[layer.id])
         shows = (simulate(program, loud)[layer.id] != simulate(narrow, loud)[layer.id]).any()
@@ -120,7 +120,7 @@ def test_causes_that_say_the_same_cannot_be_told_apart():
 def test_some_are_told_apart_where_not_all_can_be():
     program, frames = network("rate")
     layer = program.populations[1]
-    stays = variants.with_threshold(layer, 40)
+    stays = layer.changed(threshold=QTensor.of(layer.threshold.values + 40))
     causes = [cause("one", layer), cause("same", layer), cause("threshold", stays)]
     told = undecided(program, layer, frames, causes)
     assert told.stimulus is not None
@@ -130,7 +130,7 @@ def test_some_are_told_apart_where_not_all_can_be():
 def test_a_clear_case_is_not_undecided():
     program, frames = network("rate")
     layer = program.populations[1]
-    stays = variants.with_threshold(layer, 40)
+    stays = layer.changed(threshold=QTensor.of(layer.threshold.values + 40))
     assert undecided(program, layer, frames, []) is None
     assert undecided(program, layer, frames, [cause("one", layer)]) is None
     longer = cause("threshold", stays, 7.5)

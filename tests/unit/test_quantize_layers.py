@@ -21,10 +21,10 @@ from snn_compile.ir import ann, quantized
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.quantize.quantize import EXPONENTS, quantize
 from snn_compile.sim import bounds, reference, spiking
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 SAME = Geometry(padding=(1, 1, 1, 1))
 SEEDS = st.integers(0, 2**32 - 1)

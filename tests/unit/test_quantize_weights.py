@@ -14,7 +14,8 @@ from snn_compile.ir import spiking
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
-from snn_compile.quantize.quantize import EXPONENTS, reciprocal
+from snn_compile.quantize.neurons import reciprocal
+from snn_compile.quantize.quantize import EXPONENTS
 from snn_compile.quantize.weights import channel_of, integer_weights, with_unit
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -22,13 +22,11 @@ from snn_compile.driver import FOLDING
 from snn_compile.errors import CapacityError, CompileErrors, Origin, UsageError
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.neurons import CubaLIFNeurons, IFNeurons, ProbedReadout
-from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons, ProbedReadout, QuantizedGraph
 from snn_compile.ir.spiking import Reset
 from snn_compile.lowering import lower
 from snn_compile.quantize import stock
 from snn_compile.sim import bounds, engine, reference
-from snn_compile.sim.neurons import respond
 
 N_STEPS = 12
 
@@ -101,7 +99,7 @@ def test_a_stock_neuron_is_integrate_and_fire_with_reset_to_zero(threshold, bias
         voltage_decay=0,
     )
     a = np.random.default_rng(seed).integers(-threshold, 2 * threshold, (1, 1, 1, 9, 5))
-    assert np.array_equal(respond(plain, a, 9), respond(lif, a, 9))
+    assert np.array_equal(plain.respond(a, 9), lif.respond(a, 9))
 
 
 @given(st.lists(st.integers(-stock.MOST_BIAS, stock.MOST_BIAS), min_size=1, max_size=8))

@@ -40,32 +40,35 @@ class Neurons {
     // Lanes c0.. of the pixel (y, x) answer, for all steps of the window.
     template <class A>
     void answer(const Stretch<A> &sums, int y, int x, int c0) {
-        switch (p_.given.kind) {
-            case SNN_IF:
-                if (p_.given.reset_to_zero) return fire<ResetsToZero>(sums, y, x, c0);
-                return fire<Subtracts>(sums, y, x, c0);
-            case SNN_SIGNED_IF:
-                return fire<SignedIntegrateAndFire>(sums, y, x, c0);
-            case SNN_CUBA_LIF:
-                return spike<CubaLif>(sums, wide_, y, x, c0);
-            case SNN_GRADED:
-                return grade<Graded>(sums, y, x, c0);
-            case SNN_CLIP_FLOOR:
-                return grade<ClipFloor>(sums, y, x, c0);
-            case SNN_READOUT:
-                return integrate(sums, y, x, c0);
-        }
+        with_model(p_, At<A>{*this, sums, y, x, c0});
     }
 
   private:
+    // A stretch of lanes that waits for the model with which to answer it.
+    template <class A>
+    struct At {
+        Neurons &neurons;
+        const Stretch<A> &sums;
+        int y, x, c0;
+
+        template <template <class, bool> class Model>
+        void fire() const {
+            neurons.fire<Model>(sums, y, x, c0);
+        }
+        template <class Model>
+        void spike() const {
+            neurons.spike<Model>(sums, neurons.wide_, y, x, c0);
+        }
+        template <template <class> class Model>
+        void grade() const {
+            neurons.grade<Model>(sums, y, x, c0);
+        }
+        void integrate() const { neurons.integrate(sums, y, x, c0); }
+    };
+
     Place place(int y, int x, int c) const {
         return {p_, size_t(c), (size_t(y) * p_.shape.width + x) * p_.shape.padded + c};
     }
-
-    template <class T, bool Saturates>
-    using ResetsToZero = IntegrateAndFire<T, true, Saturates>;
-    template <class T, bool Saturates>
-    using Subtracts = IntegrateAndFire<T, false, Saturates>;
 
     template <template <class, bool> class Model, class A>
     void fire(const Stretch<A> &sums, int y, int x, int c0) {

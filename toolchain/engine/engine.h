@@ -6,7 +6,7 @@
 
 /* Raised whenever a function's signature or a struct here changes; `snn_compile.sim.native` states
  * the same number and refuses a library that was built from other sources. */
-#define SNN_ENGINE_ABI 3
+#define SNN_ENGINE_ABI 4
 
 #if defined(_WIN32)
 #define SNN_ENGINE_API __declspec(dllexport)
@@ -16,19 +16,14 @@
 
 #include <stdint.h>
 
-/* Kinds of population. An input sends spikes, of one sign or both, or integers ("values"). */
+/* Kinds of population. An input sends spikes, of one sign or both, or integers ("values"). Neuron
+ * models have the numbers that neurons.hpp gives them. */
 enum {
     SNN_INPUT_SPIKES = 0,
-    SNN_INPUT_VALUES = 1,
-    SNN_GRADED = 2,
-    SNN_CLIP_FLOOR = 3,
-    SNN_IF = 4,
-    SNN_SIGNED_IF = 5,
-    SNN_CUBA_LIF = 6,
-    SNN_READOUT = 7
+    SNN_INPUT_VALUES = 1
 };
 
-/* A population; the equations are in snn_compile/ir/neurons.py. Arrays are int64; those per
+/* A population; the equations are in snn_compile/ir/models. Arrays are int64; those per
  * channel have `channels` entries, those per neuron `channels * height * width` in this order. */
 typedef struct {
     int32_t kind;
@@ -36,16 +31,15 @@ typedef struct {
     int32_t held;            /* sends the same message at every step: computed once a window */
     int32_t wide;            /* its sums are not proven to fit 31 bits: everything in 64 */
     int32_t saturates;       /* its potential is not proven to stay inside the limit */
-    int32_t reset_to_zero;   /* SNN_IF: otherwise by subtraction */
     int32_t bias_per_neuron; /* otherwise per channel */
     int32_t initial_per_neuron;
-    int32_t current_decay, voltage_decay; /* SNN_CUBA_LIF */
+    int32_t numbers[4];      /* what else the neuron model is told, in its own order */
     int64_t low, high;       /* smallest and largest message */
     int64_t limit;           /* potentials are clipped to -limit..limit */
     const int64_t *bias;
     const int64_t *threshold;            /* of all that divide or fire; per channel */
-    const int64_t *initial;              /* SNN_IF, SNN_SIGNED_IF */
-    const int64_t *multiplier, *shift;   /* SNN_GRADED; per channel */
+    const int64_t *initial;              /* potential at the start of a window */
+    const int64_t *multiplier, *shift;   /* of all that rescale; per channel */
 } snn_population;
 
 /* A synapse group. With `indptr`, a compressed-row matrix over neurons in (C, H, W) order, otherwise
@@ -67,7 +61,7 @@ typedef struct {
     int32_t message_bytes;   /* width of each: 1 (int8) or 4 (int32) */
     int64_t **outputs;       /* per population: (n_samples, C, H, W); readouts only, added to nothing */
     int64_t **activity;      /* per population: (C, H, W); the number of messages other than 0 is
-                                added, of SNN_CLIP_FLOOR their sum */
+                                added, of counts their sum */
     void **traces;           /* per population: (n_samples, n_steps, C, H, W), int8 for spikes,
                                 int32 for values, int64 for potentials */
     double dense_above;      /* density of spikes from which a layer is computed densely; negative:

@@ -48,34 +48,37 @@ struct Parameters {
     Array<T> bias, threshold, initial, multiplier, shift;
 };
 
+// What a neuron model is like; neurons.hpp has the models.
+struct Facts {
+    int states = 0;        // registers that a firing neuron keeps from step to step; 0: it sends values
+    bool wide = false;     // it always computes in 64 bits
+    bool counted = false;  // a message stands for as many spikes as its value
+    bool readout = false;  // its potential is an output, and it sends nothing
+};
+
 struct Population {
     snn_population given;  // its pointers are not valid any more
+    Facts facts;
     Shape shape;
     // Pixels of a row that are computed together, where their channels do not fill a register, and
     // the lanes of a unit of computation: `fold` pixels, or a divisor of shape.padded.
     int fold = 1, block = 0;
     Parameters<int32_t> narrow;
     Parameters<int64_t> wide;
-    // SNN_GRADED: multiplier / 2**shift, and the potential that suffices for the largest payload.
+    // Graded neurons: multiplier / 2**shift, and the potential that suffices for the largest payload.
     Array<double> factor;
     Array<int32_t> cap;
     std::vector<int> groups;  // synapse groups that feed it
     int planes = 0;           // bytes of a message, 0 for spikes
     int signs = 1;            // maps of spikes in a step: 2 if there are negative ones
 
-    bool spikes() const {
-        return given.kind == SNN_INPUT_SPIKES || given.kind == SNN_IF ||
-               given.kind == SNN_SIGNED_IF || given.kind == SNN_CUBA_LIF;
-    }
+    bool spikes() const { return given.kind == SNN_INPUT_SPIKES || facts.states; }
     bool values() const { return !spikes() && !readout(); }
     // Whether its neurons compute in 32 bits.
-    bool narrow_state() const {
-        return !given.wide && given.kind != SNN_CUBA_LIF && given.kind != SNN_READOUT;
-    }
-    // Whether a message stands for as many spikes as its value.
-    bool counted_by_value() const { return given.kind == SNN_CLIP_FLOOR; }
+    bool narrow_state() const { return !given.wide && !facts.wide; }
+    bool counted_by_value() const { return facts.counted; }
     bool input() const { return given.kind <= SNN_INPUT_VALUES; }
-    bool readout() const { return given.kind == SNN_READOUT; }
+    bool readout() const { return facts.readout; }
 };
 
 // How a group of synapses is computed.

@@ -2,8 +2,12 @@
 //
 // Each model is one small struct: what it keeps in registers over the steps of a window, how these
 // registers are set, loaded and put back between windows, and `step`. The equations are those of
-// snn_compile/ir/neurons.py. A new model is a new struct here and a line in answer.hpp.
+// snn_compile/ir/models. A new model is a new struct here, its number, a line in `facts_of` and one
+// in `with_model`; nothing else in the engine knows which models there are.
 #pragma once
+
+#include <stdexcept>
+#include <string>
 
 #include "network.hpp"
 
@@ -121,8 +125,8 @@ struct CubaLif {
     SNN_INLINE void set(const Place &p) {
         bias = p.bias<int64_t>();
         threshold = L::at(p.parameters<int64_t>().threshold.data() + p.lane) << 6;
-        keep_u = L::all(4096 - (p.population.given.current_decay + 1));  // ds_offset is 1 in Lava
-        keep_v = L::all(4096 - p.population.given.voltage_decay);
+        keep_u = L::all(4096 - (p.population.given.numbers[0] + 1));  // ds_offset is 1 in Lava
+        keep_v = L::all(4096 - p.population.given.numbers[1]);
         limit = p.population.given.limit;
     }
     SNN_INLINE void begin(const Place &) { u = v = L::all(0); }
@@ -262,5 +266,64 @@ struct Integrator {
         : bias(p.bias<int64_t>()), limit(p.population.given.limit) {}
     SNN_INLINE void step(const L &a) { v = clip(v + a + bias, limit); }
 };
+
+template <class T, bool Saturates>
+using ResetsToZero = IntegrateAndFire<T, true, Saturates>;
+template <class T, bool Saturates>
+using Subtracts = IntegrateAndFire<T, false, Saturates>;
+
+// Their numbers. Each is that of an `EngineForm` in snn_compile/ir/models, which also says what
+// `numbers` of a population are: whether it resets to zero; both decays.
+enum { kGraded = 2, kClipFloor = 3, kIf = 4, kSignedIf = 5, kCubaLif = 6, kReadout = 7 };
+
+inline Facts facts_of(int kind) {
+    Facts f;
+    switch (kind) {
+        case SNN_INPUT_SPIKES:
+        case SNN_INPUT_VALUES:
+        case kGraded:
+            break;
+        case kClipFloor:
+            f.counted = true;
+            break;
+        case kIf:
+            f.states = 1;
+            break;
+        case kSignedIf:
+            f.states = 2;
+            break;
+        case kCubaLif:
+            f.states = 2;
+            f.wide = true;
+            break;
+        case kReadout:
+            f.wide = f.readout = true;
+            break;
+        default:
+            throw std::invalid_argument("no neuron model " + std::to_string(kind));
+    }
+    return f;
+}
+
+// Has `answer` compute with the model of a population: `fire` in 32 or 64 bits, `spike` in the
+// model's own integers, `grade` what sends values, `integrate` what sends nothing.
+template <class Answer>
+SNN_INLINE void with_model(const Population &p, const Answer &answer) {
+    switch (p.given.kind) {
+        case kIf:
+            return p.given.numbers[0] ? answer.template fire<ResetsToZero>()
+                                      : answer.template fire<Subtracts>();
+        case kSignedIf:
+            return answer.template fire<SignedIntegrateAndFire>();
+        case kCubaLif:
+            return answer.template spike<CubaLif>();
+        case kGraded:
+            return answer.template grade<Graded>();
+        case kClipFloor:
+            return answer.template grade<ClipFloor>();
+        case kReadout:
+            return answer.integrate();
+    }
+}
 
 }  // namespace snn

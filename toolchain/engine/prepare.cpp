@@ -3,7 +3,7 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "network.hpp"
+#include "neurons.hpp"
 
 namespace snn {
 namespace {
@@ -53,6 +53,7 @@ int block_of(const Shape &s) {
 Population population(const snn_population &given) {
     Population p;
     p.given = given;
+    p.facts = facts_of(given.kind);
     p.shape = Shape(given.channels, given.height, given.width);
     p.fold = folded(p.shape);
     p.block = p.fold > 1 ? p.fold * p.shape.padded : block_of(p.shape);

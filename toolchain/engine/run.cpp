@@ -22,7 +22,7 @@ Workspace::Workspace(const snn_network &network) {
         // Readouts keep their potential to the end; others only where there is a next window.
         const bool keeps = network.n_steps > kWindow;
         if (p.readout()) wide[i].resize(lanes);
-        const size_t states = p.given.kind == SNN_IF ? lanes : 2 * lanes;
+        const size_t states = p.facts.states * lanes;
         if (keeps && p.spikes() && !p.input()) {
             if (p.narrow_state())
                 narrow[i].resize(states);

@@ -25,8 +25,6 @@ from snn_compile.folders import require_empty
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Overflow
 from snn_compile.ir.quantized import (
-    ClipFloorNeurons,
-    CubaLIFNeurons,
     Population,
     ProbedReadout,
     QuantizedGraph,
@@ -36,8 +34,6 @@ from snn_compile.sim import bounds
 from snn_compile.sim.batches import Advance, no_progress
 
 INT32 = 1 << 31
-LIF_INT32 = 1 << 25
-"""Stock LIF computes ``a << 6`` in int32."""
 N_CONV_STIMULI = 2
 """Stimuli run a second time with stock Conv processes: those take half a second a step."""
 
@@ -157,15 +153,17 @@ def _check_synapses(program: QuantizedGraph, node: Synapses) -> list[CompileErro
 
 def _check_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
     lack = ""
-    if isinstance(node, ClipFloorNeurons):
-        lack = "counts are sent as spikes over time: coding sync or radix"
-    elif getattr(node, "overflow", Overflow.SATURATE) is Overflow.WRAP:
+    if isinstance(node.in_lava, str):
+        lack = node.in_lava
+    elif node.overflow is Overflow.WRAP:
         lack = "the emitted neurons cut their states off, they do not wrap"
     if lack:
-        return [UnsupportedError(f"'{node.id}': {lack}", code="lava-neuron", origin=node.origin)]
+        hint = "take another --coding, or leave --emit lava out"
+        message = f"'{node.id}': {lack}"
+        return [UnsupportedError(message, code="lava-neuron", origin=node.origin, hint=hint)]
     if isinstance(node, ProbedReadout) and (reason := probed_obstacle(program, node)):
         return [CapacityError(f"'{node.id}': {reason}", code="not-stock", origin=node.origin)]
-    limit = LIF_INT32 if isinstance(node, CubaLIFNeurons) else INT32
+    limit = INT32 >> node.bits_below_weights
     largest = max(
         bounds.current(program.graph, node).magnitude,
         int(np.abs(node.bias.values).max(initial=0)) >> 5,

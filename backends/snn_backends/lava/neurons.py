@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import singledispatch
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     CubaLIFNeurons,
-    GradedNeurons,
     IFNeurons,
+    Neurons,
     Population,
     ProbedReadout,
     QuantizedGraph,
-    RadixIFNeurons,
-    Readout,
-    SigmaDeltaNeurons,
-    SigmaDeltaReadout,
-    SignedIFNeurons,
-    SyncIFNeurons,
-    SyncReadout,
 )
 from snn_compile.ir.spiking import Reset
 from snn_compile.quantize import stock
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 Array = npt.NDArray[np.generic]
 
@@ -63,7 +56,7 @@ def neuron_process(program: QuantizedGraph, node: Population) -> NeuronProcess:
     Raises:
         TypeError: there is none, as for integer neurons that have not been spread over time.
     """
-    return _process(node, program)
+    return _STOCK.get(type(node), _custom)(program, node)
 
 
 def first_row(program: QuantizedGraph, node: Population) -> int:
@@ -73,7 +66,7 @@ def first_row(program: QuantizedGraph, node: Population) -> int:
 
 def trace_form(node: Population) -> str:
     """The form in which the messages of a population are stored."""
-    if isinstance(node, Readout):
+    if not isinstance(node, Neurons):
         return "i32"
     low, high = node.messages
     fitting = (name for name, (least, most) in FORMS.items() if least <= low and high <= most)
@@ -109,19 +102,16 @@ def _arrays(node: Population, *names: str) -> dict[str, Array]:
     return {name: narrow(getattr(node, name).values) for name in names}
 
 
-@singledispatch
-def _process(node: Population, program: QuantizedGraph) -> NeuronProcess:
-    raise TypeError(f"no Lava process for the {type(node).__name__} of '{node.id}'")
+def _custom(program: QuantizedGraph, node: Population, reason: str = "") -> NeuronProcess:
+    """The emitted process that a model names, perhaps for a reason of this network."""
+    own = node.in_lava
+    if isinstance(own, str):
+        raise TypeError(f"no Lava process for the {type(node).__name__} of '{node.id}': {own}")
+    constants = {**_window(program, node), **own.numbers}
+    return NeuronProcess(own.name, reason or own.reason, constants, _arrays(node, *own.arrays))
 
 
-@_process.register
-def _(node: Readout, program: QuantizedGraph) -> NeuronProcess:
-    reason = "Lava has no neuron that sends its potential"
-    return NeuronProcess("Readout", reason, _window(program, node), _arrays(node, "bias"))
-
-
-@_process.register
-def _(node: ProbedReadout, program: QuantizedGraph) -> NeuronProcess:
+def _probed(program: QuantizedGraph, node: ProbedReadout) -> NeuronProcess:
     split = split_bias(node.bias.values, 6)
     if split is None or probed_obstacle(program, node):
         raise ValueError(f"'{node.id}': {probed_obstacle(program, node)}")
@@ -130,110 +120,37 @@ def _(node: ProbedReadout, program: QuantizedGraph) -> NeuronProcess:
     return NeuronProcess("LIFReset", "", constants | _reset(program, node), arrays, probed=True)
 
 
-@_process.register
-def _(node: SyncReadout, program: QuantizedGraph) -> NeuronProcess:
-    reason = "Lava has no neuron that sends its potential"
-    return NeuronProcess("SyncReadout", reason, _window(program, node), _arrays(node, "bias"))
-
-
-@_process.register
-def _(node: SigmaDeltaReadout, program: QuantizedGraph) -> NeuronProcess:
-    reason = "stock Sigma has no bias and no 24-bit state"
-    window = _window(program, node)
-    return NeuronProcess("SigmaDeltaReadout", reason, window, _arrays(node, "bias"))
-
-
-@_process.register
-def _(node: GradedNeurons, program: QuantizedGraph) -> NeuronProcess:
-    return NeuronProcess(
-        "Requantize",
-        "Lava has no neuron that rescales a payload",
-        _window(program, node) | {"payload_max": node.payload.max},
-        _arrays(node, "bias", "multiplier", "shift"),
-    )
-
-
-@_process.register
-def _(node: SigmaDeltaNeurons, program: QuantizedGraph) -> NeuronProcess:
-    return NeuronProcess(
-        "RequantizedSigmaDelta",
-        "stock SigmaDelta has no multiplier and loses the bits below its power-of-two scale",
-        _window(program, node) | {"payload_max": node.payload.max},
-        _arrays(node, "bias", "multiplier", "shift"),
-    )
-
-
-@_process.register
-def _(node: SyncIFNeurons, program: QuantizedGraph) -> NeuronProcess:
-    reason = "Lava has no neuron that waits for a window, and no reset by subtraction"
-    window = _window(program, node)
-    return NeuronProcess("SyncIF", reason, window, _arrays(node, "bias", "threshold"))
-
-
-@_process.register
-def _(node: RadixIFNeurons, program: QuantizedGraph) -> NeuronProcess:
-    reason = "Lava has no neuron that waits for a window, and none that sends digits"
-    window = _window(program, node)
-    return NeuronProcess("RadixIF", reason, window, _arrays(node, "bias", "threshold"))
-
-
-@_process.register
-def _(node: SignedIFNeurons, program: QuantizedGraph) -> NeuronProcess:
-    return NeuronProcess(
-        "SignedIF",
-        "Lava has no neuron that takes a spike back, and no reset by subtraction",
-        _window(program, node),
-        _arrays(node, "bias", "threshold", "initial_potential"),
-    )
-
-
-@_process.register
-def _(node: CubaLIFNeurons, program: QuantizedGraph) -> NeuronProcess:
-    decays = {"du": node.current_decay, "dv": node.voltage_decay}
-    if not node.is_stock:
-        names = ("bias", "threshold", *(() if node.drop is None else ("drop",)))
-        return NeuronProcess(
-            "WindowedCubaLIF",
-            "stock LIF has no reset by subtraction and no bias of the current",
-            _window(program, node) | decays | {"filtered_bias": int(node.filtered_bias)},
-            _arrays(node, *names),
-        )
+def _leaky(program: QuantizedGraph, node: CubaLIFNeurons) -> NeuronProcess:
     split = split_bias(node.bias.values, 0)
-    if split is None or _state_limit(node) != VOLTAGE_LIMIT:
-        return NeuronProcess(
-            "WindowedCubaLIF",
-            "the bias does not fit LIF's 16-bit mantissa",
-            _window(program, node) | decays,
-            _arrays(node, "bias", "threshold"),
-        )
+    if not node.is_stock or split is None or _state_limit(node) != VOLTAGE_LIMIT:
+        return _custom(program, node)
     mantissa, exponent = split
     arrays = {"vth": narrow(node.threshold.values), "bias_mant": narrow(mantissa)}
+    decays = {"du": node.current_decay, "dv": node.voltage_decay}
     constants = decays | {"bias_exp": exponent} | _reset(program, node)
     return NeuronProcess("LIFReset", "", constants, arrays)
 
 
-@_process.register
-def _(node: IFNeurons, program: QuantizedGraph) -> NeuronProcess:
+def _integrate_and_fire(program: QuantizedGraph, node: IFNeurons) -> NeuronProcess:
     if node.burst > 1:
-        return NeuronProcess(
-            "BurstIF",
-            "Lava has no neuron that sends several spikes at once",
-            _window(program, node) | {"burst": node.burst},
-            _arrays(node, "bias", "threshold", "initial_potential"),
-        )
+        return _custom(program, node)
     obstacle = _lif_obstacle(program, node)
     split = split_bias(node.bias.values, 6)
     if obstacle or split is None:
-        return NeuronProcess(
-            "SubtractIF" if node.reset is Reset.SUBTRACT else "ZeroIF",
-            obstacle or "the bias does not fit LIF's 16-bit mantissa",
-            _window(program, node),
-            _arrays(node, "bias", "threshold", "initial_potential"),
-        )
+        reason = obstacle or "the bias does not fit LIF's 16-bit mantissa"
+        return _custom(program, node, reason)
     mantissa, exponent = split
     arrays = {"vth": narrow(node.threshold.values - 1), "bias_mant": narrow(mantissa)}
     constants = {"du": 4095, "dv": 0, "bias_exp": exponent} | _reset(program, node)
     return NeuronProcess("LIFReset", "", constants, arrays)
+
+
+_STOCK: dict[type[Population], Callable[..., NeuronProcess]] = {
+    ProbedReadout: _probed,
+    CubaLIFNeurons: _leaky,
+    IFNeurons: _integrate_and_fire,
+}
+"""Models that a process of Lava's own may compute, and who decides whether it does."""
 
 
 def probed_obstacle(program: QuantizedGraph, node: ProbedReadout) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snn_backends.lava.plan import Plan, PopulationPlan
-from snn_compile.ir.quantized import Readout, SigmaDeltaReadout, SyncReadout
+from snn_compile.ir.quantized import Readout
 
 
 def timing(plan: Plan) -> dict[str, Any]:
@@ -52,5 +52,5 @@ def answer_row(plan: PopulationPlan, n_steps: int) -> int:
     One that adds up a window has it in the last row of its own; one that hands over what it has
     collected, in the first.
     """
-    at_once = isinstance(plan.node, SyncReadout | SigmaDeltaReadout)
+    at_once = plan.node.at_once
     return plan.first_row + (0 if at_once else n_steps - 1)

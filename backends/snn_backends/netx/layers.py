@@ -125,7 +125,7 @@ def _not_stock(program: QuantizedGraph, node: Population) -> str:
     if not isinstance(node, IFNeurons):
         if type(node).__name__.startswith("SigmaDelta"):
             return "netx's SigmaDelta has no multiplier and drops bits: it would send other values"
-        return f"netx has no neuron like {type(node).__name__.removesuffix('Neurons')}"
+        return f"netx has no neuron like {node.model}"
     if node.burst > 1:
         return "netx has no neuron that sends several spikes at once: leave --burst out"
     if node.initial_potential.values.any():

@@ -8,6 +8,7 @@ import numpy as np
 
 from snn_compile.errors import CompileError, UnsupportedError
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     ConvSynapses,
     IFNeurons,
     Population,
@@ -16,22 +17,11 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 EXACT = 1 << 24
 """Integers below this are exact in float32, and so are their sums."""
 LARGEST_MATRIX = 1 << 26
 """Entries of a dense matrix: 256 MiB in float32."""
-
-_NEURONS = {
-    "GradedNeurons": "spikes with payloads; its neurons send 0 or 1",
-    "ClipFloorNeurons": "neurons that send counts",
-    "SyncIFNeurons": "neurons that listen for a window before they fire",
-    "RadixIFNeurons": "neurons that listen for a window before they fire",
-    "SigmaDeltaNeurons": "neurons that send changes",
-    "SignedIFNeurons": "spikes of both signs",
-    "CubaLIFNeurons": "leaky neurons whose decays truncate; their spikes would differ",
-}
 
 
 def refusals(program: QuantizedGraph) -> list[CompileError]:
@@ -56,10 +46,9 @@ def refusals(program: QuantizedGraph) -> list[CompileError]:
 
 def _of_population(program: QuantizedGraph, node: Population) -> list[CompileError]:
     if not isinstance(node, IFNeurons | Readout) or type(node) not in (IFNeurons, Readout):
-        lack = _NEURONS.get(type(node).__name__, "outputs of this coding")
         return [
             UnsupportedError(
-                f"'{node.id}': NIR has no {lack}",
+                f"'{node.id}': NIR has no {node.trait}",
                 code="nir-neuron",
                 origin=node.origin,
                 hint="use --coding rate",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError, DeviceError
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.models.answers import LIF
 from snn_compile.ir.quantized import (
     Population,
     QuantizedGraph,
@@ -20,7 +21,6 @@ from snn_compile.ir.quantized import (
     Synapses,
     along_channels,
 )
-from snn_compile.sim.portability import LIF, lif
 from snn_compile.sim.reference import SynapseOperator, input_messages
 
 AT_ONCE = 256
@@ -36,7 +36,7 @@ def refusals(program: QuantizedGraph) -> list[CompileError]:
             _refusal(program.input, f"sends {low} to {high}; the emulators take spikes, 0 or 1")
         )
     for node in program.populations:
-        if isinstance(form := lif(node), str):
+        if isinstance(form := node.as_lif, str):
             found.append(_refusal(node, f"has {form}"))
     return found
 
@@ -58,7 +58,7 @@ def write(program: QuantizedGraph, frames: Int, folder: Path) -> None:
     groups: list[dict[str, int]] = []
     arrays: dict[str, npt.NDArray[np.integer]] = {}
     for index, node in enumerate(program.populations):
-        form = lif(node)
+        form = node.as_lif
         if not isinstance(form, LIF):
             raise TypeError(form)
         layers.append(_layer(program, node, form))

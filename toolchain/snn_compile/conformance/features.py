@@ -7,21 +7,17 @@ from typing import Any
 import numpy as np
 
 from snn_compile.conformance.net import Vector
-from snn_compile.conformance.network_file import KINDS
 from snn_compile.ir.fixedpoint import Int, Overflow
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.neurons import STATE
 from snn_compile.ir.quantized import (
+    STATE,
     ConvSynapses,
-    CubaLIFNeurons,
     DenseSynapses,
-    IFNeurons,
     Population,
     Readout,
     Synapses,
 )
 
-_NAMES = {kind: name for name, kind in KINDS.items()}
 _WIDEST = 16
 """Bits of a payload from which it is called wide."""
 
@@ -59,25 +55,19 @@ def exercised(vector: Vector, messages: dict[NodeId, Int]) -> list[str]:
 
 
 def _of_population(node: Population) -> set[str]:
-    words = {f"neurons:{_NAMES[type(node)]}"}
+    words = {f"neurons:{node.conformance}", *node.features()}
     if node.bias.values.any():
         words.add("bias")
         words |= {"bias:each neuron"} if node.bias.values.size > node.shape[0] else set()
-    if isinstance(node, IFNeurons | CubaLIFNeurons):
-        words.add(f"reset:{node.reset.value}")
-    if isinstance(node, IFNeurons) and node.burst > 1:
-        words.add("burst")
-    if isinstance(node, CubaLIFNeurons):
-        words |= {"bias:filtered"} if node.filtered_bias else set()
     start: Any = getattr(node, "initial_potential", None)
     if start is not None and start.values.any():
         words.add("initial potential")
         words |= {"initial potential:negative"} if (start.values < 0).any() else set()
-    if getattr(node, "relay", False):
+    if node.relay:
         words.add("relay")
     if node.state != STATE:
         words.add(f"state:{node.state.bits} bits")
-    if getattr(node, "overflow", Overflow.SATURATE) is Overflow.WRAP:
+    if node.overflow is Overflow.WRAP:
         words.add("overflow:wrap")
     payload: Any = getattr(node, "payload", None)
     if payload is not None and (payload.bits == 1 or payload.bits >= _WIDEST):

@@ -14,7 +14,6 @@ from snn_compile.errors import Origin
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId, Shape
-from snn_compile.ir.neurons import RadixIFNeurons, SyncReadout
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     ConvSynapses,
@@ -26,6 +25,7 @@ from snn_compile.ir.quantized import (
     Population,
     QuantizedGraph,
     QuantizedNode,
+    RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
     SigmaDeltaReadout,
@@ -33,9 +33,11 @@ from snn_compile.ir.quantized import (
     SparseSynapses,
     Synapses,
     SyncIFNeurons,
+    SyncReadout,
 )
 from snn_compile.ir.spiking import RADIX, SIGMA_DELTA, SYNC, InputCoding, Reset, Window
 from snn_compile.sim import bounds
+from snn_compile.typed import fields_of
 
 INPUT = NodeId("input")
 LEVELS = 100
@@ -265,10 +267,12 @@ class Net:
             given: its other parameters.
         """
         shape = self.shape(synapses[0])
-        tensors = {"threshold", "initial_potential", "multiplier", "shift", "drop"}
-        for key in tensors & set(given):
-            given[key] = _per_channel(given[key], shape)
-        node: Any = kind(
+        model: Any = kind
+        types = fields_of(model)
+        for key, value in given.items():
+            if types[key] in (QTensor, QTensor | None):
+                given[key] = _per_channel(value, shape)
+        node: Any = model(
             id=NodeId(name),
             inputs=synapses,
             shape=shape,

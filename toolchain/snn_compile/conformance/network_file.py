@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from snn_compile.documents import DamagedError
 from snn_compile.errors import Origin
-from snn_compile.ir import quantized
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, Node
+from snn_compile.ir.models import registry
 from snn_compile.ir.quantized import (
     ConvSynapses,
     DenseSynapses,
@@ -36,22 +36,6 @@ from snn_compile.typed import complaint, made
 FORMAT, VERSION = "snn-compile network", 1
 Arrays = dict[str, npt.NDArray[np.generic]]
 
-KINDS: dict[str, type[Population]] = {
-    "graded": quantized.GradedNeurons,
-    "clip-floor": quantized.ClipFloorNeurons,
-    "if": quantized.IFNeurons,
-    "signed-if": quantized.SignedIFNeurons,
-    "sync-if": quantized.SyncIFNeurons,
-    "radix-if": quantized.RadixIFNeurons,
-    "sigma-delta": quantized.SigmaDeltaNeurons,
-    "cuba-lif": quantized.CubaLIFNeurons,
-    "readout": quantized.Readout,
-    "probed-readout": quantized.ProbedReadout,
-    "sync-readout": quantized.SyncReadout,
-    "sigma-delta-readout": quantized.SigmaDeltaReadout,
-}
-"""Populations by their name in the file."""
-_NAMES = {kind: name for name, kind in KINDS.items()}
 _OF_A_NODE = {field.name for field in fields(Node)}
 _PLAIN = (bool, int, type(None))
 
@@ -90,7 +74,7 @@ def decode(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Quantiz
     """The network that ``encode`` described.
 
     Raises:
-        KeyError: an entry or an array is missing, or a kind is unknown.
+        KeyError: an entry or an array is missing.
         ValueError: what is described is not a valid network.
     """
     if (description["format"], description["version"]) != (FORMAT, VERSION):
@@ -123,7 +107,7 @@ def _input(said: Mapping[str, Any]) -> Input:
 def _population(program: QuantizedGraph, node: Population, arrays: Arrays) -> dict[str, Any]:
     said: dict[str, Any] = {
         "name": node.id,
-        "kind": _NAMES[type(node)],
+        "kind": node.conformance,
         "shape": list(node.shape),
         "depth": program.depth[node.id],
     }
@@ -187,7 +171,7 @@ def _nodes(said: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Quantized
     """A population and the synapse groups that feed it, these first."""
     shape = tuple(said["shape"])
     groups = [_group(group, shape, arrays) for group in said["synapses"]]
-    kind: Any = KINDS[said["kind"]]
+    kind: Any = registry.of_conformance_file(said["kind"])
     given: dict[str, Any] = {}
     for field in fields(kind):
         if field.name in _OF_A_NODE:

@@ -75,7 +75,7 @@ def _relay(name: NodeId, source: NodeId, like: Neurons) -> list[SpikingNode]:
         geometry=Geometry(groups=channels),
     )
     silent = np.zeros((channels, 1, 1))
-    if isinstance(like, spiking.LIFNeurons):  # it would leak: what repeats a spike must not
+    if not like.repeats:  # a leaky one would lose some
         place = {**like.place, "id": name, "inputs": (synapses.id,)}
         one = spiking.IFNeurons(
             **place,
@@ -86,5 +86,5 @@ def _relay(name: NodeId, source: NodeId, like: Neurons) -> list[SpikingNode]:
             relay=True,
         )
         return [synapses, one]
-    neurons = replace(like, id=name, inputs=(synapses.id,), bias=silent, relay=True)
+    neurons = like.changed(id=name, inputs=(synapses.id,), bias=silent, relay=True)
     return [synapses, neurons]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -61,7 +60,7 @@ def spike_norm(
         network.input.id: simulation.sent(network.input, frames[:n], n_steps)
     }
     for population in network.populations:
-        if isinstance(population, spiking.Readout):
+        if not isinstance(population, spiking.Neurons):
             continue
         a = simulation.current(network, population, values)
         for group in network.synapses_into(population):
@@ -75,16 +74,12 @@ def spike_norm(
             drive = a + population.bias[..., None, None].astype(a.dtype)
             found[name] = _largest(drive, scales[name], per_layer)
             found[name] = np.minimum(found[name], (caps or {}).get(name, np.inf))
-        rescaled = _with_threshold(population, found[name])
+        rescaled = population.changed(threshold=found[name])
         spikes = simulation.respond(rescaled, a, n_steps)
         # Weights were built for spikes worth the old threshold; a spike is worth the new one now.
         worth = (found[name] / scales[name]).astype(spikes.dtype)
         values[name] = spikes * worth[:, None, None, None, None]
     return found
-
-
-def _with_threshold(population: spiking.Neurons, threshold: Float) -> spiking.Neurons:
-    return replace(population, threshold=threshold)
 
 
 def _largest(drive: Array, before: Float, per_layer: bool) -> Float:

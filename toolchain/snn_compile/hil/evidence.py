@@ -24,7 +24,6 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.sim import bounds, reference
-from snn_compile.sim.neurons import respond
 from snn_compile.sim.reference import SynapseOperator
 
 BUDGET_BYTES = 256 << 20
@@ -110,7 +109,7 @@ class Evidence:
             (K, T, B) int64.
         """
         which = np.arange(prod(population.shape)) if neurons is None else neurons
-        answer = respond(_some(population, which), current, current.shape[1])
+        answer = _some(population, which).respond(current, current.shape[1])
         return answer[..., self.skipped :].astype(np.int64)
 
 

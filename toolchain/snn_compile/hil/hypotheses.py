@@ -35,14 +35,7 @@ from snn_compile.hil.cause import (
 from snn_compile.hil.evidence import Evidence
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import (
-    IFNeurons,
-    Readout,
-    SigmaDeltaReadout,
-    SignedIFNeurons,
-    Synapses,
-    SyncReadout,
-)
+from snn_compile.ir.quantized import Readout, Synapses
 
 _SHARED = ("wrap", "saturate", "reset", "shift")
 """Variants that are a property of a neuron model or of a chip."""
@@ -164,7 +157,7 @@ def shifted(messages: Int, by: int) -> Int:
 
 def _of_neurons(evidence: Evidence) -> Iterator[Cause | None]:
     """The neurons compute something else."""
-    for variant in variants.of_population(evidence.population):
+    for variant in evidence.population.variants():
         hypothesis = Hypothesis(variant.kind, variant.text, of_population(variant.part))
         cause = explained(evidence, hypothesis)
         yield _together(evidence, cause) if variant.kind in _SHARED else cause
@@ -224,8 +217,7 @@ def _of_inputs(evidence: Evidence) -> Iterator[Cause | None]:
 def _of_windows(evidence: Evidence) -> Iterator[Cause | None]:
     """The state is not reset between windows."""
     population = evidence.population
-    lasting = isinstance(population, IFNeurons | SignedIFNeurons | Readout)
-    if not lasting or isinstance(population, SyncReadout | SigmaDeltaReadout) or evidence.first:
+    if not population.window_reset or evidence.first:
         return
 
     def on(other: Evidence) -> Prediction:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Generic, NewType, TypeVar
+from typing import Any, Generic, NewType, Self, TypeVar
 
 import networkx as nx
 import numpy as np
@@ -45,6 +45,10 @@ class Node:
     def __post_init__(self) -> None:
         for field in fields(self):
             freeze(getattr(self, field.name))
+
+    def changed(self, **parameters: Any) -> Self:
+        """The node with other parameters."""
+        return replace(self, **parameters)
 
     @property
     def place(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 No floats: every tensor is a :class:`QTensor`. ``sim/reference.py`` executes these equations and
 ``docs/explanation/arithmetic.md`` is the same text for people. Populations are in
-``ir/neurons.py``. Notation: ``s`` is the message of a source at one time step, ``>>`` an arithmetic
+``ir/models``. Notation: ``s`` is the message of a source at one time step, ``>>`` an arithmetic
 shift (floor).
 
 Time. A synapse takes one step, a neuron none. A population of depth d (one more than the
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,25 +26,23 @@ from snn_compile.ir import fitting
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, Node, NodeId
-from snn_compile.ir.neurons import (
-    STATE,
-    ClipFloorNeurons,
-    CubaLIFNeurons,
-    GradedNeurons,
-    IFNeurons,
-    Neurons,
-    Population,
+from snn_compile.ir.models import registry
+from snn_compile.ir.models.arithmetic import VOLTAGE_LIMIT, along_channels
+from snn_compile.ir.models.clip_floor import ClipFloorNeurons
+from snn_compile.ir.models.cuba import CubaLIFNeurons
+from snn_compile.ir.models.graded import GradedNeurons
+from snn_compile.ir.models.integrate_and_fire import IFNeurons
+from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Population
+from snn_compile.ir.models.radix import RadixIFNeurons
+from snn_compile.ir.models.readout import (
     ProbedReadout,
-    RadixIFNeurons,
     Readout,
-    SigmaDeltaNeurons,
     SigmaDeltaReadout,
-    SignedIFNeurons,
-    SyncIFNeurons,
     SyncReadout,
-    along_channels,
-    bits_below_weights,
 )
+from snn_compile.ir.models.sigma_delta import SigmaDeltaNeurons
+from snn_compile.ir.models.signed import SignedIFNeurons
+from snn_compile.ir.models.sync import SyncIFNeurons
 from snn_compile.ir.spiking import SCHEDULED, InputCoding, Window
 from snn_compile.ir.stages import StageError
 
@@ -161,7 +160,10 @@ class QuantizedGraph:
             yield from fitting.of_input(node.low, node.high, node.format, node.seed)
             return
         if not isinstance(node, Synapses):
+            model: Any = type(node)
+            yield from registry.complaints(model)
             yield from fitting.of_parameters(node)
+            yield from node.misfits()
             return
         yield from fitting.of_exponent(node.exponent)
         source, target = self.graph[node.inputs[0]].shape, node.shape
@@ -241,7 +243,7 @@ class QuantizedGraph:
 
         A readout that waits for its sources' window has its output at the first step of its own.
         """
-        at_once = all(isinstance(node, SyncReadout) for node in self.readouts)
+        at_once = all(node.at_once for node in self.readouts)
         return self.latency + (1 if at_once else self.window.n_steps)
 
     def synapses_into(self, population: Population) -> tuple[Synapses, ...]:
@@ -251,7 +253,9 @@ class QuantizedGraph:
 
 
 __all__ = [
+    "FRACTION_BITS",
     "STATE",
+    "VOLTAGE_LIMIT",
     "ClipFloorNeurons",
     "ConvSynapses",
     "CubaLIFNeurons",
@@ -274,5 +278,4 @@ __all__ = [
     "SyncIFNeurons",
     "SyncReadout",
     "along_channels",
-    "bits_below_weights",
 ]

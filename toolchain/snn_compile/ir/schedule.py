@@ -106,7 +106,9 @@ def _in_form(
         return replace(node, coding=arrives)
     if not isinstance(node, Population):
         return node
-    form: Any = forms[type(node)]
+    form: Any = forms.get(type(node))
+    if form is None:
+        raise StageError(f"'{node.id}' is a {type(node).__name__}, which is no schedule of another")
     names = [item.name for item in fields(form)]
     shared = {name: getattr(node, name) for name in names if hasattr(node, name)}
     spread: QuantizedNode = form(**(shared | {k: v for k, v in given.items() if k in names}))

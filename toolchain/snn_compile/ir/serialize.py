@@ -1,8 +1,8 @@
 """Programs as plain JSON plus integer arrays, and back, without pickling anything.
 
-The form follows from the dataclasses of ``ir/quantized.py``: one object a node, its class under
-``"$type"``. Arrays are referred to by name and hashed, so that a seal can name the one that
-changed.
+The form follows from the dataclasses of ``ir/quantized.py`` and ``ir/models``: one object a node,
+its class under ``"$type"``. Arrays are referred to by name and hashed, so that a seal can name the
+one that changed.
 """
 
 from __future__ import annotations
@@ -23,29 +23,18 @@ from snn_compile.ir import quantized
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
-from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
+from snn_compile.ir.models import registry
+from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding, Reset, Window
 from snn_compile.typed import complaint, made
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
-_NODES: tuple[type[QuantizedNode], ...] = (
+_NODES = (
     quantized.Input,
     quantized.ConvSynapses,
     quantized.DenseSynapses,
     quantized.SparseSynapses,
-    quantized.GradedNeurons,
-    quantized.ClipFloorNeurons,
-    quantized.IFNeurons,
-    quantized.SignedIFNeurons,
-    quantized.SyncIFNeurons,
-    quantized.RadixIFNeurons,
-    quantized.SigmaDeltaNeurons,
-    quantized.CubaLIFNeurons,
-    quantized.Readout,
-    quantized.ProbedReadout,
-    quantized.SyncReadout,
-    quantized.SigmaDeltaReadout,
 )
 _VALUES = (QFormat, Geometry, Origin, Window)
 _ENUMS = (Overflow, Reset, InputCoding)
@@ -63,13 +52,14 @@ def load_program(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Q
     """The program that ``dump_program`` described.
 
     Raises:
-        KeyError: an array or a class is missing.
+        KeyError: an array is missing.
         TypeError: a field is missing.
         ValueError: what is described is not a valid program.
     """
     nodes = [_decode(node, arrays) for node in description["nodes"]]
     window = _decode(description["window"], arrays)
-    if not all(isinstance(node, _NODES) for node in nodes) or not isinstance(window, Window):
+    kinds = (*_NODES, quantized.Population)
+    if not all(isinstance(node, kinds) for node in nodes) or not isinstance(window, Window):
         raise DamagedError("it describes what is no node, or no window")
     return QuantizedGraph(Graph(nodes), window)
 
@@ -120,7 +110,7 @@ def _decode(value: Any, arrays: Mapping[str, Any]) -> Any:
         if wrong := complaint(format, QFormat, "QTensor.format"):
             raise DamagedError(wrong)
         return QTensor(arrays[items["array"]], format)
-    kind = _CLASSES[value["$type"]]
+    kind: Any = _CLASSES.get(value["$type"]) or registry.named(value["$type"])
     if issubclass(kind, enum.Enum):
         return kind(items["value"])
     return made(kind, {key: _decode(item, arrays) for key, item in items.items()})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -103,8 +104,41 @@ class SparseSynapses(Node):
     weight: Float
 
 
+class Population(Node):
+    """Neurons or a readout; a neuron model's form before it has integers.
+
+    ``RULES`` of ``quantize/neurons.py`` say what integers become of it, ``STEPPERS`` of
+    ``sim/spiking.py`` how it answers; a class that is not in them is refused.
+
+    Attributes:
+        bias: broadcasts to the shape.
+    """
+
+    bias: Float
+
+
+class Neurons(Population):
+    """A population that sends messages.
+
+    Attributes:
+        threshold: (C,), > 0.
+        relay: whether the neurons only carry another population's values.
+        repeats: whether such neurons can be relays of their own messages; else these are single
+            spikes, and integrate-and-fire neurons repeat them.
+    """
+
+    threshold: Float
+    relay: bool = False
+    repeats: ClassVar[bool] = False
+
+    @property
+    def unit(self) -> Float:
+        """Real value of one spike, or of one payload step."""
+        return self.threshold
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class GradedNeurons(Node):
+class GradedNeurons(Neurons):
     """``q = clip(floor((a + bias) / threshold + 1/2), 0, levels)``, sent once as a payload.
 
     Attributes:
@@ -119,10 +153,7 @@ class GradedNeurons(Node):
     levels: int
     relay: bool = False
 
-    @property
-    def unit(self) -> Float:
-        """Real value of one payload step."""
-        return self.threshold
+    repeats = True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,7 +162,7 @@ class ClipFloorNeurons(GradedNeurons):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SignedIFNeurons(Node):
+class SignedIFNeurons(Neurons):
     """``V += a + bias; s = (V >= threshold) - (V < 0 and n > 0); V -= threshold * s; n += s``.
 
     Attributes:
@@ -146,14 +177,11 @@ class SignedIFNeurons(Node):
     initial_potential: float
     relay: bool = False
 
-    @property
-    def unit(self) -> Float:
-        """Real value of one spike."""
-        return self.threshold
+    repeats = True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class IFNeurons(Node):
+class IFNeurons(Neurons):
     """Integrate and fire: ``V += a + bias; s = V >= threshold``, then the reset.
 
     Attributes:
@@ -172,14 +200,11 @@ class IFNeurons(Node):
     burst: int = 1
     relay: bool = False
 
-    @property
-    def unit(self) -> Float:
-        """Real value of one spike."""
-        return self.threshold
+    repeats = True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LIFNeurons(Node):
+class LIFNeurons(Neurons):
     """Leaky integrate and fire, as networks that were trained with spikes have it.
 
     At the first step of each window ``I = 0; V = initial_potential``. Every step::
@@ -228,17 +253,15 @@ class LIFNeurons(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Readout(Node):
+class Readout(Population):
     """The potential itself: ``V += a + bias``, never fires. Holds an output of the network."""
 
     bias: Float
 
 
 Synapses = ConvSynapses | DenseSynapses | SparseSynapses
-Neurons = GradedNeurons | IFNeurons | SignedIFNeurons | LIFNeurons
 Sources = Input | Neurons
-Population = Neurons | Readout
-SpikingNode = Input | Synapses | Neurons | Readout
+SpikingNode = Input | Synapses | Population
 
 
 SYNC, RADIX, SIGMA_DELTA = "sync", "radix", "sigma-delta"

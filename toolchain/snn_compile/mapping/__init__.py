@@ -13,7 +13,7 @@ from snn_compile.mapping.cost import (
 from snn_compile.mapping.map_to_cores import MapToCores, map_program
 from snn_compile.mapping.program import MappedProgram
 from snn_compile.mapping.resources import LayerResources, Resources, resources
-from snn_compile.mapping.rules import RULES, Violation, neuron_kind, violations_without_placement
+from snn_compile.mapping.rules import RULES, Violation, violations_without_placement
 
 __all__ = [
     "RULES",
@@ -31,7 +31,6 @@ __all__ = [
     "fan_out",
     "fan_outs",
     "map_program",
-    "neuron_kind",
     "neuron_updates",
     "resources",
     "synops",

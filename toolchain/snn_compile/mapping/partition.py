@@ -11,15 +11,10 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     ConvSynapses,
     DenseSynapses,
-    IFNeurons,
     Population,
     QuantizedGraph,
-    RadixIFNeurons,
-    SignedIFNeurons,
     Synapses,
-    SyncIFNeurons,
 )
-from snn_compile.ir.spiking import Reset
 from snn_compile.mapping.block import (
     Block,
     Capacity,
@@ -34,13 +29,6 @@ from snn_compile.targets.target import Target
 
 RESET_WEIGHT_BITS = 8
 """Width of the recurrent weight of a soft reset (NxTF: an 8-bit mantissa of the threshold)."""
-
-
-def resets_by_subtraction(population: Population) -> bool:
-    """Whether a spike takes a threshold off the potential, which some chips pay for."""
-    if isinstance(population, IFNeurons):
-        return population.reset is Reset.SUBTRACT
-    return isinstance(population, SignedIFNeurons | SyncIFNeurons | RadixIFNeurons)
 
 
 def memory_bits(
@@ -89,7 +77,7 @@ class Cutter:
         self.target = target
         padded = np.pad(destinations, [(1, 0)] * 3)
         self.sent = padded.cumsum(axis=0).cumsum(axis=1).cumsum(axis=2)
-        soft = resets_by_subtraction(population)
+        soft = population.soft_reset
         self.compartments = target.neurons_per_soft_reset_neuron.value if soft else 1
         self.recurrent = target.synapses_per_soft_reset_neuron.value if soft else 0
 

@@ -10,15 +10,13 @@ from snn_compile.errors import CapacityError, Origin
 from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
-    CubaLIFNeurons,
     Input,
-    Population,
+    Neurons,
     QuantizedGraph,
     QuantizedNode,
-    Readout,
     Synapses,
 )
-from snn_compile.ir.spiking import InputCoding, Reset
+from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
 from snn_compile.options import CODINGS
 from snn_compile.targets.target import Target
@@ -68,18 +66,6 @@ class Rule(Protocol):
     ) -> list[Violation]:
         """Everything that breaks the rule."""
         ...
-
-
-def neuron_kind(node: Population) -> str:
-    """The kind of a population's neurons as target files name it, such as ``IF-subtract``."""
-    if isinstance(node, Readout):
-        return "Readout"
-    if isinstance(node, CubaLIFNeurons):
-        added = ["subtract"] if node.reset is Reset.SUBTRACT else []
-        return "-".join(["CubaLIF", *added, *(["filtered-bias"] if node.filtered_bias else [])])
-    name = type(node).__name__.removesuffix("Neurons")
-    reset = getattr(node, "reset", None)
-    return f"{name}-{reset.value}" if reset is not None else name
 
 
 def core_demands(placements: Sequence[Placement]) -> dict[int, Demand]:
@@ -262,16 +248,14 @@ def neuron_supported(
             nodes[0].origin,
             f"another --coding: {target.default_coding.value} is what {target.name} does best",
         )
-        for kind, nodes in _grouped((neuron_kind(node), node) for node in program.populations)
+        for kind, nodes in _grouped((node.kind, node) for node in program.populations)
         if kind not in have
     ]
 
 
 def messages(node: QuantizedNode) -> tuple[int, int] | None:
     """Smallest and largest message of a node; None for one that sends none."""
-    if isinstance(node, Synapses | Readout):
-        return None
-    return node.messages
+    return node.messages if isinstance(node, Input | Neurons) else None
 
 
 def payload_bits(

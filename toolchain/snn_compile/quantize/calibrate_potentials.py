@@ -14,6 +14,7 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     IFNeurons,
     Population,
     QuantizedGraph,
@@ -35,7 +36,6 @@ from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import ann, bounds
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 from snn_compile.sim.reproducible import Reproducible
 
 ROUNDS = 3

@@ -11,15 +11,15 @@ import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.neurons import FRACTION_BITS
 from snn_compile.ir.quantized import (
+    FRACTION_BITS,
+    VOLTAGE_LIMIT,
     CubaLIFNeurons,
     IFNeurons,
     Population,
     QuantizedGraph,
     Readout,
     along_channels,
-    bits_below_weights,
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
@@ -40,7 +40,6 @@ from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outpu
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_SITES = 4096
 """Neurons of all samples that are looked at in a layer: two numbers a channel need no more."""
@@ -143,7 +142,7 @@ def _nearest(
 
     Levels and biases are in steps of the potential here; a neuron fires from its level on.
     """
-    scale = 1 << bits_below_weights(population)
+    scale = 1 << population.bits_below_weights
     trains = [train * np.float32(scale) for train in trains]
     bias = along_channels(population.bias.values, population.shape)
     n = len(sites.positions)

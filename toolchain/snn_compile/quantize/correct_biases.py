@@ -14,6 +14,7 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     CubaLIFNeurons,
     IFNeurons,
     Population,
@@ -29,7 +30,6 @@ from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import ann, bounds
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 from snn_compile.sim.reproducible import Reproducible
 
 ResetsToZero = IFNeurons | CubaLIFNeurons
@@ -148,18 +148,18 @@ def corrected_bias(
         wanted: its mean drive in the float network, (C,).
         numbers: what its integers stand for.
     """
-    if isinstance(population, CubaLIFNeurons):
+    if population.wraps:
         return population
     channels = population.shape[0]
     bias = np.broadcast_to(numbers.bias, population.shape).reshape(channels, -1).mean(axis=1)
     # What the layer sees lacks what right shifts floored; the bias made up for its mean already.
     missing = wanted / numbers.unit - bias - seen - floor_loss(program.synapses_into(population))
     shift = round_half_even(missing)[:, None, None]
-    changed = replace(population, bias=QTensor.of(population.bias.values + shift))
+    changed = population.changed(bias=QTensor.of(population.bias.values + shift))
     fits = bounds.potential(program.graph, changed, program.window.n_steps)
     safe = np.maximum(-fits.low, fits.high) <= min(population.state.max, VOLTAGE_LIMIT)
     if isinstance(population, ProbedReadout):
         largest = np.abs(changed.bias.values).reshape(channels, -1).max(axis=1)
         safe &= largest <= stock.MANTISSA
     kept = np.where(safe[:, None, None], shift, 0)
-    return replace(population, bias=QTensor.of(population.bias.values + kept))
+    return population.changed(bias=QTensor.of(population.bias.values + kept))

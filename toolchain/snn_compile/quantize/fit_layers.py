@@ -12,14 +12,13 @@ import numpy.typing as npt
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.quantized import (
+    VOLTAGE_LIMIT,
     ConvSynapses,
-    CubaLIFNeurons,
     DenseSynapses,
     Neurons,
     Population,
     QuantizedGraph,
     Synapses,
-    bits_below_weights,
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
@@ -31,7 +30,6 @@ from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outpu
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_SAMPLES = 1024
 MESSAGES = 1 << 24
@@ -114,13 +112,13 @@ class FitLayers:
         self, program: QuantizedGraph, population: Population, found: _Found, *, bias: bool
     ) -> QuantizedGraph:
         """The program with what was found, but for channels whose state could overflow."""
-        shift = found.shift if bias and not isinstance(population, CubaLIFNeurons) else 0
+        shift = found.shift if bias and not population.wraps else 0
         keep = np.zeros(population.shape[0], bool)
         for _ in range(2):
             moved = population
             if bias:
                 step = np.where(keep, 0, shift)[:, None, None]
-                moved = replace(population, bias=QTensor.of(population.bias.values + step))
+                moved = population.changed(bias=QTensor.of(population.bias.values + step))
             groups = [_mixed(old, new, keep) for old, new in found.groups]
             graph = program.graph.edit(replaced=[*groups, moved])
             edited = QuantizedGraph(graph, program.window)
@@ -187,7 +185,7 @@ class _Layer:
         here = sites.of(currents)
         # Right shifts floor; the integer bias made up for their mean already.
         here += np.float32(floor_loss(groups))
-        here *= np.float32(1 << bits_below_weights(self.population))
+        here *= np.float32(1 << self.population.bits_below_weights)
         here += sites.of([np.broadcast_to(bias, (*shape, n))])
         here *= numbers.unit[:, None].astype(np.float32)
         return here
@@ -199,7 +197,7 @@ class _Layer:
 
     def _step(self, group: ConvSynapses | DenseSynapses) -> Float:
         """Real value of one step of each row's weights."""
-        below = bits_below_weights(self.population)
+        below = self.population.bits_below_weights
         step: Float = self.numbers.unit * 2.0 ** (group.exponent + below)
         return step
 

@@ -10,19 +10,18 @@ import numpy.typing as npt
 
 from snn_compile.errors import CapacityError, CompileError, raise_all
 from snn_compile.ir import quantized, spiking
-from snn_compile.ir.fixedpoint import Int, QFormat, QTensor, round_half_even, round_half_up
+from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
-from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
+from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
-from snn_compile.numerics.functions import ceil_log2, floor_log2
+from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize import stock
+from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
-from snn_compile.quantize.trained import as_trained
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_FRACTION_BITS = 6
 """Bits of a potential below the unit of the weights: what Loihi gives a potential."""
@@ -93,7 +92,7 @@ def quantize(
             continue
         bits = weight_bits(population.id)
         smallest = states.smallest_weight(population)
-        threshold = None if isinstance(population, spiking.Readout) else population.threshold
+        threshold = population.threshold if isinstance(population, spiking.Neurons) else None
         with on_a_grid(population):
             weights = integer_weights(groups, bits, threshold, smallest)
             found = _fitted(population, groups, weights, bits, nodes, network.window, states)
@@ -230,7 +229,7 @@ def _without_bias(added: list[QuantizedNode]) -> list[QuantizedNode]:
     *groups, population = added
     if not isinstance(population, quantized.Population):
         raise TypeError(f"'{population.id}' is not a population")
-    return [*groups, replace(population, bias=QTensor.of(0 * population.bias.values))]
+    return [*groups, population.changed(bias=QTensor.of(0 * population.bias.values))]
 
 
 def _used(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> npt.NDArray[np.bool_]:
@@ -291,7 +290,7 @@ def _layer(
     if states.stock and not isinstance(population, spiking.LIFNeurons):
         added.append(stock.population(population, bias, step, exact=weights.exact))
     else:
-        added.append(_population(population, bias, step))
+        added.append(in_fixed_point(population, bias, step))
     return added
 
 
@@ -323,80 +322,3 @@ def _synapses(group: spiking.Synapses, weight: QTensor, exponent: int) -> quanti
                 weight=weight,
                 exponent=exponent,
             )
-
-
-def _population(node: spiking.Population, bias: Float, step: Float) -> quantized.Population:
-    """The neurons in steps of their potential; ``bias`` is real, in those steps."""
-    match node:
-        case spiking.Readout():
-            return quantized.Readout(
-                **node.place,
-                bias=QTensor.of(round_half_even(bias)),
-            )
-        case spiking.ClipFloorNeurons():
-            threshold = np.maximum(round_half_even(node.threshold / step), 1)
-            return quantized.ClipFloorNeurons(
-                **node.place,
-                threshold=QTensor.of(threshold),
-                bias=_with_half(bias, threshold),
-                levels=node.levels,
-                relay=node.relay,
-            )
-        case spiking.GradedNeurons():
-            threshold = node.threshold / step
-            multiplier, shift = reciprocal(threshold)
-            return quantized.GradedNeurons(
-                **node.place,
-                bias=_with_half(bias, threshold),
-                multiplier=QTensor(multiplier, QFormat(12, signed=False)),
-                shift=QTensor.of(shift),
-                payload=QFormat.holding(0, node.levels),
-                relay=node.relay,
-            )
-        case spiking.SignedIFNeurons():
-            threshold = np.maximum(round_half_even(node.threshold / step), 1)
-            return quantized.SignedIFNeurons(
-                **node.place,
-                threshold=QTensor.of(threshold),
-                bias=QTensor.of(round_half_even(bias)),
-                initial_potential=_share(threshold, node.initial_potential),
-                relay=node.relay,
-            )
-        case spiking.LIFNeurons():
-            return as_trained(node, bias, step)
-        case spiking.IFNeurons():
-            threshold = np.maximum(round_half_even(node.threshold / step), 1)
-            return quantized.IFNeurons(
-                **node.place,
-                threshold=QTensor.of(threshold),
-                bias=QTensor.of(round_half_even(bias)),
-                initial_potential=_share(threshold, node.initial_potential),
-                reset=node.reset,
-                burst=node.burst,
-                relay=node.relay,
-            )
-
-
-def _with_half(bias: Float, threshold: Float | Int) -> QTensor:
-    """A bias that holds half a threshold, for the floor that follows to round.
-
-    A tie goes down, so that a threshold of one step (relays) adds nothing at all.
-    """
-    return QTensor.of(-round_half_up(-bias - threshold[:, None, None] / 2))
-
-
-def _share(threshold: Int, share: float) -> QTensor:
-    return QTensor.of(np.floor(threshold * share).astype(np.int64))
-
-
-def reciprocal(threshold: Float) -> tuple[Int, Int]:
-    """``1 / threshold`` as ``multiplier / 2**shift`` with ``2**11 <= multiplier < 2**12``.
-
-    A 12-bit factor is what Loihi's decay multiplier takes; its relative error is below 2**-12.
-    Thresholds below 2**-11 of a step cannot be expressed and are raised to it.
-    """
-    threshold = np.maximum(threshold, 2.0**-11)
-    shift = 11 + ceil_log2(threshold)
-    multiplier = round_half_even(np.ldexp(1.0, shift) / threshold)
-    over = multiplier > 4095
-    return np.where(over, 2048, multiplier), np.where(over, shift - 1, shift)

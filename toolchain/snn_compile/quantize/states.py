@@ -9,12 +9,11 @@ import numpy.typing as npt
 
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.neurons import FRACTION_BITS
+from snn_compile.ir.quantized import FRACTION_BITS, VOLTAGE_LIMIT
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize import stock
 from snn_compile.quantize.trained import own_fraction_bits
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 STATE_BITS = 24
 """Bits of a potential on the chip."""
@@ -99,4 +98,4 @@ class States:
 
 
 def _threshold(node: spiking.Population) -> Float | None:
-    return None if isinstance(node, spiking.Readout) else node.threshold
+    return node.threshold if isinstance(node, spiking.Neurons) else None

@@ -18,8 +18,7 @@ from snn_compile.errors import CapacityError, CompileError, Origin, UsageError, 
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.neurons import FRACTION_BITS
-from snn_compile.ir.quantized import CubaLIFNeurons, ProbedReadout
+from snn_compile.ir.quantized import FRACTION_BITS, CubaLIFNeurons, ProbedReadout
 from snn_compile.ir.spiking import Float, InputCoding, Reset
 from snn_compile.options import COMMAND_LINE, CompileOptions
 

@@ -17,7 +17,6 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Neurons, Population, QuantizedGraph, Synapses
 from snn_compile.sim import bounds
 from snn_compile.sim.batches import batch_size, map_batches
-from snn_compile.sim.neurons import respond
 from snn_compile.sim.reference import Simulator, SynapseOperator
 
 T = TypeVar("T")
@@ -62,7 +61,7 @@ class Sweep:
         """Messages that a population would send in a window, added up, (*shape, N)."""
 
         def of_piece(k: int) -> Int:
-            answer = respond(population, currents[k], self._n_steps)
+            answer = population.respond(currents[k], self._n_steps)
             total: Int = answer.sum(axis=-2, dtype=np.int64)
             return total
 
@@ -72,7 +71,7 @@ class Sweep:
     def answered(self, population: Population, currents: list[Int]) -> None:
         """Let a population, as it is now, answer its input; forget what nobody will read again."""
         if isinstance(population, Neurons):
-            answers = self._each(lambda k: respond(population, currents[k], self._n_steps))
+            answers = self._each(lambda k: population.respond(currents[k], self._n_steps))
             for values, answer in zip(self._values, answers, strict=True):
                 values[population.id] = answer
         for group in self._simulator.program.synapses_into(population):

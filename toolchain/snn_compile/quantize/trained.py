@@ -6,7 +6,7 @@ import numpy as np
 
 from snn_compile.ir import quantized, spiking
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even, whole
-from snn_compile.ir.neurons import FRACTION_BITS
+from snn_compile.ir.quantized import FRACTION_BITS
 from snn_compile.ir.spiking import Float, Reset
 
 DECAY_ONE = 1 << 12

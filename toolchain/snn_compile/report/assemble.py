@@ -13,7 +13,7 @@ from snn_compile.convert.codings import Coding, Graded
 from snn_compile.documents import sha256
 from snn_compile.ir import ann as ops
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.mapping import (
     MappedProgram,
@@ -33,7 +33,6 @@ from snn_compile.report.journal import Journal
 from snn_compile.report.layers import layer_table
 from snn_compile.report.observer import Observer
 from snn_compile.report.schema import SCHEMA
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 from snn_compile.sim.portability import portability
 from snn_compile.targets import Target
 from snn_compile.version import __version__

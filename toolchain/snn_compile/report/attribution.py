@@ -14,9 +14,9 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import IFNeurons, QuantizedGraph, SignedIFNeurons, along_channels
+from snn_compile.ir.quantized import Population, QuantizedGraph
 from snn_compile.ir.schedule import integer_network
-from snn_compile.ir.spiking import Float, Reset
+from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.sim import ann, engine, reference
 from snn_compile.sim.kernels import Array
@@ -118,26 +118,16 @@ def _unevenness(program: QuantizedGraph, values: Values) -> dict[NodeId, float]:
     simulator, n_steps = Simulator(program), program.window.n_steps
     found: dict[NodeId, float] = {}
     for node in program.populations:
-        if not isinstance(node, IFNeurons | SignedIFNeurons):
-            found[node.id] = 0.0
-            continue
-        if isinstance(node, IFNeurons) and node.reset is Reset.ZERO:
-            continue
-        counts = values[node.id]
-        arrived = simulator.current(
-            node,
-            {
-                group.inputs[0]: np.moveaxis(values[group.inputs[0]], 0, -1)[..., None, :]
-                for group in program.synapses_into(node)
-            },
-        )[..., 0, :]
-        start = along_channels(node.initial_potential.values, node.shape)
-        bias = along_channels(node.bias.values, node.shape)
-        threshold = along_channels(node.threshold.values, node.shape)
-        total = np.moveaxis(arrived, -1, 0).astype(np.int64) + start + n_steps * bias
-        most = node.burst if isinstance(node, IFNeurons) else 1
-        ideal = np.clip(total // threshold, 0, most * n_steps)
-        found[node.id] = float(np.abs(counts - ideal).sum() / max(int(counts.sum()), 1))
+
+        def arrived(node: Population = node) -> Int:
+            sources = (group.inputs[0] for group in program.synapses_into(node))
+            sent = {key: np.moveaxis(values[key], 0, -1)[..., None, :] for key in sources}
+            total = simulator.current(node, sent)[..., 0, :]
+            return np.moveaxis(total, -1, 0).astype(np.int64)
+
+        uneven = node.unevenness(values[node.id], arrived, n_steps)
+        if uneven is not None:
+            found[node.id] = uneven
     return found
 
 

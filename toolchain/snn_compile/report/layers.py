@@ -7,24 +7,9 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.neurons import FRACTION_BITS
-from snn_compile.ir.quantized import (
-    CubaLIFNeurons,
-    GradedNeurons,
-    IFNeurons,
-    Population,
-    QuantizedGraph,
-    RadixIFNeurons,
-    Readout,
-    SigmaDeltaNeurons,
-    SignedIFNeurons,
-    SparseSynapses,
-    SyncIFNeurons,
-)
+from snn_compile.ir.quantized import Population, QuantizedGraph, Readout, SparseSynapses
 from snn_compile.mapping import LayerResources
 from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report.attribution import Loss
@@ -66,7 +51,7 @@ def layer_table(
             "saturated_weights": numbers[population.id].saturated,
             "largest_potential": numbers[population.id].largest,
             "fraction_bits": numbers[population.id].fraction_bits,
-            "relay": getattr(population, "relay", False),
+            "relay": population.relay,
             "depth": program.depth[population.id],
             **asdict(losses.get(population.id, _UNKNOWN)),
             **_activity(population, program.window.n_steps, activity),
@@ -87,16 +72,8 @@ def _operator(program: QuantizedGraph, population: Population) -> str:
 
 def _thresholds(population: Population) -> list[float] | None:
     """Smallest and largest threshold, in steps of the potential."""
-    match population:
-        case IFNeurons() | SignedIFNeurons() | SyncIFNeurons() | RadixIFNeurons():
-            values = population.threshold.values.astype(np.float64)
-        case CubaLIFNeurons():
-            values = (population.threshold.values << FRACTION_BITS).astype(np.float64)
-        case GradedNeurons() | SigmaDeltaNeurons():
-            values = 2.0**population.shift.values / population.multiplier.values
-        case _:
-            return None
-    return [float(values.min()), float(values.max())]
+    steps = population.threshold_steps
+    return None if steps is None else [float(steps.min()), float(steps.max())]
 
 
 def _activity(

@@ -14,38 +14,22 @@ from snn_compile.ir import quantized
 from snn_compile.ir.fixedpoint import Overflow, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
+from snn_compile.ir.models.answers import EngineForm
 from snn_compile.ir.quantized import (
-    ClipFloorNeurons,
+    VOLTAGE_LIMIT,
     ConvSynapses,
-    CubaLIFNeurons,
     DenseSynapses,
-    GradedNeurons,
-    IFNeurons,
     Input,
-    ProbedReadout,
+    Neurons,
     QuantizedGraph,
-    Readout,
-    SignedIFNeurons,
     SparseSynapses,
     along_channels,
 )
-from snn_compile.ir.spiking import InputCoding, Reset
+from snn_compile.ir.spiking import InputCoding
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 INPUT_SPIKES, INPUT_VALUES = range(2)
-"""Kinds of input."""
-KINDS = {
-    GradedNeurons: 2,
-    ClipFloorNeurons: 3,
-    IFNeurons: 4,
-    SignedIFNeurons: 5,
-    CubaLIFNeurons: 6,
-    Readout: 7,
-    ProbedReadout: 7,
-}
-"""Kinds of population, as ``engine.h`` numbers them."""
-
+"""Kinds of input, as ``engine.h`` numbers them; a neuron model says its own (``in_engine``)."""
 
 Int64 = POINTER(c_int64)
 Int8 = POINTER(c_int8)
@@ -62,11 +46,9 @@ class Population(Structure):
         ("held", c_int32),
         ("wide", c_int32),
         ("saturates", c_int32),
-        ("reset_to_zero", c_int32),
         ("bias_per_neuron", c_int32),
         ("initial_per_neuron", c_int32),
-        ("current_decay", c_int32),
-        ("voltage_decay", c_int32),
+        ("numbers", c_int32 * 4),
         ("low", c_int64),
         ("high", c_int64),
         ("limit", c_int64),
@@ -169,12 +151,13 @@ class Description:
                 low=low,
                 high=high,
             )
+        form = engine_form(node)
         sources = [synapses.inputs[0] for synapses in program.synapses_into(node)]
-        stateless = isinstance(node, GradedNeurons | ClipFloorNeurons)
-        self._held[node.id] = stateless and all(self._held[source] for source in sources)
-        low, high = (0, 0) if isinstance(node, Readout) else node.messages
+        self._held[node.id] = form.is_stateless and all(self._held[source] for source in sources)
+        low, high = node.messages if isinstance(node, Neurons) else (0, 0)
+        initial = form.initial
         return Population(
-            kind=KINDS[type(node)],
+            kind=form.kind,
             **shape,
             held=self._held[node.id],
             wide=not fits_31_bits(program, node),
@@ -183,38 +166,23 @@ class Description:
             high=high,
             limit=min(node.state.max, VOLTAGE_LIMIT),
             bias_per_neuron=not _per_channel(node.bias, node),
-            **self._parameters(node),
+            initial_per_neuron=initial is not None and not _per_channel(initial, node),
+            numbers=form.numbers,
+            **self._parameters(node, form),
         )
 
-    def _parameters(self, node: quantized.Population) -> dict[str, Any]:
-        shape = node.shape
-
-        def given(values: QTensor) -> npt.NDArray[np.int64]:
+    def _parameters(self, node: quantized.Population, form: EngineForm) -> dict[str, Any]:
+        def expanded(values: QTensor) -> npt.NDArray[np.int64]:
             """One value a channel, or else one a neuron."""
             if _per_channel(values, node):
                 return values.values.ravel()
-            return along_channels(values.values, shape)
+            return along_channels(values.values, node.shape)
 
-        arrays = {"bias": given(node.bias)}
-        match node:
-            case GradedNeurons():
-                arrays |= {"multiplier": node.multiplier.values, "shift": node.shift.values}
-            case IFNeurons() | SignedIFNeurons():
-                arrays |= {
-                    "threshold": node.threshold.values,
-                    "initial": given(node.initial_potential),
-                }
-            case ClipFloorNeurons() | CubaLIFNeurons():
-                arrays |= {"threshold": node.threshold.values}
-        parameters: dict[str, Any] = {k: self._pointer(v, np.int64) for k, v in arrays.items()}
-        if isinstance(node, IFNeurons):
-            parameters["reset_to_zero"] = node.reset is Reset.ZERO
-        if isinstance(node, IFNeurons | SignedIFNeurons):
-            parameters["initial_per_neuron"] = not _per_channel(node.initial_potential, node)
-        if isinstance(node, CubaLIFNeurons):
-            parameters["current_decay"] = node.current_decay
-            parameters["voltage_decay"] = node.voltage_decay
-        return parameters
+        arrays = {name: tensor.values for name, tensor in form.per_channel.items()}
+        arrays["bias"] = expanded(node.bias)
+        if form.initial is not None:
+            arrays["initial"] = expanded(form.initial)
+        return {name: self._pointer(values, np.int64) for name, values in arrays.items()}
 
     def _synapses(
         self, program: QuantizedGraph, node: quantized.Synapses, source: int, target: int
@@ -261,15 +229,27 @@ def maps(shape: Shape) -> dict[str, int]:
     return {"channels": channels, "height": height, "width": width}
 
 
+def engine_form(node: quantized.Population) -> EngineForm:
+    """A population of an integer network in the engine's words.
+
+    Raises:
+        TypeError: it has none; ``not_expressed`` says so of a network.
+    """
+    form = node.in_engine
+    if not isinstance(form, EngineForm):
+        raise TypeError(
+            f"'{node.id}' has no form in the engine: {form or 'it is spread over time'}"
+        )
+    return form
+
+
 def not_expressed(program: QuantizedGraph) -> str:
     """What of a network the engine cannot compute, for people; empty if it computes all of it."""
     for node in program.populations:
-        if getattr(node, "overflow", Overflow.SATURATE) is Overflow.WRAP:
+        if node.overflow is Overflow.WRAP:
             return "the engine has no states that wrap"
-        if isinstance(node, IFNeurons) and node.burst > 1:
-            return "the engine has no bursts"
-        if isinstance(node, CubaLIFNeurons) and not node.is_stock:
-            return "the engine has no leaky neurons with reset by subtraction or a filtered bias"
+        if isinstance(reason := node.in_engine, str):
+            return reason
     return ""
 
 
@@ -279,17 +259,13 @@ def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:
     All partial sums, before and after their shift, stay below 2**30 and so do parameters: adding a
     potential of 24 bits overflows nothing.
     """
-    largest = bounds.largest_sum(program.graph, node)
-    if isinstance(node, ClipFloorNeurons | IFNeurons | SignedIFNeurons):
-        largest = max(largest, 2 * _largest(node.threshold))
-    if isinstance(node, IFNeurons | SignedIFNeurons):
-        largest = max(largest, 2 * _largest(node.initial_potential))
-    return largest < 1 << 30
+    moves = (2 * _largest(parameter) for parameter in engine_form(node).moves)
+    return max(bounds.largest_sum(program.graph, node), *moves, 0) < 1 << 30
 
 
 def may_saturate(program: QuantizedGraph, node: quantized.Population) -> bool:
     """Whether a potential is not proven to stay inside its format."""
-    if isinstance(node, CubaLIFNeurons):
+    if node.wraps:
         return True
     limit = min(node.state.max, VOLTAGE_LIMIT)
     potential = bounds.potential(program.graph, node, program.window.n_steps)

@@ -7,50 +7,22 @@ messages (a silent neuron, a padded border), so bounds over a whole kernel also 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from snn_compile.ir.fixedpoint import Int, arithmetic_shift
+from snn_compile.ir.fixedpoint import arithmetic_shift
 from snn_compile.ir.graph import Graph
+from snn_compile.ir.models.answers import Interval, Range
+from snn_compile.ir.models.arithmetic import ends
 from snn_compile.ir.quantized import (
-    ClipFloorNeurons,
-    CubaLIFNeurons,
-    GradedNeurons,
-    IFNeurons,
     Input,
     Neurons,
     Population,
     QuantizedNode,
-    RadixIFNeurons,
-    Readout,
-    SigmaDeltaNeurons,
-    SigmaDeltaReadout,
-    SignedIFNeurons,
     SparseSynapses,
     Synapses,
-    SyncIFNeurons,
-    SyncReadout,
-    along_channels,
 )
-from snn_compile.ir.spiking import InputCoding, Reset
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Smallest and largest value per channel, (C,) each."""
-
-    low: Int
-    high: Int
-
-    @property
-    def magnitude(self) -> int:
-        """Largest absolute value over all channels."""
-        return int(max(-self.low.min(initial=0), self.high.max(initial=0)))
-
-
-Range = tuple[int, int]
-"""Smallest and largest value."""
+from snn_compile.ir.spiking import InputCoding
 
 
 def message_range(graph: Graph[QuantizedNode], synapses: Synapses) -> tuple[int, int]:
@@ -64,10 +36,8 @@ def message_range(graph: Graph[QuantizedNode], synapses: Synapses) -> tuple[int,
 def total_range(graph: Graph[QuantizedNode], synapses: Synapses, n_steps: int) -> Range:
     """Smallest and largest sum of a source's messages: in a window, or of all changes so far."""
     source = graph[synapses.inputs[0]]
-    if isinstance(source, SyncIFNeurons):
-        return 0, n_steps
-    if isinstance(source, SigmaDeltaNeurons | RadixIFNeurons):
-        return 0, source.payload.max
+    if isinstance(source, Neurons):
+        return source.total(n_steps)
     if isinstance(source, Input) and source.coding in (InputCoding.FRAME, InputCoding.CHANGES):
         return min(source.low, 0), max(source.high, 0)
     return message_range(graph, synapses)
@@ -138,116 +108,38 @@ def largest_sum(graph: Graph[QuantizedNode], population: Population) -> int:
 def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
     """Bounds of the membrane potential per channel, before it is compared with the threshold.
 
-    Neurons that decide on one sum have its bounds: that of one step (graded, clip-floor), of the
-    window before (sync) or of all changes so far (sigma-delta).
-
-    For integrate-and-fire neurons with drive ``d = a + bias`` in [d_lo, d_hi] at every step:
-
-    - downwards, nothing stops a negative drive: ``V >= min(v0, 0) + n_steps * min(d_lo, 0)``
-      (a spike leaves ``V >= 0``);
-    - upwards, a spike takes ``threshold`` away, so what is left after a step is at most
-      ``max(v0, threshold - 1)`` plus whatever the drive exceeds the threshold by, each step.
-
     Raises:
-        TypeError: for leaky neurons, whose wrapping and saturation are part of their definition.
+        TypeError: for neurons whose wrapping and saturation are part of their definition.
     """
-    if isinstance(population, CubaLIFNeurons):
-        raise TypeError("leaky neurons wrap and saturate by definition")
-    a = _summed(graph, population, lambda synapses: total_range(graph, synapses, n_steps))
-    bias = along_channels(population.bias.values, population.shape)
-    bias = bias.reshape(population.shape[0], -1)
-    low, high = a.low + bias.min(axis=1), a.high + bias.max(axis=1)
-    if isinstance(population, _ONE_SUM):
-        return Interval(low, high)
-    if isinstance(population, Readout):
-        return Interval(n_steps * np.minimum(low, 0), n_steps * np.maximum(high, 0))
-    return _integrate_and_fire(population, low, high, n_steps)
+    return population.potential(_drive(_arriving(graph, population, n_steps), population), n_steps)
 
 
 def states(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
-    """Bounds of everything that a population keeps in its states' format.
-
-    Of neurons whose potential only integrates (``CubaLIFNeurons.integrates``), the current's: where
-    the potential saturates, that is their definition.
-    """
-    if isinstance(population, CubaLIFNeurons) and population.integrates:
-        a = current(graph, population)
-        bias = along_channels(population.bias.values, population.shape)
-        ends = bias.reshape(population.shape[0], -1) * population.filtered_bias
-        return Interval((a.low << 6) + ends.min(axis=1), (a.high << 6) + ends.max(axis=1))
-    if isinstance(population, CubaLIFNeurons):
-        return leaky(graph, population, n_steps)
-    return potential(graph, population, n_steps)
+    """Bounds of everything that a population keeps in its states' format."""
+    a = _arriving(graph, population, n_steps)
+    return population.states(a, _drive(a, population), n_steps)
 
 
-def leaky(graph: Graph[QuantizedNode], node: CubaLIFNeurons, n_steps: int) -> Interval:
-    """Bounds of both states of leaky neurons per channel, in their units: 2**-6 of a weight.
-
-    Every step of the neuron is monotone in its states and its input, so the ends of an interval
-    give the ends of the next one. As long as these stay inside 24 bits, nothing wraps or saturates.
-    """
-    a = current(graph, node)
-    bias = along_channels(node.bias.values, node.shape).reshape(node.shape[0], -1)
-    ends = np.stack([bias.min(axis=1), bias.max(axis=1)])
-    arriving = np.stack([a.low, a.high]) << 6
-    into_u, into_v = (ends, 0) if node.filtered_bias else (0, ends)
-    threshold = np.broadcast_to(node.threshold.values << 6, node.shape[:1])
-    drop = None if node.drop is None else np.broadcast_to(node.drop.values, node.shape[:1])
-    keep_u, keep_v = 4096 - (node.current_decay + 1), 4096 - node.voltage_decay
-    u = v = widest = np.zeros((2, node.shape[0]), np.int64)
-    for _ in range(n_steps):
-        before = u, v
-        u = _toward_zero(u * keep_u) + arriving + into_u
-        v = _toward_zero(_after_reset(v, threshold, drop) * keep_v) + u + into_v
-        low = np.minimum(widest[0], np.minimum(u[0], v[0]))
-        widest = np.stack([low, np.maximum(widest[1], np.maximum(u[1], v[1]))])
-        beyond = np.abs(widest).max() > _FAR_BEYOND  # nothing more to learn
-        if beyond or (np.array_equal(before[0], u) and np.array_equal(before[1], v)):
-            break
-    return Interval(widest[0], widest[1])
+def _arriving(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
+    """Bounds of what a population decides on: the input of a step, or that of a whole window."""
+    if not population.sums_windows:
+        return current(graph, population)
+    return _summed(graph, population, lambda synapses: total_range(graph, synapses, n_steps))
 
 
-_FAR_BEYOND = 1 << 45
+def _drive(a: Interval, population: Population) -> Interval:
+    bias = ends(population.bias, population)
+    return Interval(a.low + bias.low, a.high + bias.high)
 
 
-def _after_reset(v: Int, threshold: Int, drop: Int | None) -> Int:
-    """Bounds (2, C) of what a step leaves of potentials in the given bounds."""
-    low, high = v
-    silent, fires = np.minimum(high, threshold), high > threshold
-    if drop is None:
-        return np.stack([np.minimum(low, 0), np.maximum(silent, 0)])
-    fired_low = np.minimum(low, np.maximum(low, threshold + 1) - drop)
-    return np.stack(
-        [np.where(fires, fired_low, low), np.where(fires, np.maximum(silent, high - drop), high)]
-    )
-
-
-def _toward_zero(x: Int) -> Int:
-    result: Int = np.sign(x) * (np.abs(x) >> 12)
-    return result
-
-
-_ONE_SUM = (
-    GradedNeurons,
-    ClipFloorNeurons,
-    SyncIFNeurons,
-    RadixIFNeurons,
-    SyncReadout,
-    SigmaDeltaNeurons,
-    SigmaDeltaReadout,
-)
-
-
-def _integrate_and_fire(
-    node: IFNeurons | SignedIFNeurons, low: Int, high: Int, n_steps: int
-) -> Interval:
-    # A negative spike adds a threshold to a negative potential, which stays below the threshold:
-    # signed neurons have the bounds of those that only fire upwards.
-    theta = node.threshold.values
-    v0 = along_channels(node.initial_potential.values, node.shape).reshape(node.shape[0], -1)
-    left = np.maximum(v0.max(axis=1), theta - 1)
-    if isinstance(node, SignedIFNeurons) or node.reset is Reset.SUBTRACT:
-        most = 1 if isinstance(node, SignedIFNeurons) else node.burst
-        left = left + (n_steps - 1) * np.maximum(high - most * theta, 0)
-    lowest = np.minimum(v0.min(axis=1), 0) + n_steps * np.minimum(low, 0)
-    return Interval(lowest, left + np.maximum(high, 0))
+__all__ = [
+    "Interval",
+    "Range",
+    "current",
+    "largest_sum",
+    "message_range",
+    "potential",
+    "states",
+    "synapse_sums",
+    "total_range",
+]

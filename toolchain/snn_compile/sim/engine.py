@@ -23,14 +23,7 @@ import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import (
-    ClipFloorNeurons,
-    GradedNeurons,
-    Input,
-    Population,
-    QuantizedGraph,
-    Readout,
-)
+from snn_compile.ir.quantized import Input, Population, QuantizedGraph, Readout
 from snn_compile.ir.schedule import integer_network, is_scheduled
 from snn_compile.ir.spiking import RADIX, SIGMA_DELTA, SYNC
 from snn_compile.sim import abi, native, reference
@@ -116,7 +109,7 @@ class Engine:
         self._scheduled = is_scheduled(program)
         at_once = integer_network(program)
         self._input = at_once.input
-        self._populations = [at_once.input, *at_once.populations]
+        self._populations: list[Input | Population] = [at_once.input, *at_once.populations]
         self._n_steps = at_once.window.n_steps
         self._recorded_at_once = reference.recorded_at_once(at_once)
         self._held = abi.Description(at_once, held=True)
@@ -376,7 +369,8 @@ def _message_dtype(population: Input | Population) -> type[np.signedinteger]:
     """Of a trace: as ``engine.h`` says."""
     if isinstance(population, Readout):
         return np.int64
-    return np.int32 if isinstance(population, Input | GradedNeurons | ClipFloorNeurons) else np.int8
+    wide = isinstance(population, Input) or abi.engine_form(population).sends_integers
+    return np.int32 if wide else np.int8
 
 
 def _pointers(arrays: list[Int | None], start: int) -> Any:

@@ -1,7 +1,7 @@
 """The box of values in which the public models of Loihi's neurons agree bit for bit.
 
 Lava's fixed-point LIF, nengo-loihi's emulator and brian2-loihi compute the same equations
-(``ir/neurons.py``, :class:`CubaLIFNeurons`) but differ at the ends of their ranges. Inside this box
+(``ir/models/cuba.py``) but differ at the ends of their ranges. Inside this box
 no such end is met (limits measured on random networks with lava-nc 0.10.0, nengo-loihi 1.1.0 and
 brian2-loihi 0.5.2). ``u`` and ``v`` are in units of 2**-6 of the weight:
 
@@ -23,25 +23,23 @@ import numpy as np
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.neurons import FRACTION_BITS
+from snn_compile.ir.models.answers import LIF
+from snn_compile.ir.models.arithmetic import toward_zero
+from snn_compile.ir.models.readout import MOST_THRESHOLD
 from snn_compile.ir.quantized import (
-    CubaLIFNeurons,
-    IFNeurons,
+    FRACTION_BITS,
+    VOLTAGE_LIMIT,
     Population,
-    ProbedReadout,
     QuantizedGraph,
     Readout,
     along_channels,
 )
-from snn_compile.ir.spiking import Reset
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT, respond, toward_zero
 from snn_compile.sim.reference import Simulator
 
 MOST_STIMULI = 8
 """Stimuli that are simulated where bounds prove nothing: every value of every step is looked at."""
 MOST_SUM = (1 << 15) - 1
-MOST_THRESHOLD = (1 << 17) - 1
 SUM, CURRENT, WITH_BIAS = "sum of a step", "current", "current and bias"
 LOWEST, ADDED_UP = "lowest potential", "sum of a window"
 LIMITS = {
@@ -93,41 +91,6 @@ class Portability:
         return not self.obstacle and not self.leaves
 
 
-@dataclass(frozen=True, eq=False)
-class LIF:
-    """A population as the chip's neuron.
-
-    Attributes:
-        du, dv: decays.
-        threshold: (C,) in units of the weight; a spike is above it.
-        bias: in units of 2**-6 of the weight; broadcasts to the shape.
-    """
-
-    du: int
-    dv: int
-    threshold: Int
-    bias: Int
-
-
-def lif(node: Population) -> LIF | str:
-    """A population as the chip's neuron, or why it is none."""
-    if isinstance(node, CubaLIFNeurons):
-        if not node.is_stock:
-            return "neurons that reset by subtraction or filter their bias"
-        return LIF(node.current_decay, node.voltage_decay, node.threshold.values, node.bias.values)
-    fine = node.bias.values << FRACTION_BITS
-    if type(node) in (Readout, ProbedReadout):
-        return LIF(4095, 0, np.full(node.shape[:1], MOST_THRESHOLD), fine)
-    if not isinstance(node, IFNeurons):
-        name = type(node).__name__.removesuffix("Neurons")
-        return f"{name} neurons; the emulators have Loihi's own LIF"
-    if node.reset is not Reset.ZERO:
-        return "reset by subtraction; Loihi's LIF resets to zero"
-    if node.initial_potential.values.any():
-        return "potentials that do not start at 0"
-    return LIF(4095, 0, node.threshold.values - 1, fine)
-
-
 def portability(program: QuantizedGraph, frames: Int) -> Portability:
     """Whether a network stays inside the box: by bounds, else on some stimuli.
 
@@ -137,7 +100,7 @@ def portability(program: QuantizedGraph, frames: Int) -> Portability:
             bounds do not decide.
     """
     for node in program.populations:
-        if isinstance(form := lif(node), str):
+        if isinstance(form := node.as_lif, str):
             return Portability(f"'{node.id}' has {form}")
     fixed = list(_fixed(program))
     open_: dict[NodeId, dict[str, int]] = {}
@@ -169,21 +132,21 @@ def _fixed(program: QuantizedGraph) -> Iterator[Leaving]:
             if dropped.any():
                 yield Leaving(node.id, "right shift of sums", -group.exponent, 0)
                 break
-        form = lif(node)
+        form = node.as_lif
         if isinstance(form, LIF) and (most := int(form.threshold.max())) > MOST_THRESHOLD:
             yield Leaving(node.id, "threshold", most, MOST_THRESHOLD)
 
 
 def _bounded(program: QuantizedGraph, node: Population) -> dict[str, int]:
     """Largest magnitudes for any input, by interval arithmetic."""
-    form = lif(node)
+    form = node.as_lif
     if isinstance(form, str):
         raise TypeError(form)
     a = bounds.current(program.graph, node)
     bias = along_channels(form.bias, node.shape).reshape(node.shape[0], -1)
     n_steps = program.window.n_steps
-    if isinstance(node, CubaLIFNeurons) and not node.integrates:
-        both = bounds.leaky(program.graph, node, n_steps)
+    if (form.du, form.dv) != (4095, 0):
+        both = bounds.states(program.graph, node, n_steps)
         low, high = both.low, both.high
         lowest = low
     else:
@@ -212,12 +175,12 @@ def _measured(
         if node.id in wanted:
             yield node.id, _seen(node, a, n_steps)
         if not isinstance(node, Readout):
-            values[node.id] = respond(node, a, n_steps)
+            values[node.id] = node.respond(a, n_steps)
 
 
 def _seen(node: Population, a: Int, n_steps: int) -> dict[str, int]:
     """Largest magnitudes for the input (*shape, T or 1, B) of a population."""
-    form = lif(node)
+    form = node.as_lif
     if isinstance(form, str):
         raise TypeError(form)
     bias = along_channels(form.bias, node.shape)[..., None]

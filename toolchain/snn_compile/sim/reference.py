@@ -20,7 +20,6 @@ from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, arithmetic_shift
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
-    ClipFloorNeurons,
     ConvSynapses,
     DenseSynapses,
     Input,
@@ -34,7 +33,6 @@ from snn_compile.ir.spiking import InputCoding
 from snn_compile.numerics.products import blas
 from snn_compile.sim import bounds, kernels
 from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progress
-from snn_compile.sim.neurons import respond
 
 
 @dataclass(frozen=True)
@@ -259,15 +257,15 @@ class Simulator:
                 readers[source] -= 1
                 if not readers[source]:
                     del values[source]
-            answer = respond(population, a, n_steps)
+            answer = population.respond(a, n_steps)
             kept = answer[..., skipped:]
             if self.record:
                 recorded[population.id] = np.moveaxis(kept, (-1, -2), (0, 1))
             if isinstance(population, Readout):
                 outputs[population.id] = np.moveaxis(kept[..., -1, :], -1, 0)
             else:
-                counts = isinstance(population, ClipFloorNeurons)
-                activity[population.id] = kept.sum(axis=(-1, -2)) if counts else _active(kept)
+                spikes = kept.sum(axis=(-1, -2)) if population.counts else _active(kept)
+                activity[population.id] = spikes
                 values[population.id] = answer
         return Run(outputs, recorded, activity)
 

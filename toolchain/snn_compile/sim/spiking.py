@@ -7,13 +7,15 @@ small enough for the cache, and nothing but the input's spikes is as long as the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import reduce, singledispatch
+from functools import reduce
 from math import prod
 from operator import iadd
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.errors import UnsupportedError
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
@@ -193,14 +195,24 @@ def _flat(s: Array) -> Array:
     return s.reshape(-1, s.shape[-1])
 
 
-@singledispatch
 def stepper(population: spiking.Population, like: Array) -> Step:
-    """A population at the start of a window, for inputs of the shape, type and layout of one."""
-    raise TypeError(f"no equations for {type(population).__name__}")
+    """A population at the start of a window, for inputs of the shape, type and layout of one.
+
+    Raises:
+        UnsupportedError: there are no equations for such neurons.
+    """
+    if type(population) not in STEPPERS:
+        name = type(population).__name__
+        raise UnsupportedError(
+            f"layer '{population.id}' has {name}, which have no equations here",
+            code="unknown-neurons",
+            origin=population.origin,
+            hint="take another --coding, or install the package that has the neuron model",
+        )
+    return STEPPERS[type(population)](population, like)
 
 
-@stepper.register
-def _(population: spiking.GradedNeurons, like: Array) -> Step:
+def _graded(population: spiking.GradedNeurons, like: Array) -> Step:
     threshold = _spread(population.threshold[:, None, None], like)
     bias = _spread(population.bias, like)
 
@@ -213,8 +225,7 @@ def _(population: spiking.GradedNeurons, like: Array) -> Step:
     return step
 
 
-@stepper.register
-def _(population: spiking.IFNeurons, like: Array) -> Step:
+def _integrate_and_fire(population: spiking.IFNeurons, like: Array) -> Step:
     threshold = _spread(population.threshold[:, None, None], like)
     bias = _spread(population.bias, like)
     v = np.empty_like(like)
@@ -241,8 +252,7 @@ def _(population: spiking.IFNeurons, like: Array) -> Step:
     return step
 
 
-@stepper.register
-def _(population: spiking.SignedIFNeurons, like: Array) -> Step:
+def _signed(population: spiking.SignedIFNeurons, like: Array) -> Step:
     threshold = _spread(population.threshold[:, None, None], like)
     bias = _spread(population.bias, like)
     v = np.empty_like(like)
@@ -261,8 +271,7 @@ def _(population: spiking.SignedIFNeurons, like: Array) -> Step:
     return step
 
 
-@stepper.register
-def _(population: spiking.LIFNeurons, like: Array) -> Step:
+def _leaky(population: spiking.LIFNeurons, like: Array) -> Step:
     threshold, drop, start = (
         _spread(parameter[:, None, None] if parameter.ndim == 1 else parameter, like)
         for parameter in (population.threshold, population.drop, population.initial_potential)
@@ -289,8 +298,7 @@ def _(population: spiking.LIFNeurons, like: Array) -> Step:
     return step
 
 
-@stepper.register
-def _(population: spiking.Readout, like: Array) -> Step:
+def _readout(population: spiking.Readout, like: Array) -> Step:
     bias = _spread(population.bias, like)
     v = np.zeros_like(like)
 
@@ -299,6 +307,17 @@ def _(population: spiking.Readout, like: Array) -> Step:
         return np.add(v, a, out=v)
 
     return step
+
+
+STEPPERS: dict[type[spiking.Population], Callable[[Any, Array], Step]] = {
+    spiking.GradedNeurons: _graded,
+    spiking.ClipFloorNeurons: _graded,
+    spiking.IFNeurons: _integrate_and_fire,
+    spiking.SignedIFNeurons: _signed,
+    spiking.LIFNeurons: _leaky,
+    spiking.Readout: _readout,
+}
+"""One for each class; a package adds those of its own classes."""
 
 
 def _spread(parameter: Float, like: Array) -> Array:

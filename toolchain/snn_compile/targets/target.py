@@ -82,7 +82,7 @@ class Target:
         graded_spikes: whether a spike can carry a payload.
         weight_bits: widths of a stored weight, sign included.
         codings: those that run on it; None for any.
-        neurons: neuron kinds that run on it, as :func:`snn_compile.mapping.neuron_kind` names them;
+        neurons: neuron kinds that run on it, as ``Population.kind`` names them;
             None for any.
         default_coding: the coding that suits it best.
         shared_kernels: whether a core stores a kernel once, not once per synapse.

@@ -21,10 +21,7 @@ from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     CubaLIFNeurons,
     GradedNeurons,
-    IFNeurons,
     Population,
-    Readout,
-    SignedIFNeurons,
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.quantize import stock
@@ -70,18 +67,19 @@ class Layer:
         self.steps = _spread(torch.tensor(unit, dtype=torch.float64, device=device), node.shape)
         """Of the potential in one unit, broadcasts to the shape."""
         is_wiring = all(group.is_wiring for group in groups)
-        self.trained = _trained(node) if not (getattr(node, "relay", False) or is_wiring) else ()
+        names = node.trained or ()
+        self.trained = () if node.relay or is_wiring else names
         self.normalization: Normalization | None = None
         self.registers = _registers(node) if in_stock_neurons else {}
         self.parameters = {
-            name: self._in_units(name, getattr(node, name).values, device) for name in _names(node)
+            name: self._in_units(name, getattr(node, name).values, device)
+            for name in (*names, *node.kept)
         }
 
     @property
     def drive_steps(self) -> Tensor:
         """Units of the summed input in one threshold, broadcasts to the shape."""
-        leaky = isinstance(self.node, CubaLIFNeurons)
-        return self.steps / 2**LEAKY_BITS if leaky else self.steps
+        return self.steps / 2**self.node.bits_below_weights
 
     def _in_units(self, name: str, values: Int, device: torch.device) -> Tensor:
         integers = torch.tensor(values, dtype=torch.float64, device=device)
@@ -176,27 +174,6 @@ WIDE = (CubaLIFNeurons, GradedNeurons, ClipFloorNeurons)
 """Neurons that multiply or divide states of 24 bits: they compute in float64."""
 
 
-def _names(node: Population) -> tuple[str, ...]:
-    """Parameters of a population that have integers."""
-    match node:
-        case IFNeurons() | SignedIFNeurons():
-            return "bias", "threshold", "initial_potential"
-        case CubaLIFNeurons():
-            drop = ("drop",) if node.drop is not None else ()
-            return "bias", "threshold", *drop
-        case ClipFloorNeurons():
-            return "bias", "threshold"
-        case GradedNeurons() | Readout():
-            return ("bias",)
-        case _:
-            raise TypeError(f"no training for {type(node).__name__}")
-
-
-def _trained(node: Population) -> tuple[str, ...]:
-    # What a spike takes stays what it was trained to take: a fixed share of the threshold it had.
-    return tuple(name for name in _names(node) if name != "drop")
-
-
 def unit_of(node: Population, of_readout: Float) -> Float:
     """Steps of the potential in one unit of the parameters, (C,): the threshold.
 
@@ -204,16 +181,8 @@ def unit_of(node: Population, of_readout: Float) -> Float:
         node: the population.
         of_readout: for populations without a threshold, (C,).
     """
-    ones = np.ones(node.shape[0])
-    match node:
-        case IFNeurons() | SignedIFNeurons() | ClipFloorNeurons():
-            return ones * node.threshold.values
-        case CubaLIFNeurons():
-            return ones * (node.threshold.values << LEAKY_BITS)
-        case GradedNeurons():
-            return ones * 2.0**node.shift.values / node.multiplier.values
-        case _:
-            return of_readout
+    steps = node.threshold_steps
+    return of_readout if steps is None else np.ones(node.shape[0]) * steps
 
 
 def _spread(values: Tensor, shape: Shape) -> Tensor:

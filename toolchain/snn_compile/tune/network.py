@@ -14,7 +14,7 @@ from snn_compile.errors import CapacityError, CompileError, raise_all
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (
-    CubaLIFNeurons,
+    VOLTAGE_LIMIT,
     Population,
     QuantizedGraph,
     QuantizedNode,
@@ -23,9 +23,8 @@ from snn_compile.ir.schedule import integer_network, is_scheduled, schedule
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.ir.spiking import Float
 from snn_compile.sim import bounds, reference
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
-from snn_compile.tune.layers import LEAKY_BITS, Layer, unit_of
-from snn_compile.tune.neurons import Answer, Respond
+from snn_compile.tune.layers import Layer, unit_of
+from snn_compile.tune.neurons import Answer, Respond, untrained
 from snn_compile.tune.normalization import Normalization
 from snn_compile.tune.synapses import Group
 
@@ -68,6 +67,7 @@ class Network:
         layers: by population, in topological order.
 
     Raises:
+        UnsupportedError: training has no such neurons; all layers at once.
         CapacityError: the program's potentials could leave their format: it cannot be trained
             exactly.
     """
@@ -89,13 +89,14 @@ class Network:
         self.device = torch.device(device)
         self.state_bits = state_bits
         self.in_stock_neurons = in_stock_neurons
+        raise_all([untrained(p) for p in self.at_once.populations if p.trained is None])
         raise_all([self._overflow(p) for p in self.at_once.populations if self._over(p).any()])
         self.layers = {p.id: self._layer(p, units) for p in self.at_once.populations}
 
     def _layer(self, node: Population, units: Mapping[NodeId, Float]) -> Layer:
         of_readout = np.broadcast_to(1 / units.get(node.id, np.ones(1)), node.shape[:1])
         unit = unit_of(node, of_readout)
-        weight_unit = unit / 2**LEAKY_BITS if isinstance(node, CubaLIFNeurons) else unit
+        weight_unit = unit / 2**node.bits_below_weights
         graph = self.at_once.graph
         groups = tuple(
             Group(
@@ -232,9 +233,8 @@ class Network:
         return np.where(magnitude > limit, magnitude / limit, 0.0)
 
     def _limit(self, node: Population) -> int:
-        own = LEAKY_BITS if isinstance(node, CubaLIFNeurons) else 0
         most = min(node.state.max, (1 << (self.state_bits - 1)) - 1)
-        return min(VOLTAGE_LIMIT, most << own)
+        return min(VOLTAGE_LIMIT, most << node.bits_below_weights)
 
     def _shrink(self, layer: Layer, over: Float) -> None:
         shrink = torch.tensor(np.where(over > 0, 0.999 / np.maximum(over, 1), 1.0))

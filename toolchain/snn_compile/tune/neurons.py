@@ -1,4 +1,4 @@
-"""How populations answer in training: the equations of ``sim/neurons.py``, with gradients.
+"""How populations answer in training: the equations of ``ir/models``, with gradients.
 
 Arrays are (T, B, *shape); a time axis of length 1 stands for an input that is the same at every
 step. A spike is what ``fire`` makes of a potential above its threshold; everything else is
@@ -14,6 +14,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
+from snn_compile.errors import CompileError, UnsupportedError
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     CubaLIFNeurons,
@@ -69,9 +70,19 @@ def _steps(a: Tensor, n_steps: int) -> tuple[Tensor, ...]:
     return each * (n_steps // len(a))
 
 
+def untrained(node: Population) -> CompileError:
+    """The complaint about neurons whose equations have no gradients here."""
+    return UnsupportedError(
+        f"layer '{node.id}' has {node.model} neurons, which are not trained",
+        code="tune-neurons",
+        origin=node.origin,
+        hint="compile without tuning, or in another --coding",
+    )
+
+
 @singledispatch
 def _respond(node: Population, layer: Layer, a: Tensor, n_steps: int, fire: Fire) -> Answer:
-    raise TypeError(f"no training for {type(node).__name__}")
+    raise untrained(node)
 
 
 @_respond.register

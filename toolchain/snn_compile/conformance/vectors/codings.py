@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile.conformance.net import INPUT, Net, Vector
-from snn_compile.ir.neurons import ProbedReadout
+from snn_compile.ir.quantized import ProbedReadout
 from snn_compile.ir.spiking import Reset
 
 STEPS = {

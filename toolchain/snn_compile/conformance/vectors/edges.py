@@ -10,7 +10,7 @@ import numpy as np
 
 from snn_compile.conformance.net import INPUT, Net, Vector
 from snn_compile.ir.fixedpoint import QFormat
-from snn_compile.ir.neurons import CubaLIFNeurons
+from snn_compile.ir.quantized import CubaLIFNeurons
 from snn_compile.ir.spiking import InputCoding
 
 THRESHOLD = 6

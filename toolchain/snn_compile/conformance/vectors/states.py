@@ -10,7 +10,7 @@ import numpy as np
 
 from snn_compile.conformance.net import INPUT, Net, Vector
 from snn_compile.ir.fixedpoint import Overflow, QFormat
-from snn_compile.ir.neurons import CubaLIFNeurons, Readout
+from snn_compile.ir.quantized import CubaLIFNeurons, Readout
 from snn_compile.ir.spiking import InputCoding
 
 LARGEST = (1 << 23) - 1

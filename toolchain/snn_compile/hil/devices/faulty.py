@@ -27,7 +27,6 @@ from snn_compile.ir.quantized import (
     QuantizedGraph,
     Readout,
 )
-from snn_compile.sim.neurons import respond
 from snn_compile.sim.reference import Simulator
 
 Meddle = Callable[[Population, Int], Int]
@@ -49,7 +48,7 @@ def simulate(
     simulator, n_steps = Simulator(program), program.window.n_steps
     values: dict[NodeId, Int] = {program.input.id: simulator.sent(frames)}
     for population in program.populations:
-        answer = respond(population, simulator.current(population, values), n_steps)
+        answer = population.respond(simulator.current(population, values), n_steps)
         values[population.id] = meddle(population, answer)
     return {p.id: np.moveaxis(values[p.id], (-1, -2), (0, 1)) for p in program.populations}
 
@@ -70,15 +69,6 @@ def _weight_bits(program: QuantizedGraph, layer: Population) -> Iterator[Quantiz
             yield _changed(program, variants.with_weight(group, flat.reshape(values.shape)))
 
 
-def _biases(program: QuantizedGraph, layer: Population) -> Iterator[QuantizedGraph]:
-    yield _changed(program, variants.without_bias(layer))
-
-
-def _thresholds(program: QuantizedGraph, layer: Population) -> Iterator[QuantizedGraph]:
-    if isinstance(layer, variants.Thresholded):
-        yield _changed(program, variants.with_threshold(layer, 1))
-
-
 def _kernels(program: QuantizedGraph, layer: Population) -> Iterator[QuantizedGraph]:
     for group in program.synapses_into(layer):
         if isinstance(group, ConvSynapses):
@@ -86,22 +76,22 @@ def _kernels(program: QuantizedGraph, layer: Population) -> Iterator[QuantizedGr
             yield _changed(program, variants.with_weight(group, flipped))
 
 
-def _states(overflow: str) -> Callable[[QuantizedGraph, Population], Iterator[QuantizedGraph]]:
-    def narrowed(program: QuantizedGraph, layer: Population) -> Iterator[QuantizedGraph]:
-        for variant in variants.of_state(layer):
-            if variant.kind == overflow:
+def _variants(kind: str) -> Callable[[QuantizedGraph, Population], Iterator[QuantizedGraph]]:
+    def changed(program: QuantizedGraph, layer: Population) -> Iterator[QuantizedGraph]:
+        for variant in layer.variants():
+            if variant.kind == kind:
                 yield _changed(program, variant.part)
 
-    return narrowed
+    return changed
 
 
 MUTATIONS: Mapping[str, Callable[[QuantizedGraph, Population], Iterator[QuantizedGraph]]] = {
     "weight-bit": _weight_bits,
-    "no-bias": _biases,
-    "threshold": _thresholds,
+    "no-bias": _variants("no-bias"),
+    "threshold": _variants("threshold"),
     "flipped-kernel": _kernels,
-    "wrap": _states("wrap"),
-    "saturate": _states("saturate"),
+    "wrap": _variants("wrap"),
+    "saturate": _variants("saturate"),
 }
 
 
@@ -269,7 +259,7 @@ def _mutated(
     for changed in MUTATIONS[kind](program, layer):
         node = next(node for node in changed.populations if node.id == layer.id)
         current = Simulator(changed).current(node, healthy)
-        answer = respond(node, current, program.window.n_steps)
+        answer = node.respond(current, program.window.n_steps)
         wrong = int(np.count_nonzero(answer != healthy[layer.id]))
         if wrong > most:
             best, most = changed, wrong

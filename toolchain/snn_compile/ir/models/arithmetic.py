@@ -1,0 +1,139 @@
+"""Integer arithmetic that the equations of several neuron models share.
+
+Arrays are ``(*shape, T, B)``; a time axis of length 1 stands for an input that is the same at every
+step. Parameters are (C,), or broadcast to the shape of the population.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
+from snn_compile.ir.graph import Shape
+from snn_compile.ir.models.answers import Interval
+from snn_compile.ir.models.population import Population
+
+VOLTAGE_LIMIT = (1 << 23) - 1
+"""Loihi clips potentials to +-(2**23 - 1), symmetrically, though 24 bits would hold one more."""
+WIDE = np.dtype(np.int64)
+
+
+def along_channels(values: npt.NDArray[np.int64], shape: Shape) -> npt.NDArray[np.int64]:
+    """A parameter of shape (C,), or one that broadcasts already, as a view of the full shape."""
+    if values.ndim == 1 and len(shape) > 1:
+        values = values.reshape(-1, *[1] * (len(shape) - 1))
+    return np.broadcast_to(values, shape)
+
+
+def parameter(tensor: QTensor, population: Population, dtype: npt.DTypeLike = WIDE) -> Int:
+    """A parameter as an array that broadcasts over the batch: (*shape, 1)."""
+    values, shape = tensor.values, population.shape
+    view = along_channels(values, shape)
+    if values.ndim == 1 and len(shape) > 1:
+        view = view[(slice(None), *[slice(0, 1)] * (len(shape) - 1))]
+    spread: Int = view.astype(dtype)[..., None]
+    return spread
+
+
+def ends(tensor: QTensor, population: Population) -> Interval:
+    """Smallest and largest value of a parameter in each channel."""
+    flat = along_channels(tensor.values, population.shape).reshape(population.shape[0], -1)
+    return Interval(flat.min(axis=1), flat.max(axis=1))
+
+
+def saturate(v: Int, format: QFormat) -> None:
+    """Cut a state off at the ends of its format, in place."""
+    limit = min(format.max, VOLTAGE_LIMIT)
+    np.clip(v, -limit, limit, out=v)
+
+
+def bound(v: Int, population: Population) -> None:
+    """Keep a state in its format as the population says, in place."""
+    format = population.state
+    if population.overflow is Overflow.SATURATE:
+        saturate(v, format)
+        return
+    v -= format.min
+    v &= (1 << format.bits) - 1
+    v += format.min
+
+
+def at_step(a: Int, t: int) -> Int:
+    """The input of a step, (*shape, B), of one that may be the same at all steps."""
+    step: Int = a[..., min(t, a.shape[-2] - 1), :]
+    return step
+
+
+def over_window(a: Int, n_steps: int) -> Int:
+    """What arrives in a whole window, (*shape, B)."""
+    total: Int = a.sum(axis=-2, dtype=np.int64) * (n_steps // a.shape[-2])
+    return total
+
+
+def held(values: Int, n_steps: int) -> Int:
+    """One answer (*shape, 1, B) as that of every step."""
+    return np.broadcast_to(values, (*values.shape[:-2], n_steps, values.shape[-1]))
+
+
+def toward_zero(x: Int) -> Int:
+    """``x / 4096`` rounded toward zero, as Loihi's decay unit does."""
+    result: Int = np.sign(x) * (np.abs(x) >> 12)
+    return result
+
+
+def requantized(
+    population: Population, a: Int, multiplier: QTensor, shift: QTensor, payload: QFormat
+) -> Int:
+    """Payloads ``min((max(a + bias, 0) * multiplier) >> shift, payload.max)``, (*shape, T, B)."""
+    bias, factor, places = (
+        parameter(p, population)[..., None, :] for p in (population.bias, multiplier, shift)
+    )
+    v: Int = a.astype(WIDE) + bias  # 23 bits of potential times a 12-bit multiplier
+    bound(v, population)
+    np.maximum(v, 0, out=v)
+    v *= factor
+    v >>= places
+    np.minimum(v, payload.max, out=v)
+    return v
+
+
+def unevenness(counts: Int, total: Int, threshold: Int, most: int) -> float:
+    """Spikes more or less than if each neuron's drive had been even, as a share of all spikes.
+
+    Args:
+        counts: what the neurons sent in a window, (N, *shape).
+        total: what their potentials added up to in it, (N, *shape).
+        threshold: (*shape).
+        most: spikes of a window.
+    """
+    even = np.clip(total // threshold, 0, most)
+    return float(np.abs(counts - even).sum() / max(int(counts.sum()), 1))
+
+
+def integrated(
+    start: Interval, threshold: QTensor, drive: Interval, n_steps: int, most: int | None
+) -> Interval:
+    """Bounds of a potential that integrates its drive and is reset by spikes.
+
+    Args:
+        start: bounds of the potential before the first step.
+        threshold: (C,).
+        drive: bounds of what a step adds.
+        n_steps: length of the window.
+        most: spikes of a step, each of which takes a threshold; None if a spike resets to zero.
+    """
+    theta = threshold.values
+    left = np.maximum(start.high, theta - 1)
+    if most is not None:
+        left = left + (n_steps - 1) * np.maximum(drive.high - most * theta, 0)
+    lowest = np.minimum(start.low, 0) + n_steps * np.minimum(drive.low, 0)
+    return Interval(lowest, left + np.maximum(drive.high, 0))
+
+
+def shift_misfits(shift: QTensor) -> Iterator[str]:
+    """What is wrong with the shift of a product in int64."""
+    if shift.values.size and not 0 <= shift.values.min() <= shift.values.max() <= 62:
+        yield "its shift is out of range"

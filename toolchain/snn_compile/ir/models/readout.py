@@ -1,0 +1,161 @@
+"""Readouts: populations that send nothing and hold an output of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
+from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess
+from snn_compile.ir.models.arithmetic import WIDE, at_step, bound, over_window, parameter
+from snn_compile.ir.models.population import FRACTION_BITS, STATE, STOCK_SUM, Population, no_lif
+
+MOST_THRESHOLD = (1 << 17) - 1
+"""The largest threshold of Loihi's own neuron."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Readout(Population):
+    """``V = V + a + bias`` from zero at the start of each window; the last V is an output.
+
+    Attributes:
+        bias: added at every step; broadcasts to the shape.
+        state: format of V.
+        overflow: what V would do at the ends of its range; shown never to happen.
+    """
+
+    bias: QTensor
+    state: QFormat = STATE
+    overflow: Overflow = Overflow.SATURATE
+
+    conformance = "readout"
+    trait = "outputs of this coding"
+    sums_windows = False
+    window_reset = True
+    soft_reset = False
+    trained: ClassVar[tuple[str, ...] | None] = ("bias",)
+
+    @property
+    def kind(self) -> str:
+        """Of all readouts."""
+        return "Readout"
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        bias = parameter(self.bias, self)
+        v = np.zeros((*a.shape[:-2], a.shape[-1]), WIDE)
+        potentials = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), WIDE)
+        for t in range(n_steps):
+            v += at_step(a, t) + bias
+            bound(v, self)
+            potentials[..., t, :] = v
+        return potentials
+
+    def potential(self, drive: Interval, n_steps: int) -> Interval:
+        """Nothing resets it."""
+        return Interval(n_steps * np.minimum(drive.low, 0), n_steps * np.maximum(drive.high, 0))
+
+    @property
+    def in_engine(self) -> EngineForm | str | None:
+        """Kind 7."""
+        return EngineForm(7)
+
+    @property
+    def as_lif(self) -> LIF | str:
+        """A neuron that never fires."""
+        never = np.full(self.shape[:1], MOST_THRESHOLD)
+        return LIF(4095, 0, never, self.bias.values << FRACTION_BITS)
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        return LavaProcess("Readout", "Lava has no neuron that sends its potential", ("bias",))
+
+    def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
+        """Sums have no order."""
+        del counts, arrived, n_steps
+        return 0.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProbedReadout(Readout):
+    """A readout that Lava's own LIF can be: it never fires, and a probe reads its potential.
+
+    The equation is that of :class:`Readout`. The potential has 18 bits: a LIF has 24, six of them
+    below the unit of the weights, and spikes beyond 17 bits and a sign.
+    """
+
+    state: QFormat = STOCK_SUM
+
+    conformance = "probed-readout"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SyncReadout(Readout):
+    """``V = A + bias`` with ``A`` as in :class:`SyncIFNeurons`; held for T steps, an output."""
+
+    conformance = "sync-readout"
+    sums_windows = True
+    window_reset = False
+    at_once = True
+    in_engine = None
+    trained = None
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        v = over_window(a, n_steps) + parameter(self.bias, self)
+        bound(v, self)
+        return np.broadcast_to(v[..., None, :], (*v.shape[:-1], n_steps, v.shape[-1]))
+
+    def potential(self, drive: Interval, n_steps: int) -> Interval:
+        """Those of the window's sum."""
+        del n_steps
+        return drive
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        return LavaProcess("SyncReadout", "Lava has no neuron that sends its potential", ("bias",))
+
+    @property
+    def as_lif(self) -> LIF | str:
+        """It waits for a window."""
+        return no_lif(self)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SigmaDeltaReadout(Readout):
+    """``S = S + a`` as in :class:`SigmaDeltaNeurons`; ``S + bias`` is an output."""
+
+    conformance = "sigma-delta-readout"
+    sums_windows = True
+    window_reset = False
+    at_once = True
+    in_engine = None
+    trained = None
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        del n_steps  # one a frame
+        v: Int = a.cumsum(axis=-1, dtype=np.int64) + parameter(self.bias, self)[..., None, :]
+        bound(v, self)
+        return v
+
+    def potential(self, drive: Interval, n_steps: int) -> Interval:
+        """Those of all changes so far."""
+        del n_steps
+        return drive
+
+    @property
+    def in_lava(self) -> LavaProcess | str:
+        """A process of its own."""
+        reason = "stock Sigma has no bias and no 24-bit state"
+        return LavaProcess("SigmaDeltaReadout", reason, ("bias",))
+
+    @property
+    def as_lif(self) -> LIF | str:
+        """It is never reset."""
+        return no_lif(self)

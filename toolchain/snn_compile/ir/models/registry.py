@@ -1,0 +1,167 @@
+"""The list of neuron models: the built-in ones and those of installed packages.
+
+A package adds a model by an entry point in the group ``snn_compile.neurons`` that names its class.
+Nothing is imported by what a file says: a file names a model, and the model is there or it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from inspect import get_annotations
+from typing import Any, get_type_hints
+
+from snn_compile.documents import DamagedError
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
+from snn_compile.ir.graph import Node
+from snn_compile.ir.models.clip_floor import ClipFloorNeurons
+from snn_compile.ir.models.cuba import CubaLIFNeurons
+from snn_compile.ir.models.graded import GradedNeurons
+from snn_compile.ir.models.integrate_and_fire import IFNeurons
+from snn_compile.ir.models.population import Neurons, Population
+from snn_compile.ir.models.radix import RadixIFNeurons
+from snn_compile.ir.models.readout import (
+    ProbedReadout,
+    Readout,
+    SigmaDeltaReadout,
+    SyncReadout,
+)
+from snn_compile.ir.models.sigma_delta import SigmaDeltaNeurons
+from snn_compile.ir.models.signed import SignedIFNeurons
+from snn_compile.ir.models.sync import SyncIFNeurons
+from snn_compile.ir.spiking import Reset
+
+GROUP = "snn_compile.neurons"
+BUILT_IN: tuple[type[Population], ...] = (
+    GradedNeurons,
+    ClipFloorNeurons,
+    IFNeurons,
+    SignedIFNeurons,
+    SyncIFNeurons,
+    RadixIFNeurons,
+    SigmaDeltaNeurons,
+    CubaLIFNeurons,
+    Readout,
+    ProbedReadout,
+    SyncReadout,
+    SigmaDeltaReadout,
+)
+PARAMETERS = (QTensor, QTensor | None, QFormat, Overflow, Reset, bool, int)
+"""Types of fields that files have a form for."""
+_FAMILIES = (Neurons, Readout)
+_OF_THE_EQUATIONS = ("potential", "sums_windows", "in_engine", "in_lava", "as_lif", "trained")
+"""What changes with the equations, and must not be left to a base class that has others."""
+
+
+@cache
+def models() -> Mapping[str, type[Population]]:
+    """Every model by its class name, which is its ``$type`` in files.
+
+    Raises:
+        UsageError: an installed model cannot be loaded, or lacks an answer; all at once.
+    """
+    found = {model.__name__: model for model in BUILT_IN}
+    errors: list[CompileError] = []
+    for entry in entry_points(group=GROUP):
+        try:
+            model: Any = entry.load()
+        except (ImportError, AttributeError) as error:
+            errors.append(_broken(entry, f"cannot be loaded: {error}"))
+            continue
+        if wrong := complaints(model) or tuple(_taken(model, found)):
+            errors.append(_broken(entry, f"is not complete: {'; '.join(wrong)}"))
+        else:
+            found[model.__name__] = model
+    raise_all(errors)
+    return found
+
+
+def named(name: str) -> type[Population]:
+    """The model of a ``$type``; what is built in is found whatever else is installed.
+
+    Raises:
+        DamagedError: there is none of that name.
+    """
+    return _one(lambda model: model.__name__, name)
+
+
+def of_conformance_file(name: str) -> type[Population]:
+    """The model of a ``kind`` in conformance files.
+
+    Raises:
+        DamagedError: there is none of that name.
+    """
+    return _one(lambda model: model.conformance, name)
+
+
+def _one(name_of: Callable[[type[Population]], str], name: str) -> type[Population]:
+    for listed in (lambda: BUILT_IN, lambda: models().values()):
+        for model in listed():
+            if name_of(model) == name:
+                return model
+    known = ", ".join(name_of(model) for model in models().values())
+    raise DamagedError(f"it has neurons '{name}'; the neuron models installed are {known}")
+
+
+@cache
+def complaints(model: Any) -> tuple[str, ...]:
+    """What a class lacks to be a neuron model."""
+    return tuple(_complaints(model))
+
+
+def _complaints(model: Any) -> Iterator[str]:
+    if not (isinstance(model, type) and is_dataclass(model) and issubclass(model, _FAMILIES)):
+        yield "it is no dataclass that derives from Neurons or Readout"
+        return
+    stated = {field.name for field in fields(model)}
+    for name in unanswered(model):
+        yield f"it does not state '{name}'"
+    for other in model.__mro__[1:] if "respond" in vars(model) else ():
+        if "conformance" in vars(other) and other is not Readout:
+            yield f"it has equations of its own and derives from {other.__name__}"
+        if other is Readout:
+            missing = [name for name in _OF_THE_EQUATIONS if name not in vars(model)]
+            yield from (f"it has equations of its own and not its own '{n}'" for n in missing)
+    try:
+        hints = get_type_hints(model)
+    except NameError as error:
+        yield f"the types of its fields are not known: {error}"
+        return
+    for name in sorted(stated - {field.name for field in fields(Node)}):
+        if hints[name] not in PARAMETERS:
+            yield f"files have no form for the type of its '{name}'"
+
+
+def unanswered(model: type[Population]) -> list[str]:
+    """Names of what the base class leaves open and a model does not state."""
+    stated = {field.name for field in fields(model)}
+    names: list[str] = []
+    owners: tuple[Any, ...] = (Population, Neurons)
+    for owner in owners:
+        if issubclass(model, owner):
+            names += get_annotations(owner)
+            names += [name for name in vars(owner) if _is_open(owner, name)]
+    return [n for n in names if n not in stated and (not hasattr(model, n) or _is_open(model, n))]
+
+
+def _is_open(owner: type[Population], name: str) -> bool:
+    return bool(getattr(getattr(owner, name), "__isabstractmethod__", False))
+
+
+def _taken(model: type[Population], found: Mapping[str, type[Population]]) -> Iterator[str]:
+    if model.__name__ in found:
+        yield f"there is another '{model.__name__}'"
+    if any(model.conformance == other.conformance for other in found.values()):
+        yield f"there is another '{model.conformance}' in conformance files"
+
+
+def _broken(entry: EntryPoint, what: str) -> CompileError:
+    return UsageError(
+        f"the neuron model '{entry.name}' {what}",
+        code="broken-neurons",
+        origin=Origin(entry.value),
+        hint="mend or remove the package that brings it",
+    )

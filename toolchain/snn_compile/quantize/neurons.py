@@ -1,0 +1,134 @@
+"""From neurons in floating point to the same in integers: one rule for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from snn_compile.errors import UnsupportedError
+from snn_compile.ir import quantized, spiking
+from snn_compile.ir.fixedpoint import Int, QFormat, QTensor, round_half_even, round_half_up
+from snn_compile.ir.spiking import Float
+from snn_compile.numerics.functions import ceil_log2
+from snn_compile.quantize.trained import as_trained
+
+Rule = Callable[[Any, Float, Float], quantized.Population]
+
+
+def in_fixed_point(node: spiking.Population, bias: Float, step: Float) -> quantized.Population:
+    """Neurons in steps of their potential.
+
+    Args:
+        node: in floating point.
+        bias: real, in those steps; broadcasts to the shape.
+        step: value of one step, (C,).
+
+    Raises:
+        UnsupportedError: there is no rule for such neurons.
+    """
+    if type(node) not in RULES:
+        raise UnsupportedError(
+            f"layer '{node.id}' has {type(node).__name__}, which have no form in fixed point",
+            code="unknown-neurons",
+            origin=node.origin,
+            hint="take another --coding, or install the package that has the neuron model",
+        )
+    return RULES[type(node)](node, bias, step)
+
+
+def _readout(node: spiking.Readout, bias: Float, step: Float) -> quantized.Readout:
+    del step
+    return quantized.Readout(**node.place, bias=QTensor.of(round_half_even(bias)))
+
+
+def _clip_floor(
+    node: spiking.ClipFloorNeurons, bias: Float, step: Float
+) -> quantized.ClipFloorNeurons:
+    threshold = _threshold(node, step)
+    return quantized.ClipFloorNeurons(
+        **node.place,
+        threshold=QTensor.of(threshold),
+        bias=_with_half(bias, threshold),
+        levels=node.levels,
+        relay=node.relay,
+    )
+
+
+def _graded(node: spiking.GradedNeurons, bias: Float, step: Float) -> quantized.GradedNeurons:
+    threshold = node.threshold / step
+    multiplier, shift = reciprocal(threshold)
+    return quantized.GradedNeurons(
+        **node.place,
+        bias=_with_half(bias, threshold),
+        multiplier=QTensor(multiplier, QFormat(12, signed=False)),
+        shift=QTensor.of(shift),
+        payload=QFormat.holding(0, node.levels),
+        relay=node.relay,
+    )
+
+
+def _signed(node: spiking.SignedIFNeurons, bias: Float, step: Float) -> quantized.SignedIFNeurons:
+    threshold = _threshold(node, step)
+    return quantized.SignedIFNeurons(
+        **node.place,
+        threshold=QTensor.of(threshold),
+        bias=QTensor.of(round_half_even(bias)),
+        initial_potential=_share(threshold, node.initial_potential),
+        relay=node.relay,
+    )
+
+
+def _integrate_and_fire(node: spiking.IFNeurons, bias: Float, step: Float) -> quantized.IFNeurons:
+    threshold = _threshold(node, step)
+    return quantized.IFNeurons(
+        **node.place,
+        threshold=QTensor.of(threshold),
+        bias=QTensor.of(round_half_even(bias)),
+        initial_potential=_share(threshold, node.initial_potential),
+        reset=node.reset,
+        burst=node.burst,
+        relay=node.relay,
+    )
+
+
+RULES: dict[type[spiking.Population], Rule] = {
+    spiking.Readout: _readout,
+    spiking.ClipFloorNeurons: _clip_floor,
+    spiking.GradedNeurons: _graded,
+    spiking.SignedIFNeurons: _signed,
+    spiking.IFNeurons: _integrate_and_fire,
+    spiking.LIFNeurons: as_trained,
+}
+"""One for each class, its descendants not included; a package adds those of its own classes."""
+
+
+def _threshold(node: spiking.Neurons, step: Float) -> Int:
+    """In whole steps, at least one."""
+    return np.maximum(round_half_even(node.threshold / step), 1)
+
+
+def _with_half(bias: Float, threshold: Float | Int) -> QTensor:
+    """A bias that holds half a threshold, for the floor that follows to round.
+
+    A tie goes down, so that a threshold of one step (relays) adds nothing at all.
+    """
+    return QTensor.of(-round_half_up(-bias - threshold[:, None, None] / 2))
+
+
+def _share(threshold: Int, share: float) -> QTensor:
+    return QTensor.of(np.floor(threshold * share).astype(np.int64))
+
+
+def reciprocal(threshold: Float) -> tuple[Int, Int]:
+    """``1 / threshold`` as ``multiplier / 2**shift`` with ``2**11 <= multiplier < 2**12``.
+
+    A 12-bit factor is what Loihi's decay multiplier takes; its relative error is below 2**-12.
+    Thresholds below 2**-11 of a step cannot be expressed and are raised to it.
+    """
+    threshold = np.maximum(threshold, 2.0**-11)
+    shift = 11 + ceil_log2(threshold)
+    multiplier = round_half_even(np.ldexp(1.0, shift) / threshold)
+    over = multiplier > 4095
+    return np.where(over, 2048, multiplier), np.where(over, shift - 1, shift)
