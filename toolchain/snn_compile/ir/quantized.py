@@ -44,7 +44,7 @@ from snn_compile.ir.neurons import (
     along_channels,
     bits_below_weights,
 )
-from snn_compile.ir.spiking import SCHEDULED, InputCoding, Window
+from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.ir.stages import StageError
 
 
@@ -180,7 +180,7 @@ class QuantizedGraph:
                 raise StageError(f"synapses '{node.id}' need one source that sends messages")
             if not 2 <= node.weight.format.bits <= 8 or not node.weight.format.signed:
                 raise StageError(f"'{node.id}' has weights in {node.weight.format}, not s2 to s8")
-            if node.exponent < 0 and self.window.coding in SCHEDULED:
+            if node.exponent < 0 and self.window.schedule:
                 # Floors of several sums do not add up to the floor of their sum.
                 raise StageError(f"'{node.id}' shifts right, in the coding {self.window.coding}")
             return

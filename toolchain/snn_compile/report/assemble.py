@@ -9,7 +9,7 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
-from snn_compile.convert.codings import Coding, Graded
+from snn_compile.codings import Coding
 from snn_compile.documents import sha256
 from snn_compile.ir import ann as ops
 from snn_compile.ir.fixedpoint import Int
@@ -51,9 +51,7 @@ def announce(
     parts.append(f"{n_weights(ann):,} weights")
     parts.append(f"input {figures.times(ann.input.shape)}")
     observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
-    in_bits = isinstance(coding, Graded)
-    name, unit = ("payload_bits", "{} bit") if in_bits else ("timesteps", "T = {}")
-    what = unit.format(getattr(options, name))
+    what = coding.sized(getattr(options, coding.resolution()))
     observer.stage("target", f"target {target.name} · coding {coding.name}, {what}")
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.counted import counted
+
+if TYPE_CHECKING:
+    from snn_compile.codings import Coding
 
 ANSWER = "fixed"
 """The rung of the ladder that is the answer."""
@@ -136,13 +140,17 @@ def option(report: Mapping[str, Any], name: str) -> Any:
     return (report.get("options") or {}).get(name, {}).get("value")
 
 
+def _coding(report: Mapping[str, Any]) -> type[Coding] | None:
+    """The coding, None if it is not known here: the package that added it may not be installed."""
+    name = report.get("coding")
+    return coding_class(name) if name in coding_names() else None
+
+
 def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
-    timesteps = report.get("timesteps", 1)
-    graded = report.get("coding") in ("graded", "sigma-delta")
-    radix = report.get("coding") == "radix"
-    bits = option(report, "payload_bits") or 8
+    timesteps, coding = report.get("timesteps", 1), _coding(report)
+    size = (option(report, "payload_bits") or 8) if coding and coding.payloads else timesteps
     return {
-        "levels": 2**bits if graded else 2**timesteps if radix else timesteps + 1,
+        "levels": coding.levels_of(size) + 1 if coding else "unknown",
         "window": f"{timesteps} step{'s' if timesteps != 1 else ''} per layer",
         "weight_bits": _span_of_bits(report),
         "target": report.get("target", "the target"),
@@ -170,8 +178,9 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
         about.append(f"input {times(model['input_shape'])}")
     steps = report.get("total_steps", 0)
     plan = [f"target {report.get('target', '?')}", f"coding {report.get('coding', '?')}"]
-    if report.get("coding") in ("graded", "sigma-delta") and option(report, "payload_bits"):
-        plan[-1] += f", {option(report, 'payload_bits')} bit"
+    coding, bits = _coding(report), option(report, "payload_bits")
+    if coding and coding.payloads and bits:
+        plan[-1] += f", {coding.sized(bits)}"
     elif report.get("timesteps", 1) > 1:
         plan.append(f"{report['timesteps']} steps per layer")
     plan.append(f"{steps} step{'s' if steps != 1 else ''}")
@@ -300,7 +309,7 @@ _UNEVEN = 0.05
 
 def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
     """What is worst about a layer, and the option that changes it."""
-    coding = report.get("coding")
+    coding = _coding(report)
     if (layer.get("uneven") or 0) >= _UNEVEN:
         return (
             f"{percent(layer['uneven'])} of its spikes are too many or too few because of when they"
@@ -317,7 +326,7 @@ def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
         return f"{percent(layer['saturated_weights'])} of its weights saturate"
     if layer.get("sqnr_db") is None:
         return ""
-    return "more --payload-bits" if coding in ("graded", "sigma-delta") else "more --timesteps"
+    return f"more --{coding.resolution().replace('_', '-')}" if coding else ""
 
 
 def percent(share: float | None) -> str:
