@@ -14,13 +14,13 @@ from snn_compile.options import CompileOptions
 
 
 class Correction(enum.Enum):
-    """What calibration data can set right beyond weights and biases."""
+    """What calibration data can set right where a spike at every step stands for the full scale."""
 
     NOTHING = "nothing"
     POTENTIALS = "potentials"
-    """The potentials that neurons start a window with: spikes come too early or too late."""
+    """Spikes come too early or too late: the potentials that neurons start a window with."""
     RESETS = "resets"
-    """Thresholds and biases: what a reset to zero throws away."""
+    """A reset to zero throws potential away: thresholds and biases."""
 
 
 class Coding(ABC):
@@ -47,7 +47,7 @@ class Coding(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    takes: ClassVar[frozenset[str]] = frozenset({"timesteps"})
+    takes: ClassVar[tuple[str, ...]] = ("timesteps",)
     at_once: ClassVar[bool] = False
     payloads: ClassVar[bool] = False
     input: ClassVar[InputCoding]
@@ -56,13 +56,13 @@ class Coding(ABC):
     most: ClassVar[int] = 256
 
     @classmethod
-    @abstractmethod
     def from_options(cls, options: CompileOptions) -> Self:
-        """The coding with the parameters that the options give it.
+        """The coding with the parameters that the options give it: so many steps or bits.
 
         Raises:
             UsageError: it cannot do what they ask for.
         """
+        return cls(*(options.number(name) for name in [cls.resolution()] if name in cls.takes))
 
     @property
     @abstractmethod
@@ -117,21 +117,6 @@ class Coding(ABC):
         return f"{self.name}, {self.sized(self.size)}"
 
 
-def coding_named(name: str) -> type[Coding]:
-    """The class of a coding.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    found: type[Coding] = coding_class(name)
-    return found
-
-
-def codings() -> tuple[type[Coding], ...]:
-    """All of them."""
-    return tuple(coding_named(name) for name in coding_names())
-
-
 def coding_of(options: CompileOptions, default: str) -> Coding:
     """The coding that the options ask for, or the target's.
 
@@ -141,7 +126,7 @@ def coding_of(options: CompileOptions, default: str) -> Coding:
     name = options.coding or default
     if name not in coding_names():
         raise UsageError(f"there is no coding '{name}'", code="bad-option")
-    coding = coding_named(name).from_options(options)
+    coding: Coding = coding_class(name).from_options(options)
     if coding.at_once and options.input == InputCoding.POISSON.value:
         raise UsageError(
             f"--coding {name} takes each frame at once; Poisson spikes need time to arrive in",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from snn_compile.codings.coding import Coding
 from snn_compile.ir.spiking import Float, GradedNeurons, InputCoding, Neurons
-from snn_compile.options import CompileOptions
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class Graded(Coding):
 
     name: ClassVar[str] = "graded"
     summary: ClassVar[str] = "payloads, once a frame"
-    takes: ClassVar[frozenset[str]] = frozenset({"payload_bits"})
+    takes: ClassVar[tuple[str, ...]] = ("payload_bits",)
     at_once: ClassVar[bool] = True
     payloads: ClassVar[bool] = True
     input: ClassVar[InputCoding] = InputCoding.GRADED
@@ -25,11 +24,6 @@ class Graded(Coding):
     most: ClassVar[int] = 8
 
     bits: int = 8
-
-    @classmethod
-    def from_options(cls, options: CompileOptions) -> Self:
-        """Payloads of ``--payload-bits``."""
-        return cls(options.number("payload_bits"))
 
     @property
     def size(self) -> int:

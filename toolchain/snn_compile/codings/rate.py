@@ -20,15 +20,9 @@ class Rate(Coding):
 
     name: ClassVar[str] = "rate"
     summary: ClassVar[str] = "spikes, all layers at work at once"
-    takes: ClassVar[frozenset[str]] = frozenset(
-        {
-            "timesteps",
-            "reset",
-            "burst",
-            "initial_potential",
-            "potential_calibration",
-            "reset_calibration",
-        }
+    takes: ClassVar[tuple[str, ...]] = (
+        *("timesteps", "reset", "burst", "initial_potential"),
+        *("potential_calibration", "reset_calibration"),
     )
     input: ClassVar[InputCoding] = InputCoding.CURRENT
     not_stock: ClassVar[str] = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from snn_compile.codings.coding import Correction
@@ -18,14 +18,13 @@ class Signed(Rate):
 
     name: ClassVar[str] = "signed"
     summary: ClassVar[str] = "spikes, and negative ones that take them back"
-    takes: ClassVar[frozenset[str]] = frozenset({"timesteps", "initial_potential"})
+    takes: ClassVar[tuple[str, ...]] = ("timesteps", "initial_potential")
     not_stock: ClassVar[str] = "no stock neuron takes a spike back"
 
     @classmethod
     def from_options(cls, options: CompileOptions) -> Self:
-        """Windows of ``--timesteps``; neurons start at half a threshold."""
-        initial = options.initial_potential
-        return cls(options.number("timesteps"), Reset.SUBTRACT, 0.5 if initial is None else initial)
+        """As a rate whose spikes subtract the threshold."""
+        return super().from_options(replace(options, reset=Reset.SUBTRACT.value))
 
     def correction(self, options: CompileOptions) -> Correction:
         """Spikes that are taken back need none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import ClipFloorNeurons, Readout, SyncIFNeurons, SyncReadout
 from snn_compile.ir.spiking import Float, InputCoding, Neurons, Schedule
-from snn_compile.options import CompileOptions
 
 
 def _first_steps(values: Int, n_steps: int) -> Int:
@@ -43,11 +42,6 @@ class Sync(Coding):
     not_stock: ClassVar[str] = "no stock neuron waits for a window, and none resets by subtraction"
 
     n_steps: int = 32
-
-    @classmethod
-    def from_options(cls, options: CompileOptions) -> Self:
-        """Windows of ``--timesteps``."""
-        return cls(options.number("timesteps"))
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.codings import coding_named
+from snn_compile.coding_registry import coding_class
 from snn_compile.errors import Origin
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
@@ -102,7 +102,7 @@ class Net:
         self.name, self.draw = name, Draws(name)
         self.window = Window(coding, n_steps)
         self._schedule = self.window.schedule
-        usual = self._schedule.input if self._schedule else coding_named(coding).input
+        usual = self._schedule.input if self._schedule else coding_class(coding).input
         self._input = Input(
             id=INPUT,
             inputs=(),

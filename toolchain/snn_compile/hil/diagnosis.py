@@ -49,7 +49,7 @@ class Synapse:
         source: name of the population, or of the input.
         neuron: index there.
         weight: its weight, before the group's exponent.
-        message: at the step; in sync the sum over the window, in sigma-delta the sum so far.
+        message: at the step; the sum over the window if layers wait for it, so far in a stream.
     """
 
     source: str

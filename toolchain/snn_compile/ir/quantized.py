@@ -15,7 +15,7 @@ may be sent at any row, so it may feed any depth.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -135,7 +135,7 @@ class QuantizedGraph:
     """
 
     graph: Graph[QuantizedNode]
-    window: Window = field(default_factory=lambda: Window("graded", 1))
+    window: Window
 
     def __post_init__(self) -> None:
         if sum(isinstance(node, Input) for node in self.graph) != 1:

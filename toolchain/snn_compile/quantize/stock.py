@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from snn_compile.codings import coding_named, codings
+from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.errors import CapacityError, CompileError, Origin, UsageError, raise_all
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
@@ -122,7 +122,9 @@ def settled(options: CompileOptions) -> CompileOptions:
         return options
     raise_all(list(_refused(options)))
     left_open = {name: "--neurons stock" for name in ("coding", "reset")}
-    coding = options.coding or next(c.name for c in codings() if not c.not_stock)
+    coding = options.coding or next(
+        name for name in coding_names() if not coding_class(name).not_stock
+    )
     return replace(
         options, coding=coding, reset=Reset.ZERO.value, origins={**left_open, **options.origins}
     )
@@ -143,7 +145,7 @@ def freed(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
 def _refused(options: CompileOptions) -> Iterator[CompileError]:
     alternative = "--coding rate --reset zero has stock neurons; or take --neurons any"
     reasons = {
-        "coding": (coding_named(options.coding).not_stock if options.coding else "", alternative),
+        "coding": (coding_class(options.coding).not_stock if options.coding else "", alternative),
     }
     if options.reset == Reset.SUBTRACT.value and "reset" in options.origins:
         reasons["reset"] = "a stock LIF resets to zero", alternative

@@ -22,7 +22,7 @@ from snn_compile.mapping import (
     neuron_updates,
     resources,
 )
-from snn_compile.options import CompileOptions
+from snn_compile.options import AUTO, CompileOptions
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
 from snn_compile.quantize.quantize import Quantization
@@ -51,7 +51,8 @@ def announce(
     parts.append(f"{n_weights(ann):,} weights")
     parts.append(f"input {figures.times(ann.input.shape)}")
     observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
-    what = coding.sized(getattr(options, coding.resolution()))
+    auto = getattr(options, coding.resolution()) == AUTO
+    what = coding.sized(AUTO if auto else coding.size)
     observer.stage("target", f"target {target.name} · coding {coding.name}, {what}")
 
 
