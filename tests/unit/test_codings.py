@@ -8,16 +8,20 @@ import sys
 import tomllib
 from dataclasses import is_dataclass
 from inspect import isabstract
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import scheduled_networks
 from snn_compile import coding_registry
 from snn_compile.cli import main
 from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.codings import Coding
 from snn_compile.driver import compile_model
 from snn_compile.errors import UsageError
+from snn_compile.hil.diagnosis import _carried
+from snn_compile.ir.quantized import Readout
 from snn_compile.ir.schedule import integer_network, is_scheduled
 from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.options import CompileOptions
@@ -92,6 +96,22 @@ def test_messages_of_a_window_are_their_value(name):
     assert (messages.sum(axis=1) == values[:, 0]).all()
     spikes = values if window.schedule.spikes is None else window.schedule.spikes(values)
     assert ((messages != 0).sum(axis=1) == spikes[:, 0]).all()
+
+
+@pytest.mark.parametrize("coding", scheduled_networks.SCHEDULED)
+def test_a_diagnosis_sees_what_had_arrived_when_a_neuron_decided(coding):
+    """Of a network that is spread over time: the values of its integer network."""
+    made = scheduled_networks.scheduled(coding, "mlp", 1, 6)
+    evidence = SimpleNamespace(program=made.program)
+    sent = reference.run(made.program, made.frames, record=True).messages
+    values = reference.run(made.at_once, made.frames, record=True).messages
+    hidden = [node for node in made.at_once.populations if not isinstance(node, Readout)]
+    for node in hidden:
+        messages = np.moveaxis(sent[node.id], (0, 1), (-1, -2))
+        flat = messages.reshape(-1, *messages.shape[-2:])
+        carried = _carried(evidence, flat, 0, 3)
+        assert carried.any()
+        assert (carried == values[node.id][3].ravel()).all()
 
 
 def test_a_window_of_an_unknown_coding_is_refused_by_name():
