@@ -127,18 +127,37 @@ def test_codings_of_other_packages_come_after_ours(installed):
         whole(coding_class(name), name)
 
 
-def test_no_package_takes_a_name_of_ours(installed):
-    entries = installed / "burst_coding-1.0.dist-info" / "entry_points.txt"
-    entries.write_text(f"[{coding_registry.GROUP}]\nrate = burst_coding:Burst\n")
+def entries(installed, line: str) -> None:
+    listed = installed / "burst_coding-1.0.dist-info" / "entry_points.txt"
+    listed.write_text(f"[{coding_registry.GROUP}]\n{line}\n")
     forget()
-    with pytest.raises(UsageError, match="coding named 'rate'"):
+
+
+def test_no_package_takes_a_name_of_ours(installed):
+    entries(installed, "rate = burst_coding:Burst")
+    with pytest.raises(UsageError, match="two codings named 'rate'"):
         coding_names()
 
 
-def test_a_coding_of_another_package_that_cannot_be_loaded(installed):
-    (installed / "burst_coding.py").write_text("from nowhere import Coding\n")
-    with pytest.raises(UsageError, match=r"'burst' cannot be loaded.*nowhere") as found:
-        coding_class("burst")
+@pytest.mark.parametrize(
+    ("line", "text", "message"),
+    [
+        ("burst = burst_coding:Burst", "from nowhere import Coding", "cannot be loaded: .*nowhere"),
+        ("burst = burst_coding:Gone", "", "cannot be loaded: .*Gone"),
+        ("morse = burst_coding:Burst", None, "another name"),
+        (
+            "morse = burst_coding:Morse",
+            "from snn_compile.codings import Coding\nclass Morse(Coding): name = 'morse'",
+            "does not say what its neurons, size are",
+        ),
+    ],
+)
+def test_a_coding_that_is_none_is_refused(installed, line, text, message):
+    if text is not None:
+        (installed / "burst_coding.py").write_text(text)
+    entries(installed, line)
+    with pytest.raises(UsageError, match=message) as found:
+        coding_class(line.partition(" ")[0])
     assert found.value.code == "broken-coding"
 
 

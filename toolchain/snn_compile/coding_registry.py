@@ -43,21 +43,25 @@ def coding_class(name: str) -> Any:
             hint=f"available: {', '.join(coding_names())}; a package that adds it is missing",
         )
     try:
-        return _entries()[name].load()
+        found = _entries()[name].load()
     except (ImportError, AttributeError) as error:
-        raise UsageError(
-            f"the coding '{name}' cannot be loaded: {error}", code="broken-coding"
-        ) from error
+        raise _broken(f"the coding '{name}' cannot be loaded: {error}") from error
+    if missing := ", ".join(sorted(getattr(found, "__abstractmethods__", ()))):
+        raise _broken(f"the coding '{name}' does not say what its {missing} are")
+    if getattr(found, "name", None) != name:
+        raise _broken(f"the coding '{name}' has another name in its class")
+    return found
 
 
 @cache
 def _entries() -> dict[str, EntryPoint]:
-    own = {name: EntryPoint(name, f"{GROUP}.{place}", GROUP) for name, place in _OWN.items()}
-    added = {entry.name: entry for entry in entry_points(group=GROUP)}
-    for name in added.keys() & own.keys():
-        raise UsageError(
-            f"an installed package adds a coding named '{name}', and there is one already",
-            code="broken-coding",
-            hint="rename its entry point",
-        )
-    return own | {name: added[name] for name in sorted(added)}
+    found = {name: EntryPoint(name, f"{GROUP}.{place}", GROUP) for name, place in _OWN.items()}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        if entry.name in found:
+            raise _broken(f"there are two codings named '{entry.name}'", "rename an entry point")
+        found[entry.name] = entry
+    return found
+
+
+def _broken(message: str, hint: str = "mend the package that adds it, or remove it") -> UsageError:
+    return UsageError(message, code="broken-coding", hint=hint)
