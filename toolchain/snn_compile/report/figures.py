@@ -140,14 +140,14 @@ def option(report: Mapping[str, Any], name: str) -> Any:
     return (report.get("options") or {}).get(name, {}).get("value")
 
 
-def _coding(report: Mapping[str, Any]) -> type[Coding] | None:
+def coding_of(report: Mapping[str, Any]) -> type[Coding] | None:
     """The coding, None if it is not known here: the package that added it may not be installed."""
     name = report.get("coding")
     return coding_class(name) if name in coding_names() else None
 
 
 def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
-    timesteps, coding = report.get("timesteps", 1), _coding(report)
+    timesteps, coding = report.get("timesteps", 1), coding_of(report)
     size = (option(report, "payload_bits") or 8) if coding and coding.payloads else timesteps
     return {
         "levels": coding.levels_of(size) + 1 if coding else "unknown",
@@ -178,7 +178,7 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
         about.append(f"input {times(model['input_shape'])}")
     steps = report.get("total_steps", 0)
     plan = [f"target {report.get('target', '?')}", f"coding {report.get('coding', '?')}"]
-    coding, bits = _coding(report), option(report, "payload_bits")
+    coding, bits = coding_of(report), option(report, "payload_bits")
     if coding and coding.payloads and bits:
         plan[-1] += f", {coding.sized(bits)}"
     elif report.get("timesteps", 1) > 1:
@@ -284,49 +284,6 @@ def tuned(report: Mapping[str, Any]) -> str:
         f" {best['epoch']} · {tune.get('measure', held_out)}:"
         f" {epochs[0]['held_out_top1']:.2f} -> {best['held_out_top1']:.2f} %"
     )
-
-
-def costliest(report: Mapping[str, Any]) -> str:
-    """The layer that loses most: what it loses, why perhaps, and what to try."""
-    judged = [item for item in report.get("layers") or [] if item.get("output_share") is not None]
-    if not judged:
-        return ""
-    worst = max(judged, key=lambda layer: float(layer["output_share"]))
-    if worst["output_share"] <= 0:
-        return ""
-    text = f"{worst['name']}: adds {percent(worst['output_share'])} of the output's error"
-    if worst.get("sqnr_db") is not None:
-        text += f", signal to noise {worst['sqnr_db']:.1f} dB"
-    advice = _advice(report, worst)
-    return f"{text}; {advice}" if advice else text
-
-
-_NOTABLE = 0.01
-"""Share of saturated activations or weights that is worth a word."""
-_UNEVEN = 0.05
-"""Share of the spikes that come at the wrong time."""
-
-
-def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
-    """What is worst about a layer, and the option that changes it."""
-    coding = _coding(report)
-    if (layer.get("uneven") or 0) >= _UNEVEN:
-        return (
-            f"{percent(layer['uneven'])} of its spikes are too many or too few because of when they"
-            " come: try --coding sync, or more --timesteps"
-        )
-    if (layer.get("weight_bits") or 8) < 8:
-        return f"its weights have {layer['weight_bits']} bits: try --weight-bits 8"
-    if (layer.get("saturated") or 0) >= _NOTABLE:
-        return (
-            f"{percent(layer['saturated'])} of its activations are cut off: try --thresholds"
-            " percentile:99.99"
-        )
-    if (layer.get("saturated_weights") or 0) >= _NOTABLE:
-        return f"{percent(layer['saturated_weights'])} of its weights saturate"
-    if layer.get("sqnr_db") is None:
-        return ""
-    return f"more --{coding.resolution().replace('_', '-')}" if coding else ""
 
 
 def percent(share: float | None) -> str:

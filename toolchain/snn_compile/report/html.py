@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snn_compile.report import figures, schema
+from snn_compile.report import advice, figures, schema
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
 
@@ -73,7 +73,7 @@ def render(report: Mapping[str, Any]) -> str:
         "curve": curve(report),
         "cores": figures.per_core(report),
         "resources": figures.resources(report),
-        "costliest": figures.costliest(report),
+        "costliest": advice.costliest(report),
         "restriction": figures.restriction(report),
         "portable": figures.portable(report),
         "sources": _sources(report),
