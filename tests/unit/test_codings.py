@@ -17,7 +17,7 @@ import scheduled_networks
 from snn_compile import coding_registry
 from snn_compile.cli import main
 from snn_compile.coding_registry import coding_class, coding_names
-from snn_compile.codings import Coding
+from snn_compile.codings import Coding, coding_of
 from snn_compile.driver import compile_model
 from snn_compile.errors import UsageError
 from snn_compile.hil.diagnosis import _carried
@@ -112,6 +112,12 @@ def test_a_diagnosis_sees_what_had_arrived_when_a_neuron_decided(coding):
         carried = _carried(evidence, flat, 0, 3)
         assert carried.any()
         assert (carried == values[node.id][3].ravel()).all()
+
+
+def test_digits_can_be_searched_for():
+    """What stands for ``auto`` until it is found is a number that the coding takes."""
+    options = CompileOptions(coding="radix", timesteps="auto", max_accuracy_drop=1.0)
+    assert coding_of(options, "graded").levels == 255
 
 
 def test_a_window_of_an_unknown_coding_is_refused_by_name():

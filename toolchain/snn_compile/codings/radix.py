@@ -12,7 +12,7 @@ from snn_compile.errors import UsageError
 from snn_compile.ir.fixedpoint import Int, QFormat
 from snn_compile.ir.quantized import ClipFloorNeurons, RadixIFNeurons, Readout, SyncReadout
 from snn_compile.ir.spiking import InputCoding, Schedule
-from snn_compile.options import CompileOptions
+from snn_compile.options import AUTO, CompileOptions
 
 
 def _digits(values: Int, n_steps: int) -> Int:
@@ -47,7 +47,7 @@ class Radix(Sync):
     @classmethod
     def from_options(cls, options: CompileOptions) -> Self:
         """As many digits as ``--timesteps``, if they were given."""
-        if options.timesteps == CompileOptions().timesteps:
+        if options.timesteps in (AUTO, CompileOptions().timesteps):
             return cls()
         n_steps = options.number("timesteps")
         if n_steps > cls.most:
