@@ -7,10 +7,10 @@ import numpy as np
 import anns
 from anns import INPUT, Net
 from quantized_cases import SAME, mlp, residual
+from snn_compile.codings.rate import Rate
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.codings import Rate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.driver import FOLDING

@@ -20,7 +20,7 @@ from snn_compile.ir.quantized import (
     along_channels,
 )
 from snn_compile.ir.schedule import schedule
-from snn_compile.ir.spiking import SIGMA_DELTA, SYNC, InputCoding, Window
+from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.sim import reference
 
 CODINGS = ("rate", "zero", "signed", "sync", "graded", "sigma-delta")
@@ -55,10 +55,10 @@ def network(coding: str, seed: int = 3, n_stimuli: int = 24) -> tuple[QuantizedG
     if coding == "signed":
         program = _replaced(program, Window("signed", n_steps), _signed)
     if coding == "sync":
-        window = Window(SYNC, 5)
+        window = Window("sync", 5)
         return schedule(_replaced(program, program.window, _counting), window), frames
     if coding == "sigma-delta":
-        return schedule(program, Window(SIGMA_DELTA, 1)), frames
+        return schedule(program, Window("sigma-delta", 1)), frames
     return program, frames
 
 

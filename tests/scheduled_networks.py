@@ -8,10 +8,11 @@ import numpy as np
 
 import networks
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.schedule import levels, schedule
-from snn_compile.ir.spiking import RADIX, SCHEDULED, SIGMA_DELTA, SYNC, Window
+from snn_compile.ir.schedule import schedule
+from snn_compile.ir.spiking import Window
 from wide_networks import wide
 
+SYNC, RADIX, SIGMA_DELTA = SCHEDULED = ("sync", "radix", "sigma-delta")
 KINDS = {SYNC: "clip-floor", RADIX: "clip-floor", SIGMA_DELTA: "graded"}
 """The integer network's neurons in each coding."""
 SMALL = ("mlp", "structures", "branches")
@@ -40,7 +41,7 @@ def scheduled(coding: str, name: str, seed: int, n_steps: int) -> Scheduled:
     """A network of one of ``SCHEDULED``; sigma-delta has one step, radix 7 at most."""
     kind = KINDS[coding]
     n_steps = {SYNC: n_steps, RADIX: min(n_steps, 7), SIGMA_DELTA: 1}[coding]
-    more = {"levels": levels(Window(coding, n_steps)), "whole": True}
+    more = {"levels": Window(coding, n_steps).levels, "whole": True}
     match name:
         case "mlp":
             at_once, frames = networks.mlp(seed, kind, **more)

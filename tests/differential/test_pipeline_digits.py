@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import onnx_models
+from snn_compile.coding_registry import coding_names
 from snn_compile.driver import check_model, compile_model
-from snn_compile.options import CODINGS, CompileOptions
+from snn_compile.options import CompileOptions
 from snn_compile.sim import ann, engine, reference
 
 
@@ -31,7 +32,7 @@ def without_times(folder):
     return report, {name: path.read_bytes() for name, path in files.items()}
 
 
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", coding_names())
 def test_without_an_engine_everything_is_the_same(
     compiled_engine, examples, digits, tmp_path, monkeypatch, coding
 ):

@@ -15,8 +15,13 @@ import numpy as np
 import pytest
 
 import onnx_models
+from snn_compile.codings.graded import Graded
+from snn_compile.codings.radix import Radix
+from snn_compile.codings.rate import Rate
+from snn_compile.codings.sigma_delta import SigmaDelta
+from snn_compile.codings.signed import Signed
+from snn_compile.codings.sync import Sync
 from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.codings import Graded, Radix, Rate, SigmaDelta, Signed, Sync
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.driver import FOLDING

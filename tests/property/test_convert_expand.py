@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import anns
 from anns import INPUT, Net
+from snn_compile.codings.graded import Graded
 from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.codings import Graded
 from snn_compile.convert.expand import expand, maps_shape
 from snn_compile.convert.linear import sparse
 from snn_compile.convert.to_spiking import ToSpiking

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine_equality import assert_equal, assert_same
-from scheduled_networks import NAMES, SCHEDULED, scheduled
-from snn_compile.ir.spiking import SIGMA_DELTA, SYNC
+from scheduled_networks import NAMES, SCHEDULED, SIGMA_DELTA, SYNC, scheduled
 from snn_compile.sim import native, reference
 from snn_compile.sim.engine import Engine
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scheduled_networks
+from scheduled_networks import SIGMA_DELTA, SYNC
 from snn_compile.ir.quantized import Readout
-from snn_compile.ir.spiking import SIGMA_DELTA, SYNC
 from snn_compile.sim import reference
 from transcription import assert_equal
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snn_compile.driver import compile_model
-from snn_compile.report import figures
+from snn_compile.report import advice
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,17 @@ def test_cut_off_activations_are_named_with_what_to_try(report):
     """Half of all activations beyond full scale: no rounding error comes near that."""
     found = report(coding="graded", thresholds="percentile:50")
     assert min(layer["saturated"] for layer in judged(found)[:-1]) > 0.1
-    assert "of its activations are cut off: try --thresholds" in figures.costliest(found)
+    assert "of its activations are cut off: try --thresholds" in advice.costliest(found)
 
 
 def test_narrow_weights_are_named(report):
     found = report(coding="graded", weight_bits=2, bias_correction=False)
-    assert "try --weight-bits 8" in figures.costliest(found)
+    assert "try --weight-bits 8" in advice.costliest(found)
 
 
 def test_uneven_spikes_are_named():
     layer = {"name": "conv3", "output_share": 0.4, "sqnr_db": 12.0, "uneven": 0.2, "saturated": 0.1}
-    text = figures.costliest({"coding": "rate", "layers": [layer]})
+    text = advice.costliest({"coding": "rate", "layers": [layer]})
     assert text == (
         "conv3: adds 40.0 % of the output's error, signal to noise 12.0 dB; 20.0 % of its spikes"
         " are too many or too few because of when they come: try --coding sync, or more --timesteps"
@@ -93,4 +93,4 @@ def test_uneven_spikes_are_named():
 
 def test_nothing_is_named_where_nothing_is_lost():
     layer = {"name": "conv3", "output_share": 0.0, "sqnr_db": None}
-    assert figures.costliest({"coding": "graded", "layers": [layer]}) == ""
+    assert advice.costliest({"coding": "graded", "layers": [layer]}) == ""

@@ -10,8 +10,8 @@ import pytest
 import anns
 from calibration_cases import N_STEPS, NETWORKS, Case
 from snn_compile import CompileOptions
+from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.codings import coding_of
 from snn_compile.data import Samples
 from snn_compile.driver import FOLDING
 from snn_compile.ir import ann

@@ -9,10 +9,10 @@ import pytest
 
 import anns
 from anns import INPUT, Net, assert_same_function
+from snn_compile.codings.graded import Graded
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.codings import Graded
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.to_spiking import ToSpiking

@@ -10,7 +10,7 @@ import pytest
 import anns
 from anns import INPUT, Net
 from quantized_cases import CODINGS, NETWORKS, Case, mlp, same
-from snn_compile.convert.codings import Graded
+from snn_compile.codings.graded import Graded
 from snn_compile.driver import compile_model
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.quantized import VOLTAGE_LIMIT

@@ -10,7 +10,7 @@ import pytest
 
 from quantized_cases import CODINGS, NETWORKS, Case, same
 from snn_compile import compile_model
-from snn_compile.convert.codings import Graded
+from snn_compile.codings.graded import Graded
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.quantize import fit_layers
 from snn_compile.quantize.fit_layers import FitLayers

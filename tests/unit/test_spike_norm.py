@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from anns import INPUT, Net
+from snn_compile.codings.rate import Rate
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.codings import Rate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.spike_norm import spike_norm
 from snn_compile.convert.to_spiking import ToSpiking

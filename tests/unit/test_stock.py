@@ -15,8 +15,8 @@ from snn_backends.lava import LavaBackend
 from snn_backends.lava.neurons import split_bias
 from snn_backends.lava.plan import make_plan
 from snn_compile import CompileOptions, compile_model
+from snn_compile.codings import coding_of
 from snn_compile.convert import calibrate as calibration
-from snn_compile.convert.codings import coding_of
 from snn_compile.data import Samples
 from snn_compile.driver import FOLDING
 from snn_compile.errors import CapacityError, CompileErrors, Origin, UsageError

@@ -10,10 +10,10 @@ from typing import Any
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
+from snn_compile.codings import Coding, coding_of
 from snn_compile.convert import calibrate as calibration
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.codings import Coding, Graded, coding_of
 from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
@@ -325,7 +325,8 @@ def _equalized(
 
 def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
     """Options that were given but mean nothing for this coding."""
-    if isinstance(coding, Graded) and options.timesteps not in (CompileOptions().timesteps, AUTO):
+    ignored = "timesteps" not in coding.takes
+    if ignored and options.timesteps not in (CompileOptions().timesteps, AUTO):
         message = f"timesteps {options.timesteps} is ignored: {coding.name} takes one step"
         hint = "use --coding sync or rate for spike trains"
         return [Finding(message, code="option-ignored", hint=hint, warning=True)]

@@ -14,10 +14,10 @@ from typing import Any
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from snn_compile.codings import Coding, Correction
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.codings import Coding, Rate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.linear import Float
 from snn_compile.convert.spike_norm import spike_norm
@@ -30,7 +30,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.schedule import schedule
-from snn_compile.ir.spiking import InputCoding, Reset
+from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Pipeline, Watcher, unwatched
@@ -209,7 +209,8 @@ def _adjustments(
     coding: Coding,
 ) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
     """What calibration data can do about errors of rounding and of timing, in order."""
-    if coding.name == Rate.name and options.reset == Reset.ZERO.value:
+    correction = coding.correction(options)
+    if correction is Correction.RESETS:
         resets = CalibrateResets(folded, x, frames, scales)
         if options.reset_calibration:
             yield resets  # only then do counts stand for activations, so that weights can be fitted
@@ -221,7 +222,7 @@ def _adjustments(
         return
     # Weights, biases and potentials could all make up for the same error of timing: the potentials
     # do it best (fashion_vggbn, rate, T = 8: 91.15 % on 2,000 images, with refitted weights 90.45).
-    potentials = options.potential_calibration and _starts_freely(options, coding)
+    potentials = options.potential_calibration and correction is Correction.POTENTIALS
     if options.rounding == "compensated":
         biases = options.bias_correction and not potentials
         yield FitLayers(spiking, folded, x, frames, biases, refits=not potentials)
@@ -229,12 +230,6 @@ def _adjustments(
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
     elif options.bias_correction and options.rounding != "compensated":
         yield CorrectBiases(folded, x, frames)
-
-
-def _starts_freely(options: CompileOptions, coding: Coding) -> bool:
-    """Whether initial potentials matter in this coding, and the user has not fixed them."""
-    by_subtraction = coding.name == Rate.name and options.reset == Reset.SUBTRACT.value
-    return by_subtraction and options.initial_potential is None
 
 
 def _decodings(

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snn_compile import config_file
+from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.documents import DamagedError
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.typed import complaint, made
 
-CODINGS = ("graded", "signed", "sync", "radix", "rate", "sigma-delta")
 INPUTS = ("current", "poisson", "graded", "events")
 RESETS = ("subtract", "zero")
 NEURONS = ("any", "stock")
@@ -165,7 +165,7 @@ class CompileOptions:
             elif isinstance(value, str) or not low <= value <= high:
                 bad(name, value, f"{low} to {high}")
 
-        among("coding", CODINGS)
+        among("coding", coding_names())
         among("input", INPUTS)
         among("reset", RESETS)
         among("equalize", EQUALIZE)
@@ -178,7 +178,7 @@ class CompileOptions:
         between("payload_bits", 1, 16)
         between("input_bits", 1, 16)
         between("burst", 1, 127)
-        if self.burst > 1 and (self.reset != "subtract" or self.coding != "rate"):
+        if self.burst > 1 and not (self.reset == "subtract" and self._takes("burst")):
             bad("burst", self.burst, "bursts with --coding rate and --reset subtract")
         between("weight_bits", 2, 8)
         between("state_bits", 12, 24)
@@ -203,6 +203,10 @@ class CompileOptions:
         if self.seed < 0:
             bad("seed", self.seed, "0 or more")
         return found
+
+    def _takes(self, name: str) -> bool:
+        """Whether an option means something in the coding that was asked for."""
+        return self.coding in coding_names() and name in coding_class(str(self.coding)).takes
 
     @classmethod
     def from_sources(cls, config: Path | None, cli: Mapping[str, Any]) -> CompileOptions:

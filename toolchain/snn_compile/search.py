@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.codings import MOST_DIGITS, Graded, Radix, coding_of
 from snn_compile.counted import counted
 from snn_compile.data import Samples
 from snn_compile.ir.stages import ANNGraph
@@ -19,8 +19,6 @@ from snn_compile.passes import Finding
 from snn_compile.sim import ann
 from snn_compile.sim.reproducible import Reproducible
 
-MOST_STEPS, MOST_PAYLOAD_BITS = 256, 8
-"""Where the search for steps and for payload bits ends."""
 SEARCH_SAMPLES = 2_000
 """Samples that a search looks at, the first ones; what it finds is confirmed on all of them."""
 
@@ -129,14 +127,10 @@ def _open(
 ) -> Mapping[str, Sequence[int]]:
     """The numbers to be found, and among which."""
     coding = coding_of(options, promise.default_coding)
-    in_bits = isinstance(coding, Graded)
+    name = coding.resolution()
     found: dict[str, Sequence[int]] = {}
-    if options.timesteps == AUTO and not in_bits:
-        found["timesteps"] = range(
-            1, (MOST_DIGITS if isinstance(coding, Radix) else MOST_STEPS) + 1
-        )
-    if in_bits and AUTO in (options.timesteps, options.payload_bits):
-        found["payload_bits"] = range(1, MOST_PAYLOAD_BITS + 1)
+    if AUTO in (options.timesteps, getattr(options, name)):
+        found[name] = range(1, coding.most + 1)
     if options.weight_bits == AUTO:
         found["weight_bits"] = weight_bits
     return found

@@ -82,7 +82,7 @@ def check_spiking(
         CompileError: as ``compile_spiking``.
     """
     imported = frontend.read_spiking(path, options)
-    arrival = _arrival(options, None)
+    arrival = _arrival(imported, options, None)
     encoding, _ = _encoding(imported, None, arrival, options)
     quantization = _quantized(imported, encoding, arrival, options)
     mapped = map_program(quantization.program, target)
@@ -124,7 +124,7 @@ def compile_spiking(
     shape, n_steps = imported.input_shape, imported.network.window.n_steps
     n_classes = prod(next(iter(imported.output_shapes.values())))
     samples = load_trains(options, shape, n_steps, n_classes, calibrate, evaluate)
-    arrival = _arrival(options, samples.trains)
+    arrival = _arrival(imported, options, samples.trains)
     encoding, findings = _encoding(imported, samples.calibrate, arrival, options)
     journal.found(findings)
     journal.observer.stage("import", f"{imported.n_nodes} nodes, a spiking network already")
@@ -160,14 +160,16 @@ def compile_spiking(
     )
 
 
-def _arrival(options: CompileOptions, trains: bool | None) -> InputCoding:
+def _arrival(
+    imported: ImportedSpiking, options: CompileOptions, trains: bool | None
+) -> InputCoding:
     """How the input arrives: as the data are, else as the options say, else as spikes.
 
     Raises:
         UsageError: the options ask for what means nothing here, or what the data contradict.
     """
     allowed = {c.value: c for c in (InputCoding.EVENTS, InputCoding.CURRENT)}
-    if options.coding not in (None, "rate"):
+    if options.coding not in (None, imported.network.window.coding):
         raise UsageError(
             f"the network spikes already: it cannot be coded as {options.coding}",
             code="bad-option",

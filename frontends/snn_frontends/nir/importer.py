@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import nir
 import numpy as np
 
+from snn_compile.codings.rate import Rate
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.footprint import check_footprint
@@ -29,7 +30,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import Graph, NodeId, Shape
-from snn_compile.ir.spiking import InputCoding, LIFNeurons, Window
+from snn_compile.ir.spiking import InputCoding, LIFNeurons
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, Pipeline
@@ -64,7 +65,7 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     check_magnitudes(network)
     shape = network.input.shape
     maps = maps_shape(shape)
-    coding = _AsTrained(_window(said, options), walk.models)
+    coding = _AsTrained(_n_steps(said, options), models=walk.models)
     spikes = InputEncoding(np.ones(1), 0, 1, shape, maps)
     scales = {name: np.ones(maps_shape(network.graph[name].shape)[0]) for name in walk.models}
     passes = Pipeline.of(ToSpiking(coding, scales, spikes, InputCoding.EVENTS)).then(AlignPaths())
@@ -79,11 +80,11 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     )
 
 
-def _window(said: Conventions, options: CompileOptions) -> Window:
+def _n_steps(said: Conventions, options: CompileOptions) -> int:
     chosen = "timesteps" in options.origins or options.timesteps != CompileOptions().timesteps
     given = chosen or said.n_steps is None
     n_steps = options.number("timesteps") if given else said.n_steps
-    return Window("rate", int(n_steps or 1))
+    return int(n_steps or 1)
 
 
 def _told(said: Conventions) -> list[Finding]:
@@ -94,15 +95,10 @@ def _told(said: Conventions) -> list[Finding]:
 
 
 @dataclass(frozen=True)
-class _AsTrained:
-    """A coding in which every neuron is the one that was trained."""
+class _AsTrained(Rate):
+    """Rate coding in which every neuron is the one that was trained."""
 
-    name: ClassVar[str] = "rate"
-    at_once: ClassVar[bool] = False
-    window: Window
-    models: Mapping[NodeId, Model]
-    levels: int = 1
-    input: InputCoding = InputCoding.EVENTS
+    models: Mapping[NodeId, Model] = field(default_factory=dict)
 
     def neurons(
         self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
+from snn_compile.coding_registry import coding_names
 from snn_compile.options import (
     AUTO,
-    CODINGS,
     EQUALIZE,
     INPUTS,
     LAYOUTS,
@@ -71,7 +71,7 @@ _DATA = (
 )
 _NETWORK = (
     click.option("--target", metavar="NAME|FILE", help="See: snn-compile targets."),
-    _choice("coding", CODINGS, "What a message means (default: what the target does best)."),
+    _choice("coding", coding_names(), "What a message means (default: what the target does best)."),
     _number("-T", "--timesteps", text="Steps per layer window (sync, signed, rate)."),
     _number("--payload-bits", text="Width of a payload (graded, sigma-delta)."),
     _choice("input", INPUTS, "How the input arrives."),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.coding_registry import coding_class
 from snn_compile.errors import Origin
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
@@ -28,14 +29,12 @@ from snn_compile.ir.quantized import (
     RadixIFNeurons,
     Readout,
     SigmaDeltaNeurons,
-    SigmaDeltaReadout,
     SignedIFNeurons,
     SparseSynapses,
     Synapses,
     SyncIFNeurons,
-    SyncReadout,
 )
-from snn_compile.ir.spiking import RADIX, SIGMA_DELTA, SYNC, InputCoding, Reset, Window
+from snn_compile.ir.spiking import InputCoding, Reset, Window
 from snn_compile.sim import bounds
 from snn_compile.typed import fields_of
 
@@ -43,12 +42,6 @@ INPUT = NodeId("input")
 LEVELS = 100
 """Largest count of clip-floor neurons."""
 ORIGIN = Origin("conformance")
-READOUTS: dict[str, type[Readout]] = {
-    SYNC: SyncReadout,
-    RADIX: SyncReadout,
-    SIGMA_DELTA: SigmaDeltaReadout,
-}
-"""Of codings whose outputs are not plain readouts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +102,8 @@ class Net:
     ) -> None:
         self.name, self.draw = name, Draws(name)
         self.window = Window(coding, n_steps)
-        usual = {
-            SYNC: InputCoding.FRAME,
-            RADIX: InputCoding.FRAME,
-            SIGMA_DELTA: InputCoding.CHANGES,
-            "graded": InputCoding.GRADED,
-        }
+        self._schedule = self.window.schedule
+        usual = self._schedule.input if self._schedule else coding_class(coding).input
         self._input = Input(
             id=INPUT,
             inputs=(),
@@ -123,7 +112,7 @@ class Net:
             format=QFormat.holding(low, high),
             low=low,
             high=high,
-            coding=arrives or usual.get(coding, InputCoding.CURRENT),
+            coding=arrives or usual,
         )
         self._nodes: dict[NodeId, QuantizedNode] = {INPUT: self._input}
 
@@ -285,7 +274,8 @@ class Net:
 
     def readout(self, name: str, *synapses: NodeId, **given: Any) -> NodeId:
         """An output of the network's coding."""
-        return self.add(READOUTS.get(self.window.coding, Readout), name, *synapses, **given)
+        kind = self._schedule.forms[Readout] if self._schedule else Readout
+        return self.add(kind, name, *synapses, **given)
 
     def suited(self, kind: str, name: str, *synapses: NodeId, **given: Any) -> NodeId:
         """A population whose random parameters keep it busy; ``given`` replaces some of them.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from snn_compile.convert.codings import Coding
+from snn_compile.codings import Coding
 from snn_compile.convert.expand import Affine, expand, maps_shape
 from snn_compile.convert.linear import (
     Float,

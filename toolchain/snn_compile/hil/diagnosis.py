@@ -17,7 +17,7 @@ from snn_compile.hil.recording import Recording
 from snn_compile.hil.undecided import Undecided, undecided
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.spiking import SYNC, InputCoding
+from snn_compile.ir.spiking import InputCoding
 
 MOST_SYNAPSES = 10
 MOST_LAYERS = 3
@@ -49,7 +49,7 @@ class Synapse:
         source: name of the population, or of the input.
         neuron: index there.
         weight: its weight, before the group's exponent.
-        message: at the step; in sync the sum over the window, in sigma-delta the sum so far.
+        message: at the step; the sum over the window if layers wait for it, so far in a stream.
     """
 
     source: str
@@ -232,6 +232,6 @@ def _carried(evidence: Evidence, flat: Int, step: int, column: int) -> Int:
     carried: Int = flat[:, step, column]
     if evidence.program.input.coding is InputCoding.CHANGES:
         carried = flat[:, 0, : column + 1].sum(axis=1)
-    elif evidence.program.window.coding == SYNC:
+    elif evidence.program.window.schedule:
         carried = flat[:, :, column].sum(axis=1)
     return carried

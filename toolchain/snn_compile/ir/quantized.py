@@ -15,7 +15,7 @@ may be sent at any row, so it may feed any depth.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -43,7 +43,7 @@ from snn_compile.ir.models.readout import (
 from snn_compile.ir.models.sigma_delta import SigmaDeltaNeurons
 from snn_compile.ir.models.signed import SignedIFNeurons
 from snn_compile.ir.models.sync import SyncIFNeurons
-from snn_compile.ir.spiking import SCHEDULED, InputCoding, Window
+from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.ir.stages import StageError
 
 
@@ -134,7 +134,7 @@ class QuantizedGraph:
     """
 
     graph: Graph[QuantizedNode]
-    window: Window = field(default_factory=lambda: Window("graded", 1))
+    window: Window
 
     def __post_init__(self) -> None:
         if sum(isinstance(node, Input) for node in self.graph) != 1:
@@ -182,7 +182,7 @@ class QuantizedGraph:
                 raise StageError(f"synapses '{node.id}' need one source that sends messages")
             if not 2 <= node.weight.format.bits <= 8 or not node.weight.format.signed:
                 raise StageError(f"'{node.id}' has weights in {node.weight.format}, not s2 to s8")
-            if node.exponent < 0 and self.window.coding in SCHEDULED:
+            if node.exponent < 0 and self.window.schedule:
                 # Floors of several sums do not add up to the floor of their sum.
                 raise StageError(f"'{node.id}' shifts right, in the coding {self.window.coding}")
             return

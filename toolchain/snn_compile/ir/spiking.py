@@ -9,7 +9,7 @@ are in the units of the potential, which are those of the trained network's acti
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Node, NodeId
+from snn_compile.ir.timing import InputCoding, Schedule, Window
 
 Float = npt.NDArray[np.float64]
 
@@ -26,23 +27,6 @@ class Reset(enum.Enum):
 
     SUBTRACT = "subtract"
     ZERO = "zero"
-
-
-class InputCoding(enum.Enum):
-    """How the encoded input reaches the first synapses."""
-
-    CURRENT = "current"
-    """The whole frame at every step of the window: a constant input current."""
-    POISSON = "poisson"
-    """Signed unit spikes, drawn at every step with probability ``abs(value) / full scale``."""
-    GRADED = "graded"
-    """The whole frame at every step, as payloads of graded spikes; once, if there is one step."""
-    FRAME = "frame"
-    """The whole frame at the first step of the window and nothing after it."""
-    CHANGES = "changes"
-    """What differs from the frame before; the first frame differs from zeros."""
-    EVENTS = "events"
-    """A train of its own: a stimulus has a frame for each step of the window."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -264,41 +248,7 @@ Sources = Input | Neurons
 SpikingNode = Input | Synapses | Population
 
 
-SYNC, RADIX, SIGMA_DELTA = "sync", "radix", "sigma-delta"
-SCHEDULED = (SYNC, RADIX, SIGMA_DELTA)
-"""Codings that spread over time what an integer network computes at once (``ir/schedule.py``)."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """How time is cut.
-
-    Attributes:
-        coding: name of the coding.
-        n_steps: time steps per stimulus and layer; 1 in sigma-delta, whose frames are its steps.
-
-    Raises:
-        ValueError: a sigma-delta window has another number of steps.
-    """
-
-    coding: str
-    n_steps: int = field(default=1)
-
-    def __post_init__(self) -> None:
-        if self.coding == SIGMA_DELTA and self.n_steps != 1:
-            raise ValueError(f"a frame of '{self.coding}' is one step, not {self.n_steps}")
-
-    @property
-    def lag(self) -> int:
-        """Steps from a population's window to that of the populations that it feeds."""
-        return self.n_steps if self.coding in (SYNC, RADIX) else 1
-
-
 __all__ = [
-    "RADIX",
-    "SCHEDULED",
-    "SIGMA_DELTA",
-    "SYNC",
     "ClipFloorNeurons",
     "ConvSynapses",
     "DenseSynapses",
@@ -313,6 +263,7 @@ __all__ = [
     "Population",
     "Readout",
     "Reset",
+    "Schedule",
     "SignedIFNeurons",
     "Sources",
     "SparseSynapses",

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from snn_compile.coding_registry import coding_names
 from snn_compile.errors import CapacityError, Origin
 from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.graph import NodeId
@@ -18,7 +19,6 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
-from snn_compile.options import CODINGS
 from snn_compile.targets.target import Target
 
 K = TypeVar("K", bound=Hashable)
@@ -229,7 +229,7 @@ def coding_supported(
     if have is None or coding in have:
         return []
     message = f"the coding '{coding}' does not run on {target.name}"
-    offered = " or ".join(name for name in have if name in CODINGS)
+    offered = " or ".join(name for name in have if name in coding_names())
     return [Violation("coding_supported", message, None, f"--coding {offered}")]
 
 

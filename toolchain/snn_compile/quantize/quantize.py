@@ -164,7 +164,7 @@ def _fitted(
         room = np.minimum(room, states.doublings(population, weights.unit))
         most = min(MOST_FRACTION_BITS, EXPONENTS[-1] - max(weights.exponents))
         # Sums that are spread over time cannot be shifted right one by one.
-        lowest = 0 if window.coding in spiking.SCHEDULED else states.least_exponent()
+        lowest = 0 if window.schedule else states.least_exponent()
         least = lowest - min(weights.exponents)
         for_all, for_most = int(room.min()), int(np.quantile(room, 0.25))
         fraction = min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.errors import CapacityError, CompileError, Origin, UsageError, raise_all
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
@@ -110,19 +111,8 @@ def refusal(name: NodeId, origin: Origin, largest: int, limit: int) -> CapacityE
     )
 
 
-NO_STOCK_NEURON = {
-    "graded": "no stock neuron rescales a payload",
-    "sync": "no stock neuron waits for a window, and none resets by subtraction",
-    "radix": "no stock neuron waits for a window, and none sends digits",
-    "signed": "no stock neuron takes a spike back",
-    "sigma-delta": "stock SigmaDelta has no multiplier: it loses the bits below a power of two,"
-    " and its error grows from frame to frame",
-}
-"""Codings without stock neurons, and why."""
-
-
 def settled(options: CompileOptions) -> CompileOptions:
-    """With ``neurons = "stock"``: rate coding and reset to zero where these were left open.
+    """With ``neurons = "stock"``: a coding that has them and reset to zero where left open.
 
     Raises:
         UsageError: an option contradicts it; all of them at once.
@@ -131,8 +121,11 @@ def settled(options: CompileOptions) -> CompileOptions:
         return options
     raise_all(list(_refused(options)))
     left_open = {name: "--neurons stock" for name in ("coding", "reset")}
+    coding = options.coding or next(
+        name for name in coding_names() if not coding_class(name).not_stock
+    )
     return replace(
-        options, coding="rate", reset=Reset.ZERO.value, origins={**left_open, **options.origins}
+        options, coding=coding, reset=Reset.ZERO.value, origins={**left_open, **options.origins}
     )
 
 
@@ -144,14 +137,14 @@ def freed(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
         asked: as they were before ``settled``.
     """
     poisson = options.input == InputCoding.POISSON.value  # spikes need time to arrive in
-    coding = "rate" if asked.coding is None and poisson else asked.coding
+    coding = options.coding if asked.coding is None and poisson else asked.coding
     return replace(options, neurons="any", coding=coding, reset=asked.reset)
 
 
 def _refused(options: CompileOptions) -> Iterator[CompileError]:
     alternative = "--coding rate --reset zero has stock neurons; or take --neurons any"
     reasons = {
-        "coding": (NO_STOCK_NEURON.get(options.coding or "", ""), alternative),
+        "coding": (coding_class(options.coding).not_stock if options.coding else "", alternative),
     }
     if options.reset == Reset.SUBTRACT.value and "reset" in options.origins:
         reasons["reset"] = "a stock LIF resets to zero", alternative

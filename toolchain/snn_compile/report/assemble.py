@@ -9,7 +9,7 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
-from snn_compile.convert.codings import Coding, Graded
+from snn_compile.codings import Coding
 from snn_compile.documents import sha256
 from snn_compile.ir import ann as ops
 from snn_compile.ir.fixedpoint import Int
@@ -22,7 +22,7 @@ from snn_compile.mapping import (
     neuron_updates,
     resources,
 )
-from snn_compile.options import CompileOptions
+from snn_compile.options import AUTO, CompileOptions
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
 from snn_compile.quantize.quantize import Quantization
@@ -50,9 +50,8 @@ def announce(
     parts.append(f"{n_weights(ann):,} weights")
     parts.append(f"input {figures.times(ann.input.shape)}")
     observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
-    in_bits = isinstance(coding, Graded)
-    name, unit = ("payload_bits", "{} bit") if in_bits else ("timesteps", "T = {}")
-    what = unit.format(getattr(options, name))
+    auto = getattr(options, coding.resolution()) == AUTO
+    what = coding.sized(AUTO if auto else coding.size)
     observer.stage("target", f"target {target.name} · coding {coding.name}, {what}")
 
 

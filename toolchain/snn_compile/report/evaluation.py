@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.convert.codings import Coding, Graded
+from snn_compile.codings import Coding
 from snn_compile.convert.linear import Float
 from snn_compile.counted import counted
 from snn_compile.data import Samples
@@ -83,7 +83,7 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     lowered, program = stages.lowered, stages.lowered.program
     frames = encoded(lowered.encoding, x)
     ladder = Ladder(samples.y)
-    with_spikes = not isinstance(stages.coding, Graded)  # a payload is its activation already
+    with_spikes = not stages.coding.payloads  # a payload is its activation already
     few = min(n, SPIKING_SAMPLES)
     with journal.progress("evaluate", counted(n, "sample"), 4 * n + with_spikes * few) as advance:
         if stages.original is None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.counted import counted
+
+if TYPE_CHECKING:
+    from snn_compile.codings import Coding
 
 ANSWER = "fixed"
 """The rung of the ladder that is the answer."""
@@ -136,13 +140,17 @@ def option(report: Mapping[str, Any], name: str) -> Any:
     return (report.get("options") or {}).get(name, {}).get("value")
 
 
+def coding_of(report: Mapping[str, Any]) -> type[Coding] | None:
+    """The coding, None if it is not known here: the package that added it may not be installed."""
+    name = report.get("coding")
+    return coding_class(name) if name in coding_names() else None
+
+
 def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
-    timesteps = report.get("timesteps", 1)
-    graded = report.get("coding") in ("graded", "sigma-delta")
-    radix = report.get("coding") == "radix"
-    bits = option(report, "payload_bits") or 8
+    timesteps, coding = report.get("timesteps", 1), coding_of(report)
+    size = (option(report, "payload_bits") or 8) if coding and coding.payloads else timesteps
     return {
-        "levels": 2**bits if graded else 2**timesteps if radix else timesteps + 1,
+        "levels": coding.levels_of(size) + 1 if coding else "unknown",
         "window": f"{timesteps} step{'s' if timesteps != 1 else ''} per layer",
         "weight_bits": _span_of_bits(report),
         "target": report.get("target", "the target"),
@@ -170,8 +178,9 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
         about.append(f"input {times(model['input_shape'])}")
     steps = report.get("total_steps", 0)
     plan = [f"target {report.get('target', '?')}", f"coding {report.get('coding', '?')}"]
-    if report.get("coding") in ("graded", "sigma-delta") and option(report, "payload_bits"):
-        plan[-1] += f", {option(report, 'payload_bits')} bit"
+    coding, bits = coding_of(report), option(report, "payload_bits")
+    if coding and coding.payloads and bits:
+        plan[-1] += f", {coding.sized(bits)}"
     elif report.get("timesteps", 1) > 1:
         plan.append(f"{report['timesteps']} steps per layer")
     plan.append(f"{steps} step{'s' if steps != 1 else ''}")
@@ -275,49 +284,6 @@ def tuned(report: Mapping[str, Any]) -> str:
         f" {best['epoch']} · {tune.get('measure', held_out)}:"
         f" {epochs[0]['held_out_top1']:.2f} -> {best['held_out_top1']:.2f} %"
     )
-
-
-def costliest(report: Mapping[str, Any]) -> str:
-    """The layer that loses most: what it loses, why perhaps, and what to try."""
-    judged = [item for item in report.get("layers") or [] if item.get("output_share") is not None]
-    if not judged:
-        return ""
-    worst = max(judged, key=lambda layer: float(layer["output_share"]))
-    if worst["output_share"] <= 0:
-        return ""
-    text = f"{worst['name']}: adds {percent(worst['output_share'])} of the output's error"
-    if worst.get("sqnr_db") is not None:
-        text += f", signal to noise {worst['sqnr_db']:.1f} dB"
-    advice = _advice(report, worst)
-    return f"{text}; {advice}" if advice else text
-
-
-_NOTABLE = 0.01
-"""Share of saturated activations or weights that is worth a word."""
-_UNEVEN = 0.05
-"""Share of the spikes that come at the wrong time."""
-
-
-def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
-    """What is worst about a layer, and the option that changes it."""
-    coding = report.get("coding")
-    if (layer.get("uneven") or 0) >= _UNEVEN:
-        return (
-            f"{percent(layer['uneven'])} of its spikes are too many or too few because of when they"
-            " come: try --coding sync, or more --timesteps"
-        )
-    if (layer.get("weight_bits") or 8) < 8:
-        return f"its weights have {layer['weight_bits']} bits: try --weight-bits 8"
-    if (layer.get("saturated") or 0) >= _NOTABLE:
-        return (
-            f"{percent(layer['saturated'])} of its activations are cut off: try --thresholds"
-            " percentile:99.99"
-        )
-    if (layer.get("saturated_weights") or 0) >= _NOTABLE:
-        return f"{percent(layer['saturated_weights'])} of its weights saturate"
-    if layer.get("sqnr_db") is None:
-        return ""
-    return "more --payload-bits" if coding in ("graded", "sigma-delta") else "more --timesteps"
 
 
 def percent(share: float | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from snn_compile.report import figures, schema
+from snn_compile.report import advice, figures, schema
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
 
@@ -82,7 +82,7 @@ def render(report: Mapping[str, Any]) -> str:
         "curve": curve(report),
         "cores": figures.per_core(report),
         "resources": figures.resources(report),
-        "costliest": figures.costliest(report),
+        "costliest": advice.costliest(report),
         "restriction": figures.restriction(report),
         "portable": figures.portable(report),
         "sources": _sources(report),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snn_compile.convert.codings import Coding, Graded, Rate
+from snn_compile.codings import Coding
 from snn_compile.data import Samples
 from snn_compile.lowering import Lowered
 from snn_compile.report.ladder import Ladder, answers_of
@@ -32,14 +32,6 @@ def compared(ladder: Ladder, free: Lowered, samples: Samples, coding: Coding) ->
         "allowed": "stock",
         "n": n,
         **one,
-        "against": {"neurons": "any", "network": _said(coding), **other},
+        "against": {"neurons": "any", "network": coding.describe(), **other},
         "points": round((one[key] or 0.0) - (other[key] or 0.0), 4),
     }
-
-
-def _said(coding: Coding) -> str:
-    """What kind of network it is, for people."""
-    if isinstance(coding, Graded):
-        return f"{coding.name}, {coding.bits} bit"
-    reset = f", reset {coding.reset.value}" if isinstance(coding, Rate) else ""
-    return f"{coding.name}, T = {coding.window.n_steps}{reset}"

@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from snn_compile.counted import counted
-from snn_compile.report import figures
+from snn_compile.report import advice, figures
 
 LABEL = 14
 """Width of the column of labels."""
@@ -31,7 +31,7 @@ def summary(report: Mapping[str, Any], folder: str = "") -> Text:
         lines.append(row("portable", figures.portable(report)))
     if tuned := figures.tuned(report):
         lines.append(row("tuned", tuned))
-    if costliest := figures.costliest(report):
+    if costliest := advice.costliest(report):
         lines.append(row("costliest", costliest))
     if cost := figures.cost(report):
         lines.append(row("per inference", cost))

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from ctypes import POINTER, c_void_p
+from functools import partial
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -25,11 +26,11 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Input, Population, QuantizedGraph, Readout
 from snn_compile.ir.schedule import integer_network, is_scheduled
-from snn_compile.ir.spiking import RADIX, SIGMA_DELTA, SYNC
+from snn_compile.ir.spiking import Schedule
 from snn_compile.sim import abi, native, reference
 from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.reference import Run
-from snn_compile.sim.scheduled import digits_of_counts, spikes_of_counts, stream
+from snn_compile.sim.scheduled import in_windows, stream
 
 LARGEST_PIECE = 64
 """Stimuli that one call of the library gets, at most: progress is told after each call."""
@@ -106,7 +107,7 @@ class Engine:
         self._library = native.load(build)
         # Nothing here refers to the program itself: `prepared` keeps engines only as long as it.
         self._window = program.window
-        self._scheduled = is_scheduled(program)
+        self._schedule = program.window.schedule if is_scheduled(program) else None
         at_once = integer_network(program)
         self._input = at_once.input
         self._populations: list[Input | Population] = [at_once.input, *at_once.populations]
@@ -164,17 +165,17 @@ class Engine:
         n_steps = self._window.n_steps
         if messages.shape[1] not in (1, n_steps):
             raise ValueError(f"messages of {messages.shape[1]} steps, not {n_steps} or 1")
-        sums = self._sums(messages) if self._scheduled else messages
+        sums = self._sums(messages, self._schedule) if self._schedule else messages
         found = self._spread(sums, None, lambda piece, _: piece, record, activity, threads, advance)
-        if self._scheduled and activity:
+        if self._schedule and activity:
             # Not of their sums.
             sent = n_steps // messages.shape[1] * np.count_nonzero(messages, axis=(0, 1))
             found.activity[self._input.id] = sent
         return found
 
-    def _sums(self, messages: npt.NDArray[np.integer]) -> Int:
+    def _sums(self, messages: npt.NDArray[np.integer], schedule: Schedule) -> Int:
         """What messages add up to, in their window or since the first one: (N, 1, *shape)."""
-        if self._window.coding != SIGMA_DELTA:
+        if schedule.sent is not None:
             held = self._window.n_steps // messages.shape[1]
             sums: Int = held * messages.sum(axis=1, dtype=np.int64, keepdims=True)
             return sums
@@ -191,41 +192,31 @@ class Engine:
         advance: Advance,
     ) -> Run:
         """A run; what a scheduled network sends, from the values of its integer network."""
-        n_steps = self._window.n_steps
-        # What a sync network sends in all is its counts; of the others every value is needed.
-        needs_values = self._scheduled and self._window.coding != SYNC and (record or activity)
-        if not needs_values:
-            values = self._run(samples, messages, record, activity, threads, advance)
-            if self._scheduled and self._window.coding == SYNC:
-                return spikes_of_counts(self._populations, values, n_steps)
-            return values
-        if self._window.coding == RADIX:
-            at_once = max(1, self._recorded_at_once // n_steps)
-            pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
-            digits = [
-                digits_of_counts(
-                    self._populations,
-                    self._run(piece, messages, True, True, threads, advance),
-                    n_steps,
-                    record,
-                )
-                for piece in pieces
-            ]
-            return reference.joined(digits, record)
+        schedule, n_steps = self._schedule, self._window.n_steps
+        if schedule is None or not (record or activity):
+            return self._run(samples, messages, record, activity, threads, advance)
+        if schedule.sent is None:
 
-        def values_of(piece: npt.NDArray[np.integer], advance: Advance) -> Run:
-            return self._run(piece, messages, True, False, threads, advance)
+            def values_of(piece: npt.NDArray[np.integer], advance: Advance) -> Run:
+                return self._run(piece, messages, True, False, threads, advance)
 
-        runs = stream(
-            self._populations,
-            samples,
-            before,
-            values_of,
-            self._recorded_at_once,
-            record=record,
-            advance=advance,
-        )
-        return reference.joined(list(runs), record)
+            runs = stream(
+                self._populations,
+                samples,
+                before,
+                values_of,
+                self._recorded_at_once,
+                record=record,
+                advance=advance,
+            )
+            return reference.joined(list(runs), record)
+        in_time = partial(in_windows, schedule, self._populations, n_steps=n_steps, record=record)
+        if schedule.spikes is None:  # as many as the value says, which the engine has added up
+            return in_time(self._run(samples, messages, record, activity, threads, advance))
+        at_once = max(1, self._recorded_at_once // n_steps)
+        pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
+        runs = (self._run(piece, messages, True, True, threads, advance) for piece in pieces)
+        return reference.joined([in_time(run) for run in runs], record)
 
     def _run(
         self,

@@ -1,7 +1,7 @@
 """What networks that are spread over time send, from the values of the integer network.
 
-``sync`` and ``sigma-delta`` networks need not be simulated step by step: their counts and payloads
-are those of one step of ``integer_network``, and from these every message follows.
+They need not be simulated step by step: their counts and payloads are those of one step of
+``integer_network``, and from these every message follows as the coding's schedule says.
 """
 
 from __future__ import annotations
@@ -14,58 +14,44 @@ import numpy.typing as npt
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Input, Population, Readout
+from snn_compile.ir.spiking import Schedule
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import Run
 
 Integers = npt.NDArray[np.integer]
 
 
-def spikes_of_counts(populations: Sequence[Input | Population], values: Run, n_steps: int) -> Run:
-    """A sync network's run: ``q`` spikes are sent in the first ``q`` steps of a window.
-
-    Args:
-        populations: the input and the populations of the network.
-        values: a run of its integer network. Its activity has the sums of the counts already.
-        n_steps: length of the window.
-    """
-    steps = np.arange(n_steps)
-    messages: dict[NodeId, Int] = {}
-    for node in populations:
-        if node.id in values.messages:
-            at_once = values.messages[node.id]
-            step = steps.reshape(-1, *[1] * len(node.shape))
-            messages[node.id] = (
-                np.repeat(at_once, n_steps, axis=1)
-                if isinstance(node, Readout)
-                else np.less(step, at_once).astype(np.int8)
-            )
-    return Run(values.outputs, messages, values.activity)
-
-
-def digits_of_counts(
-    populations: Sequence[Input | Population], values: Run, n_steps: int, record: bool
+def in_windows(
+    schedule: Schedule,
+    populations: Sequence[Input | Population],
+    values: Run,
+    n_steps: int,
+    record: bool,
 ) -> Run:
-    """A radix network's run: the binary digits of each count, the largest first.
+    """The run of a network whose layers wait for a window, in which a value is several messages.
 
     Args:
+        schedule: of the coding.
         populations: the input and the populations of the network.
-        values: a recorded run of its integer network, with the activity of the input.
+        values: a run of its integer network: recorded, if the messages are to be kept or are not
+            as many as the values say.
         n_steps: length of the window.
         record: whether to keep the messages.
     """
-    places = np.arange(n_steps)[::-1]
     messages: dict[NodeId, Int] = {}
-    activity = {populations[0].id: values.activity[populations[0].id]}
-    for node in populations[1:]:
+    activity = dict(values.activity)
+    for node in populations:
+        if node.id not in values.messages:
+            continue
         at_once = values.messages[node.id]
-        if not isinstance(node, Readout):
-            activity[node.id] = np.bitwise_count(at_once).sum(axis=(0, 1), dtype=np.int64)
-        if record and isinstance(node, Readout):
-            messages[node.id] = np.repeat(at_once, n_steps, axis=1)
-        elif record:
-            place = places.reshape(-1, *[1] * len(node.shape))
-            messages[node.id] = at_once & (1 << place).astype(at_once.dtype)
-    return Run(values.outputs, messages, activity)
+        if isinstance(node, Readout):
+            sent = np.repeat(at_once, n_steps, axis=1) if record else at_once
+        else:
+            if schedule.spikes is not None:
+                activity[node.id] = schedule.spikes(at_once).sum(axis=(0, 1), dtype=np.int64)
+            sent = schedule.sent(at_once, n_steps) if record and schedule.sent else at_once
+        messages[node.id] = sent
+    return Run(values.outputs, messages if record else {}, activity)
 
 
 def stream(
@@ -78,7 +64,7 @@ def stream(
     record: bool,
     advance: Advance,
 ) -> Iterator[Run]:
-    """A sigma-delta network's run, piece by piece: neurons send by how much their value differs.
+    """The run of a stream, piece by piece: neurons send by how much their value differs.
 
     Args:
         populations: the input and the populations of the network.

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from snn_compile.bundle import CompiledModel
+from snn_compile.codings import Coding
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.codings import Coding
 from snn_compile.data import Samples
 from snn_compile.driver import Scales, compile_model
 from snn_compile.errors import Origin, UsageError

@@ -1,0 +1,142 @@
+"""What a coding answers for itself, and which of them the options ask for."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from snn_compile.coding_registry import coding_class, coding_names
+from snn_compile.errors import UsageError
+from snn_compile.ir.spiking import Float, InputCoding, Neurons, Schedule, Window
+from snn_compile.options import CompileOptions
+
+
+class Correction(enum.Enum):
+    """What calibration data can set right where a spike at every step stands for the full scale."""
+
+    NOTHING = "nothing"
+    POTENTIALS = "potentials"
+    """Spikes come too early or too late: the potentials that neurons start a window with."""
+    RESETS = "resets"
+    """A reset to zero throws potential away: thresholds and biases."""
+
+
+class Coding(ABC):
+    """Everything that the compiler, its reports and its command line ask about a coding.
+
+    A coding is a frozen dataclass that extends this class, with its parameters as fields. A package
+    adds one by an entry point of the group ``snn_compile.codings``, whose name is that of the
+    coding; nothing else has to know that it exists.
+
+    Attributes:
+        name: as ``--coding`` takes it.
+        summary: what a message means, in a few words.
+        takes: options that mean something in it, of those that do not in all codings.
+        at_once: whether an activation is computed from one sum, by an integer network of one step,
+            however it is sent. Such a network needs no simulation over time, and its spikes have no
+            error of their own: they add up to its integers.
+        payloads: whether a message is a payload of ``--payload-bits``; else ``--timesteps`` decides
+            how many values an activation has.
+        input: how the input arrives unless the user says otherwise.
+        schedule: how an integer network is spread over time; None if it is not.
+        not_stock: why no neuron of Intel's extension of Lava computes it; empty if one does.
+        most: where the search for the fewest steps or bits ends.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    takes: ClassVar[tuple[str, ...]] = ("timesteps",)
+    at_once: ClassVar[bool] = False
+    payloads: ClassVar[bool] = False
+    input: ClassVar[InputCoding]
+    schedule: ClassVar[Schedule | None] = None
+    not_stock: ClassVar[str] = "no stock neuron sends such messages"
+    most: ClassVar[int] = 256
+
+    @classmethod
+    def from_options(cls, options: CompileOptions) -> Self:
+        """The coding with the parameters that the options give it: so many steps or bits.
+
+        Raises:
+            UsageError: it cannot do what they ask for.
+        """
+        return cls(*(options.number(name) for name in [cls.resolution()] if name in cls.takes))
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Time steps of a window, or bits of a payload."""
+
+    @abstractmethod
+    def neurons(
+        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+    ) -> Neurons:
+        """The population that stands for a rectifier whose activations reach ``scale``.
+
+        Args:
+            place: id, inputs, shape and origin (see ``Node.place``).
+            scale: largest activation per channel, (C,).
+            bias: added at every step; broadcasts to the shape.
+            relay: whether it only carries another population's values.
+        """
+
+    @classmethod
+    def levels_of(cls, size: int) -> int:
+        """Largest activation in units of the smallest, for so many steps or bits."""
+        return size
+
+    @property
+    def levels(self) -> int:
+        """Largest activation in units of the smallest: activations have ``levels + 1`` values."""
+        return self.levels_of(self.size)
+
+    @property
+    def window(self) -> Window:
+        """Name and time steps; payloads take one."""
+        return Window(self.name, 1 if self.payloads else self.size)
+
+    def correction(self, options: CompileOptions) -> Correction:
+        """What calibration data can set right about the timing of spikes."""
+        del options
+        return Correction.NOTHING
+
+    @classmethod
+    def resolution(cls) -> str:
+        """The option that decides how many values an activation has."""
+        return "payload_bits" if cls.payloads else "timesteps"
+
+    @classmethod
+    def sized(cls, size: object) -> str:
+        """So many steps or bits, for people."""
+        return f"{size} bit" if cls.payloads else f"T = {size}"
+
+    def describe(self) -> str:
+        """What kind of network it makes, for people."""
+        return f"{self.name}, {self.sized(self.size)}"
+
+
+def coding_of(options: CompileOptions, default: str) -> Coding:
+    """The coding that the options ask for, or the target's.
+
+    Raises:
+        UsageError: there is no such coding, or it cannot do what the other options ask for.
+    """
+    name = options.coding or default
+    if name not in coding_names():
+        raise UsageError(f"there is no coding '{name}'", code="bad-option")
+    coding: Coding = coding_class(name).from_options(options)
+    if coding.at_once and options.input == InputCoding.POISSON.value:
+        raise UsageError(
+            f"--coding {name} takes each frame at once; Poisson spikes need time to arrive in",
+            code="bad-option",
+            hint="use --coding rate or signed",
+        )
+    if options.input == InputCoding.EVENTS.value:
+        raise UsageError(
+            "events are for networks that were trained with spikes; this one takes whole frames",
+            code="bad-option",
+            hint="use --input current, poisson or graded",
+        )
+    return coding

@@ -1,0 +1,50 @@
+"""Which layer loses most, why perhaps, and which option changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from snn_compile.report.figures import coding_of, percent
+
+_NOTABLE = 0.01
+"""Share of saturated activations or weights that is worth a word."""
+_UNEVEN = 0.05
+"""Share of the spikes that come at the wrong time."""
+
+
+def costliest(report: Mapping[str, Any]) -> str:
+    """The layer that loses most: what it loses, why perhaps, and what to try."""
+    judged = [item for item in report.get("layers") or [] if item.get("output_share") is not None]
+    if not judged:
+        return ""
+    worst = max(judged, key=lambda layer: float(layer["output_share"]))
+    if worst["output_share"] <= 0:
+        return ""
+    text = f"{worst['name']}: adds {percent(worst['output_share'])} of the output's error"
+    if worst.get("sqnr_db") is not None:
+        text += f", signal to noise {worst['sqnr_db']:.1f} dB"
+    advice = _advice(report, worst)
+    return f"{text}; {advice}" if advice else text
+
+
+def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
+    """What is worst about a layer, and the option that changes it."""
+    coding = coding_of(report)
+    if (layer.get("uneven") or 0) >= _UNEVEN:
+        return (
+            f"{percent(layer['uneven'])} of its spikes are too many or too few because of when they"
+            " come: try --coding sync, or more --timesteps"
+        )
+    if (layer.get("weight_bits") or 8) < 8:
+        return f"its weights have {layer['weight_bits']} bits: try --weight-bits 8"
+    if (layer.get("saturated") or 0) >= _NOTABLE:
+        return (
+            f"{percent(layer['saturated'])} of its activations are cut off: try --thresholds"
+            " percentile:99.99"
+        )
+    if (layer.get("saturated_weights") or 0) >= _NOTABLE:
+        return f"{percent(layer['saturated_weights'])} of its weights saturate"
+    if layer.get("sqnr_db") is None:
+        return ""
+    return f"more --{coding.resolution().replace('_', '-')}" if coding else ""
