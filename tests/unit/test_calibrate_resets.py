@@ -26,7 +26,7 @@ from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 def calibrated(case):
     frames = case.encoding(case.x)
-    return CalibrateResets(case.folded, case.x, frames, case.scales)(case.quantization)
+    return CalibrateResets(case.folded, case.x, frames, case.scales)(case.quantization).graph
 
 
 def squared_errors(case, program):

@@ -22,7 +22,6 @@ from snn_compile.quantize.states import EXPONENTS, States
 from snn_compile.quantize.trained import as_trained
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
 from snn_compile.sim import bounds
-from snn_compile.sim.neurons import VOLTAGE_LIMIT
 
 MOST_FRACTION_BITS = 6
 """Bits of a potential below the unit of the weights: what Loihi gives a potential."""
@@ -58,10 +57,12 @@ class Quantization:
     Attributes:
         program: the network in fixed point.
         numbers: of every population.
+        network: the one in floating point that it was made from.
     """
 
     program: QuantizedGraph
     numbers: Mapping[NodeId, LayerNumbers]
+    network: SpikingGraph
 
 
 def quantize(
@@ -110,26 +111,7 @@ def quantize(
         added, numbers[population.id] = found
         nodes.extend(added)
     raise_all(refused)
-    return Quantization(QuantizedGraph(Graph(nodes), network.window), numbers)
-
-
-def proven(quantization: Quantization) -> Quantization:
-    """The same program with the bounds of its potentials as they are now.
-
-    Raises:
-        CapacityError: a pass has moved a weight or a bias so that a state could overflow.
-    """
-    program, numbers = quantization.program, dict(quantization.numbers)
-    for population in program.populations:
-        interval = bounds.states(program.graph, population, program.window.n_steps)
-        if interval.magnitude > min(population.state.max, VOLTAGE_LIMIT):
-            raise CapacityError(
-                f"the potential of layer '{population.id}' could reach {interval.magnitude:,}",
-                code="state-overflow",
-                origin=population.origin,
-            )
-        numbers[population.id] = replace(numbers[population.id], largest=interval.magnitude)
-    return Quantization(program, numbers)
+    return Quantization(QuantizedGraph(Graph(nodes), network.window), numbers, network)
 
 
 def _input(node: spiking.Input) -> quantized.Input:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from snn_compile.bundle import CompiledModel
 from snn_compile.data import Samples
 from snn_compile.driver import compile_model
-from snn_compile.errors import Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.errors import Origin, UnsupportedError, UsageError
 from snn_compile.inputs import (
     float_samples,
     preprocessed,
@@ -25,9 +26,8 @@ from snn_compile.inputs import (
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
-from snn_compile.plugins import BACKENDS, Backend
+from snn_compile.pipeline import Prepared, finish, require_writable
 from snn_compile.provenance import TUNED
 from snn_compile.report import figures
 from snn_compile.report.evaluation import encoded
@@ -44,7 +44,7 @@ from snn_compile.tune.normad import NormalizedDescent
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.psg import ParametricSurrogate
 from snn_compile.tune.qcfs import QuantizedActivations
-from snn_compile.tune.report import Tuning, tuned_report
+from snn_compile.tune.report import Tuning, climb_tuned, tuned_report
 from snn_compile.tune.scratch import begin_anew
 from snn_compile.tune.session import device_of, facts, judged, torch_settings, trained
 from snn_compile.tune.spike_targets import MEASURE, judged_spikes, wanted_spikes
@@ -111,7 +111,9 @@ def tune_model(
         if not path.is_dir() and not spiking_frontend(path):
             _float_samples(path, train, compiling)  # bad data need not wait for the compilation
         base = _compiled(path, compiling, evaluate, journal)
-        _written(base, base.program)  # what cannot be written need not be trained
+        require_writable(
+            base.program, _backends(base)
+        )  # what cannot be written need not be trained
         wanted = _wanted(base, train, options)
         if wanted is None:
             _require_classes(base, path)
@@ -131,7 +133,7 @@ def tune_model(
             rows = held_out = np.arange(len(samples))  # trains are learned by heart
         setting = _Setting(path, base, data[rows], data[held_out], options)
         program, known = _trained(setting, kept, journal)
-    return _finished(setting, program, known, exam, journal)
+    return finish(_prepared(setting, program, known, exam, journal), journal)
 
 
 def _as_path(given: Given | str) -> Given:
@@ -276,43 +278,32 @@ def _trained(
     return network.tuned(), {**known, **measure, "judged_by": "the bit-accurate simulator"}
 
 
-def _finished(
+def _prepared(
     setting: _Setting,
     program: QuantizedGraph,
     known: dict[str, Any],
     exam: Samples | None,
     journal: Journal,
-) -> CompiledModel:
-    """Map the tuned program, evaluate it, and put the folder's content together."""
+) -> Prepared:
+    """The tuned program with what is as it was in the compiled one."""
     base = setting.base
-    target = load_target(figures.option(base.report, "target") or base.report["target"])
-    with journal.timed("map"):
-        mapped = map_program(program, target)
-    journal.found(mapped.findings)
-    emit = _written(base, program)
-    report = tuned_report(Tuning(base, mapped.graph, known), exam, journal)
-    provenance = _provenance(setting.path, base)
-    return replace(
-        base,
-        program=program,
-        report=report,
-        provenance=provenance,
-        golden={},
-        expected={},
-        backends=emit,
+    tuning = Tuning(base, program, known)
+    return Prepared(
+        program,
+        base.encoding,
+        base.decodings,
+        base.stimulus,
+        load_target(figures.option(base.report, "target") or base.report["target"]),
+        _backends(base),
+        _provenance(setting.path, base),
+        partial(climb_tuned, tuning, exam),
+        partial(tuned_report, tuning, journal),
     )
 
 
-def _written(base: CompiledModel, program: QuantizedGraph) -> tuple[str, ...]:
-    """The backends that the options ask for, if they can write a program.
-
-    Raises:
-        CompileError: they cannot; all complaints at once.
-    """
-    emit = tuple(figures.option(base.report, "emit") or ())
-    backends: list[Backend] = [BACKENDS.load(name) for name in emit]
-    raise_all([error for backend in backends for error in backend.check(program)])
-    return emit
+def _backends(base: CompiledModel) -> tuple[str, ...]:
+    """The backends that the options ask for."""
+    return tuple(figures.option(base.report, "emit") or ())
 
 
 def _provenance(path: Path, base: CompiledModel) -> Mapping[str, str]:
