@@ -6,10 +6,13 @@ import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, get_args, get_type_hints
 
 from snn_compile.errors import CompileError, Origin
 from snn_compile.printable import printable_lines
+
+STAGES = {"ANNGraph": "float", "SpikingGraph": "spiking", "Quantization": "fixed"}
+"""Names of stages by their types, as the accuracy ladder has them."""
 
 In = TypeVar("In")
 Mid = TypeVar("Mid")
@@ -175,6 +178,14 @@ def options_of(step: Any) -> dict[str, str]:
         elif _is_option(value) and value != item.default:
             found[item.name.replace("_", "-")] = _text(value)
     return found
+
+
+def stages_of(step: Pass[Any, Any]) -> tuple[str, str]:
+    """The stages that a pass takes and makes, by their names in reports."""
+    hints = get_type_hints(type(step).__call__)
+    made = get_args(hints.pop("return"))[0]
+    taken = next(iter(hints.values()))
+    return STAGES[taken.__name__], STAGES[made.__name__]
 
 
 def _is_option(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from snn_compile.convert.linear import Float
 from snn_compile.errors import UsageError
@@ -21,6 +21,7 @@ from snn_compile.ir.spiking import (
 from snn_compile.options import CompileOptions
 
 
+@runtime_checkable
 class Coding(Protocol):
     """A coding as the rest of the compiler sees it."""
 
