@@ -111,27 +111,10 @@ def tune_model(
         if not path.is_dir() and not spiking_frontend(path):
             _float_samples(path, train, compiling)  # bad data need not wait for the compilation
         base = _compiled(path, compiling, evaluate, journal)
-        require_writable(
-            base.program, _backends(base)
-        )  # what cannot be written need not be trained
-        wanted = _wanted(base, train, options)
-        if wanted is None:
-            _require_classes(base, path)
-            samples = _labelled(samples_for(base, train, need_labels=True))
-        else:
-            samples = samples_for(base, _unlabelled(train))
+        require_writable(base.program, _backends(base))  # before anything is trained
+        setting = _setting(path, base, train, options, compiling)
         given = evaluate or compiling.evaluate
         exam = None if given is None else samples_for(base, given)
-        frames = encoded(base.encoding, samples.x)
-        if wanted is None:
-            teacher = _teacher(path, compiling, samples.x) if options.distill else None
-            options = options if teacher is not None else replace(options, distill=0.0)
-            data = TrainingData(frames, _labels(samples), teacher)
-            rows, held_out = split(len(samples), options.hold_out, options.seed)
-        else:
-            data = TrainingData(frames, wanted)
-            rows = held_out = np.arange(len(samples))  # trains are learned by heart
-        setting = _Setting(path, base, data[rows], data[held_out], options)
         program, known = _trained(setting, kept, journal)
     return finish(_prepared(setting, program, known, exam, journal), journal)
 
@@ -164,6 +147,24 @@ class _Setting:
         run = engine.run(program, self.held_out.frames)
         scores, held_out = decoding(run.outputs[output]), self.held_out
         return judged(scores, held_out.labels, held_out.teacher, self.options.distill)
+
+
+def _setting(
+    path: Path, base: CompiledModel, train: Given, options: TuneOptions, compiling: CompileOptions
+) -> _Setting:
+    """The network and the samples, those that judge it put aside."""
+    wanted = _wanted(base, train, options)
+    if wanted is not None:
+        samples = samples_for(base, _unlabelled(train))
+        data = TrainingData(encoded(base.encoding, samples.x), wanted)
+        return _Setting(path, base, data, data, options)  # trains are learned by heart
+    _require_classes(base, path)
+    samples = _labelled(samples_for(base, train, need_labels=True))
+    teacher = _teacher(path, compiling, samples.x) if options.distill else None
+    options = options if teacher is not None else replace(options, distill=0.0)
+    data = TrainingData(encoded(base.encoding, samples.x), _labels(samples), teacher)
+    rows, held_out = split(len(samples), options.hold_out, options.seed)
+    return _Setting(path, base, data[rows], data[held_out], options)
 
 
 def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
