@@ -28,7 +28,7 @@ from snn_compile.ir.spiking import LIFNeurons, Readout
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.ir.text import to_text
 from snn_compile.lowering import unmeasured
-from snn_compile.passes import PassFailure, PassResult, Pipeline, spec, unwatched
+from snn_compile.passes import Finding, PassFailure, PassResult, Pipeline, spec, unwatched
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.to_fixed_point import Quantize
 from snn_compile.sim import engine
@@ -162,6 +162,16 @@ def test_stopping_shows_what_dumping_would_and_writes_no_folder(
     assert run("check", model, "--stop-after", "align-paths") == 0
     assert capsys.readouterr().out.startswith("--- after align-paths\nSpikingGraph")
     assert [path.name for path in tmp_path.iterdir()] == ["a.snn"]
+
+
+def test_a_pass_that_auto_leaves_out_is_told(model, examples, monkeypatch, capsys):
+    def none(modes, compiled, folded, x):
+        return "none", Finding("none is best")
+
+    monkeypatch.setattr("snn_compile.driver.least_error_of", none)
+    line = [model, "--calibrate", examples / "digits_calibrate.npz", "--equalize", "auto"]
+    assert run(*line, "--stop-after", "equalize") == 2
+    assert "pass 'equalize' has not run" in capsys.readouterr().err
 
 
 # Verifying.

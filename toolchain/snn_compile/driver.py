@@ -42,6 +42,7 @@ from snn_compile.inputs import (
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, unmeasured
+from snn_compile.mapping import map_program
 from snn_compile.options import AUTO, EQUALIZE, CompileOptions
 from snn_compile.passes import (
     Finding,
@@ -52,7 +53,7 @@ from snn_compile.passes import (
     Watcher,
     unwatched,
 )
-from snn_compile.pipeline import CheckResult, Prepared, Task, checked, finish, watching
+from snn_compile.pipeline import CheckResult, Prepared, Task, finish, watching
 from snn_compile.plugins import BACKENDS
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
@@ -103,8 +104,9 @@ def check_model(
     watcher = watching(journal, network)
     folding = _folded(network, watcher)
     convert = unmeasured(folding.graph, weight_bounds(folding.graph), options, coding)
-    program = convert(folding.graph, watcher).graph.program
-    return checked(imported, folding.graph, folding.findings, program, target, journal)
+    mapped = map_program(convert(folding.graph, watcher).graph.program, target)
+    findings = (*imported.findings, *folding.findings, *mapped.findings)
+    return CheckResult(imported, folding.graph, findings, journal.timing)
 
 
 def passes_of(
@@ -223,14 +225,14 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
     lowered = lower(folded, statistics, samples.calibrate, options, coding, watch, scales)
 
     def climbed(journal: Journal) -> Outcome:
-        runner = original(task.path, options) if samples.evaluate is not None else None
-        outcome = climb(Stages(network, lowered, coding, runner), samples.evaluate, journal)
-        if options.neurons == "any" or samples.evaluate is None:
+        exam = samples.evaluate
+        runner = original(task.path, options) if exam is not None else None
+        outcome = climb(Stages(network, lowered, coding, runner), exam, journal)
+        if options.neurons == "any" or exam is None:
             return outcome
         free = stock.freed(options, task.options)
         with journal.timed("unrestricted"):
-            cost = _restricted(free, folded, statistics, samples, target, outcome)
-        return replace(outcome, more={"neurons": cost})
+            return _freed(free, folded, statistics, samples.calibrate, exam, target, outcome)
 
     facts = assemble.facts(imported.ann)
     return Prepared(
@@ -291,20 +293,20 @@ def _settled(
     return options
 
 
-def _restricted(
+def _freed(
     free: CompileOptions,
     folded: ANNGraph,
     statistics: Calibration,
-    samples: Data,
+    calibrate: Samples | None,
+    evaluate: Samples,
     target: Target,
     outcome: Outcome,
-) -> dict[str, Any]:
-    """What the neurons that were asked for cost against the network of the options ``free``."""
+) -> Outcome:
+    """With what the neurons that were asked for cost against the network of other options."""
     coding = coding_of(free, target.default_coding.value)
-    other = lower(folded, statistics, samples.calibrate, free, coding)
-    if samples.evaluate is None:
-        raise ValueError("nothing to compare networks on")
-    return restriction.compared(outcome.judge, other, samples.evaluate, coding)
+    other = lower(folded, statistics, calibrate, free, coding)
+    cost = restriction.compared(outcome.judge, other, evaluate, coding)
+    return replace(outcome, more={"neurons": cost})
 
 
 def _decided(

@@ -159,21 +159,3 @@ def require_writable(program: QuantizedGraph, backends: Iterable[str]) -> None:
     """
     loaded: list[Backend] = [BACKENDS.load(name) for name in backends]
     raise_all([error for backend in loaded for error in backend.check(program)])
-
-
-def checked(
-    imported: Imported | ImportedSpiking,
-    folded: ANNGraph | None,
-    findings: Iterable[Finding],
-    program: QuantizedGraph,
-    target: Target,
-    journal: Journal,
-) -> CheckResult:
-    """What there is to say once a network is mapped, too.
-
-    Raises:
-        CapacityError: it does not fit.
-    """
-    mapped = map_program(program, target)
-    found = (*imported.findings, *findings, *mapped.findings)
-    return CheckResult(imported, folded, found, journal.timing)

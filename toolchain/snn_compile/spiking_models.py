@@ -18,9 +18,10 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.lowering import quantize_by
+from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.pipeline import CheckResult, Prepared, Task, checked, watching
+from snn_compile.pipeline import CheckResult, Prepared, Task, watching
 from snn_compile.plugins import ImportedSpiking, SpikingFrontend
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
@@ -65,7 +66,8 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     encoding, _ = _encoding(imported, None, arrival, options)
     driven = _driven(imported.network, encoding, arrival)
     program = quantization(options)(driven, watching(journal, driven)).graph.program
-    return checked(imported, None, (), program, task.target, journal)
+    findings = (*imported.findings, *map_program(program, task.target).findings)
+    return CheckResult(imported, None, findings, journal.timing)
 
 
 def quantization(options: CompileOptions) -> Pipeline[SpikingGraph, Quantization]:

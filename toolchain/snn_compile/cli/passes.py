@@ -92,13 +92,23 @@ class AroundPasses:
         )
 
     def stopped(self, compile: Callable[[], object]) -> None:
-        """Run what stops after a pass."""
+        """Run what stops after a pass.
+
+        Raises:
+            UsageError: ``auto`` has come to a network without this pass.
+        """
         from snn_compile.passes import Stopped
 
         try:
             compile()
         except Stopped as stop:
             self.show_times(stop.timing)
+        else:
+            raise UsageError(
+                f"pass '{self.stop_after}' has not run: auto has found a network without it",
+                code="unknown-pass",
+                hint="give the option a value",
+            )
 
     def show_times(self, timing: Sequence[dict[str, Any]]) -> None:
         """Write the table of ``--time-passes``, if it was asked for."""
