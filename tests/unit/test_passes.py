@@ -6,12 +6,14 @@ import json
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 
+from mutants import archive_of, dumped, json_of, members_of, zipped
 from quantized_cases import mlp, pooled, residual
-from snn_compile import CompileOptions, replay
+from snn_compile import CompileOptions, memory, replay
 from snn_compile.cli import main
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.codings import coding_of
@@ -20,7 +22,7 @@ from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.data import Samples
 from snn_compile.driver import FOLDING
-from snn_compile.errors import ModelError, VerificationError
+from snn_compile.errors import CompileError, ModelError, VerificationError
 from snn_compile.ir import ann
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.quantized import QuantizedGraph
@@ -405,6 +407,36 @@ def test_a_file_that_is_none_is_refused(change, tmp_path, monkeypatch, capsys):
     rewritten(path, change)
     assert run("replay", path) == 3
     assert "error[unreadable-replay]" in capsys.readouterr().err
+
+
+def test_a_network_that_takes_too_much_memory_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = replay.save(PassFailure(FoldBatchNorm(), mlp()))
+    rewritten(path, lambda c: c["graph"]["graph"]["nodes"][0].update(shape=[1 << 20, 1 << 20]))
+    assert run("replay", path) == 2
+    assert "error[too-large]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("which", ["float", "spiking", "fixed"])
+def test_mutants_are_read_or_refused(which, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(memory.VARIABLE, "64M")
+    folded, _, passes = converted(mlp(), SETTINGS["rate"])
+    n = {"float": 0, "spiking": 2, "fixed": 3}[which]
+    path = replay.save(PassFailure(passes.steps[n], Pipeline(passes.steps[:n])(folded).graph))
+    members, refused, n_mutants = members_of(path), 0, 60
+    for number in range(n_mutants):
+        random = Random(number)
+        if number % 3:
+            said = dumped(json_of(random, json.loads(members["replay.json"])))
+            path.write_bytes(zipped({**members, "replay.json": said}))
+        else:
+            path.write_bytes(archive_of(random, members))
+        try:
+            replay.load(path)
+        except CompileError:
+            refused += 1
+    assert 0 < refused < n_mutants
 
 
 def test_a_file_with_pickled_objects_is_refused(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import tempfile
 import traceback
 import zipfile
 from dataclasses import dataclass, is_dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -28,7 +29,7 @@ from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.documents import LARGEST_JSON, DamagedError, reading
+from snn_compile.documents import LARGEST_JSON, DamagedError, check_size, reading
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.ir import ann, serialize, spiking
 from snn_compile.ir.encoding import InputEncoding
@@ -145,6 +146,8 @@ def load(path: Path) -> Replay:
         known = isinstance(step, PASSES) and isinstance(graph, STAGES)
         if not (known or step is graph is None):
             raise DamagedError("it names what is no pass, or no network")
+        if known:
+            _check_sizes(graph)
     if not known:
         raise UsageError(
             f"the network that pass '{content['spec']}' failed on is of a kind that no file holds",
@@ -153,6 +156,14 @@ def load(path: Path) -> Replay:
             hint="traceback.txt in it says what happened",
         )
     return Replay(step, graph, content["spec"], content["tool"], content["error"])
+
+
+def _check_sizes(stage: Any) -> None:
+    """See that what the neurons of a network send in a window fits into memory."""
+    network = getattr(stage, "program", stage)
+    n_steps = network.window.n_steps if hasattr(network, "window") else 1
+    for node in network.graph:
+        check_size(f"the value of '{node.id}'", 8 * n_steps * prod(node.shape))
 
 
 def _content(failure: PassFailure) -> bytes:
