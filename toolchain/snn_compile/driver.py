@@ -112,7 +112,7 @@ def check_model(
 def passes_of(
     model: str | Path, options: CompileOptions, *, with_data: bool = True
 ) -> tuple[Pass[Any, Any], ...]:
-    """The passes that a compilation runs, in order. They measure on nothing, and are not run.
+    """The passes that a compilation runs, in order, made for two samples, and not to be run.
 
     Args:
         model: the file, which is imported and folded.
@@ -128,11 +128,12 @@ def passes_of(
     options = stock.settled(options)
     coding = coding_of(options, target.default_coding.value)
     network = preprocessed(read_model(path), options)
-    folded = _folded(network).graph
     is_measured = with_data and options.calibrate is not None
-    samples = Samples(np.zeros((0, *network.input.shape))) if is_measured else None
+    folded = _folded(network, measured=is_measured).graph
     adjusts = with_data and options.equalize != "none"
-    convert = unmeasured(folded, weight_bounds(folded), options, coding, samples)
+    some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
+    samples = Samples(some) if is_measured else None
+    convert = unmeasured(folded, calibration.calibrate(folded, some), options, coding, samples)
     equalize = (Equalize(options.equalize),) if adjusts else ()
     return (*preprocessing(options), *FOLDING.steps, *equalize, *convert.steps)
 

@@ -117,10 +117,7 @@ def unmeasured(
     coding: Coding,
     samples: Samples | None = None,
 ) -> Pipeline[ANNGraph, Quantization]:
-    """The passes with thresholds at the bounds, for a quick check, or to say which ones they are.
-
-    Samples only decide which passes there are: nothing is measured on them.
-    """
+    """The passes with thresholds at the bounds, for a quick check or a list of them."""
     encoding = _encoding(folded, bounds, options)
     scales = {name: activations.peak for name, activations in bounds.activations.items()}
     return conversion(folded, encoding, scales, samples, options, coding)
