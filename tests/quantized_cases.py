@@ -83,7 +83,7 @@ class Case:
 
     def corrected(self):
         frames = self.encoding(self.x)
-        return CorrectBiases(self.folded, self.x, frames)(self.quantization)
+        return CorrectBiases(self.folded, self.x, frames)(self.quantization).graph
 
     def wanted(self, n):
         """Mean of what each rectifier and output sees in the float network, per channel."""

@@ -22,9 +22,8 @@ from snn_compile.sim import bounds, engine, reference
 
 def calibrated(case, **options):
     frames = case.encoding(case.x)
-    return CalibratePotentials(case.folded, case.x, frames, case.scales, **options)(
-        case.quantization
-    )
+    calibrate = CalibratePotentials(case.folded, case.x, frames, case.scales, **options)
+    return calibrate(case.quantization).graph
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -25,7 +25,7 @@ from snn_compile.sim.ann import evaluate as float_answers
 
 def calibrated(case):
     frames = case.encoding(case.x)
-    return CalibrateResets(case.folded, case.x, frames, case.scales)(case.quantization)
+    return CalibrateResets(case.folded, case.x, frames, case.scales)(case.quantization).graph
 
 
 def squared_errors(case, program):

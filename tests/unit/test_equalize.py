@@ -453,7 +453,7 @@ def test_it_implies_one_threshold_a_layer(digits, mode, monkeypatch):
         seen.append(network)
         return quantize(network, *options)
 
-    monkeypatch.setattr("snn_compile.lowering.quantize", watched)
+    monkeypatch.setattr("snn_compile.quantize.to_fixed_point.quantize", watched)
     for equalize in ("none", mode):
         compile_model(model, calibrate=calibrate, coding="rate", timesteps=8, equalize=equalize)
     for graph, shared in zip(seen, (False, True), strict=True):

@@ -20,8 +20,8 @@ from snn_compile.sim import ann, bounds, reference
 
 def fitted(case, biases=True, quantization=None):
     frames = case.encoding(case.x)
-    fit = FitLayers(case.spiking, case.folded, case.x, frames, biases)
-    return fit(quantization or case.quantization)
+    fit = FitLayers(case.folded, case.x, frames, biases)
+    return fit(quantization or case.quantization).graph
 
 
 def answers(case, quantization, x):

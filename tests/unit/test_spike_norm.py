@@ -255,7 +255,7 @@ def test_through_the_driver(digits, per_layer, monkeypatch):
         seen.append(network)
         return quantize(network, *options)
 
-    monkeypatch.setattr("snn_compile.lowering.quantize", watched)
+    monkeypatch.setattr("snn_compile.quantize.to_fixed_point.quantize", watched)
     for method in ("max", "spike-norm"):
         compile_model(
             model,

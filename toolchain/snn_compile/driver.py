@@ -1,12 +1,14 @@
-"""The one place that knows the order: frontend, passes, quantization, mapping, evaluation."""
+"""From a model file to a compiled network: what is prepared here, ``pipeline`` finishes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
@@ -26,24 +28,33 @@ from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.counted import counted
 from snn_compile.data import Samples
-from snn_compile.errors import UsageError, raise_all
+from snn_compile.errors import UsageError
 from snn_compile.inputs import (
     Data,
     load_data,
     original,
     preprocessed,
+    preprocessing,
     read_model,
     spiking_frontend,
     stimulus,
 )
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import lower, without_data
+from snn_compile.lowering import lower, unmeasured
 from snn_compile.mapping import map_program
 from snn_compile.options import AUTO, EQUALIZE, CompileOptions
-from snn_compile.passes import Finding, Pipeline
-from snn_compile.plugins import BACKENDS, Backend, Imported
-from snn_compile.provenance import provenance
+from snn_compile.passes import (
+    Finding,
+    Instruments,
+    Pass,
+    PassResult,
+    Pipeline,
+    Watcher,
+    unwatched,
+)
+from snn_compile.pipeline import CheckResult, Prepared, Task, finish, watching
+from snn_compile.plugins import BACKENDS
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble, restriction
@@ -51,7 +62,7 @@ from snn_compile.report.evaluation import Outcome, Stages, climb
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.search import Promise, settled
-from snn_compile.spiking_models import SpikingCheck, check_spiking, compile_spiking
+from snn_compile.spiking_models import check_spiking, prepare_spiking, quantization
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -63,42 +74,68 @@ Retrain = Callable[[ANNGraph, Calibration, CompileOptions, Coding], tuple[ANNGra
 """The folded network with its statistics to another one with the full scales of its rectifiers."""
 
 
-@dataclass(frozen=True)
-class CheckResult:
-    """What importing alone says about a model.
-
-    Attributes:
-        imported: the network as the file states it.
-        folded: after the passes that need no data.
-        findings: of the import and of these passes.
-    """
-
-    imported: Imported
-    folded: ANNGraph
-    findings: tuple[Finding, ...]
-
-
-def check_model(model: str | Path, options: CompileOptions) -> CheckResult | SpikingCheck:
+def check_model(
+    model: str | Path,
+    options: CompileOptions,
+    watch: Observer | None = None,
+    instruments: Instruments | None = None,
+) -> CheckResult:
     """Import a model, convert it with thresholds from its weights, and map it: all without data.
+
+    Args:
+        model: the file.
+        options: all options.
+        watch: sees the passes.
+        instruments: what is done around them.
 
     Raises:
         CompileError: it cannot be read, holds what has no spiking form, or does not fit the target;
             all complaints of a kind at once.
+        Stopped: the pass after which to stop has run.
     """
-    target = load_target(options.target)
-    if frontend := spiking_frontend(Path(model)):
-        return check_spiking(Path(model), frontend, options, target)
+    path, target = Path(model), load_target(options.target)
+    journal = Journal(watch or SilentObserver(), instruments)
+    if frontend := spiking_frontend(path):
+        return check_spiking(Task(path, options, target), frontend, journal)
     options = stock.settled(options)
     coding = coding_of(options, target.default_coding.value)
-    imported = read_model(Path(model))
-    folding = FOLDING(preprocessed(imported, options))
-    check_footprint(folding.graph)
-    check_magnitudes(folding.graph)
-    folded, statistics = folding.graph, weight_bounds(folding.graph)
-    program = without_data(folded, statistics, options, coding)
-    mapped = map_program(program, target)
+    imported = read_model(path)
+    network = preprocessed(imported, options, journal.passed)
+    watcher = watching(journal, network)
+    folding = _folded(network, watcher)
+    convert = unmeasured(folding.graph, weight_bounds(folding.graph), options, coding)
+    mapped = map_program(convert(folding.graph, watcher).graph.program, target)
     findings = (*imported.findings, *folding.findings, *mapped.findings)
-    return CheckResult(imported, folded, findings)
+    return CheckResult(imported, folding.graph, findings, journal.timing)
+
+
+def passes_of(
+    model: str | Path, options: CompileOptions, *, with_data: bool = True
+) -> tuple[Pass[Any, Any], ...]:
+    """The passes that a compilation runs, in order, made for two samples, and not to be run.
+
+    Args:
+        model: the file, which is imported and folded.
+        options: all options.
+        with_data: whether a compilation is meant, or ``check_model``, which takes no data.
+
+    Raises:
+        CompileError: as ``check_model``.
+    """
+    path, target = Path(model), load_target(options.target)
+    if spiking_frontend(path):
+        return quantization(options).steps
+    options = stock.settled(options)
+    coding = coding_of(options, target.default_coding.value)
+    network = preprocessed(read_model(path), options)
+    is_measured = with_data and options.calibrate is not None
+    folded = _folded(network, measured=is_measured).graph
+    adjusts = with_data and options.equalize != "none"
+    some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
+    samples = Samples(some) if is_measured else None
+    convert = unmeasured(folded, calibration.calibrate(folded, some), options, coding, samples)
+    equalize = (Equalize(options.equalize),) if adjusts else ()
+    return (*preprocessing(options), *FOLDING.steps, *equalize, *convert.steps)
 
 
 def compile_model(
@@ -109,6 +146,7 @@ def compile_model(
     evaluate: tuple[Array, Array | None] | str | Path | None = None,
     watch: Observer | None = None,
     retrain: Retrain | None = None,
+    instruments: Instruments | None = None,
     **changes: Any,
 ) -> CompiledModel:
     """Compile a trained network into a spiking one in fixed point.
@@ -120,6 +158,7 @@ def compile_model(
         evaluate: samples and labels (or None), or a file, in place of ``options.evaluate``.
         watch: sees the compilation while it runs.
         retrain: may replace the folded network before it is converted.
+        instruments: what is done around the passes.
         **changes: single options by name.
 
     Returns:
@@ -127,37 +166,56 @@ def compile_model(
 
     Raises:
         CompileError: whatever is wrong with the model, the data, the options or the target.
+        PassFailure: a pass has failed inside: a bug of the compiler.
+        Stopped: the pass after which to stop has run.
     """
     if isinstance(calibrate, str | Path):
         changes["calibrate"], calibrate = Path(calibrate), None
     if isinstance(evaluate, str | Path):
         changes["evaluate"], evaluate = Path(evaluate), None
     options = replace(options or CompileOptions(), **changes)
-    journal = Journal(watch or SilentObserver())
-    path = Path(model)
-    target = load_target(options.target)
-    backends: list[Backend] = [BACKENDS.load(name) for name in options.emit]
-    if frontend := spiking_frontend(path):
-        return compile_spiking(
-            path, frontend, options, target, backends, journal, calibrate, evaluate
-        )
-    asked, options = options, stock.settled(options)
+    journal = Journal(watch or SilentObserver(), instruments)
+    task = Task(Path(model), options, load_target(options.target), calibrate, evaluate)
+    for name in options.emit:
+        BACKENDS.load(name)  # what is missing need not wait for the network
+    if frontend := spiking_frontend(task.path):
+        return finish(prepare_spiking(task, frontend, journal), journal)
+    return finish(_prepare(task, journal, retrain), journal)
+
+
+FOLDING = (
+    Pipeline.of(FoldBatchNorm()).then(FoldPadding()).then(LowerMaxPool()).then(InsertRectifiers())
+)
+"""The passes that leave the function of the trained network unchanged."""
+
+
+def _folded(
+    network: ANNGraph, watch: Watcher = unwatched, *, measured: bool = False
+) -> PassResult[ANNGraph]:
+    """What the passes that need no data make of a network, if it can be worked with."""
+    folding = FOLDING(network, watch)
+    check_footprint(folding.graph, measured=measured)
+    check_magnitudes(folding.graph)
+    return folding
+
+
+def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
+    """A network that was trained without spikes: folded, equalized, calibrated, converted."""
+    options, target = stock.settled(task.options), task.target
     coding = coding_of(options, target.default_coding.value)
     with journal.timed("import"):
-        imported = read_model(path)
+        imported = read_model(task.path)
     journal.found(imported.findings)
     journal.found(_ignored(options, coding))
-    network = preprocessed(imported, options)
-    measured = calibrate is not None or options.calibrate is not None
-    samples = load_data(options, network, calibrate, evaluate)
+    network = preprocessed(imported, options, journal.passed)
+    samples = load_data(options, network, task.calibrate, task.evaluate)
     journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
-    folded = FOLDING(network, journal.passed).graph
-    check_footprint(folded, measured=measured)
-    check_magnitudes(folded)
+    watch = watching(journal, network, samples.calibrate)
+    folded = _folded(network, watch, measured=task.is_measured).graph
     assemble.tell_import(journal.observer, imported, folded)
     options = _decided(folded, samples.calibrate, options, coding, journal)
-    folded = _equalized(folded, samples.calibrate, options, coding, journal)
+    folded = _equalized(folded, samples.calibrate, options, coding, watch)
     statistics = _calibrated(folded, samples.calibrate, journal)
     options = _settled(options, folded, statistics, samples, target, journal)
     coding = coding_of(options, target.default_coding.value)
@@ -165,52 +223,31 @@ def compile_model(
     if retrain is not None:
         folded, scales = retrain(folded, statistics, options, coding)
         statistics = _calibrated(folded, samples.calibrate, journal)
-    lowered = lower(folded, statistics, samples.calibrate, options, coding, journal.passed, scales)
-    assemble.tell_quantization(journal.observer, lowered.quantization)
-    with journal.timed("map"):
-        mapped = map_program(lowered.program, target)
-    journal.found(mapped.findings)
-    journal.observer.stage("map", mapped.findings[0].message)
-    raise_all([error for b in backends for error in b.check(mapped.graph.program)])
-    stages = Stages(
-        network,
-        lowered,
-        coding,
-        original(path, options) if samples.evaluate is not None else None,
-    )
-    outcome = climb(stages, samples.evaluate, journal)
-    more: dict[str, Any] = {}
-    if options.neurons != "any" and samples.evaluate is not None:
-        free = stock.freed(options, asked)
+    lowered = lower(folded, statistics, samples.calibrate, options, coding, watch, scales)
+
+    def climbed(journal: Journal) -> Outcome:
+        exam = samples.evaluate
+        runner = original(task.path, options) if exam is not None else None
+        outcome = climb(Stages(network, lowered, coding, runner), exam, journal)
+        if options.neurons == "any" or exam is None:
+            return outcome
+        free = stock.freed(options, task.options)
         with journal.timed("unrestricted"):
-            more["neurons"] = _restricted(free, folded, statistics, samples, target, outcome)
-    frames = stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed)
-    with journal.timed("portability"):
-        more["portability"] = assemble.portability_of(mapped.graph.program, frames)
-    return CompiledModel(
-        mapped.graph.program,
+            return _freed(free, folded, statistics, samples.calibrate, exam, target, outcome)
+
+    facts = assemble.facts(imported.ann)
+    return Prepared(
+        lowered.program,
         lowered.encoding,
         lowered.decodings,
-        assemble.report(
-            path,
-            options,
-            assemble.facts(imported.ann),
-            lowered.quantization,
-            mapped.graph,
-            outcome,
-            journal,
-            more,
-        ),
-        frames,
-        provenance(path, asked, {"calibrate": calibrate, "evaluate": evaluate}),
-        backends=options.emit,
+        stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
+        target,
+        options.emit,
+        task.provenance,
+        climbed,
+        partial(assemble.report, task.path, options, facts, lowered.quantization, journal),
+        lowered.quantization,
     )
-
-
-FOLDING = (
-    Pipeline.of(FoldBatchNorm()).then(FoldPadding()).then(LowerMaxPool()).then(InsertRectifiers())
-)
-"""The passes that leave the function of the trained network unchanged."""
 
 
 def _calibrated(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
@@ -257,20 +294,20 @@ def _settled(
     return options
 
 
-def _restricted(
+def _freed(
     free: CompileOptions,
     folded: ANNGraph,
     statistics: Calibration,
-    samples: Data,
+    calibrate: Samples | None,
+    evaluate: Samples,
     target: Target,
     outcome: Outcome,
-) -> dict[str, Any]:
-    """What the neurons that were asked for cost against the network of the options ``free``."""
+) -> Outcome:
+    """With what the neurons that were asked for cost against the network of other options."""
     coding = coding_of(free, target.default_coding.value)
-    other = lower(folded, statistics, samples.calibrate, free, coding)
-    if samples.evaluate is None:
-        raise ValueError("nothing to compare networks on")
-    return restriction.compared(outcome.judge, other, samples.evaluate, coding)
+    other = lower(folded, statistics, calibrate, free, coding)
+    cost = restriction.compared(outcome.judge, other, evaluate, coding)
+    return replace(outcome, more={"neurons": cost})
 
 
 def _decided(
@@ -293,7 +330,7 @@ def _decided(
 
     def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
         trial, few = replace(options, equalize=mode), Samples(x)
-        equalized = _equalized(folded, few, trial, coding, unheard)
+        equalized = _equalized(folded, few, trial, coding)
         statistics = _calibrated(equalized, few, unheard)
         return lower(equalized, statistics, few, trial, coding).answers
 
@@ -310,7 +347,7 @@ def _equalized(
     samples: Samples | None,
     options: CompileOptions,
     coding: Coding,
-    journal: Journal,
+    watch: Watcher = unwatched,
 ) -> ANNGraph:
     mode = options.equalize
     if mode == "none":
@@ -320,7 +357,7 @@ def _equalized(
         statistics = _calibrated(folded, samples, Journal(SilentObserver()))
         ranges = balance_thresholds(folded, statistics, options.thresholds_of, levels=coding.levels)
     adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
-    return Pipeline.of(adjust)(folded, journal.passed).graph
+    return Pipeline.of(adjust)(folded, watch).graph
 
 
 def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:

@@ -29,6 +29,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
+from snn_compile.passes import Pipeline, Watcher, unwatched
 from snn_compile.plugins import Imported, Original, RunsFiles, SpikingFrontend, frontend_for
 from snn_compile.report import figures
 
@@ -94,14 +95,22 @@ def original(path: Path, options: CompileOptions) -> Original | None:
     return frontend.original(path)
 
 
-def preprocessed(imported: Imported, options: CompileOptions) -> ANNGraph:
+def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
+    """The pass that folds the preprocessing, if there is any."""
+    values = options.mean_values, options.scale_values
+    return (FoldPreprocessing(*values),) if any(values) else ()
+
+
+def preprocessed(
+    imported: Imported, options: CompileOptions, watch: Watcher = unwatched
+) -> ANNGraph:
     """The network that takes the user's samples as they are.
 
     Raises:
         ModelError: its values and weights take too much memory, or are too large.
     """
-    fold = FoldPreprocessing(options.mean_values, options.scale_values)
-    network = fold(imported.ann).graph
+    fold: Pipeline[ANNGraph, ANNGraph] = Pipeline(preprocessing(options))
+    network = fold(imported.ann, watch).graph
     check_values(network)
     check_magnitudes(network)
     return network

@@ -6,9 +6,8 @@ network comes in with its calibration statistics; what leaves is every later sta
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
@@ -29,7 +28,6 @@ from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options import CompileOptions
@@ -38,8 +36,9 @@ from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers
-from snn_compile.quantize.quantize import Quantization, proven, quantize
+from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.states import States
+from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.sim import engine
 
 BLAS_THREADS = 1
@@ -56,7 +55,6 @@ class Lowered:
         folded: the float network.
         encoding: of the input.
         scales: full scale of each rectifier per channel.
-        spiking: the spiking network in floating point.
         quantization: the one in fixed point, spread over time.
         decodings: of the outputs.
     """
@@ -64,7 +62,6 @@ class Lowered:
     folded: ANNGraph
     encoding: InputEncoding
     scales: Mapping[NodeId, Float]
-    spiking: SpikingGraph
     quantization: Quantization
     decodings: Mapping[NodeId, OutputDecoding]
 
@@ -72,6 +69,11 @@ class Lowered:
         """The first output in fixed point for (N, *input shape) samples, as real values."""
         output, decoding = next(iter(self.decodings.items()))
         return decoding(engine.run(self.program, self.encoding(x)).outputs[output])
+
+    @property
+    def spiking(self) -> SpikingGraph:
+        """The spiking network in floating point."""
+        return self.quantization.network
 
     @property
     def program(self) -> QuantizedGraph:
@@ -96,38 +98,53 @@ def lower(
     scales = dict(given or {})
     if given is None:
         scales = _scales(folded, statistics, samples, encoding, options, coding)
-    convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
-    spiking = convert(folded, watch).graph
-    start = time.perf_counter()
-    quantization = quantize(spiking, options.weight_bits_of, states_of(options))
-    watch("quantize", quantization.program, (), time.perf_counter() - start)
-    if samples is not None:
-        frames = encoding(samples.x)
-        for adjust in _adjustments(spiking, folded, samples.x, frames, scales, options, coding):
-            start = time.perf_counter()
-            with threadpool_limits(BLAS_THREADS):
-                quantization = adjust(quantization)
-            watch(adjust.name, quantization.program, (), time.perf_counter() - start)
-    quantization = proven(quantization)
+    convert = conversion(folded, encoding, scales, samples, options, coding)
+    with threadpool_limits(BLAS_THREADS):
+        quantization = convert(folded, watch).graph
     return Lowered(
         folded,
         encoding,
         scales,
-        spiking,
-        replace(quantization, program=schedule(quantization.program, coding.window)),
+        quantization,
         _decodings(folded, quantization, coding),
     )
 
 
-def without_data(
-    folded: ANNGraph, bounds: Calibration, options: CompileOptions, coding: Coding
-) -> QuantizedGraph:
-    """The program with thresholds at the bounds, for a quick check that it has a form at all."""
+def unmeasured(
+    folded: ANNGraph,
+    bounds: Calibration,
+    options: CompileOptions,
+    coding: Coding,
+    samples: Samples | None = None,
+) -> Pipeline[ANNGraph, Quantization]:
+    """The passes with thresholds at the bounds, for a quick check or a list of them."""
     encoding = _encoding(folded, bounds, options)
     scales = {name: activations.peak for name, activations in bounds.activations.items()}
-    convert = Pipeline.of(_to_spiking(encoding, scales, options, coding)).then(AlignPaths())
-    quantization = quantize(convert(folded).graph, options.weight_bits_of, states_of(options))
-    return schedule(quantization.program, coding.window)
+    return conversion(folded, encoding, scales, samples, options, coding)
+
+
+def conversion(
+    folded: ANNGraph,
+    encoding: InputEncoding,
+    scales: Mapping[NodeId, Float],
+    samples: Samples | None,
+    options: CompileOptions,
+    coding: Coding,
+) -> Pipeline[ANNGraph, Quantization]:
+    """The passes from the folded network to the proven program, in order."""
+    to_spiking = _to_spiking(encoding, scales, options, coding)
+    passes = Pipeline.of(to_spiking).then(AlignPaths()).then(quantize_by(options))
+    if samples is not None:
+        frames = encoding(samples.x)
+        for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
+            passes = passes.then(adjust)
+    return passes.then(Prove()).then(Schedule(coding.window))
+
+
+def quantize_by(options: CompileOptions) -> Quantize:
+    """The pass that quantizes to the widths that the options name."""
+    widths = tuple((o.pattern, o.weight_bits) for o in options.layers if o.weight_bits)
+    return Quantize(options.number("weight_bits"), widths, states_of(options))
 
 
 def states_of(options: CompileOptions) -> States:
@@ -191,7 +208,7 @@ def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions
 
 def _to_spiking(
     encoding: InputEncoding,
-    scales: dict[NodeId, Float],
+    scales: Mapping[NodeId, Float],
     options: CompileOptions,
     coding: Coding,
 ) -> ToSpiking:
@@ -200,7 +217,6 @@ def _to_spiking(
 
 
 def _adjustments(
-    spiking: SpikingGraph,
     folded: ANNGraph,
     x: npt.NDArray[Any],
     frames: Int,
@@ -216,7 +232,7 @@ def _adjustments(
             yield resets  # only then do counts stand for activations, so that weights can be fitted
         if options.rounding == "compensated":
             refits = options.reset_calibration
-            yield FitLayers(spiking, folded, x, frames, biases=False, refits=refits)
+            yield FitLayers(folded, x, frames, biases=False, refits=refits)
             if refits:
                 yield resets
         return
@@ -225,7 +241,7 @@ def _adjustments(
     potentials = options.potential_calibration and correction is Correction.POTENTIALS
     if options.rounding == "compensated":
         biases = options.bias_correction and not potentials
-        yield FitLayers(spiking, folded, x, frames, biases, refits=not potentials)
+        yield FitLayers(folded, x, frames, biases, refits=not potentials)
     if potentials:
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
     elif options.bias_correction and options.rounding != "compensated":

@@ -1,14 +1,18 @@
-"""What a pass is, what it reports, and how passes are chained."""
+"""What a pass is, what it reports, how passes are chained, and how a chain is written."""
 
 from __future__ import annotations
 
+import enum
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Generic, Protocol, TypeVar, get_args, get_type_hints
 
-from snn_compile.errors import Origin
+from snn_compile.errors import CompileError, Origin
 from snn_compile.printable import printable_lines
+
+STAGES = {"ANNGraph": "float", "SpikingGraph": "spiking", "Quantization": "fixed"}
+"""Names of stages by their types, as the accuracy ladder has them."""
 
 In = TypeVar("In")
 Mid = TypeVar("Mid")
@@ -53,7 +57,11 @@ class PassResult(Generic[OutCo]):
 
 
 class Pass(Protocol[InContra, OutCo]):
-    """A frozen dataclass whose fields are its options. It never changes its input."""
+    """A frozen dataclass whose fields are its options and the data that it measures on.
+
+    It never changes its input. Numbers, texts and enumerations among its fields are its options,
+    which ``spec`` writes; arrays, networks and the like are data.
+    """
 
     @property
     def name(self) -> str:
@@ -74,6 +82,45 @@ def unwatched(name: str, graph: Any, findings: tuple[Finding, ...], seconds: flo
     del name, graph, findings, seconds
 
 
+class PassFailure(Exception):  # noqa: N818  (an internal error, but one of a known pass)
+    """A pass has failed inside. What it raised is the cause.
+
+    Attributes:
+        step: the pass.
+        graph: what it was given.
+    """
+
+    def __init__(self, step: Pass[Any, Any], graph: Any) -> None:
+        super().__init__(f"pass '{step.name}' has failed")
+        self.step = step
+        self.graph = graph
+
+
+class Stopped(Exception):  # noqa: N818  (no error: the user has asked for it)
+    """The pass after which a compilation was to stop has run.
+
+    Attributes:
+        timing: what the journal has measured until then.
+    """
+
+    def __init__(self, timing: list[dict[str, Any]]) -> None:
+        super().__init__("stopped")
+        self.timing = timing
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What is done around the passes of a compilation.
+
+    Attributes:
+        stop_after: the pass after which to stop, by raising ``Stopped``; empty for none.
+        verify_each: whether each pass is checked.
+    """
+
+    stop_after: str = ""
+    verify_each: bool = False
+
+
 @dataclass(frozen=True)
 class Pipeline(Generic[In, Out]):
     """Passes in order. A wrong order of stages does not type-check."""
@@ -90,13 +137,73 @@ class Pipeline(Generic[In, Out]):
         return Pipeline((*self.steps, step))
 
     def __call__(self, graph: In, /, watch: Watcher = unwatched) -> PassResult[Out]:
-        """Run all passes; ``watch`` sees every intermediate graph."""
+        """Run all passes; ``watch`` sees every intermediate graph.
+
+        Raises:
+            PassFailure: a pass raises what is neither a complaint nor a lack of memory.
+        """
         current: Any = graph
         findings: list[Finding] = []
         for step in self.steps:
             start = time.perf_counter()
-            result = step(current)
+            try:
+                result = step(current)
+            except (CompileError, MemoryError):
+                raise
+            except Exception as error:
+                raise PassFailure(step, current) from error
             current = result.graph
             findings.extend(result.findings)
             watch(step.name, current, result.findings, time.perf_counter() - start)
         return PassResult(current, tuple(findings))
+
+
+def spec(step: Pass[Any, Any]) -> str:
+    """A pass as text: its name and, in braces, its options other than the defaults."""
+    chosen = ",".join(f"{name}={text}" for name, text in options_of(step).items())
+    return f"{step.name}{{{chosen}}}" if chosen else step.name
+
+
+def options_of(step: Any) -> dict[str, str]:
+    """The options of a pass other than the defaults, those of its parts included, as texts.
+
+    Parts are dataclasses that compare by value; those that do not hold arrays, and are data.
+    """
+    found: dict[str, str] = {}
+    for item in fields(step):
+        value = getattr(step, item.name)
+        if is_dataclass(value) and type(value).__eq__ is not object.__eq__:
+            found |= {item.name: value.name} if hasattr(value, "name") else {}
+            found |= options_of(value)
+        elif _is_option(value) and value != item.default:
+            found[item.name.replace("_", "-")] = _text(value)
+    return found
+
+
+def stages_of(step: Pass[Any, Any]) -> tuple[str, str]:
+    """The stages that a pass takes and makes, by their names in reports."""
+    hints = get_type_hints(type(step).__call__)
+    made = get_args(hints.pop("return"))[0]
+    taken = next(iter(hints.values()))
+    return STAGES[taken.__name__], STAGES[made.__name__]
+
+
+def _is_option(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_option(one) for one in value)
+    return isinstance(value, str | int | float | enum.Enum)
+
+
+def _text(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case enum.Enum():
+            return str(value.value)
+        case tuple():
+            nested = any(isinstance(one, tuple) for one in value)
+            return ("+" if nested else ":").join(_text(one) for one in value)
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

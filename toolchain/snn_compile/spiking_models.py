@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from math import prod
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from snn_compile.bundle import CompiledModel
 from snn_compile.convert.expand import maps_shape
 from snn_compile.counted import counted
 from snn_compile.data import Samples
-from snn_compile.errors import UsageError, raise_all
+from snn_compile.errors import UsageError
 from snn_compile.inputs import stimulus
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
-from snn_compile.mapping import MappedProgram, map_program
+from snn_compile.lowering import quantize_by
+from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
-from snn_compile.passes import Finding, PassResult
-from snn_compile.plugins import Backend, ImportedSpiking, SpikingFrontend
-from snn_compile.provenance import provenance
-from snn_compile.quantize.quantize import Quantization, proven, quantize
-from snn_compile.quantize.states import States
+from snn_compile.passes import Finding, Pipeline
+from snn_compile.pipeline import CheckResult, Prepared, Task, watching
+from snn_compile.plugins import ImportedSpiking, SpikingFrontend
+from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.to_fixed_point import Prove
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.sim import engine, spiking
-from snn_compile.targets.target import Target
 from snn_compile.trains import load_trains
-
-Array = npt.NDArray[Any]
 
 LARGEST_WHOLE = 1 << 15
 """Inputs that are whole numbers up to this size are taken as they are."""
@@ -60,103 +54,66 @@ MEANINGLESS = (
 """Options that convert a network which does not spike yet."""
 
 
-@dataclass(frozen=True)
-class SpikingCheck:
-    """What importing alone says about a spiking network.
-
-    Attributes:
-        imported: the network as the file states it.
-        findings: of the import and the mapping.
-    """
-
-    imported: ImportedSpiking
-    findings: tuple[Finding, ...]
-
-
-def check_spiking(
-    path: Path, frontend: SpikingFrontend, options: CompileOptions, target: Target
-) -> SpikingCheck:
+def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> CheckResult:
     """Import a network, put it in fixed point and map it: all without data.
 
     Raises:
-        CompileError: as ``compile_spiking``.
+        CompileError: as ``prepare_spiking``.
     """
-    imported = frontend.read_spiking(path, options)
+    options = task.options
+    imported = frontend.read_spiking(task.path, options)
     arrival = _arrival(imported, options, None)
     encoding, _ = _encoding(imported, None, arrival, options)
-    quantization = _quantized(imported, encoding, arrival, options)
-    mapped = map_program(quantization.program, target)
-    return SpikingCheck(imported, (*imported.findings, *mapped.findings))
+    driven = _driven(imported.network, encoding, arrival)
+    program = quantization(options)(driven, watching(journal, driven)).graph.program
+    findings = (*imported.findings, *map_program(program, task.target).findings)
+    return CheckResult(imported, None, findings, journal.timing)
 
 
-def compile_spiking(
-    path: Path,
-    frontend: SpikingFrontend,
-    options: CompileOptions,
-    target: Target,
-    backends: Sequence[Backend],
-    journal: Journal,
-    calibrate: Array | None = None,
-    evaluate: tuple[Array, Array | None] | None = None,
-) -> CompiledModel:
-    """Compile a network that was trained with spikes.
+def quantization(options: CompileOptions) -> Pipeline[SpikingGraph, Quantization]:
+    """The passes over a network that spikes already."""
+    return Pipeline.of(quantize_by(options)).then(Prove())
 
-    The calibration data tell the range of the input and nothing else.
 
-    Args:
-        path: the file.
-        frontend: what reads it.
-        options: all options.
-        target: the chip.
-        backends: that will write the network.
-        journal: of the compilation.
-        calibrate: samples in place of ``options.calibrate``: (N, T, *input shape) trains, or
-            (N, *input shape) currents that stay the same for the whole window.
-        evaluate: samples and labels (or None), in place of ``options.evaluate``.
+def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Prepared:
+    """A network that was trained with spikes, put in fixed point.
+
+    The calibration data tell the range of the input and nothing else. Samples are (N, T, *input
+    shape) trains, or (N, *input shape) currents that stay the same for the whole window.
 
     Raises:
-        CompileError: whatever is wrong with the file, the data, the options or the target.
+        CompileError: whatever is wrong with the file, the data or the options.
     """
+    options = task.options
     with journal.timed("import"):
-        imported = frontend.read_spiking(path, options)
+        imported = frontend.read_spiking(task.path, options)
     journal.found(imported.findings)
     journal.found(_ignored(options))
     shape, n_steps = imported.input_shape, imported.network.window.n_steps
     n_classes = prod(next(iter(imported.output_shapes.values())))
-    samples = load_trains(options, shape, n_steps, n_classes, calibrate, evaluate)
+    samples = load_trains(options, shape, n_steps, n_classes, task.calibrate, task.evaluate)
     arrival = _arrival(imported, options, samples.trains)
     encoding, findings = _encoding(imported, samples.calibrate, arrival, options)
     journal.found(findings)
     journal.observer.stage("import", f"{imported.n_nodes} nodes, a spiking network already")
-    with journal.timed("quantize"):
-        quantization = _quantized(imported, encoding, arrival, options)
-    assemble.tell_quantization(journal.observer, quantization)
-    program = quantization.program
-    with journal.timed("map"):
-        mapped: PassResult[MappedProgram] = map_program(program, target)
-    journal.found(mapped.findings)
-    journal.observer.stage("map", mapped.findings[0].message)
-    raise_all([error for backend in backends for error in backend.check(program)])
+    driven = _driven(imported.network, encoding, arrival)
+    quantized = quantization(options)(driven, watching(journal, driven)).graph
     decodings = {
-        node.id: OutputDecoding(quantization.numbers[node.id].unit, imported.output_shapes[node.id])
-        for node in program.readouts
+        node.id: OutputDecoding(quantized.numbers[node.id].unit, imported.output_shapes[node.id])
+        for node in quantized.program.readouts
     }
-    network = _driven(imported.network, encoding, arrival)
-    outcome = Outcome()
-    if samples.evaluate is not None:
-        outcome = _climb(network, quantization, decodings, encoding, samples.evaluate, journal)
-    facts = {"input_shape": list(imported.input_shape), "weights": imported.n_weights}
-    frames = stimulus(samples.evaluate or samples.calibrate, encoding, options.seed)
-    with journal.timed("portability"):
-        more = {"portability": assemble.portability_of(program, frames)}
-    return CompiledModel(
-        program,
+    facts = {"input_shape": list(shape), "weights": imported.n_weights}
+    return Prepared(
+        quantized.program,
         encoding,
         decodings,
-        assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal, more),
-        frames,
-        provenance(path, options, {"calibrate": calibrate, "evaluate": evaluate}),
-        backends=options.emit,
+        stimulus(samples.evaluate or samples.calibrate, encoding, options.seed),
+        task.target,
+        options.emit,
+        task.provenance,
+        partial(_climb, quantized, decodings, encoding, samples.evaluate),
+        partial(assemble.report, task.path, options, facts, quantized, journal),
+        quantized,
     )
 
 
@@ -260,31 +217,22 @@ def _driven(network: SpikingGraph, encoding: InputEncoding, arrival: InputCoding
     return SpikingGraph(Graph([driven, *nodes]), network.window)
 
 
-def _quantized(
-    imported: ImportedSpiking,
-    encoding: InputEncoding,
-    arrival: InputCoding,
-    options: CompileOptions,
-) -> Quantization:
-    driven = _driven(imported.network, encoding, arrival)
-    return proven(quantize(driven, options.weight_bits_of, States(options.state_bits)))
-
-
 def _climb(
-    network: SpikingGraph,
-    quantization: Quantization,
+    quantized: Quantization,
     decodings: dict[NodeId, OutputDecoding],
     encoding: InputEncoding,
-    samples: Samples,
+    samples: Samples | None,
     journal: Journal,
 ) -> Outcome:
-    """Accuracy and agreement of the network in floating point and in fixed point."""
-    program, n = quantization.program, len(samples)
+    """Accuracy and agreement in floating point and in fixed point; nothing without samples."""
+    if samples is None:
+        return Outcome()
+    program, n = quantized.program, len(samples)
     frames = encoded(encoding, samples.x)
     ladder = Ladder(samples.y)
     with journal.progress("evaluate", counted(n, "sample"), 2 * n) as advance:
         note = "the network as it was trained, in floating point"
-        ladder.add("spiking", spiking.evaluate(network, frames, advance=advance), note)
+        ladder.add("spiking", spiking.evaluate(quantized.network, frames, advance=advance), note)
         run = engine.run(program, frames, advance=advance)
         output, decoding = next(iter(decodings.items()))
         ladder.add("fixed", decoding(run.outputs[output]))

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from snn_compile.cli.console import as_json, common, results, show_json, show_table
 from snn_compile.cli.failures import say_error
+from snn_compile.cli.passes import AroundPasses, around_passes
 from snn_compile.cli.settings import chosen, settings
 from snn_compile.errors import CompileError, CompileErrors, UnsupportedError, exit_code
 from snn_compile.printable import printable
+
+if TYPE_CHECKING:
+    from snn_compile.pipeline import CheckResult
 
 
 @dataclass
@@ -38,9 +42,12 @@ class Refusal:
 @click.command("check", short_help="Say whether a model can be compiled, without data.")
 @click.argument("model", type=click.Path(path_type=Path))
 @settings
+@around_passes
 @as_json
 @common
-def command(model: Path, config: Path | None, as_json: bool, **given: Any) -> int:
+def command(
+    model: Path, config: Path | None, passes: AroundPasses, as_json: bool, **given: Any
+) -> int:
     """Import MODEL and apply the target's rules: fast, without data.
 
     Lists everything that is not supported at once. Exit code 4 if there is anything.
@@ -48,8 +55,18 @@ def command(model: Path, config: Path | None, as_json: bool, **given: Any) -> in
     from snn_compile.driver import check_model
 
     options = chosen(config, given)
+    observer = passes.observer(as_json, quiet=True, no_progress=True)
+
+    def checked() -> CheckResult:
+        return check_model(model, options, observer, passes.instruments)
+
     try:
-        result = check_model(model, options)
+        if passes.answered(model, options, as_json=as_json, with_data=False):
+            return 0
+        if passes.stop_after:
+            passes.stopped(checked)
+            return 0
+        result = checked()
     except CompileError as error:
         errors = error.errors if isinstance(error, CompileErrors) else (error,)
         if not any(isinstance(one, UnsupportedError) for one in errors):
@@ -57,6 +74,7 @@ def command(model: Path, config: Path | None, as_json: bool, **given: Any) -> in
         _show_refusals(model, errors, as_json)
         return exit_code(next(one for one in errors if isinstance(one, UnsupportedError)))
     _show_accepted(model, result, as_json)
+    passes.show_times(result.timing)
     return 0
 
 

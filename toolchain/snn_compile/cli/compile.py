@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snn_compile.cli import trust
-from snn_compile.cli.console import as_json, common, messages, results, talkative
+from snn_compile.cli.console import as_json, common, results, talkative
 from snn_compile.cli.found import beside, options_for
+from snn_compile.cli.passes import AroundPasses, around_passes
 from snn_compile.cli.settings import settings
 from snn_compile.errors import AccuracyError, Origin, UsageError
 
 if TYPE_CHECKING:
+    from snn_compile.bundle import CompiledModel
     from snn_compile.options import CompileOptions
     from snn_compile.report.progress import TerminalObserver
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 )
 @settings
 @click.option("--no-emit", is_flag=True, help="Write no backend's files.")
-@click.option("--dump-after", multiple=True, metavar="PASS", help="Show the network after a pass.")
+@around_passes
 @trust.sign
 @as_json
 @talkative
@@ -39,7 +41,7 @@ def command(
     output: Path | None,
     config: Path | None,
     no_emit: bool,
-    dump_after: tuple[str, ...],
+    passes: AroundPasses,
     key: Path | None,
     as_json: bool,
     quiet: bool,
@@ -54,20 +56,29 @@ def command(
     """
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
+    if passes.answered(model, options, as_json=as_json):
+        return
     folder = output or Path(f"{model.stem}.snn")
     signing_key = trust.signing_key(key)
-    observer = _observer(as_json, quiet, no_progress, dump_after)
+    observer = passes.observer(as_json, quiet, no_progress)
     if (used := config or beside(model)) is not None:
         observer.stage("config", str(used))
     from snn_compile.bundle import claimed_output
     from snn_compile.driver import compile_model
 
+    def compiled_now() -> CompiledModel:
+        around = passes.instruments
+        return compile_model(model, options=options, watch=observer, instruments=around)
+
+    if passes.stop_after:
+        passes.stopped(compiled_now)
+        return
     with claimed_output(folder):
-        compiled = compile_model(model, options=options, watch=observer)
-        _refuse_unknown_passes(dump_after, observer)
+        compiled = compiled_now()
         compiled.save(folder, sign=signing_key)
     _show(compiled.report, folder, observer, as_json)
     trust.show_key(signing_key, as_json=as_json)
+    passes.show_times(compiled.report["timing"])
     check_accuracy(compiled.report, options.max_accuracy_drop, str(model))
 
 
@@ -103,32 +114,6 @@ def refuse_unmeasurable(options: CompileOptions) -> None:
             "an accuracy drop is limited, but there is nothing to measure it on",
             code="missing-data",
             hint="give --evaluate",
-        )
-
-
-def _observer(
-    as_json: bool, quiet: bool, no_progress: bool, dump_after: tuple[str, ...]
-) -> TerminalObserver:
-    from snn_compile.ir import text
-    from snn_compile.report.progress import TerminalObserver
-
-    return TerminalObserver(
-        messages(),
-        None if as_json else results(),
-        quiet=quiet,
-        bars=not no_progress,
-        dump_after=dump_after,
-        show=getattr(text, "to_text", repr),
-    )
-
-
-def _refuse_unknown_passes(wanted: tuple[str, ...], observer: TerminalObserver) -> None:
-    unknown = [name for name in wanted if name not in (*observer.passes, "all")]
-    if unknown:
-        raise UsageError(
-            f"no pass named '{unknown[0]}' has run",
-            code="unknown-pass",
-            hint=f"passes: {', '.join(dict.fromkeys(observer.passes))}, or all",
         )
 
 

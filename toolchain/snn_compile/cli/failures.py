@@ -9,6 +9,7 @@ import click
 
 from snn_compile.cli.signals import Ended
 from snn_compile.errors import CompileError, CompileErrors, exit_code
+from snn_compile.passes import PassFailure
 from snn_compile.printable import printable
 
 INTERNAL = 1
@@ -50,10 +51,28 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
             hint = "the working folder may have been removed"
         say(printable(f"{where}error[file]: {error.strerror}"), hint)
         return USAGE
+    where = hint = ""
+    if isinstance(error, PassFailure):
+        where, hint = f"pass '{error.step.name}': ", _replayed(error)
+        error = error.__cause__ or error
     kind = type(error).__name__
     text = printable(" ".join(str(error).split()))
-    say(f"internal error: {kind}: {text}" + ("" if debug else " (run with --debug)"))
+    say(f"internal error: {where}{kind}: {text}" + ("" if debug else " (run with --debug)"), hint)
     return INTERNAL
+
+
+def _replayed(failure: PassFailure) -> str:
+    """What to do about a pass that has failed inside: the file that replays it is written here."""
+    from snn_compile import replay
+
+    try:
+        path = replay.save(failure)
+    except (OSError, CompileError) as error:
+        return f"the file that replays it cannot be written: {printable(str(error))}"
+    return (
+        f"snn-compile replay {printable(str(path))} shows it again; that file holds the network"
+        " and the calibration samples"
+    )
 
 
 def say_error(error: CompileError) -> None:

@@ -27,6 +27,7 @@ COMMANDS = (
     "diff",
     "conformance",
     "report",
+    "replay",
     "targets",
     "doctor",
     "lava-env",

@@ -30,19 +30,20 @@ def command(path: Path, signer: Path | None) -> None:
 
 
 def _show_model(path: Path) -> None:
-    from snn_compile.driver import CheckResult, check_model
+    from snn_compile.driver import check_model
     from snn_compile.errors import Origin, UsageError
     from snn_compile.options import CompileOptions
+    from snn_compile.plugins import Imported
 
     result = check_model(path, CompileOptions())
-    if not isinstance(result, CheckResult):
+    imported, folded = result.imported, result.folded
+    if not isinstance(imported, Imported) or folded is None:
         raise UsageError(
             "what is in a spiking network depends on how it is read",
             code="bad-argument",
             origin=Origin(str(path)),
             hint=f"compile it, then inspect the folder: snn-compile {path} --help",
         )
-    imported, folded = result.imported, result.folded
     console = results()
     console.print(
         f"{printable(path.name)}   opset {imported.ann.opset} · {imported.n_nodes} nodes,"

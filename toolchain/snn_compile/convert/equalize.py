@@ -59,7 +59,7 @@ class Equalize:
     unit of whole rows: ``g`` proportional to ``a`` is best for both.
 
     Attributes:
-        mode: ``l4``, ``l2``, ``data`` or ``range``.
+        method: ``l4``, ``l2``, ``data`` or ``range``.
         x: calibration samples, for ``data``.
         beta: 1 equalizes fully, 0 does nothing.
         limits: of ``g``, so that nearly dead neurons are not blown up. Ranges have none: they are
@@ -68,7 +68,7 @@ class Equalize:
     """
 
     name: ClassVar[str] = "equalize"
-    mode: str
+    method: str
     x: npt.NDArray[np.generic] | None = None
     beta: float = 1.0
     limits: tuple[float, float] = (0.25, 4.0)
@@ -76,9 +76,9 @@ class Equalize:
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Adjust layer by layer, each with the layers before it adjusted already."""
-        if self.mode == "range" and self.ranges is None:
+        if self.method == "range" and self.ranges is None:
             raise ValueError("the range mode needs ranges")
-        moments = _Moments.measure(network, self.x) if self.mode == "data" else None
+        moments = _Moments.measure(network, self.x) if self.method == "data" else None
         owner = {n.id: n.like or n.id for n in network.graph if isinstance(n, ann.Relu)}
         drives = expand(network)
         factors: dict[NodeId, Float] = {}
@@ -86,7 +86,7 @@ class Equalize:
         for node in network.graph:
             if not isinstance(node, ann.Relu) or node.like is not None or node.cap is not None:
                 continue
-            if self.mode == "range" and self.ranges is not None:
+            if self.method == "range" and self.ranges is not None:
                 norm, limits = self.ranges[node.id], (0.0, np.inf)
             else:
                 incoming = {
@@ -110,7 +110,7 @@ class Equalize:
         moments: _Moments | None,
     ) -> Float:
         """Norm of each channel's incoming weights; of a channel's neurons, their mean power."""
-        exponent = 4 if self.mode == "l4" else 2
+        exponent = 4 if self.method == "l4" else 2
         powers = [
             _fan_in(_powered(weights, exponent))
             if moments is None

@@ -14,6 +14,7 @@ from math import prod
 import numpy as np
 
 from snn_compile.convert import linear
+from snn_compile.convert.fuse_convolutions import convolve
 from snn_compile.convert.linear import Float, Index, LinearMap, Wiring
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
@@ -118,7 +119,7 @@ def _(node: AnnNode, inner: LinearMap) -> LinearMap:
 
 @_applied.register
 def _(node: ann.Conv, inner: LinearMap) -> LinearMap:
-    return linear.convolve(node.weight.astype(np.float64), node.geometry, node.shape, inner)
+    return convolve(node.weight.astype(np.float64), node.geometry, node.shape, inner)
 
 
 @_applied.register
@@ -143,7 +144,7 @@ def _(node: ann.AveragePool, inner: LinearMap) -> LinearMap:
     padding = (top, left, bottom + node.overhang[0], right + node.overhang[1])
     geometry = replace(node.geometry, padding=padding, groups=node.shape[0])
     ones = np.ones((node.shape[0], 1, *node.kernel))
-    total = linear.convolve(ones, geometry, node.shape, inner)
+    total = convolve(ones, geometry, node.shape, inner)
     # The mean is the total over a divisor that padding may make vary. For an input of ones the
     # total is the number of taps inside, so the divisor is that over the mean of ones.
     flat = np.ones((*inner.target, 1))

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from snn_compile.convert.linear import pool_composes
+from snn_compile.convert.fuse_convolutions import pool_composes
 from snn_compile.convert.signs import non_negative
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode

@@ -22,7 +22,7 @@ from snn_compile.errors import Origin
 from snn_compile.ir import quantized
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import Graph
+from snn_compile.ir.graph import Graph, Node
 from snn_compile.ir.models import registry
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding, Reset, Window
@@ -38,14 +38,14 @@ _NODES = (
 )
 _VALUES = (QFormat, Geometry, Origin, Window)
 _ENUMS = (Overflow, Reset, InputCoding)
-_CLASSES: dict[str, Any] = {c.__name__: c for c in (*_NODES, *_VALUES, *_ENUMS)}
+CLASSES: dict[str, Any] = {c.__name__: c for c in (*_NODES, *_VALUES, *_ENUMS)}
 
 
 def dump_program(program: QuantizedGraph) -> tuple[dict[str, Any], Arrays]:
     """A program as JSON values and the arrays that they name."""
     arrays: Arrays = {}
-    nodes = [_encode(node, arrays, node.id) for node in program.graph]
-    return {"window": _encode(program.window, arrays, "window"), "nodes": nodes}, arrays
+    nodes = [_PROGRAMS.encode(node, arrays, node.id) for node in program.graph]
+    return {"window": _PROGRAMS.encode(program.window, arrays, "window"), "nodes": nodes}, arrays
 
 
 def load_program(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> QuantizedGraph:
@@ -56,8 +56,8 @@ def load_program(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Q
         TypeError: a field is missing.
         ValueError: what is described is not a valid program.
     """
-    nodes = [_decode(node, arrays) for node in description["nodes"]]
-    window = _decode(description["window"], arrays)
+    nodes = [_PROGRAMS.decode(node, arrays) for node in description["nodes"]]
+    window = _PROGRAMS.decode(description["window"], arrays)
     kinds = (*_NODES, quantized.Population)
     if not all(isinstance(node, kinds) for node in nodes) or not isinstance(window, Window):
         raise DamagedError("it describes what is no node, or no window")
@@ -75,42 +75,96 @@ def _hash(array: npt.NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
-def _encode(value: Any, arrays: Arrays, path: str) -> Any:
-    if isinstance(value, QTensor):
-        arrays[path] = value.values
-        return {"$type": "QTensor", "array": path, "format": _encode(value.format, arrays, path)}
-    if isinstance(value, np.ndarray):
-        arrays[path] = value
-        return {"$type": "array", "array": path}
-    if isinstance(value, enum.Enum):
-        return {"$type": type(value).__name__, "value": value.value}
-    if isinstance(value, Origin):  # where the file lay is nobody's business, and no part of it
-        value = replace(value, file=Path(value.file).name)
-    if is_dataclass(value):
-        items = {
-            field.name: _encode(getattr(value, field.name), arrays, f"{path}:{field.name}")
-            for field in fields(value)
-        }
-        return {"$type": type(value).__name__, **items}
-    if isinstance(value, tuple):
-        return [_encode(item, arrays, f"{path}:{k}") for k, item in enumerate(value)]
-    return value
+class Codec:
+    """Values of known classes as JSON and the arrays that it names, and back.
+
+    Args:
+        classes: dataclasses and enumerations by the name that stands under ``"$type"``. No other
+            class is written, and none is made of what is read, but for neuron models: the registry
+            knows those.
+        models: what stands before the name of a neuron model.
+    """
+
+    def __init__(self, classes: Mapping[str, Any], models: str = "") -> None:
+        self._classes = classes
+        self._names = {kind: name for name, kind in classes.items()}
+        self._models = models
+
+    def encode(self, value: Any, arrays: Arrays, path: str) -> Any:
+        """A value as JSON; its arrays are added under names that begin with the path.
+
+        Raises:
+            KeyError: it holds something of an unknown class.
+        """
+
+        def inner(item: Any, name: object) -> Any:
+            return self.encode(item, arrays, f"{path}:{name}")
+
+        match value:
+            case QTensor():
+                arrays[path] = value.values
+                inside = self.encode(value.format, arrays, path)
+                return {"$type": "QTensor", "array": path, "format": inside}
+            case np.ndarray():
+                arrays[path] = value
+                return {"$type": "array", "array": path}
+            case np.generic():
+                return value.item()
+            case enum.Enum():
+                return {"$type": self._names[type(value)], "value": value.value}
+            case Graph():
+                return {"$type": "Graph", "nodes": [inner(node, node.id) for node in value]}
+            case slice():
+                return {"$type": "slice", "parts": [value.start, value.stop, value.step]}
+            case tuple():
+                return [inner(item, k) for k, item in enumerate(value)]
+            case Mapping():
+                entries = {key: inner(item, key) for key, item in value.items()}
+                return {"$type": "mapping", "entries": entries}
+        if is_dataclass(value):
+            if isinstance(value, Origin):  # where the file lay is nobody's business
+                value = replace(value, file=Path(value.file).name)
+            items = {one.name: inner(getattr(value, one.name), one.name) for one in fields(value)}
+            model = isinstance(value, quantized.Population)
+            name = f"{self._models}{type(value).__name__}" if model else self._names[type(value)]
+            return {"$type": name, **items}
+        if value is None or isinstance(value, str | int | float):
+            return value
+        raise KeyError(type(value).__name__)
+
+    def decode(self, value: Any, arrays: Mapping[str, Any]) -> Any:
+        """What ``encode`` has described; errors as of ``load_program``."""
+        if isinstance(value, list):
+            return tuple(self.decode(item, arrays) for item in value)
+        if not isinstance(value, dict):
+            return value
+        items = {key: item for key, item in value.items() if key != "$type"}
+        match value["$type"]:
+            case "array":
+                return arrays[items["array"]]
+            case "QTensor":
+                format = self.decode(items["format"], arrays)
+                if wrong := complaint(format, QFormat, "QTensor.format"):
+                    raise DamagedError(wrong)
+                return QTensor(arrays[items["array"]], format)
+            case "Graph":
+                nodes = self.decode(items["nodes"], arrays)
+                if not all(isinstance(node, Node) for node in nodes):
+                    raise DamagedError("a graph of what is no node")
+                return Graph(nodes)
+            case "slice":
+                return slice(*items["parts"])
+            case "mapping":
+                return {key: self.decode(item, arrays) for key, item in items["entries"].items()}
+        kind = self._class(value["$type"])
+        if issubclass(kind, enum.Enum):
+            return kind(items["value"])
+        return made(kind, {key: self.decode(item, arrays) for key, item in items.items()})
+
+    def _class(self, name: str) -> Any:
+        if name in self._classes or not name.startswith(self._models):
+            return self._classes[name]
+        return registry.named(name.removeprefix(self._models))
 
 
-def _decode(value: Any, arrays: Mapping[str, Any]) -> Any:
-    if isinstance(value, list):
-        return tuple(_decode(item, arrays) for item in value)
-    if not isinstance(value, dict):
-        return value
-    items = {key: item for key, item in value.items() if key != "$type"}
-    if value["$type"] == "array":
-        return arrays[items["array"]]
-    if value["$type"] == "QTensor":
-        format = _decode(items["format"], arrays)
-        if wrong := complaint(format, QFormat, "QTensor.format"):
-            raise DamagedError(wrong)
-        return QTensor(arrays[items["array"]], format)
-    kind: Any = _CLASSES.get(value["$type"]) or registry.named(value["$type"])
-    if issubclass(kind, enum.Enum):
-        return kind(items["value"])
-    return made(kind, {key: _decode(item, arrays) for key, item in items.items()})
+_PROGRAMS = Codec(CLASSES)

@@ -24,6 +24,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
+from snn_compile.passes import PassResult
 from snn_compile.quantize.correct_biases import (
     MESSAGES,
     MOST_SAMPLES,
@@ -79,7 +80,7 @@ class CalibratePotentials:
     scales: Mapping[NodeId, Float]
     readouts: bool = True
 
-    def __call__(self, quantization: Quantization, /) -> Quantization:
+    def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other initial potentials; none by which a state could overflow."""
         program = quantization.program
         n_steps = program.window.n_steps
@@ -117,7 +118,7 @@ class CalibratePotentials:
                 changed.append(population)
             sweep.answered(population, currents)
         graph = program.graph.edit(replaced=changed)
-        return replace(quantization, program=QuantizedGraph(graph, program.window))
+        return PassResult(replace(quantization, program=QuantizedGraph(graph, program.window)))
 
 
 def _can_be_calibrated(population: Population) -> TypeGuard[IFNeurons]:

@@ -25,6 +25,7 @@ from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 from snn_compile.numerics.functions import geometric
+from snn_compile.passes import PassResult
 from snn_compile.quantize import stock
 from snn_compile.quantize.correct_biases import (
     MESSAGES,
@@ -82,7 +83,7 @@ class CalibrateResets:
     frames: Int
     scales: Mapping[NodeId, Float]
 
-    def __call__(self, quantization: Quantization, /) -> Quantization:
+    def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other thresholds and biases, none by which a state could overflow.
 
         Stock neurons stay inside their registers (``quantize/stock.py``).
@@ -118,7 +119,7 @@ class CalibrateResets:
                 changed.append(population)
             sweep.answered(population, currents)
         graph = program.graph.edit(replaced=changed)
-        return replace(quantization, program=QuantizedGraph(graph, program.window))
+        return PassResult(replace(quantization, program=QuantizedGraph(graph, program.window)))
 
 
 def _n_sites(population: Population, n_steps: int) -> int:

@@ -24,6 +24,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import Float, Reset
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
+from snn_compile.passes import PassResult
 from snn_compile.quantize import stock
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.sweep import Sweep
@@ -68,11 +69,11 @@ class CorrectBiases:
     x: npt.NDArray[np.number]
     frames: Int
 
-    def __call__(self, quantization: Quantization, /) -> Quantization:
+    def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with corrected biases; none is changed if a state could overflow."""
         program = quantization.program
         if any(resets_to_zero(population) for population in program.populations):
-            return quantization
+            return PassResult(quantization)
         n = min(len(self.x), MOST_SAMPLES, max(8, MESSAGES // program.window.n_steps))
         wanted = mean_drives(self.folded, self.x[:n])
         sweep = Sweep(program, self.frames[:n])
@@ -88,7 +89,7 @@ class CorrectBiases:
                 corrected.append(population)
             sweep.answered(population, currents)
         graph = program.graph.edit(replaced=corrected)
-        return replace(quantization, program=QuantizedGraph(graph, program.window))
+        return PassResult(replace(quantization, program=QuantizedGraph(graph, program.window)))
 
 
 def resets_to_zero(population: Population) -> TypeGuard[ResetsToZero]:

@@ -23,6 +23,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.numerics.products import mean, times_integers
+from snn_compile.passes import PassResult
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.refit import Moments, refit
 from snn_compile.quantize.rounding import compensated
@@ -59,7 +60,6 @@ class FitLayers:
     weights that made up for it would excite those that should be silent.
 
     Attributes:
-        network: the spiking network in floating point, which has the weights.
         folded: the float network, which has the drives to be met.
         x: (N, *input shape) calibration samples.
         frames: the same, encoded, (N, C, H, W).
@@ -69,14 +69,13 @@ class FitLayers:
     """
 
     name: ClassVar[str] = "fit-layers"
-    network: SpikingGraph
     folded: ANNGraph
     x: npt.NDArray[np.number]
     frames: Int
     biases: bool = True
     refits: bool = True
 
-    def __call__(self, quantization: Quantization, /) -> Quantization:
+    def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with other weights and biases; no state can overflow."""
         program = quantization.program
         largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
@@ -92,7 +91,7 @@ class FitLayers:
         for population in program.populations:
             if population.id in known:
                 layer = _Layer(
-                    self.network, program, population, quantization.numbers[population.id]
+                    quantization.network, program, population, quantization.numbers[population.id]
                 )
                 found = layer.fitted(
                     sweep, sites[population.id], wanted[population.id], self.refits
@@ -106,7 +105,7 @@ class FitLayers:
                 if not isinstance(edited, Neurons):
                     raise TypeError(f"'{population.id}' has turned into something else")
                 sweep.answered(edited, sweep.currents(edited))
-        return replace(quantization, program=program)
+        return PassResult(replace(quantization, program=program))
 
     def _changed(
         self, program: QuantizedGraph, population: Population, found: _Found, *, bias: bool

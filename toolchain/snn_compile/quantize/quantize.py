@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from snn_compile.errors import CapacityError, CompileError, raise_all
 from snn_compile.ir import quantized, spiking
-from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
+from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
-from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph, QuantizedNode
+from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import floor_log2
@@ -57,10 +57,12 @@ class Quantization:
     Attributes:
         program: the network in fixed point.
         numbers: of every population.
+        network: the one in floating point that it was made from.
     """
 
     program: QuantizedGraph
     numbers: Mapping[NodeId, LayerNumbers]
+    network: SpikingGraph
 
 
 def quantize(
@@ -91,44 +93,24 @@ def quantize(
             missing.add(population.id)  # what it would see is not known
             continue
         bits = weight_bits(population.id)
-        smallest = states.smallest_weight(population)
-        threshold = population.threshold if isinstance(population, spiking.Neurons) else None
+        layer = _Layer(population, groups, bits, nodes, network.window, states)
         with on_a_grid(population):
-            weights = integer_weights(groups, bits, threshold, smallest)
-            found = _fitted(population, groups, weights, bits, nodes, network.window, states)
+            weights = layer.integers()
+            found = layer.fitted(weights)
             if isinstance(found, CompileError) and weights.exact:
-                weights = integer_weights(groups, bits, threshold, smallest, as_integers=False)
-                found = _fitted(population, groups, weights, bits, nodes, network.window, states)
+                weights = layer.integers(as_integers=False)
+                found = layer.fitted(weights)
             if isinstance(found, CompileError):
                 refused.append(found)
                 if not states.is_lif(population):
                     missing.add(population.id)
                     continue
                 # Whatever its numbers, it would send spikes: those after it are judged, too.
-                found = _unfitted(population, groups, weights, bits, states)
+                found = layer.built(weights, 0), layer.numbers(weights, 0, largest=0)
         added, numbers[population.id] = found
         nodes.extend(added)
     raise_all(refused)
-    return Quantization(QuantizedGraph(Graph(nodes), network.window), numbers)
-
-
-def proven(quantization: Quantization) -> Quantization:
-    """The same program with the bounds of its potentials as they are now.
-
-    Raises:
-        CapacityError: a pass has moved a weight or a bias so that a state could overflow.
-    """
-    program, numbers = quantization.program, dict(quantization.numbers)
-    for population in program.populations:
-        interval = bounds.states(program.graph, population, program.window.n_steps)
-        if interval.magnitude > min(population.state.max, VOLTAGE_LIMIT):
-            raise CapacityError(
-                f"the potential of layer '{population.id}' could reach {interval.magnitude:,}",
-                code="state-overflow",
-                origin=population.origin,
-            )
-        numbers[population.id] = replace(numbers[population.id], largest=interval.magnitude)
-    return Quantization(program, numbers)
+    return Quantization(QuantizedGraph(Graph(nodes), network.window), numbers, network)
 
 
 def _input(node: spiking.Input) -> quantized.Input:
@@ -142,81 +124,137 @@ def _input(node: spiking.Input) -> quantized.Input:
     )
 
 
-def _fitted(
-    population: spiking.Population,
-    groups: tuple[spiking.Synapses, ...],
-    weights: IntegerWeights,
-    bits: int,
-    before: list[QuantizedNode],
-    window: spiking.Window,
-    states: States,
-) -> tuple[list[QuantizedNode], LayerNumbers] | CompileError:
-    """The layer with the most fraction bits for which no state can overflow.
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A population with its synapses, whose units are to be chosen.
 
-    Where a few channels alone would cost the whole layer its low bits (dying channels, whose biases
-    dwarf their weights), those channels give up weight bits instead: their unit is doubled.
+    Attributes:
+        population: in floating point.
+        groups: the synapses into it.
+        bits: of its weights.
+        before: nodes that are in fixed point already.
+        window: of the network.
+        states: how far numbers may go.
     """
-    own, limit = states.own_bits(population), states.limit(population)
-    if weights.exact and (not own or states.stock):
-        fraction = 0
-    else:
-        room = _room(_layer(population, groups, weights, bits, 0, states), before, window, limit)
+
+    population: spiking.Population
+    groups: tuple[spiking.Synapses, ...]
+    bits: int
+    before: list[QuantizedNode]
+    window: spiking.Window
+    states: States
+
+    def integers(self, *, as_integers: bool = True) -> IntegerWeights:
+        """The weights in units of their own; as they are, if they are integers and may stay so."""
+        population = self.population
+        threshold = population.threshold if isinstance(population, spiking.Neurons) else None
+        smallest = self.states.smallest_weight(population)
+        return integer_weights(self.groups, self.bits, threshold, smallest, as_integers=as_integers)
+
+    def fitted(
+        self, weights: IntegerWeights
+    ) -> tuple[list[QuantizedNode], LayerNumbers] | CompileError:
+        """The layer with the most fraction bits for which no state can overflow.
+
+        Where a few channels alone would cost the whole layer its low bits (dying channels, whose
+        biases dwarf their weights), those channels give up weight bits instead: their unit is
+        doubled. It does not help channels whose weights alone overflow once none is left.
+        """
+        population, states = self.population, self.states
+        fraction, limit = self._fraction_bits(weights), states.limit(population)
+        added = self.built(weights, fraction)
+        first = self._potential(added)
+        by_weights = _over(self._potential(_without_bias(added)), limit)
+        for _ in range(MAX_DOUBLINGS):
+            interval = self._potential(added)
+            over = _over(interval, limit)
+            over |= states.overfull(population, weights.unit * 2.0**-fraction)
+            if not over.any() and not (states.stock and self._nothing_left(weights)):
+                below = fraction + states.own_bits(population)
+                return added, self.numbers(weights, below, interval.magnitude)
+            if isinstance(population, spiking.Readout):
+                over[:] = True
+            unit = np.where(over, 2.0, 1.0) * weights.unit
+            weights = with_unit(self.groups, weights, unit, self.bits)
+            if weights.exact or (by_weights & ~self._used(weights)).any():
+                break
+            added = self.built(weights, fraction)
+        return self._refusal(first.magnitude)
+
+    def built(self, weights: IntegerWeights, fraction: int) -> list[QuantizedNode]:
+        """Synapses and neurons with potentials in steps of ``unit * 2**-fraction``."""
+        population, states = self.population, self.states
+        step = weights.unit * 2.0**-fraction
+        groups = [
+            _synapses(
+                group,
+                QTensor(mantissa.reshape(np.shape(group.weight)), QFormat(self.bits)),
+                exponent + fraction,
+            )
+            for group, mantissa, exponent in zip(
+                self.groups, weights.mantissas, weights.exponents, strict=True
+            )
+        ]
+        bias = population.bias / step[:, None, None] + floor_loss(tuple(groups))
+        if states.stock and not isinstance(population, spiking.LIFNeurons):
+            return [*groups, stock.population(population, bias, step, exact=weights.exact)]
+        return [*groups, in_fixed_point(population, bias, step)]
+
+    def numbers(self, weights: IntegerWeights, below: int, largest: int) -> LayerNumbers:
+        """What integers stand for, with so many bits below the unit of the weights."""
+        unit = weights.unit * 2.0**-below
+        bias = self.population.bias / unit[:, None, None]
+        return LayerNumbers(unit, self.bits, below, weights.saturated, largest, bias)
+
+    def _fraction_bits(self, weights: IntegerWeights) -> int:
+        """As many as three quarters of the channels have room for, or all can give."""
+        population, states = self.population, self.states
+        if weights.exact and (not states.own_bits(population) or states.stock):
+            return 0
+        interval = self._potential(self.built(weights, 0))
+        magnitude = np.maximum(np.maximum(-interval.low, interval.high), 1)
+        room = floor_log2(states.limit(population) / magnitude)
         room = np.minimum(room, states.doublings(population, weights.unit))
         most = min(MOST_FRACTION_BITS, EXPONENTS[-1] - max(weights.exponents))
         # Sums that are spread over time cannot be shifted right one by one.
-        lowest = 0 if window.schedule else states.least_exponent()
+        lowest = 0 if self.window.schedule else states.least_exponent()
         least = lowest - min(weights.exponents)
         for_all, for_most = int(room.min()), int(np.quantile(room, 0.25))
-        fraction = min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))
-    added = _layer(population, groups, weights, bits, fraction, states)
-    first = _potential(added, before, window).magnitude
-    by_weights = _over(_potential(_without_bias(added), before, window), limit)
-    for _ in range(MAX_DOUBLINGS):
-        interval = _potential(added, before, window)
-        over = _over(interval, limit)
-        over |= states.overfull(population, weights.unit * 2.0**-fraction)
-        if not over.any() and not (states.stock and _nothing_left(groups, weights)):
-            return added, _numbers(population, weights, bits, fraction + own, interval.magnitude)
-        if isinstance(population, spiking.Readout):
-            over[:] = True
-        weights = with_unit(groups, weights, np.where(over, 2.0, 1.0) * weights.unit, bits)
-        if weights.exact or (by_weights & ~_used(groups, weights)).any():
-            break
-        added = _layer(population, groups, weights, bits, fraction, states)
-    if states.stock:
-        return stock.refusal(population.id, population.origin, first, limit)
-    return CapacityError(
-        f"the potential of layer '{population.id}' could reach {first:,}"
-        f" (2^{np.log2(first):.1f}); a {limit.bit_length() + 1}-bit state holds {limit:,}",
-        code="state-overflow",
-        origin=population.origin,
-        hint="use fewer time steps, fewer weight bits or a smaller layer",
-    )
+        return min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))
 
+    def _potential(self, added: list[QuantizedNode]) -> bounds.Interval:
+        """Bounds of the potential of the last node, given the nodes before it."""
+        *groups, population = added
+        sources = {group.inputs[0] for group in groups}
+        # Sources without their own inputs: only their message range matters here.
+        before = [replace(node, inputs=()) for node in self.before if node.id in sources]
+        if not isinstance(population, quantized.Population):
+            raise TypeError(f"'{population.id}' is not a population")
+        return bounds.states(Graph([*before, *added]), population, self.window.n_steps)
 
-def _unfitted(
-    population: spiking.Population,
-    groups: tuple[spiking.Synapses, ...],
-    weights: IntegerWeights,
-    bits: int,
-    states: States,
-) -> tuple[list[QuantizedNode], LayerNumbers]:
-    """A layer that has been refused, in numbers that mean nothing."""
-    added = _layer(population, groups, weights, bits, 0, states)
-    return added, _numbers(population, weights, bits, 0, 0)
+    def _used(self, weights: IntegerWeights) -> npt.NDArray[np.bool_]:
+        """Channels with a weight that is not 0."""
+        used = np.zeros(len(weights.unit), bool)
+        for group, mantissa in zip(self.groups, weights.mantissas, strict=True):
+            used[channel_of(group)[mantissa != 0]] = True
+        return used
 
+    def _nothing_left(self, weights: IntegerWeights) -> bool:
+        """Whether there are weights, and all of them have been rounded to 0."""
+        return any(g.weight.any() for g in self.groups) and not self._used(weights).any()
 
-def _numbers(
-    population: spiking.Population,
-    weights: IntegerWeights,
-    bits: int,
-    fraction: int,
-    largest: int,
-) -> LayerNumbers:
-    """What integers stand for, with so many bits below the unit of the weights."""
-    unit = weights.unit * 2.0**-fraction
-    bias = population.bias / unit[:, None, None]
-    return LayerNumbers(unit, bits, fraction, weights.saturated, largest, bias)
+    def _refusal(self, largest: int) -> CompileError:
+        name, origin = self.population.id, self.population.origin
+        limit = self.states.limit(self.population)
+        if self.states.stock:
+            return stock.refusal(name, origin, largest, limit)
+        return CapacityError(
+            f"the potential of layer '{name}' could reach {largest:,}"
+            f" (2^{np.log2(largest):.1f}); a {limit.bit_length() + 1}-bit state holds {limit:,}",
+            code="state-overflow",
+            origin=origin,
+            hint="use fewer time steps, fewer weight bits or a smaller layer",
+        )
 
 
 def _over(interval: bounds.Interval, limit: int) -> npt.NDArray[np.bool_]:
@@ -230,68 +268,6 @@ def _without_bias(added: list[QuantizedNode]) -> list[QuantizedNode]:
     if not isinstance(population, quantized.Population):
         raise TypeError(f"'{population.id}' is not a population")
     return [*groups, population.changed(bias=QTensor.of(0 * population.bias.values))]
-
-
-def _used(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> npt.NDArray[np.bool_]:
-    """Channels with a weight that is not 0."""
-    used = np.zeros(len(weights.unit), bool)
-    for group, mantissa in zip(groups, weights.mantissas, strict=True):
-        used[channel_of(group)[mantissa != 0]] = True
-    return used
-
-
-def _nothing_left(groups: tuple[spiking.Synapses, ...], weights: IntegerWeights) -> bool:
-    """Whether there are weights, and all of them have been rounded to 0."""
-    return any(g.weight.any() for g in groups) and not _used(groups, weights).any()
-
-
-def _room(
-    added: list[QuantizedNode], before: list[QuantizedNode], window: spiking.Window, limit: int
-) -> Int:
-    """Doublings that each channel's potential can take before it could overflow."""
-    interval = _potential(added, before, window)
-    magnitude = np.maximum(np.maximum(-interval.low, interval.high), 1)
-    return floor_log2(limit / magnitude)
-
-
-def _potential(
-    added: list[QuantizedNode], before: list[QuantizedNode], window: spiking.Window
-) -> bounds.Interval:
-    """Bounds of the potential of the last node, given the nodes before it."""
-    *groups, population = added
-    sources = {g.inputs[0] for g in groups}
-    graph = Graph([*(_detached(node) for node in before if node.id in sources), *added])
-    if not isinstance(population, quantized.Population):
-        raise TypeError(f"'{population.id}' is not a population")
-    return bounds.states(graph, population, window.n_steps)
-
-
-def _detached(node: QuantizedNode) -> QuantizedNode:
-    """A source without its own inputs: only its message range matters here."""
-    return replace(node, inputs=())
-
-
-def _layer(
-    population: spiking.Population,
-    groups: tuple[spiking.Synapses, ...],
-    weights: IntegerWeights,
-    bits: int,
-    fraction: int,
-    states: States,
-) -> list[QuantizedNode]:
-    """Synapses and neurons with potentials in steps of ``unit * 2**-fraction``."""
-    step = weights.unit * 2.0**-fraction
-    added: list[QuantizedNode] = []
-    for group, mantissa, exponent in zip(groups, weights.mantissas, weights.exponents, strict=True):
-        weight = QTensor(mantissa.reshape(np.shape(group.weight)), QFormat(bits))
-        added.append(_synapses(group, weight, exponent + fraction))
-    lost = floor_loss(tuple(node for node in added if isinstance(node, quantized.Synapses)))
-    bias = population.bias / step[:, None, None] + lost
-    if states.stock and not isinstance(population, spiking.LIFNeurons):
-        added.append(stock.population(population, bias, step, exact=weights.exact))
-    else:
-        added.append(in_fixed_point(population, bias, step))
-    return added
 
 
 def floor_loss(groups: tuple[quantized.Synapses, ...]) -> float:

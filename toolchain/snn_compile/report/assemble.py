@@ -91,10 +91,10 @@ def report(
     options: CompileOptions,
     model: Mapping[str, Any],
     quantization: Quantization,
+    journal: Journal,
     mapped: MappedProgram,
     outcome: Outcome,
-    journal: Journal,
-    more: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of ``report.json``; ``model`` says what is in the file, ``more`` are keys."""
     program = mapped.program
@@ -128,7 +128,7 @@ def report(
         "verification": [],
         "timing": journal.timing,
         "warnings": journal.warnings,
-        **(more or {}),
+        **more,
     }
 
 

@@ -66,6 +66,7 @@ class Outcome:
         losses: what each layer loses.
         simulator: what ran the network in fixed point, None without samples.
         judge: knows the answers of the first stage and of the network in fixed point.
+        more: further entries of the report.
     """
 
     ladder: list[dict[str, Any]] = field(default_factory=list)
@@ -73,6 +74,7 @@ class Outcome:
     losses: dict[NodeId, Loss] = field(default_factory=dict)
     simulator: str | None = None
     judge: Ladder = field(default_factory=lambda: Ladder(None))
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from snn_compile.passes import Finding
+from snn_compile.passes import Finding, Instruments, Stopped
 from snn_compile.report.observer import Advance, Observer
 
 
@@ -16,12 +16,14 @@ class Journal:
 
     Attributes:
         observer: who watches.
+        instruments: what is done around passes.
         findings: everything found so far.
         timing: seconds of each stage, in order.
     """
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, instruments: Instruments | None = None) -> None:
         self.observer = observer
+        self.instruments = instruments or Instruments()
         self.findings: list[Finding] = []
         self.timing: list[dict[str, Any]] = []
 
@@ -34,10 +36,16 @@ class Journal:
     def passed(
         self, name: str, graph: object, findings: tuple[Finding, ...], seconds: float
     ) -> None:
-        """A pass has run; made to be given to a pipeline."""
+        """A pass has run; made to be given to a pipeline.
+
+        Raises:
+            Stopped: the compilation was to end here.
+        """
         self.found(findings)
         self.timing.append({"stage": name, "seconds": round(seconds, 3)})
-        self.observer.dump(name, graph)
+        self.observer.dump(name, getattr(graph, "program", graph))
+        if name == self.instruments.stop_after:
+            raise Stopped(self.timing)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

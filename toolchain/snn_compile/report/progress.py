@@ -32,6 +32,7 @@ class TerminalObserver:
         bars: whether to draw bars rather than plain lines.
         dump_after: names of the passes whose result is dumped; ``all`` for every one.
         show: turns a network into text.
+        dumps: where dumped networks go; the first console, if not given.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class TerminalObserver:
         bars: bool = True,
         dump_after: tuple[str, ...] = (),
         show: Callable[[object], str] = repr,
+        dumps: Console | None = None,
     ) -> None:
         self.console = console
         self.results = results
@@ -50,7 +52,7 @@ class TerminalObserver:
         self.bars = bars and console.is_terminal
         self.dump_after = dump_after
         self.show = show
-        self.passes: list[str] = []
+        self.dumps = dumps or console
         self.headed = False
         self._open = False
 
@@ -98,10 +100,9 @@ class TerminalObserver:
 
     def dump(self, pass_name: str, graph: object) -> None:
         """Write the network, if this pass was asked for."""
-        self.passes.append(pass_name)
         if pass_name in self.dump_after or "all" in self.dump_after:
-            self._print(self.console, Text(f"--- after {pass_name}", "bold"))
-            self._print(self.console, Text(self.show(graph)))
+            self._print(self.dumps, Text(f"--- after {pass_name}", "bold"))
+            self._print(self.dumps, Text(self.show(graph)))
 
     def _head(self, name: str, text: str) -> None:
         if self.results is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from snn_compile.bundle import CompiledModel
 from snn_compile.data import Samples
 from snn_compile.driver import compile_model
-from snn_compile.errors import Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.errors import Origin, UnsupportedError, UsageError
 from snn_compile.inputs import (
     float_samples,
     preprocessed,
@@ -25,9 +26,8 @@ from snn_compile.inputs import (
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.mapping import map_program
 from snn_compile.options import CompileOptions
-from snn_compile.plugins import BACKENDS, Backend
+from snn_compile.pipeline import Prepared, finish, require_writable
 from snn_compile.provenance import TUNED
 from snn_compile.report import figures
 from snn_compile.report.evaluation import encoded
@@ -44,7 +44,7 @@ from snn_compile.tune.normad import NormalizedDescent
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.psg import ParametricSurrogate
 from snn_compile.tune.qcfs import QuantizedActivations
-from snn_compile.tune.report import Tuning, tuned_report
+from snn_compile.tune.report import Tuning, climb_tuned, tuned_report
 from snn_compile.tune.scratch import begin_anew
 from snn_compile.tune.session import device_of, facts, judged, torch_settings, trained
 from snn_compile.tune.spike_targets import MEASURE, judged_spikes, wanted_spikes
@@ -111,27 +111,12 @@ def tune_model(
         if not path.is_dir() and not spiking_frontend(path):
             _float_samples(path, train, compiling)  # bad data need not wait for the compilation
         base = _compiled(path, compiling, evaluate, journal)
-        _written(base, base.program)  # what cannot be written need not be trained
-        wanted = _wanted(base, train, options)
-        if wanted is None:
-            _require_classes(base, path)
-            samples = _labelled(samples_for(base, train, need_labels=True))
-        else:
-            samples = samples_for(base, _unlabelled(train))
+        require_writable(base.program, _backends(base))  # before anything is trained
+        setting = _setting(path, base, train, options, compiling)
         given = evaluate or compiling.evaluate
         exam = None if given is None else samples_for(base, given)
-        frames = encoded(base.encoding, samples.x)
-        if wanted is None:
-            teacher = _teacher(path, compiling, samples.x) if options.distill else None
-            options = options if teacher is not None else replace(options, distill=0.0)
-            data = TrainingData(frames, _labels(samples), teacher)
-            rows, held_out = split(len(samples), options.hold_out, options.seed)
-        else:
-            data = TrainingData(frames, wanted)
-            rows = held_out = np.arange(len(samples))  # trains are learned by heart
-        setting = _Setting(path, base, data[rows], data[held_out], options)
         program, known = _trained(setting, kept, journal)
-    return _finished(setting, program, known, exam, journal)
+    return finish(_prepared(setting, program, known, exam, journal), journal)
 
 
 def _as_path(given: Given | str) -> Given:
@@ -162,6 +147,24 @@ class _Setting:
         run = engine.run(program, self.held_out.frames)
         scores, held_out = decoding(run.outputs[output]), self.held_out
         return judged(scores, held_out.labels, held_out.teacher, self.options.distill)
+
+
+def _setting(
+    path: Path, base: CompiledModel, train: Given, options: TuneOptions, compiling: CompileOptions
+) -> _Setting:
+    """The network and the samples, those that judge it put aside."""
+    wanted = _wanted(base, train, options)
+    if wanted is not None:
+        samples = samples_for(base, _unlabelled(train))
+        data = TrainingData(encoded(base.encoding, samples.x), wanted)
+        return _Setting(path, base, data, data, options)  # trains are learned by heart
+    _require_classes(base, path)
+    samples = _labelled(samples_for(base, train, need_labels=True))
+    teacher = _teacher(path, compiling, samples.x) if options.distill else None
+    options = options if teacher is not None else replace(options, distill=0.0)
+    data = TrainingData(encoded(base.encoding, samples.x), _labels(samples), teacher)
+    rows, held_out = split(len(samples), options.hold_out, options.seed)
+    return _Setting(path, base, data[rows], data[held_out], options)
 
 
 def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
@@ -276,43 +279,32 @@ def _trained(
     return network.tuned(), {**known, **measure, "judged_by": "the bit-accurate simulator"}
 
 
-def _finished(
+def _prepared(
     setting: _Setting,
     program: QuantizedGraph,
     known: dict[str, Any],
     exam: Samples | None,
     journal: Journal,
-) -> CompiledModel:
-    """Map the tuned program, evaluate it, and put the folder's content together."""
+) -> Prepared:
+    """The tuned program with what is as it was in the compiled one."""
     base = setting.base
-    target = load_target(figures.option(base.report, "target") or base.report["target"])
-    with journal.timed("map"):
-        mapped = map_program(program, target)
-    journal.found(mapped.findings)
-    emit = _written(base, program)
-    report = tuned_report(Tuning(base, mapped.graph, known), exam, journal)
-    provenance = _provenance(setting.path, base)
-    return replace(
-        base,
-        program=program,
-        report=report,
-        provenance=provenance,
-        golden={},
-        expected={},
-        backends=emit,
+    tuning = Tuning(base, program, known)
+    return Prepared(
+        program,
+        base.encoding,
+        base.decodings,
+        base.stimulus,
+        load_target(figures.option(base.report, "target") or base.report["target"]),
+        _backends(base),
+        _provenance(setting.path, base),
+        partial(climb_tuned, tuning, exam),
+        partial(tuned_report, tuning, journal),
     )
 
 
-def _written(base: CompiledModel, program: QuantizedGraph) -> tuple[str, ...]:
-    """The backends that the options ask for, if they can write a program.
-
-    Raises:
-        CompileError: they cannot; all complaints at once.
-    """
-    emit = tuple(figures.option(base.report, "emit") or ())
-    backends: list[Backend] = [BACKENDS.load(name) for name in emit]
-    raise_all([error for backend in backends for error in backend.check(program)])
-    return emit
+def _backends(base: CompiledModel) -> tuple[str, ...]:
+    """The backends that the options ask for."""
+    return tuple(figures.option(base.report, "emit") or ())
 
 
 def _provenance(path: Path, base: CompiledModel) -> Mapping[str, str]:

@@ -11,10 +11,11 @@ import numpy as np
 from snn_compile.bundle import CompiledModel
 from snn_compile.counted import counted
 from snn_compile.data import Samples
+from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping import MappedProgram, resources
 from snn_compile.passes import Finding
 from snn_compile.quantize.quantize import LayerNumbers
-from snn_compile.report.assemble import cost, portability_of
+from snn_compile.report.assemble import cost
 from snn_compile.report.evaluation import Outcome, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
@@ -31,26 +32,33 @@ class Tuning:
 
     Attributes:
         base: the compiled network.
-        mapped: the tuned one.
+        program: the tuned one.
         facts: about the training.
     """
 
     base: CompiledModel
-    mapped: MappedProgram
+    program: QuantizedGraph
     facts: Mapping[str, Any]
 
 
-def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> dict[str, Any]:
+def tuned_report(
+    tuning: Tuning,
+    journal: Journal,
+    mapped: MappedProgram,
+    outcome: Outcome,
+    more: Mapping[str, Any],
+) -> dict[str, Any]:
     """The content of ``report.json``.
 
     Args:
         tuning: the network.
-        samples: to evaluate it on, before and after.
         journal: of the tuning.
+        mapped: where it lies on the chip.
+        outcome: its evaluation.
+        more: entries that every report has.
     """
-    base, program = tuning.base.report, tuning.mapped.program
-    outcome = _climbed(tuning, samples, journal)
-    taken = resources(tuning.mapped)
+    base = tuning.base.report
+    taken = resources(mapped)
     older = base.get("timing") or []
     before, after = _top1(outcome, UNTUNED), _top1(outcome, "fixed")
     # What stock neurons cost has been measured on the network before, and on no other.
@@ -61,15 +69,15 @@ def tuned_report(tuning: Tuning, samples: Samples | None, journal: Journal) -> d
         **base,
         "simulator": outcome.simulator or base.get("simulator"),
         "ladder": outcome.ladder,
-        "layers": _layers(tuning, outcome),
+        "layers": _layers(tuning, mapped, outcome),
         "resources": taken.as_dict(),
-        "cost": cost(tuning.mapped, outcome),
-        "portability": portability_of(program, tuning.base.stimulus),
+        "cost": cost(mapped, outcome),
+        **more,
         "verification": [],
         "tune": {**tuning.facts, "before": before, "after": after},
         "timing": [*older, *journal.timing],
         "warnings": [*(base.get("warnings") or []), *journal.warnings[known:]],
-        "total_steps": program.total_steps,
+        "total_steps": tuning.program.total_steps,
     }
 
 
@@ -92,7 +100,7 @@ def _top1(outcome: Outcome, stage: str) -> float | None:
     return next(rungs, {}).get("top1")
 
 
-def _climbed(tuning: Tuning, samples: Samples | None, journal: Journal) -> Outcome:
+def climb_tuned(tuning: Tuning, samples: Samples | None, journal: Journal) -> Outcome:
     """Accuracy before and after; the rungs below stay if they are about the same samples."""
     if samples is None:
         return Outcome()
@@ -103,11 +111,11 @@ def _climbed(tuning: Tuning, samples: Samples | None, journal: Journal) -> Outco
     with journal.progress("evaluate", counted(n, "sample"), 2 * n) as advance:
         before = engine.run(base.program, frames, advance=advance)
         ladder.add(UNTUNED, decoding(before.outputs[output]))
-        after = engine.run(tuning.mapped.program, frames, advance=advance)
+        after = engine.run(tuning.program, frames, advance=advance)
         ladder.add("fixed", decoding(after.outputs[output]))
     ladder.repeat("mapped", "fixed")
     rungs = _joined(base.report.get("ladder") or [], ladder.rungs)
-    simulator = engine.simulator(tuning.mapped.program)
+    simulator = engine.simulator(tuning.program)
     return Outcome(rungs, Activity(after.activity, n), {}, simulator)
 
 
@@ -127,9 +135,9 @@ def _joined(compiled: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> list
     return [*below, {**fixed, "stage": UNTUNED}, *above]
 
 
-def _layers(tuning: Tuning, outcome: Outcome) -> list[dict[str, Any]]:
+def _layers(tuning: Tuning, mapped: MappedProgram, outcome: Outcome) -> list[dict[str, Any]]:
     """The layer table with thresholds, bounds and activity as they are now."""
-    program = tuning.mapped.program
+    program = tuning.program
     known = {row["name"]: row for row in tuning.base.report.get("layers") or []}
     numbers = {}
     for node in program.populations:
@@ -143,7 +151,7 @@ def _layers(tuning: Tuning, outcome: Outcome) -> list[dict[str, Any]]:
             largest=interval.magnitude,
             bias=np.zeros(1),
         )
-    per_layer = {layer.name: layer for layer in resources(tuning.mapped).layers}
+    per_layer = {layer.name: layer for layer in resources(mapped).layers}
     rows = layer_table(program, numbers, per_layer, outcome.activity, {})
     # Weights end where their range ends: none has been cut off since.
     return [{**row, "saturated_weights": None} for row in rows]

@@ -1,0 +1,26 @@
+"""``snn-compile replay``: run the pass again that a compilation has failed in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from snn_compile.cli.console import common, messages, results
+
+
+@click.command("replay", short_help="Run a pass again that has failed inside.")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@common
+def command(file: Path) -> None:
+    """Run the pass of FILE, which a compilation has left that ended with an internal error.
+
+    Ends with the same error, or shows the network that the pass makes now.
+    """
+    from snn_compile import replay
+    from snn_compile.ir.text import to_text
+
+    found = replay.load(file)
+    messages().print(f"pass {found.spec}\nfailed with {found.error} in version {found.tool}")
+    result = found.step(found.graph)
+    results().print(to_text(getattr(result.graph, "program", result.graph)), end="")

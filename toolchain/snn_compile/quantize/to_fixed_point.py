@@ -1,0 +1,88 @@
+"""The passes that make integers, prove that none overflows, and spread them over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import ClassVar
+
+from snn_compile.errors import CapacityError
+from snn_compile.ir.quantized import VOLTAGE_LIMIT
+from snn_compile.ir.schedule import schedule
+from snn_compile.ir.spiking import Window
+from snn_compile.ir.stages import SpikingGraph
+from snn_compile.passes import PassResult
+from snn_compile.quantize.quantize import Quantization, quantize
+from snn_compile.quantize.states import States
+from snn_compile.sim import bounds
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Every weight, bias and threshold on the integer grid of Loihi (see ``quantize``).
+
+    Attributes:
+        weight_bits: 2 to 8, of layers that no pattern matches.
+        layers: patterns of layer names with the width there; the last one that matches counts.
+        states: how far numbers may go.
+    """
+
+    name: ClassVar[str] = "quantize"
+    weight_bits: int
+    layers: tuple[tuple[str, int], ...] = ()
+    states: States = field(default_factory=States)
+
+    def __call__(self, network: SpikingGraph, /) -> PassResult[Quantization]:
+        """Quantize the aligned network.
+
+        Raises:
+            CapacityError: layers whose state could overflow; all of them at once.
+        """
+        return PassResult(quantize(network, self._bits, self.states))
+
+    def _bits(self, layer: str) -> int:
+        bits = [bits for pattern, bits in self.layers if fnmatchcase(layer, pattern)]
+        return bits[-1] if bits else self.weight_bits
+
+
+@dataclass(frozen=True)
+class Prove:
+    """The same program with the bounds of its potentials as the passes before have left them."""
+
+    name: ClassVar[str] = "prove"
+
+    def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
+        """Bound every potential, for any input in range.
+
+        Raises:
+            CapacityError: a pass has moved a weight or a bias so that a state could overflow.
+        """
+        program, numbers = quantization.program, dict(quantization.numbers)
+        for population in program.populations:
+            interval = bounds.states(program.graph, population, program.window.n_steps)
+            if interval.magnitude > min(population.state.max, VOLTAGE_LIMIT):
+                raise CapacityError(
+                    f"the potential of layer '{population.id}' could reach {interval.magnitude:,}",
+                    code="state-overflow",
+                    origin=population.origin,
+                )
+            numbers[population.id] = replace(numbers[population.id], largest=interval.magnitude)
+        return PassResult(replace(quantization, numbers=numbers))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What an integer network computes in one step, spread over the window of the coding.
+
+    Attributes:
+        window: coding and steps.
+    """
+
+    name: ClassVar[str] = "schedule"
+    window: Window
+
+    def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
+        """Put the program into the window; others than integer networks stay as they are."""
+        return PassResult(
+            replace(quantization, program=schedule(quantization.program, self.window))
+        )

@@ -1,0 +1,214 @@
+"""A pass that has failed inside, in a file that replays it: the pass and what it was given.
+
+Data only, as everywhere: JSON and npy in a zip. A file may come from a stranger; of the classes
+that it names, those of stages, passes and their parts are made, with fields of the right types.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import tempfile
+import traceback
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from snn_compile.archives import Archive, Arrays
+from snn_compile.coding_registry import coding_class, coding_names
+from snn_compile.convert.align_paths import AlignPaths
+from snn_compile.convert.equalize import Equalize
+from snn_compile.convert.fold_batch_norm import FoldBatchNorm
+from snn_compile.convert.fold_padding import FoldPadding
+from snn_compile.convert.insert_rectifiers import InsertRectifiers
+from snn_compile.convert.lower_max_pool import LowerMaxPool
+from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.to_spiking import ToSpiking
+from snn_compile.documents import LARGEST_JSON, DamagedError, check_size, reading
+from snn_compile.errors import CompileError, ModelError, Origin, UsageError
+from snn_compile.ir import ann, serialize, spiking
+from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.graph import Node
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.passes import Pass, PassFailure, spec
+from snn_compile.quantize.calibrate_potentials import CalibratePotentials
+from snn_compile.quantize.calibrate_resets import CalibrateResets
+from snn_compile.quantize.correct_biases import CorrectBiases
+from snn_compile.quantize.fit_layers import FitLayers
+from snn_compile.quantize.quantize import LayerNumbers, Quantization
+from snn_compile.quantize.states import States
+from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
+from snn_compile.typed import complaint
+from snn_compile.version import __version__
+from snn_compile.writing import replacing_file
+
+SCHEMA = 1
+PASSES = (
+    FoldPreprocessing,
+    FoldBatchNorm,
+    FoldPadding,
+    LowerMaxPool,
+    InsertRectifiers,
+    Equalize,
+    ToSpiking,
+    AlignPaths,
+    Quantize,
+    FitLayers,
+    CorrectBiases,
+    CalibratePotentials,
+    CalibrateResets,
+    Prove,
+    Schedule,
+)
+STAGES = (ANNGraph, SpikingGraph, Quantization)
+_PARTS = (QuantizedGraph, LayerNumbers, InputEncoding, States)
+_NODES = [
+    kind
+    for module in (ann, spiking)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, Node)
+]
+
+
+@cache
+def _codec() -> serialize.Codec:
+    codings = [coding_class(name) for name in coding_names()]
+    kinds = (*PASSES, *STAGES, *_PARTS, *_NODES, *codings, *serialize.CLASSES.values())
+    names = {f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}": kind for kind in kinds}
+    return serialize.Codec(names, models="models.")
+
+
+class _Content(TypedDict):
+    """What ``replay.json`` says; ``step`` and ``graph`` are null where they have no such form."""
+
+    tool: str
+    spec: str
+    error: str
+    versions: dict[str, str]
+    step: dict[str, Any] | None
+    graph: dict[str, Any] | None
+    arrays: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """A pass and what it was given.
+
+    Attributes:
+        step: the pass.
+        graph: the network.
+        spec: the pass as text.
+        tool: version of the compiler that failed.
+        error: what it raised.
+    """
+
+    step: Pass[Any, Any]
+    graph: Any
+    spec: str
+    tool: str
+    error: str
+
+
+def save(failure: PassFailure) -> Path:
+    """Write the file that replays a failure into the working folder, or the one for scratch files.
+
+    Raises:
+        OSError: it can be written to neither.
+        UsageError: another process is writing it.
+    """
+    name = f"snn-compile-crash-{failure.step.name}.zip"
+    content = _content(failure)
+    try:
+        return _written(Path(name), content)
+    except (OSError, CompileError):
+        return _written(Path(tempfile.gettempdir()) / name, content)
+
+
+def load(path: Path) -> Replay:
+    """Read a file that ``save`` wrote.
+
+    Raises:
+        ModelError: it is damaged, or not what this tool writes.
+        UsageError: it holds no network, because the failure was on one without such a form.
+    """
+    hint = "only snn-compile writes such files"
+    message = "the file replays no pass"
+    with reading(path, ModelError, "unreadable-replay", message, hint), Archive(path) as archive:
+        content = _of_this_version(archive.json("replay.json", LARGEST_JSON))
+        stored = Arrays(archive)
+        arrays = {name: stored[str(k)] for k, name in enumerate(content["arrays"])}
+        step, graph = (_codec().decode(content.get(part), arrays) for part in ("step", "graph"))
+        known = isinstance(step, PASSES) and isinstance(graph, STAGES)
+        if not (known or step is graph is None):
+            raise DamagedError("it names what is no pass, or no network")
+        if known:
+            _check_sizes(graph)
+    if not known:
+        raise UsageError(
+            f"the network that pass '{content['spec']}' failed on is of a kind that no file holds",
+            code="not-replayable",
+            origin=Origin(str(path)),
+            hint="traceback.txt in it says what happened",
+        )
+    return Replay(step, graph, content["spec"], content["tool"], content["error"])
+
+
+def _check_sizes(stage: Any) -> None:
+    """See that what the neurons of a network send in a window fits into memory."""
+    network = getattr(stage, "program", stage)
+    n_steps = network.window.n_steps if hasattr(network, "window") else 1
+    for node in network.graph:
+        check_size(f"the value of '{node.id}'", 8 * n_steps * prod(node.shape))
+
+
+def _content(failure: PassFailure) -> bytes:
+    arrays: serialize.Arrays = {}
+    try:
+        step = _codec().encode(failure.step, arrays, "step")
+        graph = _codec().encode(failure.graph, arrays, "graph")
+    except KeyError:  # a plug-in's own
+        step = graph = None
+        arrays = {}
+    cause = failure.__cause__ or failure
+    content = {
+        "schema": SCHEMA,
+        "tool": __version__,
+        "spec": spec(failure.step),
+        "error": f"{type(cause).__name__}: {cause}",
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        "step": step,
+        "graph": graph,
+        "arrays": list(arrays),
+    }
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("replay.json", json.dumps(content, indent=1))
+        archive.writestr("traceback.txt", "".join(traceback.format_exception(cause)))
+        for number, array in enumerate(arrays.values()):
+            buffer = io.BytesIO()
+            np.save(buffer, array, allow_pickle=False)
+            archive.writestr(f"{number}.npy", buffer.getvalue())
+    return stream.getvalue()
+
+
+def _written(path: Path, content: bytes) -> Path:
+    with replacing_file(path) as stream:
+        stream.write(content)
+    return path
+
+
+def _of_this_version(content: Any) -> _Content:
+    version = content.get("schema") if isinstance(content, dict) else None
+    if version != SCHEMA or isinstance(version, bool):
+        raise DamagedError(f"its schema is {version!r}, and this version reads {SCHEMA}")
+    if wrong := complaint(content, _Content, "replay.json"):
+        raise DamagedError(wrong)
+    checked: _Content = content
+    return checked

@@ -1,0 +1,123 @@
+"""``--verify-each``: every pass is held against what it may change and what it must keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from snn_compile.data import Samples
+from snn_compile.errors import VerificationError
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import Graph
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.passes import Finding, Watcher
+from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.to_fixed_point import Prove
+from snn_compile.sim import ann, engine, reference, spiking
+
+N_SAMPLES, N_STIMULI = 8, 2
+"""Samples for a network in floating point, and frames for one whose neurons are simulated."""
+TOLERANCE = 1e-5
+"""Of an output in floating point, as a share of the largest one."""
+
+Stage = ANNGraph | SpikingGraph | Quantization
+
+
+@dataclass
+class VerifyEach:
+    """A watcher that checks what each pass has made before it tells another watcher.
+
+    The constructor of each stage looks at its promises again. A pass from a float network to a
+    float network, or from a spiking one to a spiking one, keeps the outputs. In fixed point every
+    bound is proven again, and the compiled engine sends what the reference does, bit for bit.
+
+    Attributes:
+        watch: told about each pass that has kept its promises.
+        before: the network that the next pass gets.
+        samples: of the user, or None for random ones.
+    """
+
+    watch: Watcher
+    before: Stage
+    samples: Samples | None = None
+    _seed: int = field(default=0)
+
+    def __call__(
+        self, name: str, graph: Stage, findings: tuple[Finding, ...], seconds: float
+    ) -> None:
+        """Check the result of a pass.
+
+        Raises:
+            VerificationError: it has changed what it must not.
+        """
+        try:
+            _rebuilt(graph)
+        except ValueError as error:
+            raise _broken(name, f"the stage breaks its promise: {error}") from error
+        if isinstance(graph, Quantization):
+            self._check_integers(name, graph)
+        elif isinstance(graph, type(self.before)):
+            self._compare(name, graph)
+        self.before = graph
+        self.watch(name, graph, findings, seconds)
+
+    def _compare(self, name: str, after: ANNGraph | SpikingGraph) -> None:
+        one, other = self._outputs(self.before), self._outputs(after)
+        if one.shape != other.shape:
+            raise _broken(name, f"the output has the shape {other.shape[1:]}, not {one.shape[1:]}")
+        error, largest = np.abs(one - other).max(), np.abs(one).max()
+        if not error <= TOLERANCE * max(largest, 1e-30):
+            raise _broken(name, f"an output of up to {largest:.6g} has moved by {error:.6g}")
+
+    def _outputs(self, network: Stage) -> Any:
+        if isinstance(network, ANNGraph):
+            x = self._x(network)
+            return ann.evaluate(network, x, dtype=np.float64).reshape(len(x), -1)
+        if isinstance(network, SpikingGraph):
+            frames = self._frames(network)
+            return spiking.evaluate(network, frames).reshape(len(frames), -1)
+        raise TypeError(f"a {type(network).__name__} has no outputs in floating point")
+
+    def _check_integers(self, name: str, quantization: Quantization) -> None:
+        Prove()(quantization)
+        program = quantization.program
+        frames = self._frames(program)
+        runs = [run(program, frames, record=True) for run in (reference.run, engine.run)]
+        for what in ("messages", "outputs"):
+            wanted, found = (getattr(run, what) for run in runs)
+            for node in wanted:
+                if not np.array_equal(wanted[node], found[node]):
+                    raise _broken(name, f"engine and reference differ in the {what} of '{node}'")
+
+    def _x(self, network: ANNGraph) -> Any:
+        if self.samples is not None:
+            return self.samples.x[:N_SAMPLES]
+        return self._generator.normal(size=(N_SAMPLES, *network.input.shape))
+
+    def _frames(self, network: Any) -> Int:
+        given = network.input
+        events = given.coding is InputCoding.EVENTS
+        shape = (network.window.n_steps, *given.shape) if events else given.shape
+        return self._generator.integers(given.low, given.high, (N_STIMULI, *shape), endpoint=True)
+
+    @property
+    def _generator(self) -> np.random.Generator:
+        """The same numbers before and after."""
+        return np.random.default_rng(self._seed)
+
+
+def _rebuilt(stage: Stage) -> None:
+    """Have the constructors check a stage again, that of its graph included."""
+    network: Any = stage.program if isinstance(stage, Quantization) else stage
+    replace(network, graph=Graph(network.graph))
+
+
+def _broken(name: str, what: str) -> VerificationError:
+    return VerificationError(
+        f"pass '{name}': {what}",
+        code="pass-not-verified",
+        hint=f"this is a bug of the compiler; --dump-after {name} shows the network",
+    )
