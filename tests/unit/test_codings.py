@@ -25,6 +25,7 @@ from snn_compile.ir.quantized import Readout
 from snn_compile.ir.schedule import integer_network, is_scheduled
 from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.options import CompileOptions
+from snn_compile.report.advice import costliest
 from snn_compile.sim import engine, reference
 
 OWN = coding_names()
@@ -193,6 +194,7 @@ def test_a_coding_from_outside_the_tree_does_everything(installed, examples, tmp
     assert "no coding 'burst'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.lava
 def test_a_coding_from_outside_the_tree_is_verified_in_lava(
     installed, examples, tmp_path, lava_environment
@@ -207,6 +209,7 @@ def test_a_schedule_from_outside_the_tree(installed, examples):
     compiled = compile_model(
         examples / "digits_mlp.onnx", coding="binary", emit=(), **data(examples)
     )
+    assert "--timesteps" not in costliest(compiled.report)  # they mean nothing in it
     program, frames = compiled.program, compiled.stimulus[:8]
     assert is_scheduled(program)
     run, expected = (

@@ -129,7 +129,7 @@ def _open(
     coding = coding_of(options, promise.default_coding)
     name = coding.resolution()
     found: dict[str, Sequence[int]] = {}
-    if AUTO in (options.timesteps, getattr(options, name)):
+    if name in coding.takes and AUTO in (options.timesteps, getattr(options, name)):
         found[name] = range(1, coding.most + 1)
     if options.weight_bits == AUTO:
         found["weight_bits"] = weight_bits

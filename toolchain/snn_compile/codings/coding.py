@@ -62,7 +62,8 @@ class Coding(ABC):
         Raises:
             UsageError: it cannot do what they ask for.
         """
-        return cls(*(options.number(name) for name in [cls.resolution()] if name in cls.takes))
+        name = cls.resolution()
+        return cls(*([options.number(name)] if name in cls.takes else []))
 
     @property
     @abstractmethod

@@ -47,4 +47,5 @@ def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
         return f"{percent(layer['saturated_weights'])} of its weights saturate"
     if layer.get("sqnr_db") is None:
         return ""
-    return f"more --{coding.resolution().replace('_', '-')}" if coding else ""
+    name = coding.resolution() if coding else ""
+    return f"more --{name.replace('_', '-')}" if coding and name in coding.takes else ""
