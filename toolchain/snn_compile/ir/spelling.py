@@ -374,7 +374,7 @@ def _float(found: re.Match[str]) -> float:
 
 _PLAIN: dict[Any, tuple[str, re.Pattern[str], Any]] = {
     bool: ("true or false", re.compile(r"true\b|false\b"), lambda found: found[0] == "true"),
-    int: ("a whole number", _INTEGER, lambda found: int(found[0])),
+    int: ("a whole number", re.compile(r"-?\d{1,400}", re.ASCII), lambda found: int(found[0])),
     float: ("a number", _FLOAT, _float),
     QFormat: ("a format like s8", _FORMAT, lambda f: QFormat(int(f[0][1:]), f[0][0] == "s")),
     Geometry: ("a geometry like s1,1/p0,0,0,0/d1,1/g1", _GEOMETRY, _geometry),
