@@ -8,7 +8,7 @@ out, and so may an origin, which then is the line itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from difflib import get_close_matches
 from typing import Any, NoReturn, get_args
@@ -27,7 +27,11 @@ Stage = ANNGraph | SpikingGraph | QuantizedGraph
 LARGEST_TEXT = 64 << 20
 BYTES_A_CHARACTER = 64
 """Memory that a character takes at most while it is read: the items of an array as texts."""
+BYTES_A_NODE = 4096
+"""Memory that a node takes with its edges, its arrays apart."""
 MOST_COMPLAINTS = 20
+LONGEST_NAME = 40
+"""Characters of a name in a complaint."""
 _STAGES: dict[str, type[Stage]] = {s.__name__: s for s in (ANNGraph, SpikingGraph, QuantizedGraph)}
 _GRAPH = "graph"
 _CODE = "bad-text"
@@ -76,8 +80,8 @@ def load_text(text: str, file: str = "", arrays: Mapping[str, Any] | None = None
         arrays: those that the text names by their hash.
 
     Raises:
-        CompileError: it describes no network; all that is wrong, at once.
-        UsageError: it takes more memory than it may.
+        CompileError: it describes no network (all that is wrong, at once), or takes more memory
+            than it may.
     """
     file = file or "text"
     try:
@@ -114,12 +118,13 @@ class _Text:
         if not numbered:
             self._complain(1, 0, "it holds no network")
             self._refuse()
+        check_size(f"a network of {len(numbered):,} nodes", BYTES_A_NODE * len(numbered))
         (head, first), *rest = numbered
         kind, parameters = self._head(head, Spelled(first, self._arrays))
         known = operators(kind)
         nodes = [node for k, line in rest if (node := self._node(k, line, known)) is not None]
-        for complaint in self._unwired(nodes) if not self._complaints else ():
-            self._complaints.append(complaint)
+        if not self._complaints:
+            self._check_wiring(nodes)
         if self._complaints:
             self._refuse()
         try:
@@ -131,6 +136,13 @@ class _Text:
 
     def _complain(self, line: int, column: int, message: str, hint: str = _HINT) -> None:
         self._complaints.append(_Complaint(line, column, message, hint))
+
+    def _nearest(self, name: str, known: Iterable[str]) -> str:
+        """The hint about a name that is not known; of many complaints, only the first have one."""
+        if len(self._complaints) < MOST_COMPLAINTS and len(name) <= LONGEST_NAME:
+            if close := get_close_matches(name, known, 1):
+                return f"did you mean {close[0]}?"
+        return _HINT
 
     def _refuse(self) -> NoReturn:
         """Raise every complaint, in the order of the text."""
@@ -178,9 +190,8 @@ class _Text:
             start = text.column
             name = text.need(_NAME, "an operator")[0]
             if name not in known:
-                close = get_close_matches(name, known, 1)
-                hint = f"did you mean {close[0]}?" if close else f"operators: {', '.join(known)}"
-                self._complain(line, start, f"there is no operator '{name}' in this stage", hint)
+                message = f"there is no operator '{_short(name)}' in this stage"
+                self._complain(line, start, message, self._nearest(name, known))
                 return None
             text.need(" ", "a shape")
             shape = shape_of(text.need(SHAPE, "a shape")[0])
@@ -220,7 +231,8 @@ class _Text:
                 text.need("=", "'='")
                 value = text.need(_TOKEN, "a value")
                 if name not in own or name in named:
-                    wrong = f"'{name}' is given twice" if name in named else f"no field '{name}'"
+                    twice = f"'{name}' is given twice"
+                    wrong = twice if name in named else f"no field '{_short(name)}'"
                     hint = f"its fields: {', '.join(own)}"
                     self._complain(line, column, f"{owner}: {wrong}", hint)
                     continue
@@ -252,19 +264,22 @@ class _Text:
         except MisspelledError as error:
             self._complain(line, error.column, f"{name}: {error}")
 
-    def _unwired(self, nodes: list[_Read]) -> Iterator[_Complaint]:
-        """Ids that stand twice, and sources that stand nowhere."""
+    def _check_wiring(self, nodes: list[_Read]) -> None:
+        """Complain of ids that stand twice, and of sources that stand nowhere."""
         first: dict[str, int] = {}
         for read in nodes:
             if first.setdefault(read.node.id, read.line) != read.line:
-                message = f"'{read.node.id}' stands in line {first[read.node.id]} already"
-                yield _Complaint(read.line, 0, message)
+                message = f"'{_short(read.node.id)}' stands in line {first[read.node.id]} already"
+                self._complain(read.line, 0, message)
         for read in nodes:
             for source, column in zip(read.node.inputs, read.sources, strict=True):
                 if source not in first:
-                    close = get_close_matches(source, first, 1)
-                    hint = f"did you mean {close[0]}?" if close else _HINT
-                    yield _Complaint(read.line, column, f"there is no node '{source}'", hint)
+                    message = f"there is no node '{_short(source)}'"
+                    self._complain(read.line, column, message, self._nearest(source, first))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
 
 
 def _says_something(line: str) -> bool:

@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from snn_compile.documents import check_size
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (
@@ -107,6 +108,9 @@ def beginning_at(case: Case, node_id: NodeId) -> Case:
     spread = is_scheduled(program)
     at_once = integer_network(program)
     sender = at_once.graph[node_id]
+    sending = sum(prod(p.shape) for p in at_once.populations)
+    kept = 8 * len(case.frames) * at_once.window.n_steps * sending
+    check_size("what all layers have sent", kept)
     sent = reference.run(at_once, case.frames, record=True).messages[node_id].astype(np.int64)
     one_step = at_once.window.n_steps == 1
     coding = InputCoding.GRADED if one_step else InputCoding.EVENTS
