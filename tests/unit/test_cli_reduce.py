@@ -107,7 +107,7 @@ def test_a_command_that_hangs_is_ended(net, capsys):
         (["net.npz", "--check", CHECK], 3, "net.npz: error[bad-text]: the text cannot be read"),
         (["net.snt", "--check", CHECK, "--stimulus", "net.npz"], 2, "error[unreadable-data]"),
         (["net.snt", "--check", CHECK, "-o", "folder"], 2, "error[output-exists]"),
-        (["float.snt"], 2, "error[wrong-stage]: it is the text of a ANNGraph"),
+        (["float.snt"], 2, "error[wrong-stage]: its stage is ANNGraph"),
         (["wide.snt", "--check", CHECK], 2, "error[too-large]"),
         (["odd.snt", "--check", CHECK], 3, "odd.snt:2:4: error[bad-text]: expected ': '"),
     ],

@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import networks
 from snn_compile import memory
-from snn_compile.errors import CompileErrors, ModelError, Origin, UsageError
+from snn_compile.errors import CompileError, CompileErrors, ModelError, Origin, UsageError
+from snn_compile.ir import spelling
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.reading import MOST_COMPLAINTS, load_text
 from snn_compile.ir.text import dump_text
@@ -168,3 +172,48 @@ def test_a_text_has_to_fit_the_memory():
     finally:
         memory.limit_to(None)
     assert caught.value.code == "too-large"
+
+
+@pytest.mark.parametrize(
+    ("bits", "dtype", "text"),
+    [
+        (0x3FB999999999999A, np.float64, "0.1"),
+        (0x8000000000000000, np.float64, "-0.0"),
+        (1, np.float64, "5e-324"),
+        (0x7FF0000000000000, np.float64, "inf"),
+        (0x7FF8000000000000, np.float64, "nan"),
+        (0x7FF8000000000001, np.float64, "0x7ff8000000000001"),
+        (0xFFF8000000000000, np.float64, "0xfff8000000000000"),
+        (0x3DCCCCCD, np.float32, "0.1"),
+        (0x7FC00001, np.float32, "0x7fc00001"),
+        (0x2E66, np.float16, "0.1"),
+    ],
+)
+def test_a_number_keeps_its_bits(bits, dtype, text):
+    value = np.array([bits], f"u{np.dtype(dtype).itemsize}").view(dtype)
+    assert spelling.floats(value) == [text]
+    array = f"{np.dtype(dtype).name}[{text}]"
+    assert spelling.written(value) == array
+    read = spelling.Spelled(array, {}).value(npt.NDArray[np.floating])
+    assert read.dtype == dtype
+    assert read.tobytes() == value.tobytes()
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1))
+def test_a_damaged_text_is_a_network_or_refused(seed):
+    """Digits, words and lines changed at random: never any other error."""
+    random = np.random.default_rng(seed)
+    text = TINY
+    for _ in range(random.integers(1, 4)):
+        place, length = int(random.integers(len(text))), int(random.integers(4))
+        piece = str(random.choice(["", "0", "-", "99999999999", "x", ":", '"', "\n", "(", "y"]))
+        text = text[:place] + piece + text[place + length :]
+    code = "bad-text"
+    try:
+        program = load_text(text, "net.snt")
+    except CompileError as error:
+        code = error.code
+    else:
+        assert dump_text(load_text(dump_text(program))) == dump_text(program)
+    assert code == "bad-text"

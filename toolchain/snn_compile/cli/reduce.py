@@ -138,7 +138,7 @@ def _reduce(
         return
     if asked is None:
         raise UsageError(
-            f"it is the text of a {type(found).__name__}, and executors run a QuantizedGraph",
+            f"its stage is {type(found).__name__}, and executors run a QuantizedGraph",
             code="wrong-stage",
             hint="say what is wrong with it: --check COMMAND",
         )
