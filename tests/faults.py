@@ -93,6 +93,11 @@ TUNE = (
     *("tune", "net.snn", "--train", "data.npz", "-o", "tuned.snn", "--checkpoint", "kept"),
     *("--epochs", "1", "--threads", "1", "-q"),
 )
+REDUCE = (
+    *("reduce", "net.snn", "--device", "faulty:weight-bit", "-o", "small.snt"),
+    *("--time-limit", "1e-9", "-q"),
+)
+REDUCED = ("small.snt", "small.npz", "small.stimulus.npz")
 REPORTS = ("net.snn/report.json", "net.snn/report.html")
 SCENARIOS = (
     Scenario("compile, no folder yet", COMPILE, ("net.snn",)),
@@ -115,6 +120,7 @@ SCENARIOS = (
         (COMPILE, (*HIL, "--stimuli", "3")),
         patch=near_device,
     ),
+    Scenario("reduce, over an older text", REDUCE, REDUCED, (COMPILE, REDUCE)),
     Scenario("tune, no folder yet", TUNE, ("tuned.snn", "kept"), (COMPILE,)),
     Scenario("conformance", ("conformance", "set", "-q"), ("set",), patch=few_vectors),
 )

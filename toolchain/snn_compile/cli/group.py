@@ -25,6 +25,7 @@ COMMANDS = (
     "reproduce",
     "hil",
     "diff",
+    "reduce",
     "conformance",
     "report",
     "replay",

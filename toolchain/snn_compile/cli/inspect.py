@@ -16,20 +16,28 @@ from snn_compile.report import figures
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from snn_compile.ir.reading import Stage
+
 
 @click.command("inspect", short_help="Show what a model or a compiled folder holds.")
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write the network's text: of a folder, its program; of a model, as it was imported.",
+)
 @trust.signer
 @common
-def command(path: Path, signer: Path | None) -> None:
+def command(path: Path, text: Path | None, signer: Path | None) -> None:
     """Show the operators of a model before and after folding, or what a folder holds."""
     if path.is_dir() or signer is not None:
-        _show_folder(path, signer)
+        _show_folder(path, signer, text)
     else:
-        _show_model(path)
+        _show_model(path, text)
 
 
-def _show_model(path: Path) -> None:
+def _show_model(path: Path, text: Path | None) -> None:
     from snn_compile.driver import check_model
     from snn_compile.errors import Origin, UsageError
     from snn_compile.options import CompileOptions
@@ -44,6 +52,7 @@ def _show_model(path: Path) -> None:
             origin=Origin(str(path)),
             hint=f"compile it, then inspect the folder: snn-compile {path} --help",
         )
+    _write_text(imported.ann, text)
     console = results()
     console.print(
         f"{printable(path.name)}   opset {imported.ann.opset} · {imported.n_nodes} nodes,"
@@ -54,6 +63,15 @@ def _show_model(path: Path) -> None:
     show_table(console, _nodes(folded.graph))
     for finding in result.findings:
         console.print(f"  {finding}", style="dim")
+
+
+def _write_text(stage: Stage, path: Path | None) -> None:
+    if path is not None:
+        from snn_compile.reduction.case import write_text
+        from snn_compile.writing import require_file
+
+        require_file(path)
+        write_text(path, stage)
 
 
 def _operators(before: Any, after: Any) -> Table:
@@ -80,10 +98,12 @@ def _nodes(graph: Any) -> Table:
     return table
 
 
-def _show_folder(path: Path, signer: Path | None) -> None:
+def _show_folder(path: Path, signer: Path | None, text: Path | None) -> None:
     from snn_compile.report import terminal
 
-    report = trust.opened(path, signer).report
+    compiled = trust.opened(path, signer)
+    _write_text(compiled.program, text)
+    report = compiled.report
     console = results()
     console.print(terminal.header(report))
     console.print()

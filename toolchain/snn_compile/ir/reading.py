@@ -1,0 +1,315 @@
+"""Networks read from their exact text. Nothing of it is run, and all complaints come at once.
+
+What may stand where follows from the dataclasses: the operators of a stage are those of its graph's
+annotation and their subclasses, parameters are their fields. A field that has a default may be left
+out, and so may an origin, which then is the line itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from difflib import get_close_matches
+from typing import Any, NoReturn, get_args
+
+from snn_compile import memory
+from snn_compile.documents import TooLargeError, check_size, too_large
+from snn_compile.errors import ModelError, Origin, raise_all
+from snn_compile.ir.graph import Graph, Node, NodeId
+from snn_compile.ir.models import registry
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.spelling import SHAPE, STRING, MisspelledError, Spelled, shape_of
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.ir.text import MAGIC, PLAIN_ID, STRUCTURE, VERSION
+from snn_compile.typed import fields_of
+
+Stage = ANNGraph | SpikingGraph | QuantizedGraph
+LARGEST_TEXT = 64 << 20
+BYTES_A_CHARACTER = 64
+"""Memory that a character takes at most while it is read: the items of an array as texts."""
+BYTES_A_NODE = 4096
+"""Memory that a node takes with its edges, its arrays apart."""
+MOST_COMPLAINTS = 20
+LONGEST_NAME = 40
+"""Characters of a name in a complaint."""
+_STAGES: dict[str, type[Stage]] = {s.__name__: s for s in (ANNGraph, SpikingGraph, QuantizedGraph)}
+_GRAPH = "graph"
+_CODE = "bad-text"
+_HINT = "docs/reference/text.md has the grammar"
+_BLANKS = re.compile(r"[ \t\r]*+")
+_NAME = re.compile(r"[A-Za-z_]\w*+", re.ASCII)
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+_TOKEN = re.compile(
+    r"(?:"
+    + STRING.pattern
+    + r'|\[[^\]]*+\]|\((?:[^()"]|'
+    + STRING.pattern
+    + r')*+\)|[^\s"\[(]++)++'
+)
+"""A value as a whole, whatever it says: what follows it is read although it may be wrong."""
+
+
+@dataclass(frozen=True)
+class _Complaint:
+    line: int
+    column: int
+    message: str
+    hint: str = _HINT
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A node with the places in the text that later complaints are about."""
+
+    node: Node
+    line: int
+    sources: tuple[int, ...]
+
+
+def most_text() -> int:
+    """Bytes that a text may have."""
+    return min(LARGEST_TEXT, memory.budget() // BYTES_A_CHARACTER)
+
+
+def load_text(text: str, file: str = "", arrays: Mapping[str, Any] | None = None) -> Stage:
+    """The network that ``dump_text`` wrote, or somebody by hand.
+
+    Args:
+        text: to read.
+        file: where it stands, for complaints and for nodes without an origin.
+        arrays: those that the text names by their hash.
+
+    Raises:
+        CompileError: it describes no network (all that is wrong, at once), or takes more memory
+            than it may.
+    """
+    file = file or "text"
+    try:
+        check_size("the text", len(text), most_text())
+        return _Text(text, file, arrays or {}).stage()
+    except TooLargeError as error:
+        raise too_large(file, error) from error
+
+
+def operators(stage: type[Stage]) -> dict[str, type[Node]]:
+    """The operators that a stage may consist of, by name."""
+    registry.models()  # imports those of installed packages, which are subclasses then
+    owner: Any = stage
+    (union,) = get_args(fields_of(owner)[_GRAPH])
+    found: dict[str, type[Node]] = {}
+    waiting = list(get_args(union))
+    while waiting:
+        kind = waiting.pop(0)
+        if "__dataclass_fields__" in vars(kind):  # others are families
+            found.setdefault(kind.__name__, kind)
+        waiting += kind.__subclasses__()
+    return found
+
+
+class _Text:
+    """One text while it is read."""
+
+    def __init__(self, text: str, file: str, arrays: Mapping[str, Any]) -> None:
+        self._lines = text.split("\n")
+        self._file, self._arrays = file, arrays
+        self._complaints: list[_Complaint] = []
+
+    def stage(self) -> Stage:
+        """The whole network, or an error with everything that is wrong."""
+        numbered = [(k, line) for k, line in enumerate(self._lines, 1) if _says_something(line)]
+        if not numbered:
+            self._complain(1, 0, "it holds no network")
+            self._refuse()
+        check_size(f"a network of {len(numbered):,} nodes", BYTES_A_NODE * len(numbered))
+        (head, first), *rest = numbered
+        kind, parameters = self._head(head, Spelled(first, self._arrays))
+        known = operators(kind)
+        nodes = [node for k, line in rest if (node := self._node(k, line, known)) is not None]
+        if not self._complaints:
+            self._check_wiring(nodes)
+        if self._complaints:
+            self._refuse()
+        try:
+            stage: Stage = kind(Graph(read.node for read in nodes), **parameters)
+        except (ValueError, TypeError, IndexError) as error:
+            self._complain(_mentioned(str(error), nodes) or head, 0, str(error))
+            self._refuse()
+        return stage
+
+    def _complain(self, line: int, column: int, message: str, hint: str = _HINT) -> None:
+        self._complaints.append(_Complaint(line, column, message, hint))
+
+    def _nearest(self, name: str, known: Iterable[str]) -> str:
+        """The hint about a name that is not known; of many complaints, only the first have one."""
+        if len(self._complaints) < MOST_COMPLAINTS and len(name) <= LONGEST_NAME:
+            if close := get_close_matches(name, known, 1):
+                return f"did you mean {close[0]}?"
+        return _HINT
+
+    def _refuse(self) -> NoReturn:
+        """Raise every complaint, in the order of the text."""
+        shown = sorted(self._complaints, key=lambda c: (c.line, c.column))[:MOST_COMPLAINTS]
+        more = len(self._complaints) - len(shown)
+        errors = [
+            ModelError(
+                c.message + (f" (and {more} complaints more)" if more and c is shown[-1] else ""),
+                code=_CODE,
+                origin=Origin(f"{self._file}:{c.line}:{c.column + 1}"),
+                hint=c.hint,
+            )
+            for c in shown
+        ]
+        raise_all(errors)
+        raise AssertionError("there was a complaint")
+
+    def _head(self, line: int, text: Spelled) -> tuple[Any, dict[str, Any]]:
+        """The stage and its own parameters; nothing can be read without them."""
+        try:
+            text.take(_BLANKS)
+            text.need(f"{MAGIC} ", f"'{MAGIC} {VERSION}' and a stage")
+            start = text.column
+            if (version := int(text.need(_NUMBER, "a version")[0])) != VERSION:
+                raise text.error(f"the version is {version}, and this tool reads {VERSION}", start)
+            text.need(" ", "a stage")
+            start = text.column
+            name = text.need(_NAME, "a stage")[0]
+            if name not in _STAGES:
+                raise text.error(f"there is no stage '{name}': {', '.join(_STAGES)}", start)
+        except MisspelledError as error:
+            self._complain(line, error.column, str(error))
+            self._refuse()
+        kind: Any = _STAGES[name]
+        own = {f.name: f for f in fields(kind) if f.name != _GRAPH}
+        return kind, self._parameters(line, text, name, own, fields_of(kind), start)
+
+    def _node(self, line: int, content: str, known: Mapping[str, type[Node]]) -> _Read | None:
+        """The node of a line; None where it is wrong, and the complaints are kept."""
+        text, before = Spelled(content, self._arrays), len(self._complaints)
+        try:
+            text.take(_BLANKS)
+            node_id = _id(text)
+            text.need(": ", "': ' and an operator")
+            start = text.column
+            name = text.need(_NAME, "an operator")[0]
+            if name not in known:
+                message = f"there is no operator '{_short(name)}' in this stage"
+                self._complain(line, start, message, self._nearest(name, known))
+                return None
+            text.need(" ", "a shape")
+            shape = shape_of(text.need(SHAPE, "a shape")[0])
+            inputs, sources = _sources(text)
+        except MisspelledError as error:
+            self._complain(line, error.column, str(error))
+            return None
+        kind: Any = known[name]
+        own = {f.name: f for f in fields(kind) if f.name not in STRUCTURE}
+        parameters = self._parameters(line, text, name, own, fields_of(kind), start)
+        if len(self._complaints) > before:
+            return None
+        parameters.setdefault("origin", Origin(self._file, node_id, name))
+        try:
+            node = kind(id=NodeId(node_id), inputs=inputs, shape=shape, **parameters)
+        except (ValueError, TypeError) as error:
+            self._complain(line, start, str(error))
+            return None
+        return _Read(node, line, sources)
+
+    def _parameters(
+        self,
+        line: int,
+        text: Spelled,
+        owner: str,
+        own: Mapping[str, Field[Any]],
+        hints: Mapping[str, Any],
+        start: int,
+    ) -> dict[str, Any]:
+        """``name=value`` to the end of the line."""
+        read: dict[str, Any] = {}
+        named: set[str] = set()
+        try:
+            while not (text.take(_BLANKS) and text.ended):
+                column = text.column
+                name = text.need(_NAME, "a parameter")[0]
+                text.need("=", "'='")
+                value = text.need(_TOKEN, "a value")
+                if name not in own or name in named:
+                    twice = f"'{name}' is given twice"
+                    wrong = twice if name in named else f"no field '{_short(name)}'"
+                    hint = f"its fields: {', '.join(own)}"
+                    self._complain(line, column, f"{owner}: {wrong}", hint)
+                    continue
+                named.add(name)
+                self._value(
+                    line, Spelled(value.string, self._arrays, *value.span()), name, hints, read
+                )
+        except MisspelledError as error:
+            self._complain(line, error.column, str(error))
+            return read
+        for name, field in own.items():
+            needed = field.default is MISSING and field.default_factory is MISSING
+            if needed and name not in named and name != "origin":
+                self._complain(line, start, f"{owner}: '{name}' is missing")
+        return read
+
+    def _value(
+        self,
+        line: int,
+        text: Spelled,
+        name: str,
+        hints: Mapping[str, Any],
+        read: dict[str, Any],
+    ) -> None:
+        try:
+            read[name] = text.value(hints[name])
+            if not text.ended:
+                raise text.error("this belongs to no value")
+        except MisspelledError as error:
+            self._complain(line, error.column, f"{name}: {error}")
+
+    def _check_wiring(self, nodes: list[_Read]) -> None:
+        """Complain of ids that stand twice, and of sources that stand nowhere."""
+        first: dict[str, int] = {}
+        for read in nodes:
+            if first.setdefault(read.node.id, read.line) != read.line:
+                message = f"'{_short(read.node.id)}' stands in line {first[read.node.id]} already"
+                self._complain(read.line, 0, message)
+        for read in nodes:
+            for source, column in zip(read.node.inputs, read.sources, strict=True):
+                if source not in first:
+                    message = f"there is no node '{_short(source)}'"
+                    self._complain(read.line, column, message, self._nearest(source, first))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+
+
+def _says_something(line: str) -> bool:
+    stripped = line.strip()
+    return bool(stripped) and not stripped.startswith("#")
+
+
+def _id(text: Spelled) -> str:
+    if found := text.take(PLAIN_ID):
+        return found[0]
+    return text.string()
+
+
+def _sources(text: Spelled) -> tuple[tuple[NodeId, ...], tuple[int, ...]]:
+    """The nodes that a node reads, and where they are named."""
+    if not text.take(" <- "):
+        return (), ()
+    inputs, columns = [], []
+    while True:
+        columns.append(text.column)
+        inputs.append(NodeId(_id(text)))
+        if not text.take(", "):
+            return tuple(inputs), tuple(columns)
+
+
+def _mentioned(message: str, nodes: list[_Read]) -> int:
+    """The line of the first node that a message names; 0 if it names none."""
+    lines = {read.node.id: read.line for read in nodes}
+    quoted = re.findall(r"'([^']+)'", message)
+    return next((lines[NodeId(name)] for name in quoted if name in lines), 0)

@@ -1,0 +1,1 @@
+"""The smallest network on which a fault still shows."""

@@ -1,0 +1,214 @@
+"""A network with stimuli, how large it is, and the files that hold it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from snn_compile import sealed
+from snn_compile.archives import Archive
+from snn_compile.archives import Arrays as Stored
+from snn_compile.counted import counted
+from snn_compile.documents import read_bytes, reading
+from snn_compile.errors import ModelError, Origin, UsageError
+from snn_compile.ir.fixedpoint import Int, QTensor
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import Node
+from snn_compile.ir.quantized import QuantizedGraph, Synapses
+from snn_compile.ir.reading import Stage, load_text, most_text
+from snn_compile.ir.serialize import Arrays
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.ir.text import STRUCTURE, dump_text
+from snn_compile.writing import replace_text, replacing_file
+
+MADE_UP = 8
+"""Stimuli of a network that comes without any."""
+FRAMES = "frames"
+_HINT = "docs/reference/text.md says what a text and its arrays are"
+
+
+class Size(NamedTuple):
+    """How large a case is; a reduction makes the first number smaller that it can.
+
+    Attributes:
+        nodes: of the graph.
+        neurons: of the input and of all populations.
+        weights: that are stored.
+        steps: of a window.
+        stimuli: that are shown.
+        bits: of all numbers together, as they would be counted on paper.
+    """
+
+    nodes: int
+    neurons: int
+    weights: int
+    steps: int
+    stimuli: int
+    bits: int
+
+    def __str__(self) -> str:
+        parts = (
+            counted(self.nodes, "node"),
+            counted(self.neurons, "neuron"),
+            counted(self.weights, "weight"),
+            counted(self.steps, "step"),
+            counted(self.stimuli, "stimulus"),
+        )
+        return " · ".join(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A network and the stimuli that show its fault.
+
+    Attributes:
+        program: the network.
+        frames: encoded stimuli, (N, *input shape), of events (N, T, *input shape).
+    """
+
+    program: QuantizedGraph
+    frames: Int
+
+    @property
+    def size(self) -> Size:
+        """How large it is."""
+        graph = self.program.graph
+        synapses = [node for node in graph if isinstance(node, Synapses)]
+        return Size(
+            len(graph),
+            sum(prod(node.shape) for node in graph if not isinstance(node, Synapses)),
+            sum(node.weight.values.size for node in synapses),
+            self.program.window.n_steps,
+            len(self.frames),
+            _bits(self.frames) + sum(_bits_of(node) for node in graph),
+        )
+
+    @property
+    def digest(self) -> str:
+        """The same for the same network and stimuli."""
+        text = dump_text(self.program, {})
+        return hashlib.sha256(text.encode() + self.frames.tobytes()).hexdigest()
+
+    def check(self) -> None:
+        """See that it can be simulated.
+
+        Raises:
+            ValueError, ArithmeticError: it cannot.
+        """
+        sealed.check_network(self.program)
+
+
+def _bits_of(node: Node) -> int:
+    total = 0
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if isinstance(value, QTensor):
+            total += value.values.size + _bits(value.values)
+        elif field.name in (*STRUCTURE, "origin") or isinstance(value, np.ndarray):
+            continue
+        elif isinstance(value, Geometry):
+            usual = Geometry()
+            total += sum(getattr(value, f.name) != getattr(usual, f.name) for f in fields(value))
+        elif value != field.default:
+            total += 1 + (int(value).bit_length() if isinstance(value, int) else 0)
+    return total
+
+
+def _bits(values: Int) -> int:
+    """Bits of all magnitudes."""
+    return int(np.frexp(np.abs(values).astype(np.float64))[1].sum())
+
+
+def read(path: Path, data: Path | None = None) -> Case | ANNGraph | SpikingGraph:
+    """A compiled folder, the sealed file in one, or a text; a program comes with its stimuli.
+
+    Args:
+        path: of the network.
+        data: an npz file with encoded ``frames``, in place of those that come with the network.
+
+    Raises:
+        CompileError: it is none of them, or not what it should be.
+    """
+    if path.name == sealed.MODEL and path.is_file():
+        path = path.parent
+    if path.is_dir():
+        found = sealed.read(path)
+        program, frames = found.program, found.stimulus
+    else:
+        stage, frames = read_text(path), None
+        if not isinstance(stage, QuantizedGraph):
+            return stage
+        program = stage
+        if data is None and _beside(path, "stimulus.npz").is_file():
+            data = _beside(path, "stimulus.npz")
+        with reading(path, ModelError, "bad-text", "the network cannot be simulated", _HINT):
+            sealed.check_network(program)
+    if data is not None:
+        with reading(data, UsageError, "unreadable-data", "the stimuli cannot be read", _HINT):
+            frames = sealed.frames_in(sealed.integers(data), program)
+    return Case(program, _made_up(program) if frames is None else frames)
+
+
+def read_text(path: Path) -> Stage:
+    """The network of a text file, of any stage.
+
+    Raises:
+        CompileError: there is none, or it is not what it should be.
+    """
+    if not path.is_file():
+        raise UsageError(
+            "no such file", code="no-such-file", origin=Origin(str(path)), hint="check the path"
+        )
+    with reading(path, ModelError, "bad-text", "the text cannot be read", _HINT):
+        text = read_bytes(path, most_text()).decode("utf-8")
+        arrays = path.with_suffix(".npz")
+        if not arrays.is_file():
+            return load_text(text, str(path))
+        with Archive(arrays) as archive:
+            return load_text(text, str(path), Stored(archive, kinds="iuf"))
+
+
+def write_text(path: Path, stage: Stage) -> None:
+    """Write the text of a stage, its large arrays in an npz file beside it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    arrays: Arrays = {}
+    text = dump_text(stage, arrays)
+    if arrays:
+        with replacing_file(path.with_suffix(".npz")) as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+    replace_text(path, text)
+
+
+def write(path: Path, case: Case) -> None:
+    """Write a case as ``read`` reads it: the text and, beside it, the stimuli.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing_file(_beside(path, "stimulus.npz")) as stream:
+        np.savez_compressed(stream, allow_pickle=False, **{FRAMES: case.frames})
+    write_text(path, case.program)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f"{path.stem}.{ending}")
+
+
+def _made_up(program: QuantizedGraph) -> Int:
+    """Random stimuli, the same each time; half of their values are 0, the first is the largest."""
+    given, random = program.input, np.random.default_rng(0)
+    steps = (program.window.n_steps,) if given.coding is InputCoding.EVENTS else ()
+    shape = (MADE_UP, *steps, *given.shape)
+    values = random.integers(given.low, given.high, shape, endpoint=True)
+    frames: Int = np.where(random.random(shape) < 1 / 2, values, np.clip(0, given.low, given.high))
+    frames[0] = given.high
+    return frames

@@ -1,0 +1,151 @@
+"""A network without some of its nodes: fewer outputs, layers, synapses; begun later, ended earlier.
+
+Every function returns a network that its constructor has checked, and raises ``StageError`` where
+none is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from snn_compile.documents import check_size
+from snn_compile.ir.fixedpoint import QFormat, QTensor
+from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.quantized import (
+    DenseSynapses,
+    Input,
+    Neurons,
+    Population,
+    QuantizedGraph,
+    QuantizedNode,
+    Readout,
+    Synapses,
+)
+from snn_compile.ir.schedule import integer_network, is_scheduled
+from snn_compile.ir.spiking import InputCoding
+from snn_compile.ir.stages import StageError
+from snn_compile.reduction.case import Case
+from snn_compile.sim import reference
+
+PROBE = "probe"
+
+
+def with_outputs(case: Case, kept: Collection[NodeId]) -> Case:
+    """The network with some of its outputs only."""
+    outputs = {node.id for node in case.program.readouts}
+    return without(case, outputs - set(kept))
+
+
+def without(case: Case, removed: Collection[NodeId]) -> Case:
+    """The network without some nodes, which is to say that they are silent."""
+    return _grown(case, _left(case.program.graph, set(removed)))
+
+
+def bypassing(case: Case, node_id: NodeId) -> Case:
+    """The network with a population's source in the population's own place."""
+    program = case.program
+    population = program.graph[node_id]
+    if not isinstance(population, Population) or len(population.inputs) != 1:
+        raise StageError(f"'{node_id}' has no single source")
+    (source,) = program.graph[population.inputs[0]].inputs
+    if program.graph[source].shape != population.shape:
+        raise StageError(f"'{source}' has another shape than '{node_id}'")
+    readers = program.graph.consumers(node_id)
+    moved = {reader.id: replace(reader, inputs=(source,)) for reader in readers}
+    return _grown(case, [moved.get(node.id, node) for node in program.graph])
+
+
+def ending_at(case: Case, node_id: NodeId) -> Case:
+    """The network up to a population, whose messages are added up by an output of one neuron."""
+    program = case.program
+    population, readout = program.graph[node_id], program.readouts[0]
+    if isinstance(population, Readout):
+        raise StageError(f"'{node_id}' is an output")
+    ones = QTensor(np.ones((1, prod(population.shape)), np.int64), QFormat(2))
+    shape = (1,) * len(readout.shape)
+    synapses = DenseSynapses(
+        id=NodeId(f"{node_id}/{PROBE}.synapses"),
+        inputs=(node_id,),
+        shape=shape,
+        origin=population.origin,
+        weight=ones,
+        exponent=0,
+    )
+    probe = replace(
+        readout,
+        id=NodeId(f"{node_id}/{PROBE}"),
+        inputs=(synapses.id,),
+        shape=shape,
+        bias=QTensor.of([0]),
+    )
+    others = (node for node in program.graph if not isinstance(node, Readout))
+    return _grown(case, [*others, synapses, probe])
+
+
+def ending_in(case: Case, node_id: NodeId) -> Case:
+    """The network up to a population, with an output in the population's place."""
+    program = case.program
+    population, readout = program.graph[node_id], program.readouts[0]
+    if isinstance(population, Readout):
+        raise StageError(f"'{node_id}' is an output")
+    bias = QTensor.of(np.zeros(population.shape[0], np.int64))
+    output = replace(
+        readout, id=node_id, inputs=population.inputs, shape=population.shape, bias=bias
+    )
+    others = (n for n in program.graph if not isinstance(n, Readout) and n.id != node_id)
+    return _grown(case, [*others, output])
+
+
+def beginning_at(case: Case, node_id: NodeId) -> Case:
+    """The network behind a population, which becomes the input: it is shown what it has sent."""
+    program = case.program
+    population = program.graph[node_id]
+    if not isinstance(population, Population) or isinstance(population, Readout):
+        raise StageError(f"'{node_id}' sends no messages")
+    spread = is_scheduled(program)
+    at_once = integer_network(program)
+    sender = at_once.graph[node_id]
+    sending = sum(prod(p.shape) for p in at_once.populations)
+    kept = 8 * len(case.frames) * at_once.window.n_steps * sending
+    check_size("what all layers have sent", kept)
+    sent = reference.run(at_once, case.frames, record=True).messages[node_id].astype(np.int64)
+    one_step = at_once.window.n_steps == 1
+    coding = InputCoding.GRADED if one_step else InputCoding.EVENTS
+    low, high = sender.messages if isinstance(sender, Input | Neurons) else (0, 0)
+    given = Input(
+        id=node_id,
+        inputs=(),
+        shape=population.shape,
+        origin=population.origin,
+        format=QFormat.holding(low, high),
+        low=low,
+        high=high,
+        coding=program.input.coding if spread else coding,
+    )
+    nodes = [given if node.id == node_id else node for node in program.graph]
+    into = set(population.inputs) | {program.input.id}
+    left = _left(Graph(nodes), into)
+    return _grown(Case(program, sent[:, 0] if one_step else sent), left)
+
+
+def _left(graph: Graph[QuantizedNode], removed: set[NodeId]) -> list[QuantizedNode]:
+    """The nodes of which a source is left, or that never had one; they read what is left."""
+    left: dict[NodeId, QuantizedNode] = {}
+    for node in graph:
+        inputs = tuple(source for source in node.inputs if source in left)
+        if node.id not in removed and (inputs or isinstance(node, Input)):
+            left[node.id] = replace(node, inputs=inputs)
+    return list(left.values())
+
+
+def _grown(case: Case, nodes: Iterable[QuantizedNode]) -> Case:
+    """The case with a network of these nodes, as far as an output depends on them."""
+    graph = Graph(nodes)
+    outputs = [node.id for node in graph if isinstance(node, Readout)]
+    if not outputs:
+        raise StageError("no output is left")
+    return Case(QuantizedGraph(graph.pruned(outputs), case.program.window), case.frames)

@@ -1,0 +1,78 @@
+"""The first pass of a compilation after which a network is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snn_compile.driver import compile_model
+from snn_compile.errors import UsageError
+from snn_compile.inputs import read_model, spiking_frontend
+from snn_compile.ir.reading import Stage
+from snn_compile.options import CompileOptions
+from snn_compile.report.observer import SilentObserver
+
+IMPORT, PROGRAM = "import", "program"
+"""What a frontend made of the file, and what a compiled folder would hold."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A network on its way.
+
+    Attributes:
+        name: of the pass that it comes from.
+        stage: the network after it.
+    """
+
+    name: str
+    stage: Stage
+
+
+class _Watching(SilentObserver):
+    """Keeps what every pass has made; networks never change, so nothing is copied."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def dump(self, pass_name: str, graph: object) -> None:
+        """Keep the network."""
+        stage: Any = getattr(graph, "program", graph)
+        self.steps.append(Step(pass_name, stage))
+
+
+def steps(model: Path, options: CompileOptions) -> list[Step]:
+    """Compile a model, and keep the network after each pass.
+
+    Raises:
+        CompileError: it does not compile.
+    """
+    watching = _Watching()
+    if spiking_frontend(model) is None:
+        watching.steps.append(Step(IMPORT, read_model(model).ann))
+    compiled = compile_model(model, options=options, watch=watching)
+    if watching.steps[-1].stage is not compiled.program:
+        watching.steps.append(Step(PROGRAM, compiled.program))
+    return watching.steps
+
+
+def first_wrong(made: list[Step], wrong: Callable[[Stage], bool]) -> Iterator[tuple[Step, bool]]:
+    """Each step with the check's verdict, to the first that is wrong.
+
+    They are few, and asked in order: nothing says that what went wrong once stays wrong.
+
+    Raises:
+        UsageError: none of them is wrong.
+    """
+    for step in made:
+        verdict = wrong(step.stage)
+        yield step, verdict
+        if verdict:
+            return
+    raise UsageError(
+        "the check holds after no pass",
+        code="nothing-to-reduce",
+        hint="it has to exit with 0 where the network is wrong",
+    )
