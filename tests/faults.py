@@ -120,7 +120,9 @@ SCENARIOS = (
         (COMPILE, (*HIL, "--stimuli", "3")),
         patch=near_device,
     ),
-    Scenario("reduce, over an older text", REDUCE, REDUCED, (COMPILE, REDUCE)),
+    Scenario(
+        "reduce, over an older text", REDUCE, REDUCED, (COMPILE, (*REDUCE, "--time-limit", "60"))
+    ),
     Scenario("tune, no folder yet", TUNE, ("tuned.snn", "kept"), (COMPILE,)),
     Scenario("conformance", ("conformance", "set", "-q"), ("set",), patch=few_vectors),
 )
