@@ -23,7 +23,6 @@ from snn_compile.ir.quantized import (
     QuantizedGraph,
     QuantizedNode,
     Readout,
-    Synapses,
 )
 from snn_compile.ir.schedule import integer_network, is_scheduled
 from snn_compile.ir.spiking import InputCoding
