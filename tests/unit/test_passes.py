@@ -10,7 +10,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from snn_compile.convert.codings import coding_of
+from snn_compile.codings import coding_of
 
 from mutants import archive_of, dumped, json_of, members_of, zipped
 from quantized_cases import mlp, pooled, residual

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, get_args
 
 from snn_compile import memory
 from snn_compile.documents import TooLargeError, check_size, too_large
-from snn_compile.errors import ModelError, Origin, raise_all
+from snn_compile.errors import ModelError, Origin, UsageError, raise_all
 from snn_compile.ir.graph import Graph, Node, NodeId
 from snn_compile.ir.models import registry
 from snn_compile.ir.quantized import QuantizedGraph
@@ -266,6 +266,8 @@ class _Text:
                 raise text.error("this belongs to no value")
         except MisspelledError as error:
             self._complain(line, error.column, f"{name}: {error}")
+        except UsageError as error:  # of a coding that is not there
+            self._complain(line, text.error("").column, f"{name}: {error.message}", error.hint)
 
     def _check_wiring(self, nodes: list[_Read]) -> None:
         """Complain of ids that stand twice, and of sources that stand nowhere."""

@@ -161,10 +161,10 @@ class Codec:
             return kind(items["value"])
         return made(kind, {key: self.decode(item, arrays) for key, item in items.items()})
 
-    def _class(self, name: str) -> Any:
-        if name in self._classes or not name.startswith(self._models):
+    def _class(self, name: Any) -> Any:
+        if name in self._classes or not str(name).startswith(self._models):
             return self._classes[name]
-        return registry.named(name.removeprefix(self._models))
+        return registry.named(str(name).removeprefix(self._models))
 
 
 _PROGRAMS = Codec(CLASSES)
