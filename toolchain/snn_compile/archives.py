@@ -205,6 +205,20 @@ class Arrays(Mapping[str, Array]):
         return len(self._names)
 
 
+def difference(actual: Array, expected: Array) -> str:
+    """How an array differs from another, with the first value that does; empty if it does not."""
+    if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
+        return f"is {actual.dtype} {actual.shape}, not {expected.dtype} {expected.shape}"
+    unequal = np.argwhere(actual != expected)
+    if not len(unequal):
+        return ""
+    first = tuple(int(k) for k in unequal[0])
+    return (
+        f"{len(unequal):,} of {actual.size:,} values, first {list(first)}:"
+        f" {actual[first]}, not {expected[first]}"
+    )
+
+
 class _Careful(io.BufferedReader):
     """A file of which nobody reads too much at once, the directory of an archive included."""
 

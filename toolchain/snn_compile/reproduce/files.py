@@ -8,9 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from snn_compile.archives import Archive, Arrays
+from snn_compile.archives import Archive, Arrays, difference
 from snn_compile.documents import (
     DAMAGE,
     LARGEST_JSON,
@@ -111,17 +109,8 @@ def _names_of_arrays(archive: Archive) -> dict[str, str]:
 def _in_arrays(name: str, before: Any, after: Any) -> str:
     if before is None or after is None:
         return f"'{name}' is {'missing' if before is None else 'not made by compiling'}"
-    if (before.shape, before.dtype) != (after.shape, after.dtype):
-        return f"'{name}' is {before.dtype} {before.shape}, not {after.dtype} {after.shape}"
-    unequal = np.argwhere(before != after)
-    if not len(unequal):
-        return ""
-    first = tuple(int(k) for k in unequal[0])
-    place = ", ".join(map(str, first))
-    return (
-        f"'{name}': {len(unequal):,} of {before.size:,} values, first [{place}]:"
-        f" {before[first]}, not {after[first]}"
-    )
+    found = difference(before, after)
+    return f"'{name}': {found}" if found else ""
 
 
 def _in_json(before: Any, after: Any, place: str = "") -> str:
