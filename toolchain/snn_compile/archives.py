@@ -205,18 +205,10 @@ class Arrays(Mapping[str, Array]):
         return len(self._names)
 
 
-def difference(actual: Array, expected: Array) -> str:
-    """How an array differs from another, with the first value that does; empty if it does not."""
-    if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
-        return f"is {actual.dtype} {actual.shape}, not {expected.dtype} {expected.shape}"
-    unequal = np.argwhere(actual != expected)
-    if not len(unequal):
-        return ""
-    first = tuple(int(k) for k in unequal[0])
-    return (
-        f"{len(unequal):,} of {actual.size:,} values, first {list(first)}:"
-        f" {actual[first]}, not {expected[first]}"
-    )
+def unequal(one: Array, other: Array) -> tuple[int, tuple[int, ...]]:
+    """How many values of two arrays of the same shape differ, and the index of the first."""
+    places = np.argwhere(one != other)
+    return len(places), tuple(int(k) for k in places[0]) if len(places) else ()
 
 
 class _Careful(io.BufferedReader):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
 from snn_backends.lava.timing import timing
-from snn_compile.archives import Archive, Arrays, difference
+from snn_compile.archives import Archive, Arrays, unequal
 from snn_compile.documents import DAMAGE, described, read_bytes, read_json, sha256
 from snn_compile.ir.quantized import ConvSynapses
 
@@ -221,8 +221,16 @@ def array_differences(
         if (there := actual.get(keys[key])) is None:
             found.append(f"{label} is missing")
         elif array_hash(there) != array_hash(expected):
-            found.append(f"{label}: {difference(there, expected)}")
+            found.append(f"{label} {_where(expected, there)}")
     return found
+
+
+def _where(expected: npt.NDArray[np.generic], actual: npt.NDArray[np.generic]) -> str:
+    if (expected.dtype, expected.shape) != (actual.dtype, actual.shape):
+        forms = [f"{array.dtype}{list(array.shape)}" for array in (actual, expected)]
+        return f"is {forms[0]}, expected {forms[1]}"
+    count, first = unequal(expected, actual)
+    return f"{list(first)} is {actual[first]}, expected {expected[first]} ({count} differ)"
 
 
 def _manifest_differences(plan: Plan, folder: Path, arrays_differ: bool) -> list[str]:

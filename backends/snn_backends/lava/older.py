@@ -38,8 +38,12 @@ def differences(plan: Plan, emitted: Path) -> list[str]:
     if (emitted / emission.ARRAYS).is_symlink():
         return [f"{emission.ARRAYS} is a link"]
     layers = _manifest(emitted).get("layers")
-    entries = [entry for entry in layers if isinstance(entry, Mapping)] if layers else []
-    called = {str(entry.get("id")): str(entry.get("name")) for entry in entries}
+    entries = layers if isinstance(layers, list) else []
+    called = {
+        str(entry.get("id")): str(entry.get("name"))
+        for entry in entries
+        if isinstance(entry, Mapping)
+    }
     return emission.array_differences(plan, emitted, called)
 
 

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from snn_compile.archives import Archive, Arrays, difference
+from snn_compile.archives import Archive, Arrays, unequal
 from snn_compile.documents import (
     DAMAGE,
     LARGEST_JSON,
@@ -81,10 +81,10 @@ def _in_archives(there: Path, again: Path) -> str:
         names = _names_of_arrays(other)
         numbers = dict.fromkeys([*after, *before])
         found = [_in_arrays(names.get(k, k), before.get(k), after.get(k)) for k in numbers]
-        unequal = [text for text in found if text]
-        if unequal:
-            more = f"; {len(unequal) - 1} more arrays" if len(unequal) > 1 else ""
-            return unequal[0] + more
+        texts = [text for text in found if text]
+        if texts:
+            more = f"; {len(texts) - 1} more arrays" if len(texts) > 1 else ""
+            return texts[0] + more
         if _PROGRAM in other.names:
             programs = (_program(archive) for archive in (one, other))
             if text := _in_json(*programs):
@@ -109,8 +109,15 @@ def _names_of_arrays(archive: Archive) -> dict[str, str]:
 def _in_arrays(name: str, before: Any, after: Any) -> str:
     if before is None or after is None:
         return f"'{name}' is {'missing' if before is None else 'not made by compiling'}"
-    found = difference(before, after)
-    return f"'{name}': {found}" if found else ""
+    if (before.shape, before.dtype) != (after.shape, after.dtype):
+        return f"'{name}' is {before.dtype} {before.shape}, not {after.dtype} {after.shape}"
+    count, first = unequal(before, after)
+    if not count:
+        return ""
+    return (
+        f"'{name}': {count:,} of {before.size:,} values, first {list(first)}:"
+        f" {before[first]}, not {after[first]}"
+    )
 
 
 def _in_json(before: Any, after: Any, place: str = "") -> str:
