@@ -7,7 +7,6 @@ entry has the type and the range that the rest of the compiler relies on, or the
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -27,6 +26,7 @@ from snn_compile.ir.serialize import array_hashes, load_program
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
+from snn_compile.plugins import BACKEND_NAME
 from snn_compile.report import schema
 from snn_compile.sealed import compatibility
 from snn_compile.sealed.compatibility import OLDER, SCHEMA
@@ -41,7 +41,6 @@ REPORT, REPORT_PAGE = "report.json", "report.html"
 STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
 _HINT = "compile the model again"
 _SEAL_BYTES = 64
-_NAME_OF_BACKEND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class _Encoding(TypedDict):
@@ -219,7 +218,7 @@ def _schema(said: Any) -> int:
 
 def _checked(content: Any) -> _Content:
     _require(complaint(content, _Content, "program.json"))
-    if odd := [name for name in content["emitted"] if not _NAME_OF_BACKEND.fullmatch(name)]:
+    if odd := [name for name in content["emitted"] if not BACKEND_NAME.fullmatch(name)]:
         raise DamagedError(f"a backend called {odd[0]!r}")
     checked: _Content = content
     return checked
