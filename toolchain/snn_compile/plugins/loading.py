@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
 
 from snn_compile.documents import first_line
@@ -112,7 +114,7 @@ class Plugins(Generic[T]):
         """The same plug-in, whose mistakes are errors that name it."""
 
         def failed(what: str) -> CompileError:
-            hint = f"it is a mistake in {_distribution(entry)}, not of snn-compile; see --debug"
+            hint = f"the mistake is one of {_distribution(entry)}, not of snn-compile"
             return self.failure(f"{whose} {what}", code=self.code, hint=hint)
 
         members: dict[str, Any] = {"__getattr__": lambda _, name: getattr(plugin, name)}
@@ -225,7 +227,9 @@ class _Guard:
         foreseen = isinstance(error, CompileError | MemoryError)
         about_a_file = isinstance(error, OSError) and error.filename is not None
         if isinstance(error, Exception) and not foreseen and not about_a_file:
-            raise self.failed(f"failed in '{self.method}': {_described(error)}") from error
+            last = extract_tb(error.__traceback__)[-1]
+            where = f"'{self.method}' ({Path(last.filename).name}, line {last.lineno})"
+            raise self.failed(f"failed in {where}: {_described(error)}") from error
 
 
 def _described(error: Exception) -> str:
