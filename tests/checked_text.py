@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from snn_compile.codings.rate import Rate
 
+from snn_compile.codings.rate import Rate
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding

@@ -10,12 +10,12 @@ from random import Random
 
 import numpy as np
 import pytest
-from snn_compile.codings import coding_of
 
 from mutants import archive_of, dumped, json_of, members_of, zipped
 from quantized_cases import mlp, pooled, residual
 from snn_compile import CompileOptions, memory, replay
 from snn_compile.cli import main
+from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm

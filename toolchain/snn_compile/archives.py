@@ -205,6 +205,12 @@ class Arrays(Mapping[str, Array]):
         return len(self._names)
 
 
+def unequal(one: Array, other: Array) -> tuple[int, tuple[int, ...]]:
+    """How many values of two arrays of the same shape differ, and the index of the first."""
+    places = np.argwhere(one != other)
+    return len(places), tuple(int(k) for k in places[0]) if len(places) else ()
+
+
 class _Careful(io.BufferedReader):
     """A file of which nobody reads too much at once, the directory of an archive included."""
 

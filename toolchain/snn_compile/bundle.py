@@ -27,6 +27,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
+from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import html, schema
 from snn_compile.sealed import (
@@ -37,6 +38,7 @@ from snn_compile.sealed import (
     REPORT,
     REPORT_PAGE,
     STIMULUS,
+    compatibility,
 )
 from snn_compile.signing import SigningKey
 from snn_compile.sim import engine, reference
@@ -64,6 +66,7 @@ class CompiledModel:
         golden: for each layer and stimulus, the hash of its messages at compile time.
         expected: potentials of each output for the stimuli at compile time.
         backends: that ``save`` writes too; the seal names them.
+        findings: what there was to say of the folder that it was read from.
     """
 
     program: QuantizedGraph
@@ -75,6 +78,7 @@ class CompiledModel:
     golden: Mapping[str, list[str]] = field(default_factory=dict)
     expected: Mapping[str, Int] = field(default_factory=dict)
     backends: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def run(self, x: npt.ArrayLike) -> Float:
         """The first output for real inputs, from the bit-accurate simulator.
@@ -193,7 +197,7 @@ class CompiledModel:
         for name, decoding in self.decodings.items():
             arrays[f"{name}:decoding"] = decoding.unit
         content = {
-            "schema": sealed.SCHEMA,
+            "schema": compatibility.SCHEMA,
             "program": description,
             "encoding": {
                 "low": self.encoding.low,
@@ -307,6 +311,7 @@ class CompiledModel:
             found.golden,
             found.expected,
             found.backends,
+            found.findings,
         )
 
 

@@ -100,6 +100,12 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's error says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 def check_size(what: str, size: int, limit: int | None = None) -> None:
     """See that something fits into the memory that a file may take.
 

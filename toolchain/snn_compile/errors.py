@@ -117,6 +117,12 @@ class DeviceError(CompileError):
     default_code: ClassVar[str] = "device"
 
 
+class PluginError(CompileError):
+    """A plug-in of another distribution has made a mistake."""
+
+    default_code: ClassVar[str] = "plug-in-failed"
+
+
 class CompileErrors(CompileError):  # noqa: N818  (the plural of a base class)
     """Several complaints, raised together so that the user sees all of them at once."""
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
 from snn_backends.lava.timing import timing
-from snn_compile.archives import Archive, Arrays
+from snn_compile.archives import Archive, Arrays, unequal
 from snn_compile.documents import DAMAGE, described, read_bytes, read_json, sha256
 from snn_compile.ir.quantized import ConvSynapses
 
@@ -158,7 +158,7 @@ def differences(plan: Plan, folder: Path) -> list[str]:
     found += [f"{name} does not belong here" for name in _superfluous(folder)]
     if any((folder / name).is_symlink() for name in (ARRAYS, MANIFEST)):
         return found  # each has been named as what does not belong here
-    arrays = _array_differences(plan, folder)
+    arrays = array_differences(plan, folder)
     return found + arrays + _manifest_differences(plan, folder, bool(arrays))
 
 
@@ -189,7 +189,16 @@ def _superfluous(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _array_differences(plan: Plan, folder: Path) -> list[str]:
+def array_differences(
+    plan: Plan, folder: Path, called: Mapping[str, str] | None = None
+) -> list[str]:
+    """The arrays that are not those of the plan.
+
+    Args:
+        plan: what should be there.
+        folder: the emitted one.
+        called: what layers are called there, by their id, if not as in the plan.
+    """
     try:
         with Archive(folder / ARRAYS) as archive:
             members, actual = archive.names, dict(Arrays(archive))
@@ -197,15 +206,22 @@ def _array_differences(plan: Plan, folder: Path) -> list[str]:
         return [f"{ARRAYS} cannot be read: {described(error)}"]
     owners = {s.name: s.node.id for s in plan.synapses}
     owners |= {p.name: p.node.id for p in plan.populations}
-    named = {f"{key}.npy" for key in plan.arrays}
+    keys = {key: key for key in plan.arrays}
+    if called is not None:
+        keys = {
+            key: f"{called.get(owners[name], '')}.{suffix}"
+            for key in plan.arrays
+            for name, _, suffix in [key.rpartition(".")]
+        }
+    named = {f"{key}.npy" for key in keys.values()}
     found = [f"{ARRAYS} has a member too many: {name}" for name in sorted({*members} - named)]
     for key, expected in plan.arrays.items():
         name, _, suffix = key.rpartition(".")
         label = f"layer '{owners[name]}', array '{suffix}'"
-        if key not in actual:
+        if (there := actual.get(keys[key])) is None:
             found.append(f"{label} is missing")
-        elif array_hash(actual[key]) != array_hash(expected):
-            found.append(f"{label} {_where(expected, actual[key])}")
+        elif array_hash(there) != array_hash(expected):
+            found.append(f"{label} {_where(expected, there)}")
     return found
 
 
@@ -213,9 +229,8 @@ def _where(expected: npt.NDArray[np.generic], actual: npt.NDArray[np.generic]) -
     if (expected.dtype, expected.shape) != (actual.dtype, actual.shape):
         forms = [f"{array.dtype}{list(array.shape)}" for array in (actual, expected)]
         return f"is {forms[0]}, expected {forms[1]}"
-    index = tuple(int(i) for i in np.argwhere(expected != actual)[0])
-    n_differing = int((expected != actual).sum())
-    return f"{list(index)} is {actual[index]}, expected {expected[index]} ({n_differing} differ)"
+    count, first = unequal(expected, actual)
+    return f"{list(first)} is {actual[first]}, expected {expected[first]} ({count} differ)"
 
 
 def _manifest_differences(plan: Plan, folder: Path, arrays_differ: bool) -> list[str]:

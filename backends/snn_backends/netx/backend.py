@@ -56,7 +56,6 @@ class NetxBackend:
         folder: Path,
         frames: npt.NDArray[np.integer],
         *,
-        stimuli: int | None = None,
         time_limit: float = 600.0,
         progress: Advance = no_progress,
     ) -> Verification:
@@ -68,7 +67,7 @@ class NetxBackend:
         Raises:
             UsageError: the library is missing.
         """
-        del frames, stimuli, time_limit, progress
+        del frames, time_limit, progress
         layers = self._layers(program)
         from snn_backends.netx import file
 

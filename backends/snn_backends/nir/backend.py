@@ -66,7 +66,6 @@ class NirBackend:
         folder: Path,
         frames: npt.NDArray[np.integer],
         *,
-        stimuli: int | None = None,
         time_limit: float = 600.0,
         progress: Advance = no_progress,
     ) -> Verification:
@@ -76,7 +75,6 @@ class NirBackend:
             program: the network.
             folder: what ``emit`` wrote, or what has become of it.
             frames: encoded stimuli, as the reference takes them.
-            stimuli: how many of them to use; all by default.
             time_limit: ignored; there is nothing to wait for.
             progress: told the number of stimuli that have just been compared.
 
@@ -87,7 +85,7 @@ class NirBackend:
         raise_all(_missing())
         from snn_backends.nir.verifier import verify
 
-        return verify(program, folder / FILE, np.asarray(frames[:stimuli], np.int64), progress)
+        return verify(program, folder / FILE, np.asarray(frames, np.int64), progress)
 
 
 def _missing() -> list[UsageError]:

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snn_compile.documents import DamagedError, TooLargeError, too_large
+from snn_compile.documents import DamagedError, TooLargeError, first_line, too_large
 from snn_compile.errors import (
     CompileError,
     ModelError,
@@ -59,7 +59,7 @@ class NirFrontend:
             raise
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise ModelError(
-                f"the file contradicts itself: {_first_line(error)}", origin=Origin(str(path))
+                f"the file contradicts itself: {first_line(error)}", origin=Origin(str(path))
             ) from error
 
 
@@ -83,7 +83,7 @@ def _graph(path: Path) -> nir.NIRGraph:
         raise
     except Exception as error:
         raise ModelError(
-            f"this is not a NIR file, or it is damaged: {_first_line(error)}",
+            f"this is not a NIR file, or it is damaged: {first_line(error)}",
             code="unreadable-model",
             origin=origin,
             hint="export it again",
@@ -127,8 +127,3 @@ def _unknown_fields(said: dict[str, Any], file: str, name: str) -> list[CompileE
             raise DamagedError(f"'{inner[:200]}' is no node")
         errors += _unknown_fields(node, file, f"{name}.{inner}" if name else inner)
     return errors
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_compile import memory
-from snn_compile.documents import DamagedError, TooLargeError, described, read_bytes, too_large
+from snn_compile.documents import (
+    DamagedError,
+    TooLargeError,
+    described,
+    first_line,
+    read_bytes,
+    too_large,
+)
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.memory import shown
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
-from snn_frontends.onnx.refusals import first_line
 
 if TYPE_CHECKING:
     import onnx

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import checker, defs
 
-from snn_compile.documents import TooLargeError, too_large
+from snn_compile.documents import TooLargeError, first_line, too_large
 from snn_compile.errors import (
     CompileError,
     CompileErrors,
@@ -139,7 +139,7 @@ class _Importer:
             unsupported = all(isinstance(one, UnsupportedError) for one in errors)
             results = self._stand_ins(node, inputs if unsupported else [])
         except FOREIGN_ERRORS as error:
-            message = f"cannot be interpreted: {refusals.first_line(error)}"
+            message = f"cannot be interpreted: {first_line(error)}"
             self.errors.append(ModelError(message, origin=origin))
             results = [Unknown()] * len(node.output)
         self.values.update(zip(node.output, results, strict=False))
@@ -199,7 +199,7 @@ class _Importer:
         try:
             checker.check_node(node, self.rules)
         except checker.ValidationError as error:
-            raise ModelError(refusals.first_line(error), origin=origin) from error
+            raise ModelError(first_line(error), origin=origin) from error
 
     def _check_unread(self, node: onnx.NodeProto, n_results: int, origin: Origin) -> None:
         """Refuse a node that has more results in use than were imported."""
@@ -236,7 +236,7 @@ class _Importer:
                 raise too_large(origin, error, ModelError) from error
             except FOREIGN_ERRORS as error:
                 raise ModelError(
-                    f"the tensor '{name}' is damaged: {refusals.first_line(error)}", origin=origin
+                    f"the tensor '{name}' is damaged: {first_line(error)}", origin=origin
                 ) from error
         return self.values[name]
 

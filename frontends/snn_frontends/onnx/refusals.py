@@ -90,12 +90,6 @@ REASONS = (
 )
 
 
-def first_line(error: BaseException) -> str:
-    """What an error of another library says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def unsupported(origin: Origin) -> UnsupportedError:
     """The complaint about an operator that has no rule."""
     for reason in REASONS:

@@ -119,7 +119,9 @@ def refuse_unmeasurable(options: CompileOptions) -> None:
 
 def _show(report: Any, folder: Path, observer: TerminalObserver, as_json: bool) -> None:
     if as_json:
-        click.echo((folder / "report.json").read_text(encoding="utf-8"), nl=False)
+        from snn_compile.sealed import REPORT
+
+        click.echo((folder / REPORT).read_text(encoding="utf-8"), nl=False)
         return
     from snn_compile.report import terminal
 

@@ -64,14 +64,14 @@ def command(
 def _with_reference(
     folder: Path, path: Path, data: Path | None, observer: Observer, *, as_json: bool
 ) -> list[CompileError]:
-    from snn_compile.bundle import CompiledModel
+    from snn_compile.cli import trust
     from snn_compile.cli.hil import of_recording, stimuli_of
     from snn_compile.hil.devices.replay import fits
     from snn_compile.hil.diagnosis import diagnose
     from snn_compile.hil.difference import from_reference
     from snn_compile.hil.recording import Recording
 
-    compiled = CompiledModel.load(folder)
+    compiled = trust.opened(folder)
     at_hand, _ = stimuli_of(compiled, data)
     frames, _ = of_recording(folder, path, at_hand, None)
     with Recording.open(path) as recording:

@@ -125,9 +125,10 @@ def _engine() -> Check:
 
 def _lava() -> Check:
     def look() -> Check:
-        from snn_compile.plugins import BACKENDS
+        from snn_compile.plugins import BACKENDS, NeedsEnvironment
 
-        found = BACKENDS.load("lava").environment_status()
+        backend = BACKENDS.load("lava")
+        found = backend.environment_status() if isinstance(backend, NeedsEnvironment) else None
         note = "" if found else "make it with: snn-compile lava-env"
         return Check("lava environment", str(found or "none"), bool(found), needed=False, note=note)
 

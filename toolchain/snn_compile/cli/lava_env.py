@@ -16,9 +16,11 @@ def command(quiet: bool, no_progress: bool) -> None:
     Lava needs Python 3.10 and older libraries than this program, so it lives in an environment of
     its own and runs as a child process.
     """
-    from snn_compile.plugins import BACKENDS
+    from snn_compile.plugins import BACKENDS, NeedsEnvironment
 
     backend = BACKENDS.load("lava")
+    if not isinstance(backend, NeedsEnvironment):
+        raise TypeError("the Lava backend makes no environment")
     console = messages()
     if quiet or no_progress or not console.is_terminal:
         made = backend.create_environment()

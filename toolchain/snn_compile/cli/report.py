@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from snn_compile.cli import trust
 from snn_compile.cli.console import as_json, common, messages, results
 
 if TYPE_CHECKING:
@@ -23,11 +24,10 @@ def command(folder: Path, as_json: bool) -> None:
 
     In a signed folder both stay as they were signed.
     """
-    from snn_compile.bundle import CompiledModel
     from snn_compile.report import schema, terminal
     from snn_compile.signing import is_signed
 
-    report = CompiledModel.load(folder).report
+    report = trust.opened(folder).report
     if is_signed(folder):
         messages().print("it is signed: both reports stay as they are")
     else:
@@ -61,7 +61,8 @@ def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verificat
 def write_reports(folder: Path, report: Mapping[str, Any]) -> None:
     """Write both reports, each as a whole or not at all."""
     from snn_compile.report import html, schema
+    from snn_compile.sealed import REPORT, REPORT_PAGE
     from snn_compile.writing import replace_text
 
-    replace_text(folder / "report.json", schema.dumps(report))
-    replace_text(folder / "report.html", html.render(report))
+    replace_text(folder / REPORT, schema.dumps(report))
+    replace_text(folder / REPORT_PAGE, html.render(report))

@@ -60,15 +60,24 @@ def show_key(key: SigningKey | None, *, as_json: bool) -> None:
         results().print(row("signed", f"by {key.public}"))
 
 
-def opened(folder: Path, signer: Path | None) -> CompiledModel:
+def opened(folder: Path, signer: Path | None = None) -> CompiledModel:
     """A compiled folder, of which nothing is read before its signer is known, if one is asked for.
+
+    Says on standard error what a user should know of it: that it is of an older schema.
 
     Raises:
         CompileError: as ``CompiledModel.load``.
     """
     from snn_compile.bundle import CompiledModel
 
-    return CompiledModel.load(folder, signer=signer)
+    compiled = CompiledModel.load(folder, signer=signer)
+    if compiled.findings:
+        from snn_compile.report.progress import TerminalObserver
+
+        observer = TerminalObserver(messages())
+        for finding in compiled.findings:
+            observer.finding(finding)
+    return compiled
 
 
 def signature_of(folder: Path, signer: Path | None) -> str:

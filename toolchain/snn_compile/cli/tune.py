@@ -188,7 +188,9 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
 
 def _show(report: Any, folder: Path, as_json: bool, *, headed: bool) -> None:
     if as_json:
-        click.echo((folder / "report.json").read_text(encoding="utf-8"), nl=False)
+        from snn_compile.sealed import REPORT
+
+        click.echo((folder / REPORT).read_text(encoding="utf-8"), nl=False)
         return
     from snn_compile.report import terminal
 

@@ -158,7 +158,7 @@ def compare(
     """
     from snn_compile.hil import engine
     from snn_compile.hil.verification import Verification
-    from snn_compile.plugins import BACKENDS
+    from snn_compile.plugins import BACKENDS, Verifiable
 
     fitting = max(FEWEST, ROWS // compiled.program.window.n_steps)
     frames = compiled.stimulus[: stimuli or (None if name in (GOLDEN, ENGINE) else fitting)]
@@ -170,10 +170,12 @@ def compare(
         if not (folder / name).is_dir():
             missing = f"{name}/ is missing, and the seal says that it was written"
             return Verification(name, "nothing is there", 0, 0, 0, equal=False, details=(missing,))
-        found: Verification = BACKENDS.load(name).verify(
+        backend = BACKENDS.load(name)
+        if not isinstance(backend, Verifiable):
+            return Verification(name, "the backend cannot run what it writes", 0, 0, 0, equal=None)
+        return backend.verify(
             compiled.program, folder / name, frames, time_limit=time_limit, progress=advance
         )
-        return found
 
 
 def _show(outcomes: list[Verification], as_json: bool) -> None:

@@ -22,7 +22,8 @@ from snn_compile.hil.trace import HEADER, About, TraceWriter, series_of
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import InputCoding
-from snn_compile.plugins import BACKENDS
+from snn_compile.plugins import BACKENDS, Verifiable
+from snn_compile.sim.batches import no_progress
 
 EQUAL, DIFFERS, EXCLUDED, FAILED, MISSING = "equal", "differs", "excluded", "failed", "missing"
 VERDICTS = (EQUAL, DIFFERS, EXCLUDED, FAILED, MISSING)
@@ -137,7 +138,13 @@ def verified_by(case: Case, backend: str, scratch: Path, time_limit: float) -> R
     folder.mkdir(parents=True)
     loaded = BACKENDS.load(backend)
     loaded.emit(case.program, folder, options={})
-    found = loaded.verify(case.program, folder, case.frames, time_limit=time_limit)
+    if not isinstance(loaded, Verifiable):
+        return Row(case.name, EXCLUDED, why="the backend cannot run what it writes")
+    found = loaded.verify(
+        case.program, folder, case.frames, time_limit=time_limit, progress=no_progress
+    )
+    if found.equal is None:
+        return Row(case.name, EXCLUDED, why=found.mode)
     if found.equal:
         return Row(case.name, EQUAL, found.compared, note=found.mode)
     why = str(found.first_divergence or (found.details or (found.mode,))[0])

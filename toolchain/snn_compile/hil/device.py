@@ -72,7 +72,26 @@ class Device(Protocol):
     Made by ``Kind(argument, options)``, where the argument is what follows the colon in
     ``--device NAME:ARGUMENT`` and the options are those of ``--set KEY=VALUE``. Every failure is a
     ``DeviceError``; the command line runs devices in a process of their own, so that one that hangs
-    or crashes does no harm (``isolation.py``).
+    or crashes does no harm (``isolation.py``). ``docs/how-to/write-a-device.md`` has a complete
+    one.
+
+    >>> class Simulator:
+    ...     contract_version = 1
+    ...
+    ...     def __init__(self, argument, options):
+    ...         no_argument("simulator", argument, options)
+    ...
+    ...     def load(self, program, folder):
+    ...         self.program = program
+    ...         return Capabilities(facts={"simulator": "ours"})
+    ...
+    ...     def run(self, frames, time_limit):
+    ...         yield Measured(0, reference.run(self.program, frames, record=True).messages)
+    ...
+    ...     def close(self):
+    ...         pass
+    >>> complaints(Simulator("", {}), DEVICES)
+    []
     """
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:

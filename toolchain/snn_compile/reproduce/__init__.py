@@ -18,6 +18,7 @@ from snn_compile.provenance import DATA, Provenance
 from snn_compile.report.observer import Observer
 from snn_compile.reproduce.files import Compared, compared
 from snn_compile.reproduce.inputs import found, require_repeatable
+from snn_compile.sealed import REPORT
 
 __all__ = ["MACHINE", "Compared", "compared", "compiled_again", "inputs_of"]
 
@@ -68,7 +69,7 @@ def compiled_again(
     }
     with _reading(folder):
         options: CompileOptions = said.stated(origins)
-        kept = read_json(inside(folder, "report.json"))
+        kept = read_json(inside(folder, REPORT))
     files = {k: _by_its_name(path, said.sources[k].name, scratch / k) for k, path in files.items()}
     changes: dict[str, Any] = {kind: files[kind] for kind in DATA if kind in files}
     if "target" in files:

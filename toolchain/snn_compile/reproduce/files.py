@@ -8,9 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from snn_compile.archives import Archive, Arrays
+from snn_compile.archives import Archive, Arrays, unequal
 from snn_compile.documents import (
     DAMAGE,
     LARGEST_JSON,
@@ -83,10 +81,10 @@ def _in_archives(there: Path, again: Path) -> str:
         names = _names_of_arrays(other)
         numbers = dict.fromkeys([*after, *before])
         found = [_in_arrays(names.get(k, k), before.get(k), after.get(k)) for k in numbers]
-        unequal = [text for text in found if text]
-        if unequal:
-            more = f"; {len(unequal) - 1} more arrays" if len(unequal) > 1 else ""
-            return unequal[0] + more
+        texts = [text for text in found if text]
+        if texts:
+            more = f"; {len(texts) - 1} more arrays" if len(texts) > 1 else ""
+            return texts[0] + more
         if _PROGRAM in other.names:
             programs = (_program(archive) for archive in (one, other))
             if text := _in_json(*programs):
@@ -113,13 +111,11 @@ def _in_arrays(name: str, before: Any, after: Any) -> str:
         return f"'{name}' is {'missing' if before is None else 'not made by compiling'}"
     if (before.shape, before.dtype) != (after.shape, after.dtype):
         return f"'{name}' is {before.dtype} {before.shape}, not {after.dtype} {after.shape}"
-    unequal = np.argwhere(before != after)
-    if not len(unequal):
+    count, first = unequal(before, after)
+    if not count:
         return ""
-    first = tuple(int(k) for k in unequal[0])
-    place = ", ".join(map(str, first))
     return (
-        f"'{name}': {len(unequal):,} of {before.size:,} values, first [{place}]:"
+        f"'{name}': {count:,} of {before.size:,} values, first {list(first)}:"
         f" {before[first]}, not {after[first]}"
     )
 

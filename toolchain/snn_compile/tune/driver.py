@@ -217,6 +217,7 @@ def _compiled(
     """The network to begin with; what the options say of a compiled one is in its report."""
     if path.is_dir():
         base = CompiledModel.load(path)
+        journal.found(base.findings)
         said = {k: v for k, v in options.effective().items() if v["origin"] != "default"}
         known = {**(base.report.get("options") or {}), **said}
         return replace(base, report={**base.report, "options": known})

@@ -7,7 +7,6 @@ entry has the type and the range that the rest of the compiler relies on, or the
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -26,21 +25,22 @@ from snn_compile.ir.quantized import ConvSynapses, QuantizedGraph, Synapses
 from snn_compile.ir.serialize import array_hashes, load_program
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.options import CompileOptions
+from snn_compile.passes import Finding
+from snn_compile.plugins import BACKEND_NAME
 from snn_compile.report import schema
+from snn_compile.sealed import compatibility
+from snn_compile.sealed.compatibility import OLDER, SCHEMA
 from snn_compile.signing import VERIFICATION
 from snn_compile.sim.bounds import message_range, synapse_sums
 from snn_compile.sim.kernels import exact_dtype
 from snn_compile.typed import complaint
 
-SCHEMA = 2
-"""Of ``program.json``; a change that older versions cannot read raises it."""
 MODEL = "model.snn"
 GOLDEN = "golden"
 REPORT, REPORT_PAGE = "report.json", "report.html"
 STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
 _HINT = "compile the model again"
 _SEAL_BYTES = 64
-_NAME_OF_BACKEND = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class _Encoding(TypedDict):
@@ -74,6 +74,7 @@ class Sealed:
     golden: Mapping[str, list[str]]
     expected: Mapping[str, Int]
     backends: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def read(folder: Path) -> Sealed:
@@ -85,7 +86,7 @@ def read(folder: Path) -> Sealed:
         UsageError: it would take more memory than it may.
     """
     with _reading(folder / MODEL):
-        content, arrays = _unsealed(inside(folder, MODEL))
+        written, content, arrays = _unsealed(inside(folder, MODEL))
         program = load_program(content["program"], arrays)
         check_network(program)
         encoding = _encoding(content["encoding"], arrays, program)
@@ -98,7 +99,7 @@ def read(folder: Path) -> Sealed:
     golden = folder / GOLDEN
     with _reading(golden):
         stimulus = frames_in(_arrays(golden, STIMULUS), program)
-        expected = _expected(_arrays(golden, EXPECTED), program)
+        expected = _expected(_arrays(golden, EXPECTED), program, written)
         messages = read_json(inside(golden, MESSAGES))
         _require(complaint(messages, dict[str, list[str]], MESSAGES))
     return Sealed(
@@ -111,6 +112,7 @@ def read(folder: Path) -> Sealed:
         messages,
         expected,
         tuple(content["emitted"]),
+        compatibility.notice(written),
     )
 
 
@@ -118,6 +120,12 @@ def read_seal(folder: Path) -> str:
     """The seal of a compiled network, which traces of it bear; ``read`` checks it."""
     with _reading(folder / MODEL), Archive(inside(folder, MODEL)) as archive:
         return archive.content("seal", _SEAL_BYTES).decode("ascii")
+
+
+def read_schema(folder: Path) -> int:
+    """The schema that a compiled network was written in; ``read`` checks the rest of it."""
+    with _reading(folder / MODEL), Archive(inside(folder, MODEL)) as archive:
+        return _schema(archive.json("program.json", LARGEST_JSON))
 
 
 def check_network(program: QuantizedGraph) -> None:
@@ -175,11 +183,14 @@ def _reading(path: Path) -> Any:
     return reading(path, ModelError, "unreadable-bundle", "the compiled network is damaged", _HINT)
 
 
-def _unsealed(path: Path) -> tuple[_Content, dict[str, Any]]:
+def _unsealed(path: Path) -> tuple[int, _Content, dict[str, Any]]:
+    """The schema it was written in, what it says in the present one, and its arrays."""
     with Archive(path) as archive:
         text = archive.content("program.json", LARGEST_JSON)
         seal = archive.content("seal", _SEAL_BYTES).decode("ascii")
-        content = _of_this_version(archive.json("program.json", LARGEST_JSON))
+        said = archive.json("program.json", LARGEST_JSON)
+        written = _schema(said)
+        content = _checked(compatibility.upgraded(said))
         names = sorted(content["hashes"])
         stored = Arrays(archive, itemsize=8)
         arrays = {name: stored[str(k)] for k, name in enumerate(names)}
@@ -193,15 +204,21 @@ def _unsealed(path: Path) -> tuple[_Content, dict[str, Any]]:
             origin=Origin(str(path)),
             hint=_HINT,
         )
-    return content, arrays
+    return written, content, arrays
 
 
-def _of_this_version(content: Any) -> _Content:
-    version = content.get("schema") if isinstance(content, dict) else None
-    if version != SCHEMA or isinstance(version, bool):
-        raise DamagedError(f"its schema is {version!r}, and this version reads {SCHEMA}")
+def _schema(said: Any) -> int:
+    version = said.get("schema") if isinstance(said, dict) else None
+    readable = (*OLDER, SCHEMA)
+    if not isinstance(version, int) or isinstance(version, bool) or version not in readable:
+        either = " and ".join(map(str, readable))
+        raise DamagedError(f"its schema is {version!r}, and this version reads {either}")
+    return version
+
+
+def _checked(content: Any) -> _Content:
     _require(complaint(content, _Content, "program.json"))
-    if odd := [name for name in content["emitted"] if not _NAME_OF_BACKEND.fullmatch(name)]:
+    if odd := [name for name in content["emitted"] if not BACKEND_NAME.fullmatch(name)]:
         raise DamagedError(f"a backend called {odd[0]!r}")
     checked: _Content = content
     return checked
@@ -267,11 +284,11 @@ def _units(arrays: Mapping[str, Any], name: str) -> Any:
     return unit
 
 
-def _expected(stored: Mapping[str, Int], program: QuantizedGraph) -> dict[str, Int]:
-    """Potentials of each output, which are stored by its number among the outputs."""
+def _expected(stored: Mapping[str, Int], program: QuantizedGraph, written: int) -> dict[str, Int]:
+    """Potentials of each output."""
     expected = {}
     for number, node in enumerate(program.readouts):
-        values = stored.get(str(number))
+        values = stored.get(compatibility.output_key(written, number, str(node.id)))
         if values is None or values.shape[1:] != node.shape:
             found = "nothing" if values is None else f"the shape {values.shape}"
             raise DamagedError(f"{EXPECTED} has {found} for output '{node.id}'")

@@ -1,0 +1,92 @@
+"""Frontends, backends and devices, found by entry points, the built-in ones included."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from snn_compile.errors import CompileError, DeviceError, UsageError, raise_all
+from snn_compile.hil.device import Device
+from snn_compile.plugins.contracts import (
+    Backend,
+    Frontend,
+    Imported,
+    ImportedSpiking,
+    NeedsEnvironment,
+    Original,
+    RunsFiles,
+    SpikingFrontend,
+    Verifiable,
+)
+from snn_compile.plugins.loading import Plugins
+
+__all__ = [
+    "BACKENDS",
+    "BACKEND_NAME",
+    "DEVICES",
+    "FRONTENDS",
+    "Backend",
+    "Frontend",
+    "Imported",
+    "ImportedSpiking",
+    "NeedsEnvironment",
+    "Original",
+    "Plugins",
+    "RunsFiles",
+    "SpikingFrontend",
+    "Verifiable",
+    "frontend_for",
+    "open_device",
+]
+
+BACKEND_NAME = re.compile(r"(?!(golden|engine)\Z)[a-z0-9][a-z0-9_-]{0,63}")
+"""It is a folder's name, and ``verify --against`` takes it beside ``golden`` and ``engine``."""
+
+FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
+    "snn_compile.frontends", "frontend", (Frontend, SpikingFrontend), (RunsFiles,)
+)
+BACKENDS: Plugins[Backend] = Plugins(
+    "snn_compile.backends", "backend", (Backend,), (Verifiable, NeedsEnvironment), BACKEND_NAME
+)
+DEVICES: Plugins[Device] = Plugins(
+    "snn_compile.devices", "device", (Device,), failure=DeviceError, code="device-crashed"
+)
+
+
+def open_device(name: str, options: Mapping[str, str]) -> Device:
+    """A device, by what ``--device`` says: its name and perhaps, after a colon, an argument.
+
+    Raises:
+        UsageError: there is no such device, or it does not take the argument or an option.
+    """
+    kind, _, argument = name.partition(":")
+    return DEVICES.load(kind, argument, options)
+
+
+def frontend_for(path: Path) -> Frontend | SpikingFrontend:
+    """The frontend that reads files with this suffix; ONNX if none claims it.
+
+    Raises:
+        UsageError: two claim it; or none does, and one cannot be loaded.
+    """
+    claims: dict[str, Frontend | SpikingFrontend] = {}
+    broken: list[CompileError] = []
+    for name in FRONTENDS.names():
+        try:
+            frontend = FRONTENDS.load(name)
+        except CompileError as error:
+            broken.append(error)
+            continue
+        if path.suffix.lower() in frontend.suffixes:
+            claims[name] = frontend
+    if len(claims) > 1:
+        raise UsageError(
+            f"files with the suffix '{path.suffix}' are read by {' and by '.join(claims)}",
+            code="ambiguous-frontend",
+            hint="uninstall all but one",
+        )
+    if claims:
+        return next(iter(claims.values()))
+    raise_all(broken)
+    return FRONTENDS.load("onnx")

@@ -1,0 +1,252 @@
+"""The contracts of frontends and backends; that of a device stands in ``snn_compile.hil.device``.
+
+A plug-in is a class that an installed distribution names as an entry point. It inherits nothing: it
+has the methods of a contract, and takes what stands before ``*`` by position and the rest by name.
+It may state the version of the contracts that it was written for, as ``contract_version``; without,
+that is version 1. All of this is checked when it is loaded. Whatever it refuses, it refuses with a
+``CompileError``; any other exception is reported as its own mistake, by its name and distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import CompileError
+from snn_compile.hil.verification import Verification
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.options import CompileOptions
+from snn_compile.passes import Finding
+from snn_compile.sim.batches import Advance
+
+VERSION = 1
+"""Of the contracts; a change that plug-ins have to follow raises it."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a frontend makes of a file that holds a network to convert.
+
+    Attributes:
+        ann: the network.
+        findings: everything that was dropped, folded or assumed.
+        n_nodes: operators in the file.
+        n_folded: those of them that were constants and are gone.
+    """
+
+    ann: ANNGraph
+    findings: tuple[Finding, ...]
+    n_nodes: int
+    n_folded: int
+
+
+@dataclass(frozen=True)
+class ImportedSpiking:
+    """What a frontend makes of a file that holds a spiking network.
+
+    Attributes:
+        network: the network, its paths aligned, for an input in real values: a unit of 1.
+        input_shape: of one step of the input, as the file states it.
+        output_shapes: of each readout, as the file states it.
+        findings: everything that was dropped, repaired or assumed.
+        n_nodes: nodes in the file.
+        n_weights: weights in the file, without biases.
+    """
+
+    network: SpikingGraph
+    input_shape: Shape
+    output_shapes: Mapping[NodeId, Shape]
+    findings: tuple[Finding, ...]
+    n_nodes: int
+    n_weights: int
+
+
+class Frontend(Protocol):
+    """Reads model files that hold a network to convert.
+
+    It is registered under ``snn_compile.frontends`` and made without arguments, for each file that
+    may be its own: whatever is slow to import is imported in ``read``. It refuses everything that
+    it cannot read at once, never one node at a time. ``docs/how-to/write-a-frontend.md`` has a
+    complete one.
+
+    Attributes:
+        suffixes: of its files, in lower case, each with its dot.
+
+    >>> class Nothing:
+    ...     contract_version = 1
+    ...     suffixes = (".nothing",)
+    ...
+    ...     def read(self, path):
+    ...         raise ModelError("there is nothing in it", origin=Origin(str(path)))
+    >>> complaints(Nothing(), FRONTENDS)
+    []
+    """
+
+    suffixes: tuple[str, ...]
+
+    def read(self, path: Path) -> Imported:
+        """Read a file.
+
+        Raises:
+            ModelError: the file is not a valid model.
+            UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
+        """
+        ...
+
+
+@runtime_checkable
+class SpikingFrontend(Protocol):
+    """Reads files that hold a spiking network already: nothing is left to convert.
+
+    It is registered and made as a ``Frontend`` is, and has ``read_spiking`` in place of ``read``.
+
+    Attributes:
+        suffixes: of its files, in lower case, each with its dot.
+
+    >>> class Silence:
+    ...     suffixes = (".silence",)
+    ...
+    ...     def read_spiking(self, path, options):
+    ...         raise ModelError("nobody spikes in it", origin=Origin(str(path)))
+    >>> complaints(Silence(), FRONTENDS)
+    []
+    """
+
+    suffixes: tuple[str, ...]
+
+    def read_spiking(self, path: Path, options: CompileOptions) -> ImportedSpiking:
+        """Read a file; the options say what it leaves open.
+
+        Raises:
+            UsageError: the file or the library that reads it is missing, or the options do not say
+                what the file leaves open.
+            ModelError: the file is not a valid network.
+            UnsupportedError: nodes without a form here (``CompileErrors`` if several).
+        """
+        ...
+
+
+class Original(Protocol):
+    """The user's own file, run by a library that was made for it."""
+
+    name: str
+
+    def __call__(self, x: npt.NDArray[Any], advance: Advance) -> npt.NDArray[Any]:
+        """The first output for every sample (N, *input shape), (N, *output shape)."""
+        ...
+
+
+@runtime_checkable
+class RunsFiles(Protocol):
+    """A frontend that knows such a library."""
+
+    def original(self, path: Path) -> Original | None:
+        """The file, ready to run; None where it cannot be run faster than by our evaluator."""
+        ...
+
+
+class Backend(Protocol):
+    """Writes a quantized network in the form of some other system.
+
+    It is registered under ``snn_compile.backends`` and made without arguments. Its name there is
+    what ``--emit`` takes and the folder that it writes: small letters, digits, ``-`` and ``_``.
+    ``docs/how-to/write-a-backend.md`` has a complete one.
+
+    >>> class Names:
+    ...     contract_version = 1
+    ...
+    ...     def check(self, program):
+    ...         return []
+    ...
+    ...     def emit(self, program, folder, *, options):
+    ...         names = ", ".join(node.id for node in program.graph)
+    ...         (folder / "names.txt").write_text(names)
+    >>> complaints(Names(), BACKENDS)
+    []
+    >>> isinstance(Names(), Verifiable)
+    False
+    """
+
+    def check(self, program: QuantizedGraph) -> list[CompileError]:
+        """Everything about the network that this backend cannot express, all at once."""
+        ...
+
+    def emit(self, program: QuantizedGraph, folder: Path, *, options: Mapping[str, Any]) -> None:
+        """Write the network into an existing, empty folder.
+
+        The same network gives the same bytes, so that a folder can be reproduced.
+
+        Raises:
+            UsageError: an option is unknown.
+            CompileError: as ``check`` says.
+        """
+        ...
+
+
+@runtime_checkable
+class Verifiable(Protocol):
+    """A backend that can tell whether what it wrote computes what the network computes.
+
+    Without this, ``snn-compile verify`` says "not compared" of the backend's files.
+
+    >>> class Looks:
+    ...     def check(self, program):
+    ...         return []
+    ...
+    ...     def emit(self, program, folder, *, options):
+    ...         (folder / "n").write_text(str(len(program.graph)))
+    ...
+    ...     def verify(self, program, folder, frames, *, time_limit, progress):
+    ...         equal = (folder / "n").read_text() == str(len(program.graph))
+    ...         return Verification("looks", "the number of nodes", 0, 0, 1, equal=equal)
+    >>> complaints(Looks(), BACKENDS)
+    []
+    >>> isinstance(Looks(), Verifiable)
+    True
+    """
+
+    def verify(
+        self,
+        program: QuantizedGraph,
+        folder: Path,
+        frames: npt.NDArray[np.integer],
+        *,
+        time_limit: float,
+        progress: Advance,
+    ) -> Verification:
+        """Compare the files in a folder, and what the other system makes of them, bit for bit.
+
+        The folder may come from a stranger. Nothing in it is ever run: what has to run is emitted
+        anew, and compared with the folder's files.
+
+        Args:
+            program: the network.
+            folder: what ``emit`` wrote, or what has become of it.
+            frames: encoded stimuli, (N, *input shape).
+            time_limit: seconds.
+            progress: told the number of stimuli that have just been compared.
+
+        Raises:
+            DeviceError: the other system is missing, or it failed or ran out of time.
+        """
+        ...
+
+
+@runtime_checkable
+class NeedsEnvironment(Protocol):
+    """A backend whose system needs an environment of its own."""
+
+    def environment_status(self) -> object | None:
+        """The environment that would be used, None if there is none yet."""
+        ...
+
+    def create_environment(self) -> object:
+        """Make the environment, or return the one that is there already."""
+        ...

@@ -1,0 +1,244 @@
+"""Loading plug-ins: what is loaded keeps its contract, and answers for its own mistakes."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
+
+from snn_compile.documents import first_line
+from snn_compile.errors import CompileError, PluginError, UsageError, raise_all
+from snn_compile.plugins.contracts import VERSION
+from snn_compile.typed import complaint
+
+T = TypeVar("T")
+
+OURS = "snn-compile"
+"""The distribution whose plug-ins are part of this program: their mistakes are its own."""
+_ANY_NAME = re.compile(r".+")
+
+
+@dataclass(frozen=True)
+class Plugins(Generic[T]):
+    """The registered implementations of one kind, loaded on first use.
+
+    Attributes:
+        group: of their entry points.
+        kind: what a user calls them.
+        contracts: a plug-in keeps at least one of these.
+        capabilities: contracts of what it may do besides.
+        names_allowed: what they may be called.
+        failure: the error by which a mistake of a plug-in is reported.
+        code: its code.
+    """
+
+    group: str
+    kind: str
+    contracts: tuple[type, ...]
+    capabilities: tuple[type, ...] = ()
+    names_allowed: re.Pattern[str] = _ANY_NAME
+    failure: type[CompileError] = PluginError
+    code: str = ""
+
+    def names(self) -> list[str]:
+        """Names of all registered implementations."""
+        return sorted({entry.name for entry in entry_points(group=self.group)})
+
+    def load(self, name: str, *arguments: Any) -> T:
+        """An instance of the named implementation, made with the arguments.
+
+        Raises:
+            UsageError: there is none of that name, or more than one; it cannot be imported or made;
+                or it does not keep its contract. All complaints at once.
+        """
+        entry = self._entry(name)
+        whose = f"the {self.kind} '{name}' ({_distribution(entry)})"
+        try:
+            plugin = entry.load()(*arguments)
+        except CompileError:
+            raise
+        except Exception as error:
+            said = str(error) if isinstance(error, ImportError) else _described(error)
+            raise self._broken(f"{whose} cannot be loaded: {said}") from error
+        self._require_version(plugin, whose, entry)
+        raise_all([self._broken(f"{whose} {wrong}") for wrong in complaints(plugin, self)])
+        if _distribution(entry).split()[0] == OURS:
+            return cast("T", plugin)
+        return cast("T", self._answering(plugin, whose, entry))
+
+    def _entry(self, name: str) -> EntryPoint:
+        found = [entry for entry in entry_points(group=self.group) if entry.name == name]
+        if not found:
+            raise UsageError(
+                f"no {self.kind} named '{name}'",
+                code=f"unknown-{self.kind}",
+                hint=f"available: {', '.join(self.names()) or 'none'}",
+            )
+        if len(found) > 1:
+            owners = " and ".join(_distribution(entry) for entry in found)
+            raise UsageError(
+                f"there is more than one {self.kind} named '{name}': of {owners}",
+                code=f"ambiguous-{self.kind}",
+                hint="uninstall all but one",
+            )
+        if not self.names_allowed.fullmatch(name):
+            raise self._broken(f"the {self.kind} '{name}' has a name that it may not have")
+        return found[0]
+
+    def _require_version(self, plugin: object, whose: str, entry: EntryPoint) -> None:
+        version = getattr(plugin, "contract_version", 1)  # those that name none are older than this
+        if isinstance(version, int) and not isinstance(version, bool) and version == VERSION:
+            return
+        raise UsageError(
+            f"{whose} was written for version {version!r} of its contract, and this is version"
+            f" {VERSION}",
+            code="unknown-contract",
+            hint=f"install versions of snn-compile and {_distribution(entry).split()[0]} that go"
+            " together",
+        )
+
+    def _broken(self, message: str) -> UsageError:
+        return UsageError(
+            message,
+            code=f"broken-{self.kind}",
+            hint="install what it needs, or a version of it that works with this one",
+        )
+
+    def _answering(self, plugin: object, whose: str, entry: EntryPoint) -> object:
+        """The same plug-in, whose mistakes are errors that name it."""
+
+        def failed(what: str) -> CompileError:
+            hint = f"the mistake is one of {_distribution(entry)}, not of snn-compile"
+            return self.failure(f"{whose} {what}", code=self.code, hint=hint)
+
+        members: dict[str, Any] = {"__getattr__": lambda _, name: getattr(plugin, name)}
+        for contract in (*self.contracts, *self.capabilities):
+            for name, method in methods_of(contract).items():
+                if hasattr(plugin, name):
+                    call = _guarded(getattr(plugin, name), name, method, failed)
+                    members[name] = staticmethod(call)
+            members |= {name: getattr(plugin, name) for name in _fields_of(contract, plugin)}
+        return type(type(plugin).__name__, (), members)()
+
+
+def complaints(plugin: object, plugins: Plugins[Any]) -> list[str]:
+    """What keeps a plug-in from its contract, and from that of everything else that it can do."""
+    known = (*plugins.contracts, *plugins.capabilities)
+    kept = [one for one in known if any(hasattr(plugin, name) for name in methods_of(one))]
+    if not set(kept) & set(plugins.contracts):
+        kept.insert(0, plugins.contracts[0])
+    return [wrong for contract in kept for wrong in _complaints_about(plugin, contract)]
+
+
+def methods_of(contract: type) -> dict[str, Callable[..., Any]]:
+    """The methods that a contract asks for."""
+    return {
+        name: method
+        for name, method in vars(contract).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
+
+
+def _complaints_about(plugin: object, contract: type) -> Iterator[str]:
+    for name, annotation in get_type_hints(contract).items():
+        if not hasattr(plugin, name):
+            yield f"has no '{name}'"
+        elif wrong := complaint(getattr(plugin, name), annotation, name):
+            yield f"is not as its contract says: {wrong}"
+    for name, method in methods_of(contract).items():
+        there = getattr(plugin, name, None)
+        if not callable(there):
+            yield f"has no method '{name}'"
+        elif wrong := _uncallable(there, method):
+            yield f"has a method '{name}' that cannot be called as its contract says: {wrong}"
+
+
+def _uncallable(there: Callable[..., Any], method: Callable[..., Any]) -> str:
+    """Why a method cannot be called as that of the contract is; empty if it can."""
+    _, *parameters = inspect.signature(method).parameters.values()  # without self
+    named = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
+    try:
+        inspect.signature(there).bind(*[None] * (len(parameters) - len(named)), **named)
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # a function in C may have no signature
+        return ""
+    return ""
+
+
+def _fields_of(contract: type, plugin: object) -> list[str]:
+    return [name for name in get_type_hints(contract) if hasattr(plugin, name)]
+
+
+def _guarded(
+    there: Callable[..., Any],
+    name: str,
+    method: Callable[..., Any],
+    failed: Callable[[str], CompileError],
+) -> Callable[..., Any]:
+    """A method of a plug-in: what it raises and returns is what the contract says, or an error."""
+    returned = get_type_hints(method).get("return")
+    kind = get_origin(returned) or returned
+
+    @wraps(there)
+    def call(*arguments: Any, **named: Any) -> Any:
+        guard = _Guard(failed, name)
+        with guard:
+            result = there(*arguments, **named)
+        if isinstance(result, Iterator):
+            return _guarded_items(result, guard)
+        if isinstance(kind, type) and kind is not type(None) and not isinstance(result, kind):
+            raise failed(f"failed: '{name}' returned {type(result).__name__}, not {kind.__name__}")
+        return result
+
+    return call
+
+
+def _guarded_items(items: Iterator[Any], guard: _Guard) -> Iterator[Any]:
+    while True:
+        with guard:
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+@dataclass(frozen=True)
+class _Guard:
+    """Turns exceptions that nobody has foreseen into the plug-in's error.
+
+    Those of files and of memory are about the user's machine, and stay as they are.
+    """
+
+    failed: Callable[[str], CompileError]
+    method: str
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: object) -> None:
+        foreseen = isinstance(error, CompileError | MemoryError)
+        about_a_file = isinstance(error, OSError) and error.filename is not None
+        if isinstance(error, Exception) and not foreseen and not about_a_file:
+            last = extract_tb(error.__traceback__)[-1]
+            where = f"'{self.method}' ({Path(last.filename).name}, line {last.lineno})"
+            raise self.failed(f"failed in {where}: {_described(error)}") from error
+
+
+def _described(error: Exception) -> str:
+    kind, text = type(error).__name__, first_line(error)
+    return text if text == kind else f"{kind}: {text}"
+
+
+def _distribution(entry: EntryPoint) -> str:
+    """Name and version of the distribution that an entry point is of."""
+    if entry.dist is None:
+        return "an unknown distribution"
+    return f"{entry.dist.name} {entry.dist.version}"
