@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy.typing as npt
 
@@ -13,7 +13,7 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.convert import calibrate as calibration
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.convert.codings import Coding, Graded, coding_of
+from snn_compile.convert.codings import Coding, coding_of
 from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
@@ -40,7 +40,15 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, without_data
 from snn_compile.mapping import map_program
-from snn_compile.options import AUTO, EQUALIZE, CompileOptions
+from snn_compile.options import (
+    AUTO,
+    CALIBRATED,
+    CONVERTED,
+    EQUALIZE,
+    UNCALIBRATED,
+    CompileOptions,
+    Keywords,
+)
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import BACKENDS, Backend, Imported
 from snn_compile.provenance import provenance
@@ -109,7 +117,7 @@ def compile_model(
     evaluate: tuple[Array, Array | None] | str | Path | None = None,
     watch: Observer | None = None,
     retrain: Retrain | None = None,
-    **changes: Any,
+    **changes: Unpack[Keywords],
 ) -> CompiledModel:
     """Compile a trained network into a spiking one in fixed point.
 
@@ -128,11 +136,12 @@ def compile_model(
     Raises:
         CompileError: whatever is wrong with the model, the data, the options or the target.
     """
+    given: dict[str, Any] = dict(changes)
     if isinstance(calibrate, str | Path):
-        changes["calibrate"], calibrate = Path(calibrate), None
+        given["calibrate"], calibrate = calibrate, None
     if isinstance(evaluate, str | Path):
-        changes["evaluate"], evaluate = Path(evaluate), None
-    options = replace(options or CompileOptions(), **changes)
+        given["evaluate"], evaluate = evaluate, None
+    options = (options or CompileOptions()).given(given)
     journal = Journal(watch or SilentObserver())
     path = Path(model)
     target = load_target(options.target)
@@ -143,12 +152,16 @@ def compile_model(
         )
     asked, options = options, stock.settled(options)
     coding = coding_of(options, target.default_coding.value)
+    if coding.window.n_steps > 1:
+        asked = asked.filled("timesteps", coding.window.n_steps)
+    options = options.filled("timesteps", coding.window.n_steps)
     with journal.timed("import"):
         imported = read_model(path)
     journal.found(imported.findings)
-    journal.found(_ignored(options, coding))
     network = preprocessed(imported, options)
     measured = calibrate is not None or options.calibrate is not None
+    facts = _facts(coding, measured=measured)
+    journal.found(assemble.ignored(options, facts))
     samples = load_data(options, network, calibrate, evaluate)
     journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
@@ -193,7 +206,7 @@ def compile_model(
         lowered.decodings,
         assemble.report(
             path,
-            options,
+            options.in_effect(facts, assemble.used(mapped.graph.program)),
             assemble.facts(imported.ann),
             lowered.quantization,
             mapped.graph,
@@ -292,7 +305,7 @@ def _decided(
     unheard = Journal(SilentObserver())
 
     def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
-        trial, few = replace(options, equalize=mode), Samples(x)
+        trial, few = options.settled("equalize", mode, "tried"), Samples(x)
         equalized = _equalized(folded, few, trial, coding, unheard)
         statistics = _calibrated(equalized, few, unheard)
         return lower(equalized, statistics, few, trial, coding).answers
@@ -302,7 +315,7 @@ def _decided(
         mode, finding = least_error_of(modes, compiled, folded, samples.x)
     journal.found([finding])
     journal.observer.stage("equalize", finding.message)
-    return replace(options, equalize=mode, origins={**options.origins, "equalize": finding.message})
+    return options.settled("equalize", mode, finding.message)
 
 
 def _equalized(
@@ -323,10 +336,7 @@ def _equalized(
     return Pipeline.of(adjust)(folded, journal.passed).graph
 
 
-def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
-    """Options that were given but mean nothing for this coding."""
-    if isinstance(coding, Graded) and options.timesteps not in (CompileOptions().timesteps, AUTO):
-        message = f"timesteps {options.timesteps} is ignored: {coding.name} takes one step"
-        hint = "use --coding sync or rate for spike trains"
-        return [Finding(message, code="option-ignored", hint=hint, warning=True)]
-    return []
+def _facts(coding: Coding, *, measured: bool) -> dict[str, str]:
+    """What decides which options have a meaning."""
+    data = CALIBRATED if measured else UNCALIBRATED
+    return {"network": CONVERTED, "coding": coding.name, "data": data}

@@ -22,7 +22,7 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.mapping import MappedProgram, map_program
-from snn_compile.options import CompileOptions
+from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Finding, PassResult
 from snn_compile.plugins import Backend, ImportedSpiking, SpikingFrontend
 from snn_compile.provenance import provenance
@@ -41,23 +41,8 @@ Array = npt.NDArray[Any]
 
 LARGEST_WHOLE = 1 << 15
 """Inputs that are whole numbers up to this size are taken as they are."""
-MEANINGLESS = (
-    "payload_bits",
-    "reset",
-    "burst",
-    "initial_potential",
-    "thresholds",
-    "per_layer",
-    "equalize",
-    "rounding",
-    "bias_correction",
-    "potential_calibration",
-    "reset_calibration",
-    "mean_values",
-    "scale_values",
-    "layout",
-)
-"""Options that convert a network which does not spike yet."""
+FACTS = {"network": SPIKING, "coding": "rate"}
+"""What decides which options have a meaning."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +105,7 @@ def compile_spiking(
     with journal.timed("import"):
         imported = frontend.read_spiking(path, options)
     journal.found(imported.findings)
-    journal.found(_ignored(options))
+    journal.found(assemble.ignored(options, FACTS))
     shape, n_steps = imported.input_shape, imported.network.window.n_steps
     n_classes = prod(next(iter(imported.output_shapes.values())))
     samples = load_trains(options, shape, n_steps, n_classes, calibrate, evaluate)
@@ -153,7 +138,16 @@ def compile_spiking(
         program,
         encoding,
         decodings,
-        assemble.report(path, options, facts, quantization, mapped.graph, outcome, journal, more),
+        assemble.report(
+            path,
+            options.in_effect(FACTS, assemble.used(program)),
+            facts,
+            quantization,
+            mapped.graph,
+            outcome,
+            journal,
+            more,
+        ),
         frames,
         provenance(path, options, {"calibrate": calibrate, "evaluate": evaluate}),
         backends=options.emit,
@@ -288,13 +282,3 @@ def _climb(
         ladder.add("fixed", decoding(run.outputs[output]))
     ladder.repeat("mapped", "fixed")
     return Outcome(ladder.rungs, Activity(run.activity, n), {}, engine.simulator(program))
-
-
-def _ignored(options: CompileOptions) -> list[Finding]:
-    """Options that were given but mean nothing for a network that spikes already."""
-    given = [name for name in MEANINGLESS if name in options.origins]
-    if not given:
-        return []
-    names = ", ".join(name.replace("_", "-") for name in given)
-    message = f"ignored: {names}; the network spikes already"
-    return [Finding(message, code="option-ignored", warning=True)]

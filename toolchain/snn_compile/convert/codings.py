@@ -18,7 +18,7 @@ from snn_compile.ir.spiking import (
     SignedIFNeurons,
     Window,
 )
-from snn_compile.options import CompileOptions
+from snn_compile.options import AUTO, CompileOptions
 
 
 class Coding(Protocol):
@@ -261,7 +261,7 @@ def _coding(name: str, options: CompileOptions) -> Coding:
         case Sync.name:
             return Sync(n_steps)
         case Radix.name:
-            if options.timesteps == CompileOptions().timesteps:
+            if options.timesteps == AUTO or not options.is_given("timesteps"):
                 return Radix()
             if n_steps > MOST_DIGITS:
                 raise UsageError(

@@ -10,7 +10,6 @@ current) and ``dv = 0`` (no leak).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.neurons import FRACTION_BITS
 from snn_compile.ir.quantized import CubaLIFNeurons, ProbedReadout
 from snn_compile.ir.spiking import Float, InputCoding, Reset
-from snn_compile.options import COMMAND_LINE, CompileOptions
+from snn_compile.options import COMMAND_LINE, KEYWORD, STOCK, CompileOptions
 
 MOST_THRESHOLD = (1 << 17) - 1
 """Loihi's threshold has 17 bits, in units of the weight."""
@@ -131,10 +130,10 @@ def settled(options: CompileOptions) -> CompileOptions:
     if options.neurons != "stock":
         return options
     raise_all(list(_refused(options)))
-    left_open = {name: "--neurons stock" for name in ("coding", "reset")}
-    return replace(
-        options, coding="rate", reset=Reset.ZERO.value, origins={**left_open, **options.origins}
-    )
+    for name, value in (("coding", "rate"), ("reset", Reset.ZERO.value)):
+        if not options.is_given(name):
+            options = options.settled(name, value, STOCK)
+    return options
 
 
 def freed(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
@@ -146,7 +145,10 @@ def freed(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
     """
     poisson = options.input == InputCoding.POISSON.value  # spikes need time to arrive in
     coding = "rate" if asked.coding is None and poisson else asked.coding
-    return replace(options, neurons="any", coding=coding, reset=asked.reset)
+    free = {"neurons": "any", "coding": coding, "reset": asked.reset}
+    for name, value in free.items():
+        options = options.settled(name, value, "without --neurons stock")
+    return options
 
 
 def _refused(options: CompileOptions) -> Iterator[CompileError]:
@@ -154,7 +156,7 @@ def _refused(options: CompileOptions) -> Iterator[CompileError]:
     reasons = {
         "coding": (NO_STOCK_NEURON.get(options.coding or "", ""), alternative),
     }
-    if options.reset == Reset.SUBTRACT.value and "reset" in options.origins:
+    if options.reset == Reset.SUBTRACT.value and options.is_given("reset"):
         reasons["reset"] = "a stock LIF resets to zero", alternative
     if options.burst > 1:
         reasons["burst"] = "a stock LIF sends one spike a step", "leave it out"
@@ -167,6 +169,6 @@ def _refused(options: CompileOptions) -> Iterator[CompileError]:
             yield UsageError(
                 f"--neurons stock, but {given}: {reason}",
                 code="not-stock",
-                origin=None if source == COMMAND_LINE else Origin(source),
+                origin=None if source in (COMMAND_LINE, KEYWORD) else Origin(source),
                 hint=hint,
             )

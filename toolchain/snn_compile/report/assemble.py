@@ -22,7 +22,8 @@ from snn_compile.mapping import (
     neuron_updates,
     resources,
 )
-from snn_compile.options import CompileOptions
+from snn_compile.options import AUTO, CompileOptions
+from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
 from snn_compile.quantize.quantize import Quantization
@@ -53,8 +54,27 @@ def announce(
     observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
     in_bits = isinstance(coding, Graded)
     name, unit = ("payload_bits", "{} bit") if in_bits else ("timesteps", "T = {}")
-    what = unit.format(getattr(options, name))
+    searched = options.timesteps == AUTO or getattr(options, name) == AUTO
+    what = unit.format(AUTO if searched else getattr(options, name))
     observer.stage("target", f"target {target.name} · coding {coding.name}, {what}")
+
+
+def ignored(options: CompileOptions, facts: Mapping[str, str]) -> list[Finding]:
+    """Warnings about options that were given and have no meaning in a compilation."""
+    return [
+        Finding(text, code="option-ignored", hint="leave them out", warning=True)
+        for text in options.ignored(facts)
+    ]
+
+
+def used(program: QuantizedGraph) -> dict[str, Any]:
+    """The options whose values a program shows."""
+    window = program.window
+    return {
+        "coding": window.coding,
+        "timesteps": window.n_steps,
+        "input": program.input.coding.value,
+    }
 
 
 def tell_import(observer: Observer, imported: Imported, folded: ANNGraph) -> None:
@@ -90,7 +110,7 @@ def facts(ann: ANNGraph) -> dict[str, Any]:
 
 def report(
     path: Path,
-    options: CompileOptions,
+    options: Mapping[str, Any],
     model: Mapping[str, Any],
     quantization: Quantization,
     mapped: MappedProgram,
@@ -98,7 +118,10 @@ def report(
     journal: Journal,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of ``report.json``; ``model`` says what is in the file, ``more`` are keys."""
+    """The content of ``report.json``.
+
+    ``options`` are those in effect, ``model`` says what is in the file, ``more`` are further keys.
+    """
     program = mapped.program
     taken = resources(mapped)
     per_layer = {layer.name: layer for layer in taken.layers}
@@ -110,7 +133,7 @@ def report(
             "sha256": sha256(path),
             **model,
         },
-        "options": options.effective(),
+        "options": options,
         "target": mapped.target.name,
         "coding": program.window.coding,
         "timesteps": program.window.n_steps,
