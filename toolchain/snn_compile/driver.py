@@ -206,7 +206,9 @@ def compile_model(
         lowered.decodings,
         assemble.report(
             path,
-            options.in_effect(facts, assemble.used(mapped.graph.program)),
+            options.in_effect(
+                facts, assemble.used(mapped.graph.program, lowered.spiking.input.coding)
+            ),
             assemble.facts(imported.ann),
             lowered.quantization,
             mapped.graph,

@@ -140,7 +140,7 @@ def compile_spiking(
         decodings,
         assemble.report(
             path,
-            options.in_effect(FACTS, assemble.used(program)),
+            options.in_effect(FACTS, assemble.used(program, arrival)),
             facts,
             quantization,
             mapped.graph,

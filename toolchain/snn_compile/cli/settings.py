@@ -10,7 +10,7 @@ import click
 
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import Option, options_of
-from snn_compile.options.kinds import AUTO, File, Names, Number, Numbers, Switch, Whole
+from snn_compile.options.kinds import AUTO
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,19 +32,27 @@ class _WholeOrAuto(click.ParamType[int | str]):
             self.fail(f"{value!r} is neither a whole number nor {AUTO}.", param, ctx)
 
 
+_TYPES: dict[str, Any] = {
+    "a file name": click.Path(path_type=Path),
+    "a whole number": int,
+    "a whole number or auto": _WholeOrAuto(),
+    "a number": float,
+}
+"""How click reads a kind of values; what it leaves as text is read later."""
+
+
 class Setting(click.Option):
     """A declared option; what is left out stays None."""
 
     def __init__(self, item: Option) -> None:
         kind = item.kind
-        flags = getattr(kind, "flags", "") or f"--{item.words}"
-        is_flag = isinstance(kind, Switch) and bool(kind.flags)
+        is_flag = bool(kind.flags)
         super().__init__(
-            [*([item.letter] if item.letter else []), flags, item.name],
-            type=None if is_flag else _type(item),
+            [*([item.letter] if item.letter else []), kind.flags or f"--{item.words}", item.name],
+            type=None if is_flag else _TYPES.get(kind.expected, str),
             is_flag=is_flag,
             default=None,
-            multiple=isinstance(kind, Names),
+            multiple=kind.expected == "names",
             metavar=None if is_flag else kind.metavar,
             help=f"{item.help}  [{'; '.join(limits(item))}]",
         )
@@ -58,7 +66,8 @@ class GroupedCommand(click.Command):
         """Write the options, those of the command itself first."""
         groups: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
-            if (record := parameter.get_help_record(ctx)) is not None:
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
                 groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
         for heading, records in groups.items():
             with formatter.section(heading):
@@ -68,7 +77,7 @@ class GroupedCommand(click.Command):
 def limits(item: Option) -> list[str]:
     """Where an option has a meaning, its range and its default, in words."""
     said = [", ".join(map(str, values)) for fact, values in item.only.items() if fact == "coding"]
-    if isinstance(item.kind, Whole):
+    if item.kind.expected.startswith("a whole number"):
         said.append(item.kind.allowed)
     return [*said, f"default: {item.shown_default}"]
 
@@ -102,13 +111,3 @@ def chosen(config: Path | None, given: Mapping[str, Any]) -> CompileOptions:
     """The options in effect: the command line's, over the file's, over the defaults."""
     cli = {name: value for name, value in given.items() if value is not None and value != ()}
     return CompileOptions.from_sources(config, cli)
-
-
-def _type(item: Option) -> Any:
-    """How click reads a value."""
-    kind = item.kind
-    if isinstance(kind, File):
-        return click.Path(path_type=Path)
-    if isinstance(kind, Whole):
-        return _WholeOrAuto() if kind.auto else int
-    return float if isinstance(kind, Number) and not isinstance(kind, Numbers) else str

@@ -15,17 +15,16 @@ from snn_compile.options.declared import COMMAND_LINE, checked, named, option, o
 from snn_compile.options.kinds import (
     AUTO,
     Auto,
-    Choice,
-    File,
-    Kind,
-    Method,
-    Names,
-    Number,
-    Numbers,
-    Switch,
-    Whole,
+    choice,
+    file,
+    names,
+    number,
+    numbers,
+    switch,
+    text,
+    whole,
 )
-from snn_compile.options.layers import METHODS, LayerOptions, Layers, valid_thresholds
+from snn_compile.options.layers import METHODS, LayerOptions, tables, valid_thresholds
 from snn_compile.options.traced import (
     CALIBRATED,
     CONVERTED,
@@ -53,14 +52,22 @@ FARTHEST = 1e15
 """Of means and scales, up and down: what they make of weights has to stay finite when squared."""
 
 
-_NPZ = File("NPZ")
-_SWITCH = Switch()
 _DATA, _NETWORK, _NUMBERS, _RESULT = "Data", "Network and coding", "Numbers", "Result"
-_SPIKING = "Networks that were trained with spikes"
-_FLOAT: Mapping[str, tuple[str, ...]] = {"network": (CONVERTED,)}
-_NIR: Mapping[str, tuple[str, ...]] = {"network": (SPIKING,)}
+_SPIKES = "Networks that were trained with spikes"
+
+# Where an option has a meaning.
+_TRAINED = {"network": (SPIKING,)}
+_FLOAT = {"network": (CONVERTED,)}
+_EQUAL = {**_FLOAT, "equalize": ("none",)}
+_STEPS = {"coding": ("sync", "radix", "rate", "signed")}
+_PAYLOADS = {**_FLOAT, "coding": ("graded", "sigma-delta")}
+_TIMED = {**_FLOAT, "coding": ("rate", "signed")}
 _RATE = {**_FLOAT, "coding": ("rate",)}
+_BURSTS = {**_RATE, "reset": ("subtract",)}
 _MEASURED = {**_FLOAT, "data": (CALIBRATED,)}
+_BIASES = {**_MEASURED, "reset": ("subtract",)}
+_STARTS = {**_MEASURED, **_BURSTS, "initial_potential": (None,)}
+_RESETS = {**_MEASURED, **_RATE, "reset": ("zero",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,211 +77,188 @@ class CompileOptions(Traced):
     What is left out, or None, is left open.
     """
 
-    calibrate: Path | None = option(None, _NPZ, "Data for thresholds: x, (N, *input shape).", _DATA)
-    evaluate: Path | None = option(
-        None, _NPZ, "Data for the accuracy ladder: x and, for accuracies, labels y.", _DATA
+    calibrate: Path | None = option(
+        None, file("NPZ"), "Data for thresholds: x, (N, *input shape).", _DATA
     )
-    target: str = option("loihi2", Kind("NAME|FILE"), "A chip: see snn-compile targets.", _NETWORK)
+    evaluate: Path | None = option(
+        None, file("NPZ"), "Data for the accuracy ladder: x and, for accuracies, labels y.", _DATA
+    )
+    target: str = option("loihi2", text("NAME|FILE"), "A chip: see snn-compile targets.", _NETWORK)
     coding: Coding | None = option(
-        None, Choice.of(Coding), "What a message means.", _NETWORK, by="target"
+        None, choice(Coding), "What a message means.", _NETWORK, by="target"
     )
     timesteps: int | Auto = option(
         32,
-        Whole.of(1, 4096, auto=True),
+        whole(1, 4096, auto=True),
         "Steps of a layer's window. radix takes 1 to 16, 8 by default.",
         _NETWORK,
+        _STEPS,
         letter="-T",
         by="coding",
-        only={"coding": ("sync", "radix", "rate", "signed")},
     )
     payload_bits: int | Auto = option(
-        8,
-        Whole.of(1, 16, auto=True),
-        "Width of a payload.",
-        _NETWORK,
-        only={**_FLOAT, "coding": ("graded", "sigma-delta")},
+        8, whole(1, 16, auto=True), "Width of a payload.", _NETWORK, _PAYLOADS
     )
     input: Input | None = option(
         None,
-        Choice.of(Input),
+        choice(Input),
         "How the input arrives: current for rate and signed, else graded; poisson for rate and"
         " signed only; events for networks that were trained with spikes.",
         _NETWORK,
         by="coding",
     )
-    input_bits: int = option(
-        8, Whole.of(1, 16), "The encoded input has 2**N levels per channel.", _NETWORK
-    )
+    input_bits: int = option(8, whole(1, 16), "The input has 2**N levels per channel.", _NETWORK)
     reset: Reset = option(
         "subtract",
-        Choice.of(Reset),
+        choice(Reset),
         "What a spike does to the potential.",
         _NETWORK,
-        only=_RATE,
+        _RATE,
         idle="subtract",
     )
     burst: int = option(
-        1,
-        Whole.of(1, 127),
-        "Most spikes that a neuron sends in one step, as a payload.",
-        _NETWORK,
-        only={**_RATE, "reset": ("subtract",)},
-        idle=1,
+        1, whole(1, 127), "Most spikes of one step, as a payload.", _NETWORK, _BURSTS, idle=1
     )
     initial_potential: float | None = option(
         None,
-        Number("V"),
+        number("V"),
         "Potential at the start of a window, in thresholds.",
         _NETWORK,
+        _TIMED,
         shown="0.5, or 0 with reset to zero",
-        only={**_FLOAT, "coding": ("rate", "signed")},
         idle=None,
     )
     thresholds: str = option(
         "mmse",
-        Method("METHOD", METHODS, valid_thresholds),
+        text("METHOD", METHODS, valid_thresholds),
         "mmse, percentile:P, max, lbs, or spike-norm (rate and signed).",
         _NUMBERS,
-        only=_FLOAT,
+        _FLOAT,
         of_layers=True,
     )
     per_layer: bool = option(
         False,
-        Switch(flags="--per-layer/--per-channel"),
+        switch("--per-layer/--per-channel"),
         "One threshold a layer, or one a channel. --equalize implies one a layer.",
         _NUMBERS,
-        only={**_FLOAT, "equalize": ("none",)},
+        _EQUAL,
+        shown="--per-channel",
         idle=True,
     )
     equalize: Equalization = option(
         "none",
-        Choice.of(Equalization),
+        choice(Equalization),
         "Adjusts weights between layers; auto tries each mode on the calibration data.",
         _NUMBERS,
-        only=_FLOAT,
+        _FLOAT,
         idle="none",
     )
     weight_bits: int | Auto = option(
-        8, Whole.of(2, 8, auto=True), "Width of a weight.", _NUMBERS, of_layers=True
+        8, whole(2, 8, auto=True), "Width of a weight.", _NUMBERS, of_layers=True
     )
     state_bits: int = option(
-        24, Whole.of(12, 24), "Width of a potential; 18 makes room for stock LIF neurons.", _NUMBERS
+        24, whole(12, 24), "Width of a potential; 18 makes room for stock LIF neurons.", _NUMBERS
     )
     neurons: Neurons = option(
-        "any",
-        Choice.of(Neurons),
-        "stock: only those that Lava has on the chip, too (rate coding, reset to zero).",
-        _NUMBERS,
+        "any", choice(Neurons), "stock: only those that Lava has on the chip, too.", _NUMBERS
     )
     rounding: Rounding = option(
         "compensated",
-        Choice.of(Rounding),
+        choice(Rounding),
         "Of weights: each by itself, or errors that cancel on the calibration data.",
         _NUMBERS,
-        only=_MEASURED,
+        _MEASURED,
         idle="nearest",
     )
     bias_correction: bool = option(
         True,
-        _SWITCH,
+        switch(),
         "Whether biases absorb the mean error that quantization makes.",
         _NUMBERS,
-        only={**_MEASURED, "reset": ("subtract",)},
+        _BIASES,
         idle=False,
     )
     potential_calibration: bool = option(
         True,
-        _SWITCH,
-        "Whether neurons start where their spike counts come out right on the calibration data;"
+        switch(),
+        "Whether neurons that reset by subtraction start where their spike counts come out right;"
         " their biases are then not corrected.",
         _NUMBERS,
-        only={**_MEASURED, **_RATE, "reset": ("subtract",), "initial_potential": (None,)},
+        _STARTS,
         idle=False,
     )
     reset_calibration: bool = option(
         True,
-        _SWITCH,
+        switch(),
         "Whether thresholds and biases make up for what a reset to zero throws away.",
         _NUMBERS,
-        only={**_MEASURED, **_RATE, "reset": ("zero",)},
+        _RESETS,
         idle=False,
     )
     mean_values: tuple[float, ...] = option(
         (),
-        Numbers("M[,M]", f"values up to {FARTHEST:g} in size", most=FARTHEST),
+        numbers("M[,M]", f"values up to {FARTHEST:g} in size", lambda mean: abs(mean) <= FARTHEST),
         "Subtracted from the raw input; one per channel, or one for all.",
         _DATA,
-        only=_FLOAT,
+        _FLOAT,
     )
     scale_values: tuple[float, ...] = option(
         (),
-        Numbers(
+        numbers(
             "S[,S]",
             f"values other than 0, from {1 / FARTHEST:g} to {FARTHEST:g} in size",
-            least=1 / FARTHEST,
-            most=FARTHEST,
+            lambda scale: 1 / FARTHEST <= abs(scale) <= FARTHEST,
         ),
         "Divides it then.",
         _DATA,
-        only=_FLOAT,
+        _FLOAT,
     )
-    layout: Layout = option(
-        "nchw", Choice.of(Layout), "Layout of x in the data files.", _DATA, only=_FLOAT
-    )
+    layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
     emit: tuple[str, ...] = option(
-        ("lava",), Names("B[,B]"), "Backends to write: lava, netx, nir.", _RESULT
+        ("lava",), names("B[,B]"), "Backends to write: lava, netx, nir.", _RESULT
     )
     max_accuracy_drop: float | None = option(
         None,
-        Number("POINTS", "points, 0 or more", least=0),
+        number("POINTS", "points, 0 or more", lambda points: points >= 0),
         "Points of top-1 accuracy (of agreement, without labels); a larger loss ends with exit"
         " code 6. Needs --evaluate.",
         _RESULT,
     )
     seed: int = option(
-        0, Whole.of(0), "Of Poisson input, and of the noise among the golden stimuli.", _RESULT
+        0, whole(0), "Of Poisson input, and of the noise among the golden stimuli.", _RESULT
     )
     event_step: float | None = option(
         None,
-        Number("US", "microseconds, more than 0", above=0),
+        number("US", "microseconds, more than 0", lambda step: step > 0),
         "Microseconds in a time step of recorded events.",
-        _SPIKING,
+        _SPIKES,
+        _TRAINED,
         shown="the recording, cut into T",
-        only=_NIR,
     )
     nir_dt: float | None = option(
         None,
-        Number("S", "seconds, more than 0", above=0),
+        number("S", "seconds, more than 0", lambda step: step > 0),
         "Seconds in a time step, where the neurons of a NIR file need it.",
-        _SPIKING,
+        _SPIKES,
+        _TRAINED,
         shown="asked for",
-        only=_NIR,
     )
     nir_reset: Reset | None = option(
         None,
-        Choice.of(Reset),
-        "What a spike does in the network of a NIR file.",
-        _SPIKING,
+        choice(Reset),
+        "What a spike does in a NIR file.",
+        _SPIKES,
+        _TRAINED,
         shown="asked for",
-        only=_NIR,
     )
     nir_reset_delay: bool = option(
-        True,
-        _SWITCH,
-        "Whether snnTorch resets one step late, as it does by itself.",
-        _SPIKING,
-        only=_NIR,
+        True, switch(), "Whether snnTorch resets one step late, as it does.", _SPIKES, _TRAINED
     )
     nir_producer: Producer | None = option(
-        None,
-        Choice.of(Producer),
-        "Who wrote a NIR file.",
-        _SPIKING,
-        shown="asked for",
-        only=_NIR,
+        None, choice(Producer), "Who wrote a NIR file.", _SPIKES, _TRAINED, shown="asked for"
     )
     layers: tuple[LayerOptions, ...] = option(
-        (), Layers(owner=lambda: CompileOptions), "Overrides by layer name.", ""
+        (), tables(lambda: CompileOptions), "Overrides by layer name.", ""
     )
 
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
@@ -401,8 +385,7 @@ class Keywords(TypedDict, total=False):
 
 def _automatic() -> list[str]:
     """The options that may be ``auto``."""
-    kinds = {name: item.kind for name, item in options_of(CompileOptions).items()}
-    return [name for name, kind in kinds.items() if isinstance(kind, Whole) and kind.auto]
+    return [name for name, item in options_of(CompileOptions).items() if item.is_automatic]
 
 
 def _matches(options: LayerOptions, layer: str) -> bool:
@@ -413,7 +396,6 @@ def _beside(config: Path, name: str, value: Any) -> Any:
     """Paths in a configuration file are relative to its folder."""
     if not isinstance(value, str):
         return value
-    is_path = isinstance(options_of(CompileOptions)[name].kind, File)
-    if is_path or (name == "target" and value.endswith(".toml")):
+    if name in ("calibrate", "evaluate") or (name == "target" and value.endswith(".toml")):
         return str(config.parent / value)
     return value

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from snn_compile.errors import CompileError, CompileErrors, Origin, UsageError, raise_all
-from snn_compile.options.kinds import Kind
+from snn_compile.options.kinds import AUTOMATIC, Kind
 
 T = TypeVar("T")
 
@@ -42,10 +42,10 @@ class Option:
         kind: which values it takes.
         help: one or two sentences.
         group: heading in the help of the command line; empty for what only a file can say.
+        only: where it has a meaning: for ``network``, ``data`` and options, the values that they
+            have there.
         letter: short form on the command line.
         shown: the default in words, where the value says too little.
-        only: where it has a meaning: for ``network`` and for options, the values that they have
-            there.
         idle: what is in effect where it has no meaning, if that can be said.
         by: what decides if it is left open: the target, or the coding.
         of_layers: whether a configuration may give it for single layers.
@@ -56,9 +56,9 @@ class Option:
     kind: Kind
     help: str
     group: str
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     letter: str = ""
     shown: str = ""
-    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     idle: Any = OPEN
     by: str = ""
     of_layers: bool = False
@@ -77,6 +77,11 @@ class Option:
     def words(self) -> str:
         """The name as the command line spells it."""
         return self.name.replace("_", "-")
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether it may be ``auto``, for the program to find."""
+        return self.kind.metavar == AUTOMATIC
 
     def read(self, value: Any, origin: str = "", prefix: str = "") -> Any:
         """A value of any origin as the program takes it.
@@ -125,9 +130,10 @@ class Option:
         return [Option.plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def option(default: Any, kind: Kind, help: str, group: str, **more: Any) -> Any:
-    """A field of a dataclass of options; ``more`` are attributes of ``Option``."""
-    return field(default=OPEN, metadata={"option": Option(default, kind, help, group, **more)})
+def option(default: Any, kind: Kind, help: str, group: str, *more: Any, **named: Any) -> Any:
+    """A field of a dataclass of options, from the attributes of ``Option``."""
+    item = Option(default, kind, help, group, *more, **named)
+    return field(default=OPEN, metadata={"option": item})
 
 
 def options_of(owner: type) -> Mapping[str, Option]:

@@ -7,193 +7,136 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
 """In place of a number: the smallest one that keeps ``max_accuracy_drop``."""
+AUTOMATIC = "N|auto"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Any text.
+    """A set of values.
 
     Attributes:
-        metavar: what the command line's help calls a value.
+        expected: their type in words.
+        metavar: what the help of the command line calls a value.
+        read: a value from TOML, Python or the command line as the program takes it; a TypeError or
+            ValueError if it is of another type.
+        example: of an option, as TOML and Python spell it.
         allowed: the range in words; empty where every value will do.
+        allows: whether a value that was read is in range.
+        flags: of a switch that the command line spells as flags.
     """
 
-    expected: ClassVar[str] = "text"
-    example: ClassVar[str] = 'target = "loihi2"'
-    metavar: str = "TEXT"
+    expected: str
+    metavar: str
+    read: Callable[[Any], Any]
+    example: str
     allowed: str = ""
-
-    def read(self, value: Any) -> Any:
-        """The value as the program takes it, from TOML, Python or the command line.
-
-        Raises:
-            TypeError: it is of another type.
-            ValueError: it stands for no value of this type.
-        """
-        if not isinstance(value, str):
-            raise TypeError
-        return value
-
-    def allows(self, value: Any) -> bool:
-        """Whether a value that was read is in range."""
-        del value
-        return True
-
-
-@dataclass(frozen=True)
-class Choice(Kind):
-    """One of the texts of a ``Literal``."""
-
-    choices: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, literal: Any) -> Choice:
-        """The kind of a ``Literal``."""
-        choices = get_args(literal)
-        return cls("|".join(choices), f"one of {', '.join(choices)}", choices)
-
-    def allows(self, value: Any) -> bool:
-        """Whether it is among the choices."""
-        return value in self.choices
-
-
-@dataclass(frozen=True)
-class Method(Kind):
-    """A text that a function accepts."""
-
-    accepts: Callable[[str], bool] = bool
-
-    def allows(self, value: Any) -> bool:
-        """Whether the function accepts it."""
-        return self.accepts(value)
-
-
-@dataclass(frozen=True)
-class File(Kind):
-    """A path; in a configuration, relative to its folder."""
-
-    expected: ClassVar[str] = "a file name"
-    example: ClassVar[str] = 'calibrate = "calibrate.npz"'
-
-    def read(self, value: Any) -> Path:
-        """The path."""
-        if not isinstance(value, str | Path):
-            raise TypeError
-        return Path(value)
-
-
-@dataclass(frozen=True)
-class Whole(Kind):
-    """A whole number from ``least`` to ``most``, or ``auto`` where that is possible."""
-
-    least: int = 0
-    most: int | None = None
-    auto: bool = False
-
-    @classmethod
-    def of(cls, least: int, most: int | None = None, *, auto: bool = False) -> Whole:
-        """The kind of a range; without an end if there is no ``most``."""
-        allowed = f"{least} or more" if most is None else f"{least} to {most}"
-        return cls("N|auto" if auto else "N", allowed, least, most, auto)
-
-    @property
-    def expected(self) -> str:  # type: ignore[override]
-        """What it is called in an error."""
-        return "a whole number or auto" if self.auto else "a whole number"
-
-    example: ClassVar[str] = "weight_bits = 4"
-
-    def read(self, value: Any) -> int | str:
-        """The number, or the word."""
-        if self.auto and isinstance(value, str) and value == AUTO:
-            return AUTO
-        if isinstance(value, bool) or not isinstance(value, Integral):
-            raise TypeError
-        return int(value)
-
-    def allows(self, value: Any) -> bool:
-        """Whether it lies in the range."""
-        return value == AUTO or self.least <= value <= (
-            math.inf if self.most is None else self.most
-        )
-
-
-@dataclass(frozen=True)
-class Number(Kind):
-    """A finite number with ``least <= number <= most`` and ``above < number < below``."""
-
-    expected: ClassVar[str] = "a number"
-    example: ClassVar[str] = "max_accuracy_drop = 0.5"
-    least: float = -math.inf
-    most: float = math.inf
-    above: float = -math.inf
-    below: float = math.inf
-
-    def read(self, value: Any) -> float:
-        """The number."""
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError
-        if not math.isfinite(value):
-            raise ValueError
-        return float(value)
-
-    def allows(self, value: Any) -> bool:
-        """Whether it lies in the range."""
-        return self.least <= value <= self.most and self.above < value < self.below
-
-
-@dataclass(frozen=True)
-class Numbers(Number):
-    """Several numbers, whose sizes lie in the range."""
-
-    expected: ClassVar[str] = "numbers"
-    example: ClassVar[str] = "mean_values = [0.5, 0.5, 0.5]"
-
-    def read(self, value: Any) -> tuple[float, ...]:  # type: ignore[override]
-        """The numbers: a text with commas, a list, or a single one."""
-        one = super().read
-        if isinstance(value, str):
-            return tuple(one(float(part)) for part in value.split(","))
-        return tuple(one(item) for item in (value if isinstance(value, list | tuple) else [value]))
-
-    def allows(self, value: Any) -> bool:
-        """Whether all of them do."""
-        return all(self.least <= abs(number) <= self.most for number in value)
-
-
-@dataclass(frozen=True)
-class Switch(Kind):
-    """True or false; on the command line ``on`` or ``off``, or two flags."""
-
-    expected: ClassVar[str] = "true or false"
-    example: ClassVar[str] = "per_layer = true"
-    metavar: str = "on|off"
+    allows: Callable[[Any], bool] = lambda value: True
     flags: str = ""
 
-    def read(self, value: Any) -> bool:
-        """Whether it is on."""
-        if isinstance(value, str) and value in ("on", "off"):
-            return value == "on"
-        if not isinstance(value, bool):
-            raise TypeError
-        return value
+
+def text(metavar: str, allowed: str = "", allows: Callable[[str], bool] = bool) -> Kind:
+    """Text that a function accepts."""
+    return Kind("text", metavar, _text, 'target = "loihi2"', allowed, allows)
 
 
-@dataclass(frozen=True)
-class Names(Kind):
+def choice(literal: Any) -> Kind:
+    """One of the texts of a ``Literal``."""
+    choices = get_args(literal)
+    allowed = f"one of {', '.join(choices)}"
+    allows = choices.__contains__
+    return Kind("text", "|".join(choices), _text, 'coding = "rate"', allowed, allows)
+
+
+def file(metavar: str) -> Kind:
+    """A path; in a configuration, relative to its folder."""
+    return Kind("a file name", metavar, _path, 'calibrate = "calibrate.npz"')
+
+
+def whole(least: int, most: int | None = None, *, auto: bool = False) -> Kind:
+    """A whole number from ``least`` to ``most``, or ``auto`` where that is possible."""
+    allowed = f"{least} or more" if most is None else f"{least} to {most}"
+
+    def allows(value: Any) -> bool:
+        return value == AUTO or bool(least <= value and (most is None or value <= most))
+
+    if auto:
+        read, expected = _whole_or_auto, "a whole number or auto"
+        return Kind(expected, AUTOMATIC, read, "weight_bits = 4", allowed, allows)
+    return Kind("a whole number", "N", _whole, "weight_bits = 4", allowed, allows)
+
+
+def number(
+    metavar: str, allowed: str = "", allows: Callable[[float], bool] = math.isfinite
+) -> Kind:
+    """A finite number."""
+    return Kind("a number", metavar, _number, "max_accuracy_drop = 0.5", allowed, allows)
+
+
+def numbers(metavar: str, allowed: str, allows: Callable[[float], bool]) -> Kind:
+    """Several finite numbers: a list, a text with commas, or a single one."""
+    example = "mean_values = [0.5, 0.5, 0.5]"
+    return Kind("numbers", metavar, _numbers, example, allowed, lambda all_: all(map(allows, all_)))
+
+
+def switch(flags: str = "") -> Kind:
+    """True or false; on the command line ``on`` or ``off``, or flags."""
+    return Kind("true or false", "on|off", _switch, "per_layer = true", flags=flags)
+
+
+def names(metavar: str) -> Kind:
     """Several names, with or without commas between them."""
+    return Kind("names", metavar, _names, 'emit = ["lava"]')
 
-    expected: ClassVar[str] = "names"
-    example: ClassVar[str] = 'emit = ["lava"]'
 
-    def read(self, value: Any) -> tuple[str, ...]:
-        """The names."""
-        parts = [value] if isinstance(value, str) else list(value)
-        if not all(isinstance(part, str) for part in parts):
-            raise TypeError
-        return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise TypeError
+    return Path(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError
+    return int(value)
+
+
+def _whole_or_auto(value: Any) -> int | str:
+    return AUTO if isinstance(value, str) and value == AUTO else _whole(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError
+    if not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, str) and value in ("on", "off"):
+        return value == "on"
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    if isinstance(value, str):
+        return tuple(_number(float(part)) for part in value.split(","))
+    return tuple(_number(item) for item in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(name.strip() for part in parts for name in _text(part).split(",") if name.strip())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any
 
 from snn_compile.errors import CompileError, raise_all
 from snn_compile.options.declared import named, options_of
@@ -44,28 +44,21 @@ class LayerOptions:
     thresholds: str | None = None
 
 
-@dataclass(frozen=True)
-class Layers(Kind):
-    """Tables of options by pattern."""
+def tables(owner: Callable[[], type]) -> Kind:
+    """Tables of options by pattern, among those that ``owner`` declares for layers."""
 
-    expected: ClassVar[str] = 'tables such as [layers."conv*"]'
-    example: ClassVar[str] = 'layers."conv*".weight_bits = 4'
-    owner: Callable[[], type] = lambda: object
-    """The dataclass that declares the options of the tables."""
-
-    def read(self, value: Any) -> tuple[LayerOptions, ...]:
-        """The overrides, each of them in range."""
-        tables = value.items() if isinstance(value, Mapping) else map(_as_table, value)
+    def read(value: Any) -> tuple[LayerOptions, ...]:
+        entries = value.items() if isinstance(value, Mapping) else map(_as_table, value)
         found: list[LayerOptions] = []
         complaints: list[CompileError] = []
-        for pattern, table in tables:
+        for pattern, table in entries:
             if not isinstance(table, Mapping):
                 raise TypeError
             prefix = f"layers.{pattern}."
-            values, more = named(self.owner(), table, prefix=prefix)
+            values, more = named(owner(), table, prefix=prefix)
             complaints += more
             for name in values:
-                item = options_of(self.owner())[name]
+                item = options_of(owner())[name]
                 try:
                     values[name] = item.read(values[name], prefix=prefix)
                 except CompileError as error:
@@ -73,6 +66,8 @@ class Layers(Kind):
             found.append(LayerOptions(pattern, **values))
         raise_all(complaints)
         return tuple(found)
+
+    return Kind('tables such as [layers."conv*"]', "", read, 'layers."conv*".weight_bits = 4')
 
 
 def _as_table(layer: LayerOptions) -> tuple[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from snn_compile.documents import sha256
 from snn_compile.ir import ann as ops
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.mapping import (
     MappedProgram,
@@ -67,13 +68,13 @@ def ignored(options: CompileOptions, facts: Mapping[str, str]) -> list[Finding]:
     ]
 
 
-def used(program: QuantizedGraph) -> dict[str, Any]:
-    """The options whose values a program shows."""
+def used(program: QuantizedGraph, arrival: InputCoding) -> dict[str, Any]:
+    """The options whose values a program and the way in which its input arrives show."""
     window = program.window
     return {
         "coding": window.coding,
         "timesteps": window.n_steps,
-        "input": program.input.coding.value,
+        "input": arrival.value,
     }
 
 

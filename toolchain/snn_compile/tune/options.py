@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from snn_compile.errors import CompileError
 from snn_compile.options.declared import Declared, option
-from snn_compile.options.kinds import Choice, Number, Switch, Whole
+from snn_compile.options.kinds import choice, number, switch, whole
 
 Method = Literal["psg", "na", "normad", "qcfs"]
 Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctangent"]
@@ -24,30 +24,34 @@ _PSG = {"method": ("psg",)}
 _TRAINS = {"method": ("na", "normad")}
 
 
+def _is_width(width: float) -> bool:
+    return 0 < width <= WIDEST
+
+
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions(Declared):
     """The options of ``tune``."""
 
     method: Method = option(
         "psg",
-        Choice.of(Method),
+        choice(Method),
         "How to train: surrogate gradients through time (psg); spike trains one flip away (na);"
         " spike times, by the deviation of potentials (normad); or the float network with quantized"
         " activations, before it is converted (qcfs).",
         _TRAINING,
     )
-    epochs: int = option(10, Whole.of(1), "Passes over the training data, at most.", _TRAINING)
-    batch_size: int = option(64, Whole.of(1), "Samples of one step of the optimizer.", _TRAINING)
+    epochs: int = option(10, whole(1), "Passes over the training data, at most.", _TRAINING)
+    batch_size: int = option(64, whole(1), "Samples of one step of the optimizer.", _TRAINING)
     learning_rate: float | None = option(
         None,
-        Number("R", "more than 0 and less than 1", above=0, below=1),
+        number("R", "more than 0 and less than 1", lambda rate: 0 < rate < 1),
         "Change of a parameter in one step, as a share of the typical size of its kind.",
         _TRAINING,
         shown="0.002, from scratch 0.01",
     )
     average: float | None = option(
         None,
-        Number("DECAY", "0 or more and less than 1", least=0, below=1),
+        number("DECAY", "0 or more and less than 1", lambda decay: 0 <= decay < 1),
         "Decay, in each step, of the running average that is judged and kept; 0: the last step's"
         " values.",
         _TRAINING,
@@ -55,73 +59,74 @@ class TuneOptions(Declared):
     )
     hold_out: float = option(
         0.1,
-        Number("SHARE", "a share between 0 and 1", above=0, below=1),
+        number("SHARE", "a share between 0 and 1", lambda share: 0 < share < 1),
         "Share of the training data on which progress is judged; never trained on.",
         _TRAINING,
     )
     patience: int = option(
-        5, Whole.of(0), "Epochs without a better result until training stops; 0: never.", _TRAINING
+        5, whole(0), "Epochs without a better result until training stops; 0: never.", _TRAINING
     )
     surrogate: Surrogate = option(
-        "triangle", Choice.of(Surrogate), "Shape of the gradient.", _TRAINING, only=_PSG
+        "triangle", choice(Surrogate), "Shape of the gradient.", _TRAINING, _PSG
     )
     width: float | None = option(
         None,
-        Number("W", f"more than 0, at most {WIDEST:g} thresholds", above=0, most=WIDEST),
+        number("W", f"more than 0, at most {WIDEST:g} thresholds", _is_width),
         "Of the surrogate at the start, in thresholds.",
         _TRAINING,
+        _PSG,
         shown="0.5, from scratch 1",
-        only=_PSG,
     )
     learn_width: bool = option(
         True,
-        Switch(flags="--learn-width/--fixed-width"),
+        switch("--learn-width/--fixed-width"),
         "Whether each layer learns its width, in the first half of the epochs.",
         _TRAINING,
-        only=_PSG,
+        _PSG,
+        shown="--learn-width",
     )
     smallest_width: float = option(
         0.2,
-        Number("W", f"0 to {WIDEST:g} thresholds", above=0, most=WIDEST),
+        number("W", f"0 to {WIDEST:g} thresholds", _is_width),
         "The least that a width can become (psg), or distance that is divided by (na).",
         _TRAINING,
-        only={"method": ("psg", "na")},
+        {"method": ("psg", "na")},
     )
     pda: float = option(
         0.0,
-        Number("L", "0 or more", least=0),
+        number("L", "0 or more", lambda weight: weight >= 0),
         "Weight of the loss that adjusts the distribution of potentials; 0.01 is a start.",
         _TRAINING,
-        only=_PSG,
+        _PSG,
     )
     distill: float = option(
         0.5,
-        Number("SHARE", "a share from 0 to 1", least=0, most=1),
+        number("SHARE", "a share from 0 to 1", lambda share: 0 <= share <= 1),
         "Share of the loss that compares with the float network's outputs, where it is there.",
         _TRAINING,
     )
     spike_tau: float = option(
         4.0,
-        Number("STEPS", "more than 1 step", above=1),
+        number("STEPS", "more than 1 step", lambda steps: steps > 1),
         "Time constant of the filter after which spike trains are compared.",
         _TRAINING,
-        only=_TRAINS,
+        _TRAINS,
     )
     from_scratch: bool = option(
         False,
-        Switch(flags="--from-scratch"),
+        switch("--from-scratch"),
         "Begin with random weights.",
         _TRAINING,
     )
-    device: Device = option("auto", Choice.of(Device), "Where torch computes.", _TRAINING)
+    device: Device = option("auto", choice(Device), "Where torch computes.", _TRAINING)
     threads: int = option(
         0,
-        Whole.of(0),
+        whole(0),
         "Of torch on the CPU; 0: all. The integers that a training ends with are the same only for"
         " the same number.",
         _TRAINING,
     )
-    seed: int = option(0, Whole.of(0), "Of the split, the order and the random weights.", "")
+    seed: int = option(0, whole(0), "Of the split, the order and the random weights.", "")
 
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
         """Random weights where there are none."""
