@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from onnx_models import model, node
@@ -77,6 +77,7 @@ def test_every_option_is_drawn():
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(chosen=st.fixed_dictionaries({}, optional=VALUES), calibrated=st.booleans())
+@example(chosen={"equalize": "auto", "per_layer": True}, calibrated=True)
 def test_what_is_reported_is_what_was_used(network, chosen, calibrated):
     path, images = network
     if chosen.get("burst", 1) > 1 and chosen.get("coding") != "rate":

@@ -161,7 +161,6 @@ def compile_model(
     network = preprocessed(imported, options)
     measured = calibrate is not None or options.calibrate is not None
     facts = _facts(coding, measured=measured)
-    journal.found(assemble.ignored(options, facts))
     samples = load_data(options, network, calibrate, evaluate)
     journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
@@ -170,6 +169,7 @@ def compile_model(
     check_magnitudes(folded)
     assemble.tell_import(journal.observer, imported, folded)
     options = _decided(folded, samples.calibrate, options, coding, journal)
+    journal.found(assemble.ignored(options, facts))
     folded = _equalized(folded, samples.calibrate, options, coding, journal)
     statistics = _calibrated(folded, samples.calibrate, journal)
     options = _settled(options, folded, statistics, samples, target, journal)
