@@ -12,7 +12,7 @@ from onnx_models import model, node
 from snn_compile import compile_model
 from snn_compile.errors import CompileError
 from snn_compile.ir.text import to_text
-from snn_compile.options import CODINGS, EQUALIZE, CompileOptions, LayerOptions
+from snn_compile.options import AUTO, CODINGS, EQUALIZE, CompileOptions, LayerOptions
 from snn_compile.options.declared import options_of
 from snn_compile.options.traced import IGNORED
 
@@ -102,7 +102,9 @@ def test_what_is_reported_is_what_was_used(network, chosen, calibrated):
     assert named == ignored
     assert ignored <= chosen.keys()
     for name, value in chosen.items():
-        if name not in ignored:
+        if value == AUTO:
+            assert reported[name]["value"] != AUTO
+        elif name not in ignored:
             shown = CompileOptions(**{name: value}) if name != "burst" else None
             assert reported[name]["origin"] == "keyword argument"
             assert shown is None or reported[name]["value"] == shown.effective()[name]["value"]
