@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from option_tables import table
 from snn_compile import CompileOptions, compile_model
+from snn_compile.cli import main
 from snn_compile.cli.settings import GroupedCommand, declared
 from snn_compile.errors import CompileErrors, UsageError
 from snn_compile.options import Keywords, LayerOptions
@@ -95,6 +98,26 @@ def test_a_search_for_digits_begins(examples):
     options = CompileOptions(coding="radix", timesteps=AUTO, max_accuracy_drop=1.0)
     with pytest.raises(UsageError, match="nothing to measure"):
         compile_model(examples / "digits_mlp.onnx", options=options)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--coding", "graded", "-T", "auto", "--max-accuracy-drop", "50", "--evaluate", "e.npz"),
+        ("--coding", "graded", "-T", "31", "--burst", "1"),
+        ("--coding", "radix"),
+        ("--neurons", "stock", "-T", "8"),
+    ],
+)
+def test_what_was_given_is_known_when_a_folder_is_reproduced(
+    examples, tmp_path, monkeypatch, words
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(examples / "digits_mlp.onnx", "net.onnx")
+    with np.load(examples / "digits_evaluate.npz") as data:
+        np.savez("e.npz", x=data["x"][:20], y=data["y"][:20])
+    assert main(["net.onnx", *words, "--no-emit", "-q", "-o", "net.snn"]) == 0
+    assert main(["reproduce", "net.snn", "-q"]) == 0
 
 
 def test_python_is_answered_as_the_shell_is(examples):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
@@ -335,12 +334,12 @@ class CompileOptions(Traced):
 
     def weight_bits_of(self, layer: str) -> int:
         """Weight width of a layer: the last pattern that matches it, else the network's."""
-        bits = [o.weight_bits for o in self.layers if o.weight_bits and _matches(o, layer)]
+        bits = [o.weight_bits for o in self.layers if o.weight_bits and o.matches(layer)]
         return bits[-1] if bits else self.number("weight_bits")
 
     def thresholds_of(self, layer: str) -> str:
         """Threshold method of a layer: the last pattern that matches it, else the network's."""
-        methods = [o.thresholds for o in self.layers if o.thresholds and _matches(o, layer)]
+        methods = [o.thresholds for o in self.layers if o.thresholds and o.matches(layer)]
         return methods[-1] if methods else self.thresholds
 
 
@@ -386,10 +385,6 @@ class Keywords(TypedDict, total=False):
 def _automatic() -> list[str]:
     """The options that may be ``auto``."""
     return [name for name, item in options_of(CompileOptions).items() if item.is_automatic]
-
-
-def _matches(options: LayerOptions, layer: str) -> bool:
-    return fnmatchcase(layer, options.pattern)
 
 
 def _beside(config: Path, name: str, value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from typing import Any
 
 from snn_compile.errors import CompileError, raise_all
@@ -42,6 +43,10 @@ class LayerOptions:
     pattern: str
     weight_bits: int | None = None
     thresholds: str | None = None
+
+    def matches(self, layer: str) -> bool:
+        """Whether it is about a layer."""
+        return fnmatchcase(layer, self.pattern)
 
 
 def tables(owner: Callable[[], type]) -> Kind:

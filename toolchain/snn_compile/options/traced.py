@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from snn_compile.options.declared import KEYWORD, OPEN, Declared, options_of
+from snn_compile.options.kinds import AUTO
 
 DEFAULT = "default"
 STOCK = "--neurons stock"
@@ -60,9 +61,10 @@ class Traced(Declared):
         return self._with({name: value}, origin)
 
     def filled(self, name: str, value: Any) -> Self:
-        """These options with what holds if the user has not said it."""
-        by = options_of(type(self))[name].by
-        return self if self.is_given(name) else self.settled(name, value, default_of(by))
+        """These options with what holds if the user has said neither a value nor ``auto``."""
+        if self.is_given(name) or getattr(self, name) == AUTO:
+            return self
+        return self.settled(name, value, default_of(options_of(type(self))[name].by))
 
     def _with(self, values: Mapping[str, Any], origin: str) -> Self:
         stated = {name: getattr(self, name) for name in self.origins}
@@ -83,7 +85,7 @@ class Traced(Declared):
                 value = getattr(self, fact)
             else:
                 continue
-            if value not in allowed and value != "auto":
+            if value not in allowed and value != AUTO:
                 return _REASONS.get(value) or f"{fact.replace('_', '-')} is {value}"
         return ""
 
