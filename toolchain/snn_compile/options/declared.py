@@ -1,6 +1,6 @@
 """One declaration per option, and what follows from it for every dataclass of options.
 
-A field says ``timesteps: int = option(32, Whole.of(1, 4096), "Steps of a window.", CODING)``. The
+A field says ``burst: int = option(1, whole(1, 127), "Most spikes of one step.", "Coding")``. The
 command line, the checks, the keys of the TOML file, the warnings about options that do not apply,
 the tables of the reference and the report come from that.
 """

@@ -46,7 +46,11 @@ def text(metavar: str, allowed: str = "", allows: Callable[[str], bool] = bool) 
 
 def choice(literal: Any) -> Kind:
     """One of the texts of a ``Literal``."""
-    choices = get_args(literal)
+    return one_of(get_args(literal))
+
+
+def one_of(choices: tuple[str, ...]) -> Kind:
+    """One of some texts."""
     allowed = f"one of {', '.join(choices)}"
     allows = choices.__contains__
     return Kind("text", "|".join(choices), _text, 'coding = "rate"', allowed, allows)
