@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,16 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, unmeasured
 from snn_compile.mapping import map_program
-from snn_compile.options import AUTO, EQUALIZE, CompileOptions
+from snn_compile.options import (
+    AUTO,
+    CALIBRATED,
+    CONVERTED,
+    EQUALIZE,
+    UNCALIBRATED,
+    CompileOptions,
+    Keywords,
+)
 from snn_compile.passes import (
-    Finding,
     Instruments,
     Pass,
     PassResult,
@@ -147,7 +154,7 @@ def compile_model(
     watch: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
-    **changes: Any,
+    **changes: Unpack[Keywords],
 ) -> CompiledModel:
     """Compile a trained network into a spiking one in fixed point.
 
@@ -169,11 +176,12 @@ def compile_model(
         PassFailure: a pass has failed inside: a bug of the compiler.
         Stopped: the pass after which to stop has run.
     """
+    given: dict[str, Any] = dict(changes)
     if isinstance(calibrate, str | Path):
-        changes["calibrate"], calibrate = Path(calibrate), None
+        given["calibrate"], calibrate = calibrate, None
     if isinstance(evaluate, str | Path):
-        changes["evaluate"], evaluate = Path(evaluate), None
-    options = replace(options or CompileOptions(), **changes)
+        given["evaluate"], evaluate = evaluate, None
+    options = (options or CompileOptions()).given(given)
     journal = Journal(watch or SilentObserver(), instruments)
     task = Task(Path(model), options, load_target(options.target), calibrate, evaluate)
     for name in options.emit:
@@ -201,13 +209,16 @@ def _folded(
 
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
     """A network that was trained without spikes: folded, equalized, calibrated, converted."""
-    options, target = stock.settled(task.options), task.target
+    asked, options, target = task.options, stock.settled(task.options), task.target
     coding = coding_of(options, target.default_coding.value)
+    if coding.window.n_steps > 1:
+        asked = asked.filled("timesteps", coding.window.n_steps)
+    options = options.filled("timesteps", coding.window.n_steps)
     with journal.timed("import"):
         imported = read_model(task.path)
     journal.found(imported.findings)
-    journal.found(_ignored(options, coding))
     network = preprocessed(imported, options, journal.passed)
+    facts = _facts(coding, measured=task.is_measured)
     samples = load_data(options, network, task.calibrate, task.evaluate)
     journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
@@ -215,6 +226,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
     folded = _folded(network, watch, measured=task.is_measured).graph
     assemble.tell_import(journal.observer, imported, folded)
     options = _decided(folded, samples.calibrate, options, coding, journal)
+    journal.found(assemble.ignored(options, facts))
     folded = _equalized(folded, samples.calibrate, options, coding, watch)
     statistics = _calibrated(folded, samples.calibrate, journal)
     options = _settled(options, folded, statistics, samples, target, journal)
@@ -235,7 +247,8 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
         with journal.timed("unrestricted"):
             return _freed(free, folded, statistics, samples.calibrate, exam, target, outcome)
 
-    facts = assemble.facts(imported.ann)
+    used = assemble.used(lowered.program, lowered.spiking.input.coding)
+    in_effect, model = options.in_effect(facts, used), assemble.facts(imported.ann)
     return Prepared(
         lowered.program,
         lowered.encoding,
@@ -243,9 +256,9 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
         stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
         target,
         options.emit,
-        task.provenance,
+        replace(task, options=asked).provenance,
         climbed,
-        partial(assemble.report, task.path, options, facts, lowered.quantization, journal),
+        partial(assemble.report, task.path, in_effect, model, lowered.quantization, journal),
         lowered.quantization,
     )
 
@@ -329,7 +342,7 @@ def _decided(
     unheard = Journal(SilentObserver())
 
     def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
-        trial, few = replace(options, equalize=mode), Samples(x)
+        trial, few = options.settled("equalize", mode, "tried"), Samples(x)
         equalized = _equalized(folded, few, trial, coding)
         statistics = _calibrated(equalized, few, unheard)
         return lower(equalized, statistics, few, trial, coding).answers
@@ -339,7 +352,7 @@ def _decided(
         mode, finding = least_error_of(modes, compiled, folded, samples.x)
     journal.found([finding])
     journal.observer.stage("equalize", finding.message)
-    return replace(options, equalize=mode, origins={**options.origins, "equalize": finding.message})
+    return options.settled("equalize", mode, finding.message)
 
 
 def _equalized(
@@ -360,11 +373,7 @@ def _equalized(
     return Pipeline.of(adjust)(folded, watch).graph
 
 
-def _ignored(options: CompileOptions, coding: Coding) -> list[Finding]:
-    """Options that were given but mean nothing for this coding."""
-    ignored = "timesteps" not in coding.takes
-    if ignored and options.timesteps not in (CompileOptions().timesteps, AUTO):
-        message = f"timesteps {options.timesteps} is ignored: {coding.name} takes one step"
-        hint = "use --coding sync or rate for spike trains"
-        return [Finding(message, code="option-ignored", hint=hint, warning=True)]
-    return []
+def _facts(coding: Coding, *, measured: bool) -> dict[str, str]:
+    """What decides which options have a meaning."""
+    data = CALIBRATED if measured else UNCALIBRATED
+    return {"network": CONVERTED, "coding": coding.name, "data": data}

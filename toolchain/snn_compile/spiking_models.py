@@ -19,7 +19,7 @@ from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.lowering import quantize_by
 from snn_compile.mapping import map_program
-from snn_compile.options import CompileOptions
+from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.pipeline import CheckResult, Prepared, Task, watching
 from snn_compile.plugins import ImportedSpiking, SpikingFrontend
@@ -35,23 +35,8 @@ from snn_compile.trains import load_trains
 
 LARGEST_WHOLE = 1 << 15
 """Inputs that are whole numbers up to this size are taken as they are."""
-MEANINGLESS = (
-    "payload_bits",
-    "reset",
-    "burst",
-    "initial_potential",
-    "thresholds",
-    "per_layer",
-    "equalize",
-    "rounding",
-    "bias_correction",
-    "potential_calibration",
-    "reset_calibration",
-    "mean_values",
-    "scale_values",
-    "layout",
-)
-"""Options that convert a network which does not spike yet."""
+FACTS = {"network": SPIKING, "coding": "rate"}
+"""What decides which options have a meaning."""
 
 
 def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> CheckResult:
@@ -88,7 +73,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
     with journal.timed("import"):
         imported = frontend.read_spiking(task.path, options)
     journal.found(imported.findings)
-    journal.found(_ignored(options))
+    journal.found(assemble.ignored(options, FACTS))
     shape, n_steps = imported.input_shape, imported.network.window.n_steps
     n_classes = prod(next(iter(imported.output_shapes.values())))
     samples = load_trains(options, shape, n_steps, n_classes, task.calibrate, task.evaluate)
@@ -103,6 +88,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         for node in quantized.program.readouts
     }
     facts = {"input_shape": list(shape), "weights": imported.n_weights}
+    in_effect = options.in_effect(FACTS, assemble.used(quantized.program, arrival))
     return Prepared(
         quantized.program,
         encoding,
@@ -112,7 +98,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         options.emit,
         task.provenance,
         partial(_climb, quantized, decodings, encoding, samples.evaluate),
-        partial(assemble.report, task.path, options, facts, quantized, journal),
+        partial(assemble.report, task.path, in_effect, facts, quantized, journal),
         quantized,
     )
 
@@ -238,13 +224,3 @@ def _climb(
         ladder.add("fixed", decoding(run.outputs[output]))
     ladder.repeat("mapped", "fixed")
     return Outcome(ladder.rungs, Activity(run.activity, n), {}, engine.simulator(program))
-
-
-def _ignored(options: CompileOptions) -> list[Finding]:
-    """Options that were given but mean nothing for a network that spikes already."""
-    given = [name for name in MEANINGLESS if name in options.origins]
-    if not given:
-        return []
-    names = ", ".join(name.replace("_", "-") for name in given)
-    message = f"ignored: {names}; the network spikes already"
-    return [Finding(message, code="option-ignored", warning=True)]

@@ -65,7 +65,7 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     check_magnitudes(network)
     shape = network.input.shape
     maps = maps_shape(shape)
-    coding = _AsTrained(_n_steps(said, options), models=walk.models)
+    coding = _AsTrained(_n_steps(said, options, file), models=walk.models)
     spikes = InputEncoding(np.ones(1), 0, 1, shape, maps)
     scales = {name: np.ones(maps_shape(network.graph[name].shape)[0]) for name in walk.models}
     passes = Pipeline.of(ToSpiking(coding, scales, spikes, InputCoding.EVENTS)).then(AlignPaths())
@@ -80,11 +80,10 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     )
 
 
-def _n_steps(said: Conventions, options: CompileOptions) -> int:
-    chosen = "timesteps" in options.origins or options.timesteps != CompileOptions().timesteps
-    given = chosen or said.n_steps is None
-    n_steps = options.number("timesteps") if given else said.n_steps
-    return int(n_steps or 1)
+def _n_steps(said: Conventions, options: CompileOptions, file: str) -> int:
+    if said.n_steps is not None and not options.is_given("timesteps"):
+        options = options.settled("timesteps", said.n_steps, file)
+    return options.number("timesteps")
 
 
 def _told(said: Conventions) -> list[Finding]:

@@ -12,7 +12,7 @@ import click
 from snn_compile.cli.console import as_json, common, results, show_json, show_table
 from snn_compile.cli.failures import say_error
 from snn_compile.cli.passes import AroundPasses, around_passes
-from snn_compile.cli.settings import chosen, settings
+from snn_compile.cli.settings import GroupedCommand, chosen, settings
 from snn_compile.errors import CompileError, CompileErrors, UnsupportedError, exit_code
 from snn_compile.printable import printable
 
@@ -39,7 +39,9 @@ class Refusal:
     nodes: list[str] = field(default_factory=list)
 
 
-@click.command("check", short_help="Say whether a model can be compiled, without data.")
+@click.command(
+    "check", cls=GroupedCommand, short_help="Say whether a model can be compiled, without data."
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @settings
 @around_passes

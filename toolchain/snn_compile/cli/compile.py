@@ -11,7 +11,7 @@ from snn_compile.cli import trust
 from snn_compile.cli.console import as_json, common, results, talkative
 from snn_compile.cli.found import beside, options_for
 from snn_compile.cli.passes import AroundPasses, around_passes
-from snn_compile.cli.settings import settings
+from snn_compile.cli.settings import GroupedCommand, settings
 from snn_compile.errors import AccuracyError, Origin, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from snn_compile.report.progress import TerminalObserver
 
 
-@click.command("compile", short_help="Compile a model (the default command).")
+@click.command("compile", cls=GroupedCommand, short_help="Compile a model (the default command).")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-o",

@@ -1,4 +1,4 @@
-"""The options of a compilation, as ``compile`` and ``check`` take them."""
+"""The declared options on the command line, in groups."""
 
 from __future__ import annotations
 
@@ -8,18 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from snn_compile.coding_registry import coding_names
-from snn_compile.options import (
-    AUTO,
-    EQUALIZE,
-    INPUTS,
-    LAYOUTS,
-    NEURONS,
-    PRODUCERS,
-    RESETS,
-    ROUNDINGS,
-    CompileOptions,
-)
+from snn_compile.options import CompileOptions
+from snn_compile.options.declared import Option, options_of
+from snn_compile.options.kinds import AUTO
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,104 +32,79 @@ class _WholeOrAuto(click.ParamType[int | str]):
             self.fail(f"{value!r} is neither a whole number nor {AUTO}.", param, ctx)
 
 
-def _number(*names: str, text: str) -> Callable[[F], F]:
-    return click.option(*names, type=_WholeOrAuto(), metavar="N|auto", help=text)
+_TYPES: dict[str, Any] = {
+    "a file name": click.Path(path_type=Path),
+    "a whole number": int,
+    "a whole number or auto": _WholeOrAuto(),
+    "a number": float,
+}
+"""How click reads a kind of values; what it leaves as text is read later."""
 
 
-def _choice(name: str, allowed: tuple[str, ...], text: str) -> Callable[[F], F]:
-    return click.option(f"--{name}", metavar="|".join(allowed), help=text)
+class Setting(click.Option):
+    """A declared option; what is left out stays None."""
+
+    def __init__(self, item: Option) -> None:
+        kind = item.kind
+        is_flag = bool(kind.flags)
+        super().__init__(
+            [*([item.letter] if item.letter else []), kind.flags or f"--{item.words}", item.name],
+            type=None if is_flag else _TYPES.get(kind.expected, str),
+            is_flag=is_flag,
+            default=None,
+            multiple=kind.expected == "names",
+            metavar=None if is_flag else kind.metavar,
+            help=f"{item.help}  [{'; '.join(limits(item))}]",
+        )
+        self.group = item.group
 
 
-_DATA = (
-    click.option(
-        "--calibrate",
-        type=click.Path(path_type=Path),
-        metavar="NPZ",
-        help="Data for thresholds: x, (N, *input shape).",
-    ),
-    click.option(
-        "--evaluate",
-        type=click.Path(path_type=Path),
-        metavar="NPZ",
-        help="Data for the accuracy ladder: x and, for accuracies, labels y.",
-    ),
-    click.option(
-        "--mean-values", metavar="M[,M]", help="Subtracted from the raw input, per channel."
-    ),
-    click.option("--scale-values", metavar="S[,S]", help="Divides it then, per channel."),
-    _choice("layout", LAYOUTS, "Layout of x in the data files."),
-    click.option("--seed", type=int, metavar="N", help="Of everything random."),
-)
-_NETWORK = (
-    click.option("--target", metavar="NAME|FILE", help="See: snn-compile targets."),
-    _choice("coding", coding_names(), "What a message means (default: what the target does best)."),
-    _number("-T", "--timesteps", text="Steps per layer window (sync, signed, rate)."),
-    _number("--payload-bits", text="Width of a payload (graded, sigma-delta)."),
-    _choice("input", INPUTS, "How the input arrives."),
-    click.option("--input-bits", type=int, metavar="N", help="The input has 2**N levels."),
-    click.option("--burst", type=int, metavar="N", help="Most spikes of one step (rate)."),
-    _choice("reset", RESETS, "What a spike does to the potential (rate)."),
-    click.option(
-        "--initial-potential",
-        type=float,
-        metavar="V",
-        help="In units of the threshold (rate, signed).",
-    ),
-)
-_NUMBERS = (
-    _number("--weight-bits", text="2 to 8."),
-    click.option("--state-bits", type=int, metavar="N", help="12 to 24, of a potential."),
-    _choice("neurons", NEURONS, "stock: only those that Lava has on the chip, too."),
-    click.option(
-        "--thresholds", metavar="METHOD", help="mmse, percentile:P, max, lbs or spike-norm."
-    ),
-    click.option(
-        "--per-layer/--per-channel",
-        "per_layer",
-        default=None,
-        help="One threshold a layer, or one a channel.",
-    ),
-    _choice("equalize", EQUALIZE, "Cross-layer weight adjustment."),
-    _choice("rounding", ROUNDINGS, "Of weights: each by itself, or errors cancelling on the data."),
-    _choice("bias-correction", ("on", "off"), "Whether biases absorb the mean error."),
-    _choice(
-        "potential-calibration", ("on", "off"), "Whether neurons start as their counts need (rate)."
-    ),
-    _choice(
-        "reset-calibration",
-        ("on", "off"),
-        "Whether thresholds make up for what a reset to zero throws away (rate).",
-    ),
-    click.option(
-        "--max-accuracy-drop",
-        type=float,
-        metavar="POINTS",
-        help="A larger loss than this ends with exit code 6.",
-    ),
-    click.option("--emit", multiple=True, metavar="B[,B]", help="Backends to write."),
-)
-_NIR = (
-    click.option(
-        "--event-step", type=float, metavar="US", help="Microseconds in a step (recorded events)."
-    ),
-    click.option("--nir-dt", type=float, metavar="S", help="Seconds in a time step (NIR files)."),
-    _choice("nir-reset", RESETS, "What a spike does to the potential (NIR files)."),
-    _choice("nir-reset-delay", ("on", "off"), "Whether snnTorch resets one step late."),
-    _choice("nir-producer", PRODUCERS, "Who wrote a NIR file."),
-)
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    metavar="TOML",
-    help="Options from a file; the command line wins.",
-)
+class GroupedCommand(click.Command):
+    """A command whose help shows declared options under the headings of their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those of the command itself first."""
+        groups: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def limits(item: Option) -> list[str]:
+    """Where an option has a meaning, its range and its default, in words."""
+    said = [", ".join(map(str, values)) for fact, values in item.only.items() if fact == "coding"]
+    if item.kind.expected.startswith("a whole number"):
+        said.append(item.kind.allowed)
+    return [*said, f"default: {item.shown_default}"]
+
+
+def declared(owner: type) -> Callable[[F], F]:
+    """Add every option that a dataclass declares for the command line."""
+    items = [item for item in options_of(owner).values() if item.group]
+    groups = list(dict.fromkeys(item.group for item in items))
+
+    def add(command: F) -> F:
+        settings = [Setting(item) for group in groups for item in items if item.group == group]
+        known = getattr(command, "__click_params__", [])
+        command.__click_params__ = [*known, *reversed(settings)]  # type: ignore[attr-defined]
+        return command
+
+    return add
 
 
 def settings(command: F) -> F:
     """Add every option of a compilation."""
-    for option in reversed((*_DATA, *_NETWORK, *_NUMBERS, *_NIR, _CONFIG)):
-        command = option(command)
-    return command
+    config = click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="TOML",
+        help="Options from a file; the command line wins.",
+    )
+    return config(declared(CompileOptions)(command))
 
 
 def chosen(config: Path | None, given: Mapping[str, Any]) -> CompileOptions:

@@ -15,9 +15,10 @@ from snn_compile.cli.compile import (
 )
 from snn_compile.cli.console import as_json, common, messages, results, talkative
 from snn_compile.cli.found import options_for
-from snn_compile.cli.settings import chosen, settings
+from snn_compile.cli.settings import GroupedCommand, chosen, declared, settings
 from snn_compile.errors import Origin, UsageError
-from snn_compile.tune.options import DEVICES, METHODS, SURROGATES
+from snn_compile.options.declared import options_of
+from snn_compile.tune.options import TuneOptions
 
 if TYPE_CHECKING:
     from snn_compile.options import CompileOptions
@@ -27,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 OF_A_FOLDER = ("evaluate", "max_accuracy_drop", "seed", "emit")
 """Options of a compilation that mean something for a network that is compiled already."""
 
-_TUNING = (
+_FILES = (
     click.option(
         "--train",
         type=click.Path(path_type=Path),
@@ -35,34 +36,6 @@ _TUNING = (
         metavar="NPZ",
         help="Data: x, (N, *input shape), and labels y or spikes.",
     ),
-    click.option("--method", metavar="|".join(METHODS), help="How to train."),
-    click.option("--epochs", type=int, metavar="N", help="Passes over the data, at most."),
-    click.option("--batch-size", type=int, metavar="N", help="Samples of one step."),
-    click.option("--learning-rate", type=float, metavar="R", help="Relative to the parameters."),
-    click.option("--average", type=float, metavar="DECAY", help="Of the running average; 0: none."),
-    click.option("--hold-out", type=float, metavar="SHARE", help="Of the data, to judge on."),
-    click.option("--patience", type=int, metavar="N", help="Epochs without progress; 0: no limit."),
-    click.option("--surrogate", metavar="|".join(SURROGATES), help="Shape of the gradient (psg)."),
-    click.option("--width", type=float, metavar="W", help="Of the surrogate, in thresholds (psg)."),
-    click.option(
-        "--learn-width/--fixed-width", "learn_width", default=None, help="Per layer (psg)."
-    ),
-    click.option(
-        "--smallest-width",
-        type=float,
-        metavar="W",
-        help="Of widths (psg), distances (na).",
-    ),
-    click.option("--pda", type=float, metavar="L", help="Weight of the PDA loss (psg)."),
-    click.option(
-        "--spike-tau", type=float, metavar="STEPS", help="Of the filter on trains (na, normad)."
-    ),
-    click.option(
-        "--distill", type=float, metavar="SHARE", help="Of the loss: against the float network."
-    ),
-    click.option("--from-scratch", is_flag=True, default=None, help="Begin with random weights."),
-    click.option("--device", metavar="|".join(DEVICES), help="Where torch computes."),
-    click.option("--threads", type=int, metavar="N", help="Of torch on the CPU; 0: all."),
     click.option(
         "--checkpoint",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -74,12 +47,12 @@ _TUNING = (
 
 def tuning(command: F) -> F:
     """Add every option of tuning."""
-    for option in reversed(_TUNING):
+    for option in reversed(_FILES):
         command = option(command)
-    return command
+    return declared(TuneOptions)(command)
 
 
-@click.command("tune", short_help="Train the spiking network in fixed point.")
+@click.command("tune", cls=GroupedCommand, short_help="Train the spiking network in fixed point.")
 @click.argument("source", metavar="MODEL|DIR", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -115,15 +88,14 @@ def command(
     other. An interrupted training goes on from its checkpoint when the command is given again.
     """
     from snn_compile.report.progress import TerminalObserver
-    from snn_compile.tune import TuneOptions, require_torch
+    from snn_compile.tune import require_torch
     from snn_compile.writing import require_file
 
     require_torch()
-    of_tuning = {name: given.pop(name) for name in _names() if name in given}
-    options = TuneOptions(
-        **{name: value for name, value in of_tuning.items() if value is not None},
-        **({} if given.get("seed") is None else {"seed": given["seed"]}),
-    )
+    own = [name for name, item in options_of(TuneOptions).items() if item.group]
+    of_tuning = {name: given.pop(name) for name in own if name in given}
+    said = {**of_tuning, "seed": given.get("seed")}
+    options = TuneOptions().given({k: value for k, value in said.items() if value is not None})
     compiling = _compiling(source, {**given, "emit": ""} if no_emit else given, config)
     refuse_unmeasurable(compiling)
     folder = output or Path(f"{source.resolve().stem}.tuned.snn")
@@ -152,15 +124,6 @@ def command(
     _show(tuned.report, folder, as_json, headed=observer.headed)
     trust.show_key(signing_key, as_json=as_json)
     check_accuracy(tuned.report, compiling.max_accuracy_drop, str(source))
-
-
-def _names() -> list[str]:
-    """Options that are about tuning alone."""
-    from dataclasses import fields
-
-    from snn_compile.tune.options import TuneOptions
-
-    return [item.name for item in fields(TuneOptions) if item.name != "seed"]
 
 
 def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> CompileOptions:

@@ -47,7 +47,7 @@ class Radix(Sync):
     @classmethod
     def from_options(cls, options: CompileOptions) -> Self:
         """As many digits as ``--timesteps``, if they were given."""
-        if options.timesteps in (AUTO, CompileOptions().timesteps):
+        if options.timesteps == AUTO or not options.is_given("timesteps"):
             return cls()
         n_steps = options.number("timesteps")
         if n_steps > cls.most:

@@ -10,7 +10,6 @@ current) and ``dv = 0`` (no leak).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import FRACTION_BITS, CubaLIFNeurons, ProbedReadout
 from snn_compile.ir.spiking import Float, InputCoding, Reset
-from snn_compile.options import COMMAND_LINE, CompileOptions
+from snn_compile.options import COMMAND_LINE, KEYWORD, STOCK, CompileOptions
 
 MOST_THRESHOLD = (1 << 17) - 1
 """Loihi's threshold has 17 bits, in units of the weight."""
@@ -120,13 +119,11 @@ def settled(options: CompileOptions) -> CompileOptions:
     if options.neurons != "stock":
         return options
     raise_all(list(_refused(options)))
-    left_open = {name: "--neurons stock" for name in ("coding", "reset")}
-    coding = options.coding or next(
-        name for name in coding_names() if not coding_class(name).not_stock
-    )
-    return replace(
-        options, coding=coding, reset=Reset.ZERO.value, origins={**left_open, **options.origins}
-    )
+    coding = next(name for name in coding_names() if not coding_class(name).not_stock)
+    for name, value in (("coding", coding), ("reset", Reset.ZERO.value)):
+        if not options.is_given(name):
+            options = options.settled(name, value, STOCK)
+    return options
 
 
 def freed(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
@@ -138,7 +135,10 @@ def freed(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
     """
     poisson = options.input == InputCoding.POISSON.value  # spikes need time to arrive in
     coding = options.coding if asked.coding is None and poisson else asked.coding
-    return replace(options, neurons="any", coding=coding, reset=asked.reset)
+    free = {"neurons": "any", "coding": coding, "reset": asked.reset}
+    for name, value in free.items():
+        options = options.settled(name, value, "without --neurons stock")
+    return options
 
 
 def _refused(options: CompileOptions) -> Iterator[CompileError]:
@@ -146,7 +146,7 @@ def _refused(options: CompileOptions) -> Iterator[CompileError]:
     reasons = {
         "coding": (coding_class(options.coding).not_stock if options.coding else "", alternative),
     }
-    if options.reset == Reset.SUBTRACT.value and "reset" in options.origins:
+    if options.reset == Reset.SUBTRACT.value and options.is_given("reset"):
         reasons["reset"] = "a stock LIF resets to zero", alternative
     if options.burst > 1:
         reasons["burst"] = "a stock LIF sends one spike a step", "leave it out"
@@ -159,6 +159,6 @@ def _refused(options: CompileOptions) -> Iterator[CompileError]:
             yield UsageError(
                 f"--neurons stock, but {given}: {reason}",
                 code="not-stock",
-                origin=None if source == COMMAND_LINE else Origin(source),
+                origin=None if source in (COMMAND_LINE, KEYWORD) else Origin(source),
                 hint=hint,
             )

@@ -14,6 +14,7 @@ from snn_compile.documents import sha256
 from snn_compile.ir import ann as ops
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph
+from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.mapping import (
     MappedProgram,
@@ -23,6 +24,7 @@ from snn_compile.mapping import (
     resources,
 )
 from snn_compile.options import AUTO, CompileOptions
+from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
 from snn_compile.quantize.quantize import Quantization
@@ -50,9 +52,27 @@ def announce(
     parts.append(f"{n_weights(ann):,} weights")
     parts.append(f"input {figures.times(ann.input.shape)}")
     observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
-    auto = getattr(options, coding.resolution()) == AUTO
+    auto = AUTO in (options.timesteps, getattr(options, coding.resolution()))
     what = coding.sized(AUTO if auto else coding.size)
     observer.stage("target", f"target {target.name} · coding {coding.name}, {what}")
+
+
+def ignored(options: CompileOptions, facts: Mapping[str, str]) -> list[Finding]:
+    """Warnings about options that were given and have no meaning in a compilation."""
+    return [
+        Finding(text, code="option-ignored", hint="leave them out", warning=True)
+        for text in options.ignored(facts)
+    ]
+
+
+def used(program: QuantizedGraph, arrival: InputCoding) -> dict[str, Any]:
+    """The options whose values a program and the way in which its input arrives show."""
+    window = program.window
+    return {
+        "coding": window.coding,
+        "timesteps": window.n_steps,
+        "input": arrival.value,
+    }
 
 
 def tell_import(observer: Observer, imported: Imported, folded: ANNGraph) -> None:
@@ -88,7 +108,7 @@ def facts(ann: ANNGraph) -> dict[str, Any]:
 
 def report(
     path: Path,
-    options: CompileOptions,
+    options: Mapping[str, Any],
     model: Mapping[str, Any],
     quantization: Quantization,
     journal: Journal,
@@ -96,7 +116,10 @@ def report(
     outcome: Outcome,
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of ``report.json``; ``model`` says what is in the file, ``more`` are keys."""
+    """The content of ``report.json``.
+
+    ``options`` are those in effect, ``model`` says what is in the file, ``more`` are further keys.
+    """
     program = mapped.program
     taken = resources(mapped)
     per_layer = {layer.name: layer for layer in taken.layers}
@@ -108,7 +131,7 @@ def report(
             "sha256": sha256(path),
             **model,
         },
-        "options": options.effective(),
+        "options": options,
         "target": mapped.target.name,
         "coding": program.window.coding,
         "timesteps": program.window.n_steps,

@@ -74,7 +74,9 @@ def compiled_again(
     changes: dict[str, Any] = {kind: files[kind] for kind in DATA if kind in files}
     if "target" in files:
         changes["target"] = str(files["target"])
-    again = compile_model(files["model"], options=replace(options, **changes), watch=watch)
+    for name, path in changes.items():
+        options = options.settled(name, path, origins.get(name, "default"))
+    again = compile_model(files["model"], options=options, watch=watch)
     report = _moved(again.report, compiled.report, files)
     return replace(again, report={**report, **{key: kept[key] for key in MACHINE if key in kept}})
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ from snn_compile.tune.method import SpikingMethod, Task
 from snn_compile.tune.neighborhood import NeighborhoodAggregation
 from snn_compile.tune.network import STATE_BITS, Network
 from snn_compile.tune.normad import NormalizedDescent
-from snn_compile.tune.options import TuneOptions
+from snn_compile.tune.options import TuneKeywords, TuneOptions
 from snn_compile.tune.psg import ParametricSurrogate
 from snn_compile.tune.qcfs import QuantizedActivations
 from snn_compile.tune.report import Tuning, climb_tuned, tuned_report
@@ -71,7 +71,7 @@ def tune_model(
     evaluate: Given | str | None = None,
     checkpoint: str | Path | None = None,
     watch: Observer | None = None,
-    **changes: Any,
+    **changes: Unpack[TuneKeywords],
 ) -> CompiledModel:
     """Train a network so that it is better in fixed point.
 
@@ -95,11 +95,11 @@ def tune_model(
     Raises:
         CompileError: whatever is wrong with the network, the data or the options.
     """
-    options = replace(options or TuneOptions(), **changes)
+    options = (options or TuneOptions()).given(changes)
     compiling = compile_options or CompileOptions()
     train, evaluate = _as_path(train), None if evaluate is None else _as_path(evaluate)
     if isinstance(evaluate, Path):
-        compiling, evaluate = replace(compiling, evaluate=evaluate), None
+        compiling, evaluate = compiling.given({"evaluate": evaluate}), None
     journal = Journal(watch or SilentObserver())
     path, kept = Path(source), None if checkpoint is None else Path(checkpoint)
     with torch_settings(options):

@@ -2,100 +2,136 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, TypedDict, get_args
 
-from snn_compile.errors import CompileError, UsageError, raise_all
+from snn_compile.errors import CompileError
+from snn_compile.options.declared import Declared, option
+from snn_compile.options.kinds import choice, number, switch, whole
 
-METHODS = ("psg", "na", "normad", "qcfs")
-SURROGATES = ("rectangle", "triangle", "sigmoid", "arctangent")
-DEVICES = ("auto", "cpu", "cuda")
+Method = Literal["psg", "na", "normad", "qcfs"]
+Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctangent"]
+Device = Literal["auto", "cpu", "cuda"]
+METHODS: tuple[str, ...] = get_args(Method)
+SURROGATES: tuple[str, ...] = get_args(Surrogate)
+
+WIDEST = 2.0
+"""Widest surrogate, in thresholds."""
+
+_TRAINING = "Training"
+_PSG = {"method": ("psg",)}
+_TRAINS = {"method": ("na", "normad")}
 
 
-@dataclass(frozen=True)
-class TuneOptions:
-    """The options of ``tune``.
+def _is_width(width: float) -> bool:
+    return 0 < width <= WIDEST
 
-    Attributes:
-        method: psg (surrogate gradients through time), na (spike trains one flip away in place of
-            a surrogate), normad (spike times, by the deviation of potentials) or qcfs (the trained
-            network with quantized activations, before it is converted).
-        epochs: passes over the training data, at most.
-        batch_size: samples of one step of the optimizer.
-        learning_rate: change of a parameter in one step, as a share of the typical size of its
-            kind: of the root mean square of a group's weights, or of the threshold; None for
-            0.002, or 0.01 from scratch.
-        average: decay, in each step, of the running average of what is trained, which is what is
-            judged and kept; 0: the last step's values. None for 0.99, or 0 where the targets are
-            spike trains, which are learned by heart.
-        hold_out: share of the training data on which progress is judged; never trained on.
-        patience: epochs without a better result after which training stops; 0: never.
-        surrogate: shape of the surrogate gradient (psg).
-        width: of the surrogate at the start, in thresholds (psg); None for 0.5, or 1 from scratch.
-        learn_width: whether each layer learns its width, for the first half of the epochs (psg).
-        smallest_width: the least that a width can become (psg); the least distance from the
-            threshold that is divided by (na).
-        pda: weight of the loss that adjusts the distribution of potentials (psg).
-        distill: share of the loss that compares with the float network's outputs in place of the
-            labels; only where the float network is there.
-        spike_tau: time constant, in steps, of the filter after which spike trains are compared,
-            where the targets are spike trains (na, normad).
-        from_scratch: whether to forget the compiled weights and train from random ones.
-        device: cpu, cuda, or auto: cuda where torch sees one.
-        threads: of torch on the CPU; 0: as many as there are.
-        seed: of everything random.
-    """
 
-    method: str = "psg"
-    epochs: int = 10
-    batch_size: int = 64
-    learning_rate: float | None = None
-    average: float | None = None
-    hold_out: float = 0.1
-    patience: int = 5
-    surrogate: str = "triangle"
-    width: float | None = None
-    learn_width: bool = True
-    smallest_width: float = 0.2
-    pda: float = 0.0
-    distill: float = 0.5
-    spike_tau: float = 4.0
-    from_scratch: bool = False
-    device: str = "auto"
-    threads: int = 0
-    seed: int = 0
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions(Declared):
+    """The options of ``tune``."""
 
-    def __post_init__(self) -> None:
-        raise_all(list(self._complaints()))
+    method: Method = option(
+        "psg",
+        choice(Method),
+        "How to train: surrogate gradients through time (psg); spike trains one flip away (na);"
+        " spike times, by the deviation of potentials (normad); or the float network with quantized"
+        " activations, before it is converted (qcfs).",
+        _TRAINING,
+    )
+    epochs: int = option(10, whole(1), "Passes over the training data, at most.", _TRAINING)
+    batch_size: int = option(64, whole(1), "Samples of one step of the optimizer.", _TRAINING)
+    learning_rate: float | None = option(
+        None,
+        number("R", "more than 0 and less than 1", lambda rate: 0 < rate < 1),
+        "Change of a parameter in one step, as a share of the typical size of its kind.",
+        _TRAINING,
+        shown="0.002, from scratch 0.01",
+    )
+    average: float | None = option(
+        None,
+        number("DECAY", "0 or more and less than 1", lambda decay: 0 <= decay < 1),
+        "Decay, in each step, of the running average that is judged and kept; 0: the last step's"
+        " values.",
+        _TRAINING,
+        shown="0.99, for spike trains 0",
+    )
+    hold_out: float = option(
+        0.1,
+        number("SHARE", "a share between 0 and 1", lambda share: 0 < share < 1),
+        "Share of the training data on which progress is judged; never trained on.",
+        _TRAINING,
+    )
+    patience: int = option(
+        5, whole(0), "Epochs without a better result until training stops; 0: never.", _TRAINING
+    )
+    surrogate: Surrogate = option(
+        "triangle", choice(Surrogate), "Shape of the gradient.", _TRAINING, _PSG
+    )
+    width: float | None = option(
+        None,
+        number("W", f"more than 0, at most {WIDEST:g} thresholds", _is_width),
+        "Of the surrogate at the start, in thresholds.",
+        _TRAINING,
+        _PSG,
+        shown="0.5, from scratch 1",
+    )
+    learn_width: bool = option(
+        True,
+        switch("--learn-width/--fixed-width"),
+        "Whether each layer learns its width, in the first half of the epochs.",
+        _TRAINING,
+        _PSG,
+        shown="--learn-width",
+    )
+    smallest_width: float = option(
+        0.2,
+        number("W", f"0 to {WIDEST:g} thresholds", _is_width),
+        "The least that a width can become (psg), or distance that is divided by (na).",
+        _TRAINING,
+        {"method": ("psg", "na")},
+    )
+    pda: float = option(
+        0.0,
+        number("L", "0 or more", lambda weight: weight >= 0),
+        "Weight of the loss that adjusts the distribution of potentials; 0.01 is a start.",
+        _TRAINING,
+        _PSG,
+    )
+    distill: float = option(
+        0.5,
+        number("SHARE", "a share from 0 to 1", lambda share: 0 <= share <= 1),
+        "Share of the loss that compares with the float network's outputs, where it is there.",
+        _TRAINING,
+    )
+    spike_tau: float = option(
+        4.0,
+        number("STEPS", "more than 1 step", lambda steps: steps > 1),
+        "Time constant of the filter after which spike trains are compared.",
+        _TRAINING,
+        _TRAINS,
+    )
+    from_scratch: bool = option(
+        False,
+        switch("--from-scratch"),
+        "Begin with random weights.",
+        _TRAINING,
+    )
+    device: Device = option("auto", choice(Device), "Where torch computes.", _TRAINING)
+    threads: int = option(
+        0,
+        whole(0),
+        "Of torch on the CPU; 0: all. The integers that a training ends with are the same only for"
+        " the same number.",
+        _TRAINING,
+    )
+    seed: int = option(0, whole(0), "Of the split, the order and the random weights.", "")
 
-    def _complaints(self) -> list[CompileError]:
-        found: list[CompileError] = []
-
-        def require(holds: bool, name: str, allowed: str) -> None:
-            if not holds:
-                given = f"{name.replace('_', '-')} cannot be {getattr(self, name)!r}"
-                found.append(UsageError(given, code="bad-option", hint=f"use {allowed}"))
-
-        require(self.method in METHODS, "method", f"one of {', '.join(METHODS)}")
-        require(self.surrogate in SURROGATES, "surrogate", f"one of {', '.join(SURROGATES)}")
-        require(self.device in DEVICES, "device", f"one of {', '.join(DEVICES)}")
-        require(self.epochs >= 1, "epochs", "1 or more")
-        require(self.batch_size >= 1, "batch_size", "1 or more")
-        trains_floats = self.method == "qcfs"
-        require(not (trains_floats and self.from_scratch), "from_scratch", "it with other methods")
-        require(0 < self.rate < 1, "learning_rate", "more than 0 and less than 1")
-        require(0 <= (self.average or 0) < 1, "average", "0 or more and less than 1")
-        require(0 < self.hold_out < 1, "hold_out", "a share between 0 and 1")
-        require(self.patience >= 0, "patience", "0 or more")
-        require(0 < self.smallest_width <= WIDEST, "smallest_width", f"0 to {WIDEST:g} thresholds")
-        of_width = f"more than 0, at most {WIDEST:g} thresholds"
-        require(self.width is None or 0 < self.width <= WIDEST, "width", of_width)
-        require(self.pda >= 0, "pda", "0 or more")
-        require(0 <= self.distill <= 1, "distill", "a share from 0 to 1")
-        require(self.spike_tau > 1, "spike_tau", "more than 1 step")
-        require(self.threads >= 0, "threads", "0 or more")
-        require(self.seed >= 0, "seed", "0 or more")
-        return found
+    def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
+        """Random weights where there are none."""
+        if self.method == "qcfs" and self.from_scratch:
+            yield ("method", "from_scratch"), self.refused("from_scratch", "it with other methods")
 
     @property
     def rate(self) -> float:
@@ -117,5 +153,24 @@ class TuneOptions:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
-WIDEST = 2.0
-"""Widest surrogate, in thresholds."""
+class TuneKeywords(TypedDict, total=False):
+    """The options as keywords of a call; a test holds them to the declarations."""
+
+    method: Method
+    epochs: int
+    batch_size: int
+    learning_rate: float | None
+    average: float | None
+    hold_out: float
+    patience: int
+    surrogate: Surrogate
+    width: float | None
+    learn_width: bool
+    smallest_width: float
+    pda: float
+    distill: float
+    spike_tau: float
+    from_scratch: bool
+    device: Device
+    threads: int
+    seed: int

@@ -1,0 +1,29 @@
+"""The options: what each is, declared once; what the user gave; what was used."""
+
+from snn_compile.options.compiling import (
+    EQUALIZE,
+    PRODUCERS,
+    CompileOptions,
+    Keywords,
+)
+from snn_compile.options.declared import COMMAND_LINE, KEYWORD
+from snn_compile.options.kinds import AUTO
+from snn_compile.options.layers import LayerOptions, percentile_of
+from snn_compile.options.traced import CALIBRATED, CONVERTED, SPIKING, STOCK, UNCALIBRATED
+
+__all__ = [
+    "AUTO",
+    "CALIBRATED",
+    "COMMAND_LINE",
+    "CONVERTED",
+    "EQUALIZE",
+    "KEYWORD",
+    "PRODUCERS",
+    "SPIKING",
+    "STOCK",
+    "UNCALIBRATED",
+    "CompileOptions",
+    "Keywords",
+    "LayerOptions",
+    "percentile_of",
+]

@@ -1,0 +1,264 @@
+"""One declaration per option, and what follows from it for every dataclass of options.
+
+A field says ``burst: int = option(1, whole(1, 127), "Most spikes of one step.", "Coding")``. The
+command line, the checks, the keys of the TOML file, the warnings about options that do not apply,
+the tables of the reference and the report come from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
+
+from snn_compile.errors import CompileError, CompileErrors, Origin, UsageError, raise_all
+from snn_compile.options.kinds import AUTOMATIC, Kind
+
+T = TypeVar("T")
+
+COMMAND_LINE = "command line"
+KEYWORD = "keyword argument"
+
+
+class _Open:
+    """Of an option that nobody has given."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+OPEN = _Open()
+
+
+@dataclass(frozen=True)
+class Option:
+    """What there is to know about an option.
+
+    Attributes:
+        default: what holds if it is not given.
+        kind: which values it takes.
+        help: one or two sentences.
+        group: heading in the help of the command line; empty for what only a file can say.
+        only: where it has a meaning: for ``network``, ``data`` and options, the values that they
+            have there.
+        letter: short form on the command line.
+        shown: the default in words, where the value says too little.
+        idle: what is in effect where it has no meaning, if that can be said.
+        by: what decides if it is left open: the target, or the coding.
+        of_layers: whether a configuration may give it for single layers.
+        name: of the field.
+    """
+
+    default: Any
+    kind: Kind
+    help: str
+    group: str
+    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    letter: str = ""
+    shown: str = ""
+    idle: Any = OPEN
+    by: str = ""
+    of_layers: bool = False
+    name: str = ""
+
+    @property
+    def shown_default(self) -> str:
+        """The default as the help and the reference print it."""
+        if self.shown or self.default in (None, ()):
+            return self.shown or (f"the {self.by}'s" if self.by else "none")
+        if isinstance(self.default, bool):
+            return "on" if self.default else "off"
+        return ",".join(self.default) if isinstance(self.default, tuple) else str(self.default)
+
+    @property
+    def words(self) -> str:
+        """The name as the command line spells it."""
+        return self.name.replace("_", "-")
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether it may be ``auto``, for the program to find."""
+        return self.kind.metavar == AUTOMATIC
+
+    def read(self, value: Any, origin: str = "", prefix: str = "") -> Any:
+        """A value of any origin as the program takes it.
+
+        Raises:
+            UsageError: it has another type, or is out of range.
+        """
+        where, shown = _file(origin), self.plain(value)
+        try:
+            found = self.kind.read(value)
+        except CompileError as error:  # of a value that holds several
+            for one in all_of(error):
+                one.origin = where
+            raise
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"{prefix}{self.words} must be {self.kind.expected}, not {shown!r}",
+                code="bad-option",
+                origin=where,
+                hint=self._hint(origin),
+            ) from None
+        if not self.kind.allows(found):
+            raise self.refused(shown, self.kind.allowed, where, prefix)
+        return found
+
+    def refused(
+        self, value: Any, allowed: str, where: Origin | None = None, prefix: str = ""
+    ) -> UsageError:
+        """The complaint about a value that the option cannot have."""
+        message = f"{prefix}{self.words} cannot be {self.plain(value)!r}"
+        return UsageError(message, code="bad-option", origin=where, hint=f"use {allowed}")
+
+    def _hint(self, origin: str) -> str:
+        if origin == COMMAND_LINE:
+            several = self.kind.expected == "numbers"
+            return "separate several by commas: 0.5,0.5,0.5" if several else "see --help"
+        return f"in {'Python' if origin in ('', KEYWORD) else 'TOML'}: {self.kind.example}"
+
+    @staticmethod
+    def plain(value: Any) -> Any:
+        """A value in the types that JSON has."""
+        if isinstance(value, Path):
+            return str(value)
+        if is_dataclass(value) and not isinstance(value, type):
+            return asdict(value)
+        return [Option.plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def option(default: Any, kind: Kind, help: str, group: str, *more: Any, **named: Any) -> Any:
+    """A field of a dataclass of options, from the attributes of ``Option``."""
+    item = Option(default, kind, help, group, *more, **named)
+    return field(default=OPEN, metadata={"option": item})
+
+
+def options_of(owner: type) -> Mapping[str, Option]:
+    """The declarations of a dataclass, by name, in order."""
+    return _options_of(owner)
+
+
+@cache
+def _options_of(owner: Any) -> Mapping[str, Option]:
+    declared = {f.name: f.metadata["option"] for f in fields(owner) if "option" in f.metadata}
+    return MappingProxyType({k: replace(item, name=k) for k, item in declared.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """Options that are what their declarations allow.
+
+    Raises:
+        UsageError: one is not, or some contradict each other (``CompileErrors`` if several).
+    """
+
+    def __post_init__(self) -> None:
+        complaints: list[CompileError] = []
+        wrong = set()
+        for name, item in options_of(type(self)).items():
+            value = getattr(self, name)
+            is_open = value is OPEN or (value is None and item.default is None)
+            found = item.default
+            try:
+                found = item.default if is_open else item.read(value, self._origin(name))
+            except CompileError as error:
+                wrong.add(name)
+                complaints += all_of(error)
+            object.__setattr__(self, name, found)
+        complaints += [error for names, error in self.contradictions() if not wrong & set(names)]
+        raise_all(complaints)
+
+    def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
+        """What options say against each other, and which they are."""
+        return ()
+
+    def refused(self, name: str, allowed: str) -> UsageError:
+        """The complaint about the value of an option."""
+        item = options_of(type(self))[name]
+        return item.refused(getattr(self, name), allowed, _file(self._origin(name)))
+
+    def given(self, changes: Mapping[str, Any]) -> Self:
+        """These options with others that a call gives by name; None leaves one open.
+
+        Raises:
+            UsageError: unknown names, or values that options cannot have (``CompileErrors`` if
+                several).
+        """
+        values, complaints = named(type(self), changes)
+        return checked(lambda: self._with(values, KEYWORD), complaints)
+
+    def _with(self, values: Mapping[str, Any], origin: str) -> Self:
+        del origin
+        return replace(self, **values)
+
+    def _origin(self, name: str) -> str:
+        """Where the value of an option came from; empty if that is not recorded."""
+        del name
+        return ""
+
+
+def named(
+    owner: type, given: Mapping[str, Any], origin: str = "", prefix: str = ""
+) -> tuple[dict[str, Any], list[CompileError]]:
+    """Values by the names of the options that are meant, and complaints about the other names.
+
+    Args:
+        owner: a dataclass of options.
+        given: names with hyphens or underscores, and values.
+        origin: of the values.
+        prefix: of options of single layers, shown in errors.
+    """
+    declared = options_of(owner)
+    known = [name for name, item in declared.items() if item.of_layers or not prefix]
+    values: dict[str, Any] = {}
+    complaints: list[CompileError] = []
+    for key, value in given.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            complaints.append(_unknown(prefix + key, name, value, known, _file(origin)))
+        elif name in values:
+            message = f"{prefix}{key} must be given once, not twice"
+            complaints.append(UsageError(message, code="bad-option", origin=_file(origin)))
+        else:
+            values[name] = value
+    return values, complaints
+
+
+def checked(make: Callable[[], T], complaints: Sequence[CompileError]) -> T:
+    """What is made, if nothing is wrong with it and there are no other complaints.
+
+    Raises:
+        UsageError: something is wrong (``CompileErrors`` if several things are).
+    """
+    try:
+        made = make()
+    except CompileError as error:
+        raise_all([*complaints, *all_of(error)])
+        raise
+    raise_all(complaints)
+    return made
+
+
+def all_of(error: CompileError) -> list[CompileError]:
+    """The errors that one stands for."""
+    return list(error.errors) if isinstance(error, CompileErrors) else [error]
+
+
+def _file(origin: str) -> Origin | None:
+    return Origin(origin) if origin not in ("", COMMAND_LINE, KEYWORD) else None
+
+
+def _unknown(
+    shown: str, name: str, value: Any, known: Sequence[str], where: Origin | None
+) -> UsageError:
+    from difflib import get_close_matches
+
+    hint = f"known: {', '.join(known)}"
+    if close := get_close_matches(name, known, n=1):
+        hint = f"did you mean {close[0]}?"
+    elif isinstance(value, dict):
+        hint = 'put names with dots in quotation marks: [layers."block1.conv*"]'
+    return UsageError(f"unknown option '{shown}'", code="unknown-option", origin=where, hint=hint)

@@ -1,0 +1,146 @@
+"""What values an option takes: how one is read, which are in range, and what they are called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
+"""In place of a number: the smallest one that keeps ``max_accuracy_drop``."""
+AUTOMATIC = "N|auto"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A set of values.
+
+    Attributes:
+        expected: their type in words.
+        metavar: what the help of the command line calls a value.
+        read: a value from TOML, Python or the command line as the program takes it; a TypeError or
+            ValueError if it is of another type.
+        example: of an option, as TOML and Python spell it.
+        allowed: the range in words; empty where every value will do.
+        allows: whether a value that was read is in range.
+        flags: of a switch that the command line spells as flags.
+    """
+
+    expected: str
+    metavar: str
+    read: Callable[[Any], Any]
+    example: str
+    allowed: str = ""
+    allows: Callable[[Any], bool] = lambda value: True
+    flags: str = ""
+
+
+def text(metavar: str, allowed: str = "", allows: Callable[[str], bool] = bool) -> Kind:
+    """Text that a function accepts."""
+    return Kind("text", metavar, _text, 'target = "loihi2"', allowed, allows)
+
+
+def choice(literal: Any) -> Kind:
+    """One of the texts of a ``Literal``."""
+    return one_of(get_args(literal))
+
+
+def one_of(choices: tuple[str, ...]) -> Kind:
+    """One of some texts."""
+    allowed = f"one of {', '.join(choices)}"
+    allows = choices.__contains__
+    return Kind("text", "|".join(choices), _text, 'coding = "rate"', allowed, allows)
+
+
+def file(metavar: str) -> Kind:
+    """A path; in a configuration, relative to its folder."""
+    return Kind("a file name", metavar, _path, 'calibrate = "calibrate.npz"')
+
+
+def whole(least: int, most: int | None = None, *, auto: bool = False) -> Kind:
+    """A whole number from ``least`` to ``most``, or ``auto`` where that is possible."""
+    allowed = f"{least} or more" if most is None else f"{least} to {most}"
+
+    def allows(value: Any) -> bool:
+        return value == AUTO or bool(least <= value and (most is None or value <= most))
+
+    if auto:
+        read, expected = _whole_or_auto, "a whole number or auto"
+        return Kind(expected, AUTOMATIC, read, "weight_bits = 4", allowed, allows)
+    return Kind("a whole number", "N", _whole, "weight_bits = 4", allowed, allows)
+
+
+def number(
+    metavar: str, allowed: str = "", allows: Callable[[float], bool] = math.isfinite
+) -> Kind:
+    """A finite number."""
+    return Kind("a number", metavar, _number, "max_accuracy_drop = 0.5", allowed, allows)
+
+
+def numbers(metavar: str, allowed: str, allows: Callable[[float], bool]) -> Kind:
+    """Several finite numbers: a list, a text with commas, or a single one."""
+    example = "mean_values = [0.5, 0.5, 0.5]"
+    return Kind("numbers", metavar, _numbers, example, allowed, lambda all_: all(map(allows, all_)))
+
+
+def switch(flags: str = "") -> Kind:
+    """True or false; on the command line ``on`` or ``off``, or flags."""
+    return Kind("true or false", "on|off", _switch, "per_layer = true", flags=flags)
+
+
+def names(metavar: str) -> Kind:
+    """Several names, with or without commas between them."""
+    return Kind("names", metavar, _names, 'emit = ["lava"]')
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise TypeError
+    return Path(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError
+    return int(value)
+
+
+def _whole_or_auto(value: Any) -> int | str:
+    return AUTO if isinstance(value, str) and value == AUTO else _whole(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError
+    if not math.isfinite(value):
+        raise ValueError
+    return float(value)
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, str) and value in ("on", "off"):
+        return value == "on"
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    if isinstance(value, str):
+        return tuple(_number(float(part)) for part in value.split(","))
+    return tuple(_number(item) for item in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(name.strip() for part in parts for name in _text(part).split(",") if name.strip())

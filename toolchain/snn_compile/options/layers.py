@@ -1,0 +1,82 @@
+"""Options of single layers, and the methods that find thresholds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+from snn_compile.errors import CompileError, raise_all
+from snn_compile.options.declared import named, options_of
+from snn_compile.options.kinds import Kind
+
+METHODS = "mmse, percentile:P, max, lbs or spike-norm"
+_PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
+
+
+def valid_thresholds(method: str) -> bool:
+    """Whether a threshold method is one this compiler knows."""
+    if method in ("mmse", "max", "lbs", "spike-norm"):
+        return True
+    match = _PERCENTILE.fullmatch(method)
+    return match is not None and 0 < float(match[1]) <= 100
+
+
+def percentile_of(method: str) -> float | None:
+    """The percentile that a threshold method names, if it names one."""
+    match = _PERCENTILE.fullmatch(method)
+    return float(match[1]) if match else None
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """What a configuration file may say about the layers that a pattern matches.
+
+    Attributes:
+        pattern: shell-style pattern over layer names.
+        weight_bits: overrides the network's.
+        thresholds: overrides the network's.
+    """
+
+    pattern: str
+    weight_bits: int | None = None
+    thresholds: str | None = None
+
+    def matches(self, layer: str) -> bool:
+        """Whether it is about a layer."""
+        return fnmatchcase(layer, self.pattern)
+
+
+def tables(owner: Callable[[], type]) -> Kind:
+    """Tables of options by pattern, among those that ``owner`` declares for layers."""
+
+    def read(value: Any) -> tuple[LayerOptions, ...]:
+        entries = value.items() if isinstance(value, Mapping) else map(_as_table, value)
+        found: list[LayerOptions] = []
+        complaints: list[CompileError] = []
+        for pattern, table in entries:
+            if not isinstance(table, Mapping):
+                raise TypeError
+            prefix = f"layers.{pattern}."
+            values, more = named(owner(), table, prefix=prefix)
+            complaints += more
+            for name in values:
+                item = options_of(owner())[name]
+                try:
+                    values[name] = item.read(values[name], prefix=prefix)
+                except CompileError as error:
+                    complaints.append(error)
+            found.append(LayerOptions(pattern, **values))
+        raise_all(complaints)
+        return tuple(found)
+
+    return Kind('tables such as [layers."conv*"]', "", read, 'layers."conv*".weight_bits = 4')
+
+
+def _as_table(layer: LayerOptions) -> tuple[str, dict[str, Any]]:
+    if not isinstance(layer, LayerOptions):
+        raise TypeError
+    values = {item.name: getattr(layer, item.name) for item in fields(layer)}
+    return values.pop("pattern"), {k: value for k, value in values.items() if value is not None}
