@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import dataclass, replace
 
@@ -87,6 +88,10 @@ def test_equations_of_its_own_are_no_other_models():
 
     assert "derives from IFNeurons" in registry.complaints(Derived)[0]
     assert any("'in_engine'" in complaint for complaint in registry.complaints(Late))
+    del Derived, Late
+    registry.complaints.cache_clear()
+    gc.collect()
+    assert len(Readout.__subclasses__()) == 3  # other tests count them
 
 
 def test_no_network_has_a_model_that_lacks_an_answer():

@@ -52,7 +52,7 @@ def load_program(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Q
     """The program that ``dump_program`` described.
 
     Raises:
-        KeyError: an array is missing.
+        KeyError: an array or a class is missing.
         TypeError: a field is missing.
         ValueError: what is described is not a valid program.
     """

@@ -56,6 +56,12 @@ _OF_THE_EQUATIONS = ("potential", "sums_windows", "in_engine", "in_lava", "as_li
 """What changes with the equations, and must not be left to a base class that has others."""
 
 
+class UnknownNeuronsError(DamagedError, KeyError):
+    """A file has neurons of which no model is installed."""
+
+    __str__ = Exception.__str__  # a KeyError's has quotes around it
+
+
 @cache
 def models() -> Mapping[str, type[Population]]:
     """Every model by its class name, which is its ``$type`` in files.
@@ -83,7 +89,7 @@ def named(name: str) -> type[Population]:
     """The model of a ``$type``; what is built in is found whatever else is installed.
 
     Raises:
-        DamagedError: there is none of that name.
+        UnknownNeuronsError: there is none of that name.
     """
     return _one(lambda model: model.__name__, name)
 
@@ -92,7 +98,7 @@ def of_conformance_file(name: str) -> type[Population]:
     """The model of a ``kind`` in conformance files.
 
     Raises:
-        DamagedError: there is none of that name.
+        UnknownNeuronsError: there is none of that name.
     """
     return _one(lambda model: model.conformance, name)
 
@@ -103,7 +109,7 @@ def _one(name_of: Callable[[type[Population]], str], name: str) -> type[Populati
             if name_of(model) == name:
                 return model
     known = ", ".join(name_of(model) for model in models().values())
-    raise DamagedError(f"it has neurons '{name}'; the neuron models installed are {known}")
+    raise UnknownNeuronsError(f"it has neurons '{name}'; the neuron models installed are {known}")
 
 
 @cache
