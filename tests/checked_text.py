@@ -23,6 +23,7 @@ from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.to_spiking import ToSpiking
+from snn_compile.files.typed import fields_of
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.reading import load_text
@@ -32,7 +33,6 @@ from snn_compile.ir.spiking import Window
 from snn_compile.ir.text import dump_text
 from snn_compile.passes import PassResult
 from snn_compile.quantize.quantize import quantize
-from snn_compile.typed import fields_of
 
 DIRECTIVE = re.compile(r"# *([A-Z][A-Z-]+):(.*)")
 PASS = re.compile(r"([a-z-]+)(?:\{([^}]*)\})?(?:, *|$)")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from snn_compile.coding_registry import coding_class, coding_names
-from snn_compile.driver import compile_model
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.plugins import BACKENDS
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

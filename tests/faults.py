@@ -28,8 +28,8 @@ import onnx
 
 from faulty_files import DEAD, DIE, FAIL, FULL, Shim
 from onnx_models import model, node
-from snn_compile.claims import claimed_by
 from snn_compile.cli import main as snn_compile
+from snn_compile.files.claims import claimed_by
 
 Content = dict[str, bytes]
 HOWS = (FAIL, FULL, DIE)
@@ -64,7 +64,7 @@ class Scenario:
 
 def without_exchange() -> None:
     """A system that cannot exchange two names."""
-    from snn_compile import folders
+    from snn_compile.files import folders
 
     folders._exchanged = lambda one, other: False  # type: ignore[assignment]
 

@@ -15,13 +15,13 @@ from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.driver import FOLDING
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.quantized import GradedNeurons, Readout
 from snn_compile.ir.spiking import Reset
+from snn_compile.pipeline.driver import FOLDING
 from snn_compile.quantize import correct_biases
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.quantize import quantize

@@ -32,9 +32,9 @@ from rich.table import Table
 from shared_models import prepare
 
 from snn_compile import compile_model
-from snn_compile.driver import check_model
 from snn_compile.mapping.cost import exact_synops
 from snn_compile.options import CompileOptions
+from snn_compile.pipeline.driver import check_model
 from snn_compile.sim import ann
 
 STEPS = (4, 8, 16, 32, 64, 256)

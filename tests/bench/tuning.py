@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import recordings
 import tuning_tasks as tasks
 from snn_compile import CompileOptions, compile_model
-from snn_compile.events import Recordings
 from snn_compile.report.progress import TerminalObserver
+from snn_compile.samples.events import Recordings
 from snn_compile.tune import TuneOptions, tune_model
 
 ROOT = Path(__file__).resolve().parents[2]

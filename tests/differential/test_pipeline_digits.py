@@ -10,8 +10,8 @@ import pytest
 
 import onnx_models
 from snn_compile.coding_registry import coding_names
-from snn_compile.driver import check_model, compile_model
 from snn_compile.options import CompileOptions
+from snn_compile.pipeline.driver import check_model, compile_model
 from snn_compile.sim import ann, engine, reference
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import onnx_models
 from snn_backends.lava import LavaBackend
 from snn_compile.bundle import CompiledModel
-from snn_compile.driver import compile_model
+from snn_compile.pipeline.driver import compile_model
 
 pytestmark = pytest.mark.lava
 

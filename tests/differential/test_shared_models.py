@@ -14,7 +14,7 @@ from engine_equality import assert_equal
 from snn_backends.lava import LavaBackend
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
-from snn_compile.driver import compile_model
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.sim.ann import evaluate
 from snn_frontends.onnx import OnnxFrontend
 

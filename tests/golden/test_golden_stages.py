@@ -24,12 +24,12 @@ from snn_compile.codings.sync import Sync
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.driver import FOLDING
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.ir.text import to_text
+from snn_compile.pipeline.driver import FOLDING
 from snn_compile.quantize.quantize import quantize
 
 HERE = Path(__file__).parent

@@ -14,8 +14,8 @@ import pytest
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
-from snn_compile.config_file import read_toml
 from snn_compile.errors import CompileError
+from snn_compile.options.config_file import read_toml
 
 ARCHIVE = Path(__file__).with_name("7590587.tar.xz")
 FOLDERS = ("graded", "rate", "zero", "sync", "radix", "sigma-delta", "signed", "nir")

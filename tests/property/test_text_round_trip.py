@@ -13,12 +13,12 @@ import networks
 import scheduled_networks
 import stage_values
 from snn_compile.errors import Origin
+from snn_compile.files.typed import fields_of
 from snn_compile.ir.graph import Graph, Node, NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.reading import load_text, operators
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.ir.text import dump_text
-from snn_compile.typed import fields_of
 
 STAGES = (ANNGraph, SpikingGraph, QuantizedGraph)
 KINDS = [(stage, name) for stage in STAGES for name in operators(stage)]

@@ -13,10 +13,16 @@ import pytest
 
 from mutants import BOMB, members_of, with_bomb, zipped
 from snn_compile import memory
-from snn_compile.archives import Archive, Arrays, PickledError
 from snn_compile.cli import main
-from snn_compile.documents import DamagedError, TooLargeError, open_regular, parse_json, parse_toml
 from snn_compile.errors import UsageError
+from snn_compile.files.archives import Archive, Arrays, PickledError
+from snn_compile.files.documents import (
+    DamagedError,
+    TooLargeError,
+    open_regular,
+    parse_json,
+    parse_toml,
+)
 
 
 def npy(array, **claims):

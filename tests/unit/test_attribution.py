@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from snn_compile.driver import compile_model
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.report import advice
 
 

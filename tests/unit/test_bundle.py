@@ -13,10 +13,10 @@ import pytest
 
 from snn_compile import bundle
 from snn_compile.bundle import CompiledModel
-from snn_compile.driver import compile_model
 from snn_compile.errors import CompileError, ModelError, UsageError, VerificationError
 from snn_compile.ir.serialize import dump_program
 from snn_compile.ir.text import to_text
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.sim import reference
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import anns
 from calibration_cases import N_STEPS, NETWORKS, Case, mlp, residual
-from snn_compile.driver import compile_model
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.quantize import calibrate_potentials
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials, mean_activations
 from snn_compile.sim import bounds, engine, reference

@@ -12,13 +12,13 @@ from calibration_cases import N_STEPS, NETWORKS, Case
 from snn_compile import CompileOptions
 from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.data import Samples
-from snn_compile.driver import FOLDING
 from snn_compile.ir import ann
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
 from snn_compile.lowering import lower
+from snn_compile.pipeline.driver import FOLDING
 from snn_compile.quantize.calibrate_resets import CalibrateResets
+from snn_compile.samples.arrays import Samples
 from snn_compile.sim import bounds, reference
 from snn_compile.sim.ann import evaluate as float_answers
 

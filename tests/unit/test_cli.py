@@ -33,8 +33,8 @@ from snn_compile.errors import (
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A driver that does what a test tells it to."""
-    module = ModuleType("snn_compile.driver")
-    monkeypatch.setitem(sys.modules, "snn_compile.driver", module)
+    module = ModuleType("snn_compile.pipeline.driver")
+    monkeypatch.setitem(sys.modules, "snn_compile.pipeline.driver", module)
     return module
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snn_compile.data import check_samples, load_samples
 from snn_compile.errors import UsageError
+from snn_compile.samples.arrays import check_samples, load_samples
 
 SHAPE = (3, 4, 5)
 X = np.random.default_rng(0).random((6, *SHAPE)).astype(np.float32)

@@ -18,13 +18,13 @@ from snn_compile import coding_registry
 from snn_compile.cli import main
 from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.codings import Coding, coding_of
-from snn_compile.driver import compile_model
 from snn_compile.errors import UsageError
 from snn_compile.hil.diagnosis import _carried
 from snn_compile.ir.quantized import Readout
 from snn_compile.ir.schedule import integer_network, is_scheduled
 from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.options import CompileOptions
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.report.advice import costliest
 from snn_compile.sim import engine, reference
 

@@ -16,12 +16,12 @@ from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.driver import FOLDING
 from snn_compile.errors import CompileErrors, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
+from snn_compile.pipeline.driver import FOLDING
 from snn_compile.quantize.quantize import quantize
 from snn_compile.sim import kernels, reference
 

@@ -16,11 +16,11 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.signs import non_negative
-from snn_compile.driver import FOLDING
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.text import to_text
+from snn_compile.pipeline.driver import FOLDING
 
 SAME = Geometry(padding=(1, 1, 1, 1))
 

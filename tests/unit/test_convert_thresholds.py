@@ -17,10 +17,10 @@ from snn_compile.convert.balance_thresholds import balance_thresholds, least_err
 from snn_compile.convert.calibrate import N_BINS, calibrate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.weight_bounds import weight_bounds
-from snn_compile.driver import FOLDING
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
+from snn_compile.pipeline.driver import FOLDING
 
 SAME = Geometry(padding=(1, 1, 1, 1))
 SEEDS = st.integers(0, 2**32 - 1)

@@ -11,9 +11,9 @@ import anns
 from anns import INPUT, Net
 from quantized_cases import CODINGS, NETWORKS, Case, mlp, same
 from snn_compile.codings.graded import Graded
-from snn_compile.driver import compile_model
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.quantize import correct_biases
 from snn_compile.sim import bounds, reference
 

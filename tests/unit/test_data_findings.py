@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp
 
 from snn_compile import compile_model
 from snn_compile.convert.data_findings import LEAST_SAMPLES, data_findings, kolmogorov_smirnov
-from snn_compile.data import Samples
+from snn_compile.samples.arrays import Samples
 
 MODELS = ("cifar10_resnet20", "fashion_vggbn", "mnist_cnn_cntk", "mnist_mlp_256x2")
 

@@ -14,10 +14,10 @@ from anns import INPUT, Net
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.expand import expand, maps_shape
 from snn_compile.convert.linear import Sparse, sparse
-from snn_compile.driver import FOLDING, compile_model
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.spiking import InputCoding
+from snn_compile.pipeline.driver import FOLDING, compile_model
 from snn_compile.quantize.quantize import quantize
 from snn_compile.sim.ann import evaluate
 from snn_compile.sim.reference import input_messages

@@ -14,10 +14,10 @@ from anns import INPUT, Net
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.equalize import Equalize, rescaled
-from snn_compile.driver import FOLDING, compile_model
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann
 from snn_compile.passes import Finding
+from snn_compile.pipeline.driver import FOLDING, compile_model
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report.observer import SilentObserver
 from snn_compile.sim.ann import evaluate
@@ -91,8 +91,8 @@ class Given:
         self.file = tmp_path / "given.onnx"
         self.file.write_bytes(b"")
         imported = replace(OnnxFrontend().read(EXAMPLE), ann=network)
-        monkeypatch.setattr("snn_compile.driver.read_model", lambda _: imported)
-        monkeypatch.setattr("snn_compile.driver.original", lambda *_: None)
+        monkeypatch.setattr("snn_compile.pipeline.driver.read_model", lambda _: imported)
+        monkeypatch.setattr("snn_compile.pipeline.driver.original", lambda *_: None)
 
     def compiled(self, x, **options):
         return compile_model(self.file, calibrate=x, emit=(), **options)

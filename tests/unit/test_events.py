@@ -13,7 +13,7 @@ from recordings import READING, classifier, nmnist
 from snn_compile import compile_model
 from snn_compile.cli import main
 from snn_compile.errors import UsageError
-from snn_compile.events import Recordings
+from snn_compile.samples.events import Recordings
 
 SHAPE = (2, 5, 7)
 GOOD = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from snn_compile.driver import compile_model
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.report import evaluation, figures, html, schema, terminal
 from snn_compile.report.ladder import Ladder
 

@@ -17,8 +17,8 @@ from snn_backends.nir.refusals import refusals
 from snn_compile.conformance import files, network_file
 from snn_compile.conformance.features import exercised
 from snn_compile.conformance.net import INPUT, Net
-from snn_compile.documents import DamagedError
 from snn_compile.errors import CapacityError, CompileErrors, UnsupportedError
+from snn_compile.files.documents import DamagedError
 from snn_compile.hil.devices.faulty import faulty_messages
 from snn_compile.ir import serialize, spiking
 from snn_compile.ir.fixedpoint import QFormat, QTensor

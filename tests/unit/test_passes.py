@@ -13,15 +13,13 @@ import pytest
 
 from mutants import archive_of, dumped, json_of, members_of, zipped
 from quantized_cases import mlp, pooled, residual
-from snn_compile import CompileOptions, memory, replay
+from snn_compile import CompileOptions, memory
 from snn_compile.cli import main
 from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.preprocess import FoldPreprocessing
-from snn_compile.data import Samples
-from snn_compile.driver import FOLDING
 from snn_compile.errors import CompileError, ModelError, VerificationError
 from snn_compile.ir import ann
 from snn_compile.ir.fixedpoint import QTensor
@@ -31,10 +29,13 @@ from snn_compile.ir.stages import SpikingGraph
 from snn_compile.ir.text import to_text
 from snn_compile.lowering import unmeasured
 from snn_compile.passes import Finding, PassFailure, PassResult, Pipeline, spec, unwatched
+from snn_compile.pipeline import replay
+from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.verify_each import VerifyEach
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.to_fixed_point import Quantize
+from snn_compile.samples.arrays import Samples
 from snn_compile.sim import engine
-from snn_compile.verify_each import VerifyEach
 
 SNNTORCH = Path(__file__).parent.parent / "fixtures" / "snntorch_tiny.nir"
 SETTINGS = {
@@ -170,7 +171,7 @@ def test_a_pass_that_auto_leaves_out_is_told(model, examples, monkeypatch, capsy
     def none(modes, compiled, folded, x):
         return "none", Finding("none is best")
 
-    monkeypatch.setattr("snn_compile.driver.least_error_of", none)
+    monkeypatch.setattr("snn_compile.pipeline.driver.least_error_of", none)
     line = [model, "--calibrate", examples / "digits_calibrate.npz", "--equalize", "auto"]
     assert run(*line, "--stop-after", "equalize") == 2
     assert "pass 'equalize' has not run" in capsys.readouterr().err

@@ -17,7 +17,6 @@ from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.driver import FOLDING
 from snn_compile.errors import CapacityError, CompileErrors
 from snn_compile.ir import ann, quantized
 from snn_compile.ir.encoding import InputEncoding
@@ -25,6 +24,7 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.ir.spiking import InputCoding, Reset
+from snn_compile.pipeline.driver import FOLDING
 from snn_compile.quantize.quantize import EXPONENTS, quantize
 from snn_compile.sim import bounds, reference, spiking
 

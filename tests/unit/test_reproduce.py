@@ -14,7 +14,7 @@ from mutants import dumped, members_of, zipped
 from snn_compile import compile_model
 from snn_compile.cli import main
 from snn_compile.options import CompileOptions
-from snn_compile.provenance import provenance
+from snn_compile.sealed.provenance import provenance
 
 FILES = ("digits_mlp.onnx", "digits_calibrate.npz", "digits_evaluate.npz")
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn_compile.driver import compile_model
 from snn_compile.errors import CompileError
-from snn_compile.search import smallest
+from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.search import smallest
 
 
 @given(st.integers(1, 300), st.integers(0, 320))

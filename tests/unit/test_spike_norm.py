@@ -14,12 +14,12 @@ from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.spike_norm import spike_norm
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.driver import FOLDING, compile_model
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.spiking import IFNeurons, InputCoding, Reset
+from snn_compile.pipeline.driver import FOLDING, compile_model
 from snn_compile.quantize.quantize import quantize
 from snn_compile.sim import spiking as simulation
 from snn_compile.sim.ann import forward

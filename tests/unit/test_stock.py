@@ -17,15 +17,15 @@ from snn_backends.lava.plan import make_plan
 from snn_compile import CompileOptions, compile_model
 from snn_compile.codings import coding_of
 from snn_compile.convert import calibrate as calibration
-from snn_compile.data import Samples
-from snn_compile.driver import FOLDING
 from snn_compile.errors import CapacityError, CompileErrors, Origin, UsageError
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons, ProbedReadout, QuantizedGraph
 from snn_compile.ir.spiking import Reset
 from snn_compile.lowering import lower
+from snn_compile.pipeline.driver import FOLDING
 from snn_compile.quantize import stock
+from snn_compile.samples.arrays import Samples
 from snn_compile.sim import bounds, engine, reference
 
 N_STEPS = 12

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from faulty_files import DEAD, DIE, FAIL, FULL, Shim
-from snn_compile import claims, folders
-from snn_compile.claims import claimed
 from snn_compile.errors import UsageError
-from snn_compile.folders import replacing, require_replaceable
-from snn_compile.writing import NewFile, replace_text, replacing_file, require_file
+from snn_compile.files import claims, folders
+from snn_compile.files.claims import claimed
+from snn_compile.files.folders import replacing, require_replaceable
+from snn_compile.files.writing import NewFile, replace_text, replacing_file, require_file
 
 OLD, NEW = "old content", "new content"
 
@@ -213,7 +213,7 @@ def test_more_than_a_file_may_hold_leaves_the_old_one(tmp_path):
     (tmp_path / "out").write_text(OLD)
     code = (
         "import resource, signal, sys; from pathlib import Path;"
-        " from snn_compile.writing import replace_text;"
+        " from snn_compile.files.writing import replace_text;"
         " signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         " resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
         " replace_text(Path(sys.argv[1]), 'x' * 2000)"

@@ -13,14 +13,14 @@ from snn_compile.version import __version__
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
-    from snn_compile.driver import compile_model
     from snn_compile.errors import CompileError
     from snn_compile.options import CompileOptions
+    from snn_compile.pipeline.driver import compile_model
 
 __all__ = ["CompileError", "CompileOptions", "CompiledModel", "__version__", "compile_model"]
 
 _HOMES = {
-    "compile_model": "snn_compile.driver",
+    "compile_model": "snn_compile.pipeline.driver",
     "CompiledModel": "snn_compile.bundle",
     "CompileError": "snn_compile.errors",
     "CompileOptions": "snn_compile.options",

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed, signing
-from snn_compile.claims import claimed, interrupted
 from snn_compile.errors import Origin, UsageError
-from snn_compile.folders import replacing, require_replaceable
+from snn_compile.files.claims import claimed, interrupted
+from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.encoding import Float, InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int

@@ -21,7 +21,6 @@ from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.linear import Float
 from snn_compile.convert.spike_norm import spike_norm
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.data import Samples
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann as ops
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
@@ -39,6 +38,7 @@ from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
+from snn_compile.samples.arrays import Samples
 from snn_compile.sim import engine
 
 BLAS_THREADS = 1

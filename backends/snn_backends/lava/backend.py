@@ -21,7 +21,7 @@ from snn_compile.errors import (
     UsageError,
     raise_all,
 )
-from snn_compile.folders import require_empty
+from snn_compile.files.folders import require_empty
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Overflow
 from snn_compile.ir.quantized import (

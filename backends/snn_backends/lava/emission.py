@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
 from snn_backends.lava.timing import timing
-from snn_compile.archives import Archive, Arrays, unequal
-from snn_compile.documents import DAMAGE, described, read_bytes, read_json, sha256
+from snn_compile.files.archives import Archive, Arrays, unequal
+from snn_compile.files.documents import DAMAGE, described, read_bytes, read_json, sha256
 from snn_compile.ir.quantized import ConvSynapses
 
 COPIED = (

@@ -16,7 +16,7 @@ from typing import Any
 from snn_backends.lava import emission
 from snn_backends.lava.plan import Plan
 from snn_compile import sealed
-from snn_compile.documents import DAMAGE, inside, read_json
+from snn_compile.files.documents import DAMAGE, inside, read_json
 from snn_compile.hil.verification import Verification
 from snn_compile.sealed.compatibility import OLDER
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_backends.netx.layers import NEVER, Layer
-from snn_compile.documents import read_json
+from snn_compile.files.documents import read_json
 from snn_compile.ir.quantized import QuantizedGraph
 
 FILE, HOW = "network.net", "network.json"

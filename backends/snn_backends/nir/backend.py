@@ -12,7 +12,7 @@ import numpy.typing as npt
 from snn_backends.nir.refusals import refusals
 from snn_compile.errors import CompileError, UsageError, raise_all
 from snn_compile.extras import missing
-from snn_compile.folders import require_empty
+from snn_compile.files.folders import require_empty
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim.batches import Advance, no_progress

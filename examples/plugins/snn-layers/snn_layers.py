@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.archives import Archive, Arrays
-from snn_compile.documents import DAMAGE, described
 from snn_compile.errors import CompileError, ModelError, Origin, UnsupportedError, raise_all
+from snn_compile.files.archives import Archive, Arrays
+from snn_compile.files.documents import DAMAGE, described
 from snn_compile.ir.ann import AnnNode, Dense, Input, Output, Relu, Reshape
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph

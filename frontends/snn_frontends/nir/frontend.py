@@ -6,7 +6,6 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snn_compile.documents import DamagedError, TooLargeError, first_line, too_large
 from snn_compile.errors import (
     CompileError,
     ModelError,
@@ -16,6 +15,7 @@ from snn_compile.errors import (
     raise_all,
 )
 from snn_compile.extras import missing
+from snn_compile.files.documents import DamagedError, TooLargeError, first_line, too_large
 from snn_compile.options import CompileOptions
 from snn_compile.plugins import ImportedSpiking
 

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 
 from snn_compile import memory
-from snn_compile.documents import DEEPEST, DamagedError, TooLargeError, check_size, read_bytes
+from snn_compile.files.documents import DEEPEST, DamagedError, TooLargeError, check_size, read_bytes
 
 MOST_OBJECTS = 50_000
 """Groups and arrays; a layer has about ten."""

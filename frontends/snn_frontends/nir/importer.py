@@ -17,7 +17,6 @@ from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.linear import Float
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.documents import TooLargeError, check_size, too_large
 from snn_compile.errors import (
     CompileError,
     CompileErrors,
@@ -26,6 +25,7 @@ from snn_compile.errors import (
     UnsupportedError,
     raise_all,
 )
+from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding

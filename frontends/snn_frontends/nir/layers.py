@@ -8,8 +8,8 @@ from typing import Any
 import nir
 import numpy as np
 
-from snn_compile.documents import check_size
 from snn_compile.errors import Origin, UnsupportedError
+from snn_compile.files.documents import check_size
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.geometry import Geometry

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from snn_compile.documents import TooLargeError, check_size, too_large
 from snn_compile.errors import ModelError, Origin, UnsupportedError
+from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId, Shape

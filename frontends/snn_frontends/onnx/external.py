@@ -16,7 +16,8 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
-from snn_compile.documents import (
+from snn_compile.errors import CompileError, ModelError, Origin, raise_all
+from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
     check_size,
@@ -25,7 +26,6 @@ from snn_compile.documents import (
     open_regular,
     too_large,
 )
-from snn_compile.errors import CompileError, ModelError, Origin, raise_all
 from snn_compile.memory import shown
 from snn_frontends.onnx.sizes import n_bytes
 

@@ -12,8 +12,8 @@ from onnx import checker, defs, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from snn_compile import memory
-from snn_compile.documents import DamagedError, TooLargeError, first_line, too_large
 from snn_compile.errors import ModelError, Origin, UnsupportedError
+from snn_compile.files.documents import DamagedError, TooLargeError, first_line, too_large
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.sizes import item_bytes, n_bytes, n_elements
 from snn_frontends.onnx.values import Constant, Tensor, Value

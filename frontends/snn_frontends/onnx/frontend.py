@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_compile import memory
-from snn_compile.documents import (
+from snn_compile.errors import CompileError, ModelError, Origin, UsageError
+from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
     described,
@@ -15,7 +16,6 @@ from snn_compile.documents import (
     read_bytes,
     too_large,
 )
-from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.memory import shown
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 from onnx import checker, defs
 
-from snn_compile.documents import TooLargeError, first_line, too_large
 from snn_compile.errors import (
     CompileError,
     CompileErrors,
@@ -24,6 +23,7 @@ from snn_compile.errors import (
     UnsupportedError,
     raise_all,
 )
+from snn_compile.files.documents import TooLargeError, first_line, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId, Shape

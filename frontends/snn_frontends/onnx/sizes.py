@@ -6,7 +6,7 @@ from math import prod
 
 from onnx import TensorProto, helper
 
-from snn_compile.documents import DamagedError
+from snn_compile.files.documents import DamagedError
 
 _BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 """Types of which several share a byte in the file, though not in memory."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from snn_compile.documents import DamagedError, TooLargeError
+from snn_compile.files.documents import DamagedError, TooLargeError
 
 MOST_FIELDS = 2_000_000
 """A network of ten thousand operators has a tenth of that; all numbers of a tensor are one."""

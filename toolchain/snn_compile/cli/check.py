@@ -17,7 +17,7 @@ from snn_compile.errors import CompileError, CompileErrors, UnsupportedError, ex
 from snn_compile.printable import printable
 
 if TYPE_CHECKING:
-    from snn_compile.pipeline import CheckResult
+    from snn_compile.pipeline.finish import CheckResult
 
 
 @dataclass
@@ -54,7 +54,7 @@ def command(
 
     Lists everything that is not supported at once. Exit code 4 if there is anything.
     """
-    from snn_compile.driver import check_model
+    from snn_compile.pipeline.driver import check_model
 
     options = chosen(config, given)
     observer = passes.observer(as_json, quiet=True, no_progress=True)

@@ -64,7 +64,7 @@ def command(
     if (used := config or beside(model)) is not None:
         observer.stage("config", str(used))
     from snn_compile.bundle import claimed_output
-    from snn_compile.driver import compile_model
+    from snn_compile.pipeline.driver import compile_model
 
     def compiled_now() -> CompiledModel:
         around = passes.instruments

@@ -63,7 +63,7 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
 
 def _replayed(failure: PassFailure) -> str:
     """What to do about a pass that has failed inside: the file that replays it is written here."""
-    from snn_compile import replay
+    from snn_compile.pipeline import replay
 
     try:
         path = replay.save(failure)

@@ -44,7 +44,7 @@ def options_for(model: Path, config: Path | None, given: Mapping[str, Any]) -> C
 
 def _named(options: CompileOptions, config: Path) -> dict[str, Path]:
     """The files that are read because a configuration names them, by option."""
-    from snn_compile.config_file import read_toml
+    from snn_compile.options.config_file import read_toml
     from snn_compile.targets.load import available
 
     wanted: dict[str, Any] = {name: getattr(options, name) for name in ("calibrate", "evaluate")}

@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.claims import claimed
-from snn_compile.writing import replacing_file, require_file
+from snn_compile.files.claims import claimed
+from snn_compile.files.writing import replacing_file, require_file
 
 Array = npt.NDArray[Any]
 

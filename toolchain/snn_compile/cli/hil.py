@@ -125,8 +125,8 @@ def command(
     or over its time.
     """
     from snn_compile.cli import hil_show
+    from snn_compile.files.writing import require_file
     from snn_compile.report.progress import TerminalObserver
-    from snn_compile.writing import require_file
 
     if record is not None:
         require_file(record)

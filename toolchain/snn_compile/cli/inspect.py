@@ -38,9 +38,9 @@ def command(path: Path, text: Path | None, signer: Path | None) -> None:
 
 
 def _show_model(path: Path, text: Path | None) -> None:
-    from snn_compile.driver import check_model
     from snn_compile.errors import Origin, UsageError
     from snn_compile.options import CompileOptions
+    from snn_compile.pipeline.driver import check_model
     from snn_compile.plugins import Imported
 
     result = check_model(path, CompileOptions())
@@ -67,8 +67,8 @@ def _show_model(path: Path, text: Path | None) -> None:
 
 def _write_text(stage: Stage, path: Path | None) -> None:
     if path is not None:
+        from snn_compile.files.writing import require_file
         from snn_compile.reduction.case import write_text
-        from snn_compile.writing import require_file
 
         require_file(path)
         write_text(path, stage)

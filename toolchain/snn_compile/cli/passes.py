@@ -66,7 +66,7 @@ class AroundPasses:
             named.append(ALL)
         if not (named or self.list_passes):
             return False
-        from snn_compile.driver import passes_of
+        from snn_compile.pipeline.driver import passes_of
 
         passes = passes_of(model, options, with_data=with_data)
         _refuse_unknown(named, [step.name for step in passes])
@@ -141,7 +141,7 @@ def around_passes(command: F) -> F:
 def _refuse_unknown(wanted: Sequence[str | None], known: Sequence[str]) -> None:
     from difflib import get_close_matches
 
-    from snn_compile.replay import PASSES
+    from snn_compile.pipeline.replay import PASSES
 
     unknown = [name for name in wanted if name is not None and name not in known]
     if not unknown:

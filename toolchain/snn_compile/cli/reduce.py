@@ -86,9 +86,9 @@ def command(
     and every build of the engine, or the device that is named. COMMAND gets the path of a text,
     with stimuli in NAME.stimulus.npz beside it. The result is a text, too.
     """
+    from snn_compile.files.writing import require_file
     from snn_compile.reduction.checks import Command
     from snn_compile.report.progress import TerminalObserver
-    from snn_compile.writing import require_file
 
     if check is not None and device is not None:
         raise UsageError("--check and --device exclude each other", code="bad-option")

@@ -17,8 +17,8 @@ def command(file: Path) -> None:
 
     Ends with the same error, or shows the network that the pass makes now.
     """
-    from snn_compile import replay
     from snn_compile.ir.text import to_text
+    from snn_compile.pipeline import replay
 
     found = replay.load(file)
     messages().print(f"pass {found.spec}\nfailed with {found.error} in version {found.tool}")

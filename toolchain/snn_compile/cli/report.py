@@ -46,9 +46,9 @@ def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verificat
 
     The reports of a signed folder stay as they are: what comes later stands in a file of its own.
     """
+    from snn_compile.files.writing import replace_text
     from snn_compile.report import schema
     from snn_compile.signing import VERIFICATION, is_signed
-    from snn_compile.writing import replace_text
 
     known = schema.verified(report, [outcome.as_dict() for outcome in outcomes])
     if is_signed(folder):
@@ -60,9 +60,9 @@ def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verificat
 
 def write_reports(folder: Path, report: Mapping[str, Any]) -> None:
     """Write both reports, each as a whole or not at all."""
+    from snn_compile.files.writing import replace_text
     from snn_compile.report import html, schema
     from snn_compile.sealed import REPORT, REPORT_PAGE
-    from snn_compile.writing import replace_text
 
     replace_text(folder / REPORT, schema.dumps(report))
     replace_text(folder / REPORT_PAGE, html.render(report))

@@ -20,8 +20,8 @@ from snn_compile.errors import Origin, UsageError
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.cli.growing import GrowingNpz
-    from snn_compile.data import Array, Samples
     from snn_compile.report.observer import Observer
+    from snn_compile.samples.arrays import Array, Samples
     from snn_compile.sim.reference import Run
 
 
@@ -89,8 +89,8 @@ class Outcome:
 
 def load(compiled: CompiledModel, path: Path) -> Samples:
     """The samples, read as the data of the compilation was."""
-    from snn_compile.inputs import samples_for
     from snn_compile.ir.spiking import InputCoding
+    from snn_compile.pipeline.inputs import samples_for
 
     samples, most = samples_for(compiled, path), compiled.encoding.high
     if compiled.program.input.coding is InputCoding.EVENTS:

@@ -87,9 +87,9 @@ def command(
     first, with the options of compile. The folder that is written is a compiled folder like any
     other. An interrupted training goes on from its checkpoint when the command is given again.
     """
+    from snn_compile.files.writing import require_file
     from snn_compile.report.progress import TerminalObserver
     from snn_compile.tune import require_torch
-    from snn_compile.writing import require_file
 
     require_torch()
     own = [name for name, item in options_of(TuneOptions).items() if item.group]

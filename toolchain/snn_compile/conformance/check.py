@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from snn_compile.archives import Archive, Arrays
 from snn_compile.bundle import CompiledModel
 from snn_compile.conformance.files import Case
-from snn_compile.documents import DAMAGE, described, read_json
 from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
+from snn_compile.files.archives import Archive, Arrays
+from snn_compile.files.documents import DAMAGE, described, read_json
 from snn_compile.hil import difference
 from snn_compile.hil.comparison import Comparison
 from snn_compile.hil.device import CANNOT_RUN, Capabilities, Device, checked, layers_of

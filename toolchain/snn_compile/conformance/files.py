@@ -18,11 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed
-from snn_compile.claims import claimed
 from snn_compile.conformance import network_file
 from snn_compile.conformance.features import exercised
 from snn_compile.conformance.net import Vector
-from snn_compile.documents import (
+from snn_compile.errors import (
+    CompileError,
+    ModelError,
+    Origin,
+    UsageError,
+    VerificationError,
+    raise_all,
+)
+from snn_compile.files.claims import claimed
+from snn_compile.files.documents import (
     DamagedError,
     inside,
     most_json,
@@ -32,15 +40,7 @@ from snn_compile.documents import (
     reading,
     sha256,
 )
-from snn_compile.errors import (
-    CompileError,
-    ModelError,
-    Origin,
-    UsageError,
-    VerificationError,
-    raise_all,
-)
-from snn_compile.folders import replacing, require_replaceable
+from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.hil.trace import About, TraceWriter, series_of
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph

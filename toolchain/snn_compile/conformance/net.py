@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from snn_compile.coding_registry import coding_class
 from snn_compile.errors import Origin
+from snn_compile.files.typed import fields_of
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId, Shape
@@ -36,7 +37,6 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import InputCoding, Reset, Window
 from snn_compile.sim import bounds
-from snn_compile.typed import fields_of
 
 INPUT = NodeId("input")
 LEVELS = 100

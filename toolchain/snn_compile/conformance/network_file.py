@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.documents import DamagedError
 from snn_compile.errors import Origin
+from snn_compile.files.documents import DamagedError
+from snn_compile.files.typed import complaint, made
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, Node
@@ -31,7 +32,6 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.ir.spiking import InputCoding, Reset, Window
-from snn_compile.typed import complaint, made
 
 FORMAT, VERSION = "snn-compile network", 1
 Arrays = dict[str, npt.NDArray[np.generic]]

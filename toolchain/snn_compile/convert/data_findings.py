@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from snn_compile.convert.balance_thresholds import TAIL_COUNTS
 from snn_compile.convert.linear import Float
-from snn_compile.data import Array, Samples
 from snn_compile.ir.graph import Shape
 from snn_compile.passes import Finding
+from snn_compile.samples.arrays import Array, Samples
 
 LEAST_SAMPLES = 4 * TAIL_COUNTS[0]
 """A neuron of a dense layer has one activation a sample, and thresholds take the highest few of

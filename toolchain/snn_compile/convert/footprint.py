@@ -14,8 +14,8 @@ from math import prod
 
 from snn_compile.convert.calibrate import N_BINS
 from snn_compile.convert.expand import maps_shape
-from snn_compile.documents import TooLargeError, check_size, too_large
 from snn_compile.errors import ModelError
+from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.geometry import Geometry, Pair

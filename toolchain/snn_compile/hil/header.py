@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, TypedDict
 
-from snn_compile.documents import DamagedError, check_size
+from snn_compile.files.documents import DamagedError, check_size
+from snn_compile.files.typed import complaint
 from snn_compile.hil.trace import HEADER, MESSAGE, POTENTIAL, About, Series
-from snn_compile.typed import complaint
 
 
 class _Network(TypedDict):

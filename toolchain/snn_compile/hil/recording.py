@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.archives import Archive
 from snn_compile.counted import counted
-from snn_compile.documents import (
+from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
+from snn_compile.files.archives import Archive
+from snn_compile.files.documents import (
     DAMAGE,
     TooLargeError,
     described,
@@ -22,7 +23,6 @@ from snn_compile.documents import (
     parse_json,
     too_large,
 )
-from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
 from snn_compile.hil import trace
 from snn_compile.hil.header import Header, parsed
 from snn_compile.hil.trace import MESSAGE

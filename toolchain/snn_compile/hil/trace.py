@@ -20,9 +20,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.files.writing import NewFile
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.version import __version__
-from snn_compile.writing import NewFile
 
 FORMAT, VERSION = "snn-compile trace", 1
 HEADER, SEAL, STIMULUS = "header.json", "seal", "stimulus.npy"

@@ -14,15 +14,15 @@ from difflib import get_close_matches
 from typing import Any, NoReturn, get_args
 
 from snn_compile import memory
-from snn_compile.documents import TooLargeError, check_size, too_large
 from snn_compile.errors import ModelError, Origin, UsageError, raise_all
+from snn_compile.files.documents import TooLargeError, check_size, too_large
+from snn_compile.files.typed import fields_of
 from snn_compile.ir.graph import Graph, Node, NodeId
 from snn_compile.ir.models import registry
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spelling import SHAPE, STRING, MisspelledError, Spelled, shape_of
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.ir.text import MAGIC, PLAIN_ID, STRUCTURE, VERSION
-from snn_compile.typed import fields_of
 
 Stage = ANNGraph | SpikingGraph | QuantizedGraph
 LARGEST_TEXT = 64 << 20

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.documents import DamagedError
 from snn_compile.errors import Origin
+from snn_compile.files.documents import DamagedError
+from snn_compile.files.typed import complaint, made
 from snn_compile.ir import quantized
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
@@ -26,7 +27,6 @@ from snn_compile.ir.graph import Graph, Node
 from snn_compile.ir.models import registry
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding, Reset, Window
-from snn_compile.typed import complaint, made
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 

@@ -19,11 +19,11 @@ from typing import Any, NewType, Union, get_args, get_origin
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.documents import DamagedError
+from snn_compile.files.documents import DamagedError
+from snn_compile.files.typed import fields_of
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.serialize import Arrays, array_hashes
-from snn_compile.typed import fields_of
 
 INLINE = 64
 """Elements of the largest array that stands in the text where another file can take the rest."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
-from snn_compile import config_file
 from snn_compile.coding_registry import coding_class, coding_names
-from snn_compile.documents import DamagedError
 from snn_compile.errors import CompileError
+from snn_compile.files.documents import DamagedError
+from snn_compile.files.typed import complaint, made
+from snn_compile.options import config_file
 from snn_compile.options.declared import COMMAND_LINE, checked, named, option, options_of
 from snn_compile.options.kinds import (
     AUTO,
@@ -35,7 +36,6 @@ from snn_compile.options.traced import (
     Traced,
     source,
 )
-from snn_compile.typed import complaint, made
 
 Input = Literal["current", "poisson", "graded", "events"]
 Reset = Literal["subtract", "zero"]

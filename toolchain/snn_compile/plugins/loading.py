@@ -12,10 +12,10 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
 
-from snn_compile.documents import first_line
 from snn_compile.errors import CompileError, PluginError, UsageError, raise_all
+from snn_compile.files.documents import first_line
+from snn_compile.files.typed import complaint
 from snn_compile.plugins.contracts import VERSION
-from snn_compile.typed import complaint
 
 T = TypeVar("T")
 

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from snn_compile import sealed
-from snn_compile.archives import Archive
-from snn_compile.archives import Arrays as Stored
 from snn_compile.counted import counted
-from snn_compile.documents import read_bytes, reading
 from snn_compile.errors import ModelError, Origin, UsageError
+from snn_compile.files.archives import Archive
+from snn_compile.files.archives import Arrays as Stored
+from snn_compile.files.documents import read_bytes, reading
+from snn_compile.files.writing import replace_text, replacing_file
 from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Node
@@ -25,7 +26,6 @@ from snn_compile.ir.serialize import Arrays
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.ir.text import STRUCTURE, dump_text
-from snn_compile.writing import replace_text, replacing_file
 
 MADE_UP = 8
 """Stimuli of a network that comes without any."""

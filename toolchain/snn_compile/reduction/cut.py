@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from snn_compile.documents import check_size
+from snn_compile.files.documents import check_size
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snn_compile.driver import compile_model
 from snn_compile.errors import UsageError
-from snn_compile.inputs import read_model, spiking_frontend
 from snn_compile.ir.reading import Stage
 from snn_compile.options import CompileOptions
+from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.inputs import read_model, spiking_frontend
 from snn_compile.report.observer import SilentObserver
 
 IMPORT, PROGRAM = "import", "program"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_compile.codings import Coding
-from snn_compile.documents import sha256
+from snn_compile.files.documents import sha256
 from snn_compile.ir import ann as ops
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from snn_compile.codings import Coding
 from snn_compile.convert.linear import Float
 from snn_compile.counted import counted
-from snn_compile.data import Samples
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding
@@ -24,6 +23,7 @@ from snn_compile.report.attribution import Loss, attribute
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
+from snn_compile.samples.arrays import Samples
 from snn_compile.sim import ann, engine, spiking
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array

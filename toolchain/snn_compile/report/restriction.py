@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from snn_compile.codings import Coding
-from snn_compile.data import Samples
 from snn_compile.lowering import Lowered
 from snn_compile.report.ladder import Ladder, answers_of
+from snn_compile.samples.arrays import Samples
 
 MOST_SAMPLES = 2_000
 """Samples that both networks are compared on at most, the first ones. The difference of two

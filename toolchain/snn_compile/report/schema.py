@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Required, TypedDict
 
-from snn_compile import typed
+from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
 
 SCHEMA = 1

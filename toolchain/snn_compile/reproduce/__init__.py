@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from snn_compile.bundle import CompiledModel
-from snn_compile.documents import inside, read_json, reading
-from snn_compile.driver import compile_model
 from snn_compile.errors import ModelError
+from snn_compile.files.documents import inside, read_json, reading
 from snn_compile.options import CompileOptions
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.printable import printable
-from snn_compile.provenance import DATA, Provenance
 from snn_compile.report.observer import Observer
 from snn_compile.reproduce.files import Compared, compared
 from snn_compile.reproduce.inputs import found, require_repeatable
 from snn_compile.sealed import REPORT
+from snn_compile.sealed.provenance import DATA, Provenance
 
 __all__ = ["MACHINE", "Compared", "compared", "compiled_again", "inputs_of"]
 

@@ -8,8 +8,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from snn_compile.archives import Archive, Arrays, unequal
-from snn_compile.documents import (
+from snn_compile.files.archives import Archive, Arrays, unequal
+from snn_compile.files.documents import (
     DAMAGE,
     LARGEST_JSON,
     described,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from snn_compile.documents import described, sha256
 from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
-from snn_compile.provenance import DATA, INPUTS, TOOL, Provenance, Source
+from snn_compile.files.documents import described, sha256
+from snn_compile.sealed.provenance import DATA, INPUTS, TOOL, Provenance, Source
 from snn_compile.targets import available, content_hash
 
 _OPTION = {"model": "M", "calibrate": "D", "evaluate": "D", "target": "FILE"}

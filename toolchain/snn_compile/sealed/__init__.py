@@ -15,9 +15,17 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from snn_compile.archives import Archive, Arrays
-from snn_compile.documents import LARGEST_JSON, DamagedError, check_size, inside, read_json, reading
 from snn_compile.errors import CompileError, ModelError, Origin, VerificationError
+from snn_compile.files.archives import Archive, Arrays
+from snn_compile.files.documents import (
+    LARGEST_JSON,
+    DamagedError,
+    check_size,
+    inside,
+    read_json,
+    reading,
+)
+from snn_compile.files.typed import complaint
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
@@ -33,7 +41,6 @@ from snn_compile.sealed.compatibility import OLDER, SCHEMA
 from snn_compile.signing import VERIFICATION
 from snn_compile.sim.bounds import message_range, synapse_sums
 from snn_compile.sim.kernels import exact_dtype
-from snn_compile.typed import complaint
 
 MODEL = "model.snn"
 GOLDEN = "golden"

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from snn_compile.documents import DAMAGE, DamagedError, described, inside, read_bytes
 from snn_compile.errors import Origin, UsageError, VerificationError
+from snn_compile.files.documents import DAMAGE, DamagedError, described, inside, read_bytes
 from snn_compile.signing import sshsig
 from snn_compile.signing.keys import PublicKey, SigningKey, public_keys
 from snn_compile.signing.manifest import (

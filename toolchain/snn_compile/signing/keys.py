@@ -12,9 +12,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snn_compile.documents import DamagedError, described, read_bytes
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.extras import missing
+from snn_compile.files.documents import DamagedError, described, read_bytes
 from snn_compile.signing import sshsig
 
 if TYPE_CHECKING:

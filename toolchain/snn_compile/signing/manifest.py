@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from snn_compile.claims import claimed_by
-from snn_compile.documents import DamagedError, sha256
 from snn_compile.errors import UsageError
+from snn_compile.files.claims import claimed_by
+from snn_compile.files.documents import DamagedError, sha256
 from snn_compile.version import __version__
 
 MANIFEST, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"

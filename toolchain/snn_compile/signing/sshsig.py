@@ -10,7 +10,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from snn_compile.documents import DamagedError
+from snn_compile.files.documents import DamagedError
 
 NAMESPACE = "snn-compile"
 """What a signature is for: one that was made for mail or for a commit counts for nothing here."""

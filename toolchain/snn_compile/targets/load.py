@@ -14,10 +14,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from snn_compile.documents import LARGEST_TOML, DamagedError, described, parse_toml, read_bytes
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.files.documents import (
+    LARGEST_TOML,
+    DamagedError,
+    described,
+    parse_toml,
+    read_bytes,
+)
+from snn_compile.files.typed import complaint
 from snn_compile.targets.target import Confidence, Energy, Figure, Limit, Target, Words
-from snn_compile.typed import complaint
 
 T = TypeVar("T")
 UNLIMITED = "unlimited"

@@ -14,16 +14,16 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.codings import Coding
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.data import Samples
-from snn_compile.driver import Scales, compile_model
 from snn_compile.errors import Origin, UsageError
-from snn_compile.inputs import spiking_frontend
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
-from snn_compile.provenance import TUNED
+from snn_compile.pipeline.driver import Scales, compile_model
+from snn_compile.pipeline.inputs import spiking_frontend
 from snn_compile.report import figures
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import SilentObserver
+from snn_compile.samples.arrays import Samples
+from snn_compile.sealed.provenance import TUNED
 from snn_compile.sim import ann
 from snn_compile.tune.float_network import FloatNetwork
 from snn_compile.tune.options import TuneOptions

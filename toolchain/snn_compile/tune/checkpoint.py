@@ -10,10 +10,10 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from snn_compile.archives import Archive
-from snn_compile.documents import DamagedError, check_size, reading
 from snn_compile.errors import UsageError
-from snn_compile.typed import complaint
+from snn_compile.files.archives import Archive
+from snn_compile.files.documents import DamagedError, check_size, reading
+from snn_compile.files.typed import complaint
 
 SCHEMA = 1
 """Of a checkpoint; a change that older versions cannot read raises it."""

@@ -13,27 +13,27 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
-from snn_compile.data import Samples
-from snn_compile.driver import compile_model
 from snn_compile.errors import Origin, UnsupportedError, UsageError
-from snn_compile.inputs import (
+from snn_compile.ir.encoding import OutputDecoding
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.options import CompileOptions
+from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.finish import Prepared, finish, require_writable
+from snn_compile.pipeline.inputs import (
     float_samples,
     preprocessed,
     read_model,
     samples_for,
     spiking_frontend,
 )
-from snn_compile.ir.encoding import OutputDecoding
-from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.options import CompileOptions
-from snn_compile.pipeline import Prepared, finish, require_writable
-from snn_compile.provenance import TUNED
 from snn_compile.report import figures
 from snn_compile.report.evaluation import encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
+from snn_compile.samples.arrays import Samples
 from snn_compile.sealed import read_seal
+from snn_compile.sealed.provenance import TUNED
 from snn_compile.sim import ann, engine
 from snn_compile.targets import load_target
 from snn_compile.tune.before_conversion import FloatTuning, require_model, tune_float

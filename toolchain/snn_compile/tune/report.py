@@ -10,7 +10,6 @@ import numpy as np
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.counted import counted
-from snn_compile.data import Samples
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping import MappedProgram, resources
 from snn_compile.passes import Finding
@@ -20,6 +19,7 @@ from snn_compile.report.evaluation import Outcome, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity, layer_table
+from snn_compile.samples.arrays import Samples
 from snn_compile.sim import bounds, engine
 
 UNTUNED = "untuned"

@@ -12,10 +12,10 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 from snn_compile.bundle import CompiledModel
-from snn_compile.data import read_npz
 from snn_compile.errors import Origin, UnsupportedError, UsageError
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.samples.arrays import read_npz
 from snn_compile.sim import engine
 from snn_compile.tune.network import Network
 from snn_compile.tune.trainer import Judged, TrainingData

@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from snn_compile.claims import claimed
 from snn_compile.errors import Origin, UsageError
+from snn_compile.files.claims import claimed
+from snn_compile.files.writing import replacing_file
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.tune import checkpoint
 from snn_compile.tune.average import RunningAverage
 from snn_compile.tune.method import Batch, Method, Trainee
 from snn_compile.tune.options import TuneOptions
-from snn_compile.writing import replacing_file
 
 OWN_RATE = 0.1
 """Learning rate of what a method itself learns, over the network's. Widths that moved

@@ -13,8 +13,8 @@ from importlib.metadata import EntryPoint, entry_points
 from inspect import get_annotations
 from typing import Any, get_type_hints
 
-from snn_compile.documents import DamagedError
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.files.documents import DamagedError
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons

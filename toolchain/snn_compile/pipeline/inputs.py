@@ -14,16 +14,7 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
-from snn_compile.data import (
-    Samples,
-    check_samples,
-    holds_events,
-    load_samples,
-    read_npz,
-    samples_in,
-)
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
-from snn_compile.events import Recordings
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import InputCoding
@@ -32,6 +23,15 @@ from snn_compile.options import CompileOptions
 from snn_compile.passes import Pipeline, Watcher, unwatched
 from snn_compile.plugins import Imported, Original, RunsFiles, SpikingFrontend, frontend_for
 from snn_compile.report import figures
+from snn_compile.samples.arrays import (
+    Samples,
+    check_samples,
+    holds_events,
+    load_samples,
+    read_npz,
+    samples_in,
+)
+from snn_compile.samples.events import Recordings
 
 N_STIMULI = 100
 """Stimuli that travel with a compiled network for verification."""

@@ -10,9 +10,7 @@ import numpy as np
 
 from snn_compile.convert.expand import maps_shape
 from snn_compile.counted import counted
-from snn_compile.data import Samples
 from snn_compile.errors import UsageError
-from snn_compile.inputs import stimulus
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding, Synapses
@@ -21,7 +19,8 @@ from snn_compile.lowering import quantize_by
 from snn_compile.mapping import map_program
 from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.pipeline import CheckResult, Prepared, Task, watching
+from snn_compile.pipeline.finish import CheckResult, Prepared, Task, watching
+from snn_compile.pipeline.inputs import stimulus
 from snn_compile.plugins import ImportedSpiking, SpikingFrontend
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
@@ -30,8 +29,9 @@ from snn_compile.report.evaluation import Outcome, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
+from snn_compile.samples.arrays import Samples
+from snn_compile.samples.spike_trains import load_trains
 from snn_compile.sim import engine, spiking
-from snn_compile.trains import load_trains
 
 LARGEST_WHOLE = 1 << 15
 """Inputs that are whole numbers up to this size are taken as they are."""

@@ -15,7 +15,6 @@ from typing import Any
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
-from snn_compile.data import Samples
 from snn_compile.errors import raise_all
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
@@ -25,14 +24,15 @@ from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, Watcher
+from snn_compile.pipeline.verify_each import VerifyEach
 from snn_compile.plugins import BACKENDS, Backend, Imported, ImportedSpiking
-from snn_compile.provenance import provenance
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
+from snn_compile.samples.arrays import Samples
+from snn_compile.sealed.provenance import provenance
 from snn_compile.targets.target import Target
-from snn_compile.verify_each import VerifyEach
 
 Array = npt.NDArray[Any]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from snn_compile.data import Samples
 from snn_compile.errors import VerificationError
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Graph
@@ -16,6 +15,7 @@ from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.passes import Finding, Watcher
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
+from snn_compile.samples.arrays import Samples
 from snn_compile.sim import ann, engine, reference, spiking
 
 N_SAMPLES, N_STIMULI = 8, 2

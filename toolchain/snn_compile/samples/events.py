@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.data import EVENT_KEYS, Array
-from snn_compile.documents import TooLargeError, check_size, too_large
 from snn_compile.errors import Origin, UsageError
+from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
+from snn_compile.samples.arrays import EVENT_KEYS, Array
 
 LATEST_US = 1 << 53
 """Times of day since 1970 are far below it."""

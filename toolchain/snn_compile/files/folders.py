@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from snn_compile import claims
-from snn_compile.claims import claimed
 from snn_compile.errors import Origin, UsageError
-from snn_compile.writing import sync
+from snn_compile.files import claims
+from snn_compile.files.claims import claimed
+from snn_compile.files.writing import sync
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CANNOT = (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP)

@@ -20,7 +20,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from snn_compile.archives import Archive, Arrays
 from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.equalize import Equalize
@@ -30,8 +29,11 @@ from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.documents import LARGEST_JSON, DamagedError, check_size, reading
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
+from snn_compile.files.archives import Archive, Arrays
+from snn_compile.files.documents import LARGEST_JSON, DamagedError, check_size, reading
+from snn_compile.files.typed import complaint
+from snn_compile.files.writing import replacing_file
 from snn_compile.ir import ann, serialize, spiking
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import Node
@@ -45,9 +47,7 @@ from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import LayerNumbers, Quantization
 from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
-from snn_compile.typed import complaint
 from snn_compile.version import __version__
-from snn_compile.writing import replacing_file
 
 SCHEMA = 1
 PASSES = (

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from snn_compile.claims import beside, claimed
 from snn_compile.errors import Origin, UsageError
+from snn_compile.files.claims import beside, claimed
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 """Whatever has the name already, a link among others, is an error."""

@@ -21,7 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import memory
-from snn_compile.documents import DamagedError, TooLargeError, check_size, open_regular, parse_json
+from snn_compile.files.documents import (
+    DamagedError,
+    TooLargeError,
+    check_size,
+    open_regular,
+    parse_json,
+)
 
 Array = npt.NDArray[Any]
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.counted import counted
-from snn_compile.data import Samples
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower
 from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
+from snn_compile.samples.arrays import Samples
 from snn_compile.sim import ann
 from snn_compile.sim.reproducible import Reproducible
 

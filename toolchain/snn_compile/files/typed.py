@@ -18,7 +18,7 @@ from typing import (
     is_typeddict,
 )
 
-from snn_compile.documents import DamagedError
+from snn_compile.files.documents import DamagedError
 
 T = TypeVar("T")
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.archives import Archive, Arrays, PickledError
-from snn_compile.documents import DAMAGE, TooLargeError, described, open_regular, too_large
 from snn_compile.errors import CompileError, Origin, UsageError
+from snn_compile.files.archives import Archive, Arrays, PickledError
+from snn_compile.files.documents import DAMAGE, TooLargeError, described, open_regular, too_large
 
 Array = npt.NDArray[Any]
 
 EVENT_KEYS = ("x", "y", "p", "t_us")
-"""What a file of recorded events holds; ``snn_compile.events`` reads it."""
+"""What a file of recorded events holds; ``snn_compile.samples.events`` reads it."""
 LARGEST = 1e15
 """Of the values of samples: sums of squares have to stay finite in single precision."""
 

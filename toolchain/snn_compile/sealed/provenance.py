@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.documents import DamagedError, parse_json, sha256
 from snn_compile.errors import CompileError
+from snn_compile.files.documents import DamagedError, parse_json, sha256
 from snn_compile.options import CompileOptions
 from snn_compile.targets import available, content_hash
 from snn_compile.version import __version__

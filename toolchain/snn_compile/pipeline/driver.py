@@ -27,18 +27,7 @@ from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.counted import counted
-from snn_compile.data import Samples
 from snn_compile.errors import UsageError
-from snn_compile.inputs import (
-    Data,
-    load_data,
-    original,
-    preprocessed,
-    preprocessing,
-    read_model,
-    spiking_frontend,
-    stimulus,
-)
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, unmeasured
@@ -60,7 +49,19 @@ from snn_compile.passes import (
     Watcher,
     unwatched,
 )
-from snn_compile.pipeline import CheckResult, Prepared, Task, finish, watching
+from snn_compile.pipeline.finish import CheckResult, Prepared, Task, finish, watching
+from snn_compile.pipeline.inputs import (
+    Data,
+    load_data,
+    original,
+    preprocessed,
+    preprocessing,
+    read_model,
+    spiking_frontend,
+    stimulus,
+)
+from snn_compile.pipeline.search import Promise, settled
+from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
 from snn_compile.plugins import BACKENDS
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
@@ -68,8 +69,7 @@ from snn_compile.report import assemble, restriction
 from snn_compile.report.evaluation import Outcome, Stages, climb
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
-from snn_compile.search import Promise, settled
-from snn_compile.spiking_models import check_spiking, prepare_spiking, quantization
+from snn_compile.samples.arrays import Samples
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from snn_compile.documents import LARGEST_TOML, parse_toml, read_bytes
 from snn_compile.errors import Origin, UsageError
+from snn_compile.files.documents import LARGEST_TOML, parse_toml, read_bytes
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.data import Samples, check_samples, holds_events, read_npz, x_and_y
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
-from snn_compile.events import Recordings
 from snn_compile.ir.graph import Shape
 from snn_compile.options import CompileOptions
+from snn_compile.samples.arrays import Samples, check_samples, holds_events, read_npz, x_and_y
+from snn_compile.samples.events import Recordings
 
 Array = npt.NDArray[Any]
 
