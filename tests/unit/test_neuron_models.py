@@ -29,7 +29,8 @@ from snn_compile.ir.stages import SpikingGraph, StageError
 from snn_compile.ir.text import to_text
 from snn_compile.mapping import map_program, violations_without_placement
 from snn_compile.quantize.neurons import RULES
-from snn_compile.quantize.quantize import LayerNumbers, Quantization, proven, quantize
+from snn_compile.quantize.quantize import LayerNumbers, Quantization, quantize
+from snn_compile.quantize.to_fixed_point import Prove
 from snn_compile.report.layers import layer_table
 from snn_compile.sim import bounds, engine, reference
 from snn_compile.sim import spiking as simulation
@@ -238,18 +239,18 @@ def quantization(program):
         node.id: LayerNumbers(np.ones(node.shape[0]), 5, 0, 0.0, 0, np.zeros(1))
         for node in program.populations
     }
-    return Quantization(program, numbers)
+    return Quantization(program, numbers, None)  # nothing here looks at the float network
 
 
 def test_an_overflow_is_proven_impossible_or_refused():
-    done = proven(quantization(PROGRAM))
+    done = Prove()(quantization(PROGRAM)).graph
     assert (
         done.numbers["first"].largest
         == bounds.states(PROGRAM.graph, PROGRAM.populations[0], 6).magnitude
     )
     narrow = PROGRAM.populations[0].changed(state=QFormat(8))
     with pytest.raises(CapacityError) as refused:
-        proven(quantization(changed(PROGRAM, narrow)))
+        Prove()(quantization(changed(PROGRAM, narrow)))
     assert refused.value.code == "state-overflow"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from snn_compile.codings.coding import Correction
@@ -24,7 +24,7 @@ class Signed(Rate):
     @classmethod
     def from_options(cls, options: CompileOptions) -> Self:
         """As a rate whose spikes subtract the threshold."""
-        return super().from_options(replace(options, reset=Reset.SUBTRACT.value))
+        return super().from_options(options.settled("reset", Reset.SUBTRACT.value, cls.name))
 
     def correction(self, options: CompileOptions) -> Correction:
         """Spikes that are taken back need none."""

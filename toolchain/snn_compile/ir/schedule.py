@@ -61,8 +61,7 @@ def integer_network(program: QuantizedGraph) -> QuantizedGraph:
 def is_scheduled(program: QuantizedGraph) -> bool:
     """Whether a program is spread over time, as ``schedule`` does it."""
     spread = program.window.schedule
-    forms = set(spread.forms.values()) if spread else set()
-    return all(type(node) in forms for node in program.populations)
+    return spread is not None and type(program.readouts[0]) in spread.forms.values()
 
 
 def _in_form(

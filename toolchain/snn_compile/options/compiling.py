@@ -84,7 +84,7 @@ class CompileOptions(Traced):
     )
     target: str = option("loihi2", text("NAME|FILE"), "A chip: see snn-compile targets.", _NETWORK)
     coding: str | None = option(
-        None, one_of(coding_names()), "What a message means.", _NETWORK, by="target"
+        None, one_of(coding_names), "What a message means.", _NETWORK, by="target"
     )
     timesteps: int | Auto = option(
         32,

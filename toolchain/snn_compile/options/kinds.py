@@ -21,22 +21,33 @@ class Kind:
 
     Attributes:
         expected: their type in words.
-        metavar: what the help of the command line calls a value.
+        called: what the help of the command line calls a value.
         read: a value from TOML, Python or the command line as the program takes it; a TypeError or
             ValueError if it is of another type.
         example: of an option, as TOML and Python spell it.
-        allowed: the range in words; empty where every value will do.
+        range: the range in words; empty where every value will do. This and ``called`` may have to
+            be asked for each time, where installed packages add values.
         allows: whether a value that was read is in range.
         flags: of a switch that the command line spells as flags.
     """
 
     expected: str
-    metavar: str
+    called: str | Callable[[], str]
     read: Callable[[Any], Any]
     example: str
-    allowed: str = ""
+    range: str | Callable[[], str] = ""
     allows: Callable[[Any], bool] = lambda value: True
     flags: str = ""
+
+    @property
+    def metavar(self) -> str:
+        """What the help of the command line calls a value."""
+        return self.called if isinstance(self.called, str) else self.called()
+
+    @property
+    def allowed(self) -> str:
+        """The range in words."""
+        return self.range if isinstance(self.range, str) else self.range()
 
 
 def text(metavar: str, allowed: str = "", allows: Callable[[str], bool] = bool) -> Kind:
@@ -46,14 +57,19 @@ def text(metavar: str, allowed: str = "", allows: Callable[[str], bool] = bool) 
 
 def choice(literal: Any) -> Kind:
     """One of the texts of a ``Literal``."""
-    return one_of(get_args(literal))
+    return one_of(lambda: get_args(literal))
 
 
-def one_of(choices: tuple[str, ...]) -> Kind:
-    """One of some texts."""
-    allowed = f"one of {', '.join(choices)}"
-    allows = choices.__contains__
-    return Kind("text", "|".join(choices), _text, 'coding = "rate"', allowed, allows)
+def one_of(choices: Callable[[], tuple[str, ...]]) -> Kind:
+    """One of the texts that there are when somebody asks."""
+    return Kind(
+        "text",
+        lambda: "|".join(choices()),
+        _text,
+        'coding = "rate"',
+        lambda: f"one of {', '.join(choices())}",
+        lambda value: value in choices(),
+    )
 
 
 def file(metavar: str) -> Kind:
