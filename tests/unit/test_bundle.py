@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snn_compile import bundle
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import CompileError, ModelError, UsageError, VerificationError
 from snn_compile.ir.serialize import dump_program
 from snn_compile.ir.text import to_text
 from snn_compile.pipeline.driver import compile_model
+from snn_compile.report import html
 from snn_compile.sim import reference
 
 
@@ -284,7 +284,7 @@ def test_a_failed_save_leaves_everything_as_it_was(model, tmp_path, monkeypatch,
     def fail(report):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bundle.html, "render", fail)
+    monkeypatch.setattr(html, "render", fail)
     with pytest.raises(KeyboardInterrupt):
         model.save(target)
     assert files(tmp_path) == there

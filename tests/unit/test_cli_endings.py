@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from faults import write_inputs
-from snn_compile import bundle
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import growing, main
 from snn_compile.cli.signals import signals_raise
 from snn_compile.hil import isolation
+from snn_compile.report import html
 
 COMMAND = [sys.executable, "-c", "import sys; from snn_compile.cli import main; sys.exit(main())"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,7 @@ def killing(number: int):
 def test_signals_end_a_command_as_an_error_does(place, monkeypatch, capsys, heard, number, code):
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     before = names(place), (place / "net.snn" / "model.snn").read_bytes()
-    monkeypatch.setattr(bundle.html, "render", killing(number))
+    monkeypatch.setattr(html, "render", killing(number))
     compiling = ["net.onnx", "--calibrate", "data.npz", "-o", "net.snn", "-T", "4", "-q"]
     assert main([*compiling, "--coding", "rate"]) == code
     assert main([*compiling, "-o", "new/net.snn"]) == code

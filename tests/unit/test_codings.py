@@ -38,12 +38,14 @@ def forget() -> None:
 
 @pytest.fixture
 def installed(examples, tmp_path, monkeypatch):
-    """The package ``examples/burst_coding``, as pip puts it into a folder."""
+    """The package ``examples/plugins/burst-coding``, as pip puts it into a folder."""
     folder = tmp_path / "site"
     about = folder / "burst_coding-1.0.dist-info"
     about.mkdir(parents=True)
-    shutil.copy(examples / "burst_coding" / "burst_coding.py", folder)
-    project = tomllib.loads((examples / "burst_coding" / "pyproject.toml").read_text())["project"]
+    shutil.copy(examples / "plugins" / "burst-coding" / "burst_coding.py", folder)
+    project = tomllib.loads((examples / "plugins" / "burst-coding" / "pyproject.toml").read_text())[
+        "project"
+    ]
     entries = project["entry-points"][coding_registry.GROUP]
     lines = [f"[{coding_registry.GROUP}]", *(f"{name} = {at}" for name, at in entries.items())]
     (about / "entry_points.txt").write_text("\n".join(lines))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from ctypes import Structure
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import pytest
 import networks
 from engine_equality import assert_same
 from snn_compile.errors import UsageError
-from snn_compile.sim import engine, native, reference
+from snn_compile.sim import abi, engine, native, reference
 from snn_compile.sim.engine import Engine
 
 N_STEPS = 5
@@ -172,6 +173,17 @@ def test_an_engine_is_made_once_and_goes_with_its_network(chosen):
     del program, first
     gc.collect()
     assert [it() for it in alive] == [None] * 3
+
+
+def test_structures_that_are_not_those_of_the_library_are_refused(build, network, monkeypatch):
+    *fields, last = abi.Batch._fields_
+
+    class Batch(Structure):
+        _fields_ = (last, *fields)
+
+    monkeypatch.setattr(abi, "Batch", Batch)
+    with pytest.raises(RuntimeError, match="different structures"):
+        Engine(network[0], build=build).run(network[1])
 
 
 def test_a_build_that_there_is_not(network):

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from refractory_neurons import RefractoryIFNeurons
 
 from diagnoses import changed, diagnosed
-from refractory_neurons import RefractoryIFNeurons
 from snn_backends.lava.backend import LavaBackend
 from snn_backends.netx.layers import layers_of
 from snn_backends.nir.refusals import refusals

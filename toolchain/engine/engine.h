@@ -6,7 +6,7 @@
 
 /* Raised whenever a function's signature or a struct here changes; `snn_compile.sim.native` states
  * the same number and refuses a library that was built from other sources. */
-#define SNN_ENGINE_ABI 4
+#define SNN_ENGINE_ABI 5
 
 #if defined(_WIN32)
 #define SNN_ENGINE_API __declspec(dllexport)
@@ -76,6 +76,10 @@ extern "C" {
 
 /* The number above, as the library was compiled with it. */
 SNN_ENGINE_API int snn_engine_abi(void);
+
+/* How the compiler has laid the structs out: of each, in the order in which they stand above, its size
+ * and then the offset and the size of every field. Returns how many numbers these are. */
+SNN_ENGINE_API int32_t snn_engine_layout(const int32_t **numbers);
 
 /* The build's name: "baseline", "avx2", "avx512". */
 SNN_ENGINE_API const char *snn_engine_build(void);

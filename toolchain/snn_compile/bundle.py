@@ -29,14 +29,13 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend
-from snn_compile.report import html, schema
+from snn_compile.report import files
+from snn_compile.report.schema import REPORT, REPORT_PAGE
 from snn_compile.sealed import (
     EXPECTED,
     GOLDEN,
     MESSAGES,
     MODEL,
-    REPORT,
-    REPORT_PAGE,
     STIMULUS,
     compatibility,
 )
@@ -180,8 +179,8 @@ class CompiledModel:
             self.write_network(beside)
             for backend in self.backends:
                 self.emit(backend, beside / backend)
-            (beside / REPORT).write_text(schema.dumps(self.report), encoding="utf-8")
-            (beside / REPORT_PAGE).write_text(html.render(self.report), encoding="utf-8")
+            for name, text in files.contents(self.report).items():
+                (beside / name).write_text(text, encoding="utf-8")
             if sign is not None:
                 signing.sign(beside, sign, sealed.read_seal(beside))
 

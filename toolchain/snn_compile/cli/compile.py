@@ -119,7 +119,7 @@ def refuse_unmeasurable(options: CompileOptions) -> None:
 
 def _show(report: Any, folder: Path, observer: TerminalObserver, as_json: bool) -> None:
     if as_json:
-        from snn_compile.sealed import REPORT
+        from snn_compile.report.schema import REPORT
 
         click.echo((folder / REPORT).read_text(encoding="utf-8"), nl=False)
         return

@@ -61,8 +61,7 @@ def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verificat
 def write_reports(folder: Path, report: Mapping[str, Any]) -> None:
     """Write both reports, each as a whole or not at all."""
     from snn_compile.files.writing import replace_text
-    from snn_compile.report import html, schema
-    from snn_compile.sealed import REPORT, REPORT_PAGE
+    from snn_compile.report.files import contents
 
-    replace_text(folder / REPORT, schema.dumps(report))
-    replace_text(folder / REPORT_PAGE, html.render(report))
+    for name, text in contents(report).items():
+        replace_text(folder / name, text)

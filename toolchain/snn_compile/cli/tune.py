@@ -151,7 +151,7 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
 
 def _show(report: Any, folder: Path, as_json: bool, *, headed: bool) -> None:
     if as_json:
-        from snn_compile.sealed import REPORT
+        from snn_compile.report.schema import REPORT
 
         click.echo((folder / REPORT).read_text(encoding="utf-8"), nl=False)
         return

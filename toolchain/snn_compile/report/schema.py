@@ -20,6 +20,10 @@ MOST_STEPS = 1 << 16
 """Of a window, more than any that is compiled."""
 
 
+REPORT, REPORT_PAGE = "report.json", "report.html"
+"""Names of the files in a compiled folder."""
+
+
 class Tool(TypedDict):
     """The program that wrote the report."""
 

@@ -15,9 +15,9 @@ from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.printable import printable
 from snn_compile.report.observer import Observer
+from snn_compile.report.schema import REPORT
 from snn_compile.reproduce.files import Compared, compared
 from snn_compile.reproduce.inputs import found, require_repeatable
-from snn_compile.sealed import REPORT
 from snn_compile.sealed.provenance import DATA, Provenance
 
 __all__ = ["MACHINE", "Compared", "compared", "compiled_again", "inputs_of"]

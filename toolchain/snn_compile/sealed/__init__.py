@@ -36,6 +36,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKEND_NAME
 from snn_compile.report import schema
+from snn_compile.report.schema import REPORT
 from snn_compile.sealed import compatibility
 from snn_compile.sealed.compatibility import OLDER, SCHEMA
 from snn_compile.signing import VERIFICATION
@@ -44,7 +45,6 @@ from snn_compile.sim.kernels import exact_dtype
 
 MODEL = "model.snn"
 GOLDEN = "golden"
-REPORT, REPORT_PAGE = "report.json", "report.html"
 STIMULUS, EXPECTED, MESSAGES = "stimulus.npz", "expected.npz", "messages.json"
 _HINT = "compile the model again"
 _SEAL_BYTES = 64

@@ -94,8 +94,26 @@ class Batch(Structure):
     )
 
 
+def layout() -> list[int]:
+    """The structures as Python has them, in the numbers of ``snn_engine_layout``."""
+    numbers: list[int] = []
+    for structure in (Population, Synapses, Batch):
+        numbers.append(ctypes.sizeof(structure))
+        for name, *_ in structure._fields_:
+            field = getattr(structure, name)
+            numbers += [field.offset, field.size]
+    return numbers
+
+
 def declare(library: ctypes.CDLL) -> None:
-    """State the signatures of the functions that ``sim/engine.py`` calls."""
+    """State the signatures of the functions that ``sim/engine.py`` calls.
+
+    Raises:
+        RuntimeError: the library's structures are not those of this module.
+    """
+    found = POINTER(c_int32)()
+    if found[: library.snn_engine_layout(ctypes.byref(found))] != layout():
+        raise RuntimeError("sim/abi.py and engine.h state different structures")
     library.snn_engine_network_new.restype = c_void_p
     library.snn_engine_network_new.argtypes = (
         POINTER(Population),

@@ -1,4 +1,4 @@
-"""A neuron model that no part of the compiler knows: what an installed package would bring."""
+"""A neuron model that no part of the compiler knows."""
 
 from __future__ import annotations
 
