@@ -67,15 +67,6 @@ class Builder(networks.Builder):
                 frames[index] = np.where(same, frames[index - 1], frames[index])
         return frames
 
-    def relay(self, source: NodeId) -> NodeId:
-        """A population that carries another's messages one depth further."""
-        if self.coding == "sigma-delta":
-            return super().relay(source)
-        shape = self[source].shape
-        one = QTensor.of(np.ones(shape[0], np.int64))
-        zero = QTensor.of(np.zeros(shape[0], np.int64))
-        return self._spiking(self.identity(source), threshold=one, bias=zero, initial=zero)
-
     def layer(self, *synapses: NodeId, per_element_bias: bool = False, payload_bits: int = 8):
         """A population of the coding whose parameters suit its input."""
         if self.coding == "sigma-delta":
