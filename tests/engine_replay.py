@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))
 from engine_cases import random_networks, write
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,6 +26,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))
 from faulty_files import DEAD, DIE, FAIL, FULL, Shim
 from onnx_models import model, node
 from snn_compile.cli import main as snn_compile

@@ -18,6 +18,7 @@ from resource import getpagesize
 import numpy as np
 import onnx
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))
 from onnx_models import model, node
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel

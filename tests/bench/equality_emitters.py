@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "conformance")]
+sys.path.insert(0, str(TESTS / "support"))
 
 import lava_batch  # noqa: E402  (it lies with the tests)
-
 from snn_backends.lava.environment import locate  # noqa: E402
 from snn_compile.conformance.check import refused  # noqa: E402
 from snn_compile.ir.fixedpoint import QTensor  # noqa: E402

@@ -30,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from tuning_tables import Bench, Rows, parser_of, run, spread
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import recordings
 import tuning_tasks as tasks
 from snn_compile import CompileOptions, compile_model

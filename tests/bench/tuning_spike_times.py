@@ -24,7 +24,7 @@ import numpy as np
 import w8a8
 from tuning_tables import Bench, Rows, parser_of, run, spread
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import spike_time_tasks as tasks
 from snn_compile import CompileOptions
 from snn_compile.tune import TuneOptions, tune_model

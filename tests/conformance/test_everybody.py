@@ -5,11 +5,11 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import exclusions
-import lava_batch
 import numpy as np
 import pytest
 
+import conformance_exclusions as exclusions
+import lava_batch
 import transcription
 from snn_compile.conformance import check, files
 from snn_compile.conformance.check import EQUAL, EXCLUDED, Row

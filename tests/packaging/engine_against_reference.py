@@ -12,7 +12,7 @@ from pathlib import Path
 
 from snn_compile.sim import native
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from engine_cases import random_networks
 from engine_equality import BUILDS, assert_equal
 

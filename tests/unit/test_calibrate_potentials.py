@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import anns
 from calibration_cases import N_STEPS, NETWORKS, Case, mlp, residual
-from snn_compile.ir.fixedpoint import QTensor
+from quantized_cases import same
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
 from snn_compile.pipeline.driver import compile_model
@@ -54,17 +54,6 @@ def test_the_outputs_come_nearer_to_the_float_network(name):
         run = reference.run(quantization.program, case.encoding(x))
         errors.append(((run.outputs[readout.id][..., 0, 0] * unit - wanted) ** 2).mean())
     assert errors[1] < errors[0]
-
-
-def same(one, other):
-    """Whether two nodes are equal in all fields, arrays included."""
-
-    def plain(value):
-        return value.values.tolist() if isinstance(value, QTensor) else value
-
-    return type(one) is type(other) and all(
-        plain(getattr(one, item.name)) == plain(getattr(other, item.name)) for item in fields(one)
-    )
 
 
 @pytest.mark.parametrize("readouts", [False, True])

@@ -64,8 +64,8 @@ def pooled():
 NETWORKS = {build.__name__: build for build in (mlp, residual, pooled)}
 
 
-class Case:
-    """A quantized network with all that its correction needs."""
+class Quantized:
+    """A quantized network with the samples, the scales and the stages that it was made from."""
 
     def __init__(self, network, coding, bits, *, encoding=None, x=None, scale=None):
         self.folded = FOLDING(network).graph
@@ -74,12 +74,16 @@ class Case:
         found = calibrate(self.folded, self.x)
         maps = maps_shape(shape)
         self.encoding = encoding or InputEncoding.spanning(found.low, found.high, 8, shape, maps)
-        scales = balance_thresholds(self.folded, found, lambda _: "mmse", levels=coding.levels)
+        self.scales = balance_thresholds(self.folded, found, lambda _: "mmse", levels=coding.levels)
         if scale is not None:
-            scales = {key: np.full_like(value, scale) for key, value in scales.items()}
-        to_spiking = ToSpiking(coding, scales, self.encoding)
+            self.scales = {key: np.full_like(value, scale) for key, value in self.scales.items()}
+        to_spiking = ToSpiking(coding, self.scales, self.encoding)
         self.spiking = AlignPaths()(to_spiking(self.folded).graph).graph
         self.quantization = quantize(self.spiking, lambda _: bits)
+
+
+class Case(Quantized):
+    """A quantized network whose biases are to be corrected."""
 
     def corrected(self):
         frames = self.encoding(self.x)

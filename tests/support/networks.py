@@ -13,7 +13,17 @@ from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 
-__all__ = ["ALL_NEURONS", "AT_ONCE", "INPUT", "NEURONS", "Builder", "branches", "mlp", "structures"]
+__all__ = [
+    "ALL_NEURONS",
+    "AT_ONCE",
+    "INPUT",
+    "NEURONS",
+    "Builder",
+    "branches",
+    "mlp",
+    "random_synapses",
+    "structures",
+]
 
 
 def mlp(
@@ -151,8 +161,23 @@ def _random_synapses(net: Builder, source: NodeId) -> NodeId:
     options = {"bits": int(random.integers(2, 9)), "exponent": int(random.integers(-8, 8))}
     if net[source].messages[1] > 1:  # payloads: keep potentials inside 24 bits
         options["exponent"] = min(options["exponent"], 1)
-    shape = net[source].shape
-    kind = random.choice(["conv", "conv", "conv", "dense", "sparse"])
+    return random_synapses(net, source, ("conv", "conv", "conv", "dense", "sparse"), **options)
+
+
+def random_synapses(
+    net: Builder, source: NodeId, kinds: tuple[str, ...], *, density: float = 0.3, **options: int
+) -> NodeId:
+    """Synapses of one of the kinds, with a random target; dense where a convolution does not fit.
+
+    Args:
+        net: gets them.
+        source: what feeds them.
+        kinds: ``conv``, ``dense`` and ``sparse``, each as often as it is to be likely.
+        density: of sparse wiring.
+        options: bits and exponent of the weights.
+    """
+    random, shape = net.random, net[source].shape
+    kind = random.choice(kinds)
     if kind == "conv" and len(shape) == 3:
         geometry, kernel = _random_geometry(random, shape)
         if min(geometry.output_size((shape[1], shape[2]), kernel)) >= 1:
@@ -160,7 +185,7 @@ def _random_synapses(net: Builder, source: NodeId) -> NodeId:
             return net.conv(source, channels, kernel, geometry=geometry, **options)
     target = tuple(int(n) for n in random.integers(1, 6, random.choice([1, 3])))
     if kind == "sparse":
-        return net.sparse(source, target, **options)
+        return net.sparse(source, target, density=density, **options)
     return net.dense(source, target, **options)
 
 

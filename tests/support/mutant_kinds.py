@@ -40,7 +40,7 @@ from snn_compile.sealed import read_seal
 from snn_compile.signing import SigningKey
 from snn_compile.sim import reference
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FEW = ("chain-subtract", "single")
 Words = tuple[str, ...]
 TORCH = importlib.util.find_spec("torch") is not None

@@ -6,19 +6,11 @@ import numpy as np
 
 import anns
 from anns import INPUT, Net
-from quantized_cases import SAME, mlp, residual
+from quantized_cases import SAME, Quantized, mlp, residual
 from snn_compile.codings.rate import Rate
-from snn_compile.convert.align_paths import AlignPaths
-from snn_compile.convert.balance_thresholds import balance_thresholds
-from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.expand import maps_shape
-from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.ir import ann
-from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.spiking import Reset
-from snn_compile.pipeline.driver import FOLDING
-from snn_compile.quantize.quantize import quantize
 from snn_compile.sim import reference
 
 N_STEPS = 12
@@ -43,20 +35,13 @@ def pooled():
 NETWORKS = {build.__name__: build for build in (mlp, residual, depthwise, pooled)}
 
 
-class Case:
-    """A quantized network with all that its calibration needs."""
+class Case(Quantized):
+    """A quantized network in rate coding that is to be calibrated."""
 
     def __init__(self, network, reset=Reset.SUBTRACT, n_samples=200):
-        self.folded = FOLDING(network).graph
-        shape = self.folded.input.shape
-        self.x = np.random.default_rng(1).normal(size=(n_samples, *shape))
-        found = calibrate(self.folded, self.x)
-        self.encoding = InputEncoding.spanning(found.low, found.high, 8, shape, maps_shape(shape))
+        x = np.random.default_rng(1).normal(size=(n_samples, *network.input.shape))
         coding = Rate(N_STEPS, reset, 0.5 if reset is Reset.SUBTRACT else 0.0)
-        self.scales = balance_thresholds(self.folded, found, lambda _: "mmse", levels=coding.levels)
-        to_spiking = ToSpiking(coding, self.scales, self.encoding)
-        spiking = AlignPaths()(to_spiking(self.folded).graph).graph
-        self.quantization = quantize(spiking, lambda _: 8)
+        super().__init__(network, coding, 8, x=x)
 
     def layers(self):
         """The rectifiers that have neurons with a scale of their own."""

@@ -67,15 +67,6 @@ class Builder(networks.Builder):
                 frames[index] = np.where(same, frames[index - 1], frames[index])
         return frames
 
-    def relay(self, source: NodeId) -> NodeId:
-        """A population that carries another's messages one depth further."""
-        if self.coding == "sigma-delta":
-            return super().relay(source)
-        shape = self[source].shape
-        one = QTensor.of(np.ones(shape[0], np.int64))
-        zero = QTensor.of(np.zeros(shape[0], np.int64))
-        return self._spiking(self.identity(source), threshold=one, bias=zero, initial=zero)
-
     def layer(self, *synapses: NodeId, per_element_bias: bool = False, payload_bits: int = 8):
         """A population of the coding whose parameters suit its input."""
         if self.coding == "sigma-delta":
@@ -168,16 +159,8 @@ def branches(seed: int, coding: str, n_steps: int) -> tuple[QuantizedGraph, np.n
 
 
 def _random_synapses(net: Builder, source: NodeId) -> NodeId:
-    random, shape = net.random, net[source].shape
+    random = net.random
     lowest = -3 if net.coding == "signed" else 0  # sums over time must not be floored
     options = {"bits": int(random.integers(2, 9)), "exponent": int(random.integers(lowest, 3))}
-    kind = random.choice(["conv", "conv", "dense", "sparse"])
-    if kind == "conv" and len(shape) == 3:
-        geometry, kernel = networks._random_geometry(random, shape)
-        if min(geometry.output_size((shape[1], shape[2]), kernel)) >= 1:
-            channels = geometry.groups * int(random.integers(1, 4))
-            return net.conv(source, channels, kernel, geometry=geometry, **options)
-    target = tuple(int(n) for n in random.integers(1, 6, random.choice([1, 3])))
-    if kind == "sparse":
-        return net.sparse(source, target, density=0.5, **options)
-    return net.dense(source, target, **options)
+    kinds = ("conv", "conv", "dense", "sparse")
+    return networks.random_synapses(net, source, kinds, density=0.5, **options)
