@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from snn_compile.errors import CompileErrors, UsageError
+from snn_compile.lowering import quantize_by
 from snn_compile.options import CompileOptions
 
 
@@ -63,7 +64,8 @@ def test_options_of_single_layers(tmp_path: Path) -> None:
         """,
     )
     options = CompileOptions.from_sources(config, {})
-    assert [options.weight_bits_of(name) for name in ("fc", "conv1", "conv9")] == [8, 4, 6]
+    quantize = quantize_by(options)
+    assert (quantize.weight_bits, quantize.layers) == (8, (("conv*", 4), ("conv9", 6)))
     assert options.thresholds_of("conv9") == "percentile:99.9"
     assert options.thresholds_of("conv1") == "mmse"
     assert options.effective()["layers"]["origin"] == f"{config}:layers"

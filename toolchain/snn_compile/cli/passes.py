@@ -156,6 +156,7 @@ def _refuse_unknown(wanted: Sequence[str | None], known: Sequence[str]) -> None:
 
 
 def _show(passes: Sequence[Pass[Any, Any]], options: CompileOptions, as_json: bool) -> None:
+    from snn_compile.options import AUTO
     from snn_compile.passes import options_of, spec, stages_of
 
     whole = ",".join(spec(step) for step in passes)
@@ -171,7 +172,8 @@ def _show(passes: Sequence[Pass[Any, Any]], options: CompileOptions, as_json: bo
         table.add_row(" -> ".join(dict.fromkeys(stages_of(step))), spec(step))
     show_table(results(), table)
     click.echo(f"\n{whole}")
-    left_open = [name.replace("_", "-") for name in options.automatic]
+    found = [*options.automatic, *(["equalize"] if options.equalize == AUTO else [])]
+    left_open = [name.replace("_", "-") for name in found]
     if left_open:
         messages().print(f"{', '.join(left_open)}: auto, found while compiling")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from snn_compile.cli.console import (
     talkative,
     time_limit,
 )
-from snn_compile.errors import UsageError
+from snn_compile.errors import UsageError, raise_all
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,12 +87,19 @@ def command(
     and every build of the engine, or the device that is named. COMMAND gets the path of a text,
     with stimuli in NAME.stimulus.npz beside it. The result is a text, too.
     """
-    from snn_compile.files.writing import require_file
+    from snn_compile.reduction.case import read, require_text
     from snn_compile.reduction.checks import Command
     from snn_compile.report.progress import TerminalObserver
 
     if check is not None and device is not None:
         raise UsageError("--check and --device exclude each other", code="bad-option")
+    _refuse_idle(
+        {
+            "--set": bool(settings) and device is None and "--device",
+            "--config": config is not None and not bisect_passes and "--bisect-passes",
+            "--stimulus": stimulus is not None and bisect_passes and "a network to reduce",
+        }
+    )
     if bisect_passes and check is None:
         raise UsageError(
             "--bisect-passes needs to know what is wrong",
@@ -99,16 +107,25 @@ def command(
             hint="give a command that ends with 0 where it is: --check COMMAND",
         )
     written = output or Path(f"{network.stem}.reduced{SUFFIX}")
-    require_file(written)
+    require_text(written)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     asked = None if check is None else Command(check, time_limit)
     if bisect_passes and asked is not None:
         _bisect(network, config, asked, output, observer, as_json=as_json)
         return
-    from snn_compile.reduction.case import read
-
     case = read(network, stimulus)
     _reduce(case, asked, device, settings, time_limit, written, observer, as_json=as_json)
+
+
+def _refuse_idle(idle: Mapping[str, str | bool]) -> None:
+    """Refuse options that would mean nothing, each with what it needs."""
+    raise_all(
+        [
+            UsageError(f"{name} means nothing without {needed}", code="bad-option")
+            for name, needed in idle.items()
+            if needed
+        ]
+    )
 
 
 def _reduce(
@@ -208,8 +225,10 @@ def _bisect(
     """Compile a model and ask the check after each pass."""
     from snn_compile.cli.found import options_for
     from snn_compile.reduction import passes
-    from snn_compile.reduction.case import write_text
+    from snn_compile.reduction.case import require_text, write_text
 
+    if output is not None:
+        require_text(output.with_suffix(f".before{SUFFIX}"))
     made = passes.steps(model, options_for(model, config, {}))
     right: list[passes.Step] = []
     found = made[0]

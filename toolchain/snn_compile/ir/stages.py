@@ -76,6 +76,8 @@ class SpikingGraph:
     window: Window
 
     def __post_init__(self) -> None:
+        if sum(isinstance(node, spiking.Input) for node in self.graph) != 1:
+            raise StageError("a spiking network has one input")
         for node in self.graph:
             sources = [self.graph[s] for s in node.inputs]
             if isinstance(node, spiking.Synapses):

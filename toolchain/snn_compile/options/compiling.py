@@ -12,7 +12,14 @@ from snn_compile.errors import CompileError
 from snn_compile.files.documents import DamagedError
 from snn_compile.files.typed import complaint, made
 from snn_compile.options import config_file
-from snn_compile.options.declared import COMMAND_LINE, checked, named, option, options_of
+from snn_compile.options.declared import (
+    COMMAND_LINE,
+    DEFAULT,
+    checked,
+    named,
+    option,
+    options_of,
+)
 from snn_compile.options.kinds import (
     AUTO,
     Auto,
@@ -30,7 +37,6 @@ from snn_compile.options.layers import METHODS, LayerOptions, tables, valid_thre
 from snn_compile.options.traced import (
     CALIBRATED,
     CONVERTED,
-    DEFAULT,
     SPIKING,
     Facts,
     Traced,
@@ -318,7 +324,9 @@ class CompileOptions(Traced):
     def without_meaning(self, name: str, facts: Facts) -> str:
         """Why an option has none; steps that are ``auto`` may stand for payload bits."""
         if name == "timesteps" and self.timesteps == AUTO:
-            return ""
+            coding = coding_class(facts["coding"])
+            if coding.resolution() in coding.takes:
+                return ""
         return super().without_meaning(name, facts)
 
     def _allows(self, name: str, fact: str, value: Any, allowed: tuple[Any, ...]) -> bool:
@@ -344,11 +352,6 @@ class CompileOptions(Traced):
     def is_settled(self) -> bool:
         """Whether no number is ``auto``."""
         return not self.automatic
-
-    def weight_bits_of(self, layer: str) -> int:
-        """Weight width of a layer: the last pattern that matches it, else the network's."""
-        bits = [o.weight_bits for o in self.layers if o.weight_bits and o.matches(layer)]
-        return bits[-1] if bits else self.number("weight_bits")
 
     def thresholds_of(self, layer: str) -> str:
         """Threshold method of a layer: the last pattern that matches it, else the network's."""

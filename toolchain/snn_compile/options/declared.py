@@ -20,6 +20,7 @@ from snn_compile.options.kinds import AUTOMATIC, Kind
 T = TypeVar("T")
 
 COMMAND_LINE = "command line"
+DEFAULT = "default"
 KEYWORD = "keyword argument"
 
 
@@ -160,7 +161,7 @@ class Declared:
         wrong = set()
         for name, item in options_of(type(self)).items():
             value = getattr(self, name)
-            is_open = value is OPEN or (value is None and item.default is None)
+            is_open = value is OPEN or value is None
             found = item.default
             try:
                 found = item.default if is_open else item.read(value, self._origin(name))
@@ -248,7 +249,7 @@ def all_of(error: CompileError) -> list[CompileError]:
 
 
 def _file(origin: str) -> Origin | None:
-    return Origin(origin) if origin not in ("", COMMAND_LINE, KEYWORD) else None
+    return Origin(origin) if origin not in ("", COMMAND_LINE, KEYWORD, DEFAULT) else None
 
 
 def _unknown(

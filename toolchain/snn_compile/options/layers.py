@@ -10,7 +10,7 @@ from typing import Any
 
 from snn_compile.errors import CompileError, raise_all
 from snn_compile.options.declared import named, options_of
-from snn_compile.options.kinds import Kind
+from snn_compile.options.kinds import AUTO, Kind
 
 METHODS = "mmse, percentile:P, max, lbs or spike-norm"
 _PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
@@ -66,6 +66,8 @@ def tables(owner: Callable[[], type]) -> Kind:
                 item = options_of(owner())[name]
                 try:
                     values[name] = item.read(values[name], prefix=prefix)
+                    if values[name] == AUTO and item.is_automatic:
+                        raise item.refused(AUTO, "a number for single layers", prefix=prefix)
                 except CompileError as error:
                     complaints.append(error)
             found.append(LayerOptions(pattern, **values))

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from snn_compile.options.declared import KEYWORD, OPEN, Declared, options_of
+from snn_compile.options.declared import DEFAULT, KEYWORD, OPEN, Declared, options_of
 from snn_compile.options.kinds import AUTO
 
-DEFAULT = "default"
 STOCK = "--neurons stock"
 IGNORED = ", ignored"
 """Ends the origin of an option that was given and has no meaning."""

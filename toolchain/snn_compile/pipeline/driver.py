@@ -1,4 +1,4 @@
-"""From a model file to a compiled network: what is prepared here, ``pipeline`` finishes."""
+"""From a model file to a compiled network: what is prepared here, ``finish`` finishes."""
 
 from __future__ import annotations
 

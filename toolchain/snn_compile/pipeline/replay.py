@@ -21,10 +21,12 @@ from typing import Any, TypedDict
 import numpy as np
 
 from snn_compile.coding_registry import coding_class, coding_names
+from snn_compile.codings import Coding
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
+from snn_compile.convert.footprint import check_footprint, check_values
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
@@ -50,6 +52,8 @@ from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.version import __version__
 
 SCHEMA = 1
+LONGEST = 4096
+"""Steps of a window, as ``--timesteps`` takes them."""
 PASSES = (
     FoldPreprocessing,
     FoldBatchNorm,
@@ -149,7 +153,7 @@ def load(path: Path) -> Replay:
         if not (known or step is graph is None):
             raise DamagedError("it names what is no pass, or no network")
         if known:
-            _check_sizes(graph)
+            _check_sizes(step, graph)
     if not known:
         raise UsageError(
             f"the network that pass '{content['spec']}' failed on is of a kind that no file holds",
@@ -160,8 +164,14 @@ def load(path: Path) -> Replay:
     return Replay(step, graph, content["spec"], content["tool"], content["error"])
 
 
-def _check_sizes(stage: Any) -> None:
-    """See that what the neurons of a network send in a window fits into memory."""
+def _check_sizes(step: Any, stage: Any) -> None:
+    """See that what the pass makes of a network, and what its neurons send, fits into memory."""
+    coding = getattr(step, "coding", None)
+    if isinstance(coding, Coding) and not 0 < coding.size <= LONGEST:
+        raise DamagedError(f"a window of {coding.size} steps")
+    if isinstance(stage, ANNGraph):
+        check_values(stage)
+        check_footprint(stage)
     network = getattr(stage, "program", stage)
     n_steps = network.window.n_steps if hasattr(network, "window") else 1
     for node in network.graph:

@@ -10,7 +10,8 @@ from functools import wraps
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, Generic, TypeVar, cast, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from snn_compile.errors import CompileError, PluginError, UsageError, raise_all
 from snn_compile.files.documents import first_line
@@ -184,7 +185,7 @@ def _guarded(
 ) -> Callable[..., Any]:
     """A method of a plug-in: what it raises and returns is what the contract says, or an error."""
     returned = get_type_hints(method).get("return")
-    kind = get_origin(returned) or returned
+    kinds = _classes_of(returned)
 
     @wraps(there)
     def call(*arguments: Any, **named: Any) -> Any:
@@ -193,11 +194,21 @@ def _guarded(
             result = there(*arguments, **named)
         if isinstance(result, Iterator):
             return _guarded_items(result, guard)
-        if isinstance(kind, type) and kind is not type(None) and not isinstance(result, kind):
-            raise failed(f"failed: '{name}' returned {type(result).__name__}, not {kind.__name__}")
+        if kinds and not isinstance(result, kinds):
+            stated = " or ".join(kind.__name__ for kind in kinds)
+            raise failed(f"failed: '{name}' returned {type(result).__name__}, not {stated}")
         return result
 
     return call
+
+
+def _classes_of(returned: Any) -> tuple[type, ...]:
+    """Classes of which one has what is returned; none where nothing is, or that is not known."""
+    parts = get_args(returned) if isinstance(returned, UnionType) else (returned,)
+    kinds = [get_origin(part) or part for part in parts]
+    if kinds == [type(None)] or not all(isinstance(kind, type) for kind in kinds):
+        return ()
+    return tuple(kinds)
 
 
 def _guarded_items(items: Iterator[Any], guard: _Guard) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from snn_compile.errors import ModelError, Origin, UsageError
 from snn_compile.files.archives import Archive
 from snn_compile.files.archives import Arrays as Stored
 from snn_compile.files.documents import read_bytes, reading
-from snn_compile.files.writing import replace_text, replacing_file
+from snn_compile.files.writing import replace_text, replacing_file, require_file
 from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Node
@@ -172,6 +172,25 @@ def read_text(path: Path) -> Stage:
             return load_text(text, str(path))
         with Archive(arrays) as archive:
             return load_text(text, str(path), Stored(archive, kinds="iuf"))
+
+
+def require_text(path: Path) -> None:
+    """See that a text can be written, and that what it has beside it replaces nobody's file.
+
+    Raises:
+        UsageError: something is there that is none of a text's.
+        OSError: it cannot be looked at.
+    """
+    require_file(path)
+    for beside in (path.with_suffix(".npz"), _beside(path, "stimulus.npz")):
+        require_file(beside)
+        if beside.exists() and not path.exists():
+            raise UsageError(
+                f"it is there already, and no '{path.name}' whose arrays it would hold",
+                code="output-exists",
+                origin=Origin(str(beside)),
+                hint="name another text",
+            )
 
 
 def write_text(path: Path, stage: Stage) -> None:

@@ -94,7 +94,8 @@ class Command:
     Args:
         line: the command, in the words that a shell would make of it. The path of the text takes
             the place of ``{}``, or stands at the end.
-        time_limit: seconds for everything; a command that is not done by then says no.
+        time_limit: seconds for everything; a command that is not done by then says no, but the
+            first one has to say something.
 
     Raises:
         UsageError: it is no command.
@@ -110,6 +111,7 @@ class Command:
         if not any(PLACE in word for word in self._words):
             self._words.append(PLACE)
         self._deadline = time.monotonic() + time_limit
+        self._has_answered = False
 
     def __call__(self, case: Case) -> bool:
         """Whether a case is of interest."""
@@ -123,7 +125,15 @@ class Command:
         with tempfile.TemporaryDirectory(prefix="snn-compile-reduce-") as folder:
             path = Path(folder) / TEXT
             put(path)
-            return self._run([word.replace(PLACE, str(path)) for word in self._words]) == 0
+            code = self._run([word.replace(PLACE, str(path)) for word in self._words])
+        if code is None and not self._has_answered:
+            raise UsageError(
+                "the time was up before the command had ended for the first time",
+                code="timed-out",
+                hint="give --time-limit more seconds, or look why the command does not end",
+            )
+        self._has_answered = True
+        return code == 0
 
     def _run(self, words: list[str]) -> int | None:
         """The exit code; None where the time was up."""

@@ -28,8 +28,6 @@ INPUTS = ("model", *DATA, "target")
 TUNED = "tuned"
 """Of networks that were trained: how."""
 _NAME = "{}.name"
-_HASH_DIGITS = 64
-
 Array = npt.NDArray[Any]
 
 
