@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 
 from onnx_models import model, node
 from snn_compile import compile_model
+from snn_compile.coding_registry import coding_names
 from snn_compile.errors import CompileError
 from snn_compile.ir.text import to_text
-from snn_compile.options import AUTO, CODINGS, EQUALIZE, CompileOptions, LayerOptions
+from snn_compile.options import AUTO, EQUALIZE, CompileOptions, LayerOptions
 from snn_compile.options.declared import options_of
 from snn_compile.options.traced import IGNORED
 
 VALUES = {
     "target": st.sampled_from(["loihi2", "unlimited"]),
-    "coding": st.sampled_from(CODINGS),
+    "coding": st.sampled_from(coding_names()),
     "timesteps": st.integers(1, 16),
     "payload_bits": st.integers(1, 16),
     "input": st.sampled_from(["current", "graded", "poisson"]),

@@ -311,3 +311,8 @@ def test_a_pipeline_runs_its_passes_in_order_and_shows_each_graph():
 def test_geometry_of_a_convolution():
     geometry = Geometry((2, 3), (1, 2, 0, 1), (2, 1))
     assert geometry.output_size((8, 9), (3, 4)) == ((8 + 1 - 4 - 1) // 2 + 1, (9 + 3 - 4) // 3 + 1)
+
+
+def test_a_spiking_network_has_one_input():
+    with pytest.raises(StageError, match="one input"):
+        SpikingGraph(Graph([]), Window("rate", 1))

@@ -192,3 +192,14 @@ def test_a_declaration_is_all_that_an_option_takes(tmp_path):
         "use a share from 0 to 1",
     }
     assert "| `--leak SHARE` | `0.0` | a share from 0 to 1 | rate |" in table(Leaky)
+
+
+def test_none_leaves_an_option_open():
+    assert CompileOptions(timesteps=None) == CompileOptions()
+    assert not CompileOptions().given({"payload_bits": None}).is_given("payload_bits")
+
+
+def test_auto_is_not_for_single_layers():
+    with pytest.raises(UsageError) as refused:
+        CompileOptions(layers={"relu*": {"weight_bits": AUTO}})
+    assert str(refused.value).startswith("error[bad-option]: layers.relu*.weight-bits cannot be")

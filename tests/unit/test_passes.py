@@ -414,7 +414,7 @@ def test_a_network_that_takes_too_much_memory_is_refused(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     path = replay.save(PassFailure(FoldBatchNorm(), mlp()))
     rewritten(path, lambda c: c["graph"]["graph"]["nodes"][0].update(shape=[1 << 20, 1 << 20]))
-    assert run("replay", path) == 2
+    assert run("replay", path) == 3
     assert "error[too-large]" in capsys.readouterr().err
 
 

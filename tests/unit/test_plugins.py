@@ -137,6 +137,14 @@ def test_a_version_that_is_known_is_loaded(install):
     assert BACKENDS.load("odd").check(None) == []
 
 
+def test_an_answer_may_be_none_where_the_contract_says_so(install):
+    both = "    def environment_status(self): return None\n    def create_environment(self): return 3\n"
+    install(OLD + both)
+    backend = BACKENDS.load("odd")
+    assert backend.environment_status() is None
+    assert backend.create_environment() == 3
+
+
 WRONG = {
     "has no method 'check'": "class Plugin:\n    def emit(self, a, b, *, options): ...",
     "has no method 'emit'": "class Plugin:\n    def check(self, a): ...",
