@@ -138,8 +138,8 @@ def test_a_version_that_is_known_is_loaded(install):
 
 
 def test_an_answer_may_be_none_where_the_contract_says_so(install):
-    both = "    def environment_status(self): return None\n    def create_environment(self): return 3\n"
-    install(OLD + both)
+    status = "    def environment_status(self): return None\n"
+    install(OLD + status + "    def create_environment(self): return 3\n")
     backend = BACKENDS.load("odd")
     assert backend.environment_status() is None
     assert backend.create_environment() == 3
