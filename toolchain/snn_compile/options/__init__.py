@@ -4,9 +4,9 @@ from snn_compile.options.compiling import (
     EQUALIZE,
     PRODUCERS,
     CompileOptions,
-    Keywords,
 )
 from snn_compile.options.declared import COMMAND_LINE, KEYWORD
+from snn_compile.options.keywords import Keywords
 from snn_compile.options.kinds import AUTO
 from snn_compile.options.layers import LayerOptions, percentile_of
 from snn_compile.options.traced import CALIBRATED, CONVERTED, SPIKING, STOCK, UNCALIBRATED

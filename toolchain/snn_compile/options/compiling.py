@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, get_args
 
 from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.errors import CompileError
@@ -357,45 +357,6 @@ class CompileOptions(Traced):
         """Threshold method of a layer: the last pattern that matches it, else the network's."""
         methods = [o.thresholds for o in self.layers if o.thresholds and o.matches(layer)]
         return methods[-1] if methods else self.thresholds
-
-
-class Keywords(TypedDict, total=False):
-    """The options as keywords of a call: an editor completes them, mypy checks them.
-
-    A test holds them to the declarations; samples are arguments of their own.
-    """
-
-    target: str
-    coding: str | None
-    timesteps: int | Auto
-    payload_bits: int | Auto
-    input: Input | None
-    input_bits: int
-    reset: Reset
-    burst: int
-    initial_potential: float | None
-    thresholds: str
-    per_layer: bool
-    equalize: Equalization
-    weight_bits: int | Auto
-    state_bits: int
-    neurons: Neurons
-    rounding: Rounding
-    bias_correction: bool
-    potential_calibration: bool
-    reset_calibration: bool
-    mean_values: Sequence[float]
-    scale_values: Sequence[float]
-    layout: Layout
-    emit: Sequence[str]
-    max_accuracy_drop: float | None
-    seed: int
-    event_step: float | None
-    nir_dt: float | None
-    nir_reset: Reset | None
-    nir_reset_delay: bool
-    nir_producer: Producer | None
-    layers: Sequence[LayerOptions] | Mapping[str, Mapping[str, Any]]
 
 
 def _automatic() -> list[str]:

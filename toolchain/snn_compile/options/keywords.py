@@ -1,0 +1,57 @@
+"""The options of a compilation as keywords of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from snn_compile.options.compiling import (
+    Equalization,
+    Input,
+    Layout,
+    Neurons,
+    Producer,
+    Reset,
+    Rounding,
+)
+from snn_compile.options.kinds import Auto
+from snn_compile.options.layers import LayerOptions
+
+
+class Keywords(TypedDict, total=False):
+    """The options as keywords of a call: an editor completes them, mypy checks them.
+
+    A test holds them to the declarations; samples are arguments of their own.
+    """
+
+    target: str
+    coding: str | None
+    timesteps: int | Auto
+    payload_bits: int | Auto
+    input: Input | None
+    input_bits: int
+    reset: Reset
+    burst: int
+    initial_potential: float | None
+    thresholds: str
+    per_layer: bool
+    equalize: Equalization
+    weight_bits: int | Auto
+    state_bits: int
+    neurons: Neurons
+    rounding: Rounding
+    bias_correction: bool
+    potential_calibration: bool
+    reset_calibration: bool
+    mean_values: Sequence[float]
+    scale_values: Sequence[float]
+    layout: Layout
+    emit: Sequence[str]
+    max_accuracy_drop: float | None
+    seed: int
+    event_step: float | None
+    nir_dt: float | None
+    nir_reset: Reset | None
+    nir_reset_delay: bool
+    nir_producer: Producer | None
+    layers: Sequence[LayerOptions] | Mapping[str, Mapping[str, Any]]
