@@ -142,10 +142,40 @@ def entries(installed, line: str) -> None:
     forget()
 
 
-def test_no_package_takes_a_name_of_ours(installed):
-    entries(installed, "rate = burst_coding:Burst")
-    with pytest.raises(UsageError, match="two codings named 'rate'"):
-        coding_names()
+def test_no_package_takes_a_name_of_ours(installed, capsys):
+    """Ours stays, and nothing else is disturbed; the doctor says so."""
+    ours = coding_class("rate")
+    entries(installed, "rate = burst_coding:Burst\nbinary = burst_coding:Binary")
+    assert coding_names() == (*OWN, "binary")
+    assert coding_class("rate") is ours
+    assert main(["--help"]) == 0
+    assert "burst" not in capsys.readouterr().err
+    assert main(["doctor", "--json"]) == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["coding binary"]["ok"]
+    assert not checks["coding rate"]["ok"]
+    assert "(burst-coding 1.0) is not used" in checks["coding rate"]["note"]
+
+
+def test_two_packages_with_one_name_are_refused_when_it_is_asked_for(installed):
+    other = installed / "other_coding-2.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other-coding\nVersion: 2.0\n")
+    (other / "entry_points.txt").write_text(f"[{coding_registry.GROUP}]\nburst = other:Other\n")
+    forget()
+    assert coding_class("binary").name == "binary"
+    assert CompileOptions(coding="burst").automatic == []
+    with pytest.raises(UsageError, match=r"of \S+ \d.0 and of \S+ \d.0$") as found:
+        coding_class("burst")
+    assert (found.value.code, found.value.hint) == ("broken-coding", "uninstall all but one")
+
+
+def test_other_options_do_not_ask_for_the_codings(monkeypatch):
+    def fails():
+        raise AssertionError
+
+    monkeypatch.setattr(coding_registry, "_entries", fails)
+    assert CompileOptions(timesteps=4).automatic == []
 
 
 @pytest.mark.parametrize(

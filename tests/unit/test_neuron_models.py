@@ -14,10 +14,11 @@ from diagnoses import changed, diagnosed
 from snn_backends.lava.backend import LavaBackend
 from snn_backends.netx.layers import layers_of
 from snn_backends.nir.refusals import refusals
+from snn_compile.cli import main
 from snn_compile.conformance import files, network_file
 from snn_compile.conformance.features import exercised
 from snn_compile.conformance.net import INPUT, Net
-from snn_compile.errors import CapacityError, CompileErrors, UnsupportedError
+from snn_compile.errors import CapacityError, CompileError, CompileErrors, UnsupportedError
 from snn_compile.files.documents import DamagedError
 from snn_compile.hil.devices.faulty import faulty_messages
 from snn_compile.ir import serialize, spiking
@@ -120,10 +121,10 @@ def install(tmp_path, monkeypatch):
         listed = "".join(f"{name} = {where}\n" for name, where in entries.items())
         (folder / "entry_points.txt").write_text(f"[{registry.GROUP}]\n{listed}")
         monkeypatch.syspath_prepend(str(folder.parent))
-        registry.models.cache_clear()
+        registry.of_other_packages.cache_clear()
 
     yield installed
-    registry.models.cache_clear()
+    registry.of_other_packages.cache_clear()
 
 
 @pytest.fixture
@@ -150,7 +151,19 @@ def test_broken_models_are_refused_together(install):
     assert {error.code for error in errors} == {"broken-neurons"}
     assert all(error.origin and error.hint for error in errors)
     assert len(errors) == 4
+    assert all("(neurons-of-tests " in error.message for error in errors)
     assert registry.named("IFNeurons") is IFNeurons
+
+
+def test_a_broken_model_is_in_the_way_of_no_other(install, capsys):
+    install(refractory="refractory_neurons:RefractoryIFNeurons", gone="refractory_neurons:Gone")
+    assert registry.named("RefractoryIFNeurons") is RefractoryIFNeurons
+    with pytest.raises(CompileError, match="'gone'"):
+        registry.named("Gone")
+    assert main(["doctor", "--json"]) == 0
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert checks["neurons refractory"]["ok"]
+    assert not checks["neurons gone"]["ok"]
 
 
 NET = Net("refractory", (2, 3, 3), n_steps=6)

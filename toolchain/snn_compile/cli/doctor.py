@@ -49,7 +49,16 @@ class Check:
 @common
 def command(as_json: bool) -> int:
     """Check the installation. Exit code 0 unless the compiler itself cannot work."""
-    checks = [*_core(), *_plugins(), _engine(), _lava(), _threads(), *_optional()]
+    checks = [
+        *_core(),
+        *_plugins(),
+        *_codings(),
+        *_neurons(),
+        _engine(),
+        _lava(),
+        _threads(),
+        *_optional(),
+    ]
     broken = any(check.needed and not check.ok for check in checks)
     if as_json:
         import json
@@ -109,6 +118,35 @@ def _plugins_of(kind: str) -> Iterator[Check]:
             return Check(f"{kind} {name}", "ok", ok=True, needed=name in wanted)
 
         yield _guarded(f"{kind} {name}", load, needed=name in wanted)
+
+
+def _codings() -> Iterator[Check]:
+    """Those of other packages."""
+    from snn_compile import coding_registry
+    from snn_compile.installed import distribution
+
+    for entry in coding_registry.of_other_packages():
+
+        def load(entry: metadata.EntryPoint = entry) -> Check:
+            coding = coding_registry.loaded(entry)
+            note = f"{coding.summary} ({distribution(entry)})"
+            return Check(f"coding {entry.name}", "ok", ok=True, needed=False, note=note)
+
+        yield _guarded(f"coding {entry.name}", load, needed=False)
+
+
+def _neurons() -> Iterator[Check]:
+    """Models of other packages."""
+    from snn_compile.installed import distribution
+    from snn_compile.ir.models import registry
+
+    for entry, model in registry.of_other_packages():
+        name = f"neurons {entry.name}"
+        if isinstance(model, Exception):
+            yield _broken(name, model, needed=False)
+        else:
+            note = f"{model.__name__} ({distribution(entry)})"
+            yield Check(name, "ok", ok=True, needed=False, note=note)
 
 
 def _engine() -> Check:

@@ -82,7 +82,7 @@ class Option:
     @property
     def is_automatic(self) -> bool:
         """Whether it may be ``auto``, for the program to find."""
-        return self.kind.metavar == AUTOMATIC
+        return self.kind.called == AUTOMATIC
 
     def read(self, value: Any, origin: str = "", prefix: str = "") -> Any:
         """A value of any origin as the program takes it.

@@ -16,12 +16,11 @@ from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_h
 from snn_compile.errors import CompileError, PluginError, UsageError, raise_all
 from snn_compile.files.documents import first_line
 from snn_compile.files.typed import complaint
+from snn_compile.installed import OURS, distribution
 from snn_compile.plugins.contracts import VERSION
 
 T = TypeVar("T")
 
-OURS = "snn-compile"
-"""The distribution whose plug-ins are part of this program: their mistakes are its own."""
 _ANY_NAME = re.compile(r".+")
 
 
@@ -59,7 +58,7 @@ class Plugins(Generic[T]):
                 or it does not keep its contract. All complaints at once.
         """
         entry = self._entry(name)
-        whose = f"the {self.kind} '{name}' ({_distribution(entry)})"
+        whose = f"the {self.kind} '{name}' ({distribution(entry)})"
         try:
             plugin = entry.load()(*arguments)
         except CompileError:
@@ -69,7 +68,7 @@ class Plugins(Generic[T]):
             raise self._broken(f"{whose} cannot be loaded: {said}") from error
         self._require_version(plugin, whose, entry)
         raise_all([self._broken(f"{whose} {wrong}") for wrong in complaints(plugin, self)])
-        if _distribution(entry).split()[0] == OURS:
+        if distribution(entry).split()[0] == OURS:
             return cast("T", plugin)
         return cast("T", self._answering(plugin, whose, entry))
 
@@ -82,7 +81,7 @@ class Plugins(Generic[T]):
                 hint=f"available: {', '.join(self.names()) or 'none'}",
             )
         if len(found) > 1:
-            owners = " and ".join(_distribution(entry) for entry in found)
+            owners = " and ".join(distribution(entry) for entry in found)
             raise UsageError(
                 f"there is more than one {self.kind} named '{name}': of {owners}",
                 code=f"ambiguous-{self.kind}",
@@ -100,7 +99,7 @@ class Plugins(Generic[T]):
             f"{whose} was written for version {version!r} of its contract, and this is version"
             f" {VERSION}",
             code="unknown-contract",
-            hint=f"install versions of snn-compile and {_distribution(entry).split()[0]} that go"
+            hint=f"install versions of snn-compile and {distribution(entry).split()[0]} that go"
             " together",
         )
 
@@ -115,7 +114,7 @@ class Plugins(Generic[T]):
         """The same plug-in, whose mistakes are errors that name it."""
 
         def failed(what: str) -> CompileError:
-            hint = f"the mistake is one of {_distribution(entry)}, not of snn-compile"
+            hint = f"the mistake is one of {distribution(entry)}, not of snn-compile"
             return self.failure(f"{whose} {what}", code=self.code, hint=hint)
 
         members: dict[str, Any] = {"__getattr__": lambda _, name: getattr(plugin, name)}
@@ -246,10 +245,3 @@ class _Guard:
 def _described(error: Exception) -> str:
     kind, text = type(error).__name__, first_line(error)
     return text if text == kind else f"{kind}: {text}"
-
-
-def _distribution(entry: EntryPoint) -> str:
-    """Name and version of the distribution that an entry point is of."""
-    if entry.dist is None:
-        return "an unknown distribution"
-    return f"{entry.dist.name} {entry.dist.version}"

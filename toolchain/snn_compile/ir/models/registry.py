@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import DamagedError
+from snn_compile.installed import distribution
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
@@ -62,27 +63,42 @@ class UnknownNeuronsError(DamagedError, KeyError):
     __str__ = Exception.__str__  # a KeyError's has quotes around it
 
 
-@cache
 def models() -> Mapping[str, type[Population]]:
     """Every model by its class name, which is its ``$type`` in files.
 
     Raises:
         UsageError: an installed model cannot be loaded, or lacks an answer; all at once.
     """
+    raise_all([model for _, model in of_other_packages() if isinstance(model, CompileError)])
+    return usable()
+
+
+def usable() -> dict[str, type[Population]]:
+    """The models that there are, whatever is wrong with others."""
     found = {model.__name__: model for model in BUILT_IN}
-    errors: list[CompileError] = []
+    for _, model in of_other_packages():
+        if not isinstance(model, CompileError):
+            found[model.__name__] = model
+    return found
+
+
+@cache
+def of_other_packages() -> tuple[tuple[EntryPoint, type[Population] | CompileError], ...]:
+    """What other packages add: the model, or what is wrong with it."""
+    found = {model.__name__: model for model in BUILT_IN}
+    results: list[tuple[EntryPoint, type[Population] | CompileError]] = []
     for entry in entry_points(group=GROUP):
         try:
             model: Any = entry.load()
         except (ImportError, AttributeError) as error:
-            errors.append(_broken(entry, f"cannot be loaded: {error}"))
+            results.append((entry, _broken(entry, f"cannot be loaded: {error}")))
             continue
         if wrong := complaints(model) or tuple(_taken(model, found)):
-            errors.append(_broken(entry, f"is not complete: {'; '.join(wrong)}"))
+            results.append((entry, _broken(entry, f"is not complete: {'; '.join(wrong)}")))
         else:
             found[model.__name__] = model
-    raise_all(errors)
-    return found
+            results.append((entry, model))
+    return tuple(results)
 
 
 def named(name: str) -> type[Population]:
@@ -104,7 +120,7 @@ def of_conformance_file(name: str) -> type[Population]:
 
 
 def _one(name_of: Callable[[type[Population]], str], name: str) -> type[Population]:
-    for listed in (lambda: BUILT_IN, lambda: models().values()):
+    for listed in (lambda: BUILT_IN, lambda: usable().values(), lambda: models().values()):
         for model in listed():
             if name_of(model) == name:
                 return model
@@ -166,8 +182,8 @@ def _taken(model: type[Population], found: Mapping[str, type[Population]]) -> It
 
 def _broken(entry: EntryPoint, what: str) -> CompileError:
     return UsageError(
-        f"the neuron model '{entry.name}' {what}",
+        f"the neuron model '{entry.name}' ({distribution(entry)}) {what}",
         code="broken-neurons",
         origin=Origin(entry.value),
-        hint="mend or remove the package that brings it",
+        hint="update the package that adds it, or uninstall it",
     )
