@@ -136,6 +136,14 @@ def test_codings_of_other_packages_come_after_ours(installed):
         whole(coding_class(name), name)
 
 
+BARE = """
+from dataclasses import dataclass
+from snn_compile.codings import Coding
+from snn_compile.codings.rate import Rate
+@dataclass(frozen=True)
+"""
+
+
 def entries(installed, line: str) -> None:
     listed = installed / "burst_coding-1.0.dist-info" / "entry_points.txt"
     listed.write_text(f"[{coding_registry.GROUP}]\n{line}\n")
@@ -165,7 +173,7 @@ def test_two_packages_with_one_name_are_refused_when_it_is_asked_for(installed):
     forget()
     assert coding_class("binary").name == "binary"
     assert CompileOptions(coding="burst").automatic == []
-    with pytest.raises(UsageError, match=r"of \S+ \d.0 and of \S+ \d.0$") as found:
+    with pytest.raises(UsageError, match=r"of \S+ \d.0 and of \S+ \d.0") as found:
         coding_class("burst")
     assert (found.value.code, found.value.hint) == ("broken-coding", "uninstall all but one")
 
@@ -188,6 +196,23 @@ def test_other_options_do_not_ask_for_the_codings(monkeypatch):
             "morse = burst_coding:Morse",
             "from snn_compile.codings import Coding\nclass Morse(Coding): name = 'morse'",
             "does not say what its neurons, size are",
+        ),
+        ("burst = burst_coding:Burst", "1 / 0", "1.0.* cannot be loaded: ZeroDivisionError"),
+        ("burst = burst_coding:Burst", "Burst = 3", "no class that derives from"),
+        (
+            "burst = burst_coding:Burst",
+            "class Burst: name = 'burst'",
+            "no class that derives from snn_compile.codings.Coding",
+        ),
+        (
+            "mute = burst_coding:Mute",
+            f"{BARE}class Mute(Coding): name, size, neurons = 'mute', 1, None",
+            "does not state its summary",
+        ),
+        (
+            "mute = burst_coding:Mute",
+            f"{BARE}class Mute(Rate): name, takes = 'mute', 'timesteps'",
+            "'takes' is a text, not a list",
         ),
     ],
 )
@@ -224,6 +249,25 @@ def test_a_coding_from_outside_the_tree_does_everything(installed, examples, tmp
     forget()
     assert main(["verify", str(folder)]) == 2
     assert "no coding 'burst'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["neurons", "from_options"])
+def test_a_mistake_of_a_coding_is_its_packages(
+    installed, examples, tmp_path, monkeypatch, capsys, method
+):
+    monkeypatch.chdir(tmp_path)
+
+    def fails(*_, **__):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(coding_class("burst"), method, fails)
+    assert main(["check", str(examples / "digits_mlp.onnx"), "--coding", "burst"]) == 1
+    said = capsys.readouterr().err
+    assert (
+        f"error[plug-in-failed]: the coding 'burst' (burst-coding 1.0) failed in '{method}'" in said
+    )
+    assert "ZeroDivisionError: division by zero" in said
+    assert "one of burst-coding 1.0, not of snn-compile" in said
 
 
 @pytest.mark.slow

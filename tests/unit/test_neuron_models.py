@@ -155,6 +155,15 @@ def test_broken_models_are_refused_together(install):
     assert registry.named("IFNeurons") is IFNeurons
 
 
+def test_a_model_may_raise_whatever_it_likes_when_it_is_loaded(install, tmp_path):
+    install(odd="model_that_divides:Model", list="refractory_neurons:__builtins__")
+    (tmp_path / "site" / "model_that_divides.py").write_text("1 / 0")
+    with pytest.raises(CompileErrors) as refused:
+        registry.models()
+    assert "cannot be loaded: ZeroDivisionError" in refused.value.errors[0].message
+    assert "no dataclass" in refused.value.errors[1].message
+
+
 def test_a_broken_model_is_in_the_way_of_no_other(install, capsys):
     install(refractory="refractory_neurons:RefractoryIFNeurons", gone="refractory_neurons:Gone")
     assert registry.named("RefractoryIFNeurons") is RefractoryIFNeurons

@@ -7,12 +7,17 @@ IR among them; the classes stand above, and one is imported when somebody asks f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from snn_compile.errors import UsageError
-from snn_compile.installed import distribution
+from snn_compile import installed
+from snn_compile.errors import CompileError, PluginError, UsageError
+from snn_compile.files.typed import complaint
+from snn_compile.installed import Guard, distribution
 
 GROUP = "snn_compile.codings"
 _OWN = {
@@ -63,15 +68,43 @@ def loaded(entry: EntryPoint) -> Any:
     if len(of_that_name) > 1:
         owners = " and of ".join(distribution(other) for other in of_that_name)
         raise _broken(entry, f"is one of several: of {owners}", "uninstall all but one")
-    try:
-        found = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise _broken(entry, f"cannot be loaded: {error}") from error
-    if missing := ", ".join(sorted(getattr(found, "__abstractmethods__", ()))):
-        raise _broken(entry, f"does not say what its {missing} are")
-    if getattr(found, "name", None) != entry.name:
-        raise _broken(entry, "has another name in its class")
+    found = installed.loaded(entry, lambda what: _broken(entry, what))
+    if wrong := next(_complaints(found, entry.name), ""):
+        raise _broken(entry, wrong)
     return found
+
+
+def answering(name: str, method: str) -> AbstractContextManager[None]:
+    """While a method of a coding runs: what another package's raises is an error that names it."""
+    if name in _OWN or name not in _entries():
+        return nullcontext()
+    entry = _entries()[name][0]
+
+    def failed(what: str) -> CompileError:
+        whose = distribution(entry)
+        hint = f"the mistake is one of {whose}, not of snn-compile"
+        return PluginError(f"the coding '{name}' ({whose}) {what}", hint=hint)
+
+    return Guard(failed, method)
+
+
+def _complaints(found: Any, name: str) -> Iterator[str]:
+    """What a class lacks to be the coding of a name."""
+    base: Any = EntryPoint("Coding", f"{GROUP}:Coding", GROUP).load()
+    if not (isinstance(found, type) and issubclass(found, base)):
+        yield f"is no class that derives from {GROUP}.Coding"
+        return
+    if missing := ", ".join(sorted(getattr(found, "__abstractmethods__", ()))):
+        yield f"does not say what its {missing} are"
+    if not is_dataclass(found):
+        yield "is no dataclass"
+    for attribute, hint in get_type_hints(base).items():
+        if not hasattr(found, attribute):
+            yield f"does not state its {attribute}"
+        elif wrong := complaint(getattr(found, attribute), get_args(hint)[0], attribute):
+            yield f"is not as it should be: {wrong}"
+    if getattr(found, "name", name) != name:
+        yield "has another name in its class"
 
 
 @cache

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+
+from snn_compile.errors import CompileError
+from snn_compile.files.documents import first_line
 
 OURS = "snn-compile"
 """The distribution whose plug-ins are part of this program: their mistakes are its own."""
@@ -13,3 +21,44 @@ def distribution(entry: EntryPoint) -> str:
     if entry.dist is None:
         return "an unknown distribution"
     return f"{entry.dist.name} {entry.dist.version}"
+
+
+def loaded(entry: EntryPoint, broken: Callable[[str], CompileError]) -> Any:
+    """What an entry point names; whatever importing it raises is the error that ``broken`` makes.
+
+    Raises:
+        CompileError: it cannot be imported.
+    """
+    try:
+        return entry.load()
+    except Exception as error:
+        said = str(error) if isinstance(error, ImportError) else described(error)
+        raise broken(f"cannot be loaded: {said}") from error
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Turns exceptions that nobody has foreseen into the error of a plug-in.
+
+    Those of files and of memory are about the user's machine, and stay as they are.
+    """
+
+    failed: Callable[[str], CompileError]
+    method: str
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: object) -> None:
+        foreseen = isinstance(error, CompileError | MemoryError)
+        about_a_file = isinstance(error, OSError) and error.filename is not None
+        if isinstance(error, Exception) and not foreseen and not about_a_file:
+            last = extract_tb(error.__traceback__)[-1]
+            where = f"'{self.method}' ({Path(last.filename).name}, line {last.lineno})"
+            raise self.failed(f"failed in {where}: {described(error)}") from error
+
+
+def described(error: Exception) -> str:
+    """Kind and first line of what a plug-in raised."""
+    kind, text = type(error).__name__, first_line(error)
+    return text if text == kind else f"{kind}: {text}"

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from snn_compile.coding_registry import coding_class, coding_names
+from snn_compile.coding_registry import answering, coding_class
 from snn_compile.errors import UsageError
 from snn_compile.ir.spiking import Float, InputCoding, Neurons, Schedule, Window
 from snn_compile.options import CompileOptions
@@ -125,9 +125,9 @@ def coding_of(options: CompileOptions, default: str) -> Coding:
         UsageError: there is no such coding, or it cannot do what the other options ask for.
     """
     name = options.coding or default
-    if name not in coding_names():
-        raise UsageError(f"there is no coding '{name}'", code="bad-option")
-    coding: Coding = coding_class(name).from_options(options)
+    kind = coding_class(name)
+    with answering(name, "from_options"):
+        coding: Coding = kind.from_options(options)
     if coding.at_once and options.input == InputCoding.POISSON.value:
         raise UsageError(
             f"--coding {name} takes each frame at once; Poisson spikes need time to arrive in",

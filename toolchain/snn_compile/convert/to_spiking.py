@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from snn_compile.coding_registry import answering
 from snn_compile.codings import Coding
 from snn_compile.convert.expand import Affine, expand, maps_shape
 from snn_compile.convert.linear import (
@@ -68,9 +69,10 @@ class ToSpiking:
             if isinstance(node, ann.Output):
                 nodes.append(spiking.Readout(**place, bias=bias))
                 continue
-            population = self.coding.neurons(
-                place, scale=self.scales[node.id], bias=bias, relay=node.like is not None
-            )
+            with answering(self.coding.name, "neurons"):
+                population = self.coding.neurons(
+                    place, scale=self.scales[node.id], bias=bias, relay=node.like is not None
+                )
             nodes.append(population)
             units[node.id] = population.unit
         window = self.coding.window

@@ -8,15 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from traceback import extract_tb
 from types import UnionType
 from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from snn_compile.errors import CompileError, PluginError, UsageError, raise_all
-from snn_compile.files.documents import first_line
 from snn_compile.files.typed import complaint
-from snn_compile.installed import OURS, distribution
+from snn_compile.installed import OURS, Guard, described, distribution
 from snn_compile.plugins.contracts import VERSION
 
 T = TypeVar("T")
@@ -64,7 +61,7 @@ class Plugins(Generic[T]):
         except CompileError:
             raise
         except Exception as error:
-            said = str(error) if isinstance(error, ImportError) else _described(error)
+            said = str(error) if isinstance(error, ImportError) else described(error)
             raise self._broken(f"{whose} cannot be loaded: {said}") from error
         self._require_version(plugin, whose, entry)
         raise_all([self._broken(f"{whose} {wrong}") for wrong in complaints(plugin, self)])
@@ -188,7 +185,7 @@ def _guarded(
 
     @wraps(there)
     def call(*arguments: Any, **named: Any) -> Any:
-        guard = _Guard(failed, name)
+        guard = Guard(failed, name)
         with guard:
             result = there(*arguments, **named)
         if isinstance(result, Iterator):
@@ -210,7 +207,7 @@ def _classes_of(returned: Any) -> tuple[type, ...]:
     return tuple(kinds)
 
 
-def _guarded_items(items: Iterator[Any], guard: _Guard) -> Iterator[Any]:
+def _guarded_items(items: Iterator[Any], guard: Guard) -> Iterator[Any]:
     while True:
         with guard:
             try:
@@ -218,30 +215,3 @@ def _guarded_items(items: Iterator[Any], guard: _Guard) -> Iterator[Any]:
             except StopIteration:
                 return
         yield item
-
-
-@dataclass(frozen=True)
-class _Guard:
-    """Turns exceptions that nobody has foreseen into the plug-in's error.
-
-    Those of files and of memory are about the user's machine, and stay as they are.
-    """
-
-    failed: Callable[[str], CompileError]
-    method: str
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: object) -> None:
-        foreseen = isinstance(error, CompileError | MemoryError)
-        about_a_file = isinstance(error, OSError) and error.filename is not None
-        if isinstance(error, Exception) and not foreseen and not about_a_file:
-            last = extract_tb(error.__traceback__)[-1]
-            where = f"'{self.method}' ({Path(last.filename).name}, line {last.lineno})"
-            raise self.failed(f"failed in {where}: {_described(error)}") from error
-
-
-def _described(error: Exception) -> str:
-    kind, text = type(error).__name__, first_line(error)
-    return text if text == kind else f"{kind}: {text}"

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import DamagedError
-from snn_compile.installed import distribution
+from snn_compile.installed import distribution, loaded
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
@@ -89,16 +89,28 @@ def of_other_packages() -> tuple[tuple[EntryPoint, type[Population] | CompileErr
     results: list[tuple[EntryPoint, type[Population] | CompileError]] = []
     for entry in entry_points(group=GROUP):
         try:
-            model: Any = entry.load()
-        except (ImportError, AttributeError) as error:
-            results.append((entry, _broken(entry, f"cannot be loaded: {error}")))
-            continue
-        if wrong := complaints(model) or tuple(_taken(model, found)):
-            results.append((entry, _broken(entry, f"is not complete: {'; '.join(wrong)}")))
+            model = _loaded(entry, found)
+        except CompileError as error:
+            results.append((entry, error))
         else:
             found[model.__name__] = model
             results.append((entry, model))
     return tuple(results)
+
+
+def _loaded(entry: EntryPoint, found: Mapping[str, type[Population]]) -> type[Population]:
+    def broken(what: str) -> CompileError:
+        return UsageError(
+            f"the neuron model '{entry.name}' ({distribution(entry)}) {what}",
+            code="broken-neurons",
+            origin=Origin(entry.value),
+            hint="update the package that adds it, or uninstall it",
+        )
+
+    model: type[Population] = loaded(entry, broken)
+    if wrong := tuple(_complaints(model)) or tuple(_taken(model, found)):
+        raise broken(f"is not complete: {'; '.join(wrong)}")
+    return model
 
 
 def named(name: str) -> type[Population]:
@@ -149,7 +161,7 @@ def _complaints(model: Any) -> Iterator[str]:
             yield from (f"it has equations of its own and not its own '{n}'" for n in missing)
     try:
         hints = get_type_hints(model)
-    except NameError as error:
+    except (NameError, TypeError, AttributeError) as error:
         yield f"the types of its fields are not known: {error}"
         return
     for name in sorted(stated - {field.name for field in fields(Node)}):
@@ -178,12 +190,3 @@ def _taken(model: type[Population], found: Mapping[str, type[Population]]) -> It
         yield f"there is another '{model.__name__}'"
     if any(model.conformance == other.conformance for other in found.values()):
         yield f"there is another '{model.conformance}' in conformance files"
-
-
-def _broken(entry: EntryPoint, what: str) -> CompileError:
-    return UsageError(
-        f"the neuron model '{entry.name}' ({distribution(entry)}) {what}",
-        code="broken-neurons",
-        origin=Origin(entry.value),
-        hint="update the package that adds it, or uninstall it",
-    )
