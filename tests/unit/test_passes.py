@@ -13,8 +13,9 @@ import pytest
 
 from mutants import archive_of, dumped, json_of, members_of, zipped
 from quantized_cases import mlp, pooled, residual
-from snn_compile import CompileOptions, memory
+from snn_compile import CompileOptions, coding_registry, memory
 from snn_compile.cli import main
+from snn_compile.cli.failures import report_failure
 from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.equalize import Equalize
@@ -370,6 +371,35 @@ def test_where_the_working_folder_cannot_be_written_scratch_takes_the_file(tmp_p
     monkeypatch.chdir(work)
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     assert replay.save(PassFailure(FoldBatchNorm(), mlp())).parent == scratch
+
+
+def test_a_failure_is_told_even_if_no_file_can_be_made_of_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def fails(failure):
+        raise ValueError("no file of this")
+
+    monkeypatch.setattr(replay, "_content", fails)
+    with pytest.raises(PassFailure) as caught:
+        Pipeline.of(Broken(lambda graph: 1 / 0))(mlp())
+    assert report_failure(caught.value, debug=False) == 1
+    err = capsys.readouterr().err
+    assert "internal error: pass 'broken': ZeroDivisionError" in err
+    assert "cannot be written: no file of this" in err
+
+
+def test_a_coding_is_stored_by_its_name(tmp_path, monkeypatch, capsys):
+    """So that one whose package is missing is missed by name, and others are not asked."""
+    monkeypatch.chdir(tmp_path)
+    folded, _, passes = converted(mlp(), SETTINGS["rate"])
+    monkeypatch.setitem(coding_registry._entries(), "broken", ())
+    path = replay.save(PassFailure(passes.steps[0], folded))
+    assert replay.load(path).step.coding == passes.steps[0].coding
+    rewritten(path, lambda c: c["step"]["coding"].update({"$type": "codings.morse"}))
+    assert run("replay", path) == 2
+    err = capsys.readouterr().err
+    assert "error[unknown-coding]: there is no coding 'morse'" in err
+    assert "hint: install the package that adds it" in err
 
 
 def rewritten(path, change):

@@ -67,7 +67,7 @@ def _replayed(failure: PassFailure) -> str:
 
     try:
         path = replay.save(failure)
-    except (OSError, CompileError) as error:
+    except Exception as error:  # noqa: BLE001  (what has failed first is what matters)
         return f"the file that replays it cannot be written: {printable(str(error))}"
     return (
         f"snn-compile replay {printable(str(path))} shows it again; that file holds the network"

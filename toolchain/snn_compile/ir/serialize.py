@@ -125,9 +125,7 @@ class Codec:
             if isinstance(value, Origin):  # where the file lay is nobody's business
                 value = replace(value, file=Path(value.file).name)
             items = {one.name: inner(getattr(value, one.name), one.name) for one in fields(value)}
-            model = isinstance(value, quantized.Population)
-            name = f"{self._models}{type(value).__name__}" if model else self._names[type(value)]
-            return {"$type": name, **items}
+            return {"$type": self.name_of(type(value)), **items}
         if value is None or isinstance(value, str | int | float):
             return value
         raise KeyError(type(value).__name__)
@@ -156,12 +154,19 @@ class Codec:
                 return slice(*items["parts"])
             case "mapping":
                 return {key: self.decode(item, arrays) for key, item in items["entries"].items()}
-        kind = self._class(value["$type"])
+        kind = self.class_of(value["$type"])
         if issubclass(kind, enum.Enum):
             return kind(items["value"])
         return made(kind, {key: self.decode(item, arrays) for key, item in items.items()})
 
-    def _class(self, name: Any) -> Any:
+    def name_of(self, kind: type) -> str:
+        """What stands under ``"$type"`` for a class; a KeyError if it is unknown."""
+        if issubclass(kind, quantized.Population):
+            return f"{self._models}{kind.__name__}"
+        return self._names[kind]
+
+    def class_of(self, name: Any) -> Any:
+        """The class of which ``name_of`` says this; a KeyError if there is none."""
         if name in self._classes or not str(name).startswith(self._models):
             return self._classes[name]
         return registry.named(str(name).removeprefix(self._models))

@@ -13,14 +13,13 @@ import tempfile
 import traceback
 import zipfile
 from dataclasses import dataclass
-from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
-from snn_compile.coding_registry import coding_class, coding_names
+from snn_compile.coding_registry import coding_class
 from snn_compile.codings import Coding
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.equalize import Equalize
@@ -81,12 +80,29 @@ _NODES = [
 ]
 
 
-@cache
-def _codec() -> serialize.Codec:
-    codings = [coding_class(name) for name in coding_names()]
-    kinds = (*PASSES, *STAGES, *_PARTS, *_NODES, *codings, *serialize.CLASSES.values())
-    names = {f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}": kind for kind in kinds}
-    return serialize.Codec(names, models="models.")
+_KINDS = (*PASSES, *STAGES, *_PARTS, *_NODES, *serialize.CLASSES.values())
+_CODINGS = "codings."
+
+
+class _Codec(serialize.Codec):
+    """Classes by the last part of their module and their name, codings as ``--coding`` takes them.
+
+    A coding is asked for when one is read, so that those that are broken are in nobody's way.
+    """
+
+    def name_of(self, kind: Any) -> str:
+        return f"{_CODINGS}{kind.name}" if issubclass(kind, Coding) else super().name_of(kind)
+
+    def class_of(self, name: Any) -> Any:
+        if str(name).startswith(_CODINGS):
+            return coding_class(str(name).removeprefix(_CODINGS))
+        return super().class_of(name)
+
+
+_CODEC = _Codec(
+    {f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}": kind for kind in _KINDS},
+    models="models.",
+)
 
 
 class _Content(TypedDict):
@@ -148,7 +164,7 @@ def load(path: Path) -> Replay:
         content = _of_this_version(archive.json("replay.json", LARGEST_JSON))
         stored = Arrays(archive)
         arrays = {name: stored[str(k)] for k, name in enumerate(content["arrays"])}
-        step, graph = (_codec().decode(content.get(part), arrays) for part in ("step", "graph"))
+        step, graph = (_CODEC.decode(content.get(part), arrays) for part in ("step", "graph"))
         known = isinstance(step, PASSES) and isinstance(graph, STAGES)
         if not (known or step is graph is None):
             raise DamagedError("it names what is no pass, or no network")
@@ -181,8 +197,8 @@ def _check_sizes(step: Any, stage: Any) -> None:
 def _content(failure: PassFailure) -> bytes:
     arrays: serialize.Arrays = {}
     try:
-        step = _codec().encode(failure.step, arrays, "step")
-        graph = _codec().encode(failure.graph, arrays, "graph")
+        step = _CODEC.encode(failure.step, arrays, "step")
+        graph = _CODEC.encode(failure.graph, arrays, "graph")
     except KeyError:  # a plug-in's own
         step = graph = None
         arrays = {}
