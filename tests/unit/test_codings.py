@@ -14,18 +14,22 @@ import numpy as np
 import pytest
 
 import scheduled_networks
+from quantized_cases import mlp
 from snn_compile import coding_registry
 from snn_compile.cli import main
 from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.codings import Coding, coding_of
+from snn_compile.convert.calibrate import calibrate
 from snn_compile.errors import UsageError
 from snn_compile.hil.diagnosis import _carried
 from snn_compile.ir.quantized import Readout
 from snn_compile.ir.schedule import integer_network, is_scheduled
 from snn_compile.ir.spiking import InputCoding, Window
-from snn_compile.options import CompileOptions
-from snn_compile.pipeline.driver import compile_model
+from snn_compile.lowering import unmeasured
+from snn_compile.options import CALIBRATED, CONVERTED, CompileOptions
+from snn_compile.pipeline.driver import FOLDING, compile_model
 from snn_compile.report.advice import costliest
+from snn_compile.samples.arrays import Samples
 from snn_compile.sim import engine, reference
 
 OWN = coding_names()
@@ -249,6 +253,31 @@ def test_a_coding_from_outside_the_tree_does_everything(installed, examples, tmp
     forget()
     assert main(["verify", str(folder)]) == 2
     assert "no coding 'burst'" in capsys.readouterr().err
+
+
+def test_options_that_a_coding_does_not_take_do_nothing(installed):
+    """As the report says of them, whatever the coding asks and whatever could be corrected."""
+    (installed / "burst_coding.py").write_text(
+        f"{BARE}class Plain(Rate): name, takes = 'plain', ('timesteps',)"
+    )
+    entries(installed, "plain = burst_coding:Plain")
+    given = {"reset": "zero", "initial_potential": 0.25, "potential_calibration": True}
+    folded = FOLDING(mlp()).graph
+    x = np.random.default_rng(0).normal(size=(20, *folded.input.shape))
+    found = []
+    for more in ({}, given):
+        options = CompileOptions(coding="plain", timesteps=6, **more)
+        coding = coding_of(options, "graded")
+        passes = unmeasured(folded, calibrate(folded, x), options, coding, Samples(x))
+        found.append((coding, [step.name for step in passes.steps]))
+    assert found[0] == found[1]
+    coding, names = found[0]
+    assert (coding.n_steps, coding.reset.value, coding.initial_potential) == (6, "subtract", 0.5)
+    assert not {"calibrate-potentials", "calibrate-resets"} & set(names)
+    facts = {"network": CONVERTED, "coding": "plain", "data": CALIBRATED}
+    reported = options.in_effect(facts, {})
+    assert reported["reset"] == {"value": "subtract", "origin": "keyword argument, ignored"}
+    assert reported["potential_calibration"]["value"] is False
 
 
 @pytest.mark.parametrize("method", ["neurons", "from_options"])

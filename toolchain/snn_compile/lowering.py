@@ -225,6 +225,7 @@ def _adjustments(
     coding: Coding,
 ) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
     """What calibration data can do about errors of rounding and of timing, in order."""
+    options = options.as_taken_by(coding.name)
     correction = coding.correction(options)
     if correction is Correction.RESETS:
         resets = CalibrateResets(folded, x, frames, scales)

@@ -59,6 +59,8 @@ class Coding(ABC):
     def from_options(cls, options: CompileOptions) -> Self:
         """The coding with the parameters that the options give it: so many steps or bits.
 
+        Options that it does not ``take`` are as if nobody had given them.
+
         Raises:
             UsageError: it cannot do what they ask for.
         """
@@ -127,7 +129,7 @@ def coding_of(options: CompileOptions, default: str) -> Coding:
     name = options.coding or default
     kind = coding_class(name)
     with answering(name, "from_options"):
-        coding: Coding = kind.from_options(options)
+        coding: Coding = kind.from_options(options.as_taken_by(name))
     if coding.at_once and options.input == InputCoding.POISSON.value:
         raise UsageError(
             f"--coding {name} takes each frame at once; Poisson spikes need time to arrive in",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from snn_compile.codings.coding import Correction
 from snn_compile.codings.rate import Rate
-from snn_compile.ir.spiking import Float, Neurons, Reset, SignedIFNeurons
+from snn_compile.ir.spiking import Float, Neurons, SignedIFNeurons
 from snn_compile.options import CompileOptions
 
 
@@ -20,11 +20,6 @@ class Signed(Rate):
     summary: ClassVar[str] = "spikes, and negative ones that take them back"
     takes: ClassVar[tuple[str, ...]] = ("timesteps", "initial_potential")
     not_stock: ClassVar[str] = "no stock neuron takes a spike back"
-
-    @classmethod
-    def from_options(cls, options: CompileOptions) -> Self:
-        """As a rate whose spikes subtract the threshold."""
-        return super().from_options(options.settled("reset", Reset.SUBTRACT.value, cls.name))
 
     def correction(self, options: CompileOptions) -> Correction:
         """Spikes that are taken back need none."""

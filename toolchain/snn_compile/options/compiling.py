@@ -15,6 +15,7 @@ from snn_compile.options import config_file
 from snn_compile.options.declared import (
     COMMAND_LINE,
     DEFAULT,
+    OPEN,
     checked,
     named,
     option,
@@ -334,6 +335,15 @@ class CompileOptions(Traced):
         if fact == "coding":
             return name in coding_class(value).takes
         return super()._allows(name, fact, value, allowed)
+
+    def as_taken_by(self, coding: str) -> CompileOptions:
+        """These options as a coding sees them: what it does not take is idle, or not given."""
+        values = {
+            name: item.default if item.idle is OPEN else item.idle
+            for name, item in options_of(type(self)).items()
+            if "coding" in item.only and not self._allows(name, "coding", coding, ())
+        }
+        return self._with(values, DEFAULT)
 
     def _takes(self, name: str) -> bool:
         return self.coding is not None and name in coding_class(self.coding).takes
