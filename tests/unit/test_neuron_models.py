@@ -25,9 +25,10 @@ from snn_compile.ir import serialize, spiking
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.models import registry
 from snn_compile.ir.quantized import STATE, IFNeurons, Neurons, Readout
+from snn_compile.ir.reading import load_text
 from snn_compile.ir.schedule import integer_network
 from snn_compile.ir.stages import SpikingGraph, StageError
-from snn_compile.ir.text import to_text
+from snn_compile.ir.text import dump_text, to_text
 from snn_compile.mapping import map_program, violations_without_placement
 from snn_compile.quantize.neurons import RULES
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, quantize
@@ -173,6 +174,17 @@ def test_a_broken_model_is_in_the_way_of_no_other(install, capsys):
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert checks["neurons refractory"]["ok"]
     assert not checks["neurons gone"]["ok"]
+
+
+def test_texts_without_a_broken_model_are_read(install):
+    net = Net("plain", (3,), n_steps=2)
+    net.readout("out", net.dense(net.suited("subtract", "first", net.dense(INPUT, 3)), 2))
+    text = dump_text(net.vector("", net.frames(1)).program)
+    install(gone="refractory_neurons:Gone")
+    assert dump_text(load_text(text)) == text
+    with pytest.raises(CompileErrors) as refused:
+        load_text(text.replace("IFNeurons", "Gone"))
+    assert [error.code for error in refused.value.errors] == ["bad-text", "broken-neurons"]
 
 
 NET = Net("refractory", (2, 3, 3), n_steps=6)

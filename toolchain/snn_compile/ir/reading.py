@@ -14,11 +14,12 @@ from difflib import get_close_matches
 from typing import Any, NoReturn, get_args
 
 from snn_compile import memory
-from snn_compile.errors import ModelError, Origin, UsageError, raise_all
+from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
 from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.files.typed import fields_of
 from snn_compile.ir.graph import Graph, Node, NodeId
 from snn_compile.ir.models import registry
+from snn_compile.ir.models.population import Population
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spelling import SHAPE, STRING, MisspelledError, Spelled, shape_of
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
@@ -93,15 +94,16 @@ def load_text(text: str, file: str = "", arrays: Mapping[str, Any] | None = None
 
 
 def operators(stage: type[Stage]) -> dict[str, type[Node]]:
-    """The operators that a stage may consist of, by name."""
-    registry.models()  # imports those of installed packages, which are subclasses then
+    """The operators that a stage may consist of, by name; no neuron model that is broken."""
+    usable = registry.usable().values()  # imported, the models of packages are subclasses
     owner: Any = stage
     (union,) = get_args(fields_of(owner)[_GRAPH])
     found: dict[str, type[Node]] = {}
     waiting = list(get_args(union))
     while waiting:
         kind = waiting.pop(0)
-        if "__dataclass_fields__" in vars(kind):  # others are families
+        is_broken = issubclass(kind, Population) and kind not in usable
+        if "__dataclass_fields__" in vars(kind) and not is_broken:  # others are families
             found.setdefault(kind.__name__, kind)
         waiting += kind.__subclasses__()
     return found
@@ -114,6 +116,7 @@ class _Text:
         self._lines = text.split("\n")
         self._file, self._arrays = file, arrays
         self._complaints: list[_Complaint] = []
+        self._broken: list[CompileError] = []
 
     def stage(self) -> Stage:
         """The whole network, or an error with everything that is wrong."""
@@ -151,7 +154,7 @@ class _Text:
         """Raise every complaint, in the order of the text."""
         shown = sorted(self._complaints, key=lambda c: (c.line, c.column))[:MOST_COMPLAINTS]
         more = len(self._complaints) - len(shown)
-        errors = [
+        errors: list[CompileError] = [
             ModelError(
                 c.message + (f" (and {more} complaints more)" if more and c is shown[-1] else ""),
                 code=_CODE,
@@ -160,7 +163,7 @@ class _Text:
             )
             for c in shown
         ]
-        raise_all(errors)
+        raise_all([*errors, *self._broken])
         raise AssertionError("there was a complaint")
 
     def _head(self, line: int, text: Spelled) -> tuple[Any, dict[str, Any]]:
@@ -193,6 +196,7 @@ class _Text:
             start = text.column
             name = text.need(_NAME, "an operator")[0]
             if name not in known:
+                self._broken = registry.broken()  # it may be one of theirs
                 message = f"there is no operator '{_short(name)}' in this stage"
                 self._complain(line, start, message, self._nearest(name, known))
                 return None

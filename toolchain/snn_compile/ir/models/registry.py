@@ -69,8 +69,13 @@ def models() -> Mapping[str, type[Population]]:
     Raises:
         UsageError: an installed model cannot be loaded, or lacks an answer; all at once.
     """
-    raise_all([model for _, model in of_other_packages() if isinstance(model, CompileError)])
+    raise_all(broken())
     return usable()
+
+
+def broken() -> list[CompileError]:
+    """What is wrong with models of other packages."""
+    return [model for _, model in of_other_packages() if isinstance(model, CompileError)]
 
 
 def usable() -> dict[str, type[Population]]:
@@ -99,7 +104,7 @@ def of_other_packages() -> tuple[tuple[EntryPoint, type[Population] | CompileErr
 
 
 def _loaded(entry: EntryPoint, found: Mapping[str, type[Population]]) -> type[Population]:
-    def broken(what: str) -> CompileError:
+    def error(what: str) -> CompileError:
         return UsageError(
             f"the neuron model '{entry.name}' ({distribution(entry)}) {what}",
             code="broken-neurons",
@@ -107,9 +112,9 @@ def _loaded(entry: EntryPoint, found: Mapping[str, type[Population]]) -> type[Po
             hint="update the package that adds it, or uninstall it",
         )
 
-    model: type[Population] = loaded(entry, broken)
+    model: type[Population] = loaded(entry, error)
     if wrong := tuple(_complaints(model)) or tuple(_taken(model, found)):
-        raise broken(f"is not complete: {'; '.join(wrong)}")
+        raise error(f"is not complete: {'; '.join(wrong)}")
     return model
 
 
