@@ -86,6 +86,23 @@ def test_every_entry_is_checked(copy, what):
     assert what in message
 
 
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda said: said["program"]["window"].update(coding="morse"), "unknown-coding"),
+        (lambda said: nodes(said, "IF")[0].update({"$type": "MorseNeurons"}), "unknown-neurons"),
+    ],
+)
+def test_what_is_not_installed_is_missed_by_name(copy, change, code):
+    """The folder is not damaged, and compiling it again would not help."""
+    edited(copy, change)
+    with pytest.raises(CompileError, match=r"there (is|are) no .*[Mm]orse") as caught:
+        CompiledModel.load(copy)
+    assert caught.value.code == code
+    assert str(caught.value.origin) == str(copy / "model.snn")
+    assert caught.value.hint.startswith("install the package that adds it")
+
+
 def test_a_network_that_would_take_too_much_is_refused(copy, monkeypatch):
     edited(copy, lambda said: said["program"]["window"].update(n_steps=1 << 40))
     code, message = refused(copy)

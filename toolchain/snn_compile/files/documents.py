@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_compile import memory
-from snn_compile.errors import CompileError, Origin, UsageError
+from snn_compile.errors import CompileError, CompileErrors, Origin, UsageError
 
 DAMAGE = (
     zipfile.BadZipFile,
@@ -49,6 +49,16 @@ class DamagedError(ValueError):
     """A file holds what it cannot hold."""
 
 
+class MissingError(DamagedError):
+    """A file needs what no installed package has.
+
+    Attributes:
+        code: of the error that the user meets.
+    """
+
+    code = "missing"
+
+
 class TooLargeError(DamagedError):
     """A file would take more memory than it may."""
 
@@ -58,6 +68,8 @@ def reading(
     path: str | Path, kind: type[CompileError], code: str, message: str, hint: str
 ) -> Iterator[None]:
     """Whatever a damaged file makes its reader raise, as the error that the user meets.
+
+    An error that is one already gets the file as its origin, unless it has a nearer one.
 
     Args:
         path: of the file or folder.
@@ -70,6 +82,13 @@ def reading(
         yield
     except TooLargeError as error:
         raise too_large(path, error) from error
+    except MissingError as error:
+        hint = "install the package that adds it"
+        raise kind(str(error), code=error.code, origin=Origin(str(path)), hint=hint) from error
+    except CompileError as error:
+        for one in error.errors if isinstance(error, CompileErrors) else (error,):
+            one.origin = one.origin or Origin(str(path))
+        raise
     except DAMAGE as error:
         raise kind(
             f"{message} ({described(error)})", code=code, origin=Origin(str(path)), hint=hint

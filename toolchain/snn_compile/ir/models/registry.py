@@ -14,7 +14,7 @@ from inspect import get_annotations
 from typing import Any, get_type_hints
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
-from snn_compile.files.documents import DamagedError
+from snn_compile.files.documents import MissingError
 from snn_compile.installed import distribution, loaded
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
@@ -57,9 +57,10 @@ _OF_THE_EQUATIONS = ("potential", "sums_windows", "in_engine", "in_lava", "as_li
 """What changes with the equations, and must not be left to a base class that has others."""
 
 
-class UnknownNeuronsError(DamagedError, KeyError):
+class UnknownNeuronsError(MissingError, KeyError):
     """A file has neurons of which no model is installed."""
 
+    code = "unknown-neurons"
     __str__ = Exception.__str__  # a KeyError's has quotes around it
 
 
@@ -142,7 +143,9 @@ def _one(name_of: Callable[[type[Population]], str], name: str) -> type[Populati
             if name_of(model) == name:
                 return model
     known = ", ".join(name_of(model) for model in models().values())
-    raise UnknownNeuronsError(f"it has neurons '{name}'; the neuron models installed are {known}")
+    raise UnknownNeuronsError(
+        f"there are no neurons '{name}' here; the neuron models installed are {known}"
+    )
 
 
 @cache
