@@ -301,10 +301,17 @@ def test_what_is_no_set(text, code, error, copy):
     assert f"error[{error}]" in err
 
 
-def test_a_network_that_cannot_be_is_refused(copy):
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda population: population.update(kind="unheard-of"), "unknown-neurons"),
+        (lambda population: population.pop("kind"), "unreadable-set"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(copy, change, error):
     path = copy / "single" / "network.json"
     said = json.loads(path.read_text())
-    said["populations"][0]["kind"] = "unheard-of"
+    change(said["populations"][0])
     path.write_text(json.dumps(said))
     index = json.loads((copy / "index.json").read_text())
     entry = next(e for e in index["vectors"] if e["name"] == "single")
@@ -312,7 +319,7 @@ def test_a_network_that_cannot_be_is_refused(copy):
     (copy / "index.json").write_text(json.dumps(index))
     code, _, err = called("conformance", copy, "--device", "reference", "-q")
     assert code == 3
-    assert "error[unreadable-set]" in err
+    assert f"error[{error}]" in err
 
 
 @pytest.mark.parametrize(
