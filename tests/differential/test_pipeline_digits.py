@@ -32,7 +32,13 @@ def without_times(folder):
     return report, {name: path.read_bytes() for name, path in files.items()}
 
 
-@pytest.mark.parametrize("coding", coding_names())
+@pytest.mark.parametrize(
+    "coding",
+    [
+        name if name in ("graded", "rate", "sync") else pytest.param(name, marks=pytest.mark.slow)
+        for name in coding_names()
+    ],
+)
 def test_without_an_engine_everything_is_the_same(
     compiled_engine, examples, digits, tmp_path, monkeypatch, coding
 ):

@@ -160,7 +160,7 @@ def verified(sealed, folder, n, capsys):
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize(("name", "n"), [*((name, 8) for name in MODELS[:3]), (MODELS[3], 4)])
+@pytest.mark.parametrize(("name", "n"), list(zip(MODELS, (8, 4, 8, 2), strict=True)))
 def test_lava_is_equal(lava_environment, sealed, capsys, tmp_path, monkeypatch, name, n):
     """Of the networks with convolutions, one with stock Conv as well: that takes twice as long."""
     if name != "fashion_vggbn":

@@ -57,9 +57,16 @@ def test_random_branches(seed, n_steps, poisson):
     assert_equal(*networks.branches(seed, n_steps, poisson=poisson and n_steps > 1, kinds=kinds))
 
 
-@examples(100)
+@examples(50)
 @given(SEEDS, STEPS)
 def test_wide_networks_and_extremes(seed, n_steps):
+    assert_equal(*wide(seed, n_steps))
+
+
+@pytest.mark.slow
+@examples(400)
+@given(SEEDS, STEPS)
+def test_more_wide_networks(seed, n_steps):
     assert_equal(*wide(seed, n_steps))
 
 
