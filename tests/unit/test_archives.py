@@ -237,3 +237,17 @@ def test_the_limit_is_the_options_then_the_variables_then_the_machines(monkeypat
     assert memory.budget() == 7
     memory.limit_to(None)
     assert memory.budget() == 5 << 20
+
+
+def test_a_small_archive_takes_little_memory_whatever_one_may_take(tmp_path):
+    """Address space included: a buffer as large as the limit was asked for, and hardly used."""
+    with opened(tmp_path, {"x.npy": npy([1, 2])}) as first:
+        first.array("x.npy")
+    tracemalloc.start()
+    try:
+        with opened(tmp_path, {"x.npy": npy([1, 2])}) as archive:
+            archive.array("x.npy")
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 8 << 20

@@ -8,6 +8,7 @@ numbers and texts comes out.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tokenize
 import warnings
@@ -228,7 +229,10 @@ class _Careful(io.BufferedReader):
         """At most so many bytes."""
         whole = size is None or size < 0
         check_size("a part of the archive", 0 if whole else size or 0, self._most)
-        content = super().read(self._most + 1 if whole else size)
+        if whole:  # what is asked for is allocated, whatever there is
+            left = os.fstat(self.fileno()).st_size - self.tell()
+            size = min(self._most, max(0, left)) + 1
+        content = super().read(size)
         check_size("a part of the archive", len(content), self._most)
         return content
 
