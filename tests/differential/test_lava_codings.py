@@ -11,13 +11,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lava_batch
 import lif_networks
 import networks
 import spread_networks
+from lava_examples import unshrunk
 from snn_backends.lava import LavaBackend, emission
 from snn_backends.lava.plan import make_plan
 from snn_compile.hil.divergence import first_divergence
@@ -44,12 +45,7 @@ def assert_equal(program, frames, *, conv_stimuli):
 def random_branches(max_examples):
     """A test of so many networks."""
 
-    @settings(
-        max_examples=max_examples,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
-    )
+    @unshrunk(max_examples)
     @given(
         seed=st.integers(0, 1 << 30),
         coding=st.sampled_from(["sync", "sync", "signed", "sigma-delta"]),

@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import networks
+from lava_examples import unshrunk
 from snn_backends.lava import LavaBackend
 from snn_backends.lava.plan import make_plan
 from snn_compile.ir.fixedpoint import QFormat, QTensor
@@ -61,12 +62,7 @@ def test_poisson_input(lava_environment):
 def random_branches(max_examples):
     """A test of so many networks."""
 
-    @settings(
-        max_examples=max_examples,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
-    )
+    @unshrunk(max_examples)
     @given(seed=st.integers(0, 1 << 30), n_steps=st.integers(1, 6), poisson=st.booleans())
     def test(lava_environment, seed, n_steps, poisson):
         program, frames = networks.branches(seed, n_steps, poisson=poisson and n_steps > 1)

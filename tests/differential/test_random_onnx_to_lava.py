@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import onnx_models
+from lava_examples import unshrunk
 from snn_backends.lava import LavaBackend
 from snn_compile.bundle import CompiledModel
 from snn_compile.pipeline.driver import compile_model
@@ -183,13 +184,7 @@ def check(folder, seed, blocks, options, conv_stimuli=0):
 def random_networks(max_examples):
     """A test of ``check`` on so many networks; dying ones are welcome, too."""
 
-    @settings(
-        max_examples=max_examples,
-        deadline=None,
-        derandomize=bool(os.environ.get("CI")),
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
-    )
+    @unshrunk(max_examples, derandomize=bool(os.environ.get("CI")))
     @given(
         seed=st.integers(0, 1 << 30),
         blocks=st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=3),
