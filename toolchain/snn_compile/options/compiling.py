@@ -54,6 +54,8 @@ Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
 PRODUCERS: tuple[str, ...] = get_args(Producer)
 
+MOST_STEPS = 4096
+"""Of a window."""
 FARTHEST = 1e15
 """Of means and scales, up and down: what they make of weights has to stay finite when squared."""
 
@@ -95,7 +97,7 @@ class CompileOptions(Traced):
     )
     timesteps: int | Auto = option(
         32,
-        whole(1, 4096, auto=True),
+        whole(1, MOST_STEPS, auto=True),
         "Steps of a layer's window. radix takes 1 to 16, 8 by default.",
         _NETWORK,
         _STEPS,

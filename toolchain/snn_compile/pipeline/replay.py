@@ -40,6 +40,7 @@ from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import Node
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.options.compiling import MOST_STEPS
 from snn_compile.passes import Pass, PassFailure, spec
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.calibrate_resets import CalibrateResets
@@ -51,8 +52,6 @@ from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.version import __version__
 
 SCHEMA = 1
-LONGEST = 4096
-"""Steps of a window, as ``--timesteps`` takes them."""
 PASSES = (
     FoldPreprocessing,
     FoldBatchNorm,
@@ -183,7 +182,7 @@ def load(path: Path) -> Replay:
 def _check_sizes(step: Any, stage: Any) -> None:
     """See that what the pass makes of a network, and what its neurons send, fits into memory."""
     coding = getattr(step, "coding", None)
-    if isinstance(coding, Coding) and not 0 < coding.size <= LONGEST:
+    if isinstance(coding, Coding) and not 0 < coding.size <= MOST_STEPS:
         raise DamagedError(f"a window of {coding.size} steps")
     if isinstance(stage, ANNGraph):
         check_values(stage)
