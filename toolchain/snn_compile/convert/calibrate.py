@@ -73,14 +73,14 @@ class _Collector:
     n_seen: dict[NodeId, int] = field(default_factory=dict)
 
     def peaks(self, node: AnnNode, value: Array) -> Array:
-        if isinstance(node, ann.Relu):
+        if isinstance(node, ann.Activation):
             largest = _by_channel(node, value).max(axis=1).astype(np.float64)
             with self.lock:
                 self.peak[node.id] = np.maximum(self.peak.get(node.id, largest), largest)
         return value
 
     def histograms(self, node: AnnNode, value: Array) -> Array:
-        if isinstance(node, ann.Relu) and node.like is None:
+        if isinstance(node, ann.Activation) and node.like is None:
             flat = _by_channel(node, value)
             # An odd stride: the batch comes last, and an even one would see the same few samples.
             flat = flat[:, :: flat.shape[1] // SAMPLES_PER_PIECE | 1]

@@ -63,9 +63,9 @@ def expand(network: ANNGraph) -> dict[NodeId, Affine]:
     drives: dict[NodeId, Affine] = {}
     for node in network.graph:
         sources = [seen[s] for s in node.inputs]
-        if isinstance(node, ann.Relu | ann.Output):
+        if isinstance(node, ann.Activation | ann.Output):
             drives[node.id] = sources[0]
-        if isinstance(node, ann.Input | ann.Relu):
+        if isinstance(node, ann.Input | ann.Activation):
             own = Wiring(maps_shape(node.shape), node.shape, np.arange(prod(node.shape)))
             seen[node.id] = Affine((Term(node.id, own),), np.zeros(node.shape))
             continue

@@ -113,7 +113,7 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
     for node in network.graph:
         sources = [(network.graph[s], reached[s]) for s in node.inputs]
         found, peak = _arriving(node, sources)
-        if isinstance(node, ann.Relu | ann.Output) and not measured:
+        if isinstance(node, ann.Activation | ann.Output) and not measured:
             peak = max([peak, *(r.unrolled(node.shape) for r in found.values())])
         kept = _own(node) + sum(r.terms * (r.stored(node.shape) + TERM) for r in found.values())
         _check(node, total + kept + peak, kept + peak)
@@ -126,7 +126,7 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
                 origin=node.origin,
                 hint="put rectifiers between sums",
             )
-        if isinstance(node, ann.Input | ann.Relu | ann.MaxPool):
+        if isinstance(node, ann.Input | ann.Activation | ann.MaxPool):
             found = {node.id: Reach(1, maps_shape(node.shape))}
         reached[node.id] = found
 
@@ -142,7 +142,7 @@ def _own(node: AnnNode) -> int:
     """Bytes of a node's own value and weights."""
     size = prod(node.shape) * 2 * NUMBER
     match node:
-        case ann.Relu():
+        case ann.Activation():
             return size + maps_shape(node.shape)[0] * N_BINS * NUMBER  # its histograms
         case ann.Dense():
             return size + node.weight.size * 2 * NUMBER

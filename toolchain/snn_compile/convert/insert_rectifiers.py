@@ -93,7 +93,7 @@ _PARTS = ("carry", "positive", "flipped", "negative", "restored", "value")
 
 def _layer_in(node: AnnNode, layered: dict[NodeId, AnnNode | None]) -> AnnNode | None:
     """The layer whose weights a value carries without neurons in between, if there is one."""
-    if isinstance(node, ann.Input | ann.Relu):
+    if isinstance(node, ann.Input | ann.Activation):
         return None
     if isinstance(node, ann.Conv | ann.Dense | ann.AveragePool):
         return node

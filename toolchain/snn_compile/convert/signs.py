@@ -23,7 +23,9 @@ def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
     """For every node, whether its value is known never to be negative."""
     known: dict[NodeId, bool] = {}
     for node in network.graph:
-        known[node.id] = isinstance(node, ann.Relu) or (
-            isinstance(node, _CARRIERS) and all(known[s] for s in node.inputs)
-        )
+        if isinstance(node, ann.Activation):
+            known[node.id] = node.non_negative
+        else:
+            carries = isinstance(node, _CARRIERS)
+            known[node.id] = carries and all(known[s] for s in node.inputs)
     return known

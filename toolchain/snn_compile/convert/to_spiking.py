@@ -59,7 +59,7 @@ class ToSpiking:
         nodes: list[SpikingNode] = [source]
         units: dict[NodeId, Float] = {source.id: source.unit}
         for node in network.graph:
-            if not isinstance(node, ann.Relu | ann.Output):
+            if not isinstance(node, ann.Activation | ann.Output):
                 continue
             shape = maps_shape(node.shape)
             synapses = _synapses(node, shape, drives[node.id], units, network)

@@ -83,22 +83,43 @@ class Affine(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Relu(Node):
+class Activation(Node):
+    """A nonlinear function; one population of neurons computes it.
+
+    Everything between two activations is linear and becomes synapses.
+
+    Attributes:
+        like: a node whose scale this one must share. Set where neurons only carry another node's
+            values (relays, the comparators of a max pool), so that they pass unrounded.
+    """
+
+    like: NodeId | None = None
+
+    @property
+    def non_negative(self) -> bool:
+        """Whether its values are never negative, whatever it reads."""
+        raise NotImplementedError(type(self).__name__)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Relu(Activation):
     """``y = min(max(x, 0), cap)``; without a cap, the ordinary rectifier.
 
     Attributes:
         cap: upper limit (6 for ReLU6), or None.
-        like: a node whose scale this one must share. Set where the rectifier only carries another
-            node's values (relays, the comparators of a max pool), so that they pass unrounded.
         levels: of a network that was trained with quantized activations, how many steps there are
             from 0 to ``full_scale``; ``y`` is rounded to the nearest of them. Else None.
         full_scale: (C,), or None.
     """
 
     cap: float | None = None
-    like: NodeId | None = None
     levels: int | None = None
     full_scale: Float | None = None
+
+    @property
+    def non_negative(self) -> bool:
+        """Always."""
+        return True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -195,6 +216,7 @@ AnnNode = (
 )
 
 __all__ = [
+    "Activation",
     "Add",
     "Affine",
     "AnnNode",

@@ -139,7 +139,7 @@ def mean_activations(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[Nod
     Returns:
         (*shape,) for each rectifier that has a scale of its own.
     """
-    wanted = {n.id for n in folded.graph if isinstance(n, ops.Relu) and n.like is None}
+    wanted = {n.id for n in folded.graph if isinstance(n, ops.Activation) and n.like is None}
 
     operators = Reproducible(folded, x)
 

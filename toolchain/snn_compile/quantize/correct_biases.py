@@ -103,7 +103,7 @@ def mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId, 
     """Mean of what each rectifier and output sees in the float network, per channel, (C,)."""
     sources: dict[NodeId, list[NodeId]] = {}
     for node in folded.graph:
-        if isinstance(node, ops.Output) or (isinstance(node, ops.Relu) and node.like is None):
+        if isinstance(node, ops.Output) or (isinstance(node, ops.Activation) and node.like is None):
             sources.setdefault(node.inputs[0], []).append(node.id)
 
     operators = Reproducible(folded, x)

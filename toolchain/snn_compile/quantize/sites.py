@@ -163,5 +163,5 @@ def rectifiers_and_outputs(folded: ANNGraph) -> list[NodeId]:
     return [
         node.id
         for node in folded.graph
-        if isinstance(node, ops.Output) or (isinstance(node, ops.Relu) and node.like is None)
+        if isinstance(node, ops.Output) or (isinstance(node, ops.Activation) and node.like is None)
     ]

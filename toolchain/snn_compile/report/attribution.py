@@ -79,7 +79,7 @@ def attribute(
     at_once = integer_network(program)
     values, outputs = _values(at_once, frames)
     uneven = _unevenness(at_once, values)
-    rectifiers = [n for n in folded.graph if isinstance(n, ops.Relu) and n.id in scales]
+    rectifiers = [n for n in folded.graph if isinstance(n, ops.Activation) and n.id in scales]
     fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels) for n in rectifiers}
     batch = ann.batch_last(x)
     run = partial(ann.forward, folded, batch, operators=Reproducible(folded, x))

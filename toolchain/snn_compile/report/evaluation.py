@@ -133,7 +133,7 @@ def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
     """Rounds every activation onto ``levels + 1`` levels, as an ideal coding would."""
 
     def rounded(node: AnnNode, value: Array) -> Array:
-        if not isinstance(node, ops.Relu):
+        if not isinstance(node, ops.Activation):
             return value
         return ann.on_levels(value, scales[node.id], levels)
 
