@@ -101,6 +101,16 @@ def test_takes_the_best_that_the_cpu_runs(fake_engine: Callable[..., Path]) -> N
     )
 
 
+def test_a_process_keeps_its_engine_while_the_project_is_installed_again(
+    fake_engine: Callable[..., Path],
+) -> None:
+    library = fake_engine("baseline")
+    before = native.find()
+    assert before is not None
+    library.unlink()
+    assert native.find() is before
+
+
 def test_a_build_can_be_asked_for(
     fake_engine: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,9 +105,20 @@ def _current(build: str) -> ctypes.CDLL:
 def find() -> ctypes.CDLL | None:
     """``load()``, or None where the engine is switched off or was never built.
 
+    A process keeps the answer for as long as the environment variables stay the same. A long run
+    asks before every piece, and must not change its simulator, whose memory is bounded otherwise,
+    because the project is installed again meanwhile.
+
     Raises:
         UsageError: there is an engine, but not the one asked for, or not one that works.
     """
+    return _first_found(_wanted(), os.environ.get("SNN_COMPILE_ENGINE_PATH"))
+
+
+@functools.cache
+def _first_found(wanted: str, folder: str | None) -> ctypes.CDLL | None:
+    """What ``find`` finds, by the variables that decide it."""
+    del wanted, folder
     chosen = _choose()
     return _current(chosen) if chosen else None
 
