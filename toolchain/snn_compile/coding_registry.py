@@ -74,7 +74,7 @@ def loaded(entry: EntryPoint) -> Any:
     return found
 
 
-def answering(name: str, method: str) -> AbstractContextManager[None]:
+def guard_call(name: str, method: str) -> AbstractContextManager[None]:
     """While a method of a coding runs: what another package's raises is an error that names it."""
     if name in _OWN or name not in _entries():
         return nullcontext()

@@ -73,11 +73,11 @@ class Pass(Protocol[InContra, OutCo]):
         ...
 
 
-Watcher = Callable[[str, Any, tuple[Finding, ...], float], None]
+PassObserver = Callable[[str, Any, tuple[Finding, ...], float], None]
 """Called after each pass with its name, the new graph, the findings and the seconds it took."""
 
 
-def unwatched(name: str, graph: Any, findings: tuple[Finding, ...], seconds: float) -> None:
+def no_observer(name: str, graph: Any, findings: tuple[Finding, ...], seconds: float) -> None:
     """A watcher that does not care."""
     del name, graph, findings, seconds
 
@@ -136,8 +136,8 @@ class Pipeline(Generic[In, Out]):
         """This pipeline and one pass more."""
         return Pipeline((*self.steps, step))
 
-    def __call__(self, graph: In, /, watch: Watcher = unwatched) -> PassResult[Out]:
-        """Run all passes; ``watch`` sees every intermediate graph.
+    def __call__(self, graph: In, /, observe: PassObserver = no_observer) -> PassResult[Out]:
+        """Run all passes; ``observe`` sees every intermediate graph.
 
         Raises:
             PassFailure: a pass raises what is neither a complaint nor a lack of memory.
@@ -154,7 +154,7 @@ class Pipeline(Generic[In, Out]):
                 raise PassFailure(step, current) from error
             current = result.graph
             findings.extend(result.findings)
-            watch(step.name, current, result.findings, time.perf_counter() - start)
+            observe(step.name, current, result.findings, time.perf_counter() - start)
         return PassResult(current, tuple(findings))
 
 

@@ -27,7 +27,7 @@ def command(folder: Path, as_json: bool) -> None:
     from snn_compile.report import schema, terminal
     from snn_compile.signing import is_signed
 
-    report = trust.opened(folder).report
+    report = trust.open_folder(folder).report
     if is_signed(folder):
         messages().print("it is signed: both reports stay as they are")
     else:

@@ -51,7 +51,7 @@ class Node:
         return replace(self, **parameters)
 
     @property
-    def place(self) -> dict[str, Any]:
+    def common_fields(self) -> dict[str, Any]:
         """Id, inputs, shape and origin: what a node that takes this one's place inherits."""
         return {
             "id": self.id,

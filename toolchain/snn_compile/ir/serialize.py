@@ -169,7 +169,7 @@ class Codec:
         """The class of which ``name_of`` says this; a KeyError if there is none."""
         if name in self._classes or not str(name).startswith(self._models):
             return self._classes[name]
-        return registry.named(str(name).removeprefix(self._models))
+        return registry.model_of(str(name).removeprefix(self._models))
 
 
 _PROGRAMS = Codec(CLASSES)

@@ -133,7 +133,7 @@ class SpikingFrontend(Protocol):
         ...
 
 
-class Original(Protocol):
+class SourceRuntime(Protocol):
     """The user's own file, run by a library that was made for it."""
 
     name: str
@@ -144,10 +144,10 @@ class Original(Protocol):
 
 
 @runtime_checkable
-class RunsFiles(Protocol):
+class HasSourceRuntime(Protocol):
     """A frontend that knows such a library."""
 
-    def original(self, path: Path) -> Original | None:
+    def source_runtime(self, path: Path) -> SourceRuntime | None:
         """The file, ready to run; None where it cannot be run faster than by our evaluator."""
         ...
 

@@ -16,7 +16,7 @@ from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
 
 SCHEMA = 1
-MOST_STEPS = 1 << 16
+MAX_STEPS = 1 << 16
 """Of a window, more than any that is compiled."""
 
 
@@ -302,7 +302,7 @@ def complaint(report: Any) -> str:
         return wrong
     if report.get("schema") != SCHEMA:
         return f"the report's schema is {report.get('schema')}, and this version reads {SCHEMA}"
-    if not 1 <= report.get("timesteps", 1) <= MOST_STEPS:
+    if not 1 <= report.get("timesteps", 1) <= MAX_STEPS:
         return f"the report states {report['timesteps']} time steps"
     tune, found = report.get("tune"), report.get("portability")
     if tune and not 0 <= tune["best_epoch"] < len(tune["curve"]):

@@ -41,7 +41,7 @@ __all__ = [
     "trusted",
 ]
 
-_MOST_MANIFEST, _MOST_SIGNATURE = 16 << 20, 64 << 10
+_MAX_MANIFEST_SIZE, _MAX_SIGNATURE = 16 << 20, 64 << 10
 _HINT = "take nothing of it for granted: ask whoever signed it for the folder, or compile again"
 
 
@@ -104,7 +104,7 @@ def check(folder: Path, signers: Sequence[PublicKey]) -> PublicKey:
         by = PublicKey(signature.key)
         raise _refused(folder, f"it is signed by {by}, which is none of the keys", "wrong-signer")
     with _reading(folder, MANIFEST):
-        content = read_bytes(inside(folder, MANIFEST), _MOST_MANIFEST)
+        content = read_bytes(inside(folder, MANIFEST), _MAX_MANIFEST_SIZE)
         if not known.has_signed(signature, content):
             raise DamagedError(f"{MANIFEST} is not what {known} signed")
         hashes = parsed(content)
@@ -123,7 +123,7 @@ def _signature(folder: Path) -> sshsig.Signature:
             hint="whoever compiles it signs it: snn-compile MODEL --sign KEY",
         )
     with _reading(folder, SIGNATURE):
-        text = read_bytes(inside(folder, SIGNATURE), _MOST_SIGNATURE).decode("ascii")
+        text = read_bytes(inside(folder, SIGNATURE), _MAX_SIGNATURE).decode("ascii")
         return sshsig.parsed(text)
 
 

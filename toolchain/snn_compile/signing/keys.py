@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PASSPHRASE = "SNN_COMPILE_SIGN_PASSPHRASE"
 """Holds the passphrase of a private key where there is no terminal to ask on."""
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """Of a file with keys."""
 _PEM = b"-----BEGIN "
 _OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
@@ -226,7 +226,7 @@ def _loaded(content: bytes, passphrase: bytes | None) -> Any:
 
 def _content(path: str | Path) -> bytes:
     try:
-        return read_bytes(path, MOST_BYTES)
+        return read_bytes(path, MAX_BYTES)
     except (OSError, DamagedError) as error:
         raise _unusable(path, described(error), "check the path") from error
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snn_compile.cli.settings import chosen
+from snn_compile.cli.settings import read_options
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 
 if TYPE_CHECKING:
     from snn_compile.options import CompileOptions
 
 
-def beside(model: Path) -> Path | None:
+def config_beside(model: Path) -> Path | None:
     """The configuration that lies beside a model under its name, if there is one."""
     config = model.with_suffix(".toml")
     return config if config.is_file() else None
@@ -34,10 +34,10 @@ def options_for(model: Path, config: Path | None, given: Mapping[str, Any]) -> C
     Raises:
         UsageError: they are no options, or a configuration that nobody named leads elsewhere.
     """
-    if config is not None or (found := beside(model)) is None:
-        return chosen(config, given)
+    if config is not None or (found := config_beside(model)) is None:
+        return read_options(config, given)
     raise_all(_leaving(found, {"": found}))
-    options = chosen(found, given)
+    options = read_options(found, given)
     raise_all(_leaving(found, _named(options, found)))
     return options
 
