@@ -1,4 +1,4 @@
-"""What a pass is, what it reports, how passes are chained, and how a chain is written."""
+"""Passes, their diagnostics, pipelines of passes, and their textual form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OutCo = TypeVar("OutCo", covariant=True)
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a user may want to know; never an error. It is printable.
+    """A diagnostic for the user that is not an error. Its texts are printable.
 
     Attributes:
         message: one line.
@@ -78,12 +78,12 @@ PassObserver = Callable[[str, Any, tuple[Finding, ...], float], None]
 
 
 def no_observer(name: str, graph: Any, findings: tuple[Finding, ...], seconds: float) -> None:
-    """A watcher that does not care."""
+    """No-op pass observer."""
     del name, graph, findings, seconds
 
 
 class PassFailure(Exception):  # noqa: N818  (an internal error, but one of a known pass)
-    """A pass has failed inside. What it raised is the cause.
+    """An internal error of a pass; its cause is the exception that the pass raised.
 
     Attributes:
         step: the pass.
@@ -110,7 +110,7 @@ class Stopped(Exception):  # noqa: N818  (no error: the user has asked for it)
 
 @dataclass(frozen=True)
 class Instruments:
-    """What is done around the passes of a compilation.
+    """Instrumentation of the passes of a compilation.
 
     Attributes:
         stop_after: the pass after which to stop, by raising ``Stopped``; empty for none.

@@ -16,9 +16,9 @@ INTERNAL = 1
 USAGE = 2
 INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What writing to a file fails with when there is no more room; which file, nobody says."""
+"""Errors of a write without free space; they do not name the file."""
 OURS = (errno.EBADF, errno.EFAULT)
-"""What no disk and no folder is to blame for."""
+"""Errors that are not caused by a disk or a folder."""
 
 
 def report_failure(error: BaseException, *, debug: bool) -> int:

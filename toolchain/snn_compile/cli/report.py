@@ -42,7 +42,7 @@ def command(folder: Path, as_json: bool) -> None:
 
 
 def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verification]) -> None:
-    """Put outcomes into the reports, in the place of older ones of the same kind and form.
+    """Write outcomes into the reports, replacing older ones of the same kind and form.
 
     The reports of a signed folder stay as they are: what comes later stands in a file of its own.
     """

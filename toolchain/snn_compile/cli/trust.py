@@ -92,12 +92,12 @@ def signature_of(folder: Path, signer: Path | None) -> str:
     except VerificationError as error:
         return f"a signature that cannot be read: {error.message}"
     if signer is None:
-        return f"a signature of {by} is there, which nobody has checked: --signer FILE does"
+        return f"a signature of {by} is present but has not been verified (use --signer FILE)"
     return f"signed by {by}, and nothing has changed since"
 
 
 def print_signer(folder: Path, signer: Path | None, *, quiet: bool) -> None:
-    """Say it on standard error; with ``quiet`` only if nobody has looked."""
+    """Print the signer on standard error; with ``quiet`` only if the signature is unverified."""
     said = signature_of(folder, signer)
     if said and not (quiet and signer):
         messages().print(said, soft_wrap=True)

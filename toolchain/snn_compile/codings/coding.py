@@ -1,4 +1,4 @@
-"""What a coding answers for itself, and which of them the options ask for."""
+"""The interface of a coding, and the selection of one by the options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snn_compile.options import CompileOptions
 
 
 class Correction(enum.Enum):
-    """What calibration data can set right where a spike at every step stands for the full scale."""
+    """Corrections by calibration data, for codings whose full scale is one spike per step."""
 
     NOTHING = "nothing"
     POTENTIALS = "potentials"
@@ -24,7 +24,7 @@ class Correction(enum.Enum):
 
 
 class Coding(ABC):
-    """Everything that the compiler, its reports and its command line ask about a coding.
+    """The interface of a coding to the compiler, its reports and its command line.
 
     A coding is a frozen dataclass that extends this class, with its parameters as fields. A package
     adds one by an entry point of the group ``snn_compile.codings``, whose name is that of the
@@ -59,7 +59,7 @@ class Coding(ABC):
     def from_options(cls, options: CompileOptions) -> Self:
         """The coding with the parameters that the options give it: so many steps or bits.
 
-        Options that it does not ``take`` are as if nobody had given them.
+        Options outside ``relevant_options`` have their default values.
 
         Raises:
             UsageError: it cannot do what they ask for.

@@ -1,6 +1,6 @@
 """Files from strangers: regular ones only, no larger than they may be, in plain types.
 
-Whoever reads a file here gets an ``OSError`` or a :class:`DamagedError`, and ``reading`` turns it
+Reading a file here raises an ``OSError`` or a :class:`DamagedError`, and ``reading`` turns it
 into the error that the user meets. Archives of arrays are read by ``archives.py``.
 """
 
@@ -208,7 +208,7 @@ def read_json(path: str | Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        DamagedError: it is no JSON, or JSON that nobody writes.
+        DamagedError: it is not JSON, or not JSON that any writer produces.
     """
     return parse_json(read_bytes(path, most_json()), Path(path).name)
 
@@ -268,7 +268,7 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     """The tables of a TOML text.
 
     Raises:
-        DamagedError: it is no TOML, or TOML that nobody writes.
+        DamagedError: it is not TOML, or not TOML that any writer produces.
     """
     import tomllib
 

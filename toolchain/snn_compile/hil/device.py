@@ -121,7 +121,7 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of everything. Called once, whatever happened before."""
+        """Release all resources. Called exactly once, also after an error."""
         ...
 
 
@@ -209,7 +209,7 @@ def checked(
 def bad_messages(what: str) -> DeviceError:
     """A device that says what cannot be."""
     return DeviceError(
-        f"the device does not keep to the protocol: {what}",
+        f"protocol violation by the device: {what}",
         code="bad-messages",
-        hint="the device's own software is to blame",
+        hint="this is an error in the device plug-in",
     )

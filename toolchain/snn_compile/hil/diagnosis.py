@@ -21,7 +21,7 @@ from snn_compile.ir.spiking import InputCoding
 
 MAX_SYNAPSES = 10
 MAX_LAYERS = 3
-"""Layers that are diagnosed; whoever has more faults than that mends these first."""
+"""Layers that are diagnosed in one run."""
 _ORDER = (
     "lost-message",
     "spurious-message",

@@ -174,7 +174,7 @@ def _of_synapses(evidence: Evidence) -> Iterator[Cause | None]:
 
 
 def changed_synapses(group: NodeId, part: Synapses) -> Callable[[Evidence], Int]:
-    """The synaptic input with another group in the place of one."""
+    """The synaptic input with one group replaced by another."""
     return lambda evidence: evidence.current(evidence.inputs, {group: part})
 
 

@@ -126,7 +126,7 @@ class IsolatedDevice:
             elif "done" in document:
                 return
             else:
-                raise bad_messages("it said what nobody asked")
+                raise bad_messages("an unexpected reply")
 
     def close(self) -> None:
         """End the child and all that it started."""

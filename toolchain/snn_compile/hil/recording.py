@@ -28,7 +28,7 @@ from snn_compile.hil.trace import MESSAGE
 from snn_compile.pluralize import pluralize
 
 BATCH_BYTES = 64 << 20
-"""Size of the dense messages of one layer that are made at once where nobody says how many."""
+"""Default size of the dense messages of one layer that are expanded in one batch."""
 _MAX_HEADER_SIZE = 64 << 20
 _SEAL_BYTES = 64
 

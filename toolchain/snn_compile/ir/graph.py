@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 
 def freeze(value: Any) -> None:
-    """Make every array inside a value read-only, so that nobody changes a shared graph."""
+    """Make every array inside a value read-only: graphs are shared."""
     if isinstance(value, np.ndarray):
         value.setflags(write=False)
 

@@ -122,7 +122,7 @@ class Codec:
                 entries = {key: inner(item, key) for key, item in value.items()}
                 return {"$type": "mapping", "entries": entries}
         if is_dataclass(value):
-            if isinstance(value, Origin):  # where the file lay is nobody's business
+            if isinstance(value, Origin):  # the location of the file is private
                 value = replace(value, file=Path(value.file).name)
             items = {one.name: inner(getattr(value, one.name), one.name) for one in fields(value)}
             return {"$type": self.name_of(type(value)), **items}

@@ -25,7 +25,7 @@ KEYWORD = "keyword argument"
 
 
 class _Open:
-    """Of an option that nobody has given."""
+    """Origin of an option that was not set."""
 
     def __repr__(self) -> str:
         return "..."
@@ -111,7 +111,7 @@ class Option:
     def refusal(
         self, value: Any, allowed: str, where: Origin | None = None, prefix: str = ""
     ) -> UsageError:
-        """The complaint about a value that the option cannot have."""
+        """The error for a value that the option does not allow."""
         message = f"{prefix}{self.words} cannot be {self.plain(value)!r}"
         return UsageError(message, code="bad-option", origin=where, hint=f"use {allowed}")
 
@@ -173,11 +173,11 @@ class DeclaredOptions:
         raise_all(complaints)
 
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
-        """What options say against each other, and which they are."""
+        """Contradictions between options, with the names of the options."""
         return ()
 
     def refusal(self, name: str, allowed: str) -> UsageError:
-        """The complaint about the value of an option."""
+        """The error for the value of an option."""
         item = options_of(type(self))[name]
         return item.refusal(getattr(self, name), allowed, _file(self._origin(name)))
 

@@ -51,16 +51,16 @@ class TracedOptions(DeclaredOptions):
         super().__post_init__()
 
     def is_given(self, name: str) -> bool:
-        """Whether the user has said it, wherever."""
+        """Whether the user has set it, anywhere."""
         origin = self._origin(name)
         return origin.endswith(f":{name}") or not origin.startswith((DEFAULT, STOCK))
 
     def with_value(self, name: str, value: Any, origin: str) -> Self:
-        """These options with a value that the program has found; None leaves it open."""
+        """These options with a value that the compiler has chosen; None leaves it open."""
         return self._with({name: value}, origin)
 
     def with_default(self, name: str, value: Any) -> Self:
-        """These options with what holds if the user has said neither a value nor ``auto``."""
+        """These options with a default, unless the user has set a value or ``auto``."""
         if self.is_given(name) or getattr(self, name) == AUTO:
             return self
         return self.with_value(name, value, default_of(options_of(type(self))[name].by))
@@ -131,7 +131,7 @@ class TracedOptions(DeclaredOptions):
         return found
 
     def _is_found(self, name: str) -> bool:
-        """Whether the program has said why it has this value."""
+        """Whether the compiler has recorded why it chose this value."""
         return not self.is_given(name) and self._origin(name) != DEFAULT
 
 

@@ -283,7 +283,7 @@ def _resolve_options(
     target: Target,
     journal: Journal,
 ) -> CompileOptions:
-    """Numbers in the place of ``auto``."""
+    """Replace every ``auto`` by a number."""
     if options.is_resolved:
         return options
     if samples.evaluate is None or options.max_accuracy_drop is None:
@@ -332,7 +332,7 @@ def _choose_equalization(
     coding: Coding,
     journal: Journal,
 ) -> CompileOptions:
-    """The options with what ``--equalize auto`` stands for: each mode is tried as it would be."""
+    """Resolve ``--equalize auto``: try each mode and keep the one with the least error."""
     if samples is None and options.equalize in ("auto", "data"):
         raise UsageError(
             f"--equalize {options.equalize} measures on calibration data, and there is none",

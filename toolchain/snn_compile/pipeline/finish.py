@@ -116,7 +116,7 @@ class CheckResult:
 def pass_observer(
     journal: Journal, network: ANNGraph | SpikingGraph, samples: Samples | None = None
 ) -> PassObserver:
-    """What watches the passes over a network: the journal, behind what verifies each of them."""
+    """The observer of the passes: the journal, after the verifier of each pass if requested."""
     if not journal.instruments.verify_each:
         return journal.record_pass
     return VerifyEach(journal.record_pass, network, samples)

@@ -94,7 +94,7 @@ def read_model(path: Path) -> Imported:
 
 
 def source_runtime(path: Path, options: CompileOptions) -> SourceRuntime | None:
-    """Who runs the user's file, if our evaluator need not; the file knows of no preprocessing."""
+    """The runtime of the user's file; None if preprocessing is applied outside the file."""
     frontend = frontend_for(path)
     if options.mean_values or options.scale_values or not isinstance(frontend, HasSourceRuntime):
         return None

@@ -86,7 +86,7 @@ _CODINGS = "codings."
 class _Codec(serialize.Codec):
     """Classes by the last part of their module and their name, codings as ``--coding`` takes them.
 
-    A coding is asked for when one is read, so that those that are broken are in nobody's way.
+    A coding is loaded only when one is read, so that a broken plug-in affects nothing else.
     """
 
     def name_of(self, kind: Any) -> str:

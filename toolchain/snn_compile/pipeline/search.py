@@ -105,9 +105,9 @@ class Promise:
 def resolve_auto(
     options: CompileOptions, promise: Promise, weight_bits: Sequence[int]
 ) -> tuple[CompileOptions, list[Finding]]:
-    """Options with the smallest numbers in the place of every ``auto``, one after the other.
+    """Replace every ``auto`` by the smallest sufficient number, one option after the other.
 
-    ``--timesteps auto`` means payload bits in codings that have those in the place of steps. Steps
+    ``--timesteps auto`` means payload bits in codings that have those instead of steps. Steps
     and payload bits come first, with 8-bit weights if these are to be found as well.
 
     Args:

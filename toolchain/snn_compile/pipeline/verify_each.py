@@ -35,7 +35,7 @@ class VerifyEach:
     bound is proven again, and the compiled engine sends what the reference does, bit for bit.
 
     Attributes:
-        observe: told about each pass that has kept its promises.
+        observe: called for each pass that was verified.
         before: the network that the next pass gets.
         samples: of the user, or None for random ones.
     """

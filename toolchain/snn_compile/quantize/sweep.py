@@ -69,7 +69,7 @@ class Sweep:
         return counts
 
     def advance(self, population: Population, currents: list[Int]) -> None:
-        """Let a population, as it is now, answer its input; forget what nobody will read again."""
+        """Simulate a population as it is now; free messages that have no reader left."""
         if isinstance(population, Neurons):
             answers = self._each(lambda k: population.respond(currents[k], self._n_steps))
             for values, answer in zip(self._values, answers, strict=True):

@@ -175,7 +175,7 @@ def read_text(path: Path) -> Stage:
 
 
 def require_text(path: Path) -> None:
-    """See that a text can be written, and that what it has beside it replaces nobody's file.
+    """Check that a text can be written without overwriting another file beside it.
 
     Raises:
         UsageError: something is there that is none of a text's.

@@ -28,7 +28,7 @@ class Journal:
         self.timing: list[dict[str, Any]] = []
 
     def add_findings(self, findings: Iterable[Finding]) -> None:
-        """Keep findings and tell the observer."""
+        """Record findings and forward them to the observer."""
         for finding in findings:
             self.findings.append(finding)
             self.observer.finding(finding)
@@ -36,7 +36,7 @@ class Journal:
     def record_pass(
         self, name: str, graph: object, findings: tuple[Finding, ...], seconds: float
     ) -> None:
-        """A pass has run; made to be given to a pipeline.
+        """Record a completed pass; the ``PassObserver`` of a pipeline.
 
         Raises:
             Stopped: the compilation was to end here.

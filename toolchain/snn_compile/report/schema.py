@@ -313,7 +313,7 @@ def complaint(report: Any) -> str:
 
 
 def verified(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A report with comparisons in the place of older ones of the same kind and form."""
+    """A report whose comparisons of the same kind and form are replaced by new ones."""
     fresh = {(outcome.get("against"), outcome.get("form", "")): outcome for outcome in outcomes}
     before = report.get("verification") or []
     older = [e for e in before if (e.get("against"), e.get("form", "")) not in fresh]

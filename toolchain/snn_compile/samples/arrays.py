@@ -147,7 +147,7 @@ def read_npz(path: Path, also: tuple[str, ...] = ()) -> dict[str, Array]:
     """The arrays of an npz file that stand for samples, labels or recorded events.
 
     Args:
-        path: the file; nothing in it is unpickled, and what nobody asks for is not inflated.
+        path: the file; nothing in it is unpickled, and only requested members are inflated.
         also: further arrays, if they are there.
 
     Raises:

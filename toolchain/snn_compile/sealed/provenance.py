@@ -100,7 +100,7 @@ def provenance(
     Args:
         model: the file.
         options: as they were stated: ``auto`` where that was said.
-        given: arrays in the place of files, by the option's name.
+        given: arrays passed instead of files, by the option's name.
     """
     document = {"tool": TOOL, **_file("model", model)}
     arrays = {kind: values for kind, values in (given or {}).items() if values is not None}

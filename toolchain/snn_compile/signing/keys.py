@@ -97,7 +97,7 @@ class SigningKey:
 
         Args:
             path: of the file.
-            passphrase: is asked where the file is encrypted; None: there is nobody who knows.
+            passphrase: asks for it if the file is encrypted; None without a terminal.
 
         Raises:
             UsageError: it cannot be read, is no Ed25519 key, or the passphrase is missing or wrong.
@@ -139,7 +139,7 @@ def public_keys(path: str | Path) -> tuple[PublicKey, ...]:
     """
     content = _content(path)
     if b"PRIVATE KEY-----" in content:
-        raise _unusable(path, "it is a private key, which nobody should give away", _PUBLIC_HINT)
+        raise _unusable(path, "it is a private key, which must not be shared", _PUBLIC_HINT)
     if content.startswith(_PEM):
         return (_from_pem(path, content),)
     keys: list[PublicKey] = []

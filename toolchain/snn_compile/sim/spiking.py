@@ -96,7 +96,7 @@ def forward(network: SpikingGraph, frames: Int, first: int = 0) -> dict[NodeId, 
 
 
 def _unread(network: SpikingGraph) -> dict[NodeId, list[NodeId]]:
-    """Which sources nobody reads any more after a population has.
+    """The sources whose last reader each population is.
 
     Their memory serves the populations that follow and is still in the cache.
     """

@@ -245,7 +245,7 @@ class _Reader:
         return Energy(value, low, high, table["unit"], table["source"], confidence)
 
     def unknown(self) -> None:
-        """Complain about everything in the file that nobody asked for."""
+        """Complain about every unknown key of the file."""
         for key, value in self.tables.items():
             if key in TEXTS:
                 continue

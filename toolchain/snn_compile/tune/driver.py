@@ -157,7 +157,7 @@ def _setting(
     if wanted is not None:
         samples = samples_for(base, _unlabelled(train))
         data = TrainingData(encoded(base.encoding, samples.x), wanted)
-        return _Setting(path, base, data, data, options)  # trains are learned by heart
+        return _Setting(path, base, data, data, options)  # spike trains have no hold-out split
     _require_classes(base, path)
     samples = _labelled(samples_for(base, train, need_labels=True))
     teacher = _teacher(path, compiling, samples.x) if options.distill else None

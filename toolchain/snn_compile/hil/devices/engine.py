@@ -35,7 +35,7 @@ class EngineDevice:
         return Capabilities(facts={"build": str(build)})
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """Simulate; whoever isolates this process keeps the time."""
+        """Simulate; the isolating process enforces the time limit."""
         del time_limit
         if self._program is None or self._engine is None:
             raise RuntimeError("load a network first")

@@ -25,7 +25,7 @@ class ReferenceDevice:
         return Capabilities(facts={"simulator": "reference"})
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """Simulate; whoever isolates this process keeps the time."""
+        """Simulate; the isolating process enforces the time limit."""
         del time_limit
         if self._program is None:
             raise RuntimeError("load a network first")
