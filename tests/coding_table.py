@@ -27,14 +27,14 @@ def variants() -> Iterator[tuple[str, dict[str, Any]]]:
     """Each coding, and the options that give it other neurons."""
     for name in coding_names():
         coding = coding_class(name)
-        steps = {"timesteps": STEPS} if "timesteps" in coding.takes else {}
+        steps = {"timesteps": STEPS} if "timesteps" in coding.relevant_options else {}
         options: dict[str, Any] = {"coding": name, "target": "unlimited", "input_bits": 4} | steps
         yield name, options
-        if "burst" in coding.takes:
+        if "burst" in coding.relevant_options:
             yield f"{name}, bursts", {**options, "burst": 4}
-        if "reset" in coding.takes:
+        if "reset" in coding.relevant_options:
             yield f"{name}, reset to zero", {**options, "reset": "zero"}
-        if not coding.not_stock:
+        if not coding.stock_obstacle:
             yield f"{name}, stock neurons", {**options, "neurons": "stock"}
 
 

@@ -39,8 +39,8 @@ from snn_compile.sim import ann
 
 STEPS = (4, 8, 16, 32, 64, 256)
 TIMED = ("sync", "radix", "signed", "rate", "classical")
-AT_ONCE = ("graded", "sigma-delta")
-MOST_DIGITS = 8
+SINGLE_STEP = ("graded", "sigma-delta")
+MAX_DIGITS = 8
 """Steps of radix windows: as many levels as 8-bit payloads have; more overflow in deep networks."""
 LEAST = 0.01
 """One image of 10,000: less than this is not shown in the picture."""
@@ -90,9 +90,9 @@ def rows(arguments: argparse.Namespace) -> Iterator[Key]:
     """Everything to measure, model by model."""
     for model in arguments.models:
         for coding in arguments.codings:
-            steps = (0,) if coding in AT_ONCE else arguments.steps
+            steps = (0,) if coding in SINGLE_STEP else arguments.steps
             if coding == "radix":
-                steps = [n for n in steps if n <= MOST_DIGITS]
+                steps = [n for n in steps if n <= MAX_DIGITS]
             for n_steps in steps:
                 yield model, coding, n_steps, arguments.images
 
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=w8a8.MODELS)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
-    parser.add_argument("--codings", nargs="+", default=(*TIMED, *AT_ONCE))
+    parser.add_argument("--codings", nargs="+", default=(*TIMED, *SINGLE_STEP))
     parser.add_argument("--json", type=Path, help="keep results here, and use those that are")
     parser.add_argument("--show", action="store_true", help="measure nothing: only what is known")
     parser.add_argument("--markdown", action="store_true", help="print tables for the docs")

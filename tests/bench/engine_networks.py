@@ -218,7 +218,7 @@ def compiled(model: str, coding: str) -> Workload:
 
     def draw(n_samples: int) -> Messages:
         frames = np.resize(stimulus, (n_samples, *stimulus.shape[1:]))
-        return reference.sent(program.input, frames, program.window.n_steps, 0)
+        return reference.encode_input(program.input, frames, program.window.n_steps, 0)
 
     activity = f"rate T={N_STEPS}" if coding == "rate" else "graded 8 bit"
     return Workload(model, activity, program, draw)

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 SHORTEST = 0.02
 """CPU seconds that one measurement takes at least."""
-MOST_LOOPS = 500
+MAX_LOOPS = 500
 FINALISTS = 4
 
 Times = npt.NDArray[np.float64]
@@ -123,7 +123,7 @@ def interleaved(
 def _loops(contestant: Contestant, n_threads: int) -> int:
     contestant.run(n_threads)
     cpu, _ = once(contestant, n_threads)
-    return int(np.clip(np.ceil(SHORTEST / max(cpu * contestant.batch, 1e-9)), 1, MOST_LOOPS))
+    return int(np.clip(np.ceil(SHORTEST / max(cpu * contestant.batch, 1e-9)), 1, MAX_LOOPS))
 
 
 def ratios(times: Mapping[str, Times], to: str, column: int) -> dict[str, Spread]:

@@ -233,7 +233,7 @@ def fashion(bench: Bench, name: str = "fashion", coding: str = "rate") -> Rows:
             ),
             compile_options=CompileOptions(timesteps=4, calibrate=file, **common),
             evaluate=(x, y),
-            watch=TerminalObserver(bench.console, bars=False),
+            observer=TerminalObserver(bench.console, bars=False),
         )
         file.unlink()
         return found.report["tune"]["after"]

@@ -126,7 +126,7 @@ def assert_lava(cases, form, environment, folder):
             if case.name in plans:
                 yield of_messages(case, sent[case.name], folder / form)
             else:
-                yield Row(case.name, EXCLUDED, why=check.refused(case, "lava"))
+                yield Row(case.name, EXCLUDED, why=check.refusal(case, "lava"))
 
     assert_as_stated(rows(), exclusions.LAVA)
 

@@ -96,7 +96,7 @@ def test_networks_are_read_as_they_were():
 
 def test_every_neuron_model_has_a_name_in_the_file():
     for name, model in registry.models().items():
-        assert registry.named(name) is model
+        assert registry.model_of(name) is model
         assert registry.of_conformance_file(model.conformance) is model
 
 

@@ -26,7 +26,7 @@ FEW = settings(max_examples=15, deadline=None, derandomize=True)
 def test_every_message(coding, name, seed, n_steps):
     made = scheduled(coding, name, seed, n_steps if name != "wide" else min(n_steps, 32))
     assert_equal(made.program, made.frames, f"{coding} {name}")
-    assert_equal(made.at_once, made.frames, f"{coding} {name} at once")
+    assert_equal(made.single_step, made.frames, f"{coding} {name} at once")
 
 
 @FEW
@@ -63,7 +63,7 @@ def test_long_streams_are_cut_and_joined(seed):
     recorded = reference.run(made.program, frames, record=True)
     counted = reference.run(made.program, frames)
     for engine in engines(made.program):
-        engine._recorded_at_once = 3
+        engine._recording_batch_size = 3
         assert_same(engine.run(frames, record=True), recorded)
         assert_same(engine.run(frames), counted)
         empty = engine.run(frames[:0], record=True)

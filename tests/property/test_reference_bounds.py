@@ -65,7 +65,7 @@ def test_no_potential_leaves_the_interval(seed, n_steps, poisson):
 
 @pytest.mark.parametrize("kind", ["graded", "clip-floor", "subtract", "zero", "signed"])
 def test_no_potential_leaves_the_interval_in_any_structure(kind):
-    assert_inside(networks.structures(4, kind, 1 if kind in networks.AT_ONCE else 3)[0])
+    assert_inside(networks.structures(4, kind, 1 if kind in networks.SINGLE_STEP else 3)[0])
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

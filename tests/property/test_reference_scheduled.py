@@ -33,7 +33,7 @@ def test_they_add_up_to_the_integer_network(coding, name, seed, n_steps):
     """In every layer: a window's spikes to the count, all changes so far to the payload."""
     made = scheduled_networks.scheduled(coding, name, seed, n_steps)
     spread = reference.run(made.program, made.frames, record=True)
-    whole = reference.run(made.at_once, made.frames, record=True)
+    whole = reference.run(made.single_step, made.frames, record=True)
     for node in made.program.populations:
         sent, values = spread.messages[node.id], whole.messages[node.id]
         if isinstance(node, Readout):

@@ -37,17 +37,17 @@ def assert_equal_to_transcription(program, frames):
     assert_equal(reference.run(program, frames, record=True), program, frames)
 
 
-STEPPING = tuple(kind for kind in networks.ALL_NEURONS if kind not in networks.AT_ONCE)
+STEPPING = tuple(kind for kind in networks.ALL_NEURONS if kind not in networks.SINGLE_STEP)
 
 
 def steps_of(kind, n_steps):
-    return 1 if kind in networks.AT_ONCE else n_steps
+    return 1 if kind in networks.SINGLE_STEP else n_steps
 
 
 @pytest.mark.parametrize(
     ("kind", "poisson"),
     [
-        *((k, False) for k in networks.AT_ONCE),
+        *((k, False) for k in networks.SINGLE_STEP),
         *((k, p) for k in STEPPING for p in (False, True)),
     ],
 )

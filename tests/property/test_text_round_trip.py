@@ -87,7 +87,7 @@ def test_programs(seed, n_steps, poisson):
 
 @pytest.mark.parametrize("kind", networks.ALL_NEURONS)
 def test_every_structure(kind):
-    assert_identity(networks.structures(1, kind, 1 if kind in networks.AT_ONCE else 2)[0])
+    assert_identity(networks.structures(1, kind, 1 if kind in networks.SINGLE_STEP else 2)[0])
 
 
 @pytest.mark.parametrize("coding", scheduled_networks.SCHEDULED)

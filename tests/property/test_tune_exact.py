@@ -55,7 +55,7 @@ def network(program, **options):
 
 def assert_exact(program, frames, dtype):
     tuned = network(program, dtype=dtype)
-    expected = reference.run(tuned.at_once, frames, record=True)
+    expected = reference.run(tuned.single_step, frames, record=True)
     with torch.no_grad():
         passed = tuned(tuned.messages(frames), respond, keep=True)
     for name, answer in passed.answers.items():

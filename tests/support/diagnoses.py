@@ -25,7 +25,7 @@ def diagnosed(
         path = writer.close()
     comparison = Comparison(s.name for s in series)
     comparison.add(0, expected, messages)
-    differing = {k: c.found for k, c in comparison.layers.items() if c.found is not None}
+    differing = {k: c.divergence for k, c in comparison.layers.items() if c.divergence is not None}
     with Recording.open(path) as recording:
         return diagnose(program, frames, recording, differing, at_hand)
 

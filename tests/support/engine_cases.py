@@ -29,7 +29,7 @@ Named = tuple[str, QuantizedGraph, np.ndarray]
 def random_networks(n_wide: int = 12) -> Iterator[Named]:
     """Small, and together with every structure, kind of neuron and coding; some wide ones."""
     for seed, kind in enumerate(networks.ALL_NEURONS):
-        n_steps = 1 if kind in networks.AT_ONCE else 5
+        n_steps = 1 if kind in networks.SINGLE_STEP else 5
         yield f"mlp {kind}", *networks.mlp(seed, kind, n_steps)
         yield f"structures {kind}", *networks.structures(seed, kind, n_steps)
     for kind in ("subtract", "signed"):
@@ -57,7 +57,7 @@ def write(path: Path, given: Iterable[Named]) -> int:
         for name, program, frames in given:
             at_once = integer_network(program)
             n_steps = at_once.window.n_steps
-            sent = reference.sent(at_once.input, frames.astype(np.int64), n_steps, 0)
+            sent = reference.encode_input(at_once.input, frames.astype(np.int64), n_steps, 0)
             once = sent[:, :1]
             ways = {"once": once}
             if n_steps > 1:

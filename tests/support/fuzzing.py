@@ -18,10 +18,10 @@ from snn_compile.cli import main
 
 DOCUMENTED = (0, 2, 3, 4, 5, 6, 7, 8)
 """Exit codes that a file may lead to."""
-LONGEST_SECONDS = 10
+MAX_SECONDS = 10
 MEMORY = "128M"
 """What a file may take; the mutants claim more."""
-MOST_BYTES = 512 << 20
+MAX_BYTES = 512 << 20
 """By which the process may grow: what a file may take, and what is computed from it."""
 QUIET = ("run", "verify", "compile", "diff", "hil", "conformance", "tune")
 
@@ -60,7 +60,7 @@ class Outcome:
         for word in ("Traceback", "Warning:", "internal error"):
             if word in self.said:
                 return word
-        if self.grown > MOST_BYTES:
+        if self.grown > MAX_BYTES:
             return f"{self.grown >> 20} MiB"
         return ""
 
@@ -91,7 +91,7 @@ def _bell() -> Iterator[None]:
         raise Hanging
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(LONGEST_SECONDS)
+    signal.alarm(MAX_SECONDS)
     try:
         yield
     finally:

@@ -69,7 +69,7 @@ def with_quiet_neurons(program: QuantizedGraph, frames: np.ndarray) -> Quantized
     as low as their largest current is high.
     """
     simulator = reference.Simulator(program)
-    values = {program.input.id: simulator.sent(frames)}
+    values = {program.input.id: simulator.encode_input(frames)}
     changes = program.input.coding is InputCoding.CHANGES
     parts = {}
     for population in program.populations:
@@ -96,7 +96,7 @@ def _signed(node):
     initial = along_channels(node.initial_potential.values, node.shape).copy()
     initial[::2] = along_channels(node.threshold.values, node.shape)[::2] - 1
     return SignedIFNeurons(
-        **node.place,
+        **node.common_fields,
         threshold=node.threshold,
         bias=QTensor.of(-np.abs(node.bias.values)),
         initial_potential=QTensor.of(initial),
@@ -111,4 +111,4 @@ def _counting(node):
     largest = (1 << node.payload.bits) * step
     smaller = 16 if node.id == "layer2" else 16 * 51  # its sources count to 5, not to 255
     threshold = QTensor.of(np.maximum(1, largest // smaller))
-    return ClipFloorNeurons(**node.place, threshold=threshold, bias=node.bias, levels=5)
+    return ClipFloorNeurons(**node.common_fields, threshold=threshold, bias=node.bias, levels=5)

@@ -90,7 +90,7 @@ def subtracting():
     program, frames = chain(0, 0)
     old = program.graph[NodeId("one")]
     new = IFNeurons(
-        **old.place,
+        **old.common_fields,
         threshold=QTensor.of(old.threshold.values + 1),
         bias=QTensor.of(old.bias.values >> 6),
         initial_potential=QTensor.of(np.zeros(old.shape[0], np.int64)),

@@ -39,7 +39,7 @@ NEURONS = ("graded", "subtract", "zero", "stock", "leaky")
 """Kinds of population; ``stock`` is reset to zero in the form that Lava's own LIF has."""
 ALL_NEURONS = (*NEURONS, "clip-floor", "signed")
 """Those of all codings; sync and sigma-delta neurons are made from others by ``schedule``."""
-AT_ONCE = ("graded", "clip-floor")
+SINGLE_STEP = ("graded", "clip-floor")
 """Those that answer one sum with one integer."""
 
 

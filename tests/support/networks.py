@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from network_builder import ALL_NEURONS, AT_ONCE, INPUT, NEURONS, Builder
+from network_builder import ALL_NEURONS, INPUT, NEURONS, SINGLE_STEP, Builder
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import QuantizedGraph
@@ -15,9 +15,9 @@ from snn_compile.ir.spiking import InputCoding
 
 __all__ = [
     "ALL_NEURONS",
-    "AT_ONCE",
     "INPUT",
     "NEURONS",
+    "SINGLE_STEP",
     "Builder",
     "branches",
     "mlp",

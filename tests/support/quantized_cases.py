@@ -102,7 +102,7 @@ class Case(Quantized):
         """Mean drive of each layer less the wanted one, in steps of the potential, per channel."""
         program, wanted = quantization.program, self.wanted(n)
         simulator = Simulator(program)
-        values = {program.input.id: simulator.sent(self.encoding(self.x[:n]))}
+        values = {program.input.id: simulator.encode_input(self.encoding(self.x[:n]))}
         found = {}
         for population in program.populations:
             a = simulator.current(population, values)
@@ -124,7 +124,7 @@ class Case(Quantized):
     def n_looked_at(self):
         steps = self.quantization.program.window.n_steps
         most = max(8, correct_biases.MESSAGES // steps)
-        return min(len(self.x), correct_biases.MOST_SAMPLES, most)
+        return min(len(self.x), correct_biases.MAX_SAMPLES, most)
 
 
 def same(one, other):

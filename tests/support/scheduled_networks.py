@@ -28,12 +28,12 @@ class Scheduled:
 
     Attributes:
         program: spread over time.
-        at_once: the integer network.
+        single_step: the integer network.
         frames: encoded stimuli; of sigma-delta networks a stream.
     """
 
     program: QuantizedGraph
-    at_once: QuantizedGraph
+    single_step: QuantizedGraph
     frames: np.ndarray
 
 
@@ -44,15 +44,15 @@ def scheduled(coding: str, name: str, seed: int, n_steps: int) -> Scheduled:
     more = {"levels": Window(coding, n_steps).levels, "whole": True}
     match name:
         case "mlp":
-            at_once, frames = networks.mlp(seed, kind, **more)
+            single_step, frames = networks.mlp(seed, kind, **more)
         case "structures":
-            at_once, frames = networks.structures(seed, kind, 1, **more)
+            single_step, frames = networks.structures(seed, kind, 1, **more)
         case "branches":
-            at_once, frames = networks.branches(seed, 1, 2, kinds=(kind,), **more)
+            single_step, frames = networks.branches(seed, 1, 2, kinds=(kind,), **more)
         case _:
-            at_once, frames = wide(seed, 1, kinds=(kind,), **more)
+            single_step, frames = wide(seed, 1, kinds=(kind,), **more)
     if coding == SIGMA_DELTA:  # in a stream, some of a frame is that of the frame before
         still = np.random.default_rng(seed).random(frames.shape) < 0.5
         for before, now, same in zip(frames, frames[1:], still[1:], strict=False):
             now[same] = before[same]
-    return Scheduled(schedule(at_once, Window(coding, n_steps)), at_once, frames)
+    return Scheduled(schedule(single_step, Window(coding, n_steps)), single_step, frames)

@@ -36,7 +36,7 @@ LEVELS = (1, 4, 255, 256, 70_000)
 """Largest counts of clip-floor neurons."""
 DENSITIES = (0.0, 0.02, 0.3, 0.7, 1.0)
 """Share of the input that is not 0."""
-LARGEST_WORK = 3_000_000
+MAX_WORK = 3_000_000
 """Synaptic operations of a layer over all steps, were every neuron to fire: tests stay quick."""
 CURRENT_BITS = 40
 """Of what reaches leaky neurons: more, and their current of 64 bits may overflow."""
@@ -173,7 +173,7 @@ def _random_groups(net: WideBuilder, source: NodeId, kind: str) -> list[NodeId]:
 
 
 def _largest(net: WideBuilder) -> int:
-    return LARGEST_WORK // net.window.n_steps
+    return MAX_WORK // net.window.n_steps
 
 
 def _options(net: WideBuilder, source: NodeId, kind: str) -> dict[str, int]:

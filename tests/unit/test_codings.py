@@ -76,14 +76,14 @@ def whole(kind: type[Coding], name: str) -> None:
     assert kind.name == name
     assert kind.summary
     assert isinstance(kind.input, InputCoding)
-    assert set(kind.takes) <= set(CompileOptions.__dataclass_fields__)
+    assert set(kind.relevant_options) <= set(CompileOptions.__dataclass_fields__)
     coding = kind.from_options(CompileOptions())
     assert coding.levels >= 1
     assert coding.window.coding == name
     assert kind.levels_of(coding.size) == coding.levels
     assert name in coding.describe()
     if kind.schedule is not None:
-        assert kind.at_once
+        assert kind.single_step
         assert coding.window.schedule is kind.schedule
         assert coding.window.lag == (coding.window.n_steps if kind.schedule.sent else 1)
 
@@ -111,8 +111,8 @@ def test_a_diagnosis_sees_what_had_arrived_when_a_neuron_decided(coding):
     made = scheduled_networks.scheduled(coding, "mlp", 1, 6)
     evidence = SimpleNamespace(program=made.program)
     sent = reference.run(made.program, made.frames, record=True).messages
-    values = reference.run(made.at_once, made.frames, record=True).messages
-    hidden = [node for node in made.at_once.populations if not isinstance(node, Readout)]
+    values = reference.run(made.single_step, made.frames, record=True).messages
+    hidden = [node for node in made.single_step.populations if not isinstance(node, Readout)]
     for node in hidden:
         messages = np.moveaxis(sent[node.id], (0, 1), (-1, -2))
         flat = messages.reshape(-1, *messages.shape[-2:])
@@ -215,8 +215,8 @@ def test_other_options_do_not_ask_for_the_codings(monkeypatch):
         ),
         (
             "mute = burst_coding:Mute",
-            f"{BARE}class Mute(Rate): name, takes = 'mute', 'timesteps'",
-            "'takes' is a text, not a list",
+            f"{BARE}class Mute(Rate): name, relevant_options = 'mute', 'timesteps'",
+            "'relevant_options' is a text, not a list",
         ),
     ],
 )
@@ -258,7 +258,7 @@ def test_a_coding_from_outside_the_tree_does_everything(installed, examples, tmp
 def test_options_that_a_coding_does_not_take_do_nothing(installed):
     """As the report says of them, whatever the coding asks and whatever could be corrected."""
     (installed / "burst_coding.py").write_text(
-        f"{BARE}class Plain(Rate): name, takes = 'plain', ('timesteps',)"
+        f"{BARE}class Plain(Rate): name, relevant_options = 'plain', ('timesteps',)"
     )
     entries(installed, "plain = burst_coding:Plain")
     given = {"reset": "zero", "initial_potential": 0.25, "potential_calibration": True}

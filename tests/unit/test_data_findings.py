@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from snn_compile import compile_model
-from snn_compile.convert.data_findings import LEAST_SAMPLES, data_findings, kolmogorov_smirnov
+from snn_compile.convert.data_findings import MIN_SAMPLES, data_findings, kolmogorov_smirnov
 from snn_compile.samples.arrays import Samples
 
 MODELS = ("cifar10_resnet20", "fashion_vggbn", "mnist_cnn_cntk", "mnist_mlp_256x2")
@@ -44,11 +44,11 @@ def test_without_calibration_there_is_one_thing_to_say():
 
 
 def test_without_evaluation_only_the_calibration_samples_count():
-    assert codes(images(LEAST_SAMPLES, 0)) == []
+    assert codes(images(MIN_SAMPLES, 0)) == []
 
 
 def test_few_samples():
-    (finding,) = data_findings(Samples(images(LEAST_SAMPLES - 1, 0)), Samples(images(2000, 1)))
+    (finding,) = data_findings(Samples(images(MIN_SAMPLES - 1, 0)), Samples(images(2000, 1)))
     assert finding.code == "few-samples"
     assert "31 different" in finding.message
     assert "one input in 32" in finding.message

@@ -56,11 +56,11 @@ def test_the_number_of_threads_does_not_matter(simulator, network, expected, thr
 
 
 def test_progress_is_told_piece_by_piece(simulator, network):
-    frames = np.resize(network[1], (3 * engine.LARGEST_PIECE, *network[1].shape[1:]))
+    frames = np.resize(network[1], (3 * engine.MAX_PIECE_SIZE, *network[1].shape[1:]))
     finished = []
     simulator.run(frames, threads=1, advance=finished.append)
     assert sum(finished) == len(frames)
-    assert max(finished) <= engine.LARGEST_PIECE
+    assert max(finished) <= engine.MAX_PIECE_SIZE
 
 
 def test_no_stimulus_at_all(simulator, network):

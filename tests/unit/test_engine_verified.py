@@ -74,7 +74,7 @@ def test_the_first_message_that_differs_is_named(faulty, network, pieces):
     build = faulty(flip)
     outcome = hil.verify(program, frames)
     # Of one piece, the first layer that differs; of several, the first piece.
-    together = reference.recorded_at_once(program) > 1
+    together = reference.recording_batch_size(program) > 1
     node, stimulus = (first, 7) if together else (last, 3)
     neuron = (node.shape[0] - 1, 0, 1)
     value = int(expected[node.id][(stimulus, 2, *neuron)])

@@ -92,7 +92,7 @@ class Given:
         self.file.write_bytes(b"")
         imported = replace(OnnxFrontend().read(EXAMPLE), ann=network)
         monkeypatch.setattr("snn_compile.pipeline.driver.read_model", lambda _: imported)
-        monkeypatch.setattr("snn_compile.pipeline.driver.original", lambda *_: None)
+        monkeypatch.setattr("snn_compile.pipeline.driver.source_runtime", lambda *_: None)
 
     def compiled(self, x, **options):
         return compile_model(self.file, calibrate=x, emit=(), **options)
@@ -196,7 +196,7 @@ def test_auto_compiles_what_it_chose(given_network):
     x = samples(network, 64)
     model, listening = given_network(network), Listening()
     options = {"coding": "graded", "payload_bits": 4, "per_layer": True}
-    chosen = model.compiled(x, equalize="auto", watch=listening, **options)
+    chosen = model.compiled(x, equalize="auto", observer=listening, **options)
     (finding,) = [f for f in listening.found if f.code == "equalize-auto"]
     assert "auto took range" in finding.message
     assert all(f" {mode} " in finding.message for mode in ("none", "l2", "l4", "data"))

@@ -17,7 +17,7 @@ from snn_compile.errors import ModelError
 from snn_compile.pipeline.driver import FOLDING
 
 RNG = np.random.default_rng(0)
-FARTHEST = 10
+MAX_DISTANCE = 10
 """Times that the estimate may be too high."""
 
 
@@ -138,7 +138,7 @@ def test_estimates(name):
     tracemalloc.stop()
     assert peak > 1 << 20  # it is an example of something
     assert not allowed(network, folded, peak)
-    assert allowed(network, folded, FARTHEST * peak)
+    assert allowed(network, folded, MAX_DISTANCE * peak)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -104,5 +104,5 @@ def test_layers_have_the_mean_over_all_trains():
     assert (layer["compared"], layer["differing"]) == (48, 1)
     assert layer["victor_purpura"] == pytest.approx(1 / 16)
     assert layer["van_rossum"] == pytest.approx(sqrt(1 / 2) / 16)
-    assert comparison.found is not None
-    assert comparison.found.stimulus == 1
+    assert comparison.divergence is not None
+    assert comparison.divergence.stimulus == 1

@@ -15,7 +15,7 @@ from snn_compile import memory
 from snn_compile.errors import CompileError, CompileErrors, ModelError, Origin, UsageError
 from snn_compile.ir import spelling
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.reading import MOST_COMPLAINTS, load_text
+from snn_compile.ir.reading import MAX_COMPLAINTS, load_text
 from snn_compile.ir.text import dump_text
 
 TINY = """\
@@ -117,8 +117,8 @@ def test_all_complaints_come_at_once():
 def test_a_flood_of_complaints_is_cut():
     lines = [f"  n{k}: Nothing 1" for k in range(99)]
     found = all_refused("snn-text 1 ANNGraph\n" + "\n".join(lines))
-    assert len(found) == MOST_COMPLAINTS
-    assert found[-1][2].endswith(f"(and {99 - MOST_COMPLAINTS} complaints more)")
+    assert len(found) == MAX_COMPLAINTS
+    assert found[-1][2].endswith(f"(and {99 - MAX_COMPLAINTS} complaints more)")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "\0", "snn-text", "\u2028"])

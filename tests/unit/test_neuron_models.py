@@ -134,7 +134,7 @@ def refractory(install):
 
 
 def test_an_installed_model_is_in_the_registry(refractory):
-    assert registry.named("RefractoryIFNeurons") is RefractoryIFNeurons
+    assert registry.model_of("RefractoryIFNeurons") is RefractoryIFNeurons
     assert registry.of_conformance_file("refractory-if") is RefractoryIFNeurons
 
 
@@ -153,7 +153,7 @@ def test_broken_models_are_refused_together(install):
     assert all(error.origin and error.hint for error in errors)
     assert len(errors) == 4
     assert all("(neurons-of-tests " in error.message for error in errors)
-    assert registry.named("IFNeurons") is IFNeurons
+    assert registry.model_of("IFNeurons") is IFNeurons
 
 
 def test_a_model_may_raise_whatever_it_likes_when_it_is_loaded(install, tmp_path):
@@ -167,9 +167,9 @@ def test_a_model_may_raise_whatever_it_likes_when_it_is_loaded(install, tmp_path
 
 def test_a_broken_model_is_in_the_way_of_no_other(install, capsys):
     install(refractory="refractory_neurons:RefractoryIFNeurons", gone="refractory_neurons:Gone")
-    assert registry.named("RefractoryIFNeurons") is RefractoryIFNeurons
+    assert registry.model_of("RefractoryIFNeurons") is RefractoryIFNeurons
     with pytest.raises(CompileError, match="'gone'"):
-        registry.named("Gone")
+        registry.model_of("Gone")
     assert main(["doctor", "--json"]) == 0
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert checks["neurons refractory"]["ok"]
@@ -207,7 +207,7 @@ def test_the_reference_runs_it():
     run = reference.run(PROGRAM, FRAMES, record=True)
     node = PROGRAM.populations[0]
     simulator = reference.Simulator(PROGRAM)
-    a = simulator.current(node, {PROGRAM.input.id: simulator.sent(FRAMES)})
+    a = simulator.current(node, {PROGRAM.input.id: simulator.encode_input(FRAMES)})
     fired = 0
     for c, y, x, b in np.ndindex(*node.shape, len(FRAMES)):
         v = rests = 0
@@ -262,7 +262,7 @@ def test_its_potential_is_bounded():
     simulator = reference.Simulator(PROGRAM)
     random = np.random.default_rng(1)
     frames = random.integers(0, 16, (200, 2, 3, 3))
-    drive = simulator.current(node, {PROGRAM.input.id: simulator.sent(frames)})[..., 0, :]
+    drive = simulator.current(node, {PROGRAM.input.id: simulator.encode_input(frames)})[..., 0, :]
     drive = drive + node.bias.values[:, None, None, None]
     assert (drive.max(axis=(1, 2, 3)) <= proof.high).all()
     assert (6 * np.minimum(drive, 0).min(axis=(1, 2, 3)) >= proof.low).all()
@@ -405,7 +405,7 @@ def test_the_float_side_refuses_what_it_has_no_rule_for():
 def test_a_rule_of_the_float_side_is_registered(monkeypatch):
     def rule(node, bias, step):
         return RefractoryIFNeurons(
-            **node.place,
+            **node.common_fields,
             threshold=QTensor.of(np.maximum(np.rint(node.threshold / step), 1).astype(np.int64)),
             bias=QTensor.of(np.rint(bias).astype(np.int64)),
             refractory=node.refractory,

@@ -255,7 +255,7 @@ def test_two_resets_are_refused():
 
 def test_matrices_have_a_limit(monkeypatch):
     program, _ = networks.structures(0, "zero", 3)
-    monkeypatch.setattr("snn_backends.nir.export.LARGEST_MATRIX", 100)
+    monkeypatch.setattr("snn_backends.nir.export.MAX_MATRIX", 100)
     errors = NirBackend().check(without_shifts(program))
     assert [error.code for error in errors] == ["nir-matrix"]
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import anns
-from snn_compile.convert.balance_thresholds import LEAST_SHARE, MOST_HEADROOM, N_CANDIDATES
+from snn_compile.convert.balance_thresholds import MAX_HEADROOM, MIN_SHARE, N_CANDIDATES
 from snn_compile.numerics import factors, functions, products
 from snn_compile.quantize.calibrate_resets import COARSE
 from snn_compile.sim import ann, kernels
@@ -180,7 +180,7 @@ def test_power(x, exponent):
 @pytest.mark.parametrize(
     ("first", "last", "n", "found"),
     [
-        (MOST_HEADROOM, LEAST_SHARE, N_CANDIDATES, None),
+        (MAX_HEADROOM, MIN_SHARE, N_CANDIDATES, None),
         (0.2, 1.4, 14, COARSE),
     ],
 )

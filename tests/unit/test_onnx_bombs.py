@@ -107,7 +107,7 @@ def test_what_onnx_computes_slowly():
 
 
 def test_products_that_take_minutes(monkeypatch):
-    monkeypatch.setattr(folding, "MOST_WORK", 1 << 17)
+    monkeypatch.setattr(folding, "MAX_WORK", 1 << 17)
     nodes = [node("MatMul", f"p{k} p{k}", f"p{k + 1}", name=f"n{k}") for k in range(20)]
     made = model([*nodes, node("Add", "x p20", "y")], constants={"p0": np.eye(64)})
     error = first_error(made)

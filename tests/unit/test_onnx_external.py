@@ -181,7 +181,7 @@ def test_the_model_itself(tmp_path, monkeypatch, capsys):
 
 def test_more_parts_than_a_model_has(tmp_path, monkeypatch):
     """Empty messages, two bytes each, would take a hundred times as much once they are parsed."""
-    monkeypatch.setattr(wire, "MOST_FIELDS", 1000)
+    monkeypatch.setattr(wire, "MAX_FIELDS", 1000)
     path = saved(tmp_path, external())
     assert read(path).shape == (3, 4)
     path.write_bytes(path.read_bytes() + b"\x3a\xd0\x0f" + b"\x0a\x00" * 1000)

@@ -39,21 +39,21 @@ def samples(n):
 
 
 def test_it_says_what_our_evaluator_says(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_runtime, "AT_ONCE", 4)
+    monkeypatch.setattr(onnx_runtime, "BATCH_SIZE", 4)
     path, x, advanced = saved(tmp_path), samples(10), []
-    original = OnnxFrontend().original(path)
+    original = OnnxFrontend().source_runtime(path)
     (expected,) = onnx_models.evaluate_all(OnnxFrontend().read(path), x)
     np.testing.assert_allclose(original(x, advanced.append), expected, rtol=1e-4, atol=1e-5)
     assert advanced == [4, 4, 2]
 
 
 def test_files_it_cannot_run_for_many_samples_are_left_to_us(tmp_path):
-    assert OnnxFrontend().original(saved(tmp_path, batch=1)) is None
+    assert OnnxFrontend().source_runtime(saved(tmp_path, batch=1)) is None
     merged = saved(tmp_path, shape=np.array([1, -1]))  # of all samples
-    assert OnnxFrontend().original(merged) is None
+    assert OnnxFrontend().source_runtime(merged) is None
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"\x08\x07nothing")
-    assert OnnxFrontend().original(damaged) is None
+    assert OnnxFrontend().source_runtime(damaged) is None
 
 
 def test_without_the_library_our_evaluator_does_it(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_a_default_that_is_given_is_given(examples, tmp_path):
     config.write_text("timesteps = 32\n")
     for options, origin in [
         (CompileOptions(timesteps=32), "keyword argument"),
-        (CompileOptions().given({"timesteps": 32}), "keyword argument"),
+        (CompileOptions().override({"timesteps": 32}), "keyword argument"),
         (CompileOptions.from_sources(config, {}), f"{config}:timesteps"),
         (CompileOptions.from_sources(config, {"timesteps": 32}), "command line"),
     ]:
@@ -133,10 +133,10 @@ def test_python_is_answered_as_the_shell_is(examples):
 
 
 def test_replace_cannot_tell_and_is_refused():
-    with pytest.raises(TypeError, match=r"options\.given"):
+    with pytest.raises(TypeError, match=r"options\.override"):
         dataclasses.replace(CompileOptions(coding="radix"), timesteps=32)
-    assert CompileOptions(coding="radix").given({"timesteps": 32}).is_given("timesteps")
-    assert not CompileOptions(coding="radix").given({"coding": None}).is_given("coding")
+    assert CompileOptions(coding="radix").override({"timesteps": 32}).is_given("timesteps")
+    assert not CompileOptions(coding="radix").override({"coding": None}).is_given("coding")
 
 
 def test_nothing_is_compared_with_defaults():
@@ -144,7 +144,7 @@ def test_nothing_is_compared_with_defaults():
         p for part in ("toolchain", "frontends", "backends") for p in (ROOT / part).rglob("*.py")
     ]
     assert sources
-    compared = re.compile(r"(?:Compile|Tune)Options\(\)\.(?!given\()")
+    compared = re.compile(r"(?:Compile|Tune)Options\(\)\.(?!override\()")
     assert not [path for path in sources if compared.search(path.read_text("utf-8"))]
 
 
@@ -196,7 +196,7 @@ def test_a_declaration_is_all_that_an_option_takes(tmp_path):
 
 def test_none_leaves_an_option_open():
     assert CompileOptions(timesteps=None) == CompileOptions()
-    assert not CompileOptions().given({"payload_bits": None}).is_given("payload_bits")
+    assert not CompileOptions().override({"payload_bits": None}).is_given("payload_bits")
 
 
 def test_auto_is_not_for_single_layers():

@@ -29,7 +29,7 @@ from snn_compile.ir.spiking import LIFNeurons, Readout
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.ir.text import to_text
 from snn_compile.lowering import unmeasured
-from snn_compile.passes import Finding, PassFailure, PassResult, Pipeline, spec, unwatched
+from snn_compile.passes import Finding, PassFailure, PassResult, Pipeline, no_observer, spec
 from snn_compile.pipeline import replay
 from snn_compile.pipeline.driver import FOLDING
 from snn_compile.pipeline.verify_each import VerifyEach
@@ -186,7 +186,7 @@ def test_passes_of_every_coding_are_verified(name):
     network = mlp() if name == "stock" else pooled()
     folded, x, passes = converted(network, SETTINGS[name])
     seen = []
-    FOLDING(network, VerifyEach(unwatched, network, Samples(x)))
+    FOLDING(network, VerifyEach(no_observer, network, Samples(x)))
     passes(folded, VerifyEach(lambda one, *_: seen.append(one), folded))
     assert seen == [step.name for step in passes.steps]
 
@@ -212,7 +212,7 @@ def edited(network, kind, change):
 
 
 def verified(step, graph, samples=None):
-    Pipeline.of(Broken(step))(graph, VerifyEach(unwatched, graph, samples))
+    Pipeline.of(Broken(step))(graph, VerifyEach(no_observer, graph, samples))
 
 
 def test_a_float_pass_that_moves_an_output_is_found():

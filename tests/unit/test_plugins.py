@@ -19,7 +19,7 @@ from snn_compile.plugins import (
     BACKENDS,
     DEVICES,
     FRONTENDS,
-    RunsFiles,
+    HasSourceRuntime,
     SpikingFrontend,
     Verifiable,
     contracts,
@@ -220,7 +220,7 @@ def test_frontends_are_what_their_methods_say(install, tmp_path):
     install(READS.format(".odder", "_spiking(self, path, options)"), "frontends", "odder", "more")
     plain, spiking = (frontend_for(tmp_path / f"net.{end}") for end in ("ODD", "odder"))
     assert [isinstance(one, SpikingFrontend) for one in (plain, spiking)] == [False, True]
-    assert not isinstance(plain, RunsFiles)
+    assert not isinstance(plain, HasSourceRuntime)
     assert plain.suffixes == (".odd",)
 
 

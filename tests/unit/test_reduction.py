@@ -24,7 +24,7 @@ from snn_compile.ir.text import dump_text
 from snn_compile.reduction import cut, floats, restrict
 from snn_compile.reduction.case import Case
 from snn_compile.reduction.checks import Device, engine_differs
-from snn_compile.reduction.search import reduced
+from snn_compile.reduction.search import reduce_case
 from snn_compile.reduction.strategies import strategies
 from snn_compile.sim import reference
 
@@ -38,7 +38,7 @@ def case_of(kind, name="structures", n_steps=4):
         made = scheduled_networks.scheduled(kind, name, 1, n_steps)
         return Case(made.program, made.frames)
     generator = getattr(networks, name)
-    n_steps = 1 if kind in networks.AT_ONCE else n_steps
+    n_steps = 1 if kind in networks.SINGLE_STEP else n_steps
     more = {"n_steps": n_steps} if name == "mlp" else {}
     arguments = (1, kind) if name == "mlp" else (1, kind, n_steps)
     return Case(*generator(*arguments, **more))
@@ -70,7 +70,7 @@ def joined(case):
 @pytest.mark.parametrize("kind", CODINGS)
 def test_a_fault_of_one_layer_is_found_in_three_nodes(kind):
     case = case_of(kind)
-    outcome = reduced(case, strided, strategies, LIMIT)
+    outcome = reduce_case(case, strided, strategies, LIMIT)
     assert outcome.complete
     assert strided(outcome.case)
     assert outcome.case.size[:5] <= (3, 3, 2, 1, 1)
@@ -80,7 +80,7 @@ def test_a_fault_of_one_layer_is_found_in_three_nodes(kind):
 @pytest.mark.parametrize("kind", ["subtract", "sync"])
 def test_a_fault_of_a_join_keeps_both_arms(kind):
     case = case_of(kind)
-    outcome = reduced(case, joined, strategies, LIMIT)
+    outcome = reduce_case(case, joined, strategies, LIMIT)
     assert joined(outcome.case)
     assert outcome.case.size.nodes <= 7
     assert outcome.case.size.neurons <= 4
@@ -88,7 +88,7 @@ def test_a_fault_of_a_join_keeps_both_arms(kind):
 
 def test_the_same_again():
     texts = [
-        dump_text(reduced(case_of("sync"), joined, strategies, LIMIT).case.program)
+        dump_text(reduce_case(case_of("sync"), joined, strategies, LIMIT).case.program)
         for _ in range(2)
     ]
     assert texts[0] == texts[1]
@@ -211,7 +211,7 @@ def test_a_fault_in_the_engine_is_found_in_one_neuron(monkeypatch, compiled_engi
     case = case_of("subtract")
     assert not engine_differs(case)
     monkeypatch.setattr(verification, "Engine", NarrowEngine)
-    outcome = reduced(case, engine_differs, strategies, LIMIT)
+    outcome = reduce_case(case, engine_differs, strategies, LIMIT)
     program = outcome.case.program
     (neurons,) = (p for p in program.populations if isinstance(p, IFNeurons))
     assert neurons.threshold.values.max() > HIGHEST
@@ -220,12 +220,12 @@ def test_a_fault_in_the_engine_is_found_in_one_neuron(monkeypatch, compiled_engi
 
 def test_a_sound_engine_leaves_nothing_to_reduce(compiled_engine):
     with pytest.raises(UsageError) as caught:
-        reduced(case_of("subtract"), engine_differs, strategies, LIMIT)
+        reduce_case(case_of("subtract"), engine_differs, strategies, LIMIT)
     assert caught.value.code == "nothing-to-reduce"
 
 
 def test_a_device_that_is_wrong():
-    outcome = reduced(
+    outcome = reduce_case(
         case_of("graded"), Device("faulty:flipped-kernel", {}, LIMIT), strategies, LIMIT
     )
     assert outcome.case.size[:5] <= (3, 8, 2, 1, 1)
@@ -234,7 +234,7 @@ def test_a_device_that_is_wrong():
 
 def test_a_device_that_is_right():
     with pytest.raises(UsageError, match="the fault does not show"):
-        reduced(case_of("graded"), Device("reference", {}, LIMIT), strategies, LIMIT)
+        reduce_case(case_of("graded"), Device("reference", {}, LIMIT), strategies, LIMIT)
 
 
 def test_parameters_stay_where_they_are_defined():
@@ -246,7 +246,7 @@ def test_parameters_stay_where_they_are_defined():
         return any(isinstance(p, GradedNeurons | IFNeurons) for p in case.program.populations)
 
     for kind in ("graded", "subtract"):
-        reduced(case_of(kind, "mlp"), looked_at, strategies, LIMIT)
+        reduce_case(case_of(kind, "mlp"), looked_at, strategies, LIMIT)
     for program in seen:
         for node in program.populations:
             if isinstance(node, IFNeurons):
@@ -256,7 +256,7 @@ def test_parameters_stay_where_they_are_defined():
 
 
 def test_the_time_is_bounded():
-    outcome = reduced(case_of("subtract"), strided, strategies, 1e-9)
+    outcome = reduce_case(case_of("subtract"), strided, strategies, 1e-9)
     assert not outcome.complete
     assert outcome.checks == 1
     assert outcome.case.size == case_of("subtract").size
@@ -284,7 +284,7 @@ def residual():
 )
 def test_float_networks(interesting, left):
     case = floats.FloatCase(residual())
-    outcome = reduced(case, lambda c: interesting(c.stage.graph), floats.strategies, LIMIT)
+    outcome = reduce_case(case, lambda c: interesting(c.stage.graph), floats.strategies, LIMIT)
     assert outcome.complete
     assert interesting(outcome.case.stage.graph)
     assert outcome.case.size.nodes <= left
@@ -309,7 +309,7 @@ def test_spiking_networks_in_floating_point():
     def interesting(case):
         return any(len(node.inputs) > 1 for node in case.stage.graph)
 
-    outcome = reduced(floats.FloatCase(load_text(text)), interesting, floats.strategies, LIMIT)
+    outcome = reduce_case(floats.FloatCase(load_text(text)), interesting, floats.strategies, LIMIT)
     graph = outcome.case.stage.graph
     assert [type(node).__name__ for node in graph].count("IFNeurons") <= 2
     assert len(graph) <= 8

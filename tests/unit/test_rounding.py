@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from snn_compile.quantize.refit import Moments
-from snn_compile.quantize.rounding import BLOCK, _one_by_one, compensated
+from snn_compile.quantize.rounding import BLOCK, _one_by_one, compensate
 
 
 def error(weights, wanted, columns):
@@ -14,7 +14,7 @@ def error(weights, wanted, columns):
 def found_on(columns, wanted, nearest, limit):
     integers = np.rint(1024 * columns).astype(np.int64)
     moments = Moments.of(integers, np.arange(columns.shape[1]))
-    return compensated(wanted, nearest, moments, limit)
+    return compensate(wanted, nearest, moments, limit)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 127])

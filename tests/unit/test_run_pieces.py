@@ -24,7 +24,7 @@ CODINGS = {
     "radix": {"coding": "radix", "timesteps": 5},
     "sigma-delta": {"coding": "sigma-delta"},
 }
-AT_ONCE = 4
+BATCH_SIZE = 4
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def test_pieces_make_the_same_file(coding, engine, folder, samples, tmp_path, mo
     compiled = CompiledModel.load(folder(coding))
     if engine:
         monkeypatch.setenv("SNN_COMPILE_ENGINE", engine)
-    monkeypatch.setattr(bundle, "PIECE_SAMPLES", AT_ONCE)
-    for n in (1, AT_ONCE, len(samples)):
+    monkeypatch.setattr(bundle, "PIECE_SAMPLES", BATCH_SIZE)
+    for n in (1, BATCH_SIZE, len(samples)):
         x = samples[:n]
         np.savez(tmp_path / "x.npz", x=x)
         line = ["run", folder(coding), "--data", tmp_path / "x.npz", "-o", tmp_path / "out.npz"]
@@ -104,7 +104,7 @@ def test_a_piece_is_as_small_as_is_promised(folder, samples, monkeypatch):
 @pytest.fixture
 def traced(folder, samples, tmp_path, monkeypatch) -> list[str]:
     """A command line that writes traces in three pieces over an older file."""
-    monkeypatch.setattr(bundle, "PIECE_SAMPLES", AT_ONCE)
+    monkeypatch.setattr(bundle, "PIECE_SAMPLES", BATCH_SIZE)
     out = tmp_path / "out"
     out.mkdir()
     (out / "out.npz").write_bytes(b"what was there before")
@@ -191,7 +191,7 @@ def test_an_interrupted_simulation_leaves_what_was_there(traced, tmp_path, monke
 
     monkeypatch.setattr(bundle.engine, "run", interrupted)
     assert main(traced) == 130
-    assert pieces == [1, AT_ONCE, AT_ONCE]  # the first is a blank one: how much traces take
+    assert pieces == [1, BATCH_SIZE, BATCH_SIZE]  # the first is a blank one: how much traces take
     assert untouched(tmp_path / "out")
 
 

@@ -95,7 +95,7 @@ class Case:
 
     def inputs(self):
         """What arrives at each step in real values, (*shape, B)."""
-        sent = simulation.sent(self.spiking.input, self.frames, self.coding.n_steps)
+        sent = simulation.encode_input(self.spiking.input, self.frames, self.coding.n_steps)
         real = sent.astype(np.float64) * self.spiking.input.unit[:, None, None, None, None]
         shape = (*self.network.input.shape, len(self.frames))
         return [

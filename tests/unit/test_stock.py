@@ -35,7 +35,7 @@ def lowered(network, **options):
     folded = FOLDING(network).graph
     x = np.random.default_rng(1).normal(size=(120, *folded.input.shape))
     given = CompileOptions(coding="rate", timesteps=N_STEPS, reset="zero", **options)
-    given = stock.settled(given)
+    given = stock.with_stock_defaults(given)
     statistics = calibration.calibrate(folded, x)
     return lower(folded, statistics, Samples(x), given, coding_of(given, "graded")), x
 
@@ -102,7 +102,7 @@ def test_a_stock_neuron_is_integrate_and_fire_with_reset_to_zero(threshold, bias
     assert np.array_equal(plain.respond(a, 9), lif.respond(a, 9))
 
 
-@given(st.lists(st.integers(-stock.MOST_BIAS, stock.MOST_BIAS), min_size=1, max_size=8))
+@given(st.lists(st.integers(-stock.MAX_BIAS, stock.MAX_BIAS), min_size=1, max_size=8))
 def test_biases_share_one_exponent_and_are_nearest(values):
     bias = np.array(values)
     rounded = stock.rounded_bias(bias)
@@ -116,7 +116,7 @@ def test_biases_share_one_exponent_and_are_nearest(values):
 
 def test_a_bias_beyond_the_register_is_an_error():
     with pytest.raises(ValueError, match="13 bits"):
-        stock.rounded_bias(np.array([stock.MOST_BIAS + 1]))
+        stock.rounded_bias(np.array([stock.MAX_BIAS + 1]))
 
 
 def test_contradicting_options_are_refused_all_at_once():
@@ -128,7 +128,7 @@ def test_contradicting_options_are_refused_all_at_once():
         origins={"reset": "net.toml:reset"},
     )
     with pytest.raises(CompileErrors) as caught:
-        stock.settled(options)
+        stock.with_stock_defaults(options)
     errors = caught.value.errors
     assert [error.code for error in errors] == ["not-stock"] * 3
     assert [str(error.origin) for error in errors if error.origin] == ["net.toml:reset"]
@@ -138,16 +138,16 @@ def test_contradicting_options_are_refused_all_at_once():
 @pytest.mark.parametrize("coding", ["graded", "sync", "radix", "signed", "sigma-delta"])
 def test_codings_without_stock_neurons_are_refused_with_the_reason(coding):
     with pytest.raises(UsageError, match=f"--coding {coding}: .*stock") as caught:
-        stock.settled(CompileOptions(neurons="stock", coding=coding))
+        stock.with_stock_defaults(CompileOptions(neurons="stock", coding=coding))
     assert "--coding rate" in caught.value.hint
 
 
 def test_what_is_left_open_is_chosen():
-    found = stock.settled(CompileOptions(neurons="stock"))
+    found = stock.with_stock_defaults(CompileOptions(neurons="stock"))
     assert (found.coding, found.reset) == ("rate", "zero")
     assert found.effective()["coding"]["origin"] == "--neurons stock"
     untouched = CompileOptions(coding="sync")
-    assert stock.settled(untouched) is untouched
+    assert stock.with_stock_defaults(untouched) is untouched
 
 
 def test_layers_that_no_unit_makes_room_for_are_refused_all_at_once():

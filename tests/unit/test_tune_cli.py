@@ -144,7 +144,7 @@ def test_stock_neurons_stay_stock(examples, labelled, tmp_path):
         bias = node.bias.values
         assert (stock.rounded_bias(bias) == bias).all()
         if hasattr(node, "threshold"):
-            assert node.threshold.values.max() <= stock.MOST_THRESHOLD
+            assert node.threshold.values.max() <= stock.MAX_THRESHOLD
     tuned.save(tmp_path / "tuned")
     manifest = json.loads((tmp_path / "tuned" / "lava" / "manifest.json").read_text())
     assert "custom" not in json.dumps(manifest["layers"])

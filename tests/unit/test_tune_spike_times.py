@@ -122,7 +122,7 @@ def test_an_interrupted_training_on_trains_ends_where_it_would_have(tmp_path, me
     whole = course()
     kept = tmp_path / "kept"
     with pytest.raises(StoppedError):
-        course(checkpoint=kept, watch=StopsAt(3))
+        course(checkpoint=kept, observer=StopsAt(3))
     resumed = course(checkpoint=kept)
     assert resumed.report["tune"]["curve"] == whole.report["tune"]["curve"]
     assert dump_program(resumed.program)[0] == dump_program(whole.program)[0]

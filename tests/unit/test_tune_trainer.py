@@ -19,7 +19,7 @@ from snn_compile.tune.method import Task  # noqa: E402
 from snn_compile.tune.network import Network  # noqa: E402
 from snn_compile.tune.options import TuneOptions  # noqa: E402
 from snn_compile.tune.psg import ParametricSurrogate  # noqa: E402
-from snn_compile.tune.scratch import begin_anew, fold  # noqa: E402
+from snn_compile.tune.scratch import fold, reinitialize  # noqa: E402
 from snn_compile.tune.session import judged  # noqa: E402
 from snn_compile.tune.trainer import (  # noqa: E402
     Trainer,
@@ -54,7 +54,7 @@ class Course:
         method = ParametricSurrogate(Task(self.network, self.output, UNIT, self.options))
         if self.options.from_scratch:
             few = self.network.messages(self.x[:64])
-            begin_anew(self.network, few, method.respond, self.options.seed)
+            reinitialize(self.network, few, method.respond, self.options.seed)
         data = TrainingData(self.x, self.y)
         self.trainer = Trainer(self.network, method, data, self.judge, self.options, checkpoint)
 

@@ -112,7 +112,7 @@ class CompiledModel:
         of a piece takes ``PIECE_BYTES`` at most, or is of a single sample.
         """
         samples = self._samples(x)
-        at_once = self.samples_at_once(record)
+        at_once = self.samples_per_batch(record)
         before: Int | None = None
         for first in range(0, len(samples), at_once):
             frames = self.encoding(samples[first : first + at_once])
@@ -121,10 +121,10 @@ class CompiledModel:
             )
             before = frames[-1]
 
-    def samples_at_once(self, record: bool) -> int:
+    def samples_per_batch(self, record: bool) -> int:
         """Samples in a piece of ``simulate_in_pieces``."""
         program = self.program
-        sent = reference.sent(program.input, self._blank(), program.window.n_steps, 0)
+        sent = reference.encode_input(program.input, self._blank(), program.window.n_steps, 0)
         held = INPUT_COPIES * sent.nbytes
         if record:
             held += sum(self.message_bytes.values())

@@ -74,8 +74,8 @@ def loaded(entry: EntryPoint) -> Any:
     return found
 
 
-def answering(name: str, method: str) -> AbstractContextManager[None]:
-    """While a method of a coding runs: what another package's raises is an error that names it."""
+def guard_call(name: str, method: str) -> AbstractContextManager[None]:
+    """Context in which exceptions of a plug-in's coding become errors that name its package."""
     if name in _OWN or name not in _entries():
         return nullcontext()
     entry = _entries()[name][0]

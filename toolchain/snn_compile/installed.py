@@ -38,7 +38,7 @@ def loaded(entry: EntryPoint, broken: Callable[[str], CompileError]) -> Any:
 
 @dataclass(frozen=True)
 class Guard:
-    """Turns exceptions that nobody has foreseen into the error of a plug-in.
+    """Turns unexpected exceptions into an error of the plug-in.
 
     Those of files and of memory are about the user's machine, and stay as they are.
     """

@@ -30,7 +30,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options import CompileOptions
-from snn_compile.passes import Pipeline, Watcher, unwatched
+from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
@@ -87,7 +87,7 @@ def lower(
     samples: Samples | None,
     options: CompileOptions,
     coding: Coding,
-    watch: Watcher = unwatched,
+    observe: PassObserver = no_observer,
     given: Mapping[NodeId, Float] | None = None,
 ) -> Lowered:
     """Thresholds, neurons, integers, and what calibration data can do about their errors.
@@ -100,7 +100,7 @@ def lower(
         scales = _scales(folded, statistics, samples, encoding, options, coding)
     convert = conversion(folded, encoding, scales, samples, options, coding)
     with threadpool_limits(BLAS_THREADS):
-        quantization = convert(folded, watch).graph
+        quantization = convert(folded, observe).graph
     return Lowered(
         folded,
         encoding,
@@ -178,7 +178,7 @@ def _scales(
     by_spikes = {n.id for n in rectifiers if options.thresholds_of(n.id) == "spike-norm"}
     if not by_spikes:
         return scales
-    if coding.at_once or samples is None:
+    if coding.single_step or samples is None:
         raise UsageError(
             "spike-norm takes thresholds from spike trains of calibration data",
             code="bad-option",
@@ -225,7 +225,7 @@ def _adjustments(
     coding: Coding,
 ) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
     """What calibration data can do about errors of rounding and of timing, in order."""
-    options = options.as_taken_by(coding.name)
+    options = options.relevant_to(coding.name)
     correction = coding.correction(options)
     if correction is Correction.RESETS:
         resets = CalibrateResets(folded, x, frames, scales)
@@ -256,7 +256,7 @@ def _decodings(
 
     Where activations are counts or payloads, the sum itself is the answer.
     """
-    n_steps = 1 if coding.at_once else coding.window.n_steps
+    n_steps = 1 if coding.single_step else coding.window.n_steps
     return {
         output.id: OutputDecoding(quantization.numbers[output.id].unit / n_steps, output.shape)
         for output in folded.outputs

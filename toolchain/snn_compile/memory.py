@@ -14,7 +14,7 @@ from snn_compile.errors import UsageError
 
 VARIABLE = "SNN_COMPILE_MAX_MEMORY"
 SHARE = 0.5
-"""Of the memory that is available, where nobody says how much."""
+"""Share of the available memory that is used by default."""
 FALLBACK = 4 << 30
 """Where the system does not say what it has."""
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}

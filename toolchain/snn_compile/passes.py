@@ -1,4 +1,4 @@
-"""What a pass is, what it reports, how passes are chained, and how a chain is written."""
+"""Passes, their diagnostics, pipelines of passes, and their textual form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OutCo = TypeVar("OutCo", covariant=True)
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a user may want to know; never an error. It is printable.
+    """A diagnostic for the user that is not an error. Its texts are printable.
 
     Attributes:
         message: one line.
@@ -73,17 +73,17 @@ class Pass(Protocol[InContra, OutCo]):
         ...
 
 
-Watcher = Callable[[str, Any, tuple[Finding, ...], float], None]
+PassObserver = Callable[[str, Any, tuple[Finding, ...], float], None]
 """Called after each pass with its name, the new graph, the findings and the seconds it took."""
 
 
-def unwatched(name: str, graph: Any, findings: tuple[Finding, ...], seconds: float) -> None:
-    """A watcher that does not care."""
+def no_observer(name: str, graph: Any, findings: tuple[Finding, ...], seconds: float) -> None:
+    """No-op pass observer."""
     del name, graph, findings, seconds
 
 
 class PassFailure(Exception):  # noqa: N818  (an internal error, but one of a known pass)
-    """A pass has failed inside. What it raised is the cause.
+    """An internal error of a pass; its cause is the exception that the pass raised.
 
     Attributes:
         step: the pass.
@@ -110,7 +110,7 @@ class Stopped(Exception):  # noqa: N818  (no error: the user has asked for it)
 
 @dataclass(frozen=True)
 class Instruments:
-    """What is done around the passes of a compilation.
+    """Instrumentation of the passes of a compilation.
 
     Attributes:
         stop_after: the pass after which to stop, by raising ``Stopped``; empty for none.
@@ -136,8 +136,8 @@ class Pipeline(Generic[In, Out]):
         """This pipeline and one pass more."""
         return Pipeline((*self.steps, step))
 
-    def __call__(self, graph: In, /, watch: Watcher = unwatched) -> PassResult[Out]:
-        """Run all passes; ``watch`` sees every intermediate graph.
+    def __call__(self, graph: In, /, observe: PassObserver = no_observer) -> PassResult[Out]:
+        """Run all passes; ``observe`` sees every intermediate graph.
 
         Raises:
             PassFailure: a pass raises what is neither a complaint nor a lack of memory.
@@ -154,7 +154,7 @@ class Pipeline(Generic[In, Out]):
                 raise PassFailure(step, current) from error
             current = result.graph
             findings.extend(result.findings)
-            watch(step.name, current, result.findings, time.perf_counter() - start)
+            observe(step.name, current, result.findings, time.perf_counter() - start)
         return PassResult(current, tuple(findings))
 
 

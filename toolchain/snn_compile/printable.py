@@ -34,7 +34,7 @@ def printable_lines(text: str) -> str:
 
 
 def printable_json(value: Any) -> str:
-    """A value as JSON that a terminal may be shown: the same value for whoever parses it."""
+    """A value as JSON that is safe to print on a terminal, and parses to the same value."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return _escaped(text, "\n", lambda char: json.dumps(char)[1:-1])
 

@@ -16,11 +16,11 @@ from snn_backends.lava.plan import Plan, make_plan
 from snn_backends.lava.runner import NO_CHIP_HINT, run_emitted
 from snn_backends.lava.traces import read_trace
 from snn_compile.errors import DeviceError, Origin, UsageError, VerificationError
-from snn_compile.hil.device import Capabilities, Measured, no_argument
+from snn_compile.hil.device import Capabilities, Measured, refuse_arguments
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
-from snn_compile.sim.reference import input_messages, recorded_at_once
+from snn_compile.sim.reference import input_messages, recording_batch_size
 
 HARDWARE = {"loihi2": "N3B3", "loihi1": "N2A2"}
 """Chips, with the generation of their usual boards, as LOIHI_GEN names it."""
@@ -42,7 +42,7 @@ class LavaDevice:
 
     def __init__(self, argument: str = "", options: Mapping[str, str] | None = None) -> None:
         given = dict(options or {})
-        no_argument(
+        refuse_arguments(
             "lava",
             argument,
             given,
@@ -110,7 +110,7 @@ class LavaDevice:
                 hardware=self._hardware,
                 variables=self._variables,
             )
-            at_once = recorded_at_once(program)
+            at_once = recording_batch_size(program)
             for first in range(0, len(frames), at_once):
                 count = min(at_once, len(frames) - first)
                 yield Measured(first, _messages(self._plan, run.folder, first, count))

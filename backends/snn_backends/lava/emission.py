@@ -26,7 +26,7 @@ FORMS = ("sparse", "conv")
 """Of convolutions, best first."""
 ARRAYS = "weights.npz"
 MANIFEST = "manifest.json"
-LARGEST_TEXT = 1 << 20
+MAX_TEXT_SIZE = 1 << 20
 
 
 def source_files() -> dict[str, str]:
@@ -167,7 +167,7 @@ def _text_difference(path: Path, name: str, text: str) -> str:
         return f"{name} is missing"
     expected = text.encode()
     try:
-        actual = read_bytes(path, LARGEST_TEXT)
+        actual = read_bytes(path, MAX_TEXT_SIZE)
     except DAMAGE as error:
         return f"{name} cannot be read: {described(error)}"
     if actual == expected:

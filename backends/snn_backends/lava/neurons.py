@@ -196,7 +196,7 @@ def split_bias(bias: Int, exponent: int) -> tuple[Int, int] | None:
     As the chip's registers hold it where they can (13 bits and an exponent of at most 7), else as
     Lava's 16-bit mantissas do.
     """
-    for (low, high), most in ((stock.MANTISSAS, stock.MOST_EXPONENT), (INT16, 15)):
+    for (low, high), most in ((stock.MANTISSAS, stock.MAX_EXPONENT), (INT16, 15)):
         zeros = 0
         while bias.size and (bias.min() >> zeros < low or bias.max() >> zeros > high):
             zeros += 1

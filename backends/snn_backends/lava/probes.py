@@ -15,7 +15,7 @@ from snn_compile.sim import bounds
 from snn_compile.sim.reference import SynapseOperator
 
 N_ROWS = 4
-LARGEST_PAYLOAD = (1 << 15) - 1
+MAX_PAYLOAD = (1 << 15) - 1
 SEED = 20
 
 
@@ -23,7 +23,7 @@ def largest_payload(plan: SynapsePlan) -> int:
     """Largest magnitude of a payload with which no sum can leave 24 bits; at most 15 bits."""
     interval, _ = bounds.synapse_sums(plan.node, (-1, 1))
     per_unit = max(1, interval.magnitude) << max(plan.node.exponent, plan.grid_shift)
-    return min(LARGEST_PAYLOAD, (CONV_WRAP - 1) // per_unit)
+    return min(MAX_PAYLOAD, (CONV_WRAP - 1) // per_unit)
 
 
 def payloads(plan: Plan) -> dict[str, Int]:

@@ -28,7 +28,7 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 
 
 FOLDER_PREFIX = "lava-"
-LONGEST_FOLDER = 56
+MAX_FOLDER_LENGTH = 56
 """Of the folder in which that for Lava's temporary files is made: Lava's processes make sockets two
 levels below it, whose paths may have 107 bytes, and leave them behind when they are killed."""
 
@@ -126,7 +126,7 @@ def run_emitted(
 
 def _short_folder() -> str | None:
     """Where to put Lava's temporary files, if the user's own folder for them is too deep."""
-    if os.name == "nt" or len(os.fsencode(tempfile.gettempdir())) <= LONGEST_FOLDER:
+    if os.name == "nt" or len(os.fsencode(tempfile.gettempdir())) <= MAX_FOLDER_LENGTH:
         return None
     return "/tmp"
 

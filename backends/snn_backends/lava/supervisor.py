@@ -43,20 +43,20 @@ def main(argv: list[str]) -> int:
     """Supervise one command."""
     seconds, token, command = float(argv[0]), argv[1], argv[2:]
     parent = os.getppid()
-    told: list[int] = []
+    received: list[int] = []
 
-    def tell(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         del frame
-        told.append(number)
+        received.append(number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, tell)
+        signal.signal(number, on_signal)
     deadline = time.monotonic() + seconds
     with subprocess.Popen(tagged(command, token), start_new_session=True) as child:
         try:
             status = child.poll()
             while status is None:
-                if told or os.getppid() != parent:
+                if received or os.getppid() != parent:
                     return INTERRUPTED
                 if time.monotonic() > deadline:
                     return TIMED_OUT

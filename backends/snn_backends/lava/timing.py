@@ -52,5 +52,5 @@ def answer_row(plan: PopulationPlan, n_steps: int) -> int:
     One that adds up a window has it in the last row of its own; one that hands over what it has
     collected, in the first.
     """
-    at_once = plan.node.at_once
+    at_once = plan.node.single_step
     return plan.first_row + (0 if at_once else n_steps - 1)

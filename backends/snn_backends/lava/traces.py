@@ -52,18 +52,18 @@ class Comparison:
 
     Attributes:
         compared: number of messages.
-        found: earliest divergence in order of layer, then stimulus, step and neuron.
+        divergence: earliest divergence in order of layer, then stimulus, step and neuron.
     """
 
     compared: int = 0
-    found: Divergence | None = None
+    divergence: Divergence | None = None
     _layer: int = 1 << 30
 
     def add(self, layer: int, compared: int, found: Divergence | None) -> None:
         """Note one layer of one piece."""
         self.compared += compared
         if found is not None and layer < self._layer:
-            self.found, self._layer = found, layer
+            self.divergence, self._layer = found, layer
 
 
 def compare_run(plan: Plan, traces: Path, frames: Int, advance: Advance) -> Comparison:

@@ -14,11 +14,11 @@ from snn_backends.lava import emission, probes, traces
 from snn_backends.lava.environment import LavaEnvironment
 from snn_backends.lava.plan import Plan
 from snn_backends.lava.runner import run_emitted
-from snn_compile.counted import counted
 from snn_compile.hil.divergence import Divergence
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import InputCoding
+from snn_compile.pluralize import pluralize
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.reference import input_messages
 
@@ -97,16 +97,16 @@ class Verifier:
         streamed = traces.compare_run(self.plan, run.folder, frames, advance)
         probed = probes.compare_probes(self.plan, run.folder / "probes", payloads)
         self._steps += int(run.facts["stream"]["rows"])
-        self._note(f"{counted(len(frames), 'stimulus')}, {form}", streamed, run.facts["stream"])
+        self._note(f"{pluralize(len(frames), 'stimulus')}, {form}", streamed, run.facts["stream"])
         self._note(f"synapses probed, {form}", probed, run.facts["probes"])
 
     def _note(self, what: str, outcome: traces.Comparison, facts: Mapping[str, float]) -> None:
         seconds = facts["start_seconds"] + facts["run_seconds"]
         self._compared += outcome.compared
         self._notes.append(f"{what}: {outcome.compared} values, {seconds:.1f} s of Lava")
-        if outcome.found is not None:
-            self._faults.append(f"{what}: {outcome.found}")
-            self._found = self._found or outcome.found
+        if outcome.divergence is not None:
+            self._faults.append(f"{what}: {outcome.divergence}")
+            self._found = self._found or outcome.divergence
 
 
 def _saved(path: Path, arrays: Mapping[str, Int]) -> Path:

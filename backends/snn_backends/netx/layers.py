@@ -28,7 +28,7 @@ from snn_compile.sim import bounds
 
 CURRENT = 1 << 17
 """Stock LIF keeps currents and potentials in 24 bits, 6 of them below the weight's unit."""
-LARGEST_BIAS = (1 << 15) - 1
+MAX_BIAS = (1 << 15) - 1
 NEVER = CURRENT
 """A threshold that no potential reaches: a layer that only integrates."""
 NARROWER = "use --state-bits 18: stock LIF keeps 6 of its 24 bits below the weight's unit"
@@ -154,7 +154,7 @@ def _of_range(program: QuantizedGraph, node: Population) -> list[str]:
         lowest = int(potential.low.min())
         if lowest <= -CURRENT or (isinstance(node, Readout) and potential.magnitude >= CURRENT):
             found.append("its potential could leave 18 bits, where stock LIF saturates")
-    if np.abs(bias).max(initial=0) > LARGEST_BIAS:
+    if np.abs(bias).max(initial=0) > MAX_BIAS:
         found.append("its bias needs more than 16 bits")
     if not isinstance(node, Readout) and int(node.threshold.values.max()) >= CURRENT:
         found.append("its threshold needs more than 17 bits")

@@ -14,7 +14,7 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
-from snn_backends.nir.refusals import LARGEST_MATRIX, too_large
+from snn_backends.nir.refusals import MAX_MATRIX, too_large
 from snn_compile.convert.linear import Kernel, sparse
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.geometry import Geometry
@@ -221,7 +221,7 @@ class _Export:
         weight, geometry = squared
         weight = _ungrouped(weight, geometry.groups)
         size = self.program.graph[source].shape[1:]
-        if weight.size > LARGEST_MATRIX:
+        if weight.size > MAX_MATRIX:
             raise too_large(group, weight.size)
         return nir.Conv2d(
             input_shape=(size[0], size[1]),
@@ -237,7 +237,7 @@ class _Export:
         """All synapses of a group as a matrix, (targets, sources)."""
         source = self.program.graph[group.inputs[0]].shape
         entries = prod(group.shape) * prod(source)
-        if entries > LARGEST_MATRIX:
+        if entries > MAX_MATRIX:
             raise too_large(group, entries)
         values = group.weight.values
         match group:

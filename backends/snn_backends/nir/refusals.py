@@ -20,7 +20,7 @@ from snn_compile.sim import bounds
 
 EXACT = 1 << 24
 """Integers below this are exact in float32, and so are their sums."""
-LARGEST_MATRIX = 1 << 26
+MAX_MATRIX = 1 << 26
 """Entries of a dense matrix: 256 MiB in float32."""
 
 
@@ -108,7 +108,7 @@ def _of_synapses(program: QuantizedGraph, node: Synapses) -> list[CompileError]:
         ]
     source = program.graph[node.inputs[0]]
     entries = prod(node.shape) * prod(source.shape)
-    if not isinstance(node, ConvSynapses) and entries > LARGEST_MATRIX:
+    if not isinstance(node, ConvSynapses) and entries > MAX_MATRIX:
         return [too_large(node, entries)]
     return []
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from snn_backends.oracles import network
 from snn_compile.errors import DeviceError, raise_all
-from snn_compile.hil.device import Capabilities, Measured, no_argument
+from snn_compile.hil.device import Capabilities, Measured, refuse_arguments
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 
@@ -39,7 +39,7 @@ class _Emulator:
     install: ClassVar[str]
 
     def __init__(self, argument: str = "", options: Mapping[str, str] | None = None) -> None:
-        no_argument(self.name, argument, dict(options or {}))
+        refuse_arguments(self.name, argument, dict(options or {}))
         self._program: QuantizedGraph | None = None
         self._python = ""
 

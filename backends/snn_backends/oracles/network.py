@@ -23,7 +23,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.sim.reference import SynapseOperator, input_messages
 
-AT_ONCE = 256
+BATCH_SIZE = 256
 """Sources of a synapse group that are unrolled together."""
 
 
@@ -100,8 +100,8 @@ def unrolled(group: Synapses, source: tuple[int, ...]) -> tuple[Int, Int, Int]:
     sums = SynapseOperator(replace(group, exponent=0), (0, 1))
     n = prod(source)
     found = []
-    for first in range(0, n, AT_ONCE):
-        count = min(AT_ONCE, n - first)
+    for first in range(0, n, BATCH_SIZE):
+        count = min(BATCH_SIZE, n - first)
         one_each = np.zeros((n, count), np.int64)
         one_each[first + np.arange(count), np.arange(count)] = 1
         columns: npt.NDArray[np.int64] = sums(one_each.reshape(*source, 1, count))

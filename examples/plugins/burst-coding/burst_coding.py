@@ -22,8 +22,8 @@ class Burst(Rate):
 
     name: ClassVar[str] = "burst"
     summary: ClassVar[str] = "bursts of up to 7 spikes, all layers at work at once"
-    takes: ClassVar[tuple[str, ...]] = ("timesteps",)
-    not_stock: ClassVar[str] = "no stock neuron sends several spikes in a step"
+    relevant_options: ClassVar[tuple[str, ...]] = ("timesteps",)
+    stock_obstacle: ClassVar[str] = "no stock neuron sends several spikes in a step"
 
     n_steps: int = 8
     burst: int = 7
@@ -44,11 +44,11 @@ class Burst(Rate):
         return Correction.NOTHING
 
     def neurons(
-        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+        self, common_fields: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
         """Integrate-and-fire neurons; a full burst in every step stands for ``scale``."""
         return IFNeurons(
-            **place,
+            **common_fields,
             threshold=scale / self.burst,
             bias=bias,
             initial_potential=self.initial_potential,
@@ -64,6 +64,6 @@ class Binary(Sync):
 
     name: ClassVar[str] = "binary"
     summary: ClassVar[str] = "a spike or none, one layer after the other"
-    takes: ClassVar[tuple[str, ...]] = ()
+    relevant_options: ClassVar[tuple[str, ...]] = ()
 
     n_steps: int = 1

@@ -10,7 +10,7 @@ import numpy as np
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import Interval, Range, Variant
-from snn_compile.ir.models.arithmetic import at_step, bound, integrated, parameter
+from snn_compile.ir.models.arithmetic import at_step, bound, integrate, parameter
 from snn_compile.ir.models.population import STATE, Neurons, Population
 from snn_compile.ir.spiking import Float
 
@@ -73,7 +73,7 @@ class RefractoryIFNeurons(Neurons):
     def potential(self, drive: Interval, n_steps: int) -> Interval:
         """Those of neurons that always listen: a rest only leaves steps out."""
         zero = np.zeros(self.shape[0], np.int64)
-        return integrated(Interval(zero, zero), self.threshold, drive, n_steps, None)
+        return integrate(Interval(zero, zero), self.threshold, drive, n_steps, None)
 
     @property
     def threshold_steps(self) -> Float:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.errors import DeviceError
-from snn_compile.hil.device import CANNOT_RUN, Capabilities, Measured, no_argument
+from snn_compile.hil.device import CANNOT_RUN, Capabilities, Measured, refuse_arguments
 from snn_compile.ir.quantized import (
     DenseSynapses,
     GradedNeurons,
@@ -23,7 +23,7 @@ class IntegersDevice:
     contract_version = 1
 
     def __init__(self, argument: str, options: Mapping[str, str]) -> None:
-        no_argument("integers", argument, options, "no_bias")
+        refuse_arguments("integers", argument, options, "no_bias")
         self.no_bias = options.get("no_bias")
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:

@@ -72,11 +72,11 @@ def _graph(path: Path) -> nir.NIRGraph:
     from snn_frontends.nir import hdf5
 
     try:
-        said = hdf5.read(path)
-        raise_all(_unknown_fields(said, str(path), ""))
+        document = hdf5.read(path)
+        raise_all(_unknown_fields(document, str(path), ""))
         # Types are inferred here: the library's own check refuses files that are only incomplete.
         with np.errstate(all="ignore"):
-            graph = nir.dict2NIRNode({**said, "type_check": False})
+            graph = nir.dict2NIRNode({**document, "type_check": False})
     except TooLargeError as error:
         raise too_large(path, error, ModelError) from error
     except CompileError:
@@ -93,7 +93,7 @@ def _graph(path: Path) -> nir.NIRGraph:
     return graph
 
 
-def _unknown_fields(said: dict[str, Any], file: str, name: str) -> list[CompileError]:
+def _unknown_fields(document: dict[str, Any], file: str, name: str) -> list[CompileError]:
     """Complaints about what nodes state that NIR does not know.
 
     Raises:
@@ -102,7 +102,7 @@ def _unknown_fields(said: dict[str, Any], file: str, name: str) -> list[CompileE
     import nir
     import numpy as np
 
-    kind = said.get("type")
+    kind = document.get("type")
     known = {"type", "metadata"}
     if kind == "NIRGraph":
         known |= {"nodes", "edges"}
@@ -116,12 +116,14 @@ def _unknown_fields(said: dict[str, Any], file: str, name: str) -> list[CompileE
             origin=Origin(file, name[:200], str(kind)[:80]),
             hint="export it without, or with the version of NIR that this tool reads",
         )
-        for field in said.keys() - known
+        for field in document.keys() - known
     ]
     for field, most in FEW.items():
-        if np.size(said.get(field, 0)) > most:
-            raise DamagedError(f"'{name[:200]}' has {np.size(said[field]):,} numbers of {field}")
-    nodes = said.get("nodes") if kind == "NIRGraph" else None
+        if np.size(document.get(field, 0)) > most:
+            raise DamagedError(
+                f"'{name[:200]}' has {np.size(document[field]):,} numbers of {field}"
+            )
+    nodes = document.get("nodes") if kind == "NIRGraph" else None
     for inner, node in nodes.items() if isinstance(nodes, dict) else ():
         if not isinstance(node, dict):
             raise DamagedError(f"'{inner[:200]}' is no node")

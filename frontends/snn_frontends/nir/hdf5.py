@@ -17,11 +17,17 @@ from typing import Any
 import h5py
 
 from snn_compile import memory
-from snn_compile.files.documents import DEEPEST, DamagedError, TooLargeError, check_size, read_bytes
+from snn_compile.files.documents import (
+    MAX_DEPTH,
+    DamagedError,
+    TooLargeError,
+    check_size,
+    read_bytes,
+)
 
-MOST_OBJECTS = 50_000
+MAX_OBJECTS = 50_000
 """Groups and arrays; a layer has about ten."""
-MOST_CHUNKS = 100_000
+MAX_CHUNKS = 100_000
 """Pieces in which an array is stored; the library looks at each, whether it is there or not."""
 FILTERS = frozenset({"gzip", "lzf", "shuffle", "fletcher32"})
 """What comes with the library; others are looked for, loaded and run."""
@@ -63,8 +69,8 @@ class _Walk:
         """A member of a group; ``above`` are the addresses of the groups that contain it."""
         where = f"{group.name.rstrip('/')}/{name}"[:200]
         self.objects += 1
-        if self.objects > MOST_OBJECTS:
-            raise TooLargeError(f"it has more than {MOST_OBJECTS:,} groups and arrays")
+        if self.objects > MAX_OBJECTS:
+            raise TooLargeError(f"it has more than {MAX_OBJECTS:,} groups and arrays")
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
             what = "nothing" if link is None else "a link"
@@ -75,7 +81,7 @@ class _Walk:
         if not isinstance(found, h5py.Group):
             raise DamagedError(f"'{where}' is neither a group nor an array")
         address = h5py.h5o.get_info(found.id).addr
-        if address in above or len(above) > DEEPEST:
+        if address in above or len(above) > MAX_DEPTH:
             raise DamagedError(f"'{where}' contains itself, or is nested too deeply")
         return {key: self.item(found, key, (*above, address)) for key in found}
 
@@ -109,7 +115,7 @@ class _Walk:
         The library inflates a piece to its end, however large that is.
         """
         count = prod(-(-n // size) for n, size in zip(found.shape, found.chunks, strict=True))
-        if count > MOST_CHUNKS:
+        if count > MAX_CHUNKS:
             raise TooLargeError(f"'{where}' is stored in {count:,} pieces")
         size = prod(found.chunks) * found.dtype.itemsize + _CHECKSUM_BYTES
         check_size(f"a piece of '{where}'", size)

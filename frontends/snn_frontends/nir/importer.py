@@ -55,8 +55,8 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
         UnsupportedError: nodes without a form here (``CompileErrors`` if several).
     """
     wiring = flat(graph, file)
-    said = conventions(graph, wiring.nodes, options)
-    walk = _Walk(wiring, file, Reading(said, [], []))
+    stated = conventions(graph, wiring.nodes, options)
+    walk = _Walk(wiring, file, Reading(stated, [], []))
     with np.errstate(all="ignore"):  # what is not finite is refused
         walk.run()
     raise_all(walk.reading.errors)
@@ -65,7 +65,7 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     check_magnitudes(network)
     shape = network.input.shape
     maps = maps_shape(shape)
-    coding = _AsTrained(_n_steps(said, options, file), models=walk.models)
+    coding = _AsTrained(_n_steps(stated, options, file), models=walk.models)
     spikes = InputEncoding(np.ones(1), 0, 1, shape, maps)
     scales = {name: np.ones(maps_shape(network.graph[name].shape)[0]) for name in walk.models}
     passes = Pipeline.of(ToSpiking(coding, scales, spikes, InputCoding.EVENTS)).then(AlignPaths())
@@ -74,22 +74,22 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
         result.graph,
         shape,
         {node.id: node.shape for node in network.outputs},
-        (*_told(said), *walk.reading.findings, *result.findings),
+        (*_convention_findings(stated), *walk.reading.findings, *result.findings),
         len(graph.nodes),
         sum(n.weight.size for n in network.graph if isinstance(n, ann.Conv | ann.Dense)),
     )
 
 
-def _n_steps(said: Conventions, options: CompileOptions, file: str) -> int:
-    if said.n_steps is not None and not options.is_given("timesteps"):
-        options = options.settled("timesteps", said.n_steps, file)
+def _n_steps(stated: Conventions, options: CompileOptions, file: str) -> int:
+    if stated.n_steps is not None and not options.is_given("timesteps"):
+        options = options.with_value("timesteps", stated.n_steps, file)
     return options.number("timesteps")
 
 
-def _told(said: Conventions) -> list[Finding]:
-    late = ", one step late" if said.producer == "snntorch" and said.reset_delay else ""
-    step = "" if said.dt is None else f", time step {said.dt:g} s"
-    text = f"read as {said.producer} means it: reset {said.reset.value}{late}{step}"
+def _convention_findings(stated: Conventions) -> list[Finding]:
+    late = ", one step late" if stated.producer == "snntorch" and stated.reset_delay else ""
+    step = "" if stated.dt is None else f", time step {stated.dt:g} s"
+    text = f"read as {stated.producer} means it: reset {stated.reset.value}{late}{step}"
     return [Finding(text, code="nir-conventions")]
 
 

@@ -194,10 +194,10 @@ def _flattened(node: nir.Flatten, shape: Shape, origin: Origin) -> Shape:
     return (*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
 
 
-def _check_axes(shape: Shape, wanted: int, origin: Origin) -> None:
-    if len(shape) != wanted:
+def _check_axes(shape: Shape, expected_rank: int, origin: Origin) -> None:
+    if len(shape) != expected_rank:
         raise UnsupportedError(
-            f"an input of shape {shape}; it needs {wanted} axes without the batch",
+            f"an input of shape {shape}; it needs {expected_rank} axes without the batch",
             code="unsupported-shape",
             origin=origin,
         )

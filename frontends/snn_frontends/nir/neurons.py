@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 ENDLESS = ("tau", "r")
 """What is infinite in a leaky neuron that does not leak."""
 DIVISORS = ("tau", "tau_mem", "tau_syn", "r", "w_in")
-SMALLEST_DIVISOR = 1e-30
+MIN_DIVISOR = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,12 @@ class Reading:
     """Reads the neurons of one file.
 
     Attributes:
-        said: what the file leaves open.
+        stated: what the file leaves open.
         errors: everything that was refused.
         findings: everything that was repaired or assumed.
     """
 
-    said: Conventions
+    stated: Conventions
     errors: list[CompileError]
     findings: list[Finding]
 
@@ -89,8 +89,8 @@ class Reading:
         self._check_decays(alpha, beta, origin)
         initial = np.zeros_like(threshold)
         drop = threshold
-        if self.said.reset is Reset.SUBTRACT and self.said.producer == "snntorch":
-            if self.said.reset_delay:
+        if self.stated.reset is Reset.SUBTRACT and self.stated.producer == "snntorch":
+            if self.stated.reset_delay:
                 # The potential leaks before the late reset takes the threshold away.
                 drop = threshold / beta
             else:
@@ -100,7 +100,7 @@ class Reading:
                     "nir-assumed",
                     origin,
                 )
-        elif self.said.producer == OWN:
+        elif self.stated.producer == OWN:
             threshold, initial = self._restored(node, threshold, shape, origin)
             drop = threshold
         if len(self.errors) > before:
@@ -112,8 +112,8 @@ class Reading:
             drop,
             alpha,
             beta,
-            self.said.reset,
-            self.said.strict,
+            self.stated.reset,
+            self.stated.strict,
         )
 
     def _check_numbers(self, node: Any, origin: Origin) -> None:
@@ -128,7 +128,7 @@ class Reading:
                 self._refuse(f"{item.name} is no number", "not-finite", origin)
             elif not endless and np.isinf(numbers).any():
                 self._refuse(f"{item.name} is infinite", "not-finite", origin)
-            elif item.name in DIVISORS and (np.abs(numbers) < SMALLEST_DIVISOR).any():
+            elif item.name in DIVISORS and (np.abs(numbers) < MIN_DIVISOR).any():
                 self._refuse(f"{item.name} is 0", "not-finite", origin)
 
     def _check_levels(self, node: Any, origin: Origin) -> None:
@@ -149,12 +149,12 @@ class Reading:
 
     def _dynamics(self, node: Any, origin: Origin) -> tuple[float, float, Any]:
         """alpha, beta and the gain."""
-        said = self.said
+        stated = self.stated
         if isinstance(node, nir.IF):
-            if (node.r == 1).all() or said.producer == "norse":
+            if (node.r == 1).all() or stated.producer == "norse":
                 return 0.0, 1.0, 1.0
-            return 0.0, 1.0, node.r * (said.dt or 1.0)
-        if said.producer == OWN:
+            return 0.0, 1.0, node.r * (stated.dt or 1.0)
+        if stated.producer == OWN:
             self._refuse("our own export has no leaky neurons", "nir-neuron", origin)
             return 0.0, 1.0, 1.0
         if isinstance(node, nir.LIF):
@@ -162,7 +162,7 @@ class Reading:
         return self._current_based(node, origin)
 
     def _leaky(self, node: nir.LIF, origin: Origin) -> tuple[float, float, Any]:
-        producer = self.said.producer
+        producer = self.stated.producer
         if producer == "snntorch":
             # R = tau / dt: the file says both, whatever unit its tau has.
             return 0.0, self._uniform(1 - 1 / node.r, "beta", origin), 1.0
@@ -181,8 +181,8 @@ class Reading:
         return 0.0, kept, node.r * share
 
     def _current_based(self, node: nir.CubaLIF, origin: Origin) -> tuple[float, float, Any]:
-        if self.said.producer == "snntorch":
-            if self.said.reset is Reset.ZERO and self.said.reset_delay:
+        if self.stated.producer == "snntorch":
+            if self.stated.reset is Reset.ZERO and self.stated.reset_delay:
                 self._refuse(
                     "snnTorch's Synaptic with a late reset to zero loses the input of the step"
                     " after a spike; no neuron here does",
@@ -194,15 +194,15 @@ class Reading:
             return alpha, self._uniform(1 - 1 / node.r, "beta", origin), 1.0
         alpha, in_share = self._kept(node.tau_syn, "tau_syn", origin)
         beta, share = self._kept(node.tau_mem, "tau_mem", origin)
-        if self.said.producer == "norse":
+        if self.stated.producer == "norse":
             return alpha, beta, node.r * share  # a spike adds its whole weight to the current
         return alpha, beta, node.w_in * in_share * node.r * share
 
     def _kept(self, tau: Any, name: str, origin: Origin) -> tuple[float, Float]:
         """What is left after a step of forward Euler, and dt / tau."""
-        dt = self.said.dt or 1.0
+        dt = self.stated.dt or 1.0
         tau = np.asarray(tau, np.float64)
-        if (tau < dt).any() and self.said.producer == "norse":
+        if (tau < dt).any() and self.stated.producer == "norse":
             # Norse 1.1.0 writes dt / tau_inv where it means 1 / tau_inv.
             tau = tau / dt
             self._note(f"{name} was divided by dt: Norse writes it so", "nir-repaired", origin)
@@ -246,7 +246,7 @@ class Reading:
         self, node: Any, threshold: Float, shape: Shape, origin: Origin
     ) -> tuple[Float, Float]:
         """Threshold and initial potential as our own export hid them from > and >=."""
-        half = 0.5 if self.said.reset is Reset.ZERO else 0.0
+        half = 0.5 if self.stated.reset is Reset.ZERO else 0.0
         given = (node.metadata or {}).get("initial_potential", 0.0)
         stated = np.broadcast_to(np.asarray(given, np.float64), np.shape(node.v_threshold))
         initial = np.broadcast_to(stated, shape).reshape(maps_shape(shape))

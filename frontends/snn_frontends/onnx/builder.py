@@ -36,14 +36,14 @@ class Builder:
     findings: list[Finding] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
 
-    def unique(self, wanted: str, otherwise: str = "") -> NodeId:
+    def unique(self, requested: str, otherwise: str = "") -> NodeId:
         """An id nobody has: the wanted one, the other, or the wanted one with a number."""
-        for candidate in (wanted, otherwise):
+        for candidate in (requested, otherwise):
             if candidate and candidate not in self._taken:
                 break
         else:
             number = 2
-            while (candidate := f"{wanted}.{number}") in self._taken:
+            while (candidate := f"{requested}.{number}") in self._taken:
                 number += 1
         self._taken.add(candidate)
         return NodeId(candidate)
@@ -51,7 +51,7 @@ class Builder:
     def add(
         self,
         kind: type[AnnNode],
-        wanted: str,
+        requested: str,
         inputs: tuple[Tensor, ...],
         shape: Shape,
         origin: Origin,
@@ -78,7 +78,7 @@ class Builder:
                 raise ModelError(
                     f"its {name} comes out as NaN or infinite", code="not-finite", origin=origin
                 )
-        node_id = self.unique(wanted)
+        node_id = self.unique(requested)
         self.nodes.append(
             kind(
                 id=node_id,

@@ -114,16 +114,16 @@ def _piece(tensor: TensorProto, folder: Path) -> Piece:
         OSError: there is no such file.
         DamagedError: what the tensor says of it is refused.
     """
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    if len(said) < len(tensor.external_data):
+    metadata = {entry.key: entry.value for entry in tensor.external_data}
+    if len(metadata) < len(tensor.external_data):
         raise DamagedError("the same thing is said twice")
-    if unknown := sorted(said.keys() - KEYS):
+    if unknown := sorted(metadata.keys() - KEYS):
         raise DamagedError(f"'{unknown[0][:80]}' is no part of a location")
-    path = inside(folder, _location(said.get("location", "")))
+    path = inside(folder, _location(metadata.get("location", "")))
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-    offset = _count(said, "offset", 0)
-    length = _count(said, "length", max(size - offset, 0))
+    offset = _count(metadata, "offset", 0)
+    length = _count(metadata, "length", max(size - offset, 0))
     if offset + length > size:
         raise DamagedError(f"bytes {offset:,} to {offset + length:,} of a file of {size:,}")
     wanted = n_bytes(tensor)
@@ -147,8 +147,8 @@ def _location(text: str) -> str:
     return text
 
 
-def _count(said: dict[str, str], key: str, otherwise: int) -> int:
-    text = said.get(key)
+def _count(metadata: dict[str, str], key: str, otherwise: int) -> int:
+    text = metadata.get(key)
     if text is None:
         return otherwise
     if not _COUNT.fullmatch(text):

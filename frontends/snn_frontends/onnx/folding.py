@@ -60,7 +60,7 @@ NUMBERS = "biufV"
 """Kinds of arrays that are real numbers; the last stands for bfloat16 and the like."""
 WIDEST = 8
 """Bytes of an element, at most."""
-SAID = 4096
+MAX_PARAMETER_SIZE = 4096
 """A shape, axes or the like have no more elements."""
 
 NO_LARGER = frozenset({"Compress", "NonZero", "TopK", "Unique"})
@@ -81,8 +81,8 @@ QUICK = PRODUCTS | frozenset(
 """Operators that onnx computes with numpy; others take steps of Python for each element."""
 SLOW = 1 << 14
 """Elements that numpy computes while Python computes one."""
-PRODUCTS_AT_ONCE = 16
-MOST_WORK = 1 << 31
+PRODUCTS_PER_BATCH = 16
+MAX_WORK = 1 << 31
 """Elements that all constants together may have; seconds."""
 
 SIMPLIFY = "compute its constants beforehand, with onnx-simplifier or onnxruntime"
@@ -170,9 +170,9 @@ class Folding:
         work = elements if node.op_type in QUICK else elements * SLOW
         if node.op_type in PRODUCTS and len(given) > 1 and given[0].ndim:
             depth = given[0].shape[-1] if node.op_type == "MatMul" else max(given[0].shape)
-            work += sizes[0][0] * depth // PRODUCTS_AT_ONCE
+            work += sizes[0][0] * depth // PRODUCTS_PER_BATCH
         self.work += work
-        if self.work > MOST_WORK:
+        if self.work > MAX_WORK:
             raise TooLargeError(
                 f"its result, of {sum(count for count, _ in sizes):,} elements, takes more work"
                 " than constants may"
@@ -282,7 +282,7 @@ def infer_types(
             types[name] = _type(np.dtype(np.float32), value.shape)
         elif isinstance(value, np.ndarray):
             types[name] = _type(value.dtype, value.shape)
-            if value.size <= SAID:
+            if value.size <= MAX_PARAMETER_SIZE:
                 data[name] = numpy_helper.from_array(value, name)
     try:
         schema = defs.get_schema(node.op_type, opset, "")

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from snn_frontends.onnx.runtime import OnnxRuntime
 
 OLDEST_OPSET = 7
-LONGEST_NAME = 4096
+MAX_NAME_LENGTH = 4096
 """Characters; what is made of a layer repeats its name a few dozen times."""
-MOST_NODES = 5_000
+MAX_NODES = 5_000
 """Operators of a graph; a network takes a hundredth of a second for each."""
 DESCRIPTIONS = frozenset({"doc_string", "metadata_props", "quantization_annotation"})
-LARGEST = (1 << 31) - 1
+MAX_INT32 = (1 << 31) - 1
 """Bytes of a protobuf message, and so of a file."""
 
 
@@ -64,7 +64,7 @@ class OnnxFrontend:
                 origin=Origin(str(path)),
             ) from error
 
-    def original(self, path: Path) -> OnnxRuntime | None:
+    def source_runtime(self, path: Path) -> OnnxRuntime | None:
         """The file as onnxruntime runs it; None where that is not to be had."""
         from snn_frontends.onnx.runtime import OnnxRuntime
 
@@ -80,9 +80,9 @@ def _read(path: Path) -> Imported:
     if not model.graph.node or not model.graph.output:
         lack = "outputs" if model.graph.node else "operators"
         raise ModelError(f"the model has no {lack}", code="empty-graph", origin=Origin(file))
-    if (n := len(model.graph.node)) > MOST_NODES:
+    if (n := len(model.graph.node)) > MAX_NODES:
         raise ModelError(
-            f"the model has {n:,} operators, and no more than {MOST_NODES:,} are read",
+            f"the model has {n:,} operators, and no more than {MAX_NODES:,} are read",
             code="too-large",
             origin=Origin(file),
             hint="simplify it (onnx-simplifier), or split it",
@@ -136,14 +136,14 @@ def _content(path: Path) -> bytes:
         ModelError: they cannot be read, or there are too many.
     """
     try:
-        if path.stat().st_size > LARGEST:
+        if path.stat().st_size > MAX_INT32:
             raise ModelError(
                 f"the file has {shown(path.stat().st_size)}, and none of ONNX has 2 GiB",
                 code="too-large",
                 origin=Origin(str(path)),
                 hint="save it with its weights in another file (external data)",
             )
-        return read_bytes(path, min(memory.budget(), LARGEST))
+        return read_bytes(path, min(memory.budget(), MAX_INT32))
     except TooLargeError as error:
         raise too_large(path, error, ModelError) from error
     except (OSError, DamagedError) as error:
@@ -176,7 +176,7 @@ def _make_printable(message: Any) -> None:
 
 
 def _name(text: str) -> str:
-    if len(text) > LONGEST_NAME:
+    if len(text) > MAX_NAME_LENGTH:
         raise DamagedError(f"a name of {len(text):,} characters, '{text[:40]}...'")
     return printable(text)
 

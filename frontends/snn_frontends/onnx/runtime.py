@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-AT_ONCE = 64
+BATCH_SIZE = 64
 """Samples in one call."""
 
 Array = npt.NDArray[Any]
@@ -72,8 +72,8 @@ class OnnxRuntime:
     def __call__(self, x: Array, advance: Callable[[int], None] = lambda n: None) -> Array:
         """The first output for every sample (N, *input shape)."""
         found = []
-        for start in range(0, len(x), AT_ONCE):
-            piece = np.ascontiguousarray(x[start : start + AT_ONCE], np.float32)
+        for start in range(0, len(x), BATCH_SIZE):
+            piece = np.ascontiguousarray(x[start : start + BATCH_SIZE], np.float32)
             found.append(self._session.run([self._output], {self._input: piece})[0])
             advance(len(piece))
         return np.concatenate(found)

@@ -10,7 +10,7 @@ from typing import Any
 
 from snn_compile.files.documents import DamagedError, TooLargeError
 
-MOST_FIELDS = 2_000_000
+MAX_FIELDS = 2_000_000
 """A network of ten thousand operators has a tenth of that; all numbers of a tensor are one."""
 
 
@@ -34,8 +34,8 @@ def check(content: bytes, descriptor: Any) -> None:
         inner = kinds[kind.full_name]
         while at < end:
             count += 1
-            if count > MOST_FIELDS:
-                raise TooLargeError(f"it has more than {MOST_FIELDS:,} parts")
+            if count > MAX_FIELDS:
+                raise TooLargeError(f"it has more than {MAX_FIELDS:,} parts")
             tag, at = _varint(content, at, end)
             match tag & 7:
                 case 0:

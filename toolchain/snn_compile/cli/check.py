@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snn_compile.cli.console import as_json, common, results, show_json, show_table
-from snn_compile.cli.failures import say_error
+from snn_compile.cli.failures import print_error
 from snn_compile.cli.passes import AroundPasses, around_passes
-from snn_compile.cli.settings import GroupedCommand, chosen, settings
+from snn_compile.cli.settings import GroupedCommand, read_options, settings
 from snn_compile.errors import CompileError, CompileErrors, UnsupportedError, exit_code
 from snn_compile.printable import printable
 
@@ -56,14 +56,14 @@ def command(
     """
     from snn_compile.pipeline.driver import check_model
 
-    options = chosen(config, given)
+    options = read_options(config, given)
     observer = passes.observer(as_json, quiet=True, no_progress=True)
 
     def checked() -> CheckResult:
         return check_model(model, options, observer, passes.instruments)
 
     try:
-        if passes.answered(model, options, as_json=as_json, with_data=False):
+        if passes.handle_queries(model, options, as_json=as_json, with_data=False):
             return 0
         if passes.stop_after:
             passes.stopped(checked)
@@ -114,7 +114,7 @@ def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -
         show_table(console, table)
     for error in errors:
         if not isinstance(error, UnsupportedError):
-            say_error(error)
+            print_error(error)
 
 
 def _show_accepted(model: Path, result: Any, as_json: bool) -> None:

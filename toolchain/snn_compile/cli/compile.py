@@ -9,7 +9,7 @@ import click
 
 from snn_compile.cli import trust
 from snn_compile.cli.console import as_json, common, results, talkative
-from snn_compile.cli.found import beside, options_for
+from snn_compile.cli.model_config import config_beside, options_for
 from snn_compile.cli.passes import AroundPasses, around_passes
 from snn_compile.cli.settings import GroupedCommand, settings
 from snn_compile.errors import AccuracyError, Origin, UsageError
@@ -56,19 +56,19 @@ def command(
     """
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
-    if passes.answered(model, options, as_json=as_json):
+    if passes.handle_queries(model, options, as_json=as_json):
         return
     folder = output or Path(f"{model.stem}.snn")
     signing_key = trust.signing_key(key)
     observer = passes.observer(as_json, quiet, no_progress)
-    if (used := config or beside(model)) is not None:
+    if (used := config or config_beside(model)) is not None:
         observer.stage("config", str(used))
     from snn_compile.bundle import claimed_output
     from snn_compile.pipeline.driver import compile_model
 
     def compiled_now() -> CompiledModel:
         around = passes.instruments
-        return compile_model(model, options=options, watch=observer, instruments=around)
+        return compile_model(model, options=options, observer=observer, instruments=around)
 
     if passes.stop_after:
         passes.stopped(compiled_now)

@@ -22,8 +22,8 @@ from snn_compile.cli.console import (
     talkative,
     time_limit,
 )
-from snn_compile.counted import counted
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
+from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,7 +180,7 @@ def _on_device(request: Request, case: Case, scratch: Path, *, first: bool) -> R
 
     name = request.device or ""
     kind = name.partition(":")[0]
-    if kind in BACKENDS.names() and (why := check.refused(case, kind)):
+    if kind in BACKENDS.names() and (why := check.refusal(case, kind)):
         return check.Row(case.name, check.EXCLUDED, why=why)
     folder = scratch / case.name
     check.compiled_folder(case, folder)
@@ -257,4 +257,4 @@ def _show(rows: list[Row], request: Request, *, as_json: bool) -> None:
     console = results()
     show_table(console, table)
     summary = " · ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    console.print(f"{request.against}: {summary} · {counted(compared, 'message')} compared")
+    console.print(f"{request.against}: {summary} · {pluralize(compared, 'message')} compared")

@@ -48,7 +48,7 @@ def show_json(value: Any) -> None:
 
 
 def _fitted(console: Console) -> Console:
-    """Where nobody reads along, tables are as wide as they are, whatever the default says."""
+    """If the output is not a terminal, tables have their full width."""
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 200
     return console

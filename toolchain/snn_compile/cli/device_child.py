@@ -29,7 +29,7 @@ def main() -> None:
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)
         asked: queue.Queue[dict[str, Any]] = queue.Queue()
-        threading.Thread(target=_hear, args=(asked.put,), daemon=True).start()
+        threading.Thread(target=_read_requests, args=(asked.put,), daemon=True).start()
         device = None
         try:
             request = asked.get()
@@ -86,7 +86,7 @@ def _described(error: CompileError) -> dict[str, str]:
     }
 
 
-def _hear(put: Callable[[dict[str, Any]], None]) -> None:
+def _read_requests(put: Callable[[dict[str, Any]], None]) -> None:
     """Thread: requests; when there can be no more, the end of this process and its children."""
     pending = b""
     while True:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from snn_compile.cli.console import as_json, common, messages, show_json, talkative
-from snn_compile.counted import counted
 from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
+from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from snn_compile.hil.comparison import Comparison
@@ -71,7 +71,7 @@ def _with_reference(
     from snn_compile.hil.difference import from_reference
     from snn_compile.hil.recording import Recording
 
-    compiled = trust.opened(folder)
+    compiled = trust.open_folder(folder)
     at_hand, _ = stimuli_of(compiled, data)
     frames, _ = of_recording(folder, path, at_hand, None)
     with Recording.open(path) as recording:
@@ -79,7 +79,7 @@ def _with_reference(
         recording.check_stimuli(frames[: recording.header.recorded])
         if len(frames) < recording.header.recorded:
             raise UsageError(
-                f"it was recorded for {counted(recording.header.n_stimuli, 'stimulus')},"
+                f"it was recorded for {pluralize(recording.header.n_stimuli, 'stimulus')},"
                 f" there are only {len(frames)}",
                 code="other-stimulus",
                 origin=Origin(str(path)),
@@ -87,7 +87,7 @@ def _with_reference(
             )
         with observer.progress("compare", str(path), recording.header.recorded) as advance:
             comparison = from_reference(compiled.program, frames, recording, advance)
-        found = {n: c.found for n, c in comparison.layers.items() if c.found is not None}
+        found = {n: c.divergence for n, c in comparison.layers.items() if c.divergence is not None}
         exact = recording.header.about.exact
         diagnoses = diagnose(compiled.program, frames, recording, found, at_hand) if exact else []
         complete = recording.header.complete
@@ -103,7 +103,7 @@ def _with_each_other(
 
     with Recording.open(expected) as one, Recording.open(actual) as other:
         stop = min(one.header.recorded, other.header.recorded)
-        with observer.progress("compare", counted(stop, "stimulus"), stop) as advance:
+        with observer.progress("compare", pluralize(stop, "stimulus"), stop) as advance:
             comparison, notes = between(one, other, advance)
         complete = one.header.complete and other.header.complete
         _show(comparison, [], notes, as_json=as_json, complete=complete)
@@ -116,8 +116,10 @@ def _complaints(
     from snn_compile.hil.devices.replay import incomplete
 
     errors: list[CompileError] = []
-    if comparison.found is not None:
-        errors.append(VerificationError(f"not equal: {comparison.found}", origin=Origin(str(path))))
+    if comparison.divergence is not None:
+        errors.append(
+            VerificationError(f"not equal: {comparison.divergence}", origin=Origin(str(path)))
+        )
     errors += [incomplete(r) for r in recordings if not r.header.complete]
     return errors
 
@@ -135,7 +137,7 @@ def _show(
     from snn_compile.report.terminal import row
 
     if as_json:
-        found = comparison.found
+        found = comparison.divergence
         said = {
             "equal": found is None,
             "complete": complete,
@@ -147,7 +149,7 @@ def _show(
         show_json(said)
         return
     console = results()
-    console.print(row("compared", counted(comparison.compared, "message")))
+    console.print(row("compared", pluralize(comparison.compared, "message")))
     for note in notes:
         console.print(row("note", note))
     hil_show.verdict(console, comparison, diagnoses, asked=complete)

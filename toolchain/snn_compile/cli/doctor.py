@@ -150,7 +150,7 @@ def _neurons() -> Iterator[Check]:
 
 
 def _engine() -> Check:
-    def look() -> Check:
+    def probe() -> Check:
         from snn_compile.sim import native
 
         found = native.status()
@@ -158,11 +158,11 @@ def _engine() -> Check:
         note = f"{found.why}; there is also {', '.join(others)}" if others else found.why
         return Check("engine", found.build or "none", bool(found.build), needed=False, note=note)
 
-    return _guarded("engine", look, needed=False)
+    return _guarded("engine", probe, needed=False)
 
 
 def _lava() -> Check:
-    def look() -> Check:
+    def probe() -> Check:
         from snn_compile.plugins import BACKENDS, NeedsEnvironment
 
         backend = BACKENDS.load("lava")
@@ -170,11 +170,11 @@ def _lava() -> Check:
         note = "" if found else "make it with: snn-compile lava-env"
         return Check("lava environment", str(found or "none"), bool(found), needed=False, note=note)
 
-    return _guarded("lava environment", look, needed=False)
+    return _guarded("lava environment", probe, needed=False)
 
 
 def _threads() -> Check:
-    def look() -> Check:
+    def probe() -> Check:
         import numpy as np  # noqa: F401  (its BLAS is what is asked about)
         from threadpoolctl import threadpool_info
 
@@ -183,13 +183,13 @@ def _threads() -> Check:
         found = ", ".join(sorted(pools)) or "unknown"
         return Check("blas threads", found, ok=True, needed=False, note=f"{cpus} processors")
 
-    return _guarded("blas threads", look, needed=False)
+    return _guarded("blas threads", probe, needed=False)
 
 
-def _guarded(name: str, look: Callable[[], Check], *, needed: bool) -> Check:
+def _guarded(name: str, probe: Callable[[], Check], *, needed: bool) -> Check:
     """A check that fails rather than ends the program, whatever is broken."""
     try:
-        return look()
+        return probe()
     except Exception as error:  # noqa: BLE001  (a doctor looks at broken things)
         return _broken(name, error, needed=needed)
 

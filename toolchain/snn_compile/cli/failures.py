@@ -16,31 +16,31 @@ INTERNAL = 1
 USAGE = 2
 INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What writing to a file fails with when there is no more room; which file, nobody says."""
+"""Errors of a write without free space; they do not name the file."""
 OURS = (errno.EBADF, errno.EFAULT)
-"""What no disk and no folder is to blame for."""
+"""Errors that are not caused by a disk or a folder."""
 
 
 def report_failure(error: BaseException, *, debug: bool) -> int:
     """Say what went wrong, with the traceback only if asked for, and return the exit code."""
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        say("interrupted")
+        print_message("interrupted")
         return INTERRUPTED
     if isinstance(error, Ended):
-        say("interrupted" if error.exit_code == INTERRUPTED else "ended by a signal")
+        print_message("interrupted" if error.exit_code == INTERRUPTED else "ended by a signal")
         return error.exit_code
     if debug and not isinstance(error, click.ClickException):
         import traceback
 
-        say(printable("".join(traceback.format_exception(error)).rstrip(), keep="\n"))
+        print_message(printable("".join(traceback.format_exception(error)).rstrip(), keep="\n"))
     if isinstance(error, CompileError):
         for one in error.errors if isinstance(error, CompileErrors) else (error,):
-            say_error(one)
+            print_error(one)
         return exit_code(error)
     if isinstance(error, click.ClickException):
         return _report_usage(error)
     if isinstance(error, MemoryError):
-        say("error[out-of-memory]: not enough memory", "a smaller data set needs less")
+        print_message("error[out-of-memory]: not enough memory", "a smaller data set needs less")
         return INTERNAL
     if isinstance(error, OSError) and error.errno and error.errno not in OURS:
         where = f"{_shown(error.filename)}: " if error.filename else ""
@@ -49,7 +49,7 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
             hint = "make room on the disk"
         elif error.errno == errno.ENOENT and not where:
             hint = "the working folder may have been removed"
-        say(printable(f"{where}error[file]: {error.strerror}"), hint)
+        print_message(printable(f"{where}error[file]: {error.strerror}"), hint)
         return USAGE
     where = hint = ""
     if isinstance(error, PassFailure):
@@ -57,7 +57,9 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
         error = error.__cause__ or error
     kind = type(error).__name__
     text = printable(" ".join(str(error).split()))
-    say(f"internal error: {where}{kind}: {text}" + ("" if debug else " (run with --debug)"), hint)
+    print_message(
+        f"internal error: {where}{kind}: {text}" + ("" if debug else " (run with --debug)"), hint
+    )
     return INTERNAL
 
 
@@ -75,14 +77,14 @@ def _replayed(failure: PassFailure) -> str:
     )
 
 
-def say_error(error: CompileError) -> None:
+def print_error(error: CompileError) -> None:
     """Write an error: where, what, and what to do about it."""
     where = f"{error.origin}: " if error.origin else ""
     code = click.style(f"error[{error.code}]", fg="red", bold=True)
-    say(f"{where}{code}: {error.message}", error.hint)
+    print_message(f"{where}{code}: {error.message}", error.hint)
 
 
-def say(message: str, hint: str = "") -> None:
+def print_message(message: str, hint: str = "") -> None:
     """Write a line, and perhaps a hint, to standard error."""
     click.echo(message, err=True, color=_colour())
     if hint:
@@ -100,7 +102,7 @@ def _report_usage(error: click.ClickException) -> int:
         return USAGE
     path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
     message = printable(" ".join(error.format_message().split()).rstrip("."))
-    say(
+    print_message(
         click.style("error[usage]", fg="red", bold=True) + f": {message}",
         f"see {path or 'snn-compile'} --help",
     )

@@ -20,7 +20,7 @@ from snn_compile.files.writing import replacing_file, require_file
 
 Array = npt.NDArray[Any]
 
-COPIED_AT_ONCE = 1 << 20
+COPY_BYTES = 1 << 20
 LEVEL = 1
 """Of compression: the traces of ResNet-20 would be a tenth smaller with 6, and take eight times as
 long."""
@@ -58,7 +58,7 @@ class Rows:
         }
         np.lib.format.write_array_header_1_0(stream, header)
         self.file.seek(0)
-        shutil.copyfileobj(self.file, stream, COPIED_AT_ONCE)
+        shutil.copyfileobj(self.file, stream, COPY_BYTES)
 
 
 class GrowingNpz:

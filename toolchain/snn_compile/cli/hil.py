@@ -19,7 +19,6 @@ from snn_compile.cli.console import (
     time_limit,
 )
 from snn_compile.cli.report import record as record_outcomes
-from snn_compile.counted import counted
 from snn_compile.errors import (
     CompileError,
     DeviceError,
@@ -28,6 +27,7 @@ from snn_compile.errors import (
     VerificationError,
     raise_all,
 )
+from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,7 +130,7 @@ def command(
 
     if record is not None:
         require_file(record)
-    compiled = trust.opened(folder, signer)
+    compiled = trust.open_folder(folder, signer)
     frames, labels = stimuli_of(compiled, data)
     options = parsed(settings)
     if hardware:
@@ -272,7 +272,7 @@ def run(
             capabilities.exact,
             capabilities.facts,
         )
-        text = f"{name}, {counted(len(frames), 'stimulus')}"
+        text = f"{name}, {pluralize(len(frames), 'stimulus')}"
         with observer.progress("device", text, len(frames)) as advance:
             done = session.run(
                 device,
@@ -287,7 +287,7 @@ def run(
     finally:
         device.close()
     layers = done.comparison.layers.values()
-    found = {layer.layer: layer.found for layer in layers if layer.found is not None}
+    found = {layer.layer: layer.divergence for layer in layers if layer.divergence is not None}
     if not found or done.trace is None or not capabilities.exact:
         return done, []
     with Recording.open(done.trace) as recording:
@@ -317,8 +317,8 @@ def verification(
         session.done,
         session.done * program.window.n_steps + program.latency,
         comparison.compared,
-        comparison.found is None,
-        comparison.found,
+        comparison.divergence is None,
+        comparison.divergence,
         tuple(details),
         form,
     )
@@ -355,6 +355,6 @@ def _with_trace(failure: DeviceError, session: Session, request: Request) -> Dev
     first, *rest = failure.message.splitlines()
     verb = "is" if session.done == 1 else "are"
     message = "\n".join(
-        [f"{first}; {counted(session.done, 'stimulus')} {verb} in {session.trace}", *rest]
+        [f"{first}; {pluralize(session.done, 'stimulus')} {verb} in {session.trace}", *rest]
     )
     return DeviceError(message, code=failure.code, origin=failure.origin, hint=failure.hint)

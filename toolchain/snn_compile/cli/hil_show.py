@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from snn_compile.cli.console import results, show_json, show_table
-from snn_compile.counted import counted
+from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from snn_compile.hil.undecided import Undecided
     from snn_compile.hil.verification import Verification
 
-MOST_CAUSES = 3
+MAX_CAUSES = 3
 
 
 def accuracy(
@@ -69,12 +69,12 @@ def show(
 
     console = results()
     console.print(row("device", f"{outcome.against}: {outcome.mode}"))
-    numbers = counted(outcome.stimuli, "stimulus"), counted(outcome.compared, "message")
+    numbers = pluralize(outcome.stimuli, "stimulus"), pluralize(outcome.compared, "message")
     console.print(row("compared", ", ".join(numbers)))
     if known.get("top1") is not None:
         ours = f"{known['top1']:.2f} % on the device, {known['reference']:.2f} % in the reference"
         console.print(row("accuracy", ours))
-    elif comparison.found and known:
+    elif comparison.divergence and known:
         console.print(row("agreement", f"{known['agreement']:.2f} % of the classes are the same"))
     verdict(console, comparison, diagnoses, asked=asked)
 
@@ -106,13 +106,13 @@ def verdict(
 
     from snn_compile.report.terminal import row
 
-    if comparison.found is None:
+    if comparison.divergence is None:
         text = Text("equal, bit for bit", "green")
         if not asked:
             text = Text("equal as far as it went" if comparison.compared else "none", "yellow")
         console.print(row("result", "") + text)
         return
-    console.print(row("result", "") + Text(f"differs: {comparison.found}", "bold red"))
+    console.print(row("result", "") + Text(f"differs: {comparison.divergence}", "bold red"))
     _layers(console, comparison)
     for one in diagnoses:
         _diagnosis(console, one)
@@ -168,12 +168,12 @@ def _diagnosis(console: Console, one: Diagnosis) -> None:
     if one.causes:
         first, *others = one.causes
         console.print(row("cause", "") + Text(str(first), "bold"))
-        for other in others[: MOST_CAUSES - 1]:
+        for other in others[: MAX_CAUSES - 1]:
             console.print(row("", f"or {other}"))
-        if len(others) >= MOST_CAUSES:
-            equal = one.undecided is not None and one.undecided.causes > MOST_CAUSES
+        if len(others) >= MAX_CAUSES:
+            equal = one.undecided is not None and one.undecided.causes > MAX_CAUSES
             less = "" if equal else ", each less likely"
-            console.print(row("", f"or {len(others) - MOST_CAUSES + 1} more{less}"))
+            console.print(row("", f"or {len(others) - MAX_CAUSES + 1} more{less}"))
         first_stimulus, stop = one.stimuli
         explains = f"explains all {one.examined:,} messages of stimuli"
         console.print(row("", f"{explains} {first_stimulus} to {stop - 1}"))

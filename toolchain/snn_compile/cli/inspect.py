@@ -101,7 +101,7 @@ def _nodes(graph: Any) -> Table:
 def _show_folder(path: Path, signer: Path | None, text: Path | None) -> None:
     from snn_compile.report import terminal
 
-    compiled = trust.opened(path, signer)
+    compiled = trust.open_folder(path, signer)
     _write_text(compiled.program, text)
     report = compiled.report
     console = results()

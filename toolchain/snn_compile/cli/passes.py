@@ -53,7 +53,7 @@ class AroundPasses:
 
         return Instruments(self.stop_after or "", self.verify_each)
 
-    def answered(
+    def handle_queries(
         self, model: Path, options: CompileOptions, *, as_json: bool, with_data: bool = True
     ) -> bool:
         """Refuse names of no pass, and list the passes if only that was asked for.
@@ -138,12 +138,12 @@ def around_passes(command: F) -> F:
     return wrapped
 
 
-def _refuse_unknown(wanted: Sequence[str | None], known: Sequence[str]) -> None:
+def _refuse_unknown(requested: Sequence[str | None], known: Sequence[str]) -> None:
     from difflib import get_close_matches
 
     from snn_compile.pipeline.replay import PASSES
 
-    unknown = [name for name in wanted if name is not None and name not in known]
+    unknown = [name for name in requested if name is not None and name not in known]
     if not unknown:
         return
     close = get_close_matches(unknown[0], [*known, *(kind.name for kind in PASSES)], n=1)

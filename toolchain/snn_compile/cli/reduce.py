@@ -141,15 +141,15 @@ def _reduce(
 ) -> None:
     from snn_compile.reduction import floats, strategies
     from snn_compile.reduction.case import Case, write, write_text
-    from snn_compile.reduction.search import reduced
+    from snn_compile.reduction.search import reduce_case
 
-    def told(name: str, size: Size) -> None:
+    def report_size(name: str, size: Size) -> None:
         observer.stage(name, str(size))
 
     if isinstance(found, Case):
         holds = asked or _executors(found, device, settings, time_limit)
-        told("network", found.size)
-        outcome = reduced(found, holds, strategies.strategies, time_limit, told)
+        report_size("network", found.size)
+        outcome = reduce_case(found, holds, strategies.strategies, time_limit, report_size)
         write(path, outcome.case)
         _show(found.size, outcome, path, as_json=as_json)
         return
@@ -160,9 +160,9 @@ def _reduce(
             hint="say what is wrong with it: --check COMMAND",
         )
     whole = floats.FloatCase(found)
-    told("network", whole.size)
-    smallest = reduced(
-        whole, lambda c: asked.of_stage(c.stage), floats.strategies, time_limit, told
+    report_size("network", whole.size)
+    smallest = reduce_case(
+        whole, lambda c: asked.of_stage(c.stage), floats.strategies, time_limit, report_size
     )
     write_text(path, smallest.case.stage)
     _show(whole.size, smallest, path, as_json=as_json)
@@ -223,7 +223,7 @@ def _bisect(
     as_json: bool,
 ) -> None:
     """Compile a model and ask the check after each pass."""
-    from snn_compile.cli.found import options_for
+    from snn_compile.cli.model_config import options_for
     from snn_compile.reduction import passes
     from snn_compile.reduction.case import require_text, write_text
 

@@ -27,7 +27,7 @@ def command(folder: Path, as_json: bool) -> None:
     from snn_compile.report import schema, terminal
     from snn_compile.signing import is_signed
 
-    report = trust.opened(folder).report
+    report = trust.open_folder(folder).report
     if is_signed(folder):
         messages().print("it is signed: both reports stay as they are")
     else:
@@ -42,7 +42,7 @@ def command(folder: Path, as_json: bool) -> None:
 
 
 def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verification]) -> None:
-    """Put outcomes into the reports, in the place of older ones of the same kind and form.
+    """Write outcomes into the reports, replacing older ones of the same kind and form.
 
     The reports of a signed folder stay as they are: what comes later stands in a file of its own.
     """

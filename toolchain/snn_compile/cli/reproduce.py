@@ -61,16 +61,16 @@ def command(
     differs, or is not the one that DIR names.
     """
     from snn_compile.report.progress import TerminalObserver
-    from snn_compile.reproduce import compared, compiled_again, inputs_of
+    from snn_compile.reproduce import compared, inputs_of, recompile
 
-    compiled = trust.opened(folder, signer)
+    compiled = trust.open_folder(folder, signer)
     named = {"model": model, "calibrate": calibrate, "evaluate": evaluate, "target": target}
     given = {kind: path for kind, path in named.items() if path is not None}
-    said, files = inputs_of(compiled, folder, given)
-    trust.say_who_signed(folder, signer, quiet=quiet)
+    provenance, files = inputs_of(compiled, folder, given)
+    trust.print_signer(folder, signer, quiet=quiet)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     with tempfile.TemporaryDirectory(prefix="snn-compile-reproduce-") as scratch:
-        again = compiled_again(folder, compiled, said, files, Path(scratch), observer)
+        again = recompile(folder, compiled, provenance, files, Path(scratch), observer)
         again.save(Path(scratch) / "again.snn")
         outcomes = list(compared(folder, Path(scratch) / "again.snn"))
     _show(outcomes, compiled.report, as_json)

@@ -14,8 +14,8 @@ import click
 
 from snn_compile.cli import trust
 from snn_compile.cli.console import as_json, common, messages, results, talkative
-from snn_compile.counted import counted
 from snn_compile.errors import Origin, UsageError
+from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
@@ -60,7 +60,7 @@ def command(
         raise UsageError(
             "--trace has nowhere to write to", code="bad-option", hint="name a file: -o OUT.npz"
         )
-    compiled = trust.opened(folder, signer)
+    compiled = trust.open_folder(folder, signer)
     samples = load(compiled, data)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     if output is None:
@@ -118,8 +118,8 @@ def require_room(compiled: CompiledModel, n_samples: int, output: Path) -> str:
     free = shutil.disk_usage(output.parent).free
     if needed > free:
         raise UsageError(
-            f"the traces of {counted(n_samples, 'sample')} need {needed / 1e9:,.3g} GB on the disk"
-            f" while they are written, and {free / 1e9:,.3g} GB are free",
+            f"the traces of {pluralize(n_samples, 'sample')} need {needed / 1e9:,.3g} GB"
+            f" on the disk while they are written, and {free / 1e9:,.3g} GB are free",
             code="disk-space",
             origin=Origin(str(output)),
             hint=f"take fewer samples ({free * n_samples // needed:,} fit); or keep messages other"
@@ -137,7 +137,7 @@ def simulate(
 ) -> Outcome:
     """Run the network on the samples, a few at a time; into a file, if there is one."""
     outcome = Outcome()
-    text = counted(len(samples), "sample")
+    text = pluralize(len(samples), "sample")
     with observer.progress("simulate", text, len(samples)) as advance:
         record = trace and file is not None
         for run in compiled.simulate_in_pieces(samples.x, record=record, advance=advance):

@@ -107,7 +107,7 @@ def settings(command: F) -> F:
     return config(declared(CompileOptions)(command))
 
 
-def chosen(config: Path | None, given: Mapping[str, Any]) -> CompileOptions:
+def read_options(config: Path | None, given: Mapping[str, Any]) -> CompileOptions:
     """The options in effect: the command line's, over the file's, over the defaults."""
     cli = {name: value for name, value in given.items() if value is not None and value != ()}
     return CompileOptions.from_sources(config, cli)

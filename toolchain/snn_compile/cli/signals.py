@@ -35,13 +35,13 @@ def signals_raise() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told = False
+    is_printed = False
 
     def end(number: int, frame: FrameType | None) -> None:
-        nonlocal told
+        nonlocal is_printed
         del frame
-        if not told:
-            told = True
+        if not is_printed:
+            is_printed = True
             raise Ended(number)
 
     before = {number: signal.getsignal(number) for number in ENDING}
@@ -51,6 +51,6 @@ def signals_raise() -> Iterator[None]:
             signal.signal(number, end)
         yield
     finally:
-        told = True
+        is_printed = True
         for number, old in changed.items():
             signal.signal(number, old)

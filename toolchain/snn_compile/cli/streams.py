@@ -1,4 +1,4 @@
-"""Standard output and error that nobody may read, that may be closed, full or of an odd encoding.
+"""Standard output and error that may be unread, closed, full or of an unusual encoding.
 
 Results are shown when everything is written, or while it is still being computed. Whether somebody
 reads along changes neither what a command does nor its exit code.
@@ -20,7 +20,7 @@ INPUT, OUTPUT, ERROR = 0, 1, 2
 
 
 class Outlet(io.FileIO):
-    """A standard stream; what nobody wants any more goes nowhere.
+    """A standard stream; output is discarded once its reader has gone.
 
     Args:
         number: of the stream.
@@ -39,7 +39,7 @@ class Outlet(io.FileIO):
             return super().write(data)
         except OSError as error:
             _lead_nowhere(self.fileno())
-            # Of errors there is nobody left to tell.
+            # Errors cannot be reported any more.
             if isinstance(error, BrokenPipeError) or self.fileno() == ERROR:
                 return memoryview(data).nbytes
             raise OSError(error.errno, error.strerror, "standard output") from error

@@ -42,14 +42,14 @@ def signing_key(path: Path | None) -> SigningKey | None:
     from snn_compile.signing import SigningKey
     from snn_compile.signing.keys import passphrase_of_environment
 
-    def asked() -> str | None:
+    def ask_passphrase() -> str | None:
         known = passphrase_of_environment()
         if known is not None or not sys.stdin.isatty():
             return known
         prompt = f"passphrase of {path}"
         return str(click.prompt(prompt, hide_input=True, default="", show_default=False, err=True))
 
-    return SigningKey.read(path, asked)
+    return SigningKey.read(path, ask_passphrase)
 
 
 def show_key(key: SigningKey | None, *, as_json: bool) -> None:
@@ -60,7 +60,7 @@ def show_key(key: SigningKey | None, *, as_json: bool) -> None:
         results().print(row("signed", f"by {key.public}"))
 
 
-def opened(folder: Path, signer: Path | None = None) -> CompiledModel:
+def open_folder(folder: Path, signer: Path | None = None) -> CompiledModel:
     """A compiled folder, of which nothing is read before its signer is known, if one is asked for.
 
     Says on standard error what a user should know of it: that it is of an older schema.
@@ -92,12 +92,12 @@ def signature_of(folder: Path, signer: Path | None) -> str:
     except VerificationError as error:
         return f"a signature that cannot be read: {error.message}"
     if signer is None:
-        return f"a signature of {by} is there, which nobody has checked: --signer FILE does"
+        return f"a signature of {by} is present but has not been verified (use --signer FILE)"
     return f"signed by {by}, and nothing has changed since"
 
 
-def say_who_signed(folder: Path, signer: Path | None, *, quiet: bool) -> None:
-    """Say it on standard error; with ``quiet`` only if nobody has looked."""
+def print_signer(folder: Path, signer: Path | None, *, quiet: bool) -> None:
+    """Print the signer on standard error; with ``quiet`` only if the signature is unverified."""
     said = signature_of(folder, signer)
     if said and not (quiet and signer):
         messages().print(said, soft_wrap=True)

@@ -14,8 +14,8 @@ from snn_compile.cli.compile import (
     refuse_unmeasurable,
 )
 from snn_compile.cli.console import as_json, common, messages, results, talkative
-from snn_compile.cli.found import options_for
-from snn_compile.cli.settings import GroupedCommand, chosen, declared, settings
+from snn_compile.cli.model_config import options_for
+from snn_compile.cli.settings import GroupedCommand, declared, read_options, settings
 from snn_compile.errors import Origin, UsageError
 from snn_compile.options.declared import options_of
 from snn_compile.tune.options import TuneOptions
@@ -95,7 +95,7 @@ def command(
     own = [name for name, item in options_of(TuneOptions).items() if item.group]
     of_tuning = {name: given.pop(name) for name in own if name in given}
     said = {**of_tuning, "seed": given.get("seed")}
-    options = TuneOptions().given({k: value for k, value in said.items() if value is not None})
+    options = TuneOptions().override({k: value for k, value in said.items() if value is not None})
     compiling = _compiling(source, {**given, "emit": ""} if no_emit else given, config)
     refuse_unmeasurable(compiling)
     folder = output or Path(f"{source.resolve().stem}.tuned.snn")
@@ -116,7 +116,7 @@ def command(
             compile_options=compiling,
             evaluate=compiling.evaluate,
             checkpoint=kept,
-            watch=observer,
+            observer=observer,
         )
         tuned.save(folder, sign=signing_key)
         if checkpoint is None:
@@ -146,7 +146,7 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
             origin=Origin(str(source)),
             hint="tune the model file to compile it with other options",
         )
-    return chosen(None, {k: v for k, v in given.items() if k in OF_A_FOLDER})
+    return read_options(None, {k: v for k, v in given.items() if k in OF_A_FOLDER})
 
 
 def _show(report: Any, folder: Path, as_json: bool, *, headed: bool) -> None:

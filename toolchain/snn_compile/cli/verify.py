@@ -19,7 +19,6 @@ from snn_compile.cli.console import (
     time_limit,
 )
 from snn_compile.cli.report import record
-from snn_compile.counted import counted
 from snn_compile.errors import (
     CompileError,
     DeviceError,
@@ -28,6 +27,7 @@ from snn_compile.errors import (
     VerificationError,
     raise_all,
 )
+from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 GOLDEN, ENGINE = "golden", "engine"
 ROWS = 3200
-FEWEST = 8
+MIN_STIMULI = 8
 """Without ``--stimuli``, a backend gets as many as fit into so many time steps, or the fewest. A
 deep network takes Lava up to a tenth of a second a step; no layer is ever left out."""
 
@@ -73,8 +73,8 @@ def command(
     """
     from snn_compile.report.progress import TerminalObserver
 
-    compiled = trust.opened(folder, signer)
-    trust.say_who_signed(folder, signer, quiet=quiet)
+    compiled = trust.open_folder(folder, signer)
+    trust.print_signer(folder, signer, quiet=quiet)
     names = chosen(folder, against, compiled)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     outcomes: list[Verification] = []
@@ -160,9 +160,9 @@ def compare(
     from snn_compile.hil.verification import Verification
     from snn_compile.plugins import BACKENDS, Verifiable
 
-    fitting = max(FEWEST, ROWS // compiled.program.window.n_steps)
+    fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
     frames = compiled.stimulus[: stimuli or (None if name in (GOLDEN, ENGINE) else fitting)]
-    with observer.progress(name, counted(len(frames), "stimulus"), len(frames)) as advance:
+    with observer.progress(name, pluralize(len(frames), "stimulus"), len(frames)) as advance:
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)
         if name == ENGINE:

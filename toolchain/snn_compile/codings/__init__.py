@@ -1,4 +1,4 @@
-"""Codings: how activations become spikes. One file each; whoever asks about one asks its class."""
+"""Codings: how activations become spikes. One file and one class each."""
 
 from snn_compile.codings.coding import Coding, Correction, coding_of
 

@@ -1,4 +1,4 @@
-"""What a coding answers for itself, and which of them the options ask for."""
+"""The interface of a coding, and the selection of one by the options."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from snn_compile.coding_registry import answering, coding_class
+from snn_compile.coding_registry import coding_class, guard_call
 from snn_compile.errors import UsageError
 from snn_compile.ir.spiking import Float, InputCoding, Neurons, Schedule, Window
 from snn_compile.options import CompileOptions
 
 
 class Correction(enum.Enum):
-    """What calibration data can set right where a spike at every step stands for the full scale."""
+    """Corrections by calibration data, for codings whose full scale is one spike per step."""
 
     NOTHING = "nothing"
     POTENTIALS = "potentials"
@@ -24,7 +24,7 @@ class Correction(enum.Enum):
 
 
 class Coding(ABC):
-    """Everything that the compiler, its reports and its command line ask about a coding.
+    """The interface of a coding to the compiler, its reports and its command line.
 
     A coding is a frozen dataclass that extends this class, with its parameters as fields. A package
     adds one by an entry point of the group ``snn_compile.codings``, whose name is that of the
@@ -33,39 +33,39 @@ class Coding(ABC):
     Attributes:
         name: as ``--coding`` takes it.
         summary: what a message means, in a few words.
-        takes: options that mean something in it, of those that do not in all codings.
-        at_once: whether an activation is computed from one sum, by an integer network of one step,
-            however it is sent. Such a network needs no simulation over time, and its spikes have no
-            error of their own: they add up to its integers.
+        relevant_options: options that mean something in it, of those that do not in all codings.
+        single_step: whether an activation is computed from one sum, so that an integer network of
+            one step computes it. Such a network needs no simulation over time, and its spikes
+            have no error of their own: they add up to its integers.
         payloads: whether a message is a payload of ``--payload-bits``; else ``--timesteps`` decides
             how many values an activation has.
         input: how the input arrives unless the user says otherwise.
         schedule: how an integer network is spread over time; None if it is not.
-        not_stock: why no neuron of Intel's extension of Lava computes it; empty if one does.
-        most: where the search for the fewest steps or bits ends.
+        stock_obstacle: why no neuron of Intel's extension of Lava computes it; empty if one does.
+        max_size: where the search for the fewest steps or bits ends.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    takes: ClassVar[tuple[str, ...]] = ("timesteps",)
-    at_once: ClassVar[bool] = False
+    relevant_options: ClassVar[tuple[str, ...]] = ("timesteps",)
+    single_step: ClassVar[bool] = False
     payloads: ClassVar[bool] = False
     input: ClassVar[InputCoding]
     schedule: ClassVar[Schedule | None] = None
-    not_stock: ClassVar[str] = "no stock neuron sends such messages"
-    most: ClassVar[int] = 256
+    stock_obstacle: ClassVar[str] = "no stock neuron sends such messages"
+    max_size: ClassVar[int] = 256
 
     @classmethod
     def from_options(cls, options: CompileOptions) -> Self:
         """The coding with the parameters that the options give it: so many steps or bits.
 
-        Options that it does not ``take`` are as if nobody had given them.
+        Options outside ``relevant_options`` have their default values.
 
         Raises:
             UsageError: it cannot do what they ask for.
         """
         name = cls.resolution()
-        return cls(*([options.number(name)] if name in cls.takes else []))
+        return cls(*([options.number(name)] if name in cls.relevant_options else []))
 
     @property
     @abstractmethod
@@ -74,12 +74,12 @@ class Coding(ABC):
 
     @abstractmethod
     def neurons(
-        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+        self, common_fields: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
         """The population that stands for a rectifier whose activations reach ``scale``.
 
         Args:
-            place: id, inputs, shape and origin (see ``Node.place``).
+            common_fields: id, inputs, shape and origin (see ``Node.common_fields``).
             scale: largest activation per channel, (C,).
             bias: added at every step; broadcasts to the shape.
             relay: whether it only carries another population's values.
@@ -111,13 +111,13 @@ class Coding(ABC):
         return "payload_bits" if cls.payloads else "timesteps"
 
     @classmethod
-    def sized(cls, size: object) -> str:
+    def format_size(cls, size: object) -> str:
         """So many steps or bits, for people."""
         return f"{size} bit" if cls.payloads else f"T = {size}"
 
     def describe(self) -> str:
         """What kind of network it makes, for people."""
-        return f"{self.name}, {self.sized(self.size)}"
+        return f"{self.name}, {self.format_size(self.size)}"
 
 
 def coding_of(options: CompileOptions, default: str) -> Coding:
@@ -128,9 +128,9 @@ def coding_of(options: CompileOptions, default: str) -> Coding:
     """
     name = options.coding or default
     kind = coding_class(name)
-    with answering(name, "from_options"):
-        coding: Coding = kind.from_options(options.as_taken_by(name))
-    if coding.at_once and options.input == InputCoding.POISSON.value:
+    with guard_call(name, "from_options"):
+        coding: Coding = kind.from_options(options.relevant_to(name))
+    if coding.single_step and options.input == InputCoding.POISSON.value:
         raise UsageError(
             f"--coding {name} takes each frame at once; Poisson spikes need time to arrive in",
             code="bad-option",

@@ -16,12 +16,12 @@ class Graded(Coding):
 
     name: ClassVar[str] = "graded"
     summary: ClassVar[str] = "payloads, once a frame"
-    takes: ClassVar[tuple[str, ...]] = ("payload_bits",)
-    at_once: ClassVar[bool] = True
+    relevant_options: ClassVar[tuple[str, ...]] = ("payload_bits",)
+    single_step: ClassVar[bool] = True
     payloads: ClassVar[bool] = True
     input: ClassVar[InputCoding] = InputCoding.GRADED
-    not_stock: ClassVar[str] = "no stock neuron rescales a payload"
-    most: ClassVar[int] = 8
+    stock_obstacle: ClassVar[str] = "no stock neuron rescales a payload"
+    max_size: ClassVar[int] = 8
 
     bits: int = 8
 
@@ -36,11 +36,11 @@ class Graded(Coding):
         return (1 << size) - 1
 
     def neurons(
-        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+        self, common_fields: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
         """Requantizing neurons, one payload step being ``scale / levels``."""
         return GradedNeurons(
-            **place,
+            **common_fields,
             threshold=scale / self.levels,
             bias=bias,
             levels=self.levels,

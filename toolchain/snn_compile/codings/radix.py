@@ -38,8 +38,8 @@ class Radix(Sync):
         sent=_digits,
         spikes=np.bitwise_count,
     )
-    not_stock: ClassVar[str] = "no stock neuron waits for a window, and none sends digits"
-    most: ClassVar[int] = 16
+    stock_obstacle: ClassVar[str] = "no stock neuron waits for a window, and none sends digits"
+    max_size: ClassVar[int] = 16
     """The bits of the widest payload."""
 
     n_steps: int = 8
@@ -50,9 +50,9 @@ class Radix(Sync):
         if options.timesteps == AUTO or not options.is_given("timesteps"):
             return cls()
         n_steps = options.number("timesteps")
-        if n_steps > cls.most:
+        if n_steps > cls.max_size:
             raise UsageError(
-                f"--coding radix takes at most {cls.most} steps, not {n_steps}",
+                f"--coding radix takes at most {cls.max_size} steps, not {n_steps}",
                 code="bad-option",
                 hint="8 steps are as good as 8-bit payloads",
             )

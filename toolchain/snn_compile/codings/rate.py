@@ -20,12 +20,12 @@ class Rate(Coding):
 
     name: ClassVar[str] = "rate"
     summary: ClassVar[str] = "spikes, all layers at work at once"
-    takes: ClassVar[tuple[str, ...]] = (
+    relevant_options: ClassVar[tuple[str, ...]] = (
         *("timesteps", "reset", "burst", "initial_potential"),
         *("potential_calibration", "reset_calibration"),
     )
     input: ClassVar[InputCoding] = InputCoding.CURRENT
-    not_stock: ClassVar[str] = ""
+    stock_obstacle: ClassVar[str] = ""
 
     n_steps: int = 32
     reset: Reset = Reset.SUBTRACT
@@ -59,11 +59,11 @@ class Rate(Coding):
         return f"{super().describe()}, reset {self.reset.value}"
 
     def neurons(
-        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+        self, common_fields: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
         """Integrate-and-fire neurons; a spike in every step stands for ``scale``."""
         return IFNeurons(
-            **place,
+            **common_fields,
             threshold=scale,
             bias=bias,
             initial_potential=self.initial_potential,

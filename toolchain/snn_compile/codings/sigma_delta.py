@@ -20,7 +20,7 @@ class SigmaDelta(Graded):
         input=InputCoding.CHANGES,
         forms={GradedNeurons: SigmaDeltaNeurons, Readout: SigmaDeltaReadout},
     )
-    not_stock: ClassVar[str] = (
+    stock_obstacle: ClassVar[str] = (
         "stock SigmaDelta has no multiplier: it loses the bits below a power of two,"
         " and its error grows from frame to frame"
     )

@@ -18,8 +18,8 @@ class Signed(Rate):
 
     name: ClassVar[str] = "signed"
     summary: ClassVar[str] = "spikes, and negative ones that take them back"
-    takes: ClassVar[tuple[str, ...]] = ("timesteps", "initial_potential")
-    not_stock: ClassVar[str] = "no stock neuron takes a spike back"
+    relevant_options: ClassVar[tuple[str, ...]] = ("timesteps", "initial_potential")
+    stock_obstacle: ClassVar[str] = "no stock neuron takes a spike back"
 
     def correction(self, options: CompileOptions) -> Correction:
         """Spikes that are taken back need none."""
@@ -27,11 +27,11 @@ class Signed(Rate):
         return Correction.NOTHING
 
     def neurons(
-        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+        self, common_fields: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
         """Signed integrate-and-fire neurons; a spike in every step stands for ``scale``."""
         return SignedIFNeurons(
-            **place,
+            **common_fields,
             threshold=scale,
             bias=bias,
             initial_potential=self.initial_potential,

@@ -32,14 +32,16 @@ class Sync(Coding):
 
     name: ClassVar[str] = "sync"
     summary: ClassVar[str] = "counts of spikes, one layer after the other"
-    at_once: ClassVar[bool] = True
+    single_step: ClassVar[bool] = True
     input: ClassVar[InputCoding] = InputCoding.GRADED
     schedule: ClassVar[Schedule | None] = Schedule(
         input=InputCoding.FRAME,
         forms={ClipFloorNeurons: SyncIFNeurons, Readout: SyncReadout},
         sent=_first_steps,
     )
-    not_stock: ClassVar[str] = "no stock neuron waits for a window, and none resets by subtraction"
+    stock_obstacle: ClassVar[str] = (
+        "no stock neuron waits for a window, and none resets by subtraction"
+    )
 
     n_steps: int = 32
 
@@ -49,11 +51,11 @@ class Sync(Coding):
         return self.n_steps
 
     def neurons(
-        self, place: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
+        self, common_fields: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
         """Clip-floor neurons, one count being ``scale / levels``."""
         return spiking.ClipFloorNeurons(
-            **place,
+            **common_fields,
             threshold=scale / self.levels,
             bias=bias,
             levels=self.levels,

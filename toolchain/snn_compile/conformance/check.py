@@ -120,7 +120,7 @@ def compiled_folder(case: Case, folder: Path) -> None:
             compiled.emit(name, folder / name)
 
 
-def refused(case: Case, backend: str) -> str:
+def refusal(case: Case, backend: str) -> str:
     """Why a backend cannot express a vector; empty if it can."""
     errors = BACKENDS.load(backend).check(case.program)
     missing = [error for error in errors if isinstance(error, UsageError)]
@@ -132,7 +132,7 @@ def refused(case: Case, backend: str) -> str:
 
 def verified_by(case: Case, backend: str, scratch: Path, time_limit: float) -> Row:
     """Emit a vector for a backend, and let the backend verify what it wrote."""
-    if why := refused(case, backend):
+    if why := refusal(case, backend):
         return Row(case.name, EXCLUDED, why=why)
     folder = scratch / case.name
     folder.mkdir(parents=True)
@@ -201,7 +201,7 @@ def of_trace(case: Case, path: Path) -> Row:
             return _of_arrays(case, path)
         with Recording.open(case.expected) as expected, Recording.open(path) as actual:
             comparison, notes = difference.between(expected, actual)
-            if not actual.header.complete and comparison.found is None:
+            if not actual.header.complete and comparison.divergence is None:
                 return Row(case.name, FAILED, comparison.compared, "the trace ends early")
             left_out = [name for name in expected.layers if name not in actual.layers]
     except CompileError as error:
@@ -254,7 +254,7 @@ def _row(case: Case, comparison: Comparison, left_out: list[Any], note: str) -> 
     if left_out:
         notes.append(f"not recorded: {', '.join(left_out)}")
     outputs = {node.id for node in case.program.readouts}
-    found, compared = comparison.found, comparison.compared
+    found, compared = comparison.divergence, comparison.compared
     if found is not None:
         return Row(case.name, DIFFERS, compared, str(found), "; ".join(notes))
     if outputs & set(left_out):

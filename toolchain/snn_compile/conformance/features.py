@@ -1,4 +1,4 @@
-"""What a vector exercises, read off its network and its traces: nobody has to keep a list."""
+"""The features that a vector exercises, derived from its network and its traces."""
 
 from __future__ import annotations
 

@@ -86,26 +86,26 @@ def decode(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Quantiz
     return QuantizedGraph(Graph(nodes), made(Window, window))
 
 
-def _input(said: Mapping[str, Any]) -> Input:
-    low, high = said["low"], said["high"]
+def _input(document: Mapping[str, Any]) -> Input:
+    low, high = document["low"], document["high"]
     if wrong := complaint([low, high], list[int], "low and high"):
         raise DamagedError(wrong)
     given = {
-        "id": said["name"],
+        "id": document["name"],
         "inputs": (),
-        "shape": tuple(said["shape"]),
+        "shape": tuple(document["shape"]),
         "origin": Origin(FORMAT),
         "format": QFormat.holding(low, high),
         "low": low,
         "high": high,
-        "coding": InputCoding(said["coding"]),
-        "seed": said["seed"],
+        "coding": InputCoding(document["coding"]),
+        "seed": document["seed"],
     }
     return made(Input, given)
 
 
 def _population(program: QuantizedGraph, node: Population, arrays: Arrays) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    document: dict[str, Any] = {
         "name": node.id,
         "kind": node.conformance,
         "shape": list(node.shape),
@@ -113,9 +113,9 @@ def _population(program: QuantizedGraph, node: Population, arrays: Arrays) -> di
     }
     for field in fields(node):
         if field.name not in _OF_A_NODE:
-            said.update(_parameter(node.id, field.name, getattr(node, field.name), arrays))
-    said["synapses"] = [_synapses(group, arrays) for group in program.synapses_into(node)]
-    return said
+            document.update(_parameter(node.id, field.name, getattr(node, field.name), arrays))
+    document["synapses"] = [_synapses(group, arrays) for group in program.synapses_into(node)]
+    return document
 
 
 def _parameter(owner: str, name: str, value: Any, arrays: Arrays) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _parameter(owner: str, name: str, value: Any, arrays: Arrays) -> dict[str, A
 
 
 def _synapses(node: Synapses, arrays: Arrays) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    document: dict[str, Any] = {
         "name": node.id,
         "source": node.inputs[0],
         "exponent": node.exponent,
@@ -148,14 +148,14 @@ def _synapses(node: Synapses, arrays: Arrays) -> dict[str, Any]:
                 "dilation": list(form.dilation),
                 "groups": form.groups,
             }
-            return {"kind": "conv", **said, **geometry}
+            return {"kind": "conv", **document, **geometry}
         case DenseSynapses():
-            return {"kind": "dense", **said}
+            return {"kind": "dense", **document}
     wiring = {
         "indptr": _kept(f"{node.id}.indptr", node.indptr, arrays),
         "indices": _kept(f"{node.id}.indices", node.indices, arrays),
     }
-    return {"kind": "sparse", **said, **wiring}
+    return {"kind": "sparse", **document, **wiring}
 
 
 def _kept(key: str, values: npt.NDArray[np.generic], arrays: Arrays) -> str:
@@ -167,29 +167,29 @@ def _kept(key: str, values: npt.NDArray[np.generic], arrays: Arrays) -> str:
     return key
 
 
-def _nodes(said: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[QuantizedNode]:
+def _nodes(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[QuantizedNode]:
     """A population and the synapse groups that feed it, these first."""
-    shape = tuple(said["shape"])
-    groups = [_group(group, shape, arrays) for group in said["synapses"]]
-    kind: Any = registry.of_conformance_file(said["kind"])
+    shape = tuple(document["shape"])
+    groups = [_group(group, shape, arrays) for group in document["synapses"]]
+    kind: Any = registry.of_conformance_file(document["kind"])
     given: dict[str, Any] = {}
     for field in fields(kind):
         if field.name in _OF_A_NODE:
             continue
-        if f"{field.name}_bits" in said:
-            bits = said[f"{field.name}_bits"]
+        if f"{field.name}_bits" in document:
+            bits = document[f"{field.name}_bits"]
             given[field.name] = made(QFormat, {"bits": bits, "signed": field.name == "state"})
         elif field.name == "overflow":
-            given[field.name] = Overflow(said["overflow"])
+            given[field.name] = Overflow(document["overflow"])
         elif field.name == "reset":
-            given[field.name] = Reset(said["reset"])
+            given[field.name] = Reset(document["reset"])
         else:
-            value = said[field.name]
+            value = document[field.name]
             given[field.name] = (
                 value if isinstance(value, _PLAIN) else QTensor.of(_array(arrays, value))
             )
     place = {
-        "id": said["name"],
+        "id": document["name"],
         "inputs": tuple(group.id for group in groups),
         "shape": shape,
         "origin": Origin(FORMAT),
@@ -199,34 +199,34 @@ def _nodes(said: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Quantized
 
 
 def _group(
-    said: Mapping[str, Any], shape: tuple[int, ...], arrays: Mapping[str, Any]
+    document: Mapping[str, Any], shape: tuple[int, ...], arrays: Mapping[str, Any]
 ) -> QuantizedNode:
-    values = _array(arrays, said["weight"])
+    values = _array(arrays, document["weight"])
     given: dict[str, Any] = {
-        "id": said["name"],
-        "inputs": (said["source"],),
+        "id": document["name"],
+        "inputs": (document["source"],),
         "shape": shape,
         "origin": Origin(FORMAT),
-        "weight": QTensor(values, made(QFormat, {"bits": said["weight_bits"]})),
-        "exponent": said["exponent"],
+        "weight": QTensor(values, made(QFormat, {"bits": document["weight_bits"]})),
+        "exponent": document["exponent"],
     }
-    match said["kind"]:
+    match document["kind"]:
         case "conv":
-            top, left, bottom, right = said["padding"]
-            (sy, sx), (dy, dx) = said["stride"], said["dilation"]
+            top, left, bottom, right = document["padding"]
+            (sy, sx), (dy, dx) = document["stride"], document["dilation"]
             form = {
                 "stride": (sy, sx),
                 "padding": (top, left, bottom, right),
                 "dilation": (dy, dx),
-                "groups": said["groups"],
+                "groups": document["groups"],
             }
             return made(ConvSynapses, given | {"geometry": made(Geometry, form)})
         case "dense":
             return made(DenseSynapses, given)
         case "sparse":
-            indptr, indices = (_array(arrays, said[key]) for key in ("indptr", "indices"))
+            indptr, indices = (_array(arrays, document[key]) for key in ("indptr", "indices"))
             return made(SparseSynapses, given | {"indptr": indptr, "indices": indices})
-    raise KeyError(said["kind"])
+    raise KeyError(document["kind"])
 
 
 def _array(arrays: Mapping[str, Any], key: str) -> npt.NDArray[np.int64]:

@@ -35,20 +35,20 @@ class AlignPaths:
         relays: dict[tuple[NodeId, int], NodeId] = {}
         findings: list[Finding] = []
 
-        def at_depth(source: NodeId, wanted: int) -> NodeId:
+        def at_depth(source: NodeId, required_depth: int) -> NodeId:
             """The source itself or its relay whose messages come from the wanted depth."""
-            if source == network.input.id or depth[source] >= wanted:
+            if source == network.input.id or depth[source] >= required_depth:
                 return source
-            if (source, wanted) not in relays:
+            if (source, required_depth) not in relays:
                 node = graph[source]
                 if not isinstance(node, Neurons):
                     raise TypeError(f"'{source}' cannot be relayed")
-                before = at_depth(source, wanted - 1)
-                name = NodeId(f"{source}+{wanted - depth[source]}")
+                before = at_depth(source, required_depth - 1)
+                name = NodeId(f"{source}+{required_depth - depth[source]}")
                 nodes.extend(_relay(name, before, node))
-                relays[source, wanted] = name
+                relays[source, required_depth] = name
                 findings.append(Finding(f"relay '{name}' inserted", node.origin, code="relay"))
-            return relays[source, wanted]
+            return relays[source, required_depth]
 
         for node in graph:
             if not isinstance(node, spiking.Population):
@@ -76,7 +76,7 @@ def _relay(name: NodeId, source: NodeId, like: Neurons) -> list[SpikingNode]:
     )
     silent = np.zeros((channels, 1, 1))
     if not like.repeats:  # a leaky one would lose some
-        place = {**like.place, "id": name, "inputs": (synapses.id,)}
+        place = {**like.common_fields, "id": name, "inputs": (synapses.id,)}
         one = spiking.IFNeurons(
             **place,
             threshold=like.unit,

@@ -19,7 +19,7 @@ from snn_compile.options import percentile_of
 
 N_CANDIDATES = 112
 """Full scales tried by ``mmse``."""
-MOST_HEADROOM, LEAST_SHARE = 2.0, 0.05
+MAX_HEADROOM, MIN_SHARE = 2.0, 0.05
 """The largest and the smallest of them, as multiples of the peak."""
 PRIOR = 8
 """Observations that the layer's mean excess counts for beside those of a channel."""
@@ -93,7 +93,7 @@ def least_error(activations: Activations, levels: int) -> Float:
     centers, counts = activations.centers, activations.histogram.astype(np.float64)
     tail = _Tail.of(centers, counts)
     body = np.where(centers > tail.start[:, None], 0.0, counts)
-    factors = geometric(MOST_HEADROOM, LEAST_SHARE, N_CANDIDATES)
+    factors = geometric(MAX_HEADROOM, MIN_SHARE, N_CANDIDATES)
     trials = activations.peak[:, None] * factors
     steps = np.maximum(trials, np.finfo(np.float64).tiny) / levels
     # In units of its peak, every channel has the same bins and the same candidates.

@@ -18,22 +18,22 @@ from snn_compile.ir.graph import Shape
 from snn_compile.passes import Finding
 from snn_compile.samples.arrays import Array, Samples
 
-LEAST_SAMPLES = 4 * TAIL_COUNTS[0]
+MIN_SAMPLES = 4 * TAIL_COUNTS[0]
 """A neuron of a dense layer has one activation a sample, and thresholds take the highest few of
 them for its tail. Of fewer samples than this, these few would be more than a quarter of all."""
 USELESS_SHARE = 0.05
 """Share of constant and repeated samples from which it is worth a word."""
-LEAST_SHIFT = 0.25
+MIN_SHIFT = 0.25
 """Share of samples of another kind, beyond chance, from which it is worth a word. Sets that serve
 each other well do differ: stretches of 500 images of MNIST's test set by up to 0.2 from its
 training set, because other people wrote them."""
-LEAST_OUTSIDE = 0.01
+MIN_OUTSIDE = 0.01
 """Share of evaluation samples that are clipped from which it is worth a word."""
 FALSE_ALARM = 1e-3
 """Probability that two sets from one distribution are called different."""
-MOST_COMPARED = 2048
+MAX_COMPARED = 2048
 """Samples of a set whose distribution is looked at, evenly spaced: more would not say more."""
-MOST_FEATURES = 64
+MAX_FEATURES = 64
 """Features of a vector up to which each is compared for itself."""
 PIECE_BYTES = 1 << 21
 """Size of the samples that are looked at together: they stay in the cache."""
@@ -99,7 +99,7 @@ class _Look:
     Attributes:
         identities: the same for equal samples only, N.
         low, high: smallest and largest value of each channel (vectors have one), (N, C).
-        statistics: what distributions are compared of, by name; (up to MOST_COMPARED,) each.
+        statistics: what distributions are compared of, by name; (up to MAX_COMPARED,) each.
         constant: whether all values of each channel are the same, (N,); never for single values.
     """
 
@@ -117,7 +117,7 @@ class _Look:
             np.concatenate([end(maps, axis=2) for maps in _maps(x, channels)], dtype=np.float64)
             for end in (np.min, np.max)
         )
-        some = x[:: -(-len(x) // MOST_COMPARED)]
+        some = x[:: -(-len(x) // MAX_COMPARED)]
         mean, spread = (
             np.concatenate([of(maps, axis=2) for maps in _maps(some, channels)], dtype=np.float64)
             for of in (np.mean, np.std)
@@ -127,7 +127,7 @@ class _Look:
         for c, name in enumerate(names):
             statistics[f"mean of {name}"] = mean[:, c]
             statistics[f"spread within {name}"] = spread[:, c]
-        if 1 < x.shape[1] <= MOST_FEATURES and prod(x.shape[2:]) == 1:
+        if 1 < x.shape[1] <= MAX_FEATURES and prod(x.shape[2:]) == 1:
             features = some.reshape(len(some), -1).astype(np.float64)
             statistics |= {f"feature {i}": values for i, values in enumerate(features.T)}
         constant = (low == high).all(axis=1) & (prod(x.shape[1:]) > channels)
@@ -156,14 +156,14 @@ def _maps(x: Array, channels: int) -> Iterator[Array]:
 
 def _few(ours: _Look) -> Finding | None:
     n = len(set(ours.identities))
-    if n >= LEAST_SAMPLES:
+    if n >= MIN_SAMPLES:
         return None
     # Exchangeable samples: the next one has the largest value of n + 1 once in n + 1 times.
     return Finding(
         f"{n} different calibration sample{'s'[: n > 1]}: one input in {n + 1} will drive a neuron"
         " of a dense layer beyond all that was seen of it",
         code="few-samples",
-        hint=f"give a few hundred unlabelled samples; {LEAST_SAMPLES} are the least",
+        hint=f"give a few hundred unlabelled samples; {MIN_SAMPLES} are the least",
         warning=True,
     )
 
@@ -222,7 +222,7 @@ def _unlike(ours: _Look, theirs: _Look) -> str:
     a, b = ours.statistics[name], theirs.statistics[name]
     by_chance = sqrt(log(2 * len(distances) / FALSE_ALARM) / 2 * (1 / len(a) + 1 / len(b)))
     share = distances[name] - by_chance
-    if share < LEAST_SHIFT:
+    if share < MIN_SHIFT:
         return ""
     return (
         f"the {name} is {_typical(a)} and {_typical(b)};"
@@ -264,7 +264,7 @@ def _outside(ours: _Look, theirs: _Look) -> str:
     ends = np.concatenate([theirs.low < low, theirs.high > high], axis=1)
     k = int(ends.sum(axis=0).max())
     chance = sum(log(m - j) - log(n + m - j) for j in range(k)) + log(ends.shape[1])
-    if k <= LEAST_OUTSIDE * m or chance > log(FALSE_ALARM):
+    if k <= MIN_OUTSIDE * m or chance > log(FALSE_ALARM):
         return ""
     share = float(ends.any(axis=1).mean())
     return f"{share:.1%} of the evaluation samples leave the encoded range of the input"

@@ -31,7 +31,7 @@ KEPT_SYNAPSE = 16
 """Bytes of a synapse in a sparse matrix."""
 TERM = 512
 """Bytes of a map, however small it is."""
-MOST_TERMS = 30_000
+MAX_TERMS = 30_000
 """Maps in a network; each takes milliseconds."""
 
 
@@ -119,9 +119,9 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
         _check(node, total + kept + peak, kept + peak)
         total += kept
         terms += sum(r.terms for r in found.values())
-        if terms > MOST_TERMS:
+        if terms > MAX_TERMS:
             raise ModelError(
-                f"with it, the network is a sum of {terms:,} linear maps; {MOST_TERMS:,} at most",
+                f"with it, the network is a sum of {terms:,} linear maps; {MAX_TERMS:,} at most",
                 code="too-large",
                 origin=node.origin,
                 hint="put rectifiers between sums",

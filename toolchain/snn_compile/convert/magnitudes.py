@@ -11,9 +11,9 @@ from snn_compile.errors import CompileError, ModelError, raise_all
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.stages import ANNGraph
 
-LARGEST = 1e30
+MAX_MAGNITUDE = 1e30
 """Of a weight and the like: a few of them multiplied, and squared, are still finite."""
-LARGEST_PEAK = 1e100
+MAX_PEAK = 1e100
 """Of an activation."""
 HINT = "the training diverged or the export failed; check the weights"
 
@@ -34,10 +34,10 @@ def _complaints(node: AnnNode) -> list[CompileError]:
         if not isinstance(value, np.ndarray | float):
             continue
         largest = float(np.abs(value).max(initial=0))
-        if not largest <= LARGEST:
+        if not largest <= MAX_MAGNITUDE:
             found.append(
                 ModelError(
-                    f"its {item.name} has numbers up to {largest:.3g}; {LARGEST:g} at most",
+                    f"its {item.name} has numbers up to {largest:.3g}; {MAX_MAGNITUDE:g} at most",
                     code="out-of-range",
                     origin=node.origin,
                     hint=HINT,
@@ -55,12 +55,12 @@ def check_peaks(network: ANNGraph, statistics: Calibration) -> None:
     raise_all(
         [
             ModelError(
-                f"its activations reach {activations.peak.max():.3g}; {LARGEST_PEAK:g} at most",
+                f"its activations reach {activations.peak.max():.3g}; {MAX_PEAK:g} at most",
                 code="out-of-range",
                 origin=network.graph[name].origin,
                 hint=HINT,
             )
             for name, activations in statistics.activations.items()
-            if not activations.peak.max(initial=0) <= LARGEST_PEAK
+            if not activations.peak.max(initial=0) <= MAX_PEAK
         ]
     )

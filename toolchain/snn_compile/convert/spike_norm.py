@@ -19,7 +19,7 @@ SPIKES = 4096
 """Samples times time steps that the thresholds are taken from, at most."""
 MESSAGES = 1 << 26
 """Messages of the largest population that are held at once."""
-FEWEST = 4
+MIN_SPIKES = 4
 """Samples that are looked at in any case."""
 
 
@@ -53,11 +53,11 @@ def spike_norm(
     """
     n_steps = network.window.n_steps
     largest = max(prod(node.shape) for node in network.graph)
-    n = min(len(frames), max(FEWEST, min(SPIKES, MESSAGES // largest) // n_steps))
+    n = min(len(frames), max(MIN_SPIKES, min(SPIKES, MESSAGES // largest) // n_steps))
     found = dict(scales)
     readers = {node.id: len(network.graph.consumers(node.id)) for node in network.graph}
     values: dict[NodeId, Array] = {
-        network.input.id: simulation.sent(network.input, frames[:n], n_steps)
+        network.input.id: simulation.encode_input(network.input, frames[:n], n_steps)
     }
     for population in network.populations:
         if not isinstance(population, spiking.Neurons):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from snn_compile.coding_registry import answering
+from snn_compile.coding_registry import guard_call
 from snn_compile.codings import Coding
 from snn_compile.convert.expand import Affine, expand, maps_shape
 from snn_compile.convert.linear import (
@@ -64,19 +64,19 @@ class ToSpiking:
             shape = maps_shape(node.shape)
             synapses = _synapses(node, shape, drives[node.id], units, network)
             nodes.extend(synapses)
-            place = {**node.place, "inputs": tuple(s.id for s in synapses), "shape": shape}
+            place = {**node.common_fields, "inputs": tuple(s.id for s in synapses), "shape": shape}
             bias = _compact(drives[node.id].constant.reshape(shape))
             if isinstance(node, ann.Output):
                 nodes.append(spiking.Readout(**place, bias=bias))
                 continue
-            with answering(self.coding.name, "neurons"):
+            with guard_call(self.coding.name, "neurons"):
                 population = self.coding.neurons(
                     place, scale=self.scales[node.id], bias=bias, relay=node.like is not None
                 )
             nodes.append(population)
             units[node.id] = population.unit
         window = self.coding.window
-        if self.coding.at_once:
+        if self.coding.single_step:
             window = replace(window, n_steps=1)  # it is spread over time in fixed point
         return PassResult(SpikingGraph(Graph(nodes), window))
 
@@ -88,7 +88,7 @@ class ToSpiking:
             # A spike stands for full scale; its probability carries the value.
             unit = unit * max(abs(self.encoding.low), abs(self.encoding.high))
         return spiking.Input(
-            **{**node.place, "shape": shape},
+            **{**node.common_fields, "shape": shape},
             unit=unit,
             low=self.encoding.low,
             high=self.encoding.high,
@@ -114,7 +114,7 @@ def _synapses(
 
     def place(number: int, source: NodeId) -> dict[str, Any]:
         name = NodeId(f"{node.id}/synapses{number or ''}")
-        return {**node.place, "id": name, "inputs": (source,), "shape": shape}
+        return {**node.common_fields, "id": name, "inputs": (source,), "shape": shape}
 
     for number, (source, linear) in enumerate(_merged(drive)):
         scaled = scale_sources(linear, units[source])

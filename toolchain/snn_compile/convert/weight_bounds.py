@@ -11,7 +11,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 
-SMALLEST_PEAK, LARGEST_PEAK = 1e-100, 1e100
+MIN_PEAK, MAX_PEAK = 1e-100, 1e100
 """Between which bounds are of use; those of deep networks grow with every layer."""
 
 
@@ -41,7 +41,7 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
         peak = np.maximum(total.reshape(shape[0], -1).max(axis=1), 0)
         if node.cap is not None:
             peak = np.minimum(peak, node.cap)
-        peaks[node_id] = np.where(peak > SMALLEST_PEAK, np.minimum(peak, LARGEST_PEAK), 1.0)
+        peaks[node_id] = np.where(peak > MIN_PEAK, np.minimum(peak, MAX_PEAK), 1.0)
         histogram = np.zeros((shape[0], N_BINS), np.int64)
         histogram[:, -1] = 1
         activations[node_id] = Activations(peaks[node_id], histogram, 1)

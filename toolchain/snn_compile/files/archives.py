@@ -1,7 +1,7 @@
 """Zip files of arrays from strangers: every npz and every sealed file is read through here.
 
 What the file says of itself is held against what it can be before anything is allocated: no member
-is read beyond the size that it states, none that nobody asks for is inflated, and nothing but plain
+is read beyond the size that it states, only requested members are inflated, and nothing but plain
 numbers and texts comes out.
 """
 
@@ -55,7 +55,7 @@ class Archive:
 
     Raises:
         OSError: it cannot be read, or is no regular file.
-        DamagedError: it is no archive, or one that nobody writes.
+        DamagedError: it is not an archive, or not one that any writer produces.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -219,7 +219,7 @@ def unequal(one: Array, other: Array) -> tuple[int, tuple[int, ...]]:
 
 
 class _Careful(io.BufferedReader):
-    """A file of which nobody reads too much at once, the directory of an archive included."""
+    """A file with bounded reads, the directory of an archive included."""
 
     def __init__(self, stream: io.BufferedReader, most: int) -> None:
         super().__init__(stream.detach())

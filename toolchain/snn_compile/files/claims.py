@@ -2,7 +2,7 @@
 
 A file or folder ``NAME`` is written beside its place, as ``.NAME.XXXXXXXX.new``, and then takes it.
 While it is being written, ``.NAME.lock`` is locked; the system unlocks it when the process ends,
-however it may. So whoever holds the lock knows that every such name is a leftover.
+however it may. So the holder of the lock knows that every such name is a leftover.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Files from strangers: regular ones only, no larger than they may be, in plain types.
 
-Whoever reads a file here gets an ``OSError`` or a :class:`DamagedError`, and ``reading`` turns it
+Reading a file here raises an ``OSError`` or a :class:`DamagedError`, and ``reading`` turns it
 into the error that the user meets. Archives of arrays are read by ``archives.py``.
 """
 
@@ -34,11 +34,11 @@ DAMAGE = (
     OSError,
 )
 """What reading a damaged file may raise."""
-DEEPEST = 64
+MAX_DEPTH = 64
 """Levels that JSON and TOML may be nested."""
-LARGEST_JSON = 64 << 20
-LARGEST_TOML = 256 << 10
-MOST_DOTS = 200
+MAX_JSON_SIZE = 64 << 20
+MAX_TOML_SIZE = 256 << 10
+MAX_DOTS = 200
 """In a line of TOML: reading a dotted key takes time with the square of its parts."""
 BYTES_A_CHARACTER = 32
 """Memory that a character of JSON takes at most once it is read: ``[[],[],[]]``."""
@@ -208,14 +208,14 @@ def read_json(path: str | Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        DamagedError: it is no JSON, or JSON that nobody writes.
+        DamagedError: it is not JSON, or not JSON that any writer produces.
     """
     return parse_json(read_bytes(path, most_json()), Path(path).name)
 
 
 def most_json() -> int:
     """Bytes that a JSON text may have."""
-    return min(LARGEST_JSON, memory.budget() // BYTES_A_CHARACTER)
+    return min(MAX_JSON_SIZE, memory.budget() // BYTES_A_CHARACTER)
 
 
 def parse_json(content: bytes, name: str) -> Any:
@@ -226,13 +226,15 @@ def parse_json(content: bytes, name: str) -> Any:
     """
     check_size(name, len(content), most_json())
     try:
-        said = json.loads(content, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
+        document = json.loads(
+            content, parse_int=_integer, parse_float=_finite, parse_constant=_finite
+        )
     except DamagedError:
         raise
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{name} is not valid JSON: {described(error)}") from error
-    _check_depth(said, name)
-    return said
+    _check_depth(document, name)
+    return document
 
 
 def _integer(digits: str) -> int:
@@ -249,13 +251,13 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _check_depth(said: Any, name: str) -> None:
-    level = [said] if isinstance(said, dict | list) else []
-    for _ in range(DEEPEST):
+def _check_depth(document: Any, name: str) -> None:
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(MAX_DEPTH):
         level = [item for one in level for item in _items(one) if isinstance(item, dict | list)]
         if not level:
             return
-    raise DamagedError(f"{name} is nested more than {DEEPEST} levels deep")
+    raise DamagedError(f"{name} is nested more than {MAX_DEPTH} levels deep")
 
 
 def _items(container: Any) -> Any:
@@ -266,14 +268,14 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     """The tables of a TOML text.
 
     Raises:
-        DamagedError: it is no TOML, or TOML that nobody writes.
+        DamagedError: it is not TOML, or not TOML that any writer produces.
     """
     import tomllib
 
     try:
         text = content.decode()
-        if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
-            raise DamagedError(f"a line with more than {MOST_DOTS} dots")
+        if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
+            raise DamagedError(f"a line with more than {MAX_DOTS} dots")
         tables = tomllib.loads(text)
     except RecursionError as error:
         raise DamagedError("nested too deeply") from error

@@ -106,10 +106,10 @@ def _sync_all(folder: Path) -> None:
 
 
 def _put(new: Path, target: Path, old: Path) -> None:
-    """Put a finished folder in the place of an older one, if there is one.
+    """Move a finished folder to its target, replacing an older one.
 
     Where the system cannot exchange two names, there is a moment in which neither folder has the
-    name. Whoever claims the target next puts the old one back.
+    name. The next claim of the target restores the old one.
     """
     if not os.path.lexists(target):
         os.rename(new, target)

@@ -99,7 +99,7 @@ def of_current(current: Callable[[Evidence], Int]) -> Callable[[Evidence], Predi
     return on
 
 
-def explained(evidence: Evidence, hypothesis: Hypothesis) -> Cause | None:
+def explain(evidence: Evidence, hypothesis: Hypothesis) -> Cause | None:
     """Test one hypothesis.
 
     Returns:

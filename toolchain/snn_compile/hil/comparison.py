@@ -24,7 +24,7 @@ class LayerComparison:
         layer: name of the population.
         compared: number of messages.
         differing: how many of them differ.
-        found: the first that differs: earliest stimulus, then step, then neuron.
+        divergence: the first that differs: earliest stimulus, then step, then neuron.
         trains: number of spike trains measured, one for each neuron and stimulus.
         victor_purpura: sum of their distances.
         van_rossum: sum of their distances.
@@ -33,7 +33,7 @@ class LayerComparison:
     layer: str
     compared: int = 0
     differing: int = 0
-    found: Divergence | None = None
+    divergence: Divergence | None = None
     trains: int = 0
     victor_purpura: float = 0.0
     van_rossum: float = 0.0
@@ -85,7 +85,7 @@ class Comparison:
             if found is not None:
                 layer.differing += int(np.count_nonzero(right != sent))
                 found = replace(found, stimulus=found.stimulus + first)
-                layer.found = layer.found or found
+                layer.divergence = layer.divergence or found
             if name in self._measured:
                 self._measure(layer, right, sent)
 
@@ -95,9 +95,9 @@ class Comparison:
         return sum(layer.compared for layer in self.layers.values())
 
     @property
-    def found(self) -> Divergence | None:
+    def divergence(self) -> Divergence | None:
         """The first divergence in the first layer that differs."""
-        return next((layer.found for layer in self.layers.values() if layer.found), None)
+        return next((layer.divergence for layer in self.layers.values() if layer.divergence), None)
 
     def _measure(
         self,

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from snn_compile.counted import counted
 from snn_compile.errors import DeviceError, UsageError
 from snn_compile.hil.trace import Messages
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.pluralize import pluralize
 
-LARGEST_MESSAGE = (1 << 31) - 1
+MAX_MESSAGE = (1 << 31) - 1
 CANNOT_RUN = "cannot-run"
 """Code of a ``DeviceError`` of a device that is there, but not made for the network at hand."""
 
@@ -41,13 +41,13 @@ class Capabilities:
         return {"exact": self.exact, "layers": layers, "facts": dict(self.facts)}
 
     @staticmethod
-    def from_dict(said: Mapping[str, Any]) -> Capabilities:
+    def from_dict(document: Mapping[str, Any]) -> Capabilities:
         """The opposite."""
-        layers = said["layers"]
+        layers = document["layers"]
         return Capabilities(
-            bool(said["exact"]),
+            bool(document["exact"]),
             None if layers is None else tuple(str(name) for name in layers),
-            {str(key): str(value) for key, value in said["facts"].items()},
+            {str(key): str(value) for key, value in document["facts"].items()},
         )
 
 
@@ -79,7 +79,7 @@ class Device(Protocol):
     ...     contract_version = 1
     ...
     ...     def __init__(self, argument, options):
-    ...         no_argument("simulator", argument, options)
+    ...         refuse_arguments("simulator", argument, options)
     ...
     ...     def load(self, program, folder):
     ...         self.program = program
@@ -121,11 +121,11 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of everything. Called once, whatever happened before."""
+        """Release all resources. Called exactly once, also after an error."""
         ...
 
 
-def no_argument(name: str, argument: str, options: Mapping[str, str], *known: str) -> None:
+def refuse_arguments(name: str, argument: str, options: Mapping[str, str], *known: str) -> None:
     """Refuse an argument that a device has no use for, and options that it does not know.
 
     Raises:
@@ -135,10 +135,10 @@ def no_argument(name: str, argument: str, options: Mapping[str, str], *known: st
         raise UsageError(
             f"the device '{name}' takes no argument, but got '{argument}'", code="bad-device"
         )
-    known_options(name, options, *known)
+    refuse_unknown_options(name, options, *known)
 
 
-def known_options(name: str, options: Mapping[str, str], *known: str) -> None:
+def refuse_unknown_options(name: str, options: Mapping[str, str], *known: str) -> None:
     """Refuse options that a device does not know.
 
     Raises:
@@ -179,13 +179,13 @@ def checked(
     shapes = {node.id: (program.window.n_steps, *node.shape) for node in program.populations}
     for piece in pieces:
         if piece.first != done:
-            raise bad_messages(f"stimulus {piece.first} came after {counted(done, 'stimulus')}")
+            raise bad_messages(f"stimulus {piece.first} came after {pluralize(done, 'stimulus')}")
         if sorted(piece.messages) != sorted(layers):
             raise bad_messages(f"messages of {sorted(piece.messages)}, not of {sorted(layers)}")
         counts = {len(values) for values in piece.messages.values()}
         count = counts.pop()
         if counts or not 1 <= count <= n_stimuli - done:
-            raise bad_messages(f"{counted(count, 'stimulus')} after {done} of {n_stimuli}")
+            raise bad_messages(f"{pluralize(count, 'stimulus')} after {done} of {n_stimuli}")
         for name, values in piece.messages.items():
             if values.dtype.kind not in "iub" or values.shape[1:] != shapes[name]:
                 raise bad_messages(
@@ -194,13 +194,13 @@ def checked(
                 )
             if values.dtype.itemsize > 4 or values.dtype == np.uint32:
                 low, high = int(values.min()), int(values.max())
-                if low < -LARGEST_MESSAGE - 1 or high > LARGEST_MESSAGE:
+                if low < -MAX_MESSAGE - 1 or high > MAX_MESSAGE:
                     raise bad_messages(f"'{name}' sent {high}, which needs more than 32 bits")
         yield piece
         done += count
     if done < n_stimuli:
         raise DeviceError(
-            f"the device stopped after {done} of {counted(n_stimuli, 'stimulus')}",
+            f"the device stopped after {done} of {pluralize(n_stimuli, 'stimulus')}",
             code="device-incomplete",
             hint="run it again, or with fewer stimuli: --stimuli",
         )
@@ -209,7 +209,7 @@ def checked(
 def bad_messages(what: str) -> DeviceError:
     """A device that says what cannot be."""
     return DeviceError(
-        f"the device does not keep to the protocol: {what}",
+        f"protocol violation by the device: {what}",
         code="bad-messages",
-        hint="the device's own software is to blame",
+        hint="this is an error in the device plug-in",
     )

@@ -19,9 +19,9 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 
-MOST_SYNAPSES = 10
-MOST_LAYERS = 3
-"""Layers that are diagnosed; whoever has more faults than that mends these first."""
+MAX_SYNAPSES = 10
+MAX_LAYERS = 3
+"""Layers that are diagnosed in one run."""
 _ORDER = (
     "lost-message",
     "spurious-message",
@@ -146,7 +146,7 @@ def diagnose(
     found: list[Diagnosis] = []
     for population in program.populations:
         divergence = divergences.get(population.id)
-        if divergence is None or len(found) == MOST_LAYERS:
+        if divergence is None or len(found) == MAX_LAYERS:
             continue
         evidence = collect(program, frames, recording, population, divergence)
         if len(evidence.differing):
@@ -216,7 +216,7 @@ def feeding(evidence: Evidence, divergence: Divergence) -> tuple[tuple[Synapse, 
         synapses = fan_in(group, source_shape, neuron)
         n_synapses += len(synapses.sources)
         strength = np.abs(synapses.weights * carried[synapses.sources])
-        for k in np.argsort(-strength, kind="stable")[:MOST_SYNAPSES]:
+        for k in np.argsort(-strength, kind="stable")[:MAX_SYNAPSES]:
             index = np.unravel_index(int(synapses.sources[k]), source_shape)
             message = int(carried[synapses.sources[k]])
             synapse = Synapse(
@@ -224,7 +224,7 @@ def feeding(evidence: Evidence, divergence: Divergence) -> tuple[tuple[Synapse, 
             )
             found.append((int(strength[k]), synapse))
     found.sort(key=lambda pair: -pair[0])
-    return tuple(synapse for _, synapse in found[:MOST_SYNAPSES]), n_synapses
+    return tuple(synapse for _, synapse in found[:MAX_SYNAPSES]), n_synapses
 
 
 def _carried(evidence: Evidence, flat: Int, step: int, column: int) -> Int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_compile.counted import counted
 from snn_compile.errors import Origin, UsageError
 from snn_compile.hil.comparison import Comparison
 from snn_compile.hil.divergence import divergence_in
@@ -12,6 +11,7 @@ from snn_compile.hil.recording import Recording
 from snn_compile.hil.trace import POTENTIAL
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.pluralize import pluralize
 from snn_compile.sim import reference
 from snn_compile.sim.batches import Advance, no_progress
 
@@ -109,7 +109,7 @@ def _only_in_one(expected: Recording, actual: Recording) -> list[str]:
             notes.append(f"only {one.path} has {', '.join(only)}")
         if one.header.recorded > other.header.recorded:
             notes.append(
-                f"{one.path} has {counted(one.header.recorded, 'stimulus')}, {other.path} only"
+                f"{one.path} has {pluralize(one.header.recorded, 'stimulus')}, {other.path} only"
                 f" {other.header.recorded}"
             )
     return notes

@@ -146,7 +146,7 @@ def collect(
         around: its first divergence.
     """
     sources = [group.inputs[0] for group in program.synapses_into(population)]
-    count = at_once(program, population)
+    count = stimuli_within_budget(program, population)
     first = 0 if around.stimulus < count else around.stimulus - 1
     stop = min(first + count, recording.header.recorded)
     collector = _Collector(program, frames, recording, first, stop)
@@ -174,7 +174,7 @@ def healthy(program: QuantizedGraph, frames: Int, population: Population) -> Evi
     return Evidence(program, population, 0, inputs, 0, observed)
 
 
-def at_once(program: QuantizedGraph, population: Population, more: int = 0) -> int:
+def stimuli_within_budget(program: QuantizedGraph, population: Population, more: int = 0) -> int:
     """Stimuli whose evidence fits the memory, with so many more copies of what the layer sent."""
     sources = {group.inputs[0] for group in program.synapses_into(population)}
     own = prod(population.shape)
@@ -195,8 +195,8 @@ class _Collector:
 
     @property
     def skipped(self) -> int:
-        lasts = self.program.input.coding is InputCoding.CHANGES
-        return 1 if lasts and self.first else 0
+        carries_state = self.program.input.coding is InputCoding.CHANGES
+        return 1 if carries_state and self.first else 0
 
     def is_assumed(self, source: NodeId) -> bool:
         is_input = isinstance(self.program.graph[source], Input)

@@ -41,7 +41,7 @@ class _Stimulus(TypedDict):
     sha256: str
 
 
-class _Said(TypedDict):
+class _Document(TypedDict):
     """What ``header.json`` says, as it stands there."""
 
     network: _Network
@@ -97,7 +97,7 @@ class Header:
     why: str
 
 
-def parsed(said: Any) -> Header:
+def parsed(document: Any) -> Header:
     """The header that a JSON value states.
 
     Raises:
@@ -105,21 +105,21 @@ def parsed(said: Any) -> Header:
         ValueError: what it says cannot be.
         TooLargeError: what one layer sends for one stimulus takes too much memory.
     """
-    if wrong := complaint(said, _Said, HEADER):
+    if wrong := complaint(document, _Document, HEADER):
         raise DamagedError(wrong)
-    header = _of(said)
+    header = _of(document)
     _plausible(header)
     return header
 
 
-def _of(said: _Said) -> Header:
-    network, device = said["network"], said["device"]
+def _of(document: _Document) -> Header:
+    network, device = document["network"], document["device"]
     facts = {key: str(value) for key, value in device["facts"].items()}
     return Header(
         About(
             network["seal"],
             network["coding"],
-            _count(said["n_steps"]),
+            _count(document["n_steps"]),
             device["name"],
             device["exact"],
             facts,
@@ -131,18 +131,18 @@ def _of(said: _Said) -> Header:
                 _count(layer["depth"]),
                 layer["quantity"],
             )
-            for layer in said["layers"]
+            for layer in document["layers"]
         ),
-        tuple(layer["sha256"] for layer in said["layers"]),
+        tuple(layer["sha256"] for layer in document["layers"]),
         tuple(
             Piece(_count(p["first"]), _count(p["count"]), tuple(_count(e) for e in p["events"]))
-            for p in said["pieces"]
+            for p in document["pieces"]
         ),
-        _count(said["stimulus"]["count"]),
-        said["stimulus"]["sha256"],
-        _count(said["recorded"]),
-        said["complete"],
-        said["why"],
+        _count(document["stimulus"]["count"]),
+        document["stimulus"]["sha256"],
+        _count(document["recorded"]),
+        document["complete"],
+        document["why"],
     )
 
 

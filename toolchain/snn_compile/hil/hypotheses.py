@@ -27,7 +27,7 @@ from snn_compile.hil.cause import (
     Hypothesis,
     Mask,
     Prediction,
-    explained,
+    explain,
     of_current,
     of_population,
     place,
@@ -73,7 +73,7 @@ def _of_messages(evidence: Evidence) -> Iterator[Cause]:
         if constant is not None:
             yield constant
     for by, kind, text in ((1, "late", "one step late"), (-1, "early", "one step early")):
-        cause = _together(evidence, explained(evidence, _moved(by, kind, text)))
+        cause = _together(evidence, explain(evidence, _moved(by, kind, text)))
         if cause is not None:
             yield cause
 
@@ -111,7 +111,7 @@ def _constant(evidence: Evidence) -> Cause | None:
         rows = np.broadcast_to(sent, (len(sent), *other.observed.shape[1:]))
         return lambda neurons: rows if neurons is None else rows[neurons]
 
-    cause = explained(evidence, Hypothesis(kind, text, on))
+    cause = explain(evidence, Hypothesis(kind, text, on))
     if cause is None:
         return None
     which = log2(len(values)) * len(evidence.differing)  # each neuron its own value
@@ -159,7 +159,7 @@ def _of_neurons(evidence: Evidence) -> Iterator[Cause | None]:
     """The neurons compute something else."""
     for variant in evidence.population.variants():
         hypothesis = Hypothesis(variant.kind, variant.text, of_population(variant.part))
-        cause = explained(evidence, hypothesis)
+        cause = explain(evidence, hypothesis)
         yield _together(evidence, cause) if variant.kind in _SHARED else cause
 
 
@@ -170,11 +170,11 @@ def _of_synapses(evidence: Evidence) -> Iterator[Cause | None]:
         for variant in variants.of_synapses(group, source.shape):
             text = f"{variant.text}, in '{group.id}'" if len(evidence.groups) > 1 else variant.text
             on = of_current(changed_synapses(group.id, variant.part))
-            yield _together(evidence, explained(evidence, Hypothesis(variant.kind, text, on)))
+            yield _together(evidence, explain(evidence, Hypothesis(variant.kind, text, on)))
 
 
 def changed_synapses(group: NodeId, part: Synapses) -> Callable[[Evidence], Int]:
-    """The synaptic input with another group in the place of one."""
+    """The synaptic input with one group replaced by another."""
     return lambda evidence: evidence.current(evidence.inputs, {group: part})
 
 
@@ -211,7 +211,7 @@ def _of_inputs(evidence: Evidence) -> Iterator[Cause | None]:
 
             said = f"messages of '{source}' {text}"
             hypothesis = Hypothesis(kind, said, of_current(current), known)
-            yield _together(evidence, explained(evidence, hypothesis))
+            yield _together(evidence, explain(evidence, hypothesis))
 
 
 def _of_windows(evidence: Evidence) -> Iterator[Cause | None]:
@@ -233,4 +233,4 @@ def _of_windows(evidence: Evidence) -> Iterator[Cause | None]:
         return predict
 
     text = "the state is not reset between stimuli"
-    yield explained(evidence, Hypothesis("no-window-reset", text, on))
+    yield explain(evidence, Hypothesis("no-window-reset", text, on))

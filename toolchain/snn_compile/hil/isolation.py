@@ -29,13 +29,13 @@ import numpy.typing as npt
 from snn_compile import errors, memory
 from snn_compile.errors import CompileError, DeviceError, Origin
 from snn_compile.hil.device import Capabilities, Measured, bad_messages, layers_of
-from snn_compile.hil.last_words import MOST_BYTES, last_words
+from snn_compile.hil.last_words import MAX_BYTES, last_words
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 
 GRACE_SECONDS = 5.0
 """What a device gets for its own cleaning up."""
-LONGEST_LINE = 1 << 20
+MAX_LINE_LENGTH = 1 << 20
 START = "from snn_compile.cli.device_child import main; main()"
 TYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 _AHEAD = 2
@@ -69,7 +69,7 @@ class IsolatedDevice:
         self._words = bytearray()
         self._threads: list[threading.Thread] = []
         self._scratch = tempfile.TemporaryDirectory(prefix="snn-compile-hil-")
-        self._said: queue.Queue[Any] = queue.Queue(_AHEAD)
+        self._replies: queue.Queue[Any] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
         self._program: QuantizedGraph | None = None
         self._layers: list[str] = []
@@ -94,16 +94,16 @@ class IsolatedDevice:
         )
         self._threads = [
             threading.Thread(target=target, args=(self._child,), daemon=True)
-            for target in (self._listen, self._overhear)
+            for target in (self._read_reply, self._drain_stderr)
         ]
         for thread in self._threads:
             thread.start()
-        self._tell({"device": self.name, "options": self._options, "folder": str(folder)})
-        said = self._next()
-        if not isinstance(said, dict) or "ready" not in said:
+        self._send_request({"device": self.name, "options": self._options, "folder": str(folder)})
+        document = self._next()
+        if not isinstance(document, dict) or "ready" not in document:
             raise bad_messages("it did not get ready")
         try:
-            capabilities = Capabilities.from_dict(said["ready"])
+            capabilities = Capabilities.from_dict(document["ready"])
         except (KeyError, TypeError, AttributeError) as error:
             raise bad_messages("it did not say what it can do") from error
         self._layers = layers_of(program, capabilities)
@@ -118,15 +118,15 @@ class IsolatedDevice:
         self._left = min(self._left, time_limit)
         stimulus = Path(self._scratch.name) / "stimulus.npy"
         np.save(stimulus, np.asarray(frames, np.int32), allow_pickle=False)
-        self._tell({"stimulus": str(stimulus), "seconds": self._left})
+        self._send_request({"stimulus": str(stimulus), "seconds": self._left})
         while True:
-            said = self._next()
-            if isinstance(said, Measured):
-                yield said
-            elif "done" in said:
+            document = self._next()
+            if isinstance(document, Measured):
+                yield document
+            elif "done" in document:
                 return
             else:
-                raise bad_messages("it said what nobody asked")
+                raise bad_messages("an unexpected reply")
 
     def close(self) -> None:
         """End the child and all that it started."""
@@ -143,7 +143,7 @@ class IsolatedDevice:
                     child.stdin.close()
         self._scratch.cleanup()
 
-    def _tell(self, what: Mapping[str, Any]) -> None:
+    def _send_request(self, what: Mapping[str, Any]) -> None:
         if self._child is None or self._child.stdin is None:
             raise RuntimeError("load a network first")
         with contextlib.suppress(BrokenPipeError):  # it is dead: `_next` says so, and why
@@ -154,7 +154,7 @@ class IsolatedDevice:
         """What the child says next, within the time that is left."""
         begin = time.monotonic()
         try:
-            said = self._said.get(timeout=max(0.0, self._left))
+            document = self._replies.get(timeout=max(0.0, self._left))
         except queue.Empty:
             raise DeviceError(
                 f"the device did not finish within {self._limit:g} s and was stopped",
@@ -163,11 +163,11 @@ class IsolatedDevice:
             ) from None
         finally:
             self._left -= time.monotonic() - begin
-        if isinstance(said, CompileError):
-            raise said
-        if said is None:
+        if isinstance(document, CompileError):
+            raise document
+        if document is None:
             raise self._crashed()
-        return said
+        return document
 
     def _crashed(self) -> DeviceError:
         status = None
@@ -185,7 +185,7 @@ class IsolatedDevice:
             hint="its last words are above" if tail else "it left no message",
         )
 
-    def _overhear(self, child: subprocess.Popen[bytes]) -> None:
+    def _drain_stderr(self, child: subprocess.Popen[bytes]) -> None:
         """Thread: the last of what the child and its libraries print."""
         stream = child.stderr
         if stream is None:
@@ -193,38 +193,38 @@ class IsolatedDevice:
         with stream:
             while content := os.read(stream.fileno(), 1 << 16):
                 self._words += content
-                del self._words[:-MOST_BYTES]
+                del self._words[:-MAX_BYTES]
 
-    def _listen(self, child: subprocess.Popen[bytes]) -> None:
+    def _read_reply(self, child: subprocess.Popen[bytes]) -> None:
         """Thread: everything that the child says, into the queue; None when it has gone."""
-        said: Any = None
+        document: Any = None
         stream = child.stdout
         if stream is None:
             raise RuntimeError("the child has no output")
         with stream:
             while not self._closed.is_set():
                 try:
-                    said = self._received(stream)
+                    document = self._received(stream)
                 except (ValueError, KeyError, TypeError, OSError):
-                    said = bad_messages("a message that cannot be read")
+                    document = bad_messages("a message that cannot be read")
                 while not self._closed.is_set():
                     with contextlib.suppress(queue.Full):
-                        self._said.put(said, timeout=0.1)
+                        self._replies.put(document, timeout=0.1)
                         break
-                if said is None or isinstance(said, CompileError):
+                if document is None or isinstance(document, CompileError):
                     return
 
     def _received(self, stream: IO[bytes]) -> Any:
-        line = stream.readline(LONGEST_LINE)
+        line = stream.readline(MAX_LINE_LENGTH)
         if not line.endswith(b"\n"):
             return None
-        said = json.loads(line)
-        if "error" in said:
-            return _error(said["error"])
-        if "piece" not in said:
-            return said
+        document = json.loads(line)
+        if "error" in document:
+            return _error(document["error"])
+        if "piece" not in document:
+            return document
         arrays: dict[str, npt.NDArray[np.generic]] = {}
-        for name, dtype, shape in said["arrays"]:
+        for name, dtype, shape in document["arrays"]:
             if name not in self._layers or dtype not in TYPES:
                 return bad_messages(f"an array {name!r} of type {dtype!r}")
             array = np.empty(self._shape(name, shape), dtype)
@@ -235,7 +235,7 @@ class IsolatedDevice:
                     return None
                 view = view[n_read:]
             arrays[name] = array
-        return Measured(int(said["piece"]), arrays)
+        return Measured(int(document["piece"]), arrays)
 
     def _shape(self, name: str, shape: list[int]) -> tuple[int, ...]:
         """The shape of an array, as large as it can be at most."""
@@ -251,11 +251,16 @@ def _id(name: str) -> Any:
     return name
 
 
-def _error(said: Mapping[str, Any]) -> CompileError:
+def _error(document: Mapping[str, Any]) -> CompileError:
     """An error of the child, as the one that it raised there."""
-    kind = _KINDS.get(str(said["kind"]), DeviceError)
-    origin = Origin(str(said["origin"])) if said["origin"] else None
-    return kind(str(said["message"]), code=str(said["code"]), origin=origin, hint=str(said["hint"]))
+    kind = _KINDS.get(str(document["kind"]), DeviceError)
+    origin = Origin(str(document["origin"])) if document["origin"] else None
+    return kind(
+        str(document["message"]),
+        code=str(document["code"]),
+        origin=origin,
+        hint=str(document["hint"]),
+    )
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:

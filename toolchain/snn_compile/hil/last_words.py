@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from snn_compile.printable import printable
 
-MOST_BYTES = 20_000
+MAX_BYTES = 20_000
 """Of what a process prints, no more is kept."""
-MOST_LINES = 8
+MAX_LINES = 8
 
 
 def last_words(content: bytes) -> str:
@@ -14,6 +14,6 @@ def last_words(content: bytes) -> str:
 
     Control characters are escaped: what a stranger's process prints never steers a terminal.
     """
-    lines = content[-MOST_BYTES:].decode(errors="replace").split("\n")
+    lines = content[-MAX_BYTES:].decode(errors="replace").split("\n")
     said = [line.rstrip() for line in lines if line.strip()]
-    return "".join(f"\n  {printable(line)}" for line in said[-MOST_LINES:])
+    return "".join(f"\n  {printable(line)}" for line in said[-MAX_LINES:])

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.counted import counted
 from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
 from snn_compile.files.archives import Archive
 from snn_compile.files.documents import (
@@ -26,10 +25,11 @@ from snn_compile.files.documents import (
 from snn_compile.hil import trace
 from snn_compile.hil.header import Header, parsed
 from snn_compile.hil.trace import MESSAGE
+from snn_compile.pluralize import pluralize
 
-AT_ONCE_BYTES = 64 << 20
-"""Size of the dense messages of one layer that are made at once where nobody says how many."""
-_LARGEST_HEADER = 64 << 20
+BATCH_BYTES = 64 << 20
+"""Default size of the dense messages of one layer that are expanded in one batch."""
+_MAX_HEADER_SIZE = 64 << 20
 _SEAL_BYTES = 64
 
 
@@ -127,7 +127,7 @@ class Recording:
         """Consecutive ranges of stimuli whose dense messages fit the memory, up to ``stop``."""
         stop = self.header.recorded if stop is None else min(stop, self.header.recorded)
         largest = max((prod(s.shape) for s in self.header.series), default=1)
-        size = max(1, AT_ONCE_BYTES // (4 * largest * self.header.about.n_steps))
+        size = max(1, BATCH_BYTES // (4 * largest * self.header.about.n_steps))
         for first in range(0, stop, size):
             yield first, min(stop, first + size)
 
@@ -148,7 +148,7 @@ class Recording:
                 UsageError,
                 self.path,
                 "other-stimulus",
-                f"it was recorded for {counted(len(known), 'stimulus')}, not {len(frames)}",
+                f"it was recorded for {pluralize(len(known), 'stimulus')}, not {len(frames)}",
                 f"compare fewer: --stimuli {len(known)}",
             )
         differing = (trace.stimulus_digests(frames) != known[: len(frames)]).any(axis=1)
@@ -206,7 +206,7 @@ class Recording:
 def _header(path: Path, archive: Archive) -> Header:
     if trace.HEADER not in archive.names:
         raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
-    content = archive.content(trace.HEADER, _LARGEST_HEADER)
+    content = archive.content(trace.HEADER, _MAX_HEADER_SIZE)
     said = parse_json(content, trace.HEADER)
     if said["format"] != trace.FORMAT:
         raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")

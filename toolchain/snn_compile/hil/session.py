@@ -82,7 +82,7 @@ def run(
         try:
             for piece in checked(device.run(frames, time_limit), program, layers, len(frames)):
                 writer.add(piece.messages)
-                for part in _parts(piece, reference.recorded_at_once(program)):
+                for part in _parts(piece, reference.recording_batch_size(program)):
                     expected = _compare(program, frames, part, comparison)
                     for name, known in right.items():
                         known.append(expected.outputs[NodeId(name)])

@@ -19,7 +19,7 @@ from snn_compile.hil.cause import (
     EVERYWHERE,
     Cause,
     Hypothesis,
-    explained,
+    explain,
     of_current,
     of_population,
     place,
@@ -31,7 +31,7 @@ from snn_compile.ir.fixedpoint import Int, QTensor, arithmetic_shift
 from snn_compile.ir.quantized import Population, Synapses
 from snn_compile.ir.spiking import InputCoding
 
-MOST_TESTED = 24
+MAX_TESTED = 24
 """Candidates of one kind that are tested on all evidence; a clear case has few."""
 _ELEMENTS = 1 << 22
 """Size of the currents that are tried at once."""
@@ -67,8 +67,8 @@ class Witness:
     def columns(self) -> slice:
         """Frames of the inputs that decide what it sent for the stimulus."""
         last = self.evidence.skipped + self.stimulus + 1
-        lasts = self.evidence.program.input.coding is InputCoding.CHANGES
-        return slice(0 if lasts else last - 1, last)
+        carries_state = self.evidence.program.input.coding is InputCoding.CHANGES
+        return slice(0 if carries_state else last - 1, last)
 
     def fan_in(self, group: Synapses) -> tuple[FanIn, Int]:
         """Its synapses in a group, and all messages (sources, T, frames) of the group's source."""
@@ -152,7 +152,7 @@ def _of_weights(witness: Witness, group: Synapses) -> Iterator[Cause]:
         added: Int = delta[:, None, None] * messages[found.sources[k]][..., columns]
         return added
 
-    for index in witness.possible(group, len(synapse), change)[:MOST_TESTED]:
+    for index in witness.possible(group, len(synapse), change)[:MAX_TESTED]:
         k, bit = int(synapse[index]), int(column[index])
         old, new = int(found.weights[k]), int(table[k, bit])
         cause = _with_weight(witness.evidence, group, found, k, (old, new), bit)
@@ -172,7 +172,7 @@ def _with_weight(
     values[found.places[k]] = new
     changed = variants.with_weight(group, values.reshape(group.weight.shape))
     on = of_current(changed_synapses(group.id, changed))
-    cause = explained(evidence, Hypothesis(kind, text, on))
+    cause = explain(evidence, Hypothesis(kind, text, on))
     if cause is None:
         return None
     index = np.unravel_index(int(found.places[k]), group.weight.shape)
@@ -222,7 +222,7 @@ def _of_parameters(evidence: Evidence) -> Iterator[Cause]:
             part: Any = replace(population, **changed)
             name = item.name.replace("_", " ")
             text = f"bit {bit} of the {name} is flipped: {old} became {new}"
-            cause = explained(evidence, Hypothesis("parameter-bit", text, of_population(part)))
+            cause = explain(evidence, Hypothesis("parameter-bit", text, of_population(part)))
             if cause is not None:
                 where = {"parameter": item.name, "index": list(index), "bit": bit}
                 scope = f"{name} {list(index)}"
@@ -243,8 +243,8 @@ def _of_lost_inputs(witness: Witness, group: Synapses) -> Iterator[Cause]:
     """One message reached none of the layer's neurons."""
     evidence = witness.evidence
     wrong = (evidence.normal != evidence.observed).any(axis=(0, 1))
-    lasts = evidence.program.input.coding is InputCoding.CHANGES
-    if wrong.sum() > 1 and not lasts:
+    carries_state = evidence.program.input.coding is InputCoding.CHANGES
+    if wrong.sum() > 1 and not carries_state:
         return
     found, messages = witness.fan_in(group)
     at_fault = evidence.skipped + witness.stimulus
@@ -260,14 +260,14 @@ def _of_lost_inputs(witness: Witness, group: Synapses) -> Iterator[Cause]:
 
     source = group.inputs[0]
     messages_sent = max(2, int(np.count_nonzero(evidence.inputs[source])))
-    for index in witness.possible(group, len(synapse), change)[:MOST_TESTED]:
+    for index in witness.possible(group, len(synapse), change)[:MAX_TESTED]:
         neuron, at = int(found.sources[synapse[index]]), int(step[index])
         inputs = evidence.inputs[source].copy()
         inputs.reshape(-1, *inputs.shape[-2:])[neuron, at, at_fault] = 0
         current = evidence.current({**evidence.inputs, source: inputs})
         text = f"one message of '{source}' did not arrive"
         on = of_current(lambda _, current=current: current)  # type: ignore[misc]
-        cause = explained(evidence, Hypothesis("lost-input", text, on, recurs=False))
+        cause = explain(evidence, Hypothesis("lost-input", text, on, recurs=False))
         if cause is not None and cause.scope == EVERYWHERE:
             shape = evidence.program.graph[source].shape
             where = {

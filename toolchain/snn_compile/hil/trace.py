@@ -129,7 +129,7 @@ class TraceWriter:
     """Writes a trace piece by piece: beside the file first, then renamed.
 
     A trace that ends early is kept as ``NAME.partial.npz``: what a board has sent before it was
-    lost is worth a look, and must not stand in the place of a whole recording.
+    lost is worth a look, and must not replace a complete recording.
 
     Args:
         path: of the finished file.

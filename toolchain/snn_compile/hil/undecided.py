@@ -24,7 +24,7 @@ from snn_compile.ir.spiking import InputCoding
 
 EQUAL_BITS = 1.0
 """Causes as much longer than the first are as good: a bit is odds of two to one."""
-MOST_CAUSES = 8
+MAX_CAUSES = 8
 """Causes that are compared; of more, these come first."""
 _REPEATED = 2
 """How often a constructed stimulus is shown, for states that last."""
@@ -74,10 +74,10 @@ def undecided(
     """
     if not causes:
         return None
-    equal = list(takewhile(lambda c: c.bits <= causes[0].bits + EQUAL_BITS, causes))[:MOST_CAUSES]
+    equal = list(takewhile(lambda c: c.bits <= causes[0].bits + EQUAL_BITS, causes))[:MAX_CAUSES]
     if len(equal) < 2 or any(cause.hypothesis is None for cause in equal):
         return None
-    frames = at_hand[: evidence_module.at_once(program, population, len(equal))]
+    frames = at_hand[: evidence_module.stimuli_within_budget(program, population, len(equal))]
     found = _first(_parting(equal, program, population, frames))
     if found is not None:
         return Undecided(len(equal), len(frames), found[0], decides=found[1])

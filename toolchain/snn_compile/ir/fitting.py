@@ -18,7 +18,7 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Node, Shape
 from snn_compile.ir.spiking import Window
 
-LARGEST_SHIFT = 32
+MAX_SHIFT = 32
 """Of a synapse's exponent, in either direction."""
 SEED_BITS = 64
 
@@ -45,7 +45,7 @@ def of_input(low: int, high: int, format: QFormat, seed: int) -> Iterator[str]:
 
 def of_exponent(exponent: int) -> Iterator[str]:
     """What is wrong with the exponent of synapses."""
-    if abs(exponent) > LARGEST_SHIFT:
+    if abs(exponent) > MAX_SHIFT:
         yield f"its exponent is {exponent}"
 
 

@@ -18,7 +18,7 @@ class Overflow(enum.Enum):
     WRAP = "wrap"
 
 
-LARGEST_WHOLE = 2.0**62
+MAX_INTEGER = 2.0**62
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def whole(x: npt.NDArray[np.float64]) -> Int:
     Raises:
         RangeError: some have no place there.
     """
-    if not (np.abs(x) < LARGEST_WHOLE).all():
+    if not (np.abs(x) < MAX_INTEGER).all():
         raise RangeError(f"{np.abs(x).max():.3g} units")
     return x.astype(np.int64)
 

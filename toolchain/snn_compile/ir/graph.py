@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 
 def freeze(value: Any) -> None:
-    """Make every array inside a value read-only, so that nobody changes a shared graph."""
+    """Make every array inside a value read-only: graphs are shared."""
     if isinstance(value, np.ndarray):
         value.setflags(write=False)
 
@@ -51,7 +51,7 @@ class Node:
         return replace(self, **parameters)
 
     @property
-    def place(self) -> dict[str, Any]:
+    def common_fields(self) -> dict[str, Any]:
         """Id, inputs, shape and origin: what a node that takes this one's place inherits."""
         return {
             "id": self.id,

@@ -243,7 +243,7 @@ class QuantizedGraph:
 
         A readout that waits for its sources' window has its output at the first step of its own.
         """
-        at_once = all(node.at_once for node in self.readouts)
+        at_once = all(node.single_step for node in self.readouts)
         return self.latency + (1 if at_once else self.window.n_steps)
 
     def synapses_into(self, population: Population) -> tuple[Synapses, ...]:

@@ -26,13 +26,13 @@ from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.ir.text import MAGIC, PLAIN_ID, STRUCTURE, VERSION
 
 Stage = ANNGraph | SpikingGraph | QuantizedGraph
-LARGEST_TEXT = 64 << 20
+MAX_TEXT_SIZE = 64 << 20
 BYTES_A_CHARACTER = 64
 """Memory that a character takes at most while it is read: the items of an array as texts."""
 BYTES_A_NODE = 4096
 """Memory that a node takes with its edges, its arrays apart."""
-MOST_COMPLAINTS = 20
-LONGEST_NAME = 40
+MAX_COMPLAINTS = 20
+MAX_NAME_LENGTH = 40
 """Characters of a name in a complaint."""
 _STAGES: dict[str, type[Stage]] = {s.__name__: s for s in (ANNGraph, SpikingGraph, QuantizedGraph)}
 _GRAPH = "graph"
@@ -70,7 +70,7 @@ class _Read:
 
 def most_text() -> int:
     """Bytes that a text may have."""
-    return min(LARGEST_TEXT, memory.budget() // BYTES_A_CHARACTER)
+    return min(MAX_TEXT_SIZE, memory.budget() // BYTES_A_CHARACTER)
 
 
 def load_text(text: str, file: str = "", arrays: Mapping[str, Any] | None = None) -> Stage:
@@ -145,14 +145,14 @@ class _Text:
 
     def _nearest(self, name: str, known: Iterable[str]) -> str:
         """The hint about a name that is not known; of many complaints, only the first have one."""
-        if len(self._complaints) < MOST_COMPLAINTS and len(name) <= LONGEST_NAME:
+        if len(self._complaints) < MAX_COMPLAINTS and len(name) <= MAX_NAME_LENGTH:
             if close := get_close_matches(name, known, 1):
                 return f"did you mean {close[0]}?"
         return _HINT
 
     def _refuse(self) -> NoReturn:
         """Raise every complaint, in the order of the text."""
-        shown = sorted(self._complaints, key=lambda c: (c.line, c.column))[:MOST_COMPLAINTS]
+        shown = sorted(self._complaints, key=lambda c: (c.line, c.column))[:MAX_COMPLAINTS]
         more = len(self._complaints) - len(shown)
         errors: list[CompileError] = [
             ModelError(
@@ -288,7 +288,7 @@ class _Text:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}..."
 
 
 def _says_something(line: str) -> bool:

@@ -122,7 +122,7 @@ class Codec:
                 entries = {key: inner(item, key) for key, item in value.items()}
                 return {"$type": "mapping", "entries": entries}
         if is_dataclass(value):
-            if isinstance(value, Origin):  # where the file lay is nobody's business
+            if isinstance(value, Origin):  # the location of the file is private
                 value = replace(value, file=Path(value.file).name)
             items = {one.name: inner(getattr(value, one.name), one.name) for one in fields(value)}
             return {"$type": self.name_of(type(value)), **items}
@@ -169,7 +169,7 @@ class Codec:
         """The class of which ``name_of`` says this; a KeyError if there is none."""
         if name in self._classes or not str(name).startswith(self._models):
             return self._classes[name]
-        return registry.named(str(name).removeprefix(self._models))
+        return registry.model_of(str(name).removeprefix(self._models))
 
 
 _PROGRAMS = Codec(CLASSES)

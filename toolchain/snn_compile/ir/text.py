@@ -79,7 +79,7 @@ def _line(node: Node, detail: _Detail) -> str:
     sources = f" <- {', '.join(detail.name(s) for s in node.inputs)}" if node.inputs else ""
     kind, shape = type(node).__name__, detail.shape(node.shape)
     own = [field for field in fields(node) if field.name not in STRUCTURE]
-    own.sort(key=lambda field: field.name == "origin")  # last, where it is in nobody's way
+    own.sort(key=lambda field: field.name == "origin")  # last, for readability
     parameters = _parameters(node, own, detail)
     return f"  {detail.name(node.id)}: {kind} {shape}{sources}{''.join(parameters)}"
 

@@ -17,9 +17,9 @@ from snn_compile.options.declared import (
     DEFAULT,
     OPEN,
     checked,
-    named,
     option,
     options_of,
+    resolve_names,
 )
 from snn_compile.options.kinds import (
     AUTO,
@@ -40,7 +40,7 @@ from snn_compile.options.traced import (
     CONVERTED,
     SPIKING,
     Facts,
-    Traced,
+    TracedOptions,
     source,
 )
 
@@ -54,9 +54,9 @@ Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
 PRODUCERS: tuple[str, ...] = get_args(Producer)
 
-MOST_STEPS = 4096
+MAX_STEPS = 4096
 """Of a window."""
-FARTHEST = 1e15
+MAX_DISTANCE = 1e15
 """Of means and scales, up and down: what they make of weights has to stay finite when squared."""
 
 
@@ -79,7 +79,7 @@ _RESETS = {**_MEASURED, **_RATE, "reset": ("zero",)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompileOptions(Traced):
+class CompileOptions(TracedOptions):
     """The options of ``compile``. Field names are the keys of the TOML file.
 
     What is left out, or None, is left open.
@@ -97,7 +97,7 @@ class CompileOptions(Traced):
     )
     timesteps: int | Auto = option(
         32,
-        whole(1, MOST_STEPS, auto=True),
+        whole(1, MAX_STEPS, auto=True),
         "Steps of a layer's window. radix takes 1 to 16, 8 by default.",
         _NETWORK,
         _STEPS,
@@ -205,7 +205,11 @@ class CompileOptions(Traced):
     )
     mean_values: tuple[float, ...] = option(
         (),
-        numbers("M[,M]", f"values up to {FARTHEST:g} in size", lambda mean: abs(mean) <= FARTHEST),
+        numbers(
+            "M[,M]",
+            f"values up to {MAX_DISTANCE:g} in size",
+            lambda mean: abs(mean) <= MAX_DISTANCE,
+        ),
         "Subtracted from the raw input; one per channel, or one for all.",
         _DATA,
         _FLOAT,
@@ -214,8 +218,8 @@ class CompileOptions(Traced):
         (),
         numbers(
             "S[,S]",
-            f"values other than 0, from {1 / FARTHEST:g} to {FARTHEST:g} in size",
-            lambda scale: 1 / FARTHEST <= abs(scale) <= FARTHEST,
+            f"values other than 0, from {1 / MAX_DISTANCE:g} to {MAX_DISTANCE:g} in size",
+            lambda scale: 1 / MAX_DISTANCE <= abs(scale) <= MAX_DISTANCE,
         ),
         "Divides it then.",
         _DATA,
@@ -271,13 +275,13 @@ class CompileOptions(Traced):
 
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
         """Bursts where there are none, and a search without a measure."""
-        if self.burst > 1 and not (self.reset == "subtract" and self._takes("burst")):
+        if self.burst > 1 and not (self.reset == "subtract" and self._is_relevant("burst")):
             allowed = "bursts with --coding rate and --reset subtract"
-            yield ("burst", "reset", "coding"), self.refused("burst", allowed)
+            yield ("burst", "reset", "coding"), self.refusal("burst", allowed)
         if self.max_accuracy_drop is None:
             allowed = "it together with --max-accuracy-drop: what may be lost"
             for name in self.automatic:
-                yield (name, "max_accuracy_drop"), self.refused(name, allowed)
+                yield (name, "max_accuracy_drop"), self.refusal(name, allowed)
 
     @classmethod
     def from_sources(cls, config: Path | None, cli: Mapping[str, Any]) -> CompileOptions:
@@ -295,10 +299,10 @@ class CompileOptions(Traced):
         origins: dict[str, str] = {}
         complaints: list[CompileError] = []
         if config is not None:
-            values, complaints = named(cls, config_file.read_toml(config), str(config))
+            values, complaints = resolve_names(cls, config_file.read_toml(config), str(config))
             values = {name: _beside(config, name, value) for name, value in values.items()}
             origins = {name: f"{config}:{name}" for name in values}
-        given, more = named(cls, cli, COMMAND_LINE)
+        given, more = resolve_names(cls, cli, COMMAND_LINE)
         origins |= dict.fromkeys(given, COMMAND_LINE)
         return checked(lambda: cls(**{**values, **given}, origins=origins), complaints + more)
 
@@ -328,17 +332,17 @@ class CompileOptions(Traced):
         """Why an option has none; steps that are ``auto`` may stand for payload bits."""
         if name == "timesteps" and self.timesteps == AUTO:
             coding = coding_class(facts["coding"])
-            if coding.resolution() in coding.takes:
+            if coding.resolution() in coding.relevant_options:
                 return ""
         return super().without_meaning(name, facts)
 
     def _allows(self, name: str, fact: str, value: Any, allowed: tuple[Any, ...]) -> bool:
         """A coding says itself which options it takes, another package's too."""
         if fact == "coding":
-            return name in coding_class(value).takes
+            return name in coding_class(value).relevant_options
         return super()._allows(name, fact, value, allowed)
 
-    def as_taken_by(self, coding: str) -> CompileOptions:
+    def relevant_to(self, coding: str) -> CompileOptions:
         """These options as a coding sees them: what it does not take is idle, or not given."""
         values = {
             name: item.default if item.idle is OPEN else item.idle
@@ -347,8 +351,8 @@ class CompileOptions(Traced):
         }
         return self._with(values, DEFAULT)
 
-    def _takes(self, name: str) -> bool:
-        return self.coding is not None and name in coding_class(self.coding).takes
+    def _is_relevant(self, name: str) -> bool:
+        return self.coding is not None and name in coding_class(self.coding).relevant_options
 
     def number(self, name: str) -> int:
         """A number that may be ``auto``: the default stands for it then."""
@@ -361,7 +365,7 @@ class CompileOptions(Traced):
         return [name for name in _automatic() if getattr(self, name) == AUTO]
 
     @property
-    def is_settled(self) -> bool:
+    def is_resolved(self) -> bool:
         """Whether no number is ``auto``."""
         return not self.automatic
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_compile.errors import Origin, UsageError
-from snn_compile.files.documents import LARGEST_TOML, parse_toml, read_bytes
+from snn_compile.files.documents import MAX_TOML_SIZE, parse_toml, read_bytes
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: it cannot be read.
     """
     try:
-        return parse_toml(read_bytes(path, LARGEST_TOML))
+        return parse_toml(read_bytes(path, MAX_TOML_SIZE))
     except OSError as error:
         raise UsageError(
             f"the configuration cannot be read: {error.strerror}",

@@ -25,7 +25,7 @@ KEYWORD = "keyword argument"
 
 
 class _Open:
-    """Of an option that nobody has given."""
+    """Origin of an option that was not set."""
 
     def __repr__(self) -> str:
         return "..."
@@ -105,13 +105,13 @@ class Option:
                 hint=self._hint(origin),
             ) from None
         if not self.kind.allows(found):
-            raise self.refused(shown, self.kind.allowed, where, prefix)
+            raise self.refusal(shown, self.kind.allowed, where, prefix)
         return found
 
-    def refused(
+    def refusal(
         self, value: Any, allowed: str, where: Origin | None = None, prefix: str = ""
     ) -> UsageError:
-        """The complaint about a value that the option cannot have."""
+        """The error for a value that the option does not allow."""
         message = f"{prefix}{self.words} cannot be {self.plain(value)!r}"
         return UsageError(message, code="bad-option", origin=where, hint=f"use {allowed}")
 
@@ -149,7 +149,7 @@ def _options_of(owner: Any) -> Mapping[str, Option]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declared:
+class DeclaredOptions:
     """Options that are what their declarations allow.
 
     Raises:
@@ -173,22 +173,22 @@ class Declared:
         raise_all(complaints)
 
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
-        """What options say against each other, and which they are."""
+        """Contradictions between options, with the names of the options."""
         return ()
 
-    def refused(self, name: str, allowed: str) -> UsageError:
-        """The complaint about the value of an option."""
+    def refusal(self, name: str, allowed: str) -> UsageError:
+        """The error for the value of an option."""
         item = options_of(type(self))[name]
-        return item.refused(getattr(self, name), allowed, _file(self._origin(name)))
+        return item.refusal(getattr(self, name), allowed, _file(self._origin(name)))
 
-    def given(self, changes: Mapping[str, Any]) -> Self:
+    def override(self, changes: Mapping[str, Any]) -> Self:
         """These options with others that a call gives by name; None leaves one open.
 
         Raises:
             UsageError: unknown names, or values that options cannot have (``CompileErrors`` if
                 several).
         """
-        values, complaints = named(type(self), changes)
+        values, complaints = resolve_names(type(self), changes)
         return checked(lambda: self._with(values, KEYWORD), complaints)
 
     def _with(self, values: Mapping[str, Any], origin: str) -> Self:
@@ -201,7 +201,7 @@ class Declared:
         return ""
 
 
-def named(
+def resolve_names(
     owner: type, given: Mapping[str, Any], origin: str = "", prefix: str = ""
 ) -> tuple[dict[str, Any], list[CompileError]]:
     """Values by the names of the options that are meant, and complaints about the other names.

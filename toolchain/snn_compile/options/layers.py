@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from snn_compile.errors import CompileError, raise_all
-from snn_compile.options.declared import named, options_of
+from snn_compile.options.declared import options_of, resolve_names
 from snn_compile.options.kinds import AUTO, Kind
 
 METHODS = "mmse, percentile:P, max, lbs or spike-norm"
@@ -60,14 +60,14 @@ def tables(owner: Callable[[], type]) -> Kind:
             if not isinstance(table, Mapping):
                 raise TypeError
             prefix = f"layers.{pattern}."
-            values, more = named(owner(), table, prefix=prefix)
+            values, more = resolve_names(owner(), table, prefix=prefix)
             complaints += more
             for name in values:
                 item = options_of(owner())[name]
                 try:
                     values[name] = item.read(values[name], prefix=prefix)
                     if values[name] == AUTO and item.is_automatic:
-                        raise item.refused(AUTO, "a number for single layers", prefix=prefix)
+                        raise item.refusal(AUTO, "a number for single layers", prefix=prefix)
                 except CompileError as error:
                     complaints.append(error)
             found.append(LayerOptions(pattern, **values))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from snn_compile.options.declared import DEFAULT, KEYWORD, OPEN, Declared, options_of
+from snn_compile.options.declared import DEFAULT, KEYWORD, OPEN, DeclaredOptions, options_of
 from snn_compile.options.kinds import AUTO
 
 STOCK = "--neurons stock"
@@ -30,11 +30,11 @@ class _Unstated(dict[str, str]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traced(Declared):
+class TracedOptions(DeclaredOptions):
     """Options with the origin of each value that was given or settled.
 
     What a constructor is passed was given. ``dataclasses.replace`` passes everything, the defaults
-    too, and is therefore refused; ``given`` and ``settled`` say what changes, and why.
+    too, and is therefore refused; ``override`` and ``with_value`` say what changes, and why.
     """
 
     origins: Mapping[str, str] = field(default_factory=_Unstated, compare=False)
@@ -45,25 +45,25 @@ class Traced(Declared):
         passed = [name for name in declared if getattr(self, name) is not OPEN]
         is_stated = not isinstance(self.origins, _Unstated)
         if is_stated and len(passed) == len(declared) and set(passed) - set(self.origins):
-            raise TypeError("options.given(...) and options.settled(...) change options")
+            raise TypeError("options.override(...) and options.with_value(...) change options")
         known = {n: self.origins.get(n, KEYWORD) for n in passed if getattr(self, n) is not None}
         object.__setattr__(self, "origins", known)
         super().__post_init__()
 
     def is_given(self, name: str) -> bool:
-        """Whether the user has said it, wherever."""
+        """Whether the user has set it, anywhere."""
         origin = self._origin(name)
         return origin.endswith(f":{name}") or not origin.startswith((DEFAULT, STOCK))
 
-    def settled(self, name: str, value: Any, origin: str) -> Self:
-        """These options with a value that the program has found; None leaves it open."""
+    def with_value(self, name: str, value: Any, origin: str) -> Self:
+        """These options with a value that the compiler has chosen; None leaves it open."""
         return self._with({name: value}, origin)
 
-    def filled(self, name: str, value: Any) -> Self:
-        """These options with what holds if the user has said neither a value nor ``auto``."""
+    def with_default(self, name: str, value: Any) -> Self:
+        """These options with a default, unless the user has set a value or ``auto``."""
         if self.is_given(name) or getattr(self, name) == AUTO:
             return self
-        return self.settled(name, value, default_of(options_of(type(self))[name].by))
+        return self.with_value(name, value, default_of(options_of(type(self))[name].by))
 
     def _with(self, values: Mapping[str, Any], origin: str) -> Self:
         stated = {name: getattr(self, name) for name in self.origins}
@@ -131,7 +131,7 @@ class Traced(Declared):
         return found
 
     def _is_found(self, name: str) -> bool:
-        """Whether the program has said why it has this value."""
+        """Whether the compiler has recorded why it chose this value."""
         return not self.is_given(name) and self._origin(name) != DEFAULT
 
 

@@ -26,7 +26,6 @@ from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
-from snn_compile.counted import counted
 from snn_compile.errors import UsageError
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
@@ -44,36 +43,37 @@ from snn_compile.options import (
 from snn_compile.passes import (
     Instruments,
     Pass,
+    PassObserver,
     PassResult,
     Pipeline,
-    Watcher,
-    unwatched,
+    no_observer,
 )
-from snn_compile.pipeline.finish import CheckResult, Prepared, Task, finish, watching
+from snn_compile.pipeline.finish import CheckResult, Prepared, Task, finish, pass_observer
 from snn_compile.pipeline.inputs import (
     Data,
     load_data,
-    original,
-    preprocessed,
+    preprocess,
     preprocessing,
     read_model,
+    source_runtime,
     spiking_frontend,
     stimulus,
 )
-from snn_compile.pipeline.search import Promise, settled
+from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
 from snn_compile.plugins import BACKENDS
+from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble, restriction
-from snn_compile.report.evaluation import Outcome, Stages, climb
+from snn_compile.report.evaluation import Outcome, Stages, evaluate_stages
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Samples
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
-MOST_WEIGHT_BITS = 8
+MAX_WEIGHT_BITS = 8
 
 Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
@@ -84,7 +84,7 @@ Retrain = Callable[[ANNGraph, Calibration, CompileOptions, Coding], tuple[ANNGra
 def check_model(
     model: str | Path,
     options: CompileOptions,
-    watch: Observer | None = None,
+    observer: Observer | None = None,
     instruments: Instruments | None = None,
 ) -> CheckResult:
     """Import a model, convert it with thresholds from its weights, and map it: all without data.
@@ -92,7 +92,7 @@ def check_model(
     Args:
         model: the file.
         options: all options.
-        watch: sees the passes.
+        observer: sees the passes.
         instruments: what is done around them.
 
     Raises:
@@ -101,17 +101,17 @@ def check_model(
         Stopped: the pass after which to stop has run.
     """
     path, target = Path(model), load_target(options.target)
-    journal = Journal(watch or SilentObserver(), instruments)
+    journal = Journal(observer or SilentObserver(), instruments)
     if frontend := spiking_frontend(path):
         return check_spiking(Task(path, options, target), frontend, journal)
-    options = stock.settled(options)
+    options = stock.with_stock_defaults(options)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(path)
-    network = preprocessed(imported, options, journal.passed)
-    watcher = watching(journal, network)
-    folding = _folded(network, watcher)
+    network = preprocess(imported, options, journal.record_pass)
+    observe = pass_observer(journal, network)
+    folding = _fold(network, observe)
     convert = unmeasured(folding.graph, weight_bounds(folding.graph), options, coding)
-    mapped = map_program(convert(folding.graph, watcher).graph.program, target)
+    mapped = map_program(convert(folding.graph, observe).graph.program, target)
     findings = (*imported.findings, *folding.findings, *mapped.findings)
     return CheckResult(imported, folding.graph, findings, journal.timing)
 
@@ -132,11 +132,11 @@ def passes_of(
     path, target = Path(model), load_target(options.target)
     if spiking_frontend(path):
         return quantization(options).steps
-    options = stock.settled(options)
+    options = stock.with_stock_defaults(options)
     coding = coding_of(options, target.default_coding.value)
-    network = preprocessed(read_model(path), options)
+    network = preprocess(read_model(path), options)
     is_measured = with_data and options.calibrate is not None
-    folded = _folded(network, measured=is_measured).graph
+    folded = _fold(network, measured=is_measured).graph
     adjusts = with_data and options.equalize != "none"
     some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
@@ -151,7 +151,7 @@ def compile_model(
     options: CompileOptions | None = None,
     calibrate: Array | str | Path | None = None,
     evaluate: tuple[Array, Array | None] | str | Path | None = None,
-    watch: Observer | None = None,
+    observer: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
     **changes: Unpack[Keywords],
@@ -163,7 +163,7 @@ def compile_model(
         options: all options; ``changes`` override single ones by name.
         calibrate: (N, *input shape) samples or a file, in place of ``options.calibrate``.
         evaluate: samples and labels (or None), or a file, in place of ``options.evaluate``.
-        watch: sees the compilation while it runs.
+        observer: sees the compilation while it runs.
         retrain: may replace the folded network before it is converted.
         instruments: what is done around the passes.
         **changes: single options by name.
@@ -181,8 +181,8 @@ def compile_model(
         given["calibrate"], calibrate = calibrate, None
     if isinstance(evaluate, str | Path):
         given["evaluate"], evaluate = evaluate, None
-    options = (options or CompileOptions()).given(given)
-    journal = Journal(watch or SilentObserver(), instruments)
+    options = (options or CompileOptions()).override(given)
+    journal = Journal(observer or SilentObserver(), instruments)
     task = Task(Path(model), options, load_target(options.target), calibrate, evaluate)
     for name in options.emit:
         BACKENDS.load(name)  # what is missing need not wait for the network
@@ -197,11 +197,11 @@ FOLDING = (
 """The passes that leave the function of the trained network unchanged."""
 
 
-def _folded(
-    network: ANNGraph, watch: Watcher = unwatched, *, measured: bool = False
+def _fold(
+    network: ANNGraph, observe: PassObserver = no_observer, *, measured: bool = False
 ) -> PassResult[ANNGraph]:
     """What the passes that need no data make of a network, if it can be worked with."""
-    folding = FOLDING(network, watch)
+    folding = FOLDING(network, observe)
     check_footprint(folding.graph, measured=measured)
     check_magnitudes(folding.graph)
     return folding
@@ -209,43 +209,45 @@ def _folded(
 
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
     """A network that was trained without spikes: folded, equalized, calibrated, converted."""
-    asked, options, target = task.options, stock.settled(task.options), task.target
+    asked, options, target = task.options, stock.with_stock_defaults(task.options), task.target
     coding = coding_of(options, target.default_coding.value)
     if coding.window.n_steps > 1:
-        asked = asked.filled("timesteps", coding.window.n_steps)
-    options = options.filled("timesteps", coding.window.n_steps)
+        asked = asked.with_default("timesteps", coding.window.n_steps)
+    options = options.with_default("timesteps", coding.window.n_steps)
     with journal.timed("import"):
         imported = read_model(task.path)
-    journal.found(imported.findings)
-    network = preprocessed(imported, options, journal.passed)
+    journal.add_findings(imported.findings)
+    network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
     samples = load_data(options, network, task.calibrate, task.evaluate)
-    journal.found(data_findings(samples.calibrate, samples.evaluate))
-    assemble.announce(journal.observer, imported.ann, target, coding, options)
-    watch = watching(journal, network, samples.calibrate)
-    folded = _folded(network, watch, measured=task.is_measured).graph
-    assemble.tell_import(journal.observer, imported, folded)
-    options = _decided(folded, samples.calibrate, options, coding, journal)
-    journal.found(assemble.ignored(options, facts))
-    folded = _equalized(folded, samples.calibrate, options, coding, watch)
-    statistics = _calibrated(folded, samples.calibrate, journal)
-    options = _settled(options, folded, statistics, samples, target, journal)
+    journal.add_findings(data_findings(samples.calibrate, samples.evaluate))
+    assemble.report_header(journal.observer, imported.ann, target, coding, options)
+    observe = pass_observer(journal, network, samples.calibrate)
+    folded = _fold(network, observe, measured=task.is_measured).graph
+    assemble.report_import(journal.observer, imported, folded)
+    options = _choose_equalization(folded, samples.calibrate, options, coding, journal)
+    journal.add_findings(assemble.ignored(options, facts))
+    folded = _equalize(folded, samples.calibrate, options, coding, observe)
+    statistics = _calibrate(folded, samples.calibrate, journal)
+    options = _resolve_options(options, folded, statistics, samples, target, journal)
     coding = coding_of(options, target.default_coding.value)
     scales = None
     if retrain is not None:
         folded, scales = retrain(folded, statistics, options, coding)
-        statistics = _calibrated(folded, samples.calibrate, journal)
-    lowered = lower(folded, statistics, samples.calibrate, options, coding, watch, scales)
+        statistics = _calibrate(folded, samples.calibrate, journal)
+    lowered = lower(folded, statistics, samples.calibrate, options, coding, observe, scales)
 
-    def climbed(journal: Journal) -> Outcome:
-        exam = samples.evaluate
-        runner = original(task.path, options) if exam is not None else None
-        outcome = climb(Stages(network, lowered, coding, runner), exam, journal)
-        if options.neurons == "any" or exam is None:
+    def evaluate(journal: Journal) -> Outcome:
+        test_set = samples.evaluate
+        runner = source_runtime(task.path, options) if test_set is not None else None
+        outcome = evaluate_stages(Stages(network, lowered, coding, runner), test_set, journal)
+        if options.neurons == "any" or test_set is None:
             return outcome
-        free = stock.freed(options, task.options)
+        free = stock.without_stock_defaults(options, task.options)
         with journal.timed("unrestricted"):
-            return _freed(free, folded, statistics, samples.calibrate, exam, target, outcome)
+            return _with_restriction_cost(
+                free, folded, statistics, samples.calibrate, test_set, target, outcome
+            )
 
     used = assemble.used(lowered.program, lowered.spiking.input.coding)
     in_effect, model = options.in_effect(facts, used), assemble.facts(imported.ann)
@@ -257,23 +259,23 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
         target,
         options.emit,
         replace(task, options=asked).provenance,
-        climbed,
+        evaluate,
         partial(assemble.report, task.path, in_effect, model, lowered.quantization, journal),
         lowered.quantization,
     )
 
 
-def _calibrated(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
+def _calibrate(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
     if samples is None:
         return weight_bounds(folded)
     n = len(samples)
-    with journal.progress("calibrate", counted(n, "sample"), 2 * n) as advance:
+    with journal.progress("calibrate", pluralize(n, "sample"), 2 * n) as advance:
         statistics = calibration.calibrate(folded, samples.x, advance=advance)
     check_peaks(folded, statistics)
     return statistics
 
 
-def _settled(
+def _resolve_options(
     options: CompileOptions,
     folded: ANNGraph,
     statistics: Calibration,
@@ -281,8 +283,8 @@ def _settled(
     target: Target,
     journal: Journal,
 ) -> CompileOptions:
-    """Numbers in the place of ``auto``."""
-    if options.is_settled:
+    """Replace every ``auto`` by a number."""
+    if options.is_resolved:
         return options
     if samples.evaluate is None or options.max_accuracy_drop is None:
         raise UsageError(
@@ -298,16 +300,16 @@ def _settled(
         options.max_accuracy_drop,
         target.default_coding.value,
     )
-    widths = [bits for bits in sorted(target.weight_bits.value) if 2 <= bits <= MOST_WEIGHT_BITS]
+    widths = [bits for bits in sorted(target.weight_bits.value) if 2 <= bits <= MAX_WEIGHT_BITS]
     with journal.timed("search"):
-        options, findings = settled(options, promise, widths)
-    journal.found(findings)
+        options, findings = resolve_auto(options, promise, widths)
+    journal.add_findings(findings)
     for finding in findings:
         journal.observer.stage("search", finding.message)
     return options
 
 
-def _freed(
+def _with_restriction_cost(
     free: CompileOptions,
     folded: ANNGraph,
     statistics: Calibration,
@@ -323,14 +325,14 @@ def _freed(
     return replace(outcome, more={"neurons": cost})
 
 
-def _decided(
+def _choose_equalization(
     folded: ANNGraph,
     samples: Samples | None,
     options: CompileOptions,
     coding: Coding,
     journal: Journal,
 ) -> CompileOptions:
-    """The options with what ``--equalize auto`` stands for: each mode is tried as it would be."""
+    """Resolve ``--equalize auto``: try each mode and keep the one with the least error."""
     if samples is None and options.equalize in ("auto", "data"):
         raise UsageError(
             f"--equalize {options.equalize} measures on calibration data, and there is none",
@@ -339,38 +341,38 @@ def _decided(
         )
     if samples is None or options.equalize != "auto":
         return options
-    unheard = Journal(SilentObserver())
+    silent_journal = Journal(SilentObserver())
 
     def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
-        trial, few = options.settled("equalize", mode, "tried"), Samples(x)
-        equalized = _equalized(folded, few, trial, coding)
-        statistics = _calibrated(equalized, few, unheard)
+        trial, few = options.with_value("equalize", mode, "tried"), Samples(x)
+        equalized = _equalize(folded, few, trial, coding)
+        statistics = _calibrate(equalized, few, silent_journal)
         return lower(equalized, statistics, few, trial, coding).answers
 
     modes = [mode for mode in EQUALIZE if mode != AUTO]
     with journal.timed("choose-equalization"):
         mode, finding = least_error_of(modes, compiled, folded, samples.x)
-    journal.found([finding])
+    journal.add_findings([finding])
     journal.observer.stage("equalize", finding.message)
-    return options.settled("equalize", mode, finding.message)
+    return options.with_value("equalize", mode, finding.message)
 
 
-def _equalized(
+def _equalize(
     folded: ANNGraph,
     samples: Samples | None,
     options: CompileOptions,
     coding: Coding,
-    watch: Watcher = unwatched,
+    observe: PassObserver = no_observer,
 ) -> ANNGraph:
     mode = options.equalize
     if mode == "none":
         return folded
     ranges = None
     if mode == "range":
-        statistics = _calibrated(folded, samples, Journal(SilentObserver()))
+        statistics = _calibrate(folded, samples, Journal(SilentObserver()))
         ranges = balance_thresholds(folded, statistics, options.thresholds_of, levels=coding.levels)
     adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
-    return Pipeline.of(adjust)(folded, watch).graph
+    return Pipeline.of(adjust)(folded, observe).graph
 
 
 def _facts(coding: Coding, *, measured: bool) -> dict[str, str]:

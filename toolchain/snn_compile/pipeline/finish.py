@@ -23,7 +23,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import CompileOptions
-from snn_compile.passes import Finding, Watcher
+from snn_compile.passes import Finding, PassObserver
 from snn_compile.pipeline.verify_each import VerifyEach
 from snn_compile.plugins import BACKENDS, Backend, Imported, ImportedSpiking
 from snn_compile.quantize.quantize import Quantization
@@ -79,7 +79,7 @@ class Prepared:
         target: the chip.
         backends: that will write the network.
         provenance: hashes of what it was made from.
-        climb: evaluates it and the stages before it.
+        evaluate_stages: evaluates it and the stages before it.
         report: the content of ``report.json``, given the keys that are the same for all.
         quantization: what is told about the integers; None if a compilation has told it before.
     """
@@ -91,7 +91,7 @@ class Prepared:
     target: Target
     backends: tuple[str, ...]
     provenance: Mapping[str, str]
-    climb: Callable[[Journal], Outcome]
+    evaluate_stages: Callable[[Journal], Outcome]
     report: Callable[[MappedProgram, Outcome, Mapping[str, Any]], dict[str, Any]]
     quantization: Quantization | None = None
 
@@ -113,13 +113,13 @@ class CheckResult:
     timing: list[dict[str, Any]]
 
 
-def watching(
+def pass_observer(
     journal: Journal, network: ANNGraph | SpikingGraph, samples: Samples | None = None
-) -> Watcher:
-    """What watches the passes over a network: the journal, behind what verifies each of them."""
+) -> PassObserver:
+    """The observer of the passes: the journal, after the verifier of each pass if requested."""
     if not journal.instruments.verify_each:
-        return journal.passed
-    return VerifyEach(journal.passed, network, samples)
+        return journal.record_pass
+    return VerifyEach(journal.record_pass, network, samples)
 
 
 def finish(prepared: Prepared, journal: Journal) -> CompiledModel:
@@ -130,14 +130,14 @@ def finish(prepared: Prepared, journal: Journal) -> CompiledModel:
     """
     program = prepared.program
     if prepared.quantization is not None:
-        assemble.tell_quantization(journal.observer, prepared.quantization)
+        assemble.report_quantization(journal.observer, prepared.quantization)
     with journal.timed("map"):
         mapped = map_program(program, prepared.target)
-    journal.found(mapped.findings)
+    journal.add_findings(mapped.findings)
     if prepared.quantization is not None:
         journal.observer.stage("map", mapped.findings[0].message)
     require_writable(program, prepared.backends)
-    outcome = prepared.climb(journal)
+    outcome = prepared.evaluate_stages(journal)
     with journal.timed("portability"):
         portability = assemble.portability_of(program, prepared.stimulus)
     return CompiledModel(

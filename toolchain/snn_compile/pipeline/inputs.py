@@ -20,8 +20,14 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
-from snn_compile.passes import Pipeline, Watcher, unwatched
-from snn_compile.plugins import Imported, Original, RunsFiles, SpikingFrontend, frontend_for
+from snn_compile.passes import PassObserver, Pipeline, no_observer
+from snn_compile.plugins import (
+    HasSourceRuntime,
+    Imported,
+    SourceRuntime,
+    SpikingFrontend,
+    frontend_for,
+)
 from snn_compile.report import figures
 from snn_compile.samples.arrays import (
     Samples,
@@ -87,12 +93,12 @@ def read_model(path: Path) -> Imported:
     return imported
 
 
-def original(path: Path, options: CompileOptions) -> Original | None:
-    """Who runs the user's file, if our evaluator need not; the file knows of no preprocessing."""
+def source_runtime(path: Path, options: CompileOptions) -> SourceRuntime | None:
+    """The runtime of the user's file; None if preprocessing is applied outside the file."""
     frontend = frontend_for(path)
-    if options.mean_values or options.scale_values or not isinstance(frontend, RunsFiles):
+    if options.mean_values or options.scale_values or not isinstance(frontend, HasSourceRuntime):
         return None
-    return frontend.original(path)
+    return frontend.source_runtime(path)
 
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
@@ -101,8 +107,8 @@ def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
     return (FoldPreprocessing(*values),) if any(values) else ()
 
 
-def preprocessed(
-    imported: Imported, options: CompileOptions, watch: Watcher = unwatched
+def preprocess(
+    imported: Imported, options: CompileOptions, observe: PassObserver = no_observer
 ) -> ANNGraph:
     """The network that takes the user's samples as they are.
 
@@ -110,7 +116,7 @@ def preprocessed(
         ModelError: its values and weights take too much memory, or are too large.
     """
     fold: Pipeline[ANNGraph, ANNGraph] = Pipeline(preprocessing(options))
-    network = fold(imported.ann, watch).graph
+    network = fold(imported.ann, observe).graph
     check_values(network)
     check_magnitudes(network)
     return network

@@ -32,7 +32,7 @@ from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.files.archives import Archive, Arrays
-from snn_compile.files.documents import LARGEST_JSON, DamagedError, check_size, reading
+from snn_compile.files.documents import MAX_JSON_SIZE, DamagedError, check_size, reading
 from snn_compile.files.typed import complaint
 from snn_compile.files.writing import replacing_file
 from snn_compile.ir import ann, serialize, spiking
@@ -40,7 +40,7 @@ from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import Node
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
-from snn_compile.options.compiling import MOST_STEPS
+from snn_compile.options.compiling import MAX_STEPS
 from snn_compile.passes import Pass, PassFailure, spec
 from snn_compile.quantize.calibrate_potentials import CalibratePotentials
 from snn_compile.quantize.calibrate_resets import CalibrateResets
@@ -86,7 +86,7 @@ _CODINGS = "codings."
 class _Codec(serialize.Codec):
     """Classes by the last part of their module and their name, codings as ``--coding`` takes them.
 
-    A coding is asked for when one is read, so that those that are broken are in nobody's way.
+    A coding is loaded only when one is read, so that a broken plug-in affects nothing else.
     """
 
     def name_of(self, kind: Any) -> str:
@@ -160,7 +160,7 @@ def load(path: Path) -> Replay:
     hint = "only snn-compile writes such files"
     message = "the file replays no pass"
     with reading(path, ModelError, "unreadable-replay", message, hint), Archive(path) as archive:
-        content = _of_this_version(archive.json("replay.json", LARGEST_JSON))
+        content = _of_this_version(archive.json("replay.json", MAX_JSON_SIZE))
         stored = Arrays(archive)
         arrays = {name: stored[str(k)] for k, name in enumerate(content["arrays"])}
         step, graph = (_CODEC.decode(content.get(part), arrays) for part in ("step", "graph"))
@@ -182,7 +182,7 @@ def load(path: Path) -> Replay:
 def _check_sizes(step: Any, stage: Any) -> None:
     """See that what the pass makes of a network, and what its neurons send, fits into memory."""
     coding = getattr(step, "coding", None)
-    if isinstance(coding, Coding) and not 0 < coding.size <= MOST_STEPS:
+    if isinstance(coding, Coding) and not 0 < coding.size <= MAX_STEPS:
         raise DamagedError(f"a window of {coding.size} steps")
     if isinstance(stage, ANNGraph):
         check_values(stage)

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.counted import counted
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower
 from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
+from snn_compile.pluralize import pluralize
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import ann
 from snn_compile.sim.reproducible import Reproducible
@@ -102,12 +102,12 @@ class Promise:
         return self._exact[0]
 
 
-def settled(
+def resolve_auto(
     options: CompileOptions, promise: Promise, weight_bits: Sequence[int]
 ) -> tuple[CompileOptions, list[Finding]]:
-    """Options with the smallest numbers in the place of every ``auto``, one after the other.
+    """Replace every ``auto`` by the smallest sufficient number, one option after the other.
 
-    ``--timesteps auto`` means payload bits in codings that have those in the place of steps. Steps
+    ``--timesteps auto`` means payload bits in codings that have those instead of steps. Steps
     and payload bits come first, with 8-bit weights if these are to be found as well.
 
     Args:
@@ -117,7 +117,7 @@ def settled(
     """
     findings: list[Finding] = []
     for name, candidates in _open(options, promise, weight_bits).items():
-        options, finding = _settle(options, name, candidates, promise)
+        options, finding = _resolve(options, name, candidates, promise)
         findings.append(finding)
     return options, findings
 
@@ -129,14 +129,14 @@ def _open(
     coding = coding_of(options, promise.default_coding)
     name = coding.resolution()
     found: dict[str, Sequence[int]] = {}
-    if name in coding.takes and AUTO in (options.timesteps, getattr(options, name)):
-        found[name] = range(1, coding.most + 1)
+    if name in coding.relevant_options and AUTO in (options.timesteps, getattr(options, name)):
+        found[name] = range(1, coding.max_size + 1)
     if options.weight_bits == AUTO:
         found["weight_bits"] = weight_bits
     return found
 
 
-def _settle(
+def _resolve(
     options: CompileOptions, name: str, candidates: Sequence[int], promise: Promise
 ) -> tuple[CompileOptions, Finding]:
     """One number: found on the first samples, then confirmed (or raised) on all."""
@@ -144,7 +144,7 @@ def _settle(
 
     def lost(candidate: int, n: int) -> float:
         if (candidate, n) not in losses:
-            trial = options.settled(name, candidate, "tried")
+            trial = options.with_value(name, candidate, "tried")
             losses[candidate, n] = promise.lost(trial, n)
         return losses[candidate, n]
 
@@ -157,8 +157,8 @@ def _settle(
     chosen = candidates[-1] if found is None else found
     shown = name.replace("_", " ")
     tried = ", ".join(f"{c}: {loss:.2f}" for (c, _), loss in losses.items())
-    says = f"{shown} auto: {chosen} lose {lost(chosen, n):.2f} points on {counted(n, 'sample')}"
-    options = options.settled(name, chosen, f"auto, at most {promise.points:g} points lost")
+    says = f"{shown} auto: {chosen} lose {lost(chosen, n):.2f} points on {pluralize(n, 'sample')}"
+    options = options.with_value(name, chosen, f"auto, at most {promise.points:g} points lost")
     if found is None:
         hint = "allow a larger --max-accuracy-drop, or another --coding"
         text = f"{says}; no number up to there keeps the promise of {promise.points:g}"

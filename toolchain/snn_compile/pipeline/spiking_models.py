@@ -9,7 +9,6 @@ from math import prod
 import numpy as np
 
 from snn_compile.convert.expand import maps_shape
-from snn_compile.counted import counted
 from snn_compile.errors import UsageError
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId
@@ -19,9 +18,10 @@ from snn_compile.lowering import quantize_by
 from snn_compile.mapping import map_program
 from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.pipeline.finish import CheckResult, Prepared, Task, watching
+from snn_compile.pipeline.finish import CheckResult, Prepared, Task, pass_observer
 from snn_compile.pipeline.inputs import stimulus
 from snn_compile.plugins import ImportedSpiking, SpikingFrontend
+from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
 from snn_compile.report import assemble
@@ -33,7 +33,7 @@ from snn_compile.samples.arrays import Samples
 from snn_compile.samples.spike_trains import load_trains
 from snn_compile.sim import engine, spiking
 
-LARGEST_WHOLE = 1 << 15
+MAX_INTEGER = 1 << 15
 """Inputs that are whole numbers up to this size are taken as they are."""
 FACTS = {"network": SPIKING, "coding": "rate"}
 """What decides which options have a meaning."""
@@ -50,7 +50,7 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     arrival = _arrival(imported, options, None)
     encoding, _ = _encoding(imported, None, arrival, options)
     driven = _driven(imported.network, encoding, arrival)
-    program = quantization(options)(driven, watching(journal, driven)).graph.program
+    program = quantization(options)(driven, pass_observer(journal, driven)).graph.program
     findings = (*imported.findings, *map_program(program, task.target).findings)
     return CheckResult(imported, None, findings, journal.timing)
 
@@ -72,17 +72,17 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
     options = task.options
     with journal.timed("import"):
         imported = frontend.read_spiking(task.path, options)
-    journal.found(imported.findings)
-    journal.found(assemble.ignored(options, FACTS))
+    journal.add_findings(imported.findings)
+    journal.add_findings(assemble.ignored(options, FACTS))
     shape, n_steps = imported.input_shape, imported.network.window.n_steps
     n_classes = prod(next(iter(imported.output_shapes.values())))
     samples = load_trains(options, shape, n_steps, n_classes, task.calibrate, task.evaluate)
     arrival = _arrival(imported, options, samples.trains)
     encoding, findings = _encoding(imported, samples.calibrate, arrival, options)
-    journal.found(findings)
+    journal.add_findings(findings)
     journal.observer.stage("import", f"{imported.n_nodes} nodes, a spiking network already")
     driven = _driven(imported.network, encoding, arrival)
-    quantized = quantization(options)(driven, watching(journal, driven)).graph
+    quantized = quantization(options)(driven, pass_observer(journal, driven)).graph
     decodings = {
         node.id: OutputDecoding(quantized.numbers[node.id].unit, imported.output_shapes[node.id])
         for node in quantized.program.readouts
@@ -118,7 +118,7 @@ def _arrival(
             code="bad-option",
             hint="leave --coding out",
         )
-    if not options.is_settled:
+    if not options.is_resolved:
         raise UsageError(
             "auto is for networks that are converted; this one has its steps from its training",
             code="bad-option",
@@ -175,7 +175,7 @@ def _encoding(
     else:
         low, high = float(samples.x.min()), float(samples.x.max())
         integral = samples.x.dtype.kind in "iu" or bool((samples.x == np.rint(samples.x)).all())
-        whole = integral and max(-low, high) <= LARGEST_WHOLE
+        whole = integral and max(-low, high) <= MAX_INTEGER
     if whole:
         return InputEncoding(np.ones(1), int(min(low, 0)), int(max(high, 1)), shape, maps), findings
     ends = np.array([min(low, 0.0)]), np.array([max(high, 0.0)])
@@ -216,7 +216,7 @@ def _climb(
     program, n = quantized.program, len(samples)
     frames = encoded(encoding, samples.x)
     ladder = Ladder(samples.y)
-    with journal.progress("evaluate", counted(n, "sample"), 2 * n) as advance:
+    with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
         note = "the network as it was trained, in floating point"
         ladder.add("spiking", spiking.evaluate(quantized.network, frames, advance=advance), note)
         run = engine.run(program, frames, advance=advance)

@@ -12,7 +12,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
-from snn_compile.passes import Finding, Watcher
+from snn_compile.passes import Finding, PassObserver
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
 from snn_compile.samples.arrays import Samples
@@ -35,12 +35,12 @@ class VerifyEach:
     bound is proven again, and the compiled engine sends what the reference does, bit for bit.
 
     Attributes:
-        watch: told about each pass that has kept its promises.
+        observe: called for each pass that was verified.
         before: the network that the next pass gets.
         samples: of the user, or None for random ones.
     """
 
-    watch: Watcher
+    observe: PassObserver
     before: Stage
     samples: Samples | None = None
     _seed: int = field(default=0)
@@ -62,7 +62,7 @@ class VerifyEach:
         elif isinstance(graph, type(self.before)):
             self._compare(name, graph)
         self.before = graph
-        self.watch(name, graph, findings, seconds)
+        self.observe(name, graph, findings, seconds)
 
     def _compare(self, name: str, after: ANNGraph | SpikingGraph) -> None:
         one, other = self._outputs(self.before), self._outputs(after)

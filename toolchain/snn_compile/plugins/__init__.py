@@ -11,11 +11,11 @@ from snn_compile.hil.device import Device
 from snn_compile.plugins.contracts import (
     Backend,
     Frontend,
+    HasSourceRuntime,
     Imported,
     ImportedSpiking,
     NeedsEnvironment,
-    Original,
-    RunsFiles,
+    SourceRuntime,
     SpikingFrontend,
     Verifiable,
 )
@@ -28,12 +28,12 @@ __all__ = [
     "FRONTENDS",
     "Backend",
     "Frontend",
+    "HasSourceRuntime",
     "Imported",
     "ImportedSpiking",
     "NeedsEnvironment",
-    "Original",
     "Plugins",
-    "RunsFiles",
+    "SourceRuntime",
     "SpikingFrontend",
     "Verifiable",
     "frontend_for",
@@ -44,7 +44,7 @@ BACKEND_NAME = re.compile(r"(?!(golden|engine)\Z)[a-z0-9][a-z0-9_-]{0,63}")
 """It is a folder's name, and ``verify --against`` takes it beside ``golden`` and ``engine``."""
 
 FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
-    "snn_compile.frontends", "frontend", (Frontend, SpikingFrontend), (RunsFiles,)
+    "snn_compile.frontends", "frontend", (Frontend, SpikingFrontend), (HasSourceRuntime,)
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends", "backend", (Backend,), (Verifiable, NeedsEnvironment), BACKEND_NAME

@@ -105,7 +105,7 @@ class Frontend(Protocol):
 class SpikingFrontend(Protocol):
     """Reads files that hold a spiking network already: nothing is left to convert.
 
-    It is registered and made as a ``Frontend`` is, and has ``read_spiking`` in place of ``read``.
+    It is registered and made as a ``Frontend`` is, and has ``read_spiking`` instead of ``read``.
 
     Attributes:
         suffixes: of its files, in lower case, each with its dot.
@@ -114,7 +114,7 @@ class SpikingFrontend(Protocol):
     ...     suffixes = (".silence",)
     ...
     ...     def read_spiking(self, path, options):
-    ...         raise ModelError("nobody spikes in it", origin=Origin(str(path)))
+    ...         raise ModelError("it has no neurons", origin=Origin(str(path)))
     >>> complaints(Silence(), FRONTENDS)
     []
     """
@@ -133,8 +133,8 @@ class SpikingFrontend(Protocol):
         ...
 
 
-class Original(Protocol):
-    """The user's own file, run by a library that was made for it."""
+class SourceRuntime(Protocol):
+    """The user's own file, executed by the runtime of its format."""
 
     name: str
 
@@ -144,10 +144,10 @@ class Original(Protocol):
 
 
 @runtime_checkable
-class RunsFiles(Protocol):
-    """A frontend that knows such a library."""
+class HasSourceRuntime(Protocol):
+    """A frontend whose format has its own runtime."""
 
-    def original(self, path: Path) -> Original | None:
+    def source_runtime(self, path: Path) -> SourceRuntime | None:
         """The file, ready to run; None where it cannot be run faster than by our evaluator."""
         ...
 
@@ -175,7 +175,7 @@ class Backend(Protocol):
     """
 
     def check(self, program: QuantizedGraph) -> list[CompileError]:
-        """Everything about the network that this backend cannot express, all at once."""
+        """All features of the network that this backend cannot express."""
         ...
 
     def emit(self, program: QuantizedGraph, folder: Path, *, options: Mapping[str, Any]) -> None:
@@ -192,9 +192,9 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Verifiable(Protocol):
-    """A backend that can tell whether what it wrote computes what the network computes.
+    """A backend that can verify its own output against the network.
 
-    Without this, ``snn-compile verify`` says "not compared" of the backend's files.
+    Without this, ``snn-compile verify`` reports "not compared" for the backend's files.
 
     >>> class Looks:
     ...     def check(self, program):
@@ -231,7 +231,7 @@ class Verifiable(Protocol):
             folder: what ``emit`` wrote, or what has become of it.
             frames: encoded stimuli, (N, *input shape).
             time_limit: seconds.
-            progress: told the number of stimuli that have just been compared.
+            progress: receives the number of stimuli that have just been compared.
 
         Raises:
             DeviceError: the other system is missing, or it failed or ran out of time.

@@ -149,19 +149,19 @@ def _complaints_about(plugin: object, contract: type) -> Iterator[str]:
         elif wrong := complaint(getattr(plugin, name), annotation, name):
             yield f"is not as its contract says: {wrong}"
     for name, method in methods_of(contract).items():
-        there = getattr(plugin, name, None)
-        if not callable(there):
+        attribute = getattr(plugin, name, None)
+        if not callable(attribute):
             yield f"has no method '{name}'"
-        elif wrong := _uncallable(there, method):
+        elif wrong := _uncallable(attribute, method):
             yield f"has a method '{name}' that cannot be called as its contract says: {wrong}"
 
 
-def _uncallable(there: Callable[..., Any], method: Callable[..., Any]) -> str:
+def _uncallable(attribute: Callable[..., Any], method: Callable[..., Any]) -> str:
     """Why a method cannot be called as that of the contract is; empty if it can."""
     _, *parameters = inspect.signature(method).parameters.values()  # without self
     named = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
     try:
-        inspect.signature(there).bind(*[None] * (len(parameters) - len(named)), **named)
+        inspect.signature(attribute).bind(*[None] * (len(parameters) - len(named)), **named)
     except TypeError as error:
         return str(error)
     except ValueError:  # a function in C may have no signature
@@ -174,7 +174,7 @@ def _fields_of(contract: type, plugin: object) -> list[str]:
 
 
 def _guarded(
-    there: Callable[..., Any],
+    attribute: Callable[..., Any],
     name: str,
     method: Callable[..., Any],
     failed: Callable[[str], CompileError],
@@ -183,11 +183,11 @@ def _guarded(
     returned = get_type_hints(method).get("return")
     kinds = _classes_of(returned)
 
-    @wraps(there)
+    @wraps(attribute)
     def call(*arguments: Any, **named: Any) -> Any:
         guard = Guard(failed, name)
         with guard:
-            result = there(*arguments, **named)
+            result = attribute(*arguments, **named)
         if isinstance(result, Iterator):
             return _guarded_items(result, guard)
         if kinds and not isinstance(result, kinds):

@@ -26,8 +26,8 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 from snn_compile.passes import PassResult
 from snn_compile.quantize.correct_biases import (
+    MAX_SAMPLES,
     MESSAGES,
-    MOST_SAMPLES,
     corrected_bias,
     mean_current,
     mean_drives,
@@ -84,7 +84,7 @@ class CalibratePotentials:
         """The same program with other initial potentials; none by which a state could overflow."""
         program = quantization.program
         n_steps = program.window.n_steps
-        n = min(len(self.x), MOST_SAMPLES, max(8, MESSAGES // n_steps))
+        n = min(len(self.x), MAX_SAMPLES, max(8, MESSAGES // n_steps))
         x = self.x[:n]
         halves = (slice(0, n // 2), slice(n // 2, n)) if n > 1 else (slice(0, 1), slice(0, 1))
         activations = [mean_activations(self.folded, x[half]) for half in halves]
@@ -116,7 +116,7 @@ class CalibratePotentials:
                     )
                     population = _started(program, population, missing)
                 changed.append(population)
-            sweep.answered(population, currents)
+            sweep.advance(population, currents)
         graph = program.graph.edit(replaced=changed)
         return PassResult(replace(quantization, program=QuantizedGraph(graph, program.window)))
 

@@ -28,8 +28,8 @@ from snn_compile.numerics.functions import geometric
 from snn_compile.passes import PassResult
 from snn_compile.quantize import stock
 from snn_compile.quantize.correct_biases import (
+    MAX_SAMPLES,
     MESSAGES,
-    MOST_SAMPLES,
     ResetsToZero,
     corrected_bias,
     mean_current,
@@ -42,9 +42,9 @@ from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
 
-MOST_SITES = 4096
+MAX_SITES = 4096
 """Neurons of all samples that are looked at in a layer: two numbers a channel need no more."""
-LEAST_SITES, MOST_VALUES = 64, 1 << 25
+MIN_SITES, MAX_VALUES = 64, 1 << 25
 """Fewer where a layer's channels and steps would take much memory: values that are recorded."""
 COARSE = geometric(0.2, 1.4, 14)
 FINE = np.array([0.8, 0.9, 0.95, 1.05, 1.1, 1.2])
@@ -90,7 +90,7 @@ class CalibrateResets:
         """
         program = quantization.program
         n_steps = program.window.n_steps
-        n = min(len(self.x), MOST_SAMPLES, max(8, MESSAGES // n_steps))
+        n = min(len(self.x), MAX_SAMPLES, max(8, MESSAGES // n_steps))
         known = set(rectifiers_and_outputs(self.folded))
         sites = {
             p.id: Sites.spread(p.shape, n, _n_sites(p, n_steps))
@@ -117,13 +117,13 @@ class CalibrateResets:
                 found = _nearest(population, seen_at, sites[population.id], wanted, n_steps)
                 population = _safe(program, population, found)
                 changed.append(population)
-            sweep.answered(population, currents)
+            sweep.advance(population, currents)
         graph = program.graph.edit(replaced=changed)
         return PassResult(replace(quantization, program=QuantizedGraph(graph, program.window)))
 
 
 def _n_sites(population: Population, n_steps: int) -> int:
-    return max(LEAST_SITES, min(MOST_SITES, MOST_VALUES // (population.shape[0] * n_steps)))
+    return max(MIN_SITES, min(MAX_SITES, MAX_VALUES // (population.shape[0] * n_steps)))
 
 
 def _can_be_calibrated(population: Population) -> TypeGuard[ResetsToZero]:
@@ -203,8 +203,8 @@ def _with(population: ResetsToZero, level: Float, shift: Float) -> ResetsToZero:
     threshold = round_half_even((level - 1) / (1 << FRACTION_BITS))
     return replace(
         population,
-        threshold=QTensor.of(np.clip(threshold, 0, stock.MOST_THRESHOLD)),
-        bias=QTensor.of(stock.rounded_bias(np.clip(bias, -stock.MOST_BIAS, stock.MOST_BIAS))),
+        threshold=QTensor.of(np.clip(threshold, 0, stock.MAX_THRESHOLD)),
+        bias=QTensor.of(stock.rounded_bias(np.clip(bias, -stock.MAX_BIAS, stock.MAX_BIAS))),
     )
 
 

@@ -16,7 +16,7 @@ from snn_compile.sim.reproducible import Reproducible
 
 HELD_OUT = 4
 """Every fourth sample is measured on; the others calibrate."""
-MOST_MEASURED = 256
+MAX_MEASURED = 256
 """Samples that the outputs are compared on, at most."""
 
 Samples = npt.NDArray[np.generic]
@@ -47,7 +47,7 @@ def least_error_of(
     held[HELD_OUT - 1 :: HELD_OUT] = True
     if not held.any():
         held[-1] = True
-    new = x[held][:MOST_MEASURED]
+    new = x[held][:MAX_MEASURED]
     seen = x[~held] if len(x) > 1 else x
     wanted = evaluate(network, new, operators=Reproducible(network, new)).astype(np.float64)
     power = max(_power(wanted - products.mean(wanted, axis=0)), np.finfo(np.float64).tiny)

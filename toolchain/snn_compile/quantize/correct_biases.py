@@ -35,7 +35,7 @@ from snn_compile.sim.reproducible import Reproducible
 
 ResetsToZero = IFNeurons | CubaLIFNeurons
 
-MOST_SAMPLES = 512
+MAX_SAMPLES = 512
 MESSAGES = 4096
 """Samples, and samples times time steps, that the correction looks at, at most."""
 
@@ -74,7 +74,7 @@ class CorrectBiases:
         program = quantization.program
         if any(resets_to_zero(population) for population in program.populations):
             return PassResult(quantization)
-        n = min(len(self.x), MOST_SAMPLES, max(8, MESSAGES // program.window.n_steps))
+        n = min(len(self.x), MAX_SAMPLES, max(8, MESSAGES // program.window.n_steps))
         wanted = mean_drives(self.folded, self.x[:n])
         sweep = Sweep(program, self.frames[:n])
         corrected: list[Population] = []
@@ -87,7 +87,7 @@ class CorrectBiases:
                     program, population, seen, wanted[population.id], numbers
                 )
                 corrected.append(population)
-            sweep.answered(population, currents)
+            sweep.advance(population, currents)
         graph = program.graph.edit(replaced=corrected)
         return PassResult(replace(quantization, program=QuantizedGraph(graph, program.window)))
 

@@ -26,16 +26,16 @@ from snn_compile.numerics.products import mean, times_integers
 from snn_compile.passes import PassResult
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
 from snn_compile.quantize.refit import Moments, refit
-from snn_compile.quantize.rounding import compensated
+from snn_compile.quantize.rounding import compensate
 from snn_compile.quantize.sites import Sites, float_drives, rectifiers_and_outputs
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
 
-MOST_SAMPLES = 1024
+MAX_SAMPLES = 1024
 MESSAGES = 1 << 24
 """Samples, and messages of the largest layer, that the fit looks at, at most."""
-MOST_SITES = 1 << 14
+MAX_SITES = 1 << 14
 """Positions of a layer's maps, over all samples, that the fit looks at."""
 WIDEST = 2048
 """Weights per neuron beyond which a layer keeps its nearest integers: the cost is cubic."""
@@ -49,7 +49,7 @@ class FitLayers:
     At a layer, the drive that the float network has is compared with the one that the program has.
     What is missing holds the errors of all activations so far. For each synapse group in turn,
     a regression tells how the weights should change (``refit``), they are rounded so that
-    their errors cancel (``compensated``), and the next group sees what is missing then: in a
+    their errors cancel (``compensate``), and the next group sees what is missing then: in a
     residual join, the weights of the branch make up for the errors of the shortcut too. What
     is left on average goes into the biases.
 
@@ -79,14 +79,14 @@ class FitLayers:
         """The same program with other weights and biases; no state can overflow."""
         program = quantization.program
         largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
-        n = min(len(self.frames), MOST_SAMPLES, max(16, MESSAGES // largest))
+        n = min(len(self.frames), MAX_SAMPLES, max(16, MESSAGES // largest))
         known = set(rectifiers_and_outputs(self.folded))
         sites = {
             population.id: Sites.spread(population.shape, n, _n_sites(program, population))
             for population in program.populations
             if population.id in known
         }
-        wanted = float_drives(self.folded, self.x[:n], sites)
+        target = float_drives(self.folded, self.x[:n], sites)
         sweep = Sweep(program, self.frames[:n])
         for population in program.populations:
             if population.id in known:
@@ -94,7 +94,7 @@ class FitLayers:
                     quantization.network, program, population, quantization.numbers[population.id]
                 )
                 found = layer.fitted(
-                    sweep, sites[population.id], wanted[population.id], self.refits
+                    sweep, sites[population.id], target[population.id], self.refits
                 )
                 program = self._changed(
                     program, population, found, bias=self.refits and self.biases
@@ -104,7 +104,7 @@ class FitLayers:
                 edited = program.graph[population.id]
                 if not isinstance(edited, Neurons):
                     raise TypeError(f"'{population.id}' has turned into something else")
-                sweep.answered(edited, sweep.currents(edited))
+                sweep.advance(edited, sweep.currents(edited))
         return PassResult(replace(quantization, program=program))
 
     def _changed(
@@ -147,10 +147,10 @@ class _Layer:
     population: Population
     numbers: LayerNumbers
 
-    def fitted(self, sweep: Sweep, sites: Sites, wanted: Array, fits: bool) -> _Found:
+    def fitted(self, sweep: Sweep, sites: Sites, target: Array, fits: bool) -> _Found:
         """New weights and biases, given the drives (C, S) of the float network at the sites."""
         groups = self.program.synapses_into(self.population)
-        missing = wanted - self._present(sweep, sites, groups)
+        missing = target - self._present(sweep, sites, groups)
         changed: list[tuple[Synapses, Synapses]] = []
         for group in groups:
             if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
@@ -213,19 +213,19 @@ def _total(trains: Int) -> Int:
     return total
 
 
-def _rounded(wanted: Float, group: ConvSynapses | DenseSynapses, moments: Moments) -> Int:
+def _rounded(target: Float, group: ConvSynapses | DenseSynapses, moments: Moments) -> Int:
     """Weights (R, K) in steps of the grid, as integers."""
     limit = (1 << (group.weight.format.bits - 1)) - 1
-    nearest = round_half_even(np.clip(wanted, -limit, limit))
-    if wanted.shape[1] < 2 or np.array_equal(nearest, wanted):
+    nearest = round_half_even(np.clip(target, -limit, limit))
+    if target.shape[1] < 2 or np.array_equal(nearest, target):
         return nearest
-    return compensated(wanted, nearest, moments, limit)
+    return compensate(target, nearest, moments, limit)
 
 
 def _n_sites(program: QuantizedGraph, population: Population) -> int:
     """A dense layer has no map to choose from: it looks at every neuron."""
     dense = any(isinstance(g, DenseSynapses) for g in program.synapses_into(population))
-    return prod(population.shape[1:]) * MOST_SAMPLES if dense else MOST_SITES
+    return prod(population.shape[1:]) * MAX_SAMPLES if dense else MAX_SITES
 
 
 def _mixed(old: Synapses, new: Synapses, keep: npt.NDArray[np.bool_]) -> Synapses:

@@ -40,7 +40,7 @@ def in_fixed_point(node: spiking.Population, bias: Float, step: Float) -> quanti
 
 def _readout(node: spiking.Readout, bias: Float, step: Float) -> quantized.Readout:
     del step
-    return quantized.Readout(**node.place, bias=QTensor.of(round_half_even(bias)))
+    return quantized.Readout(**node.common_fields, bias=QTensor.of(round_half_even(bias)))
 
 
 def _clip_floor(
@@ -48,7 +48,7 @@ def _clip_floor(
 ) -> quantized.ClipFloorNeurons:
     threshold = _threshold(node, step)
     return quantized.ClipFloorNeurons(
-        **node.place,
+        **node.common_fields,
         threshold=QTensor.of(threshold),
         bias=_with_half(bias, threshold),
         levels=node.levels,
@@ -60,7 +60,7 @@ def _graded(node: spiking.GradedNeurons, bias: Float, step: Float) -> quantized.
     threshold = node.threshold / step
     multiplier, shift = reciprocal(threshold)
     return quantized.GradedNeurons(
-        **node.place,
+        **node.common_fields,
         bias=_with_half(bias, threshold),
         multiplier=QTensor(multiplier, QFormat(12, signed=False)),
         shift=QTensor.of(shift),
@@ -72,7 +72,7 @@ def _graded(node: spiking.GradedNeurons, bias: Float, step: Float) -> quantized.
 def _signed(node: spiking.SignedIFNeurons, bias: Float, step: Float) -> quantized.SignedIFNeurons:
     threshold = _threshold(node, step)
     return quantized.SignedIFNeurons(
-        **node.place,
+        **node.common_fields,
         threshold=QTensor.of(threshold),
         bias=QTensor.of(round_half_even(bias)),
         initial_potential=_share(threshold, node.initial_potential),
@@ -83,7 +83,7 @@ def _signed(node: spiking.SignedIFNeurons, bias: Float, step: Float) -> quantize
 def _integrate_and_fire(node: spiking.IFNeurons, bias: Float, step: Float) -> quantized.IFNeurons:
     threshold = _threshold(node, step)
     return quantized.IFNeurons(
-        **node.place,
+        **node.common_fields,
         threshold=QTensor.of(threshold),
         bias=QTensor.of(round_half_even(bias)),
         initial_potential=_share(threshold, node.initial_potential),

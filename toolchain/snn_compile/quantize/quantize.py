@@ -23,7 +23,7 @@ from snn_compile.quantize.states import EXPONENTS, States
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
 from snn_compile.sim import bounds
 
-MOST_FRACTION_BITS = 6
+MAX_FRACTION_BITS = 6
 """Bits of a potential below the unit of the weights: what Loihi gives a potential."""
 MAX_DOUBLINGS = 12
 """Times a channel's unit may be doubled before the layer is refused."""
@@ -115,7 +115,7 @@ def quantize(
 
 def _input(node: spiking.Input) -> quantized.Input:
     return quantized.Input(
-        **node.place,
+        **node.common_fields,
         format=QFormat.holding(node.low, node.high),
         low=node.low,
         high=node.high,
@@ -215,7 +215,7 @@ class _Layer:
         magnitude = np.maximum(np.maximum(-interval.low, interval.high), 1)
         room = floor_log2(states.limit(population) / magnitude)
         room = np.minimum(room, states.doublings(population, weights.unit))
-        most = min(MOST_FRACTION_BITS, EXPONENTS[-1] - max(weights.exponents))
+        most = min(MAX_FRACTION_BITS, EXPONENTS[-1] - max(weights.exponents))
         # Sums that are spread over time cannot be shifted right one by one.
         lowest = 0 if self.window.schedule else states.least_exponent()
         least = lowest - min(weights.exponents)
@@ -279,20 +279,20 @@ def _synapses(group: spiking.Synapses, weight: QTensor, exponent: int) -> quanti
     match group:
         case spiking.ConvSynapses():
             return quantized.ConvSynapses(
-                **group.place,
+                **group.common_fields,
                 weight=weight,
                 exponent=exponent,
                 geometry=group.geometry,
             )
         case spiking.DenseSynapses():
             return quantized.DenseSynapses(
-                **group.place,
+                **group.common_fields,
                 weight=weight,
                 exponent=exponent,
             )
         case spiking.SparseSynapses():
             return quantized.SparseSynapses(
-                **group.place,
+                **group.common_fields,
                 indptr=group.indptr,
                 indices=group.indices,
                 weight=weight,

@@ -15,7 +15,7 @@ BLOCK = 32
 """Weights that are rounded before the others hear of it."""
 
 
-def compensated(wanted: Float, nearest: Int, moments: Moments, limit: int) -> Int:
+def compensate(target: Float, nearest: Int, moments: Moments, limit: int) -> Int:
     """Integer weights whose errors cancel on given receptive fields, where that holds up.
 
     For a neuron with weights w and receptive fields x, the error that matters is
@@ -25,7 +25,7 @@ def compensated(wanted: Float, nearest: Int, moments: Moments, limit: int) -> In
     towards their diagonal, where nothing moves.
 
     Args:
-        wanted: (R, K) real weights in steps of the grid.
+        target: (R, K) real weights in steps of the grid.
         nearest: (R, K) their nearest integers, inside the limits.
         moments: of the receptive fields; the second half is held out.
         limit: largest magnitude of an integer.
@@ -45,8 +45,8 @@ def compensated(wanted: Float, nearest: Int, moments: Moments, limit: int) -> In
     order = np.argsort(-diagonal, kind="stable")  # the ones that matter most are rounded first
     factor = upper_factor_of_inverse(shrunk[np.ix_(order, order)])
     chosen = np.empty_like(nearest)
-    chosen[:, order] = _one_by_one(wanted[:, order], factor, limit)
-    before, after = (_error(found - wanted, unseen) for found in (nearest, chosen))
+    chosen[:, order] = _one_by_one(target[:, order], factor, limit)
+    before, after = (_error(found - target, unseen) for found in (nearest, chosen))
     return np.where((after < before)[:, None], chosen, nearest)
 
 
@@ -55,12 +55,12 @@ def _error(off: Float, moments: Float) -> Float:
     return products.total(products.matmul(off, moments) * off, axis=1)
 
 
-def _one_by_one(wanted: Float, factor: Float, limit: int) -> Float:
+def _one_by_one(target: Float, factor: Float, limit: int) -> Float:
     """Rounds column after column of (R, K); row i of the factor tells the later ones how to move.
 
     Weights of a block move at once, those beyond it when the block is done, in one product.
     """
-    moving = np.ascontiguousarray(wanted.T)
+    moving = np.ascontiguousarray(target.T)
     chosen = np.empty_like(moving)
     for start in range(0, len(moving), BLOCK):
         block = slice(start, min(start + BLOCK, len(moving)))

@@ -73,10 +73,10 @@ class Sites:
         found = []
         for start, piece in self._batches(pieces):
             flat = piece.reshape(piece.shape[0], -1, piece.shape[-1])
-            found.append(self.taken(flat, start))
+            found.append(self.at_sites(flat, start))
         return np.concatenate(found, axis=1)
 
-    def taken(self, flat: npt.NDArray[np.number], start: int) -> Array:
+    def at_sites(self, flat: npt.NDArray[np.number], start: int) -> Array:
         """Values (C, H * W, B) of the samples from ``start`` on at their sites, (C, s) float32."""
         at = self.positions[start : start + flat.shape[-1]]
         there = flat[:, at, np.arange(len(at))[:, None]].reshape(len(flat), -1)
@@ -142,19 +142,19 @@ def float_drives(
 
     operators = Reproducible(folded, x)
 
-    def look(piece: npt.NDArray[np.generic], start: int) -> dict[NodeId, Array]:
+    def measure_batch(piece: npt.NDArray[np.generic], start: int) -> dict[NodeId, Array]:
         found: dict[NodeId, Array] = {}
 
-        def see(node: AnnNode, value: Array) -> Array:
+        def observe(node: AnnNode, value: Array) -> Array:
             for reader in readers.get(node.id, ()):
                 flat = value.reshape(node.shape[0], -1, value.shape[-1])
-                found[reader] = sites[reader].taken(flat, start)
+                found[reader] = sites[reader].at_sites(flat, start)
             return value
 
-        ann.forward(folded, ann.batch_last(piece), see, operators)
+        ann.forward(folded, ann.batch_last(piece), observe, operators)
         return found
 
-    pieces = list(map_batches(look, x, ann.piece_size(folded)))
+    pieces = list(map_batches(measure_batch, x, ann.piece_size(folded)))
     return {key: np.concatenate([p[key] for p in pieces], axis=1) for key in sites}
 
 

@@ -19,9 +19,9 @@ STATE_BITS = 24
 """Bits of a potential on the chip."""
 EXPONENTS = range(-8, 8)
 """Exponents of a synapse group that Loihi's format can hold."""
-LARGEST_THRESHOLD = 1 << 20
+MAX_THRESHOLD = 1 << 20
 """Steps of a potential in a threshold, before fraction bits: weights below it all round to 0."""
-LARGEST_BIAS = 1 << 21
+MAX_BIAS = 1 << 21
 """Steps of a potential in a bias, before fraction bits."""
 
 
@@ -55,7 +55,7 @@ class States:
 
     def least_exponent(self) -> int:
         """Of a synapse group."""
-        return stock.LEAST_EXPONENT if self.stock else EXPONENTS[0]
+        return stock.MIN_EXPONENT if self.stock else EXPONENTS[0]
 
     def smallest_unit(self, node: spiking.Population) -> Float:
         """Below this unit, threshold and bias would outgrow the state though weights say nothing.
@@ -66,10 +66,10 @@ class States:
         threshold = _threshold(node)
         bias = np.abs(np.broadcast_to(node.bias, node.shape)).reshape(node.shape[0], -1).max(axis=1)
         if self.stock:
-            most_bias, most_threshold = float(stock.most_bias(threshold)), stock.MOST_THRESHOLD / 1
+            most_bias, most_threshold = float(stock.most_bias(threshold)), stock.MAX_THRESHOLD / 1
         else:
             share = self.limit(node) / VOLTAGE_LIMIT * 2.0 ** -self.own_bits(node)
-            most_bias, most_threshold = LARGEST_BIAS * share, LARGEST_THRESHOLD * share
+            most_bias, most_threshold = MAX_BIAS * share, MAX_THRESHOLD * share
         smallest: Float = bias / most_bias
         return smallest if threshold is None else np.maximum(smallest, threshold / most_threshold)
 
@@ -78,7 +78,7 @@ class States:
 
         The mantissas of stock neurons may be that much finer than the unit of their thresholds.
         """
-        finer = 2.0**stock.LEAST_EXPONENT if self.stock else 1.0
+        finer = 2.0**stock.MIN_EXPONENT if self.stock else 1.0
         smallest: Float = finer * self.smallest_unit(node)
         return smallest
 

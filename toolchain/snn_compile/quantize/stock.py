@@ -22,15 +22,15 @@ from snn_compile.ir.quantized import FRACTION_BITS, CubaLIFNeurons, ProbedReadou
 from snn_compile.ir.spiking import Float, InputCoding, Reset
 from snn_compile.options import COMMAND_LINE, KEYWORD, STOCK, CompileOptions
 
-MOST_THRESHOLD = (1 << 17) - 1
+MAX_THRESHOLD = (1 << 17) - 1
 """Loihi's threshold has 17 bits, in units of the weight."""
 MANTISSA = (1 << 12) - 1
 MANTISSAS = (-MANTISSA - 1, MANTISSA)
-MOST_EXPONENT = 7
+MAX_EXPONENT = 7
 """A bias is a signed mantissa of 13 bits, -4096 to 4095 (taken as symmetric here), times a power of
 two of 3 bits that all neurons of a population share; in units of 2**-6 of the weight."""
-MOST_BIAS = MANTISSA << MOST_EXPONENT
-LEAST_EXPONENT = -7
+MAX_BIAS = MANTISSA << MAX_EXPONENT
+MIN_EXPONENT = -7
 """Of a synapse group: 8-bit weights lie on Lava's grid of even numbers, and 2**-8 is the least."""
 
 
@@ -44,17 +44,17 @@ def bias_exponent(bias: Int) -> int:
         ValueError: there is none.
     """
     largest = int(np.abs(bias).max(initial=0))
-    for exponent in range(MOST_EXPONENT + 1):
+    for exponent in range(MAX_EXPONENT + 1):
         if largest <= MANTISSA << exponent:
             return exponent
-    raise ValueError(f"a bias of {largest} does not fit 13 bits times 2**{MOST_EXPONENT}")
+    raise ValueError(f"a bias of {largest} does not fit 13 bits times 2**{MAX_EXPONENT}")
 
 
 def rounded_bias(bias: Int) -> Int:
     """The biases nearest to these that a population can have: all of them with one exponent.
 
     Raises:
-        ValueError: one is beyond ``MOST_BIAS``.
+        ValueError: one is beyond ``MAX_BIAS``.
     """
     step = 1 << bias_exponent(bias)
     return step * np.clip(round_half_even(bias / step), -MANTISSA, MANTISSA)
@@ -62,7 +62,7 @@ def rounded_bias(bias: Int) -> Int:
 
 def most_bias(threshold: Float | None) -> int:
     """Largest bias in units of the weight; readouts, which have no threshold, take whole units."""
-    return MANTISSA if threshold is None else MOST_BIAS >> FRACTION_BITS
+    return MANTISSA if threshold is None else MAX_BIAS >> FRACTION_BITS
 
 
 def population(
@@ -82,14 +82,14 @@ def population(
     """
     if isinstance(node, spiking.Readout):
         whole = np.clip(round_half_even(bias), -MANTISSA, MANTISSA)
-        return ProbedReadout(**node.place, bias=QTensor.of(whole))
+        return ProbedReadout(**node.common_fields, bias=QTensor.of(whole))
     if not isinstance(node, spiking.IFNeurons) or node.reset is not Reset.ZERO:
         raise TypeError(f"'{node.id}' has no stock form")
     level = round_half_even(node.threshold / step) - int(exact)
-    fine = np.clip(round_half_even(bias * (1 << FRACTION_BITS)), -MOST_BIAS, MOST_BIAS)
+    fine = np.clip(round_half_even(bias * (1 << FRACTION_BITS)), -MAX_BIAS, MAX_BIAS)
     return CubaLIFNeurons(
-        **node.place,
-        threshold=QTensor.of(np.clip(level, 0, MOST_THRESHOLD)),
+        **node.common_fields,
+        threshold=QTensor.of(np.clip(level, 0, MAX_THRESHOLD)),
         bias=QTensor.of(rounded_bias(fine)),
         current_decay=4095,
         voltage_decay=0,
@@ -110,7 +110,7 @@ def refusal(name: NodeId, origin: Origin, largest: int, limit: int) -> CapacityE
     )
 
 
-def settled(options: CompileOptions) -> CompileOptions:
+def with_stock_defaults(options: CompileOptions) -> CompileOptions:
     """With ``neurons = "stock"``: a coding that has them and reset to zero where left open.
 
     Raises:
@@ -119,32 +119,35 @@ def settled(options: CompileOptions) -> CompileOptions:
     if options.neurons != "stock":
         return options
     raise_all(list(_refused(options)))
-    coding = next(name for name in coding_names() if not coding_class(name).not_stock)
+    coding = next(name for name in coding_names() if not coding_class(name).stock_obstacle)
     for name, value in (("coding", coding), ("reset", Reset.ZERO.value)):
         if not options.is_given(name):
-            options = options.settled(name, value, STOCK)
+            options = options.with_value(name, value, STOCK)
     return options
 
 
-def freed(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
+def without_stock_defaults(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
     """The options without the restriction: what it had chosen is open again.
 
     Args:
         options: as they are in effect.
-        asked: as they were before ``settled``.
+        asked: as they were before ``with_stock_defaults``.
     """
     poisson = options.input == InputCoding.POISSON.value  # spikes need time to arrive in
     coding = options.coding if asked.coding is None and poisson else asked.coding
     free = {"neurons": "any", "coding": coding, "reset": asked.reset}
     for name, value in free.items():
-        options = options.settled(name, value, "without --neurons stock")
+        options = options.with_value(name, value, "without --neurons stock")
     return options
 
 
 def _refused(options: CompileOptions) -> Iterator[CompileError]:
     alternative = "--coding rate --reset zero has stock neurons; or take --neurons any"
     reasons = {
-        "coding": (coding_class(options.coding).not_stock if options.coding else "", alternative),
+        "coding": (
+            coding_class(options.coding).stock_obstacle if options.coding else "",
+            alternative,
+        ),
     }
     if options.reset == Reset.SUBTRACT.value and options.is_given("reset"):
         reasons["reset"] = "a stock LIF resets to zero", alternative

@@ -38,7 +38,7 @@ class Sweep:
         starts = range(0, len(frames), self._size)
         entry = program.input.id
         self._values: list[dict[NodeId, Int]] = [
-            {entry: self._simulator.sent(frames[start : start + self._size], start)}
+            {entry: self._simulator.encode_input(frames[start : start + self._size], start)}
             for start in starts
         ]
         self._readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
@@ -68,8 +68,8 @@ class Sweep:
         counts: Int = np.concatenate(self._each(of_piece), axis=-1)
         return counts
 
-    def answered(self, population: Population, currents: list[Int]) -> None:
-        """Let a population, as it is now, answer its input; forget what nobody will read again."""
+    def advance(self, population: Population, currents: list[Int]) -> None:
+        """Simulate a population as it is now; free messages that have no reader left."""
         if isinstance(population, Neurons):
             answers = self._each(lambda k: population.respond(currents[k], self._n_steps))
             for values, answer in zip(self._values, answers, strict=True):

@@ -46,7 +46,7 @@ def _integrate_and_fire(node: spiking.LIFNeurons, bias: Float, step: Float) -> q
     steps = step if initial.ndim == 1 else step[:, None, None]
     threshold, start = _integer_rule(node, node.threshold / step, initial / steps)
     return quantized.IFNeurons(
-        **node.place,
+        **node.common_fields,
         threshold=QTensor.of(np.maximum(threshold, 1)),
         bias=QTensor.of(round_half_even(bias)),
         initial_potential=QTensor.of(start),
@@ -75,7 +75,7 @@ def _leaky(node: spiking.LIFNeurons, bias: Float, step: Float) -> quantized.Cuba
     fine = round_half_even(bias * own)
     drop = QTensor.of(round_half_even(node.drop / step * own))
     return quantized.CubaLIFNeurons(
-        **node.place,
+        **node.common_fields,
         threshold=QTensor.of(np.maximum(round_half_even(node.threshold / step), 1)),
         bias=QTensor.of(fine),
         current_decay=du,

@@ -8,14 +8,14 @@ from math import prod
 import numpy as np
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import LARGEST_WHOLE, Int, round_half_even
+from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, round_half_even
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import log2
 
 N_RATIOS = 24
-"""Clipping ratios tried per channel, from 1 down to ``SMALLEST_RATIO``."""
-SMALLEST_RATIO = 0.4
-MOST_APART = 15
+"""Clipping ratios tried per channel, from 1 down to ``MIN_RATIO``."""
+MIN_RATIO = 0.4
+MAX_EXPONENT_SPREAD = 15
 """Largest difference of two groups' exponents: those of the chip go from -8 to 7."""
 
 
@@ -135,7 +135,7 @@ def _exponents(peaks: Float) -> tuple[int, ...]:
     if not np.isfinite(typical).any():
         return (0,) * len(peaks)
     relative = np.nan_to_num(typical - np.nanmin(typical), nan=0.0)
-    return tuple(int(e) for e in np.minimum(np.rint(relative), MOST_APART))
+    return tuple(int(e) for e in np.minimum(np.rint(relative), MAX_EXPONENT_SPREAD))
 
 
 def _small_integers(
@@ -163,7 +163,7 @@ def _small_integers(
         found.append(round_half_even(ratio))
     with np.errstate(over="ignore"):
         of_threshold = threshold / unit
-    if of_threshold.max() >= LARGEST_WHOLE or of_threshold.min() < 0.5:
+    if of_threshold.max() >= MAX_INTEGER or of_threshold.min() < 0.5:
         return None
     if np.abs(of_threshold - np.rint(of_threshold)).max() > 1e-9:
         return None
@@ -189,7 +189,7 @@ def _on_grid(weights: list[Float], largest: int) -> tuple[float, tuple[int, ...]
     if least is None:
         return None
     exponents = tuple(0 if e is None else e - least for e in found)
-    return (2.0**least, exponents) if max(exponents) <= MOST_APART else None
+    return (2.0**least, exponents) if max(exponents) <= MAX_EXPONENT_SPREAD else None
 
 
 def _least_error(
@@ -202,7 +202,7 @@ def _least_error(
 ) -> Float:
     best = np.full(len(widest), np.inf)
     unit = widest.copy()
-    for ratio in np.linspace(1.0, SMALLEST_RATIO, N_RATIOS):
+    for ratio in np.linspace(1.0, MIN_RATIO, N_RATIOS):
         trial = widest * ratio
         error = np.zeros(len(widest))
         for weight, channel, step in zip(weights, channels, steps, strict=True):

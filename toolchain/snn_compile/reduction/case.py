@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from snn_compile import sealed
-from snn_compile.counted import counted
 from snn_compile.errors import ModelError, Origin, UsageError
 from snn_compile.files.archives import Archive
 from snn_compile.files.archives import Arrays as Stored
@@ -26,6 +25,7 @@ from snn_compile.ir.serialize import Arrays
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.ir.text import STRUCTURE, dump_text
+from snn_compile.pluralize import pluralize
 
 MADE_UP = 8
 """Stimuli of a network that comes without any."""
@@ -54,11 +54,11 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         parts = (
-            counted(self.nodes, "node"),
-            counted(self.neurons, "neuron"),
-            counted(self.weights, "weight"),
-            counted(self.steps, "step"),
-            counted(self.stimuli, "stimulus"),
+            pluralize(self.nodes, "node"),
+            pluralize(self.neurons, "neuron"),
+            pluralize(self.weights, "weight"),
+            pluralize(self.steps, "step"),
+            pluralize(self.stimuli, "stimulus"),
         )
         return " · ".join(parts)
 
@@ -175,7 +175,7 @@ def read_text(path: Path) -> Stage:
 
 
 def require_text(path: Path) -> None:
-    """See that a text can be written, and that what it has beside it replaces nobody's file.
+    """Check that a text can be written without overwriting another file beside it.
 
     Raises:
         UsageError: something is there that is none of a text's.

@@ -129,7 +129,7 @@ def _ends(case: FloatCase) -> Iterator[Callable[[], FloatCase]]:
 def _ending_at(case: FloatCase, node_id: NodeId) -> FloatCase:
     others = [node for node in _nodes(case) if not isinstance(node, _OUTPUTS)]
     (node,) = (node for node in others if node.id == node_id)
-    place = {**node.place, "id": NodeId(f"{node_id}/{PROBE}"), "inputs": (node_id,)}
+    place = {**node.common_fields, "id": NodeId(f"{node_id}/{PROBE}"), "inputs": (node_id,)}
     return _grown(case, [*others, ann.Output(**place)])
 
 
@@ -141,7 +141,7 @@ def _beginnings(case: FloatCase) -> Iterator[Callable[[], FloatCase]]:
 def _beginning_at(case: FloatCase, node_id: NodeId) -> FloatCase:
     """The network behind a node, which becomes the input."""
     begun = (
-        ann.Input(**{**node.place, "inputs": ()}) if node.id == node_id else node
+        ann.Input(**{**node.common_fields, "inputs": ()}) if node.id == node_id else node
         for node in _nodes(case)
         if not isinstance(node, _INPUTS)
     )

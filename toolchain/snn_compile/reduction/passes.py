@@ -31,7 +31,7 @@ class Step:
     stage: Stage
 
 
-class _Watching(SilentObserver):
+class _StageRecorder(SilentObserver):
     """Keeps what every pass has made; networks never change, so nothing is copied."""
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ def steps(model: Path, options: CompileOptions) -> list[Step]:
     Raises:
         CompileError: it does not compile.
     """
-    watching = _Watching()
+    recorder = _StageRecorder()
     if spiking_frontend(model) is None:
-        watching.steps.append(Step(IMPORT, read_model(model).ann))
-    compiled = compile_model(model, options=options, watch=watching)
-    if watching.steps[-1].stage is not compiled.program:
-        watching.steps.append(Step(PROGRAM, compiled.program))
-    return watching.steps
+        recorder.steps.append(Step(IMPORT, read_model(model).ann))
+    compiled = compile_model(model, options=options, observer=recorder)
+    if recorder.steps[-1].stage is not compiled.program:
+        recorder.steps.append(Step(PROGRAM, compiled.program))
+    return recorder.steps
 
 
 def first_wrong(made: list[Step], wrong: Callable[[Stage], bool]) -> Iterator[tuple[Step, bool]]:

@@ -39,7 +39,7 @@ def of_channels(case: Case, node_id: NodeId, kept: list[int]) -> Case:
     chosen = _everything(program)
     for tied in _tied(program, node_id):
         chosen[tied] = (np.array(kept, np.intp), *chosen[tied][1:])
-    return _restricted(case, chosen)
+    return _restrict(case, chosen)
 
 
 def of_groups(case: Case, node_id: NodeId, kept: list[int]) -> Case:
@@ -57,7 +57,7 @@ def of_groups(case: Case, node_id: NodeId, kept: list[int]) -> Case:
         size = graph[population].shape[0] // node.geometry.groups
         channels = np.concatenate([np.arange(k * size, (k + 1) * size) for k in kept])
         chosen[population] = (channels, *chosen[population][1:])
-    return _restricted(case, chosen)
+    return _restrict(case, chosen)
 
 
 def of_maps(case: Case, size: tuple[int, int]) -> Case:
@@ -79,7 +79,7 @@ def of_maps(case: Case, size: tuple[int, int]) -> Case:
         )
         for node_id, own in sizes.items()
     }
-    return _restricted(case, chosen)
+    return _restrict(case, chosen)
 
 
 def _size_after(
@@ -128,7 +128,7 @@ def _is_depthwise(group: ConvSynapses) -> bool:
     return 1 < group.geometry.groups == len(group.weight.values) and group.weight.shape[1] == 1
 
 
-def _restricted(case: Case, chosen: Mapping[NodeId, Kept]) -> Case:
+def _restrict(case: Case, chosen: Mapping[NodeId, Kept]) -> Case:
     graph = case.program.graph
     nodes: list[QuantizedNode] = []
     for node in graph:

@@ -71,7 +71,7 @@ class Choice(Generic[C]):
 
 
 Strategy = Thinning[C] | Choice[C]
-Told = Callable[[str, Size], None]
+OnReduction = Callable[[str, Size], None]
 """Told the name of a strategy that has helped, and the size that it has led to."""
 
 
@@ -90,12 +90,12 @@ class Outcome(Generic[C]):
     complete: bool
 
 
-def reduced(
+def reduce_case(
     case: C,
     check: Callable[[C], bool],
     strategies: Callable[[C], Iterator[Strategy[C]]],
     time_limit: float,
-    told: Told = lambda name, size: None,
+    on_reduction: OnReduction = lambda name, size: None,
 ) -> Outcome[C]:
     """The smallest case that the strategies find, of those on which the check holds.
 
@@ -104,7 +104,7 @@ def reduced(
         check: whether a case is still of interest.
         strategies: what to try.
         time_limit: seconds, after which the smallest case so far is good enough.
-        told: of progress.
+        on_reduction: of progress.
 
     Raises:
         UsageError: the check does not even hold on the case to begin with.
@@ -118,7 +118,7 @@ def reduced(
             " command of --check has to end with 0",
         )
     try:
-        search.run(told)
+        search.run(on_reduction)
     except _TimeIsUp:
         return Outcome(search.case, search.checks, complete=False)
     return Outcome(search.case, search.checks, complete=True)
@@ -147,7 +147,7 @@ class _Search(Generic[C]):
         self._check, self._strategies, self._deadline = check, strategies, deadline
         self._refused: set[str] = set()
 
-    def run(self, told: Told) -> None:
+    def run(self, on_reduction: OnReduction) -> None:
         """Try every strategy until none of them helps."""
         before = None
         while before is not self.case:
@@ -156,7 +156,7 @@ class _Search(Generic[C]):
                 *size, _ = self.case.size
                 self._try(strategy)
                 if size != list(self.case.size[:-1]):
-                    told(strategy.name, self.case.size)
+                    on_reduction(strategy.name, self.case.size)
 
     def _try(self, strategy: Strategy[C]) -> None:
         match strategy:

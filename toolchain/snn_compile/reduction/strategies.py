@@ -31,7 +31,7 @@ from snn_compile.reduction.case import Case
 from snn_compile.reduction.search import Choice, Strategy, Thinning
 
 Candidate = Callable[[], Case]
-MOST_SINGLE = 4096
+MAX_SINGLE = 4096
 """Numbers of which each is tried by itself; of more, only whole arrays are."""
 _FIXED = (*STRUCTURE, "origin", "low", "high")
 _LEAST = {"threshold": 1, "multiplier": 1 << 11, "levels": 1, "burst": 1}
@@ -209,7 +209,7 @@ def _only(values: Int, kept: list[int]) -> Int:
 
 def _few(places: Int) -> Sequence[int]:
     """The places, or nothing where they are too many to try."""
-    return places.tolist() if len(places) <= MOST_SINGLE else ()
+    return places.tolist() if len(places) <= MAX_SINGLE else ()
 
 
 def _inputs(case: Case) -> Iterator[Candidate]:

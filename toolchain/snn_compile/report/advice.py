@@ -48,4 +48,4 @@ def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
     if layer.get("sqnr_db") is None:
         return ""
     name = coding.resolution() if coding else ""
-    return f"more --{name.replace('_', '-')}" if coding and name in coding.takes else ""
+    return f"more --{name.replace('_', '-')}" if coding and name in coding.relevant_options else ""

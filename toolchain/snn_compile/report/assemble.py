@@ -40,7 +40,7 @@ from snn_compile.targets import Target
 from snn_compile.version import __version__
 
 
-def announce(
+def report_header(
     observer: Observer, ann: ANNGraph, target: Target, coding: Coding, options: CompileOptions
 ) -> None:
     """The two header lines."""
@@ -53,7 +53,7 @@ def announce(
     parts.append(f"input {figures.times(ann.input.shape)}")
     observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
     auto = AUTO in (options.timesteps, getattr(options, coding.resolution()))
-    what = coding.sized(AUTO if auto else coding.size)
+    what = coding.format_size(AUTO if auto else coding.size)
     observer.stage("target", f"target {target.name} · coding {coding.name}, {what}")
 
 
@@ -75,12 +75,12 @@ def used(program: QuantizedGraph, arrival: InputCoding) -> dict[str, Any]:
     }
 
 
-def tell_import(observer: Observer, imported: Imported, folded: ANNGraph) -> None:
+def report_import(observer: Observer, imported: Imported, folded: ANNGraph) -> None:
     """How many operators there were and are."""
     observer.stage("import", f"{imported.n_nodes} nodes -> {len(folded.graph)}, nothing left out")
 
 
-def tell_quantization(observer: Observer, quantization: Quantization) -> None:
+def report_quantization(observer: Observer, quantization: Quantization) -> None:
     """The widths, and the largest potential that was proven."""
     bits = sorted({n.weight_bits for n in quantization.numbers.values()})
     largest = max(n.largest for n in quantization.numbers.values())

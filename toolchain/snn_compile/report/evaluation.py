@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from snn_compile.codings import Coding
 from snn_compile.convert.linear import Float
-from snn_compile.counted import counted
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowered
-from snn_compile.plugins import Original
+from snn_compile.plugins import SourceRuntime
+from snn_compile.pluralize import pluralize
 from snn_compile.report.attribution import Loss, attribute
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
@@ -28,7 +28,7 @@ from snn_compile.sim import ann, engine, spiking
 from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
 
-ENCODED_AT_ONCE = 256
+ENCODING_BATCH_SIZE = 256
 """Samples that one thread encodes before it takes others."""
 
 SPIKING_SAMPLES = 1_000
@@ -46,14 +46,14 @@ class Stages:
         network: as the file states it, preprocessing in front.
         lowered: after the passes that leave its function unchanged, and everything made of that.
         coding: how activations become spikes.
-        original: runs the user's own file on samples as they are; None: our evaluator runs
+        source_runtime: runs the user's own file on samples as they are; None: our evaluator runs
             ``network``.
     """
 
     network: ANNGraph
     lowered: Lowered
     coding: Coding
-    original: Original | None = None
+    source_runtime: SourceRuntime | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Outcome:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
+def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     """Accuracy and agreement of each stage; nothing without samples."""
     if samples is None:
         return Outcome()
@@ -87,12 +87,12 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
     ladder = Ladder(samples.y)
     with_spikes = not stages.coding.payloads  # a payload is its activation already
     few = min(n, SPIKING_SAMPLES)
-    with journal.progress("evaluate", counted(n, "sample"), 4 * n + with_spikes * few) as advance:
-        if stages.original is None:
+    with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + with_spikes * few) as advance:
+        if stages.source_runtime is None:
             ladder.add("onnx", ann.evaluate(stages.network, x, advance=advance))
         else:
-            note = f"as {stages.original.name} runs the file"
-            ladder.add("onnx", stages.original(x, advance), note)
+            note = f"as {stages.source_runtime.name} runs the file"
+            ladder.add("onnx", stages.source_runtime(x, advance), note)
         ladder.add("folded", ann.evaluate(lowered.folded, x, advance=advance))
         rounded = on_levels(lowered.scales, stages.coding.levels)
         ladder.add("rate", ann.evaluate(lowered.folded, x, hook=rounded, advance=advance))
@@ -124,7 +124,7 @@ def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> npt.NDArray[n
     def some(piece: npt.NDArray[Any], start: int) -> None:
         frames[start : start + len(piece)] = encoding(piece)
 
-    for _ in map_batches(some, x, ENCODED_AT_ONCE):
+    for _ in map_batches(some, x, ENCODING_BATCH_SIZE):
         pass
     return frames
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from snn_compile.coding_registry import coding_class, coding_names
-from snn_compile.counted import counted
+from snn_compile.pluralize import pluralize
 
 if TYPE_CHECKING:
     from snn_compile.codings import Coding
@@ -102,7 +102,7 @@ def portable(report: Mapping[str, Any]) -> str:
     if not found["expressible"]:
         return f"not expressible in other models of Loihi: {found['obstacle']}"
     n = found["stimuli"]
-    how = f"on the first {counted(n, 'golden stimulus')}" if n else "for every input"
+    how = f"on the first {pluralize(n, 'golden stimulus')}" if n else "for every input"
     if found["portable"]:
         return f"across Loihi models ({MODELS}), {how}"
     leaf, *others = found["leaves"]
@@ -180,7 +180,7 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
     plan = [f"target {report.get('target', '?')}", f"coding {report.get('coding', '?')}"]
     coding, bits = coding_of(report), option(report, "payload_bits")
     if coding and coding.payloads and bits:
-        plan[-1] += f", {coding.sized(bits)}"
+        plan[-1] += f", {coding.format_size(bits)}"
     elif report.get("timesteps", 1) > 1:
         plan.append(f"{report['timesteps']} steps per layer")
     plan.append(f"{steps} step{'s' if steps != 1 else ''}")
@@ -279,8 +279,8 @@ def tuned(report: Mapping[str, Any]) -> str:
     best = epochs[tune["best_epoch"]]
     held_out = f"held out ({tune['held_out']:,})"
     return (
-        f"{tune['method']}, {counted(tune['train'], 'sample')},"
-        f" best of {counted(len(epochs) - 1, 'epoch')}:"
+        f"{tune['method']}, {pluralize(tune['train'], 'sample')},"
+        f" best of {pluralize(len(epochs) - 1, 'epoch')}:"
         f" {best['epoch']} · {tune.get('measure', held_out)}:"
         f" {epochs[0]['held_out_top1']:.2f} -> {best['held_out_top1']:.2f} %"
     )

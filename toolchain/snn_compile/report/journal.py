@@ -27,21 +27,21 @@ class Journal:
         self.findings: list[Finding] = []
         self.timing: list[dict[str, Any]] = []
 
-    def found(self, findings: Iterable[Finding]) -> None:
-        """Keep findings and tell the observer."""
+    def add_findings(self, findings: Iterable[Finding]) -> None:
+        """Record findings and forward them to the observer."""
         for finding in findings:
             self.findings.append(finding)
             self.observer.finding(finding)
 
-    def passed(
+    def record_pass(
         self, name: str, graph: object, findings: tuple[Finding, ...], seconds: float
     ) -> None:
-        """A pass has run; made to be given to a pipeline.
+        """Record a completed pass; the ``PassObserver`` of a pipeline.
 
         Raises:
             Stopped: the compilation was to end here.
         """
-        self.found(findings)
+        self.add_findings(findings)
         self.timing.append({"stage": name, "seconds": round(seconds, 3)})
         self.observer.dump(name, getattr(graph, "program", graph))
         if name == self.instruments.stop_after:

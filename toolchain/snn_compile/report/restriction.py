@@ -9,7 +9,7 @@ from snn_compile.lowering import Lowered
 from snn_compile.report.ladder import Ladder, answers_of
 from snn_compile.samples.arrays import Samples
 
-MOST_SAMPLES = 2_000
+MAX_SAMPLES = 2_000
 """Samples that both networks are compared on at most, the first ones. The difference of two
 accuracies on the same samples is as good as settled there, and the other network costs as much time
 as the one that was asked for."""
@@ -24,7 +24,7 @@ def compared(ladder: Ladder, free: Lowered, samples: Samples, coding: Coding) ->
         samples: the evaluation set.
         coding: of the network without the restriction.
     """
-    n = min(len(samples), MOST_SAMPLES)
+    n = min(len(samples), MAX_SAMPLES)
     one = ladder.judged(ladder.answers[:n])
     other = ladder.judged(answers_of(free.answers(samples.x[:n])))
     key = "agreement" if one["top1"] is None else "top1"

@@ -16,7 +16,7 @@ from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
 
 SCHEMA = 1
-MOST_STEPS = 1 << 16
+MAX_STEPS = 1 << 16
 """Of a window, more than any that is compiled."""
 
 
@@ -302,7 +302,7 @@ def complaint(report: Any) -> str:
         return wrong
     if report.get("schema") != SCHEMA:
         return f"the report's schema is {report.get('schema')}, and this version reads {SCHEMA}"
-    if not 1 <= report.get("timesteps", 1) <= MOST_STEPS:
+    if not 1 <= report.get("timesteps", 1) <= MAX_STEPS:
         return f"the report states {report['timesteps']} time steps"
     tune, found = report.get("tune"), report.get("portability")
     if tune and not 0 <= tune["best_epoch"] < len(tune["curve"]):
@@ -313,7 +313,7 @@ def complaint(report: Any) -> str:
 
 
 def verified(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A report with comparisons in the place of older ones of the same kind and form."""
+    """A report whose comparisons of the same kind and form are replaced by new ones."""
     fresh = {(outcome.get("against"), outcome.get("form", "")): outcome for outcome in outcomes}
     before = report.get("verification") or []
     older = [e for e in before if (e.get("against"), e.get("form", "")) not in fresh]

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from snn_compile.counted import counted
+from snn_compile.pluralize import pluralize
 from snn_compile.report import advice, figures
 
 LABEL = 14
@@ -86,7 +86,7 @@ def _verification(report: Mapping[str, Any]) -> Iterable[Text]:
         mode = f" ({entry['mode']})" if entry.get("mode") else ""
         against = f"{entry.get('against', '?')}{mode}"
         if entry.get("equal"):
-            stimuli = counted(entry.get("stimuli", 0), "stimulus")
+            stimuli = pluralize(entry.get("stimuli", 0), "stimulus")
             text = Text(f"{against}: equal, bit for bit, on {stimuli}")
         elif "equal" in entry and entry["equal"] is None:
             text = Text(f"{against}: not compared", "dim")

@@ -17,10 +17,10 @@ from snn_compile.printable import printable
 from snn_compile.report.observer import Observer
 from snn_compile.report.schema import REPORT
 from snn_compile.reproduce.files import Compared, compared
-from snn_compile.reproduce.inputs import found, require_repeatable
+from snn_compile.reproduce.inputs import locate, require_repeatable
 from snn_compile.sealed.provenance import DATA, Provenance
 
-__all__ = ["MACHINE", "Compared", "compared", "compiled_again", "inputs_of"]
+__all__ = ["MACHINE", "Compared", "compared", "inputs_of", "recompile"]
 
 MACHINE = ("simulator", "environment", "verification", "timing")
 """Entries of ``report.json`` that depend on the time, the machine, or what came after compiling."""
@@ -40,43 +40,45 @@ def inputs_of(
         CompileError: it cannot be repeated; a file is missing, or is another one.
     """
     with _reading(folder):
-        said = Provenance.of(compiled.provenance)
-    require_repeatable(said, folder)
-    return said, found(said, folder, given)
+        provenance = Provenance.of(compiled.provenance)
+    require_repeatable(provenance, folder)
+    return provenance, locate(provenance, folder, given)
 
 
-def compiled_again(
+def recompile(
     folder: Path,
     compiled: CompiledModel,
-    said: Provenance,
+    provenance: Provenance,
     files: Mapping[str, Path],
     scratch: Path,
-    watch: Observer | None = None,
+    observer: Observer | None = None,
 ) -> CompiledModel:
     """What the files give now, with the ``MACHINE`` entries of the report that is there.
 
     Args:
         folder: that is compiled already.
         compiled: what it holds.
-        said: what it was made of.
+        provenance: what it was made of.
         files: by what they are.
         scratch: an empty folder, for files that have other names by now.
-        watch: sees the compilation while it runs.
+        observer: sees the compilation while it runs.
     """
     stated = compiled.report.get("options", {})
     origins = {
         name: option["origin"] for name, option in stated.items() if option["origin"] != "default"
     }
     with _reading(folder):
-        options: CompileOptions = said.stated(origins)
+        options: CompileOptions = provenance.stated(origins)
         kept = read_json(inside(folder, REPORT))
-    files = {k: _by_its_name(path, said.sources[k].name, scratch / k) for k, path in files.items()}
+    files = {
+        k: _by_its_name(path, provenance.sources[k].name, scratch / k) for k, path in files.items()
+    }
     changes: dict[str, Any] = {kind: files[kind] for kind in DATA if kind in files}
     if "target" in files:
         changes["target"] = str(files["target"])
     for name, path in changes.items():
-        options = options.settled(name, path, origins.get(name, "default"))
-    again = compile_model(files["model"], options=options, watch=watch)
+        options = options.with_value(name, path, origins.get(name, "default"))
+    again = compile_model(files["model"], options=options, observer=observer)
     report = _moved(again.report, compiled.report, files)
     return replace(again, report={**report, **{key: kept[key] for key in MACHINE if key in kept}})
 

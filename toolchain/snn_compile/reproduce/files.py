@@ -11,7 +11,7 @@ from typing import Any
 from snn_compile.files.archives import Archive, Arrays, unequal
 from snn_compile.files.documents import (
     DAMAGE,
-    LARGEST_JSON,
+    MAX_JSON_SIZE,
     described,
     open_regular,
     read_json,
@@ -22,7 +22,7 @@ from snn_compile.signing import entries
 _ARCHIVES = (".snn", ".npz")
 _PROGRAM = "program.json"
 _PIECE = 1 << 20
-_LONGEST = 60
+_MAX_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Compared:
     where: str = ""
 
 
-def compared(there: Path, again: Path) -> Iterator[Compared]:
+def compared(original: Path, again: Path) -> Iterator[Compared]:
     """Every file of two folders, but for signatures and what comes after them.
 
     Args:
-        there: a folder that may be a stranger's.
+        original: a folder that may be a stranger's.
         again: one of our own.
     """
-    before, after = dict(entries(there)), dict(entries(again))
+    before, after = dict(entries(original)), dict(entries(again))
     for name in sorted({*before, *after}):
         if name not in before:
             yield Compared(name, False, "is missing")
@@ -55,28 +55,28 @@ def compared(there: Path, again: Path) -> Iterator[Compared]:
             yield Compared(name, False, "is not made by compiling")
         elif not before[name]:
             yield Compared(name, False, "is no plain file")
-        elif sha256(there / name) == sha256(again / name):
+        elif sha256(original / name) == sha256(again / name):
             yield Compared(name, True)
         else:
-            yield Compared(name, False, _where(there / name, again / name))
+            yield Compared(name, False, _where(original / name, again / name))
 
 
-def _where(there: Path, again: Path) -> str:
+def _where(original: Path, again: Path) -> str:
     """What differs first in two files of the same kind."""
     kind = again.suffix
     try:
         if kind in _ARCHIVES:
-            return _in_archives(there, again)
+            return _in_archives(original, again)
         if kind == ".json":
-            found = _in_json(read_json(there), read_json(again))
+            found = _in_json(read_json(original), read_json(again))
             return found or "the same values, written in another way"
-        return _in_bytes(there, again)
+        return _in_bytes(original, again)
     except DAMAGE as error:
         return f"cannot be read: {described(error)}"
 
 
-def _in_archives(there: Path, again: Path) -> str:
-    with Archive(there) as one, Archive(again) as other:
+def _in_archives(original: Path, again: Path) -> str:
+    with Archive(original) as one, Archive(again) as other:
         before, after = Arrays(one), Arrays(other)
         names = _names_of_arrays(other)
         numbers = dict.fromkeys([*after, *before])
@@ -93,16 +93,16 @@ def _in_archives(there: Path, again: Path) -> str:
 
 
 def _program(archive: Archive) -> Any:
-    said = archive.json(_PROGRAM, LARGEST_JSON)
-    said.pop("hashes")  # of the arrays, which are equal
-    return said
+    document = archive.json(_PROGRAM, MAX_JSON_SIZE)
+    document.pop("hashes")  # of the arrays, which are equal
+    return document
 
 
 def _names_of_arrays(archive: Archive) -> dict[str, str]:
     """In a sealed file, arrays are stored by the numbers of their names."""
     if _PROGRAM not in archive.names:
         return {}
-    names = sorted(archive.json(_PROGRAM, LARGEST_JSON)["hashes"])
+    names = sorted(archive.json(_PROGRAM, MAX_JSON_SIZE)["hashes"])
     return {str(number): name for number, name in enumerate(names)}
 
 
@@ -134,9 +134,9 @@ def _in_json(before: Any, after: Any, place: str = "") -> str:
     return next((text for p, one, other in pairs if (text := _in_json(one, other, p))), "")
 
 
-def _in_bytes(there: Path, again: Path) -> str:
+def _in_bytes(original: Path, again: Path) -> str:
     line, byte = 1, 0
-    with open_regular(there) as one, open_regular(again) as other:
+    with open_regular(original) as one, open_regular(again) as other:
         while True:
             before, after = one.read(_PIECE), other.read(_PIECE)
             if before != after or not before:
@@ -149,4 +149,4 @@ def _in_bytes(there: Path, again: Path) -> str:
 
 def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."

@@ -17,7 +17,7 @@ from snn_compile.targets import available, content_hash
 _OPTION = {"model": "M", "calibrate": "D", "evaluate": "D", "target": "FILE"}
 
 
-def require_repeatable(said: Provenance, folder: Path) -> None:
+def require_repeatable(provenance: Provenance, folder: Path) -> None:
     """See that compiling again can give the same network.
 
     Raises:
@@ -28,33 +28,33 @@ def require_repeatable(said: Provenance, folder: Path) -> None:
     def refuse(message: str, code: str, hint: str) -> None:
         errors.append(UsageError(message, code=code, origin=Origin(str(folder)), hint=hint))
 
-    if said.tuned:
+    if provenance.tuned:
         refuse(
-            f"it was tuned ({said.tuned}), and a training is not the same on every machine",
+            f"it was tuned ({provenance.tuned}), and a training is not the same on every machine",
             "not-reproducible",
             "verify compares it with the reference; --sign says who trained it",
         )
     for kind in DATA:
-        if kind in said.sources and not said.sources[kind].name:
+        if kind in provenance.sources and not provenance.sources[kind].name:
             refuse(
                 f"--{kind} were arrays in Python, in no file that it could name",
                 "not-reproducible",
                 "compile from files: calibrate='D.npz'",
             )
-    if said.tool != TOOL:
+    if provenance.tool != TOOL:
         refuse(
-            f"{said.tool} compiled it, and this is {TOOL}",
+            f"{provenance.tool} compiled it, and this is {TOOL}",
             "other-version",
-            f"pip install {said.tool.replace(' ', '==')}",
+            f"pip install {provenance.tool.replace(' ', '==')}",
         )
     raise_all(errors)
 
 
-def found(said: Provenance, folder: Path, given: Mapping[str, Path]) -> dict[str, Path]:
+def locate(provenance: Provenance, folder: Path, given: Mapping[str, Path]) -> dict[str, Path]:
     """Absolute paths of the files that a network was made of, by what they are.
 
     Args:
-        said: what it was made of.
+        provenance: what it was made of.
         folder: where it is.
         given: files by what they are, as the user names them.
 
@@ -65,7 +65,7 @@ def found(said: Provenance, folder: Path, given: Mapping[str, Path]) -> dict[str
     missing: dict[str, Source] = {}
     errors: list[CompileError] = []
     for kind in INPUTS:
-        source = said.sources.get(kind)
+        source = provenance.sources.get(kind)
         if source is None or (kind == "target" and source.name in available()):
             if kind in given:
                 errors.append(_needless(kind, folder))

@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 EVENT_KEYS = ("x", "y", "p", "t_us")
 """What a file of recorded events holds; ``snn_compile.samples.events`` reads it."""
-LARGEST = 1e15
+MAX_MAGNITUDE = 1e15
 """Of the values of samples: sums of squares have to stay finite in single precision."""
 
 
@@ -132,9 +132,9 @@ def check_samples(
             "remove or repair these samples",
         )
     largest = max(abs(float(x.min())), abs(float(x.max()))) if x.size else 0.0
-    if largest > LARGEST:
+    if largest > MAX_MAGNITUDE:
         raise _error(
-            f"x has values up to {largest:.3g}; they may go to {LARGEST:g}",
+            f"x has values up to {largest:.3g}; they may go to {MAX_MAGNITUDE:g}",
             "out-of-range",
             source,
             "scale the samples, or remove those that are broken",
@@ -147,7 +147,7 @@ def read_npz(path: Path, also: tuple[str, ...] = ()) -> dict[str, Array]:
     """The arrays of an npz file that stand for samples, labels or recorded events.
 
     Args:
-        path: the file; nothing in it is unpickled, and what nobody asks for is not inflated.
+        path: the file; nothing in it is unpickled, and only requested members are inflated.
         also: further arrays, if they are there.
 
     Raises:

@@ -16,7 +16,7 @@ from snn_compile.samples.arrays import EVENT_KEYS, Array
 
 LATEST_US = 1 << 53
 """Times of day since 1970 are far below it."""
-LONGEST_US = 1 << 50
+MAX_TIMESTAMP_US = 1 << 50
 """Of a recording, some 35 years; times the steps of a window it fits 64 bits."""
 
 
@@ -60,7 +60,7 @@ class Recordings:
             raise _error("p must be 0 or 1, the polarity of each event", file)
         if n and not -LATEST_US <= int(t_us.min()) <= int(t_us.max()) <= LATEST_US:
             raise _error("t_us must be times in microseconds", file)
-        if n and int(t_us.max()) - int(t_us.min()) > LONGEST_US:
+        if n and int(t_us.max()) - int(t_us.min()) > MAX_TIMESTAMP_US:
             raise _error("the times are decades apart", file)
         labels = None
         if "label" in arrays:

@@ -18,7 +18,7 @@ import numpy as np
 from snn_compile.errors import CompileError, ModelError, Origin, VerificationError
 from snn_compile.files.archives import Archive, Arrays
 from snn_compile.files.documents import (
-    LARGEST_JSON,
+    MAX_JSON_SIZE,
     DamagedError,
     check_size,
     inside,
@@ -132,7 +132,7 @@ def read_seal(folder: Path) -> str:
 def read_schema(folder: Path) -> int:
     """The schema that a compiled network was written in; ``read`` checks the rest of it."""
     with _reading(folder / MODEL), Archive(inside(folder, MODEL)) as archive:
-        return _schema(archive.json("program.json", LARGEST_JSON))
+        return _schema(archive.json("program.json", MAX_JSON_SIZE))
 
 
 def check_network(program: QuantizedGraph) -> None:
@@ -193,11 +193,11 @@ def _reading(path: Path) -> Any:
 def _unsealed(path: Path) -> tuple[int, _Content, dict[str, Any]]:
     """The schema it was written in, what it says in the present one, and its arrays."""
     with Archive(path) as archive:
-        text = archive.content("program.json", LARGEST_JSON)
+        text = archive.content("program.json", MAX_JSON_SIZE)
         seal = archive.content("seal", _SEAL_BYTES).decode("ascii")
-        said = archive.json("program.json", LARGEST_JSON)
-        written = _schema(said)
-        content = _checked(compatibility.upgraded(said))
+        document = archive.json("program.json", MAX_JSON_SIZE)
+        written = _schema(document)
+        content = _checked(compatibility.upgrade(document))
         names = sorted(content["hashes"])
         stored = Arrays(archive, itemsize=8)
         arrays = {name: stored[str(k)] for k, name in enumerate(names)}
@@ -214,8 +214,8 @@ def _unsealed(path: Path) -> tuple[int, _Content, dict[str, Any]]:
     return written, content, arrays
 
 
-def _schema(said: Any) -> int:
-    version = said.get("schema") if isinstance(said, dict) else None
+def _schema(document: Any) -> int:
+    version = document.get("schema") if isinstance(document, dict) else None
     readable = (*OLDER, SCHEMA)
     if not isinstance(version, int) or isinstance(version, bool) or version not in readable:
         either = " and ".join(map(str, readable))
@@ -235,19 +235,19 @@ def _report(folder: Path) -> dict[str, Any]:
     """The content of ``report.json``, which may be missing."""
     if not (folder / REPORT).exists():
         return {}
-    said = read_json(inside(folder, REPORT))
-    _require(schema.complaint(said))
+    document = read_json(inside(folder, REPORT))
+    _require(schema.complaint(document))
     if (folder / VERIFICATION).exists():  # a signed report stays as it is
         later = read_json(inside(folder, VERIFICATION))
         _require(schema.complaint(later))
-        said = schema.verified(said, later.get("verification", []))
-        _require(schema.complaint(said))
-    stated = {name: option["value"] for name, option in said.get("options", {}).items()}
+        document = schema.verified(document, later.get("verification", []))
+        _require(schema.complaint(document))
+    stated = {name: option["value"] for name, option in document.get("options", {}).items()}
     try:
         CompileOptions.stated(stated)
     except CompileError as error:
         raise DamagedError(f"the report's options: {error.message}") from error
-    report: dict[str, Any] = schema.plain(said)
+    report: dict[str, Any] = schema.plain(document)
     return report
 
 
@@ -255,33 +255,35 @@ def _arrays(folder: Path, name: str) -> dict[str, Int]:
     return integers(inside(folder, name))
 
 
-def _encoding(said: _Encoding, arrays: Mapping[str, Any], program: QuantizedGraph) -> InputEncoding:
+def _encoding(
+    document: _Encoding, arrays: Mapping[str, Any], program: QuantizedGraph
+) -> InputEncoding:
     given, unit = program.input, _units(arrays, "encoding:unit")
-    shape, maps = _shape(said["shape"], "shape"), _shape(said["maps"], "maps")
-    if not given.low <= said["low"] <= said["high"] <= given.high:
+    shape, maps = _shape(document["shape"], "shape"), _shape(document["maps"], "maps")
+    if not given.low <= document["low"] <= document["high"] <= given.high:
         raise DamagedError("the encoding has levels that the input does not take")
     steps = program.window.n_steps if given.coding is InputCoding.EVENTS else 1
     if not prod(shape) == prod(maps) == steps * prod(given.shape):
         raise DamagedError(f"the encoding makes {maps} of {shape}, and the input is {given.shape}")
     if len(unit) not in (1, shape[0]) or not (unit > 0).all():
         raise DamagedError("the encoding has units that are none")
-    return InputEncoding(unit, said["low"], said["high"], shape, maps)
+    return InputEncoding(unit, document["low"], document["high"], shape, maps)
 
 
 def _decoding(
-    name: str, said: list[int], arrays: Mapping[str, Any], program: QuantizedGraph
+    name: str, document: list[int], arrays: Mapping[str, Any], program: QuantizedGraph
 ) -> OutputDecoding:
     found = next((node.shape for node in program.readouts if node.id == name), ())
-    shape, unit = _shape(said, "decodings"), _units(arrays, f"{name}:decoding")
+    shape, unit = _shape(document, "decodings"), _units(arrays, f"{name}:decoding")
     if len(found) != 3 or prod(found) != prod(shape) or len(unit) not in (1, found[0]):
         raise DamagedError(f"the decoding of {name!r} fits no output")
     return OutputDecoding(unit, shape)
 
 
-def _shape(said: list[int], name: str) -> tuple[int, ...]:
-    if not said or min(said) < 1:
-        raise DamagedError(f"'{name}' is {said}")
-    return tuple(said)
+def _shape(document: list[int], name: str) -> tuple[int, ...]:
+    if not document or min(document) < 1:
+        raise DamagedError(f"'{name}' is {document}")
+    return tuple(document)
 
 
 def _units(arrays: Mapping[str, Any], name: str) -> Any:

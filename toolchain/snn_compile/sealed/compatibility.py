@@ -19,7 +19,7 @@ OLDER = (1,)
 """Those that are still read."""
 
 
-def upgraded(content: dict[str, Any]) -> dict[str, Any]:
+def upgrade(content: dict[str, Any]) -> dict[str, Any]:
     """What ``program.json`` says, in the present schema; what it does not say is left out."""
     if content["schema"] == SCHEMA:
         return content

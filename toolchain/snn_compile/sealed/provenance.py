@@ -61,24 +61,24 @@ class Provenance:
     tuned: str
 
     @staticmethod
-    def of(said: Mapping[str, str]) -> Provenance:
+    def of(document: Mapping[str, str]) -> Provenance:
         """What a sealed network says of itself.
 
         Raises:
             DamagedError: it says too little, or something else.
         """
-        lacking = [key for key in ("tool", "model", "target", "options") if not said.get(key)]
+        lacking = [key for key in ("tool", "model", "target", "options") if not document.get(key)]
         if lacking:
             raise DamagedError(f"the provenance lacks {', '.join(lacking)}")
-        options = parse_json(said["options"].encode(), "the provenance's options")
+        options = parse_json(document["options"].encode(), "the provenance's options")
         if not isinstance(options, dict):
             raise DamagedError("the provenance's options are none")
         sources = {
-            kind: Source(_plain(said.get(_NAME.format(kind), "")), said[kind])
+            kind: Source(_plain(document.get(_NAME.format(kind), "")), document[kind])
             for kind in INPUTS
-            if kind in said
+            if kind in document
         }
-        return Provenance(said["tool"], sources, options, said.get(TUNED, ""))
+        return Provenance(document["tool"], sources, options, document.get(TUNED, ""))
 
     def stated(self, origins: Mapping[str, str]) -> CompileOptions:
         """The options, still without files.
@@ -100,21 +100,21 @@ def provenance(
     Args:
         model: the file.
         options: as they were stated: ``auto`` where that was said.
-        given: arrays in the place of files, by the option's name.
+        given: arrays passed instead of files, by the option's name.
     """
-    said = {"tool": TOOL, **_file("model", model)}
+    document = {"tool": TOOL, **_file("model", model)}
     arrays = {kind: values for kind, values in (given or {}).items() if values is not None}
     for kind in DATA:
         if kind in arrays:
-            said[kind] = _hash_of(arrays[kind])
+            document[kind] = _hash_of(arrays[kind])
         elif (path := getattr(options, kind)) is not None:
-            said |= _file(kind, path)
+            document |= _file(kind, path)
     own = options.target in available()
     name = options.target if own else Path(options.target).name
-    said |= {"target": content_hash(options.target), _NAME.format("target"): name}
+    document |= {"target": content_hash(options.target), _NAME.format("target"): name}
     values = {key: option["value"] for key, option in options.effective().items()}
     stated = {key: value for key, value in values.items() if key not in DATA} | {"target": name}
-    return {**said, "options": json.dumps(stated, sort_keys=True)}
+    return {**document, "options": json.dumps(stated, sort_keys=True)}
 
 
 def _file(kind: str, path: Path) -> dict[str, str]:

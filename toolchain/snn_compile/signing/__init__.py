@@ -41,8 +41,8 @@ __all__ = [
     "trusted",
 ]
 
-_MOST_MANIFEST, _MOST_SIGNATURE = 16 << 20, 64 << 10
-_HINT = "take nothing of it for granted: ask whoever signed it for the folder, or compile again"
+_MAX_MANIFEST_SIZE, _MAX_SIGNATURE = 16 << 20, 64 << 10
+_HINT = "do not trust its contents: get the folder again from its signer, or recompile"
 
 
 def sign(folder: Path, key: SigningKey, seal: str) -> None:
@@ -64,7 +64,7 @@ def is_signed(folder: Path) -> bool:
 
 
 def claimed(folder: Path) -> PublicKey:
-    """The key that is said to have signed a folder; nobody has checked it.
+    """The key that is said to have signed a folder; it has not been verified.
 
     Raises:
         VerificationError: there is no signature, or it cannot be read.
@@ -80,7 +80,7 @@ def trusted(folder: Path, path: str | Path) -> tuple[PublicKey, ...]:
     """
     if Path(path).resolve().is_relative_to(folder.resolve()):
         raise UsageError(
-            "the keys lie in the folder that they are to check: whoever changed it chose them",
+            "the keys are inside the folder that they verify, so anyone who altered it chose them",
             code="bad-key",
             origin=Origin(str(path)),
             hint="use a key that came to you in another way",
@@ -104,7 +104,7 @@ def check(folder: Path, signers: Sequence[PublicKey]) -> PublicKey:
         by = PublicKey(signature.key)
         raise _refused(folder, f"it is signed by {by}, which is none of the keys", "wrong-signer")
     with _reading(folder, MANIFEST):
-        content = read_bytes(inside(folder, MANIFEST), _MOST_MANIFEST)
+        content = read_bytes(inside(folder, MANIFEST), _MAX_MANIFEST_SIZE)
         if not known.has_signed(signature, content):
             raise DamagedError(f"{MANIFEST} is not what {known} signed")
         hashes = parsed(content)
@@ -117,13 +117,13 @@ def check(folder: Path, signers: Sequence[PublicKey]) -> PublicKey:
 def _signature(folder: Path) -> sshsig.Signature:
     if not os.path.lexists(folder / SIGNATURE):
         raise VerificationError(
-            "nobody has signed it",
+            "it is not signed",
             code="not-signed",
             origin=Origin(str(folder)),
-            hint="whoever compiles it signs it: snn-compile MODEL --sign KEY",
+            hint="sign it when compiling: snn-compile MODEL --sign KEY",
         )
     with _reading(folder, SIGNATURE):
-        text = read_bytes(inside(folder, SIGNATURE), _MOST_SIGNATURE).decode("ascii")
+        text = read_bytes(inside(folder, SIGNATURE), _MAX_SIGNATURE).decode("ascii")
         return sshsig.parsed(text)
 
 

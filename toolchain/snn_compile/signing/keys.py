@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PASSPHRASE = "SNN_COMPILE_SIGN_PASSPHRASE"
 """Holds the passphrase of a private key where there is no terminal to ask on."""
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """Of a file with keys."""
 _PEM = b"-----BEGIN "
 _OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
@@ -97,7 +97,7 @@ class SigningKey:
 
         Args:
             path: of the file.
-            passphrase: is asked where the file is encrypted; None: there is nobody who knows.
+            passphrase: asks for it if the file is encrypted; None without a terminal.
 
         Raises:
             UsageError: it cannot be read, is no Ed25519 key, or the passphrase is missing or wrong.
@@ -139,7 +139,7 @@ def public_keys(path: str | Path) -> tuple[PublicKey, ...]:
     """
     content = _content(path)
     if b"PRIVATE KEY-----" in content:
-        raise _unusable(path, "it is a private key, which nobody should give away", _PUBLIC_HINT)
+        raise _unusable(path, "it is a private key, which must not be shared", _PUBLIC_HINT)
     if content.startswith(_PEM):
         return (_from_pem(path, content),)
     keys: list[PublicKey] = []
@@ -226,7 +226,7 @@ def _loaded(content: bytes, passphrase: bytes | None) -> Any:
 
 def _content(path: str | Path) -> bytes:
     try:
-        return read_bytes(path, MOST_BYTES)
+        return read_bytes(path, MAX_BYTES)
     except (OSError, DamagedError) as error:
         raise _unusable(path, described(error), "check the path") from error
 

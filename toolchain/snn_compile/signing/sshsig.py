@@ -39,7 +39,7 @@ class Signature:
 
 
 def signed(message: bytes, hash: str = _HASH) -> bytes:
-    """The bytes that a key signs in the place of a message."""
+    """The bytes that a key signs instead of the message itself."""
     digest = _HASHES[hash](message).digest()
     parts = (NAMESPACE.encode(), b"", hash.encode(), digest)
     return _MAGIC + b"".join(map(_string, parts))

@@ -20,7 +20,7 @@ WORKING_BYTES = 6 << 20
 
 
 def no_progress(n_samples: int) -> None:
-    """Report to nobody."""
+    """No-op progress callback."""
     del n_samples
 
 

@@ -32,7 +32,7 @@ from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.reference import Run
 from snn_compile.sim.scheduled import in_windows, stream
 
-LARGEST_PIECE = 64
+MAX_PIECE_SIZE = 64
 """Stimuli that one call of the library gets, at most: progress is told after each call."""
 ALIGNED_TO = 64
 """Bytes at whose multiples an array starts."""
@@ -112,7 +112,7 @@ class Engine:
         self._input = at_once.input
         self._populations: list[Input | Population] = [at_once.input, *at_once.populations]
         self._n_steps = at_once.window.n_steps
-        self._recorded_at_once = reference.recorded_at_once(at_once)
+        self._recording_batch_size = reference.recording_batch_size(at_once)
         self._held = abi.Description(at_once, held=True)
         self._stepping = abi.Description(at_once, held=False)
         self._networks: dict[bool, Network] = {}
@@ -146,7 +146,7 @@ class Engine:
 
         def messages(piece: npt.NDArray[np.generic], start: int) -> Int:
             encoded = piece.astype(np.int64)
-            return reference.sent(self._input, encoded, self._n_steps, first + start)
+            return reference.encode_input(self._input, encoded, self._n_steps, first + start)
 
         return self._spread(
             np.asarray(frames), before, messages, record, activity, threads, advance
@@ -205,7 +205,7 @@ class Engine:
                 samples,
                 before,
                 values_of,
-                self._recorded_at_once,
+                self._recording_batch_size,
                 record=record,
                 advance=advance,
             )
@@ -213,7 +213,7 @@ class Engine:
         in_time = partial(in_windows, schedule, self._populations, n_steps=n_steps, record=record)
         if schedule.spikes is None:  # as many as the value says, which the engine has added up
             return in_time(self._run(samples, messages, record, activity, threads, advance))
-        at_once = max(1, self._recorded_at_once // n_steps)
+        at_once = max(1, self._recording_batch_size // n_steps)
         pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
         runs = (self._run(piece, messages, True, True, threads, advance) for piece in pieces)
         return reference.joined([in_time(run) for run in runs], record)
@@ -248,7 +248,7 @@ class Engine:
             result.add(counts)
 
         workers = min(threads or os.cpu_count() or 1, max(1, len(samples)))
-        size = max(1, min(LARGEST_PIECE, len(samples) // (4 * workers)))
+        size = max(1, min(MAX_PIECE_SIZE, len(samples) // (4 * workers)))
         for _ in map_batches(simulate, samples, size, advance, threads=workers):
             pass
         return result.run()
@@ -330,10 +330,10 @@ class _Result:
     def run(self) -> Run:
         """What the calls have gathered."""
 
-        def named(arrays: list[Int | None]) -> dict[NodeId, Int]:
+        def by_node(arrays: list[Int | None]) -> dict[NodeId, Int]:
             return {k: a for k, a in zip(self._ids, arrays, strict=True) if a is not None}
 
-        return Run(named(self.outputs), named(self.traces), named(self.activity))
+        return Run(by_node(self.outputs), by_node(self.traces), by_node(self.activity))
 
 
 def _traces(

@@ -25,7 +25,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.models.answers import LIF
 from snn_compile.ir.models.arithmetic import toward_zero
-from snn_compile.ir.models.readout import MOST_THRESHOLD
+from snn_compile.ir.models.readout import MAX_THRESHOLD
 from snn_compile.ir.quantized import (
     FRACTION_BITS,
     VOLTAGE_LIMIT,
@@ -37,17 +37,17 @@ from snn_compile.ir.quantized import (
 from snn_compile.sim import bounds
 from snn_compile.sim.reference import Simulator
 
-MOST_STIMULI = 8
+MAX_STIMULI = 8
 """Stimuli that are simulated where bounds prove nothing: every value of every step is looked at."""
-MOST_SUM = (1 << 15) - 1
+MAX_SUM = (1 << 15) - 1
 SUM, CURRENT, WITH_BIAS = "sum of a step", "current", "current and bias"
 LOWEST, ADDED_UP = "lowest potential", "sum of a window"
 LIMITS = {
-    SUM: MOST_SUM,
+    SUM: MAX_SUM,
     CURRENT: VOLTAGE_LIMIT,
     WITH_BIAS: VOLTAGE_LIMIT,
     LOWEST: VOLTAGE_LIMIT - 1,
-    ADDED_UP: (MOST_THRESHOLD << FRACTION_BITS),
+    ADDED_UP: (MAX_THRESHOLD << FRACTION_BITS),
 }
 """Largest magnitude, of the sum in units of the weight, of the others in 2**-6 of it."""
 
@@ -96,7 +96,7 @@ def portability(program: QuantizedGraph, frames: Int) -> Portability:
 
     Args:
         program: the network.
-        frames: (N, *input shape) encoded stimuli; the first ``MOST_STIMULI`` are simulated if
+        frames: (N, *input shape) encoded stimuli; the first ``MAX_STIMULI`` are simulated if
             bounds do not decide.
     """
     for node in program.populations:
@@ -110,7 +110,7 @@ def portability(program: QuantizedGraph, frames: Int) -> Portability:
             open_[node.id] = beyond
     if not open_:
         return Portability("", tuple(fixed))
-    few = frames[:MOST_STIMULI]
+    few = frames[:MAX_STIMULI]
     for layer, seen in _measured(program, few, set(open_)):
         fixed += [
             Leaving(layer, condition, seen[condition], LIMITS[condition], measured=True)
@@ -133,8 +133,8 @@ def _fixed(program: QuantizedGraph) -> Iterator[Leaving]:
                 yield Leaving(node.id, "right shift of sums", -group.exponent, 0)
                 break
         form = node.as_lif
-        if isinstance(form, LIF) and (most := int(form.threshold.max())) > MOST_THRESHOLD:
-            yield Leaving(node.id, "threshold", most, MOST_THRESHOLD)
+        if isinstance(form, LIF) and (most := int(form.threshold.max())) > MAX_THRESHOLD:
+            yield Leaving(node.id, "threshold", most, MAX_THRESHOLD)
 
 
 def _bounded(program: QuantizedGraph, node: Population) -> dict[str, int]:
@@ -168,7 +168,7 @@ def _measured(
 ) -> Iterator[tuple[NodeId, dict[str, int]]]:
     """Largest magnitudes of some layers on stimuli."""
     simulator = Simulator(program)
-    values = {program.input.id: simulator.sent(frames)}
+    values = {program.input.id: simulator.encode_input(frames)}
     n_steps = program.window.n_steps
     for node in program.populations:
         a = simulator.current(node, values)

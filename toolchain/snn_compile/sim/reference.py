@@ -62,8 +62,8 @@ RECORDED_BYTES = 256 << 20
 """Memory that the recorded messages of one piece of the stimuli may take."""
 
 
-def recorded_at_once(program: QuantizedGraph) -> int:
-    """Stimuli to record in one go, by whoever needs the messages of many but not together."""
+def recording_batch_size(program: QuantizedGraph) -> int:
+    """Stimuli per batch for callers that need the messages of many stimuli, but not all at once."""
     per_step = 8 * sum(prod(node.shape) for node in program.populations)
     return max(1, RECORDED_BYTES // (per_step * program.window.n_steps))
 
@@ -88,11 +88,11 @@ def input_messages(
         (N, T, *input shape) int64.
     """
     n_steps = program.window.n_steps
-    messages = sent(program.input, np.asarray(frames, np.int64), n_steps, first)
+    messages = encode_input(program.input, np.asarray(frames, np.int64), n_steps, first)
     return np.broadcast_to(messages, (len(frames), n_steps, *program.input.shape))
 
 
-def sent(node: Input | spiking.Input, frames: Int, n_steps: int, first: int) -> Int:
+def encode_input(node: Input | spiking.Input, frames: Int, n_steps: int, first: int) -> Int:
     """(N, 1 or T, *shape): one step where all steps are the same."""
     if frames.size and (frames.min() < node.low or frames.max() > node.high):
         raise ValueError(
@@ -159,7 +159,7 @@ def recorded(
     simulate: Callable[..., Run] = run,
 ) -> Iterator[tuple[int, Run]]:
     """All messages for many stimuli, a few at a time, each run with the index of its first one."""
-    at_once = recorded_at_once(program)
+    at_once = recording_batch_size(program)
     for first in range(0, len(frames), at_once):
         piece, before = frames[first : first + at_once], shown_before(frames, first)
         yield first, simulate(program, piece, first=first, before=before, record=True)
@@ -176,7 +176,7 @@ def run_messages(
     simulate = Simulator(program, record)
 
     def run_piece(piece: npt.NDArray[np.generic], start: int) -> Run:
-        if not start or not simulate.lasts:
+        if not start or not simulate.carries_state:
             return simulate.on(piece.astype(np.int64))
         so_far = messages[:start].sum(axis=0, dtype=np.int64, keepdims=True)
         return simulate.on(np.concatenate([so_far, piece.astype(np.int64)]), skipped=1)
@@ -222,7 +222,7 @@ class Simulator:
             if isinstance(node, Synapses)
         }
         self.dtypes = {node.id: self._state_dtype(node) for node in program.populations}
-        self.lasts = program.input.coding is InputCoding.CHANGES
+        self.carries_state = program.input.coding is InputCoding.CHANGES
         """Whether a frame's answers depend on the frames before it."""
 
     def _state_dtype(self, population: Population) -> type[np.int32] | type[np.int64]:
@@ -235,10 +235,10 @@ class Simulator:
     ) -> Run:
         """Simulate one piece of frames; ``first`` is the index of its first stimulus."""
         skipped = 0
-        if self.lasts and before is not None:
+        if self.carries_state and before is not None:
             # All states are sums of what has changed: what the last frame left, it leaves alone.
             frames, skipped = np.concatenate([before[None].astype(np.int64), frames]), 1
-        messages = sent(self.program.input, frames, self.program.window.n_steps, first)
+        messages = encode_input(self.program.input, frames, self.program.window.n_steps, first)
         return self.on(messages, skipped)
 
     def on(self, messages: Int, skipped: int = 0) -> Run:
@@ -269,9 +269,9 @@ class Simulator:
                 values[population.id] = answer
         return Run(outputs, recorded, activity)
 
-    def sent(self, frames: Int, first: int = 0) -> Int:
+    def encode_input(self, frames: Int, first: int = 0) -> Int:
         """The input's messages, (*shape, T, B); one step where all steps are the same."""
-        messages = sent(self.program.input, frames, self.program.window.n_steps, first)
+        messages = encode_input(self.program.input, frames, self.program.window.n_steps, first)
         return np.moveaxis(messages, (0, 1), (-1, -2))
 
     def current(self, population: Population, values: Mapping[NodeId, Int]) -> Int:

@@ -77,7 +77,7 @@ def _piece_size(network: SpikingGraph) -> int:
 def forward(network: SpikingGraph, frames: Int, first: int = 0) -> dict[NodeId, Array]:
     """Every readout's potential after the window for one piece, (*shape, B) float32."""
     n_steps = network.window.n_steps
-    messages = reference.sent(network.input, frames, n_steps, first)
+    messages = reference.encode_input(network.input, frames, n_steps, first)
     arriving = np.moveaxis(messages, 0, -1).astype(np.float32, order="C")  # (1 or T, *shape, B)
     inputs = [(p, _input(network, p, arriving)) for p in network.populations]
     unread = _unread(network)
@@ -96,7 +96,7 @@ def forward(network: SpikingGraph, frames: Int, first: int = 0) -> dict[NodeId, 
 
 
 def _unread(network: SpikingGraph) -> dict[NodeId, list[NodeId]]:
-    """Which sources nobody reads any more after a population has.
+    """The sources whose last reader each population is.
 
     Their memory serves the populations that follow and is still in the cache.
     """
@@ -111,9 +111,9 @@ def _unread(network: SpikingGraph) -> dict[NodeId, list[NodeId]]:
     return unread
 
 
-def sent(node: spiking.Input, frames: Int, n_steps: int, first: int = 0) -> Array:
+def encode_input(node: spiking.Input, frames: Int, n_steps: int, first: int = 0) -> Array:
     """The input's messages, (*shape, 1 or T, B); one step where all steps are the same."""
-    messages = reference.sent(node, frames, n_steps, first)
+    messages = reference.encode_input(node, frames, n_steps, first)
     return np.moveaxis(messages, (0, 1), (-1, -2)).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import (
-    LARGEST_TOML,
+    MAX_TOML_SIZE,
     DamagedError,
     described,
     parse_toml,
@@ -71,7 +71,7 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
                 + f"available: {', '.join(available())}; or the path of a TOML file",
             )
         try:
-            content = read_bytes(path, LARGEST_TOML)
+            content = read_bytes(path, MAX_TOML_SIZE)
         except (OSError, DamagedError) as error:
             raise UsageError(
                 f"cannot read the target file '{name}': {described(error)}",
@@ -245,7 +245,7 @@ class _Reader:
         return Energy(value, low, high, table["unit"], table["source"], confidence)
 
     def unknown(self) -> None:
-        """Complain about everything in the file that nobody asked for."""
+        """Complain about every unknown key of the file."""
         for key, value in self.tables.items():
             if key in TEXTS:
                 continue

@@ -32,7 +32,7 @@ from snn_compile.tune.report import worse
 from snn_compile.tune.session import device_of, facts, judged, trained
 from snn_compile.tune.trainer import Judged, TrainingData, split
 
-AT_ONCE = 256
+BATCH_SIZE = 256
 """Held-out samples in one forward pass."""
 
 
@@ -109,18 +109,18 @@ def tune_float(
     if evaluate is not None or compiling.evaluate is not None:
         with tuning.journal.timed("compile-untuned"):
             untuned = compile_model(
-                path, options=compiling, evaluate=evaluate, watch=SilentObserver()
+                path, options=compiling, evaluate=evaluate, observer=SilentObserver()
             )
         before = figures.rung(untuned.report, figures.ANSWER)
     compiled = compile_model(
         path,
         options=compiling,
         evaluate=evaluate,
-        watch=tuning.journal.observer,
+        observer=tuning.journal.observer,
         retrain=tuning,
     )
     after = figures.rung(compiled.report, figures.ANSWER)
-    tuning.journal.found(worse(before.get("top1"), after.get("top1")))
+    tuning.journal.add_findings(worse(before.get("top1"), after.get("top1")))
     report = {
         **compiled.report,
         "tune": {
@@ -154,7 +154,7 @@ def require_model(path: Path) -> None:
 @torch.no_grad()
 def _judged(network: FloatNetwork, data: TrainingData, distill: float) -> Judged:
     scores = [
-        network(network.messages(data.frames[start : start + AT_ONCE])).cpu().numpy()
-        for start in range(0, len(data), AT_ONCE)
+        network(network.messages(data.frames[start : start + BATCH_SIZE])).cpu().numpy()
+        for start in range(0, len(data), BATCH_SIZE)
     ]
     return judged(np.concatenate(scores), data.labels, data.teacher, distill)

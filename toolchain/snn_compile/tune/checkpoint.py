@@ -112,14 +112,16 @@ def _require_tensor(found: Tensor, expected: Tensor, name: str) -> None:
     _require(bool(torch.isfinite(found).all()), f"'{name}' is not finite")
 
 
-def _require_optimizer(said: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
+def _require_optimizer(document: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
     """Hyperparameters are those of the training but for the rate; averages fit the parameters."""
     own = optimizer.state_dict()
-    _require(set(said) == set(own), "another optimizer")
-    _require(_without_rates(said["param_groups"]) == _without_rates(own["param_groups"]), "groups")
-    _require(isinstance(said["state"], dict), "no state of the optimizer")
+    _require(set(document) == set(own), "another optimizer")
+    _require(
+        _without_rates(document["param_groups"]) == _without_rates(own["param_groups"]), "groups"
+    )
+    _require(isinstance(document["state"], dict), "no state of the optimizer")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for number, entries in said["state"].items():
+    for number, entries in document["state"].items():
         _require(isinstance(number, int) and 0 <= number < len(parameters), "another parameter")
         _require(isinstance(entries, dict), "no state of a parameter")
         expected = _after_a_step(optimizer, parameters[number])

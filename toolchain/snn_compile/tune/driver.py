@@ -22,7 +22,7 @@ from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.finish import Prepared, finish, require_writable
 from snn_compile.pipeline.inputs import (
     float_samples,
-    preprocessed,
+    preprocess,
     read_model,
     samples_for,
     spiking_frontend,
@@ -44,10 +44,10 @@ from snn_compile.tune.normad import NormalizedDescent
 from snn_compile.tune.options import TuneKeywords, TuneOptions
 from snn_compile.tune.psg import ParametricSurrogate
 from snn_compile.tune.qcfs import QuantizedActivations
-from snn_compile.tune.report import Tuning, climb_tuned, tuned_report
-from snn_compile.tune.scratch import begin_anew
+from snn_compile.tune.report import Tuning, evaluate_tuned_stages, tuned_report
+from snn_compile.tune.scratch import reinitialize
 from snn_compile.tune.session import device_of, facts, judged, torch_settings, trained
-from snn_compile.tune.spike_targets import MEASURE, judged_spikes, wanted_spikes
+from snn_compile.tune.spike_targets import MEASURE, judged_spikes, target_spikes
 from snn_compile.tune.trainer import Judged, TrainingData, split
 
 Array = npt.NDArray[Any]
@@ -70,7 +70,7 @@ def tune_model(
     compile_options: CompileOptions | None = None,
     evaluate: Given | str | None = None,
     checkpoint: str | Path | None = None,
-    watch: Observer | None = None,
+    observer: Observer | None = None,
     **changes: Unpack[TuneKeywords],
 ) -> CompiledModel:
     """Train a network so that it is better in fixed point.
@@ -86,7 +86,7 @@ def tune_model(
         evaluate: samples that nothing was trained on, for the accuracy before and after.
         checkpoint: a file that is written after each epoch. If it is there already, the training
             goes on from it, and ends with the same integers as one that was not interrupted.
-        watch: sees the tuning while it runs.
+        observer: sees the tuning while it runs.
         **changes: single options of tuning by name.
 
     Returns:
@@ -95,12 +95,12 @@ def tune_model(
     Raises:
         CompileError: whatever is wrong with the network, the data or the options.
     """
-    options = (options or TuneOptions()).given(changes)
+    options = (options or TuneOptions()).override(changes)
     compiling = compile_options or CompileOptions()
     train, evaluate = _as_path(train), None if evaluate is None else _as_path(evaluate)
     if isinstance(evaluate, Path):
-        compiling, evaluate = compiling.given({"evaluate": evaluate}), None
-    journal = Journal(watch or SilentObserver())
+        compiling, evaluate = compiling.override({"evaluate": evaluate}), None
+    journal = Journal(observer or SilentObserver())
     path, kept = Path(source), None if checkpoint is None else Path(checkpoint)
     with torch_settings(options):
         if options.method == QuantizedActivations.name:
@@ -114,9 +114,9 @@ def tune_model(
         require_writable(base.program, _backends(base))  # before anything is trained
         setting = _setting(path, base, train, options, compiling)
         given = evaluate or compiling.evaluate
-        exam = None if given is None else samples_for(base, given)
+        test_set = None if given is None else samples_for(base, given)
         program, known = _trained(setting, kept, journal)
-    return finish(_prepared(setting, program, known, exam, journal), journal)
+    return finish(_prepared(setting, program, known, test_set, journal), journal)
 
 
 def _as_path(given: Given | str) -> Given:
@@ -157,7 +157,7 @@ def _setting(
     if wanted is not None:
         samples = samples_for(base, _unlabelled(train))
         data = TrainingData(encoded(base.encoding, samples.x), wanted)
-        return _Setting(path, base, data, data, options)  # trains are learned by heart
+        return _Setting(path, base, data, data, options)  # spike trains have no hold-out split
     _require_classes(base, path)
     samples = _labelled(samples_for(base, train, need_labels=True))
     teacher = _teacher(path, compiling, samples.x) if options.distill else None
@@ -169,7 +169,7 @@ def _setting(
 
 def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
     """Labelled samples as the float network takes them."""
-    network = preprocessed(read_model(path), options)
+    network = preprocess(read_model(path), options)
     return _labelled(float_samples(network, options, train, need_labels=True))
 
 
@@ -192,7 +192,7 @@ def _wanted(base: CompiledModel, train: Given, options: TuneOptions) -> Array | 
     """
     if options.method == ParametricSurrogate.name:
         return None
-    wanted = wanted_spikes(base, train)
+    wanted = target_spikes(base, train)
     if wanted is None and options.method == NormalizedDescent.name:
         raise UsageError(
             "normad trains spike times, and the data have none",
@@ -217,11 +217,11 @@ def _compiled(
     """The network to begin with; what the options say of a compiled one is in its report."""
     if path.is_dir():
         base = CompiledModel.load(path)
-        journal.found(base.findings)
+        journal.add_findings(base.findings)
         said = {k: v for k, v in options.effective().items() if v["origin"] != "default"}
         known = {**(base.report.get("options") or {}), **said}
         return replace(base, report={**base.report, "options": known})
-    return compile_model(path, options=options, evaluate=evaluate, watch=journal.observer)
+    return compile_model(path, options=options, evaluate=evaluate, observer=journal.observer)
 
 
 def _require_classes(base: CompiledModel, path: Path) -> None:
@@ -244,7 +244,7 @@ def _teacher(path: Path, options: CompileOptions, x: Array) -> Array | None:
     """Outputs of the float network, where there is one."""
     if path.is_dir() or spiking_frontend(path):
         return None
-    network = preprocessed(read_model(path), options)
+    network = preprocess(read_model(path), options)
     return ann.evaluate(network, x).reshape(len(x), -1)
 
 
@@ -264,7 +264,7 @@ def _trained(
     method = SPIKING_METHODS[options.method](Task(network, output, decoding.unit, options))
     if options.from_scratch:
         few = setting.train[np.arange(min(len(setting.train), options.batch_size))]
-        begin_anew(network, network.messages(few.frames), method.respond, options.seed)
+        reinitialize(network, network.messages(few.frames), method.respond, options.seed)
     progress = trained(
         network,
         method,
@@ -284,7 +284,7 @@ def _prepared(
     setting: _Setting,
     program: QuantizedGraph,
     known: dict[str, Any],
-    exam: Samples | None,
+    test_set: Samples | None,
     journal: Journal,
 ) -> Prepared:
     """The tuned program with what is as it was in the compiled one."""
@@ -298,7 +298,7 @@ def _prepared(
         load_target(figures.option(base.report, "target") or base.report["target"]),
         _backends(base),
         _provenance(setting.path, base),
-        partial(climb_tuned, tuning, exam),
+        partial(evaluate_tuned_stages, tuning, test_set),
         partial(tuned_report, tuning, journal),
     )
 

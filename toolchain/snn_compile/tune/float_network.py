@@ -21,7 +21,7 @@ from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.tune.grid import floored
 
-SMALLEST_SCALE = 1e-3
+MIN_SCALE = 1e-3
 """Of an activation's full scale at the start: it may not vanish."""
 
 
@@ -89,7 +89,7 @@ class FloatNetwork:
             for node in self.folded.graph:
                 if f"{node.id}:scale" in self.trained and isinstance(node, ops.Relu):
                     share = self.trained[f"{node.id}:scale"]
-                    share.clamp_(min=SMALLEST_SCALE)
+                    share.clamp_(min=MIN_SCALE)
                     if node.cap is not None:
                         start = torch.tensor(self._start[node.id]).to(share)
                         share.copy_(torch.minimum(share, node.cap / start))

@@ -53,7 +53,7 @@ class _Integrate(torch.autograd.Function):
             else:
                 v.mul_(1 - spikes[t])
         ctx.save_for_backward(above, spikes, threshold, width)
-        ctx.neuron, ctx.held, ctx.start = neuron, len(drive) == 1, start.shape
+        ctx.neuron, ctx.is_constant, ctx.start = neuron, len(drive) == 1, start.shape
         return spikes
 
     @staticmethod
@@ -64,7 +64,7 @@ class _Integrate(torch.autograd.Function):
         of_v = torch.zeros_like(gradient[0])
         of_threshold = torch.zeros_like(of_v)
         of_width = torch.zeros((), dtype=torch.float64, device=of_v.device)
-        of_drive = torch.zeros_like(gradient[:1]) if ctx.held else torch.empty_like(gradient)
+        of_drive = torch.zeros_like(gradient[:1]) if ctx.is_constant else torch.empty_like(gradient)
         for t in reversed(range(neuron.n_steps)):
             s = spikes[t]
             if neuron.by_subtraction:
@@ -79,7 +79,7 @@ class _Integrate(torch.autograd.Function):
             of_z = of_r.mul_(scale)
             of_v += of_z
             of_threshold -= of_z
-            if ctx.held:
+            if ctx.is_constant:
                 of_drive[0] += of_v
             else:
                 of_drive[t] = of_v

@@ -166,7 +166,7 @@ def _registers(node: Population) -> dict[str, tuple[int, int]]:
     """What fits the registers of stock neurons, with the exponent of the biases as compiled."""
     if isinstance(node, CubaLIFNeurons):
         step = 1 << stock.bias_exponent(node.bias.values)
-        return {"bias": (step, stock.MANTISSA), "threshold": (1, stock.MOST_THRESHOLD)}
+        return {"bias": (step, stock.MANTISSA), "threshold": (1, stock.MAX_THRESHOLD)}
     return {"bias": (1, stock.MANTISSA)}
 
 

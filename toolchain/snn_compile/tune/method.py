@@ -13,7 +13,7 @@ from torch import Tensor
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.spiking import Float
 from snn_compile.tune.layers import Layer
-from snn_compile.tune.network import Network, Passed
+from snn_compile.tune.network import ForwardResult, Network
 from snn_compile.tune.neurons import Answer
 from snn_compile.tune.options import TuneOptions
 
@@ -52,7 +52,7 @@ class Task:
     unit: Float
     options: TuneOptions
 
-    def logits(self, passed: Passed) -> Tensor:
+    def logits(self, passed: ForwardResult) -> Tensor:
         """Scores (B, classes) of a forward pass: the real values of the readout's potential."""
         potential = passed.outputs[self.output]
         unit = torch.as_tensor(self.unit, dtype=potential.dtype, device=potential.device)

@@ -5,7 +5,7 @@ compiled network, in integers, with their synaptic filter at the receiver (for a
 same thing as at the sender); the loss may be the cross entropy of a readout; distances below
 ``smallest_width`` count as that; and where spike trains are the target, the differences are exact
 and distances above one threshold count as one (``Membrane.reach``). The gradients of hidden layers
-are not rescaled: Adam does not care.
+are not rescaled: Adam is invariant to their scale.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ ROUNDS = 40
 
 
 @dataclass(frozen=True)
-class Passed:
+class ForwardResult:
     """A forward pass.
 
     Attributes:
@@ -83,21 +83,21 @@ class Network:
         in_stock_neurons: bool = False,
     ) -> None:
         self.program = program
-        self.at_once = integer_network(program)
-        self.n_steps = self.at_once.window.n_steps
+        self.single_step = integer_network(program)
+        self.n_steps = self.single_step.window.n_steps
         self.dtype = dtype
         self.device = torch.device(device)
         self.state_bits = state_bits
         self.in_stock_neurons = in_stock_neurons
-        raise_all([untrained(p) for p in self.at_once.populations if p.trained is None])
-        raise_all([self._overflow(p) for p in self.at_once.populations if self._over(p).any()])
-        self.layers = {p.id: self._layer(p, units) for p in self.at_once.populations}
+        raise_all([untrained(p) for p in self.single_step.populations if p.trained is None])
+        raise_all([self._overflow(p) for p in self.single_step.populations if self._over(p).any()])
+        self.layers = {p.id: self._layer(p, units) for p in self.single_step.populations}
 
     def _layer(self, node: Population, units: Mapping[NodeId, Float]) -> Layer:
         of_readout = np.broadcast_to(1 / units.get(node.id, np.ones(1)), node.shape[:1])
         unit = unit_of(node, of_readout)
         weight_unit = unit / 2**node.bits_below_weights
-        graph = self.at_once.graph
+        graph = self.single_step.graph
         groups = tuple(
             Group(
                 group,
@@ -106,7 +106,7 @@ class Network:
                 self.dtype,
                 self.device,
             )
-            for group in self.at_once.synapses_into(node)
+            for group in self.single_step.synapses_into(node)
         )
         return Layer(
             node,
@@ -167,10 +167,10 @@ class Network:
 
         ``first`` decides the Poisson draws, as in the reference simulator.
         """
-        sent = reference.sent(self.at_once.input, frames, self.n_steps, first)
+        sent = reference.encode_input(self.single_step.input, frames, self.n_steps, first)
         return torch.tensor(np.moveaxis(sent, 1, 0), dtype=self.dtype, device=self.device)
 
-    def __call__(self, messages: Tensor, respond: Respond, *, keep: bool = False) -> Passed:
+    def __call__(self, messages: Tensor, respond: Respond, *, keep: bool = False) -> ForwardResult:
         """Run the network on what the input sends.
 
         Args:
@@ -178,7 +178,7 @@ class Network:
             respond: how populations answer; a method of training brings its own gradients.
             keep: whether to keep every population's answer.
         """
-        values = {self.at_once.input.id: messages}
+        values = {self.single_step.input.id: messages}
         outputs: dict[NodeId, Tensor] = {}
         answers: dict[NodeId, Answer] = {}
         for name, layer in self.layers.items():
@@ -186,17 +186,17 @@ class Network:
             values[name] = answer.messages
             if keep:
                 answers[name] = answer
-        for node in self.at_once.readouts:
+        for node in self.single_step.readouts:
             outputs[node.id] = values[node.id][-1]
-        return Passed(outputs, answers)
+        return ForwardResult(outputs, answers)
 
     def tuned(self) -> QuantizedGraph:
         """The program with the integers of now, spread over time as the one that was given."""
-        nodes: list[QuantizedNode] = [self.at_once.input]
+        nodes: list[QuantizedNode] = [self.single_step.input]
         for layer in self.layers.values():
             nodes += [group.tuned() for group in layer.groups]
             nodes.append(layer.tuned())
-        at_once = QuantizedGraph(Graph(nodes), self.at_once.window)
+        at_once = QuantizedGraph(Graph(nodes), self.single_step.window)
         return schedule(at_once, self.program.window) if is_scheduled(self.program) else at_once
 
     def confine(self) -> None:
@@ -224,7 +224,7 @@ class Network:
 
     def _over(self, node: Population, layer: Layer | None = None) -> Float:
         """By how much the bound of each channel exceeds the state, (C,); 0 where it does not."""
-        graph = self.at_once.graph
+        graph = self.single_step.graph
         if layer is not None:
             graph = graph.edit(replaced=[*(g.tuned() for g in layer.groups), node])
         interval = bounds.states(graph, node, self.n_steps)

@@ -75,7 +75,7 @@ class NormalizedDescent:
                 keep=True,
             )
         messages = {name: answer.messages for name, answer in passed.answers.items()}
-        messages[self.task.network.at_once.input.id] = batch.messages
+        messages[self.task.network.single_step.input.id] = batch.messages
         sent = messages[self.source].flatten(2)
         wanted = steps_first(batch.labels, sent)
         stages = [self._stage(layer, messages) for layer in self.chain]
@@ -121,7 +121,7 @@ class NormalizedDescent:
         (group,) = layer.groups
         fan_in = group.weight[0].numel()
         n_samples = error.shape[1]
-        shape = self.task.network.at_once.graph[group.node.inputs[0]].shape
+        shape = self.task.network.single_step.graph[group.node.inputs[0]].shape
         given = torch.tensor(response, dtype=layer.dtype, device=layer.device)
         given = given.reshape(*response.shape[:2], *shape)
         drive = layer.drive({group.node.inputs[0]: given})
@@ -152,7 +152,7 @@ def _chain(task: Task, last: NodeId) -> Sequence[Layer]:
     """The populations from the input to the one whose spikes are the output."""
     network = task.network
     layers = [layer for name, layer in network.layers.items() if name != task.output]
-    before = network.at_once.input.id
+    before = network.single_step.input.id
     complaints: list[CompileError] = []
     for layer in layers:
         if (why := _refused(layer, before)) is not None:

@@ -23,7 +23,7 @@ from snn_compile.tune.grid import rounded
 EPSILON = 1e-5
 MOMENTUM = 0.1
 """Share of a batch in the running statistics, once ten have been seen."""
-SMALLEST_GAMMA = 0.05
+MIN_GAMMA = 0.05
 """A gamma of 0 would silence a channel for good, and a negative one cannot be folded."""
 
 
@@ -97,7 +97,7 @@ class Normalization:
             self.var.copy_(torch.stack(parts).sum(0))
 
     def _gain(self, var: Tensor) -> Tensor:
-        return torch.clamp(self.gamma, min=SMALLEST_GAMMA) / torch.sqrt(var + EPSILON)
+        return torch.clamp(self.gamma, min=MIN_GAMMA) / torch.sqrt(var + EPSILON)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """``g`` and ``c / g`` of ``y = g * x + c``, with the running statistics."""

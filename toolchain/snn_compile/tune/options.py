@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict, get_args
 
 from snn_compile.errors import CompileError
-from snn_compile.options.declared import Declared, option
+from snn_compile.options.declared import DeclaredOptions, option
 from snn_compile.options.kinds import choice, number, switch, whole
 
 Method = Literal["psg", "na", "normad", "qcfs"]
@@ -29,7 +29,7 @@ def _is_width(width: float) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneOptions(Declared):
+class TuneOptions(DeclaredOptions):
     """The options of ``tune``."""
 
     method: Method = option(
@@ -131,7 +131,7 @@ class TuneOptions(Declared):
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
         """Random weights where there are none."""
         if self.method == "qcfs" and self.from_scratch:
-            yield ("method", "from_scratch"), self.refused("from_scratch", "it with other methods")
+            yield ("method", "from_scratch"), self.refusal("from_scratch", "it with other methods")
 
     @property
     def rate(self) -> float:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from snn_compile.bundle import CompiledModel
-from snn_compile.counted import counted
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping import MappedProgram, resources
 from snn_compile.passes import Finding
+from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report.assemble import cost
 from snn_compile.report.evaluation import Outcome, encoded
@@ -64,7 +64,7 @@ def tuned_report(
     # What stock neurons cost has been measured on the network before, and on no other.
     base = {key: value for key, value in base.items() if key != "neurons"}
     known = len(journal.warnings)  # those of the mapping: the base has told them, too
-    journal.found(worse(before, after))
+    journal.add_findings(worse(before, after))
     return {
         **base,
         "simulator": outcome.simulator or base.get("simulator"),
@@ -100,7 +100,7 @@ def _top1(outcome: Outcome, stage: str) -> float | None:
     return next(rungs, {}).get("top1")
 
 
-def climb_tuned(tuning: Tuning, samples: Samples | None, journal: Journal) -> Outcome:
+def evaluate_tuned_stages(tuning: Tuning, samples: Samples | None, journal: Journal) -> Outcome:
     """Accuracy before and after; the rungs below stay if they are about the same samples."""
     if samples is None:
         return Outcome()
@@ -108,7 +108,7 @@ def climb_tuned(tuning: Tuning, samples: Samples | None, journal: Journal) -> Ou
     frames = encoded(base.encoding, samples.x)
     output, decoding = next(iter(base.decodings.items()))
     ladder = Ladder(samples.y)
-    with journal.progress("evaluate", counted(n, "sample"), 2 * n) as advance:
+    with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
         before = engine.run(base.program, frames, advance=advance)
         ladder.add(UNTUNED, decoding(before.outputs[output]))
         after = engine.run(tuning.program, frames, advance=advance)

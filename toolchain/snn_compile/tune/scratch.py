@@ -29,7 +29,7 @@ INIT = 2
 """Stream of random numbers."""
 
 
-def begin_anew(network: Network, messages: Tensor, respond: Respond, seed: int) -> None:
+def reinitialize(network: Network, messages: Tensor, respond: Respond, seed: int) -> None:
     """Give every trained layer random weights, and its input a normalization.
 
     Weights are drawn from a normal distribution and scaled so that a layer's summed input has a
@@ -48,7 +48,7 @@ def begin_anew(network: Network, messages: Tensor, respond: Respond, seed: int) 
     """
     raise_all([_refused(layer) for layer in network.layers.values() if not _can_begin(layer)])
     random = np.random.default_rng([seed, INIT])
-    values: dict[NodeId, Tensor] = {network.at_once.input.id: messages}
+    values: dict[NodeId, Tensor] = {network.single_step.input.id: messages}
     with torch.no_grad():
         for name, layer in network.layers.items():
             if layer.trained:

@@ -14,8 +14,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
-from snn_compile.counted import counted
 from snn_compile.errors import UsageError
+from snn_compile.pluralize import pluralize
 from snn_compile.report.journal import Journal
 from snn_compile.tune.method import Method, Trainee
 from snn_compile.tune.options import TuneOptions
@@ -67,15 +67,15 @@ def trained(
     """Train, and tell the journal's observer of every epoch; arguments as ``Trainer`` has them."""
     trainer = Trainer(network, method, data, judge, options, checkpoint)
 
-    def told(epoch: Epoch) -> None:
+    def on_epoch(epoch: Epoch) -> None:
         loss = "" if epoch.train_loss is None else f"loss {epoch.train_loss:.4f} · "
         on = "held out" if data.labels.ndim == 1 else "correlation"
         text = f"{loss}{on} {epoch.held_out_top1:.2f} %, loss {epoch.held_out_loss:.4f}"
         journal.observer.stage(f"epoch {epoch.epoch}", text)
 
     total = len(data) * options.epochs
-    with journal.progress("tune", counted(len(data), "sample"), total) as advance:
-        return trainer.run(told, advance)
+    with journal.progress("tune", pluralize(len(data), "sample"), total) as advance:
+        return trainer.run(on_epoch, advance)
 
 
 def judged(

@@ -23,11 +23,11 @@ from snn_compile.tune.trainer import Judged, TrainingData
 Array = npt.NDArray[np.float64]
 MEASURE = "van Rossum correlation"
 """What the report says that a training on spike trains was judged by."""
-LARGEST_COUNTED = 4096
+MAX_COUNTED = 4096
 """Most outputs whose wiring is looked at."""
 
 
-def wanted_spikes(
+def target_spikes(
     compiled: CompiledModel, train: Path | tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 ) -> npt.NDArray[np.int64] | None:
     """Spike trains that take the place of labels, (N, T, outputs); None if there are none.
@@ -85,11 +85,11 @@ def judged_spikes(
     counts = run.messages[output].reshape(data.labels.shape)
     sent = np.diff(counts, axis=1, prepend=0)
     sent = np.moveaxis(sent != 0, 1, -1).astype(np.float64)
-    wanted = np.moveaxis(data.labels, 1, -1).astype(np.float64)
+    targets = np.moveaxis(data.labels, 1, -1).astype(np.float64)
     keep = keep_of(tau)
-    apart = lfilter([1 - keep], [1.0, -keep], sent - wanted, axis=-1)
+    apart = lfilter([1 - keep], [1.0, -keep], sent - targets, axis=-1)
     loss = float((apart**2).sum() / 2 / len(sent))
-    likeness = 100 * float(correlation(sent, wanted, tau).mean())
+    likeness = 100 * float(correlation(sent, targets, tau).mean())
     return Judged(likeness, loss, merit=likeness)
 
 
@@ -106,7 +106,7 @@ def output_spikes(network: Network, output: NodeId) -> NodeId:
     """
     layer = network.layers[output]
     n = int(np.prod(layer.node.shape))
-    if len(layer.groups) == 1 and n <= LARGEST_COUNTED:
+    if len(layer.groups) == 1 and n <= MAX_COUNTED:
         group = layer.groups[0]
         source = network.layers.get(group.node.inputs[0])
         if source is not None and int(np.prod(source.node.shape)) == n:
@@ -128,7 +128,7 @@ def steps_first(trains: Tensor, like: Tensor) -> Tensor:
     return trains.movedim(1, 0).to(like)
 
 
-def van_rossum_loss(spikes: Tensor, wanted: Tensor, keep: float) -> Tensor:
+def van_rossum_loss(spikes: Tensor, targets: Tensor, keep: float) -> Tensor:
     """``1/2 * sum over t of (a[t] - d[t])**2``, summed over outputs, averaged over samples.
 
     With a the spikes after the filter ``a[t] = keep * a[t-1] + (1 - keep) * s[t]``, and d the
@@ -136,11 +136,11 @@ def van_rossum_loss(spikes: Tensor, wanted: Tensor, keep: float) -> Tensor:
 
     Args:
         spikes: (T, B, outputs).
-        wanted: the same.
+        targets: the same.
         keep: of the filter.
     """
     p, total = torch.zeros_like(spikes[0]), spikes.new_zeros(())
-    for difference in (spikes - wanted).unbind(0):
+    for difference in (spikes - targets).unbind(0):
         p = keep * p + (1 - keep) * difference
         total = total + (p**2).sum() / 2
     return total / spikes.shape[1]

@@ -104,7 +104,7 @@ class Progress:
 
 
 Judge = Callable[[], Judged]
-Told = Callable[[Epoch], None]
+OnEpoch = Callable[[Epoch], None]
 
 
 class Trainer:
@@ -156,11 +156,13 @@ class Trainer:
         own = list(self.method.parameters.values())
         return [*groups, {"params": own, "lr": rate * OWN_RATE}] if own else groups
 
-    def run(self, told: Told = lambda epoch: None, advance: Advance = no_progress) -> Progress:
+    def run(
+        self, on_epoch: OnEpoch = lambda epoch: None, advance: Advance = no_progress
+    ) -> Progress:
         """Train until the epochs are over or nothing improves; the network then is the best one.
 
         Args:
-            told: of every epoch that is done, those of a checkpoint included.
+            on_epoch: of every epoch that is done, those of a checkpoint included.
             advance: told how many samples have been trained on.
 
         Raises:
@@ -169,20 +171,20 @@ class Trainer:
             CapacityError: potentials cannot be kept inside their state.
         """
         if self.checkpoint is None:
-            return self._run(told, advance)
+            return self._run(on_epoch, advance)
         with claimed(self.checkpoint, make_parents=True):
-            return self._run(told, advance)
+            return self._run(on_epoch, advance)
 
-    def _run(self, told: Told, advance: Advance) -> Progress:
+    def _run(self, on_epoch: OnEpoch, advance: Advance) -> Progress:
         progress = self._resumed()
         for done in progress.curve:
-            told(done)
+            on_epoch(done)
         advance(progress.epoch * len(self.data))
         while progress.epoch < self.options.epochs and not self._stalled(progress):
             loss = self._epoch(progress.epoch, advance)
             self.network.confine()
             self._note(progress, loss)
-            told(progress.curve[-1])
+            on_epoch(progress.curve[-1])
             self._save(progress)
         self.network.restore(progress.best_state)
         return progress

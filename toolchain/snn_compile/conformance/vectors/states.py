@@ -13,7 +13,7 @@ from snn_compile.ir.fixedpoint import Overflow, QFormat
 from snn_compile.ir.quantized import CubaLIFNeurons, Readout
 from snn_compile.ir.spiking import InputCoding
 
-LARGEST = (1 << 23) - 1
+MAX_STATE = (1 << 23) - 1
 DRIVE = 1000
 """Largest input here; times 127 and shifted by 6 it nearly fills 24 bits in one step."""
 
@@ -23,8 +23,8 @@ def saturating(kind: str) -> Vector:
     coding = "signed" if kind == "signed" else "rate"
     options: dict[str, Any] = {"low": -DRIVE, "high": DRIVE, "arrives": InputCoding.EVENTS}
     net = Net(f"saturation-{kind}", (8,), coding, 8, **options)
-    threshold = net.draw(1 << 20, LARGEST, 8)
-    threshold[0] = LARGEST  # met only by a potential at the very end
+    threshold = net.draw(1 << 20, MAX_STATE, 8)
+    threshold[0] = MAX_STATE  # met only by a potential at the very end
     first = net.suited(
         kind,
         "first",
@@ -51,11 +51,11 @@ def saturating_sum(kind: str) -> Vector:
     n_steps = {"sync": 4, "radix": 4}.get(kind, 1)
     net = Net(f"saturation-{kind}", (6,), coding, n_steps, low=-DRIVE, high=DRIVE)
     two = [(net.one_to_one(INPUT, 127, 6), net.one_to_one(INPUT, 64, 6)) for _ in range(2)]
-    bias = np.array([0, 1, -1, LARGEST, -LARGEST, 77])
+    bias = np.array([0, 1, -1, MAX_STATE, -MAX_STATE, 77])
     if kind in ("graded", "sigma-delta"):
         first = net.suited(kind, "first", *two[0], bias=bias, multiplier=4095, shift=27)
     else:
-        first = net.suited(kind, "first", *two[0], bias=bias, threshold=LARGEST // 9 + 1)
+        first = net.suited(kind, "first", *two[0], bias=bias, threshold=MAX_STATE // 9 + 1)
     net.readout("out", net.one_to_one(first))
     net.readout("raw", *two[1], bias=bias)
     frames = net.draw(-DRIVE, DRIVE, (6, 6))

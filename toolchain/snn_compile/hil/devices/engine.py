@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_compile.errors import DeviceError
-from snn_compile.hil.device import CANNOT_RUN, Capabilities, Measured, known_options
+from snn_compile.hil.device import CANNOT_RUN, Capabilities, Measured, refuse_unknown_options
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim import native, reference
@@ -19,7 +19,7 @@ class EngineDevice:
     """``--device engine``, the best build that the CPU runs, or ``--device engine:avx2``."""
 
     def __init__(self, argument: str = "", options: Mapping[str, str] | None = None) -> None:
-        known_options("engine", options or {})
+        refuse_unknown_options("engine", options or {})
         self._build = argument
         self._program: QuantizedGraph | None = None
         self._engine: Engine | None = None
@@ -35,7 +35,7 @@ class EngineDevice:
         return Capabilities(facts={"build": str(build)})
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """Simulate; whoever isolates this process keeps the time."""
+        """Simulate; the isolating process enforces the time limit."""
         del time_limit
         if self._program is None or self._engine is None:
             raise RuntimeError("load a network first")

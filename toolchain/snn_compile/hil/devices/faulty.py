@@ -17,7 +17,7 @@ import numpy as np
 
 from snn_compile.errors import UsageError
 from snn_compile.hil import variants
-from snn_compile.hil.device import Capabilities, Measured, known_options
+from snn_compile.hil.device import Capabilities, Measured, refuse_unknown_options
 from snn_compile.hil.hypotheses import shifted
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Graph, NodeId
@@ -46,7 +46,7 @@ def simulate(
 ) -> dict[NodeId, Int]:
     """What every layer sends, (n, T, *shape), with messages meddled with on their way."""
     simulator, n_steps = Simulator(program), program.window.n_steps
-    values: dict[NodeId, Int] = {program.input.id: simulator.sent(frames)}
+    values: dict[NodeId, Int] = {program.input.id: simulator.encode_input(frames)}
     for population in program.populations:
         answer = population.respond(simulator.current(population, values), n_steps)
         values[population.id] = meddle(population, answer)
@@ -153,7 +153,7 @@ class FaultyDevice:
     """``--device faulty:KIND[@LAYER]``; without a layer, the first in which the fault shows."""
 
     def __init__(self, argument: str = "", options: Mapping[str, str] | None = None) -> None:
-        known_options("faulty", options or {})
+        refuse_unknown_options("faulty", options or {})
         self._kind, _, self._layer = argument.partition("@")
         if self._kind not in KINDS:
             raise UsageError(
@@ -209,7 +209,7 @@ def faulty_messages(
         UsageError: the fault shows nowhere.
     """
     simulator = Simulator(program)
-    healthy = {program.input.id: simulator.sent(frames)}
+    healthy = {program.input.id: simulator.encode_input(frames)}
     for name, messages in simulate(program, frames).items():
         healthy[name] = np.moveaxis(messages, (0, 1), (-1, -2))
     for population in program.populations:

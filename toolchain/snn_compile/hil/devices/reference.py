@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from snn_compile.hil.device import Capabilities, Measured, no_argument
+from snn_compile.hil.device import Capabilities, Measured, refuse_arguments
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim import reference
@@ -15,7 +15,7 @@ class ReferenceDevice:
     """``--device reference``."""
 
     def __init__(self, argument: str = "", options: Mapping[str, str] | None = None) -> None:
-        no_argument("reference", argument, options or {})
+        refuse_arguments("reference", argument, options or {})
         self._program: QuantizedGraph | None = None
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
@@ -25,7 +25,7 @@ class ReferenceDevice:
         return Capabilities(facts={"simulator": "reference"})
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """Simulate; whoever isolates this process keeps the time."""
+        """Simulate; the isolating process enforces the time limit."""
         del time_limit
         if self._program is None:
             raise RuntimeError("load a network first")

@@ -27,7 +27,7 @@ import numpy as np
 from snn_compile.errors import CompileError, DeviceError, UsageError
 from snn_compile.hil.device import Capabilities, Measured
 from snn_compile.hil.devices.replay import fits, incomplete
-from snn_compile.hil.last_words import MOST_BYTES, last_words
+from snn_compile.hil.last_words import MAX_BYTES, last_words
 from snn_compile.hil.recording import Recording
 from snn_compile.hil.trace import EVENT_TYPE
 from snn_compile.ir.fixedpoint import Int
@@ -59,7 +59,7 @@ SHOWN_BYTES = 60
 WATCH_SECONDS = 0.1
 """Between two looks at how much has come."""
 EVENT_BYTES, SLACK_BYTES = 4 * EVENT_TYPE.itemsize, 16 << 20
-MOST_LOG_BYTES = 16 << 20
+MAX_LOG_BYTES = 16 << 20
 
 
 class RemoteDevice:
@@ -150,7 +150,7 @@ class RemoteDevice:
             finally:
                 self.close()
                 sender.join()
-            log.seek(max(0, log.seek(0, io.SEEK_END) - MOST_BYTES))
+            log.seek(max(0, log.seek(0, io.SEEK_END) - MAX_BYTES))
             return status, log.read()
 
     def _ended(
@@ -163,7 +163,7 @@ class RemoteDevice:
     ) -> int:
         """The exit status, unless it takes too long or more comes than a trace can have."""
         deadline = time.monotonic() + seconds
-        bounds = ((trace, self._largest(frames)), (log, MOST_LOG_BYTES))
+        bounds = ((trace, self._largest(frames)), (log, MAX_LOG_BYTES))
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(WATCH_SECONDS)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from snn_compile.counted import counted
 from snn_compile.errors import DeviceError, Origin, UsageError
-from snn_compile.hil.device import Capabilities, Measured, known_options
+from snn_compile.hil.device import Capabilities, Measured, refuse_unknown_options
 from snn_compile.hil.recording import Recording
 from snn_compile.hil.trace import MESSAGE, series_of
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.pluralize import pluralize
 
 
 class ReplayDevice:
     """``--device replay:FILE``, or ``--replay FILE``."""
 
     def __init__(self, argument: str = "", options: Mapping[str, str] | None = None) -> None:
-        known_options("replay", options or {})
+        refuse_unknown_options("replay", options or {})
         if not argument:
             raise UsageError(
                 "which trace is to be replayed?", code="bad-device", hint="--device replay:FILE"
@@ -57,7 +57,7 @@ def incomplete(recording: Recording, where: str = "") -> DeviceError:
     """A trace that ended before the last stimulus; it is a file, or came from ``where``."""
     header = recording.header
     why = f" ({header.why})" if header.why else ""
-    stimuli = counted(header.n_stimuli, "stimulus")
+    stimuli = pluralize(header.n_stimuli, "stimulus")
     return DeviceError(
         f"the recording stopped after {header.recorded} of {stimuli}{why}",
         code="trace-incomplete",

@@ -73,7 +73,7 @@ def over_window(a: Int, n_steps: int) -> Int:
     return total
 
 
-def held(values: Int, n_steps: int) -> Int:
+def broadcast_steps(values: Int, n_steps: int) -> Int:
     """One answer (*shape, 1, B) as that of every step."""
     return np.broadcast_to(values, (*values.shape[:-2], n_steps, values.shape[-1]))
 
@@ -84,7 +84,7 @@ def toward_zero(x: Int) -> Int:
     return result
 
 
-def requantized(
+def requantize(
     population: Population, a: Int, multiplier: QTensor, shift: QTensor, payload: QFormat
 ) -> Int:
     """Payloads ``min((max(a + bias, 0) * multiplier) >> shift, payload.max)``, (*shape, T, B)."""
@@ -113,7 +113,7 @@ def unevenness(counts: Int, total: Int, threshold: Int, most: int) -> float:
     return float(np.abs(counts - even).sum() / max(int(counts.sum()), 1))
 
 
-def integrated(
+def integrate(
     start: Interval, threshold: QTensor, drive: Interval, n_steps: int, most: int | None
 ) -> Interval:
     """Bounds of a potential that integrates its drive and is reset by spikes.

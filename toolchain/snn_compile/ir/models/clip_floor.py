@@ -10,7 +10,7 @@ import numpy as np
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import EngineForm, Range, Variant
-from snn_compile.ir.models.arithmetic import WIDE, bound, held, parameter
+from snn_compile.ir.models.arithmetic import WIDE, bound, broadcast_steps, parameter
 from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
 
 
@@ -57,7 +57,7 @@ class ClipFloorNeurons(OneSumNeurons):
         bound(v, self)
         v //= threshold
         np.clip(v, 0, self.levels, out=v)
-        return held(v, n_steps)
+        return broadcast_steps(v, n_steps)
 
     @property
     def in_engine(self) -> EngineForm:

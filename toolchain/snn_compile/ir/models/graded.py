@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import EngineForm, LavaProcess, Range, Variant
-from snn_compile.ir.models.arithmetic import held, requantized, shift_misfits
+from snn_compile.ir.models.arithmetic import broadcast_steps, requantize, shift_misfits
 from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
 from snn_compile.ir.spiking import Float
 
@@ -52,7 +52,9 @@ class GradedNeurons(OneSumNeurons):
 
     def respond(self, a: Int, n_steps: int) -> Int:
         """See the class."""
-        return held(requantized(self, a, self.multiplier, self.shift, self.payload), n_steps)
+        return broadcast_steps(
+            requantize(self, a, self.multiplier, self.shift, self.payload), n_steps
+        )
 
     @property
     def in_engine(self) -> EngineForm:

@@ -15,7 +15,7 @@ from snn_compile.ir.models.arithmetic import (
     at_step,
     bound,
     ends,
-    integrated,
+    integrate,
     parameter,
     unevenness,
 )
@@ -106,7 +106,7 @@ class IFNeurons(Neurons):
           ``max(v0, threshold - 1)`` plus whatever the drive exceeds the threshold by, each step.
         """
         most = self.burst if self.reset is Reset.SUBTRACT else None
-        return integrated(ends(self.initial_potential, self), self.threshold, drive, n_steps, most)
+        return integrate(ends(self.initial_potential, self), self.threshold, drive, n_steps, most)
 
     @property
     def in_engine(self) -> EngineForm | str:

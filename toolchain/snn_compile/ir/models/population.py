@@ -32,7 +32,7 @@ STOCK_SUM = QFormat(18)
 """What a potential of 24 bits holds in units of the weight: six bits are below it."""
 FRACTION_BITS = 6
 """Bits of a Loihi neuron's current and potential below the unit of its weights."""
-NARROWEST_STATE = 8
+MIN_STATE_BITS = 8
 """Bits of the narrowest state that a device is suspected to have."""
 
 
@@ -57,7 +57,7 @@ class Population(Node):
             that a device could forget to reset it.
         wraps: whether states wrap and saturate by definition: then nothing bounds the potential.
         counts: whether messages are counts, which stand for as many spikes.
-        at_once: of readouts, whether the output is there at the first step of the window.
+        single_step: of readouts, whether the output is there at the first step of the window.
         bits_below_weights: bits that the states have below the unit of the weights.
         trained: parameters that training changes; None where training has no such neurons.
     """
@@ -74,7 +74,7 @@ class Population(Node):
     trained: ClassVar[tuple[str, ...] | None]
     wraps: ClassVar[bool] = False
     counts: ClassVar[bool] = False
-    at_once: ClassVar[bool] = False
+    single_step: ClassVar[bool] = False
     bits_below_weights: ClassVar[int] = 0
 
     @abstractmethod
@@ -206,7 +206,7 @@ class Population(Node):
         """States that wrap, or that have fewer bits, from the widest to the narrowest."""
         if self.wraps:
             return
-        for bits in range(self.state.bits, NARROWEST_STATE - 1, -1):
+        for bits in range(self.state.bits, MIN_STATE_BITS - 1, -1):
             for overflow in (Overflow.WRAP, Overflow.SATURATE):
                 if (bits, overflow) != (self.state.bits, self.overflow):
                     part = self.changed(state=QFormat(bits), overflow=overflow)

@@ -13,7 +13,7 @@ from snn_compile.ir.models.answers import LIF, EngineForm, Interval, LavaProcess
 from snn_compile.ir.models.arithmetic import WIDE, at_step, bound, over_window, parameter
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, STOCK_SUM, Population, no_lif
 
-MOST_THRESHOLD = (1 << 17) - 1
+MAX_THRESHOLD = (1 << 17) - 1
 """The largest threshold of Loihi's own neuron."""
 
 
@@ -66,7 +66,7 @@ class Readout(Population):
     @property
     def as_lif(self) -> LIF | str:
         """A neuron that never fires."""
-        never = np.full(self.shape[:1], MOST_THRESHOLD)
+        never = np.full(self.shape[:1], MAX_THRESHOLD)
         return LIF(4095, 0, never, self.bias.values << FRACTION_BITS)
 
     @property
@@ -100,7 +100,7 @@ class SyncReadout(Readout):
     conformance = "sync-readout"
     sums_windows = True
     window_reset = False
-    at_once = True
+    single_step = True
     in_engine = None
     trained = None
 
@@ -133,7 +133,7 @@ class SigmaDeltaReadout(Readout):
     conformance = "sigma-delta-readout"
     sums_windows = True
     window_reset = False
-    at_once = True
+    single_step = True
     in_engine = None
     trained = None
 

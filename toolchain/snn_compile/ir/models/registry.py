@@ -119,7 +119,7 @@ def _loaded(entry: EntryPoint, found: Mapping[str, type[Population]]) -> type[Po
     return model
 
 
-def named(name: str) -> type[Population]:
+def model_of(name: str) -> type[Population]:
     """The model of a ``$type``; what is built in is found whatever else is installed.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import LavaProcess, Range, Variant
-from snn_compile.ir.models.arithmetic import requantized, shift_misfits
+from snn_compile.ir.models.arithmetic import requantize, shift_misfits
 from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
 from snn_compile.ir.spiking import Float
 
@@ -70,7 +70,7 @@ class SigmaDeltaNeurons(OneSumNeurons):
         """See the class."""
         del n_steps  # one a frame
         sums = a.cumsum(axis=-1, dtype=np.int64)
-        q = requantized(self, sums, self.multiplier, self.shift, self.payload)
+        q = requantize(self, sums, self.multiplier, self.shift, self.payload)
         return np.diff(q, axis=-1, prepend=0)
 
     @property

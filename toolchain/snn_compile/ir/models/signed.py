@@ -15,7 +15,7 @@ from snn_compile.ir.models.arithmetic import (
     at_step,
     bound,
     ends,
-    integrated,
+    integrate,
     parameter,
     unevenness,
 )
@@ -88,7 +88,7 @@ class SignedIFNeurons(Neurons):
 
         A negative spike adds a threshold to a negative potential, which stays below the threshold.
         """
-        return integrated(ends(self.initial_potential, self), self.threshold, drive, n_steps, 1)
+        return integrate(ends(self.initial_potential, self), self.threshold, drive, n_steps, 1)
 
     @property
     def in_engine(self) -> EngineForm:

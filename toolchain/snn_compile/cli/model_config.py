@@ -1,7 +1,7 @@
 """The configuration that lies beside a model.
 
-It is read unasked, and whoever made the model may have made it: it chooses numbers, and names files
-of its own folder only.
+It is read without a request, and may come from the author of the model: it sets numbers, and may
+name files of its own folder only.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snn_compile.cli.settings import chosen
+from snn_compile.cli.settings import read_options
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 
 if TYPE_CHECKING:
     from snn_compile.options import CompileOptions
 
 
-def beside(model: Path) -> Path | None:
+def config_beside(model: Path) -> Path | None:
     """The configuration that lies beside a model under its name, if there is one."""
     config = model.with_suffix(".toml")
     return config if config.is_file() else None
@@ -32,12 +32,12 @@ def options_for(model: Path, config: Path | None, given: Mapping[str, Any]) -> C
         given: what the command line gave.
 
     Raises:
-        UsageError: they are no options, or a configuration that nobody named leads elsewhere.
+        UsageError: the options are invalid, or an implicit configuration refers to files elsewhere.
     """
-    if config is not None or (found := beside(model)) is None:
-        return chosen(config, given)
+    if config is not None or (found := config_beside(model)) is None:
+        return read_options(config, given)
     raise_all(_leaving(found, {"": found}))
-    options = chosen(found, given)
+    options = read_options(found, given)
     raise_all(_leaving(found, _named(options, found)))
     return options
 
@@ -64,11 +64,11 @@ def _is_in(config: Path, path: Path) -> bool:
 
 
 def _leaving(config: Path, named: Mapping[str, Path]) -> list[CompileError]:
-    """Complaints about files that are not in the folder of a configuration."""
+    """Errors for files outside the folder of a configuration."""
     return [
         UsageError(
             (f"{name} names '{path}', which" if name else "it")
-            + " is not in the folder of the model, and nobody has asked for this configuration",
+            + " is outside the folder of the model, and this configuration was not requested",
             code="foreign-path",
             origin=Origin(str(config)),
             hint=f"if you trust it: --config {config}",

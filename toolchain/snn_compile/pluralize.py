@@ -5,6 +5,6 @@ from __future__ import annotations
 _PLURALS = {"stimulus": "stimuli", "golden stimulus": "golden stimuli"}
 
 
-def counted(n: int, what: str) -> str:
+def pluralize(n: int, what: str) -> str:
     """How many there are of something: 1 stimulus, 1,024 samples."""
     return f"{n:,} {what if n == 1 else _PLURALS.get(what, f'{what}s')}"
