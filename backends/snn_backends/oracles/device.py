@@ -76,7 +76,7 @@ class _Emulator:
                 )
                 if done.returncode == 0:
                     return python, done.stdout.split()[-1]
-                words = done.stderr.strip().splitlines() or ["it said nothing"]
+                words = done.stderr.strip().splitlines() or ["no error output"]
                 reason = f"{python} cannot import it: {words[-1]}"
             except (OSError, subprocess.TimeoutExpired) as error:
                 reason = f"{python} cannot be run: {error}"

@@ -129,7 +129,7 @@ class _Walk:
             except zlib.error:
                 continue  # one that was not deflated, or is damaged: the library will say
             if len(inflated) > size:
-                raise TooLargeError(f"a piece of '{where}' inflates to more than it says")
+                raise TooLargeError(f"a piece of '{where}' inflates beyond its stated size")
 
     def _take(self, where: str, shape: tuple[int, ...], size: int) -> None:
         if self.taken + size > memory.budget():

@@ -116,7 +116,7 @@ def _piece(tensor: TensorProto, folder: Path) -> Piece:
     """
     metadata = {entry.key: entry.value for entry in tensor.external_data}
     if len(metadata) < len(tensor.external_data):
-        raise DamagedError("the same thing is said twice")
+        raise DamagedError("a key occurs twice")
     if unknown := sorted(metadata.keys() - KEYS):
         raise DamagedError(f"'{unknown[0][:80]}' is no part of a location")
     path = inside(folder, _location(metadata.get("location", "")))

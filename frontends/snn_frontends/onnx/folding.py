@@ -162,7 +162,7 @@ class Folding:
         sizes = result_sizes(node, inputs, self.opset)
         if sizes is None:
             raise UnsupportedError(
-                "how large its result is cannot be told in advance", origin=origin, hint=SIMPLIFY
+                "the size of its result is not known in advance", origin=origin, hint=SIMPLIFY
             )
         for count, width in sizes:
             self.keep("its result", count * width)

@@ -174,7 +174,7 @@ def load(path: Path) -> Replay:
             f"the network that pass '{content['spec']}' failed on is of a kind that no file holds",
             code="not-replayable",
             origin=Origin(str(path)),
-            hint="traceback.txt in it says what happened",
+            hint="traceback.txt in it has the traceback",
         )
     return Replay(step, graph, content["spec"], content["tool"], content["error"])
 

@@ -147,13 +147,13 @@ def _complaints_about(plugin: object, contract: type) -> Iterator[str]:
         if not hasattr(plugin, name):
             yield f"has no '{name}'"
         elif wrong := complaint(getattr(plugin, name), annotation, name):
-            yield f"is not as its contract says: {wrong}"
+            yield f"violates its contract: {wrong}"
     for name, method in methods_of(contract).items():
         attribute = getattr(plugin, name, None)
         if not callable(attribute):
             yield f"has no method '{name}'"
         elif wrong := _uncallable(attribute, method):
-            yield f"has a method '{name}' that cannot be called as its contract says: {wrong}"
+            yield f"has a method '{name}' that cannot be called as its contract requires: {wrong}"
 
 
 def _uncallable(attribute: Callable[..., Any], method: Callable[..., Any]) -> str:

@@ -308,7 +308,7 @@ def complaint(report: Any) -> str:
     if tune and not 0 <= tune["best_epoch"] < len(tune["curve"]):
         return "the report names a best epoch that is not on the curve"
     if found and found["expressible"] and not found["portable"] and not found["leaves"]:
-        return "the report says of no layer why the network is not portable"
+        return "the report names no layer that makes the network not portable"
     return ""
 
 

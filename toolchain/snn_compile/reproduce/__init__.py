@@ -122,5 +122,5 @@ def _moved(
 
 
 def _reading(folder: Path) -> Any:
-    message = "what it was made of is not said"
+    message = "its provenance is incomplete"
     return reading(folder, ModelError, "unreadable-bundle", message, "compile the model again")

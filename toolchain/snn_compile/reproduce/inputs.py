@@ -32,7 +32,7 @@ def require_repeatable(provenance: Provenance, folder: Path) -> None:
         refuse(
             f"it was tuned ({provenance.tuned}), and a training is not the same on every machine",
             "not-reproducible",
-            "verify compares it with the reference; --sign says who trained it",
+            "verify compares it with the reference; --sign records who trained it",
         )
     for kind in DATA:
         if kind in provenance.sources and not provenance.sources[kind].name:

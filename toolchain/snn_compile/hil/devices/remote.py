@@ -257,5 +257,5 @@ def _failed(host: str, status: int, words: bytes) -> DeviceError:
     return DeviceError(
         f"{host} recorded nothing; exit status {status}{said}",
         code="remote-failed",
-        hint="its own words are above" if said else "it said nothing",
+        hint="its error output is above" if said else "it printed no error",
     )
