@@ -1,6 +1,6 @@
 """Words that stand in files keep their spelling, whatever becomes of the identifiers in the code.
 
-``wire_names.txt`` is the one table of them: of every class that is written, its name and its
+``wire_names.tsv`` is the one table of them: of every class that is written, its name and its
 fields; of every enumeration, its values; of every JSON object, its keys. A renamed word would make
 old files unreadable. A change that adds words adds them to the table:
 ``python tests/golden/test_wire_names.py``.
@@ -25,7 +25,7 @@ from snn_compile.options.declared import options_of
 from snn_compile.pipeline import replay
 from snn_compile.report import schema
 
-TABLE = Path(__file__).with_name("wire_names.txt")
+TABLE = Path(__file__).with_name("wire_names.tsv")
 
 
 def words_of(kind: Any) -> str:
