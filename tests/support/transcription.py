@@ -26,6 +26,8 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Input,
+    ProductDeltaNeurons,
+    ProductNeurons,
     QuantizedGraph,
     RadixIFNeurons,
     Readout,
@@ -223,7 +225,9 @@ class Cells:
 
     def start(self) -> None:
         """The start of a stream."""
-        if isinstance(self.node, SigmaDeltaNeurons | SigmaDeltaReadout):
+        if isinstance(
+            self.node, SigmaDeltaNeurons | SigmaDeltaReadout | ProductDeltaNeurons
+        ):
             self.collected = [0] * self.n
         self.q = [0] * self.n
 
@@ -244,6 +248,14 @@ class Cells:
         if isinstance(node, GradedNeurons):
             v = self.potential[k] = clipped(node, a + self.bias[k])
             return self.requantized(k, v)
+        if isinstance(node, ProductNeurons):
+            v = self.potential[k] = clipped(node, a + self.bias[k])
+            return self.multiplied(k, v)
+        if isinstance(node, ProductDeltaNeurons):
+            self.collected[k] += a
+            v = self.potential[k] = clipped(node, self.collected[k] + self.bias[k])
+            before, self.q[k] = self.q[k], self.multiplied(k, v)
+            return self.q[k] - before
         if isinstance(node, ClipFloorNeurons):
             v = self.potential[k] = clipped(node, a + self.bias[k])
             return max(0, min(v // self.threshold[k], node.levels))
@@ -301,6 +313,16 @@ class Cells:
         """The payload for a potential."""
         top = 2**self.node.payload.bits - 1
         return min((max(v, 0) * self.multiplier[k]) // 2 ** self.shift[k], top)
+
+
+    def multiplied(self, k: int, v: int) -> int:
+        """The payload for two operands in one potential, v = 4096 x + y, -2048 <= y < 2048."""
+        y = (v + 2048) % 4096 - 2048
+        x = (v - y) // 4096
+        shift, top = self.shift[k], self.node.payload.max
+        # x y multiplier / 2**shift, rounded to the nearest; halves go up.
+        q = (2 * x * y * self.multiplier[k] + 2**shift) // 2 ** (shift + 1)
+        return max(-top if self.node.payload.signed else 0, min(q, top))
 
 
 def assert_equal(run, program: QuantizedGraph, frames: np.ndarray) -> None:

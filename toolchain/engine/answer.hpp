@@ -161,7 +161,8 @@ class Neurons {
             const Place at = place(y, x, c0 + c);
             const Model<T> neurons(at);
             for (int t = 0; t < steps; ++t) {
-                const Lanes<T> q = neurons.answer(sums.template at<T>(t, c));
+                const Lanes<T> q =
+                    neurons.answer(sums.template at<T>(t, c)) + Lanes<T>::all(T(m_.zero));
                 for (int k = 0; k < m_.n_planes; ++k)
                     (q >> (8 * k)).low_bytes(m_.plane(s, k, t) + at.neuron);
             }

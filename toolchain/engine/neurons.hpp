@@ -255,6 +255,73 @@ struct ClipFloor<int32_t> {
     }
 };
 
+// q = clip((x * y * multiplier + (2**shift >> 1)) >> shift, low, high) for the operands x and y in
+// V = a + bias = x * 2**12 + y. No state.
+template <class T>
+struct Operands {
+    Lanes<T> x, y;
+
+    SNN_INLINE explicit Operands(const Lanes<T> &v)
+        : x((v + Lanes<T>::all(2048)) >> 12), y(v - (x << 12)) {}
+};
+
+template <class T>
+struct Product;
+
+template <>
+struct Product<int64_t> {
+    using L = Lanes<int64_t>;
+    L bias, multiplier, shift, half;
+    int64_t limit, low, high;
+
+    SNN_INLINE explicit Product(const Place &p)
+        : bias(p.bias<int64_t>()),
+          multiplier(L::at(p.parameters<int64_t>().multiplier.data() + p.lane)),
+          shift(L::at(p.parameters<int64_t>().shift.data() + p.lane)),
+          limit(p.population.given.limit),
+          low(p.population.given.low),
+          high(p.population.given.high) {
+        for (int i = 0; i < L::kCount; ++i) half.r[i] = (L::all(1).r[i] << shift.r[i]) >> 1;
+    }
+    SNN_INLINE L answer(const L &a) const {
+        const Operands<int64_t> v(clip(a + bias, limit));
+        return max(min((v.x * v.y * multiplier + half) >> shift, L::all(high)), L::all(low));
+    }
+};
+
+// The product of 22 and 12 bits is exact in a double, as it is with a shift of up to 32 and beside
+// the 21 bits of `kUp`, which makes everything positive, so that truncation is a floor.
+template <>
+struct Product<int32_t> {
+    using L = Lanes<int32_t>;
+    using Double = Vector<double, L::kPer * 8>;
+    static constexpr int32_t kUp = 1 << 20;  // beyond the largest payload
+    L bias;
+    const double *factor;
+    int32_t limit, low, high;
+
+    SNN_INLINE explicit Product(const Place &p)
+        : bias(p.bias<int32_t>()),
+          factor(p.population.factor.data() + p.lane),
+          limit(int32_t(p.population.given.limit)),
+          low(int32_t(p.population.given.low)),
+          high(int32_t(p.population.given.high)) {}
+    SNN_INLINE L answer(const L &a) const {
+        const Operands<int32_t> v(clip(a + bias, limit));
+        const L product = v.x * v.y;
+        const Double end = Double{} + double(kUp);
+        L q;
+        for (int i = 0; i < L::kCount; ++i) {
+            Double d = __builtin_convertvector(product.r[i], Double) *
+                       load<Double>(factor + i * L::kPer);
+            d = d < end ? d : end;
+            d = d > -end ? d : -end;
+            q.r[i] = __builtin_convertvector(d + (end + 0.5), L::Register);
+        }
+        return max(min(q - L::all(kUp), L::all(high)), L::all(low));
+    }
+};
+
 // V += a + bias; the potential is the output.
 struct Integrator {
     using Integer = int64_t;
@@ -274,7 +341,7 @@ using Subtracts = IntegrateAndFire<T, false, Saturates>;
 
 // Their numbers. Each is that of an `EngineForm` in snn_compile/ir/models, which also says what
 // `numbers` of a population are: whether it resets to zero; both decays.
-enum { kGraded = 2, kClipFloor = 3, kIf = 4, kSignedIf = 5, kCubaLif = 6, kReadout = 7 };
+enum { kGraded = 2, kClipFloor = 3, kIf = 4, kSignedIf = 5, kCubaLif = 6, kReadout = 7, kProduct = 9 };
 
 inline Facts facts_of(int kind) {
     Facts f;
@@ -282,6 +349,7 @@ inline Facts facts_of(int kind) {
         case SNN_INPUT_SPIKES:
         case SNN_INPUT_VALUES:
         case kGraded:
+        case kProduct:
             break;
         case kClipFloor:
             f.counted = true;
@@ -319,6 +387,8 @@ SNN_INLINE void with_model(const Population &p, const Answer &answer) {
             return answer.template spike<CubaLif>();
         case kGraded:
             return answer.template grade<Graded>();
+        case kProduct:
+            return answer.template grade<Product>();
         case kClipFloor:
             return answer.template grade<ClipFloor>();
         case kReadout:

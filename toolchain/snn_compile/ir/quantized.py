@@ -33,6 +33,7 @@ from snn_compile.ir.models.cuba import CubaLIFNeurons
 from snn_compile.ir.models.graded import GradedNeurons
 from snn_compile.ir.models.integrate_and_fire import IFNeurons
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Population
+from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
 from snn_compile.ir.models.radix import RadixIFNeurons
 from snn_compile.ir.models.readout import (
     ProbedReadout,
@@ -266,6 +267,8 @@ __all__ = [
     "Neurons",
     "Population",
     "ProbedReadout",
+    "ProductDeltaNeurons",
+    "ProductNeurons",
     "QuantizedGraph",
     "QuantizedNode",
     "RadixIFNeurons",

@@ -46,6 +46,17 @@ class Requantize(Population):
     """V = a + bias; sends min((max(V, 0) * multiplier) >> shift, payload_max). No state."""
 
 
+class Product(Population):
+    """V = a + bias = 4096 * x + y, |y| < 2048; sends (x * y * multiplier + half) >> shift, clipped.
+
+    half is (1 << shift) >> 1; the ends are payload_min and payload_max. No state.
+    """
+
+
+class ProductDelta(Population):
+    """S += a; q = the answer of Product to S; sends q - the last q. As RequantizedSigmaDelta."""
+
+
 class SubtractIF(Population):
     """V += a + bias; s = V >= threshold; V -= threshold where s."""
 
@@ -140,6 +151,14 @@ class _PopulationModel(PyLoihiProcessModel):
         payload = (potential * self.multiplier) >> self.shift
         return np.minimum(payload, self.proc_params["payload_max"])
 
+    def multiplied(self, potential):
+        """The payload that the operands in a potential stand for."""
+        potential = self.saturated(potential)
+        x = (potential + 2048) >> 12
+        y = potential - (x << 12)
+        payload = (x * y * self.multiplier + ((1 << self.shift) >> 1)) >> self.shift
+        return np.clip(payload, self.proc_params["payload_min"], self.proc_params["payload_max"])
+
     def run_spk(self):
         message = self.step(self.a_in.recv().astype(np.int64))
         self.s_out.send(message.astype(np.int32))
@@ -162,6 +181,30 @@ class PyRequantizedSigmaDelta(_PopulationModel):
             return np.zeros_like(a)
         self.potential = self.potential + a
         payload = self.requantized(self.potential + self.bias)
+        change = payload - self.sent
+        self.sent = payload
+        return change
+
+    sent = 0
+
+
+@implements(proc=Product, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyProduct(_PopulationModel):
+    def step(self, a):
+        return self.multiplied(a + self.bias)
+
+
+@implements(proc=ProductDelta, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyProductDelta(_PopulationModel):
+    def step(self, a):
+        if self.time_step - 1 < self.first_row:
+            return np.zeros_like(a)
+        self.potential = self.potential + a
+        payload = self.multiplied(self.potential + self.bias)
         change = payload - self.sent
         self.sent = payload
         return change
