@@ -22,6 +22,10 @@ from snn_compile.ir.models.clip_floor import ClipFloorNeurons
 from snn_compile.ir.models.cuba import CubaLIFNeurons
 from snn_compile.ir.models.graded import GradedNeurons
 from snn_compile.ir.models.integrate_and_fire import IFNeurons
+from snn_compile.ir.models.piecewise_linear import (
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
+)
 from snn_compile.ir.models.population import Neurons, Population
 from snn_compile.ir.models.radix import RadixIFNeurons
 from snn_compile.ir.models.readout import (
@@ -38,12 +42,14 @@ from snn_compile.ir.spiking import Reset
 GROUP = "snn_compile.neurons"
 BUILT_IN: tuple[type[Population], ...] = (
     GradedNeurons,
+    PiecewiseLinearNeurons,
     ClipFloorNeurons,
     IFNeurons,
     SignedIFNeurons,
     SyncIFNeurons,
     RadixIFNeurons,
     SigmaDeltaNeurons,
+    PiecewiseLinearDeltaNeurons,
     CubaLIFNeurons,
     Readout,
     ProbedReadout,
