@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.ir.expression import Expression, ends
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Node, NodeId, Shape
 
@@ -123,6 +124,22 @@ class Relu(Activation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Function(Activation):
+    """``y = f(x)``, element by element: whatever else stands between two linear layers.
+
+    Attributes:
+        expression: f; its constants are the same everywhere, or one for each channel (axis 0).
+    """
+
+    expression: Expression
+
+    @property
+    def non_negative(self) -> bool:
+        """As far as bounds of the expression tell."""
+        return ends(self.expression)[0] >= 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MaxPool(Node):
     """``y[c] = max over the window``; padding never wins.
 
@@ -205,6 +222,7 @@ AnnNode = (
     | BatchNorm
     | Affine
     | Relu
+    | Function
     | MaxPool
     | AveragePool
     | Add
@@ -226,6 +244,7 @@ __all__ = [
     "Conv",
     "Dense",
     "Float",
+    "Function",
     "Input",
     "MaxPool",
     "Output",

@@ -120,6 +120,11 @@ class Neurons(Population):
         """Real value of one spike, or of one payload step."""
         return self.threshold
 
+    def relaying(self, node_id: NodeId, source: NodeId) -> Neurons:
+        """Neurons that pass these neurons' messages on, from synapses of the weight ``unit``."""
+        silent = np.zeros((self.shape[0], 1, 1))
+        return self.changed(id=node_id, inputs=(source,), bias=silent, relay=True)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GradedNeurons(Neurons):
@@ -143,6 +148,61 @@ class GradedNeurons(Neurons):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClipFloorNeurons(GradedNeurons):
     """Graded neurons whose values are counts of spikes: a division and no payload."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PiecewiseLinearNeurons(Neurons):
+    """``q = clip(floor(f(a + bias) / step + 1/2), low, high)``, f linear between breakpoints.
+
+    With k the number of breakpoints that ``V = a + bias`` has reached,
+    ``f(V) = value[k] + slope[k] * (V - anchor[k])``. Payloads may be negative.
+
+    Attributes:
+        threshold: potential of one payload step where f is steepest, (C,), > 0.
+        bias: broadcasts to the shape.
+        step: real value of one payload step, (C,), > 0.
+        breakpoints: (C, S - 1), ascending; infinite where a channel has fewer.
+        anchor: (C, S), a point of each line; ``value`` is f there.
+        value: (C, S).
+        slope: (C, S).
+        low: smallest payload, <= 0.
+        high: largest payload, >= 0.
+        relay: whether the neurons only carry another population's values.
+    """
+
+    threshold: Float
+    bias: Float
+    step: Float
+    breakpoints: Float
+    anchor: Float
+    value: Float
+    slope: Float
+    low: int
+    high: int
+    relay: bool = False
+
+    repeats = True
+
+    @property
+    def unit(self) -> Float:
+        """Real value of one payload step, whatever the slopes."""
+        return self.step
+
+    def relaying(self, node_id: NodeId, source: NodeId) -> Neurons:
+        """The identity: one line of slope 1."""
+        channels = self.shape[0]
+        line = np.zeros((channels, 1))
+        return self.changed(
+            id=node_id,
+            inputs=(source,),
+            threshold=self.step,
+            bias=np.zeros((channels, 1, 1)),
+            breakpoints=np.zeros((channels, 0)),
+            anchor=line,
+            value=line,
+            slope=line + 1,
+            relay=True,
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -260,6 +320,7 @@ __all__ = [
     "LIFNeurons",
     "Neurons",
     "NodeId",
+    "PiecewiseLinearNeurons",
     "Population",
     "Readout",
     "Reset",

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.expression import evaluate as value_of
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import blas
@@ -194,6 +195,11 @@ def _(node: ops.Relu, x: Array) -> Array:
     if node.levels is None or node.full_scale is None:
         return np.clip(x, 0, node.cap)
     return on_levels(x, node.full_scale, node.levels)
+
+
+@_apply.register
+def _(node: ops.Function, x: Array) -> Array:
+    return value_of(node.expression, x).astype(x.dtype)
 
 
 @_apply.register

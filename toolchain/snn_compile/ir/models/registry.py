@@ -22,6 +22,10 @@ from snn_compile.ir.models.clip_floor import ClipFloorNeurons
 from snn_compile.ir.models.cuba import CubaLIFNeurons
 from snn_compile.ir.models.graded import GradedNeurons
 from snn_compile.ir.models.integrate_and_fire import IFNeurons
+from snn_compile.ir.models.piecewise_linear import (
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
+)
 from snn_compile.ir.models.population import Neurons, Population
 from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
 from snn_compile.ir.models.radix import RadixIFNeurons
@@ -39,6 +43,7 @@ from snn_compile.ir.spiking import Reset
 GROUP = "snn_compile.neurons"
 BUILT_IN: tuple[type[Population], ...] = (
     GradedNeurons,
+    PiecewiseLinearNeurons,
     ProductNeurons,
     ClipFloorNeurons,
     IFNeurons,
@@ -46,6 +51,7 @@ BUILT_IN: tuple[type[Population], ...] = (
     SyncIFNeurons,
     RadixIFNeurons,
     SigmaDeltaNeurons,
+    PiecewiseLinearDeltaNeurons,
     ProductDeltaNeurons,
     CubaLIFNeurons,
     Readout,
