@@ -23,6 +23,7 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Input,
+    ProductNeurons,
     QuantizedGraph,
     QuantizedNode,
     Readout,
@@ -272,6 +273,37 @@ class Builder:
             bias=bias,
             initial_potential=QTensor.of(initial),
             reset=Reset.SUBTRACT if kind == "subtract" else Reset.ZERO,
+        )
+
+    def product(
+        self, left: NodeId, right: NodeId, *, high: int = 255, low: int | None = None
+    ) -> NodeId:
+        """Product neurons of two sources of one shape, whose messages have 12 bits at most."""
+        shape, n = self[left].shape, prod(self[left].shape)
+        synapses = tuple(
+            self._add_synapses(
+                SparseSynapses,
+                source,
+                shape,
+                indptr=np.arange(n + 1),
+                indices=self.random.permutation(n),
+                weight=QTensor(np.full(n, weight), QFormat(8)),
+                exponent=exponent,
+            )
+            for source, weight, exponent in ((left, 64, 6), (right, 1, 0))
+        )
+        largest = prod(max(map(abs, self[source].messages)) for source in (left, right))
+        shift = 11 + max(0, largest.bit_length() - high.bit_length())
+        return self._add_population(
+            ProductNeurons,
+            synapses,
+            bias=QTensor.of(np.zeros(shape[0], np.int64)),
+            multiplier=QTensor(
+                self.random.integers(1 << 11, 1 << 12, shape[0]), QFormat(12, signed=False)
+            ),
+            shift=QTensor.of(self.random.integers(shift - 1, shift + 2, shape[0])),
+            low=-high if low is None else low,
+            high=high,
         )
 
     def _scale(self, synapses: tuple[NodeId, ...]) -> int:

@@ -225,9 +225,7 @@ class Cells:
 
     def start(self) -> None:
         """The start of a stream."""
-        if isinstance(
-            self.node, SigmaDeltaNeurons | SigmaDeltaReadout | ProductDeltaNeurons
-        ):
+        if isinstance(self.node, SigmaDeltaNeurons | SigmaDeltaReadout | ProductDeltaNeurons):
             self.collected = [0] * self.n
         self.q = [0] * self.n
 
@@ -314,15 +312,14 @@ class Cells:
         top = 2**self.node.payload.bits - 1
         return min((max(v, 0) * self.multiplier[k]) // 2 ** self.shift[k], top)
 
-
     def multiplied(self, k: int, v: int) -> int:
         """The payload for two operands in one potential, v = 4096 x + y, -2048 <= y < 2048."""
         y = (v + 2048) % 4096 - 2048
         x = (v - y) // 4096
-        shift, top = self.shift[k], self.node.payload.max
+        shift = self.shift[k]
         # x y multiplier / 2**shift, rounded to the nearest; halves go up.
         q = (2 * x * y * self.multiplier[k] + 2**shift) // 2 ** (shift + 1)
-        return max(-top if self.node.payload.signed else 0, min(q, top))
+        return max(self.node.low, min(q, self.node.high))
 
 
 def assert_equal(run, program: QuantizedGraph, frames: np.ndarray) -> None:

@@ -39,6 +39,7 @@ class Coding(ABC):
             error of their own: they add up to its integers.
         payloads: whether a message is a payload of ``--payload-bits``; else ``--timesteps`` decides
             how many values an activation has.
+        multiplies: whether neurons can multiply two messages, which must be payloads for it.
         input: how the input arrives unless the user says otherwise.
         schedule: how an integer network is spread over time; None if it is not.
         not_stock: why no neuron of Intel's extension of Lava computes it; empty if one does.
@@ -50,6 +51,7 @@ class Coding(ABC):
     takes: ClassVar[tuple[str, ...]] = ("timesteps",)
     at_once: ClassVar[bool] = False
     payloads: ClassVar[bool] = False
+    multiplies: ClassVar[bool] = False
     input: ClassVar[InputCoding]
     schedule: ClassVar[Schedule | None] = None
     not_stock: ClassVar[str] = "no stock neuron sends such messages"
@@ -84,6 +86,20 @@ class Coding(ABC):
             bias: added at every step; broadcasts to the shape.
             relay: whether it only carries another population's values.
         """
+
+    def product(
+        self, place: Mapping[str, Any], *, scale: Float, step: Float, signed: bool
+    ) -> Neurons:
+        """The population that multiplies two payloads; ``multiplies`` says that there is one.
+
+        Args:
+            place: id, inputs, shape and origin (see ``Node.place``).
+            scale: largest magnitude of a product per channel, (C,).
+            step: real value of a product of one payload step of each operand, (C,).
+            signed: whether products may be negative.
+        """
+        del place, scale, step, signed
+        raise TypeError(f"{self.name} coding has no product neurons")
 
     @classmethod
     def levels_of(cls, size: int) -> int:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from snn_compile.codings.coding import Coding
-from snn_compile.ir.spiking import Float, GradedNeurons, InputCoding, Neurons
+from snn_compile.ir.spiking import Float, GradedNeurons, InputCoding, Neurons, ProductNeurons
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Graded(Coding):
     takes: ClassVar[tuple[str, ...]] = ("payload_bits",)
     at_once: ClassVar[bool] = True
     payloads: ClassVar[bool] = True
+    multiplies: ClassVar[bool] = True
     input: ClassVar[InputCoding] = InputCoding.GRADED
     not_stock: ClassVar[str] = "no stock neuron rescales a payload"
     most: ClassVar[int] = 8
@@ -45,4 +48,17 @@ class Graded(Coding):
             bias=bias,
             levels=self.levels,
             relay=relay,
+        )
+
+    def product(
+        self, place: Mapping[str, Any], *, scale: Float, step: Float, signed: bool
+    ) -> Neurons:
+        """Product neurons, one payload step being ``scale / levels``."""
+        return ProductNeurons(
+            **place,
+            threshold=scale / self.levels,
+            bias=np.zeros((len(scale), 1, 1)),
+            step=step,
+            low=-self.levels if signed else 0,
+            high=self.levels,
         )

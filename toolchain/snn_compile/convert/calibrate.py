@@ -74,14 +74,14 @@ class _Collector:
 
     def peaks(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Activation):
-            largest = _by_channel(node, value).max(axis=1).astype(np.float64)
+            largest = _magnitudes(node, value).max(axis=1).astype(np.float64)
             with self.lock:
                 self.peak[node.id] = np.maximum(self.peak.get(node.id, largest), largest)
         return value
 
     def histograms(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Activation) and node.like is None:
-            flat = _by_channel(node, value)
+            flat = _magnitudes(node, value)
             # An odd stride: the batch comes last, and an even one would see the same few samples.
             flat = flat[:, :: flat.shape[1] // SAMPLES_PER_PIECE | 1]
             peak = np.where(self.peak[node.id] > 0, self.peak[node.id], 1.0)
@@ -93,6 +93,12 @@ class _Collector:
                 self.histogram[node.id] = self.histogram.get(node.id, 0) + found
                 self.n_seen[node.id] = self.n_seen.get(node.id, 0) + flat.shape[1]
         return value
+
+
+def _magnitudes(node: AnnNode, value: Array) -> Array:
+    """What a full scale has to hold: a product's payload is symmetric."""
+    flat = _by_channel(node, value)
+    return np.abs(flat) if isinstance(node, ann.Product) else flat
 
 
 def _by_channel(node: AnnNode, value: Array) -> Array:

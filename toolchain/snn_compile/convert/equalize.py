@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.convert.expand import Affine, expand, maps_shape
+from snn_compile.convert.isolate_operands import operand_sources
 from snn_compile.convert.linear import (
     Float,
     Kernel,
@@ -80,11 +81,13 @@ class Equalize:
             raise ValueError("the range mode needs ranges")
         moments = _Moments.measure(network, self.x) if self.method == "data" else None
         owner = {n.id: n.like or n.id for n in network.graph if isinstance(n, ann.Relu)}
-        drives = expand(network)
+        drives, multiplied = expand(network), operand_sources(network)
         factors: dict[NodeId, Float] = {}
         findings: list[Finding] = []
         for node in network.graph:
             if not isinstance(node, ann.Relu) or node.like is not None or node.cap is not None:
+                continue
+            if node.id in multiplied:  # a factor of a channel would be one of the product
                 continue
             if self.method == "range" and self.ranges is not None:
                 norm, limits = self.ranges[node.id], (0.0, np.inf)
@@ -350,12 +353,14 @@ def _interiors(network: ANNGraph) -> dict[NodeId, NodeId]:
             continue
         seen: set[NodeId | None] = set()
         for reader in network.graph.consumers(node.id):
-            is_rectifier = isinstance(reader, ann.Relu)
-            seen |= {owner[reader.id]} if is_rectifier else reached[reader.id]
+            if isinstance(reader, ann.Relu):
+                seen.add(owner[reader.id])
+            else:
+                seen |= {None} if isinstance(reader, ann.Activation) else reached[reader.id]
         reached[node.id] = seen
     scales = {node.like for node in network.graph if isinstance(node, ann.Relu) and node.like}
     for node in network.graph:
-        if isinstance(node, ann.Relu | ann.Input | ann.Output):
+        if isinstance(node, ann.Activation | ann.Input | ann.Output):
             continue
         sources = {owner.get(s) for s in node.inputs}
         if len(sources) == 1:

@@ -64,7 +64,7 @@ def expand(network: ANNGraph) -> dict[NodeId, Affine]:
     for node in network.graph:
         sources = [seen[s] for s in node.inputs]
         if isinstance(node, ann.Activation | ann.Output):
-            drives[node.id] = sources[0]
+            drives[node.id] = _drive(node, sources)
         if isinstance(node, ann.Input | ann.Activation):
             own = Wiring(maps_shape(node.shape), node.shape, np.arange(prod(node.shape)))
             seen[node.id] = Affine((Term(node.id, own),), np.zeros(node.shape))
@@ -80,6 +80,14 @@ def expand(network: ANNGraph) -> dict[NodeId, Affine]:
         constant = _constant(node, constants)[..., 0].astype(np.float64)
         seen[node.id] = Affine(terms, constant)
     return drives
+
+
+def _drive(node: AnnNode, sources: list[Affine]) -> Affine:
+    """What a population sees; of a product the terms of its operands, one after the other."""
+    if isinstance(node, ann.Product):
+        left, right = sources
+        return Affine((*left.terms, *right.terms), np.zeros(node.shape))
+    return sources[0]
 
 
 def _constant(node: AnnNode, sources: list[Float]) -> kernels.Array:

@@ -11,6 +11,7 @@ import numpy as np
 
 from snn_compile.coding_registry import answering
 from snn_compile.codings import Coding
+from snn_compile.convert import products
 from snn_compile.convert.expand import Affine, expand, maps_shape
 from snn_compile.convert.linear import (
     Float,
@@ -24,6 +25,8 @@ from snn_compile.convert.linear import (
     scale_sources,
     sparse,
 )
+from snn_compile.convert.signs import non_negative
+from snn_compile.errors import raise_all
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.encoding import InputEncoding
@@ -54,7 +57,8 @@ class ToSpiking:
 
     def __call__(self, network: ANNGraph, /) -> PassResult[SpikingGraph]:
         """Build the spiking network."""
-        drives = expand(network)
+        raise_all(list(products.refusals(network, self.coding)))
+        drives, positive = expand(network), non_negative(network)
         source = self._input(network.input)
         nodes: list[SpikingNode] = [source]
         units: dict[NodeId, Float] = {source.id: source.unit}
@@ -62,12 +66,20 @@ class ToSpiking:
             if not isinstance(node, ann.Activation | ann.Output):
                 continue
             shape = maps_shape(node.shape)
-            synapses = _synapses(node, shape, drives[node.id], units, network)
+            scaled, step = _scaled(node, drives[node.id], units, network)
+            synapses = _synapses(node, shape, scaled, network)
             nodes.extend(synapses)
             place = {**node.place, "inputs": tuple(s.id for s in synapses), "shape": shape}
             bias = _compact(drives[node.id].constant.reshape(shape))
             if isinstance(node, ann.Output):
                 nodes.append(spiking.Readout(**place, bias=bias))
+                continue
+            if isinstance(node, ann.Product):
+                scale, signed = self.scales[node.id], not positive[node.id]
+                with answering(self.coding.name, "product"):
+                    population = self.coding.product(place, scale=scale, step=step, signed=signed)
+                nodes.append(population)
+                units[node.id] = population.unit
                 continue
             with answering(self.coding.name, "neurons"):
                 population = self.coding.neurons(
@@ -103,12 +115,18 @@ def _compact(bias: Float) -> Float:
     return first if (bias == first).all() else bias
 
 
+def _scaled(
+    node: AnnNode, drive: Affine, units: Mapping[NodeId, Float], network: ANNGraph
+) -> tuple[list[tuple[NodeId, LinearMap]], Float]:
+    """What a node reads with the weights of its synapses; of a product also its operands' step."""
+    if isinstance(node, ann.Product):
+        return products.operands(node, drive, units, network)
+    merged = _merged(drive)
+    return [(s, scale_sources(linear, units[s])) for s, linear in merged], np.ones(1)
+
+
 def _synapses(
-    node: AnnNode,
-    shape: Shape,
-    drive: Affine,
-    units: Mapping[NodeId, Float],
-    network: ANNGraph,
+    node: AnnNode, shape: Shape, parts: list[tuple[NodeId, LinearMap]], network: ANNGraph
 ) -> list[spiking.Synapses]:
     groups: list[spiking.Synapses] = []
 
@@ -116,8 +134,7 @@ def _synapses(
         name = NodeId(f"{node.id}/synapses{number or ''}")
         return {**node.place, "id": name, "inputs": (source,), "shape": shape}
 
-    for number, (source, linear) in enumerate(_merged(drive)):
-        scaled = scale_sources(linear, units[source])
+    for number, (source, scaled) in enumerate(parts):
         source_maps = maps_shape(network.graph[source].shape)
         # A convolution over reshaped maps is not one of its population: it is wired one by one.
         if isinstance(scaled, Kernel) and (scaled.source != source_maps or scaled.maps != shape):
@@ -129,7 +146,7 @@ def _synapses(
         # A constant still needs synapses to be a population: a group of none.
         groups.append(
             spiking.SparseSynapses(
-                **place(0, drive.terms[0].source),
+                **place(0, parts[0][0]),
                 indptr=np.zeros(prod(shape) + 1, np.int64),
                 indices=np.zeros(0, np.int64),
                 weight=np.zeros(0),

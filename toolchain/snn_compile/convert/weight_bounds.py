@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from snn_compile.convert.calibrate import N_BINS, Activations, Calibration
-from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.expand import Affine, expand, maps_shape
 from snn_compile.convert.linear import Float, scale_sources, sparse
 from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 
@@ -27,6 +28,11 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
     activations: dict[NodeId, Activations] = {}
     for node_id, drive in expand(network).items():
         node = network.graph[node_id]
+        if isinstance(node, ann.Product):
+            peaks[node_id] = _largest_product(node, drive, peaks, lows)
+            lows[node_id] = -peaks[node_id]
+            activations[node_id] = _at(peaks[node_id])
+            continue
         if not isinstance(node, ann.Relu):
             continue
         shape = maps_shape(node.shape)
@@ -42,7 +48,26 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
         if node.cap is not None:
             peak = np.minimum(peak, node.cap)
         peaks[node_id] = np.where(peak > SMALLEST_PEAK, np.minimum(peak, LARGEST_PEAK), 1.0)
-        histogram = np.zeros((shape[0], N_BINS), np.int64)
-        histogram[:, -1] = 1
-        activations[node_id] = Activations(peaks[node_id], histogram, 1)
+        activations[node_id] = _at(peaks[node_id])
     return Calibration(activations, lows[network.input.id], np.full(channels, max(high, 0.0)), 0)
+
+
+def _at(peak: Float) -> Activations:
+    """One value in each channel, at its peak."""
+    histogram = np.zeros((len(peak), N_BINS), np.int64)
+    histogram[:, -1] = 1
+    return Activations(peak, histogram, 1)
+
+
+def _largest_product(
+    node: AnnNode, drive: Affine, peaks: dict[NodeId, Float], lows: dict[NodeId, Float]
+) -> Float:
+    """Largest magnitude of a product of two populations' values, per channel."""
+    n_channels = maps_shape(node.shape)[0]
+    largest = np.ones(n_channels)
+    for term in drive.terms:
+        peak = peaks[term.source]
+        most = np.maximum(peak, -lows.get(term.source, 0 * peak))
+        row = sparse(scale_sources(term.map, most)).sum(axis=1)
+        largest = largest * np.asarray(row).reshape(n_channels, -1).max(axis=1)
+    return np.where(largest > SMALLEST_PEAK, np.minimum(largest, LARGEST_PEAK), 1.0)

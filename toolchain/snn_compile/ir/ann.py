@@ -140,6 +140,16 @@ class Function(Activation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Product(Activation):
+    """``y = a * b``, element by element; both inputs have its shape."""
+
+    @property
+    def non_negative(self) -> bool:
+        """Not for all it may read; ``convert/signs.py`` knows what it reads."""
+        return False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MaxPool(Node):
     """``y[c] = max over the window``; padding never wins.
 
@@ -223,6 +233,7 @@ AnnNode = (
     | Affine
     | Relu
     | Function
+    | Product
     | MaxPool
     | AveragePool
     | Add
@@ -249,6 +260,7 @@ __all__ = [
     "MaxPool",
     "Output",
     "Pad",
+    "Product",
     "Relu",
     "Reshape",
     "Shape",

@@ -206,6 +206,49 @@ class PiecewiseLinearNeurons(Neurons):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class ProductNeurons(Neurons):
+    """``q = clip(floor(x * y * step / threshold + 1/2), low, high)``, with ``a = 4096 * x + y``.
+
+    Here, ``a`` and the weights are in payload steps of the operands x and y, not in activations:
+    the synapses of x have the weight 4096, those of y 1.
+
+    Attributes:
+        threshold: real value of one payload step, (C,), > 0.
+        bias: added to ``a``; broadcasts to the shape.
+        step: real value of a product of one step of each operand, (C,), > 0.
+        low: smallest payload, <= 0.
+        high: largest payload, >= 0.
+        relay: never.
+    """
+
+    threshold: Float
+    bias: Float
+    step: Float
+    low: int
+    high: int
+    relay: bool = False
+
+    repeats = True
+
+    def relaying(self, node_id: NodeId, source: NodeId) -> Neurons:
+        """The identity, of piecewise linear neurons."""
+        line = np.zeros((self.shape[0], 1))
+        return PiecewiseLinearNeurons(
+            **{**self.place, "id": node_id, "inputs": (source,)},
+            threshold=self.threshold,
+            bias=line[..., None],
+            step=self.threshold,
+            breakpoints=line[:, :0],
+            anchor=line,
+            value=line,
+            slope=line + 1,
+            low=self.low,
+            high=self.high,
+            relay=True,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SignedIFNeurons(Neurons):
     """``V += a + bias; s = (V >= threshold) - (V < 0 and n > 0); V -= threshold * s; n += s``.
 
@@ -322,6 +365,7 @@ __all__ = [
     "NodeId",
     "PiecewiseLinearNeurons",
     "Population",
+    "ProductNeurons",
     "Readout",
     "Reset",
     "Schedule",

@@ -22,6 +22,7 @@ from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
+from snn_compile.convert.isolate_operands import IsolateOperands
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
@@ -192,7 +193,11 @@ def compile_model(
 
 
 FOLDING = (
-    Pipeline.of(FoldBatchNorm()).then(FoldPadding()).then(LowerMaxPool()).then(InsertRectifiers())
+    Pipeline.of(FoldBatchNorm())
+    .then(FoldPadding())
+    .then(LowerMaxPool())
+    .then(InsertRectifiers())
+    .then(IsolateOperands())
 )
 """The passes that leave the function of the trained network unchanged."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from snn_compile.errors import UnsupportedError
 from snn_compile.ir import quantized, spiking
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor, round_half_even, round_half_up
+from snn_compile.ir.models.product import LARGEST_SHIFT
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import ceil_log2, floor_log2
@@ -103,6 +104,21 @@ def _piecewise_linear(
     )
 
 
+def _product(node: spiking.ProductNeurons, bias: Float, step: Float) -> quantized.ProductNeurons:
+    del step  # one: operands are payloads
+    most = 2.0 ** (LARGEST_SHIFT - 11)
+    multiplier, shift = reciprocal(np.minimum(node.threshold / node.step, most))
+    return quantized.ProductNeurons(
+        **node.place,
+        bias=QTensor.of(round_half_even(bias)),
+        multiplier=QTensor(multiplier, QFormat(12, signed=False)),
+        shift=QTensor.of(shift),
+        low=node.low,
+        high=node.high,
+        relay=node.relay,
+    )
+
+
 def _signed(node: spiking.SignedIFNeurons, bias: Float, step: Float) -> quantized.SignedIFNeurons:
     threshold = _threshold(node, step)
     return quantized.SignedIFNeurons(
@@ -132,6 +148,7 @@ RULES: dict[type[spiking.Population], Rule] = {
     spiking.ClipFloorNeurons: _clip_floor,
     spiking.GradedNeurons: _graded,
     spiking.PiecewiseLinearNeurons: _piecewise_linear,
+    spiking.ProductNeurons: _product,
     spiking.SignedIFNeurons: _signed,
     spiking.IFNeurons: _integrate_and_fire,
     spiking.LIFNeurons: as_trained,

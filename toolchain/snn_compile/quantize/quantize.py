@@ -18,6 +18,7 @@ from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize import stock
 from snn_compile.quantize.neurons import in_fixed_point
+from snn_compile.quantize.products import OPERAND_WEIGHT, operand_weights
 from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
@@ -93,6 +94,8 @@ def quantize(
             missing.add(population.id)  # what it would see is not known
             continue
         bits = weight_bits(population.id)
+        if isinstance(population, spiking.ProductNeurons):
+            bits = OPERAND_WEIGHT.bits
         layer = _Layer(population, groups, bits, nodes, network.window, states)
         with on_a_grid(population):
             weights = layer.integers()
@@ -147,6 +150,8 @@ class _Layer:
     def integers(self, *, as_integers: bool = True) -> IntegerWeights:
         """The weights in units of their own; as they are, if they are integers and may stay so."""
         population = self.population
+        if isinstance(population, spiking.ProductNeurons):
+            return operand_weights(self.groups)
         threshold = population.threshold if isinstance(population, spiking.Neurons) else None
         smallest = self.states.smallest_weight(population)
         return integer_weights(self.groups, self.bits, threshold, smallest, as_integers=as_integers)

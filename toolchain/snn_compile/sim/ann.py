@@ -191,6 +191,12 @@ def _(node: ops.Affine, x: Array) -> Array:
 
 
 @_apply.register
+def _(node: ops.Product, left: Array, right: Array) -> Array:
+    del node
+    return left * right
+
+
+@_apply.register
 def _(node: ops.Relu, x: Array) -> Array:
     if node.levels is None or node.full_scale is None:
         return np.clip(x, 0, node.cap)

@@ -248,6 +248,22 @@ def _piecewise_linear(population: spiking.PiecewiseLinearNeurons, like: Array) -
     return step
 
 
+def _product(population: spiking.ProductNeurons, like: Array) -> Step:
+    ratio = _spread((population.step / population.threshold)[:, None, None], like)
+    bias = _spread(population.bias, like)
+
+    def step(a: Array) -> Array:
+        a += bias
+        x = np.floor(a / 4096 + 0.5)
+        a -= 4096 * x
+        a *= x
+        a *= ratio
+        a += 0.5
+        return np.clip(np.floor(a, out=a), population.low, population.high, out=a)
+
+    return step
+
+
 def _integrate_and_fire(population: spiking.IFNeurons, like: Array) -> Step:
     threshold = _spread(population.threshold[:, None, None], like)
     bias = _spread(population.bias, like)
@@ -336,6 +352,7 @@ STEPPERS: dict[type[spiking.Population], Callable[[Any, Array], Step]] = {
     spiking.GradedNeurons: _graded,
     spiking.ClipFloorNeurons: _graded,
     spiking.PiecewiseLinearNeurons: _piecewise_linear,
+    spiking.ProductNeurons: _product,
     spiking.IFNeurons: _integrate_and_fire,
     spiking.SignedIFNeurons: _signed,
     spiking.LIFNeurons: _leaky,

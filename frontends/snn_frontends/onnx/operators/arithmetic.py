@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 
-from snn_compile.errors import UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_frontends.onnx.call import Call
@@ -39,10 +38,10 @@ def neg(call: Call) -> Tensor:
 
 
 def mul(call: Call) -> Tensor:
-    """``a * b``, one of them constant."""
+    """``a * b``, of activations or constants."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        raise _product(call)
+        return call.emit(ann.Product, left, right)
     if isinstance(left, Tensor):
         return affine(call, left, scale=call.parameter(1))
     return affine(call, call.tensor(1), scale=call.parameter(0))
@@ -85,14 +84,6 @@ def _operands(call: Call) -> tuple[object, object]:
     if len(call.inputs) != 2:
         raise call.invalid(f"has {len(call.inputs)} inputs instead of 2")
     return call.inputs[0], call.inputs[1]
-
-
-def _product(call: Call) -> UnsupportedError:
-    return call.refusal(
-        "multiplying two activations (gates, squeeze-and-excitation, x * sigmoid(x)) has no "
-        "spiking form",
-        "use a network without gates, with Relu activations",
-    )
 
 
 def _sum(call: Call, tensors: list[Tensor], suffix: str = "") -> Tensor:

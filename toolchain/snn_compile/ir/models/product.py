@@ -30,15 +30,11 @@ class _Product(OneSumNeurons):
     bias: QTensor
     multiplier: QTensor
     shift: QTensor
-    payload: QFormat
+    low: int
+    high: int
 
     soft_reset = False
     trained = None
-
-    @property
-    def payloads(self) -> Range:
-        """Smallest and largest payload."""
-        return (-self.payload.max if self.payload.signed else 0), self.payload.max
 
     def multiplied(self, a: Int) -> Int:
         """The payload of every sum; see :class:`ProductNeurons`."""
@@ -50,7 +46,7 @@ class _Product(OneSumNeurons):
         x = (v + (1 << (OPERAND_BITS - 1))) >> OPERAND_BITS
         y = v - (x << OPERAND_BITS)
         product: Int = x * y * factor  # 22 bits and a sign, times 12
-        return np.clip((product + ((1 << places) >> 1)) >> places, *self.payloads)
+        return np.clip((product + ((1 << places) >> 1)) >> places, self.low, self.high)
 
     @property
     def threshold_steps(self) -> Float:
@@ -73,8 +69,8 @@ class _Product(OneSumNeurons):
             values = tensor.values
             if values.size and not 0 <= values.min() <= values.max() <= largest:
                 yield f"its {name} is out of range"
-        if self.payload.max > LARGEST_PAYLOAD:
-            yield f"its payload of the format {self.payload} is out of range"
+        if not -LARGEST_PAYLOAD <= self.low <= 0 <= self.high <= LARGEST_PAYLOAD:
+            yield f"its messages from {self.low} to {self.high} are out of range"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,16 +83,16 @@ class ProductNeurons(_Product):
         V = a + bias
         x = (V + 2**11) >> 12
         y = V - (x << 12)                  the lower 12 bits, signed
-        q = clip((x * y * multiplier + (2**shift >> 1)) >> shift, -payload.max, payload.max)
+        q = clip((x * y * multiplier + (2**shift >> 1)) >> shift, low, high)
 
-    The lower limit is 0 where the payload is unsigned. The product has at most 22 bits, with the
-    multiplier 34. A bias of ``2**12`` without synapses for x makes ``q = y``: that is the relay.
+    The product has at most 22 bits, with the multiplier 34.
 
     Attributes:
         bias: 2**12 times what is added to x, and what is added to y; broadcasts to the shape.
         multiplier: (C,), multiplier < 2**12.
         shift: (C,), 0 <= shift <= 32.
-        payload: format of the message; signed ones are symmetric.
+        low: smallest message, <= 0.
+        high: largest message, >= 0.
         relay: whether the neurons only carry another population's values.
         state: format of V.
         overflow: what V would do at the ends of its range; shown never to happen.
@@ -105,7 +101,8 @@ class ProductNeurons(_Product):
     bias: QTensor
     multiplier: QTensor
     shift: QTensor
-    payload: QFormat
+    low: int
+    high: int
     relay: bool = False
     state: QFormat = STATE
     overflow: Overflow = Overflow.SATURATE
@@ -117,7 +114,7 @@ class ProductNeurons(_Product):
     @property
     def messages(self) -> Range:
         """Smallest and largest message."""
-        return self.payloads
+        return self.low, self.high
 
     def respond(self, a: Int, n_steps: int) -> Int:
         """See the class."""
@@ -132,9 +129,10 @@ class ProductNeurons(_Product):
     @property
     def in_lava(self) -> LavaProcess:
         """Two products and a shift."""
-        low, high = self.payloads
         arrays = ("bias", "multiplier", "shift")
-        return LavaProcess("Product", REASON, arrays, {"payload_min": low, "payload_max": high})
+        return LavaProcess(
+            "Product", REASON, arrays, {"payload_min": self.low, "payload_max": self.high}
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -152,7 +150,8 @@ class ProductDeltaNeurons(_Product):
         bias: as in :class:`ProductNeurons`, like all that is not stated here.
         multiplier: (C,).
         shift: (C,).
-        payload: format of q.
+        low: of q.
+        high: of q.
         relay: whether the neurons only carry another population's values.
         state: format of S + bias.
         overflow: what it would do at the ends of its range; shown never to happen.
@@ -161,7 +160,8 @@ class ProductDeltaNeurons(_Product):
     bias: QTensor
     multiplier: QTensor
     shift: QTensor
-    payload: QFormat
+    low: int
+    high: int
     relay: bool = False
     state: QFormat = STATE
     overflow: Overflow = Overflow.SATURATE
@@ -174,13 +174,12 @@ class ProductDeltaNeurons(_Product):
     @property
     def messages(self) -> Range:
         """Smallest and largest message."""
-        low, high = self.payloads
-        return low - high, high - low
+        return self.low - self.high, self.high - self.low
 
     def total(self, n_steps: int) -> Range:
         """What was sent in total is a payload."""
         del n_steps
-        return self.payloads
+        return self.low, self.high
 
     def respond(self, a: Int, n_steps: int) -> Int:
         """See the class."""
@@ -191,8 +190,6 @@ class ProductDeltaNeurons(_Product):
     @property
     def in_lava(self) -> LavaProcess:
         """As ``ProductNeurons``, and what was sent before."""
-        low, high = self.payloads
         arrays = ("bias", "multiplier", "shift")
-        return LavaProcess(
-            "ProductDelta", REASON, arrays, {"payload_min": low, "payload_max": high}
-        )
+        ends = {"payload_min": self.low, "payload_max": self.high}
+        return LavaProcess("ProductDelta", REASON, arrays, ends)
