@@ -8,9 +8,9 @@ from math import prod
 import numpy as np
 
 from snn_compile.codings import Coding
-from snn_compile.convert.expand import Affine, Term, maps_shape
+from snn_compile.convert.expand import Affine, maps_shape
 from snn_compile.convert.isolate_operands import of_channels
-from snn_compile.convert.linear import Float, Index, LinearMap, Wiring, scale_sources
+from snn_compile.convert.linear import Float, Index, LinearMap, Wiring, as_kernel, scale_sources
 from snn_compile.errors import CompileError, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
@@ -54,18 +54,19 @@ def operands(
     groups: list[tuple[NodeId, LinearMap]] = []
     step = np.ones(n_channels)
     for term, weight in zip(drive.terms, (2.0**OPERAND_BITS, 1.0), strict=True):
-        read = of_channels(_channels(term, network), n_channels)
+        if not isinstance(term.map, Wiring):
+            raise TypeError(f"'{term.source}' is not wired to '{node.id}'")
+        read = of_channels(_channels(term.source, term.map, network), n_channels)
         if read is None:
             raise TypeError(f"'{node.id}' reads several scales in one channel")
         unit = units[term.source]
-        groups.append((term.source, scale_sources(term.map, np.full_like(unit, weight))))
+        wiring = as_kernel(term.map) or term.map
+        groups.append((term.source, scale_sources(wiring, np.full_like(unit, weight))))
         step = step * unit[read]
     return groups, step
 
 
-def _channels(term: Term, network: ANNGraph) -> Index:
+def _channels(source: NodeId, wiring: Wiring, network: ANNGraph) -> Index:
     """Channel of the source that each neuron reads, flat; -1 for none."""
-    if not isinstance(term.map, Wiring):
-        raise TypeError(f"'{term.source}' is not wired to a product")
-    per_channel = prod(maps_shape(network.graph[term.source].shape)[1:])
-    return np.where(term.map.index >= 0, term.map.index // per_channel, -1)
+    per_channel = prod(maps_shape(network.graph[source].shape)[1:])
+    return np.where(wiring.index >= 0, wiring.index // per_channel, -1)
