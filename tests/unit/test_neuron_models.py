@@ -41,6 +41,8 @@ from snn_compile.targets import load_target
 
 NAMES = {
     "GradedNeurons": "graded",
+    "ProductNeurons": "product",
+    "ProductDeltaNeurons": "product-delta",
     "ClipFloorNeurons": "clip-floor",
     "IFNeurons": "if",
     "SignedIFNeurons": "signed-if",

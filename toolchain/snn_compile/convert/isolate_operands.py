@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
@@ -100,13 +99,6 @@ def _is_payload(network: ANNGraph, operand: NodeId) -> bool:
     return of_channels(channels_read(node, wiring), n_channels) is not None
 
 
-def _carrier(node: AnnNode, is_positive: bool) -> ann.Activation:
-    place: Mapping[str, object] = {
-        "id": NodeId(f"{node.id}.factor"),
-        "inputs": (node.id,),
-        "shape": node.shape,
-        "origin": node.origin,
-    }
-    if is_positive:
-        return ann.Relu(**place)  # type: ignore[arg-type]
-    return ann.Function(**place, expression=X)  # type: ignore[arg-type]
+def _carrier(node: AnnNode, is_positive: bool) -> ann.Relu | ann.Function:
+    place = {**node.place, "id": NodeId(f"{node.id}.factor"), "inputs": (node.id,)}
+    return ann.Relu(**place) if is_positive else ann.Function(**place, expression=X)

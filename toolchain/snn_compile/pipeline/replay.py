@@ -27,6 +27,7 @@ from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint, check_values
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
+from snn_compile.convert.isolate_operands import IsolateOperands
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.to_spiking import ToSpiking
@@ -58,6 +59,7 @@ PASSES = (
     FoldPadding,
     LowerMaxPool,
     InsertRectifiers,
+    IsolateOperands,
     Equalize,
     ToSpiking,
     AlignPaths,

@@ -163,8 +163,9 @@ def has_drive(node: AnnNode) -> bool:
 
     Relays and comparators have the scale of another one, and a product sees payloads.
     """
-    activation = isinstance(node, ops.Activation) and not isinstance(node, ops.Product)
-    return activation and node.like is None
+    if isinstance(node, ops.Product) or not isinstance(node, ops.Activation):
+        return False
+    return node.like is None
 
 
 def rectifiers_and_outputs(folded: ANNGraph) -> list[NodeId]:

@@ -248,7 +248,7 @@ def _piecewise_linear(population: spiking.PiecewiseLinearNeurons, like: Array) -
     return step
 
 
-def _product(population: spiking.ProductNeurons, like: Array) -> Step:
+def _multiplying(population: spiking.ProductNeurons, like: Array) -> Step:
     ratio = _spread((population.step / population.threshold)[:, None, None], like)
     bias = _spread(population.bias, like)
 
@@ -352,7 +352,7 @@ STEPPERS: dict[type[spiking.Population], Callable[[Any, Array], Step]] = {
     spiking.GradedNeurons: _graded,
     spiking.ClipFloorNeurons: _graded,
     spiking.PiecewiseLinearNeurons: _piecewise_linear,
-    spiking.ProductNeurons: _product,
+    spiking.ProductNeurons: _multiplying,
     spiking.IFNeurons: _integrate_and_fire,
     spiking.SignedIFNeurons: _signed,
     spiking.LIFNeurons: _leaky,

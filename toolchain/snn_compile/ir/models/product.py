@@ -46,7 +46,8 @@ class _Product(OneSumNeurons):
         x = (v + (1 << (OPERAND_BITS - 1))) >> OPERAND_BITS
         y = v - (x << OPERAND_BITS)
         product: Int = x * y * factor  # 22 bits and a sign, times 12
-        return np.clip((product + ((1 << places) >> 1)) >> places, self.low, self.high)
+        payload: Int = np.clip((product + ((1 << places) >> 1)) >> places, self.low, self.high)
+        return payload
 
     @property
     def threshold_steps(self) -> Float:
