@@ -99,6 +99,8 @@ def _constant(node: AnnNode, sources: list[Float]) -> kernels.Array:
 
 def _after(node: AnnNode, inner: LinearMap, place: int, sources: list[AnnNode]) -> LinearMap:
     """The linear part of an operator after a map that arrives as its input number ``place``."""
+    if isinstance(node, ann.Gather):
+        return linear.wire(node.index, node.shape, inner)
     if isinstance(node, ann.Reshape | ann.Transpose | ann.Slice | ann.Pad | ann.Concat):
         return linear.wire(_gathered(node, place, sources), node.shape, inner)
     return _applied(node, inner)

@@ -200,7 +200,9 @@ def _worse(a: Reach, b: Reach) -> Reach:
 def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
     """A map with one more operator, and the bytes that composing them takes."""
     match node:
-        case ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat():
+        case (
+            ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat() | ann.Gather()
+        ):
             return _wired(node, inner, reach)
         case ann.Conv():
             alone = node.geometry.groups == inner[0] == node.shape[0]

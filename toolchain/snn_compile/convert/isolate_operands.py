@@ -19,7 +19,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding, PassResult
 from snn_compile.sim.ann import apply
 
-WIRING = ann.Reshape | ann.Transpose | ann.Slice | ann.Pad
+WIRING = ann.Reshape | ann.Transpose | ann.Slice | ann.Pad | ann.Gather
 """What payloads pass unchanged."""
 
 

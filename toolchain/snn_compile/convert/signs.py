@@ -15,6 +15,7 @@ _CARRIERS = (
     ann.Reshape,
     ann.Transpose,
     ann.Slice,
+    ann.Gather,
     ann.Output,
 )
 

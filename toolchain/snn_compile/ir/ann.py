@@ -224,6 +224,20 @@ class Slice(Node):
     slices: tuple[slice, ...]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gather(Node):
+    """``y[k] = x[index[k]]``, or 0 where ``index[k] < 0``; both flat, in row-major order.
+
+    Whatever moves, repeats or leaves out values (tiles, reflections, nearest neighbours, zeros
+    between rows) is one of these.
+
+    Attributes:
+        index: one for each value of the node.
+    """
+
+    index: npt.NDArray[np.int64]
+
+
 AnnNode = (
     Input
     | Output
@@ -242,6 +256,7 @@ AnnNode = (
     | Reshape
     | Transpose
     | Slice
+    | Gather
 )
 
 __all__ = [
@@ -256,6 +271,7 @@ __all__ = [
     "Dense",
     "Float",
     "Function",
+    "Gather",
     "Input",
     "MaxPool",
     "Output",

@@ -265,3 +265,11 @@ def _(node: ops.Transpose, x: Array) -> Array:
 @_apply.register
 def _(node: ops.Slice, x: Array) -> Array:
     return x[node.slices]
+
+
+@_apply.register
+def _(node: ops.Gather, x: Array) -> Array:
+    flat = x.reshape(-1, x.shape[-1])
+    y: Array = flat[np.maximum(node.index, 0)]
+    y[node.index < 0] = 0
+    return y.reshape(*node.shape, x.shape[-1])

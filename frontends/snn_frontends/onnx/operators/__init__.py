@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.operators import activation, arithmetic, linear, pooling, wiring
+from snn_frontends.onnx.operators import activation, arithmetic, linear, pairs, pooling, wiring
 from snn_frontends.onnx.values import Tensor
 
 Handler = Callable[[Call], Tensor | Sequence[Tensor]]
@@ -54,6 +54,8 @@ OPERATORS: dict[str, Operator] = {
     "LogSoftmax": Operator(activation.softmax, 13),
     "MatMul": Operator(linear.mat_mul, 13),
     "Max": Operator(activation.maximum, 13),
+    "Mean": Operator(arithmetic.mean, 13),
+    "Min": Operator(activation.minimum, 13),
     "MaxPool": Operator(pooling.max_pool, 22),
     "Mul": Operator(arithmetic.mul, 14),
     "Neg": Operator(arithmetic.neg, 13),
@@ -71,4 +73,5 @@ OPERATORS: dict[str, Operator] = {
     "Sum": Operator(arithmetic.add, 13),
     "Transpose": Operator(wiring.transpose, 25),
     "Unsqueeze": Operator(wiring.unsqueeze, 25),
+    "Where": Operator(pairs.where, 16),
 }

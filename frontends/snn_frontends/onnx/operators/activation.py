@@ -8,6 +8,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_compile.passes import Finding
 from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.operators import pairs
 from snn_frontends.onnx.values import Tensor
 
 TAIL = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
@@ -24,6 +25,8 @@ def relu(call: Call) -> Tensor:
 def maximum(call: Call) -> Tensor:
     """The maximum of an activation and zero; others are refused."""
     tensors = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
+    if len(tensors) > 1:
+        return pairs.extremum(call, np.maximum)
     others = [k for k in range(len(call.inputs)) if k not in tensors]
     if len(tensors) != 1 or any(call.constant(k).any() for k in others):
         raise call.refusal(
@@ -34,6 +37,11 @@ def maximum(call: Call) -> Tensor:
     for k in others:
         call.per_sample(call.parameter(k), x.shape)
     return call.emit(ann.Relu, x)
+
+
+def minimum(call: Call) -> Tensor:
+    """The minimum of activations and constants."""
+    return pairs.extremum(call, np.minimum)
 
 
 def clip(call: Call) -> Tensor:

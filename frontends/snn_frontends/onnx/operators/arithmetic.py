@@ -9,6 +9,7 @@ import numpy as np
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.operators import pairs
 from snn_frontends.onnx.values import Tensor
 
 
@@ -19,6 +20,11 @@ def add(call: Call) -> Tensor:
     shift = sum((call.parameter(k) for k in constants), start=np.zeros((), np.float32))
     total = _sum(call, tensors, suffix="sum" if constants else "")
     return affine(call, total, shift=shift) if constants else total
+
+
+def mean(call: Call) -> Tensor:
+    """``Mean``: the sum over the number of its terms."""
+    return affine(call, add(call), scale=np.float32(1 / len(call.inputs)), suffix="mean")
 
 
 def sub(call: Call) -> Tensor:
@@ -41,7 +47,7 @@ def mul(call: Call) -> Tensor:
     """``a * b``, of activations or constants."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        return call.emit(ann.Product, left, right)
+        return pairs.product(call, left, right)
     if isinstance(left, Tensor):
         return affine(call, left, scale=call.parameter(1))
     return affine(call, call.tensor(1), scale=call.parameter(0))
@@ -51,9 +57,7 @@ def div(call: Call) -> Tensor:
     """``a / b``, with ``b`` constant."""
     _, right = _operands(call)
     if isinstance(right, Tensor):
-        raise call.refusal(
-            "dividing by an activation has no spiking form", "only divisors that are constant"
-        )
+        raise call.refusal(pairs.DIVIDES, "only divisors that are constant")
     divisor = call.parameter(1)
     if not divisor.all():
         raise call.invalid(f"'{call.names[1]}' holds zeros, by which it divides", "not-finite")
@@ -87,14 +91,9 @@ def _operands(call: Call) -> tuple[object, object]:
 
 
 def _sum(call: Call, tensors: list[Tensor], suffix: str = "") -> Tensor:
-    """The sum of activations of one shape; the same one several times is scaled."""
-    shapes = {tensor.shape for tensor in tensors}
-    if len(shapes) > 1:
-        listed = " and ".join(str(list(shape)) for shape in sorted(shapes))
-        raise call.refusal(
-            f"adds activations of different shapes: {listed}",
-            "repeat the smaller one explicitly before the sum",
-        )
+    """The sum of activations; the same one several times is scaled."""
+    if len({tensor.shape for tensor in tensors}) > 1:
+        tensors = pairs.broadcast(call, *tensors)
     terms = [
         tensor
         if times == 1
