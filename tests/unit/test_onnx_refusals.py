@@ -65,8 +65,8 @@ UNSUPPORTED = {
     "clip-low": (node("Clip", "x a b", "y"), IMAGE, {"a": F0 - 1, "b": F0 + 1}, "Relu"),
     "clip-no-low": (node("Clip", "x - b", "y"), IMAGE, {"b": F0 + 1}, "Relu"),
     "clip-high": (node("Clip", "x a b", "y"), IMAGE, {"a": F0, "b": F0}, "Relu"),
-    "mul-two": (node("Mul", "x x", "y"), IMAGE, {}, "gates"),
-    "max-two": (node("Max", "x x", "y"), IMAGE, {}, "Relu"),
+    "div-two": (node("Div", "x x", "y"), IMAGE, {}, "constant"),
+    "where-rows": (node("Where", "c x w", "y"), (2, 2), {"c": np.eye(2) > 0, "w": F0}, ""),
     "max-one": (node("Max", "x c", "y"), IMAGE, {"c": F0 + 1}, "Relu"),
     "expand": (node("Expand", "x s", "y"), ("N", 1, 8), {"s": ints(1, 4, 8)}, "repeat"),
     "div-by": (node("Div", "c x", "y"), IMAGE, {"c": real(8)}, "constant"),
@@ -128,10 +128,18 @@ def test_softmax_in_the_middle():
     assert "only a final Softmax" in error.message
 
 
-def test_adding_activations_of_different_shapes():
-    nodes = [node("GlobalAveragePool", "x", "g"), node("Add", "x g", "y", name="bad")]
-    error = refused(model(nodes))
+@pytest.mark.parametrize("kind", ["Add", "Mul", "Max", "Sub"])
+def test_activations_whose_samples_would_meet(kind):
+    nodes = [node("ReduceMean", "x", "g", axes=[2, 3], keepdims=0), node(kind, "x g", "y", "bad")]
+    error = refused(model(nodes, ("N", 8, 8, 8)))
     assert (error.code, error.origin.node) == ("unsupported-op", "bad")
+    assert "batch" in error.hint
+
+
+def test_activations_whose_shapes_do_not_fit():
+    nodes = [node("Slice", "x s e a", "g"), node("Mul", "x g", "y", "bad")]
+    constants = {"s": ints(0), "e": ints(3), "a": ints(3)}
+    assert refused(model(nodes, constants=constants)).origin.node == "bad"
 
 
 def test_control_flow():
@@ -176,7 +184,7 @@ def test_everything_unsupported_comes_at_once():
         node("Gather", "shape zero", "size", name="shape-arithmetic"),
         node("Tanh", "d", "e", name="n3"),
         node("Clip", "a low", "f", name="n4"),
-        node("Mul", "a a", "g", name="n5"),
+        node("Div", "a a", "g", name="n5"),
         node("Reshape", "e shape", "h"),
         node("Resize", "a roi s", "up", name="n6"),
         node("Pad", "up p", "i", name="n7", mode="reflect"),
