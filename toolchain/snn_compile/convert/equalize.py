@@ -297,7 +297,14 @@ class _Debts:
                 return node, owed[0]
             case ann.Add() if all(np.array_equal(factor, owed[0]) for factor in owed):
                 return node, owed[0]
-            case ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat():
+            case (
+                ann.Reshape()
+                | ann.Transpose()
+                | ann.Slice()
+                | ann.Pad()
+                | ann.Concat()
+                | ann.Gather()
+            ):
                 return node, self._wired(node, owed)
             case _:
                 return replace(node, inputs=tuple(map(self._restored, node.inputs))), None

@@ -91,6 +91,8 @@ def _constant(node: AnnNode, sources: list[Float]) -> kernels.Array:
 
 def _after(node: AnnNode, inner: LinearMap, place: int, sources: list[AnnNode]) -> LinearMap:
     """The linear part of an operator after a map that arrives as its input number ``place``."""
+    if isinstance(node, ann.Gather):
+        return linear.wire(node.index, node.shape, inner)
     if isinstance(node, ann.Reshape | ann.Transpose | ann.Slice | ann.Pad | ann.Concat):
         return linear.wire(_gathered(node, place, sources), node.shape, inner)
     return _applied(node, inner)
@@ -136,6 +138,11 @@ def _(node: ann.BatchNorm, inner: LinearMap) -> LinearMap:
 @_applied.register
 def _(node: ann.Affine, inner: LinearMap) -> LinearMap:
     return linear.scale(node.scale.astype(np.float64), inner)
+
+
+@_applied.register
+def _(node: ann.AxisMatrix, inner: LinearMap) -> LinearMap:
+    return linear.along_axis(node.matrix.astype(np.float64), node.axis, node.shape, inner)
 
 
 @_applied.register

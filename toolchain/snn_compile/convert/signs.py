@@ -15,6 +15,7 @@ _CARRIERS = (
     ann.Reshape,
     ann.Transpose,
     ann.Slice,
+    ann.Gather,
     ann.Output,
 )
 
@@ -26,6 +27,8 @@ def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
         if isinstance(node, ann.Activation):
             known[node.id] = node.non_negative
         else:
-            carries = isinstance(node, _CARRIERS)
+            carries = isinstance(node, _CARRIERS) or (
+                isinstance(node, ann.AxisMatrix) and bool((node.matrix >= 0).all())
+            )
             known[node.id] = carries and all(known[s] for s in node.inputs)
     return known

@@ -197,6 +197,35 @@ class Slice(Node):
     slices: tuple[slice, ...]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gather(Node):
+    """``y[k] = x[index[k]]``, or 0 where ``index[k] < 0``; both flat, in row-major order.
+
+    Whatever moves, repeats or leaves out values (tiles, reflections, nearest neighbours, zeros
+    between rows) is one of these.
+
+    Attributes:
+        index: one for each value of the node.
+    """
+
+    index: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AxisMatrix(Node):
+    """``y = matrix @ x`` along one axis, for every position of the others.
+
+    Interpolation, cumulated sums and sums over an axis; several axes are several of these.
+
+    Attributes:
+        axis: of the value, without the batch.
+        matrix: (length of the axis in y, in x).
+    """
+
+    axis: int
+    matrix: Float
+
+
 AnnNode = (
     Input
     | Output
@@ -213,6 +242,8 @@ AnnNode = (
     | Reshape
     | Transpose
     | Slice
+    | Gather
+    | AxisMatrix
 )
 
 __all__ = [
@@ -221,11 +252,13 @@ __all__ = [
     "Affine",
     "AnnNode",
     "AveragePool",
+    "AxisMatrix",
     "BatchNorm",
     "Concat",
     "Conv",
     "Dense",
     "Float",
+    "Gather",
     "Input",
     "MaxPool",
     "Output",

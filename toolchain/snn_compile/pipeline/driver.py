@@ -25,6 +25,7 @@ from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
+from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.counted import counted
 from snn_compile.errors import UsageError
@@ -192,7 +193,11 @@ def compile_model(
 
 
 FOLDING = (
-    Pipeline.of(FoldBatchNorm()).then(FoldPadding()).then(LowerMaxPool()).then(InsertRectifiers())
+    Pipeline.of(SinkWiring())
+    .then(FoldBatchNorm())
+    .then(FoldPadding())
+    .then(LowerMaxPool())
+    .then(InsertRectifiers())
 )
 """The passes that leave the function of the trained network unchanged."""
 
