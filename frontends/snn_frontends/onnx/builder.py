@@ -19,6 +19,10 @@ from snn_frontends.onnx.values import Batch, Tensor
 FLOAT_BYTES = 4
 
 
+class MixesSamplesError(UnsupportedError):
+    """An operator works along the axis of the batch."""
+
+
 @dataclass
 class Builder:
     """Collects nodes and findings, and checks what every node must keep to.
@@ -83,7 +87,7 @@ class Builder:
             kind(
                 id=node_id,
                 inputs=tuple(tensor.node for tensor in inputs),
-                shape=shape[1:],
+                shape=shape[1:] or (1,),  # a number is a vector of one
                 origin=origin,
                 **fields,
             )
@@ -102,12 +106,22 @@ class Builder:
             raise too_large(origin, error, ModelError) from error
 
     def add_output(self, name: str, value: Tensor, origin: Origin) -> None:
-        """Mark a value as an output of the network."""
+        """Mark a value as an output of the network.
+
+        Raises:
+            UnsupportedError: the file fixes several samples, and they do not lie along axis 0.
+        """
+        if self.batch.size > 1 and value.axis != 0:
+            raise MixesSamplesError(
+                f"has the batch (of size {self.batch.size}) along axis {value.axis}",
+                origin=origin,
+                hint="bring the batch to axis 0 before the output",
+            )
         self.nodes.append(
             ann.Output(
                 id=self.unique(name, f"{name}.output"),
                 inputs=(value.node,),
-                shape=value.shape[1:],
+                shape=value.sample or (1,),
                 origin=origin,
             )
         )

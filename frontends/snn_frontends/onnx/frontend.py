@@ -265,7 +265,8 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
             origin=origin,
             hint="export the model with a fixed input shape",
         )
-    if len(tensor.shape.dim) < 2:
+    vector = len(tensor.shape.dim) == 1 and tensor.shape.dim[0].dim_value > 0
+    if len(tensor.shape.dim) < 2 and not vector:
         raise ModelError(
             f"the input has {len(tensor.shape.dim)} axes; it needs a batch axis and at least one "
             "more",
@@ -288,5 +289,7 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
                     f"--dim_param {shlex.quote(name)} --dim_value SIZE IN OUT" if name else "--help"
                 ),
             )
+    if vector:
+        return ModelInput(entry.name, (sizes[0],), Batch(1, symbolic=False), whole=True)
     batch = Batch(sizes[0] or 1, symbolic=not sizes[0])
     return ModelInput(entry.name, (batch.size, *sizes[1:]), batch)

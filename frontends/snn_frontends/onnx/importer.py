@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
@@ -30,9 +30,9 @@ from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
-from snn_frontends.onnx import refusals
+from snn_frontends.onnx import layout, refusals
 from snn_frontends.onnx.attributes import Attributes
-from snn_frontends.onnx.builder import Builder
+from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.operators import OPERATORS
@@ -44,11 +44,26 @@ SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The one real input of a model: its name and its shape with the batch axis."""
+    """The one real input of a model.
+
+    Attributes:
+        name: its name.
+        shape: its shape in the file.
+        batch: the axis of the samples.
+        whole: whether all of it is one sample, without such an axis.
+    """
 
     name: str
     shape: Shape
     batch: Batch
+    whole: bool = False
+
+    def value(self, builder: Builder, origin: Origin) -> Tensor:
+        """The network's input."""
+        if not self.whole:
+            return builder.add(ann.Input, self.name, (), self.shape, origin)
+        x = builder.add(ann.Input, self.name, (), (1, *self.shape), origin)
+        return Tensor(x.node, self.shape, None)
 
 
 def import_graph(
@@ -70,7 +85,18 @@ def import_graph(
         findings: what there is to say about the file already.
     """
     builder = Builder(file, opset, entry.batch, findings=list(findings))
-    return _Importer(model, builder, entry).run(stated_opset)
+    importer = _Importer(model, builder, entry)
+    try:
+        return importer.run(stated_opset)
+    except CompileError:
+        fixed = entry.batch.size > 1 and not entry.batch.symbolic
+        if not fixed or not any(isinstance(e, MixesSamplesError) for e in importer.errors):
+            raise
+    whole = replace(entry, batch=Batch(1, symbolic=False), whole=True)
+    message = f"axis 0 (of size {entry.batch.size}) is no batch: the whole input is one sample"
+    finding = Finding(message, Origin(file, entry.name), code="whole-input")
+    builder = Builder(file, opset, whole.batch, findings=[*findings, finding])
+    return _Importer(model, builder, whole).run(stated_opset)
 
 
 class _Importer:
@@ -105,7 +131,7 @@ class _Importer:
         """Import all nodes, or raise everything that stands against it."""
         builder, entry = self.builder, self.entry
         origin = Origin(builder.file, entry.name)
-        self.values[entry.name] = builder.add(ann.Input, entry.name, (), entry.shape, origin)
+        self.values[entry.name] = entry.value(builder, origin)
         for node in self.nodes:
             if id(node) in self.live:
                 with np.errstate(all="ignore"):  # what overflows is refused by the builder
@@ -178,7 +204,7 @@ class _Importer:
         if unknown:
             return [Unknown()] * len(node.output)
         call = self._call(node, inputs, origin)
-        result = operator.handler(call)
+        result = layout.run(operator.handler, call)
         raise_all(call.attributes.unread(schema, origin))
         return [result] if isinstance(result, Tensor) else result
 
@@ -219,7 +245,7 @@ class _Importer:
         shapes = infer_shapes(node, inputs, self.builder.opset)
         return [
             Tensor(NodeId(name), shape)
-            if shape and shape[0] == self.builder.batch.size
+            if shape and shape[0] == self.builder.batch.size and not self.entry.whole
             else Unknown()
             for name, shape in zip(node.output, shapes, strict=True)
         ]
@@ -249,7 +275,10 @@ class _Importer:
             self.errors.append(error)
             return
         if isinstance(value, Tensor):
-            self.builder.add_output(name, value, origin)
+            try:
+                self.builder.add_output(name, value, origin)
+            except MixesSamplesError as error:
+                self.errors.append(error)
         elif not isinstance(value, Unknown):
             message = f"the output '{name}' does not depend on the input"
             hint = "remove it from the outputs of the model"

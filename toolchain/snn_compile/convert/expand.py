@@ -149,6 +149,11 @@ def _(node: ann.Affine, inner: LinearMap) -> LinearMap:
 
 
 @_applied.register
+def _(node: ann.AxisMatrix, inner: LinearMap) -> LinearMap:
+    return linear.along_axis(node.matrix.astype(np.float64), node.axis, node.shape, inner)
+
+
+@_applied.register
 def _(node: ann.AveragePool, inner: LinearMap) -> LinearMap:
     top, left, bottom, right = node.geometry.padding
     padding = (top, left, bottom + node.overhang[0], right + node.overhang[1])

@@ -204,6 +204,11 @@ def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
             ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat() | ann.Gather()
         ):
             return _wired(node, inner, reach)
+        case ann.AxisMatrix():
+            own = int((node.matrix != 0).sum(axis=1).max(initial=1))
+            composed = replace(reach, form="sparse", fan_in=min(own * reach.fan_in, reach.size))
+            alone = prod(node.shape) * own * SYNAPSE
+            return composed, alone + reach.unrolled(inner) + composed.unrolled(node.shape)
         case ann.Conv():
             alone = node.geometry.groups == inner[0] == node.shape[0]
             height, width = node.weight.shape[2:]

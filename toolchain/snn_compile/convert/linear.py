@@ -259,6 +259,15 @@ def multiply(weight: Float, target: Shape, inner: LinearMap) -> LinearMap:
     return Matrix(inner.source, target, np.asarray(weight @ sparse(inner)))
 
 
+def along_axis(matrix: Float, axis: int, target: Shape, inner: LinearMap) -> LinearMap:
+    """A matrix along one axis of a map's target."""
+    from scipy.sparse import csr_array, eye_array, kron
+
+    around = [eye_array(prod(part)) for part in (target[:axis], target[axis + 1 :])]
+    outer = csr_array(kron(kron(around[0], csr_array(matrix)), around[1]))
+    return Sparse(inner.source, target, csr_array(outer @ sparse(inner)))
+
+
 def scale(factor: Float, inner: LinearMap) -> LinearMap:
     """Element-wise scaling after a map; ``factor`` broadcasts to the target."""
     from scipy.sparse import csr_array, diags_array

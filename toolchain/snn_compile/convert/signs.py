@@ -27,6 +27,8 @@ def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
         if isinstance(node, ann.Activation) and not isinstance(node, ann.Product):
             known[node.id] = node.non_negative
         else:
-            carries = isinstance(node, (*_CARRIERS, ann.Product))
+            carries = isinstance(node, (*_CARRIERS, ann.Product)) or (
+                isinstance(node, ann.AxisMatrix) and bool((node.matrix >= 0).all())
+            )
             known[node.id] = carries and all(known[s] for s in node.inputs)
     return known

@@ -238,6 +238,21 @@ class Gather(Node):
     index: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AxisMatrix(Node):
+    """``y = matrix @ x`` along one axis, for every position of the others.
+
+    Interpolation, cumulated sums and sums over an axis; several axes are several of these.
+
+    Attributes:
+        axis: of the value, without the batch.
+        matrix: (length of the axis in y, in x).
+    """
+
+    axis: int
+    matrix: Float
+
+
 AnnNode = (
     Input
     | Output
@@ -257,6 +272,7 @@ AnnNode = (
     | Transpose
     | Slice
     | Gather
+    | AxisMatrix
 )
 
 __all__ = [
@@ -265,6 +281,7 @@ __all__ = [
     "Affine",
     "AnnNode",
     "AveragePool",
+    "AxisMatrix",
     "BatchNorm",
     "Concat",
     "Conv",

@@ -26,6 +26,7 @@ from snn_compile.convert.isolate_operands import IsolateOperands
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
+from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.counted import counted
 from snn_compile.errors import UsageError
@@ -193,7 +194,8 @@ def compile_model(
 
 
 FOLDING = (
-    Pipeline.of(FoldBatchNorm())
+    Pipeline.of(SinkWiring())
+    .then(FoldBatchNorm())
     .then(FoldPadding())
     .then(LowerMaxPool())
     .then(InsertRectifiers())

@@ -273,3 +273,14 @@ def _(node: ops.Gather, x: Array) -> Array:
     y: Array = flat[np.maximum(node.index, 0)]
     y[node.index < 0] = 0
     return y.reshape(*node.shape, x.shape[-1])
+
+
+@_apply.register
+def _(node: ops.AxisMatrix, x: Array) -> Array:
+    from scipy.sparse import csr_array
+
+    first = np.moveaxis(x, node.axis, 0)
+    # Rows of a sparse matrix are added up in one order, whatever the processor.
+    flat = csr_array(node.matrix.astype(x.dtype)) @ first.reshape(len(first), -1)
+    y: Array = np.moveaxis(flat.reshape(-1, *first.shape[1:]), 0, node.axis)
+    return y

@@ -106,7 +106,7 @@ def dropout(call: Call) -> Tensor:
         raise call.refusal(
             "Dropout in training mode is random", "export in evaluation mode (model.eval())"
         )
-    return call.tensor()
+    return call.value()
 
 
 def softmax(call: Call) -> Tensor:

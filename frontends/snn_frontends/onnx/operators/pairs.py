@@ -41,7 +41,8 @@ def extremum(call: Call, choose: np.ufunc) -> Tensor:
     if constants:
         limit = call.per_sample(choose.reduce(np.broadcast_arrays(*constants)), best.shape)
         ones = np.full((1,) * limit.ndim, sign, np.float32)
-        apart = call.emit(ann.Affine, best, suffix="above", scale=-ones, shift=np.float32(sign) * limit)
+        above = np.float32(sign) * limit
+        apart = call.emit(ann.Affine, best, suffix="above", scale=-ones, shift=above)
         apart = call.emit(ann.Relu, apart, suffix="excess")
         best = _added(call, best, apart, sign, "", "")
     return best
@@ -57,9 +58,7 @@ def _difference(call: Call, left: Tensor, right: Tensor, sign: float, mark: str)
     return call.emit(ann.Relu, apart, suffix=f"{mark}excess")
 
 
-def _added(
-    call: Call, best: Tensor, excess: Tensor, sign: float, mark: str, name: str
-) -> Tensor:
+def _added(call: Call, best: Tensor, excess: Tensor, sign: float, mark: str, name: str) -> Tensor:
     """``best + sign * excess``."""
     return call.emit(ann.Add, best, _scaled(call, excess, sign, f"{mark}signed"), suffix=name)
 
