@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from snn_compile.errors import CapacityError
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import QFormat, round_half_even
-from snn_compile.ir.models.product import OPERAND_BITS
+from snn_compile.ir.fixedpoint import Int, QFormat, round_half_even
+from snn_compile.ir.graph import Graph
+from snn_compile.ir.models.product import LARGEST_OPERAND, OPERAND_BITS
+from snn_compile.ir.quantized import (
+    Population,
+    ProductDeltaNeurons,
+    ProductNeurons,
+    QuantizedNode,
+    Synapses,
+)
 from snn_compile.quantize.weights import IntegerWeights
+from snn_compile.sim import bounds
 
 OPERAND_WEIGHT = QFormat(8)
 """Of the weights, whatever width the others have: they say what is wired to what."""
@@ -25,3 +35,38 @@ def operand_weights(groups: tuple[spiking.Synapses, ...]) -> IntegerWeights:
     )
     unit = np.ones(groups[0].shape[0])
     return IntegerWeights(mantissas, exponents, unit, 0.0, True)
+
+
+def check_operands(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> None:
+    """See that the lower operand of product neurons never reaches into the upper one.
+
+    Raises:
+        CapacityError: it could.
+    """
+    if not isinstance(population, ProductNeurons | ProductDeltaNeurons):
+        return
+    bias = population.bias.values
+    largest = int(np.abs(bias - (upper_operand(bias) << OPERAND_BITS)).max(initial=0))
+    for name in population.inputs:
+        group = graph[name]
+        if not isinstance(group, Synapses):
+            raise TypeError(f"'{name}' is not a synapse group")
+        weights = group.weight.values << max(group.exponent, 0)
+        if (weights & ((1 << OPERAND_BITS) - 1)).any():
+            reaching = bounds.total_range(graph, group, n_steps)
+            interval, _ = bounds.synapse_sums(group, reaching)
+            largest += interval.magnitude << max(group.exponent, 0)
+    if largest > LARGEST_OPERAND:
+        raise CapacityError(
+            f"an operand of the product '{population.id}' could reach {largest:,};"
+            f" {LARGEST_OPERAND:,} at most",
+            code="wide-product",
+            origin=population.origin,
+            hint=f"use --payload-bits {OPERAND_BITS - 1} or less",
+        )
+
+
+def upper_operand(bias: Int) -> Int:
+    """The upper operand's part of a sum."""
+    upper: Int = (bias + (1 << (OPERAND_BITS - 1))) >> OPERAND_BITS
+    return upper
