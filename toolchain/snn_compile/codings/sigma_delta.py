@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from snn_compile.codings.graded import Graded
-from snn_compile.ir.quantized import GradedNeurons, Readout, SigmaDeltaNeurons, SigmaDeltaReadout
+from snn_compile.ir.quantized import (
+    GradedNeurons,
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
+    Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
+)
 from snn_compile.ir.spiking import InputCoding, Schedule
 
 
@@ -18,7 +25,11 @@ class SigmaDelta(Graded):
     summary: ClassVar[str] = "changes of payloads from frame to frame"
     schedule: ClassVar[Schedule | None] = Schedule(
         input=InputCoding.CHANGES,
-        forms={GradedNeurons: SigmaDeltaNeurons, Readout: SigmaDeltaReadout},
+        forms={
+            GradedNeurons: SigmaDeltaNeurons,
+            PiecewiseLinearNeurons: PiecewiseLinearDeltaNeurons,
+            Readout: SigmaDeltaReadout,
+        },
     )
     not_stock: ClassVar[str] = (
         "stock SigmaDelta has no multiplier: it loses the bits below a power of two,"

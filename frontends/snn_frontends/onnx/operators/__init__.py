@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from snn_compile.ir.expression import X, apply
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.operators import activation, arithmetic, linear, pooling, wiring
+from snn_frontends.onnx.operators import activation, arithmetic, functions, linear, pooling, wiring
+from snn_frontends.onnx.operators.functions import comparison, unary
 from snn_frontends.onnx.values import Tensor
 
 Handler = Callable[[Call], Tensor | Sequence[Tensor]]
@@ -31,44 +33,89 @@ NEWEST_OPSET = 28
 """The newest operator set that the operators below were compared with."""
 
 OPERATORS: dict[str, Operator] = {
+    "Abs": Operator(unary(apply("abs", X)), 13),
     "Add": Operator(arithmetic.add, 14),
+    "And": Operator(functions.conjunction("mul"), 7),
     "ArgMax": Operator(activation.arg_max, 13),
     "AveragePool": Operator(pooling.average_pool, 22),
     "BatchNormalization": Operator(linear.batch_normalization, 15),
     "Cast": Operator(wiring.cast, 28),
     "CastLike": Operator(wiring.cast_like, 25),
+    "Ceil": Operator(unary(apply("ceil", X)), 13),
+    "Celu": Operator(functions.celu, 28),
     "Clip": Operator(activation.clip, 13),
     "Concat": Operator(wiring.concat, 13),
     "Conv": Operator(linear.conv, 22),
+    "Cos": Operator(unary(apply("cos", X)), 22),
     "DepthToSpace": Operator(wiring.depth_to_space, 28),
     "Div": Operator(arithmetic.div, 14),
     "Dropout": Operator(activation.dropout, 22),
+    "Elu": Operator(functions.elu, 22),
+    "Equal": Operator(comparison("equal"), 19),
+    "Erf": Operator(unary(apply("erf", X)), 13),
+    "Exp": Operator(unary(apply("exp", X)), 13),
     "Expand": Operator(wiring.expand, 13),
     "Flatten": Operator(wiring.flatten, 25),
+    "Floor": Operator(unary(apply("floor", X)), 13),
     "Gather": Operator(wiring.gather, 13),
+    "Gelu": Operator(functions.gelu_operator, 20),
     "Gemm": Operator(linear.gemm, 13),
     "GlobalAveragePool": Operator(pooling.global_average_pool, 22),
     "GlobalMaxPool": Operator(pooling.global_max_pool, 22),
+    "Greater": Operator(comparison("greater"), 13),
+    "GreaterOrEqual": Operator(comparison("greater", swapped=True, negated=True), 16),
+    "HardSigmoid": Operator(functions.hard_sigmoid_operator, 22),
+    "HardSwish": Operator(unary(apply("mul", X, functions.hard_sigmoid(X, 1.0 / 6.0, 0.5))), 22),
     "Identity": Operator(wiring.identity, 25),
     "LeakyRelu": Operator(activation.leaky_relu, 16),
+    "Less": Operator(comparison("greater", swapped=True), 13),
+    "LessOrEqual": Operator(comparison("greater", negated=True), 16),
+    "Log": Operator(unary(apply("log", X)), 13),
     "LogSoftmax": Operator(activation.softmax, 13),
     "MatMul": Operator(linear.mat_mul, 13),
     "Max": Operator(activation.maximum, 13),
     "MaxPool": Operator(pooling.max_pool, 22),
+    "Min": Operator(activation.minimum, 13),
+    "Mish": Operator(unary(apply("mul", X, apply("tanh", apply("softplus", X)))), 22),
     "Mul": Operator(arithmetic.mul, 14),
     "Neg": Operator(arithmetic.neg, 13),
+    "Not": Operator(functions.negation, 1),
+    "Or": Operator(functions.conjunction("max"), 7),
     "PRelu": Operator(activation.prelu, 16),
     "Pad": Operator(wiring.pad, 25),
+    "Pow": Operator(functions.power, 15),
+    "Reciprocal": Operator(unary(apply("div", 1.0, X)), 13),
     "ReduceMean": Operator(pooling.reduce_mean, 18),
     "Relu": Operator(activation.relu, 14),
     "Reshape": Operator(wiring.reshape, 25),
+    "Round": Operator(unary(apply("round", X)), 22),
+    "Selu": Operator(functions.selu, 22),
+    "Shrink": Operator(functions.shrink, 9),
+    "Sigmoid": Operator(unary(apply("sigmoid", X)), 13),
+    "Sign": Operator(unary(apply("sign", X)), 13),
+    "Sin": Operator(unary(apply("sin", X)), 22),
     "Slice": Operator(wiring.slice_, 13),
     "Softmax": Operator(activation.softmax, 13),
+    "Softplus": Operator(unary(apply("softplus", X)), 22),
+    "Softsign": Operator(unary(apply("div", X, apply("add", 1.0, apply("abs", X)))), 22),
     "SpaceToDepth": Operator(wiring.space_to_depth, 28),
     "Split": Operator(wiring.split, 18),
+    "Sqrt": Operator(unary(apply("sqrt", X)), 13),
     "Squeeze": Operator(wiring.squeeze, 25),
     "Sub": Operator(arithmetic.sub, 14),
     "Sum": Operator(arithmetic.add, 13),
+    "Swish": Operator(functions.swish, 24),
+    "Tanh": Operator(unary(apply("tanh", X)), 13),
+    "ThresholdedRelu": Operator(functions.thresholded_relu, 22),
     "Transpose": Operator(wiring.transpose, 25),
     "Unsqueeze": Operator(wiring.unsqueeze, 25),
+    "Where": Operator(functions.where, 16),
 }
+
+CONTRIBUTED: dict[str, Handler] = {
+    "BiasGelu": functions.bias_gelu,
+    "FastGelu": functions.fast_gelu,
+    "Gelu": unary(functions.gelu(X, approximate=False)),
+    "QuickGelu": functions.quick_gelu,
+}
+"""Operators of the domain ``com.microsoft``, which onnxruntime's optimizer makes of others."""

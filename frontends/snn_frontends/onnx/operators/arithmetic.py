@@ -10,6 +10,7 @@ from snn_compile.errors import UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.operators import functions
 from snn_frontends.onnx.values import Tensor
 
 
@@ -18,6 +19,10 @@ def add(call: Call) -> Tensor:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     constants = [k for k, value in enumerate(call.inputs) if not isinstance(value, Tensor)]
     shift = sum((call.parameter(k) for k in constants), start=np.zeros((), np.float32))
+    if not constants and functions.curved(call.builder, tensors):
+        found = functions.combined(call, "add", *tensors)
+        if found is not None:
+            return found
     total = _sum(call, tensors, suffix="sum" if constants else "")
     return affine(call, total, shift=shift) if constants else total
 
@@ -26,6 +31,10 @@ def sub(call: Call) -> Tensor:
     """``a - b``."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
+        if functions.curved(call.builder, [left, right]):
+            found = functions.combined(call, "sub", left, right)
+            if found is not None:
+                return found
         mirrored = affine(call, right, scale=np.float32(-1), suffix="mirrored")
         return _sum(call, [left, mirrored])
     if isinstance(left, Tensor):
@@ -42,7 +51,9 @@ def mul(call: Call) -> Tensor:
     """``a * b``, one of them constant."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        raise _product(call)
+        if (found := functions.combined(call, "mul", left, right)) is None:
+            raise _product(call)
+        return found
     if isinstance(left, Tensor):
         return affine(call, left, scale=call.parameter(1))
     return affine(call, call.tensor(1), scale=call.parameter(0))
@@ -52,6 +63,8 @@ def div(call: Call) -> Tensor:
     """``a / b``, with ``b`` constant."""
     _, right = _operands(call)
     if isinstance(right, Tensor):
+        if (found := functions.quotient(call)) is not None:
+            return found
         raise call.refusal(
             "dividing by an activation has no spiking form", "only divisors that are constant"
         )

@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from snn_compile.ir import ann
 from snn_frontends.onnx.call import INTEGERS, Call
+from snn_frontends.onnx.operators import functions
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Tensor
 
@@ -27,6 +28,8 @@ def cast(call: Call) -> Tensor:
     """The value itself; activations have one floating-point type here."""
     call.ignore("saturate", "round_mode")  # of types that are refused
     target = int(call.attributes.get("to", TensorProto.FLOAT))
+    if target == TensorProto.BOOL:
+        return functions.of(call, call.tensor(), functions.TRUE)
     if target not in FLOATS:
         raise call.refusal(
             f"converts an activation to {TensorProto.DataType.Name(target)}",
