@@ -6,6 +6,7 @@
 // in `with_model`; nothing else in the engine knows which models there are.
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -322,6 +323,41 @@ struct Product<int32_t> {
     }
 };
 
+// q = clip((V * multiplier[k] + offset[k]) >> shift[k], low, high), V = a + bias, with k the number
+// of breakpoints that V has reached. No state.
+template <class T>
+struct PiecewiseLinear {
+    using L = Lanes<T>;
+    L bias;
+    T limit;
+    int64_t low, high;
+    size_t n_lines, n_lanes;
+    const int64_t *begins, *lines;
+
+    SNN_INLINE explicit PiecewiseLinear(const Place &p)
+        : bias(p.bias<T>()),
+          limit(T(p.population.given.limit)),
+          low(p.population.given.low),
+          high(p.population.given.high),
+          n_lines(size_t(p.population.given.numbers[0])),
+          n_lanes(p.population.lines.size() / (3 * n_lines)),
+          begins(p.population.begins.data() + p.lane),
+          lines(p.population.lines.data() + p.lane * n_lines * 3) {}
+    SNN_INLINE L answer(const L &a) const {
+        T v[kLanes];
+        clip(a + bias, limit).to(v);
+        size_t reached[kLanes] = {};
+        for (size_t k = 0; k + 1 < n_lines; ++k)
+            for (int i = 0; i < kLanes; ++i) reached[i] += v[i] >= begins[k * n_lanes + i];
+        for (int i = 0; i < kLanes; ++i) {
+            const int64_t *line = lines + (i * n_lines + reached[i]) * 3;
+            const int64_t q = (int64_t(v[i]) * line[0] + line[1]) >> line[2];
+            v[i] = T(std::min(std::max(q, low), high));
+        }
+        return L::at(v);
+    }
+};
+
 // V += a + bias; the potential is the output.
 struct Integrator {
     using Integer = int64_t;
@@ -340,8 +376,17 @@ template <class T, bool Saturates>
 using Subtracts = IntegrateAndFire<T, false, Saturates>;
 
 // Their numbers. Each is that of an `EngineForm` in snn_compile/ir/models, which also says what
-// `numbers` of a population are: whether it resets to zero; both decays.
-enum { kGraded = 2, kClipFloor = 3, kIf = 4, kSignedIf = 5, kCubaLif = 6, kReadout = 7, kProduct = 9 };
+// `numbers` of a population are: whether it resets to zero; both decays; how many lines.
+enum {
+    kGraded = 2,
+    kClipFloor = 3,
+    kIf = 4,
+    kSignedIf = 5,
+    kCubaLif = 6,
+    kReadout = 7,
+    kPiecewiseLinear = 8,
+    kProduct = 9
+};
 
 inline Facts facts_of(int kind) {
     Facts f;
@@ -350,6 +395,7 @@ inline Facts facts_of(int kind) {
         case SNN_INPUT_VALUES:
         case kGraded:
         case kProduct:
+        case kPiecewiseLinear:
             break;
         case kClipFloor:
             f.counted = true;
@@ -391,6 +437,8 @@ SNN_INLINE void with_model(const Population &p, const Answer &answer) {
             return answer.template grade<Product>();
         case kClipFloor:
             return answer.template grade<ClipFloor>();
+        case kPiecewiseLinear:
+            return answer.template grade<PiecewiseLinear>();
         case kReadout:
             return answer.integrate();
     }

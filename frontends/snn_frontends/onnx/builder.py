@@ -39,6 +39,13 @@ class Builder:
     nodes: list[AnnNode] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
+    _by_id: dict[NodeId, AnnNode] = field(default_factory=dict)
+
+    def node(self, node_id: NodeId) -> AnnNode:
+        """A node that has been added; a stand-in for a refused one is an input."""
+        if node_id in self._by_id:
+            return self._by_id[node_id]
+        return ann.Input(id=node_id, inputs=(), shape=(), origin=Origin(self.file))
 
     def unique(self, wanted: str, otherwise: str = "") -> NodeId:
         """An id nobody has: the wanted one, the other, or the wanted one with a number."""
@@ -83,15 +90,15 @@ class Builder:
                     f"its {name} comes out as NaN or infinite", code="not-finite", origin=origin
                 )
         node_id = self.unique(wanted)
-        self.nodes.append(
-            kind(
-                id=node_id,
-                inputs=tuple(tensor.node for tensor in inputs),
-                shape=shape[1:] or (1,),  # a number is a vector of one
-                origin=origin,
-                **fields,
-            )
+        node = kind(
+            id=node_id,
+            inputs=tuple(tensor.node for tensor in inputs),
+            shape=shape[1:] or (1,),  # a number is a vector of one
+            origin=origin,
+            **fields,
         )
+        self.nodes.append(node)
+        self._by_id[node_id] = node
         return Tensor(node_id, shape)
 
     def check_size(self, shape: Shape, origin: Origin) -> None:

@@ -35,9 +35,10 @@ from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
-from snn_frontends.onnx.operators import OPERATORS
+from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
 from snn_frontends.onnx.values import Batch, Tensor, Unknown, Value
 
+CONTRIBUTOR = "com.microsoft"
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
 SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
@@ -175,6 +176,8 @@ class _Importer:
     ) -> Sequence[Value]:
         """The values of a node's outputs."""
         function = (node.domain, node.op_type) in self.functions
+        if node.domain == CONTRIBUTOR and node.op_type in CONTRIBUTED and not function:
+            return self._contributed(node, inputs, origin)
         if node.domain or function:  # a function may have the name of an operator
             raise refusals.custom(node.domain, origin, function=function)
         if any(attribute.type in SUBGRAPHS for attribute in node.attribute):
@@ -206,6 +209,16 @@ class _Importer:
         call = self._call(node, inputs, origin)
         result = layout.run(operator.handler, call)
         raise_all(call.attributes.unread(schema, origin))
+        return [result] if isinstance(result, Tensor) else result
+
+    def _contributed(
+        self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
+    ) -> Sequence[Value]:
+        """An operator that ONNX has no definition of."""
+        if any(isinstance(value, Unknown) for value in inputs):
+            return [Unknown()] * len(node.output)
+        call = self._call(node, inputs, origin)
+        result = CONTRIBUTED[node.op_type](call)
         return [result] if isinstance(result, Tensor) else result
 
     def _call(self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin) -> Call:

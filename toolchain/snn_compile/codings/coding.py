@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from snn_compile.coding_registry import answering, coding_class
-from snn_compile.errors import UsageError
+from snn_compile.errors import UnsupportedError, UsageError
+from snn_compile.ir.curve import Curve
 from snn_compile.ir.spiking import Float, InputCoding, Neurons, Schedule, Window
 from snn_compile.options import CompileOptions
 
@@ -86,6 +87,32 @@ class Coding(ABC):
             bias: added at every step; broadcasts to the shape.
             relay: whether it only carries another population's values.
         """
+
+    def of_function(
+        self, place: Mapping[str, Any], curve: Curve, *, scale: Float, bias: Float
+    ) -> Neurons:
+        """The population that stands for a function of one activation, given as lines.
+
+        Args:
+            place: id, inputs, shape and origin (see ``Node.place``).
+            curve: the lines of each channel.
+            scale: largest magnitude per channel, (C,).
+            bias: added to what arrives; broadcasts to the shape.
+
+        Raises:
+            UnsupportedError: its messages are no payloads.
+        """
+        del curve, scale, bias
+        raise self.no_function(place)
+
+    def no_function(self, place: Mapping[str, Any]) -> UnsupportedError:
+        """The complaint about a function that is no sum of rectifiers."""
+        return UnsupportedError(
+            f"is no sum of a few rectifiers, and --coding {self.name} has no other neurons",
+            code="function-coding",
+            origin=place["origin"],
+            hint="use --coding graded, whose neurons have tables of lines",
+        )
 
     def product(
         self, place: Mapping[str, Any], *, scale: Float, step: Float, signed: bool

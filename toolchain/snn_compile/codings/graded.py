@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from snn_compile.codings.coding import Coding
-from snn_compile.ir.spiking import Float, GradedNeurons, InputCoding, Neurons, ProductNeurons
+from snn_compile.ir.curve import Curve
+from snn_compile.ir.spiking import (
+    Float,
+    GradedNeurons,
+    InputCoding,
+    Neurons,
+    PiecewiseLinearNeurons,
+    ProductNeurons,
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,7 @@ class Graded(Coding):
 
     name: ClassVar[str] = "graded"
     summary: ClassVar[str] = "payloads, once a frame"
-    takes: ClassVar[tuple[str, ...]] = ("payload_bits",)
+    takes: ClassVar[tuple[str, ...]] = ("payload_bits", "activation_segments")
     at_once: ClassVar[bool] = True
     payloads: ClassVar[bool] = True
     multiplies: ClassVar[bool] = True
@@ -48,6 +56,26 @@ class Graded(Coding):
             bias=bias,
             levels=self.levels,
             relay=relay,
+        )
+
+    def of_function(
+        self, place: Mapping[str, Any], curve: Curve, *, scale: Float, bias: Float
+    ) -> Neurons:
+        """Neurons with tables of lines. The largest magnitude has ``levels`` steps, and a sign."""
+        step = scale / self.levels
+        steepest = np.abs(curve.slope).max(axis=1)
+        lowest = float(np.floor(curve.low / step + 0.5).min())
+        return PiecewiseLinearNeurons(
+            **place,
+            threshold=step / np.where(steepest > 0, steepest, 1.0),
+            bias=bias,
+            step=step,
+            breakpoints=curve.breakpoints,
+            anchor=curve.anchor,
+            value=curve.value,
+            slope=curve.slope,
+            low=int(max(min(lowest, 0.0), -self.levels)),
+            high=self.levels,
         )
 
     def product(

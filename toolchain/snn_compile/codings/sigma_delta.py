@@ -8,6 +8,8 @@ from typing import ClassVar
 from snn_compile.codings.graded import Graded
 from snn_compile.ir.quantized import (
     GradedNeurons,
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
     ProductDeltaNeurons,
     ProductNeurons,
     Readout,
@@ -27,6 +29,7 @@ class SigmaDelta(Graded):
         input=InputCoding.CHANGES,
         forms={
             GradedNeurons: SigmaDeltaNeurons,
+            PiecewiseLinearNeurons: PiecewiseLinearDeltaNeurons,
             ProductNeurons: ProductDeltaNeurons,
             Readout: SigmaDeltaReadout,
         },

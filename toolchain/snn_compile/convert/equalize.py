@@ -196,11 +196,11 @@ class _Moments:
     def measure(network: ANNGraph, x: npt.NDArray[np.generic] | None) -> _Moments:
         if x is None or not len(x):
             raise ValueError("the data mode needs calibration samples")
-        rectifiers = [node for node in network.graph if isinstance(node, ann.Relu)]
+        rectifiers = [node for node in network.graph if isinstance(node, ann.Activation)]
         moments = _Moments({}, {}, {}, {node.id: node.like or node.id for node in rectifiers})
 
         def add(node: AnnNode, value: Array) -> Array:
-            if isinstance(node, ann.Input | ann.Relu):
+            if isinstance(node, ann.Input | ann.Activation):
                 size = np.abs(value).astype(np.float64)
                 key, first, second = node.id, products.total(size, -1), products.total(size**2, -1)
                 moments.mean[key] = moments.mean.get(key, 0) + first / len(x)

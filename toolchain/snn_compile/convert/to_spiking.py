@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -26,12 +26,13 @@ from snn_compile.convert.linear import (
     sparse,
 )
 from snn_compile.convert.signs import non_negative
-from snn_compile.errors import raise_all
+from snn_compile.errors import CompileError, raise_all
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import Graph, NodeId, Shape
-from snn_compile.ir.spiking import InputCoding, SpikingNode
+from snn_compile.ir.spiking import InputCoding, Neurons, SpikingNode
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.passes import PassResult
 
@@ -46,6 +47,7 @@ class ToSpiking:
         encoding: of the input.
         input: how the input arrives; None for the coding's own way.
         seed: of Poisson input.
+        curves: functions as lines.
     """
 
     name: ClassVar[str] = "to-spiking"
@@ -54,6 +56,7 @@ class ToSpiking:
     encoding: InputEncoding
     input: InputCoding | None = None
     seed: int = 0
+    curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
     def __call__(self, network: ANNGraph, /) -> PassResult[SpikingGraph]:
         """Build the spiking network."""
@@ -62,6 +65,7 @@ class ToSpiking:
         source = self._input(network.input)
         nodes: list[SpikingNode] = [source]
         units: dict[NodeId, Float] = {source.id: source.unit}
+        raise_all(self._refused(network))
         for node in network.graph:
             if not isinstance(node, ann.Activation | ann.Output):
                 continue
@@ -78,19 +82,32 @@ class ToSpiking:
                 scale, signed = self.scales[node.id], not positive[node.id]
                 with answering(self.coding.name, "product"):
                     population = self.coding.product(place, scale=scale, step=step, signed=signed)
-                nodes.append(population)
-                units[node.id] = population.unit
-                continue
-            with answering(self.coding.name, "neurons"):
-                population = self.coding.neurons(
-                    place, scale=self.scales[node.id], bias=bias, relay=node.like is not None
-                )
+            else:
+                population = self._neurons(node, place, bias)
             nodes.append(population)
             units[node.id] = population.unit
         window = self.coding.window
         if self.coding.at_once:
             window = replace(window, n_steps=1)  # it is spread over time in fixed point
         return PassResult(SpikingGraph(Graph(nodes), window))
+
+    def _neurons(self, node: ann.Activation, place: dict[str, Any], bias: Float) -> Neurons:
+        scale = self.scales[node.id]
+        if isinstance(node, ann.Function):
+            with answering(self.coding.name, "of_function"):
+                return self.coding.of_function(place, self.curves[node.id], scale=scale, bias=bias)
+        with answering(self.coding.name, "neurons"):
+            return self.coding.neurons(place, scale=scale, bias=bias, relay=node.like is not None)
+
+    def _refused(self, network: ANNGraph) -> list[CompileError]:
+        """Functions that the coding has no neurons for."""
+        if type(self.coding).of_function is not Coding.of_function:
+            return []
+        return [
+            self.coding.no_function(node.place)
+            for node in network.graph
+            if isinstance(node, ann.Function)
+        ]
 
     def _input(self, node: ann.Input) -> spiking.Input:
         shape = maps_shape(node.shape)

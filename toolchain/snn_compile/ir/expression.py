@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,8 @@ INFINITE: Ends = (-np.inf, np.inf)
 @dataclass(frozen=True)
 class Variable:
     """The argument."""
+
+    digest: ClassVar[bytes] = b"x"
 
     def __str__(self) -> str:
         return "x"
@@ -48,6 +52,17 @@ class Number:
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
 
+    @cached_property
+    def digest(self) -> bytes:
+        """The same for equal constants only."""
+        return sha256(str(self.values.shape).encode() + self.values.tobytes()).digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Number) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     def __str__(self) -> str:
         if self.values.ndim:
             return f"[{self.values.min():.6g} to {self.values.max():.6g}]"
@@ -69,6 +84,32 @@ class Apply:
     def __post_init__(self) -> None:
         if self.name not in OPERATIONS:
             raise ValueError(f"there is no operation '{self.name}'")
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The same for equal trees only."""
+        parts = (part.digest for part in self.operands)
+        return sha256(b"\0".join((self.name.encode(), *parts))).digest()
+
+    @cached_property
+    def size(self) -> int:
+        """Different operations in it."""
+        parts: set[bytes] = set()
+
+        def add(part: Expression) -> None:
+            if isinstance(part, Apply) and part.digest not in parts:
+                parts.add(part.digest)
+                for operand in part.operands:
+                    add(operand)
+
+        add(self)
+        return len(parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Apply) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(map(str, self.operands))})"
@@ -159,7 +200,7 @@ def evaluate(expression: Expression, x: npt.NDArray[np.floating]) -> Float:
         return np.broadcast_to(_value(expression, np.asarray(x, np.float64), {}), np.shape(x))
 
 
-def _value(expression: Expression, x: Float, known: dict[int, Float]) -> Float:
+def _value(expression: Expression, x: Float, known: dict[Expression, Float]) -> Float:
     """A value; parts that several others use are computed once."""
     match expression:
         case Variable():
@@ -167,15 +208,15 @@ def _value(expression: Expression, x: Float, known: dict[int, Float]) -> Float:
         case Number(values=values):
             return values.reshape(-1, *[1] * (x.ndim - 1)) if values.ndim else values
         case Apply():
-            if id(expression) not in known:
+            if expression not in known:
                 operands = [_value(operand, x, known) for operand in expression.operands]
-                known[id(expression)] = OPERATIONS[expression.name](*operands)
-            return known[id(expression)]
+                known[expression] = OPERATIONS[expression.name](*operands)
+            return known[expression]
 
 
 def substituted(expression: Expression, inner: Expression) -> Expression:
     """``expression(inner(x))``."""
-    known: dict[int, Expression] = {}
+    known: dict[Expression, Expression] = {}
 
     def replaced(part: Expression) -> Expression:
         match part:
@@ -184,13 +225,14 @@ def substituted(expression: Expression, inner: Expression) -> Expression:
             case Number():
                 return part
             case Apply():
-                if id(part) not in known:
-                    known[id(part)] = Apply(part.name, tuple(map(replaced, part.operands)))
-                return known[id(part)]
+                if part not in known:
+                    known[part] = Apply(part.name, tuple(map(replaced, part.operands)))
+                return known[part]
 
     return replaced(expression)
 
 
+@lru_cache(maxsize=4096)
 def is_uniform(expression: Expression) -> bool:
     """Whether it is the same function in all channels."""
     match expression:
@@ -202,6 +244,7 @@ def is_uniform(expression: Expression) -> bool:
             return all(map(is_uniform, expression.operands))
 
 
+@lru_cache(maxsize=4096)
 def of_channel(expression: Expression, channel: int) -> Expression:
     """The function of one channel."""
     match expression:
@@ -215,6 +258,7 @@ def of_channel(expression: Expression, channel: int) -> Expression:
             return expression
 
 
+@lru_cache(maxsize=4096)
 def ends(expression: Expression) -> Ends:
     """Bounds of its values, whatever the argument is, by interval arithmetic."""
     match expression:
@@ -222,7 +266,7 @@ def ends(expression: Expression) -> Ends:
             return INFINITE
         case Number(values=values):
             return float(values.min()), float(values.max())
-        case Apply(name="mul", operands=(left, right)) if left is right:
+        case Apply(name="mul", operands=(left, right)) if left == right:
             return 0.0, np.inf
         case Apply():
             return _bounded(expression.name, [ends(operand) for operand in expression.operands])

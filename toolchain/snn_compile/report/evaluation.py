@@ -135,6 +135,6 @@ def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
     def rounded(node: AnnNode, value: Array) -> Array:
         if not isinstance(node, ops.Activation):
             return value
-        return ann.on_levels(value, scales[node.id], levels)
+        return ann.on_levels(value, scales[node.id], levels, signed=not node.non_negative)
 
     return rounded

@@ -133,11 +133,12 @@ def column(parameter: ops.Float, x: Array) -> Array:
     return parameter.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
-def on_levels(x: Array, full_scale: ops.Float, levels: int) -> Array:
+def on_levels(x: Array, full_scale: ops.Float, levels: int, *, signed: bool = False) -> Array:
     """Activations (C, ..., B) on the nearest of the levels from 0 to a full scale per channel.
 
     ``full_scale / levels * clip(floor(x * levels / full_scale + 1/2), 0, levels)``, which is what
-    an ideal coding makes of them (clip-floor-shift, Bu et al. 2022).
+    an ideal coding makes of them (clip-floor-shift, Bu et al. 2022). Signed ones have as many
+    levels below 0.
     """
     full = full_scale.astype(x.dtype)
     if len(full) != x.shape[0]:  # cannot be: populations have the channels of their node
@@ -145,7 +146,7 @@ def on_levels(x: Array, full_scale: ops.Float, levels: int) -> Array:
     step = column(full / levels, x)
     level: Array = x / step
     level += 0.5
-    np.clip(np.floor(level, out=level), 0, levels, out=level)
+    np.clip(np.floor(level, out=level), -levels if signed else 0, levels, out=level)
     level *= step
     return level
 

@@ -6,27 +6,37 @@ import numpy as np
 
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
+from snn_compile.ir.expression import X, apply
 from snn_compile.passes import Finding
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.operators import pairs
-from snn_frontends.onnx.values import Tensor
+from snn_frontends.onnx.operators import functions, pairs
+from snn_frontends.onnx.values import Tensor, Unknown
 
 TAIL = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that only pass values on, allowed between a final Softmax and the output."""
 
-ONLY_RELU = "only limits of the form Clip(0, max) are rectifiers: set min to 0, or use Relu"
-
 
 def relu(call: Call) -> Tensor:
     """``max(x, 0)``."""
-    return call.emit(ann.Relu, call.tensor())
+    x = call.tensor()
+    if functions.curved(call.builder, [x]):
+        return functions.of(call, x, apply("max", X, 0.0))
+    return call.emit(ann.Relu, x)
+
+
+def minimum(call: Call) -> Tensor:
+    """The minimum of activations and constants."""
+    found = functions.extremum(call, "min")
+    return pairs.extremum(call, np.minimum) if found is None else found
 
 
 def maximum(call: Call) -> Tensor:
-    """The maximum of an activation and zero; others are refused."""
+    """The maximum of activations and constants; with zero, a rectifier."""
+    is_zero = [not isinstance(v, Tensor | Unknown | None) and not v.any() for v in call.inputs]
+    if sum(isinstance(value, Tensor) for value in call.inputs) > 1 or not any(is_zero):
+        found = functions.extremum(call, "max")
+        return pairs.extremum(call, np.maximum) if found is None else found
     tensors = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
-    if len(tensors) > 1:
-        return pairs.extremum(call, np.maximum)
     others = [k for k in range(len(call.inputs)) if k not in tensors]
     if len(tensors) != 1 or any(call.constant(k).any() for k in others):
         raise call.refusal(
@@ -39,20 +49,12 @@ def maximum(call: Call) -> Tensor:
     return call.emit(ann.Relu, x)
 
 
-def minimum(call: Call) -> Tensor:
-    """The minimum of activations and constants."""
-    return pairs.extremum(call, np.minimum)
-
-
 def clip(call: Call) -> Tensor:
-    """``min(max(x, 0), cap)``; other lower limits are refused."""
+    """``min(max(x, 0), cap)``; with other limits, a function."""
     x = call.tensor()
     low, high = _limit(call, "min", 1), _limit(call, "max", 2)
-    if low != 0:
-        stated = "no lower limit" if low is None else f"lower limit {low:g}"
-        raise call.refusal(f"Clip with {stated} has no spiking form", ONLY_RELU)
-    if high is not None and not high > 0:
-        raise call.refusal(f"Clip with upper limit {high:g} leaves nothing", ONLY_RELU)
+    if low != 0 or (high is not None and not high > 0):
+        return functions.clipped(call, x, low, high)
     return call.emit(ann.Relu, x, cap=high)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.operators import pairs
+from snn_frontends.onnx.operators import functions, pairs
 from snn_frontends.onnx.values import Tensor
 
 
@@ -18,6 +18,10 @@ def add(call: Call) -> Tensor:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     constants = [k for k, value in enumerate(call.inputs) if not isinstance(value, Tensor)]
     shift = sum((call.parameter(k) for k in constants), start=np.zeros((), np.float32))
+    if not constants and functions.curved(call.builder, tensors):
+        found = functions.combined(call, "add", *tensors)
+        if found is not None:
+            return found
     total = _sum(call, tensors, suffix="sum" if constants else "")
     return affine(call, total, shift=shift) if constants else total
 
@@ -31,6 +35,10 @@ def sub(call: Call) -> Tensor:
     """``a - b``."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
+        if functions.curved(call.builder, [left, right]):
+            found = functions.combined(call, "sub", left, right)
+            if found is not None:
+                return found
         mirrored = affine(call, right, scale=np.float32(-1), suffix="mirrored")
         return _sum(call, [left, mirrored])
     if isinstance(left, Tensor):
@@ -47,7 +55,8 @@ def mul(call: Call) -> Tensor:
     """``a * b``, of activations or constants."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        return pairs.product(call, left, right)
+        found = functions.combined(call, "mul", left, right)
+        return pairs.product(call, left, right) if found is None else found
     if isinstance(left, Tensor):
         return affine(call, left, scale=call.parameter(1))
     return affine(call, call.tensor(1), scale=call.parameter(0))
@@ -57,6 +66,8 @@ def div(call: Call) -> Tensor:
     """``a / b``, with ``b`` constant."""
     _, right = _operands(call)
     if isinstance(right, Tensor):
+        if (found := functions.quotient(call)) is not None:
+            return found
         raise call.refusal(pairs.DIVIDES, "only divisors that are constant")
     divisor = call.parameter(1)
     if not divisor.all():

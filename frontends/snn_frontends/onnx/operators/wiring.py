@@ -14,6 +14,7 @@ from snn_compile.ir.ann import Float
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.layout import View, freed, plain, view
+from snn_frontends.onnx.operators import functions
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.operators.gathering import padded, places, wired
 from snn_frontends.onnx.values import Tensor
@@ -32,6 +33,8 @@ def cast(call: Call) -> Tensor:
     """The value itself; activations have one floating-point type here."""
     call.ignore("saturate", "round_mode")  # of types that are refused
     target = int(call.attributes.get("to", TensorProto.FLOAT))
+    if target == TensorProto.BOOL:
+        return functions.of(call, call.tensor(), functions.TRUE)
     if target not in FLOATS:
         raise call.refusal(
             f"converts an activation to {TensorProto.DataType.Name(target)}",
