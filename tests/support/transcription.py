@@ -26,6 +26,8 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Input,
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
     ProductDeltaNeurons,
     ProductNeurons,
     QuantizedGraph,
@@ -216,7 +218,7 @@ class Cells:
         self.node, self.n = node, prod(node.shape)
         self.bias = per_neuron(node.bias, node.shape)
         for name in ("threshold", "initial_potential", "multiplier", "shift", "drop"):
-            if getattr(node, name, None) is not None:
+            if getattr(node, name, None) is not None and not hasattr(node, "breakpoints"):
                 setattr(self, name, per_neuron(getattr(node, name), node.shape))
         self.potential = [0] * self.n
         self.collected = [0] * self.n
@@ -225,7 +227,13 @@ class Cells:
 
     def start(self) -> None:
         """The start of a stream."""
-        if isinstance(self.node, SigmaDeltaNeurons | SigmaDeltaReadout | ProductDeltaNeurons):
+        streams = (
+            SigmaDeltaNeurons
+            | SigmaDeltaReadout
+            | PiecewiseLinearDeltaNeurons
+            | ProductDeltaNeurons
+        )
+        if isinstance(self.node, streams):
             self.collected = [0] * self.n
         self.q = [0] * self.n
 
@@ -257,6 +265,14 @@ class Cells:
         if isinstance(node, ClipFloorNeurons):
             v = self.potential[k] = clipped(node, a + self.bias[k])
             return max(0, min(v // self.threshold[k], node.levels))
+        if isinstance(node, PiecewiseLinearNeurons):
+            v = self.potential[k] = clipped(node, a + self.bias[k])
+            return self.on_a_line(k, v)
+        if isinstance(node, PiecewiseLinearDeltaNeurons):
+            self.collected[k] += a
+            v = self.potential[k] = clipped(node, self.collected[k] + self.bias[k])
+            before, self.q[k] = self.q[k], self.on_a_line(k, v)
+            return self.q[k] - before
         if isinstance(node, SigmaDeltaNeurons | SigmaDeltaReadout):
             self.collected[k] += a
             v = self.potential[k] = clipped(node, self.collected[k] + self.bias[k])
@@ -306,6 +322,19 @@ class Cells:
         if fired:
             self.v[k] = v - fired * self.threshold[k] if node.reset is Reset.SUBTRACT else 0
         return fired
+
+    def on_a_line(self, k: int, v: int) -> int:
+        """The payload that the channel's table has for a potential."""
+        node, channel = self.node, k // prod(self.node.shape[1:])
+        breakpoints, multiplier, offset, shift = (
+            table.values[channel].tolist()
+            for table in (node.breakpoints, node.multiplier, node.offset, node.shift)
+        )
+        line = 0
+        while line < len(breakpoints) and v >= breakpoints[line]:
+            line += 1
+        payload = (v * multiplier[line] + offset[line]) // 2 ** shift[line]
+        return min(max(payload, node.low), node.high)
 
     def requantized(self, k: int, v: int) -> int:
         """The payload for a potential."""

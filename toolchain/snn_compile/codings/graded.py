@@ -74,6 +74,7 @@ class Graded(Coding):
             anchor=curve.anchor,
             value=curve.value,
             slope=curve.slope,
+            error=curve.error / step,
             low=int(max(min(lowest, 0.0), -self.levels)),
             high=self.levels,
         )

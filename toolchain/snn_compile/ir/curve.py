@@ -30,7 +30,7 @@ class Curve:
     error: Float
     low: Float
 
-    def __call__(self, x: Float) -> Float:
+    def __call__(self, x: npt.NDArray[np.floating]) -> Float:
         """Values of (C, ...)."""
         found = np.empty(x.shape)
         rows = zip(x, self.breakpoints, self.anchor, self.value, self.slope, strict=True)

@@ -165,6 +165,8 @@ class PiecewiseLinearNeurons(Neurons):
         anchor: (C, S), a point of each line; ``value`` is f there.
         value: (C, S).
         slope: (C, S).
+        error: largest distance of the lines from the function that they stand for, (C,), in payload
+            steps; of its argument as calibration has seen it.
         low: smallest payload, <= 0.
         high: largest payload, >= 0.
         relay: whether the neurons only carry another population's values.
@@ -177,6 +179,7 @@ class PiecewiseLinearNeurons(Neurons):
     anchor: Float
     value: Float
     slope: Float
+    error: Float
     low: int
     high: int
     relay: bool = False
@@ -201,6 +204,7 @@ class PiecewiseLinearNeurons(Neurons):
             anchor=line,
             value=line,
             slope=line + 1,
+            error=np.zeros(channels),
             relay=True,
         )
 

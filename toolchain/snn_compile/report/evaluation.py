@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.counted import counted
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
@@ -94,8 +95,14 @@ def climb(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
             note = f"as {stages.original.name} runs the file"
             ladder.add("onnx", stages.original(x, advance), note)
         ladder.add("folded", ann.evaluate(lowered.folded, x, advance=advance))
+        operators = as_lines(lowered.curves)
+        if lowered.curves:
+            ladder.add("activations", ann.evaluate(lowered.folded, x, operators=operators))
         rounded = on_levels(lowered.scales, stages.coding.levels)
-        ladder.add("rate", ann.evaluate(lowered.folded, x, hook=rounded, advance=advance))
+        on_grid = ann.evaluate(
+            lowered.folded, x, hook=rounded, operators=operators, advance=advance
+        )
+        ladder.add("rate", on_grid)
         if with_spikes:
             ladder.add("spiking", spiking.evaluate(lowered.spiking, frames[:few], advance=advance))
         run = engine.run(program, frames, advance=advance)
@@ -127,6 +134,17 @@ def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> npt.NDArray[n
     for _ in map_batches(some, x, ENCODED_AT_ONCE):
         pass
     return frames
+
+
+def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
+    """Operators of the float network in which functions are the lines that stand for them."""
+
+    def compute(node: AnnNode, sources: Sequence[Array]) -> Array:
+        if node.id in curves:
+            return curves[node.id](sources[0]).astype(sources[0].dtype)
+        return ann.apply(node, sources)
+
+    return compute
 
 
 def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:

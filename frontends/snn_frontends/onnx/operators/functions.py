@@ -61,8 +61,9 @@ def _affine(inner: Expression, scale: Float, shift: Float) -> Expression:
 
 
 def _of_channels(value: Float) -> Float | None:
-    """A constant (C or 1, 1, ...) as one number or one of each channel; None if it is neither."""
-    return value.reshape(-1) if value.size == value.shape[0] else None
+    """A constant (C or 1, ...) as one number or one of each channel; None if it is neither."""
+    flat = value.reshape(len(value), -1)
+    return flat[:, 0] if (flat == flat[:, :1]).all() else None
 
 
 def of(call: Call, x: Tensor, expression: Expression, suffix: str = "") -> Tensor:

@@ -129,7 +129,7 @@ class PiecewiseLinearNeurons(Lines):
             "PiecewiseLinear",
             "Lava has no neuron with a table of lines",
             ("bias", *TABLES),
-            {"low": self.low, "high": self.high},
+            {"lowest": self.low, "highest": self.high},
         )
 
 
@@ -199,5 +199,5 @@ class PiecewiseLinearDeltaNeurons(Lines):
             "PiecewiseLinearDelta",
             "Lava has no neuron with a table of lines",
             ("bias", *TABLES),
-            {"low": self.low, "high": self.high},
+            {"lowest": self.low, "highest": self.high},
         )
