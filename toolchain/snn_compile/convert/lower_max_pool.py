@@ -273,4 +273,5 @@ def _tap_inside(pool: ann.MaxPool, shape: Shape, tap: int) -> npt.NDArray[np.int
         other = np.take_along_axis(at, inside.argmax(axis=1, keepdims=True), 1)[:, 0]
         lines.append(np.where(inside[:, own], at[:, own], other))
     channels = np.arange(shape[0])[:, None, None] * (shape[1] * shape[2])
-    return (channels + lines[0][:, None] * shape[2] + lines[1]).ravel()
+    index: npt.NDArray[np.int64] = channels + lines[0][:, None] * shape[2] + lines[1]
+    return index.ravel()

@@ -65,20 +65,25 @@ def _before(node: AnnNode, gather: ann.Gather, source: AnnNode) -> AnnNode | Non
     """A node as it acts on what the gather reads; None where that is not the same."""
     if prod(source.shape) > prod(gather.shape):
         return None
-    place = {"inputs": (source.id,), "shape": source.shape}
     zeros = bool((gather.index < 0).any())
     match node:
         case ann.Relu() if node.full_scale is None:
-            return replace(node, **place)
+            return replace(node, inputs=(source.id,), shape=source.shape)
         case ann.Affine() | ann.BatchNorm():
             scale, shift = _parameters(node)
             if zeros and np.broadcast_to(shift, node.shape).ravel()[gather.index < 0].any():
                 return None
-            there = [_there(p, gather, source.shape, node.shape) for p in (scale, shift)]
-            if there[0] is None or there[1] is None:
+            before = [_there(p, gather, source.shape, node.shape) for p in (scale, shift)]
+            if before[0] is None or before[1] is None:
                 return None
-            named = {"id": node.id, "origin": node.origin}
-            return ann.Affine(**named, **place, scale=there[0], shift=there[1])
+            return ann.Affine(
+                id=node.id,
+                inputs=(source.id,),
+                shape=source.shape,
+                origin=node.origin,
+                scale=before[0],
+                shift=before[1],
+            )
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -181,14 +182,13 @@ def conv_transpose(call: Call) -> Tensor:
     call.builder.check_size(full, call.origin)
     spread = np.zeros(full, weight.dtype)
     by_group = weight.reshape(groups, x.shape[1] // groups, *weight.shape[1:]).swapaxes(1, 2)
+    whole: Any = slice(None)
     for taps in np.ndindex(*weight.shape[2:]):
         found = [axis.at(tap) for axis, tap in zip(axes, taps, strict=True)]
         phase = tuple(p for p, _ in found)
         # A cross-correlation: the tap with the largest shift comes first.
         kernel = tuple(axis.length - 1 - s for axis, (_, s) in zip(axes, found, strict=True))
-        spread[(slice(None), slice(None), *phase, slice(None), *kernel)] = by_group[
-            (slice(None), slice(None), slice(None), *taps)
-        ]
+        spread[(whole, whole, *phase, whole, *kernel)] = by_group[(whole, whole, whole, *taps)]
     n_out = per_group * groups
     layer = spread.reshape(n_out * n_phases, x.shape[1] // groups, *full[3 + len(axes) :])
     slides = [axis.slide for axis in axes]
@@ -238,8 +238,14 @@ def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[_Stretch]:
         before, count = pads[k], whole - pads[k] - pads[k + rank]
         if stated is not None or mode.startswith("SAME"):
             count = int(stated[k - rank]) if stated is not None else n * s
-            cut = max(whole - count, 0)
-            before = cut - cut // 2 if mode == "SAME_LOWER" else cut // 2
+            if count > whole:
+                raise call.refusal(
+                    f"fills an axis of {whole} values up to {count}, which onnx and onnxruntime do "
+                    "differently",
+                    "export it with pads and output_padding",
+                )
+            cut = whole - count
+            before = cut // 2 if mode == "SAME_UPPER" else cut - cut // 2
         if min(count, taps) < 1 or before < 0:
             raise call.invalid(f"gives an axis of {count} values")
         found.append(_Stretch(n, taps, s, d, before, count))

@@ -115,7 +115,8 @@ def _of_each(call: Call, value: Index, seen: View) -> Index:
         raise call.mixing(seen.like)
     if (value != np.take(value, [0], batch)).any() or value.shape[batch] != call.batch:
         raise call.refusal("its constant differs between the samples of a batch")
-    return np.take(value, 0, batch)
+    one: Index = np.take(value, 0, batch)
+    return one
 
 
 def gather_nd(call: Call) -> Tensor:
@@ -150,9 +151,8 @@ def tile(call: Call) -> Tensor:
         raise call.invalid(f"repeats {repeats.tolist()} do not fit the shape {list(x.shape)}")
     seen = view(call, 0, tuple(int(k) for k in np.flatnonzero(repeats != 1)))
     times = _kept(seen, [int(n) for n in repeats])
-    call.builder.check_size(
-        [call.batch, *(n * m for n, m in zip(times, seen.x.shape[1:], strict=True))], call.origin
-    )
+    shape = (n * m for n, m in zip(times, seen.x.shape[1:], strict=True))
+    call.builder.check_size((call.batch, *shape), call.origin)
     return seen.restored(wired(call, seen.x, np.tile(places(seen.x), times)))
 
 
@@ -187,7 +187,7 @@ def expand(call: Call) -> Tensor:
 def repeated(call: Call, seen: View, shape: Sequence[int], added: int) -> Tensor:
     """A value with more axes in front, and repeated to a shape that the file's value has then."""
     call.builder.check_size(tuple(shape), call.origin)
-    full = [*shape[:added], *_kept(seen, shape[added:], seen.like.merged)]
+    full = (*shape[:added], *_kept(seen, shape[added:], seen.like.merged))
     index = np.broadcast_to(places(seen.x), full)
     return seen.restored(wired(call, seen.x, index), added=added)
 

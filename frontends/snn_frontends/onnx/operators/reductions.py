@@ -98,6 +98,7 @@ def _axes(call: Call) -> tuple[int, ...] | None:
     rank = len(call.value().shape)
     stated = call.integers("axes", 1)
     nothing = bool(call.attributes.get("noop_with_empty_axes", 0))
+    call.ignore("keepdims")  # where there is nothing to reduce
     if stated:
         return tuple(sorted({call.axis(axis, rank) for axis in stated}))
     return None if nothing else tuple(range(rank))

@@ -113,8 +113,8 @@ def slides_of(call: Call, shape: Shape, kernel: tuple[int, ...]) -> list[Slide]:
         for m, n, span, stride, (before, after) in zip(out, size, spans, strides, pads, strict=True)
     ]
     return [
-        Slide(taps, stride, dilation, *around, over, count)
-        for taps, stride, dilation, around, over, count in zip(
+        Slide(taps, stride, dilation, before, after, over, count)
+        for taps, stride, dilation, (before, after), over, count in zip(
             kernel, strides, dilations, pads, overhang, out, strict=True
         )
     ]
