@@ -217,7 +217,10 @@ def _cut(samples: _Samples, tolerance: float, segments: int) -> tuple[_Line, ...
 
 
 def _longest(samples: _Samples, start: int, end: int, tolerance: float) -> tuple[_Line, int]:
-    """The longest line from a sample on, and where the next begins; by doubling and halving."""
+    """The longest line from a sample on, and where the next begins; by doubling and halving.
+
+    Lines share the sample between them, so that none goes on to where it has not been looked at.
+    """
     good, ahead = start + 1, 2
     best = _line(samples, start, good)
     while (
@@ -232,7 +235,7 @@ def _longest(samples: _Samples, start: int, end: int, tolerance: float) -> tuple
             good, best = middle, line
         else:
             bad = middle
-    return best, good
+    return best, good if good == end else good - 1
 
 
 def _line(samples: _Samples, start: int, end: int) -> _Line:

@@ -8,7 +8,7 @@ integers follow from its values.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -20,6 +20,8 @@ from snn_compile.numerics import functions, special
 
 Float = npt.NDArray[np.float64]
 Ends = tuple[float, float]
+MOST_OPERATIONS = 128
+"""Of one expression."""
 INFINITE: Ends = (-np.inf, np.inf)
 
 
@@ -81,29 +83,22 @@ class Apply:
     name: str
     operands: tuple[Expression, ...]
 
+    digest: bytes = field(init=False)
+    """The same for equal trees only."""
+
     def __post_init__(self) -> None:
         if self.name not in OPERATIONS:
             raise ValueError(f"there is no operation '{self.name}'")
-
-    @cached_property
-    def digest(self) -> bytes:
-        """The same for equal trees only."""
+        if len(self.operands) != (wanted := arity(self.name)):
+            raise ValueError(f"'{self.name}' takes {wanted}, not {len(self.operands)}")
         parts = (part.digest for part in self.operands)
-        return sha256(b"\0".join((self.name.encode(), *parts))).digest()
+        own = sha256(b"\0".join((self.name.encode(), *parts))).digest()
+        object.__setattr__(self, "digest", own)
 
     @cached_property
     def size(self) -> int:
         """Different operations in it."""
-        parts: set[bytes] = set()
-
-        def add(part: Expression) -> None:
-            if isinstance(part, Apply) and part.digest not in parts:
-                parts.add(part.digest)
-                for operand in part.operands:
-                    add(operand)
-
-        add(self)
-        return len(parts)
+        return len(steps(self))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Apply) and self.digest == other.digest
@@ -117,6 +112,20 @@ class Apply:
 
 Expression = Variable | Number | Apply
 X = Variable()
+
+
+def steps(expression: Expression) -> list[Apply]:
+    """The different operations of an expression, each after its operands."""
+    found: dict[Expression, Apply] = {}
+
+    def add(part: Expression) -> None:
+        if isinstance(part, Apply) and part not in found:
+            for operand in part.operands:
+                add(operand)
+            found[part] = part
+
+    add(expression)
+    return list(found.values())
 
 
 def number(value: npt.ArrayLike) -> Number:
@@ -187,6 +196,12 @@ OPERATIONS: dict[str, Callable[..., Float]] = {
     "where": _where,
 }
 """Every operation by its name; of arrays that broadcast, in float64."""
+_OF_TWO = frozenset("add sub mul div max min power greater equal".split())
+
+
+def arity(name: str) -> int:
+    """How many operands an operation takes."""
+    return 3 if name == "where" else 2 if name in _OF_TWO else 1
 
 
 def evaluate(expression: Expression, x: npt.NDArray[np.floating]) -> Float:

@@ -14,14 +14,20 @@ import numpy as np
 
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode, Float
-from snn_compile.ir.expression import Apply, Expression, Number, X, apply, substituted
+from snn_compile.ir.expression import (
+    MOST_OPERATIONS,
+    Apply,
+    Expression,
+    Number,
+    X,
+    apply,
+    substituted,
+)
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import pairs
 from snn_frontends.onnx.values import Tensor
 
-MOST_OPERATIONS = 256
-"""Of an expression: a longer chain is several functions, one after the other."""
 TRUE = apply("sub", 1.0, apply("equal", X, 0.0))
 """1 for all numbers but 0."""
 
@@ -67,7 +73,10 @@ def _of_channels(value: Float) -> Float | None:
 
 
 def of(call: Call, x: Tensor, expression: Expression, suffix: str = "") -> Tensor:
-    """A function of a value, and of all that it is a function of."""
+    """A function of a value, and of all that it is a function of.
+
+    A chain that is too long for one expression becomes several.
+    """
     root, inner = traced(call.builder, x)
     if _size(inner) + _size(expression) > MOST_OPERATIONS:
         root, inner = x, X
