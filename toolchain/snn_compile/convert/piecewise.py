@@ -94,7 +94,8 @@ def _rounded_range(low: float, high: float) -> tuple[float, float]:
     """A range of few different values, so that channels share their lines: to an eighth."""
     size = max(high - low, abs(low) * 2.0**-20, abs(high) * 2.0**-20, 2.0**-60)
     grid = float(2.0 ** (floor_log2(size) - 3))
-    return float(np.floor(low / grid) * grid), float(np.ceil(high / grid) * grid)
+    least = float(np.floor(low / grid) * grid)
+    return least, max(float(np.ceil(high / grid) * grid), least + grid)  # dead channels see only 0
 
 
 def _rounded_step(step: float) -> float:
