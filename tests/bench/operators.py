@@ -1,7 +1,6 @@
 """How the operator tests that onnx ships are imported: equal, refused or wrong.
 
     python tests/bench/operators.py            prints the table
-    python tests/bench/operators.py --write    puts it into docs/reference/operators.md
     python tests/bench/operators.py --each     one line for each test
 
 The first floating-point input of a test is the network's; what else it has is constant, with the
@@ -30,8 +29,6 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.sim import ann
 from snn_frontends.onnx.frontend import OnnxFrontend
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "operators.md"
-START, END = "<!-- operators -->", "<!-- end of operators -->"
 EQUAL, REFUSED, WRONG = "equal", "refused", "wrong"
 LEFT_OFF = frozenset({"softmax-dropped", "argmax-dropped"})
 FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16})
@@ -171,7 +168,6 @@ def _generic(reason: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run from a command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put the table into the page")
     parser.add_argument("--each", action="store_true", help="one line for each test")
     options = parser.parse_args(arguments)
     found = list(verdicts())
@@ -179,13 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
         for verdict in found:
             print(verdict.outcome, verdict.test, verdict.reason, sep="\t")
         return 0
-    text = table(found)
-    if options.write:
-        page = PAGE.read_text(encoding="utf-8")
-        before, rest = page.split(START)
-        PAGE.write_text(f"{before}{START}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
-    else:
-        print(text)
+    print(table(found))
     return 1 if any(verdict.outcome == WRONG for verdict in found) else 0
 
 

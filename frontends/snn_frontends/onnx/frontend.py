@@ -87,10 +87,6 @@ def _read(path: Path) -> Imported:
             origin=Origin(file),
             hint="simplify it (onnx-simplifier), or split it",
         )
-    if model.graph.sparse_initializer:
-        raise ModelError(
-            "the model has sparse initializers", origin=Origin(file), hint="export dense weights"
-        )
     entry = _input(model.graph, file)
     return import_graph(model, file, opset, entry, stated, findings)
 
@@ -236,6 +232,7 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
     from snn_frontends.onnx.values import Batch
 
     initialized = {tensor.name for tensor in graph.initializer}
+    initialized |= {sparse.values.name for sparse in graph.sparse_initializer}
     inputs = [entry for entry in graph.input if entry.name not in initialized]
     if len(inputs) != 1:
         names = ", ".join(f"'{entry.name}'" for entry in inputs)
