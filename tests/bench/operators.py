@@ -10,6 +10,7 @@ test's own values. The float network is evaluated and compared with the outputs 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 from collections import Counter, defaultdict
@@ -30,6 +31,8 @@ from snn_compile.sim import ann
 from snn_frontends.onnx.frontend import OnnxFrontend
 
 EQUAL, REFUSED, WRONG = "equal", "refused", "wrong"
+LONGEST = 100
+"""Characters of a reason."""
 LEFT_OFF = frozenset({"softmax-dropped", "argmax-dropped"})
 FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16})
 
@@ -133,7 +136,7 @@ def _constant_but_one(model: onnx.ModelProto, inputs: Any) -> tuple[onnx.ModelPr
 
 
 def _words(error: CompileError) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return error.message.splitlines()[0]
 
 
 def table(found: list[Verdict]) -> str:
@@ -152,7 +155,7 @@ def table(found: list[Verdict]) -> str:
     for operator, ones in sorted(by_operator.items()):
         outcome = Counter(verdict.outcome for verdict in ones)
         reasons = sorted({_generic(v.reason) for v in ones if v.outcome == REFUSED})
-        shown = "; ".join(reasons[:3]).replace("|", "\\|")
+        shown = "; ".join(reasons[:2]).replace("|", "\\|")
         lines.append(
             f"| `{operator}` | {outcome[EQUAL] or ''} | {outcome[REFUSED] or ''} "
             f"| {outcome[WRONG] or ''} | {shown} |"
@@ -161,8 +164,9 @@ def table(found: list[Verdict]) -> str:
 
 
 def _generic(reason: str) -> str:
-    """A reason without the name of the file and the node."""
-    return reason.split(": ", 1)[-1] if ".onnx" in reason else reason
+    """A reason without names and shapes, so that those of one kind are one."""
+    short = re.sub(r"\[[\d, ]*\]", "[...]", re.sub(r"'[^']*'", "'...'", reason))
+    return short if len(short) <= LONGEST else short[: LONGEST - 3] + "..."
 
 
 def main(arguments: list[str] | None = None) -> int:
