@@ -238,13 +238,13 @@ def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[_Stretch]:
         before, count = pads[k], whole - pads[k] - pads[k + rank]
         if stated is not None or mode.startswith("SAME"):
             count = int(stated[k - rank]) if stated is not None else n * s
-            if count > whole:
+            if count > whole and stated is None:
                 raise call.refusal(
                     f"fills an axis of {whole} values up to {count}, which onnx and onnxruntime do "
                     "differently",
                     "export it with pads and output_padding",
                 )
-            cut = whole - count
+            cut = max(whole - count, 0)  # what is more than the whole is filled behind it
             before = cut // 2 if mode == "SAME_UPPER" else cut - cut // 2
         if min(count, taps) < 1 or before < 0:
             raise call.invalid(f"gives an axis of {count} values")
