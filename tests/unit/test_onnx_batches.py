@@ -102,6 +102,13 @@ def test_a_vector_is_one_sample():
     assert (result.ann.input.shape, result.ann.outputs[0].shape) == ((4,), (3,))
 
 
+def test_a_vector_of_logits():
+    made = model([node("MatMul", "x w", "m"), node("Softmax", "m", "y")], (4,), {"w": real(4, 3)})
+    result = imported(made)
+    assert [finding.code for finding in result.findings] == ["softmax-dropped"]
+    assert result.ann.outputs[0].shape == (3,)
+
+
 def test_a_batch_of_one_that_a_reshape_drops():
     nodes = [
         node("Reshape", "x s", "v"), node("MatMul", "w v", "m"), node("Relu", "m", "r"),
