@@ -11,7 +11,7 @@ import numpy as np
 
 from snn_compile.coding_registry import answering
 from snn_compile.codings import Coding
-from snn_compile.convert.expand import Affine, expand, maps_shape
+from snn_compile.convert.expand import Affine, drives_of, maps_shape
 from snn_compile.convert.linear import (
     Float,
     Kernel,
@@ -54,18 +54,18 @@ class ToSpiking:
 
     def __call__(self, network: ANNGraph, /) -> PassResult[SpikingGraph]:
         """Build the spiking network."""
-        drives = expand(network)
         source = self._input(network.input)
         nodes: list[SpikingNode] = [source]
         units: dict[NodeId, Float] = {source.id: source.unit}
-        for node in network.graph:
+        for name, drive in drives_of(network):
+            node = network.graph[name]
             if not isinstance(node, ann.Activation | ann.Output):
-                continue
+                raise TypeError(f"'{name}' is no population")
             shape = maps_shape(node.shape)
-            synapses = _synapses(node, shape, drives[node.id], units, network)
+            synapses = _synapses(node, shape, drive, units, network)
             nodes.extend(synapses)
             place = {**node.place, "inputs": tuple(s.id for s in synapses), "shape": shape}
-            bias = _compact(drives[node.id].constant.reshape(shape))
+            bias = _compact(drive.constant, shape)
             if isinstance(node, ann.Output):
                 nodes.append(spiking.Readout(**place, bias=bias))
                 continue
@@ -97,8 +97,9 @@ class ToSpiking:
         )
 
 
-def _compact(bias: Float) -> Float:
+def _compact(bias: Float, shape: Shape) -> Float:
     """(C, 1, 1) where the bias is the same all over each map."""
+    bias = bias.reshape(shape)
     first = bias[:, :1, :1]
     return first if (bias == first).all() else bias
 
