@@ -75,7 +75,7 @@ def _read(path: Path) -> Imported:
     from snn_frontends.onnx.importer import import_graph
 
     file = str(path)
-    model = _load(path, file)
+    model, modules = _load(path, file)
     opset, stated, findings = _opset(model, file)
     if not model.graph.node or not model.graph.output:
         lack = "outputs" if model.graph.node else "operators"
@@ -88,11 +88,11 @@ def _read(path: Path) -> Imported:
             hint="simplify it (onnx-simplifier), or split it",
         )
     entry = _input(model.graph, file)
-    return import_graph(model, file, opset, entry, stated, findings)
+    return import_graph(model, file, opset, entry, stated, findings, modules)
 
 
-def _load(path: Path, file: str) -> onnx.ModelProto:
-    """The file's contents, with weights that it keeps elsewhere.
+def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
+    """The file's contents, with weights that it keeps elsewhere, and the module of each operator.
 
     Raises:
         ModelError: it is not ONNX, too large, or keeps weights where it must not.
@@ -100,6 +100,7 @@ def _load(path: Path, file: str) -> onnx.ModelProto:
     import onnx
 
     from snn_frontends.onnx import external, wire
+    from snn_frontends.onnx.survey import module_of
 
     origin = Origin(file)
     content = _content(path)
@@ -121,8 +122,9 @@ def _load(path: Path, file: str) -> onnx.ModelProto:
             "this is not an ONNX file: it holds no graph", code="unreadable-model", origin=origin
         )
     external.load(model, path, len(content))
+    modules = [module_of(node) for node in model.graph.node]  # before metadata are left out
     _make_printable(model)
-    return model
+    return model, modules
 
 
 def _content(path: Path) -> bytes:

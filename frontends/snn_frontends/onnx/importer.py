@@ -36,6 +36,7 @@ from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
+from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.values import Batch, Tensor, Unknown, Value
 
 CONTRIBUTOR = "com.microsoft"
@@ -74,6 +75,7 @@ def import_graph(
     entry: ModelInput,
     stated_opset: int,
     findings: Sequence[Finding],
+    modules: Sequence[str],
 ) -> Imported:
     """Import a model whose header and input have been checked.
 
@@ -84,9 +86,10 @@ def import_graph(
         entry: the network's input.
         stated_opset: the version in the file, which may be newer.
         findings: what there is to say about the file already.
+        modules: that its operators came from, by name; empty where nobody knows.
     """
     builder = Builder(file, opset, entry.batch, findings=list(findings))
-    importer = _Importer(model, builder, entry)
+    importer = _Importer(model, builder, entry, modules)
     try:
         return importer.run(stated_opset)
     except CompileError:
@@ -97,13 +100,15 @@ def import_graph(
     message = f"axis 0 (of size {entry.batch.size}) is no batch: the whole input is one sample"
     finding = Finding(message, Origin(file, entry.name), code="whole-input")
     builder = Builder(file, opset, whole.batch, findings=[*findings, finding])
-    return _Importer(model, builder, whole).run(stated_opset)
+    return _Importer(model, builder, whole, modules).run(stated_opset)
 
 
 class _Importer:
     """State of one import."""
 
-    def __init__(self, model: onnx.ModelProto, builder: Builder, entry: ModelInput) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, builder: Builder, entry: ModelInput, modules: Sequence[str]
+    ) -> None:
         self.builder = builder
         self.entry = entry
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -111,7 +116,8 @@ class _Importer:
         self.functions = {(_domain(f.domain), f.name) for f in model.functions}
         self.outputs = [output.name for output in model.graph.output]
         given = {entry.name, *self.initializers, *self.sparse}
-        self.nodes = _in_order(list(model.graph.node), given, builder.file)
+        nodes = list(model.graph.node)
+        self.nodes = _in_order(nodes, given, builder.file)
         for node in self.nodes:
             node.domain = _domain(node.domain)
         self.live = _live(self.nodes, self.outputs)
@@ -120,6 +126,11 @@ class _Importer:
             if id(node) in self.live:
                 for name in filter(None, node.input):
                     self.readers.setdefault(name, []).append(node)
+        self.surveyor = Surveyor(
+            {id(node): module for node, module in zip(nodes, modules, strict=True)},
+            self.readers,
+            {name: node for node in self.nodes for name in node.output},
+        )
         self.times_named = Counter(node.name for node in self.nodes)
         self.values: dict[str, Value] = {}
         self.errors: list[CompileError] = []
@@ -143,6 +154,8 @@ class _Importer:
                 builder.findings.append(Finding(message, self._origin(node), "dead-node"))
         for name in self.outputs:
             self._mark_output(name)
+        for error in self.errors:
+            error.survey = self.surveyor.survey
         raise_all(self.errors)
         graph: Graph[AnnNode] = Graph(builder.nodes)
         graph = graph.pruned(node.id for node in graph if isinstance(node, ann.Output))
@@ -161,9 +174,10 @@ class _Importer:
             inputs = [self._value(name, origin) if name else None for name in node.input]
             results = self._import(node, inputs, origin)
             self._check_unread(node, len(results), origin)
+            self.surveyor.count(node, inputs, [v.shape for v in results if isinstance(v, Tensor)])
         except CompileError as error:
             errors = error.errors if isinstance(error, CompileErrors) else (error,)
-            self.errors.extend(errors)
+            self._refuse(node, inputs, errors)
             unsupported = all(isinstance(one, UnsupportedError) for one in errors)
             results = self._stand_ins(node, inputs if unsupported else [])
         except FOREIGN_ERRORS as error:
@@ -171,6 +185,21 @@ class _Importer:
             self.errors.append(ModelError(message, origin=origin))
             results = [Unknown()] * len(node.output)
         self.values.update(zip(node.output, results, strict=False))
+
+    def _refuse(
+        self,
+        node: onnx.NodeProto,
+        inputs: Sequence[Value | None],
+        errors: Sequence[CompileError],
+    ) -> None:
+        """Note what stands against a node, with the place in the model's source."""
+        known = len(inputs) == len(node.input) and not node.domain
+        shapes = infer_shapes(node, inputs, self.builder.opset) if known else []
+        self.surveyor.count(node, inputs, shapes, fine=False)
+        for error in errors:
+            error.module = self.surveyor.modules[id(node)]
+            error.part_of = self.surveyor.part_of(node)
+        self.errors.extend(errors)
 
     def _import(
         self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin

@@ -34,8 +34,10 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
 
         say(printable("".join(traceback.format_exception(error)).rstrip(), keep="\n"))
     if isinstance(error, CompileError):
-        for one in error.errors if isinstance(error, CompileErrors) else (error,):
-            say_error(one)
+        if isinstance(error, CompileErrors):
+            _say_all(error)
+        else:
+            say_error(error)
         return exit_code(error)
     if isinstance(error, click.ClickException):
         return _report_usage(error)
@@ -73,6 +75,25 @@ def _replayed(failure: PassFailure) -> str:
         f"snn-compile replay {printable(str(path))} shows it again; that file holds the network"
         " and the calibration samples"
     )
+
+
+def _say_all(errors: CompileErrors) -> None:
+    """The first complaints of each kind, and a table of the kinds if that is not all of them."""
+    from snn_compile.cli import refused
+    from snn_compile.cli.console import messages, show_table
+
+    hidden = 0
+    for error, more in refused.few(errors.errors):
+        say_error(error)
+        if more:
+            say(f"... and {more} more of this kind")
+            hidden += more
+    if hidden:
+        say("")
+        show_table(messages(), refused.table(refused.grouped(errors.errors)))
+    survey = next((one.survey for one in errors.errors if one.survey), None)
+    if said := refused.sentence(survey):
+        say(said)
 
 
 def say_error(error: CompileError) -> None:

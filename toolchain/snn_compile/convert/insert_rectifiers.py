@@ -21,6 +21,9 @@ FUSED_WEIGHTS = 1 << 20
 """Weights that a pool fused into the following dense layer may have."""
 UNROLLED = 1 << 20
 """Synapses that a convolution composed with wiring may have, which no kernel stands for."""
+REPEATED_WEIGHTS = 1 << 16
+"""Weights of a layer that populations may have again, each for itself, because all of them read it
+directly."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,15 @@ class InsertRectifiers:
 
     A value that is never negative passes one rectifier unchanged; any other is the difference of
     two, ``x = relu(x) - relu(-x)``: linear bottlenecks, pools after a linear layer, residual
-    streams that are never rectified. Average pooling needs no neurons where the next layer's
-    synapses can do it.
+    streams that are never rectified, large layers that many populations read (dense blocks).
+    Average pooling needs no neurons where the next layer's synapses can do it.
     """
 
     name: ClassVar[str] = "insert-rectifiers"
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Insert rectifiers; the function of the network is unchanged."""
-        positive = non_negative(network)
+        positive, readers = non_negative(network), _populations_behind(network)
         split: dict[NodeId, NodeId] = {}
         layered: dict[NodeId, AnnNode | None] = {}
         nodes: list[AnnNode] = []
@@ -63,7 +66,8 @@ class InsertRectifiers:
                 moved.add(node.id)
             nodes.append(node)
             layered[node.id] = _layer_in(node, layered)
-            if layered[node.id] is not None and _branches(network, node):
+            repeated = (len(readers[node.id]) - 1) * _weights(node) > REPEATED_WEIGHTS
+            if repeated or (layered[node.id] is not None and _branches(network, node)):
                 self._split(network, node.id, positive, split, layered, nodes, findings)
         own = set(split.values()) | {NodeId(f"{s}.{part}") for s in split for part in _PARTS}
         rewired = [
@@ -157,6 +161,30 @@ def _fuses(network: ANNGraph, before: AnnNode, node: AnnNode) -> bool:
         return False
     size = (source.shape[1], source.shape[2])
     return pool_composes(node.geometry, before.geometry, before.kernel, size)
+
+
+def _weights(node: AnnNode) -> int:
+    """Weights of a layer; of a pool as a convolution, which it becomes among other channels."""
+    match node:
+        case ann.Conv() | ann.Dense():
+            return int(node.weight.size)
+        case ann.AveragePool():
+            return node.shape[0] ** 2 * prod(node.kernel)
+    return 0
+
+
+def _populations_behind(network: ANNGraph) -> dict[NodeId, frozenset[NodeId]]:
+    """For every node the populations that read it without another layer or population between."""
+    behind: dict[NodeId, frozenset[NodeId]] = {}
+    for node in reversed(list(network.graph)):
+        found: frozenset[NodeId] = frozenset()
+        for reader in network.graph.consumers(node.id):
+            if isinstance(reader, ann.Activation | ann.Output):
+                found |= {reader.id}
+            elif not isinstance(reader, ann.Conv | ann.Dense | ann.AveragePool):
+                found |= behind[reader.id]
+        behind[node.id] = found
+    return behind
 
 
 def _branches(network: ANNGraph, node: AnnNode) -> bool:

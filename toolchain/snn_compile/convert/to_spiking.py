@@ -12,7 +12,7 @@ import numpy as np
 from snn_compile.coding_registry import answering
 from snn_compile.codings import Coding
 from snn_compile.convert import products
-from snn_compile.convert.expand import Affine, expand, maps_shape
+from snn_compile.convert.expand import Affine, drives_of, maps_shape
 from snn_compile.convert.linear import (
     Float,
     Kernel,
@@ -61,20 +61,21 @@ class ToSpiking:
     def __call__(self, network: ANNGraph, /) -> PassResult[SpikingGraph]:
         """Build the spiking network."""
         raise_all(list(products.refusals(network, self.coding)))
-        drives, positive = expand(network), non_negative(network)
+        raise_all(self._refused(network))
+        positive = non_negative(network)
         source = self._input(network.input)
         nodes: list[SpikingNode] = [source]
         units: dict[NodeId, Float] = {source.id: source.unit}
-        raise_all(self._refused(network))
-        for node in network.graph:
+        for name, drive in drives_of(network):
+            node = network.graph[name]
             if not isinstance(node, ann.Activation | ann.Output):
-                continue
+                raise TypeError(f"'{name}' is no population")
             shape = maps_shape(node.shape)
-            scaled, step = _scaled(node, drives[node.id], units, network)
+            scaled, step = _scaled(node, drive, units, network)
             synapses = _synapses(node, shape, scaled, network)
             nodes.extend(synapses)
             place = {**node.place, "inputs": tuple(s.id for s in synapses), "shape": shape}
-            bias = _compact(drives[node.id].constant.reshape(shape))
+            bias = _compact(drive.constant, shape)
             if isinstance(node, ann.Output):
                 nodes.append(spiking.Readout(**place, bias=bias))
                 continue
@@ -126,8 +127,9 @@ class ToSpiking:
         )
 
 
-def _compact(bias: Float) -> Float:
+def _compact(bias: Float, shape: Shape) -> Float:
     """(C, 1, 1) where the bias is the same all over each map."""
+    bias = bias.reshape(shape)
     first = bias[:, :1, :1]
     return first if (bias == first).all() else bias
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +91,7 @@ def quantize(
             in stock neurons (``not-stock``); all of them at once.
     """
     states = states or States()
-    nodes: list[QuantizedNode] = [_input(network.input)]
+    nodes: dict[NodeId, QuantizedNode] = {network.input.id: _input(network.input)}
     numbers: dict[NodeId, LayerNumbers] = {}
     refused, missing = list[CompileError](), set[NodeId]()
     for population in network.populations:
@@ -117,9 +117,9 @@ def quantize(
                 # Whatever its numbers, it would send spikes: those after it are judged, too.
                 found = layer.built(weights, 0), layer.numbers(weights, 0, largest=0)
         added, numbers[population.id] = found
-        nodes.extend(added)
+        nodes.update((node.id, node) for node in added)
     raise_all(refused)
-    return Quantization(QuantizedGraph(Graph(nodes), network.window), numbers, network)
+    return Quantization(QuantizedGraph(Graph(nodes.values()), network.window), numbers, network)
 
 
 def _input(node: spiking.Input) -> quantized.Input:
@@ -141,7 +141,7 @@ class _Layer:
         population: in floating point.
         groups: the synapses into it.
         bits: of its weights.
-        before: nodes that are in fixed point already.
+        before: nodes that are in fixed point already, by name.
         window: of the network.
         states: how far numbers may go.
     """
@@ -149,7 +149,7 @@ class _Layer:
     population: spiking.Population
     groups: tuple[spiking.Synapses, ...]
     bits: int
-    before: list[QuantizedNode]
+    before: Mapping[NodeId, QuantizedNode]
     window: spiking.Window
     states: States
 
@@ -181,15 +181,16 @@ class _Layer:
         population, states = self.population, self.states
         fraction, limit = self._fraction_bits(weights), states.limit(population)
         added = self.built(weights, fraction)
-        first = self._potential(added)
-        by_weights = _over(self._potential(_without_bias(added)), limit)
+        first = interval = self._potential(added)
+        by_weights: npt.NDArray[np.bool_] | None = None
         for _ in range(MAX_DOUBLINGS):
-            interval = self._potential(added)
             over = _over(interval, limit)
             over |= states.overfull(population, weights.unit * 2.0**-fraction)
             if not over.any() and not (states.stock and self._nothing_left(weights)):
                 below = fraction + states.own_bits(population)
                 return added, self.numbers(weights, below, interval.magnitude)
+            if by_weights is None:
+                by_weights = _over(self._potential(_without_bias(added)), limit)
             if isinstance(population, spiking.Readout):
                 over[:] = True
             unit = np.where(over, 2.0, 1.0) * weights.unit
@@ -197,6 +198,7 @@ class _Layer:
             if weights.exact or (by_weights & ~self._used(weights)).any():
                 break
             added = self.built(weights, fraction)
+            interval = self._potential(added)
         return self._refusal(first.magnitude)
 
     def built(self, weights: IntegerWeights, fraction: int) -> list[QuantizedNode]:
@@ -204,13 +206,9 @@ class _Layer:
         population, states = self.population, self.states
         step = weights.unit * 2.0**-fraction
         groups = [
-            _synapses(
-                group,
-                QTensor(mantissa.reshape(np.shape(group.weight)), QFormat(self.bits)),
-                exponent + fraction,
-            )
-            for group, mantissa, exponent in zip(
-                self.groups, weights.mantissas, weights.exponents, strict=True
+            _synapses(group, tensor, exponent + fraction)
+            for group, tensor, exponent in zip(
+                self.groups, weights.tensors, weights.exponents, strict=True
             )
         ]
         bias = population.bias / step[:, None, None] + floor_loss(tuple(groups))
@@ -243,18 +241,20 @@ class _Layer:
     def _potential(self, added: list[QuantizedNode]) -> bounds.Interval:
         """Bounds of the potential of the last node, given the nodes before it."""
         *groups, population = added
-        sources = {group.inputs[0] for group in groups}
-        # Sources without their own inputs: only their message range matters here.
-        before = [replace(node, inputs=()) for node in self.before if node.id in sources]
+        sources = {group.inputs[0]: self.before[group.inputs[0]] for group in groups}
         if not isinstance(population, quantized.Population):
             raise TypeError(f"'{population.id}' is not a population")
-        return bounds.states(Graph([*before, *added]), population, self.window.n_steps)
+        nodes = {**sources, **{node.id: node for node in added}}
+        return bounds.states(nodes, population, self.window.n_steps)
 
     def _used(self, weights: IntegerWeights) -> npt.NDArray[np.bool_]:
         """Channels with a weight that is not 0."""
         used = np.zeros(len(weights.unit), bool)
         for group, mantissa in zip(self.groups, weights.mantissas, strict=True):
-            used[channel_of(group)[mantissa != 0]] = True
+            if isinstance(group, spiking.SparseSynapses):
+                used[channel_of(group)[mantissa != 0]] = True
+            else:
+                used |= mantissa.reshape(len(used), -1).any(axis=1)
         return used
 
     def _nothing_left(self, weights: IntegerWeights) -> bool:
