@@ -6,7 +6,7 @@ import numpy as np
 
 from snn_compile.errors import CapacityError
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import Int, QFormat, round_half_even
+from snn_compile.ir.fixedpoint import Int, QFormat, QTensor, round_half_even
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.models.product import LARGEST_OPERAND, OPERAND_BITS
 from snn_compile.ir.quantized import (
@@ -29,12 +29,12 @@ def operand_weights(groups: tuple[spiking.Synapses, ...]) -> IntegerWeights:
     """Weights of 2**12 as mantissas with an exponent, weights of 1 as they are."""
     large = [int(np.abs(group.weight).max(initial=0)) >= 1 << OPERAND_BITS for group in groups]
     exponents = tuple(EXPONENT if is_large else 0 for is_large in large)
-    mantissas = tuple(
-        round_half_even(np.ravel(group.weight) / (1 << exponent))
+    tensors = tuple(
+        QTensor(round_half_even(np.asarray(group.weight) / (1 << exponent)), OPERAND_WEIGHT)
         for group, exponent in zip(groups, exponents, strict=True)
     )
     unit = np.ones(groups[0].shape[0])
-    return IntegerWeights(mantissas, exponents, unit, 0.0, True)
+    return IntegerWeights(tensors, exponents, unit, 0.0, True)
 
 
 def check_operands(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> None:
