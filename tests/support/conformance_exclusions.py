@@ -9,6 +9,7 @@ from __future__ import annotations
 PAYLOADS, CHANGES = "spikes with payloads", "neurons that send changes"
 WINDOWS, COUNTS = "neurons that listen for a window", "neurons that send counts"
 LEAKY, BURSTS, SIGNS = "leaky neurons whose decays truncate", "several spikes", "both signs"
+PRODUCTS, PRODUCT_CHANGES = "multiply two payloads", "send changes of a product"
 NO_ENDS = "in NIR it has no ends"
 
 ENGINE = {
@@ -21,6 +22,8 @@ LAVA = {
     "wrap": "they do not wrap",
 }
 NIR = {
+    "product-*graded": PRODUCTS,
+    "product-*sigma-delta": PRODUCT_CHANGES,
     "*-graded": PAYLOADS,
     "payload-graded-*": PAYLOADS,
     "conv-payloads": PAYLOADS,
@@ -44,6 +47,8 @@ NIR = {
 }
 STARTS, SUBTRACTS = "netx starts every window at 0", "no reset by subtraction"
 NETX = {
+    "product-*graded": "no neuron like Product",
+    "product-*sigma-delta": "no neuron like ProductDelta",
     "*-graded": "no neuron like Graded",
     "payload-graded-*": "no neuron like Graded",
     "conv-payloads": "no neuron like Graded",

@@ -84,6 +84,7 @@ def _put_case(file: BinaryIO, name: str, program: QuantizedGraph, messages: np.n
         _put_array(file, p.initial, neurons if p.initial_per_neuron else p.channels)
         _put_array(file, p.multiplier, p.channels)
         _put_array(file, p.shift, p.channels)
+        _put_array(file, p.table, p.channels * p.numbers[0] * 4)
     _put_list(file, description.synapses)
     for s in description.synapses:
         source, target = (description.populations[i] for i in (s.source, s.target))

@@ -23,6 +23,8 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Input,
+    PiecewiseLinearNeurons,
+    ProductNeurons,
     QuantizedGraph,
     QuantizedNode,
     Readout,
@@ -37,9 +39,9 @@ INPUT = NodeId("input")
 """Of every network here."""
 NEURONS = ("graded", "subtract", "zero", "stock", "leaky")
 """Kinds of population; ``stock`` is reset to zero in the form that Lava's own LIF has."""
-ALL_NEURONS = (*NEURONS, "clip-floor", "signed")
+ALL_NEURONS = (*NEURONS, "clip-floor", "signed", "lines")
 """Those of all codings; sync and sigma-delta neurons are made from others by ``schedule``."""
-SINGLE_STEP = ("graded", "clip-floor")
+SINGLE_STEP = ("graded", "clip-floor", "lines")
 """Those that answer one sum with one integer."""
 
 
@@ -193,6 +195,12 @@ class Builder:
         zero = QTensor.of(np.zeros(shape[0], np.int64))
         like = self[source]
         fields: dict[str, object] = {"bias": zero, "relay": True}
+        if isinstance(like, PiecewiseLinearNeurons):
+            row = np.ones((shape[0], 1), np.int64)
+            tables = {"breakpoints": row[:, :0], "multiplier": row << 11, "shift": row * 11}
+            fields |= {name: QTensor.of(values) for name, values in tables.items()}
+            fields |= {"offset": QTensor.of(row << 10), "low": like.low, "high": like.high}
+            return self._add_population(PiecewiseLinearNeurons, (synapses,), **fields)
         if isinstance(like, GradedNeurons | Input):
             fields |= {
                 "multiplier": QTensor(one.values << 11, QFormat(12, signed=False)),
@@ -234,6 +242,10 @@ class Builder:
                 shift=QTensor.of(shift),
                 payload=QFormat(payload_bits, signed=False),
             )
+        if kind == "lines":
+            return self._add_population(
+                PiecewiseLinearNeurons, synapses, bias=bias, **self._lines(scale, shape[0])
+            )
         if kind == "leaky":
             return self._add_population(
                 CubaLIFNeurons,
@@ -273,6 +285,59 @@ class Builder:
             initial_potential=QTensor.of(initial),
             reset=Reset.SUBTRACT if kind == "subtract" else Reset.ZERO,
         )
+
+    def product(
+        self, left: NodeId, right: NodeId, *, high: int = 255, low: int | None = None
+    ) -> NodeId:
+        """Product neurons of two sources of one shape, whose messages have 12 bits at most."""
+        shape, n = self[left].shape, prod(self[left].shape)
+        synapses = tuple(
+            self._add_synapses(
+                SparseSynapses,
+                source,
+                shape,
+                indptr=np.arange(n + 1),
+                indices=self.random.permutation(n),
+                weight=QTensor(np.full(n, weight), QFormat(8)),
+                exponent=exponent,
+            )
+            for source, weight, exponent in ((left, 64, 6), (right, 1, 0))
+        )
+        largest = prod(max(map(abs, self[source].messages)) for source in (left, right))
+        shift = 11 + max(0, largest.bit_length() - high.bit_length())
+        return self._add_population(
+            ProductNeurons,
+            synapses,
+            bias=QTensor.of(np.zeros(shape[0], np.int64)),
+            multiplier=QTensor(
+                self.random.integers(1 << 11, 1 << 12, shape[0]), QFormat(12, signed=False)
+            ),
+            shift=QTensor.of(self.random.integers(shift - 1, shift + 2, shape[0])),
+            low=-high if low is None else low,
+            high=high,
+        )
+
+    def _lines(self, scale: int, channels: int) -> dict[str, Any]:
+        """Tables of up to six lines, some of them empty or out of reach; payloads of both signs."""
+        n = int(self.random.integers(1, 7))
+        begins = np.sort(self.random.integers(-2 * scale, 2 * scale + 1, (channels, n - 1)), axis=1)
+        if n > 1:
+            begins[::2, -1] = 1 << 61
+        multiplier = self.random.integers(-4095, 4096, (channels, n))
+        shift = self.random.integers(11, 16, (channels, n)) + max(0, scale.bit_length() - 6)
+        level = self.random.random((channels, n)) < 0.2
+        multiplier[level] = shift[level] = 0
+        limit = (1 << 47) - 1
+        return {
+            "breakpoints": QTensor.of(begins),
+            "multiplier": QTensor.of(multiplier),
+            "offset": QTensor.of(
+                np.clip(self.random.integers(-90, 91, (channels, n)) << shift, -limit, limit)
+            ),
+            "shift": QTensor.of(shift),
+            "low": -int(self.random.choice([0, 1, 90, 255])),
+            "high": int(self.random.choice([1, 127, 255, 4000])),
+        }
 
     def _scale(self, synapses: tuple[NodeId, ...]) -> int:
         """A typical magnitude of the input: a tenth of the largest possible one."""

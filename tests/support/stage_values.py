@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from snn_compile.files.typed import fields_of
+from snn_compile.ir.expression import OPERATIONS, Apply, Expression, Number, X, arity
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 
@@ -26,6 +27,8 @@ def of(kind: Any) -> st.SearchStrategy[Any]:
     """Values of an annotated type; floats are any bits at all."""
     if isinstance(kind, NewType):
         return of(kind.__supertype__)
+    if kind == Expression:
+        return expressions()
     origin, inside = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return st.one_of(st.none() if k is type(None) else of(k) for k in inside)
@@ -51,6 +54,19 @@ def of(kind: Any) -> st.SearchStrategy[Any]:
         return simple[kind]
     hints = fields_of(kind)
     return st.builds(kind, *(of(hints[field.name]) for field in fields(kind)))
+
+
+def expressions() -> st.SearchStrategy[Any]:
+    """Trees of a few operations, with constants of any bits."""
+    channels = hnp.array_shapes(min_dims=0, max_dims=1, min_side=1, max_side=3)
+    constants = channels.flatmap(lambda shape: any_bits(np.dtype(np.float64), shape)).map(Number)
+
+    def larger(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.sampled_from(sorted(OPERATIONS)).flatmap(
+            lambda name: st.tuples(*[inner] * arity(name)).map(lambda parts: Apply(name, parts))
+        )
+
+    return st.recursive(st.just(X) | constants, larger, max_leaves=8)
 
 
 def arrays(kind: type) -> st.SearchStrategy[Any]:

@@ -26,6 +26,10 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Input,
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
+    ProductDeltaNeurons,
+    ProductNeurons,
     QuantizedGraph,
     RadixIFNeurons,
     Readout,
@@ -214,7 +218,7 @@ class Cells:
         self.node, self.n = node, prod(node.shape)
         self.bias = per_neuron(node.bias, node.shape)
         for name in ("threshold", "initial_potential", "multiplier", "shift", "drop"):
-            if getattr(node, name, None) is not None:
+            if getattr(node, name, None) is not None and not hasattr(node, "breakpoints"):
                 setattr(self, name, per_neuron(getattr(node, name), node.shape))
         self.potential = [0] * self.n
         self.collected = [0] * self.n
@@ -223,7 +227,13 @@ class Cells:
 
     def start(self) -> None:
         """The start of a stream."""
-        if isinstance(self.node, SigmaDeltaNeurons | SigmaDeltaReadout):
+        streams = (
+            SigmaDeltaNeurons
+            | SigmaDeltaReadout
+            | PiecewiseLinearDeltaNeurons
+            | ProductDeltaNeurons
+        )
+        if isinstance(self.node, streams):
             self.collected = [0] * self.n
         self.q = [0] * self.n
 
@@ -244,9 +254,25 @@ class Cells:
         if isinstance(node, GradedNeurons):
             v = self.potential[k] = clipped(node, a + self.bias[k])
             return self.requantized(k, v)
+        if isinstance(node, ProductNeurons):
+            v = self.potential[k] = clipped(node, a + self.bias[k])
+            return self.multiplied(k, v)
+        if isinstance(node, ProductDeltaNeurons):
+            self.collected[k] += a
+            v = self.potential[k] = clipped(node, self.collected[k] + self.bias[k])
+            before, self.q[k] = self.q[k], self.multiplied(k, v)
+            return self.q[k] - before
         if isinstance(node, ClipFloorNeurons):
             v = self.potential[k] = clipped(node, a + self.bias[k])
             return max(0, min(v // self.threshold[k], node.levels))
+        if isinstance(node, PiecewiseLinearNeurons):
+            v = self.potential[k] = clipped(node, a + self.bias[k])
+            return self.on_a_line(k, v)
+        if isinstance(node, PiecewiseLinearDeltaNeurons):
+            self.collected[k] += a
+            v = self.potential[k] = clipped(node, self.collected[k] + self.bias[k])
+            before, self.q[k] = self.q[k], self.on_a_line(k, v)
+            return self.q[k] - before
         if isinstance(node, SigmaDeltaNeurons | SigmaDeltaReadout):
             self.collected[k] += a
             v = self.potential[k] = clipped(node, self.collected[k] + self.bias[k])
@@ -297,10 +323,32 @@ class Cells:
             self.v[k] = v - fired * self.threshold[k] if node.reset is Reset.SUBTRACT else 0
         return fired
 
+    def on_a_line(self, k: int, v: int) -> int:
+        """The payload that the channel's table has for a potential."""
+        node, channel = self.node, k // prod(self.node.shape[1:])
+        breakpoints, multiplier, offset, shift = (
+            table.values[channel].tolist()
+            for table in (node.breakpoints, node.multiplier, node.offset, node.shift)
+        )
+        line = 0
+        while line < len(breakpoints) and v >= breakpoints[line]:
+            line += 1
+        payload = (v * multiplier[line] + offset[line]) // 2 ** shift[line]
+        return min(max(payload, node.low), node.high)
+
     def requantized(self, k: int, v: int) -> int:
         """The payload for a potential."""
         top = 2**self.node.payload.bits - 1
         return min((max(v, 0) * self.multiplier[k]) // 2 ** self.shift[k], top)
+
+    def multiplied(self, k: int, v: int) -> int:
+        """The payload for two operands in one potential, v = 4096 x + y, -2048 <= y < 2048."""
+        y = (v + 2048) % 4096 - 2048
+        x = (v - y) // 4096
+        shift = self.shift[k]
+        # x y multiplier / 2**shift, rounded to the nearest; halves go up.
+        q = (2 * x * y * self.multiplier[k] + 2**shift) // 2 ** (shift + 1)
+        return max(self.node.low, min(q, self.node.high))
 
 
 def assert_equal(run, program: QuantizedGraph, frames: np.ndarray) -> None:

@@ -271,6 +271,44 @@ def test_check_groups_what_is_unsupported(
     assert {group["op"]: group["count"] for group in groups} == {"Erf": 2, "Exp": 1}
 
 
+def test_refusals_by_kind_with_modules_and_shares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import numpy as np
+    import onnx
+
+    from onnx_models import model, node
+
+    weight = np.ones((8, 3, 3, 3), np.float32)
+    layers = [("x", 0), ("m0", 1), ("m1", 2), ("m2", 3), ("m3", 4)]
+    nodes = [node("Conv", "x w", "m0", "/stem/stem.0/Conv", pads=[1] * 4)]
+    for source, number in layers[1:]:
+        last = "y" if number == 4 else f"m{number}"
+        nodes += [
+            node("TopK", f"{source} k", f"s{number} i{number}", f"/body/body.{number}/TopK"),
+            node("Relu", f"s{number}", last, f"/body/body.{number}/Relu"),
+        ]
+    made = model(nodes, ("N", 3, 8, 8), {"w": weight, "k": np.array([8])})
+    onnx.save(made, tmp_path / "bad.onnx")
+    assert main(["check", str(tmp_path / "bad.onnx"), "--json"]) == 4
+    said = json.loads(capsys.readouterr().out)
+    (group,) = said["unsupported"]
+    assert (group["op"], group["count"]) == ("TopK", 4)
+    assert group["modules"] == [f"body.{number}" for number in (1, 2, 3, 4)]
+    values, layer = 8 * 8 * 8, 8 * 8 * 8 * 27
+    assert said["operators"] == {"total": 9, "fine": 5}
+    assert said["operations"] == {"total": layer + 8 * values, "fine": layer + 4 * values}
+    assert main(["check", str(tmp_path / "bad.onnx")]) == 4
+    out = capsys.readouterr().out
+    assert "body.1 ..." in out
+    assert f"5 of 9 operators are fine by themselves, with 88.6 % of {layer + 8 * values:,}" in out
+    assert main([str(tmp_path / "bad.onnx"), "-o", str(tmp_path / "out")]) == 4
+    err = capsys.readouterr().err
+    assert err.count("): error[unsupported-op]") == 3
+    assert "... and 1 more of this kind" in err
+    assert "x4" in err
+
+
 def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["targets"]) == 0
     assert "loihi2" in capsys.readouterr().out

@@ -16,7 +16,6 @@ from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.to_spiking import ToSpiking
-from snn_compile.errors import CompileErrors, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
@@ -117,14 +116,24 @@ def test_pool_after_a_residual_sum():
     lowered(net)
 
 
-def test_values_that_may_be_negative_are_refused_all_at_once():
+SIGNED = POOLS | {
+    "dilated over borders": ((2, 3), Geometry((2, 1), (1, 2, 2, 1), (3, 2))),
+}
+
+
+@pytest.mark.parametrize("pool", SIGNED)
+def test_values_of_both_signs(pool):
+    """Windows in which all are negative included, and borders, where no zero may win."""
     net = Net((2, 8, 8))
-    net.dense(net.flatten(net.max_pool(net.conv(INPUT, 3))), 2)
-    net.output(net.max_pool(INPUT))
-    with pytest.raises(CompileErrors) as errors:
-        LowerMaxPool()(net.build())
-    assert len(errors.value.errors) == 2
-    assert all(isinstance(e, UnsupportedError) for e in errors.value.errors)
+    net.relu(net.conv(net.max_pool(net.conv(INPUT, 3, geometry=SAME), *SIGNED[pool]), 2, (1, 1)))
+    net.output(net.max_pool(INPUT, *SIGNED[pool]))
+    lowered(net)
+
+
+def test_pools_of_both_signs_in_a_chain():
+    net = Net((2, 12, 12))
+    net.output(net.max_pool(net.max_pool(net.conv(INPUT, 3)), (3, 3), SAME))
+    lowered(net)
 
 
 def quantized(network, x, bits=4, weight_bits=8):

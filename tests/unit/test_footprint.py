@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse  # noqa: F401  (before memory is measured)
 from onnx import helper
 
 from onnx_models import imported, model, node
@@ -51,8 +52,8 @@ NETWORKS = {
     "values": (chain(RELU), (8, 64, 64), {}),
     "bottleneck": (
         chain(("MatMul", "a", {}), ("MatMul", "b", {}), RELU),
-        (1500,),
-        {"a": real(1500, 1), "b": real(1, 1500)},
+        (30_000,),
+        {"a": real(30_000, 1), "b": real(1, 30_000)},
     ),
     "ungrouped": (
         chain(("Conv", "a", {}), ("Conv", "b", {"group": 600}), RELU),
@@ -61,7 +62,7 @@ NETWORKS = {
     ),
     "depthwise": (
         chain(("Conv", "a", {"group": 64}), ("Conv", "b", {}), RELU),
-        (64, 16, 16),
+        (64, 40, 40),
         {"a": real(64, 1, 3, 3), "b": real(64, 64, 1, 1)},
     ),
     "far-corner": (
@@ -83,10 +84,10 @@ NETWORKS = {
         (100_000,),
         {"s": ints(0), "e": ints(10), "ax": ints(1), "a": real(10, 50)},
     ),
-    "unrolled": (
-        chain(("Conv", "a", {"pads": [1] * 4}), RELU), (16, 32, 32), {"a": real(32, 16, 3, 3)},
+    "padded": (
+        chain(("Conv", "a", {"pads": [1] * 4}), RELU), (16, 64, 64), {"a": real(32, 16, 3, 3)},
     ),
-    "tournament": (chain(RELU, ("GlobalMaxPool", "", {})), (2, 6, 6), {}),
+    "tournament": (chain(RELU, ("GlobalMaxPool", "", {})), (32, 12, 12), {}),
     "uneven": (
         chain(("Conv", "a", {}), ("Mul", "b", {}), ("Conv", "c", {}), RELU),
         (8, 32, 32),
@@ -97,10 +98,20 @@ NETWORKS = {
         (8, 64, 60),
         {"a": real(8, 8, 3, 3)},
     ),
+    "interleaved": (
+        chain(("ConvTranspose", "a", {"strides": [2, 2]}), RELU, ("Conv", "b", {}), RELU),
+        (8, 24, 24),
+        {"a": real(8, 8, 2, 2), "b": real(8, 8, 3, 3)},
+    ),
+    "enlarged": (
+        chain(("Resize", "r s", {"mode": "linear"}), ("Conv", "a", {}), RELU),
+        (8, 24, 24),
+        {"r": np.zeros(0, np.float32), "s": np.float32([1, 1, 2, 2]), "a": real(8, 8, 3, 3)},
+    ),
     "reshaped": (
         chain(("Conv", "a", {}), ("Reshape", "s", {}), ("Conv", "b", {}), RELU),
-        (4, 32, 32),
-        {"a": real(8, 4, 3, 3), "s": ints(0, 8, 45, 20), "b": real(8, 8, 3, 3)},
+        (4, 92, 92),
+        {"a": real(8, 4, 3, 3), "s": ints(0, 8, 135, 60), "b": real(8, 8, 3, 3)},
     ),
     "dense": (
         chain(("Conv", "a", {}), ("Flatten", "", {}), ("MatMul", "b", {}), RELU),

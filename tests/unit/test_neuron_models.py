@@ -41,12 +41,16 @@ from snn_compile.targets import load_target
 
 NAMES = {
     "GradedNeurons": "graded",
+    "ProductNeurons": "product",
+    "ProductDeltaNeurons": "product-delta",
+    "PiecewiseLinearNeurons": "piecewise-linear",
     "ClipFloorNeurons": "clip-floor",
     "IFNeurons": "if",
     "SignedIFNeurons": "signed-if",
     "SyncIFNeurons": "sync-if",
     "RadixIFNeurons": "radix-if",
     "SigmaDeltaNeurons": "sigma-delta",
+    "PiecewiseLinearDeltaNeurons": "piecewise-linear-delta",
     "CubaLIFNeurons": "cuba-lif",
     "Readout": "readout",
     "ProbedReadout": "probed-readout",

@@ -77,7 +77,7 @@ def test_an_attribute_stated_twice():
     assert isinstance(refused(model([bad], IMAGE)), ModelError)
 
 
-@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("op", sorted({*OPERATORS} - {"Upsample"}))  # which is deprecated
 def test_an_operator_that_has_changed(monkeypatch, op):
     """By name, whatever the version of the file; unchanged ones pass."""
     since = OPERATORS[op].since
@@ -85,7 +85,7 @@ def test_an_operator_that_has_changed(monkeypatch, op):
     schema = defs.get_schema(op)
     inputs = " ".join(["x"] * max(schema.min_input, 1))
     required = {
-        name: {"blocksize": 2, "axis": 1, "to": 1, "kernel_shape": [2, 2]}[name]
+        name: {"blocksize": 2, "axis": 1, "to": 1, "kernel_shape": [2, 2], "equation": "a->a"}[name]
         for name, attribute in schema.attributes.items()
         if attribute.required
     }

@@ -157,11 +157,12 @@ class Neurons {
         using T = std::conditional_t<sizeof(A) == 8, int64_t, int32_t>;
         const Shape &s = p_.shape;
         const int steps = std::min(m_.steps, window_.steps);
+        const Lanes<T> zero = Lanes<T>::all(T(m_.zero));  // messages are stored as 0 and above
         for (int c = 0; c < sums.width; c += kLanes) {
             const Place at = place(y, x, c0 + c);
             const Model<T> neurons(at);
             for (int t = 0; t < steps; ++t) {
-                const Lanes<T> q = neurons.answer(sums.template at<T>(t, c));
+                const Lanes<T> q = neurons.answer(sums.template at<T>(t, c)) + zero;
                 for (int k = 0; k < m_.n_planes; ++k)
                     (q >> (8 * k)).low_bytes(m_.plane(s, k, t) + at.neuron);
             }

@@ -6,7 +6,7 @@
 
 /* Raised whenever a function's signature or a struct here changes; `snn_compile.sim.native` states
  * the same number and refuses a library that was built from other sources. */
-#define SNN_ENGINE_ABI 5
+#define SNN_ENGINE_ABI 6
 
 #if defined(_WIN32)
 #define SNN_ENGINE_API __declspec(dllexport)
@@ -40,6 +40,7 @@ typedef struct {
     const int64_t *threshold;            /* of all that divide or fire; per channel */
     const int64_t *initial;              /* potential at the start of a window */
     const int64_t *multiplier, *shift;   /* of all that rescale; per channel */
+    const int64_t *table;                /* lines: (channels, numbers[0], 4), see neurons.hpp */
 } snn_population;
 
 /* A synapse group. With `indptr`, a compressed-row matrix over neurons in (C, H, W) order, otherwise

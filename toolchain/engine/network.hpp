@@ -68,6 +68,9 @@ struct Population {
     // Graded neurons: multiplier / 2**shift, and the potential that suffices for the largest payload.
     Array<double> factor;
     Array<int32_t> cap;
+    // Lines of piecewise linear neurons, of each lane of a pixel: where they begin, all but the
+    // first, [line][lane]; and multiplier, offset and shift, [lane][line][3].
+    Array<int64_t> begins, lines;
     std::vector<int> groups;  // synapse groups that feed it
     int planes = 0;           // bytes of a message, 0 for spikes
     int signs = 1;            // maps of spikes in a step: 2 if there are negative ones

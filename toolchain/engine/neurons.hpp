@@ -6,6 +6,7 @@
 // in `with_model`; nothing else in the engine knows which models there are.
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -255,6 +256,108 @@ struct ClipFloor<int32_t> {
     }
 };
 
+// q = clip((x * y * multiplier + (2**shift >> 1)) >> shift, low, high) for the operands x and y in
+// V = a + bias = x * 2**12 + y. No state.
+template <class T>
+struct Operands {
+    Lanes<T> x, y;
+
+    SNN_INLINE explicit Operands(const Lanes<T> &v)
+        : x((v + Lanes<T>::all(2048)) >> 12), y(v - (x << 12)) {}
+};
+
+template <class T>
+struct Product;
+
+template <>
+struct Product<int64_t> {
+    using L = Lanes<int64_t>;
+    L bias, multiplier, shift, half;
+    int64_t limit, low, high;
+
+    SNN_INLINE explicit Product(const Place &p)
+        : bias(p.bias<int64_t>()),
+          multiplier(L::at(p.parameters<int64_t>().multiplier.data() + p.lane)),
+          shift(L::at(p.parameters<int64_t>().shift.data() + p.lane)),
+          limit(p.population.given.limit),
+          low(p.population.given.low),
+          high(p.population.given.high) {
+        for (int i = 0; i < L::kCount; ++i) half.r[i] = (L::all(1).r[i] << shift.r[i]) >> 1;
+    }
+    SNN_INLINE L answer(const L &a) const {
+        const Operands<int64_t> v(clip(a + bias, limit));
+        return max(min((v.x * v.y * multiplier + half) >> shift, L::all(high)), L::all(low));
+    }
+};
+
+// The product of 22 and 12 bits is exact in a double, as it is with a shift of up to 32 and beside
+// the 21 bits of `kUp`, which makes everything positive, so that truncation is a floor.
+template <>
+struct Product<int32_t> {
+    using L = Lanes<int32_t>;
+    using Double = Vector<double, L::kPer * 8>;
+    static constexpr int32_t kUp = 1 << 20;  // beyond the largest payload
+    L bias;
+    const double *factor;
+    int32_t limit, low, high;
+
+    SNN_INLINE explicit Product(const Place &p)
+        : bias(p.bias<int32_t>()),
+          factor(p.population.factor.data() + p.lane),
+          limit(int32_t(p.population.given.limit)),
+          low(int32_t(p.population.given.low)),
+          high(int32_t(p.population.given.high)) {}
+    SNN_INLINE L answer(const L &a) const {
+        const Operands<int32_t> v(clip(a + bias, limit));
+        const L product = v.x * v.y;
+        const Double end = Double{} + double(kUp);
+        L q;
+        for (int i = 0; i < L::kCount; ++i) {
+            Double d = __builtin_convertvector(product.r[i], Double) *
+                       load<Double>(factor + i * L::kPer);
+            d = d < end ? d : end;
+            d = d > -end ? d : -end;
+            q.r[i] = __builtin_convertvector(d + (end + 0.5), L::Register);
+        }
+        return max(min(q - L::all(kUp), L::all(high)), L::all(low));
+    }
+};
+
+// q = clip((V * multiplier[k] + offset[k]) >> shift[k], low, high), V = a + bias, with k the number
+// of breakpoints that V has reached. No state.
+template <class T>
+struct PiecewiseLinear {
+    using L = Lanes<T>;
+    L bias;
+    T limit;
+    int64_t low, high;
+    size_t n_lines, n_lanes;
+    const int64_t *begins, *lines;
+
+    SNN_INLINE explicit PiecewiseLinear(const Place &p)
+        : bias(p.bias<T>()),
+          limit(T(p.population.given.limit)),
+          low(p.population.given.low),
+          high(p.population.given.high),
+          n_lines(size_t(p.population.given.numbers[0])),
+          n_lanes(p.population.lines.size() / (3 * n_lines)),
+          begins(p.population.begins.data() + p.lane),
+          lines(p.population.lines.data() + p.lane * n_lines * 3) {}
+    SNN_INLINE L answer(const L &a) const {
+        T v[kLanes];
+        clip(a + bias, limit).to(v);
+        size_t reached[kLanes] = {};
+        for (size_t k = 0; k + 1 < n_lines; ++k)
+            for (int i = 0; i < kLanes; ++i) reached[i] += v[i] >= begins[k * n_lanes + i];
+        for (int i = 0; i < kLanes; ++i) {
+            const int64_t *line = lines + (i * n_lines + reached[i]) * 3;
+            const int64_t q = (int64_t(v[i]) * line[0] + line[1]) >> line[2];
+            v[i] = T(std::min(std::max(q, low), high));
+        }
+        return L::at(v);
+    }
+};
+
 // V += a + bias; the potential is the output.
 struct Integrator {
     using Integer = int64_t;
@@ -273,8 +376,17 @@ template <class T, bool Saturates>
 using Subtracts = IntegrateAndFire<T, false, Saturates>;
 
 // Their numbers. Each is that of an `EngineForm` in snn_compile/ir/models, which also says what
-// `numbers` of a population are: whether it resets to zero; both decays.
-enum { kGraded = 2, kClipFloor = 3, kIf = 4, kSignedIf = 5, kCubaLif = 6, kReadout = 7 };
+// `numbers` of a population are: whether it resets to zero; both decays; how many lines.
+enum {
+    kGraded = 2,
+    kClipFloor = 3,
+    kIf = 4,
+    kSignedIf = 5,
+    kCubaLif = 6,
+    kReadout = 7,
+    kPiecewiseLinear = 8,
+    kProduct = 9
+};
 
 inline Facts facts_of(int kind) {
     Facts f;
@@ -282,6 +394,8 @@ inline Facts facts_of(int kind) {
         case SNN_INPUT_SPIKES:
         case SNN_INPUT_VALUES:
         case kGraded:
+        case kProduct:
+        case kPiecewiseLinear:
             break;
         case kClipFloor:
             f.counted = true;
@@ -319,8 +433,12 @@ SNN_INLINE void with_model(const Population &p, const Answer &answer) {
             return answer.template spike<CubaLif>();
         case kGraded:
             return answer.template grade<Graded>();
+        case kProduct:
+            return answer.template grade<Product>();
         case kClipFloor:
             return answer.template grade<ClipFloor>();
+        case kPiecewiseLinear:
+            return answer.template grade<PiecewiseLinear>();
         case kReadout:
             return answer.integrate();
     }

@@ -36,6 +36,22 @@ void arrange(const snn_population &p, const Shape &s, size_t copies, Parameters<
     to.shift = arranged<T>(p.shift, s, copies, 0);
 }
 
+// The table of lines in the engine's order, for `copies` pixels.
+void arrange_lines(const snn_population &given, const Shape &s, size_t copies, Population &to) {
+    const size_t n = size_t(given.numbers[0]), lanes = copies * s.padded;
+    to.begins.assign((n - 1) * lanes, 0);
+    to.lines.assign(lanes * n * 3, 0);
+    for (size_t lane = 0; lane < lanes; ++lane) {
+        const size_t c = lane % s.padded;
+        if (c >= size_t(s.channels)) continue;  // padding sends 0
+        for (size_t k = 0; k < n; ++k) {
+            const int64_t *line = given.table + (c * n + k) * 4;
+            if (k) to.begins[(k - 1) * lanes + lane] = line[0];
+            std::copy(line + 1, line + 4, &to.lines[(lane * n + k) * 3]);
+        }
+    }
+}
+
 // Pixels whose channels share a register, where a row divides into such groups.
 int folded(const Shape &s) {
     int fold = s.padded < 64 ? 64 / s.padded : 1;
@@ -63,6 +79,7 @@ Population population(const snn_population &given) {
             arrange(given, p.shape, copies, p.narrow);
         else
             arrange(given, p.shape, copies, p.wide);
+        if (given.table) arrange_lines(given, p.shape, copies, p);
         for (size_t i = 0; i < p.narrow.multiplier.size(); ++i) {
             const double factor = std::ldexp(p.narrow.multiplier[i], -p.narrow.shift[i]);
             const double enough = factor > 0 ? double(given.high + 1) / factor + 1 : given.limit;
@@ -76,7 +93,7 @@ Population population(const snn_population &given) {
     if (p.values() && !p.planes) p.planes = 1;
     if (p.spikes() && given.low < 0) p.signs = 2;
     p.given.bias = p.given.threshold = p.given.initial = nullptr;
-    p.given.multiplier = p.given.shift = nullptr;
+    p.given.multiplier = p.given.shift = p.given.table = nullptr;
     return p;
 }
 

@@ -105,6 +105,7 @@ struct Case {
             p.initial = keep(from.list<int64_t>());
             p.multiplier = keep(from.list<int64_t>());
             p.shift = keep(from.list<int64_t>());
+            p.table = keep(from.list<int64_t>());
         }
         synapses = from.list<snn_synapses>();
         for (snn_synapses &s : synapses) {

@@ -26,7 +26,7 @@ const int32_t kLayout[] = {
     POPULATION(held), POPULATION(wide), POPULATION(saturates), POPULATION(bias_per_neuron),
     POPULATION(initial_per_neuron), POPULATION(numbers), POPULATION(low), POPULATION(high),
     POPULATION(limit), POPULATION(bias), POPULATION(threshold), POPULATION(initial),
-    POPULATION(multiplier), POPULATION(shift),
+    POPULATION(multiplier), POPULATION(shift), POPULATION(table),
     static_cast<int32_t>(sizeof(snn_synapses)),
     SYNAPSES(source), SYNAPSES(target), SYNAPSES(exponent), SYNAPSES(kernel), SYNAPSES(stride),
     SYNAPSES(dilation), SYNAPSES(groups), SYNAPSES(top), SYNAPSES(left), SYNAPSES(weight),

@@ -38,6 +38,24 @@ class Origin:
         return f"{self.file}: node '{self.node}'" + (f" ({self.op})" if self.op else "")
 
 
+@dataclass(frozen=True)
+class Survey:
+    """How much of a model is fine by itself, where some of it is refused.
+
+    Attributes:
+        operators: that work on activations.
+        fine_operators: those of them that are not refused.
+        operations: multiplications of layers, and one for each value of other operators, for one
+            sample; those of operators whose shapes nobody can tell are missing.
+        fine_operations: those of operators that are not refused.
+    """
+
+    operators: int
+    fine_operators: int
+    operations: int
+    fine_operations: int
+
+
 class CompileError(Exception):
     """Base of everything this tool refuses; shown in one line plus a hint.
 
@@ -47,10 +65,16 @@ class CompileError(Exception):
         code: stable identifier, for scripts and for searching the documentation.
         origin: where in the user's files the trouble is, if it is anywhere.
         hint: what to do about it.
+        module: the module of the model's source that the operator came from, if the file says so.
+        part_of: the function that an exporter has split into this operator and others, if known.
+        survey: how much of the model is fine.
     """
 
     exit_code: ClassVar[int] = 1
     default_code: ClassVar[str] = "internal"
+    module: str = ""
+    part_of: str = ""
+    survey: Survey | None = None
 
     def __init__(
         self, message: str, *, code: str = "", origin: Origin | None = None, hint: str = ""

@@ -7,7 +7,7 @@ network comes in with its calibration statistics; what leaves is every later sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy.typing as npt
@@ -18,11 +18,13 @@ from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.fit_functions import fit_functions
 from snn_compile.convert.linear import Float
 from snn_compile.convert.spike_norm import spike_norm
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann as ops
+from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
@@ -57,6 +59,7 @@ class Lowered:
         scales: full scale of each rectifier per channel.
         quantization: the one in fixed point, spread over time.
         decodings: of the outputs.
+        curves: functions as lines.
     """
 
     folded: ANNGraph
@@ -64,6 +67,7 @@ class Lowered:
     scales: Mapping[NodeId, Float]
     quantization: Quantization
     decodings: Mapping[NodeId, OutputDecoding]
+    curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
     def answers(self, x: npt.NDArray[Any]) -> Float:
         """The first output in fixed point for (N, *input shape) samples, as real values."""
@@ -98,7 +102,8 @@ def lower(
     scales = dict(given or {})
     if given is None:
         scales = _scales(folded, statistics, samples, encoding, options, coding)
-    convert = conversion(folded, encoding, scales, samples, options, coding)
+    curves = _curves(folded, statistics, scales, options, coding)
+    convert = conversion(folded, encoding, scales, samples, options, coding, curves)
     with threadpool_limits(BLAS_THREADS):
         quantization = convert(folded, observe).graph
     return Lowered(
@@ -107,6 +112,7 @@ def lower(
         scales,
         quantization,
         _decodings(folded, quantization, coding),
+        curves,
     )
 
 
@@ -120,7 +126,8 @@ def unmeasured(
     """The passes with thresholds at the bounds, for a quick check or a list of them."""
     encoding = _encoding(folded, bounds, options)
     scales = {name: activations.peak for name, activations in bounds.activations.items()}
-    return conversion(folded, encoding, scales, samples, options, coding)
+    curves = _curves(folded, bounds, scales, options, coding)
+    return conversion(folded, encoding, scales, samples, options, coding, curves)
 
 
 def conversion(
@@ -130,9 +137,10 @@ def conversion(
     samples: Samples | None,
     options: CompileOptions,
     coding: Coding,
+    curves: Mapping[NodeId, Curve],
 ) -> Pipeline[ANNGraph, Quantization]:
     """The passes from the folded network to the proven program, in order."""
-    to_spiking = _to_spiking(encoding, scales, options, coding)
+    to_spiking = replace(_to_spiking(encoding, scales, options, coding), curves=curves)
     passes = Pipeline.of(to_spiking).then(AlignPaths()).then(quantize_by(options))
     if samples is not None:
         frames = encoding(samples.x)
@@ -197,6 +205,20 @@ def _scales(
         caps=caps,
         per_layer=per_layer,
     )
+
+
+def _curves(
+    folded: ANNGraph,
+    statistics: Calibration,
+    scales: Mapping[NodeId, Float],
+    options: CompileOptions,
+    coding: Coding,
+) -> dict[NodeId, Curve]:
+    """Lines for the functions, if the coding has payloads."""
+    if not coding.payloads:
+        return {}
+    segments = options.activation_segments
+    return fit_functions(folded, statistics.ranges, scales, coding.levels, segments)
 
 
 def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:

@@ -19,6 +19,10 @@ from snn_frontends.onnx.values import Batch, Tensor
 FLOAT_BYTES = 4
 
 
+class MixesSamplesError(UnsupportedError):
+    """An operator works along the axis of the batch."""
+
+
 @dataclass
 class Builder:
     """Collects nodes and findings, and checks what every node must keep to.
@@ -35,6 +39,13 @@ class Builder:
     nodes: list[AnnNode] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     _taken: set[str] = field(default_factory=set)
+    _by_id: dict[NodeId, AnnNode] = field(default_factory=dict)
+
+    def node(self, node_id: NodeId) -> AnnNode:
+        """A node that has been added; a stand-in for a refused one is an input."""
+        if node_id in self._by_id:
+            return self._by_id[node_id]
+        return ann.Input(id=node_id, inputs=(), shape=(), origin=Origin(self.file))
 
     def unique(self, requested: str, otherwise: str = "") -> NodeId:
         """An id nobody has: the wanted one, the other, or the wanted one with a number."""
@@ -79,15 +90,15 @@ class Builder:
                     f"its {name} comes out as NaN or infinite", code="not-finite", origin=origin
                 )
         node_id = self.unique(requested)
-        self.nodes.append(
-            kind(
-                id=node_id,
-                inputs=tuple(tensor.node for tensor in inputs),
-                shape=shape[1:],
-                origin=origin,
-                **fields,
-            )
+        node = kind(
+            id=node_id,
+            inputs=tuple(tensor.node for tensor in inputs),
+            shape=shape[1:] or (1,),  # a number is a vector of one
+            origin=origin,
+            **fields,
         )
+        self.nodes.append(node)
+        self._by_id[node_id] = node
         return Tensor(node_id, shape)
 
     def check_size(self, shape: Shape, origin: Origin) -> None:
@@ -102,12 +113,22 @@ class Builder:
             raise too_large(origin, error, ModelError) from error
 
     def add_output(self, name: str, value: Tensor, origin: Origin) -> None:
-        """Mark a value as an output of the network."""
+        """Mark a value as an output of the network.
+
+        Raises:
+            UnsupportedError: the file fixes several samples, and they do not lie along axis 0.
+        """
+        if self.batch.size > 1 and value.axis != 0:
+            raise MixesSamplesError(
+                f"has the batch (of size {self.batch.size}) along axis {value.axis}",
+                origin=origin,
+                hint="bring the batch to axis 0 before the output",
+            )
         self.nodes.append(
             ann.Output(
                 id=self.unique(name, f"{name}.output"),
                 inputs=(value.node,),
-                shape=value.shape[1:],
+                shape=value.sample or (1,),
                 origin=origin,
             )
         )

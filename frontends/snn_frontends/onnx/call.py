@@ -10,9 +10,9 @@ import numpy as np
 
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir.ann import AnnNode, Float
-from snn_compile.ir.graph import Shape
+from snn_compile.ir.graph import NodeId, Shape
 from snn_frontends.onnx.attributes import Attributes
-from snn_frontends.onnx.builder import Builder
+from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
 
 FLOATS, INTEGERS, NUMBERS = "fV", "iu", "biufV"
@@ -65,6 +65,14 @@ class Call:
         """A use of the operator that cannot be expressed here."""
         return UnsupportedError(message, origin=self.origin, hint=hint)
 
+    def mixing(self, x: Tensor) -> MixesSamplesError:
+        """The complaint about an operator that works along the axis of the batch."""
+        return MixesSamplesError(
+            f"works along axis {x.axis}, which is the batch",
+            origin=self.origin,
+            hint=f"each sample must be computed by itself; keep axis {x.axis} as it is",
+        )
+
     def invalid(self, message: str, code: str = "", hint: str = "") -> ModelError:
         """A use of the operator that ONNX does not allow."""
         return ModelError(message, code=code, origin=self.origin, hint=hint)
@@ -76,7 +84,14 @@ class Call:
         return index < len(self.inputs) and self.inputs[index] is not None
 
     def tensor(self, index: int = 0) -> Tensor:
-        """An input that depends on the network's input."""
+        """An input that depends on the network's input, with the batch as axis 0."""
+        value = self.value(index)
+        if not value.plain:
+            raise self.mixing(value)
+        return value
+
+    def value(self, index: int = 0) -> Tensor:
+        """An input that depends on the network's input, wherever the batch is."""
         value = self.inputs[index] if index < len(self.inputs) else None
         if not isinstance(value, Tensor):
             raise self.refusal(
@@ -143,10 +158,7 @@ class Call:
         """An axis counted from the front, which must not be that of the batch."""
         axis = self.axis(axis, rank)
         if axis == 0:
-            raise self.refusal(
-                "works along axis 0, which is the batch",
-                "each sample must be computed by itself; keep axis 0 as it is",
-            )
+            raise self.mixing(Tensor(NodeId(""), ()))
         return axis
 
     def per_sample(self, value: Float, shape: Shape) -> Float:

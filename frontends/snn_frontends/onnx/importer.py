@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
@@ -30,25 +30,42 @@ from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
-from snn_frontends.onnx import refusals
+from snn_frontends.onnx import layout, refusals
 from snn_frontends.onnx.attributes import Attributes
-from snn_frontends.onnx.builder import Builder
+from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
-from snn_frontends.onnx.operators import OPERATORS
+from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
+from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.values import Batch, Tensor, Unknown, Value
 
+CONTRIBUTOR = "com.microsoft"
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
 SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The one real input of a model: its name and its shape with the batch axis."""
+    """The one real input of a model.
+
+    Attributes:
+        name: its name.
+        shape: its shape in the file.
+        batch: the axis of the samples.
+        whole: whether all of it is one sample, without such an axis.
+    """
 
     name: str
     shape: Shape
     batch: Batch
+    whole: bool = False
+
+    def value(self, builder: Builder, origin: Origin) -> Tensor:
+        """The network's input."""
+        if not self.whole:
+            return builder.add(ann.Input, self.name, (), self.shape, origin)
+        x = builder.add(ann.Input, self.name, (), (1, *self.shape), origin)
+        return Tensor(x.node, self.shape, None)
 
 
 def import_graph(
@@ -58,6 +75,7 @@ def import_graph(
     entry: ModelInput,
     stated_opset: int,
     findings: Sequence[Finding],
+    modules: Sequence[str],
 ) -> Imported:
     """Import a model whose header and input have been checked.
 
@@ -68,22 +86,38 @@ def import_graph(
         entry: the network's input.
         stated_opset: the version in the file, which may be newer.
         findings: what there is to say about the file already.
+        modules: that its operators came from, by name; empty where nobody knows.
     """
     builder = Builder(file, opset, entry.batch, findings=list(findings))
-    return _Importer(model, builder, entry).run(stated_opset)
+    importer = _Importer(model, builder, entry, modules)
+    try:
+        return importer.run(stated_opset)
+    except CompileError:
+        fixed = entry.batch.size > 1 and not entry.batch.symbolic
+        if not fixed or not any(isinstance(e, MixesSamplesError) for e in importer.errors):
+            raise
+    whole = replace(entry, batch=Batch(1, symbolic=False), whole=True)
+    message = f"axis 0 (of size {entry.batch.size}) is no batch: the whole input is one sample"
+    finding = Finding(message, Origin(file, entry.name), code="whole-input")
+    builder = Builder(file, opset, whole.batch, findings=[*findings, finding])
+    return _Importer(model, builder, whole, modules).run(stated_opset)
 
 
 class _Importer:
     """State of one import."""
 
-    def __init__(self, model: onnx.ModelProto, builder: Builder, entry: ModelInput) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, builder: Builder, entry: ModelInput, modules: Sequence[str]
+    ) -> None:
         self.builder = builder
         self.entry = entry
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.sparse = {one.values.name: one for one in model.graph.sparse_initializer}
         self.functions = {(_domain(f.domain), f.name) for f in model.functions}
         self.outputs = [output.name for output in model.graph.output]
-        given = {entry.name, *self.initializers}
-        self.nodes = _in_order(list(model.graph.node), given, builder.file)
+        given = {entry.name, *self.initializers, *self.sparse}
+        nodes = list(model.graph.node)
+        self.nodes = _in_order(nodes, given, builder.file)
         for node in self.nodes:
             node.domain = _domain(node.domain)
         self.live = _live(self.nodes, self.outputs)
@@ -92,6 +126,11 @@ class _Importer:
             if id(node) in self.live:
                 for name in filter(None, node.input):
                     self.readers.setdefault(name, []).append(node)
+        self.surveyor = Surveyor(
+            {id(node): module for node, module in zip(nodes, modules, strict=True)},
+            self.readers,
+            {name: node for node in self.nodes for name in node.output},
+        )
         self.times_named = Counter(node.name for node in self.nodes)
         self.values: dict[str, Value] = {}
         self.errors: list[CompileError] = []
@@ -105,7 +144,7 @@ class _Importer:
         """Import all nodes, or raise everything that stands against it."""
         builder, entry = self.builder, self.entry
         origin = Origin(builder.file, entry.name)
-        self.values[entry.name] = builder.add(ann.Input, entry.name, (), entry.shape, origin)
+        self.values[entry.name] = entry.value(builder, origin)
         for node in self.nodes:
             if id(node) in self.live:
                 with np.errstate(all="ignore"):  # what overflows is refused by the builder
@@ -115,6 +154,8 @@ class _Importer:
                 builder.findings.append(Finding(message, self._origin(node), "dead-node"))
         for name in self.outputs:
             self._mark_output(name)
+        for error in self.errors:
+            error.survey = self.surveyor.survey
         raise_all(self.errors)
         graph: Graph[AnnNode] = Graph(builder.nodes)
         graph = graph.pruned(node.id for node in graph if isinstance(node, ann.Output))
@@ -133,9 +174,10 @@ class _Importer:
             inputs = [self._value(name, origin) if name else None for name in node.input]
             results = self._import(node, inputs, origin)
             self._check_unread(node, len(results), origin)
+            self.surveyor.count(node, inputs, [v.shape for v in results if isinstance(v, Tensor)])
         except CompileError as error:
             errors = error.errors if isinstance(error, CompileErrors) else (error,)
-            self.errors.extend(errors)
+            self._refuse(node, inputs, errors)
             unsupported = all(isinstance(one, UnsupportedError) for one in errors)
             results = self._stand_ins(node, inputs if unsupported else [])
         except FOREIGN_ERRORS as error:
@@ -144,11 +186,28 @@ class _Importer:
             results = [Unknown()] * len(node.output)
         self.values.update(zip(node.output, results, strict=False))
 
+    def _refuse(
+        self,
+        node: onnx.NodeProto,
+        inputs: Sequence[Value | None],
+        errors: Sequence[CompileError],
+    ) -> None:
+        """Note what stands against a node, with the place in the model's source."""
+        known = len(inputs) == len(node.input) and not node.domain
+        shapes = infer_shapes(node, inputs, self.builder.opset) if known else []
+        self.surveyor.count(node, inputs, shapes, fine=False)
+        for error in errors:
+            error.module = self.surveyor.modules[id(node)]
+            error.part_of = self.surveyor.part_of(node)
+        self.errors.extend(errors)
+
     def _import(
         self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
     ) -> Sequence[Value]:
         """The values of a node's outputs."""
         function = (node.domain, node.op_type) in self.functions
+        if node.domain == CONTRIBUTOR and node.op_type in CONTRIBUTED and not function:
+            return self._contributed(node, inputs, origin)
         if node.domain or function:  # a function may have the name of an operator
             raise refusals.custom(node.domain, origin, function=function)
         if any(attribute.type in SUBGRAPHS for attribute in node.attribute):
@@ -178,8 +237,18 @@ class _Importer:
         if unknown:
             return [Unknown()] * len(node.output)
         call = self._call(node, inputs, origin)
-        result = operator.handler(call)
+        result = layout.run(operator.handler, call)
         raise_all(call.attributes.unread(schema, origin))
+        return [result] if isinstance(result, Tensor) else result
+
+    def _contributed(
+        self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
+    ) -> Sequence[Value]:
+        """An operator that ONNX has no definition of."""
+        if any(isinstance(value, Unknown) for value in inputs):
+            return [Unknown()] * len(node.output)
+        call = self._call(node, inputs, origin)
+        result = CONTRIBUTED[node.op_type](call)
         return [result] if isinstance(result, Tensor) else result
 
     def _call(self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin) -> Call:
@@ -219,7 +288,7 @@ class _Importer:
         shapes = infer_shapes(node, inputs, self.builder.opset)
         return [
             Tensor(NodeId(name), shape)
-            if shape and shape[0] == self.builder.batch.size
+            if shape and shape[0] == self.builder.batch.size and not self.entry.whole
             else Unknown()
             for name, shape in zip(node.output, shapes, strict=True)
         ]
@@ -227,11 +296,15 @@ class _Importer:
     def _value(self, name: str, origin: Origin) -> Value:
         """What a name stands for; initializers are decoded on first use."""
         if name not in self.values:
-            tensor = self.initializers.get(name)
-            if tensor is None:
+            tensor, sparse = self.initializers.get(name), self.sparse.get(name)
+            if tensor is None and sparse is None:
                 raise ModelError(f"reads '{name}', which nothing in the file gives", origin=origin)
+            what = f"the tensor '{name}'"
             try:
-                self.values[name] = self.folding.decoded(f"the tensor '{name}'", tensor)
+                if tensor is not None:
+                    self.values[name] = self.folding.decoded(what, tensor)
+                elif sparse is not None:
+                    self.values[name] = self.folding.densified(what, sparse)
             except TooLargeError as error:
                 raise too_large(origin, error, ModelError) from error
             except FOREIGN_ERRORS as error:
@@ -249,7 +322,10 @@ class _Importer:
             self.errors.append(error)
             return
         if isinstance(value, Tensor):
-            self.builder.add_output(name, value, origin)
+            try:
+                self.builder.add_output(name, value, origin)
+            except MixesSamplesError as error:
+                self.errors.append(error)
         elif not isinstance(value, Unknown):
             message = f"the output '{name}' does not depend on the input"
             hint = "remove it from the outputs of the model"

@@ -23,20 +23,6 @@ CUT = (
 
 REASONS = (
     Reason(
-        frozenset(
-            "Sigmoid Tanh Gelu Erf Elu Selu Celu HardSigmoid HardSwish Mish Swish Softplus "
-            "Softsign ThresholdedRelu Hardmax Shrink".split()
-        ),
-        "this activation has no spiking form",
-        "train or fine-tune with Relu (or Clip from 0) in its place; at the end of the network, "
-        "leave it out",
-    ),
-    Reason(
-        frozenset("Exp Log Sqrt Pow Reciprocal Abs Sin Cos Floor Ceil Round Sign".split()),
-        "this function of an activation has no spiking form",
-        CUT,
-    ),
-    Reason(
         frozenset(("LSTM", "GRU", "RNN")),
         "recurrent layers have no spiking form here",
         "replace it by convolutions, or run it outside the network",
@@ -63,27 +49,27 @@ REASONS = (
         "export with fixed control flow, or simplify the model (onnx-simplifier)",
     ),
     Reason(
-        frozenset(("Attention", "Einsum", "RotaryEmbedding")),
+        frozenset(("Attention", "RotaryEmbedding")),
         "multiplies activations with each other, which has no spiking form",
         "use a network of convolutions and dense layers",
     ),
     Reason(
-        frozenset(("Resize", "Upsample", "GridSample", "AffineGrid", "RoiAlign", "MaxRoiPool")),
-        "resampling is not supported",
-        "scale the images before the network, or use strided layers only",
+        frozenset(("GridSample", "AffineGrid", "RoiAlign", "MaxRoiPool")),
+        "resampling at places that are computed is not supported",
+        "scale the images before the network, or use Resize",
     ),
     Reason(
-        frozenset(("ConvTranspose", "DeformConv", "Col2Im", "MaxUnpool", "LpPool", "GlobalLpPool")),
+        frozenset(("DeformConv", "MaxUnpool", "LpPool", "GlobalLpPool")),
         "this layer is not supported",
-        "use Conv, Gemm, MaxPool or AveragePool",
+        "use Conv, ConvTranspose, Gemm, MaxPool or AveragePool",
     ),
     Reason(
-        frozenset("NonMaxSuppression TopK Where NonZero Unique Compress ScatterND".split()),
+        frozenset("NonMaxSuppression TopK NonZero Unique Compress ScatterND".split()),
         "decisions that depend on activations have no spiking form",
         CUT,
     ),
     Reason(
-        frozenset("Min ReduceMax ReduceMin ReduceProd ReduceL2 ReduceSumSquare".split()),
+        frozenset("ReduceProd ReduceL2 ReduceSumSquare".split()),
         "this operator is not supported on activations",
         "a maximum over a map can be a MaxPool or GlobalMaxPool, a limit a Relu or a Clip from 0",
     ),

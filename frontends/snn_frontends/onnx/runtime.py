@@ -64,10 +64,11 @@ class OnnxRuntime:
             if len(entries) > 1 or isinstance(batch, int) or entries[0].type != "tensor(float)":
                 return None
             runtime = OnnxRuntime(session)
-            probe = runtime(np.zeros((2, *shape), np.float32))
+            probes = [runtime(np.zeros((n, *shape), np.float32)) for n in (2, 3)]
         except refusals:
             return None
-        return runtime if len(probe) == 2 else None  # a reshape may have merged the samples
+        kept = [len(probe) for probe in probes] == [2, 3]
+        return runtime if kept else None  # samples may have been merged, or moved to another axis
 
     def __call__(self, x: Array, advance: Callable[[int], None] = lambda n: None) -> Array:
         """The first output for every sample (N, *input shape)."""

@@ -17,13 +17,40 @@ Constant = npt.NDArray[Any]
 class Tensor:
     """A value that depends on the network's input.
 
+    The batch is an axis of the file's value and none of the node's. Operators may move it, merge it
+    with others (``(N * T, ...)``), and take both back; the node does not notice.
+
     Attributes:
-        node: the node that computes it.
-        shape: its shape with the batch axis, as ONNX sees it.
+        node: the node that computes it for one sample.
+        shape: its shape as ONNX sees it, with the batch.
+        axis: where the batch is; None if all of the value is one sample.
+        outer: positions along this axis that go around the batch: it has ``outer * batch * inner``.
+        inner: positions within each sample of the batch.
     """
 
     node: NodeId
     shape: Shape
+    axis: int | None = 0
+    outer: int = 1
+    inner: int = 1
+
+    @property
+    def merged(self) -> int:
+        """Positions of one sample along the axis of the batch."""
+        return self.outer * self.inner
+
+    @property
+    def plain(self) -> bool:
+        """Whether the batch is axis 0 and nothing but the batch."""
+        return self.axis == 0 and self.merged == 1
+
+    @property
+    def sample(self) -> Shape:
+        """The shape for one sample."""
+        if self.axis is None:
+            return self.shape
+        kept = (self.merged,) if self.merged > 1 else ()
+        return (*self.shape[: self.axis], *kept, *self.shape[self.axis + 1 :])
 
 
 @dataclass(frozen=True)
@@ -51,3 +78,8 @@ class Batch:
 
     size: int
     symbolic: bool
+
+    @property
+    def one(self) -> bool:
+        """Whether the file takes a single sample, so that its axis is one as any other."""
+        return self.size == 1 and not self.symbolic

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from snn_compile.cli import refused
 from snn_compile.cli.console import as_json, common, results, show_json, show_table
 from snn_compile.cli.failures import print_error
 from snn_compile.cli.passes import AroundPasses, around_passes
@@ -18,25 +18,6 @@ from snn_compile.printable import printable
 
 if TYPE_CHECKING:
     from snn_compile.pipeline.finish import CheckResult
-
-
-@dataclass
-class Refusal:
-    """Operators of one type that are refused for one reason.
-
-    Attributes:
-        op: their type.
-        code: of the error.
-        message: why.
-        hint: what to do.
-        nodes: their names.
-    """
-
-    op: str
-    code: str
-    message: str
-    hint: str
-    nodes: list[str] = field(default_factory=list)
 
 
 @click.command(
@@ -80,38 +61,20 @@ def command(
     return 0
 
 
-def grouped(errors: Sequence[CompileError]) -> list[Refusal]:
-    """Unsupported operators by type and reason, the most frequent first."""
-    groups: dict[tuple[str, str, str], Refusal] = {}
-    for error in errors:
-        op, node = (error.origin.op, error.origin.node) if error.origin else ("", "")
-        key = (op, error.code, error.message)
-        refusal = groups.setdefault(key, Refusal(op, error.code, error.message, error.hint))
-        refusal.nodes.append(node)
-    return sorted(groups.values(), key=lambda refusal: -len(refusal.nodes))
-
-
 def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -> None:
     unsupported = [error for error in errors if isinstance(error, UnsupportedError)]
-    refusals = grouped(unsupported)
+    refusals, survey = refused.grouped(unsupported), unsupported[0].survey
     if as_json:
-        listed = [{**vars(refusal), "count": len(refusal.nodes)} for refusal in refusals]
-        show_json({"model": str(model), "ok": False, "unsupported": listed})
+        listed = [refused.as_dict(refusal) for refusal in refusals]
+        document = {"model": str(model), "ok": False, "unsupported": listed}
+        show_json({**document, **refused.surveyed(survey)})
     else:
-        from rich.table import Table
-        from rich.text import Text
-
         nodes = f"{len(unsupported)} unsupported operator" + "s" * (len(unsupported) != 1)
-        table = Table.grid(padding=(0, 3), pad_edge=False)
-        for refusal in refusals:
-            first = (refusal.nodes[0] or "(no name)") + (" ..." if len(refusal.nodes) > 1 else "")
-            why = Text.assemble((f"error[{refusal.code}]", "bold red"), f"   {refusal.message}")
-            if refusal.hint:
-                why.append(f"\nhint: {refusal.hint}", "dim")
-            table.add_row(f"  {refusal.op}", f"x{len(refusal.nodes)}", first, why)
         console = results()
         console.print(f"{printable(model.name)}: {nodes}\n")
-        show_table(console, table)
+        show_table(console, refused.table(refusals))
+        if said := refused.sentence(survey):
+            console.print(f"\n{said}")
     for error in errors:
         if not isinstance(error, UnsupportedError):
             print_error(error)

@@ -34,8 +34,10 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
 
         print_message(printable("".join(traceback.format_exception(error)).rstrip(), keep="\n"))
     if isinstance(error, CompileError):
-        for one in error.errors if isinstance(error, CompileErrors) else (error,):
-            print_error(one)
+        if isinstance(error, CompileErrors):
+            _say_all(error)
+        else:
+            print_error(error)
         return exit_code(error)
     if isinstance(error, click.ClickException):
         return _report_usage(error)
@@ -75,6 +77,25 @@ def _replayed(failure: PassFailure) -> str:
         f"snn-compile replay {printable(str(path))} shows it again; that file holds the network"
         " and the calibration samples"
     )
+
+
+def _say_all(errors: CompileErrors) -> None:
+    """The first complaints of each kind, and a table of the kinds if that is not all of them."""
+    from snn_compile.cli import refused
+    from snn_compile.cli.console import messages, show_table
+
+    hidden = 0
+    for error, more in refused.few(errors.errors):
+        print_error(error)
+        if more:
+            print_message(f"... and {more} more of this kind")
+            hidden += more
+    if hidden:
+        print_message("")
+        show_table(messages(), refused.table(refused.grouped(errors.errors)))
+    survey = next((one.survey for one in errors.errors if one.survey), None)
+    if said := refused.sentence(survey):
+        print_message(said)
 
 
 def print_error(error: CompileError) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from snn_compile.coding_registry import coding_class, guard_call
-from snn_compile.errors import UsageError
+from snn_compile.errors import UnsupportedError, UsageError
+from snn_compile.ir.curve import Curve
 from snn_compile.ir.spiking import Float, InputCoding, Neurons, Schedule, Window
 from snn_compile.options import CompileOptions
 
@@ -39,6 +40,7 @@ class Coding(ABC):
             have no error of their own: they add up to its integers.
         payloads: whether a message is a payload of ``--payload-bits``; else ``--timesteps`` decides
             how many values an activation has.
+        multiplies: whether neurons can multiply two messages, which must be payloads for it.
         input: how the input arrives unless the user says otherwise.
         schedule: how an integer network is spread over time; None if it is not.
         stock_obstacle: why no neuron of Intel's extension of Lava computes it; empty if one does.
@@ -50,6 +52,7 @@ class Coding(ABC):
     relevant_options: ClassVar[tuple[str, ...]] = ("timesteps",)
     single_step: ClassVar[bool] = False
     payloads: ClassVar[bool] = False
+    multiplies: ClassVar[bool] = False
     input: ClassVar[InputCoding]
     schedule: ClassVar[Schedule | None] = None
     stock_obstacle: ClassVar[str] = "no stock neuron sends such messages"
@@ -84,6 +87,46 @@ class Coding(ABC):
             bias: added at every step; broadcasts to the shape.
             relay: whether it only carries another population's values.
         """
+
+    def of_function(
+        self, common_fields: Mapping[str, Any], curve: Curve, *, scale: Float, bias: Float
+    ) -> Neurons:
+        """The population that stands for a function of one activation, given as lines.
+
+        Args:
+            common_fields: id, inputs, shape and origin (see ``Node.common_fields``).
+            curve: the lines of each channel.
+            scale: largest magnitude per channel, (C,).
+            bias: added to what arrives; broadcasts to the shape.
+
+        Raises:
+            UnsupportedError: its messages are no payloads.
+        """
+        del curve, scale, bias
+        raise self.no_function(common_fields)
+
+    def no_function(self, common_fields: Mapping[str, Any]) -> UnsupportedError:
+        """The complaint about a function that is no sum of rectifiers."""
+        return UnsupportedError(
+            f"is no sum of a few rectifiers, and --coding {self.name} has no other neurons",
+            code="function-coding",
+            origin=common_fields["origin"],
+            hint="use --coding graded, whose neurons have tables of lines",
+        )
+
+    def product(
+        self, common_fields: Mapping[str, Any], *, scale: Float, step: Float, signed: bool
+    ) -> Neurons:
+        """The population that multiplies two payloads; ``multiplies`` says that there is one.
+
+        Args:
+            common_fields: id, inputs, shape and origin (see ``Node.common_fields``).
+            scale: largest magnitude of a product per channel, (C,).
+            step: real value of a product of one payload step of each operand, (C,).
+            signed: whether products may be negative.
+        """
+        del common_fields, scale, step, signed
+        raise TypeError(f"{self.name} coding has no product neurons")
 
     @classmethod
     def levels_of(cls, size: int) -> int:

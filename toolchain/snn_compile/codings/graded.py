@@ -6,8 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from snn_compile.codings.coding import Coding
-from snn_compile.ir.spiking import Float, GradedNeurons, InputCoding, Neurons
+from snn_compile.ir.curve import Curve
+from snn_compile.ir.spiking import (
+    Float,
+    GradedNeurons,
+    InputCoding,
+    Neurons,
+    PiecewiseLinearNeurons,
+    ProductNeurons,
+)
 
 
 @dataclass(frozen=True)
@@ -16,9 +26,10 @@ class Graded(Coding):
 
     name: ClassVar[str] = "graded"
     summary: ClassVar[str] = "payloads, once a frame"
-    relevant_options: ClassVar[tuple[str, ...]] = ("payload_bits",)
+    relevant_options: ClassVar[tuple[str, ...]] = ("payload_bits", "activation_segments")
     single_step: ClassVar[bool] = True
     payloads: ClassVar[bool] = True
+    multiplies: ClassVar[bool] = True
     input: ClassVar[InputCoding] = InputCoding.GRADED
     stock_obstacle: ClassVar[str] = "no stock neuron rescales a payload"
     max_size: ClassVar[int] = 8
@@ -45,4 +56,38 @@ class Graded(Coding):
             bias=bias,
             levels=self.levels,
             relay=relay,
+        )
+
+    def of_function(
+        self, common_fields: Mapping[str, Any], curve: Curve, *, scale: Float, bias: Float
+    ) -> Neurons:
+        """Neurons with tables of lines. The largest magnitude has ``levels`` steps, and a sign."""
+        step = scale / self.levels
+        steepest = np.abs(curve.slope).max(axis=1)
+        lowest = float(np.floor(curve.low / step + 0.5).min())
+        return PiecewiseLinearNeurons(
+            **common_fields,
+            threshold=step / np.where(steepest > 0, steepest, 1.0),
+            bias=bias,
+            step=step,
+            breakpoints=curve.breakpoints,
+            anchor=curve.anchor,
+            value=curve.value,
+            slope=curve.slope,
+            error=curve.error / step,
+            low=int(max(min(lowest, 0.0), -self.levels)),
+            high=self.levels,
+        )
+
+    def product(
+        self, common_fields: Mapping[str, Any], *, scale: Float, step: Float, signed: bool
+    ) -> Neurons:
+        """Product neurons, one payload step being ``scale / levels``."""
+        return ProductNeurons(
+            **common_fields,
+            threshold=scale / self.levels,
+            bias=np.zeros((len(scale), 1, 1)),
+            step=step,
+            low=-self.levels if signed else 0,
+            high=self.levels,
         )

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from snn_compile.codings.graded import Graded
-from snn_compile.ir.quantized import GradedNeurons, Readout, SigmaDeltaNeurons, SigmaDeltaReadout
+from snn_compile.ir.quantized import (
+    GradedNeurons,
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
+    ProductDeltaNeurons,
+    ProductNeurons,
+    Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
+)
 from snn_compile.ir.spiking import InputCoding, Schedule
 
 
@@ -18,7 +27,12 @@ class SigmaDelta(Graded):
     summary: ClassVar[str] = "changes of payloads from frame to frame"
     schedule: ClassVar[Schedule | None] = Schedule(
         input=InputCoding.CHANGES,
-        forms={GradedNeurons: SigmaDeltaNeurons, Readout: SigmaDeltaReadout},
+        forms={
+            GradedNeurons: SigmaDeltaNeurons,
+            PiecewiseLinearNeurons: PiecewiseLinearDeltaNeurons,
+            ProductNeurons: ProductDeltaNeurons,
+            Readout: SigmaDeltaReadout,
+        },
     )
     stock_obstacle: ClassVar[str] = (
         "stock SigmaDelta has no multiplier: it loses the bits below a power of two,"

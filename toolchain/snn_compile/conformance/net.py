@@ -24,6 +24,8 @@ from snn_compile.ir.quantized import (
     GradedNeurons,
     IFNeurons,
     Input,
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
     Population,
     QuantizedGraph,
     QuantizedNode,
@@ -39,6 +41,10 @@ from snn_compile.ir.spiking import InputCoding, Reset, Window
 from snn_compile.sim import bounds
 
 INPUT = NodeId("input")
+LINES: dict[str, type[Population]] = {
+    "piecewise-linear": PiecewiseLinearNeurons,
+    "piecewise-linear-delta": PiecewiseLinearDeltaNeurons,
+}
 LEVELS = 100
 """Largest count of clip-floor neurons."""
 ORIGIN = Origin("conformance")
@@ -282,7 +288,7 @@ class Net:
 
         Args:
             kind: ``subtract``, ``zero``, ``burst``, ``signed``, ``sync``, ``radix``, ``graded``,
-                ``clip-floor``, ``sigma-delta`` or ``cuba``.
+                ``clip-floor``, ``sigma-delta``, ``cuba`` or one of ``LINES``.
             name: its name in traces.
             synapses: groups that feed it.
             given: parameters.
@@ -291,6 +297,8 @@ class Net:
         bias = self.draw(-max(1, scale // 8), max(1, scale // 8), channels)
         threshold = self.draw(max(1, scale // 2), 2 * scale, channels)
         payload = QFormat(8, signed=False)
+        if kind in LINES:
+            return self.add(LINES[kind], name, *synapses, **(self._lines(scale, channels) | given))
         if kind in ("graded", "sigma-delta"):
             like = GradedNeurons if kind == "graded" else SigmaDeltaNeurons
             fitting = 11 + max(0, (2 * scale).bit_length() - given.get("payload", payload).bits)
@@ -324,9 +332,30 @@ class Net:
         reset = Reset.ZERO if kind == "zero" else Reset.SUBTRACT
         return self.add(IFNeurons, name, *synapses, **(suits | {"reset": reset} | given))
 
+    def _lines(self, scale: int, channels: int) -> dict[str, Any]:
+        """A table of four lines of both signs, the last of them level."""
+        begins = np.sort(self.draw(-2 * scale, 2 * scale, (channels, 3)), axis=1)
+        multiplier = self.draw(-(1 << 12) + 1, (1 << 12) - 1, (channels, 4))
+        multiplier[:, -1] = 0
+        shift = 12 + max(0, scale.bit_length() - 6)
+        offset = self.draw(-60, 60, (channels, 4)) << shift
+        return {
+            "bias": self.draw(-max(1, scale // 8), max(1, scale // 8), channels),
+            "breakpoints": begins,
+            "multiplier": multiplier,
+            "offset": offset + (1 << (shift - 1)),
+            "shift": np.full((channels, 4), shift),
+            "low": -100,
+            "high": 127,
+        }
+
     def relay(self, kind: str, name: str, source: NodeId) -> NodeId:
         """A population that carries another's messages one depth further."""
         one: dict[str, Any] = {"bias": 0, "relay": True}
+        if kind in LINES:
+            row = np.ones((self.shape(source)[0], 1), np.int64)
+            one |= {"breakpoints": row[:, :0], "multiplier": row << 11, "shift": row * 11}
+            return self.suited(kind, name, self.one_to_one(source), offset=row << 10, **one)
         if kind in ("graded", "sigma-delta"):
             sending: Any = self._nodes[source]
             one |= {"multiplier": 1 << 11, "shift": 11, "payload": sending.payload}

@@ -74,17 +74,15 @@ def _relay(name: NodeId, source: NodeId, like: Neurons) -> list[SpikingNode]:
         weight=like.unit.reshape(-1, 1, 1, 1),
         geometry=Geometry(groups=channels),
     )
-    silent = np.zeros((channels, 1, 1))
     if not like.repeats:  # a leaky one would lose some
         place = {**like.common_fields, "id": name, "inputs": (synapses.id,)}
         one = spiking.IFNeurons(
             **place,
             threshold=like.unit,
-            bias=silent,
+            bias=np.zeros((channels, 1, 1)),
             initial_potential=0.0,
             reset=spiking.Reset.ZERO,
             relay=True,
         )
         return [synapses, one]
-    neurons = like.changed(id=name, inputs=(synapses.id,), bias=silent, relay=True)
-    return [synapses, neurons]
+    return [synapses, like.relaying(name, synapses.id)]

@@ -50,7 +50,7 @@ def balance_thresholds(
     """
     scales: dict[NodeId, Float] = {}
     for node in network.graph:
-        if not isinstance(node, ann.Relu) or node.like is not None:
+        if not isinstance(node, ann.Activation) or node.like is not None:
             continue
         activations = calibration.activations[node.id]
         if per_layer:
@@ -58,10 +58,10 @@ def balance_thresholds(
         scale = _full_scale(activations, method(node.id), levels)
         scale = np.broadcast_to(scale, calibration.activations[node.id].peak.shape).copy()
         scales[node.id] = _alive(scale)
-        if node.cap is not None:
+        if isinstance(node, ann.Relu) and node.cap is not None:
             scales[node.id] = np.minimum(scales[node.id], node.cap)
     for node in network.graph:
-        if isinstance(node, ann.Relu) and node.like is not None:
+        if isinstance(node, ann.Activation) and node.like is not None:
             scales[node.id] = scales[node.like]
     return scales
 

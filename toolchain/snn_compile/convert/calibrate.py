@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,8 +31,8 @@ class Activations:
     """Statistics of one population's activations, per channel.
 
     Attributes:
-        peak: largest value, (C,).
-        histogram: counts of positive values in ``N_BINS`` equal bins from 0 to the peak, (C, bins).
+        peak: largest magnitude, (C,).
+        histogram: counts of magnitudes above 0 in ``N_BINS`` equal bins up to the peak, (C, bins).
         n_seen: values of each channel that were looked at for the histogram, positive or not.
     """
 
@@ -55,33 +55,48 @@ class Calibration:
         low: smallest input per entry of the first axis, at most 0.
         high: largest input per channel, at least 0.
         n_samples: how many samples.
+        ranges: of every function, the smallest and the largest argument, (C,) each.
     """
 
     activations: Mapping[NodeId, Activations]
     low: Float
     high: Float
     n_samples: int
+    ranges: Mapping[NodeId, tuple[Float, Float]] = field(default_factory=dict)
 
 
 @dataclass
 class _Collector:
-    """Accumulates over batches; the batches run on several threads."""
+    """Accumulates over batches; the batches run on several threads.
+
+    Attributes:
+        functions: those that read each node.
+    """
+
+    functions: Mapping[NodeId, Sequence[NodeId]]
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     peak: dict[NodeId, Float] = field(default_factory=dict)
     histogram: dict[NodeId, Index] = field(default_factory=dict)
     n_seen: dict[NodeId, int] = field(default_factory=dict)
+    ranges: dict[NodeId, tuple[Float, Float]] = field(default_factory=dict)
 
     def peaks(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Activation):
-            largest = _by_channel(node, value).max(axis=1).astype(np.float64)
+            largest = _magnitudes(node, value).max(axis=1).astype(np.float64)
             with self.lock:
                 self.peak[node.id] = np.maximum(self.peak.get(node.id, largest), largest)
+        for reader in self.functions.get(node.id, ()):
+            flat = _by_channel(node, value).astype(np.float64)
+            low, high = flat.min(axis=1), flat.max(axis=1)
+            with self.lock:
+                lowest, highest = self.ranges.get(reader, (low, high))
+                self.ranges[reader] = np.minimum(lowest, low), np.maximum(highest, high)
         return value
 
     def histograms(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Activation) and node.like is None:
-            flat = _by_channel(node, value)
+            flat = _magnitudes(node, value)
             # An odd stride: the batch comes last, and an even one would see the same few samples.
             flat = flat[:, :: flat.shape[1] // SAMPLES_PER_PIECE | 1]
             peak = np.where(self.peak[node.id] > 0, self.peak[node.id], 1.0)
@@ -99,6 +114,21 @@ def _by_channel(node: AnnNode, value: Array) -> Array:
     return value.reshape(maps_shape(node.shape)[0], -1)
 
 
+def _magnitudes(node: ann.Relu | ann.Function | ann.Product, value: Array) -> Array:
+    """Of activations of both signs, what a payload has to hold beside the sign."""
+    flat = _by_channel(node, value)
+    return flat if node.non_negative else np.abs(flat)
+
+
+def _functions(network: ANNGraph) -> dict[NodeId, list[NodeId]]:
+    """The functions that read each node."""
+    found: dict[NodeId, list[NodeId]] = {}
+    for node in network.graph:
+        if isinstance(node, ann.Function):
+            found.setdefault(node.inputs[0], []).append(node.id)
+    return found
+
+
 def calibrate(
     network: ANNGraph, x: npt.NDArray[np.generic], *, advance: Advance = no_progress
 ) -> Calibration:
@@ -109,7 +139,7 @@ def calibrate(
         x: (N, *input shape).
         advance: told how many samples have been finished; each sample counts twice.
     """
-    collector, operators = _Collector(), Reproducible(network, x)
+    collector, operators = _Collector(_functions(network)), Reproducible(network, x)
     for hook in (collector.peaks, collector.histograms):
         evaluate(
             network,
@@ -134,4 +164,5 @@ def calibrate(
         np.minimum(by_channel.min(axis=(0, 2)), 0),
         np.maximum(by_channel.max(axis=(0, 2)), 0),
         len(x),
+        collector.ranges,
     )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.convert.expand import Affine, expand, maps_shape
+from snn_compile.convert.isolate_operands import operand_sources
 from snn_compile.convert.linear import (
     Float,
     Kernel,
@@ -80,11 +81,13 @@ class Equalize:
             raise ValueError("the range mode needs ranges")
         moments = _Moments.measure(network, self.x) if self.method == "data" else None
         owner = {n.id: n.like or n.id for n in network.graph if isinstance(n, ann.Relu)}
-        drives = expand(network)
+        drives, multiplied = expand(network), operand_sources(network)
         factors: dict[NodeId, Float] = {}
         findings: list[Finding] = []
         for node in network.graph:
             if not isinstance(node, ann.Relu) or node.like is not None or node.cap is not None:
+                continue
+            if node.id in multiplied:  # a factor of a channel would be one of the product
                 continue
             if self.method == "range" and self.ranges is not None:
                 norm, limits = self.ranges[node.id], (0.0, np.inf)
@@ -193,11 +196,11 @@ class _Moments:
     def measure(network: ANNGraph, x: npt.NDArray[np.generic] | None) -> _Moments:
         if x is None or not len(x):
             raise ValueError("the data mode needs calibration samples")
-        rectifiers = [node for node in network.graph if isinstance(node, ann.Relu)]
+        rectifiers = [node for node in network.graph if isinstance(node, ann.Activation)]
         moments = _Moments({}, {}, {}, {node.id: node.like or node.id for node in rectifiers})
 
         def add(node: AnnNode, value: Array) -> Array:
-            if isinstance(node, ann.Input | ann.Relu):
+            if isinstance(node, ann.Input | ann.Activation):
                 size = np.abs(value).astype(np.float64)
                 key, first, second = node.id, products.total(size, -1), products.total(size**2, -1)
                 moments.mean[key] = moments.mean.get(key, 0) + first / len(x)
@@ -297,7 +300,14 @@ class _Debts:
                 return node, owed[0]
             case ann.Add() if all(np.array_equal(factor, owed[0]) for factor in owed):
                 return node, owed[0]
-            case ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat():
+            case (
+                ann.Reshape()
+                | ann.Transpose()
+                | ann.Slice()
+                | ann.Pad()
+                | ann.Concat()
+                | ann.Gather()
+            ):
                 return node, self._wired(node, owed)
             case _:
                 return replace(node, inputs=tuple(map(self._restored, node.inputs))), None
@@ -350,12 +360,14 @@ def _interiors(network: ANNGraph) -> dict[NodeId, NodeId]:
             continue
         seen: set[NodeId | None] = set()
         for reader in network.graph.consumers(node.id):
-            is_rectifier = isinstance(reader, ann.Relu)
-            seen |= {owner[reader.id]} if is_rectifier else reached[reader.id]
+            if isinstance(reader, ann.Relu):
+                seen.add(owner[reader.id])
+            else:
+                seen |= {None} if isinstance(reader, ann.Activation) else reached[reader.id]
         reached[node.id] = seen
     scales = {node.like for node in network.graph if isinstance(node, ann.Relu) and node.like}
     for node in network.graph:
-        if isinstance(node, ann.Relu | ann.Input | ann.Output):
+        if isinstance(node, ann.Activation | ann.Input | ann.Output):
             continue
         sources = {owner.get(s) for s in node.inputs}
         if len(sources) == 1:

@@ -7,6 +7,7 @@ of maps that lead to it from populations, and a constant.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from math import prod
@@ -59,38 +60,85 @@ def expand(network: ANNGraph) -> dict[NodeId, Affine]:
     Raises:
         TypeError: an operator that is not linear (max pooling) is still in the graph.
     """
+    return dict(drives_of(network))
+
+
+def drives_of(network: ANNGraph) -> Iterator[tuple[NodeId, Affine]]:
+    """``expand`` one by one, in the order of the graph: who needs each only once saves memory.
+
+    Raises:
+        TypeError: an operator that is not linear (max pooling) is still in the graph.
+    """
+    graph = network.graph
     seen: dict[NodeId, Affine] = {}
-    drives: dict[NodeId, Affine] = {}
-    for node in network.graph:
+    waiting = {node.id: len(graph.consumers(node.id)) for node in graph}
+    for node in graph:
         sources = [seen[s] for s in node.inputs]
         if isinstance(node, ann.Activation | ann.Output):
-            drives[node.id] = sources[0]
+            yield node.id, _drive(node, sources)
         if isinstance(node, ann.Input | ann.Activation):
             own = Wiring(maps_shape(node.shape), node.shape, np.arange(prod(node.shape)))
-            seen[node.id] = Affine((Term(node.id, own),), np.zeros(node.shape))
-            continue
-        terms = tuple(
-            Term(
-                term.source, _after(node, term.map, place, [network.graph[s] for s in node.inputs])
+            seen[node.id] = Affine((Term(node.id, own),), _everywhere(np.zeros(1), node.shape))
+        else:
+            read = [graph[s] for s in node.inputs]
+            terms = tuple(
+                Term(term.source, _after(node, term.map, place, read))
+                for place, source in enumerate(sources)
+                for term in source.terms
             )
-            for place, source in enumerate(sources)
-            for term in source.terms
-        )
-        constants = [s.constant[..., None] for s in sources]
-        constant = _constant(node, constants)[..., 0].astype(np.float64)
-        seen[node.id] = Affine(terms, constant)
-    return drives
+            seen[node.id] = Affine(terms, _constant(node, [s.constant for s in sources]))
+        for source in {node.id, *node.inputs}:
+            waiting[source] -= source != node.id
+            if not waiting[source]:
+                del seen[source]
 
 
-def _constant(node: AnnNode, sources: list[Float]) -> kernels.Array:
-    """The value of a node for constants, (*shape, 1), the same bits on every machine."""
+def _drive(node: AnnNode, sources: list[Affine]) -> Affine:
+    """What a population sees; of a product the terms of its operands, one after the other."""
+    if isinstance(node, ann.Product):
+        left, right = sources
+        return Affine((*left.terms, *right.terms), _everywhere(np.zeros(1), node.shape))
+    return sources[0]
+
+
+def _constant(node: AnnNode, sources: list[Float]) -> Float:
+    """The value of a node for constants, the same bits on every machine.
+
+    Few of them are anything but 0, or the same all over a map; those are computed for a point.
+    """
+    points = [_point(source) for source in sources]
+    if not any(point.any() for point in points):
+        if isinstance(node, ann.Conv | ann.Dense):
+            bias = node.bias.astype(np.float64).reshape(-1, *[1] * (len(node.shape) - 1))
+            return _everywhere(bias, node.shape)
+        if isinstance(node, ann.Add | ann.Concat | ann.Reshape | ann.Slice | ann.AveragePool):
+            return _everywhere(np.zeros(1), node.shape)
     if isinstance(node, ann.Conv | ann.Dense):
-        return applied(node, on_grid(node.weight, 2), sources[0], np.float64)
-    return apply(node, sources)
+        parts = on_grid(node.weight, 2)
+        return applied(node, parts, sources[0][..., None], np.float64)[..., 0].astype(np.float64)
+    parameters = (node.scale, node.shift) if isinstance(node, ann.Affine) else ()
+    uniform = all(np.size(v) == np.shape(v)[0] for v in (*points, *parameters))
+    if uniform and isinstance(node, ann.Add | ann.Output | ann.BatchNorm | ann.Affine):
+        first = (node.shape[0], *[1] * (len(node.shape) - 1), 1)
+        value = apply(node, [np.broadcast_to(point[..., None], first) for point in points])
+        return _everywhere(value[..., 0].astype(np.float64), node.shape)
+    return apply(node, [source[..., None] for source in sources])[..., 0].astype(np.float64)
+
+
+def _everywhere(value: Float, shape: Shape) -> Float:
+    """A value all over the maps of a shape, without a copy."""
+    return np.broadcast_to(value, shape)
+
+
+def _point(constant: Float) -> Float:
+    """One point of each map, where a constant has been spread over maps; else all of it."""
+    return constant[tuple(slice(0, None if stride else 1) for stride in constant.strides)]
 
 
 def _after(node: AnnNode, inner: LinearMap, place: int, sources: list[AnnNode]) -> LinearMap:
     """The linear part of an operator after a map that arrives as its input number ``place``."""
+    if isinstance(node, ann.Gather):
+        return linear.wire(node.index, node.shape, inner)
     if isinstance(node, ann.Reshape | ann.Transpose | ann.Slice | ann.Pad | ann.Concat):
         return linear.wire(_gathered(node, place, sources), node.shape, inner)
     return _applied(node, inner)
@@ -98,11 +146,17 @@ def _after(node: AnnNode, inner: LinearMap, place: int, sources: list[AnnNode]) 
 
 def _gathered(node: AnnNode, place: int, sources: list[AnnNode]) -> Index:
     """Which flat element of one input each flat output of a wiring operator reads; -1 for none."""
-    places: list[kernels.Array] = [np.zeros((*source.shape, 1)) for source in sources]
     shape = sources[place].shape
+    if isinstance(node, ann.Concat):  # one of many: the others need not be there
+        index = np.full(node.shape, -1)
+        start = sum(source.shape[node.axis] for source in sources[:place])
+        part = slice(start, start + shape[node.axis])
+        index[(slice(None),) * node.axis + (part,)] = np.arange(prod(shape)).reshape(shape)
+        return index.ravel()
+    places: list[kernels.Array] = [np.zeros((*source.shape, 1)) for source in sources]
     places[place] = np.arange(1, prod(shape) + 1, dtype=np.float64).reshape(*shape, 1)
-    index: Index = apply(node, places).astype(np.int64).ravel() - 1
-    return index
+    found: Index = apply(node, places).astype(np.int64).ravel() - 1
+    return found
 
 
 @singledispatch
@@ -119,12 +173,12 @@ def _(node: AnnNode, inner: LinearMap) -> LinearMap:
 
 @_applied.register
 def _(node: ann.Conv, inner: LinearMap) -> LinearMap:
-    return convolve(node.weight.astype(np.float64), node.geometry, node.shape, inner)
+    return convolve(node.weight.astype(np.float64, copy=False), node.geometry, node.shape, inner)
 
 
 @_applied.register
 def _(node: ann.Dense, inner: LinearMap) -> LinearMap:
-    return linear.multiply(node.weight.astype(np.float64), node.shape, inner)
+    return linear.multiply(node.weight.astype(np.float64, copy=False), node.shape, inner)
 
 
 @_applied.register
@@ -136,6 +190,11 @@ def _(node: ann.BatchNorm, inner: LinearMap) -> LinearMap:
 @_applied.register
 def _(node: ann.Affine, inner: LinearMap) -> LinearMap:
     return linear.scale(node.scale.astype(np.float64), inner)
+
+
+@_applied.register
+def _(node: ann.AxisMatrix, inner: LinearMap) -> LinearMap:
+    return linear.along_axis(node.matrix.astype(np.float64), node.axis, node.shape, inner)
 
 
 @_applied.register

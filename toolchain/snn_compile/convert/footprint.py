@@ -1,9 +1,9 @@
 """What a float network will take in memory, before any of it is computed.
 
 ``expand`` composes the linear operators between populations into maps, and without data
-``weight_bounds`` writes each as a matrix. How large these get depends on shapes alone, so that they
-can be followed through the network without a single weight. A few hundred bytes of a file are
-enough to make them terabytes.
+``weight_bounds`` adds up the magnitudes of each. How large these get depends on shapes alone, so
+that they can be followed through the network without a single weight. A few hundred bytes of a file
+are enough to make them terabytes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,12 @@ SYNAPSE = 80
 """Bytes of a synapse while a map becomes a sparse matrix: coordinates, compressed, and a copy."""
 KEPT_SYNAPSE = 16
 """Bytes of a synapse in a sparse matrix."""
+NODE = 4096
+"""Bytes of an operator, whatever its value."""
 TERM = 512
 """Bytes of a map, however small it is."""
+PIECE = 1 << 17
+"""Weights of a matrix that are looked at at once."""
 MAX_TERMS = 30_000
 """Maps in a network; each takes milliseconds."""
 
@@ -78,6 +82,18 @@ class Reach:
                 return prod(target) * self.size * NUMBER
         return prod(target) * min(self.fan_in, self.size) * KEPT_SYNAPSE
 
+    def bounded(self, target: Shape) -> int:
+        """Bytes while the largest values behind one map are added up."""
+        values = (self.size + 3 * prod(target)) * NUMBER
+        match self.form:
+            case "kernel":
+                return values + 4 * self.stored(target)
+            case "matrix":
+                return values + 4 * min(prod(target) * self.size, self.size + PIECE) * NUMBER
+            case "sparse":
+                return values + 2 * self.stored(target)
+        return values
+
     def unrolled(self, target: Shape) -> int:
         """Bytes while one map becomes a sparse matrix."""
         return prod(target) * min(self.fan_in, self.size) * SYNAPSE
@@ -103,21 +119,31 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
 
     Args:
         network: with its rectifiers inserted.
-        measured: whether there are calibration data; no map becomes a matrix for its bounds then.
+        measured: whether there are calibration data, so that no bounds are computed.
 
     Raises:
         ModelError: it takes more; the message names the layer with which it does, and its size.
     """
     reached: dict[NodeId, Mapping[NodeId, Reach]] = {}
+    waiting = {node.id: len(network.graph.consumers(node.id)) for node in network.graph}
+    maps: dict[NodeId, int] = {}
     total = terms = 0
     for node in network.graph:
         sources = [(network.graph[s], reached[s]) for s in node.inputs]
         found, peak = _arriving(node, sources)
         if isinstance(node, ann.Activation | ann.Output) and not measured:
-            peak = max([peak, *(r.unrolled(node.shape) for r in found.values())])
-        kept = _own(node) + sum(r.terms * (r.stored(node.shape) + TERM) for r in found.values())
-        _check(node, total + kept + peak, kept + peak)
+            peak = max([peak, *(r.bounded(node.shape) for r in found.values())])
+        maps[node.id] = sum(r.terms * (r.stored(node.shape) + TERM) for r in found.values())
+        kept = NODE + _own(node)
+        if isinstance(node, ann.Activation) and measured:
+            kept += maps_shape(node.shape)[0] * N_BINS * NUMBER  # its histograms
         total += kept
+        own = kept + maps[node.id] + peak
+        _check(node, total + sum(maps.values()) + peak, own)
+        for source in {node.id, *node.inputs}:  # maps are there until their last reader has them
+            waiting[source] -= source != node.id
+            if not waiting[source]:
+                del maps[source]
         terms += sum(r.terms for r in found.values())
         if terms > MAX_TERMS:
             raise ModelError(
@@ -142,10 +168,10 @@ def _own(node: AnnNode) -> int:
     """Bytes of a node's own value and weights."""
     size = prod(node.shape) * 2 * NUMBER
     match node:
-        case ann.Activation():
-            return size + maps_shape(node.shape)[0] * N_BINS * NUMBER  # its histograms
         case ann.Dense():
             return size + node.weight.size * 2 * NUMBER
+        case ann.AxisMatrix():
+            return size + node.matrix.size * 2 * NUMBER
         case ann.Conv():
             per_group, height, width = node.weight.shape[1:]
             padded = _padded(node.shape, node.geometry, (height, width))
@@ -157,7 +183,7 @@ def _own(node: AnnNode) -> int:
         case ann.MaxPool():
             # A tournament: for each tap a kernel with one weight, and two rectifiers.
             taps = prod(node.kernel)
-            comparators = 3 * taps * (prod(node.shape) * 2 + node.shape[0] * N_BINS)
+            comparators = 3 * taps * prod(node.shape) * 2
             padded = node.shape[0] * _padded(node.shape, node.geometry, node.kernel)
             return (taps * taps * node.shape[0] + comparators + padded) * NUMBER
     return size
@@ -200,8 +226,15 @@ def _worse(a: Reach, b: Reach) -> Reach:
 def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
     """A map with one more operator, and the bytes that composing them takes."""
     match node:
-        case ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat():
+        case (
+            ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat() | ann.Gather()
+        ):
             return _wired(node, inner, reach)
+        case ann.AxisMatrix():
+            own = int((node.matrix != 0).sum(axis=1).max(initial=1))
+            composed = replace(reach, form="sparse", fan_in=min(own * reach.fan_in, reach.size))
+            alone = prod(node.shape) * own * SYNAPSE
+            return composed, alone + reach.unrolled(inner) + composed.unrolled(node.shape)
         case ann.Conv():
             alone = node.geometry.groups == inner[0] == node.shape[0]
             height, width = node.weight.shape[2:]

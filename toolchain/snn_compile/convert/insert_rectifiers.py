@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from snn_compile.convert.fuse_convolutions import pool_composes
+from snn_compile.convert.linear import Wiring, as_tap
 from snn_compile.convert.signs import non_negative
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
@@ -18,6 +19,11 @@ from snn_compile.passes import Finding, PassResult
 
 FUSED_WEIGHTS = 1 << 20
 """Weights that a pool fused into the following dense layer may have."""
+UNROLLED = 1 << 20
+"""Synapses that a convolution composed with wiring may have, which no kernel stands for."""
+REPEATED_WEIGHTS = 1 << 16
+"""Weights of a layer that populations may have again, each for itself, because all of them read it
+directly."""
 
 
 @dataclass(frozen=True)
@@ -26,31 +32,42 @@ class InsertRectifiers:
 
     A value that is never negative passes one rectifier unchanged; any other is the difference of
     two, ``x = relu(x) - relu(-x)``: linear bottlenecks, pools after a linear layer, residual
-    streams that are never rectified. Average pooling needs no neurons where the next layer's
-    synapses can do it.
+    streams that are never rectified, large layers that many populations read (dense blocks).
+    Average pooling needs no neurons where the next layer's synapses can do it.
     """
 
     name: ClassVar[str] = "insert-rectifiers"
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Insert rectifiers; the function of the network is unchanged."""
-        positive = non_negative(network)
+        positive, readers = non_negative(network), _populations_behind(network)
         split: dict[NodeId, NodeId] = {}
         layered: dict[NodeId, AnnNode | None] = {}
         nodes: list[AnnNode] = []
         findings: list[Finding] = []
+        moved: set[NodeId] = set()
         for node in network.graph:
-            if isinstance(node, ann.Conv | ann.Dense | ann.AveragePool):
+            if isinstance(node, _LAYERS):
                 for source in node.inputs:
                     before = layered[source]
-                    if before is not None and not _fuses(network, before, node):
+                    unrolls = source in moved and _fan_in(node) * prod(node.shape) > UNROLLED
+                    if unrolls or (before is not None and not _fuses(network, before, node)):
                         # Neurons stand where the maps are, before any flattening.
-                        pooled = before.id if isinstance(before, ann.AveragePool) else source
+                        pooled = before.id if isinstance(before, _POOLS) else source
                         self._split(network, pooled, positive, split, layered, nodes, findings)
                         layered[source] = None
+                        moved.discard(source)
+            if isinstance(node, ann.Gather):
+                (source,) = node.inputs
+                layer = layered[source]
+                if layer is not None and _fan_in(layer) * prod(node.shape) > UNROLLED:
+                    self._split(network, source, positive, split, layered, nodes, findings)
+            if _moves(network, node, moved):
+                moved.add(node.id)
             nodes.append(node)
             layered[node.id] = _layer_in(node, layered)
-            if layered[node.id] is not None and _branches(network, node):
+            repeated = (len(readers[node.id]) - 1) * _weights(node) > REPEATED_WEIGHTS
+            if repeated or (layered[node.id] is not None and _branches(network, node)):
                 self._split(network, node.id, positive, split, layered, nodes, findings)
         own = set(split.values()) | {NodeId(f"{s}.{part}") for s in split for part in _PARTS}
         rewired = [
@@ -88,6 +105,8 @@ class InsertRectifiers:
         )
 
 
+_POOLS = (ann.AveragePool, ann.AxisMatrix)
+_LAYERS = (ann.Conv, ann.Dense, *_POOLS)
 _PARTS = ("carry", "positive", "flipped", "negative", "restored", "value")
 
 
@@ -95,22 +114,46 @@ def _layer_in(node: AnnNode, layered: dict[NodeId, AnnNode | None]) -> AnnNode |
     """The layer whose weights a value carries without neurons in between, if there is one."""
     if isinstance(node, ann.Input | ann.Activation):
         return None
-    if isinstance(node, ann.Conv | ann.Dense | ann.AveragePool):
+    if isinstance(node, _LAYERS):
         return node
     found = [layered[s] for s in node.inputs if layered[s] is not None]
     if not found:
         return None
     # A pool keeps its identity only if nothing but wiring lies between; anything else is opaque.
-    if isinstance(found[0], ann.AveragePool) and isinstance(node, ann.Reshape | ann.Output):
+    if isinstance(found[0], _POOLS) and isinstance(node, ann.Reshape | ann.Output):
         return found[0]
     return node
 
 
+def _moves(network: ANNGraph, node: AnnNode, moved: set[NodeId]) -> bool:
+    """Whether a value is wired from its populations in a way that no kernel can express."""
+    if isinstance(node, (ann.Input, ann.Activation, *_LAYERS)):
+        return False
+    if not isinstance(node, ann.Gather):
+        return any(source in moved for source in node.inputs)
+    source = network.source(node)
+    return source.id in moved or as_tap(Wiring(source.shape, node.shape, node.index)) is None
+
+
+def _fan_in(layer: AnnNode) -> int:
+    """Synapses of a value of a layer with kernels; 0 of others, which have none to keep."""
+    match layer:
+        case ann.Conv():
+            return prod(layer.weight.shape[1:])
+        case ann.AveragePool():
+            return prod(layer.kernel)
+    return 0
+
+
 def _fuses(network: ANNGraph, before: AnnNode, node: AnnNode) -> bool:
     """Whether the synapses of a layer can average on their own what a pool before it averages."""
+    source = network.graph[before.inputs[0]] if before.inputs else before
+    if isinstance(before, ann.AxisMatrix):
+        if isinstance(node, ann.Dense):
+            return bool(node.weight.shape[0] * prod(source.shape) <= FUSED_WEIGHTS)
+        return isinstance(node, ann.AxisMatrix)
     if not isinstance(before, ann.AveragePool) or before.overhang != (0, 0):
         return False
-    source = network.graph[before.inputs[0]]
     if isinstance(node, ann.Dense):
         return bool(node.weight.shape[0] * prod(source.shape) <= FUSED_WEIGHTS)
     uniform = before.count_padding or before.geometry.padding == (0, 0, 0, 0)
@@ -118,6 +161,30 @@ def _fuses(network: ANNGraph, before: AnnNode, node: AnnNode) -> bool:
         return False
     size = (source.shape[1], source.shape[2])
     return pool_composes(node.geometry, before.geometry, before.kernel, size)
+
+
+def _weights(node: AnnNode) -> int:
+    """Weights of a layer; of a pool as a convolution, which it becomes among other channels."""
+    match node:
+        case ann.Conv() | ann.Dense():
+            return int(node.weight.size)
+        case ann.AveragePool():
+            return node.shape[0] ** 2 * prod(node.kernel)
+    return 0
+
+
+def _populations_behind(network: ANNGraph) -> dict[NodeId, frozenset[NodeId]]:
+    """For every node the populations that read it without another layer or population between."""
+    behind: dict[NodeId, frozenset[NodeId]] = {}
+    for node in reversed(list(network.graph)):
+        found: frozenset[NodeId] = frozenset()
+        for reader in network.graph.consumers(node.id):
+            if isinstance(reader, ann.Activation | ann.Output):
+                found |= {reader.id}
+            elif not isinstance(reader, ann.Conv | ann.Dense | ann.AveragePool):
+                found |= behind[reader.id]
+        behind[node.id] = found
+    return behind
 
 
 def _branches(network: ANNGraph, node: AnnNode) -> bool:

@@ -170,7 +170,8 @@ def channel_map(index: Index, source: Shape, target: Shape) -> list[int] | None:
 def _select_outputs(inner: Kernel, target: Shape, channels: Index) -> Kernel:
     """A convolution whose output channels are picked, repeated or zeroed."""
     full = ungrouped(inner)
-    weight = np.where(channels[:, None, None, None] >= 0, full.weight[np.maximum(channels, 0)], 0.0)
+    weight = np.zeros((len(channels), *full.weight.shape[1:]))
+    weight[channels >= 0] = full.weight[channels[channels >= 0]]
     return replace(full, target=target, weight=weight)
 
 
@@ -252,33 +253,41 @@ def grouped(kernel: Kernel) -> Kernel:
 def multiply(weight: Float, target: Shape, inner: LinearMap) -> LinearMap:
     """A matrix after a map."""
     if isinstance(inner, Wiring):
+        n_sources = prod(inner.source)
+        if np.array_equal(inner.index, np.arange(n_sources)):
+            return Matrix(inner.source, target, weight)
         used = inner.index >= 0
-        columns = np.zeros((prod(inner.source), weight.shape[0]))
+        columns = np.zeros((n_sources, weight.shape[0]))
         np.add.at(columns, inner.index[used], weight[:, used].T)
         return Matrix(inner.source, target, np.ascontiguousarray(columns.T))
     return Matrix(inner.source, target, np.asarray(weight @ sparse(inner)))
 
 
+def along_axis(matrix: Float, axis: int, target: Shape, inner: LinearMap) -> LinearMap:
+    """A matrix along one axis of a map's target."""
+    from scipy.sparse import csr_array, eye_array, kron
+
+    around = [eye_array(prod(part)) for part in (target[:axis], target[axis + 1 :])]
+    outer = csr_array(kron(kron(around[0], csr_array(matrix)), around[1]))
+    return Sparse(inner.source, target, csr_array(outer @ sparse(inner)))
+
+
 def scale(factor: Float, inner: LinearMap) -> LinearMap:
     """Element-wise scaling after a map; ``factor`` broadcasts to the target."""
-    from scipy.sparse import csr_array, diags_array
-
     full = np.broadcast_to(factor, inner.target)
     if (full == 1).all():
         return inner
     if isinstance(inner, Wiring):
         tap = as_kernel(inner)
-        if tap is None:
-            return Sparse(
-                inner.source, inner.target, csr_array(diags_array(full.ravel()) @ sparse(inner))
-            )
-        inner = tap
+        inner = inner if tap is None else tap
     if isinstance(inner, Kernel):
         by_channel = full.reshape(len(inner.weight), -1)
         if (by_channel == by_channel[:, :1]).all():
             return replace(inner, weight=inner.weight * by_channel[:, :1, None, None])
     if isinstance(inner, Matrix):
         return replace(inner, weight=inner.weight * full.reshape(-1, 1))
+    from scipy.sparse import csr_array, diags_array
+
     matrix = csr_array(diags_array(full.ravel()) @ sparse(inner))
     return Sparse(inner.source, inner.target, matrix)
 
@@ -303,13 +312,13 @@ def scale_sources(linear: LinearMap, unit: Float) -> LinearMap:
         linear: the map.
         unit: (C,) for a source of shape (C, H, W).
     """
-    from scipy.sparse import csr_array, diags_array
-
     if isinstance(linear, Kernel) and linear.source[0] == len(unit):
         return by_source(linear, unit)
     per_neuron = np.repeat(unit, prod(linear.source) // len(unit))
     if isinstance(linear, Matrix):
         return replace(linear, weight=linear.weight * per_neuron)
+    from scipy.sparse import csr_array, diags_array
+
     matrix: Any = csr_array(sparse(linear) @ diags_array(per_neuron))
     return Sparse(linear.source, linear.target, matrix)
 

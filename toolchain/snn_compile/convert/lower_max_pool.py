@@ -7,12 +7,12 @@ from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.convert.signs import non_negative
-from snn_compile.errors import CompileError, UnsupportedError, raise_all
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding, PassResult
 
@@ -27,42 +27,36 @@ class LowerMaxPool:
     (they share the scale of the pool's input), so with graded payloads the result is the exact
     maximum. In rate coding the comparators see spike trains, not values, and the maximum is
     approximate.
+
+    A value of both signs is ``relu(x) - relu(-x)``, and the maximum over its window is the maximum
+    of the one minus the minimum of the other: where one value is positive, the minimum is 0, and
+    where none is, the maximum is. ``min(a, b) = b - relu(b - a)`` is a tournament as well.
     """
 
     name: ClassVar[str] = "lower-max-pool"
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
-        """Replace every max pool.
-
-        Raises:
-            UnsupportedError: a pool whose input can be negative and is not rectified afterwards.
-        """
+        """Replace every max pool."""
         network = _rectify_first(network)
         positive = non_negative(network)
         nodes: list[AnnNode] = []
         renamed: dict[NodeId, NodeId] = {}
         shared: dict[NodeId, NodeId] = {}  # whose scale the value of a pool has
         findings: list[Finding] = []
-        refused: list[CompileError] = []
         for node in network.graph:
             if not isinstance(node, ann.MaxPool):
                 nodes.append(replace(node, inputs=tuple(renamed.get(s, s) for s in node.inputs)))
-            elif not positive[node.inputs[0]]:
-                refused.append(
-                    UnsupportedError(
-                        "max pooling of values that may be negative has no spiking form",
-                        origin=node.origin,
-                        hint="pool after the activation, or use average pooling",
-                    )
-                )
             else:
                 wanted = renamed.get(node.inputs[0], node.inputs[0])
                 source = next(n for n in nodes if n.id == wanted)
-                added = _Tournament(node, source, shared.get(source.id)).run()
+                if positive[node.inputs[0]]:
+                    added = _Tournament(node, source, shared.get(source.id)).run()
+                else:
+                    added = _of_both_signs(node, source)
                 nodes.extend(added)
                 renamed[node.id] = added[-1].id
                 rectifiers = [n for n in added if isinstance(n, ann.Relu)]
-                if rectifiers[-1].like is not None:
+                if positive[node.inputs[0]] and rectifiers[-1].like is not None:
                     shared[added[-1].id] = rectifiers[-1].like
                 neurons = sum(prod(n.shape) for n in rectifiers)
                 rounds = (prod(node.kernel) - 1).bit_length()
@@ -74,7 +68,6 @@ class LowerMaxPool:
                         code="max-pool-lowered",
                     )
                 )
-        raise_all(refused)
         return PassResult(network.with_graph(Graph(nodes)), tuple(findings))
 
 
@@ -99,21 +92,62 @@ def _rectify_first(network: ANNGraph) -> ANNGraph:
     return network.with_graph(graph)
 
 
-Candidate = tuple[NodeId, ...]
-"""Rectifiers whose sum is a value."""
+def _of_both_signs(pool: ann.MaxPool, source: AnnNode) -> list[AnnNode]:
+    """The nodes that stand for a max pool of values that may be negative."""
+    origin, shape = pool.origin, source.shape
+
+    def named(part: str, *inputs: NodeId) -> dict[str, Any]:
+        return {"id": NodeId(f"{pool.id}.{part}"), "inputs": inputs, "origin": origin}
+
+    def negated(part: str, of: AnnNode) -> ann.Affine:
+        one = np.ones([1] * len(of.shape), np.float32)
+        zero = np.zeros_like(one)
+        return ann.Affine(**named(part, of.id), shape=of.shape, scale=-one, shift=zero)
+
+    positive = ann.Relu(**named("positive", source.id), shape=shape)
+    flipped = negated("flipped", source)
+    negative = ann.Relu(**named("negative", flipped.id), shape=shape)
+    largest = _Tournament(replace(pool, id=NodeId(f"{pool.id}.most")), positive, None).run()
+    least = _Tournament(
+        replace(pool, id=NodeId(f"{pool.id}.least")), negative, None, smallest=True
+    ).run()
+    restored = negated("restored", least[-1])
+    total = ann.Add(**named("value", largest[-1].id, restored.id), shape=pool.shape)
+    return [positive, flipped, negative, *largest, *least, restored, total]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A value as the sum of some rectifiers minus that of others."""
+
+    plus: tuple[NodeId, ...]
+    minus: tuple[NodeId, ...] = ()
+
+
+NOTHING = Candidate(())
 
 
 class _Tournament:
-    """Builds the nodes that stand for one max pool.
+    """Builds the nodes that stand for one pool.
 
     Args:
         pool: the pool.
-        source: what it reads.
+        source: what it reads; never negative.
         shared: whose scale the source has if it is the value of another pool.
+        smallest: whether the smallest value of a window wins; else the largest.
     """
 
-    def __init__(self, pool: ann.MaxPool, source: AnnNode, shared: NodeId | None) -> None:
+    def __init__(
+        self,
+        pool: ann.MaxPool,
+        source: AnnNode,
+        shared: NodeId | None,
+        *,
+        smallest: bool = False,
+    ) -> None:
         self.pool = pool
+        self.smallest = smallest
+        self.source_shape = source.shape
         self.nodes: list[AnnNode] = []
         self.source = source.id
         self.like = source.id  # whose scale the comparators share
@@ -136,7 +170,7 @@ class _Tournament:
             if len(candidates) % 2:
                 part = f"{level}.last"
                 kept = self._sum(f"second{part}", candidates[-1])
-                winners.append((self._rectifier(f"carry{part}", kept),))
+                winners.append(Candidate((self._rectifier(f"carry{part}", kept),)))
             candidates, level = winners, level + 1
         self._sum("max", candidates[0])
         return self.nodes
@@ -147,28 +181,33 @@ class _Tournament:
         candidates: list[Candidate] = []
         for k in range(0, n_taps - 1, 2):
             part = f"0.{k // 2}"
-            difference = self._taps(f"difference{part}", {k: 1.0, k + 1: -1.0})
+            sign = -1.0 if self.smallest else 1.0
+            difference = self._taps(f"difference{part}", {k: sign, k + 1: -sign})
             second = self._taps(f"second{part}", {k + 1: 1.0})
             candidates.append(self._pair(part, difference, second))
         if n_taps % 2:
             last = self._taps("second0.last", {n_taps - 1: 1.0})
-            candidates.append((self._rectifier("carry0.last", last),))
+            candidates.append(Candidate((self._rectifier("carry0.last", last),)))
         return candidates
 
     def _match(self, part: str, a: Candidate, b: Candidate) -> Candidate:
-        """The larger of two candidates."""
-        difference = self._sum(f"difference{part}", a, b)
+        """The one of two candidates that wins."""
+        first, second = (b, a) if self.smallest else (a, b)
+        difference = self._sum(f"difference{part}", first, second)
         return self._pair(part, difference, self._sum(f"second{part}", b))
 
     def _pair(self, part: str, difference: NodeId, second: NodeId) -> Candidate:
         excess = self._rectifier(f"excess{part}", difference)
-        return excess, self._rectifier(f"carry{part}", second)
+        carry = self._rectifier(f"carry{part}", second)
+        return Candidate((carry,), (excess,)) if self.smallest else Candidate((excess, carry))
 
     def _rectifier(self, part: str, value: NodeId) -> NodeId:
         return self._add(ann.Relu(**self._head(part, value), like=self.like))
 
     def _taps(self, part: str, signs: dict[int, float]) -> NodeId:
         """``sum of sign * x[tap]`` for every window, as a depthwise convolution."""
+        if self.smallest and any(self.pool.geometry.padding):
+            return self._inside(part, signs)
         channels, (_, width) = self.pool.shape[0], self.pool.kernel
         weight = np.zeros((channels, 1, *self.pool.kernel), np.float32)
         for tap, sign in signs.items():
@@ -182,13 +221,23 @@ class _Tournament:
             )
         )
 
-    def _sum(self, part: str, plus: Candidate, minus: Candidate = ()) -> NodeId:
+    def _inside(self, part: str, signs: dict[int, float]) -> NodeId:
+        """The same of windows in which a tap outside the map repeats one inside, as 0 would win."""
+        plus, minus = list[NodeId](), list[NodeId]()
+        for tap, sign in signs.items():
+            head = self._head(f"{part}.tap{tap}", self.source)
+            index = _tap_inside(self.pool, self.source_shape, tap)
+            (plus if sign > 0 else minus).append(self._add(ann.Gather(**head, index=index)))
+        return self._sum(part, Candidate(tuple(plus), tuple(minus)))
+
+    def _sum(self, part: str, a: Candidate, b: Candidate = NOTHING) -> NodeId:
+        """``a - b``."""
         one, zero = np.ones((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32)
         negated = [
             self._add(ann.Affine(**self._head(f"{part}.minus{k}", n), scale=-one, shift=zero))
-            for k, n in enumerate(minus)
+            for k, n in enumerate((*a.minus, *b.plus))
         ]
-        return self._add(ann.Add(**self._head(part, *plus, *negated)))
+        return self._add(ann.Add(**self._head(part, *a.plus, *b.minus, *negated)))
 
     def _head(self, part: str, *inputs: NodeId) -> dict[str, Any]:
         """What every node of the tournament has."""
@@ -202,3 +251,27 @@ class _Tournament:
     def _add(self, node: AnnNode) -> NodeId:
         self.nodes.append(node)
         return node.id
+
+
+def _tap_inside(pool: ann.MaxPool, shape: Shape, tap: int) -> npt.NDArray[np.int64]:
+    """What a tap reads in each window; where that is outside the map, the first tap inside."""
+    lines = []
+    steps = zip(
+        pool.kernel,
+        divmod(tap, pool.kernel[1]),
+        pool.geometry.stride,
+        pool.geometry.padding,
+        pool.geometry.dilation,
+        pool.shape[1:],
+        shape[1:],
+        strict=False,
+    )
+    for taps, own, stride, before, dilation, count, size in steps:
+        first = np.arange(count) * stride - before
+        at = first[:, None] + dilation * np.arange(taps)
+        inside = (at >= 0) & (at < size)
+        other = np.take_along_axis(at, inside.argmax(axis=1, keepdims=True), 1)[:, 0]
+        lines.append(np.where(inside[:, own], at[:, own], other))
+    channels = np.arange(shape[0])[:, None, None] * (shape[1] * shape[2])
+    index: npt.NDArray[np.int64] = channels + lines[0][:, None] * shape[2] + lines[1]
+    return index.ravel()

@@ -15,6 +15,7 @@ _CARRIERS = (
     ann.Reshape,
     ann.Transpose,
     ann.Slice,
+    ann.Gather,
     ann.Output,
 )
 
@@ -23,9 +24,11 @@ def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
     """For every node, whether its value is known never to be negative."""
     known: dict[NodeId, bool] = {}
     for node in network.graph:
-        if isinstance(node, ann.Activation):
+        if isinstance(node, ann.Activation) and not isinstance(node, ann.Product):
             known[node.id] = node.non_negative
         else:
-            carries = isinstance(node, _CARRIERS)
+            carries = isinstance(node, (*_CARRIERS, ann.Product)) or (
+                isinstance(node, ann.AxisMatrix) and bool((node.matrix >= 0).all())
+            )
             known[node.id] = carries and all(known[s] for s in node.inputs)
     return known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from snn_compile.coding_registry import guard_call
 from snn_compile.codings import Coding
-from snn_compile.convert.expand import Affine, expand, maps_shape
+from snn_compile.convert import products
+from snn_compile.convert.expand import Affine, drives_of, maps_shape
 from snn_compile.convert.linear import (
     Float,
     Kernel,
@@ -24,11 +25,14 @@ from snn_compile.convert.linear import (
     scale_sources,
     sparse,
 )
+from snn_compile.convert.signs import non_negative
+from snn_compile.errors import CompileError, raise_all
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import Graph, NodeId, Shape
-from snn_compile.ir.spiking import InputCoding, SpikingNode
+from snn_compile.ir.spiking import InputCoding, Neurons, SpikingNode
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.passes import PassResult
 
@@ -43,6 +47,7 @@ class ToSpiking:
         encoding: of the input.
         input: how the input arrives; None for the coding's own way.
         seed: of Poisson input.
+        curves: functions as lines.
     """
 
     name: ClassVar[str] = "to-spiking"
@@ -51,34 +56,59 @@ class ToSpiking:
     encoding: InputEncoding
     input: InputCoding | None = None
     seed: int = 0
+    curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
     def __call__(self, network: ANNGraph, /) -> PassResult[SpikingGraph]:
         """Build the spiking network."""
-        drives = expand(network)
+        raise_all(list(products.refusals(network, self.coding)))
+        raise_all(self._refused(network))
+        positive = non_negative(network)
         source = self._input(network.input)
         nodes: list[SpikingNode] = [source]
         units: dict[NodeId, Float] = {source.id: source.unit}
-        for node in network.graph:
+        for name, drive in drives_of(network):
+            node = network.graph[name]
             if not isinstance(node, ann.Activation | ann.Output):
-                continue
+                raise TypeError(f"'{name}' is no population")
             shape = maps_shape(node.shape)
-            synapses = _synapses(node, shape, drives[node.id], units, network)
+            scaled, step = _scaled(node, drive, units, network)
+            synapses = _synapses(node, shape, scaled, network)
             nodes.extend(synapses)
             place = {**node.common_fields, "inputs": tuple(s.id for s in synapses), "shape": shape}
-            bias = _compact(drives[node.id].constant.reshape(shape))
+            bias = _compact(drive.constant, shape)
             if isinstance(node, ann.Output):
                 nodes.append(spiking.Readout(**place, bias=bias))
                 continue
-            with guard_call(self.coding.name, "neurons"):
-                population = self.coding.neurons(
-                    place, scale=self.scales[node.id], bias=bias, relay=node.like is not None
-                )
+            if isinstance(node, ann.Product):
+                scale, signed = self.scales[node.id], not positive[node.id]
+                with guard_call(self.coding.name, "product"):
+                    population = self.coding.product(place, scale=scale, step=step, signed=signed)
+            else:
+                population = self._neurons(node, place, bias)
             nodes.append(population)
             units[node.id] = population.unit
         window = self.coding.window
         if self.coding.single_step:
             window = replace(window, n_steps=1)  # it is spread over time in fixed point
         return PassResult(SpikingGraph(Graph(nodes), window))
+
+    def _neurons(self, node: ann.Activation, place: dict[str, Any], bias: Float) -> Neurons:
+        scale = self.scales[node.id]
+        if isinstance(node, ann.Function):
+            with guard_call(self.coding.name, "of_function"):
+                return self.coding.of_function(place, self.curves[node.id], scale=scale, bias=bias)
+        with guard_call(self.coding.name, "neurons"):
+            return self.coding.neurons(place, scale=scale, bias=bias, relay=node.like is not None)
+
+    def _refused(self, network: ANNGraph) -> list[CompileError]:
+        """Functions that the coding has no neurons for."""
+        if type(self.coding).of_function is not Coding.of_function:
+            return []
+        return [
+            self.coding.no_function(node.common_fields)
+            for node in network.graph
+            if isinstance(node, ann.Function)
+        ]
 
     def _input(self, node: ann.Input) -> spiking.Input:
         shape = maps_shape(node.shape)
@@ -97,18 +127,25 @@ class ToSpiking:
         )
 
 
-def _compact(bias: Float) -> Float:
+def _compact(bias: Float, shape: Shape) -> Float:
     """(C, 1, 1) where the bias is the same all over each map."""
+    bias = bias.reshape(shape)
     first = bias[:, :1, :1]
     return first if (bias == first).all() else bias
 
 
+def _scaled(
+    node: AnnNode, drive: Affine, units: Mapping[NodeId, Float], network: ANNGraph
+) -> tuple[list[tuple[NodeId, LinearMap]], Float]:
+    """What a node reads with the weights of its synapses; of a product also its operands' step."""
+    if isinstance(node, ann.Product):
+        return products.operands(node, drive, units, network)
+    merged = _merged(drive)
+    return [(s, scale_sources(linear, units[s])) for s, linear in merged], np.ones(1)
+
+
 def _synapses(
-    node: AnnNode,
-    shape: Shape,
-    drive: Affine,
-    units: Mapping[NodeId, Float],
-    network: ANNGraph,
+    node: AnnNode, shape: Shape, parts: list[tuple[NodeId, LinearMap]], network: ANNGraph
 ) -> list[spiking.Synapses]:
     groups: list[spiking.Synapses] = []
 
@@ -116,8 +153,7 @@ def _synapses(
         name = NodeId(f"{node.id}/synapses{number or ''}")
         return {**node.common_fields, "id": name, "inputs": (source,), "shape": shape}
 
-    for number, (source, linear) in enumerate(_merged(drive)):
-        scaled = scale_sources(linear, units[source])
+    for number, (source, scaled) in enumerate(parts):
         source_maps = maps_shape(network.graph[source].shape)
         # A convolution over reshaped maps is not one of its population: it is wired one by one.
         if isinstance(scaled, Kernel) and (scaled.source != source_maps or scaled.maps != shape):
@@ -129,7 +165,7 @@ def _synapses(
         # A constant still needs synapses to be a population: a group of none.
         groups.append(
             spiking.SparseSynapses(
-                **place(0, drive.terms[0].source),
+                **place(0, parts[0][0]),
                 indptr=np.zeros(prod(shape) + 1, np.int64),
                 indices=np.zeros(0, np.int64),
                 weight=np.zeros(0),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.ir.expression import Expression, ends
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Node, NodeId, Shape
 
@@ -123,6 +124,32 @@ class Relu(Activation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Function(Activation):
+    """``y = f(x)``, element by element: whatever else stands between two linear layers.
+
+    Attributes:
+        expression: f; its constants are the same everywhere, or one for each channel (axis 0).
+    """
+
+    expression: Expression
+
+    @property
+    def non_negative(self) -> bool:
+        """As far as bounds of the expression tell."""
+        return ends(self.expression)[0] >= 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Product(Activation):
+    """``y = a * b``, element by element; both inputs have its shape."""
+
+    @property
+    def non_negative(self) -> bool:
+        """Not for all it may read; ``convert/signs.py`` knows what it reads."""
+        return False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MaxPool(Node):
     """``y[c] = max over the window``; padding never wins.
 
@@ -197,6 +224,35 @@ class Slice(Node):
     slices: tuple[slice, ...]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gather(Node):
+    """``y[k] = x[index[k]]``, or 0 where ``index[k] < 0``; both flat, in row-major order.
+
+    Whatever moves, repeats or leaves out values (tiles, reflections, nearest neighbours, zeros
+    between rows) is one of these.
+
+    Attributes:
+        index: one for each value of the node.
+    """
+
+    index: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AxisMatrix(Node):
+    """``y = matrix @ x`` along one axis, for every position of the others.
+
+    Interpolation, cumulated sums and sums over an axis; several axes are several of these.
+
+    Attributes:
+        axis: of the value, without the batch.
+        matrix: (length of the axis in y, in x).
+    """
+
+    axis: int
+    matrix: Float
+
+
 AnnNode = (
     Input
     | Output
@@ -205,6 +261,8 @@ AnnNode = (
     | BatchNorm
     | Affine
     | Relu
+    | Function
+    | Product
     | MaxPool
     | AveragePool
     | Add
@@ -213,6 +271,8 @@ AnnNode = (
     | Reshape
     | Transpose
     | Slice
+    | Gather
+    | AxisMatrix
 )
 
 __all__ = [
@@ -221,15 +281,19 @@ __all__ = [
     "Affine",
     "AnnNode",
     "AveragePool",
+    "AxisMatrix",
     "BatchNorm",
     "Concat",
     "Conv",
     "Dense",
     "Float",
+    "Function",
+    "Gather",
     "Input",
     "MaxPool",
     "Output",
     "Pad",
+    "Product",
     "Relu",
     "Reshape",
     "Shape",

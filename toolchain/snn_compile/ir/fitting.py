@@ -91,9 +91,13 @@ def of_sparse(
 
 def of_parameters(node: Node) -> Iterator[str]:
     """Which parameters of a population do not broadcast to it."""
+    tables: tuple[str, ...] = getattr(node, "tables", ())
     for field in fields(node):
         value = getattr(node, field.name)
-        if isinstance(value, QTensor) and not _broadcasts(value.shape, node.shape):
+        if not isinstance(value, QTensor):
+            continue
+        by_row = field.name in tables and value.shape[:1] == node.shape[:1]
+        if not by_row and not _broadcasts(value.shape, node.shape):
             yield f"its {field.name} has the shape {value.shape}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ class Overflow(enum.Enum):
 
 
 MAX_INTEGER = 2.0**62
+PIECE = 1 << 17
+"""Values that are added up at once, so that they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,17 @@ class QTensor:
     def shape(self) -> tuple[int, ...]:
         """Shape of the values."""
         return self.values.shape
+
+    @cached_property
+    def sums(self) -> tuple[Int, Int]:
+        """What the positive and the negative values of each row add up to."""
+        rows = self.values.reshape(len(self.values), -1)
+        total, magnitude = np.zeros((2, len(rows)), np.int64)
+        step = max(PIECE // max(rows.shape[1], 1), 1)
+        for part in (slice(k, k + step) for k in range(0, len(rows), step)):
+            total[part] = rows[part].sum(axis=1)
+            magnitude[part] = np.abs(rows[part]).sum(axis=1)
+        return (magnitude + total) // 2, (total - magnitude) // 2
 
     @staticmethod
     def of(values: npt.ArrayLike) -> QTensor:

@@ -32,7 +32,12 @@ from snn_compile.ir.models.clip_floor import ClipFloorNeurons
 from snn_compile.ir.models.cuba import CubaLIFNeurons
 from snn_compile.ir.models.graded import GradedNeurons
 from snn_compile.ir.models.integrate_and_fire import IFNeurons
+from snn_compile.ir.models.piecewise_linear import (
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
+)
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Population
+from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
 from snn_compile.ir.models.radix import RadixIFNeurons
 from snn_compile.ir.models.readout import (
     ProbedReadout,
@@ -264,8 +269,12 @@ __all__ = [
     "IFNeurons",
     "Input",
     "Neurons",
+    "PiecewiseLinearDeltaNeurons",
+    "PiecewiseLinearNeurons",
     "Population",
     "ProbedReadout",
+    "ProductDeltaNeurons",
+    "ProductNeurons",
     "QuantizedGraph",
     "QuantizedNode",
     "RadixIFNeurons",

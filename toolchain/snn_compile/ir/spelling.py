@@ -21,6 +21,15 @@ import numpy.typing as npt
 
 from snn_compile.files.documents import DamagedError
 from snn_compile.files.typed import fields_of
+from snn_compile.ir.expression import (
+    MAX_OPERATIONS,
+    Apply,
+    Expression,
+    Number,
+    Variable,
+    X,
+    steps,
+)
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.serialize import Arrays, array_hashes
@@ -87,6 +96,8 @@ def written(value: Any, kept: Arrays | None = None) -> str:
             return f"{_checked(value.dtype).name}{_array(value, kept)}"
         case Geometry():
             return geometry(value)
+        case Variable() | Number() | Apply():
+            return _expression(value, kept)
         case slice():
             ends = (value.start, value.stop, value.step)
             return ":".join("" if end is None else str(int(end)) for end in ends)
@@ -95,6 +106,20 @@ def written(value: Any, kept: Arrays | None = None) -> str:
     if is_dataclass(value):
         return written(tuple(getattr(value, field.name) for field in fields(value)), kept)
     raise TypeError(f"a {type(value).__name__} has no text")
+
+
+def _expression(value: Expression, kept: Arrays | None) -> str:
+    """The operations in their order, each of which may read ``x``, numbers and earlier ones."""
+    done: dict[Expression, str] = {X: "x"}
+
+    def operand(part: Expression) -> str:
+        return written(part.values, kept) if isinstance(part, Number) else done[part]
+
+    lines = []
+    for k, step in enumerate(steps(value)):
+        lines.append(f"{step.name}({','.join(map(operand, step.operands))})")
+        done[step] = str(k)
+    return f"{{{';'.join(lines) or operand(value)}}}"
 
 
 def quoted(text: str) -> str:
@@ -230,6 +255,8 @@ class Spelled:
         """
         if isinstance(kind, NewType):
             return self.value(kind.__supertype__)
+        if kind == Expression:
+            return self._expression()
         origin, inside = get_origin(kind), get_args(kind)
         if origin in (Union, types.UnionType):
             (one,) = (k for k in inside if k is not type(None))
@@ -252,6 +279,39 @@ class Spelled:
         start, hints = self.column, fields_of(kind)
         items = self._items(tuple(hints[field.name] for field in fields(kind)))
         return self._made(kind, items, start)
+
+    def _expression(self) -> Expression:
+        start, done = self.column, list[Expression]()
+        self.need("{", "'{'")
+        while not done or self.take(";"):
+            if len(done) == MAX_OPERATIONS:
+                raise self.error(f"there are more than {MAX_OPERATIONS} operations", start)
+            done.append(self._operation(done))
+        self.need("}", "';' or '}'")
+        return done[-1]
+
+    def _operation(self, done: list[Expression]) -> Expression:
+        """An operation on ``x``, numbers and earlier operations; or one of these alone."""
+        start, name = self.column, self.take(_OPERATION)
+        if name is None:
+            return self._operand(done)
+        operands = [self._operand(done)]
+        while not self.take(")"):
+            self.need(",", "',' or ')'")
+            operands.append(self._operand(done))
+        made: Expression = self._made(Apply, (name[1], tuple(operands)), start)
+        return made
+
+    def _operand(self, done: list[Expression]) -> Expression:
+        start = self.column
+        if self.take(_ARGUMENT):
+            return X
+        if place := self.take(_PLACE):
+            if int(place[0]) >= len(done):
+                raise self.error(f"there is no operation {place[0]} yet", start)
+            return done[int(place[0])]
+        made: Expression = self._made(Number, (self._of_type(np.float64),), start)
+        return made
 
     def _made(self, make: Any, arguments: tuple[Any, ...], start: int) -> Any:
         try:
@@ -355,6 +415,11 @@ class Spelled:
         if _hash(values.astype(dtype.newbyteorder("<"))) != name:
             raise self.error(f"the numbers of #{name} are not those that were written", start)
         return values.astype(dtype)
+
+
+_OPERATION = re.compile(r"([a-z]+)\(")
+_ARGUMENT = re.compile(r"x\b")
+_PLACE = re.compile(r"\d{1,4}", re.ASCII)
 
 
 def _geometry(found: re.Match[str]) -> Geometry:

@@ -120,6 +120,11 @@ class Neurons(Population):
         """Real value of one spike, or of one payload step."""
         return self.threshold
 
+    def relaying(self, node_id: NodeId, source: NodeId) -> Neurons:
+        """Neurons that pass these neurons' messages on, from synapses of the weight ``unit``."""
+        silent = np.zeros((self.shape[0], 1, 1))
+        return self.changed(id=node_id, inputs=(source,), bias=silent, relay=True)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GradedNeurons(Neurons):
@@ -143,6 +148,108 @@ class GradedNeurons(Neurons):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClipFloorNeurons(GradedNeurons):
     """Graded neurons whose values are counts of spikes: a division and no payload."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PiecewiseLinearNeurons(Neurons):
+    """``q = clip(floor(f(a + bias) / step + 1/2), low, high)``, f linear between breakpoints.
+
+    With k the number of breakpoints that ``V = a + bias`` has reached,
+    ``f(V) = value[k] + slope[k] * (V - anchor[k])``. Payloads may be negative.
+
+    Attributes:
+        threshold: potential of one payload step where f is steepest, (C,), > 0.
+        bias: broadcasts to the shape.
+        step: real value of one payload step, (C,), > 0.
+        breakpoints: (C, S - 1), ascending; infinite where a channel has fewer.
+        anchor: (C, S), a point of each line; ``value`` is f there.
+        value: (C, S).
+        slope: (C, S).
+        error: largest distance of the lines from the function that they stand for, (C,), in payload
+            steps; of its argument as calibration has seen it.
+        low: smallest payload, <= 0.
+        high: largest payload, >= 0.
+        relay: whether the neurons only carry another population's values.
+    """
+
+    threshold: Float
+    bias: Float
+    step: Float
+    breakpoints: Float
+    anchor: Float
+    value: Float
+    slope: Float
+    error: Float
+    low: int
+    high: int
+    relay: bool = False
+
+    repeats = True
+
+    @property
+    def unit(self) -> Float:
+        """Real value of one payload step, whatever the slopes."""
+        return self.step
+
+    def relaying(self, node_id: NodeId, source: NodeId) -> Neurons:
+        """The identity: one line of slope 1."""
+        channels = self.shape[0]
+        line = np.zeros((channels, 1))
+        return self.changed(
+            id=node_id,
+            inputs=(source,),
+            threshold=self.step,
+            bias=np.zeros((channels, 1, 1)),
+            breakpoints=np.zeros((channels, 0)),
+            anchor=line,
+            value=line,
+            slope=line + 1,
+            error=np.zeros(channels),
+            relay=True,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProductNeurons(Neurons):
+    """``q = clip(floor(x * y * step / threshold + 1/2), low, high)``, with ``a = 4096 * x + y``.
+
+    Here, ``a`` and the weights are in payload steps of the operands x and y, not in activations:
+    the synapses of x have the weight 4096, those of y 1.
+
+    Attributes:
+        threshold: real value of one payload step, (C,), > 0.
+        bias: added to ``a``; broadcasts to the shape.
+        step: real value of a product of one step of each operand, (C,), > 0.
+        low: smallest payload, <= 0.
+        high: largest payload, >= 0.
+        relay: never.
+    """
+
+    threshold: Float
+    bias: Float
+    step: Float
+    low: int
+    high: int
+    relay: bool = False
+
+    repeats = True
+
+    def relaying(self, node_id: NodeId, source: NodeId) -> Neurons:
+        """The identity, of piecewise linear neurons."""
+        line = np.zeros((self.shape[0], 1))
+        return PiecewiseLinearNeurons(
+            **{**self.common_fields, "id": node_id, "inputs": (source,)},
+            threshold=self.threshold,
+            bias=line[..., None],
+            step=self.threshold,
+            breakpoints=line[:, :0],
+            anchor=line,
+            value=line,
+            slope=line + 1,
+            low=self.low,
+            high=self.high,
+            relay=True,
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -260,7 +367,9 @@ __all__ = [
     "LIFNeurons",
     "Neurons",
     "NodeId",
+    "PiecewiseLinearNeurons",
     "Population",
+    "ProductNeurons",
     "Readout",
     "Reset",
     "Schedule",

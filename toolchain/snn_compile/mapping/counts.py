@@ -111,18 +111,22 @@ class ConvCounts:
         self.synapse_group = synapses
         self.source = as_map(source)
         self.source_shape = source
-        used = synapses.weight.values != 0
-        below = np.zeros((1, *used.shape[1:]), dtype=np.int64)
-        self.up_to = np.concatenate([below, np.cumsum(used, axis=0, dtype=np.int64)])
+        self.used = synapses.weight.values != 0
         self._axes: dict[tuple[int, Span], _Axis] = {}
         self._taps: dict[Span, _Taps] = {}
+
+    @cached_property
+    def _up_to(self) -> npt.NDArray[np.int32]:
+        """How many weights of each tap, in the output channels before one, are not zero."""
+        below = np.zeros((1, *self.used.shape[1:]), dtype=np.int32)
+        return np.concatenate([below, np.cumsum(self.used, axis=0, dtype=np.int32)])
 
     def _axis(self, axis: int, span: Span) -> _Axis:
         """Taps along y (axis 0) or x (axis 1), over a span of output rows or columns."""
         known = self._axes.get((axis, span))
         if known is None:
             geometry = self.synapse_group.geometry
-            size, n_taps = self.source[1 + axis], self.up_to.shape[2 + axis]
+            size, n_taps = self.source[1 + axis], self.used.shape[2 + axis]
             taps = geometry.dilation[axis] * np.arange(n_taps)[:, None]
             at = np.arange(*span)[None] * geometry.stride[axis] + taps - geometry.padding[axis]
             reached = np.zeros((n_taps, size), dtype=np.bool_)
@@ -135,13 +139,16 @@ class ConvCounts:
         """The kernels of a span of output channels, by the source channel that they read."""
         known = self._taps.get(span)
         if known is None:
-            out = (self.up_to.shape[0] - 1) // self.synapse_group.geometry.groups
+            out = len(self.used) // self.synapse_group.geometry.groups
             first, last = span[0] // out, -(-span[1] // out)
             starts = np.arange(first, last) * out
-            counts = self.up_to[np.minimum(starts + out, span[1])]
-            counts = counts - self.up_to[np.maximum(starts, span[0])]
+            starts, stops = np.maximum(starts, span[0]), np.minimum(starts + out, span[1])
+            if span in ((0, len(self.used)), (span[0], span[0] + 1)):  # all that most are asked
+                counts = np.add.reduceat(self.used[: span[1]], starts, axis=0, dtype=np.int64)
+            else:
+                counts = (self._up_to[stops] - self._up_to[starts]).astype(np.int64)
             counts = counts.reshape(-1, *counts.shape[2:])
-            known = self._taps[span] = _Taps(first * self.up_to.shape[1], counts)
+            known = self._taps[span] = _Taps(first * self.used.shape[1], counts)
         return known
 
     def _factors(self, block: Block) -> tuple[_Taps, _Axis, _Axis]:
@@ -167,7 +174,7 @@ class ConvCounts:
     def stored(self, block: Block) -> tuple[int, int]:
         """Weights of the kernels that a block uses, and those that are not zero."""
         start, stop = block.channels
-        every = (stop - start) * int(np.prod(self.up_to.shape[1:]))
+        every = (stop - start) * int(np.prod(self.used.shape[1:]))
         return every, int(self._kernels(block.channels).total.sum())
 
     def mark(self, block: Block, reached: Int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -75,14 +77,27 @@ class Cutter:
         self.population = population
         self.incoming = incoming
         self.target = target
-        padded = np.pad(destinations, [(1, 0)] * 3)
-        self.sent = padded.cumsum(axis=0).cumsum(axis=1).cumsum(axis=2)
+        self.destinations = destinations
+        self._demands: dict[Block, Demand] = {}
         soft = population.soft_reset
         self.compartments = target.neurons_per_soft_reset_neuron.value if soft else 1
         self.recurrent = target.synapses_per_soft_reset_neuron.value if soft else 0
 
+    @cached_property
+    def sent(self) -> Int:
+        """The summed-area table of the destinations."""
+        padded = np.pad(self.destinations, [(1, 0)] * 3)
+        summed: Int = padded.cumsum(axis=0).cumsum(axis=1).cumsum(axis=2)
+        return summed
+
     def demand(self, block: Block) -> Demand:
         """What a block takes of a core."""
+        known = self._demands.get(block)
+        if known is None:
+            known = self._demands[block] = self._demand(block)
+        return known
+
+    def _demand(self, block: Block) -> Demand:
         axons = memory = 0
         for synapses, counts in self.incoming:
             n_axons = counts.sources(block)
@@ -99,13 +114,18 @@ class Cutter:
         )
 
     def _sent(self, block: Block) -> int:
-        """Sum of the destinations of a block's neurons, from the summed-area table."""
-        total = 0
-        for corner in itertools.product((0, 1), repeat=3):
-            spans = (block.channels, block.rows, block.columns)
-            c, y, x = (span[side] for span, side in zip(spans, corner, strict=True))
-            total += (-1) ** (3 - sum(corner)) * int(self.sent[c, y, x])
-        return total
+        """Sum of the destinations of a block's neurons; of few or all of them without a table."""
+        if block.size in (1, self.destinations.size):
+            return int(self.destinations[block.slices].sum())
+        (c, c_end), (y, y_end), (x, x_end) = block.channels, block.rows, block.columns
+        upper, lower = (
+            self.sent[k, y_end, x_end]
+            - self.sent[k, y, x_end]
+            - self.sent[k, y_end, x]
+            + self.sent[k, y, x]
+            for k in (c_end, c)
+        )
+        return int(upper - lower)
 
     def cut(self) -> list[Part]:
         """The fewest blocks, by an even cut of channels, rows and columns, that all fit.
@@ -167,16 +187,17 @@ def _cuts(
     Only the smallest number of pieces for each size of piece is tried, and nothing that has too
     many neurons in a block.
     """
-    axes = [sorted({-(-n // largest) for largest in range(1, n + 1)}) for n in size]
-    fitting = []
-    for pieces in itertools.product(*axes):
-        largest = compartments
-        for n, k in zip(size, pieces, strict=True):
-            largest *= -(-n // k)
-        if max_neurons is None or largest <= max_neurons:
-            fitting.append((pieces[0] * pieces[1] * pieces[2], pieces[2], pieces[1], pieces))
-    for *_, (c, h, w) in sorted(fitting):
-        yield c, h, w
+    if max_neurons is None or math.prod(size) * compartments <= max_neurons:
+        yield 1, 1, 1  # before the others are looked for
+    axes = [np.unique(-(-n // np.arange(1, n + 1))) for n in size]
+    c, h, w = (pieces.ravel() for pieces in np.meshgrid(*axes, indexing="ij"))
+    largest = compartments * (-(-size[0] // c)) * (-(-size[1] // h)) * (-(-size[2] // w))
+    fits = c * h * w > 1
+    if max_neurons is not None:
+        fits &= largest <= max_neurons
+    c, h, w = c[fits], h[fits], w[fits]
+    order = np.lexsort((h, w, c * h * w))
+    yield from zip(c[order].tolist(), h[order].tolist(), w[order].tolist(), strict=True)
 
 
 def _blocks(size: tuple[int, int, int], pieces: tuple[int, int, int]) -> Iterator[Block]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile.ir.graph import NodeId
-from snn_compile.mapping.block import LIMITS, capacity
+from snn_compile.mapping.block import LIMITS, Placement, capacity
 from snn_compile.mapping.program import MappedProgram
 from snn_compile.mapping.rules import core_demands
 
@@ -153,8 +153,11 @@ def resources(mapped: MappedProgram) -> Resources:
 
 def _layers(mapped: MappedProgram) -> tuple[LayerResources, ...]:
     layers = []
+    placements: dict[NodeId, list[Placement]] = {}
+    for placement in mapped.placements:
+        placements.setdefault(placement.population, []).append(placement)
     for population in mapped.program.populations:
-        held = [p for p in mapped.placements if p.population == population.id]
+        held = placements.get(population.id, [])
         stored = (s.weight for s in mapped.program.synapses_into(population))
         layers.append(
             LayerResources(

@@ -102,12 +102,14 @@ def _core_limit(
     if limit is None:
         return []
     worst: dict[NodeId, Violation] = {}
+    on_core: dict[int, list[Placement]] = {}
+    for placement in placements:
+        on_core.setdefault(placement.core, []).append(placement)
     for core, demand in core_demands(placements).items():
         needed = demand.values[index]
         if needed <= limit:
             continue
-        held = [p for p in placements if p.core == core]
-        largest = max(held, key=lambda p: p.demand.values[index])
+        largest = max(on_core[core], key=lambda p: p.demand.values[index])
         name = largest.population
         if name in worst and worst[name].needed >= needed:
             continue

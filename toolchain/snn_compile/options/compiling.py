@@ -107,6 +107,13 @@ class CompileOptions(TracedOptions):
     payload_bits: int | Auto = option(
         8, whole(1, 16, auto=True), "Width of a payload.", _NETWORK, _PAYLOADS
     )
+    activation_segments: int = option(
+        32,
+        whole(1, 256),
+        "Most lines with which a neuron approximates a function that is no rectifier.",
+        _NETWORK,
+        _PAYLOADS,
+    )
     input: Input | None = option(
         None,
         choice(Input),

@@ -28,6 +28,7 @@ class Keywords(TypedDict, total=False):
     coding: str | None
     timesteps: int | Auto
     payload_bits: int | Auto
+    activation_segments: int
     input: Input | None
     input_bits: int
     reset: Reset

@@ -27,6 +27,7 @@ from snn_compile.numerics import products
 from snn_compile.passes import PassResult
 from snn_compile.quantize import stock
 from snn_compile.quantize.quantize import LayerNumbers, Quantization, floor_loss
+from snn_compile.quantize.sites import has_drive
 from snn_compile.quantize.sweep import Sweep
 from snn_compile.sim import ann, bounds
 from snn_compile.sim.batches import map_batches
@@ -103,7 +104,7 @@ def mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId, 
     """Mean of what each rectifier and output sees in the float network, per channel, (C,)."""
     sources: dict[NodeId, list[NodeId]] = {}
     for node in folded.graph:
-        if isinstance(node, ops.Output) or (isinstance(node, ops.Activation) and node.like is None):
+        if isinstance(node, ops.Output) or has_drive(node):
             sources.setdefault(node.inputs[0], []).append(node.id)
 
     operators = Reproducible(folded, x)

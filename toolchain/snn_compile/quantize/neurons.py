@@ -10,9 +10,14 @@ import numpy as np
 from snn_compile.errors import UnsupportedError
 from snn_compile.ir import quantized, spiking
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor, round_half_even, round_half_up
+from snn_compile.ir.models.product import MAX_SHIFT
+from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.ir.spiking import Float
-from snn_compile.numerics.functions import ceil_log2
+from snn_compile.numerics.functions import ceil_log2, floor_log2
 from snn_compile.quantize.trained import as_trained
+
+FLATTEST = 2.0**-28
+"""Payload steps for a step of the potential below which a line is level: nothing comes of it."""
 
 Rule = Callable[[Any, Float, Float], quantized.Population]
 
@@ -69,6 +74,51 @@ def _graded(node: spiking.GradedNeurons, bias: Float, step: Float) -> quantized.
     )
 
 
+def _piecewise_linear(
+    node: spiking.PiecewiseLinearNeurons, bias: Float, step: Float
+) -> quantized.PiecewiseLinearNeurons:
+    """Lines in steps of the potential and of the payload.
+
+    A line is exact at its anchor, whatever becomes of its slope.
+    """
+    per_step = step[:, None]
+    unit = node.step[:, None]
+    multiplier, shift = scaled(node.slope * per_step / unit)
+    at_anchor = np.ldexp(node.value / unit, shift) - multiplier * (node.anchor / per_step)
+    half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
+    level = round_half_up(-node.value / unit)  # a tie goes down, as for graded neurons
+    offset = np.where(shift > 0, round_half_even(at_anchor) + half, -level)
+    beyond = np.full_like(node.breakpoints, VOLTAGE_LIMIT + 1)
+    begins = np.where(np.isfinite(node.breakpoints), node.breakpoints / per_step, beyond)
+    begins = np.clip(np.ceil(begins), -VOLTAGE_LIMIT - 1, VOLTAGE_LIMIT + 1)
+    return quantized.PiecewiseLinearNeurons(
+        **node.common_fields,
+        bias=QTensor.of(round_half_even(bias)),
+        breakpoints=QTensor.of(begins.astype(np.int64)),
+        multiplier=QTensor.of(multiplier),
+        offset=QTensor.of(offset),
+        shift=QTensor.of(shift),
+        low=node.low,
+        high=node.high,
+        relay=node.relay,
+    )
+
+
+def _product(node: spiking.ProductNeurons, bias: Float, step: Float) -> quantized.ProductNeurons:
+    del step  # one: operands are payloads
+    most = 2.0 ** (MAX_SHIFT - 11)
+    multiplier, shift = reciprocal(np.minimum(node.threshold / node.step, most))
+    return quantized.ProductNeurons(
+        **node.common_fields,
+        bias=QTensor.of(round_half_even(bias)),
+        multiplier=QTensor(multiplier, QFormat(12, signed=False)),
+        shift=QTensor.of(shift),
+        low=node.low,
+        high=node.high,
+        relay=node.relay,
+    )
+
+
 def _signed(node: spiking.SignedIFNeurons, bias: Float, step: Float) -> quantized.SignedIFNeurons:
     threshold = _threshold(node, step)
     return quantized.SignedIFNeurons(
@@ -97,6 +147,8 @@ RULES: dict[type[spiking.Population], Rule] = {
     spiking.Readout: _readout,
     spiking.ClipFloorNeurons: _clip_floor,
     spiking.GradedNeurons: _graded,
+    spiking.PiecewiseLinearNeurons: _piecewise_linear,
+    spiking.ProductNeurons: _product,
     spiking.SignedIFNeurons: _signed,
     spiking.IFNeurons: _integrate_and_fire,
     spiking.LIFNeurons: as_trained,
@@ -132,3 +184,19 @@ def reciprocal(threshold: Float) -> tuple[Int, Int]:
     multiplier = round_half_even(np.ldexp(1.0, shift) / threshold)
     over = multiplier > 4095
     return np.where(over, 2048, multiplier), np.where(over, shift - 1, shift)
+
+
+def scaled(slope: Float) -> tuple[Int, Int]:
+    """``slope`` as ``multiplier / 2**shift`` with ``2**11 <= |multiplier| < 2**12``, or 0.
+
+    Slopes of 4096 and more cannot be expressed and become 4095.
+    """
+    size = np.abs(slope)
+    known = np.clip(np.where(size >= FLATTEST, size, 1.0), FLATTEST, 4095.0)
+    shift = 11 - floor_log2(known)
+    multiplier = round_half_even(np.ldexp(known, shift))
+    over = multiplier > 4095
+    multiplier, shift = np.where(over, 2048, multiplier), np.where(over, shift - 1, shift)
+    level = size < FLATTEST
+    signed = np.where(slope < 0, -multiplier, multiplier)
+    return np.where(level, 0, signed), np.where(level, 0, shift)

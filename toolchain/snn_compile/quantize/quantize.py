@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,16 @@ from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize import stock
 from snn_compile.quantize.neurons import in_fixed_point
+from snn_compile.quantize.products import OPERAND_WEIGHT, operand_weights
 from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
-from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
+from snn_compile.quantize.weights import (
+    MAX_EXPONENT_SPREAD,
+    IntegerWeights,
+    channel_of,
+    integer_weights,
+    with_unit,
+)
 from snn_compile.sim import bounds
 
 MAX_FRACTION_BITS = 6
@@ -84,7 +91,7 @@ def quantize(
             in stock neurons (``not-stock``); all of them at once.
     """
     states = states or States()
-    nodes: list[QuantizedNode] = [_input(network.input)]
+    nodes: dict[NodeId, QuantizedNode] = {network.input.id: _input(network.input)}
     numbers: dict[NodeId, LayerNumbers] = {}
     refused, missing = list[CompileError](), set[NodeId]()
     for population in network.populations:
@@ -93,6 +100,8 @@ def quantize(
             missing.add(population.id)  # what it would see is not known
             continue
         bits = weight_bits(population.id)
+        if isinstance(population, spiking.ProductNeurons):
+            bits = OPERAND_WEIGHT.bits
         layer = _Layer(population, groups, bits, nodes, network.window, states)
         with on_a_grid(population):
             weights = layer.integers()
@@ -108,9 +117,9 @@ def quantize(
                 # Whatever its numbers, it would send spikes: those after it are judged, too.
                 found = layer.built(weights, 0), layer.numbers(weights, 0, largest=0)
         added, numbers[population.id] = found
-        nodes.extend(added)
+        nodes.update((node.id, node) for node in added)
     raise_all(refused)
-    return Quantization(QuantizedGraph(Graph(nodes), network.window), numbers, network)
+    return Quantization(QuantizedGraph(Graph(nodes.values()), network.window), numbers, network)
 
 
 def _input(node: spiking.Input) -> quantized.Input:
@@ -132,7 +141,7 @@ class _Layer:
         population: in floating point.
         groups: the synapses into it.
         bits: of its weights.
-        before: nodes that are in fixed point already.
+        before: nodes that are in fixed point already, by name.
         window: of the network.
         states: how far numbers may go.
     """
@@ -140,16 +149,25 @@ class _Layer:
     population: spiking.Population
     groups: tuple[spiking.Synapses, ...]
     bits: int
-    before: list[QuantizedNode]
+    before: Mapping[NodeId, QuantizedNode]
     window: spiking.Window
     states: States
 
     def integers(self, *, as_integers: bool = True) -> IntegerWeights:
         """The weights in units of their own; as they are, if they are integers and may stay so."""
         population = self.population
+        if isinstance(population, spiking.ProductNeurons):
+            return operand_weights(self.groups)
         threshold = population.threshold if isinstance(population, spiking.Neurons) else None
-        smallest = self.states.smallest_weight(population)
-        return integer_weights(self.groups, self.bits, threshold, smallest, as_integers=as_integers)
+        return integer_weights(
+            self.groups,
+            self.bits,
+            threshold,
+            self.states.smallest_weight(population),
+            as_integers=as_integers,
+            # Sums that are spread over time cannot be shifted right one by one.
+            most_apart=EXPONENTS[-1] if self.window.schedule else MAX_EXPONENT_SPREAD,
+        )
 
     def fitted(
         self, weights: IntegerWeights
@@ -163,15 +181,16 @@ class _Layer:
         population, states = self.population, self.states
         fraction, limit = self._fraction_bits(weights), states.limit(population)
         added = self.built(weights, fraction)
-        first = self._potential(added)
-        by_weights = _over(self._potential(_without_bias(added)), limit)
+        first = interval = self._potential(added)
+        by_weights: npt.NDArray[np.bool_] | None = None
         for _ in range(MAX_DOUBLINGS):
-            interval = self._potential(added)
             over = _over(interval, limit)
             over |= states.overfull(population, weights.unit * 2.0**-fraction)
             if not over.any() and not (states.stock and self._nothing_left(weights)):
                 below = fraction + states.own_bits(population)
                 return added, self.numbers(weights, below, interval.magnitude)
+            if by_weights is None:
+                by_weights = _over(self._potential(_without_bias(added)), limit)
             if isinstance(population, spiking.Readout):
                 over[:] = True
             unit = np.where(over, 2.0, 1.0) * weights.unit
@@ -179,6 +198,7 @@ class _Layer:
             if weights.exact or (by_weights & ~self._used(weights)).any():
                 break
             added = self.built(weights, fraction)
+            interval = self._potential(added)
         return self._refusal(first.magnitude)
 
     def built(self, weights: IntegerWeights, fraction: int) -> list[QuantizedNode]:
@@ -186,13 +206,9 @@ class _Layer:
         population, states = self.population, self.states
         step = weights.unit * 2.0**-fraction
         groups = [
-            _synapses(
-                group,
-                QTensor(mantissa.reshape(np.shape(group.weight)), QFormat(self.bits)),
-                exponent + fraction,
-            )
-            for group, mantissa, exponent in zip(
-                self.groups, weights.mantissas, weights.exponents, strict=True
+            _synapses(group, tensor, exponent + fraction)
+            for group, tensor, exponent in zip(
+                self.groups, weights.tensors, weights.exponents, strict=True
             )
         ]
         bias = population.bias / step[:, None, None] + floor_loss(tuple(groups))
@@ -225,18 +241,20 @@ class _Layer:
     def _potential(self, added: list[QuantizedNode]) -> bounds.Interval:
         """Bounds of the potential of the last node, given the nodes before it."""
         *groups, population = added
-        sources = {group.inputs[0] for group in groups}
-        # Sources without their own inputs: only their message range matters here.
-        before = [replace(node, inputs=()) for node in self.before if node.id in sources]
+        sources = {group.inputs[0]: self.before[group.inputs[0]] for group in groups}
         if not isinstance(population, quantized.Population):
             raise TypeError(f"'{population.id}' is not a population")
-        return bounds.states(Graph([*before, *added]), population, self.window.n_steps)
+        nodes = {**sources, **{node.id: node for node in added}}
+        return bounds.states(nodes, population, self.window.n_steps)
 
     def _used(self, weights: IntegerWeights) -> npt.NDArray[np.bool_]:
         """Channels with a weight that is not 0."""
         used = np.zeros(len(weights.unit), bool)
         for group, mantissa in zip(self.groups, weights.mantissas, strict=True):
-            used[channel_of(group)[mantissa != 0]] = True
+            if isinstance(group, spiking.SparseSynapses):
+                used[channel_of(group)[mantissa != 0]] = True
+            else:
+                used |= mantissa.reshape(len(used), -1).any(axis=1)
         return used
 
     def _nothing_left(self, weights: IntegerWeights) -> bool:

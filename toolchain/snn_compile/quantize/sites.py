@@ -158,10 +158,16 @@ def float_drives(
     return {key: np.concatenate([p[key] for p in pieces], axis=1) for key in sites}
 
 
+def has_drive(node: AnnNode) -> bool:
+    """Whether a population sees what a node of the float network sees, and nothing shares it.
+
+    Relays and comparators have the scale of another one, and a product sees payloads.
+    """
+    if isinstance(node, ops.Product) or not isinstance(node, ops.Activation):
+        return False
+    return node.like is None
+
+
 def rectifiers_and_outputs(folded: ANNGraph) -> list[NodeId]:
     """The nodes whose drive the float network knows; relays and comparators are none."""
-    return [
-        node.id
-        for node in folded.graph
-        if isinstance(node, ops.Output) or (isinstance(node, ops.Activation) and node.like is None)
-    ]
+    return [node.id for node in folded.graph if isinstance(node, ops.Output) or has_drive(node)]

@@ -12,6 +12,7 @@ from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import Window
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.passes import PassResult
+from snn_compile.quantize.products import check_operands
 from snn_compile.quantize.quantize import Quantization, quantize
 from snn_compile.quantize.states import States
 from snn_compile.sim import bounds
@@ -59,6 +60,7 @@ class Prove:
         """
         program, numbers = quantization.program, dict(quantization.numbers)
         for population in program.populations:
+            check_operands(program.graph, population, program.window.n_steps)
             interval = bounds.states(program.graph, population, program.window.n_steps)
             if interval.magnitude > min(population.state.max, VOLTAGE_LIMIT):
                 raise CapacityError(

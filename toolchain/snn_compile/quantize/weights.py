@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, round_half_even
+from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, QFormat, QTensor, round_half_even, whole
+from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import log2
 
 N_RATIOS = 24
 """Clipping ratios tried per channel, from 1 down to ``MIN_RATIO``."""
 MIN_RATIO = 0.4
+PIECE = 1 << 17
+"""Weights that are looked at at once."""
+NEAR = 1e-6
+"""Relative difference of two sums above which no order of additions tells another one the less."""
 MAX_EXPONENT_SPREAD = 15
 """Largest difference of two groups' exponents: those of the chip go from -8 to 7."""
 
@@ -26,18 +33,107 @@ class IntegerWeights:
     ``weight of group k = mantissa[k] * unit[channel] * 2**exponent[k]``, up to rounding.
 
     Attributes:
-        mantissas: one flat array per group.
+        tensors: the mantissas of each group, in the shape of its weights.
         exponents: of each group, >= 0; 0 for at least one.
         unit: (C,), the potential that one step of the state stands for.
         saturated: share of all weights that were clipped.
         exact: whether nothing was rounded because the weights are small integers already.
     """
 
-    mantissas: tuple[Int, ...]
+    tensors: tuple[QTensor, ...]
     exponents: tuple[int, ...]
     unit: Float
     saturated: float
     exact: bool
+
+    @property
+    def mantissas(self) -> tuple[Int, ...]:
+        """Flat."""
+        return tuple(tensor.values.ravel() for tensor in self.tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """The weights of one group, by the output channel that they lead to.
+
+    Attributes:
+        values: (C, K), a row for each channel; (K,) where channels have unlike numbers of them.
+        channel: of each weight, in the second case.
+        shape: of the group's weights.
+    """
+
+    values: Float
+    channel: Int | None
+    shape: Shape
+
+    def integers(self, mantissas: Int, largest: int) -> QTensor:
+        """Mantissas up to a magnitude in the place of the weights."""
+        return QTensor(mantissas.reshape(self.shape), QFormat(largest.bit_length() + 1))
+
+    @staticmethod
+    def of(group: spiking.Synapses) -> _Weights:
+        """The weights of a group."""
+        weight = np.asarray(group.weight, np.float64)
+        if isinstance(group, spiking.SparseSynapses):
+            return _Weights(weight.ravel(), channel_of(group), weight.shape)
+        return _Weights(weight.reshape(group.shape[0], -1), None, weight.shape)
+
+    def pieces(self) -> Iterator[tuple[slice, Int | slice, Float]]:
+        """Rows few enough to stay in the cache: where they are, their channels, and the weights.
+
+        What belongs to the channels, indexed by them, broadcasts to the weights.
+        """
+        if self.channel is not None:
+            for start in range(0, len(self.values), PIECE):
+                part = slice(start, start + PIECE)
+                yield part, self.channel[part], self.values[part]
+            return
+        rows = max(PIECE // max(self.values.shape[1], 1), 1)
+        for start in range(0, len(self.values), rows):
+            part = slice(start, start + rows)
+            yield part, part, self.values[part]
+
+    def along(self, of_channels: Float, channels: Int | slice) -> Float:
+        """A number for each channel, as it broadcasts to a piece of the weights."""
+        chosen = of_channels[channels]
+        return chosen if self.channel is not None else chosen[:, None]
+
+    def extreme(self, pick: np.ufunc, of: Callable[[Float], Float], start: Float) -> Float:
+        """The smallest or the largest (``pick``) of what is made of each channel's weights."""
+        found = start.copy()
+        for _, channels, weight in self.pieces():
+            if isinstance(channels, np.ndarray):
+                pick.at(found, channels, of(weight))
+            elif weight.size:
+                found[channels] = pick(found[channels], pick.reduce(of(weight), axis=1))
+        return found
+
+    def errors(
+        self, size: Float, largest: int, wanted: npt.NDArray[np.bool_], *, exactly: bool
+    ) -> Float:
+        """Squared errors of the weights in steps of ``size``, added up by channel where wanted.
+
+        Args:
+            size: of a step, by channel.
+            largest: magnitude of a mantissa.
+            wanted: which channels; what the others get means nothing.
+            exactly: whether they are added up one after the other. Otherwise the order is
+                numpy's own, which is many times faster, and may be another one elsewhere.
+        """
+        if self.channel is not None:
+            squares = _squared_errors(self.values, size[self.channel], largest)
+            return np.bincount(self.channel, squares, len(size)).astype(np.float64, copy=False)
+        found = np.zeros(len(size))
+        rows = max(PIECE // max(self.values.shape[1], 1), 1)
+        which = np.flatnonzero(wanted)
+        for some in (which[k : k + rows] for k in range(0, len(which), rows)):
+            squares = _squared_errors(self.values[some], size[some, None], largest)
+            if exactly:
+                row = np.repeat(np.arange(len(some)), squares.shape[1])
+                found[some] = np.bincount(row, squares.ravel(), len(some))
+            else:
+                found[some] = squares.sum(axis=1)
+        return found
 
 
 def channel_of(group: spiking.Synapses) -> Int:
@@ -57,6 +153,7 @@ def integer_weights(
     smallest_unit: Float | float = 0.0,
     *,
     as_integers: bool = True,
+    most_apart: int = MAX_EXPONENT_SPREAD,
 ) -> IntegerWeights:
     """Choose units and mantissas for the groups that feed one population.
 
@@ -72,62 +169,59 @@ def integer_weights(
             other, so that all channels share a unit.
         smallest_unit: of each channel; dying channels, whose weights are almost 0, need one.
         as_integers: whether weights that are small integers already are kept as they are.
+        most_apart: largest difference of two groups' exponents.
     """
     common = threshold is None
     largest = (1 << (bits - 1)) - 1
     n_channels = groups[0].shape[0]
-    channels = [channel_of(group) for group in groups]
-    weights = [np.asarray(group.weight, np.float64).ravel() for group in groups]
-    peaks = np.zeros((len(groups), n_channels))
-    for peak, weight, channel in zip(peaks, weights, channels, strict=True):
-        np.maximum.at(peak, channel, np.abs(weight))
-    exact = _small_integers(weights, channels, largest, threshold)
+    weights = [_Weights.of(group) for group in groups]
+    peaks = np.stack([w.extreme(np.maximum, np.abs, np.zeros(n_channels)) for w in weights])
+    exact = _small_integers(weights, largest, threshold)
     if exact is not None and as_integers:
-        unit, mantissas = exact
-        return IntegerWeights(mantissas, (0,) * len(groups), unit, 0.0, True)
-    on_grid = _on_grid(weights, largest)
+        unit, tensors = exact
+        return IntegerWeights(tensors, (0,) * len(groups), unit, 0.0, True)
+    on_grid = _on_grid(weights, largest, most_apart)
     if on_grid is not None:
         unit = np.full(n_channels, on_grid[0])
         if (unit >= smallest_unit).all():
-            return _rounded(weights, channels, on_grid[1], unit, largest)
-    exponents = _exponents(peaks)
+            return _rounded(weights, on_grid[1], unit, largest)
+    exponents = _exponents(peaks, most_apart)
     steps = np.ldexp(1.0, exponents)
     widest = (peaks / steps[:, None]).max(axis=0)
     if common:
         widest = np.full(n_channels, widest.max())
     widest = np.where(widest > 0, widest, max(float(widest.max()), 1.0))
-    unit = _least_error(weights, channels, steps, widest / largest, largest, common)
+    unit = _least_error(weights, peaks, steps, widest / largest, largest, common)
     unit = np.maximum(unit, np.max(smallest_unit) if common else smallest_unit)
-    return _rounded(weights, channels, exponents, unit, largest)
+    return _rounded(weights, exponents, unit, largest)
 
 
 def with_unit(
     groups: tuple[spiking.Synapses, ...], weights: IntegerWeights, unit: Float, bits: int
 ) -> IntegerWeights:
     """The same weights rounded to another unit."""
-    flat = [np.asarray(group.weight, np.float64).ravel() for group in groups]
-    channels = [channel_of(group) for group in groups]
-    return _rounded(flat, channels, weights.exponents, unit, (1 << (bits - 1)) - 1)
+    flat = [_Weights.of(group) for group in groups]
+    return _rounded(flat, weights.exponents, unit, (1 << (bits - 1)) - 1)
 
 
 def _rounded(
-    weights: list[Float],
-    channels: list[Int],
-    exponents: tuple[int, ...],
-    unit: Float,
-    largest: int,
+    weights: list[_Weights], exponents: tuple[int, ...], unit: Float, largest: int
 ) -> IntegerWeights:
-    rounded = [
-        round_half_even(weight / (unit[channel] * 2.0**exponent))
-        for weight, channel, exponent in zip(weights, channels, exponents, strict=True)
-    ]
-    clipped = sum(int((np.abs(m) > largest).sum()) for m in rounded)
-    total = sum(len(m) for m in rounded)
-    mantissas = tuple(np.clip(m, -largest, largest) for m in rounded)
-    return IntegerWeights(mantissas, exponents, unit, clipped / max(total, 1), False)
+    clipped, tensors = 0, list[QTensor]()
+    for group, exponent in zip(weights, exponents, strict=True):
+        found = np.empty(group.values.shape, np.int64)
+        for part, channels, weight in group.pieces():
+            nearest = np.rint(weight / (group.along(unit, channels) * 2.0**exponent))
+            if not np.abs(nearest).max(initial=0) <= largest:
+                clipped += int(np.count_nonzero(np.abs(whole(nearest)) > largest))
+                np.clip(nearest, -largest, largest, out=nearest)
+            found[part] = nearest
+        tensors.append(group.integers(found, largest))
+    total = sum(group.values.size for group in weights)
+    return IntegerWeights(tuple(tensors), exponents, unit, clipped / max(total, 1), False)
 
 
-def _exponents(peaks: Float) -> tuple[int, ...]:
+def _exponents(peaks: Float, most_apart: int) -> tuple[int, ...]:
     """A power of two per group that brings the groups' largest weights near each other."""
     logs = np.where(peaks > 0, log2(np.where(peaks > 0, peaks, 1.0)), np.nan)
     with np.errstate(all="ignore"):
@@ -135,12 +229,12 @@ def _exponents(peaks: Float) -> tuple[int, ...]:
     if not np.isfinite(typical).any():
         return (0,) * len(peaks)
     relative = np.nan_to_num(typical - np.nanmin(typical), nan=0.0)
-    return tuple(int(e) for e in np.minimum(np.rint(relative), MAX_EXPONENT_SPREAD))
+    return tuple(int(e) for e in np.minimum(np.rint(relative), most_apart))
 
 
 def _small_integers(
-    weights: list[Float], channels: list[Int], largest: int, threshold: Float | None
-) -> tuple[Float, tuple[Int, ...]] | None:
+    weights: list[_Weights], largest: int, threshold: Float | None
+) -> tuple[Float, tuple[QTensor, ...]] | None:
     """Unit and integers, where weights and threshold are small multiples of the smallest weight.
 
     Relays and comparators are such: as integers they pass their values unrounded.
@@ -148,19 +242,20 @@ def _small_integers(
     if threshold is None:
         return None
     smallest = np.full(len(threshold), np.inf)
-    for weight, channel in zip(weights, channels, strict=True):
-        used = weight != 0
-        np.minimum.at(smallest, channel[used], np.abs(weight[used]))
+    for group in weights:
+        smallest = group.extreme(np.minimum, _used_magnitudes, smallest)
     unit = np.where(np.isfinite(smallest), smallest, 1.0)
     found = []
-    for weight, channel in zip(weights, channels, strict=True):
-        with np.errstate(over="ignore"):  # what is infinite is no small multiple
-            ratio = weight / unit[channel]
-        if ratio.size and (
-            np.abs(ratio).max() > largest or np.abs(ratio - np.rint(ratio)).max() > 1e-9
-        ):
-            return None
-        found.append(round_half_even(ratio))
+    for group in weights:
+        ratios = np.empty(group.values.shape)
+        for part, channels, weight in group.pieces():
+            with np.errstate(over="ignore"):  # what is infinite is no small multiple
+                ratio = ratios[part] = weight / group.along(unit, channels)
+            if ratio.size and (
+                np.abs(ratio).max() > largest or np.abs(ratio - np.rint(ratio)).max() > 1e-9
+            ):
+                return None
+        found.append(group.integers(round_half_even(ratios), largest))
     with np.errstate(over="ignore"):
         of_threshold = threshold / unit
     if of_threshold.max() >= MAX_INTEGER or of_threshold.min() < 0.5:
@@ -170,17 +265,28 @@ def _small_integers(
     return unit, tuple(found)
 
 
-def _on_grid(weights: list[Float], largest: int) -> tuple[float, tuple[int, ...]] | None:
+def _used_magnitudes(weight: Float) -> Float:
+    """Magnitudes, infinite in the place of 0."""
+    magnitude = np.abs(weight)
+    magnitude[magnitude == 0] = np.inf
+    return magnitude
+
+
+def _on_grid(
+    weights: list[_Weights], largest: int, most_apart: int
+) -> tuple[float, tuple[int, ...]] | None:
     """Unit and exponents where every group holds integers times a power of two already.
 
     Networks that were trained or compiled to integers are such: they need no other grid.
     """
     found: list[int | None] = []
-    for weight in weights:
-        peak = np.abs(weight).max(initial=0)
-        if peak >= 1 << 31 or (weight != np.rint(weight)).any():
-            return None
-        bits = int(np.bitwise_or.reduce(weight.astype(np.int64)))
+    for group in weights:
+        peak, bits = 0.0, 0
+        for _, _, weight in group.pieces():
+            peak = max(peak, float(np.abs(weight).max(initial=0)))
+            if peak >= 1 << 31 or (weight != np.rint(weight)).any():
+                return None
+            bits |= int(np.bitwise_or.reduce(weight.astype(np.int64), axis=None))
         zeros = (bits & -bits).bit_length() - 1  # that all weights of the group end in
         if bits and peak > largest << zeros:
             return None
@@ -189,28 +295,54 @@ def _on_grid(weights: list[Float], largest: int) -> tuple[float, tuple[int, ...]
     if least is None:
         return None
     exponents = tuple(0 if e is None else e - least for e in found)
-    return (2.0**least, exponents) if max(exponents) <= MAX_EXPONENT_SPREAD else None
+    return (2.0**least, exponents) if max(exponents) <= most_apart else None
 
 
 def _least_error(
-    weights: list[Float],
-    channels: list[Int],
+    weights: list[_Weights],
+    peaks: Float,
     steps: Float,
     widest: Float,
     largest: int,
     common: bool,
 ) -> Float:
+    """The unit of each channel, of those tried, with the least error.
+
+    The error of a channel's largest weight alone is no larger than that of all of them, so that
+    narrow ratios, which clip it, are out without a look at the others. Which of two errors is less
+    does not depend on the order of additions, unless they are near each other.
+    """
+
+    def errors(unit: Float, wanted: npt.NDArray[np.bool_], *, exactly: bool = False) -> Float:
+        total = np.zeros(len(unit))
+        for group, step in zip(weights, steps, strict=True):
+            total += group.errors(unit * step, largest, wanted, exactly=exactly)
+        return np.full(len(unit), total.sum()) if common else total
+
     best = np.full(len(widest), np.inf)
     unit = widest.copy()
     for ratio in np.linspace(1.0, MIN_RATIO, N_RATIOS):
         trial = widest * ratio
-        error = np.zeros(len(widest))
-        for weight, channel, step in zip(weights, channels, steps, strict=True):
-            size = trial[channel] * step
-            nearest = np.clip(np.rint(weight / size), -largest, largest) * size
-            error += np.bincount(channel, (weight - nearest) ** 2, len(widest))
+        pairs = zip(peaks, steps, strict=True)
+        least = np.max([_squared_errors(p, trial * step, largest) for p, step in pairs], axis=0)
         if common:
-            error = np.full(len(widest), error.sum())
-        better = error < best
+            least = np.full(len(best), least.sum())
+        promising = (least <= best * (1 + NEAR)) & (best > 0)
+        if not promising.any():
+            continue
+        error = errors(trial, promising)
+        better = promising & (error < best)
+        near = promising & (error >= best * (1 - NEAR)) & (error <= best * (1 + NEAR))
+        if near.any():
+            sums = [errors(tried, near, exactly=True) for tried in (trial, unit)]
+            better[near] = (sums[0] < sums[1])[near]
         best[better], unit[better] = error[better], trial[better]
     return unit
+
+
+def _squared_errors(weight: Float, size: Float, largest: int) -> Float:
+    nearest = np.rint(weight / size)
+    np.clip(nearest, -largest, largest, out=nearest)
+    nearest *= size
+    np.subtract(weight, nearest, out=nearest)
+    return np.square(nearest, out=nearest)

@@ -145,6 +145,7 @@ def report(
             per_layer,
             outcome.activity,
             outcome.losses,
+            quantization.network,
         ),
         "resources": taken.as_dict(),
         "cost": cost(mapped, outcome),

@@ -88,7 +88,7 @@ def attribute(
     found = {
         n.id: Loss(
             _decibels(exact[n.id]),
-            float((values[n.id] >= levels).mean()),
+            float((np.abs(values[n.id]) >= levels).mean()),
             uneven.get(n.id),
             shares.get(n.id),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from snn_compile.codings import Coding
 from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
@@ -94,8 +95,14 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
             note = f"as {stages.source_runtime.name} runs the file"
             ladder.add("onnx", stages.source_runtime(x, advance), note)
         ladder.add("folded", ann.evaluate(lowered.folded, x, advance=advance))
+        operators = as_lines(lowered.curves)
+        if lowered.curves:
+            ladder.add("activations", ann.evaluate(lowered.folded, x, operators=operators))
         rounded = on_levels(lowered.scales, stages.coding.levels)
-        ladder.add("rate", ann.evaluate(lowered.folded, x, hook=rounded, advance=advance))
+        on_grid = ann.evaluate(
+            lowered.folded, x, hook=rounded, operators=operators, advance=advance
+        )
+        ladder.add("rate", on_grid)
         if with_spikes:
             ladder.add("spiking", spiking.evaluate(lowered.spiking, frames[:few], advance=advance))
         run = engine.run(program, frames, advance=advance)
@@ -129,12 +136,23 @@ def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> npt.NDArray[n
     return frames
 
 
+def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
+    """Operators of the float network in which functions are the lines that stand for them."""
+
+    def compute(node: AnnNode, sources: Sequence[Array]) -> Array:
+        if node.id in curves:
+            return curves[node.id](sources[0]).astype(sources[0].dtype)
+        return ann.apply(node, sources)
+
+    return compute
+
+
 def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
     """Rounds every activation onto ``levels + 1`` levels, as an ideal coding would."""
 
     def rounded(node: AnnNode, value: Array) -> Array:
         if not isinstance(node, ops.Activation):
             return value
-        return ann.on_levels(value, scales[node.id], levels)
+        return ann.on_levels(value, scales[node.id], levels, signed=not node.non_negative)
 
     return rounded

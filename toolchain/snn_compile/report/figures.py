@@ -23,6 +23,7 @@ _PREFIXES = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"), (1e12, "p"))
 _NOTES = {
     "onnx": "as the file states it",
     "folded": "after graph passes",
+    "activations": "functions as lines",
     "rate": "activations on {levels} levels",
     "spiking": "spiking network in float, {window}",
     "fixed": "fixed point, {weight_bits}-bit weights{tuned}",

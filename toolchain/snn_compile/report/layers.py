@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any
 
+from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import Population, QuantizedGraph, Readout, SparseSynapses
+from snn_compile.ir.stages import SpikingGraph
 from snn_compile.mapping import LayerResources
 from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report.attribution import Loss
@@ -36,6 +38,7 @@ def layer_table(
     resources: Mapping[NodeId, LayerResources],
     activity: Activity | None,
     losses: Mapping[NodeId, Loss],
+    network: SpikingGraph | None = None,
 ) -> list[dict[str, Any]]:
     """The ``layers`` of ``report.json``."""
     return [
@@ -55,6 +58,7 @@ def layer_table(
             "depth": program.depth[population.id],
             **asdict(losses.get(population.id, _UNKNOWN)),
             **_activity(population, program.window.n_steps, activity),
+            **_function(population, network),
         }
         for population in program.populations
     ]
@@ -74,6 +78,16 @@ def _thresholds(population: Population) -> list[float] | None:
     """Smallest and largest threshold, in steps of the potential."""
     steps = population.threshold_steps
     return None if steps is None else [float(steps.min()), float(steps.max())]
+
+
+def _function(population: Population, network: SpikingGraph | None) -> dict[str, Any]:
+    """Of piecewise linear neurons, the most lines of a channel and their largest error."""
+    if network is None or population.id not in network.graph:
+        return {}
+    node = network.graph[population.id]
+    if not isinstance(node, spiking.PiecewiseLinearNeurons):
+        return {}
+    return {"lines": node.slope.shape[1], "function_error": float(node.error.max())}
 
 
 def _activity(

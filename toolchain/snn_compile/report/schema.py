@@ -90,6 +90,8 @@ class Layer(TypedDict, total=False):
     saturated: float | None
     uneven: float | None
     output_share: float | None
+    lines: int
+    function_error: float
     largest_potential: int
     fraction_bits: int
     relay: bool

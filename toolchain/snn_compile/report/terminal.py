@@ -54,10 +54,11 @@ def row(label: str, text: str | Text) -> Text:
 def _ladder(report: Mapping[str, Any]) -> Iterable[Text]:
     labelled = figures.measure(report) == "top1"
     steps = figures.ladder(report)
+    widest = max([9, *(len(step.stage) + 1 for step in steps)])
     for index, step in enumerate(steps):
         label = ("accuracy" if labelled else "agreement") if index == 0 else ""
         percent = "     –" if step.percent is None else f"{step.percent:6.2f}"
-        text = Text(f"{step.stage:<9}{percent}  ", "bold" if step.answer else "")
+        text = Text(f"{step.stage:<{widest}}{percent}  ", "bold" if step.answer else "")
         text.append(f"{figures.points(step.change):>6}", _colour(step.change))
         if step.note:
             text.append(f"   {step.note}", "dim")

@@ -57,6 +57,7 @@ class Population(Structure):
         ("initial", Int64),
         ("multiplier", Int64),
         ("shift", Int64),
+        ("table", Int64),
     )
 
 
@@ -198,6 +199,8 @@ class Description:
 
         arrays = {name: tensor.values for name, tensor in form.per_channel.items()}
         arrays["bias"] = expanded(node.bias)
+        if form.table is not None:
+            arrays["table"] = form.table
         if form.initial is not None:
             arrays["initial"] = expanded(form.initial)
         return {name: self._pointer(values, np.int64) for name, values in arrays.items()}

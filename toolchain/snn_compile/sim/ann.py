@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.expression import evaluate as value_of
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import blas
@@ -132,11 +133,12 @@ def column(parameter: ops.Float, x: Array) -> Array:
     return parameter.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
-def on_levels(x: Array, full_scale: ops.Float, levels: int) -> Array:
+def on_levels(x: Array, full_scale: ops.Float, levels: int, *, signed: bool = False) -> Array:
     """Activations (C, ..., B) on the nearest of the levels from 0 to a full scale per channel.
 
     ``full_scale / levels * clip(floor(x * levels / full_scale + 1/2), 0, levels)``, which is what
-    an ideal coding makes of them (clip-floor-shift, Bu et al. 2022).
+    an ideal coding makes of them (clip-floor-shift, Bu et al. 2022). Signed ones have as many
+    levels below 0.
     """
     full = full_scale.astype(x.dtype)
     if len(full) != x.shape[0]:  # cannot be: populations have the channels of their node
@@ -144,7 +146,7 @@ def on_levels(x: Array, full_scale: ops.Float, levels: int) -> Array:
     step = column(full / levels, x)
     level: Array = x / step
     level += 0.5
-    np.clip(np.floor(level, out=level), 0, levels, out=level)
+    np.clip(np.floor(level, out=level), -levels if signed else 0, levels, out=level)
     level *= step
     return level
 
@@ -190,10 +192,21 @@ def _(node: ops.Affine, x: Array) -> Array:
 
 
 @_apply.register
+def _(node: ops.Product, left: Array, right: Array) -> Array:
+    del node
+    return left * right
+
+
+@_apply.register
 def _(node: ops.Relu, x: Array) -> Array:
     if node.levels is None or node.full_scale is None:
         return np.clip(x, 0, node.cap)
     return on_levels(x, node.full_scale, node.levels)
+
+
+@_apply.register
+def _(node: ops.Function, x: Array) -> Array:
+    return value_of(node.expression, x).astype(x.dtype)
 
 
 @_apply.register
@@ -253,3 +266,22 @@ def _(node: ops.Transpose, x: Array) -> Array:
 @_apply.register
 def _(node: ops.Slice, x: Array) -> Array:
     return x[node.slices]
+
+
+@_apply.register
+def _(node: ops.Gather, x: Array) -> Array:
+    flat = x.reshape(-1, x.shape[-1])
+    y: Array = flat[np.maximum(node.index, 0)]
+    y[node.index < 0] = 0
+    return y.reshape(*node.shape, x.shape[-1])
+
+
+@_apply.register
+def _(node: ops.AxisMatrix, x: Array) -> Array:
+    from scipy.sparse import csr_array
+
+    first = np.moveaxis(x, node.axis, 0)
+    # Rows of a sparse matrix are added up in one order, whatever the processor.
+    flat = csr_array(node.matrix.astype(x.dtype)) @ first.reshape(len(first), -1)
+    y: Array = np.moveaxis(flat.reshape(-1, *first.shape[1:]), 0, node.axis)
+    return y

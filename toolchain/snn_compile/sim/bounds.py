@@ -7,11 +7,12 @@ messages (a silent neuron, a padded border), so bounds over a whole kernel also 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from snn_compile.ir.fixedpoint import arithmetic_shift
-from snn_compile.ir.graph import Graph
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.models.answers import Interval, Range
 from snn_compile.ir.models.arithmetic import ends
 from snn_compile.ir.quantized import (
@@ -25,7 +26,15 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import InputCoding
 
 
-def message_range(graph: Graph[QuantizedNode], synapses: Synapses) -> tuple[int, int]:
+class Nodes(Protocol):
+    """A graph, or what is known of one."""
+
+    def __getitem__(self, name: NodeId, /) -> QuantizedNode:
+        """The node of a name."""
+        ...
+
+
+def message_range(graph: Nodes, synapses: Synapses) -> tuple[int, int]:
     """Smallest and largest message that reaches a synapse group."""
     source = graph[synapses.inputs[0]]
     if not isinstance(source, Input | Neurons):
@@ -33,7 +42,7 @@ def message_range(graph: Graph[QuantizedNode], synapses: Synapses) -> tuple[int,
     return source.messages
 
 
-def total_range(graph: Graph[QuantizedNode], synapses: Synapses, n_steps: int) -> Range:
+def total_range(graph: Nodes, synapses: Synapses, n_steps: int) -> Range:
     """Smallest and largest sum of a source's messages: in a window, or of all changes so far."""
     source = graph[synapses.inputs[0]]
     if isinstance(source, Neurons):
@@ -50,17 +59,14 @@ def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interva
         The interval, and the largest magnitude of any partial sum in any order of addition.
     """
     low, high = messages
-    weight = synapses.weight.values
     n_channels = synapses.shape[0]
     if isinstance(synapses, SparseSynapses):
-        n_rows = len(synapses.indptr) - 1
+        n_rows, weight = len(synapses.indptr) - 1, synapses.weight.values
         rows = np.repeat(np.arange(n_rows), np.diff(synapses.indptr))
         positive = np.bincount(rows, np.maximum(weight, 0), n_rows).astype(np.int64)
         negative = np.bincount(rows, np.minimum(weight, 0), n_rows).astype(np.int64)
     else:
-        flat = weight.reshape(weight.shape[0], -1)
-        positive = np.maximum(flat, 0).sum(axis=1)
-        negative = np.minimum(flat, 0).sum(axis=1)
+        positive, negative = synapses.weight.sums
     # One row a channel (a kernel) or a neuron; the neurons of a channel are neighbours.
     lowest = (positive * low + negative * high).reshape(n_channels, -1).min(axis=1)
     highest = (positive * high + negative * low).reshape(n_channels, -1).max(axis=1)
@@ -69,13 +75,13 @@ def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interva
     return interval, partial
 
 
-def current(graph: Graph[QuantizedNode], population: Population) -> Interval:
+def current(graph: Nodes, population: Population) -> Interval:
     """Bounds of the summed input ``a`` of a population at one step, per channel."""
     return _summed(graph, population, lambda synapses: message_range(graph, synapses))
 
 
 def _summed(
-    graph: Graph[QuantizedNode], population: Population, arriving: Callable[[Synapses], Range]
+    graph: Nodes, population: Population, arriving: Callable[[Synapses], Range]
 ) -> Interval:
     """Bounds of what a population's synapses add up to, for the ranges of what reaches them."""
     low = np.zeros(population.shape[0], np.int64)
@@ -90,7 +96,7 @@ def _summed(
     return Interval(low, high)
 
 
-def largest_sum(graph: Graph[QuantizedNode], population: Population) -> int:
+def largest_sum(graph: Nodes, population: Population) -> int:
     """Largest magnitude of any sum on the way to a population's drive, in any order of addition.
 
     Of the summed input with its bias, and of every group's sum before its exponent.
@@ -105,7 +111,7 @@ def largest_sum(graph: Graph[QuantizedNode], population: Population) -> int:
     return largest
 
 
-def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
+def potential(graph: Nodes, population: Population, n_steps: int) -> Interval:
     """Bounds of the membrane potential per channel, before it is compared with the threshold.
 
     Raises:
@@ -114,13 +120,13 @@ def potential(graph: Graph[QuantizedNode], population: Population, n_steps: int)
     return population.potential(_drive(_arriving(graph, population, n_steps), population), n_steps)
 
 
-def states(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
+def states(graph: Nodes, population: Population, n_steps: int) -> Interval:
     """Bounds of everything that a population keeps in its states' format."""
     a = _arriving(graph, population, n_steps)
     return population.states(a, _drive(a, population), n_steps)
 
 
-def _arriving(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> Interval:
+def _arriving(graph: Nodes, population: Population, n_steps: int) -> Interval:
     """Bounds of what a population decides on: the input of a step, or that of a whole window."""
     if not population.sums_windows:
         return current(graph, population)

@@ -225,6 +225,45 @@ def _graded(population: spiking.GradedNeurons, like: Array) -> Step:
     return step
 
 
+def _piecewise_linear(population: spiking.PiecewiseLinearNeurons, like: Array) -> Step:
+    bias = population.bias[..., None]
+
+    def step(a: Array) -> Array:
+        v = a + bias
+        lines = zip(
+            v,
+            population.breakpoints,
+            population.anchor,
+            population.value,
+            population.slope,
+            population.step,
+            strict=True,
+        )
+        for to, (here, breakpoints, anchor, value, slope, size) in zip(a, lines, strict=True):
+            k = np.searchsorted(breakpoints, here, side="right")
+            y = value[k] + slope[k] * (here - anchor[k])
+            to[...] = np.clip(np.floor(y / size + 0.5), population.low, population.high)
+        return a
+
+    return step
+
+
+def _multiplying(population: spiking.ProductNeurons, like: Array) -> Step:
+    ratio = _spread((population.step / population.threshold)[:, None, None], like)
+    bias = _spread(population.bias, like)
+
+    def step(a: Array) -> Array:
+        a += bias
+        x = np.floor(a / 4096 + 0.5)
+        a -= 4096 * x
+        a *= x
+        a *= ratio
+        a += 0.5
+        return np.clip(np.floor(a, out=a), population.low, population.high, out=a)
+
+    return step
+
+
 def _integrate_and_fire(population: spiking.IFNeurons, like: Array) -> Step:
     threshold = _spread(population.threshold[:, None, None], like)
     bias = _spread(population.bias, like)
@@ -312,6 +351,8 @@ def _readout(population: spiking.Readout, like: Array) -> Step:
 STEPPERS: dict[type[spiking.Population], Callable[[Any, Array], Step]] = {
     spiking.GradedNeurons: _graded,
     spiking.ClipFloorNeurons: _graded,
+    spiking.PiecewiseLinearNeurons: _piecewise_linear,
+    spiking.ProductNeurons: _multiplying,
     spiking.IFNeurons: _integrate_and_fire,
     spiking.SignedIFNeurons: _signed,
     spiking.LIFNeurons: _leaky,

@@ -14,7 +14,9 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.codings import Coding
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.errors import Origin, UsageError
+from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import Scales, compile_model
@@ -63,7 +65,12 @@ class FloatTuning:
         compiling: CompileOptions,
         coding: Coding,
     ) -> tuple[ANNGraph, Scales]:
-        """The trained network and the full scales that were trained with it."""
+        """The trained network and the full scales that were trained with it.
+
+        Raises:
+            UnsupportedError: activations that are no rectifiers; all of them at once.
+        """
+        raise_all([_refusal(n) for n in folded.graph if _is_curved(n)])
         scales = balance_thresholds(
             folded,
             statistics,
@@ -89,6 +96,19 @@ class FloatTuning:
         )
         self.facts = facts(self.path, options, method, progress, len(rows), len(held_out))
         return network.tuned()
+
+
+def _is_curved(node: AnnNode) -> bool:
+    return isinstance(node, ops.Activation) and not isinstance(node, ops.Relu)
+
+
+def _refusal(node: AnnNode) -> CompileError:
+    return UnsupportedError(
+        "only rectifiers are trained with quantized activations",
+        code="tune-neurons",
+        origin=node.origin,
+        hint="compile it without tuning, or train a network of Relu activations",
+    )
 
 
 def tune_float(

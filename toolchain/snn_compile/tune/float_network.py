@@ -268,5 +268,17 @@ def _(node: ops.Slice, x: Tensor) -> Tensor:
     return x
 
 
+@apply.register
+def _(node: ops.Gather, x: Tensor) -> Tensor:
+    flat = functional.pad(x.reshape(len(x), -1), (0, 1))  # index -1 reads the 0 behind the last
+    return flat[:, torch.tensor(node.index, device=x.device)].reshape(len(x), *node.shape)
+
+
+@apply.register
+def _(node: ops.AxisMatrix, x: Tensor) -> Tensor:
+    matrix = torch.tensor(node.matrix).to(x)
+    return torch.movedim(torch.movedim(x, node.axis + 1, -1) @ matrix.T, -1, node.axis + 1)
+
+
 def _like(values: npt.NDArray[Any], x: Tensor) -> Tensor:
     return torch.tensor(values).to(x).reshape(-1, *[1] * (x.ndim - 2))

@@ -12,6 +12,8 @@ from scipy.sparse import csr_matrix
 def per_neuron(values, shape):
     """A parameter per channel, or of a shape that broadcasts, for every neuron of a population."""
     values = np.asarray(values, np.int64)
+    if values.ndim == 2 and len(shape) == 3:  # a table, of which each channel has a row
+        return np.repeat(values, shape[1] * shape[2], axis=0)
     if values.ndim == 1 and len(shape) > 1:
         values = values.reshape(-1, *[1] * (len(shape) - 1))
     return np.ascontiguousarray(np.broadcast_to(values, shape)).reshape(-1)

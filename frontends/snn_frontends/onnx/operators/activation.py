@@ -6,23 +6,37 @@ import numpy as np
 
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
+from snn_compile.ir.expression import X, apply
 from snn_compile.passes import Finding
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.values import Tensor
+from snn_frontends.onnx.layout import view
+from snn_frontends.onnx.operators import functions, pairs
+from snn_frontends.onnx.values import Tensor, Unknown
 
 TAIL = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that only pass values on, allowed between a final Softmax and the output."""
 
-ONLY_RELU = "only limits of the form Clip(0, max) are rectifiers: set min to 0, or use Relu"
-
 
 def relu(call: Call) -> Tensor:
     """``max(x, 0)``."""
-    return call.emit(ann.Relu, call.tensor())
+    x = call.tensor()
+    if functions.curved(call.builder, [x]):
+        return functions.of(call, x, apply("max", X, 0.0))
+    return call.emit(ann.Relu, x)
+
+
+def minimum(call: Call) -> Tensor:
+    """The minimum of activations and constants."""
+    found = functions.extremum(call, "min")
+    return pairs.extremum(call, np.minimum) if found is None else found
 
 
 def maximum(call: Call) -> Tensor:
-    """The maximum of an activation and zero; others are refused."""
+    """The maximum of activations and constants; with zero, a rectifier."""
+    is_zero = [not isinstance(v, Tensor | Unknown | None) and not v.any() for v in call.inputs]
+    if sum(isinstance(value, Tensor) for value in call.inputs) > 1 or not any(is_zero):
+        found = functions.extremum(call, "max")
+        return pairs.extremum(call, np.maximum) if found is None else found
     tensors = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
     others = [k for k in range(len(call.inputs)) if k not in tensors]
     if len(tensors) != 1 or any(call.constant(k).any() for k in others):
@@ -37,14 +51,11 @@ def maximum(call: Call) -> Tensor:
 
 
 def clip(call: Call) -> Tensor:
-    """``min(max(x, 0), cap)``; other lower limits are refused."""
+    """``min(max(x, 0), cap)``; with other limits, a function."""
     x = call.tensor()
     low, high = _limit(call, "min", 1), _limit(call, "max", 2)
-    if low != 0:
-        stated = "no lower limit" if low is None else f"lower limit {low:g}"
-        raise call.refusal(f"Clip with {stated} has no spiking form", ONLY_RELU)
-    if high is not None and not high > 0:
-        raise call.refusal(f"Clip with upper limit {high:g} leaves nothing", ONLY_RELU)
+    if low != 0 or (high is not None and not high > 0):
+        return functions.clipped(call, x, low, high)
     return call.emit(ann.Relu, x, cap=high)
 
 
@@ -98,19 +109,19 @@ def dropout(call: Call) -> Tensor:
         raise call.refusal(
             "Dropout in training mode is random", "export in evaluation mode (model.eval())"
         )
-    return call.tensor()
+    return call.value()
 
 
 def softmax(call: Call) -> Tensor:
     """Left off at the end of the network, where it does not move the arg-max; else refused."""
-    x = call.tensor()
+    rank = len(call.value().shape)
     axis = int(call.attributes.get("axis", 1 if call.opset < 13 else -1))
     if not call.only_feeds_outputs(TAIL | {"ArgMax"}):
         raise call.refusal(
             "no spiking form; only a final Softmax over the classes can be left off",
             "in the middle of a network (attention, gating) it cannot be compiled",
         )
-    call.feature_axis(axis, len(x.shape))
+    x = view(call, 0, (call.axis(axis, rank),)).like
     message = f"final {call.op} left off: the outputs are logits, with the same arg-max"
     call.builder.findings.append(Finding(message, call.origin, "softmax-dropped"))
     return x
@@ -118,11 +129,11 @@ def softmax(call: Call) -> Tensor:
 
 def arg_max(call: Call) -> Tensor:
     """Left off at the end of the network, where the user can take it himself; else refused."""
-    x = call.tensor()
+    rank = len(call.value().shape)
     call.ignore("keepdims", "select_last_index")  # whoever takes the maximum decides
     if not call.only_feeds_outputs(frozenset({"Identity"})):
         raise call.refusal("no spiking form; only a final ArgMax can be left off")
-    call.feature_axis(int(call.attributes.get("axis", 0)), len(x.shape))
+    x = view(call, 0, (call.axis(int(call.attributes.get("axis", 0)), rank),)).like
     message = "final ArgMax left off: the outputs are the values that it compares"
     call.builder.findings.append(Finding(message, call.origin, "argmax-dropped"))
     return x

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 
-from snn_compile.errors import UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.operators import functions, pairs
 from snn_frontends.onnx.values import Tensor
 
 
@@ -18,14 +18,27 @@ def add(call: Call) -> Tensor:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     constants = [k for k, value in enumerate(call.inputs) if not isinstance(value, Tensor)]
     shift = sum((call.parameter(k) for k in constants), start=np.zeros((), np.float32))
+    if not constants and functions.curved(call.builder, tensors):
+        found = functions.combined(call, "add", *tensors)
+        if found is not None:
+            return found
     total = _sum(call, tensors, suffix="sum" if constants else "")
     return affine(call, total, shift=shift) if constants else total
+
+
+def mean(call: Call) -> Tensor:
+    """``Mean``: the sum over the number of its terms."""
+    return affine(call, add(call), scale=np.float32(1 / len(call.inputs)), suffix="mean")
 
 
 def sub(call: Call) -> Tensor:
     """``a - b``."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
+        if functions.curved(call.builder, [left, right]):
+            found = functions.combined(call, "sub", left, right)
+            if found is not None:
+                return found
         mirrored = affine(call, right, scale=np.float32(-1), suffix="mirrored")
         return _sum(call, [left, mirrored])
     if isinstance(left, Tensor):
@@ -39,10 +52,11 @@ def neg(call: Call) -> Tensor:
 
 
 def mul(call: Call) -> Tensor:
-    """``a * b``, one of them constant."""
+    """``a * b``, of activations or constants."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        raise _product(call)
+        found = functions.combined(call, "mul", left, right)
+        return pairs.product(call, left, right) if found is None else found
     if isinstance(left, Tensor):
         return affine(call, left, scale=call.parameter(1))
     return affine(call, call.tensor(1), scale=call.parameter(0))
@@ -52,9 +66,9 @@ def div(call: Call) -> Tensor:
     """``a / b``, with ``b`` constant."""
     _, right = _operands(call)
     if isinstance(right, Tensor):
-        raise call.refusal(
-            "dividing by an activation has no spiking form", "only divisors that are constant"
-        )
+        if (found := functions.quotient(call)) is not None:
+            return found
+        raise call.refusal(pairs.DIVIDES, "only divisors that are constant")
     divisor = call.parameter(1)
     if not divisor.all():
         raise call.invalid(f"'{call.names[1]}' holds zeros, by which it divides", "not-finite")
@@ -87,23 +101,10 @@ def _operands(call: Call) -> tuple[object, object]:
     return call.inputs[0], call.inputs[1]
 
 
-def _product(call: Call) -> UnsupportedError:
-    return call.refusal(
-        "multiplying two activations (gates, squeeze-and-excitation, x * sigmoid(x)) has no "
-        "spiking form",
-        "use a network without gates, with Relu activations",
-    )
-
-
 def _sum(call: Call, tensors: list[Tensor], suffix: str = "") -> Tensor:
-    """The sum of activations of one shape; the same one several times is scaled."""
-    shapes = {tensor.shape for tensor in tensors}
-    if len(shapes) > 1:
-        listed = " and ".join(str(list(shape)) for shape in sorted(shapes))
-        raise call.refusal(
-            f"adds activations of different shapes: {listed}",
-            "repeat the smaller one explicitly before the sum",
-        )
+    """The sum of activations; the same one several times is scaled."""
+    if len({tensor.shape for tensor in tensors}) > 1:
+        tensors = pairs.broadcast(call, *tensors)
     terms = [
         tensor
         if times == 1

@@ -10,57 +10,25 @@ import numpy as np
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.operators.windows import as_map, from_map, windows
+from snn_frontends.onnx.layout import ordered, plain
+from snn_frontends.onnx.operators import contraction
+from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Tensor
-
-
-def conv(call: Call) -> Tensor:
-    """One- and two-dimensional convolutions with constant weights."""
-    x, weight = call.tensor(), call.parameter(1)
-    maps = as_map(call, x)
-    groups = int(call.attributes.get("group", 1))
-    stated = tuple(call.attributes.get("kernel_shape", weight.shape[2:]))
-    if weight.ndim != len(x.shape) or stated != weight.shape[2:]:
-        raise call.invalid(
-            f"weights of shape {list(weight.shape)} do not fit kernel {list(stated)} and input "
-            f"{list(x.shape)}"
-        )
-    if groups < 1 or weight.shape[0] % groups or weight.shape[1] * groups != x.shape[1]:
-        raise call.invalid(
-            f"weights of shape {list(weight.shape)} do not fit {x.shape[1]} input channels in "
-            f"{groups} groups"
-        )
-    bias = _bias(call, 2, weight)
-    view = windows(call, x.shape, weight.shape[2:])
-    y = call.emit(
-        ann.Conv,
-        maps,
-        shape=(call.batch, weight.shape[0], *view.size),
-        weight=weight.reshape(*weight.shape[:2], *view.kernel),
-        bias=bias,
-        geometry=replace(view.geometry, groups=groups),
-    )
-    return from_map(call, y, like=x)
-
-
-def _bias(call: Call, index: int, weight: Float) -> Float:
-    """The optional bias of a layer, or zeros."""
-    if not call.has(index):
-        return np.zeros(weight.shape[0], weight.dtype)
-    bias = call.parameter(index)
-    if bias.shape != weight.shape[:1]:
-        raise call.invalid(
-            f"bias of shape {list(bias.shape)} does not fit {weight.shape[0]} outputs"
-        )
-    return bias
 
 
 def gemm(call: Call) -> Tensor:
     """``alpha * x @ B + beta * C`` with constant B and C."""
-    x, weight = call.tensor(), call.parameter(1)
     alpha, beta = (float(call.attributes.get(name, 1.0)) for name in ("alpha", "beta"))
-    if call.attributes.get("transA", 0):
-        raise call.refusal("transA swaps the batch axis with the features", "export without it")
+    index = 0 if isinstance(call.inputs[0], Tensor) else 1
+    if index or not call.value(0).plain or call.attributes.get("transA", 0):
+        y = contraction.gemm(call, index)
+        if alpha == 1 and not call.has(2):
+            return y
+        shift = _times(beta, call.parameter(2)) if call.has(2) else np.zeros((), np.float32)
+        shift = ordered(call, shift, y, len(y.shape))
+        done = affine(call, plain(call, y), scale=np.float32(alpha), shift=shift, suffix="shifted")
+        return replace(y, node=done.node)
+    x, weight = call.tensor(), call.parameter(1)
     weight = weight if call.attributes.get("transB", 0) else weight.T
     if len(x.shape) != 2 or weight.ndim != 2 or weight.shape[1] != x.shape[1]:
         raise call.invalid(
@@ -89,20 +57,13 @@ def mat_mul(call: Call) -> Tensor:
             "multiplying two activations (attention) has no spiking form",
             "use a network of convolutions and dense layers",
         )
-    if isinstance(call.inputs[0], Tensor):
-        return _times_matrix(call, call.tensor(0), _matrix(call, 1))
-    return _matrix_times(call, _matrix(call, 0), call.tensor(1))
-
-
-def _matrix(call: Call, index: int) -> Float:
-    """A constant operand as a matrix; leading axes of length 1 are dropped."""
-    weight = call.parameter(index)
-    if weight.ndim < 2 or prod(weight.shape[:-2]) != 1:
-        raise call.refusal(
-            f"the constant of shape {list(weight.shape)} is not a matrix",
-            "give the same weights to every sample and position",
-        )
-    return weight.reshape(weight.shape[-2:])
+    index = 0 if isinstance(call.inputs[0], Tensor) else 1
+    x, weight = call.value(index), call.parameter(1 - index)
+    matrix = weight.ndim > 1 and prod(weight.shape[:-2]) == 1 and weight.ndim <= len(x.shape)
+    if not matrix or not x.plain or len(x.shape) < 2 + index or (index and len(x.shape) > 3):
+        return contraction.mat_mul(call, index)
+    weight = weight.reshape(weight.shape[-2:])
+    return _matrix_times(call, weight, x) if index else _times_matrix(call, x, weight)
 
 
 def _times_matrix(call: Call, x: Tensor, weight: Float) -> Tensor:
@@ -134,15 +95,8 @@ def _times_matrix(call: Call, x: Tensor, weight: Float) -> Tensor:
 
 def _matrix_times(call: Call, weight: Float, x: Tensor) -> Tensor:
     """(O, I) @ (N, I, L): a pointwise convolution over the columns."""
-    if len(x.shape) == 2:
-        raise call.refusal(
-            "a constant times a (batch, features) value mixes the samples of a batch",
-            "put the constant on the right: x @ W",
-        )
     if len(call.parameter(0).shape) > len(x.shape) or weight.shape[1] != x.shape[-2]:
         raise _misfit(call)
-    if len(x.shape) > 3:
-        raise call.refusal(f"a constant times a value of shape {list(x.shape)} is not supported")
     y = _pointwise(call, x, weight, x.shape[2])
     shape = (call.batch, weight.shape[0], x.shape[2])
     return call.emit(ann.Reshape, y, shape=shape, suffix="lower")

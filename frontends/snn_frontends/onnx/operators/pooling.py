@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.operators.windows import Windows, as_map, from_map, windows
+from snn_frontends.onnx.operators.windows import (
+    UNMOVED,
+    Slide,
+    Windows,
+    as_map,
+    from_map,
+    geometry,
+    slides_of,
+    windows,
+)
 from snn_frontends.onnx.values import Tensor
 
 
@@ -15,6 +27,8 @@ def max_pool(call: Call) -> Tensor:
     """The maximum over windows; padding never wins."""
     x = call.tensor()
     call.ignore("storage_order")  # of the indices, which nothing reads
+    if len(x.shape) == 5:
+        return _max_volumes(call, x)
     maps, view = as_map(call, x), _windows(call, x)
     top, left, bottom, right = view.geometry.padding
     padding = (top, left, bottom + view.overhang[0], right + view.overhang[1])
@@ -31,6 +45,8 @@ def max_pool(call: Call) -> Tensor:
 def average_pool(call: Call) -> Tensor:
     """The mean over windows, with or without the padding in the denominator."""
     x = call.tensor()
+    if len(x.shape) == 5:
+        return _average_volumes(call, x)
     maps, view = as_map(call, x), _windows(call, x)
     y = call.emit(
         ann.AveragePool,
@@ -44,55 +60,74 @@ def average_pool(call: Call) -> Tensor:
     return from_map(call, y, like=x)
 
 
-def _windows(call: Call, x: Tensor) -> Windows:
-    """The windows of a pool, each of which must see some of the map."""
+def _max_volumes(call: Call, x: Tensor) -> Tensor:
+    """A maximum over volumes: over the maps of each depth, and then over depths."""
+    slides = _sliding(call, x)
+    depth, *plane = slides
+    _, c, d, h, w = x.shape
+    _, height, width = (slide.count for slide in slides)
+    folded = call.emit(ann.Reshape, x, shape=(call.batch, c * d, h, w), suffix="fold")
+    y = call.emit(
+        ann.MaxPool,
+        folded,
+        shape=(call.batch, c * d, height, width),
+        suffix="plane",
+        kernel=(plane[0].taps, plane[1].taps),
+        geometry=geometry(plane, whole=True),
+    )
+    columns = (call.batch, c, d, height * width)
+    y = call.emit(ann.Reshape, y, shape=columns, suffix="columns")
+    y = call.emit(
+        ann.MaxPool,
+        y,
+        shape=(call.batch, c, depth.count, height * width),
+        kernel=(depth.taps, 1),
+        geometry=geometry([depth, UNMOVED], whole=True),
+    )
+    return call.emit(
+        ann.Reshape, y, shape=(*x.shape[:2], depth.count, height, width), suffix="lower"
+    )
+
+
+def _average_volumes(call: Call, x: Tensor) -> Tensor:
+    """A mean over volumes: the mean along each axis, which also divides by what is inside."""
+    padding = bool(call.attributes.get("count_include_pad", 0))
+    y = x
+    for k, slide in enumerate(_sliding(call, x)):
+        size = x.shape[k + 2]
+        matrix = np.zeros((slide.count, size))
+        for row in range(slide.count):
+            at = row * slide.stride - slide.before + slide.dilation * np.arange(slide.taps)
+            inside = at[(at >= 0) & (at < size)]
+            within = (at < size + slide.after).sum() if padding else len(inside)
+            matrix[row, inside] = 1 / within
+        shape = [*y.shape[: k + 2], slide.count, *y.shape[k + 3 :]]
+        suffix = "" if k == 2 else f"axis{k + 2}"
+        y = call.emit(ann.AxisMatrix, y, shape=shape, suffix=suffix, axis=k + 1, matrix=matrix)
+    return y
+
+
+def _sliding(call: Call, x: Tensor) -> list[Slide]:
+    """The windows of a pool along each axis; each of them must see some of the map."""
     if "kernel_shape" not in call.attributes:
         raise call.invalid("states no kernel_shape")
-    view = windows(call, x.shape, tuple(call.attributes["kernel_shape"]))
-    spans = [d * (k - 1) + 1 for d, k in zip(view.geometry.dilation, view.kernel, strict=True)]
-    top, left, bottom, right = view.geometry.padding
-    if top >= spans[0] or bottom >= spans[0] or left >= spans[1] or right >= spans[1]:
+    slides = slides_of(call, x.shape, tuple(call.attributes["kernel_shape"]))
+    if any(max(s.before, s.after) >= s.span for s in slides):
         raise call.invalid("pads are not smaller than the kernel: some windows see padding only")
-    return view
+    return slides
 
 
-def global_average_pool(call: Call) -> Tensor:
-    """The mean over the whole map."""
-    return _over_axes(call, ann.AveragePool, keep=True)
+def _windows(call: Call, x: Tensor) -> Windows:
+    """The windows of a pool over a map."""
+    return windows(_sliding(call, x))
 
 
-def global_max_pool(call: Call) -> Tensor:
-    """The maximum over the whole map."""
-    return _over_axes(call, ann.MaxPool, keep=True)
-
-
-def reduce_mean(call: Call) -> Tensor:
-    """The mean over spatial axes; over others, it is refused."""
-    axes, keep = call.integers("axes", 1), bool(call.attributes.get("keepdims", 1))
-    nothing = call.attributes.get("noop_with_empty_axes", 0)
-    if axes:
-        return _over_axes(call, ann.AveragePool, axes, keep)
-    if nothing:
-        return call.tensor()
-    raise call.refusal("averages over all axes, the batch included", "name the axes")
-
-
-def _over_axes(
-    call: Call,
-    kind: type[ann.AveragePool | ann.MaxPool],
-    axes: tuple[int, ...] | None = None,
-    keep: bool = True,
+def over_maps(
+    call: Call, kind: type[ann.AveragePool | ann.MaxPool], axes: Sequence[int], keep: bool
 ) -> Tensor:
     """A pool whose window is the whole map, along some or all of its axes."""
     x = call.tensor()
-    rank = len(x.shape)
-    chosen = set(range(2, rank)) if axes is None else {call.feature_axis(a, rank) for a in axes}
-    if min(chosen, default=0) < 2:
-        raise call.refusal(
-            f"averages over axes {sorted(chosen)} of {list(x.shape)}; only spatial axes "
-            "(2 and up) can be pooled",
-            "put the channels in axis 1",
-        )
+    rank, chosen = len(x.shape), set(axes)
     maps = as_map(call, x)
     lifted = 4 - rank
     height, width = maps.shape[2:]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TypeVar
 
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry, Pair
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.values import Tensor
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ def as_map(call: Call, x: Tensor) -> Tensor:
     raise call.refusal(
         f"{len(x.shape) - 2}-dimensional maps are not supported: the input has shape "
         f"{list(x.shape)}",
-        "one- and two-dimensional layers have a spiking form",
+        "layers over one, two and three dimensions have a spiking form",
     )
 
 
@@ -58,16 +55,48 @@ def from_map(call: Call, y: Tensor, like: Tensor) -> Tensor:
     return call.emit(ann.Reshape, y, shape=(batch, channels, length), suffix="lower")
 
 
-def windows(call: Call, shape: Shape, kernel: tuple[int, ...]) -> Windows:
-    """The windows that an operator's attributes describe, over maps of a shape (N, C, ...).
+@dataclass(frozen=True)
+class Slide:
+    """How a window slides along one axis.
+
+    Attributes:
+        taps: values under the window.
+        stride: from one window to the next.
+        dilation: from one tap to the next.
+        before: zeros in front of the axis.
+        after: zeros behind it.
+        overhang: by how much the last window exceeds both (ceil mode).
+        count: windows.
+    """
+
+    taps: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+    overhang: int
+    count: int
+
+    @property
+    def span(self) -> int:
+        """From the first tap to the last."""
+        return self.dilation * (self.taps - 1) + 1
+
+
+UNMOVED = Slide(1, 1, 1, 0, 0, 0, 1)
+"""Along an axis that a map has not, or that is left alone."""
+
+
+def slides_of(call: Call, shape: Shape, kernel: tuple[int, ...]) -> list[Slide]:
+    """The windows that an operator's attributes describe, along each axis of (N, C, ...).
 
     Raises:
         ModelError: the attributes do not fit the map or each other.
     """
     size = shape[2:]
     rank = len(size)
-    strides = _per_axis(call, "strides", rank, least=1)
-    dilations = _per_axis(call, "dilations", rank, least=1)
+    strides = per_axis(call, "strides", rank, least=1)
+    dilations = per_axis(call, "dilations", rank, least=1)
     if len(kernel) != rank or min(kernel) < 1:
         raise call.invalid(f"kernel {list(kernel)} does not fit the shape {list(shape)}")
     spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
@@ -83,11 +112,35 @@ def windows(call: Call, shape: Shape, kernel: tuple[int, ...]) -> Windows:
         max((m - 1) * stride + span - (n + before + after), 0)
         for m, n, span, stride, (before, after) in zip(out, size, spans, strides, pads, strict=True)
     ]
-    (top, bottom), (left, right) = _pair(pads, (0, 0))
-    geometry = Geometry(
-        stride=_pair(strides, 1), padding=(top, left, bottom, right), dilation=_pair(dilations, 1)
+    return [
+        Slide(taps, stride, dilation, before, after, over, count)
+        for taps, stride, dilation, (before, after), over, count in zip(
+            kernel, strides, dilations, pads, overhang, out, strict=True
+        )
+    ]
+
+
+def windows(slides: list[Slide]) -> Windows:
+    """The windows over a map; one with one dimension has height 1."""
+    y, x = [UNMOVED, *slides][-2:]
+    overhang, size = (y.overhang, x.overhang), (y.count, x.count)
+    return Windows((y.taps, x.taps), geometry([y, x]), overhang, size)
+
+
+def geometry(slides: list[Slide], *, whole: bool = False) -> Geometry:
+    """The geometry of windows over a map.
+
+    Args:
+        slides: along its two axes.
+        whole: whether what windows overhang is padding as well.
+    """
+    y, x = slides
+    below, beside = (s.after + (s.overhang if whole else 0) for s in slides)
+    return Geometry(
+        stride=(y.stride, x.stride),
+        padding=(y.before, x.before, below, beside),
+        dilation=(y.dilation, x.dilation),
     )
-    return Windows(_pair(kernel, 1), geometry, _pair(overhang, 0), _pair(out, 1))
 
 
 def _count(room: int, stride: int, begin_of_end: int, ceil_mode: bool) -> int:
@@ -99,8 +152,9 @@ def _count(room: int, stride: int, begin_of_end: int, ceil_mode: bool) -> int:
     return count - 1 if (count - 1) * stride >= begin_of_end else count
 
 
-def _per_axis(call: Call, name: str, rank: int, least: int) -> tuple[int, ...]:
-    values = tuple(int(v) for v in call.attributes.get(name, (1,) * rank))
+def per_axis(call: Call, name: str, rank: int, least: int, otherwise: int = 1) -> tuple[int, ...]:
+    """An attribute with a number for each axis."""
+    values = tuple(int(v) for v in call.attributes.get(name, (otherwise,) * rank))
     if len(values) != rank or min(values) < least:
         raise call.invalid(f"{name} {list(values)} do not fit maps of {rank} dimensions")
     return values
@@ -128,8 +182,3 @@ def _pads(
     if mode != "NOTSET":
         raise call.invalid(f"auto_pad '{mode}' is unknown")
     return list(zip(pads[: len(size)], pads[len(size) :], strict=True))
-
-
-def _pair(values: tuple[T, ...] | list[T], neutral: T) -> tuple[T, T]:
-    """One or two values as two; a map with one dimension has height 1."""
-    return (neutral, values[0]) if len(values) == 1 else (values[0], values[1])

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 from onnx import TensorProto
 
 from snn_compile.ir import ann
-from snn_frontends.onnx.call import INTEGERS, Call
+from snn_compile.ir.ann import Float
+from snn_compile.ir.graph import Shape
+from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.layout import View, freed, plain, view
+from snn_frontends.onnx.operators import functions
 from snn_frontends.onnx.operators.arithmetic import affine
+from snn_frontends.onnx.operators.gathering import padded, places, wired
 from snn_frontends.onnx.values import Tensor
 
 FLOATS = frozenset(
@@ -20,45 +26,35 @@ FLOATS = frozenset(
 
 def identity(call: Call) -> Tensor:
     """The value itself."""
-    return call.tensor()
+    return call.value()
 
 
 def cast(call: Call) -> Tensor:
     """The value itself; activations have one floating-point type here."""
     call.ignore("saturate", "round_mode")  # of types that are refused
     target = int(call.attributes.get("to", TensorProto.FLOAT))
+    if target == TensorProto.BOOL:
+        return functions.of(call, call.tensor(), functions.TRUE)
     if target not in FLOATS:
         raise call.refusal(
             f"converts an activation to {TensorProto.DataType.Name(target)}",
             "rounding inside the network has no spiking form; keep activations floating point",
         )
-    return call.tensor()
+    return call.value()
 
 
 def cast_like(call: Call) -> Tensor:
     """The value itself; the other input must be floating point, too."""
-    x = call.tensor()
+    x = call.value()
     call.ignore("saturate", "round_mode")  # of types that are refused
     if not isinstance(call.inputs[1], Tensor) and call.constant(1).dtype.kind != "f":
         raise call.refusal("converts an activation to integers", "keep activations floating point")
     return x
 
 
-def expand(call: Call) -> Tensor:
-    """The value itself, where it has the size already; repeating it is refused."""
-    x = call.tensor()
-    target = tuple(int(n) for n in call.constant(1, INTEGERS))
-    if np.broadcast_shapes(x.shape, target) != x.shape:
-        raise call.refusal(
-            f"repeats a value of shape {list(x.shape)} to {list(target)}",
-            "repeat values by concatenating them",
-        )
-    return x
-
-
 def reshape(call: Call) -> Tensor:
     """Another shape; 0 keeps an axis and -1 takes what is left."""
-    x = call.tensor()
+    x = call.value()
     target = list(call.integers("shape", 1) or ())
     if not call.attributes.get("allowzero", 0):
         if any(n == 0 and k >= len(x.shape) for k, n in enumerate(target)):
@@ -73,71 +69,129 @@ def reshape(call: Call) -> Tensor:
 
 
 def flatten(call: Call) -> Tensor:
-    """All axes from one on as one."""
-    x = call.tensor()
+    """The axes before one, and those from it on, as one each."""
+    x = call.value()
     axis = int(call.attributes.get("axis", 1))
-    axis = axis if axis == len(x.shape) else call.feature_axis(axis, len(x.shape))
+    axis = axis if axis == len(x.shape) else call.axis(axis, len(x.shape))
+    if axis == 0 and x.axis is not None and not call.builder.batch.one:
+        raise call.mixing(x)
     return _reshaped(call, x, (prod(x.shape[:axis]), prod(x.shape[axis:])))
 
 
 def squeeze(call: Call) -> Tensor:
     """Axes of length 1 removed."""
-    x = call.tensor()
+    x = call.value()
     rank, stated = len(x.shape), call.integers("axes", 1)
     if stated is None:
-        first = 1 if call.builder.batch.symbolic else 0
-        stated = tuple(k for k in range(first, rank) if x.shape[k] == 1)
-    axes = {call.feature_axis(axis, rank) for axis in stated}
+        kept = x.axis if call.builder.batch.symbolic else None
+        stated = tuple(k for k in range(rank) if x.shape[k] == 1 and k != kept)
+    axes = {call.axis(axis, rank) for axis in stated}
     if any(x.shape[k] != 1 for k in axes):
         raise call.invalid(f"axes {sorted(axes)} of {list(x.shape)} are not all of length 1")
-    return _reshaped(call, x, [n for k, n in enumerate(x.shape) if k not in axes])
+    seen = view(call, 0, tuple(axes))
+    shape = [n for k, n in enumerate(x.shape) if k not in axes]
+    return _relabelled(call, seen, shape, tuple(axes))
 
 
 def unsqueeze(call: Call) -> Tensor:
     """Axes of length 1 inserted."""
-    x = call.tensor()
+    x = call.value()
     stated = call.integers("axes", 1)
     if stated is None:
         raise call.invalid("states no axes")
     rank = len(x.shape) + len(stated)
-    axes = {call.feature_axis(axis, rank) for axis in stated}
+    axes = {call.axis(axis, rank) for axis in stated}
     if len(axes) != len(stated):
         raise call.invalid(f"axes {list(stated)} name one axis twice")
-    sizes = iter(x.shape)
-    return _reshaped(call, x, [1 if k in axes else next(sizes) for k in range(rank)])
+    sizes = iter(enumerate(x.shape))
+    old = [None if k in axes else next(sizes) for k in range(rank)]
+    shape = [1 if one is None else one[1] for one in old]
+    at = [None if one is None else one[0] for one in old]
+    added = 0 if x.axis is None else at.index(x.axis) - x.axis
+    return _relabelled(call, View(plain(call, x), x), shape, added=added)
+
+
+def _relabelled(
+    call: Call, seen: View, shape: Sequence[int], removed: Sequence[int] = (), added: int = 0
+) -> Tensor:
+    """A value with axes of length 1 fewer or more."""
+    axis = seen.like.axis
+    if axis is not None:
+        axis += added - sum(gone < axis for gone in removed)
+    sample = replace(seen.like, node=seen.x.node, shape=tuple(shape), axis=axis)
+    if sample.sample == seen.x.shape[1:]:
+        return sample
+    y = call.emit(ann.Reshape, seen.x, shape=(call.batch, *sample.sample))
+    return replace(sample, node=y.node)
 
 
 def _reshaped(call: Call, x: Tensor, shape: Sequence[int], suffix: str = "") -> Tensor:
-    if tuple(shape) == x.shape:
+    shape = tuple(shape)
+    if shape == x.shape:
         return x
-    return call.emit(ann.Reshape, x, shape=shape, suffix=suffix)
+    if x.axis is None:
+        target = Tensor(x.node, shape, None)
+    elif place := _batch_in(x, shape, call.batch):
+        target = Tensor(x.node, shape, *place)
+    elif call.builder.batch.one:
+        target = Tensor(x.node, shape, None)
+    else:
+        raise call.refusal(
+            f"gives shape {list(shape)}, which does not keep the batch axis "
+            f"(of size {call.batch}) apart",
+            "each sample must be computed by itself; keep axis 0 as it is",
+        )
+    if target.sample == x.sample:
+        return target
+    y = call.emit(ann.Reshape, plain(call, x), shape=(call.batch, *target.sample), suffix=suffix)
+    return replace(target, node=y.node)
+
+
+def _batch_in(x: Tensor, shape: Shape, batch: int) -> tuple[int, int, int] | None:
+    """Which axis of a new shape has the batch, with what around and within it.
+
+    Values keep their order, so as many positions of a sample must precede the batch as before. Of
+    several axes (a batch of 1 is hard to see) the first one counts in which it is alone.
+    """
+    before = prod(x.shape[: x.axis]) * x.outer
+    found = []
+    for axis, size in enumerate(shape):
+        outer, rest = divmod(before, max(prod(shape[:axis]), 1))
+        if not rest and outer and size % (outer * batch) == 0:
+            inner = size // (outer * batch)
+            found.append((outer * inner, axis, outer, inner))
+    return min(found)[1:] if found else None
 
 
 def transpose(call: Call) -> Tensor:
-    """Axes in another order; the batch stays first."""
-    x = call.tensor()
+    """Axes in another order."""
+    x = call.value()
     rank = len(x.shape)
     order = tuple(int(k) for k in call.attributes.get("perm", reversed(range(rank))))
     if sorted(order) != list(range(rank)):
         raise call.invalid(f"perm {list(order)} does not fit the shape {list(x.shape)}")
-    if order[0] != 0:
-        raise call.refusal(
-            f"perm {list(order)} moves the batch axis",
-            "each sample must be computed by itself; keep axis 0 as it is",
-        )
     return _transposed(call, x, order)
 
 
 def _transposed(call: Call, x: Tensor, order: tuple[int, ...], suffix: str = "") -> Tensor:
-    if order == tuple(range(len(order))):
-        return x
-    return call.emit(
-        ann.Transpose,
+    seen = View(plain(call, x), x)
+    alone = x.axis is not None and x.merged == 1
+    inner = tuple(seen.axis(k) - 1 for k in order if not (alone and k == x.axis))
+    target = replace(
         x,
-        shape=[x.shape[k] for k in order],
-        suffix=suffix,
-        permutation=tuple(k - 1 for k in order[1:]),
+        shape=tuple(x.shape[k] for k in order),
+        axis=None if x.axis is None else order.index(x.axis),
     )
+    if inner == tuple(range(len(inner))):
+        return target
+    y = call.emit(
+        ann.Transpose,
+        seen.x,
+        shape=(call.batch, *target.sample),
+        suffix=suffix,
+        permutation=inner,
+    )
+    return replace(target, node=y.node)
 
 
 def depth_to_space(call: Call) -> Tensor:
@@ -145,13 +199,13 @@ def depth_to_space(call: Call) -> Tensor:
     x, block = call.tensor(), int(call.attributes.get("blocksize", 0))
     if len(x.shape) != 4 or block < 1 or x.shape[1] % block**2:
         raise call.invalid(f"blocks of {block} do not fit the shape {list(x.shape)}")
-    n, c, h, w = x.shape
+    _, c, h, w = x.shape
     if _by_depth(call):
-        split, order = (n, block, block, c // block**2, h, w), (0, 3, 4, 1, 5, 2)
+        split, order = (block, block, c // block**2, h, w), (2, 3, 0, 4, 1)
     else:
-        split, order = (n, c // block**2, block, block, h, w), (0, 1, 4, 2, 5, 3)
-    y = _transposed(call, _reshaped(call, x, split, "split"), order, "blocks")
-    return _reshaped(call, y, (n, c // block**2, h * block, w * block))
+        split, order = (c // block**2, block, block, h, w), (0, 3, 1, 4, 2)
+    index = places(x).reshape(split).transpose(order)
+    return wired(call, x, index.reshape(c // block**2, h * block, w * block))
 
 
 def _by_depth(call: Call) -> bool:
@@ -167,53 +221,16 @@ def space_to_depth(call: Call) -> Tensor:
     x, block = call.tensor(), int(call.attributes.get("blocksize", 0))
     if len(x.shape) != 4 or block < 1 or x.shape[2] % block or x.shape[3] % block:
         raise call.invalid(f"blocks of {block} do not fit the shape {list(x.shape)}")
-    n, c, h, w = x.shape
-    split = (n, c, h // block, block, w // block, block)
-    order = (0, 3, 5, 1, 2, 4) if _by_depth(call) else (0, 1, 3, 5, 2, 4)
-    y = _transposed(call, _reshaped(call, x, split, "split"), order, "blocks")
-    return _reshaped(call, y, (n, c * block**2, h // block, w // block))
-
-
-def pad(call: Call) -> Tensor:
-    """Zeros around the value; negative pads crop."""
-    x = call.tensor()
-    mode, rank = call.attributes.get("mode", "constant"), len(x.shape)
-    if mode != "constant":
-        raise call.refusal(f"padding of mode '{mode}' is not supported", "pad with zeros")
-    value = call.constant(2) if call.has(2) else np.asarray(call.attributes.get("value", 0.0))
-    if value.any():
-        raise call.refusal(f"pads with {value.item():g} instead of 0", "pad with zeros")
-    pads = call.integers("pads", 1)
-    stated = call.constant(3, INTEGERS) if call.has(3) else range(rank)
-    axes = [call.axis(int(axis), rank) for axis in stated]
-    if pads is None or len(pads) != 2 * len(axes):
-        raise call.invalid(f"pads do not fit the shape {list(x.shape)}")
-    before, after = [0] * rank, [0] * rank
-    for k, axis in enumerate(axes):
-        before[axis], after[axis] = pads[k], pads[k + len(axes)]
-    if before[0] or after[0]:
-        raise call.refusal("pads the batch axis", "keep axis 0 as it is")
-    return _padded(call, x, before, after)
-
-
-def _padded(
-    call: Call, x: Tensor, before: Sequence[int], after: Sequence[int], suffix: str = ""
-) -> Tensor:
-    if not any(before) and not any(after):
-        return x
-    return call.emit(
-        ann.Pad,
-        x,
-        shape=[b + n + a for b, n, a in zip(before, x.shape, after, strict=True)],
-        suffix=suffix,
-        before=tuple(before[1:]),
-        after=tuple(after[1:]),
-    )
+    _, c, h, w = x.shape
+    split = (c, h // block, block, w // block, block)
+    order = (2, 4, 0, 1, 3) if _by_depth(call) else (0, 2, 4, 1, 3)
+    index = places(x).reshape(split).transpose(order)
+    return wired(call, x, index.reshape(c * block**2, h // block, w // block))
 
 
 def slice_(call: Call) -> Tensor:
     """Part of a value along some axes."""
-    x = call.tensor()
+    x = call.value()
     rank = len(x.shape)
     starts, ends = call.integers("starts", 1), call.integers("ends", 2)
     if starts is None or ends is None:
@@ -228,25 +245,39 @@ def slice_(call: Call) -> Tensor:
     return _sliced(call, x, slices)
 
 
+def _whole(call: Call, x: Tensor, part: slice) -> bool:
+    """Whether a slice along the axis of the batch takes all of it."""
+    size = call.batch * x.merged
+    length = 1 << 62 if call.builder.batch.symbolic else size
+    start, stop, step = part.indices(length)
+    return start == 0 and step == 1 and stop >= min(length, (1 << 31) - 1)
+
+
 def _sliced(call: Call, x: Tensor, slices: Sequence[slice], suffix: str = "") -> Tensor:
     """A slice with bounds as Python has them; the batch must stay whole."""
-    batch = 1 << 62 if call.builder.batch.symbolic else call.batch
-    start, stop, step = slices[0].indices(batch)
-    if start != 0 or step != 1 or stop < min(batch, (1 << 31) - 1):
-        raise call.refusal("slices the batch axis", "keep axis 0 as it is")
-    ranges = [range(*s.indices(n)) for s, n in zip(slices[1:], x.shape[1:], strict=True)]
-    if all(r == range(n) for r, n in zip(ranges, x.shape[1:], strict=True)):
+    if x.axis is not None and not _whole(call, x, slices[x.axis]):
+        if not call.builder.batch.one:
+            raise call.mixing(x)
+        x = freed(call, x)
+    ranges = [range(*s.indices(n)) for s, n in zip(slices, x.shape, strict=True)]
+    if all(r == range(n) for r, n in zip(ranges, x.shape, strict=True)):
         return x
-    return call.emit(
+    target = replace(x, shape=tuple(map(len, ranges)))
+    if x.axis is not None and x.merged == 1:
+        del ranges[x.axis]
+    elif x.axis is not None:
+        ranges[x.axis] = range(x.merged)
+    y = call.emit(
         ann.Slice,
-        x,
-        shape=(call.batch, *map(len, ranges)),
+        plain(call, x),
+        shape=(call.batch, *target.sample),
         suffix=suffix,
         slices=tuple(slice(r.start, r.stop if r.stop >= 0 else None, r.step) for r in ranges),
     )
+    return replace(target, node=y.node)
 
 
-def _part(call: Call, x: Tensor, axis: int, start: int, size: int, suffix: str) -> Tensor:
+def part_of(call: Call, x: Tensor, axis: int, start: int, size: int, suffix: str) -> Tensor:
     """A contiguous part along one axis."""
     slices = [slice(None)] * len(x.shape)
     slices[axis] = slice(start, start + size)
@@ -255,8 +286,9 @@ def _part(call: Call, x: Tensor, axis: int, start: int, size: int, suffix: str) 
 
 def split(call: Call) -> Sequence[Tensor]:
     """Parts along one axis, as one slice each."""
-    x = call.tensor()
-    axis = call.feature_axis(int(call.attributes.get("axis", 0)), len(x.shape))
+    x = call.value()
+    axis = call.axis(int(call.attributes.get("axis", 0)), len(x.shape))
+    x = view(call, 0, (axis,)).like
     size, n_parts = x.shape[axis], call.n_outputs
     stated = call.integers("split", 1)
     if call.attributes.get("num_outputs", n_parts) != n_parts:
@@ -268,32 +300,22 @@ def split(call: Call) -> Sequence[Tensor]:
         raise call.invalid(f"{size} values cannot be split into {list(stated)}")
     starts = [sum(stated[:k]) for k in range(n_parts)]
     return [
-        _part(call, x, axis, start, length, str(k))
+        part_of(call, x, axis, start, length, str(k))
         for k, (start, length) in enumerate(zip(starts, stated, strict=True))
     ]
 
 
-def gather(call: Call) -> Tensor:
-    """A single index, or a run of indices, along one axis."""
-    x, indices = call.tensor(), call.constant(1, INTEGERS)
-    axis = call.feature_axis(int(call.attributes.get("axis", 0)), len(x.shape))
-    size = x.shape[axis]
-    if indices.ndim > 1 or not ((indices >= -size) & (indices < size)).all():
-        raise call.refusal(f"indices of shape {list(indices.shape)} are not supported")
-    chosen = np.atleast_1d(indices) % size
-    if not len(chosen) or (np.diff(chosen) != 1).any():
-        raise call.refusal("gathers values in another order", "use slices instead")
-    part = _part(call, x, axis, int(chosen[0]), len(chosen), "slice" if indices.ndim == 0 else "")
-    if indices.ndim:
-        return part
-    return _reshaped(call, part, [n for k, n in enumerate(part.shape) if k != axis])
-
-
 def concat(call: Call) -> Tensor:
     """Values one after the other; constants among them become padding and a shift."""
-    tensors = [value for value in call.inputs if isinstance(value, Tensor)]
-    first, rank = tensors[0], len(tensors[0].shape)
-    axis = call.feature_axis(int(call.attributes.get("axis", 1)), rank)
+    tensors = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
+    rank = len(call.value(tensors[0]).shape)
+    axis = call.axis(int(call.attributes.get("axis", 1)), rank)
+    views = {k: view(call, k, (axis,)) for k in tensors}
+    first = views[tensors[0]].like
+    if any((v.like.axis, v.like.merged) != (first.axis, first.merged) for v in views.values()):
+        raise call.refusal(
+            "its inputs have the batch in different axes", "bring the batch to one axis before it"
+        )
     shapes = [v.shape for v in call.inputs if isinstance(v, Tensor | np.ndarray)]
     if any(
         s[:axis] + s[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :] for s in shapes
@@ -301,14 +323,15 @@ def concat(call: Call) -> Tensor:
         raise call.invalid(f"shapes {[list(s) for s in shapes]} do not fit along axis {axis}")
     sizes = [shape[axis] for shape in shapes]
     shape = (*first.shape[:axis], sum(sizes), *first.shape[axis + 1 :])
-    last = max(k for k, value in enumerate(call.inputs) if isinstance(value, Tensor))
     call.builder.check_size(shape, call.origin)
+    target = replace(first, shape=shape)
     shift = np.zeros(shape if len(tensors) < len(shapes) else 1, np.float32)
+    along = views[tensors[0]].axis(axis)
     pieces, constants = list[Tensor](), 0
-    for k, value in enumerate(call.inputs):
-        if isinstance(value, Tensor):
-            after = sum(sizes[k + 1 :]) if k == last else 0
-            pieces.append(_embedded(call, value, axis, constants, after, f"pad_{k}"))
+    for k in range(len(call.inputs)):
+        if k in views:
+            after = sum(sizes[k + 1 :]) if k == tensors[-1] else 0
+            pieces.append(_embedded(call, views[k].x, along, constants, after, f"pad_{k}"))
             constants = 0
         else:
             place = (slice(None),) * axis + (slice(sum(sizes[:k]), sum(sizes[: k + 1])),)
@@ -317,11 +340,24 @@ def concat(call: Call) -> Tensor:
     joined = pieces[0]
     if len(pieces) > 1:
         suffix = "joined" if shift.any() else ""
-        joined = call.emit(ann.Concat, *pieces, shape=shape, suffix=suffix, axis=axis - 1)
-    return affine(call, joined, shift=shift) if shift.any() else joined
+        whole = (call.batch, *target.sample)
+        joined = call.emit(ann.Concat, *pieces, shape=whole, suffix=suffix, axis=along - 1)
+    if shift.any():
+        joined = affine(call, joined, shift=_of_sample(call, shift, target))
+    return replace(target, node=joined.node)
+
+
+def _of_sample(call: Call, value: Float, like: Tensor) -> Float:
+    """A constant of a value's shape as ``(batch, *sample)``."""
+    if like.axis is None:
+        return value[None]
+    if like.merged > 1:
+        first = np.take(value, range(0, value.shape[like.axis], call.batch), like.axis)
+        return np.broadcast_to(first, like.sample)[None]
+    return np.moveaxis(value, like.axis, 0)
 
 
 def _embedded(call: Call, x: Tensor, axis: int, before: int, after: int, suffix: str) -> Tensor:
     """A value with zeros around it along one axis."""
     widths = [(before, after) if k == axis else (0, 0) for k in range(len(x.shape))]
-    return _padded(call, x, [b for b, _ in widths], [a for _, a in widths], suffix)
+    return padded(call, x, [b for b, _ in widths], [a for _, a in widths], suffix)

@@ -35,6 +35,7 @@ class EngineForm:
         per_channel: parameters (C,), by their name there.
         initial: potential at the start of a window, if the model has one.
         numbers: all else that the model is told, at most four, in the order of ``neurons.hpp``.
+        table: rows of four integers for each channel, (C, S, 4), if the model has one.
         moves: parameters that are added to a potential, or taken from it.
         is_stateless: whether equal inputs always have equal answers.
         sends_integers: whether messages may need more than 8 bits.
@@ -44,6 +45,7 @@ class EngineForm:
     per_channel: Mapping[str, QTensor] = field(default_factory=dict)
     initial: QTensor | None = None
     numbers: tuple[int, ...] = ()
+    table: Int | None = None
     moves: tuple[QTensor, ...] = ()
     is_stateless: bool = False
     sends_integers: bool = False

@@ -100,6 +100,31 @@ def requantize(
     return v
 
 
+def on_lines(
+    population: Population,
+    a: Int,
+    breakpoints: QTensor,
+    multiplier: QTensor,
+    offset: QTensor,
+    shift: QTensor,
+    ends: tuple[int, int],
+) -> Int:
+    """Payloads ``clip((V * multiplier[k] + offset[k]) >> shift[k], *ends)``, (*shape, T, B).
+
+    ``V = a + bias``, and k is the number of the channel's breakpoints that V has reached.
+    """
+    v: Int = a.astype(WIDE) + parameter(population.bias, population)[..., None, :]
+    bound(v, population)
+    q = np.empty_like(v)
+    for channel, steps in enumerate(v):
+        line = np.searchsorted(breakpoints.values[channel], steps, side="right")
+        q[channel] = steps * multiplier.values[channel][line]
+        q[channel] += offset.values[channel][line]
+        q[channel] >>= shift.values[channel][line]
+    np.clip(q, *ends, out=q)
+    return q
+
+
 def unevenness(counts: Int, total: Int, threshold: Int, most: int) -> float:
     """Spikes more or less than if each neuron's drive had been even, as a share of all spikes.
 
@@ -137,3 +162,28 @@ def shift_misfits(shift: QTensor) -> Iterator[str]:
     """What is wrong with the shift of a product in int64."""
     if shift.values.size and not 0 <= shift.values.min() <= shift.values.max() <= 62:
         yield "its shift is out of range"
+
+
+MULTIPLIER_BITS, OFFSET_BITS = 13, 48
+"""Of the lines of a table, sign included: products and sums stay exact in a double."""
+
+
+def table_misfits(
+    breakpoints: QTensor, multiplier: QTensor, offset: QTensor, shift: QTensor
+) -> Iterator[str]:
+    """What is wrong with a table of lines, (C, S) each and (C, S - 1) breakpoints."""
+    shape = multiplier.shape
+    if len(shape) != 2 or not shape[1] or {offset.shape, shift.shape} != {shape}:
+        yield f"its lines have the shapes {shape}, {offset.shape} and {shift.shape}"
+        return
+    if breakpoints.shape != (shape[0], shape[1] - 1):
+        yield f"its {shape[1]} lines have breakpoints of the shape {breakpoints.shape}"
+    elif (np.diff(breakpoints.values, axis=1) < 0).any():
+        yield "its breakpoints do not ascend"
+    for name, tensor, bits in (
+        ("multipliers", multiplier, MULTIPLIER_BITS),
+        ("offsets", offset, OFFSET_BITS),
+    ):
+        if np.abs(tensor.values).max(initial=0) >> (bits - 1):
+            yield f"its {name} have more than {bits} bits"
+    yield from shift_misfits(shift)

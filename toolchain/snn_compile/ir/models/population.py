@@ -59,6 +59,7 @@ class Population(Node):
         counts: whether messages are counts, which stand for as many spikes.
         single_step: of readouts, whether the output is there at the first step of the window.
         bits_below_weights: bits that the states have below the unit of the weights.
+        tables: parameters of which each channel has a row, (C, ...), whatever the shape of a map.
         trained: parameters that training changes; None where training has no such neurons.
     """
 
@@ -76,6 +77,7 @@ class Population(Node):
     counts: ClassVar[bool] = False
     single_step: ClassVar[bool] = False
     bits_below_weights: ClassVar[int] = 0
+    tables: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def respond(self, a: Int, n_steps: int) -> Int:

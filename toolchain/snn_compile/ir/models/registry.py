@@ -22,7 +22,12 @@ from snn_compile.ir.models.clip_floor import ClipFloorNeurons
 from snn_compile.ir.models.cuba import CubaLIFNeurons
 from snn_compile.ir.models.graded import GradedNeurons
 from snn_compile.ir.models.integrate_and_fire import IFNeurons
+from snn_compile.ir.models.piecewise_linear import (
+    PiecewiseLinearDeltaNeurons,
+    PiecewiseLinearNeurons,
+)
 from snn_compile.ir.models.population import Neurons, Population
+from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
 from snn_compile.ir.models.radix import RadixIFNeurons
 from snn_compile.ir.models.readout import (
     ProbedReadout,
@@ -38,12 +43,16 @@ from snn_compile.ir.spiking import Reset
 GROUP = "snn_compile.neurons"
 BUILT_IN: tuple[type[Population], ...] = (
     GradedNeurons,
+    PiecewiseLinearNeurons,
+    ProductNeurons,
     ClipFloorNeurons,
     IFNeurons,
     SignedIFNeurons,
     SyncIFNeurons,
     RadixIFNeurons,
     SigmaDeltaNeurons,
+    PiecewiseLinearDeltaNeurons,
+    ProductDeltaNeurons,
     CubaLIFNeurons,
     Readout,
     ProbedReadout,

@@ -24,7 +24,7 @@ from snn_compile.errors import UsageError
 if TYPE_CHECKING:
     import ctypes
 
-ABI = 5
+ABI = 6
 """What ``SNN_ENGINE_ABI`` is in ``engine.h``; other libraries are refused."""
 
 BUILDS = ("avx512", "avx2", "baseline")

@@ -15,7 +15,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-PARAMETERS = ("bias", "threshold", "initial_potential", "multiplier", "shift", "drop")
+PARAMETERS = ("bias", "threshold", "initial_potential", "multiplier", "shift", "drop", "breakpoints", "offset")
 
 
 # Populations -----------------------------------------------------------------------------------
@@ -46,6 +46,20 @@ class Requantize(Population):
     """V = a + bias; sends min((max(V, 0) * multiplier) >> shift, payload_max). No state."""
 
 
+class PiecewiseLinear(Population):
+    """V = a + bias; sends clip((V * multiplier[k] + offset[k]) >> shift[k], lowest, highest). No state.
+
+    Tables have a row for each neuron; k is the number of breakpoints that V has reached.
+    """
+
+
+class PiecewiseLinearDelta(Population):
+    """S += a; q as PiecewiseLinear's of S + bias; sends q - the last q.
+
+    S and q are never reset. Nothing is sent before ``first_row``: the first q is sent in full.
+    """
+
+
 class SubtractIF(Population):
     """V += a + bias; s = V >= threshold; V -= threshold where s."""
 
@@ -71,6 +85,17 @@ class RequantizedSigmaDelta(Population):
 
     S and q are never reset. Nothing is sent before ``first_row``: the first q is sent in full.
     """
+
+
+class Product(Population):
+    """V = a + bias = 4096 * x + y, |y| < 2048; sends (x * y * multiplier + half) >> shift, clipped.
+
+    half is (1 << shift) >> 1; the ends are payload_min and payload_max. No state.
+    """
+
+
+class ProductDelta(Population):
+    """S += a; q as Product's of S + bias; sends q - the last q. As RequantizedSigmaDelta."""
 
 
 class ZeroIF(Population):
@@ -107,7 +132,8 @@ class _PopulationModel(PyLoihiProcessModel):
         given = {k: proc_params.get(k) for k in PARAMETERS}
         for key, value in given.items():
             if value is not None:
-                setattr(self, key, np.broadcast_to(np.asarray(value, np.int64), n))
+                value = np.asarray(value, np.int64)
+                setattr(self, key, value if value.ndim > 1 else np.broadcast_to(value, n))
         self.first_row = proc_params["first_row"]
         self.n_steps = proc_params["n_steps"]
         self.low, self.high = proc_params["low"], proc_params["high"]
@@ -140,6 +166,21 @@ class _PopulationModel(PyLoihiProcessModel):
         payload = (potential * self.multiplier) >> self.shift
         return np.minimum(payload, self.proc_params["payload_max"])
 
+    def on_lines(self, potential):
+        """The payload that the table has for a potential."""
+        potential = self.saturated(potential)
+        line = np.arange(len(potential)), (potential[:, None] >= self.breakpoints).sum(axis=1)
+        payload = (potential * self.multiplier[line] + self.offset[line]) >> self.shift[line]
+        return np.clip(payload, self.proc_params["lowest"], self.proc_params["highest"])
+
+    def multiplied(self, potential):
+        """The payload that the operands in a potential stand for."""
+        potential = self.saturated(potential)
+        x = (potential + 2048) >> 12
+        y = potential - (x << 12)
+        payload = (x * y * self.multiplier + ((1 << self.shift) >> 1)) >> self.shift
+        return np.clip(payload, self.proc_params["payload_min"], self.proc_params["payload_max"])
+
     def run_spk(self):
         message = self.step(self.a_in.recv().astype(np.int64))
         self.s_out.send(message.astype(np.int32))
@@ -162,6 +203,30 @@ class PyRequantizedSigmaDelta(_PopulationModel):
             return np.zeros_like(a)
         self.potential = self.potential + a
         payload = self.requantized(self.potential + self.bias)
+        change = payload - self.sent
+        self.sent = payload
+        return change
+
+    sent = 0
+
+
+@implements(proc=PiecewiseLinear, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyPiecewiseLinear(_PopulationModel):
+    def step(self, a):
+        return self.on_lines(a + self.bias)
+
+
+@implements(proc=PiecewiseLinearDelta, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyPiecewiseLinearDelta(_PopulationModel):
+    def step(self, a):
+        if self.time_step - 1 < self.first_row:
+            return np.zeros_like(a)
+        self.potential = self.potential + a
+        payload = self.on_lines(self.potential + self.bias)
         change = payload - self.sent
         self.sent = payload
         return change
@@ -229,6 +294,30 @@ class PyRadixIF(_PopulationModel):
         spikes = self.potential >= self.threshold << place
         self.potential = self.potential - (self.threshold << place) * spikes
         return spikes.astype(np.int64) << place
+
+
+@implements(proc=Product, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyProduct(_PopulationModel):
+    def step(self, a):
+        return self.multiplied(a + self.bias)
+
+
+@implements(proc=ProductDelta, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyProductDelta(_PopulationModel):
+    def step(self, a):
+        if self.time_step - 1 < self.first_row:
+            return np.zeros_like(a)
+        self.potential = self.potential + a
+        payload = self.multiplied(self.potential + self.bias)
+        change = payload - self.sent
+        self.sent = payload
+        return change
+
+    sent = 0
 
 
 @implements(proc=ZeroIF, protocol=LoihiProtocol)

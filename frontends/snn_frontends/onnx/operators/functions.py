@@ -1,0 +1,343 @@
+"""Elementwise operators: whatever they are chained to, one function of one activation.
+
+Each emits the function of the first value back that is not elementwise; intermediate nodes that
+nobody else reads are dropped with all that no output depends on. Sums, affine maps and rectifiers
+stay nodes of their own until a function is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log
+
+import numpy as np
+
+from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode, Float
+from snn_compile.ir.expression import (
+    MAX_OPERATIONS,
+    Apply,
+    Expression,
+    Number,
+    X,
+    apply,
+    substituted,
+)
+from snn_frontends.onnx.builder import Builder
+from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.operators import pairs
+from snn_frontends.onnx.values import Tensor
+
+TRUE = apply("sub", 1.0, apply("equal", X, 0.0))
+"""1 for all numbers but 0."""
+
+
+def traced(builder: Builder, value: Tensor) -> tuple[Tensor, Expression]:
+    """The first value back that is no function of one other, and what is made of it."""
+    node = builder.node(value.node)
+    match node:
+        case ann.Function(expression=expression) if _size(expression) <= MAX_OPERATIONS:
+            return Tensor(node.inputs[0], value.shape), expression
+        case ann.Affine():
+            scale, shift = _of_channels(node.scale), _of_channels(node.shift)
+            if scale is not None and shift is not None:
+                root, inner = traced(builder, Tensor(node.inputs[0], value.shape))
+                return root, _affine(inner, scale, shift)
+        case ann.Relu(levels=None, like=None):
+            root, inner = traced(builder, Tensor(node.inputs[0], value.shape))
+            limited = apply("max", inner, 0.0)
+            return root, limited if node.cap is None else apply("min", limited, node.cap)
+        case ann.Add():
+            parts = [traced(builder, Tensor(s, value.shape)) for s in node.inputs]
+            if len({root for root, _ in parts}) == 1:
+                total = parts[0][1]
+                for _, part in parts[1:]:
+                    total = apply("add", total, part)
+                return parts[0][0], total
+    return value, X
+
+
+def _size(expression: Expression) -> int:
+    return expression.size if isinstance(expression, Apply) else 0
+
+
+def _affine(inner: Expression, scale: Float, shift: Float) -> Expression:
+    scaled = inner if (scale == 1).all() else apply("mul", inner, scale)
+    return scaled if not shift.any() else apply("add", scaled, shift)
+
+
+def _of_channels(value: Float) -> Float | None:
+    """A constant (C or 1, ...) as one number or one of each channel; None if it is neither."""
+    flat = value.reshape(len(value), -1)
+    return flat[:, 0] if (flat == flat[:, :1]).all() else None
+
+
+def of(call: Call, x: Tensor, expression: Expression, suffix: str = "") -> Tensor:
+    """A function of a value, and of all that it is a function of.
+
+    A chain that is too long for one expression becomes several.
+    """
+    root, inner = traced(call.builder, x)
+    if _size(inner) + _size(expression) > MAX_OPERATIONS:
+        root, inner = x, X
+    return call.emit(ann.Function, root, suffix=suffix, expression=substituted(expression, inner))
+
+
+def combined(call: Call, name: str, *values: Tensor) -> Tensor | None:
+    """An operation on several functions of one value, or None if they are not that."""
+    if len({value.shape for value in values}) > 1:
+        return None
+    parts = [traced(call.builder, value) for value in values]
+    if len({root for root, _ in parts}) > 1:
+        return None
+    expression = apply(name, parts[0][1], parts[1][1])
+    for _, part in parts[2:]:
+        expression = apply(name, expression, part)
+    if _size(expression) > MAX_OPERATIONS:
+        return None
+    return call.emit(ann.Function, parts[0][0], expression=expression)
+
+
+def curved(builder: Builder, values: list[Tensor]) -> bool:
+    """Whether a sum of values is one function of one other, and no rectifier alone."""
+    nodes = [builder.node(value.node) for value in values]
+    if not any(_on_a_function(builder, node) for node in nodes):
+        return False
+    return len({traced(builder, value)[0] for value in values}) == 1
+
+
+def _on_a_function(builder: Builder, node: AnnNode) -> bool:
+    while isinstance(node, ann.Affine):
+        node = builder.node(node.inputs[0])
+    return isinstance(node, ann.Function)
+
+
+def unary(expression: Expression) -> Callable[[Call], Tensor]:
+    """The handler of an operator without parameters."""
+
+    def handler(call: Call) -> Tensor:
+        return of(call, call.tensor(), expression)
+
+    return handler
+
+
+def operand(call: Call, index: int, x: Tensor) -> Number:
+    """A constant input as a number, or one of each channel."""
+    value = _of_channels(call.per_sample(call.parameter(index), x.shape))
+    if value is None:
+        raise call.refusal(
+            f"its constant '{call.names[index]}' differs inside a channel",
+            "neurons of a channel share their function; use one number a channel",
+        )
+    return Number(value.astype(np.float64))
+
+
+def _attribute(call: Call, name: str, otherwise: float) -> float:
+    return float(np.float32(call.attributes.get(name, otherwise)))
+
+
+def silu(x: Expression, slope: float = 1.0) -> Expression:
+    """``x * sigmoid(slope * x)``."""
+    return apply("mul", x, apply("sigmoid", x if slope == 1.0 else apply("mul", slope, x)))
+
+
+def gelu(x: Expression, approximate: bool) -> Expression:
+    """``x * Phi(x)``, or its approximation by tanh."""
+    half = apply("mul", 0.5, x)
+    if not approximate:
+        return apply("mul", half, apply("add", 1.0, apply("erf", apply("mul", x, 0.5**0.5))))
+    cubic = apply("add", x, apply("mul", 0.044715, apply("power", x, 3.0)))
+    inner = apply("mul", (2.0 / np.pi) ** 0.5, cubic)
+    return apply("mul", half, apply("add", 1.0, apply("tanh", inner)))
+
+
+def hard_sigmoid(x: Expression, alpha: float, beta: float) -> Expression:
+    """``min(max(alpha * x + beta, 0), 1)``."""
+    line = apply("add", apply("mul", alpha, x), beta)
+    return apply("min", apply("max", line, 0.0), 1.0)
+
+
+def exponential_below(x: Expression, scale: float, width: float) -> Expression:
+    """``x`` above 0, ``scale * (exp(x / width) - 1)`` below."""
+    below = apply("min", x, 0.0)
+    below = below if width == 1.0 else apply("div", below, width)
+    curve = apply("mul", scale, apply("sub", apply("exp", below), 1.0))
+    return apply("add", apply("max", x, 0.0), curve)
+
+
+def gelu_operator(call: Call) -> Tensor:
+    """``Gelu`` in both forms."""
+    approximate = call.attributes.get("approximate", "none") == "tanh"
+    return of(call, call.tensor(), gelu(X, approximate))
+
+
+def fast_gelu(call: Call) -> Tensor:
+    """``com.microsoft.FastGelu``: tanh, of the input and a bias."""
+    return of(call, call.tensor(), gelu(_biased(call), approximate=True))
+
+
+def bias_gelu(call: Call) -> Tensor:
+    """``com.microsoft.BiasGelu``: of the input and a bias."""
+    return of(call, call.tensor(), gelu(_biased(call), approximate=False))
+
+
+def _biased(call: Call) -> Expression:
+    return apply("add", X, operand(call, 1, call.tensor())) if call.has(1) else X
+
+
+def swish(call: Call) -> Tensor:
+    """``x * sigmoid(alpha * x)``."""
+    return of(call, call.tensor(), silu(X, _attribute(call, "alpha", 1.0)))
+
+
+def quick_gelu(call: Call) -> Tensor:
+    """``com.microsoft.QuickGelu``."""
+    return of(call, call.tensor(), silu(X, _attribute(call, "alpha", 1.702)))
+
+
+def hard_sigmoid_operator(call: Call) -> Tensor:
+    """``HardSigmoid``."""
+    alpha, beta = _attribute(call, "alpha", 0.2), _attribute(call, "beta", 0.5)
+    return of(call, call.tensor(), hard_sigmoid(X, alpha, beta))
+
+
+def elu(call: Call) -> Tensor:
+    """``x`` above 0, ``alpha * (exp(x) - 1)`` below."""
+    return of(call, call.tensor(), exponential_below(X, _attribute(call, "alpha", 1.0), 1.0))
+
+
+def celu(call: Call) -> Tensor:
+    """``x`` above 0, ``alpha * (exp(x / alpha) - 1)`` below."""
+    alpha = _attribute(call, "alpha", 1.0)
+    if not alpha > 0:
+        raise call.refusal(f"its alpha is {alpha:g}", "only positive ones")
+    return of(call, call.tensor(), exponential_below(X, alpha, alpha))
+
+
+def selu(call: Call) -> Tensor:
+    """``gamma`` times an ELU."""
+    alpha, gamma = _attribute(call, "alpha", 1.67326319), _attribute(call, "gamma", 1.05070102)
+    return of(call, call.tensor(), apply("mul", gamma, exponential_below(X, alpha, 1.0)))
+
+
+def thresholded_relu(call: Call) -> Tensor:
+    """``x`` above ``alpha``, else 0."""
+    above = apply("greater", X, _attribute(call, "alpha", 1.0))
+    return of(call, call.tensor(), apply("where", above, X, 0.0))
+
+
+def shrink(call: Call) -> Tensor:
+    """``x + bias`` below ``-lambd``, ``x - bias`` above ``lambd``, 0 between."""
+    width, bias = _attribute(call, "lambd", 0.5), _attribute(call, "bias", 0.0)
+    above = apply("where", apply("greater", X, width), apply("sub", X, bias), 0.0)
+    below = apply("greater", -width, X)
+    return of(call, call.tensor(), apply("where", below, apply("add", X, bias), above))
+
+
+def clipped(call: Call, x: Tensor, low: float | None, high: float | None) -> Tensor:
+    """``min(max(x, low), high)``; without limits, the value itself."""
+    expression: Expression = X
+    if low is not None:
+        expression = apply("max", expression, low)
+    if high is not None:
+        expression = apply("min", expression, high)
+    return x if expression is X else of(call, x, expression)
+
+
+def extremum(call: Call, name: str) -> Tensor | None:
+    """``Max`` or ``Min`` of functions of one value and constants; None if it is not that."""
+    values = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
+    first = call.tensor(values[0])
+    found: Tensor | None = first
+    if len(values) > 1:
+        found = combined(call, name, *(call.tensor(k) for k in values))
+    if found is None:
+        return None
+    expression: Expression = X
+    for k in set(range(len(call.inputs))) - set(values):
+        expression = apply(name, expression, operand(call, k, first))
+    return found if expression is X else of(call, found, expression)
+
+
+def power(call: Call) -> Tensor:
+    """``x ** n`` and ``b ** x`` with a constant exponent or base."""
+    if isinstance(call.inputs[0], Tensor):
+        x = call.tensor()
+        exponent = operand(call, 1, x)
+        if exponent.values.ndim:
+            raise call.refusal("its exponents differ", "only one exponent for all values")
+        return of(call, x, apply("power", X, exponent))
+    x = call.tensor(1)
+    base = operand(call, 0, x)
+    if base.values.ndim or not base.values > 0:
+        raise call.refusal("its base is not one positive number")
+    return of(call, x, apply("exp", apply("mul", X, log(float(base.values)))))
+
+
+def quotient(call: Call) -> Tensor | None:
+    """``a / b`` where b is an activation: a constant, or functions of one value; else None."""
+    if isinstance(call.inputs[0], Tensor):
+        return combined(call, "div", call.tensor(0), call.tensor(1))
+    x = call.tensor(1)
+    return of(call, x, apply("div", operand(call, 0, x), X))
+
+
+def comparison(
+    name: str, *, swapped: bool = False, negated: bool = False
+) -> Callable[[Call], Tensor]:
+    """The handler of a comparison; its value is 1 or 0."""
+
+    def handler(call: Call) -> Tensor:
+        both = all(isinstance(value, Tensor) for value in call.inputs)
+        where = 0 if isinstance(call.inputs[0], Tensor) else 1
+        x = call.tensor(where)
+        if both:
+            root, left = traced(call.builder, call.tensor(0))
+            other, right = traced(call.builder, call.tensor(1))
+            if root != other:
+                raise call.refusal("compares two activations", "only with constants")
+            x = root
+        else:
+            constant = operand(call, 1 - where, x)
+            left, right = (X, constant) if where == 0 else (constant, X)
+        found = apply(name, right, left) if swapped else apply(name, left, right)
+        return of(call, x, apply("sub", 1.0, found) if negated else found)
+
+    return handler
+
+
+def negation(call: Call) -> Tensor:
+    """``not x`` of a comparison."""
+    return of(call, call.tensor(), apply("sub", 1.0, X))
+
+
+def conjunction(name: str) -> Callable[[Call], Tensor]:
+    """The handler of ``And`` (a product) and ``Or`` (a maximum) of comparisons."""
+
+    def handler(call: Call) -> Tensor:
+        found = combined(call, name, call.tensor(0), call.tensor(1))
+        if found is None:
+            raise call.refusal("joins conditions on two activations", "only on the same one")
+        return found
+
+    return handler
+
+
+def where(call: Call) -> Tensor:
+    """A choice that depends on functions of the same value as its alternatives."""
+    tensors = [value for value in call.inputs if isinstance(value, Tensor)]
+    if not isinstance(call.inputs[0], Tensor):
+        return pairs.where(call)
+    roots = {traced(call.builder, value)[0] for value in tensors}
+    if len(roots) > 1 or len({value.shape for value in tensors}) > 1:
+        raise call.refusal(
+            "chooses by one activation between others", "only between functions of the same value"
+        )
+    parts = [
+        traced(call.builder, value)[1]
+        if isinstance(value, Tensor)
+        else operand(call, k, tensors[0])
+        for k, value in enumerate(call.inputs)
+    ]
+    (root,) = roots
+    return call.emit(ann.Function, root, expression=apply("where", *parts))

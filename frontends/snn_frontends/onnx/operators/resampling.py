@@ -1,0 +1,250 @@
+"""Maps of another size: nearest neighbours are wiring, interpolation a matrix along each axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.ir import ann
+from snn_frontends.onnx.call import INTEGERS, Call
+from snn_frontends.onnx.layout import view
+from snn_frontends.onnx.operators.arithmetic import affine
+from snn_frontends.onnx.operators.gathering import places, wired
+from snn_frontends.onnx.values import Tensor
+
+Float = npt.NDArray[np.float64]
+
+ROUNDED: dict[str, Callable[[Float], Float]] = {
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How one axis changes.
+
+    Attributes:
+        size: of the input.
+        count: of the result.
+        scale: from the one to the other, as it is stated.
+        start: of the region of interest, in shares of the axis.
+        end: likewise.
+    """
+
+    size: int
+    count: int
+    scale: float
+    start: float
+    end: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the axis stays as it is."""
+        return self.size == self.count and self.scale == 1 and (self.start, self.end) == (0, 1)
+
+    def coordinates(self, call: Call, mode: str) -> Float:
+        """Where each value of the result lies in the input."""
+        i, n, m, scale = np.arange(self.count, dtype=np.float64), self.size, self.count, self.scale
+        match mode:
+            case "half_pixel":
+                return (i + 0.5) / scale - 0.5
+            case "half_pixel_symmetric":
+                adjusted = m / (scale * n)
+                return n / 2 * (1 - adjusted) + (i + 0.5) / scale - 0.5
+            case "pytorch_half_pixel":
+                return (i + 0.5) / scale - 0.5 if m > 1 else np.zeros(1)
+            case "align_corners":
+                return i * (n - 1) / (m - 1) if m > 1 else np.zeros(1)
+            case "asymmetric":
+                return i / scale
+            case "tf_half_pixel_for_nn":
+                return (i + 0.5) / scale
+            case "tf_crop_and_resize":
+                if m == 1:
+                    return np.array([0.5 * (self.start + self.end) * (n - 1)])
+                step = (self.end - self.start) * (n - 1) / (m - 1)
+                return self.start * (n - 1) + i * step
+        raise call.invalid(f"coordinate_transformation_mode '{mode}' is unknown")
+
+
+def resize(call: Call) -> Tensor:
+    """Nearest neighbours, linear or cubic interpolation, to a constant size."""
+    x = call.value()
+    axes = _axes(call, x)
+    seen = view(call, 0, [k for k, axis in enumerate(axes) if not axis.kept])
+    if seen.like.axis is not None and seen.like.merged == 1:
+        del axes[seen.like.axis]
+    old = call.opset < 11 or call.op == "Upsample"
+    mode = str(call.attributes.get("mode", "nearest"))
+    how = str(
+        call.attributes.get("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
+    )
+    if old:
+        how = "asymmetric"
+    outside = float(call.attributes.get("extrapolation_value", 0.0))
+    call.ignore("nearest_mode", "cubic_coeff_a", "exclude_outside", "antialias")  # of other modes
+    call.builder.check_size((call.batch, *(axis.count for axis in axes)), call.origin)
+    if how == "align_corners" and any(abs(a.size * a.scale - a.count) > 1e-3 for a in axes):
+        raise call.refusal(
+            "align_corners with a scale that gives no whole number of values has two meanings: "
+            "onnx and onnxruntime disagree",
+            "export it with sizes instead of scales",
+        )
+    where = [axis.coordinates(call, how) for axis in axes]
+    beyond = [
+        (at < 0) | (at > axis.size - 1) if how == "tf_crop_and_resize" else np.zeros(len(at), bool)
+        for at, axis in zip(where, axes, strict=True)
+    ]
+    if mode == "nearest":
+        y = _nearest(call, seen.x, axes, where, beyond, old=old)
+    elif mode in ("linear", "bilinear", "cubic"):
+        y = _interpolated(call, seen.x, axes, where, beyond, cubic=mode == "cubic")
+    else:
+        raise call.invalid(f"mode '{mode}' is unknown")
+    if outside and any(part.any() for part in beyond):
+        border = np.zeros(y.shape[1:], np.float32)
+        for k, part in enumerate(beyond):
+            border[(slice(None),) * k + (part,)] = outside
+        y = affine(call, y, shift=border[None], suffix="outside")
+    return seen.restored(y)
+
+
+def _nearest(
+    call: Call,
+    x: Tensor,
+    axes: list[_Axis],
+    where: list[Float],
+    beyond: list[npt.NDArray[np.bool_]],
+    *,
+    old: bool,
+) -> Tensor:
+    """Each value of the result reads one of the input."""
+    stated = str(call.attributes.get("nearest_mode", "round_prefer_floor"))
+    if stated not in ROUNDED:
+        raise call.invalid(f"nearest_mode '{stated}' is unknown")
+    index = places(x)
+    for k, (axis, at, gone) in enumerate(zip(axes, where, beyond, strict=True)):
+        if axis.kept:
+            continue
+        rounded = ROUNDED[("ceil" if axis.scale < 1 else "floor") if old else stated]
+        read = np.clip(rounded(at), 0, axis.size - 1).astype(np.int64)
+        index = np.take(index, read, k)
+        index[(slice(None),) * k + (gone,)] = -1
+    return wired(call, x, index)
+
+
+def _interpolated(
+    call: Call,
+    x: Tensor,
+    axes: list[_Axis],
+    where: list[Float],
+    beyond: list[npt.NDArray[np.bool_]],
+    *,
+    cubic: bool,
+) -> Tensor:
+    """Each axis by a matrix of its own."""
+    coefficient = float(call.attributes.get("cubic_coeff_a", -0.75))
+    antialias = bool(call.attributes.get("antialias", 0))
+    exclude = bool(call.attributes.get("exclude_outside", 0))
+    y = x
+    changed = [k for k, axis in enumerate(axes) if not axis.kept]
+    for k in changed:
+        axis = axes[k]
+        matrix = _matrix(axis, where[k], coefficient if cubic else None, antialias, exclude)
+        matrix[beyond[k]] = 0
+        shape = [*y.shape[: k + 1], axis.count, *y.shape[k + 2 :]]
+        suffix = "" if k == changed[-1] else f"axis{k + 1}"
+        y = call.emit(ann.AxisMatrix, y, shape=shape, suffix=suffix, axis=k, matrix=matrix)
+    return y
+
+
+def _matrix(
+    axis: _Axis, where: Float, coefficient: float | None, antialias: bool, exclude: bool
+) -> Float:
+    """The weights of the input for each value of the result.
+
+    Args:
+        axis: what changes.
+        where: each value of the result lies.
+        coefficient: of cubic interpolation; None for linear.
+        antialias: whether a filter for fewer values is as much wider.
+        exclude: whether what lies outside has no weight; else it is the value at the border.
+    """
+    narrow = min(axis.scale, 1.0) if antialias else 1.0
+    reach = (1 if coefficient is None else 2) / narrow
+    base = np.floor(where)
+    n_taps = int(np.ceil(reach))
+    taps = np.arange(1 - n_taps, n_taps + 1)
+    at = base[:, None] + taps
+    distance = np.abs(at - where[:, None]) * narrow
+    weight = np.maximum(1 - distance, 0) if coefficient is None else _cubic(distance, coefficient)
+    if exclude:
+        weight = np.where((at >= 0) & (at < axis.size), weight, 0.0)
+    if exclude or antialias:
+        whole = weight.sum(axis=1, keepdims=True)
+        weight = weight / np.where(whole == 0, 1.0, whole)
+    matrix = np.zeros((axis.count, axis.size))
+    rows = np.broadcast_to(np.arange(axis.count)[:, None], at.shape)
+    np.add.at(matrix, (rows, np.clip(at, 0, axis.size - 1).astype(np.int64)), weight)
+    return matrix
+
+
+def _cubic(distance: Float, a: float) -> Float:
+    """The kernel of cubic convolution (Keys 1981)."""
+    d, d2 = distance, distance * distance
+    near = (a + 2) * d2 * d - (a + 3) * d2 + 1
+    far = a * d2 * d - 5 * a * d2 + 8 * a * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+
+def _axes(call: Call, x: Tensor) -> list[_Axis]:
+    """How each axis of the file's value changes.
+
+    Raises:
+        ModelError: sizes and scales do not fit, or there are none.
+    """
+    rank = len(x.shape)
+    stated = call.attributes.get("axes")
+    chosen = [call.axis(int(k), rank) for k in (range(rank) if stated is None else stated)]
+    late = call.op == "Resize" and call.opset >= 11
+    scales = _numbers(call, "scales", 2 if late else 1)
+    sizes = [int(n) for n in call.constant(3, INTEGERS)] if late and call.has(3) else []
+    roi = [float(v) for v in call.constant(1)] if late and call.has(1) else []
+    if not scales and not sizes:
+        raise call.invalid("states neither sizes nor scales")
+    if len(scales or sizes) != len(chosen) or min([*scales, *sizes]) <= 0:
+        raise call.invalid(f"its {'scales' if scales else 'sizes'} do not fit {list(x.shape)}")
+    policy = call.attributes.get("keep_aspect_ratio_policy", "stretch")
+    if sizes:
+        scales = [n / x.shape[k] for n, k in zip(sizes, chosen, strict=True)]
+        if policy != "stretch":
+            common = min(scales) if policy == "not_larger" else max(scales)
+            scales = [common] * len(scales)
+            sizes = [int(common * x.shape[k] + 0.5) for k in chosen]
+    axes = [_Axis(n, n, 1.0, 0.0, 1.0) for n in x.shape]
+    for place, (k, scale) in enumerate(zip(chosen, scales, strict=True)):
+        n = x.shape[k]
+        count = sizes[place] if sizes else int(n * scale)
+        ends = (0.0, 1.0)
+        if len(roi) == 2 * len(chosen):
+            ends = (roi[place], roi[place + len(chosen)])
+        how = call.attributes.get("coordinate_transformation_mode", "half_pixel")
+        if how != "tf_crop_and_resize":
+            ends = (0.0, 1.0)
+        if count < 1:
+            raise call.invalid(f"leaves nothing of {n} values")
+        axes[k] = _Axis(n, count, scale, *ends)
+    return axes
+
+
+def _numbers(call: Call, name: str, index: int) -> list[float]:
+    """Positive numbers as an attribute or an input; none where they are not given."""
+    if name in call.attributes:
+        return [float(v) for v in call.attributes[name]]
+    return [float(v) for v in call.constant(index)] if call.has(index) else []

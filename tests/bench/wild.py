@@ -1,0 +1,312 @@
+"""Networks that people export: which are accepted, why others are not, and whether they are right.
+
+    python tests/bench/wild.py --cache DIR [--exporters legacy,dynamo] [--names A,B] [--compile]
+    python tests/bench/wild.py FOLDER ... [--compile] [--limit 120]
+
+Without folders, the networks of `SNN_COMPILE_DATA`/wild (beside the clone by default) are exported
+into the cache by the interpreter that `--python` names, which needs torch, torchvision, timm and
+onnxscript; files that are there already are kept. With folders, all `NAME.EXPORTER.onnx` in them
+are taken. Each is checked in a process of its own (`snn-compile check --target unlimited`) with a
+time limit in seconds; one-layer forms (`act_*`, `layer_*`, `norm_*`, `f_*`) have totals of their
+own.
+
+With `--compile`, each accepted one is compiled in graded coding for few random images, without what
+calibration data can do about errors. Then the float network must answer as onnxruntime does, engine
+and reference must be equal bit for bit, and each layer, given the same integers, must be within
+half a payload step of the float layer plus what its rounded weights can make of these integers. The
+exit code is 1 if any of it fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import iadd
+from pathlib import Path
+from typing import Any
+
+SHARED = Path(os.environ.get("SNN_COMPILE_DATA") or Path(__file__).parents[3] / "shared")
+FORMS = ("act_", "layer_", "norm_", "f_")
+EXPORTERS = ("legacy", "dynamo")
+N_CALIBRATE, N_STIMULI = 8, 2
+DROPPED = {"softmax-dropped", "argmax-dropped"}
+FLOAT_ERROR = 1e-3
+"""Of the float network against onnxruntime, relative to the largest value."""
+MULTIPLIER_ERROR = 2.0**-11
+"""Of a payload, by rounding the multiplier of its neuron to 12 bits."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one file."""
+
+    name: str
+    exporter: str
+    outcome: str
+    reason: str
+    seconds: float
+    megabytes: float
+    compiled: str = ""
+
+    @property
+    def is_form(self) -> bool:
+        return self.name.startswith(FORMS)
+
+    def cells(self) -> list[str]:
+        found = [self.name, self.exporter, self.outcome, f"{self.seconds:.1f}"]
+        return [*found, f"{self.megabytes:.0f}", self.reason, self.compiled]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended."""
+
+    code: int | None
+    seconds: float
+    megabytes: float
+    out: str
+    err: str
+
+
+def run(command: Sequence[object], limit: float) -> Ended:
+    """A process of its own; a code of None says that it was over its time."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = subprocess.Popen([str(c) for c in command], stdout=out, stderr=err)
+        over = threading.Event()
+
+        def end() -> None:
+            over.set()
+            child.kill()
+
+        timer = threading.Timer(limit, end)
+        timer.start()
+        _, status, usage = os.wait4(child.pid, 0)
+        timer.cancel()
+        child.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        code = None if over.is_set() else child.returncode
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+        return Ended(code, time.perf_counter() - start, peak, out.read(), err.read())
+
+
+def check(path: Path, limit: float) -> Row:
+    """What ``snn-compile check`` says of a file."""
+    name, _, exporter = path.stem.rpartition(".")
+    start = "import sys; from snn_compile.cli import main; sys.exit(main())"
+    line = [sys.executable, "-c", start, "check", path, "--target", "unlimited", "--json"]
+    ended = run(line, limit)
+    outcome, reason = "refused", ""
+    if ended.code is None:
+        outcome = "over time"
+    elif ended.code == 0:
+        outcome = "accepted"
+    elif ended.code == 4:
+        groups = json.loads(ended.out)["unsupported"]
+        reason = ", ".join(
+            f"{group['op']}{' (' + group['part_of'] + ')' if group['part_of'] else ''}"
+            f" x{group['count']}: {group['message']}"
+            for group in groups
+        )
+    else:
+        said = ended.err.strip().splitlines() or ["nothing said"]
+        reason = f"exit code {ended.code}: {said[0].partition(': ')[2] or said[0]}"
+    return Row(name or path.stem, exporter, outcome, reason, ended.seconds, ended.megabytes)
+
+
+def export(cache: Path, exporters: Sequence[str], names: Sequence[str], python: str) -> list[Path]:
+    """The folders of the exported networks, one for each exporter."""
+    folders = [cache / kind for kind in exporters]
+    for kind, folder in zip(exporters, folders, strict=True):
+        subprocess.run([python, SHARED / "wild" / "export.py", kind, folder, *names], check=True)
+    return folders
+
+
+def judged(path: Path) -> dict[str, Any]:
+    """Compile a file; what its integers are worth."""
+    import numpy as np
+
+    from snn_compile.codings import coding_of
+    from snn_compile.convert.calibrate import calibrate
+    from snn_compile.lowering import lower
+    from snn_compile.options import CompileOptions
+    from snn_compile.pipeline.driver import FOLDING
+    from snn_compile.samples.arrays import Samples
+    from snn_compile.sim import engine, reference
+    from snn_compile.sim.ann import evaluate
+    from snn_frontends.onnx import OnnxFrontend
+
+    options = CompileOptions().override(
+        {"target": "unlimited", "rounding": "nearest", "bias_correction": False}
+    )
+    coding = coding_of(options, "graded")
+    frontend = OnnxFrontend()
+    imported = frontend.read(path)
+    folded = FOLDING(imported.ann).graph
+    x = np.random.default_rng(0).random((N_CALIBRATE, *folded.input.shape), np.float32)
+    statistics = calibrate(folded, x)
+    lowered = lower(folded, statistics, Samples(x), options, coding)
+    frames = lowered.encoding(x[:N_STIMULI])
+    program = lowered.program
+    expected = reference.run(program, frames, record=True)
+    found = engine.run(program, frames, record=True)
+    equal = all(
+        np.array_equal(expected.messages[name], found.messages[name]) for name in expected.messages
+    ) and all(
+        np.array_equal(expected.outputs[name], found.outputs[name]) for name in expected.outputs
+    )
+    over = {name: by for name, by in excesses(lowered, frames, expected) if by > 0}
+    original = frontend.original(path)
+    dropped = {finding.code for finding in imported.findings} & {
+        "softmax-dropped",
+        "argmax-dropped",
+    }
+    float_error = None
+    if original is not None and "argmax-dropped" not in dropped:
+        wanted = np.asarray(original(x[:N_STIMULI]))
+        ours = evaluate(folded, x[:N_STIMULI]).reshape(wanted.shape)
+        largest = max(float(np.abs(wanted).max()), 1e-6)
+        float_error = float(np.abs(ours - wanted).max()) / largest
+        if dropped:
+            float_error = float((ours.argmax(axis=1) != wanted.argmax(axis=1)).any())
+    return {
+        "equal": bool(equal),
+        "simulator": engine.simulator(program),
+        "float_error": float_error,
+        "layers": len(program.populations),
+        "over": over,
+    }
+
+
+def excesses(lowered: Any, frames: Any, run: Any) -> Iterator[tuple[str, float]]:
+    """For each layer, by how many payload steps its worst error is over its bound."""
+    import numpy as np
+
+    from snn_compile.ir import spiking
+
+    network, program = lowered.spiking, lowered.program
+    values = {name: np.moveaxis(m[:, 0], 0, -1).astype(float) for name, m in run.messages.items()}
+    values[program.input.id] = np.moveaxis(frames, 0, -1).astype(float)
+    for population in network.populations:
+        if not isinstance(population, spiking.GradedNeurons) or population.relay:
+            continue
+        numbers, integers = lowered.quantization.numbers[population.id], program.graph
+        drive, rounded, floors = [], [], 0
+        for group in network.synapses_into(population):
+            (source,), stored = group.inputs, integers[group.id]
+            step = numbers.unit[channels(group)] * 2.0**stored.exponent
+            error = np.abs(group.weight - stored.weight.values * step)
+            drive.append(linear(network, group, group.weight, values[source]))
+            rounded.append(linear(network, group, error, np.abs(values[source])))
+            floors += stored.exponent < 0
+        threshold = population.threshold[:, None, None, None]
+        wanted = (reduce(iadd, drive) + population.bias[..., None]) / threshold
+        wanted = np.clip(wanted, 0, population.levels)
+        below = numbers.unit[:, None, None, None] / threshold  # a potential step, in payload steps
+        allowed = 0.5 + reduce(iadd, rounded) / threshold + (1 + floors) * below
+        allowed += wanted * MULTIPLIER_ERROR + 1e-6
+        yield population.id, float((np.abs(values[population.id] - wanted) - allowed).max())
+
+
+def channels(group: Any) -> Any:
+    """The output channel of each weight, in the shape of the weights."""
+    from snn_compile.quantize.weights import channel_of
+
+    return channel_of(group).reshape(group.weight.shape)
+
+
+def linear(network: Any, group: Any, weight: Any, values: Any) -> Any:
+    """What synapses with other weights make of messages (*shape, B), in float64."""
+    from dataclasses import replace
+
+    from snn_compile.sim.spiking import current
+
+    only = replace(network.graph[group.id], weight=weight)
+    edited = type(network)(network.graph.edit(replaced=[only]), network.window)
+    alone = next(p for p in edited.populations if group.id in p.inputs)
+    alone = alone.changed(inputs=(group.id,))
+    return current(edited, alone, {group.inputs[0]: values[..., None, :]})[..., 0, :]
+
+
+def compiled(row: Row, path: Path, limit: float) -> Row:
+    """The row of an accepted file with what its integers are worth."""
+    from dataclasses import replace
+
+    ended = run([sys.executable, __file__, "--judge", path], limit)
+    if ended.code is None:
+        return replace(row, compiled="OVER TIME")
+    if ended.code:
+        said = ended.err.strip().splitlines() or [f"exit code {ended.code}"]
+        return replace(row, compiled=f"FAILED: {said[-1]}")
+    found = json.loads(ended.out)
+    wrong = [] if found["equal"] else ["engine DIFFERS"]
+    if found["float_error"] is not None and not found["float_error"] <= FLOAT_ERROR:
+        wrong.append(f"float OFF by {found['float_error']:.2g}")
+    wrong += [f"{name} OVER its bound by {by:.3g}" for name, by in found["over"].items()]
+    right = f"{found['layers']} layers right ({ended.seconds:.0f} s, {found['simulator']})"
+    return replace(row, compiled="; ".join(wrong) or right)
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the tables, and the totals of each exporter."""
+    print("| name | exporter | outcome | s | MB | reason | compiled |")
+    print("|---|---|---|---:|---:|---|---|")
+    for row in sorted(rows, key=lambda row: (row.is_form, row.name, row.exporter)):
+        print(f"| {' | '.join(cell.replace('|', '/') for cell in row.cells())} |")
+    print()
+    for what, of_forms in (("networks", False), ("one-layer forms", True)):
+        for exporter in sorted({row.exporter for row in rows}):
+            same = [r for r in rows if r.is_form == of_forms and r.exporter == exporter]
+            counts = Counter(row.outcome for row in same)
+            if same:
+                said = ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())
+                slowest = max(row.seconds for row in same)
+                print(f"{exporter}: of {len(same)} {what} {said}; the slowest took {slowest:.1f} s")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--exporters", default=",".join(EXPORTERS))
+    parser.add_argument("--names", default="")
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--limit", type=float, default=120)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--judge", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.judge:
+        print(json.dumps(judged(asked.judge)))
+        return 0
+    names = [name for name in asked.names.split(",") if name]
+    folders = asked.folders
+    if not folders:
+        if asked.cache is None:
+            parser.error("name folders of exported networks, or a --cache to export into")
+        folders = export(asked.cache, asked.exporters.split(","), names, asked.python)
+    rows = []
+    for path in sorted(path for folder in folders for path in folder.glob("*.onnx")):
+        if names and path.stem.rpartition(".")[0] not in names:
+            continue
+        row = check(path, asked.limit)
+        if asked.compile and row.outcome == "accepted":
+            row = compiled(row, path, 5 * asked.limit)
+        print(" · ".join(row.cells()), file=sys.stderr, flush=True)
+        rows.append(row)
+    show(rows)
+    return 0 if all(row.compiled == "" or " right " in row.compiled for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Two activations: products, extrema and choices, imported and compared with onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx_models import assert_same, model, node, ops
+
+RNG = np.random.default_rng(5)
+SHAPES = [
+    ((3, 2, 4), (3, 2, 4)),
+    ((3, 2, 4), (3, 1, 1)),
+    ((1, 2, 4), (3, 2, 4)),
+    ((3, 1, 4), (1, 2, 1)),
+]
+KINDS = ["Mul", "Add", "Sub", "Max", "Min", "Mean", "Sum"]
+
+
+def real(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def joined(last, *shapes, constants=None):
+    """Values of these shapes, each from a layer of its own, and a node that reads them."""
+    nodes, given = [], dict(constants or {})
+    for k, shape in enumerate(shapes):
+        n = int(np.prod(shape))
+        given |= {f"w{k}": real(6, n), f"b{k}": real(n), f"s{k}": np.array([-1, *shape])}
+        nodes.append(node("Gemm", f"x w{k} b{k}", f"g{k}"))
+        nodes.append(node("Reshape", f"g{k} s{k}", f"t{k}"))
+    return model([*nodes, last], ("N", 6), given)
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_shapes_that_broadcast(kind, shapes):
+    found = ops(assert_same(joined(node(kind, "t0 t1", "y"), *shapes)))
+    smaller = sum(shape != (3, 2, 4) for shape in shapes)
+    assert found.count("Gather") == smaller
+    assert ("Product" in found) == (kind == "Mul")
+
+
+@pytest.mark.parametrize("kind", ["Max", "Min", "Mean", "Sum"])
+def test_of_several(kind):
+    shapes = [(3, 2, 4), (3, 1, 1), (1, 2, 4), (3, 2, 4)]
+    last = node(kind, "t0 t1 t2 t3 t1 c", "y")
+    assert_same(joined(last, *shapes, constants={"c": real(2, 4)}))
+
+
+@pytest.mark.parametrize("kind", ["Max", "Min"])
+def test_an_extremum_of_two_is_one_rectifier(kind):
+    found = ops(assert_same(joined(node(kind, "t0 t1", "y"), (5,), (5,))))
+    assert found.count("Relu") == 1
+
+
+@pytest.mark.parametrize("mask", [(4,), (2, 1), (3, 1, 1), (1, 3, 2, 4), ()])
+@pytest.mark.parametrize("sides", ["t0 t1", "t0 c", "c t1"])
+def test_where_with_a_constant_mask(mask, sides):
+    constants = {"m": RNG.random(mask) > 0.5, "c": real(2, 4)}
+    made = joined(node("Where", f"m {sides}", "y"), (3, 2, 4), (3, 1, 1), constants=constants)
+    found = ops(assert_same(made))
+    assert "Product" not in found
+    assert "Relu" not in found
+
+
+def test_squeeze_and_excitation():
+    nodes = [
+        node("GlobalAveragePool", "x", "p"),
+        node("Conv", "p w", "h"),
+        node("Relu", "h", "gate"),
+        node("Mul", "gate x", "y"),
+    ]
+    found = ops(assert_same(model(nodes, ("N", 3, 4, 5), {"w": real(3, 3, 1, 1)})))
+    assert found == ["AveragePool", "Conv", "Relu", "Gather", "Product"]

@@ -1,0 +1,158 @@
+"""Lines in the place of a function, and the neurons that they become."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snn_compile.convert.piecewise import NoValueError, fitted
+from snn_compile.errors import Origin
+from snn_compile.ir import spiking
+from snn_compile.ir.expression import Number, X, apply, evaluate
+from snn_compile.numerics import special
+from snn_compile.quantize.neurons import in_fixed_point
+
+SILU = apply("mul", X, apply("sigmoid", X))
+SMOOTH = {
+    "sigmoid": apply("sigmoid", X),
+    "tanh": apply("tanh", X),
+    "silu": SILU,
+    "gelu": apply("mul", X, apply("add", 1.0, apply("erf", X))),
+    "square": apply("mul", X, X),
+    "exp": apply("exp", X),
+}
+HARD = apply("max", apply("add", apply("mul", X, 0.2), 0.5), 0.0)
+PIECES = {
+    "identity": (X, 1),
+    "abs": (apply("abs", X), 2),
+    "leaky": (apply("max", X, apply("mul", 0.01, X)), 2),
+    "hard-sigmoid": (apply("min", HARD, 1.0), 3),
+    "clip": (apply("min", apply("max", X, -1.3), 0.77), 3),
+    "sign": (apply("sign", X), 3),
+    "floor": (apply("floor", apply("mul", X, 0.5)), 13),
+}
+
+
+def curve(expression, low, high, bits=8, segments=32, channels=1):
+    x = np.linspace(low, high, 20001)
+    levels = 2**bits - 1
+    all_channels = np.broadcast_to(x, (channels, len(x)))
+    step = np.full(channels, np.abs(evaluate(expression, all_channels)).max() / levels)
+    ends = np.full(channels, low), np.full(channels, high)
+    return x, step, fitted(expression, *ends, step, segments, levels)
+
+
+@pytest.mark.parametrize("name", ["erf", "sin", "cos", "tanh"])
+def test_special_functions(name):
+    x = np.concatenate([np.linspace(-8, 8, 4001), [0.0, 1e-9, -1e-9, 40.0, -40.0]])
+    expected = np.array([getattr(math, name)(v) for v in x])
+    np.testing.assert_allclose(getattr(special, name)(x), expected, rtol=0, atol=2e-15)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("reach", [0.5, 4.0, 30.0])
+def test_lines_are_as_near_as_they_say(name, reach):
+    x, step, found = curve(SMOOTH[name], -reach, reach)
+    y = evaluate(SMOOTH[name], x[None])
+    off = np.abs(found(x[None]) - y)
+    assert off.max() <= found.error[0] + step[0] / 16
+    assert found.error[0] <= step[0] / 2
+    assert found.slope.shape[1] <= 32
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_what_is_linear_in_pieces_stays_as_it_is(name):
+    expression, pieces = PIECES[name]
+    x, step, found = curve(expression, -6.0, 6.0)
+    assert found.slope.shape[1] == pieces
+    away = np.ones(len(x), bool) if name not in ("sign", "floor") else np.abs(x % 2) > 1e-6
+    y = evaluate(expression, x[None])
+    assert np.abs(found(x[None]) - y)[0, away].max() <= step[0] / 512
+
+
+def test_fewer_lines_cost_more():
+    errors = [curve(SILU, -6.0, 6.0, segments=n)[2].error[0] for n in (2, 4, 8, 16)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 4 * errors[-1]
+
+
+def test_channels_have_functions_of_their_own():
+    slopes = Number(np.array([0.5, 2.0]))
+    expression = apply("max", X, apply("mul", slopes, X))
+    x, _, found = curve(expression, -3.0, 3.0, channels=2)
+    both = np.stack([x, x])
+    np.testing.assert_allclose(found(both), evaluate(expression, both), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["log", "sqrt"])
+def test_a_function_without_a_value_is_refused(name):
+    with pytest.raises(NoValueError):
+        curve(apply(name, X), -1.0, 1.0)
+    _, step, found = curve(apply(name, X), 0.25, 4.0)
+    assert found.error[0] <= step[0] / 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(sorted(SMOOTH)),
+    st.floats(0.2, 20.0),
+    st.floats(-10.0, 10.0),
+    st.integers(2, 10),
+    st.integers(6, 20),
+)
+def test_neurons_are_within_a_step_of_the_function(name, reach, middle, bits, fraction):
+    """Whatever the range, the payload and the unit of the potential."""
+    expression = SMOOTH[name]
+    low, high = middle - reach, middle + reach
+    x, step, found = curve(expression, low, high, bits, segments=256)
+    levels = 2**bits - 1
+    unit = np.array([max(abs(low), abs(high)) * 2.0**-fraction])
+    node = spiking.PiecewiseLinearNeurons(
+        id="n",
+        inputs=("s",),
+        shape=(1, 1, 1),
+        origin=Origin("test"),
+        threshold=step,
+        bias=np.zeros((1, 1, 1)),
+        step=step,
+        breakpoints=found.breakpoints,
+        anchor=found.anchor,
+        value=found.value,
+        slope=found.slope,
+        error=found.error / step,
+        low=-levels,
+        high=levels,
+    )
+    neurons = in_fixed_point(node, np.zeros((1, 1, 1)), unit)
+    assert not list(neurons.misfits())
+    v = np.unique(np.rint(x / unit)).astype(np.int64)
+    v = v[(v * unit >= low) & (v * unit <= high)]
+    sent = neurons.respond(v.reshape(1, 1, 1, 1, -1), 1).ravel()
+    exact = np.clip(evaluate(expression, (v * unit)[None])[0] / step, -levels, levels)
+    slope = np.abs(np.gradient(exact)).max() if len(v) > 1 else 0.0
+    assert np.abs(sent - exact).max() <= 0.5 + node.error[0] + 0.2 + min(slope, 0.5)
+
+
+def test_relays_pass_every_payload():
+    _, step, found = curve(SILU, -6.0, 6.0)
+    place = {"id": "n", "inputs": ("s",), "shape": (1, 1, 1), "origin": Origin("test")}
+    node = spiking.PiecewiseLinearNeurons(
+        **place,
+        threshold=step,
+        bias=np.zeros((1, 1, 1)),
+        step=step,
+        breakpoints=found.breakpoints,
+        anchor=found.anchor,
+        value=found.value,
+        slope=found.slope,
+        error=found.error,
+        low=-255,
+        high=255,
+    )
+    relay = in_fixed_point(node.relaying("r", "s"), np.zeros((1, 1, 1)), step)
+    payloads = np.arange(-255, 256).reshape(1, 1, 1, 1, -1)
+    np.testing.assert_array_equal(relay.respond(payloads, 1), payloads)

@@ -1,0 +1,117 @@
+"""What is refused, by kind: for people a short list and a table, for scripts all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from snn_compile.errors import CompileError, Survey
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FEW = 3
+"""Complaints of one kind that are shown one by one."""
+
+
+@dataclass
+class Refusal:
+    """Operators of one type that are refused for one reason.
+
+    Attributes:
+        op: their type.
+        code: of the error.
+        message: why.
+        hint: what to do.
+        part_of: the function that they are parts of, if known.
+        nodes: their names.
+        modules: the modules of the model's source that they came from, as far as known.
+    """
+
+    op: str
+    code: str
+    message: str
+    hint: str
+    part_of: str = ""
+    nodes: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """Type, and the function."""
+        return f"{self.op} ({self.part_of})" if self.part_of else self.op
+
+    @property
+    def places(self) -> str:
+        """Where they are, in the words of the source if it is known: the first, and how many."""
+        known = self.modules or [node or "(no name)" for node in self.nodes]
+        return known[0] + (" ..." if len(known) > 1 else "")
+
+
+def grouped(errors: Sequence[CompileError]) -> list[Refusal]:
+    """Complaints by operator and reason, the most frequent first."""
+    groups: dict[tuple[str, ...], Refusal] = {}
+    for error in errors:
+        op, node = (error.origin.op, error.origin.node) if error.origin else ("", "")
+        key = (op, error.code, error.message, error.part_of)
+        refusal = groups.setdefault(key, Refusal(*key[:3], error.hint, error.part_of))
+        refusal.nodes.append(node)
+        if error.module and error.module not in refusal.modules:
+            refusal.modules.append(error.module)
+    return sorted(groups.values(), key=lambda refusal: -len(refusal.nodes))
+
+
+def table(refusals: Sequence[Refusal]) -> Table:
+    """One row a kind."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table.grid(padding=(0, 3), pad_edge=False)
+    for refusal in refusals:
+        why = Text.assemble((f"error[{refusal.code}]", "bold red"), f"   {refusal.message}")
+        if refusal.hint:
+            why.append(f"\nhint: {refusal.hint}", "dim")
+        shown.add_row(f"  {refusal.kind}", f"x{len(refusal.nodes)}", refusal.places, why)
+    return shown
+
+
+def as_dict(refusal: Refusal) -> dict[str, Any]:
+    """For ``--json``."""
+    return {**vars(refusal), "count": len(refusal.nodes)}
+
+
+def surveyed(survey: Survey | None) -> dict[str, Any]:
+    """How much of the model is fine, for ``--json``."""
+    if survey is None:
+        return {}
+    return {
+        "operators": {"total": survey.operators, "fine": survey.fine_operators},
+        "operations": {"total": survey.operations, "fine": survey.fine_operations},
+    }
+
+
+def sentence(survey: Survey | None) -> str:
+    """How much of the model is fine, for people."""
+    if survey is None or not survey.operations:
+        return ""
+    share = 100 * survey.fine_operations / survey.operations
+    if survey.fine_operations < survey.operations:
+        share = min(share, 99.9)
+    return (
+        f"{survey.fine_operators} of {survey.operators} operators are fine by themselves, with"
+        f" {share:.1f} % of {survey.operations:,} operations"
+    )
+
+
+def few(errors: Sequence[CompileError]) -> Iterator[tuple[CompileError, int]]:
+    """The first complaints of each kind; with the last of them, how many more there are."""
+    numbers: dict[tuple[str, ...], list[CompileError]] = {}
+    for error in errors:
+        op = error.origin.op if error.origin else ""
+        numbers.setdefault((type(error).__name__, op, error.code, error.message), []).append(error)
+    shown = {id(error) for same in numbers.values() for error in same[:FEW]}
+    more = {id(same[FEW - 1]): len(same) - FEW for same in numbers.values() if len(same) > FEW}
+    for error in errors:
+        if id(error) in shown:
+            yield error, more.get(id(error), 0)

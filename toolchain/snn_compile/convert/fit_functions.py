@@ -1,0 +1,58 @@
+"""Functions of a network as lines, for the scales that their payloads have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from snn_compile.convert.linear import Float
+from snn_compile.convert.piecewise import NoValueError, fitted
+from snn_compile.errors import CompileError, UnsupportedError, raise_all
+from snn_compile.ir import ann
+from snn_compile.ir.curve import Curve
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.stages import ANNGraph
+
+
+def fit_functions(
+    network: ANNGraph,
+    ranges: Mapping[NodeId, tuple[Float, Float]],
+    scales: Mapping[NodeId, Float],
+    levels: int,
+    segments: int,
+) -> dict[NodeId, Curve]:
+    """Lines for every function of a network.
+
+    Args:
+        network: the float network.
+        ranges: smallest and largest argument of each function, (C,) each.
+        scales: the magnitude that the largest payload of each stands for, (C,).
+        levels: largest payload.
+        segments: most lines of a channel.
+
+    Raises:
+        UnsupportedError: a function has no value somewhere in its range; all of them at once.
+    """
+    found: dict[NodeId, Curve] = {}
+    wrong: list[CompileError] = []
+    for node in network.graph:
+        if not isinstance(node, ann.Function):
+            continue
+        try:
+            found[node.id] = fitted(
+                node.expression,
+                *ranges[node.id],
+                scales[node.id] / levels,
+                segments,
+                levels,
+            )
+        except NoValueError as error:
+            wrong.append(
+                UnsupportedError(
+                    f"the function {node.expression} has {error}, which is what reaches it",
+                    code="undefined-function",
+                    origin=node.origin,
+                    hint="calibrate with samples for which it is defined, or bound its argument",
+                )
+            )
+    raise_all(wrong)
+    return found

@@ -1,0 +1,40 @@
+"""A function of each channel as lines: what a piecewise linear neuron is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Lines of all channels of a function, in the units of its argument and its value.
+
+    Attributes:
+        breakpoints: where lines begin, all but the first, (C, S - 1); infinite if there are fewer.
+        anchor: a point of each line, (C, S).
+        value: the value there, (C, S).
+        slope: (C, S).
+        error: largest distance from the function in the fitted range, (C,).
+        low: smallest value there, (C,).
+    """
+
+    breakpoints: Float
+    anchor: Float
+    value: Float
+    slope: Float
+    error: Float
+    low: Float
+
+    def __call__(self, x: npt.NDArray[np.floating]) -> Float:
+        """Values of (C, ...)."""
+        found = np.empty(x.shape)
+        rows = zip(x, self.breakpoints, self.anchor, self.value, self.slope, strict=True)
+        for to, (here, breakpoints, anchor, value, slope) in zip(found, rows, strict=True):
+            k = np.searchsorted(breakpoints, here, side="right")
+            to[...] = value[k] + slope[k] * (here - anchor[k])
+        return found

@@ -1,0 +1,203 @@
+"""Piecewise linear neurons: one sum, one payload of either sign, by a table of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
+from snn_compile.ir.models import variants
+from snn_compile.ir.models.answers import EngineForm, LavaProcess, Range, Variant
+from snn_compile.ir.models.arithmetic import broadcast_steps, on_lines, table_misfits
+from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
+from snn_compile.ir.spiking import Float
+
+TABLES = ("breakpoints", "multiplier", "offset", "shift")
+"""Parameters of which each channel has a row."""
+
+
+class Lines(OneSumNeurons):
+    """What both models below have in common: the table, and what follows from it."""
+
+    breakpoints: QTensor
+    multiplier: QTensor
+    offset: QTensor
+    shift: QTensor
+    low: int
+    high: int
+
+    soft_reset = False
+    trained = None
+    tables: ClassVar[tuple[str, ...]] = TABLES
+
+    @property
+    def threshold_steps(self) -> Float:
+        """Of a payload step where the function is steepest."""
+        slopes = np.ldexp(np.abs(self.multiplier.values).astype(np.float64), -self.shift.values)
+        steepest: Float = slopes.max(axis=1)
+        return 1.0 / np.where(steepest > 0, steepest, 1.0)
+
+    def own_variants(self) -> Iterator[Variant[Population]]:
+        """Another scale, or another line at a breakpoint."""
+        yield from variants.of_scale(self, self.multiplier, self.shift)
+        if self.breakpoints.values.size:
+            part = self.changed(breakpoints=variants.added(self.breakpoints, 1))
+            yield Variant("breakpoint", "lines begin one step too late", part)
+
+    def features(self) -> set[str]:
+        """Whether there are several lines."""
+        return {"lines:several"} if self.breakpoints.values.size else {"lines:one"}
+
+    def misfits(self) -> Iterator[str]:
+        """A table whose parts do not go together, and payloads without 0."""
+        yield from table_misfits(self.breakpoints, self.multiplier, self.offset, self.shift)
+        if not self.low <= 0 <= self.high:
+            yield f"its messages from {self.low} to {self.high} leave out 0"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PiecewiseLinearNeurons(Lines):
+    """``V = a + bias; q = clip((V * multiplier[k] + offset[k]) >> shift[k], low, high)``.
+
+    k is the number of the channel's breakpoints that V has reached: ``sum_j V >= breakpoints[j]``.
+    No state. Half a payload step, for rounding, is part of the offset; nothing is added after the
+    shift. A product has 24 x 12 bits and a sign, as in Loihi's decay unit; the offset and the sum
+    have up to 48 bits.
+
+    Attributes:
+        bias: broadcasts to the shape.
+        breakpoints: (C, S - 1), ascending; beyond the state where a channel has fewer lines.
+        multiplier: (C, S), signed, of at most 13 bits.
+        offset: (C, S).
+        shift: (C, S), >= 0.
+        low: smallest message, <= 0.
+        high: largest message, >= 0.
+        relay: whether the neurons only carry another population's values.
+        state: format of V.
+        overflow: what V would do at the ends of its range; shown never to happen.
+    """
+
+    bias: QTensor
+    breakpoints: QTensor
+    multiplier: QTensor
+    offset: QTensor
+    shift: QTensor
+    low: int
+    high: int
+    relay: bool = False
+    state: QFormat = STATE
+    overflow: Overflow = Overflow.SATURATE
+
+    conformance = "piecewise-linear"
+    trait = "neurons with a table of lines"
+    sums_windows = False
+
+    @property
+    def messages(self) -> Range:
+        """Smallest and largest message."""
+        return self.low, self.high
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        q = on_lines(
+            self, a, self.breakpoints, self.multiplier, self.offset, self.shift, self.messages
+        )
+        return broadcast_steps(q, n_steps)
+
+    @property
+    def in_engine(self) -> EngineForm:
+        """Kind 8, and a table."""
+        never = np.full((self.shape[0], 1), 0)
+        columns = (
+            np.concatenate([never, self.breakpoints.values], axis=1),
+            self.multiplier.values,
+            self.offset.values,
+            self.shift.values,
+        )
+        table = np.stack(columns, axis=-1)
+        return EngineForm(
+            8, numbers=(table.shape[1],), table=table, is_stateless=True, sends_integers=True
+        )
+
+    @property
+    def in_lava(self) -> LavaProcess:
+        """Comparisons, a product and a shift."""
+        return LavaProcess(
+            "PiecewiseLinear",
+            "Lava has no neuron with a table of lines",
+            ("bias", *TABLES),
+            {"lowest": self.low, "highest": self.high},
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PiecewiseLinearDeltaNeurons(Lines):
+    """Piecewise linear neurons that send only what has changed since the frame before.
+
+    ``S`` adds up all that has ever arrived, ``q`` is what was sent in total; both start at 0 and
+    are never reset. Every step, with k the number of breakpoints that ``V = S + bias`` has
+    reached::
+
+        S = S + a
+        q' = clip((V * multiplier[k] + offset[k]) >> shift[k], low, high)
+        s = q' - q;  q = q'
+
+    Attributes:
+        bias: broadcasts to the shape.
+        breakpoints: (C, S - 1), ascending; beyond the state where a channel has fewer lines.
+        multiplier: (C, S), signed, of at most 13 bits.
+        offset: (C, S).
+        shift: (C, S), >= 0.
+        low: smallest q, <= 0.
+        high: largest q, >= 0.
+        relay: whether the neurons only carry another population's values.
+        state: format of S + bias.
+        overflow: what it would do at the ends of its range; shown never to happen.
+    """
+
+    bias: QTensor
+    breakpoints: QTensor
+    multiplier: QTensor
+    offset: QTensor
+    shift: QTensor
+    low: int
+    high: int
+    relay: bool = False
+    state: QFormat = STATE
+    overflow: Overflow = Overflow.SATURATE
+
+    conformance = "piecewise-linear-delta"
+    trait = "neurons with a table of lines that send changes"
+    sums_windows = True
+    in_engine = None
+
+    @property
+    def messages(self) -> Range:
+        """Smallest and largest message."""
+        return self.low - self.high, self.high - self.low
+
+    def total(self, n_steps: int) -> Range:
+        """What was sent in total is a payload."""
+        del n_steps
+        return self.low, self.high
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        del n_steps  # one a frame
+        sums = a.cumsum(axis=-1, dtype=np.int64)
+        ends = self.low, self.high
+        q = on_lines(self, sums, self.breakpoints, self.multiplier, self.offset, self.shift, ends)
+        return np.diff(q, axis=-1, prepend=0)
+
+    @property
+    def in_lava(self) -> LavaProcess:
+        """The same, and what was sent before."""
+        return LavaProcess(
+            "PiecewiseLinearDelta",
+            "Lava has no neuron with a table of lines",
+            ("bias", *TABLES),
+            {"lowest": self.low, "highest": self.high},
+        )
