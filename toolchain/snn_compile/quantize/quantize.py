@@ -21,7 +21,13 @@ from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.products import OPERAND_WEIGHT, operand_weights
 from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
-from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
+from snn_compile.quantize.weights import (
+    MOST_APART,
+    IntegerWeights,
+    channel_of,
+    integer_weights,
+    with_unit,
+)
 from snn_compile.sim import bounds
 
 MOST_FRACTION_BITS = 6
@@ -153,8 +159,15 @@ class _Layer:
         if isinstance(population, spiking.ProductNeurons):
             return operand_weights(self.groups)
         threshold = population.threshold if isinstance(population, spiking.Neurons) else None
-        smallest = self.states.smallest_weight(population)
-        return integer_weights(self.groups, self.bits, threshold, smallest, as_integers=as_integers)
+        return integer_weights(
+            self.groups,
+            self.bits,
+            threshold,
+            self.states.smallest_weight(population),
+            as_integers=as_integers,
+            # Sums that are spread over time cannot be shifted right one by one.
+            most_apart=EXPONENTS[-1] if self.window.schedule else MOST_APART,
+        )
 
     def fitted(
         self, weights: IntegerWeights
