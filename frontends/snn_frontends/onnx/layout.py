@@ -29,9 +29,10 @@ ELEMENTWISE = frozenset(
 """Operators that act on each element by itself, with constants that broadcast."""
 AWARE = frozenset(
     (
-        "Cast CastLike Concat CumSum Dropout Einsum Expand Flatten Gather GatherElements GatherND "
-        "Gemm Identity MatMul Pad ReduceMax ReduceMean ReduceMin ReduceSum Resize Reshape "
-        "ReverseSequence Slice Split Squeeze Tile Transpose Trilu Unsqueeze Upsample"
+        "ArgMax Cast CastLike CenterCropPad Concat CumSum Dropout Einsum Expand Flatten "
+        "Gather GatherElements GatherND Gemm Identity LogSoftmax MatMul Pad ReduceMax "
+        "ReduceMean ReduceMin ReduceSum Resize Reshape ReverseSequence Slice Softmax Split "
+        "Squeeze Tile Transpose Trilu Unsqueeze Upsample"
     ).split()
 )
 """Operators whose handlers ask where the batch is."""
