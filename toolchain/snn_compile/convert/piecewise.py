@@ -92,12 +92,14 @@ def fitted(
     same = is_uniform(expression)
     if same:  # few different lines, and channels that are in for a surprise follow the others
         low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
-    rows = []
+    places: dict[tuple[Expression, tuple[float, float], float], int] = {}
+    index = []
     for channel, (a, b, size) in enumerate(zip(low, high, step, strict=True)):
         own = expression if same else of_channel(expression, channel)
-        ends, unit = _rounded_range(a, b), _rounded_step(size)
-        rows.append(_fitted(own, *ends, unit, segments, most, everywhere))
-    return _stacked(rows)
+        fit = own, _rounded_range(a, b), _rounded_step(size)
+        index.append(places.setdefault(fit, len(places)))
+    rows = [_fitted(own, *ends, unit, segments, most, everywhere) for own, ends, unit in places]
+    return _stacked(rows).of(index)
 
 
 def _rounded_range(low: float, high: float) -> tuple[float, float]:
