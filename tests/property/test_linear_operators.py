@@ -11,7 +11,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, R
 from onnx_models import evaluate_all, imported, model, node, session
 from snn_compile.errors import ModelError, UnsupportedError
 
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def agree(made, shape, *, rtol=1e-4, batch_axis=0):
@@ -108,7 +108,7 @@ RESIZE_MODES = (
 )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.data())
 def test_resize(data):
     draw = data.draw
@@ -119,7 +119,7 @@ def test_resize(data):
     constants, inputs = {}, "x - s"
     if how == "tf_crop_and_resize":
         ends = [draw(st.sampled_from([0.0, 0.2, 0.6, 1.0, 1.3])) for _ in range(4)]
-        low, high = ends[:2], [a + b + 0.1 for a, b in zip(ends[:2], ends[2:], strict=True)]
+        low, high = ends[:2], [a + b + 0.137 for a, b in zip(ends[:2], ends[2:], strict=True)]
         constants["roi"] = np.float32([0, 0, *low, 1, 1, *high])
         given_["extrapolation_value"] = draw(st.sampled_from([0.0, 2.5]))
         inputs = "x roi s"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -233,3 +235,21 @@ def test_depthwise_is_recognized_only_where_channels_read_themselves():
     assert linear.grouped(kernel).geometry.groups == 1
     back = linear.ungrouped(linear.grouped(Kernel((3, 4, 4), (3, 3, 3), weight * 1.0, Geometry())))
     np.testing.assert_array_equal(back.weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "geometry"),
+    [
+        ((4, 4), Geometry((4, 4))),
+        ((3, 2), Geometry((1, 2), (1, 0, 1, 1))),
+        ((2, 2), Geometry((2, 1), (0, 1, 0, 0), (2, 3))),
+    ],
+)
+def test_a_matrix_after_pooling_is_that_of_the_sparse_product(kernel, geometry):
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(3, 1, *kernel))
+    size = geometry.output_size((8, 8), kernel)
+    pool = Kernel((3, 8, 8), (3 * size[0] * size[1],), weight, replace(geometry, groups=3))
+    after = random.normal(size=(5, *pool.target))
+    found = linear.multiply(after, (5,), pool)
+    np.testing.assert_array_equal(found.weight, after @ sparse(pool))

@@ -330,3 +330,17 @@ def test_what_is_said_never_to_be_negative_is_not(seed):
     assert all(known[n.id] for n in network.graph if isinstance(n, ann.Relu))
     assert not known[network.input.id]
     assert prod(network.input.shape) > 0
+
+
+def test_a_large_layer_that_many_populations_read_gets_neurons(monkeypatch):
+    net = Net((2, 5, 5))
+    layer = net.conv(INPUT, 3, geometry=SAME)  # 54 weights
+    for _ in range(3):
+        net.relu(net.batch_norm(layer))
+    before = len(net.build().graph)
+    monkeypatch.setattr("snn_compile.convert.insert_rectifiers.REPEATED_WEIGHTS", 54)
+    assert len(rectified(net).graph.graph) == before
+    monkeypatch.setattr("snn_compile.convert.insert_rectifiers.REPEATED_WEIGHTS", 53)
+    result = rectified(net)
+    assert len(result.graph.graph) == before + 5
+    assert [finding.code for finding in result.findings] == ["rectifiers-inserted"]

@@ -11,16 +11,22 @@ from hypothesis import strategies as st
 
 import anns
 from anns import INPUT, Net
+from onnx_models import model
+from onnx_models import node as operator
 from snn_compile.convert import balance_thresholds as balancing
 from snn_compile.convert import calibrate as calibration
+from snn_compile.convert import fuse_convolutions, linear, to_spiking
+from snn_compile.convert import weight_bounds as bounding
 from snn_compile.convert.balance_thresholds import balance_thresholds, least_error
 from snn_compile.convert.calibrate import N_BINS, calibrate
-from snn_compile.convert.expand import maps_shape
+from snn_compile.convert.expand import expand, maps_shape
+from snn_compile.convert.linear import sparse
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.options import CompileOptions
+from snn_compile.pipeline.driver import FOLDING, check_model
 
 SAME = Geometry(padding=(1, 1, 1, 1))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -281,3 +287,68 @@ def test_weight_bounds_respect_caps_and_the_range():
     assert (activations.peak <= 0.25).all()
     assert (found.low.tolist(), found.high.tolist()) == ([-1, -1], [4, 4])
     assert found.n_samples == 0
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(SEEDS, st.sampled_from([(0.0, 1.0), (-3.0, 0.5)]))
+def test_weight_bounds_are_those_of_the_unrolled_maps(seed, limits):
+    network = FOLDING(anns.random_chain(seed, 8)).graph
+    found = weight_bounds(network, low=limits[0], high=limits[1]).activations
+    ranges = {network.input.id: limits}
+    for name, drive in expand(network).items():
+        layer = network.graph[name]
+        if not isinstance(layer, ann.Relu):
+            continue
+        total = drive.constant.ravel().copy()
+        for term in drive.terms:
+            low, high = (
+                np.broadcast_to(np.reshape(end, (-1, 1)), (maps_shape(source.shape)[0], 1))
+                for source in [network.graph[term.source]]
+                for end in ranges[term.source]
+            )
+            each = prod(term.map.source) // len(low)
+            matrix = sparse(term.map).toarray()
+            total += np.maximum(matrix, 0) @ np.repeat(high, each)
+            total += np.minimum(matrix, 0) @ np.repeat(low, each)
+        peak = np.maximum(total.reshape(maps_shape(layer.shape)[0], -1).max(axis=1), 0)
+        peak = np.minimum(peak, np.inf if layer.cap is None else layer.cap)
+        np.testing.assert_allclose(found[name].peak, np.where(peak > 0, peak, 1.0), rtol=1e-9)
+        ranges[name] = (0.0 * peak, found[name].peak)
+
+
+def test_no_convolution_is_unrolled_without_data(monkeypatch, tmp_path):
+    nodes = [
+        operator("Conv", "x a", "c0", pads=[1] * 4),
+        operator("Relu", "c0", "r0"),
+        operator("Conv", "r0 b", "c1", pads=[1] * 4, strides=[2, 2]),
+        operator("Conv", "r0 s", "c2", strides=[2, 2]),
+        operator("Add", "c1 c2", "j"),
+        operator("Relu", "j", "r1"),
+        operator("Conv", "r1 d", "c3", pads=[1] * 4, group=6),
+        operator("Concat", "c3 r1", "cat", axis=1),
+        operator("BatchNormalization", "cat g g g g", "n"),
+        operator("Relu", "n", "r2"),
+        operator("MaxPool", "r2", "m", kernel_shape=[2, 2], strides=[2, 2]),
+        operator("GlobalAveragePool", "m", "p"),
+        operator("Flatten", "p", "f"),
+        operator("Gemm", "f w", "y"),
+    ]
+    random = np.random.default_rng(0)
+    shapes = {"a": (4, 3, 3, 3), "b": (6, 4, 3, 3), "s": (6, 4, 1, 1), "d": (6, 1, 3, 3)}
+    constants = {k: random.normal(size=v).astype(np.float32) for k, v in shapes.items()}
+    constants |= {"g": np.ones(12, np.float32), "w": np.ones((12, 5), np.float32)}
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model(nodes, ("N", 3, 16, 16), constants).SerializeToString())
+    taps = linear._unroll
+
+    def unrolled(kernel):
+        assert np.count_nonzero(kernel.weight) <= len(kernel.weight), "more than wiring"
+        return taps(kernel)
+
+    def as_matrix(map_):
+        raise AssertionError(f"{type(map_).__name__} from {map_.source} became a matrix")
+
+    monkeypatch.setattr(linear, "_unroll", unrolled)  # wiring is held against its kernel
+    for module in (linear, to_spiking, fuse_convolutions, bounding):
+        monkeypatch.setattr(module, "sparse", as_matrix)
+    check_model(path, CompileOptions().override({"target": "unlimited"}))

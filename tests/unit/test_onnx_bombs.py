@@ -155,6 +155,31 @@ def test_values_that_the_file_only_claims(monkeypatch, bad):
     assert str(width) in error.message or "1099512676352" in error.message
 
 
+GROWING = {
+    "tile": (node("Tile", "x c", "y"), ints(1, 1, 1 << 30)),
+    "expand": (node("Expand", "x c", "y"), ints(1 << 30, 1, 1, 4096)),
+    "gather": (node("Gather", "x c", "y", axis=1), ints(*[0] * 1000)),
+    "nearest": (node("Resize", "x - c", "y"), np.float32([1, 1, 1e5])),
+    "linear": (node("Resize", "x - c", "y", mode="linear"), np.float32([1, 1, 300])),
+    "cumulated": (node("CumSum", "x c", "y"), np.array(2)),
+    "transposed": (
+        node("ConvTranspose", "x c", "y", strides=[1 << 30]), np.ones((1, 1, 1), np.float32),
+    ),
+    "reflected": (node("Pad", "x c", "y", mode="edge"), ints(0, 0, 0, 0, 0, 1 << 40)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_operators_that_enlarge_a_value(monkeypatch, name):
+    monkeypatch.setenv(memory.VARIABLE, str(BUDGET))
+    bad, constant = GROWING[name]
+    tracemalloc.start()
+    error = first_error(model([bad], ("N", 1, 4096), {"c": constant}))
+    assert tracemalloc.get_traced_memory()[1] < 2 * BUDGET
+    tracemalloc.stop()
+    assert (type(error), error.code) == (ModelError, "too-large")
+
+
 def test_too_many_operators():
     nodes = [node("Relu", f"v{k}", f"v{k + 1}") for k in range(5_001)]
     nodes[0].input[0] = "x"

@@ -16,7 +16,13 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
 from snn_compile.quantize.neurons import reciprocal
 from snn_compile.quantize.quantize import EXPONENTS
-from snn_compile.quantize.weights import channel_of, integer_weights, with_unit
+from snn_compile.quantize.weights import (
+    MIN_RATIO,
+    N_RATIOS,
+    channel_of,
+    integer_weights,
+    with_unit,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
@@ -48,6 +54,41 @@ def random_group(random, form, channels=4):
         indptr=np.concatenate([[0], wired.sum(axis=1).cumsum()]),
         indices=np.nonzero(wired)[1],
     )
+
+
+@FEW
+@given(
+    SEEDS,
+    st.lists(st.sampled_from(["conv", "dense", "sparse"]), min_size=1, max_size=3),
+    st.integers(2, 8),
+    st.booleans(),
+)
+def test_units_are_those_of_a_search_through_all_ratios(seed, forms, bits, readout):
+    random = np.random.default_rng(seed)
+    groups = tuple(random_group(random, form) for form in forms)
+    threshold = None if readout else np.ones(4) * 0.77
+    found = integer_weights(groups, bits, threshold)
+    largest = (1 << (bits - 1)) - 1
+    channels = [channel_of(one) for one in groups]
+    flat = [one.weight.ravel() for one in groups]
+    peaks = np.zeros((len(groups), 4))
+    for peak, weight, channel in zip(peaks, flat, channels, strict=True):
+        np.maximum.at(peak, channel, np.abs(weight))
+    steps = np.ldexp(1.0, found.exponents)
+    widest = (peaks / steps[:, None]).max(axis=0)
+    widest = np.where(widest > 0, widest, max(float(widest.max()), 1.0))
+    widest = (np.full(4, widest.max()) if readout else widest) / largest
+    best, unit = np.full(4, np.inf), widest.copy()
+    for ratio in np.linspace(1.0, MIN_RATIO, N_RATIOS):
+        trial, error = widest * ratio, np.zeros(4)
+        for weight, channel, step in zip(flat, channels, steps, strict=True):
+            size = trial[channel] * step
+            nearest = np.clip(np.rint(weight / size), -largest, largest) * size
+            error += np.bincount(channel, (weight - nearest) ** 2, 4)
+        error = np.full(4, error.sum()) if readout else error
+        better = error < best
+        best[better], unit[better] = error[better], trial[better]
+    np.testing.assert_array_equal(found.unit, unit)
 
 
 @FEW

@@ -260,8 +260,9 @@ def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
             return _scaled(node.shape, pooled, peak, uneven=uneven)
         case ann.Dense():
             peak = reach.size * node.shape[0] * NUMBER * 2
-            if reach.form not in ("identity", "wiring"):
-                peak += reach.unrolled(inner)
+            if reach.form != "kernel" or not reach.depthwise:  # averaging stays a kernel
+                if reach.form not in ("identity", "wiring"):
+                    peak += reach.unrolled(inner)
             return replace(reach, form="matrix", fan_in=reach.size), peak
         case ann.BatchNorm():
             return _scaled(node.shape, reach, 0, uneven=False)

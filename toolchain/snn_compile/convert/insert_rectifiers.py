@@ -22,8 +22,8 @@ FUSED_WEIGHTS = 1 << 20
 UNROLLED = 1 << 20
 """Synapses that a convolution composed with wiring may have, which no kernel stands for."""
 REPEATED_WEIGHTS = 1 << 16
-"""Weights of a layer that populations may have again, each for itself, because all of them read it
-directly."""
+"""Weights of a layer that populations may have again, beyond the two that neurons between would
+make, because all of them read it directly."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class InsertRectifiers:
                 moved.add(node.id)
             nodes.append(node)
             layered[node.id] = _layer_in(node, layered)
-            repeated = (len(readers[node.id]) - 1) * _weights(node) > REPEATED_WEIGHTS
+            # Two readers, a positive part and a negative one, is what neurons cost.
+            repeated = (len(readers[node.id]) - 2) * _weights(node) > REPEATED_WEIGHTS
             if repeated or (layered[node.id] is not None and _branches(network, node)):
                 self._split(network, node.id, positive, split, layered, nodes, findings)
         own = set(split.values()) | {NodeId(f"{s}.{part}") for s in split for part in _PARTS}

@@ -260,6 +260,8 @@ def multiply(weight: Float, target: Shape, inner: LinearMap) -> LinearMap:
         columns = np.zeros((n_sources, weight.shape[0]))
         np.add.at(columns, inner.index[used], weight[:, used].T)
         return Matrix(inner.source, target, np.ascontiguousarray(columns.T))
+    if isinstance(inner, Kernel) and inner.geometry.groups == inner.source[0] == inner.maps[0]:
+        return Matrix(inner.source, target, _through_channels(weight, inner))
     return Matrix(inner.source, target, np.asarray(weight @ sparse(inner)))
 
 
@@ -270,6 +272,26 @@ def along_axis(matrix: Float, axis: int, target: Shape, inner: LinearMap) -> Lin
     around = [eye_array(prod(part)) for part in (target[:axis], target[axis + 1 :])]
     outer = csr_array(kron(kron(around[0], csr_array(matrix)), around[1]))
     return Sparse(inner.source, target, csr_array(outer @ sparse(inner)))
+
+
+def _through_channels(weight: Float, kernel: Kernel) -> Float:
+    """A matrix after a convolution of each channel by itself (average pooling).
+
+    Places are added up in their order, as a sparse product would.
+    """
+    geometry, (_, height, width) = kernel.geometry, kernel.source
+    by_place = weight.reshape(len(weight), *kernel.maps)
+    found = np.zeros((len(weight), *kernel.source))
+    for a, b in reversed(list(np.ndindex(*kernel.weight.shape[2:]))):
+        y = np.arange(kernel.maps[1])
+        x = np.arange(kernel.maps[2])
+        at_y = y * geometry.stride[0] - geometry.padding[0] + a * geometry.dilation[0]
+        at_x = x * geometry.stride[1] - geometry.padding[1] + b * geometry.dilation[1]
+        in_y, in_x = (at_y >= 0) & (at_y < height), (at_x >= 0) & (at_x < width)
+        tap = kernel.weight[:, 0, a, b, None, None]
+        seen = by_place[:, :, y[in_y, None], x[in_x]]
+        found[:, :, at_y[in_y, None], at_x[in_x]] += seen * tap
+    return found.reshape(len(weight), -1)
 
 
 def scale(factor: Float, inner: LinearMap) -> LinearMap:

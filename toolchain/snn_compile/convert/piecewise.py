@@ -62,7 +62,14 @@ class _Line:
 
 
 def fitted(
-    expression: Expression, low: Float, high: Float, step: Float, segments: int, most: float
+    expression: Expression,
+    low: Float,
+    high: Float,
+    step: Float,
+    segments: int,
+    most: float,
+    *,
+    everywhere: bool = True,
 ) -> Curve:
     """Lines for each channel, at most so many.
 
@@ -76,6 +83,8 @@ def fitted(
         step: value of one payload step, (C,).
         segments: most lines of a channel.
         most: largest payload, in steps: what exceeds it need not be told apart.
+        everywhere: whether the function has to have values all over the range, because it has been
+            seen there; else where it has none is left out.
 
     Raises:
         NoValueError: the function has none within the range.
@@ -83,11 +92,14 @@ def fitted(
     same = is_uniform(expression)
     if same:  # few different lines, and channels that are in for a surprise follow the others
         low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
-    rows = []
+    places: dict[tuple[Expression, tuple[float, float], float], int] = {}
+    index = []
     for channel, (a, b, size) in enumerate(zip(low, high, step, strict=True)):
         own = expression if same else of_channel(expression, channel)
-        rows.append(_fitted(own, *_rounded_range(a, b), _rounded_step(size), segments, most))
-    return _stacked(rows)
+        fit = own, _rounded_range(a, b), _rounded_step(size)
+        index.append(places.setdefault(fit, len(places)))
+    rows = [_fitted(own, *ends, unit, segments, most, everywhere) for own, ends, unit in places]
+    return _stacked(rows).of(index)
 
 
 def _rounded_range(low: float, high: float) -> tuple[float, float]:
@@ -106,13 +118,19 @@ def _rounded_step(step: float) -> float:
 
 @lru_cache(maxsize=1024)
 def _fitted(
-    expression: Expression, low: float, high: float, step: float, segments: int, most: float
+    expression: Expression,
+    low: float,
+    high: float,
+    step: float,
+    segments: int,
+    most: float,
+    everywhere: bool,
 ) -> tuple[tuple[_Line, ...], float, float]:
     """Lines of one channel, their largest error, and the smallest value."""
     lines: tuple[_Line, ...] | None = None
     tolerance = TOLERANCE * step
     for margin in ((high - low) / 2.0, 0.0):
-        samples = _samples(expression, low, high, margin, step, most)
+        samples = _samples(expression, low, high, margin, step, most, everywhere)
         lines = _cut(samples, EXACT * step, segments) or _cut(samples, tolerance, segments)
         if lines is not None:
             break
@@ -138,7 +156,13 @@ class _Samples:
 
 
 def _samples(
-    expression: Expression, low: float, high: float, margin: float, step: float, most: float
+    expression: Expression,
+    low: float,
+    high: float,
+    margin: float,
+    step: float,
+    most: float,
+    everywhere: bool,
 ) -> _Samples:
     """Arguments and values, the denser the more the function bends there."""
 
@@ -149,7 +173,12 @@ def _samples(
     x = np.linspace(low - margin, high + margin, FIRST)
     if not np.isfinite(values(x)).all():
         x = np.linspace(low, high, FIRST)
-        if not np.isfinite(values(x)).all():
+        known = np.isfinite(values(x))
+        inner = (
+            np.abs(x - (low + high) / 2.0) <= (high - low) * 0.375
+        )  # ranges are rounded outwards
+        x = x[known]
+        if not len(x) or (everywhere and not known[inner].all()):
             raise NoValueError(f"no finite value everywhere from {low:.6g} to {high:.6g}")
     y = values(x)
     reached = np.flatnonzero(np.abs(y) <= REACH * most * step)
@@ -162,7 +191,7 @@ def _samples(
         between = values(middle)
         bends = np.abs(between - (y[:-1] + y[1:]) / 2.0) > EXACT / 4.0 * step
         bends |= _turning(x, y, EXACT / 4.0 * step)
-        bends &= np.diff(x) > narrowest
+        bends &= (np.diff(x) > narrowest) & np.isfinite(between)
         if not bends.any() or len(x) > MAX_SAMPLES:
             break
         x, y = _merged(x, y, middle[bends], between[bends])

@@ -60,8 +60,7 @@ class ToSpiking:
 
     def __call__(self, network: ANNGraph, /) -> PassResult[SpikingGraph]:
         """Build the spiking network."""
-        raise_all(list(products.refusals(network, self.coding)))
-        raise_all(self._refused(network))
+        raise_all([*products.refusals(network, self.coding), *self._refused(network)])
         positive = non_negative(network)
         source = self._input(network.input)
         nodes: list[SpikingNode] = [source]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,10 @@ class Curve:
     slope: Float
     error: Float
     low: Float
+
+    def of(self, index: Sequence[int]) -> Curve:
+        """Of other channels, each as one of these."""
+        return Curve(*(getattr(self, item.name)[list(index)] for item in fields(self)))
 
     def __call__(self, x: npt.NDArray[np.floating]) -> Float:
         """Values of (C, ...)."""

@@ -235,6 +235,7 @@ def col2im(call: Call) -> Tensor:
         _Stretch(counts[k], block[k], strides[k], dilations[k], pads[k], image[k])
         for k in range(rank)
     ]
+    call.builder.check_size((prod(block), x.shape[1]), call.origin)
     own = np.eye(prod(block), dtype=np.float32).reshape(prod(block), 1, *block)
     weight = np.tile(own, (channels, *[1] * (rank + 1)))
     bias = np.zeros(channels, np.float32)

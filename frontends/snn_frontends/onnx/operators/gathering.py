@@ -137,6 +137,8 @@ def gather_nd(call: Call) -> Tensor:
         raise call.invalid(f"indices of shape {list(indices.shape)} do not fit the value")
     sizes = source.shape[n_batch : n_batch + depth]
     within = [_within(call, indices[..., k], n) for k, n in enumerate(sizes)]
+    rest = source.shape[n_batch + depth :]
+    call.builder.check_size((call.batch, *indices.shape[:-1], *rest), call.origin)
     grid = [
         np.arange(n).reshape(*[1] * k, n, *[1] * (indices.ndim - 2 - k))
         for k, n in enumerate(around)

@@ -25,6 +25,10 @@ ROUNDED: dict[str, Callable[[Float], Float]] = {
 }
 
 
+ROUNDING = 1e-5
+"""How far beyond the border a place is still on it: shares of an axis are float32."""
+
+
 @dataclass(frozen=True)
 class _Axis:
     """How one axis changes.
@@ -90,6 +94,9 @@ def resize(call: Call) -> Tensor:
     outside = float(call.attributes.get("extrapolation_value", 0.0))
     call.ignore("nearest_mode", "cubic_coeff_a", "exclude_outside", "antialias")  # of other modes
     call.builder.check_size((call.batch, *(axis.count for axis in axes)), call.origin)
+    for axis in axes:
+        if mode != "nearest" and not axis.kept:
+            call.builder.check_size((axis.count, axis.size), call.origin)
     if how == "align_corners" and any(abs(a.size * a.scale - a.count) > 1e-3 for a in axes):
         raise call.refusal(
             "align_corners with a scale that gives no whole number of values has two meanings: "
@@ -98,7 +105,9 @@ def resize(call: Call) -> Tensor:
         )
     where = [axis.coordinates(call, how) for axis in axes]
     beyond = [
-        (at < 0) | (at > axis.size - 1) if how == "tf_crop_and_resize" else np.zeros(len(at), bool)
+        (at < -ROUNDING) | (at > axis.size - 1 + ROUNDING)
+        if how == "tf_crop_and_resize"
+        else np.zeros(len(at), bool)
         for at, axis in zip(where, axes, strict=True)
     ]
     if mode == "nearest":
