@@ -154,7 +154,8 @@ def _parameters(node: QuantizedNode, kept: Kept) -> dict[str, Any]:
         value = getattr(node, field.name)
         if isinstance(value, QTensor):
             values = value.values
-            by_channel = values.ndim == 1 and len(kept) > 1
+            is_table = field.name in getattr(node, "tables", ())  # of which each channel has a row
+            by_channel = is_table or (values.ndim == 1 and len(kept) > 1)
             axes = kept[:1] if by_channel else kept[len(kept) - values.ndim :]
             for axis, indices in enumerate(axes):
                 if values.shape[axis] > 1:
