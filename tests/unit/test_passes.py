@@ -31,7 +31,7 @@ from snn_compile.ir.text import to_text
 from snn_compile.lowering import unmeasured
 from snn_compile.passes import Finding, PassFailure, PassResult, Pipeline, no_observer, spec
 from snn_compile.pipeline import replay
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.pipeline.verify_each import VerifyEach
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.to_fixed_point import Quantize
