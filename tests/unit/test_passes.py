@@ -22,6 +22,7 @@ from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.errors import CompileError, ModelError, VerificationError
 from snn_compile.ir import ann
 from snn_compile.ir.expression import X, apply
@@ -279,6 +280,23 @@ def test_a_stage_whose_promise_is_broken_is_found():
         verified(emptied, residual())
 
 
+def test_a_pass_that_says_how_far_off_it_is_need_not_keep_the_outputs():
+    net = Net((3, 4, 6))
+    layer = net.conv(INPUT, 2)
+    clipped = apply("min", apply("max", apply("add", X, 3.0), 0.0), 6.0)
+    swish = apply("div", apply("mul", X, clipped), 6.0)
+    net.add(ann.Function, (layer,), net.shape(layer), expression=swish)
+    network = net.build()
+    found = Pipeline.of(SumOfRectifiers())(network, VerifyEach(no_observer, network))
+    assert [finding.code for finding in found.findings] == ["approximation"]
+    exact = shrunk()
+    found = Pipeline.of(SumOfRectifiers())(exact, VerifyEach(no_observer, exact))
+    assert [finding.code for finding in found.findings] == ["sum-of-rectifiers"]
+    moved = edited(found.graph, ann.Dense, lambda node: {"bias": node.bias + 1})
+    with pytest.raises(VerificationError, match="an output of up to"):
+        VerifyEach(no_observer, exact)("sum-of-rectifiers", moved, found.findings, 0)
+
+
 def test_verifying_is_asked_for_on_the_command_line(model, capsys, monkeypatch):
     assert run("check", model, "--verify-each") == 0
     capsys.readouterr()
@@ -317,7 +335,7 @@ def shrunk():
 
 
 @pytest.mark.parametrize(
-    "name, network",
+    ("name", "network"),
     [
         *((name, mlp() if name == "stock" else pooled()) for name in SETTINGS),
         *((name, gated()) for name in ("graded", "sigma-delta")),
