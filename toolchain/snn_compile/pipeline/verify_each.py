@@ -28,7 +28,7 @@ Stage = ANNGraph | SpikingGraph | Quantization
 
 @dataclass
 class VerifyEach:
-    """A watcher that checks what each pass has made before it tells another watcher.
+    """An observer that checks what each pass has made before it tells another observer.
 
     The constructor of each stage looks at its promises again. A pass from a float network to a
     float network, or from a spiking one to a spiking one, keeps the outputs, unless a finding says
