@@ -10,7 +10,8 @@ from engine_equality import assert_same
 from onnx_models import node
 from snn_backends.lava import LavaBackend
 from snn_compile.bundle import CompiledModel
-from snn_compile.pipeline.driver import FOLDING, compile_model
+from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.sim import ann, engine, reference
 
 SHAPE = (2, 6, 6)

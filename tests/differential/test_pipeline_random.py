@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import onnx_models
 from onnx_models import node
-from snn_compile.pipeline.driver import FOLDING, compile_model
+from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.sim import ann
 
 SHAPE = (2, 8, 8)

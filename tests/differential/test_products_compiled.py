@@ -13,7 +13,8 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.errors import CompileErrors, UnsupportedError
 from snn_compile.ir.quantized import ProductDeltaNeurons, ProductNeurons
 from snn_compile.options import CompileOptions
-from snn_compile.pipeline.driver import FOLDING, check_model, compile_model
+from snn_compile.pipeline.driver import check_model, compile_model
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.sim import ann, engine, reference
 
 SHAPE = (2, 6, 6)

@@ -29,7 +29,7 @@ from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.ir.text import to_text
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize.quantize import quantize
 
 HERE = Path(__file__).parent

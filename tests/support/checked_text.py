@@ -29,7 +29,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.reading import load_text
 from snn_compile.ir.schedule import schedule
-from snn_compile.ir.spelling import Spelled
+from snn_compile.ir.spelled import Spelled
 from snn_compile.ir.spiking import Window
 from snn_compile.ir.text import dump_text
 from snn_compile.passes import PassResult

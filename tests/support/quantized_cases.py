@@ -21,7 +21,7 @@ from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.quantized import GradedNeurons, Readout
 from snn_compile.ir.spiking import Reset
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize import correct_biases
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.quantize import quantize

@@ -15,7 +15,7 @@ from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import calibrate
 from snn_compile.lowering import lower
 from snn_compile.options import CompileOptions
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import reference
 from snn_frontends.onnx import OnnxFrontend

@@ -16,7 +16,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
 from snn_compile.lowering import lower
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import bounds, reference

@@ -27,7 +27,8 @@ from snn_compile.ir.schedule import integer_network, is_scheduled
 from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.lowering import unmeasured
 from snn_compile.options import CALIBRATED, CONVERTED, CompileOptions
-from snn_compile.pipeline.driver import FOLDING, compile_model
+from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.report.advice import costliest
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import engine, reference

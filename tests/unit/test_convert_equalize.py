@@ -14,7 +14,7 @@ from snn_compile.convert.expand import expand
 from snn_compile.convert.linear import sparse
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 
 SAME = Geometry(padding=(1, 1, 1, 1))
 MODES = ("l4", "l2", "data")

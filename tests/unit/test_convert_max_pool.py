@@ -20,7 +20,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize.quantize import quantize
 from snn_compile.sim import kernels, reference
 

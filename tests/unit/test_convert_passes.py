@@ -20,7 +20,7 @@ from snn_compile.errors import UsageError
 from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.text import to_text
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 
 SAME = Geometry(padding=(1, 1, 1, 1))
 

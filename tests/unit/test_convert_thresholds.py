@@ -26,7 +26,8 @@ from snn_compile.ir import ann
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
 from snn_compile.options import CompileOptions
-from snn_compile.pipeline.driver import FOLDING, check_model
+from snn_compile.pipeline.driver import check_model
+from snn_compile.pipeline.folding import FOLDING
 
 SAME = Geometry(padding=(1, 1, 1, 1))
 SEEDS = st.integers(0, 2**32 - 1)

@@ -17,7 +17,8 @@ from snn_compile.convert.linear import Sparse, sparse
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.spiking import InputCoding
-from snn_compile.pipeline.driver import FOLDING, compile_model
+from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize.quantize import quantize
 from snn_compile.sim.ann import evaluate
 from snn_compile.sim.reference import input_messages

@@ -17,7 +17,8 @@ from snn_compile.convert.equalize import Equalize, rescaled
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann
 from snn_compile.passes import Finding
-from snn_compile.pipeline.driver import FOLDING, compile_model
+from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report.observer import SilentObserver
 from snn_compile.sim.ann import evaluate

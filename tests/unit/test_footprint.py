@@ -15,7 +15,7 @@ from snn_compile.cli import main
 from snn_compile.convert.footprint import check_footprint, check_values
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import ModelError
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 
 RNG = np.random.default_rng(0)
 MAX_DISTANCE = 10

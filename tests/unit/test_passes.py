@@ -11,6 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from anns import INPUT, Net
 from mutants import archive_of, dumped, json_of, members_of, zipped
 from quantized_cases import mlp, pooled, residual
 from snn_compile import CompileOptions, coding_registry, memory
@@ -21,8 +22,10 @@ from snn_compile.convert.calibrate import calibrate
 from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.errors import CompileError, ModelError, VerificationError
 from snn_compile.ir import ann
+from snn_compile.ir.expression import X, apply
 from snn_compile.ir.fixedpoint import QTensor
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import LIFNeurons, Readout
@@ -31,7 +34,7 @@ from snn_compile.ir.text import to_text
 from snn_compile.lowering import unmeasured
 from snn_compile.passes import Finding, PassFailure, PassResult, Pipeline, no_observer, spec
 from snn_compile.pipeline import replay
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING, folding_of
 from snn_compile.pipeline.verify_each import VerifyEach
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.to_fixed_point import Quantize
@@ -53,10 +56,10 @@ SETTINGS = {
 
 def converted(network, settings):
     """A folded network, some samples, and the passes that put it in fixed point."""
-    folded = FOLDING(network).graph
-    x = np.random.default_rng(0).normal(size=(20, *folded.input.shape))
     options = CompileOptions(**settings)
     coding = coding_of(options, "graded")
+    folded = folding_of(network, coding)(network).graph
+    x = np.random.default_rng(0).normal(size=(20, *folded.input.shape))
     return folded, x, unmeasured(folded, calibrate(folded, x), options, coding, Samples(x))
 
 
@@ -277,6 +280,23 @@ def test_a_stage_whose_promise_is_broken_is_found():
         verified(emptied, residual())
 
 
+def test_a_pass_that_says_how_far_off_it_is_need_not_keep_the_outputs():
+    net = Net((3, 4, 6))
+    layer = net.conv(INPUT, 2)
+    clipped = apply("min", apply("max", apply("add", X, 3.0), 0.0), 6.0)
+    swish = apply("div", apply("mul", X, clipped), 6.0)
+    net.add(ann.Function, (layer,), net.shape(layer), expression=swish)
+    network = net.build()
+    found = Pipeline.of(SumOfRectifiers())(network, VerifyEach(no_observer, network))
+    assert [finding.code for finding in found.findings] == ["approximation"]
+    exact = shrunk()
+    found = Pipeline.of(SumOfRectifiers())(exact, VerifyEach(no_observer, exact))
+    assert [finding.code for finding in found.findings] == ["sum-of-rectifiers"]
+    moved = edited(found.graph, ann.Dense, lambda node: {"bias": node.bias + 1})
+    with pytest.raises(VerificationError, match="an output of up to"):
+        VerifyEach(no_observer, exact)("sum-of-rectifiers", moved, found.findings, 0)
+
+
 def test_verifying_is_asked_for_on_the_command_line(model, capsys, monkeypatch):
     assert run("check", model, "--verify-each") == 0
     capsys.readouterr()
@@ -294,12 +314,39 @@ def test_verifying_is_asked_for_on_the_command_line(model, capsys, monkeypatch):
 # Replaying.
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_every_pass_is_replayed_from_its_file(name, tmp_path, monkeypatch):
+def gated():
+    """A function, a product, and a shorter path around a layer that the product has to wait on."""
+    net = Net((3, 4, 6))
+    left, right = (net.conv(INPUT, 2) for _ in range(2))
+    silu = apply("mul", X, apply("sigmoid", apply("mul", X, [1.0, 0.1])))
+    gate = net.add(ann.Function, (left,), net.shape(left), expression=silu)
+    product = net.add(ann.Product, (gate, net.relu(right)), net.shape(left))
+    net.sum(product, net.conv(net.relu(net.conv(product, 2, (1, 1))), 2, (1, 1)))
+    return net.build()
+
+
+def shrunk():
+    """A function that is a sum of rectifiers."""
+    net = Net((3, 4, 6))
+    layer = net.conv(INPUT, 2)
+    shrink = net.add(ann.Function, (layer,), net.shape(layer), expression=apply("abs", X))
+    net.dense(net.flatten(shrink), 3)
+    return net.build()
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        *((name, mlp() if name == "stock" else pooled()) for name in SETTINGS),
+        *((name, gated()) for name in ("graded", "sigma-delta")),
+        ("sync", shrunk()),
+    ],
+)
+def test_every_pass_is_replayed_from_its_file(name, network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    network = mlp() if name == "stock" else pooled()
     folded, x, passes = converted(network, SETTINGS[name])
-    steps = [FoldPreprocessing((0.5,), (2.0,)), *FOLDING.steps]
+    coding = coding_of(CompileOptions(**SETTINGS[name]), "graded")
+    steps = [FoldPreprocessing((0.5,), (2.0,)), *folding_of(network, coding).steps]
     steps += [Equalize("data", x), Equalize("range", ranges=ranges(folded, x)), *passes.steps]
     graph = network
     for step in steps:

@@ -27,7 +27,7 @@ from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.quantized import ProductDeltaNeurons, ProductNeurons, QuantizedGraph
 from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import Reset, Window
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import quantize
 from snn_compile.quantize.to_fixed_point import Prove

@@ -24,7 +24,7 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.ir.spiking import InputCoding, Reset
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize.quantize import EXPONENTS, quantize
 from snn_compile.sim import bounds, reference, spiking
 

@@ -19,7 +19,8 @@ from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.spiking import IFNeurons, InputCoding, Reset
-from snn_compile.pipeline.driver import FOLDING, compile_model
+from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize.quantize import quantize
 from snn_compile.sim import spiking as simulation
 from snn_compile.sim.ann import forward

@@ -23,7 +23,7 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons, ProbedReadout, QuantizedGraph
 from snn_compile.ir.spiking import Reset
 from snn_compile.lowering import lower
-from snn_compile.pipeline.driver import FOLDING
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.quantize import stock
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import bounds, engine, reference

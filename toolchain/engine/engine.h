@@ -40,7 +40,7 @@ typedef struct {
     const int64_t *threshold;            /* of all that divide or fire; per channel */
     const int64_t *initial;              /* potential at the start of a window */
     const int64_t *multiplier, *shift;   /* of all that rescale; per channel */
-    const int64_t *table;                /* lines: (channels, numbers[0], 4), see neurons.hpp */
+    const int64_t *table;                /* lines: (channels, numbers[0], 4), see graded.hpp */
 } snn_population;
 
 /* A synapse group. With `indptr`, a compressed-row matrix over neurons in (C, H, W) order, otherwise

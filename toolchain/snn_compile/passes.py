@@ -21,6 +21,10 @@ InContra = TypeVar("InContra", contravariant=True)
 OutCo = TypeVar("OutCo", covariant=True)
 
 
+APPROXIMATION = "approximation"
+"""Code of a finding which says that the network computes something else now, and how far off."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """A diagnostic for the user that is not an error. Its texts are printable.

@@ -10,7 +10,7 @@ import numpy as np
 
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir.ann import AnnNode, Float
-from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
@@ -153,13 +153,6 @@ class Call:
         if not -rank <= axis < rank:
             raise self.invalid(f"axis {axis} does not exist in a value of {rank} axes")
         return axis % rank
-
-    def feature_axis(self, axis: int, rank: int) -> int:
-        """An axis counted from the front, which must not be that of the batch."""
-        axis = self.axis(axis, rank)
-        if axis == 0:
-            raise self.mixing(Tensor(NodeId(""), ()))
-        return axis
 
     def per_sample(self, value: Float, shape: Shape) -> Float:
         """A constant operand without the batch axis, with one axis for each of the other operand.

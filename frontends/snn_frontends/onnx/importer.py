@@ -7,9 +7,8 @@ the shape that ONNX states for it, so that one run finds all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import onnx
@@ -36,6 +35,7 @@ from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
+from snn_frontends.onnx.order import in_order, live
 from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.values import Batch, Tensor, Unknown, Value
 
@@ -117,10 +117,10 @@ class _Importer:
         self.outputs = [output.name for output in model.graph.output]
         given = {entry.name, *self.initializers, *self.sparse}
         nodes = list(model.graph.node)
-        self.nodes = _in_order(nodes, given, builder.file)
+        self.nodes = in_order(nodes, given, builder.file)
         for node in self.nodes:
             node.domain = _domain(node.domain)
-        self.live = _live(self.nodes, self.outputs)
+        self.live = live(self.nodes, self.outputs)
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
             if id(node) in self.live:
@@ -351,52 +351,3 @@ class _Importer:
 def _domain(stated: str) -> str:
     """A domain by one of its names."""
     return "" if stated in ONNX_DOMAINS else stated
-
-
-def _in_order(nodes: list[onnx.NodeProto], given: set[str], file: str) -> list[onnx.NodeProto]:
-    """The nodes, each after those that it reads.
-
-    Args:
-        nodes: in the order of the file.
-        given: names of values that no node computes.
-        file: for complaints.
-
-    Raises:
-        ModelError: they form a cycle, or two give the same value.
-    """
-    producers: dict[str, int] = {}
-    for index, node in enumerate(nodes):
-        for name in filter(None, node.output):
-            if name in producers or name in given:
-                origin = Origin(file, node.name or name, node.op_type)
-                raise ModelError(f"the value '{name}' is given twice", origin=origin)
-            producers[name] = index
-    reads = {
-        index: [producers[name] for name in node.input if name in producers]
-        for index, node in enumerate(nodes)
-    }
-    if all(source < index for index, sources in reads.items() for source in sources):
-        return nodes
-    try:
-        return [nodes[index] for index in TopologicalSorter(reads).static_order()]
-    except CycleError as error:
-        raise ModelError("the network has a cycle", code="cycle", origin=Origin(file)) from error
-
-
-def _live(nodes: list[onnx.NodeProto], outputs: list[str]) -> set[int]:
-    """The identities of the nodes that an output depends on."""
-    needed, live = set(outputs), set[int]()
-    for node in reversed(nodes):
-        if needed.intersection(filter(None, node.output)):
-            live.add(id(node))
-            needed.update(_reads(node))
-    return live
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """The names that a node reads, those that the graphs in its attributes capture included."""
-    yield from filter(None, node.input)
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _reads(inner)

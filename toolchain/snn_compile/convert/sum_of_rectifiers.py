@@ -15,7 +15,7 @@ from snn_compile.ir.curve import Curve
 from snn_compile.ir.expression import Expression, Number, evaluate, is_uniform, steps
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.passes import Finding, PassResult
+from snn_compile.passes import APPROXIMATION, Finding, PassResult
 
 MOST = 8
 """Rectifiers that a function may cost; each is a population of its own."""
@@ -74,12 +74,10 @@ class SumOfRectifiers:
             added = _rectified(node, found)
             nodes.extend(added)
             count = sum(isinstance(part, ann.Relu) for part in added)
-            about = f", within {found.error:.2g}" if found.error > 0 else ""
-            findings.append(
-                Finding(
-                    f"becomes a sum of {count} rectifiers{about}", node.origin, "sum-of-rectifiers"
-                )
-            )
+            message, code = f"becomes a sum of {count} rectifiers", self.name
+            if found.error > 0:
+                message, code = f"{message}, within {found.error:.2g}", APPROXIMATION
+            findings.append(Finding(message, node.origin, code))
         return PassResult(network.with_graph(Graph(nodes)), tuple(findings))
 
 

@@ -21,7 +21,7 @@ from snn_compile.ir.graph import Graph, Node, NodeId
 from snn_compile.ir.models import registry
 from snn_compile.ir.models.population import Population
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.spelling import SHAPE, STRING, MisspelledError, Spelled, shape_of
+from snn_compile.ir.spelled import SHAPE, STRING, MisspelledError, Spelled, shape_of
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.ir.text import MAGIC, PLAIN_ID, STRUCTURE, VERSION
 

@@ -246,6 +246,7 @@ class ProductNeurons(Neurons):
             anchor=line,
             value=line,
             slope=line + 1,
+            error=line[:, 0],
             low=self.low,
             high=self.high,
             relay=True,

@@ -18,19 +18,10 @@ from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
-from snn_compile.convert.fold_batch_norm import FoldBatchNorm
-from snn_compile.convert.fold_padding import FoldPadding
-from snn_compile.convert.footprint import check_footprint
-from snn_compile.convert.insert_rectifiers import InsertRectifiers
-from snn_compile.convert.isolate_operands import IsolateOperands
 from snn_compile.convert.linear import Float
-from snn_compile.convert.lower_max_pool import LowerMaxPool
-from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
-from snn_compile.convert.sink_wiring import SinkWiring
-from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
+from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import UsageError
-from snn_compile.ir import ann as ops
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, unmeasured
@@ -48,11 +39,11 @@ from snn_compile.passes import (
     Instruments,
     Pass,
     PassObserver,
-    PassResult,
     Pipeline,
     no_observer,
 )
 from snn_compile.pipeline.finish import CheckResult, Prepared, Task, finish, pass_observer
+from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
     Data,
     load_data,
@@ -113,7 +104,7 @@ def check_model(
     imported = read_model(path)
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
-    folding = _fold(network, coding, observe)
+    folding = fold(network, coding, observe)
     convert = unmeasured(folding.graph, weight_bounds(folding.graph), options, coding)
     mapped = map_program(convert(folding.graph, observe).graph.program, target)
     findings = (*imported.findings, *folding.findings, *mapped.findings)
@@ -140,7 +131,7 @@ def passes_of(
     coding = coding_of(options, target.default_coding.value)
     network = preprocess(read_model(path), options)
     is_measured = with_data and options.calibrate is not None
-    folded = _fold(network, coding, measured=is_measured).graph
+    folded = fold(network, coding, measured=is_measured).graph
     adjusts = with_data and options.equalize != "none"
     some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
@@ -195,38 +186,6 @@ def compile_model(
     return finish(_prepare(task, journal, retrain), journal)
 
 
-FOLDING = (
-    Pipeline.of(SinkWiring())
-    .then(FoldBatchNorm())
-    .then(FoldPadding())
-    .then(LowerMaxPool())
-    .then(InsertRectifiers())
-    .then(IsolateOperands())
-)
-"""The passes that leave the function of the trained network unchanged."""
-
-
-def folding_of(network: ANNGraph, coding: Coding) -> Pipeline[ANNGraph, ANNGraph]:
-    """Those of a network; functions become rectifiers first where there are no other neurons."""
-    if coding.payloads or not any(isinstance(node, ops.Function) for node in network.graph):
-        return FOLDING
-    return Pipeline((SumOfRectifiers(), *FOLDING.steps))
-
-
-def _fold(
-    network: ANNGraph,
-    coding: Coding,
-    observe: PassObserver = no_observer,
-    *,
-    measured: bool = False,
-) -> PassResult[ANNGraph]:
-    """What the passes that need no data make of a network, if it can be worked with."""
-    folding = folding_of(network, coding)(network, observe)
-    check_footprint(folding.graph, measured=measured)
-    check_magnitudes(folding.graph)
-    return folding
-
-
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
     """A network that was trained without spikes: folded, equalized, calibrated, converted."""
     asked, options, target = task.options, stock.with_stock_defaults(task.options), task.target
@@ -243,7 +202,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate))
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
-    folded = _fold(network, coding, observe, measured=task.is_measured).graph
+    folded = fold(network, coding, observe, measured=task.is_measured).graph
     assemble.report_import(journal.observer, imported, folded)
     options = _choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))

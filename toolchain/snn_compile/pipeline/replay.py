@@ -12,6 +12,7 @@ import platform
 import tempfile
 import traceback
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -31,6 +32,7 @@ from snn_compile.convert.isolate_operands import IsolateOperands
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.sink_wiring import SinkWiring
+from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.files.archives import Archive, Arrays
@@ -38,9 +40,13 @@ from snn_compile.files.documents import MAX_JSON_SIZE, DamagedError, check_size,
 from snn_compile.files.typed import complaint
 from snn_compile.files.writing import replacing_file
 from snn_compile.ir import ann, serialize, spiking
+from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.expression import Expression
 from snn_compile.ir.graph import Node
 from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.spelled import Spelled
+from snn_compile.ir.spelling import written
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options.compiling import MAX_STEPS
 from snn_compile.passes import Pass, PassFailure, spec
@@ -62,6 +68,7 @@ PASSES = (
     LowerMaxPool,
     InsertRectifiers,
     IsolateOperands,
+    SumOfRectifiers,
     Equalize,
     ToSpiking,
     AlignPaths,
@@ -74,7 +81,7 @@ PASSES = (
     Schedule,
 )
 STAGES = (ANNGraph, SpikingGraph, Quantization)
-_PARTS = (QuantizedGraph, LayerNumbers, InputEncoding, States)
+_PARTS = (QuantizedGraph, LayerNumbers, InputEncoding, States, Curve)
 _NODES = [
     kind
     for module in (ann, spiking)
@@ -85,13 +92,29 @@ _NODES = [
 
 _KINDS = (*PASSES, *STAGES, *_PARTS, *_NODES, *serialize.CLASSES.values())
 _CODINGS = "codings."
+_EXPRESSION = "expression"
 
 
 class _Codec(serialize.Codec):
     """Classes by the last part of their module and their name, codings as ``--coding`` takes them.
 
     A coding is loaded only when one is read, so that a broken plug-in affects nothing else.
+    Expressions are texts: what several of their operations read stands there once.
     """
+
+    def encode(self, value: Any, arrays: serialize.Arrays, path: str) -> Any:
+        if isinstance(value, Expression):
+            return {"$type": _EXPRESSION, "text": written(value)}
+        return super().encode(value, arrays, path)
+
+    def decode(self, value: Any, arrays: Mapping[str, Any]) -> Any:
+        if not (isinstance(value, dict) and value["$type"] == _EXPRESSION):
+            return super().decode(value, arrays)
+        text = Spelled(value["text"], {})
+        found = text.value(Expression)
+        if not text.ended:
+            raise text.error("there is more than an expression")
+        return found
 
     def name_of(self, kind: Any) -> str:
         return f"{_CODINGS}{kind.name}" if issubclass(kind, Coding) else super().name_of(kind)

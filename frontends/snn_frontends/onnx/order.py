@@ -1,0 +1,59 @@
+"""In which order the nodes of a file are read, and which of them matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+
+import onnx
+
+from snn_compile.errors import ModelError, Origin
+
+
+def in_order(nodes: list[onnx.NodeProto], given: set[str], file: str) -> list[onnx.NodeProto]:
+    """The nodes, each after those that it reads.
+
+    Args:
+        nodes: in the order of the file.
+        given: names of values that no node computes.
+        file: for complaints.
+
+    Raises:
+        ModelError: they form a cycle, or two give the same value.
+    """
+    producers: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        for name in filter(None, node.output):
+            if name in producers or name in given:
+                origin = Origin(file, node.name or name, node.op_type)
+                raise ModelError(f"the value '{name}' is given twice", origin=origin)
+            producers[name] = index
+    reads = {
+        index: [producers[name] for name in node.input if name in producers]
+        for index, node in enumerate(nodes)
+    }
+    if all(source < index for index, sources in reads.items() for source in sources):
+        return nodes
+    try:
+        return [nodes[index] for index in TopologicalSorter(reads).static_order()]
+    except CycleError as error:
+        raise ModelError("the network has a cycle", code="cycle", origin=Origin(file)) from error
+
+
+def live(nodes: list[onnx.NodeProto], outputs: list[str]) -> set[int]:
+    """The identities of the nodes that an output depends on."""
+    needed, found = set(outputs), set[int]()
+    for node in reversed(nodes):
+        if needed.intersection(filter(None, node.output)):
+            found.add(id(node))
+            needed.update(reads_of(node))
+    return found
+
+
+def reads_of(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node reads, those that the graphs in its attributes capture included."""
+    yield from filter(None, node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from reads_of(inner)
