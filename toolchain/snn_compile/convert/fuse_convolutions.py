@@ -58,7 +58,12 @@ def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
     # Channel by channel: BLAS and einsum would add up in another order on another processor.
     weight = np.zeros((len(full.weight), mixed.shape[1], *full.weight.shape[2:]))
     for taps, channel in zip(full.weight.transpose(1, 0, 2, 3), mixed, strict=True):
-        weight += taps[:, None] * channel[:, None, None]
+        read = np.flatnonzero(channel)  # a single one where channels are picked
+        if len(read) * 2 > len(channel):
+            weight += taps[:, None] * channel[:, None, None]
+            continue
+        reading = np.flatnonzero(taps.any(axis=(1, 2)))
+        weight[reading[:, None], read] += taps[reading, None] * channel[read, None, None]
     return Kernel(tap.source, outer.target, weight, replace(geometry, groups=1))
 
 

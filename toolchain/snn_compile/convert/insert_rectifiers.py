@@ -13,6 +13,7 @@ from snn_compile.convert.linear import Wiring, as_tap
 from snn_compile.convert.signs import non_negative
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.expression import X
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding, PassResult
@@ -23,7 +24,7 @@ UNROLLED = 1 << 20
 """Synapses that a convolution composed with wiring may have, which no kernel stands for."""
 REPEATED_WEIGHTS = 1 << 16
 """Weights of a layer that populations may have again, beyond the two that neurons between would
-make, because all of them read it directly."""
+make, because all of them read it directly, or it reads the sum of all of them."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,23 @@ class InsertRectifiers:
 
     A value that is never negative passes one rectifier unchanged; any other is the difference of
     two, ``x = relu(x) - relu(-x)``: linear bottlenecks, pools after a linear layer, residual
-    streams that are never rectified, large layers that many populations read (dense blocks).
-    Average pooling needs no neurons where the next layer's synapses can do it.
+    streams that are never rectified, large layers that many populations read (dense blocks), or
+    that read the sum of many. Average pooling needs no neurons where the next layer's synapses can
+    do it.
+
+    Attributes:
+        signed: whether neurons send payloads of either sign, so that one carries a sum of many.
     """
 
     name: ClassVar[str] = "insert-rectifiers"
+    signed: bool = False
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Insert rectifiers; the function of the network is unchanged."""
         positive, readers = non_negative(network), _populations_behind(network)
         split: dict[NodeId, NodeId] = {}
         layered: dict[NodeId, AnnNode | None] = {}
+        summed: dict[NodeId, int] = {}
         nodes: list[AnnNode] = []
         findings: list[Finding] = []
         moved: set[NodeId] = set()
@@ -51,11 +58,13 @@ class InsertRectifiers:
                 for source in node.inputs:
                     before = layered[source]
                     unrolls = source in moved and _fan_in(node) * prod(node.shape) > UNROLLED
-                    if unrolls or (before is not None and not _fuses(network, before, node)):
+                    many = (summed[source] - 2) * _weights(node) > REPEATED_WEIGHTS
+                    layers_meet = before is not None and not _fuses(network, before, node)
+                    if unrolls or many or layers_meet:
                         # Neurons stand where the maps are, before any flattening.
                         pooled = before.id if isinstance(before, _POOLS) else source
                         self._split(network, pooled, positive, split, layered, nodes, findings)
-                        layered[source] = None
+                        layered[source], summed[source] = None, 1
                         moved.discard(source)
             if isinstance(node, ann.Gather):
                 (source,) = node.inputs
@@ -66,10 +75,12 @@ class InsertRectifiers:
                 moved.add(node.id)
             nodes.append(node)
             layered[node.id] = _layer_in(node, layered)
+            summed[node.id] = _summed(node, summed)
             # Two readers, a positive part and a negative one, is what neurons cost.
             repeated = (len(readers[node.id]) - 2) * _weights(node) > REPEATED_WEIGHTS
             if repeated or (layered[node.id] is not None and _branches(network, node)):
                 self._split(network, node.id, positive, split, layered, nodes, findings)
+                summed[node.id] = 1
         own = set(split.values()) | {NodeId(f"{s}.{part}") for s in split for part in _PARTS}
         rewired = [
             node
@@ -79,8 +90,8 @@ class InsertRectifiers:
         ]
         return PassResult(network.with_graph(Graph(rewired)), tuple(findings))
 
-    @staticmethod
     def _split(
+        self,
         network: ANNGraph,
         source: NodeId,
         positive: dict[NodeId, bool],
@@ -92,11 +103,11 @@ class InsertRectifiers:
         if source in split:
             return
         node = network.graph[source]
-        added = _carried(node) if positive[source] else _difference(node)
+        added = self._carriers(node, positive[source])
         nodes.extend(added)
         split[source] = added[-1].id
         layered[source] = None
-        count = prod(node.shape) * (1 if positive[source] else 2)
+        count = prod(node.shape) * sum(isinstance(part, ann.Activation) for part in added)
         findings.append(
             Finding(
                 f"{count} neurons carry its value to the next layer",
@@ -104,6 +115,15 @@ class InsertRectifiers:
                 code="rectifiers-inserted",
             )
         )
+
+    def _carriers(self, node: AnnNode, is_positive: bool) -> list[AnnNode]:
+        """Neurons that send a value, and what makes it of their messages; the value is the last."""
+        if is_positive:
+            return [_relu(node, "carry", node.id)]
+        if self.signed:
+            place = {**node.common_fields, "id": NodeId(f"{node.id}.carry"), "inputs": (node.id,)}
+            return [ann.Function(**place, expression=X)]
+        return _difference(node)
 
 
 _POOLS = (ann.AveragePool, ann.AxisMatrix)
@@ -124,6 +144,14 @@ def _layer_in(node: AnnNode, layered: dict[NodeId, AnnNode | None]) -> AnnNode |
     if isinstance(found[0], _POOLS) and isinstance(node, ann.Reshape | ann.Output):
         return found[0]
     return node
+
+
+def _summed(node: AnnNode, summed: dict[NodeId, int]) -> int:
+    """How many populations a value adds up, each of which would have the weights of a layer."""
+    if isinstance(node, ann.Input | ann.Activation):
+        return 1
+    found = [summed[source] for source in node.inputs]
+    return sum(found) if isinstance(node, ann.Add) else max(found)
 
 
 def _moves(network: ANNGraph, node: AnnNode, moved: set[NodeId]) -> bool:
@@ -197,10 +225,6 @@ def _branches(network: ANNGraph, node: AnnNode) -> bool:
 def _relu(node: AnnNode, part: str, source: NodeId) -> ann.Relu:
     name = NodeId(f"{node.id}.{part}")
     return ann.Relu(id=name, inputs=(source,), shape=node.shape, origin=node.origin)
-
-
-def _carried(node: AnnNode) -> list[AnnNode]:
-    return [_relu(node, "carry", node.id)]
 
 
 def _difference(node: AnnNode) -> list[AnnNode]:

@@ -8,6 +8,7 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
+from snn_compile.convert.join_rectifiers import JoinRectifiers
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.sink_wiring import SinkWiring
@@ -16,20 +17,37 @@ from snn_compile.ir import ann as ops
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import PassObserver, PassResult, Pipeline, no_observer
 
-FOLDING = (
-    Pipeline.of(SinkWiring())
-    .then(FoldBatchNorm())
-    .then(FoldPadding())
-    .then(LowerMaxPool())
-    .then(InsertRectifiers())
-    .then(IsolateOperands())
-)
-"""The passes that leave the function of the trained network unchanged."""
+
+def folding(*, signed: bool = False) -> Pipeline[ANNGraph, ANNGraph]:
+    """The passes that leave the function of the trained network unchanged.
+
+    Args:
+        signed: whether one population carries values of either sign.
+    """
+    return (
+        Pipeline.of(SinkWiring())
+        .then(FoldBatchNorm())
+        .then(FoldPadding())
+        .then(LowerMaxPool())
+        .then(InsertRectifiers(signed))
+        .then(IsolateOperands())
+    )
+
+
+FOLDING = folding()
 
 
 def folding_of(network: ANNGraph, coding: Coding) -> Pipeline[ANNGraph, ANNGraph]:
-    """Those of a network; functions become rectifiers first where there are no other neurons."""
-    if coding.payloads or not any(isinstance(node, ops.Function) for node in network.graph):
+    """Those of a network and a coding.
+
+    Functions become rectifiers first where there are no other neurons. Where a network needs
+    neurons with tables of lines anyway, they carry values of either sign, too.
+    """
+    if coding.payloads:
+        joined = JoinRectifiers()(network).graph
+        functions = any(isinstance(node, ops.Function | ops.Product) for node in joined.graph)
+        return Pipeline((JoinRectifiers(), *folding(signed=functions).steps))
+    if not any(isinstance(node, ops.Function) for node in network.graph):
         return FOLDING
     return Pipeline((SumOfRectifiers(), *FOLDING.steps))
 

@@ -10,6 +10,7 @@ import numpy as np
 from snn_compile.errors import UnsupportedError
 from snn_compile.ir import quantized, spiking
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor, round_half_even, round_half_up
+from snn_compile.ir.models.arithmetic import OFFSET_BITS
 from snn_compile.ir.models.product import MAX_SHIFT
 from snn_compile.ir.quantized import VOLTAGE_LIMIT
 from snn_compile.ir.spiking import Float
@@ -18,6 +19,11 @@ from snn_compile.quantize.trained import as_trained
 
 FLATTEST = 2.0**-28
 """Payload steps for a step of the potential below which a line is level: nothing comes of it."""
+
+FINEST = 36
+"""Largest shift of a line. Rounding its multiplier then changes no payload by 2**-13 of a step, and
+offsets of all bits are beyond the largest payload by more than a slope can make up for."""
+MAX_OFFSET = (1 << (OFFSET_BITS - 1)) - 1
 
 Rule = Callable[[Any, Float, Float], quantized.Population]
 
@@ -79,15 +85,19 @@ def _piecewise_linear(
 ) -> quantized.PiecewiseLinearNeurons:
     """Lines in steps of the potential and of the payload.
 
-    A line is exact at its anchor, whatever becomes of its slope.
+    A line is exact at its anchor, whatever becomes of its slope. Anchors beyond every potential
+    move to the last one; an offset that would have too many bits saturates the payload as it is.
     """
     per_step = step[:, None]
     unit = node.step[:, None]
     multiplier, shift = scaled(node.slope * per_step / unit)
-    at_anchor = np.ldexp(node.value / unit, shift) - multiplier * (node.anchor / per_step)
+    anchor = np.clip(node.anchor, -VOLTAGE_LIMIT * per_step, VOLTAGE_LIMIT * per_step)
+    value = (node.value + node.slope * (anchor - node.anchor)) / unit
+    at_anchor = np.ldexp(value, shift) - multiplier * (anchor / per_step)
     half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
-    level = round_half_up(-node.value / unit)  # a tie goes down, as for graded neurons
-    offset = np.where(shift > 0, round_half_even(at_anchor) + half, -level)
+    level = round_half_up(-_within(value))  # a tie goes down, as for graded neurons
+    offset = np.where(shift > 0, round_half_even(_within(at_anchor)) + half, -level)
+    offset = np.clip(offset, -MAX_OFFSET, MAX_OFFSET)
     beyond = np.full_like(node.breakpoints, VOLTAGE_LIMIT + 1)
     begins = np.where(np.isfinite(node.breakpoints), node.breakpoints / per_step, beyond)
     begins = np.clip(np.ceil(begins), -VOLTAGE_LIMIT - 1, VOLTAGE_LIMIT + 1)
@@ -102,6 +112,11 @@ def _piecewise_linear(
         high=node.high,
         relay=node.relay,
     )
+
+
+def _within(value: Float) -> Float:
+    """What an offset can hold."""
+    return np.clip(value, -float(MAX_OFFSET), float(MAX_OFFSET))
 
 
 def _product(node: spiking.ProductNeurons, bias: Float, step: Float) -> quantized.ProductNeurons:
@@ -189,11 +204,11 @@ def reciprocal(threshold: Float) -> tuple[Int, Int]:
 def scaled(slope: Float) -> tuple[Int, Int]:
     """``slope`` as ``multiplier / 2**shift`` with ``2**11 <= |multiplier| < 2**12``, or 0.
 
-    Slopes of 4096 and more cannot be expressed and become 4095.
+    Flat ones have fewer bits, so that no shift is above 36. Slopes of 4096 and more cannot be expressed and become 4095.
     """
     size = np.abs(slope)
     known = np.clip(np.where(size >= FLATTEST, size, 1.0), FLATTEST, 4095.0)
-    shift = 11 - floor_log2(known)
+    shift = np.minimum(11 - floor_log2(known), FINEST)
     multiplier = round_half_even(np.ldexp(known, shift))
     over = multiplier > 4095
     multiplier, shift = np.where(over, 2048, multiplier), np.where(over, shift - 1, shift)
