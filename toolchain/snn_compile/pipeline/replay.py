@@ -29,6 +29,7 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint, check_values
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
+from snn_compile.convert.join_rectifiers import JoinRectifiers
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.sink_wiring import SinkWiring
@@ -68,6 +69,7 @@ PASSES = (
     LowerMaxPool,
     InsertRectifiers,
     IsolateOperands,
+    JoinRectifiers,
     SumOfRectifiers,
     Equalize,
     ToSpiking,

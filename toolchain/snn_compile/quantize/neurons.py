@@ -204,7 +204,8 @@ def reciprocal(threshold: Float) -> tuple[Int, Int]:
 def scaled(slope: Float) -> tuple[Int, Int]:
     """``slope`` as ``multiplier / 2**shift`` with ``2**11 <= |multiplier| < 2**12``, or 0.
 
-    Flat ones have fewer bits, so that no shift is above 36. Slopes of 4096 and more cannot be expressed and become 4095.
+    Flat ones have fewer bits, so that no shift is above 36. Slopes of 4096 and more cannot be
+    expressed and become 4095.
     """
     size = np.abs(slope)
     known = np.clip(np.where(size >= FLATTEST, size, 1.0), FLATTEST, 4095.0)
