@@ -139,11 +139,7 @@ def judged(path: Path) -> dict[str, Any]:
     from snn_compile.convert.calibrate import calibrate
     from snn_compile.lowering import lower
     from snn_compile.options import CompileOptions
-<<<<<<< HEAD
-    from snn_compile.pipeline.folding import FOLDING
-=======
-    from snn_compile.pipeline.driver import folding_of
->>>>>>> wildfix
+    from snn_compile.pipeline.folding import folding_of
     from snn_compile.samples.arrays import Samples
     from snn_compile.sim import engine, reference
     from snn_compile.sim.ann import evaluate
