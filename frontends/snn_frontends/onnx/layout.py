@@ -30,8 +30,10 @@ ELEMENTWISE = frozenset(
 AWARE = frozenset(
     (
         "Cast CastLike Concat CumSum Dropout Einsum Expand Flatten Gather GatherElements GatherND "
-        "Gemm Identity MatMul Pad ReduceMax ReduceMean ReduceMin ReduceSum Resize Reshape "
-        "ReverseSequence Slice Split Squeeze Tile Transpose Trilu Unsqueeze Upsample"
+        "Gemm Identity LayerNormalization LpNormalization MatMul MeanVarianceNormalization Pad "
+        "RMSNormalization ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum "
+        "ReduceSumSquare Resize Reshape ReverseSequence Slice Split Squeeze Tile Transpose Trilu "
+        "Unsqueeze Upsample"
     ).split()
 )
 """Operators whose handlers ask where the batch is."""

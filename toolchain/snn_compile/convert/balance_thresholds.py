@@ -55,7 +55,7 @@ def balance_thresholds(
         activations = calibration.activations[node.id]
         if per_layer:
             activations = _merged(activations)
-        scale = _full_scale(activations, method(node.id), levels)
+        scale = _full_scale(activations, method(node.id), node.finest(levels))
         scale = np.broadcast_to(scale, calibration.activations[node.id].peak.shape).copy()
         scales[node.id] = _alive(scale)
         if isinstance(node, ann.Relu) and node.cap is not None:

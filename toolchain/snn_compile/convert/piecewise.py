@@ -52,17 +52,28 @@ def extremes(expression: Expression, low: Float, high: Float) -> tuple[Float, Fl
 
 @dataclass(frozen=True)
 class _Line:
-    """From ``begin`` on: ``value + slope * (x - anchor)``, within ``error`` of the function."""
+    """From ``begin`` on: ``value + slope * (x - anchor)``, within ``error`` of the function.
+
+    ``weighted`` is the error over the weight that it has where it is.
+    """
 
     begin: float
     anchor: float
     value: float
     slope: float
     error: float
+    weighted: float
 
 
 def fitted(
-    expression: Expression, low: Float, high: Float, step: Float, segments: int, most: float
+    expression: Expression,
+    low: Float,
+    high: Float,
+    step: Float,
+    segments: int,
+    most: float,
+    *,
+    relative: bool = False,
 ) -> Curve:
     """Lines for each channel, at most so many.
 
@@ -76,6 +87,8 @@ def fitted(
         step: value of one payload step, (C,).
         segments: most lines of a channel.
         most: largest payload, in steps: what exceeds it need not be told apart.
+        relative: whether lines that are too few for the tolerance may be off in proportion to the
+            function, rather than alike everywhere.
 
     Raises:
         NoValueError: the function has none within the range.
@@ -86,7 +99,8 @@ def fitted(
     rows = []
     for channel, (a, b, size) in enumerate(zip(low, high, step, strict=True)):
         own = expression if same else of_channel(expression, channel)
-        rows.append(_fitted(own, *_rounded_range(a, b), _rounded_step(size), segments, most))
+        range_, step_ = _rounded_range(a, b), _rounded_step(size)
+        rows.append(_fitted(own, *range_, step_, segments, most, relative))
     return _stacked(rows)
 
 
@@ -106,7 +120,13 @@ def _rounded_step(step: float) -> float:
 
 @lru_cache(maxsize=1024)
 def _fitted(
-    expression: Expression, low: float, high: float, step: float, segments: int, most: float
+    expression: Expression,
+    low: float,
+    high: float,
+    step: float,
+    segments: int,
+    most: float,
+    relative: bool,
 ) -> tuple[tuple[_Line, ...], float, float]:
     """Lines of one channel, their largest error, and the smallest value."""
     lines: tuple[_Line, ...] | None = None
@@ -116,9 +136,14 @@ def _fitted(
         lines = _cut(samples, EXACT * step, segments) or _cut(samples, tolerance, segments)
         if lines is not None:
             break
+    if lines is None:
+        samples = replace(samples, jumps=samples.jumps[-1:])
+        if relative:  # alike for values up to an eighth of full scale
+            weight = np.clip(np.abs(samples.y) / (most * step), 0.125, 1.0)
+            samples = replace(samples, weight=weight)
     while lines is None:
         tolerance *= 2.0**0.25
-        lines = _cut(replace(samples, jumps=samples.jumps[-1:]), tolerance, segments)
+        lines = _cut(samples, tolerance, segments)
     return lines, max(line.error for line in lines), float(samples.y.min())
 
 
@@ -130,11 +155,13 @@ class _Samples:
         x: arguments, ascending.
         y: values.
         jumps: samples at which the function has jumped, ascending; at last the number of samples.
+        weight: of an error at each sample, 1 being the usual one: the more, the less it counts.
     """
 
     x: Float
     y: Float
     jumps: Int
+    weight: Float
 
 
 def _samples(
@@ -169,7 +196,8 @@ def _samples(
     at = np.array([_simplest(x[i], x[i + 1]) for i in _jumps(x, y, narrowest, step)])
     if len(at):
         x, y = _merged(x, y, at, values(at))
-    return _Samples(x, y, np.append(_jumps(x, y, narrowest, step) + 1, len(x)))
+    jumps = np.append(_jumps(x, y, narrowest, step) + 1, len(x))
+    return _Samples(x, y, jumps, np.ones(len(x)))
 
 
 def _jumps(x: Float, y: Float, narrowest: float, step: float) -> Int:
@@ -225,14 +253,15 @@ def _longest(samples: _Samples, start: int, end: int, tolerance: float) -> tuple
     good, ahead = start + 1, 2
     best = _line(samples, start, good)
     while (
-        start + ahead <= end and (line := _line(samples, start, start + ahead)).error <= tolerance
+        start + ahead <= end
+        and (line := _line(samples, start, start + ahead)).weighted <= tolerance
     ):
         good, ahead, best = start + ahead, ahead * 2, line
     bad = min(start + ahead, end + 1)
     while bad - good > 1:
         middle = (good + bad) // 2
         line = _line(samples, start, middle)
-        if line.error <= tolerance:
+        if line.weighted <= tolerance:
             good, best = middle, line
         else:
             bad = middle
@@ -248,7 +277,9 @@ def _line(samples: _Samples, start: int, end: int) -> _Line:
     above, below = float(rest.max()), float(rest.min())
     anchor = (first + last) / 2.0
     value = float(y[0]) + slope * (anchor - first) + (above + below) / 2.0
-    return _Line(first, anchor, value, slope, (above - below) / 2.0)
+    error = (above - below) / 2.0
+    weighted = float((np.abs(rest - (above + below) / 2.0) / samples.weight[start:end]).max())
+    return _Line(first, anchor, value, slope, error, weighted)
 
 
 def _stacked(rows: Iterable[tuple[tuple[_Line, ...], float, float]]) -> Curve:

@@ -26,6 +26,7 @@ from snn_compile.convert.isolate_operands import IsolateOperands
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
+from snn_compile.convert.refine_statistics import RefineStatistics
 from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.counted import counted
@@ -198,6 +199,7 @@ FOLDING = (
     .then(FoldBatchNorm())
     .then(FoldPadding())
     .then(LowerMaxPool())
+    .then(RefineStatistics())
     .then(InsertRectifiers())
     .then(IsolateOperands())
 )
