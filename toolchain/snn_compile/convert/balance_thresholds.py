@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from snn_compile.convert.calibrate import Activations, Calibration
+from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.linear import Float
 from snn_compile.convert.local_balance import local_balance
 from snn_compile.ir import ann
@@ -53,7 +54,7 @@ def balance_thresholds(
         if not isinstance(node, ann.Activation) or node.like is not None:
             continue
         activations = calibration.activations[node.id]
-        if per_layer:
+        if per_layer or node.uniform:
             activations = _merged(activations)
         scale = _full_scale(activations, method(node.id), node.finest(levels))
         scale = np.broadcast_to(scale, calibration.activations[node.id].peak.shape).copy()
@@ -62,7 +63,10 @@ def balance_thresholds(
             scales[node.id] = np.minimum(scales[node.id], node.cap)
     for node in network.graph:
         if isinstance(node, ann.Activation) and node.like is not None:
-            scales[node.id] = scales[node.like]
+            scale = scales[node.like]
+            if node.uniform:  # so is the other, which may have more channels
+                scale = np.full(maps_shape(node.shape)[0], scale.max())
+            scales[node.id] = scale
     return scales
 
 

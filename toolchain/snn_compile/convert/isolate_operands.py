@@ -96,6 +96,8 @@ def is_payload(network: ANNGraph, operand: NodeId) -> bool:
     node, wiring = wired(network, operand)
     if not isinstance(node, ann.Activation):
         return False
+    if node.uniform:
+        return True
     n_channels = maps_shape(network.graph[operand].shape)[0]
     return of_channels(channels_read(node, wiring), n_channels) is not None
 

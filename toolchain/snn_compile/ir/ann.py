@@ -94,10 +94,16 @@ class Activation(Node):
             values (relays, the comparators of a max pool), so that they pass unrounded.
         payload_bits: of its payload, a sign apart, where these are more than the coding's: of what
             a normalization multiplies or averages. Codings without payloads do not have them.
+        uniform: whether all its channels have one scale, so that weights that are alike remain so,
+            and channels can be wired to others.
+        exact: whether what it reads is a difference of values with one scale, whose weights nothing
+            is to be fitted into.
     """
 
     like: NodeId | None = None
     payload_bits: int | None = None
+    uniform: bool = False
+    exact: bool = False
 
     def finest(self, levels: int) -> int:
         """Its largest payload, where that of the coding is ``levels``."""

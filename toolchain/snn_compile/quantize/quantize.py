@@ -22,6 +22,7 @@ from snn_compile.quantize.products import OPERAND_WEIGHT, operand_weights
 from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
 from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
+from snn_compile.quantize.wide_sums import narrowed, of_payloads, payload_doublings
 from snn_compile.sim import bounds
 
 MOST_FRACTION_BITS = 6
@@ -93,10 +94,11 @@ def quantize(
         if any(group.inputs[0] in missing for group in groups):
             missing.add(population.id)  # what it would see is not known
             continue
-        bits = weight_bits(population.id)
+        bits = narrowed(network, groups, weight_bits(population.id))
         if isinstance(population, spiking.ProductNeurons):
             bits = OPERAND_WEIGHT.bits
-        layer = _Layer(population, groups, bits, nodes, network.window, states)
+        doublings = payload_doublings(network, groups)
+        layer = _Layer(population, groups, bits, nodes, network.window, states, doublings)
         with on_a_grid(population):
             weights = layer.integers()
             found = layer.fitted(weights)
@@ -138,6 +140,7 @@ class _Layer:
         before: nodes that are in fixed point already.
         window: of the network.
         states: how far numbers may go.
+        doublings: by how many powers of two the payloads of each group are wider than others.
     """
 
     population: spiking.Population
@@ -146,6 +149,7 @@ class _Layer:
     before: list[QuantizedNode]
     window: spiking.Window
     states: States
+    doublings: tuple[int, ...]
 
     def integers(self, *, as_integers: bool = True) -> IntegerWeights:
         """The weights in units of their own; as they are, if they are integers and may stay so."""
@@ -154,6 +158,14 @@ class _Layer:
             return operand_weights(self.groups)
         threshold = population.threshold if isinstance(population, spiking.Neurons) else None
         smallest = self.states.smallest_weight(population)
+        if any(self.doublings):
+            return of_payloads(
+                self.groups,
+                self.doublings,
+                lambda groups: integer_weights(
+                    groups, self.bits, threshold, smallest, as_integers=False
+                ),
+            )
         return integer_weights(self.groups, self.bits, threshold, smallest, as_integers=as_integers)
 
     def fitted(
