@@ -92,7 +92,8 @@ def test_the_passes_are_listed_and_nothing_else_happens(
     line += ["--equalize", "l4", "--weight-bits", "4", "--reset", "zero", "--list-passes"]
     assert run(*line) == 0
     wanted = (
-        "sink-wiring,fold-batch-norm,fold-padding,lower-max-pool,insert-rectifiers,"
+        "sink-wiring,fold-batch-norm,fold-padding,lower-max-pool,refine-statistics,lay-out,"
+            "insert-rectifiers,"
         "isolate-operands,equalize{method=l4},"
         "to-spiking{coding=rate,reset=zero,initial-potential=0},align-paths,"
         "quantize{weight-bits=4},calibrate-resets,"

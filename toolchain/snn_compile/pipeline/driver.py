@@ -23,6 +23,7 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
+from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
@@ -200,6 +201,7 @@ FOLDING = (
     .then(FoldPadding())
     .then(LowerMaxPool())
     .then(RefineStatistics())
+    .then(LayOut())
     .then(InsertRectifiers())
     .then(IsolateOperands())
 )
