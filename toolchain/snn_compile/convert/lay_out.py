@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class _Layout:
         inputs = [self.values[s] for s in node.inputs]
         if isinstance(node, MOVES):
             return inputs[0].picked(_order(node, self.network.source(node).shape))
-        if isinstance(node, ann.Activation):
+        if isinstance(node, ann.Relu | ann.Function | ann.Product):
             wanted = self._wanted(node)
             if wanted is not None and not any(_of_layer(v) and v.index is None for v in inputs):
                 return self._reordered(node, inputs, *wanted)
@@ -111,7 +111,8 @@ class _Layout:
         placed = tuple(
             self._placed(v.picked(back), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
         )
-        return self._added(replace(node, inputs=placed, shape=shape, **fields), first.index)
+        node = replace(node, inputs=placed, shape=shape)
+        return self._added(replace(node, **fields) if fields else node, first.index)
 
     def _reordered(
         self, node: AnnNode, inputs: Sequence[_Value], order: Index, shape: Shape
@@ -134,7 +135,7 @@ class _Layout:
         self.nodes.append(wired)
         return wired.id
 
-    def _wanted(self, node: ann.Activation) -> tuple[Index, Shape] | None:
+    def _wanted(self, node: ann.Relu | ann.Function | ann.Product) -> tuple[Index, Shape] | None:
         """The order in which layers read a population, if all do in the same and it is another."""
         if isinstance(node, ann.Function) and not is_uniform(node.expression):
             return None
@@ -169,12 +170,12 @@ def _of_layer(value: _Value) -> bool:
 def _order(node: AnnNode, shape: Shape) -> Index:
     """Which value of its input each value of a transposition or reshape is."""
     number = np.arange(prod(shape)).reshape(shape)
-    return (
-        number.transpose(node.permutation) if isinstance(node, ann.Transpose) else number
-    ).ravel()
+    if isinstance(node, ann.Transpose):
+        number = number.transpose(node.permutation)
+    return number.ravel()
 
 
-def _parameters(node: AnnNode, order: Index, shape: Shape) -> dict[str, Float] | None:
+def _parameters(node: AnnNode, order: Index, shape: Shape) -> dict[str, Any] | None:
     """Parameters of a node for values in another order and shape; None if it cannot have them."""
     if isinstance(node, ann.Function) and not is_uniform(node.expression):
         return None
