@@ -28,6 +28,8 @@ FIRST, ROUNDS, MOST_SAMPLES = 257, 40, 1 << 14
 """Samples to begin with, how often intervals that bend are halved, and where that ends."""
 REACH = 2.0
 """How far beyond the largest payload a function is looked at, as a multiple of it."""
+STEEPEST = 2.0**16
+"""Largest payloads above which a value is taken for that: a pole is infinite anyway."""
 RESOLUTION = 2.0**-30
 """Narrowest interval, relative to the range: what changes within it is a jump."""
 
@@ -171,7 +173,9 @@ def _samples(
 
     def values(x: Float) -> Float:
         found: Float = evaluate(expression, x[None])[0]
-        return found
+        limit = STEEPEST * most * step
+        finite = np.isfinite(found)
+        return np.where(finite, np.clip(found, -limit, limit), found)
 
     x = np.linspace(low - margin, high + margin, FIRST)
     if not np.isfinite(values(x)).all():

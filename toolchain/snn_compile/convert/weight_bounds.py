@@ -34,7 +34,7 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
         node = network.graph[node_id]
         if isinstance(node, ann.Product):
             peaks[node_id] = _largest_product(node, drive, peaks, lows)
-            lows[node_id] = -peaks[node_id]
+            lows[node_id] = -peaks[node_id] * (not node.non_negative)
             activations[node_id] = _at(peaks[node_id])
             continue
         if not isinstance(node, ann.Activation):
