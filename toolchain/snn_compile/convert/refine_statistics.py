@@ -64,7 +64,7 @@ class RefineStatistics:
                 node = _finer(node, squares[node.id])
             elif node.id in factors and isinstance(node, ann.Function):
                 mixes = _mixes(network, node.inputs[0], factors[node.id])
-                node = replace(node, payload_bits=FACTOR_BITS, uniform=mixes)
+                node = replace(node, payload_bits=FACTOR_BITS, uniform=mixes, exact=True)
                 findings.append(Finding("normalizes by a statistic", node.origin, code="statistic"))
             nodes.append(node)
             if node.id in means.values():

@@ -96,8 +96,8 @@ class Activation(Node):
             a normalization multiplies or averages. Codings without payloads do not have them.
         uniform: whether all its channels have one scale, so that weights that are alike remain so,
             and channels can be wired to others.
-        exact: whether what it reads is a difference of values with one scale, whose weights nothing
-            is to be fitted into.
+        exact: whether what it reads is a difference of values with one scale, or a mean: nothing is
+            to be fitted into such weights.
     """
 
     like: NodeId | None = None
