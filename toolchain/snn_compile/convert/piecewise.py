@@ -140,13 +140,22 @@ def _fitted(
             break
     if lines is None:
         samples = replace(samples, jumps=samples.jumps[-1:])
-        if relative:  # alike for values up to an eighth of full scale
-            weight = np.clip(np.abs(samples.y) / (most * step), 0.125, 1.0)
-            samples = replace(samples, weight=weight)
+        if relative:
+            samples = _relative(samples, most * step)
     while lines is None:
         tolerance *= 2.0**0.25
         lines = _cut(samples, tolerance, segments)
     return lines, max(line.error for line in lines), float(samples.y.min())
+
+
+def _relative(samples: _Samples, full: float) -> _Samples:
+    """Samples up to full scale, with errors in proportion; alike from a sixty-fourth of it down."""
+    size = np.abs(samples.y)
+    reached = np.flatnonzero(size <= full)
+    kept = slice(reached[0], reached[-1] + 1) if len(reached) > 1 else slice(0, len(size))
+    x, y = samples.x[kept], samples.y[kept]
+    weight = np.clip(size[kept] / full, 2.0**-6, 1.0)
+    return _Samples(x, y, np.array([len(x)]), weight)
 
 
 @dataclass(frozen=True, eq=False)
