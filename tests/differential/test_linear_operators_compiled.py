@@ -65,7 +65,8 @@ KINDS = {
         {"many": ints(-1, 2, 6, 6), "w": real(3, 2, 3, 3), "back": ints(-1, 6, 4, 4)},
     ),
     "volumes": (
-        [node("Reshape", "a vol", "v"), node("Conv", "v w", "c", pads=[1] * 6), node("Relu", "c", "r"),
+        [node("Reshape", "a vol", "v"), node("Conv", "v w", "c", pads=[1] * 6),
+         node("Relu", "c", "r"),
          node("MaxPool", "r", "p", kernel_shape=[2, 2, 2], strides=[1, 2, 2]),
          node("AveragePool", "p", "q", kernel_shape=[1, 2, 2], pads=[0, 1, 1, 0, 1, 1]),
          node("Reshape", "q back", "b")],

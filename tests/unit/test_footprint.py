@@ -97,6 +97,16 @@ NETWORKS = {
         (8, 64, 60),
         {"a": real(8, 8, 3, 3)},
     ),
+    "interleaved": (
+        chain(("ConvTranspose", "a", {"strides": [2, 2]}), RELU, ("Conv", "b", {}), RELU),
+        (8, 24, 24),
+        {"a": real(8, 8, 2, 2), "b": real(8, 8, 3, 3)},
+    ),
+    "enlarged": (
+        chain(("Resize", "r s", {"mode": "linear"}), ("Conv", "a", {}), RELU),
+        (8, 24, 24),
+        {"r": np.zeros(0, np.float32), "s": np.float32([1, 1, 2, 2]), "a": real(8, 8, 3, 3)},
+    ),
     "reshaped": (
         chain(("Conv", "a", {}), ("Reshape", "s", {}), ("Conv", "b", {}), RELU),
         (4, 32, 32),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from onnx_models import NEWEST, OPSETS, assert_same, imported, model, node, ops
-from snn_compile.errors import Origin
+from onnx_models import NEWEST, OPSETS, assert_same, evaluate_all, imported, model, node, ops
+from snn_compile.errors import ModelError, Origin
 from snn_frontends.onnx import OnnxFrontend
 
 
@@ -197,3 +197,35 @@ def test_odd_ways_to_leave_the_batch_open(size):
     assert imported(made).ann.input.shape == (3, 8, 8)
     made.graph.input[0].type.tensor_type.shape.dim[0].Clear()
     assert imported(made).ann.input.shape == (3, 8, 8)
+
+
+def sparse(dims, indices, values, name="w"):
+    at = numpy_helper.from_array(np.array(indices, np.int64), "at")
+    return helper.make_sparse_tensor(numpy_helper.from_array(np.float32(values), name), at, dims)
+
+
+@pytest.mark.parametrize("places", [[1, 5, 6], [[0, 1], [1, 1], [1, 2]]])
+@pytest.mark.parametrize("as_node", [False, True])
+def test_sparse_constants(places, as_node):
+    stated = sparse((2, 4), places, [1, 2, 3])
+    nodes = [node("MatMul", "w x", "m"), node("Relu", "m", "y")]
+    if as_node:
+        nodes.insert(0, helper.make_node("Constant", [], ["w"], sparse_value=stated))
+    made = model(nodes, ("N", 4, 3))
+    if not as_node:
+        made.graph.sparse_initializer.append(stated)
+    x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    dense = np.float32([[0, 1, 0, 0], [0, 2, 3, 0]])
+    (found,) = evaluate_all(imported(made), x)
+    np.testing.assert_allclose(found, np.maximum(dense @ x, 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dims", "places"),
+    [((2, 4), [1, 5, 8]), ((2, 4), [-1, 2, 3]), ((2, 4), [1, 2]), ((2, -4), [0] * 3)],
+)
+def test_damaged_sparse_constants(dims, places):
+    made = model([node("MatMul", "w x", "y")], ("N", 4, 3))
+    made.graph.sparse_initializer.append(sparse(dims, places, [1, 2, 3]))
+    with pytest.raises(ModelError):
+        imported(made)

@@ -100,6 +100,8 @@ def test_every_operator_without_weights():
         ops.Pad(**place, shape=(4, 9, 7), before=(0, 1, -2), after=(1, 0, 3)),
         ops.Reshape(**place, shape=(4 * 63,)),
         ops.Transpose(**place, shape=(7, 4, 9), permutation=(2, 0, 1)),
+        ops.Gather(**place, shape=(2, 3), index=np.array([7, -1, 0, 251, 7, 63])),
+        ops.AxisMatrix(**place, shape=(4, 2, 7), axis=1, matrix=np.arange(18.0).reshape(2, 9) % 5),
         ops.Slice(
             **place, shape=(4, 3, 7), slices=(slice(None), slice(8, 2, -2), slice(None, None, -1))
         ),

@@ -218,7 +218,14 @@ def _curves(
     if not coding.payloads:
         return {}
     segments = options.activation_segments
-    return fit_functions(folded, statistics.ranges, scales, coding.levels, segments)
+    return fit_functions(
+        folded,
+        statistics.ranges,
+        scales,
+        coding.levels,
+        segments,
+        measured=statistics.n_samples > 0,
+    )
 
 
 def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:

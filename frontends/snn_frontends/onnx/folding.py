@@ -127,11 +127,13 @@ class Folding:
         """
         refuse_outdated(node, self.opset, origin)
         if node.op_type == "Constant":
-            if len(node.attribute) != 1 or node.attribute[0].name == "sparse_value":
-                raise ModelError("states no dense value, or several", origin=origin)
+            if len(node.attribute) != 1:
+                raise ModelError("states no value, or several", origin=origin)
         try:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 return [self.decoded("its value", node.attribute[0].t)]
+            if node.op_type == "Constant" and node.attribute[0].name == "sparse_value":
+                return [self.densified("its value", node.attribute[0].sparse_tensor)]
             self._allow(node, inputs, origin)
         except TooLargeError as error:
             raise too_large(origin, error, ModelError) from error
@@ -149,6 +151,29 @@ class Folding:
             raise DamagedError(f"the shape {shape} for {memory.shown(len(tensor.raw_data))}")
         self.keep(what, in_memory(tensor))
         return numpy_helper.to_array(tensor)
+
+    def densified(self, what: str, sparse: onnx.SparseTensorProto) -> Constant:
+        """A sparse tensor of the file as an array.
+
+        Raises:
+            DamagedError: its parts do not fit each other.
+            TooLargeError: all constants take too much memory.
+        """
+        shape = tuple(sparse.dims)
+        values, places = (self.decoded(what, part) for part in (sparse.values, sparse.indices))
+        if min(shape, default=1) < 0 or values.ndim != 1 or values.dtype.kind not in NUMBERS:
+            raise DamagedError(f"the shape {list(shape)[:16]} for {list(values.shape)} values")
+        self.keep(what, prod(shape) * values.dtype.itemsize)
+        wanted = [(len(values),), (len(values), len(shape))]
+        if places.dtype != np.int64 or places.shape not in wanted:
+            raise DamagedError(f"indices of shape {list(places.shape)} for {len(values)} values")
+        sizes = np.array(shape if places.ndim == 2 else [prod(shape)], np.int64)
+        if ((places < 0) | (places.reshape(len(values), -1) >= sizes).reshape(places.shape)).any():
+            raise DamagedError("indices beyond its shape")
+        dense = np.zeros(shape, values.dtype)
+        at = tuple(places.T) if places.ndim == 2 else np.unravel_index(places, shape)
+        dense[at] = values
+        return dense
 
     def _allow(
         self, node: onnx.NodeProto, inputs: Sequence[Constant | None], origin: Origin

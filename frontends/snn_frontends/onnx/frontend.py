@@ -87,10 +87,6 @@ def _read(path: Path) -> Imported:
             origin=Origin(file),
             hint="simplify it (onnx-simplifier), or split it",
         )
-    if model.graph.sparse_initializer:
-        raise ModelError(
-            "the model has sparse initializers", origin=Origin(file), hint="export dense weights"
-        )
     entry = _input(model.graph, file)
     return import_graph(model, file, opset, entry, stated, findings)
 
@@ -232,10 +228,8 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
     """
     from onnx import TensorProto
 
-    from snn_frontends.onnx.importer import ModelInput
-    from snn_frontends.onnx.values import Batch
-
     initialized = {tensor.name for tensor in graph.initializer}
+    initialized |= {sparse.values.name for sparse in graph.sparse_initializer}
     inputs = [entry for entry in graph.input if entry.name not in initialized]
     if len(inputs) != 1:
         names = ", ".join(f"'{entry.name}'" for entry in inputs)
@@ -258,6 +252,18 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
             hint="export the network with a float input; raw integer data can be given all the "
             "same, with --mean-values and --scale-values",
         )
+    return _shaped(entry.name, tensor, origin)
+
+
+def _shaped(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> ModelInput:
+    """The input by the shape that the file states.
+
+    Raises:
+        ModelError: it states none, or one that cannot be used.
+    """
+    from snn_frontends.onnx.importer import ModelInput
+    from snn_frontends.onnx.values import Batch
+
     if not tensor.HasField("shape"):
         raise ModelError(
             "the input states no shape",
@@ -277,19 +283,23 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
     sizes = [int(dim.dim_value) if dim.dim_value > 0 else 0 for dim in tensor.shape.dim]
     for axis, size in enumerate(sizes[1:], start=1):
         if not size:
-            name = tensor.shape.dim[axis].dim_param
+            symbol = tensor.shape.dim[axis].dim_param
             raise ModelError(
-                f"axis {axis} of the input" + (f" ('{name}')" if name else "") + " has no fixed "
+                f"axis {axis} of the input"
+                + (f" ('{symbol}')" if symbol else "")
+                + " has no fixed "
                 "size; only the batch (axis 0) may be left open",
                 code="dynamic-shape",
                 origin=origin,
                 hint="export with a fixed size, or set it: python -m "
                 "onnxruntime.tools.make_dynamic_shape_fixed "
                 + (
-                    f"--dim_param {shlex.quote(name)} --dim_value SIZE IN OUT" if name else "--help"
+                    f"--dim_param {shlex.quote(symbol)} --dim_value SIZE IN OUT"
+                    if symbol
+                    else "--help"
                 ),
             )
     if vector:
-        return ModelInput(entry.name, (sizes[0],), Batch(1, symbolic=False), whole=True)
+        return ModelInput(name, (sizes[0],), Batch(1, symbolic=False), whole=True)
     batch = Batch(sizes[0] or 1, symbolic=not sizes[0])
-    return ModelInput(entry.name, (batch.size, *sizes[1:]), batch)
+    return ModelInput(name, (batch.size, *sizes[1:]), batch)

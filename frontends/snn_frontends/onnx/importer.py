@@ -107,9 +107,10 @@ class _Importer:
         self.builder = builder
         self.entry = entry
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.sparse = {one.values.name: one for one in model.graph.sparse_initializer}
         self.functions = {(_domain(f.domain), f.name) for f in model.functions}
         self.outputs = [output.name for output in model.graph.output]
-        given = {entry.name, *self.initializers}
+        given = {entry.name, *self.initializers, *self.sparse}
         self.nodes = _in_order(list(model.graph.node), given, builder.file)
         for node in self.nodes:
             node.domain = _domain(node.domain)
@@ -266,11 +267,15 @@ class _Importer:
     def _value(self, name: str, origin: Origin) -> Value:
         """What a name stands for; initializers are decoded on first use."""
         if name not in self.values:
-            tensor = self.initializers.get(name)
-            if tensor is None:
+            tensor, sparse = self.initializers.get(name), self.sparse.get(name)
+            if tensor is None and sparse is None:
                 raise ModelError(f"reads '{name}', which nothing in the file gives", origin=origin)
+            what = f"the tensor '{name}'"
             try:
-                self.values[name] = self.folding.decoded(f"the tensor '{name}'", tensor)
+                if tensor is not None:
+                    self.values[name] = self.folding.decoded(what, tensor)
+                elif sparse is not None:
+                    self.values[name] = self.folding.densified(what, sparse)
             except TooLargeError as error:
                 raise too_large(origin, error, ModelError) from error
             except FOREIGN_ERRORS as error:

@@ -29,11 +29,11 @@ ELEMENTWISE = frozenset(
 """Operators that act on each element by itself, with constants that broadcast."""
 AWARE = frozenset(
     (
-        "Cast CastLike Concat CumSum Dropout Einsum Expand Flatten Gather GatherElements GatherND "
-        "Gemm Identity LayerNormalization LpNormalization MatMul MeanVarianceNormalization Pad "
-        "RMSNormalization ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum "
-        "ReduceSumSquare Resize Reshape ReverseSequence Slice Split Squeeze Tile Transpose Trilu "
-        "Unsqueeze Upsample"
+        "ArgMax Cast CastLike CenterCropPad Concat CumSum Dropout Einsum Expand Flatten "
+        "Gather GatherElements GatherND Gemm Identity LayerNormalization LogSoftmax "
+        "LpNormalization MatMul MeanVarianceNormalization Pad RMSNormalization ReduceL1 ReduceL2 "
+        "ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Resize Reshape ReverseSequence "
+        "Slice Softmax Split Squeeze Tile Transpose Trilu Unsqueeze Upsample"
     ).split()
 )
 """Operators whose handlers ask where the batch is."""

@@ -41,19 +41,19 @@ REASONS = (
         "export with fixed control flow, or simplify the model (onnx-simplifier)",
     ),
     Reason(
-        frozenset(("Attention", "Einsum", "RotaryEmbedding")),
+        frozenset(("Attention", "RotaryEmbedding")),
         "multiplies activations with each other, which has no spiking form",
         "use a network of convolutions and dense layers",
     ),
     Reason(
-        frozenset(("Resize", "Upsample", "GridSample", "AffineGrid", "RoiAlign", "MaxRoiPool")),
-        "resampling is not supported",
-        "scale the images before the network, or use strided layers only",
+        frozenset(("GridSample", "AffineGrid", "RoiAlign", "MaxRoiPool")),
+        "resampling at places that are computed is not supported",
+        "scale the images before the network, or use Resize",
     ),
     Reason(
-        frozenset(("ConvTranspose", "DeformConv", "Col2Im", "MaxUnpool", "LpPool", "GlobalLpPool")),
+        frozenset(("DeformConv", "MaxUnpool", "LpPool", "GlobalLpPool")),
         "this layer is not supported",
-        "use Conv, Gemm, MaxPool or AveragePool",
+        "use Conv, ConvTranspose, Gemm, MaxPool or AveragePool",
     ),
     Reason(
         frozenset("NonMaxSuppression TopK NonZero Unique Compress ScatterND".split()),
@@ -61,7 +61,7 @@ REASONS = (
         CUT,
     ),
     Reason(
-        frozenset("ReduceMax ReduceMin ReduceProd".split()),
+        frozenset(("ReduceProd",)),
         "this operator is not supported on activations",
         "a maximum over a map can be a MaxPool or GlobalMaxPool, a limit a Relu or a Clip from 0",
     ),

@@ -97,9 +97,11 @@ class _Collector:
     def histograms(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Activation) and node.like is None:
             flat = _magnitudes(node, value)
+            if isinstance(node, ann.Function):  # what is undefined is refused with the peaks
+                flat = np.where(np.isfinite(flat), flat, 0)
             # An odd stride: the batch comes last, and an even one would see the same few samples.
             flat = flat[:, :: flat.shape[1] // SAMPLES_PER_PIECE | 1]
-            peak = np.where(self.peak[node.id] > 0, self.peak[node.id], 1.0)
+            peak = np.where(self.peak[node.id] > 0, self.peak[node.id], 1.0)  # of NaN, too
             scaled = flat * (N_BINS / peak[:, None]).astype(flat.dtype)
             bins = np.minimum(scaled.astype(np.int32), N_BINS - 1)
             bins += np.arange(len(flat), dtype=np.int32)[:, None] * N_BINS

@@ -19,6 +19,8 @@ def fit_functions(
     scales: Mapping[NodeId, Float],
     levels: int,
     segments: int,
+    *,
+    measured: bool = True,
 ) -> dict[NodeId, Curve]:
     """Lines for every function of a network.
 
@@ -28,6 +30,8 @@ def fit_functions(
         scales: the magnitude that the largest payload of each stands for, (C,).
         levels: largest payload.
         segments: most lines of a channel.
+        measured: whether the ranges are those of samples; else they are bounds, which arguments
+            need not reach.
 
     Raises:
         UnsupportedError: a function has no value somewhere in its range; all of them at once.
@@ -46,6 +50,7 @@ def fit_functions(
                 segments,
                 most,
                 relative=most > levels,
+                everywhere=measured,
             )
         except NoValueError as error:
             wrong.append(

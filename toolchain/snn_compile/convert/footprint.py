@@ -146,6 +146,8 @@ def _own(node: AnnNode) -> int:
             return size + maps_shape(node.shape)[0] * N_BINS * NUMBER  # its histograms
         case ann.Dense():
             return size + node.weight.size * 2 * NUMBER
+        case ann.AxisMatrix():
+            return size + node.matrix.size * 2 * NUMBER
         case ann.Conv():
             per_group, height, width = node.weight.shape[1:]
             padded = _padded(node.shape, node.geometry, (height, width))

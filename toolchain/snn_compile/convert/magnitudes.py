@@ -7,7 +7,8 @@ from dataclasses import fields
 import numpy as np
 
 from snn_compile.convert.calibrate import Calibration
-from snn_compile.errors import CompileError, ModelError, raise_all
+from snn_compile.errors import CompileError, ModelError, UnsupportedError, raise_all
+from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.stages import ANNGraph
 
@@ -46,15 +47,28 @@ def _complaints(node: AnnNode) -> list[CompileError]:
     return found
 
 
+def _undefined(node: AnnNode) -> UnsupportedError:
+    return UnsupportedError(
+        "has no value for some of what reaches it on the calibration samples",
+        code="undefined-function",
+        origin=node.origin,
+        hint="calibrate with samples for which it is defined, or bound its argument",
+    )
+
+
 def check_peaks(network: ANNGraph, statistics: Calibration) -> None:
     """Refuse activations that are too large.
 
     Raises:
         ModelError: there are some (``CompileErrors`` if in several layers).
+        UnsupportedError: a function that is not defined everywhere it is needed.
     """
     raise_all(
         [
-            ModelError(
+            _undefined(network.graph[name])
+            if isinstance(network.graph[name], ann.Function)
+            and not np.isfinite(activations.peak).all()
+            else ModelError(
                 f"its activations reach {activations.peak.max():.3g}; {LARGEST_PEAK:g} at most",
                 code="out-of-range",
                 origin=network.graph[name].origin,

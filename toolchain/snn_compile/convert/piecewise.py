@@ -76,6 +76,7 @@ def fitted(
     most: float,
     *,
     relative: bool = False,
+    everywhere: bool = True,
 ) -> Curve:
     """Lines for each channel, at most so many.
 
@@ -91,6 +92,8 @@ def fitted(
         most: largest payload, in steps: what exceeds it need not be told apart.
         relative: whether lines that are too few for the tolerance may be off in proportion to the
             function, rather than alike everywhere.
+        everywhere: whether the function has to have values all over the range, because it has been
+            seen there; else where it has none is left out.
 
     Raises:
         NoValueError: the function has none within the range.
@@ -102,7 +105,7 @@ def fitted(
     for channel, (a, b, size) in enumerate(zip(low, high, step, strict=True)):
         own = expression if same else of_channel(expression, channel)
         range_, step_ = _rounded_range(a, b), _rounded_step(size)
-        rows.append(_fitted(own, *range_, step_, segments, most, relative))
+        rows.append(_fitted(own, *range_, step_, segments, most, relative, everywhere))
     return _stacked(rows)
 
 
@@ -129,12 +132,13 @@ def _fitted(
     segments: int,
     most: float,
     relative: bool,
+    everywhere: bool,
 ) -> tuple[tuple[_Line, ...], float, float]:
     """Lines of one channel, their largest error, and the smallest value."""
     lines: tuple[_Line, ...] | None = None
     tolerance = TOLERANCE * step
     for margin in ((high - low) / 2.0, 0.0):
-        samples = _samples(expression, low, high, margin, step, most)
+        samples = _samples(expression, low, high, margin, step, most, everywhere)
         lines = _cut(samples, EXACT * step, segments) or _cut(samples, tolerance, segments)
         if lines is not None:
             break
@@ -176,7 +180,13 @@ class _Samples:
 
 
 def _samples(
-    expression: Expression, low: float, high: float, margin: float, step: float, most: float
+    expression: Expression,
+    low: float,
+    high: float,
+    margin: float,
+    step: float,
+    most: float,
+    everywhere: bool,
 ) -> _Samples:
     """Arguments and values, the denser the more the function bends there."""
 
@@ -189,7 +199,12 @@ def _samples(
     x = np.linspace(low - margin, high + margin, FIRST)
     if not np.isfinite(values(x)).all():
         x = np.linspace(low, high, FIRST)
-        if not np.isfinite(values(x)).all():
+        known = np.isfinite(values(x))
+        inner = (
+            np.abs(x - (low + high) / 2.0) <= (high - low) * 0.375
+        )  # ranges are rounded outwards
+        x = x[known]
+        if not len(x) or (everywhere and not known[inner].all()):
             raise NoValueError(f"no finite value everywhere from {low:.6g} to {high:.6g}")
     y = values(x)
     reached = np.flatnonzero(np.abs(y) <= REACH * most * step)
@@ -202,7 +217,7 @@ def _samples(
         between = values(middle)
         bends = np.abs(between - (y[:-1] + y[1:]) / 2.0) > EXACT / 4.0 * step
         bends |= _turning(x, y, EXACT / 4.0 * step)
-        bends &= np.diff(x) > narrowest
+        bends &= (np.diff(x) > narrowest) & np.isfinite(between)
         if not bends.any() or len(x) > MOST_SAMPLES:
             break
         x, y = _merged(x, y, middle[bends], between[bends])

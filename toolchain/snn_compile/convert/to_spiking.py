@@ -60,12 +60,11 @@ class ToSpiking:
 
     def __call__(self, network: ANNGraph, /) -> PassResult[SpikingGraph]:
         """Build the spiking network."""
-        raise_all(list(products.refusals(network, self.coding)))
         drives, positive = expand(network), non_negative(network)
         source = self._input(network.input)
         nodes: list[SpikingNode] = [source]
         units: dict[NodeId, Float] = {source.id: source.unit}
-        raise_all(self._refused(network))
+        raise_all([*products.refusals(network, self.coding), *self._refused(network)])
         for node in network.graph:
             if not isinstance(node, ann.Activation | ann.Output):
                 continue

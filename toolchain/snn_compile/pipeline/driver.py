@@ -29,9 +29,11 @@ from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
 from snn_compile.convert.refine_statistics import RefineStatistics
 from snn_compile.convert.sink_wiring import SinkWiring
+from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.counted import counted
 from snn_compile.errors import UsageError
+from snn_compile.ir import ann as ops
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, unmeasured
@@ -113,7 +115,7 @@ def check_model(
     imported = read_model(path)
     network = preprocessed(imported, options, journal.passed)
     watcher = watching(journal, network)
-    folding = _folded(network, watcher)
+    folding = _folded(network, coding, watcher)
     convert = unmeasured(folding.graph, weight_bounds(folding.graph), options, coding)
     mapped = map_program(convert(folding.graph, watcher).graph.program, target)
     findings = (*imported.findings, *folding.findings, *mapped.findings)
@@ -140,13 +142,13 @@ def passes_of(
     coding = coding_of(options, target.default_coding.value)
     network = preprocessed(read_model(path), options)
     is_measured = with_data and options.calibrate is not None
-    folded = _folded(network, measured=is_measured).graph
+    folded = _folded(network, coding, measured=is_measured).graph
     adjusts = with_data and options.equalize != "none"
     some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
     convert = unmeasured(folded, calibration.calibrate(folded, some), options, coding, samples)
     equalize = (Equalize(options.equalize),) if adjusts else ()
-    return (*preprocessing(options), *FOLDING.steps, *equalize, *convert.steps)
+    return (*preprocessing(options), *folding_of(network, coding).steps, *equalize, *convert.steps)
 
 
 def compile_model(
@@ -208,11 +210,18 @@ FOLDING = (
 """The passes that leave the function of the trained network unchanged."""
 
 
+def folding_of(network: ANNGraph, coding: Coding) -> Pipeline[ANNGraph, ANNGraph]:
+    """Those of a network; functions become rectifiers first where there are no other neurons."""
+    if coding.payloads or not any(isinstance(node, ops.Function) for node in network.graph):
+        return FOLDING
+    return Pipeline((SumOfRectifiers(), *FOLDING.steps))
+
+
 def _folded(
-    network: ANNGraph, watch: Watcher = unwatched, *, measured: bool = False
+    network: ANNGraph, coding: Coding, watch: Watcher = unwatched, *, measured: bool = False
 ) -> PassResult[ANNGraph]:
     """What the passes that need no data make of a network, if it can be worked with."""
-    folding = FOLDING(network, watch)
+    folding = folding_of(network, coding)(network, watch)
     check_footprint(folding.graph, measured=measured)
     check_magnitudes(folding.graph)
     return folding
@@ -234,7 +243,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
     journal.found(data_findings(samples.calibrate, samples.evaluate))
     assemble.announce(journal.observer, imported.ann, target, coding, options)
     watch = watching(journal, network, samples.calibrate)
-    folded = _folded(network, watch, measured=task.is_measured).graph
+    folded = _folded(network, coding, watch, measured=task.is_measured).graph
     assemble.tell_import(journal.observer, imported, folded)
     options = _decided(folded, samples.calibrate, options, coding, journal)
     journal.found(assemble.ignored(options, facts))

@@ -21,7 +21,13 @@ from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.products import OPERAND_WEIGHT, operand_weights
 from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
-from snn_compile.quantize.weights import IntegerWeights, channel_of, integer_weights, with_unit
+from snn_compile.quantize.weights import (
+    MOST_APART,
+    IntegerWeights,
+    channel_of,
+    integer_weights,
+    with_unit,
+)
 from snn_compile.quantize.wide_sums import narrowed, of_payloads, payload_doublings
 from snn_compile.sim import bounds
 
@@ -157,16 +163,19 @@ class _Layer:
         if isinstance(population, spiking.ProductNeurons):
             return operand_weights(self.groups)
         threshold = population.threshold if isinstance(population, spiking.Neurons) else None
-        smallest = self.states.smallest_weight(population)
-        if any(self.doublings):
-            return of_payloads(
-                self.groups,
-                self.doublings,
-                lambda groups: integer_weights(
-                    groups, self.bits, threshold, smallest, as_integers=False
-                ),
+
+        def chosen(groups: tuple[spiking.Synapses, ...]) -> IntegerWeights:
+            return integer_weights(
+                groups,
+                self.bits,
+                threshold,
+                self.states.smallest_weight(population),
+                as_integers=as_integers and not any(self.doublings),
+                # Sums that are spread over time cannot be shifted right one by one.
+                most_apart=EXPONENTS[-1] if self.window.schedule else MOST_APART,
             )
-        return integer_weights(self.groups, self.bits, threshold, smallest, as_integers=as_integers)
+
+        return of_payloads(self.groups, self.doublings, chosen)
 
     def fitted(
         self, weights: IntegerWeights

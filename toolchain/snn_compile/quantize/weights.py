@@ -57,6 +57,7 @@ def integer_weights(
     smallest_unit: Float | float = 0.0,
     *,
     as_integers: bool = True,
+    most_apart: int = MOST_APART,
 ) -> IntegerWeights:
     """Choose units and mantissas for the groups that feed one population.
 
@@ -72,6 +73,7 @@ def integer_weights(
             other, so that all channels share a unit.
         smallest_unit: of each channel; dying channels, whose weights are almost 0, need one.
         as_integers: whether weights that are small integers already are kept as they are.
+        most_apart: largest difference of two groups' exponents.
     """
     common = threshold is None
     largest = (1 << (bits - 1)) - 1
@@ -85,12 +87,12 @@ def integer_weights(
     if exact is not None and as_integers:
         unit, mantissas = exact
         return IntegerWeights(mantissas, (0,) * len(groups), unit, 0.0, True)
-    on_grid = _on_grid(weights, largest)
+    on_grid = _on_grid(weights, largest, most_apart)
     if on_grid is not None:
         unit = np.full(n_channels, on_grid[0])
         if (unit >= smallest_unit).all():
             return _rounded(weights, channels, on_grid[1], unit, largest)
-    exponents = _exponents(peaks)
+    exponents = _exponents(peaks, most_apart)
     steps = np.ldexp(1.0, exponents)
     widest = (peaks / steps[:, None]).max(axis=0)
     if common:
@@ -127,7 +129,7 @@ def _rounded(
     return IntegerWeights(mantissas, exponents, unit, clipped / max(total, 1), False)
 
 
-def _exponents(peaks: Float) -> tuple[int, ...]:
+def _exponents(peaks: Float, most_apart: int) -> tuple[int, ...]:
     """A power of two per group that brings the groups' largest weights near each other."""
     logs = np.where(peaks > 0, log2(np.where(peaks > 0, peaks, 1.0)), np.nan)
     with np.errstate(all="ignore"):
@@ -135,7 +137,7 @@ def _exponents(peaks: Float) -> tuple[int, ...]:
     if not np.isfinite(typical).any():
         return (0,) * len(peaks)
     relative = np.nan_to_num(typical - np.nanmin(typical), nan=0.0)
-    return tuple(int(e) for e in np.minimum(np.rint(relative), MOST_APART))
+    return tuple(int(e) for e in np.minimum(np.rint(relative), most_apart))
 
 
 def _small_integers(
@@ -170,7 +172,9 @@ def _small_integers(
     return unit, tuple(found)
 
 
-def _on_grid(weights: list[Float], largest: int) -> tuple[float, tuple[int, ...]] | None:
+def _on_grid(
+    weights: list[Float], largest: int, most_apart: int
+) -> tuple[float, tuple[int, ...]] | None:
     """Unit and exponents where every group holds integers times a power of two already.
 
     Networks that were trained or compiled to integers are such: they need no other grid.
@@ -189,7 +193,7 @@ def _on_grid(weights: list[Float], largest: int) -> tuple[float, tuple[int, ...]
     if least is None:
         return None
     exponents = tuple(0 if e is None else e - least for e in found)
-    return (2.0**least, exponents) if max(exponents) <= MOST_APART else None
+    return (2.0**least, exponents) if max(exponents) <= most_apart else None
 
 
 def _least_error(

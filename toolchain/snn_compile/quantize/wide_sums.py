@@ -55,6 +55,8 @@ def of_payloads(
     choose: Callable[[tuple[spiking.Synapses, ...]], IntegerWeights],
 ) -> IntegerWeights:
     """Integers for weights as their payloads magnify them, whose exponents take that back."""
+    if not any(doublings):
+        return choose(groups)
     magnified = tuple(
         replace(group, weight=np.ldexp(group.weight, n))
         for group, n in zip(groups, doublings, strict=True)

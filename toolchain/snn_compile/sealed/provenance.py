@@ -28,6 +28,9 @@ INPUTS = ("model", *DATA, "target")
 TUNED = "tuned"
 """Of networks that were trained: how."""
 _NAME = "{}.name"
+ADDED = {"activation_segments": 32}
+"""Options that older versions did not have, with what then stands for them: a network that does not
+depend on them keeps its seal."""
 Array = npt.NDArray[Any]
 
 
@@ -113,6 +116,9 @@ def provenance(
     name = options.target if own else Path(options.target).name
     said |= {"target": content_hash(options.target), _NAME.format("target"): name}
     values = {key: option["value"] for key, option in options.effective().items()}
+    for key, default in ADDED.items():
+        if values[key] == default:
+            del values[key]
     stated = {key: value for key, value in values.items() if key not in DATA} | {"target": name}
     return {**said, "options": json.dumps(stated, sort_keys=True)}
 

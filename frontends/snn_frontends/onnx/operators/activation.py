@@ -9,6 +9,7 @@ from snn_compile.ir.ann import Float
 from snn_compile.ir.expression import X, apply
 from snn_compile.passes import Finding
 from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.layout import view
 from snn_frontends.onnx.operators import functions, pairs
 from snn_frontends.onnx.values import Tensor, Unknown
 
@@ -113,14 +114,14 @@ def dropout(call: Call) -> Tensor:
 
 def softmax(call: Call) -> Tensor:
     """Left off at the end of the network, where it does not move the arg-max; else refused."""
-    x = call.tensor()
+    rank = len(call.value().shape)
     axis = int(call.attributes.get("axis", 1 if call.opset < 13 else -1))
     if not call.only_feeds_outputs(TAIL | {"ArgMax"}):
         raise call.refusal(
             "no spiking form; only a final Softmax over the classes can be left off",
             "in the middle of a network (attention, gating) it cannot be compiled",
         )
-    call.feature_axis(axis, len(x.shape))
+    x = view(call, 0, (call.axis(axis, rank),)).like
     message = f"final {call.op} left off: the outputs are logits, with the same arg-max"
     call.builder.findings.append(Finding(message, call.origin, "softmax-dropped"))
     return x
@@ -128,11 +129,11 @@ def softmax(call: Call) -> Tensor:
 
 def arg_max(call: Call) -> Tensor:
     """Left off at the end of the network, where the user can take it himself; else refused."""
-    x = call.tensor()
+    rank = len(call.value().shape)
     call.ignore("keepdims", "select_last_index")  # whoever takes the maximum decides
     if not call.only_feeds_outputs(frozenset({"Identity"})):
         raise call.refusal("no spiking form; only a final ArgMax can be left off")
-    call.feature_axis(int(call.attributes.get("axis", 0)), len(x.shape))
+    x = view(call, 0, (call.axis(int(call.attributes.get("axis", 0)), rank),)).like
     message = "final ArgMax left off: the outputs are the values that it compares"
     call.builder.findings.append(Finding(message, call.origin, "argmax-dropped"))
     return x

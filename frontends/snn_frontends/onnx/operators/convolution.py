@@ -11,7 +11,7 @@ import numpy as np
 
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
-from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.operators.gathering import places, wired
 from snn_frontends.onnx.operators.windows import (
     UNMOVED,
@@ -174,8 +174,15 @@ def conv_transpose(call: Call) -> Tensor:
     if x.shape[1] % groups:
         raise call.invalid(f"{x.shape[1]} channels do not fall into {groups} groups")
     axes = _stretches(call, x, weight.shape[2:])
+    bias = _bias(call, weight.shape[1] * groups, weight)
+    return _transposed(call, x, weight, bias, axes, groups)
+
+
+def _transposed(
+    call: Call, x: Tensor, weight: Float, bias: Float, axes: list[_Stretch], groups: int
+) -> Tensor:
+    """A transposed convolution of (N, C, ...), with weights (C, O / groups, ...)."""
     per_group = weight.shape[1]
-    bias = _bias(call, per_group * groups, weight)
     phases = [axis.stride for axis in axes]
     n_phases = prod(phases)
     full = (groups, per_group, *phases, x.shape[1] // groups, *(axis.length for axis in axes))
@@ -198,6 +205,41 @@ def conv_transpose(call: Call) -> Tensor:
     inner = call if plain else replace(call, name=f"{call.name}.phases")
     y = _convolved(inner, x, layer, np.repeat(bias, n_phases), slides, groups)
     return y if plain else _interleaved(call, y, axes, n_out)
+
+
+def col2im(call: Call) -> Tensor:
+    """Blocks put back where they were taken from, and added up where they overlap.
+
+    It is a transposed convolution in which each channel of a block has one tap.
+    """
+    x = call.tensor()
+    image, block = (
+        tuple(int(n) for n in np.atleast_1d(call.constant(k, INTEGERS))) for k in (1, 2)
+    )
+    rank = len(block)
+    if len(x.shape) != 3 or len(image) != rank or min(*image, *block) < 1 or rank > 3:
+        raise call.invalid(f"blocks {list(block)} do not fit {list(x.shape)}")
+    channels, rest = divmod(x.shape[1], prod(block))
+    strides = per_axis(call, "strides", rank, least=1)
+    dilations = per_axis(call, "dilations", rank, least=1)
+    pads = [int(p) for p in call.attributes.get("pads", (0,) * (2 * rank))]
+    spans = [d * (n - 1) + 1 for d, n in zip(dilations, block, strict=True)]
+    if rest or len(pads) != 2 * rank or min(pads) < 0:
+        raise call.invalid(f"blocks {list(block)} and pads {pads} do not fit {list(x.shape)}")
+    counts = [
+        (image[k] + pads[k] + pads[k + rank] - spans[k]) // strides[k] + 1 for k in range(rank)
+    ]
+    if min(counts) < 1 or prod(counts) != x.shape[2]:
+        raise call.invalid(f"{x.shape[2]} blocks do not fit an image of {list(image)}")
+    axes = [
+        _Stretch(counts[k], block[k], strides[k], dilations[k], pads[k], image[k])
+        for k in range(rank)
+    ]
+    own = np.eye(prod(block), dtype=np.float32).reshape(prod(block), 1, *block)
+    weight = np.tile(own, (channels, *[1] * (rank + 1)))
+    bias = np.zeros(channels, np.float32)
+    blocks = call.emit(ann.Reshape, x, shape=(call.batch, x.shape[1], *counts), suffix="blocks")
+    return _transposed(call, blocks, weight, bias, axes, channels)
 
 
 def _interleaved(call: Call, y: Tensor, axes: list[_Stretch], n_out: int) -> Tensor:
@@ -238,13 +280,13 @@ def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[_Stretch]:
         before, count = pads[k], whole - pads[k] - pads[k + rank]
         if stated is not None or mode.startswith("SAME"):
             count = int(stated[k - rank]) if stated is not None else n * s
-            if count > whole:
+            if count > whole and stated is None:
                 raise call.refusal(
                     f"fills an axis of {whole} values up to {count}, which onnx and onnxruntime do "
                     "differently",
                     "export it with pads and output_padding",
                 )
-            cut = whole - count
+            cut = max(whole - count, 0)  # what is more than the whole is filled behind it
             before = cut // 2 if mode == "SAME_UPPER" else cut - cut // 2
         if min(count, taps) < 1 or before < 0:
             raise call.invalid(f"gives an axis of {count} values")

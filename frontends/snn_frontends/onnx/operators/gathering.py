@@ -222,6 +222,24 @@ def pad(call: Call) -> Tensor:
     return seen.restored(affine(call, y, shift=border[None]))
 
 
+def center_crop_pad(call: Call) -> Tensor:
+    """The middle of a value, or the value in the middle of zeros."""
+    x = call.value()
+    rank = len(x.shape)
+    axes = [call.axis(int(k), rank) for k in call.attributes.get("axes", range(rank))]
+    wanted = [int(n) for n in call.constant(1, INTEGERS)]
+    if len(wanted) != len(axes) or min(wanted, default=0) < 1:
+        raise call.invalid(f"the sizes {wanted} do not fit axes {axes}")
+    before, after = [0] * rank, [0] * rank
+    for axis, n in zip(axes, wanted, strict=True):
+        less, more = max(x.shape[axis] - n, 0), max(n - x.shape[axis], 0)
+        before[axis] = more // 2 - less // 2
+        after[axis] = (more - more // 2) - (less - less // 2)
+    seen = view(call, 0, [k for k in range(rank) if before[k] or after[k]])
+    widths = ([0, *_kept(seen, before, 0)], [0, *_kept(seen, after, 0)])
+    return seen.restored(padded(call, seen.x, *widths))
+
+
 def _inside(before: Sequence[int], shape: Sequence[int], after: Sequence[int]) -> tuple[slice, ...]:
     """The part of a padded value that is not border."""
     return tuple(
