@@ -107,7 +107,7 @@ def test_the_passes_are_listed_and_nothing_else_happens(
     listed = json.loads(capsys.readouterr().out)
     assert listed["spec"] == wanted
     assert [one["name"] for one in listed["passes"]][8:10] == ["equalize", "to-spiking"]
-    assert listed["passes"][6]["options"] == {"method": "l4"}
+    assert listed["passes"][8]["options"] == {"method": "l4"}
     assert not list(tmp_path.iterdir())
 
 
