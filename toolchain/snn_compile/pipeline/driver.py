@@ -23,9 +23,11 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
+from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.linear import Float
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes, check_peaks
+from snn_compile.convert.refine_statistics import RefineStatistics
 from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.convert.weight_bounds import weight_bounds
@@ -200,6 +202,8 @@ FOLDING = (
     .then(FoldBatchNorm())
     .then(FoldPadding())
     .then(LowerMaxPool())
+    .then(RefineStatistics())
+    .then(LayOut())
     .then(InsertRectifiers())
     .then(IsolateOperands())
 )

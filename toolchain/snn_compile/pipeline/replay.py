@@ -28,8 +28,10 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint, check_values
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
+from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.refine_statistics import RefineStatistics
 from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
@@ -62,6 +64,8 @@ PASSES = (
     LowerMaxPool,
     InsertRectifiers,
     IsolateOperands,
+    LayOut,
+    RefineStatistics,
     Equalize,
     ToSpiking,
     AlignPaths,
