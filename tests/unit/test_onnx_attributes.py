@@ -84,10 +84,10 @@ def test_an_operator_that_has_changed(monkeypatch, op):
     monkeypatch.setitem(OPERATORS, op, replace(OPERATORS[op], since=since - 1))
     schema = defs.get_schema(op)
     inputs = " ".join(["x"] * max(schema.min_input, 1))
+    values = {"blocksize": 2, "axis": 1, "to": 1, "kernel_shape": [2, 2], "equation": "a->a"}
+    values |= {"size": 3, "num_groups": 1}
     required = {
-        name: {"blocksize": 2, "axis": 1, "to": 1, "kernel_shape": [2, 2], "equation": "a->a"}[name]
-        for name, attribute in schema.attributes.items()
-        if attribute.required
+        name: values[name] for name, attribute in schema.attributes.items() if attribute.required
     }
     made = model([node(op, inputs, "y", name="bad", **required)], IMAGE, opset=28)
     error = refused(made)

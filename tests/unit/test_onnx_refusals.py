@@ -39,9 +39,7 @@ IMAGE = ("N", 3, 8, 8)
 F0 = np.float32(0)
 
 UNSUPPORTED = {
-    "layer-norm": (
-        node("LayerNormalization", "x s", "y"), IMAGE, {"s": real(8)}, "BatchNormalization",
-    ),
+    "norm-of-batch": (node("LpNormalization", "x", "y", axis=0), IMAGE, {}, "axis 0"),
     "unknown-op": (node("Det", "x", "y"), IMAGE, {}, "extract_model"),
     "conv-weights": (node("Conv", "x x", "y"), (3, 3, 8, 8), {}, "fixed"),
     "conv-4d": (node("Conv", "x w", "y"), ("N", 1, *[3] * 4), {"w": real(1, 1, *[2] * 4)}, "three"),
@@ -174,7 +172,7 @@ def test_everything_unsupported_comes_at_once():
         node("Hardmax", "a", "f", name="n4"),
         node("Hardmax", "a", "g", name="n5"),
         node("Reshape", "e shape", "h"),
-        node("LRN", "a", "up", name="n6", size=1),
+        node("Hardmax", "a", "up", name="n6"),
         node("GlobalLpPool", "up", "i", name="n7"),
         node("Cast", "size", "size_f", to=1),
         node("Sigmoid", "size_f", "k", name="of a constant that is not known"),

@@ -95,7 +95,8 @@ def test_the_passes_are_listed_and_nothing_else_happens(
     line += ["--equalize", "l4", "--weight-bits", "4", "--reset", "zero", "--list-passes"]
     assert run(*line) == 0
     wanted = (
-        "sink-wiring,fold-batch-norm,fold-padding,lower-max-pool,insert-rectifiers,"
+        "sink-wiring,fold-batch-norm,fold-padding,lower-max-pool,refine-statistics,lay-out,"
+        "insert-rectifiers,"
         "isolate-operands,equalize{method=l4},"
         "to-spiking{coding=rate,reset=zero,initial-potential=0},align-paths,"
         "quantize{weight-bits=4},calibrate-resets,"
@@ -108,8 +109,8 @@ def test_the_passes_are_listed_and_nothing_else_happens(
     assert run(*line, "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert listed["spec"] == wanted
-    assert [one["name"] for one in listed["passes"]][6:8] == ["equalize", "to-spiking"]
-    assert listed["passes"][6]["options"] == {"method": "l4"}
+    assert [one["name"] for one in listed["passes"]][8:10] == ["equalize", "to-spiking"]
+    assert listed["passes"][8]["options"] == {"method": "l4"}
     assert not list(tmp_path.iterdir())
 
 

@@ -124,7 +124,7 @@ def test_payloads_are_the_product_of_payloads(form, bits):
     (node,) = (n for n in folded.graph if isinstance(n, ann.Product))
     factors = []
     for term in drives[node.id].terms:
-        unit = scales[term.source] / ((1 << bits) - 1)
+        unit = scales[term.source] / folded.graph[term.source].finest((1 << bits) - 1)
         values = run.messages[term.source][:, 0] * unit[:, None, None]
         factors.append(np.stack([apply_map(term.map, v.ravel()) for v in values]))
     exact = factors[0] * factors[1]

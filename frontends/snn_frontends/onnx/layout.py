@@ -30,9 +30,10 @@ ELEMENTWISE = frozenset(
 AWARE = frozenset(
     (
         "ArgMax Cast CastLike CenterCropPad Concat CumSum Dropout Einsum Expand Flatten "
-        "Gather GatherElements GatherND Gemm Identity LogSoftmax MatMul Pad ReduceMax "
-        "ReduceMean ReduceMin ReduceSum Resize Reshape ReverseSequence Slice Softmax Split "
-        "Squeeze Tile Transpose Trilu Unsqueeze Upsample"
+        "Gather GatherElements GatherND Gemm Identity LayerNormalization LogSoftmax "
+        "LpNormalization MatMul MeanVarianceNormalization Pad RMSNormalization ReduceL1 ReduceL2 "
+        "ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Resize Reshape ReverseSequence "
+        "Slice Softmax Split Squeeze Tile Transpose Trilu Unsqueeze Upsample"
     ).split()
 )
 """Operators whose handlers ask where the batch is."""

@@ -29,14 +29,6 @@ REASONS = (
     ),
     Reason(
         frozenset(
-            "LayerNormalization InstanceNormalization GroupNormalization RMSNormalization "
-            "MeanVarianceNormalization LRN LpNormalization".split()
-        ),
-        "normalizes by statistics of the activation itself, which has no spiking form",
-        "train with BatchNormalization, whose statistics are constants afterwards",
-    ),
-    Reason(
-        frozenset(
             "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
             "ConvInteger MatMulInteger".split()
         ),
@@ -69,7 +61,7 @@ REASONS = (
         CUT,
     ),
     Reason(
-        frozenset("ReduceProd ReduceL2 ReduceSumSquare".split()),
+        frozenset(("ReduceProd",)),
         "this operator is not supported on activations",
         "a maximum over a map can be a MaxPool or GlobalMaxPool, a limit a Relu or a Clip from 0",
     ),

@@ -128,6 +128,11 @@ class Coding(ABC):
         del common_fields, scale, step, signed
         raise TypeError(f"{self.name} coding has no product neurons")
 
+    def finer(self, bits: int | None) -> Coding:
+        """The coding with payloads of so many bits, if it has payloads and these are more."""
+        del bits
+        return self
+
     @classmethod
     def levels_of(cls, size: int) -> int:
         """Largest activation in units of the smallest, for so many steps or bits."""

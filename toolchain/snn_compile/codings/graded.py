@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,6 +45,10 @@ class Graded(Coding):
     def levels_of(cls, size: int) -> int:
         """Largest payload."""
         return (1 << size) - 1
+
+    def finer(self, bits: int | None) -> Coding:
+        """With payloads of so many bits, if that is more."""
+        return replace(self, bits=max(self.bits, bits or 0))
 
     def neurons(
         self, common_fields: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from snn_compile.convert.calibrate import Activations, Calibration
+from snn_compile.convert.expand import maps_shape
 from snn_compile.convert.linear import Float
 from snn_compile.convert.local_balance import local_balance
 from snn_compile.ir import ann
+from snn_compile.ir.expression import X, evaluate
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
@@ -21,6 +23,8 @@ N_CANDIDATES = 112
 """Full scales tried by ``mmse``."""
 MAX_HEADROOM, MIN_SHARE = 2.0, 0.05
 """The largest and the smallest of them, as multiples of the peak."""
+FACTOR_HEADROOM = 1.5
+"""Of factors of a normalization, for statistics smaller than calibration has seen."""
 PRIOR = 8
 """Observations that the layer's mean excess counts for beside those of a channel."""
 TAIL_SHARE, TAIL_COUNTS = 0.02, (8, 64)
@@ -53,16 +57,23 @@ def balance_thresholds(
         if not isinstance(node, ann.Activation) or node.like is not None:
             continue
         activations = calibration.activations[node.id]
-        if per_layer:
+        if per_layer or node.uniform:
             activations = _merged(activations)
-        scale = _full_scale(activations, method(node.id), levels)
+        if isinstance(node, ann.Function) and node.payload_bits and node.expression != X:
+            at_0 = float(evaluate(node.expression, np.zeros((1, 1)))[0, 0])
+            scale = _least_share(activations, node.finest(levels), at_0)
+        else:
+            scale = _full_scale(activations, method(node.id), node.finest(levels))
         scale = np.broadcast_to(scale, calibration.activations[node.id].peak.shape).copy()
         scales[node.id] = _alive(scale)
         if isinstance(node, ann.Relu) and node.cap is not None:
             scales[node.id] = np.minimum(scales[node.id], node.cap)
     for node in network.graph:
         if isinstance(node, ann.Activation) and node.like is not None:
-            scales[node.id] = scales[node.like]
+            scale = scales[node.like]
+            if node.uniform:  # so is the other, which may have more channels
+                scale = np.full(maps_shape(node.shape)[0], scale.max())
+            scales[node.id] = scale
     return scales
 
 
@@ -102,6 +113,27 @@ def least_error(activations: Activations, levels: int) -> Float:
     errors += tail.error(trials.T, steps.T).T
     best: Float = trials[np.arange(len(trials)), errors.argmin(axis=1)]
     return best
+
+
+def _least_share(activations: Activations, levels: int, at_0: float) -> Float:
+    """Full scale that minimizes the mean squared relative error: of the factors of a normalization.
+
+    What a factor multiplies is the smaller, the larger it is. Where it is what it is for a
+    statistic of 0, nothing is multiplied, so that such factors do not count.
+    """
+    centers, counts = activations.centers, activations.histogram.astype(np.float64)
+    if np.isfinite(at_0) and at_0 > 0:
+        counts = counts * np.clip(1.0 - (centers / at_0) ** 2, 1e-9, 1.0)
+    best, least = activations.peak.copy(), np.full(len(centers), np.inf)
+    smallest = np.maximum(centers, np.finfo(np.float64).tiny)
+    for factor in geometric(1.0, 2.0**-10, N_CANDIDATES):
+        scale = activations.peak * factor
+        clipped = np.maximum(1.0 - scale[:, None] / smallest, 0.0) ** 2
+        rounded = (scale[:, None] / levels / smallest) ** 2 / 12.0
+        error = products.total(counts * np.where(clipped > 0, clipped, rounded), axis=1)
+        better = error < least
+        best[better], least[better] = scale[better], error[better]
+    return best * FACTOR_HEADROOM
 
 
 def _spread(n_bins: int, step: float, levels: int) -> Float:

@@ -19,6 +19,7 @@ from snn_compile.convert.fuse_convolutions import convolve
 from snn_compile.convert.linear import Float, Index, LinearMap, Wiring
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import on_grid
@@ -194,6 +195,9 @@ def _(node: ann.Affine, inner: LinearMap) -> LinearMap:
 
 @_applied.register
 def _(node: ann.AxisMatrix, inner: LinearMap) -> LinearMap:
+    if node.axis == 0 and len(node.shape) == 3:  # channels: the same at each position of the maps
+        kernel = node.matrix.astype(np.float64)[..., None, None]
+        return convolve(kernel, Geometry(), node.shape, inner)
     return linear.along_axis(node.matrix.astype(np.float64), node.axis, node.shape, inner)
 
 

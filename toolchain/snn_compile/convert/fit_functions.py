@@ -41,13 +41,15 @@ def fit_functions(
     for node in network.graph:
         if not isinstance(node, ann.Function):
             continue
+        most = node.finest(levels)
         try:
             found[node.id] = fitted(
                 node.expression,
                 *ranges[node.id],
-                scales[node.id] / levels,
+                scales[node.id] / most,
                 segments,
-                levels,
+                most,
+                relative=most > levels,
                 everywhere=measured,
             )
         except NoValueError as error:

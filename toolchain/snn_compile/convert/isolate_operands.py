@@ -15,6 +15,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.expression import X
 from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.models.product import OPERAND_BITS
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding, PassResult
 from snn_compile.sim.ann import apply
@@ -44,7 +45,7 @@ class IsolateOperands:
         for node in network.graph:
             if isinstance(node, ann.Product):
                 for source in node.inputs:
-                    if source in carriers or _is_payload(network, source):
+                    if source in carriers or is_payload(network, source):
                         continue
                     carrier = _carrier(network.graph[source], positive[source])
                     nodes.append(carrier)
@@ -60,7 +61,7 @@ class IsolateOperands:
 def operand_sources(network: ANNGraph) -> frozenset[NodeId]:
     """Activations whose payloads are multiplied as they are: their scales belong to a product."""
     operands = {s for node in network.graph if isinstance(node, ann.Product) for s in node.inputs}
-    return frozenset(_wired(network, operand)[0].id for operand in operands)
+    return frozenset(wired(network, operand)[0].id for operand in operands)
 
 
 def channels_read(source: AnnNode, wiring: list[AnnNode]) -> Index:
@@ -81,7 +82,7 @@ def of_channels(read: Index, n_channels: int) -> Index | None:
     return None if mixed.any() else np.maximum(largest, 0)
 
 
-def _wired(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[AnnNode]]:
+def wired(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[AnnNode]]:
     """What an operand is behind its wiring, and that wiring in order."""
     node, wiring = network.graph[operand], list[AnnNode]()
     while isinstance(node, WIRING):
@@ -90,15 +91,19 @@ def _wired(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[AnnNode]]:
     return node, wiring[::-1]
 
 
-def _is_payload(network: ANNGraph, operand: NodeId) -> bool:
+def is_payload(network: ANNGraph, operand: NodeId) -> bool:
     """Whether a value is the payloads of one population, with one scale in each channel."""
-    node, wiring = _wired(network, operand)
+    node, wiring = wired(network, operand)
     if not isinstance(node, ann.Activation):
         return False
+    if node.uniform:
+        return True
     n_channels = maps_shape(network.graph[operand].shape)[0]
     return of_channels(channels_read(node, wiring), n_channels) is not None
 
 
 def _carrier(node: AnnNode, is_positive: bool) -> ann.Relu | ann.Function:
     place = {**node.common_fields, "id": NodeId(f"{node.id}.factor"), "inputs": (node.id,)}
-    return ann.Relu(**place) if is_positive else ann.Function(**place, expression=X)
+    if is_positive:
+        return ann.Relu(**place, payload_bits=OPERAND_BITS - 1)
+    return ann.Function(**place, expression=X, payload_bits=OPERAND_BITS - 1)

@@ -28,6 +28,8 @@ FIRST, ROUNDS, MAX_SAMPLES = 257, 40, 1 << 14
 """Samples to begin with, how often intervals that bend are halved, and where that ends."""
 REACH = 2.0
 """How far beyond the largest payload a function is looked at, as a multiple of it."""
+STEEPEST = 2.0**16
+"""Largest payloads above which a value is taken for that: a pole is infinite anyway."""
 RESOLUTION = 2.0**-30
 """Narrowest interval, relative to the range: what changes within it is a jump."""
 
@@ -52,13 +54,17 @@ def extremes(expression: Expression, low: Float, high: Float) -> tuple[Float, Fl
 
 @dataclass(frozen=True)
 class _Line:
-    """From ``begin`` on: ``value + slope * (x - anchor)``, within ``error`` of the function."""
+    """From ``begin`` on: ``value + slope * (x - anchor)``, within ``error`` of the function.
+
+    ``weighted`` is the error over the weight that it has where it is.
+    """
 
     begin: float
     anchor: float
     value: float
     slope: float
     error: float
+    weighted: float
 
 
 def fitted(
@@ -69,6 +75,7 @@ def fitted(
     segments: int,
     most: float,
     *,
+    relative: bool = False,
     everywhere: bool = True,
 ) -> Curve:
     """Lines for each channel, at most so many.
@@ -83,6 +90,8 @@ def fitted(
         step: value of one payload step, (C,).
         segments: most lines of a channel.
         most: largest payload, in steps: what exceeds it need not be told apart.
+        relative: whether lines that are too few for the tolerance may be off in proportion to the
+            function, rather than alike everywhere.
         everywhere: whether the function has to have values all over the range, because it has been
             seen there; else where it has none is left out.
 
@@ -98,7 +107,10 @@ def fitted(
         own = expression if same else of_channel(expression, channel)
         fit = own, _rounded_range(a, b), _rounded_step(size)
         index.append(places.setdefault(fit, len(places)))
-    rows = [_fitted(own, *ends, unit, segments, most, everywhere) for own, ends, unit in places]
+    rows = [
+        _fitted(own, *ends, unit, segments, most, relative, everywhere)
+        for own, ends, unit in places
+    ]
     return _stacked(rows).of(index)
 
 
@@ -124,6 +136,7 @@ def _fitted(
     step: float,
     segments: int,
     most: float,
+    relative: bool,
     everywhere: bool,
 ) -> tuple[tuple[_Line, ...], float, float]:
     """Lines of one channel, their largest error, and the smallest value."""
@@ -134,10 +147,24 @@ def _fitted(
         lines = _cut(samples, EXACT * step, segments) or _cut(samples, tolerance, segments)
         if lines is not None:
             break
+    if lines is None:
+        samples = replace(samples, jumps=samples.jumps[-1:])
+        if relative:
+            samples = _relative(samples, most * step)
     while lines is None:
         tolerance *= 2.0**0.25
-        lines = _cut(replace(samples, jumps=samples.jumps[-1:]), tolerance, segments)
+        lines = _cut(samples, tolerance, segments)
     return lines, max(line.error for line in lines), float(samples.y.min())
+
+
+def _relative(samples: _Samples, full: float) -> _Samples:
+    """Samples up to full scale, with errors in proportion; alike from a sixty-fourth of it down."""
+    size = np.abs(samples.y)
+    reached = np.flatnonzero(size <= full)
+    kept = slice(reached[0], reached[-1] + 1) if len(reached) > 1 else slice(0, len(size))
+    x, y = samples.x[kept], samples.y[kept]
+    weight = np.clip(size[kept] / full, 2.0**-6, 1.0)
+    return _Samples(x, y, np.array([len(x)]), weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,11 +175,13 @@ class _Samples:
         x: arguments, ascending.
         y: values.
         jumps: samples at which the function has jumped, ascending; at last the number of samples.
+        weight: of an error at each sample, 1 being the usual one: the more, the less it counts.
     """
 
     x: Float
     y: Float
     jumps: Int
+    weight: Float
 
 
 def _samples(
@@ -168,7 +197,9 @@ def _samples(
 
     def values(x: Float) -> Float:
         found: Float = evaluate(expression, x[None])[0]
-        return found
+        limit = STEEPEST * most * step
+        finite = np.isfinite(found)
+        return np.where(finite, np.clip(found, -limit, limit), found)
 
     x = np.linspace(low - margin, high + margin, FIRST)
     if not np.isfinite(values(x)).all():
@@ -198,7 +229,8 @@ def _samples(
     at = np.array([_simplest(x[i], x[i + 1]) for i in _jumps(x, y, narrowest, step)])
     if len(at):
         x, y = _merged(x, y, at, values(at))
-    return _Samples(x, y, np.append(_jumps(x, y, narrowest, step) + 1, len(x)))
+    jumps = np.append(_jumps(x, y, narrowest, step) + 1, len(x))
+    return _Samples(x, y, jumps, np.ones(len(x)))
 
 
 def _jumps(x: Float, y: Float, narrowest: float, step: float) -> Int:
@@ -254,14 +286,15 @@ def _longest(samples: _Samples, start: int, end: int, tolerance: float) -> tuple
     good, ahead = start + 1, 2
     best = _line(samples, start, good)
     while (
-        start + ahead <= end and (line := _line(samples, start, start + ahead)).error <= tolerance
+        start + ahead <= end
+        and (line := _line(samples, start, start + ahead)).weighted <= tolerance
     ):
         good, ahead, best = start + ahead, ahead * 2, line
     bad = min(start + ahead, end + 1)
     while bad - good > 1:
         middle = (good + bad) // 2
         line = _line(samples, start, middle)
-        if line.error <= tolerance:
+        if line.weighted <= tolerance:
             good, best = middle, line
         else:
             bad = middle
@@ -277,7 +310,9 @@ def _line(samples: _Samples, start: int, end: int) -> _Line:
     above, below = float(rest.max()), float(rest.min())
     anchor = (first + last) / 2.0
     value = float(y[0]) + slope * (anchor - first) + (above + below) / 2.0
-    return _Line(first, anchor, value, slope, (above - below) / 2.0)
+    error = (above - below) / 2.0
+    weighted = float((np.abs(rest - (above + below) / 2.0) / samples.weight[start:end]).max())
+    return _Line(first, anchor, value, slope, error, weighted)
 
 
 def _stacked(rows: Iterable[tuple[tuple[_Line, ...], float, float]]) -> Curve:

@@ -56,10 +56,12 @@ def operands(
     for term, weight in zip(drive.terms, (2.0**OPERAND_BITS, 1.0), strict=True):
         if not isinstance(term.map, Wiring):
             raise TypeError(f"'{term.source}' is not wired to '{node.id}'")
+        unit = units[term.source]
         read = of_channels(_channels(term.source, term.map, network), n_channels)
+        if read is None and (unit == unit[0]).all():
+            read = np.zeros(n_channels, np.int64)
         if read is None:
             raise TypeError(f"'{node.id}' reads several scales in one channel")
-        unit = units[term.source]
         wiring = as_kernel(term.map) or term.map
         groups.append((term.source, scale_sources(wiring, np.full_like(unit, weight))))
         step = step * unit[read]

@@ -31,4 +31,6 @@ def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
                 isinstance(node, ann.AxisMatrix) and bool((node.matrix >= 0).all())
             )
             known[node.id] = carries and all(known[s] for s in node.inputs)
+        if isinstance(node, ann.Product) and node.non_negative:
+            known[node.id] = True
     return known

@@ -81,7 +81,8 @@ class ToSpiking:
             if isinstance(node, ann.Product):
                 scale, signed = self.scales[node.id], not positive[node.id]
                 with guard_call(self.coding.name, "product"):
-                    population = self.coding.product(place, scale=scale, step=step, signed=signed)
+                    coding = self.coding.finer(node.payload_bits)
+                    population = coding.product(place, scale=scale, step=step, signed=signed)
             else:
                 population = self._neurons(node, place, bias)
             nodes.append(population)
@@ -93,11 +94,12 @@ class ToSpiking:
 
     def _neurons(self, node: ann.Activation, place: dict[str, Any], bias: Float) -> Neurons:
         scale = self.scales[node.id]
+        coding = self.coding.finer(node.payload_bits)
         if isinstance(node, ann.Function):
             with guard_call(self.coding.name, "of_function"):
-                return self.coding.of_function(place, self.curves[node.id], scale=scale, bias=bias)
+                return coding.of_function(place, self.curves[node.id], scale=scale, bias=bias)
         with guard_call(self.coding.name, "neurons"):
-            return self.coding.neurons(place, scale=scale, bias=bias, relay=node.like is not None)
+            return coding.neurons(place, scale=scale, bias=bias, relay=node.like is not None)
 
     def _refused(self, network: ANNGraph) -> list[CompileError]:
         """Functions that the coding has no neurons for."""

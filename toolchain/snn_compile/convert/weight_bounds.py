@@ -96,7 +96,7 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
             found = _Range(*extremes(node.expression, *arguments[node_id]))
         elif isinstance(node, ann.Product):
             most = _largest_product(node, drive, ranges)
-            found = _Range(-most, most)
+            found = _Range(-most * (not node.non_negative), most)
         else:
             found = _Range(np.zeros(1), _most(node, drive, ranges))
         if isinstance(node, ann.Relu) and node.cap is not None:

@@ -92,9 +92,22 @@ class Activation(Node):
     Attributes:
         like: a node whose scale this one must share. Set where neurons only carry another node's
             values (relays, the comparators of a max pool), so that they pass unrounded.
+        payload_bits: of its payload, a sign apart, where these are more than the coding's: of what
+            a normalization multiplies or averages. Codings without payloads do not have them.
+        uniform: whether all its channels have one scale, so that weights that are alike remain so,
+            and channels can be wired to others.
+        exact: whether what it reads is a difference of values with one scale, or a mean: nothing is
+            to be fitted into such weights.
     """
 
     like: NodeId | None = None
+    payload_bits: int | None = None
+    uniform: bool = False
+    exact: bool = False
+
+    def finest(self, levels: int) -> int:
+        """Its largest payload, where that of the coding is ``levels``."""
+        return max(levels, (1 << self.payload_bits) - 1 if self.payload_bits else 0)
 
     @property
     def non_negative(self) -> bool:
@@ -145,8 +158,8 @@ class Product(Activation):
 
     @property
     def non_negative(self) -> bool:
-        """Not for all it may read; ``convert/signs.py`` knows what it reads."""
-        return False
+        """Of squares; of others ``convert/signs.py`` knows what they read."""
+        return len(set(self.inputs)) == 1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -9,8 +9,10 @@ from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
 from snn_compile.convert.join_rectifiers import JoinRectifiers
+from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes
+from snn_compile.convert.refine_statistics import RefineStatistics
 from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.ir import ann as ops
@@ -29,6 +31,8 @@ def folding(*, signed: bool = False) -> Pipeline[ANNGraph, ANNGraph]:
         .then(FoldBatchNorm())
         .then(FoldPadding())
         .then(LowerMaxPool())
+        .then(RefineStatistics())
+        .then(LayOut())
         .then(InsertRectifiers(signed))
         .then(IsolateOperands())
     )

@@ -30,8 +30,10 @@ from snn_compile.convert.footprint import check_footprint, check_values
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
 from snn_compile.convert.join_rectifiers import JoinRectifiers
+from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.refine_statistics import RefineStatistics
 from snn_compile.convert.sink_wiring import SinkWiring
 from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.convert.to_spiking import ToSpiking
@@ -71,6 +73,8 @@ PASSES = (
     IsolateOperands,
     JoinRectifiers,
     SumOfRectifiers,
+    LayOut,
+    RefineStatistics,
     Equalize,
     ToSpiking,
     AlignPaths,

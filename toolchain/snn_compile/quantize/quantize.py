@@ -28,6 +28,7 @@ from snn_compile.quantize.weights import (
     integer_weights,
     with_unit,
 )
+from snn_compile.quantize.wide_sums import narrowed, of_payloads, payload_doublings
 from snn_compile.sim import bounds
 
 MAX_FRACTION_BITS = 6
@@ -99,10 +100,11 @@ def quantize(
         if any(group.inputs[0] in missing for group in groups):
             missing.add(population.id)  # what it would see is not known
             continue
-        bits = weight_bits(population.id)
+        bits = narrowed(network, groups, weight_bits(population.id))
         if isinstance(population, spiking.ProductNeurons):
             bits = OPERAND_WEIGHT.bits
-        layer = _Layer(population, groups, bits, nodes, network.window, states)
+        doublings = payload_doublings(network, groups)
+        layer = _Layer(population, groups, bits, nodes, network.window, states, doublings)
         with on_a_grid(population):
             weights = layer.integers()
             found = layer.fitted(weights)
@@ -144,6 +146,7 @@ class _Layer:
         before: nodes that are in fixed point already, by name.
         window: of the network.
         states: how far numbers may go.
+        doublings: by how many powers of two the payloads of each group are wider than others.
     """
 
     population: spiking.Population
@@ -152,6 +155,7 @@ class _Layer:
     before: Mapping[NodeId, QuantizedNode]
     window: spiking.Window
     states: States
+    doublings: tuple[int, ...]
 
     def integers(self, *, as_integers: bool = True) -> IntegerWeights:
         """The weights in units of their own; as they are, if they are integers and may stay so."""
@@ -159,15 +163,19 @@ class _Layer:
         if isinstance(population, spiking.ProductNeurons):
             return operand_weights(self.groups)
         threshold = population.threshold if isinstance(population, spiking.Neurons) else None
-        return integer_weights(
-            self.groups,
-            self.bits,
-            threshold,
-            self.states.smallest_weight(population),
-            as_integers=as_integers,
-            # Sums that are spread over time cannot be shifted right one by one.
-            most_apart=EXPONENTS[-1] if self.window.schedule else MAX_EXPONENT_SPREAD,
-        )
+
+        def chosen(groups: tuple[spiking.Synapses, ...]) -> IntegerWeights:
+            return integer_weights(
+                groups,
+                self.bits,
+                threshold,
+                self.states.smallest_weight(population),
+                as_integers=as_integers and not any(self.doublings),
+                # Sums that are spread over time cannot be shifted right one by one.
+                most_apart=EXPONENTS[-1] if self.window.schedule else MAX_EXPONENT_SPREAD,
+            )
+
+        return of_payloads(self.groups, self.doublings, chosen)
 
     def fitted(
         self, weights: IntegerWeights

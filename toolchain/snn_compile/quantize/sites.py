@@ -161,11 +161,12 @@ def float_drives(
 def has_drive(node: AnnNode) -> bool:
     """Whether a population sees what a node of the float network sees, and nothing shares it.
 
-    Relays and comparators have the scale of another one, and a product sees payloads.
+    Relays and comparators have the scale of another one, a product sees payloads, and a difference
+    is to stay one.
     """
     if isinstance(node, ops.Product) or not isinstance(node, ops.Activation):
         return False
-    return node.like is None
+    return node.like is None and not node.exact
 
 
 def rectifiers_and_outputs(folded: ANNGraph) -> list[NodeId]:

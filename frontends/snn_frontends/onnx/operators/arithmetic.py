@@ -68,6 +68,10 @@ def div(call: Call) -> Tensor:
     if isinstance(right, Tensor):
         if (found := functions.quotient(call)) is not None:
             return found
+        if (factor := functions.reciprocal(call, call.tensor(1))) is not None:
+            if isinstance(call.inputs[0], Tensor):
+                return pairs.product(call, call.tensor(0), factor)
+            return affine(call, factor, scale=call.parameter(0))
         raise call.refusal(pairs.DIVIDES, "only divisors that are constant")
     divisor = call.parameter(1)
     if not divisor.all():

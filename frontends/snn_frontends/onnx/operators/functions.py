@@ -282,6 +282,30 @@ def quotient(call: Call) -> Tensor | None:
     return of(call, x, apply("div", operand(call, 0, x), X))
 
 
+def reciprocal(call: Call, x: Tensor) -> Tensor | None:
+    """``1 / x`` where x is a function of one value, wired; else None.
+
+    The reciprocal is a part of that function, before the wiring, which often repeats it.
+    """
+    wiring: list[AnnNode] = []
+    node = call.builder.node(x.node)
+    while isinstance(node, ann.Gather | ann.Reshape | ann.Transpose):
+        wiring.append(node)
+        node = call.builder.node(node.inputs[0])
+    padded = any(isinstance(n, ann.Gather) and (n.index < 0).any() for n in wiring)
+    if padded or not isinstance(node, ann.Function):
+        return None
+    inner = Tensor(node.id, (call.batch, *node.shape))
+    y = of(call, inner, apply("div", 1.0, X), suffix="reciprocal")
+    for k, wired in enumerate(reversed(wiring)):
+        fields = {
+            name: getattr(wired, name) for name in ("index", "permutation") if hasattr(wired, name)
+        }
+        shape = (call.batch, *wired.shape)
+        y = call.emit(type(wired), y, shape=shape, suffix=f"reciprocal.wired{k}", **fields)
+    return Tensor(y.node, x.shape)
+
+
 def comparison(
     name: str, *, swapped: bool = False, negated: bool = False
 ) -> Callable[[Call], Tensor]:

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from snn_compile.ir import ann
+from snn_compile.ir.expression import Expression, X, apply
 from snn_compile.ir.geometry import Geometry
 from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.layout import View, plain, view
@@ -59,6 +60,35 @@ def reduce_min(call: Call) -> Tensor:
     y = _largest(call, seen, mirrored, axes, keep, suffix="largest")
     back = affine(call, plain(call, y), scale=minus)
     return Tensor(back.node, y.shape, y.axis, y.outer, y.inner)
+
+
+def reduce_sum_square(call: Call) -> Tensor:
+    """The sum of squares over axes."""
+    return _norm(call, apply("mul", X, X), X)
+
+
+def reduce_l1(call: Call) -> Tensor:
+    """The sum of magnitudes over axes."""
+    return _norm(call, apply("abs", X), X)
+
+
+def reduce_l2(call: Call) -> Tensor:
+    """The root of the sum of squares over axes."""
+    return _norm(call, apply("mul", X, X), apply("sqrt", apply("max", X, 0.0)))
+
+
+def _norm(call: Call, inner: Expression, outer: Expression) -> Tensor:
+    axes = _axes(call)
+    keep = bool(call.attributes.get("keepdims", 1))
+    seen = view(call, 0, axes or ())
+    parts = call.emit(ann.Function, seen.x, suffix="parts", expression=inner)
+    y = seen.restored(parts)
+    if axes is not None:
+        y = _summed(call, View(parts, seen.like), axes, keep, mean=False)
+    if outer is X:
+        return y
+    root = call.emit(ann.Function, plain(call, y), suffix="root", expression=outer)
+    return Tensor(root.node, y.shape, y.axis, y.outer, y.inner)
 
 
 def global_average_pool(call: Call) -> Tensor:

@@ -1,0 +1,196 @@
+"""Populations with the axes that the layers around them have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from snn_compile.convert.linear import Index
+from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode, Float
+from snn_compile.ir.expression import is_uniform
+from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.stages import ANNGraph
+from snn_compile.passes import PassResult
+
+MOVES = ann.Transpose | ann.Reshape
+LAYERS = ann.Conv | ann.Dense
+
+
+@dataclass(frozen=True)
+class LayOut:
+    """Moves transpositions behind what acts on each value by itself, until they cancel.
+
+    Exporters write layers over the last axis as a transposition, a convolution over channels and
+    the transposition back. A convolution keeps its kernel only if the populations before and after
+    have its maps. So functions, sums and products are computed there, and where a population is
+    read by layers in one other order alone, in that. Networks without functions and products are
+    left as they are.
+    """
+
+    name: ClassVar[str] = "lay-out"
+
+    def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
+        """Move; the function of the network is unchanged."""
+        kinds = (ann.Function, ann.Product)
+        moves = any(isinstance(node, ann.Transpose) for node in network.graph)
+        if not moves or not any(isinstance(node, kinds) for node in network.graph):
+            return PassResult(network)
+        return PassResult(network.with_graph(Graph(_Layout(network).nodes)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Value:
+    """``core.ravel()[index]`` in some shape; without an index the values in order."""
+
+    core: AnnNode
+    index: Index | None = None
+
+    def picked(self, order: Index) -> _Value:
+        """Its values in another order."""
+        index = order if self.index is None else self.index[order]
+        return _Value(self.core, None if np.array_equal(index, np.arange(len(index))) else index)
+
+    def same(self, other: _Value) -> bool:
+        """Whether both have their values in the same order."""
+        if self.index is None or other.index is None:
+            alike = self.index is other.index
+        else:
+            alike = np.array_equal(self.index, other.index)
+        return alike and self.core.shape == other.core.shape
+
+
+class _Layout:
+    """The new graph while it is made."""
+
+    def __init__(self, network: ANNGraph) -> None:
+        self.network = network
+        self.nodes: list[AnnNode] = []
+        self.values: dict[NodeId, _Value] = {}
+        for node in network.graph:
+            self.values[node.id] = self._value(node)
+
+    def _value(self, node: AnnNode) -> _Value:
+        inputs = [self.values[s] for s in node.inputs]
+        if isinstance(node, MOVES):
+            return inputs[0].picked(_order(node, self.network.source(node).shape))
+        if isinstance(node, ann.Relu | ann.Function | ann.Product):
+            wanted = self._wanted(node)
+            if wanted is not None and not any(_of_layer(v) and v.index is None for v in inputs):
+                return self._reordered(node, inputs, *wanted)
+        if isinstance(node, ann.Affine | ann.Relu | ann.Function | ann.Product | ann.Add):
+            found = self._in_place(node, inputs)
+            if found is not None:
+                return found
+        placed = tuple(
+            self._placed(value, self.network.graph[s].shape, f"{node.id}.in{k}")
+            for k, (value, s) in enumerate(zip(inputs, node.inputs, strict=True))
+        )
+        return self._added(replace(node, inputs=placed))
+
+    def _added(self, node: AnnNode, index: Index | None = None) -> _Value:
+        self.nodes.append(node)
+        return _Value(node, index)
+
+    def _in_place(self, node: AnnNode, inputs: Sequence[_Value]) -> _Value | None:
+        """A node in the order of what it reads; of a sum of layers and others, that of a layer."""
+        first = next((v for v in inputs if _of_layer(v)), inputs[0])
+        if first.index is None and first.core.shape == node.shape:
+            return None
+        if not all(v.same(first) for v in inputs) and not _of_layer(first):
+            return None
+        back = np.arange(prod(node.shape)) if first.index is None else np.argsort(first.index)
+        shape = first.core.shape
+        fields = _parameters(node, back, shape)
+        if fields is None:
+            return None
+        placed = tuple(
+            self._placed(v.picked(back), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
+        )
+        node = replace(node, inputs=placed, shape=shape)
+        return self._added(replace(node, **fields) if fields else node, first.index)
+
+    def _reordered(
+        self, node: AnnNode, inputs: Sequence[_Value], order: Index, shape: Shape
+    ) -> _Value:
+        """A population as the layers that read it have it."""
+        placed = tuple(
+            self._placed(v.picked(order), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
+        )
+        return self._added(replace(node, inputs=placed, shape=shape), np.argsort(order))
+
+    def _placed(self, value: _Value, shape: Shape, name: str) -> NodeId:
+        """A node with a value in its shape."""
+        core = value.core
+        if value.index is None and core.shape == shape:
+            return core.id
+        place = {**core.common_fields, "id": NodeId(name), "inputs": (core.id,), "shape": shape}
+        wired: AnnNode = ann.Reshape(**place)
+        if value.index is not None:
+            wired = ann.Gather(**place, index=value.index)
+        self.nodes.append(wired)
+        return wired.id
+
+    def _wanted(self, node: ann.Relu | ann.Function | ann.Product) -> tuple[Index, Shape] | None:
+        """The order in which layers read a population, if all do in the same and it is another."""
+        if isinstance(node, ann.Function) and not is_uniform(node.expression):
+            return None
+        if isinstance(node, ann.Relu) and node.full_scale is not None:
+            return None
+        found: list[tuple[Index, Shape]] = []
+        if not self._readers(node, np.arange(prod(node.shape)), found) or not found:
+            return None
+        order, shape = found[0]
+        alike = all(np.array_equal(order, o) and shape == s for o, s in found)
+        plain = np.array_equal(order, np.arange(len(order)))
+        return (order, shape) if alike and not plain else None
+
+    def _readers(self, node: AnnNode, order: Index, found: list[tuple[Index, Shape]]) -> bool:
+        """Collect how layers read a value; False where something else does."""
+        for reader in self.network.graph.consumers(node.id):
+            if isinstance(reader, LAYERS):
+                found.append((order, node.shape))
+            elif isinstance(reader, MOVES):
+                if not self._readers(reader, order[_order(reader, node.shape)], found):
+                    return False
+            elif not isinstance(reader, ann.Affine) or not self._readers(reader, order, found):
+                return False
+        return True
+
+
+def _of_layer(value: _Value) -> bool:
+    """Whether it is a layer's, as far as that is seen at once."""
+    return isinstance(value.core, LAYERS | ann.Affine | ann.Add)
+
+
+def _order(node: AnnNode, shape: Shape) -> Index:
+    """Which value of its input each value of a transposition or reshape is."""
+    number = np.arange(prod(shape)).reshape(shape)
+    if isinstance(node, ann.Transpose):
+        number = number.transpose(node.permutation)
+    return number.ravel()
+
+
+def _parameters(node: AnnNode, order: Index, shape: Shape) -> dict[str, Any] | None:
+    """Parameters of a node for values in another order and shape; None if it cannot have them."""
+    if isinstance(node, ann.Function) and not is_uniform(node.expression):
+        return None
+    if isinstance(node, ann.Relu) and node.full_scale is not None:
+        return None
+    if not isinstance(node, ann.Affine):
+        return {}
+    return {
+        name: _compact(np.broadcast_to(value, node.shape).ravel()[order].reshape(shape))
+        for name, value in (("scale", node.scale), ("shift", node.shift))
+    }
+
+
+def _compact(value: Float) -> Float:
+    """One number a channel where they are alike in it."""
+    flat = value.reshape(len(value), -1)
+    alike = (flat == flat[:, :1]).all()
+    return flat[:, 0].reshape(-1, *[1] * (value.ndim - 1)) if alike else value

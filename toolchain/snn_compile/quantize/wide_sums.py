@@ -1,0 +1,87 @@
+"""Weights of what adds up payloads of many bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from snn_compile.ir import spiking
+from snn_compile.ir.models.product import MAX_OPERAND
+from snn_compile.ir.stages import SpikingGraph
+from snn_compile.numerics.functions import floor_log2
+from snn_compile.quantize.weights import IntegerWeights
+
+SUM_BITS = 30
+"""Of a sum, a sign apart, before its exponent: what accumulators of 32 bits hold."""
+NARROW_BITS = 8
+"""Of the payloads that others are compared with."""
+FEWEST_BITS = 2
+"""Of a weight, its sign among them."""
+
+
+def narrowed(network: SpikingGraph, groups: tuple[spiking.Synapses, ...], bits: int) -> int:
+    """Weight bits with which no sum of wide payloads leaves 32 bits.
+
+    Means of a normalization add up thousands of payloads of 16 bits, all with the same weight,
+    which is as exact with one bit as with seven. Payloads of up to 11 bits leave the bits alone.
+    """
+    for group in groups:
+        largest = _widest(network, group)
+        if largest <= MAX_OPERAND:
+            continue
+        most = (1 << SUM_BITS) / (largest * _alike(group))
+        bits = min(bits, max(FEWEST_BITS, 1 + int(floor_log2(most + 1.0))))
+    return bits
+
+
+def payload_doublings(
+    network: SpikingGraph, groups: tuple[spiking.Synapses, ...]
+) -> tuple[int, ...]:
+    """By how many powers of two each group's payloads are wider than the narrowest.
+
+    A small weight of a wide payload is worth as much as a large one of a narrow one, which the
+    choice of a unit has to know.
+    """
+    wide = [_widest(network, group) for group in groups]
+    doublings = [max(largest.bit_length() - NARROW_BITS, 0) for largest in wide]
+    return tuple(n - min(doublings) for n in doublings)
+
+
+def of_payloads(
+    groups: tuple[spiking.Synapses, ...],
+    doublings: tuple[int, ...],
+    choose: Callable[[tuple[spiking.Synapses, ...]], IntegerWeights],
+) -> IntegerWeights:
+    """Integers for weights as their payloads magnify them, whose exponents take that back."""
+    if not any(doublings):
+        return choose(groups)
+    magnified = tuple(
+        replace(group, weight=np.ldexp(group.weight, n))
+        for group, n in zip(groups, doublings, strict=True)
+    )
+    found = choose(magnified)
+    exponents = [e - n for e, n in zip(found.exponents, doublings, strict=True)]
+    least = min(exponents)
+    unit = np.ldexp(found.unit, least)
+    return replace(found, exponents=tuple(e - least for e in exponents), unit=unit)
+
+
+def _widest(network: SpikingGraph, group: spiking.Synapses) -> int:
+    """The largest payload of a group's source, if that has more bits than an operand; else 0."""
+    source = network.graph[group.inputs[0]]
+    largest = max(getattr(source, "high", 0), -getattr(source, "low", 0))
+    wide = isinstance(source, spiking.PiecewiseLinearNeurons | spiking.ProductNeurons)
+    return int(largest) if wide and largest > MAX_OPERAND else 0
+
+
+def _alike(group: spiking.Synapses) -> float:
+    """The most weights of a neuron, each counted as a share of the group's largest."""
+    weight = np.abs(group.weight)
+    if isinstance(group, spiking.SparseSynapses):
+        totals = np.add.reduceat(np.append(weight, 0.0), np.minimum(group.indptr[:-1], len(weight)))
+        totals = np.where(np.diff(group.indptr) > 0, totals, 0.0)
+    else:
+        totals = weight.reshape(len(weight), -1).sum(axis=1)
+    return float(totals.max(initial=0.0) / max(weight.max(initial=0.0), np.finfo(np.float64).tiny))
