@@ -167,14 +167,14 @@ def judged(path: Path) -> dict[str, Any]:
         np.array_equal(expected.outputs[name], found.outputs[name]) for name in expected.outputs
     )
     over = {name: by for name, by in excesses(lowered, frames, expected) if by > 0}
-    original = frontend.original(path)
+    runtime = frontend.source_runtime(path)
     dropped = {finding.code for finding in imported.findings} & {
         "softmax-dropped",
         "argmax-dropped",
     }
     float_error = None
-    if original is not None and "argmax-dropped" not in dropped:
-        wanted = np.asarray(original(x[:N_STIMULI]))
+    if runtime is not None and "argmax-dropped" not in dropped:
+        wanted = np.asarray(runtime(x[:N_STIMULI]))
         ours = evaluate(folded, x[:N_STIMULI]).reshape(wanted.shape)
         largest = max(float(np.abs(wanted).max()), 1e-6)
         float_error = float(np.abs(ours - wanted).max()) / largest
