@@ -12,6 +12,7 @@ from onnx_models import NEWEST, assert_same, imported, model, node, ops, session
 from snn_compile.errors import CompileError
 from snn_compile.ir import ann
 from snn_compile.ir.expression import ends, evaluate
+from snn_compile.sim.ann import evaluate as ann_values
 
 F0 = np.float32(0)
 SINGLE = {
@@ -167,6 +168,14 @@ def test_what_is_no_function_of_one_activation(nodes, words):
     with pytest.raises(CompileError) as caught:
         imported(model(nodes, constants=used, opset=NEWEST))
     assert words in str(caught.value)
+
+
+def test_a_constant_beside_an_input_of_one_axis():
+    """Without a batch, a sample of it is one number."""
+    nodes = [node("Less", "x low", "l"), node("Cast", "l", "y", to=1)]
+    result = imported(model(nodes, (3,), {"low": np.array(0.25, np.float32)}))
+    x = np.random.default_rng(0).normal(size=(8, *result.ann.input.shape))
+    assert np.array_equal(ann_values(result.ann, x).ravel(), (x < 0.25).ravel())
 
 
 def test_a_long_chain_is_cut():
