@@ -171,8 +171,8 @@ def judged(path: Path) -> dict[str, Any]:
         "argmax-dropped",
     }
     float_error = None
-    if original is not None and "argmax-dropped" not in dropped:
-        wanted = np.asarray(original(x[:N_STIMULI]))
+    if runtime is not None and "argmax-dropped" not in dropped:
+        wanted = np.asarray(runtime(x[:N_STIMULI]))
         ours = evaluate(folded, x[:N_STIMULI]).reshape(wanted.shape)
         largest = max(float(np.abs(wanted).max()), 1e-6)
         float_error = float(np.abs(ours - wanted).max()) / largest

@@ -15,7 +15,8 @@ from snn_compile.errors import CompileError
 from snn_compile.ir import ann as ops
 from snn_compile.ir.quantized import ProductDeltaNeurons, ProductNeurons
 from snn_compile.options import CompileOptions
-from snn_compile.pipeline.driver import FOLDING, check_model, compile_model
+from snn_compile.pipeline.driver import check_model, compile_model
+from snn_compile.pipeline.folding import FOLDING
 from snn_compile.sim import ann, engine, reference
 
 SHAPE = (4, 5, 6)

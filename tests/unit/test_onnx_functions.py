@@ -12,6 +12,7 @@ from onnx_models import NEWEST, assert_same, imported, model, node, ops, session
 from snn_compile.errors import CompileError
 from snn_compile.ir import ann
 from snn_compile.ir.expression import ends, evaluate
+from snn_compile.sim.ann import evaluate as ann_values
 
 F0 = np.float32(0)
 SINGLE = {
@@ -153,27 +154,28 @@ def test_a_sum_with_a_linear_layer_between_is_none():
 @pytest.mark.parametrize(
     ("nodes", "words"),
     [
-        ([node("Conv", "x w", "c"), node("Mul", "c x", "y")], "two activations"),
         ([node("Conv", "x w", "c"), node("Div", "c x", "y")], "dividing by an activation"),
-        ([node("Conv", "x w", "c"), node("Min", "c x", "y")], "minimum"),
         (
             [node("Conv", "x w", "c"), node("Greater", "c x", "g"), node("Cast", "g", "y", to=1)],
             "compares two",
-        ),
-        (
-            [node("Sigmoid", "x", "s"), node("Mul", "s each", "m"), node("Mul", "m x", "y")],
-            "two activations",
         ),
         ([node("Pow", "x slope", "y")], "exponents"),
     ],
 )
 def test_what_is_no_function_of_one_activation(nodes, words):
-    each = np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32)
-    constants = {"w": np.ones((3, 3, 1, 1), np.float32), "each": each, "slope": CONSTANTS["slope"]}
+    constants = {"w": np.ones((3, 3, 1, 1), np.float32), "slope": CONSTANTS["slope"]}
     used = {k: v for k, v in constants.items() if any(k in each.input for each in nodes)}
     with pytest.raises(CompileError) as caught:
         imported(model(nodes, constants=used, opset=NEWEST))
     assert words in str(caught.value)
+
+
+def test_a_constant_beside_an_input_of_one_axis():
+    """Without a batch, a sample of it is one number."""
+    nodes = [node("Less", "x low", "l"), node("Cast", "l", "y", to=1)]
+    result = imported(model(nodes, (3,), {"low": np.array(0.25, np.float32)}))
+    x = np.random.default_rng(0).normal(size=(8, *result.ann.input.shape))
+    assert np.array_equal(ann_values(result.ann, x).ravel(), (x < 0.25).ravel())
 
 
 def test_a_long_chain_is_cut():

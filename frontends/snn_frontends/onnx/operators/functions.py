@@ -67,8 +67,11 @@ def _affine(inner: Expression, scale: Float, shift: Float) -> Expression:
 
 
 def _of_channels(value: Float) -> Float | None:
-    """A constant (C or 1, ...) as one number or one of each channel; None if it is neither."""
-    flat = value.reshape(len(value), -1)
+    """A constant (C or 1, ...) as one number or one of each channel; None if it is neither.
+
+    Of an input that has no batch and one axis, a sample is one number and has no axes.
+    """
+    flat = value.reshape(*value.shape[:1] or (1,), -1)
     return flat[:, 0] if (flat == flat[:, :1]).all() else None
 
 
