@@ -230,7 +230,7 @@ def test_plain_arrays_will_do(made, tmp_path):
         (lambda sent: sent.pop("out"), 8, "an output was not recorded"),
         (lambda sent: sent.update(first=sent["first"][:, :2]), 8, "not integers (5, 8, 8)"),
         (lambda sent: sent.update(first=sent["first"] * 0.5), 8, "'first' is float64"),
-        (lambda sent: sent.update(other=sent["first"]), 8, "'other' is no layer"),
+        (lambda sent: sent.update(other=sent["first"]), 8, "'other' is not a layer"),
         (lambda sent: sent.clear(), 8, "the file has no layer"),
     ],
 )

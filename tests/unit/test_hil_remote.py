@@ -105,7 +105,7 @@ def test_a_device_that_is_lost_far_away(compiled, far, capsys):
     [
         (["remote:nobody@nowhere"], "no-connection", "could not resolve"),
         (["remote:me@lab", "--set", "device=toaster"], "remote-failed", "no device named"),
-        (["remote:me@lab", "--set", "command=snn-kompile"], "remote-failed", "no snn-compile"),
+        (["remote:me@lab", "--set", "command=snn-kompile"], "remote-failed", "not installed"),
         (["remote:me@lab:/nowhere/at/all"], "remote-failed", "exit status 73"),
         (["remote:me@lab", "--set", "ssh=no-such-ssh -v"], "no-ssh", "no-such-ssh"),
     ],
@@ -132,7 +132,7 @@ printf 'the board \\033[2Jis on fire\\n' >&2
         ("printf '\\033[2Jhello' > trace.npz", r"begins with b'\x1b[2Jhello'"),
         ("printf 'PK garbage' > trace.npz; exit 7", "damaged or cut off"),
         ("head -c 900 {recorded} > trace.npz", "damaged or cut off"),
-        ("cp {recorded} trace.npz", "recorded for other stimuli"),
+        ("cp {recorded} trace.npz", "recorded with different stimuli"),
     ],
     ids=["nothing", "nothing-differs", "fails", "text", "no-archive", "cut", "other-stimuli"],
 )

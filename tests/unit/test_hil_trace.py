@@ -138,7 +138,7 @@ def test_other_stimuli_are_refused(tmp_path):
         recording.check_stimuli(frames[:5])
         other = frames.copy()
         other[7, 0, 0, 0] += 1
-        with pytest.raises(UsageError, match="number 7"):
+        with pytest.raises(UsageError, match="stimulus 7"):
             recording.check_stimuli(other)
         with pytest.raises(UsageError, match="for 24 stimuli, not 48"):
             recording.check_stimuli(np.concatenate([frames, frames]))

@@ -349,7 +349,7 @@ def small(folder):
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [
-        ((4, 7, 3), np.uint8, "give -T 7"),
+        ((4, 7, 3), np.uint8, "set -T 7"),
         ((4, 5), np.float32, r"\(N, 3\)"),
         ((4, 8, 2, 3), np.float32, "the network takes"),
     ],

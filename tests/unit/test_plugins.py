@@ -106,7 +106,7 @@ def test_a_backend_that_cannot_verify_is_not_compared(install, examples, tmp_pat
     assert main(["verify", str(folder), "--stimuli", "2", "-q"]) == 0
     out = capsys.readouterr().out
     assert "not compared" in out
-    assert "odd: the backend cannot run what it writes" in out
+    assert "odd: the backend cannot run its output" in out
     report = json.loads((folder / "report.json").read_text())
     assert [row["equal"] for row in report["verification"] if row["against"] == "odd"] == [None]
 
@@ -118,7 +118,7 @@ def test_a_backend_that_cannot_verify_leaves_every_vector_out(install, tmp_path,
     line = ["conformance", str(tmp_path / "set"), "--backend", "odd", "--only", "single", "--json"]
     assert main([*line, "-q"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["vectors"]
-    assert (row["verdict"], row["why"]) == ("excluded", "the backend cannot run what it writes")
+    assert (row["verdict"], row["why"]) == ("excluded", "the backend cannot run its output")
 
 
 # What is not loaded -----------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
     if before is None or after is None:
         return
     if before - after > limit:
-        what = "top-1 accuracy" if key == "top1" else f"agreement with {figures.original(report)}"
+        what = "top-1 accuracy" if key == "top1" else f"agreement with {figures.origin_of(report)}"
         raise AccuracyError(
             f"{what} fell from {before:.2f} to {after:.2f}, by {before - after:.2f} points;"
             f" the limit is {limit:g}",

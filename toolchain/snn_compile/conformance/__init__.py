@@ -1,1 +1,1 @@
-"""Conformance vectors: small networks with stimuli and what every layer must send."""
+"""Conformance vectors: small networks with stimuli and the expected messages of every layer."""

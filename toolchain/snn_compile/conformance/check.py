@@ -1,4 +1,4 @@
-"""A set of vectors against a device, a backend or somebody's traces: one row a vector."""
+"""Check of a device, a backend or a folder of traces against a set of vectors: one row a vector."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from snn_compile.sim.batches import no_progress
 EQUAL, DIFFERS, EXCLUDED, FAILED, MISSING = "equal", "differs", "excluded", "failed", "missing"
 VERDICTS = (EQUAL, DIFFERS, EXCLUDED, FAILED, MISSING)
 EXCLUSIONS = "excluded.json"
-"""Beside somebody's traces: why there is none for a vector, by its name."""
+"""File in a folder of traces: the reason for each vector without a trace, by name."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Row:
         vector: its name.
         verdict: one of ``VERDICTS``.
         compared: messages and potentials compared.
-        why: the first difference, the reason of an exclusion, or what went wrong.
-        note: what else there is to say.
+        why: the first difference, the reason for an exclusion, or the error.
+        note: further remarks.
     """
 
     vector: str
@@ -50,11 +50,11 @@ class Row:
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For scripts."""
+        """JSON form, for scripts."""
         return asdict(self)
 
     def complaint(self, origin: Path) -> CompileError | None:
-        """What is wrong, for the exit code."""
+        """The error of this row, for the exit code; None without one."""
         where = Origin(str(origin / self.vector))
         if self.verdict == DIFFERS:
             return VerificationError(f"not equal: {self.why}", origin=where)
@@ -75,13 +75,13 @@ def run_on(
     record: Path,
     time_limit: float,
 ) -> Row:
-    """Run a vector on a device that has loaded it, and compare with what must come.
+    """Run a vector on a device that has loaded it, and compare with the expected messages.
 
     Args:
         case: the vector.
         device: ready to run.
-        capabilities: what it said when it loaded the network.
-        name: of the device.
+        capabilities: as returned by ``load``.
+        name: name of the device.
         record: where to write the trace.
         time_limit: seconds.
     """
@@ -100,12 +100,12 @@ def run_on(
 
 
 def cannot_run(error: CompileError) -> bool:
-    """Whether a device refuses the network, rather than being missing or broken."""
+    """Whether a device does not support the network, as opposed to being missing or broken."""
     return isinstance(error, DeviceError) and error.code == CANNOT_RUN
 
 
 def compiled_folder(case: Case, folder: Path) -> None:
-    """Write a vector as the folder that devices load, with every backend's files that can be."""
+    """Write a vector as a compiled folder, with the files of every backend that supports it."""
     given = case.program.input
     maps = (*given.shape, 1, 1)[:3] if len(given.shape) < 3 else given.shape
     events = given.coding is InputCoding.EVENTS
@@ -131,7 +131,7 @@ def refusal(case: Case, backend: str) -> str:
 
 
 def verified_by(case: Case, backend: str, scratch: Path, time_limit: float) -> Row:
-    """Emit a vector for a backend, and let the backend verify what it wrote."""
+    """Emit a vector for a backend, and verify the result with the backend."""
     if why := refusal(case, backend):
         return Row(case.name, EXCLUDED, why=why)
     folder = scratch / case.name
@@ -139,7 +139,7 @@ def verified_by(case: Case, backend: str, scratch: Path, time_limit: float) -> R
     loaded = BACKENDS.load(backend)
     loaded.emit(case.program, folder, options={})
     if not isinstance(loaded, Verifiable):
-        return Row(case.name, EXCLUDED, why="the backend cannot run what it writes")
+        return Row(case.name, EXCLUDED, why="the backend cannot run its output")
     found = loaded.verify(
         case.program, folder, case.frames, time_limit=time_limit, progress=no_progress
     )
@@ -155,19 +155,19 @@ def verified_by(case: Case, backend: str, scratch: Path, time_limit: float) -> R
 
 
 def of_folder(case: Case, folder: Path, exclusions: Mapping[str, str]) -> Row:
-    """Compare ``NAME.npz`` of a folder, a trace or plain arrays, with what must come."""
+    """Compare ``NAME.npz`` of a folder, a trace or plain arrays, with the expected messages."""
     path = folder / f"{case.name}.npz"
     if path.is_file():
         if case.name in exclusions:
-            return Row(case.name, FAILED, why=f"there is a trace, and a reason in {EXCLUSIONS}")
+            return Row(case.name, FAILED, why=f"both a trace and a reason in {EXCLUSIONS} exist")
         return of_trace(case, path)
     if case.name in exclusions:
         return Row(case.name, EXCLUDED, why=exclusions[case.name])
-    return Row(case.name, MISSING, why=f"there is no {path.name}")
+    return Row(case.name, MISSING, why=f"{path.name} is missing")
 
 
 def exclusions_of(folder: Path, known: Mapping[str, object]) -> dict[str, str]:
-    """The reasons that lie beside somebody's traces.
+    """The exclusions in a folder of traces.
 
     Raises:
         UsageError: the file is not an object of names and reasons, or names no vector.
@@ -184,12 +184,12 @@ def exclusions_of(folder: Path, known: Mapping[str, object]) -> dict[str, str]:
         valid = False
     unknown = sorted(set(said) - set(known)) if valid else []
     if not valid or unknown:
-        what = f"names '{unknown[0]}', no vector" if unknown else "is not an object of reasons"
+        what = f"names '{unknown[0]}', not a vector" if unknown else "is not an object of reasons"
         raise UsageError(
             f"{EXCLUSIONS} {what}",
             code="bad-exclusions",
             origin=Origin(str(path)),
-            hint='{"vector": "why it is left out", ...}',
+            hint='{"vector": "reason for the exclusion", ...}',
         )
     return dict(said)
 
@@ -215,7 +215,7 @@ def _is_trace(path: Path) -> bool:
         with Archive(path) as archive:
             return HEADER in archive.names
     except DAMAGE:
-        return True  # and reading it as one says what is wrong
+        return True  # reading it as a trace reports the error
 
 
 def _of_arrays(case: Case, path: Path) -> Row:
@@ -228,7 +228,7 @@ def _of_arrays(case: Case, path: Path) -> Row:
         with Archive(path) as archive:
             arrays = Arrays(archive, itemsize=8)
             if wrong := sorted(set(arrays) - set(shapes)):
-                return Row(case.name, FAILED, why=f"{wrong[0]!r} is no layer")
+                return Row(case.name, FAILED, why=f"{wrong[0]!r} is not a layer")
             given = dict(arrays.items())
     except DAMAGE as error:
         return Row(case.name, FAILED, why=f"the file cannot be read ({described(error)})")

@@ -19,15 +19,15 @@ from snn_compile.ir.quantized import (
 )
 
 _WIDEST = 16
-"""Bits of a payload from which it is called wide."""
+"""Least bits of a wide payload."""
 
 
 def exercised(vector: Vector, messages: dict[NodeId, Int]) -> list[str]:
-    """Words for everything that a vector exercises, sorted.
+    """Feature names of a vector, sorted.
 
     Args:
         vector: the network and its stimuli.
-        messages: what every population sent, as recorded.
+        messages: recorded messages of every population.
     """
     program = vector.program
     words = {

@@ -1,4 +1,4 @@
-"""A set of vectors on disk: written beside its place first, read only if nothing has changed.
+"""A set of vectors on disk: written atomically, read only if every hash matches.
 
 ``docs/reference/conformance.md`` describes every file.
 """
@@ -52,19 +52,19 @@ INDEX = "index.json"
 NETWORK, ARRAYS, STIMULUS, EXPECTED = "network.json", "network.npz", "stimulus.npz", "expected.npz"
 FILES = (NETWORK, ARRAYS, STIMULUS, EXPECTED)
 """Of each vector."""
-_HINT = "write the set anew: snn-compile conformance DIR"
+_HINT = "write the set again: snn-compile conformance DIR"
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A vector as it was read from disk.
+    """A vector read from disk.
 
     Attributes:
-        name: of the vector.
-        about: what it exercises, in a sentence.
-        exercises: the same in single words.
-        folder: with its files.
-        seal: SHA-256 of ``network.json``; traces of it bear it.
+        name: name of the vector.
+        about: its purpose, in a sentence.
+        exercises: the features that it exercises.
+        folder: folder of its files.
+        seal: SHA-256 of ``network.json``, also in its traces.
         program: the network.
         frames: encoded stimuli.
     """
@@ -79,27 +79,27 @@ class Case:
 
     @property
     def expected(self) -> Path:
-        """The trace of what every layer must send."""
+        """The trace of the expected messages."""
         return self.folder / EXPECTED
 
 
 def write(
     folder: Path, chosen: Sequence[Vector], advance: Callable[[int], None] = lambda n: None
 ) -> dict[str, Any]:
-    """Write a set; what was there before is replaced if it was a set, too.
+    """Write a set; an existing set is replaced.
 
-    The same vectors give the same bytes.
+    Equal vectors give equal bytes.
 
     Args:
-        folder: where to.
+        folder: destination.
         chosen: the vectors.
-        advance: told the number of vectors that have just been written.
+        advance: progress callback, in vectors written.
 
     Returns:
         The content of ``index.json``.
 
     Raises:
-        UsageError: the folder holds something else, or another process is writing it.
+        UsageError: the folder is not a set, or another process is writing it.
         OSError: it cannot be written.
     """
     with claimed(folder, make_parents=True), replacing(folder) as beside:
@@ -127,12 +127,12 @@ def _is_set(folder: Path) -> bool:
 
 
 def _is_ours(entry: Path) -> bool:
-    """Whether an entry of an older set is what this program has written."""
+    """Whether this program wrote an entry of an older set."""
     return _is_set(entry.parent) if entry.name == INDEX else (entry / NETWORK).is_file()
 
 
 def _write_vector(folder: Path, vector: Vector) -> dict[str, Any]:
-    """The files of one vector, and what the index says of it."""
+    """Write the files of one vector; return its index entry."""
     folder.mkdir()
     program, frames = vector.program, vector.frames
     description, arrays = network_file.encode(program)
@@ -174,7 +174,7 @@ def _array_hash(array: npt.NDArray[np.generic]) -> str:
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-    """Arrays as int32, uncompressed and without a date: the same arrays are the same bytes."""
+    """Arrays as int32, uncompressed and without a date: equal arrays give equal bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, values in sorted(arrays.items()):
             buffer = io.BytesIO()
@@ -192,8 +192,8 @@ def read(folder: Path, names: Sequence[str] = ()) -> list[Case]:
     """The vectors of a set, or those named, each file checked against its hash.
 
     Raises:
-        UsageError: there is no set, one of a later version, or no vector of a name.
-        VerificationError: files have changed; all of them are named.
+        UsageError: the set is missing, has a later version, or lacks a named vector.
+        VerificationError: files have changed; all of them are listed.
         ModelError: a network cannot be read.
     """
     index = _index(folder)
@@ -204,7 +204,7 @@ def read(folder: Path, names: Sequence[str] = ()) -> list[Case]:
             f"the set has no vector '{unknown[0]}'",
             code="unknown-vector",
             origin=Origin(str(folder / INDEX)),
-            hint=f"it has {', '.join(listed)}",
+            hint=f"its vectors are {', '.join(listed)}",
         )
     chosen = [entry for name, entry in listed.items() if not names or name in names]
     raise_all([error for entry in chosen for error in _changed(folder, entry)])
@@ -215,7 +215,7 @@ def _index(folder: Path) -> dict[str, Any]:
     origin = Origin(str(folder))
     if not _is_set(folder):
         raise UsageError(
-            "there are no conformance vectors here",
+            "the folder is not a set of conformance vectors",
             code="not-a-set",
             origin=origin,
             hint="write them first: snn-compile conformance DIR",
@@ -258,7 +258,7 @@ def _changed(folder: Path, entry: Mapping[str, Any]) -> list[CompileError]:
         if _hash(folder, path) != said["sha256"]:
             errors.append(
                 VerificationError(
-                    "not what the index says: its hash differs",
+                    "its hash differs from the index",
                     code="set-changed",
                     origin=Origin(str(path)),
                     hint=_HINT,
@@ -268,7 +268,7 @@ def _changed(folder: Path, entry: Mapping[str, Any]) -> list[CompileError]:
 
 
 def _hash(folder: Path, path: Path) -> str | None:
-    """Of a regular file that lies in the folder."""
+    """Hash of a regular file in the folder; None for anything else."""
     try:
         return sha256(inside(folder, str(path.relative_to(folder))))
     except (OSError, DamagedError):

@@ -1,4 +1,4 @@
-"""What the vectors are made with: integers that are the same everywhere, and layers from them."""
+"""Construction of vectors: platform-independent pseudorandom integers, and layers from them."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ ORIGIN = Origin("conformance")
 
 @dataclass(frozen=True, eq=False)
 class Vector:
-    """A network, what it is shown, and why.
+    """A network with stimuli and a purpose.
 
     Attributes:
-        name: of its folder.
-        about: what it exercises that its structure alone does not show, in a sentence.
+        name: name of its folder.
+        about: its purpose beyond its structure, in a sentence.
         program: the network.
         frames: encoded stimuli, (N, *input shape); events (N, T, *input shape).
     """
@@ -68,7 +68,7 @@ class Vector:
 
 
 class Draws:
-    """Integers that look random, from SHAKE-256 of a name: the same with every numpy."""
+    """Pseudorandom integers from SHAKE-256 of a name: independent of the numpy version."""
 
     def __init__(self, name: str) -> None:
         self._name, self._count = name, 0
@@ -84,15 +84,15 @@ class Draws:
 
 
 class Net:
-    """A growing network.
+    """Builder of a network.
 
     Args:
-        name: of the vector; everything random follows from it.
+        name: name of the vector, the seed of everything random.
         shape: of the input.
         coding: of the network.
         n_steps: length of a window.
         low: smallest encoded value, high: largest.
-        arrives: how the input reaches the first synapses; what goes with the coding if not given.
+        arrives: input coding at the first synapses; by default that of the coding.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Net:
         return Vector(self.name, about, program, np.asarray(frames, np.int64))
 
     def frames(self, n: int) -> Int:
-        """Random stimuli, about half of their values 0; the first is the largest there is."""
+        """Random stimuli, about half of their values 0; the first has the largest value."""
         shape = (n, *self._input.shape)
         values = self.draw(self._input.low, self._input.high, shape) * self.draw(0, 1, shape)
         values[0] = self._input.high
@@ -201,7 +201,7 @@ class Net:
         bits: int = 5,
         exponent: int = 0,
     ) -> NodeId:
-        """Synapses where ``wired`` (targets, sources) says so."""
+        """Synapses where ``wired`` (targets, sources) is true."""
         indptr = np.concatenate([[0], np.cumsum(wired.sum(axis=1))]).astype(np.int64)
         indices = np.nonzero(wired)[1].astype(np.int64)
         return self._synapses(
@@ -235,7 +235,7 @@ class Net:
     # Populations ------------------------------------------------------------------------------
 
     def scale(self, *synapses: NodeId) -> int:
-        """A typical magnitude of what some groups deliver in a step: a tenth of the largest."""
+        """A typical magnitude of the groups' summed input per step: a tenth of the largest."""
         largest = 0
         for key in synapses:
             group = self._nodes[key]
@@ -252,7 +252,7 @@ class Net:
     def add(
         self, kind: type[Population], name: str, *synapses: NodeId, bias: Any = 0, **given: Any
     ) -> NodeId:
-        """A population. Numbers become one value a channel, sequences and arrays stay as they are.
+        """Add a population. Numbers become one value a channel; sequences and arrays are kept.
 
         Args:
             kind: its class.
@@ -284,7 +284,7 @@ class Net:
         return self.add(kind, name, *synapses, **given)
 
     def suited(self, kind: str, name: str, *synapses: NodeId, **given: Any) -> NodeId:
-        """A population whose random parameters keep it busy; ``given`` replaces some of them.
+        """Add a population with random parameters that keep it active; ``given`` overrides some.
 
         Args:
             kind: ``subtract``, ``zero``, ``burst``, ``signed``, ``sync``, ``radix``, ``graded``,
@@ -350,7 +350,7 @@ class Net:
         }
 
     def relay(self, kind: str, name: str, source: NodeId) -> NodeId:
-        """A population that carries another's messages one depth further."""
+        """Add a population that relays another's messages by one depth."""
         one: dict[str, Any] = {"bias": 0, "relay": True}
         if kind in LINES:
             row = np.ones((self.shape(source)[0], 1), np.int64)
@@ -368,6 +368,6 @@ class Net:
 
 
 def _per_channel(value: Any, shape: Shape) -> QTensor:
-    """A number for every channel, or the values as given."""
+    """A number for every channel; other values unchanged."""
     values = np.asarray(value, np.int64)
     return QTensor.of(np.full(shape[0], values) if values.ndim == 0 else values)

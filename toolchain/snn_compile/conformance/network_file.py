@@ -1,8 +1,7 @@
-"""A network as plain JSON and integer arrays, in words that need no knowledge of this package.
+"""A network as plain JSON and integer arrays, self-contained without this package.
 
-``docs/reference/conformance.md`` is the description for those who implement it. The form is
-versioned and independent of how ``ir/`` names its classes; ``decode`` of ``encode`` is the same
-network.
+``docs/reference/conformance.md`` is the specification for implementers. The form is versioned and
+independent of the class names in ``ir/``; ``decode`` inverts ``encode``.
 """
 
 from __future__ import annotations
@@ -71,11 +70,11 @@ def encode(program: QuantizedGraph) -> tuple[dict[str, Any], Arrays]:
 
 
 def decode(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> QuantizedGraph:
-    """The network that ``encode`` described.
+    """Inverse of ``encode``.
 
     Raises:
         KeyError: an entry or an array is missing.
-        ValueError: what is described is not a valid network.
+        ValueError: the network is invalid.
     """
     if (description["format"], description["version"]) != (FORMAT, VERSION):
         raise ValueError(f"not a {FORMAT} of version {VERSION}")
@@ -122,7 +121,7 @@ def _parameter(owner: str, name: str, value: Any, arrays: Arrays) -> dict[str, A
     match value:
         case QTensor():
             return {name: _kept(f"{owner}.{name}", value.values, arrays)}
-        case QFormat():  # of a state, which is signed, or of a payload, which is not
+        case QFormat():  # of a state, which is signed, or of an unsigned payload
             return {f"{name}_bits": value.bits}
         case Overflow() | Reset():
             return {name: value.value}
@@ -159,7 +158,7 @@ def _synapses(node: Synapses, arrays: Arrays) -> dict[str, Any]:
 
 
 def _kept(key: str, values: npt.NDArray[np.generic], arrays: Arrays) -> str:
-    """Put integers among the arrays, as int32, and give the name under which they are there."""
+    """Store integers among the arrays, as int32, and return their name."""
     small = values.astype("<i4")
     if not np.array_equal(small, values):
         raise ValueError(f"'{key}' does not fit 32 bits")

@@ -1,4 +1,4 @@
-"""What a hypothesis is, how it is tested, and the cause that it is if it holds."""
+"""Hypotheses, the test of a hypothesis, and the cause that a confirmed one is."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from snn_compile.hil.evidence import Evidence
 from snn_compile.ir.fixedpoint import Int
 
 CHOICE_BITS = 6.0
-"""To choose one of the hypotheses there are."""
+"""Cost of the choice among all hypotheses, in bits."""
 SAMPLE = 32
-"""Differing neurons that a hypothesis must explain before it is tested on all."""
+"""Differing neurons that a hypothesis must explain before the test on all neurons."""
 EVERYWHERE = "all neurons"
 FEW = 3
-"""Neurons that a text names one by one."""
+"""Most neurons that a text lists individually."""
 Mask = npt.NDArray[np.bool_]
 Prediction = Callable[[Int | None], Int]
-"""For the flat neurons given, or all of them: the (K, T, B) messages that they send."""
+"""Maps flat neuron indices (all neurons for None) to their predicted messages, (K, T, B)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """One thing that may be wrong with a layer.
+    """One possible fault of a layer.
 
     Attributes:
         kind: stable name.
-        text: for people.
-        on: what the layer sends for the inputs of some evidence if all of it is concerned.
-        known: (T, B), false where it says nothing about that evidence.
-        recurs: whether it would be there in another run, too.
+        text: description for users.
+        on: prediction for the inputs of some evidence, with the whole layer affected.
+        known: (T, B), false where it predicts nothing for that evidence.
+        recurs: whether the fault recurs in another run.
     """
 
     kind: str
@@ -50,12 +50,12 @@ class Cause:
 
     Attributes:
         kind: stable name.
-        text: for people.
-        scope: how much of the layer is concerned.
-        bits: what it takes to say it.
-        where: numbers that say exactly what: ``neuron``, ``weight``, ``bit``, ``step``, ...
-        hypothesis: what it says about other inputs.
-        neurons: (neurons,) those of which it is true; all of them if None.
+        text: description for users.
+        scope: affected part of the layer.
+        bits: description length.
+        where: exact location: ``neuron``, ``weight``, ``bit``, ``step``, ...
+        hypothesis: its predictions for other inputs.
+        neurons: (neurons,) affected neurons; all of them if None.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Cause:
 
 
 def of_population(part: Any) -> Callable[[Evidence], Prediction]:
-    """Messages of another population in the layer's place."""
+    """Messages of another population that replaces the layer."""
 
     def on(evidence: Evidence) -> Prediction:
         def predict(neurons: Int | None) -> Int:
@@ -103,8 +103,7 @@ def explain(evidence: Evidence, hypothesis: Hypothesis) -> Cause | None:
     """Test one hypothesis.
 
     Returns:
-        The cause with its scope; None if anything is not as predicted, or if nothing that differs
-        is predicted at all.
+        The cause with its scope; None if a prediction fails, or if no difference is predicted.
     """
     differing, predict = evidence.differing, hypothesis.on(evidence)
     known = None if hypothesis.known is None else hypothesis.known(evidence)

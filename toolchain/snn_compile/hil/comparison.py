@@ -1,4 +1,4 @@
-"""What has been compared so far, layer by layer, while a run goes on."""
+"""Incremental comparison of a run with the reference, layer by layer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from snn_compile.hil.distances import van_rossum, victor_purpura
 from snn_compile.hil.divergence import Divergence, divergence_in
 
 _TRAINS = 1 << 16
-"""Trains whose distances are computed at once."""
+"""Spike trains per batch of distances."""
 
 
 @dataclass
 class LayerComparison:
-    """One layer.
+    """Comparison of one layer.
 
     Attributes:
         layer: name of the population.
         compared: number of messages.
         differing: how many of them differ.
-        divergence: the first that differs: earliest stimulus, then step, then neuron.
+        divergence: the first difference: earliest stimulus, then step, then neuron.
         trains: number of spike trains measured, one for each neuron and stimulus.
         victor_purpura: sum of their distances.
         van_rossum: sum of their distances.
@@ -51,11 +51,11 @@ class LayerComparison:
 
 
 class Comparison:
-    """Compares pieces of a run with what is right.
+    """Compares pieces of a run with the expected messages.
 
     Args:
         layers: in topological order.
-        measured: those whose spike trains are measured, too.
+        measured: layers whose spike-train distances are also computed.
     """
 
     def __init__(self, layers: Iterable[str], measured: Iterable[str] = ()) -> None:
@@ -71,7 +71,7 @@ class Comparison:
         """Compare the next stimuli.
 
         Args:
-            first: number of the first of them.
+            first: index of the first one.
             expected: of each layer, (n, T, *shape).
             actual: the same from the device.
 

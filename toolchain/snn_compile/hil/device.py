@@ -1,4 +1,4 @@
-"""What a device is: anything that runs a compiled network and says what every layer sent."""
+"""The device contract: a device runs a compiled network and returns each layer's messages."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from snn_compile.pluralize import pluralize
 
 MAX_MESSAGE = (1 << 31) - 1
 CANNOT_RUN = "cannot-run"
-"""Code of a ``DeviceError`` of a device that is there, but not made for the network at hand."""
+"""Code of a ``DeviceError``: the device is available but does not support the network."""
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a device can do with the network that it has loaded.
+    """Capabilities of a device for the network that it has loaded.
 
     Attributes:
-        exact: whether it promises to be bit-accurate. A device that does not is measured by the
-            distance of its spike trains, too.
+        exact: whether it claims bit accuracy. Otherwise spike-train distances are measured as
+            well.
         layers: populations whose messages it records; all of them if None.
-        facts: what it says about itself: versions, board, build.
+        facts: its own description: versions, board, build.
     """
 
     exact: bool = True
@@ -36,13 +36,13 @@ class Capabilities:
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For a message between processes."""
+        """JSON form, for messages between processes."""
         layers = None if self.layers is None else list(self.layers)
         return {"exact": self.exact, "layers": layers, "facts": dict(self.facts)}
 
     @staticmethod
     def from_dict(document: Mapping[str, Any]) -> Capabilities:
-        """The opposite."""
+        """Inverse of ``as_dict``."""
         layers = document["layers"]
         return Capabilities(
             bool(document["exact"]),
@@ -53,13 +53,13 @@ class Capabilities:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a device measured for some stimuli that follow each other.
+    """Recorded messages for consecutive stimuli.
 
     Attributes:
-        first: number of the first of them.
+        first: index of the first stimulus.
         messages: of each layer that is recorded, (n, T, *shape) integers; of a readout, its
-            potential after each step. Step t of a layer is step t of its own window, wherever that
-            is on the device's clock.
+            potential after each step. Step t of a layer is step t of its own window,
+            independent of the device's clock.
     """
 
     first: int
@@ -95,21 +95,21 @@ class Device(Protocol):
     """
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
-        """Get ready to run a network, and see that everything needed is there.
+        """Prepare to run a network, and check that all prerequisites are present.
 
         Args:
             program: the network.
-            folder: the compiled folder, with what the backends emitted.
+            folder: the compiled folder, with the files that the backends emitted.
 
         Raises:
-            DeviceError: the device is missing; or it cannot run this network, then with the code
-                ``cannot-run``.
-            UsageError: an option is wrong.
+            DeviceError: the device is missing; or, with the code ``cannot-run``, it does not
+                support this network.
+            UsageError: an option is invalid.
         """
         ...
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """Run encoded stimuli, as one stream, and give what every layer sent, piece by piece.
+        """Run encoded stimuli as one stream, and yield every layer's messages piece by piece.
 
         Args:
             frames: (N, *input shape) encoded values.
@@ -126,10 +126,10 @@ class Device(Protocol):
 
 
 def refuse_arguments(name: str, argument: str, options: Mapping[str, str], *known: str) -> None:
-    """Refuse an argument that a device has no use for, and options that it does not know.
+    """Refuse an argument to a device that takes none, and unsupported options.
 
     Raises:
-        UsageError: there is one.
+        UsageError: an argument or option is refused.
     """
     if argument:
         raise UsageError(
@@ -139,17 +139,17 @@ def refuse_arguments(name: str, argument: str, options: Mapping[str, str], *know
 
 
 def refuse_unknown_options(name: str, options: Mapping[str, str], *known: str) -> None:
-    """Refuse options that a device does not know.
+    """Refuse options that a device does not support.
 
     Raises:
-        UsageError: there is one.
+        UsageError: an argument or option is refused.
     """
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(
             f"the device '{name}' has no option '{unknown[0]}'",
             code="bad-device",
-            hint=f"it has {', '.join(known)}" if known else "it has none",
+            hint=f"its options are {', '.join(known)}" if known else "it has no options",
         )
 
 
@@ -157,29 +157,31 @@ def layers_of(program: QuantizedGraph, capabilities: Capabilities) -> list[str]:
     """Layers that a device records, in topological order.
 
     Raises:
-        DeviceError: it names one that there is not, or none.
+        DeviceError: it names no layer, or one that the network lacks.
     """
     there = [node.id for node in program.populations]
     named = there if capabilities.layers is None else capabilities.layers
     unknown = sorted(set(named) - set(there))
     if unknown or not named:
-        raise bad_messages(f"it records {unknown[0]!r}, no layer" if unknown else "no layer at all")
+        raise bad_messages(
+            f"it records {unknown[0]!r}, not a layer" if unknown else "it records no layer"
+        )
     return [name for name in there if name in named]
 
 
 def checked(
     pieces: Iterable[Measured], program: QuantizedGraph, layers: list[str], n_stimuli: int
 ) -> Iterator[Measured]:
-    """Pieces of a run, each one seen to be what it must be, none missing at the end.
+    """Validated pieces of a run; an incomplete run is an error at its end.
 
     Raises:
-        DeviceError: a device that lies, or that stopped early.
+        DeviceError: the device violates the protocol or stops early.
     """
     done = 0
     shapes = {node.id: (program.window.n_steps, *node.shape) for node in program.populations}
     for piece in pieces:
         if piece.first != done:
-            raise bad_messages(f"stimulus {piece.first} came after {pluralize(done, 'stimulus')}")
+            raise bad_messages(f"stimulus {piece.first} follows {pluralize(done, 'stimulus')}")
         if sorted(piece.messages) != sorted(layers):
             raise bad_messages(f"messages of {sorted(piece.messages)}, not of {sorted(layers)}")
         counts = {len(values) for values in piece.messages.values()}
@@ -207,9 +209,9 @@ def checked(
 
 
 def bad_messages(what: str) -> DeviceError:
-    """A device that says what cannot be."""
+    """A protocol violation by a device."""
     return DeviceError(
         f"protocol violation by the device: {what}",
         code="bad-messages",
-        hint="this is an error in the device plug-in",
+        hint="this is a bug in the device plug-in",
     )

@@ -1,4 +1,4 @@
-"""Why a layer differs: which hypotheses explain all that it sent, and what fed the neuron."""
+"""Diagnosis of a differing layer: hypotheses that explain its messages, and the fan-in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from snn_compile.ir.spiking import InputCoding
 
 MAX_SYNAPSES = 10
 MAX_LAYERS = 3
-"""Layers that are diagnosed in one run."""
+"""Most layers diagnosed in one run."""
 _ORDER = (
     "lost-message",
     "spurious-message",
@@ -38,16 +38,16 @@ _ORDER = (
     "lost-synapse",
     "lost-input",
 )
-"""The likelier one first, among causes that take as many bits to say."""
+"""Order of causes with equal description length, the likeliest first."""
 
 
 @dataclass(frozen=True)
 class Synapse:
-    """One synapse of a neuron, with what it carried.
+    """One synapse of a neuron, with the message that it carried.
 
     Attributes:
         source: name of the population, or of the input.
-        neuron: index there.
+        neuron: index in the source.
         weight: its weight, before the group's exponent.
         message: at the step; the sum over the window if layers wait for it, so far in a stream.
     """
@@ -58,7 +58,7 @@ class Synapse:
     message: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For scripts."""
+        """JSON form, for scripts."""
         return {
             "source": self.source,
             "neuron": self.neuron,
@@ -69,19 +69,19 @@ class Synapse:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with one layer.
+    """The diagnosis of one layer.
 
     Attributes:
         divergence: where it first differs from the reference.
-        synapses: those of the diverging neuron that carried most, the strongest first.
-        n_synapses: how many feed it.
-        causes: hypotheses that explain everything, the likeliest first; empty if none does. Where
-            the layers behind are right, the first is that the recording is not.
+        synapses: synapses of the diverging neuron with the largest contributions, in that order.
+        n_synapses: its fan-in.
+        causes: hypotheses that explain everything, the likeliest first; empty if none does. If
+            the layers downstream are right, the first is a faulty recording.
         examined: number of messages that they explain.
-        stimuli: first of the stimuli examined, and the one after the last.
+        stimuli: half-open range of the stimuli examined.
         differing: neurons that differ, of how many.
         assumed: layers before this one that the device does not record.
-        undecided: if several causes are as likely as the first, what would tell them apart.
+        undecided: if several causes are as likely as the first, how to distinguish them.
     """
 
     divergence: Divergence
@@ -100,7 +100,7 @@ class Diagnosis:
         return self.divergence.layer
 
     def as_dict(self) -> dict[str, Any]:
-        """For scripts."""
+        """JSON form, for scripts."""
         return {
             "layer": self.layer,
             "first_divergence": self.divergence.as_dict(),
@@ -129,7 +129,7 @@ def diagnose(
     divergences: Mapping[str, Divergence],
     at_hand: Int | None = None,
 ) -> list[Diagnosis]:
-    """What is wrong with each layer that answers wrongly to its own inputs, from the first on.
+    """Diagnose each layer whose response to its own inputs is wrong, from the first on.
 
     A layer that differs from the reference only because its sources do is not at fault and is left
     out; so are layers after the third that is.
@@ -137,10 +137,10 @@ def diagnose(
     Args:
         program: the network.
         frames: the encoded stimuli that the device got, or the first of them.
-        recording: what it sent.
-        divergences: of each layer that differs, the first.
-        at_hand: encoded stimuli that could tell causes apart, beginning with ``frames``, which
-            stand for them if not given.
+        recording: the messages of the device.
+        divergences: the first one of each differing layer.
+        at_hand: encoded stimuli that could distinguish causes, beginning with ``frames``, which
+            are the default.
     """
     at_hand = frames if at_hand is None else at_hand
     found: list[Diagnosis] = []
@@ -168,7 +168,7 @@ def _diagnosis(
     ranked = sorted(hypotheses.without_consequences(causes.values()), key=_likelihood)
     suspected = downstream.of_recording(evidence, frames, recording, local)
     if suspected is not None:
-        ranked.insert(0, suspected)  # it alone explains what the layers behind sent, too
+        ranked.insert(0, suspected)  # only this also explains the layers downstream
     return Diagnosis(
         local,
         synapses,
@@ -201,7 +201,7 @@ def _likelihood(cause: Cause) -> tuple[float, int]:
 
 
 def feeding(evidence: Evidence, divergence: Divergence) -> tuple[tuple[Synapse, ...], int]:
-    """The synapses of a diverging neuron that carried most, and how many it has."""
+    """The synapses with the largest contributions to a diverging neuron, and its fan-in."""
     shape = evidence.population.shape
     neuron = int(np.ravel_multi_index(divergence.neuron, shape))
     column = evidence.skipped + divergence.stimulus - evidence.first
@@ -228,7 +228,7 @@ def feeding(evidence: Evidence, divergence: Divergence) -> tuple[tuple[Synapse, 
 
 
 def _carried(evidence: Evidence, flat: Int, step: int, column: int) -> Int:
-    """What each source had sent when the neuron decided."""
+    """The input of each source at the time of the neuron's decision."""
     carried: Int = flat[:, step, column]
     if evidence.program.input.coding is InputCoding.CHANGES:
         carried = flat[:, 0, : column + 1].sum(axis=1)

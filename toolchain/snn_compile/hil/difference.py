@@ -1,4 +1,4 @@
-"""Two recordings, or a recording and the reference: where they part."""
+"""Comparison of two recordings, or of a recording with the reference."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from snn_compile.sim.batches import Advance, no_progress
 def between(
     expected: Recording, actual: Recording, advance: Advance = no_progress
 ) -> tuple[Comparison, list[str]]:
-    """Compare what two recordings have in common, a few stimuli at a time.
+    """Compare two recordings where they overlap, a few stimuli at a time.
 
     Args:
-        expected: the one that is right.
-        actual: the other.
-        advance: told the number of stimuli compared.
+        expected: the recording taken as correct.
+        actual: the recording under test.
+        advance: progress callback, in stimuli compared.
 
     Returns:
-        The comparison of messages, and what else there is to say, one line each: potentials that
-        differ, layers and stimuli that only one of them has.
+        The comparison of messages, and notes of one line each: potentials that differ, layers
+        and stimuli of only one recording.
 
     Raises:
         UsageError: they are of different networks or stimuli, or have no layer in common.
@@ -59,13 +59,13 @@ def between(
 def from_reference(
     program: QuantizedGraph, frames: Int, recording: Recording, advance: Advance = no_progress
 ) -> Comparison:
-    """Compare a recording with what the reference computes for the same stimuli.
+    """Compare a recording with the reference simulator's messages for the same stimuli.
 
     Args:
         program: the network that it was recorded from.
         frames: encoded stimuli, at least as many as were recorded.
-        recording: what a device sent.
-        advance: told the number of stimuli compared.
+        recording: the messages of a device.
+        advance: progress callback, in stimuli compared.
     """
     comparison = Comparison(recording.layers)
     for first, run in reference.recorded(program, frames[: recording.header.recorded]):
@@ -85,14 +85,14 @@ def _comparable(expected: Recording, actual: Recording) -> None:
     network = (one.about.network, one.about.n_steps) == (other.about.network, other.about.n_steps)
     if not network or not same:
         raise UsageError(
-            f"it was recorded from another network than {expected.path}",
+            f"it was recorded from a different network than {expected.path}",
             code="other-network",
             origin=origin,
             hint="record both from the same compiled folder",
         )
     if not expected.same_stimuli(actual):
         raise UsageError(
-            f"it was recorded for other stimuli than {expected.path}",
+            f"it was recorded with different stimuli than {expected.path}",
             code="other-stimulus",
             origin=origin,
             hint="record both with the same data",

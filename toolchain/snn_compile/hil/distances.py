@@ -1,4 +1,4 @@
-"""How far apart spike trains are: for devices that do not promise to be exact.
+"""Spike-train distances, for devices that do not claim bit accuracy.
 
 Time is counted in steps. Both distances are 0 for equal trains only, and both have a time scale:
 spikes further apart than that are as good as unrelated.
@@ -15,7 +15,7 @@ Distances = npt.NDArray[np.float64]
 def victor_purpura(
     a: npt.NDArray[np.integer], b: npt.NDArray[np.integer], cost: float = 1.0
 ) -> Distances:
-    """The cheapest way to turn one train into the other.
+    """The minimum cost of transforming one train into the other.
 
     Adding or removing a spike costs 1, moving it by one step ``cost``. With D[i, j] the distance of
     the first i steps of one train from the first j of the other, and one spike a step at most::
@@ -32,7 +32,7 @@ def victor_purpura(
     Args:
         a: (trains, T) integers; only their signs matter.
         b: the same.
-        cost: of moving a spike by one step; 0 counts spikes, 2 or more wants them at their step.
+        cost: of moving a spike by one step; 0 counts spikes, 2 or more never moves them.
 
     Returns:
         (trains,) float64.

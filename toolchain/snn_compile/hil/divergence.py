@@ -1,4 +1,4 @@
-"""Where two runs of the same network first part."""
+"""The first divergence of two runs of a network."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Divergence:
         stimulus: index of the stimulus.
         step: time step in the population's window.
         neuron: index in the population's shape, channel first.
-        expected: what the reference says.
-        actual: what the device says.
+        expected: value in the reference.
+        actual: value on the device.
     """
 
     layer: str
@@ -40,7 +40,7 @@ class Divergence:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``report.json``."""
+        """The entry of ``report.json``."""
         return {
             "layer": self.layer,
             "stimulus": self.stimulus,

@@ -1,7 +1,7 @@
-"""What the layers behind a differing one got: the messages that were recorded, or the right ones.
+"""Whether layers downstream of a differing one received its recorded messages or the right ones.
 
 A recording can be wrong where the device is right: a probe that drops messages, a buffer that is
-read too late. The layers behind tell, because what they sent follows from what they really got.
+read too late. The layers downstream decide, because their messages follow from their true inputs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from snn_compile.ir.fixedpoint import Int
 def of_recording(
     evidence: Evidence, frames: Int, recording: Recording, divergence: Divergence
 ) -> Cause | None:
-    """The recording of a layer as the cause, if every layer behind that can tell says so.
+    """The recording of a layer as the cause, if every conclusive layer downstream agrees.
 
-    A layer behind can tell if the right messages and the recorded ones make a difference to it.
+    A layer downstream is conclusive if its responses to the right and recorded messages differ.
 
     Args:
         evidence: about the layer.
         frames: encoded stimuli.
-        recording: what the device sent.
+        recording: the messages of the device.
         divergence: the first message that does not follow from the layer's own inputs.
     """
     right = []
@@ -51,7 +51,7 @@ def of_recording(
 
 
 def _got_right(evidence: Evidence, behind: Evidence) -> bool | None:
-    """Whether a layer behind computed with the right messages; None if it cannot be told."""
+    """Whether a layer downstream received the right messages; None if inconclusive."""
     source = evidence.population.id
     first = max(evidence.first, behind.first)
     stop = min(evidence.first + evidence.n_stimuli, behind.first + behind.n_stimuli)

@@ -21,18 +21,18 @@ AGAINST = "engine"
 
 
 def verify(program: QuantizedGraph, frames: Int, advance: Advance = no_progress) -> Verification:
-    """Compare what the reference and each build compute for the same stimuli.
+    """Compare the messages of the reference and of each build for the same stimuli.
 
     Args:
         program: the network.
         frames: encoded stimuli.
-        advance: told the number of stimuli compared.
+        advance: progress callback, in stimuli compared.
 
     Returns:
-        The outcome; its ``equal`` is None where there is no engine.
+        The outcome; its ``equal`` is None without an engine.
 
     Raises:
-        UsageError: there is an engine, but not the one asked for, or not one that works.
+        UsageError: the engine requested is not installed or does not work.
     """
     if why := no_engine(program):
         return Verification(AGAINST, why, 0, 0, 0, None)
@@ -66,7 +66,7 @@ def verify(program: QuantizedGraph, frames: Int, advance: Advance = no_progress)
 
 
 def _divergences(program: QuantizedGraph, expected: Run, actual: Run) -> Iterator[Divergence]:
-    """Of each layer that differs, the first; then those of the outputs, taken at the last step."""
+    """The first divergence of each layer, then those of the outputs at the last step."""
     for layer, messages in expected.messages.items():
         divergence = divergence_in(layer, messages, actual.messages[layer])
         if divergence is not None:

@@ -1,4 +1,4 @@
-"""What a device's layer got and what it answered: the material of a diagnosis."""
+"""Inputs and responses of a device's layer: the evidence for a diagnosis."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from snn_compile.sim import bounds, reference
 from snn_compile.sim.reference import SynapseOperator
 
 BUDGET_BYTES = 256 << 20
-"""Memory that the evidence of one layer may take; what does not fit is not looked at."""
+"""Memory for the evidence of one layer; stimuli beyond it are not examined."""
 _COPIES = 6
-"""Arrays of the size of a layer's messages, in 8 bytes each, that a diagnosis holds at once."""
+"""Arrays of the size of a layer's messages, at 8 bytes each, live in a diagnosis."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Inputs and answers of one layer for some stimuli that follow each other.
+    """Inputs and responses of one layer for consecutive stimuli.
 
-    Neurons are flat here. For networks whose state lasts, the inputs start with one frame more: all
-    that was sent before the first stimulus.
+    Neurons are flat here. In stateful networks the inputs start with one more frame: the sum of
+    all messages before the first stimulus.
 
     Attributes:
         program: the network.
         population: the layer.
-        first: number of the first stimulus.
-        inputs: of each source, what the device's own layer got, (*source shape, T, skipped + B).
+        first: index of the first stimulus.
+        inputs: the layer's inputs on the device, by source, (*source shape, T, skipped + B).
         skipped: frames of the inputs that come before the first stimulus.
-        observed: (neurons, T, B), what the device's layer sent.
-        assumed: sources that the device does not record; the reference's messages stand for them.
+        observed: (neurons, T, B), messages of the layer on the device.
+        assumed: sources that the device does not record; the reference's messages replace them.
     """
 
     program: QuantizedGraph
@@ -64,7 +64,7 @@ class Evidence:
 
     @property
     def n_stimuli(self) -> int:
-        """How many stimuli there are."""
+        """Number of stimuli."""
         return len(self.observed[0, 0])
 
     @cached_property
@@ -74,12 +74,12 @@ class Evidence:
 
     @cached_property
     def normal(self) -> Int:
-        """What the reference's layer answers to the same inputs, (neurons, T, B)."""
+        """The reference's response to the same inputs, (neurons, T, B)."""
         return self.answers(self.population, self.normal_current)
 
     @cached_property
     def differing(self) -> Int:
-        """Neurons whose answers differ from the reference's."""
+        """Neurons whose responses differ from the reference's."""
         return np.flatnonzero((self.normal != self.observed).any(axis=(1, 2)))
 
     def current(
@@ -98,12 +98,12 @@ class Evidence:
         return total
 
     def answers(self, population: Population, current: Int, neurons: Int | None = None) -> Int:
-        """What neurons answer to a current.
+        """Messages of neurons in response to a current.
 
         Args:
             population: the layer, or one with other parameters.
             current: (K, T, skipped + B).
-            neurons: (K,) which neuron each row is; all of them, in order, if not given.
+            neurons: (K,) neuron of each row; by default all of them, in order.
 
         Returns:
             (K, T, B) int64.
@@ -119,7 +119,7 @@ def operator(program: QuantizedGraph, group: Synapses) -> SynapseOperator:
 
 
 def _some(population: Population, neurons: Int) -> Population:
-    """A flat population of some neurons of another one, each with its own parameters."""
+    """A flat population of selected neurons of another one, with their parameters."""
     per_neuron: dict[str, Any] = {}
     for item in fields(population):
         value = getattr(population, item.name)
@@ -141,7 +141,7 @@ def collect(
     Args:
         program: the network.
         frames: encoded stimuli.
-        recording: what the device sent.
+        recording: the messages of the device.
         population: the layer, recorded.
         around: its first divergence.
     """
@@ -164,7 +164,7 @@ def collect(
 
 
 def healthy(program: QuantizedGraph, frames: Int, population: Population) -> Evidence:
-    """The evidence about a layer of a device that is right, for stimuli shown from the first on."""
+    """The evidence about a layer of a correct device, for stimuli shown from the first on."""
     run = reference.run(program, frames, record=True)
     sent = {**run.messages, program.input.id: reference.input_messages(program, frames)}
     sources = dict.fromkeys(group.inputs[0] for group in program.synapses_into(population))
@@ -175,7 +175,7 @@ def healthy(program: QuantizedGraph, frames: Int, population: Population) -> Evi
 
 
 def stimuli_within_budget(program: QuantizedGraph, population: Population, more: int = 0) -> int:
-    """Stimuli whose evidence fits the memory, with so many more copies of what the layer sent."""
+    """Stimuli whose evidence fits the memory, with ``more`` copies of the layer's messages."""
     sources = {group.inputs[0] for group in program.synapses_into(population)}
     own = prod(population.shape)
     numbers = (own + sum(prod(program.graph[source].shape) for source in sources)) * _COPIES
@@ -185,7 +185,7 @@ def stimuli_within_budget(program: QuantizedGraph, population: Population, more:
 
 @dataclass(frozen=True, eq=False)
 class _Collector:
-    """Finds what the sources of a layer sent."""
+    """Collects the messages of a layer's sources."""
 
     program: QuantizedGraph
     frames: Int

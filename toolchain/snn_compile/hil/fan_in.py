@@ -1,4 +1,4 @@
-"""Which synapses feed a neuron: sources and weights, for every kind of synapse group."""
+"""Fan-in of a neuron: sources and weights, for every kind of synapse group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FanIn:
     """The synapses of one group into one neuron.
 
     Attributes:
-        sources: (K,) flat index of the neuron at the other end.
+        sources: (K,) flat index of the presynaptic neuron.
         places: (K,) flat index of the weight in the group's tensor.
         weights: (K,) the weight.
     """

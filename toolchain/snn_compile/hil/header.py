@@ -1,4 +1,4 @@
-"""The header of a trace: what ``header.json`` may say, and that it does not contradict itself."""
+"""The header of a trace: the schema of ``header.json`` and its consistency checks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Stimulus(TypedDict):
 
 
 class _Document(TypedDict):
-    """What ``header.json`` says, as it stands there."""
+    """Content of ``header.json``, as written."""
 
     network: _Network
     n_steps: int
@@ -57,11 +57,11 @@ class _Document(TypedDict):
 
 @dataclass(frozen=True)
 class Piece:
-    """Stimuli that were written together.
+    """Stimuli written together.
 
     Attributes:
-        first: number of the first stimulus.
-        count: how many.
+        first: index of the first stimulus.
+        count: number of stimuli.
         events: number of events of each series.
     """
 
@@ -72,18 +72,18 @@ class Piece:
 
 @dataclass(frozen=True)
 class Header:
-    """What ``header.json`` says.
+    """Content of ``header.json``, validated.
 
     Attributes:
         about: network, device and time.
-        series: what was recorded, in topological order.
+        series: recorded quantities, in topological order.
         digests: SHA-256 over the events of each series.
         pieces: in the order of the stimuli.
-        n_stimuli: how many the device got.
-        stimulus: SHA-256 of them.
-        recorded: how many are in the file, from the first one on.
-        complete: whether all are.
-        why: what ended the recording early.
+        n_stimuli: number of stimuli sent to the device.
+        stimulus: their SHA-256.
+        recorded: number of stimuli in the file, from the first one on.
+        complete: whether all are recorded.
+        why: reason for an incomplete recording.
     """
 
     about: About
@@ -98,12 +98,12 @@ class Header:
 
 
 def parsed(document: Any) -> Header:
-    """The header that a JSON value states.
+    """Parse a header from a JSON value.
 
     Raises:
-        DamagedError: it has other types.
-        ValueError: what it says cannot be.
-        TooLargeError: what one layer sends for one stimulus takes too much memory.
+        DamagedError: a field has a wrong type.
+        ValueError: the header is inconsistent.
+        TooLargeError: one layer's messages for one stimulus exceed the memory.
     """
     if wrong := complaint(document, _Document, HEADER):
         raise DamagedError(wrong)
@@ -148,27 +148,27 @@ def _of(document: _Document) -> Header:
 
 def _count(value: int) -> int:
     if not 0 <= value < 1 << 31:
-        raise ValueError(f"{value!r} is not a number of anything")
+        raise ValueError(f"{value!r} is not a count")
     return value
 
 
 def _plausible(header: Header) -> None:
     names = [(s.name, s.quantity) for s in header.series]
     if len(set(names)) < len(names) or {q for _, q in names} - {MESSAGE, POTENTIAL}:
-        raise ValueError("layers that are listed twice, or of unknown quantity")
+        raise ValueError("duplicate layers, or layers of unknown quantity")
     sizes = [prod(s.shape) * header.about.n_steps for s in header.series]
     if any(not 1 <= size < 1 << 31 for size in sizes):
-        raise ValueError("layers without neurons or steps, or with too many")
-    check_size("what one layer sends for one stimulus", 4 * max(sizes, default=0))
+        raise ValueError("layers with no neurons or steps, or too many")
+    check_size("the messages of one layer for one stimulus", 4 * max(sizes, default=0))
     following = 0
     for piece in header.pieces:
         if piece.first != following or len(piece.events) != len(header.series):
-            raise ValueError("pieces that do not follow each other")
+            raise ValueError("pieces that are not consecutive")
         following += piece.count
         for series, count in zip(header.series, piece.events, strict=True):
             if count > piece.count * header.about.n_steps * prod(series.shape):
-                raise ValueError("more events than there can be")
+                raise ValueError("more events than neurons and steps allow")
     if following != header.recorded or header.recorded > header.n_stimuli:
-        raise ValueError("pieces that do not add up")
+        raise ValueError("pieces that do not add up to the total")
     if header.complete != (header.recorded == header.n_stimuli and not header.why):
-        raise ValueError("neither complete nor partial")
+        raise ValueError("a header neither complete nor partial")

@@ -1,13 +1,13 @@
-"""Hypotheses about a layer that answers wrongly, tested against all that it sent.
+"""Hypotheses about a layer with wrong responses, tested against all of its messages.
 
-A hypothesis predicts what the layer would have sent for the inputs that it got. It holds if it
-predicts every message of every neuron that differs, and what is right of all others: for the whole
-layer, for one channel or for single neurons. Which of these is judged by what was sent, not by what
-differs: a silenced layer is silent as a whole, though some of its neurons have nothing to send.
+A hypothesis predicts the layer's messages for the inputs that it got. It holds if it predicts every
+message of every differing neuron, and the correct messages of all others: for the whole layer, for
+one channel or for single neurons. The scope follows from the messages, not from the differences: a
+silenced layer is silent as a whole, even if some of its neurons have nothing to send.
 
-Of several that hold, the one that leaves least open is the likeliest: causes are ranked by the bits
-that it takes to say them (minimum description length, Rissanen 1978). "The bias is missing" takes
-no more than the choice among all hypotheses; "message 4,711 of 9,000 was lost" must say which.
+Causes are ranked by description length, the shortest first (minimum description length, Rissanen
+1978). "The bias is missing" costs only the choice among all hypotheses; "message 4,711 of 9,000 was
+lost" must also identify the message.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _CONSTANT = ("silent", "stuck")
 
 
 def causes(evidence: Evidence) -> Iterator[Cause]:
-    """All causes that concern messages, whole populations and whole synapse groups."""
+    """All causes in messages, whole populations and whole synapse groups."""
     yield from _of_messages(evidence)
     for test in (_of_neurons, _of_synapses, _of_inputs, _of_windows):
         yield from (cause for cause in test(evidence) if cause is not None)
 
 
 def without_consequences(found: Iterable[Cause]) -> list[Cause]:
-    """Without the widths of states that add nothing to a simpler cause.
+    """Drop state widths that add nothing to a simpler cause.
 
-    What sends nothing can be said to have a state too narrow to reach its threshold, and with every
-    width below: that silence is what was observed, the width is not.
+    A state too narrow for the threshold, at any width below, explains every silent neuron: the
+    silence was observed, the width was not.
     """
     found = list(found)
     simplest = min((c.bits for c in found if c.kind in _CONSTANT), default=np.inf)
@@ -62,7 +62,7 @@ def without_consequences(found: Iterable[Cause]) -> list[Cause]:
 
 
 def _of_messages(evidence: Evidence) -> Iterator[Cause]:
-    """The neurons are right, but what they sent got lost, late or stuck."""
+    """The neurons are right, but their messages are lost, late or stuck."""
     normal, observed, differing = evidence.normal, evidence.observed, evidence.differing
     wrong = np.argwhere(normal[differing] != observed[differing])
     if len(wrong) == 1:
@@ -97,7 +97,7 @@ def _one_message(evidence: Evidence, neuron: int, step: int, stimulus: int) -> C
 
 
 def _constant(evidence: Evidence) -> Cause | None:
-    """Neurons that send the same for ever, if all that differ do."""
+    """Neurons with constant messages, if every differing neuron has them."""
     first = evidence.observed[:, :1, :1]
     values = np.unique(first[evidence.differing])
     if isinstance(evidence.population, Readout):
@@ -126,7 +126,7 @@ def _moved(by: int, kind: str, text: str) -> Hypothesis:
         return lambda neurons: shifted(normal if neurons is None else normal[neurons], by)
 
     def known(evidence: Evidence) -> Mask:
-        # What came before the evidence, or comes after it, is not known.
+        # Messages before and after the evidence are unknown.
         everything = np.ones(evidence.normal.shape[1:], np.bool_)
         everything[(0, 0) if by > 0 else (-1, -1)] = False
         return everything
@@ -135,15 +135,15 @@ def _moved(by: int, kind: str, text: str) -> Hypothesis:
 
 
 def _together(evidence: Evidence, cause: Cause | None) -> Cause | None:
-    """What happens to whole layers or cores only is no cause of what a few neurons do."""
+    """Drop a cause that affects whole layers or cores if only a few neurons differ."""
     few = len(evidence.differing) <= FEW < len(evidence.observed)
     return None if cause is None or (few and cause.scope != EVERYWHERE) else cause
 
 
 def shifted(messages: Int, by: int) -> Int:
-    """Messages (..., T, B) one row of the device's clock later or earlier, 0 where none are known.
+    """Messages (..., T, B) one step of the device's clock later or earlier, 0 where unknown.
 
-    Stimuli follow each other: what is late at the last step comes in the next window.
+    Stimuli are consecutive: a message late at the last step arrives in the next window.
     """
     *shape, n_steps, n_stimuli = messages.shape
     rows = messages.swapaxes(-1, -2).reshape(*shape, n_stimuli * n_steps)
@@ -156,7 +156,7 @@ def shifted(messages: Int, by: int) -> Int:
 
 
 def _of_neurons(evidence: Evidence) -> Iterator[Cause | None]:
-    """The neurons compute something else."""
+    """The neurons compute a different function."""
     for variant in evidence.population.variants():
         hypothesis = Hypothesis(variant.kind, variant.text, of_population(variant.part))
         cause = explain(evidence, hypothesis)
@@ -179,7 +179,7 @@ def changed_synapses(group: NodeId, part: Synapses) -> Callable[[Evidence], Int]
 
 
 def _of_inputs(evidence: Evidence) -> Iterator[Cause | None]:
-    """The synapses get other messages than were sent."""
+    """The synapses receive other messages than were sent."""
     changes: tuple[tuple[str, str, Callable[[Int], Int]], ...] = (
         ("late-input", "arrive one step late", lambda messages: shifted(messages, 1)),
         ("early-input", "arrive one step early", lambda messages: shifted(messages, -1)),
@@ -192,7 +192,7 @@ def _of_inputs(evidence: Evidence) -> Iterator[Cause | None]:
     for source in evidence.inputs:
         for kind, text, change in changes:
             if evidence.skipped and kind != "binary-input":
-                continue  # the sum of all messages before is no message that could be late
+                continue  # the sum of all earlier messages is no message that could be late
 
             def current(
                 other: Evidence,
@@ -209,8 +209,8 @@ def _of_inputs(evidence: Evidence) -> Iterator[Cause | None]:
                     everything[:, -1] = False
                 return everything
 
-            said = f"messages of '{source}' {text}"
-            hypothesis = Hypothesis(kind, said, of_current(current), known)
+            description = f"messages of '{source}' {text}"
+            hypothesis = Hypothesis(kind, description, of_current(current), known)
             yield _together(evidence, explain(evidence, hypothesis))
 
 

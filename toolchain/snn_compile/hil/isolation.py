@@ -1,10 +1,9 @@
-"""A device in a process of its own: what it hangs, crashes or kills is not this tool.
+"""A device in a child process: if it hangs, crashes or is killed, the tool survives.
 
 The child (``cli/device_child.py``) loads the compiled folder and the device and sends one line of
-JSON for each thing that happens, on a pipe that nothing else in it writes to; the line of a piece
-is followed by the bytes of its arrays. Nothing is pickled, and sizes are known before anything is
-read. The child ends itself, and all that it started, when its standard input is closed: so it does
-when this process is killed.
+JSON per event, on a pipe that nothing else in it writes to; the line of a piece is followed by the
+bytes of its arrays. Nothing is pickled, and sizes are known before anything is read. The child and
+its descendants exit when its standard input is closed, hence also when this process is killed.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 
 GRACE_SECONDS = 5.0
-"""What a device gets for its own cleaning up."""
+"""Time for the device's own clean-up."""
 MAX_LINE_LENGTH = 1 << 20
 START = "from snn_compile.cli.device_child import main; main()"
 TYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 _AHEAD = 2
-"""Pieces that are read before anybody has asked for them."""
+"""Read-ahead, in pieces."""
 _KINDS = {
     kind.__name__: kind
     for kind in (
@@ -52,7 +51,7 @@ _KINDS = {
 
 
 class IsolatedDevice:
-    """Any device by its name, as a child process.
+    """A device in a child process, by name.
 
     Args:
         name: as ``--device`` takes it.
@@ -75,14 +74,14 @@ class IsolatedDevice:
         self._layers: list[str] = []
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
-        """Start the child and let it load.
+        """Start the child and load the network in it.
 
         Raises:
-            DeviceError: as the device says; or it crashed, or took too long.
-            UsageError: as the device says.
+            DeviceError: raised by the device; or it crashed, or exceeded the time limit.
+            UsageError: raised by the device.
         """
         self._program = program
-        # Where packages are found here, they are found there; nothing in the working folder is.
+        # The child has the same import path; the working folder is not on it.
         paths = os.pathsep.join(path for path in sys.path if path)
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-c", START],
@@ -101,19 +100,20 @@ class IsolatedDevice:
         self._send_request({"device": self.name, "options": self._options, "folder": str(folder)})
         document = self._next()
         if not isinstance(document, dict) or "ready" not in document:
-            raise bad_messages("it did not get ready")
+            raise bad_messages("unexpected reply to 'load'")
         try:
             capabilities = Capabilities.from_dict(document["ready"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise bad_messages("it did not say what it can do") from error
+            raise bad_messages("its capabilities cannot be read") from error
         self._layers = layers_of(program, capabilities)
         return capabilities
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """Send the stimuli, and give pieces as they come.
+        """Send the stimuli, and yield pieces as they arrive.
 
         Raises:
-            DeviceError: as the device says; or it crashed, lied, or took too long.
+            DeviceError: raised by the device; or it crashed, violated the protocol, or exceeded
+                the time limit.
         """
         self._left = min(self._left, time_limit)
         stimulus = Path(self._scratch.name) / "stimulus.npy"
@@ -129,7 +129,7 @@ class IsolatedDevice:
                 raise bad_messages("an unexpected reply")
 
     def close(self) -> None:
-        """End the child and all that it started."""
+        """End the child and its descendants."""
         self._closed.set()
         child = self._child
         if child is not None and child.poll() is None:
@@ -146,12 +146,12 @@ class IsolatedDevice:
     def _send_request(self, what: Mapping[str, Any]) -> None:
         if self._child is None or self._child.stdin is None:
             raise RuntimeError("load a network first")
-        with contextlib.suppress(BrokenPipeError):  # it is dead: `_next` says so, and why
+        with contextlib.suppress(BrokenPipeError):  # it is dead: `_next` reports why
             self._child.stdin.write(json.dumps(what).encode() + b"\n")
             self._child.stdin.flush()
 
     def _next(self) -> Any:
-        """What the child says next, within the time that is left."""
+        """The next message of the child, within the remaining time."""
         begin = time.monotonic()
         try:
             document = self._replies.get(timeout=max(0.0, self._left))
@@ -174,7 +174,7 @@ class IsolatedDevice:
         if self._child is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self._child.wait(GRACE_SECONDS)
-        self._threads[-1].join(GRACE_SECONDS)  # what it has printed is heard to the end
+        self._threads[-1].join(GRACE_SECONDS)  # drain its output
         how = "closed its connection" if status is None else f"ended with exit status {status}"
         if status is not None and status < 0:
             how = f"was killed by {signal.Signals(-status).name}"
@@ -182,11 +182,11 @@ class IsolatedDevice:
         return DeviceError(
             f"the device's process {how}{tail}",
             code="device-crashed",
-            hint="its last words are above" if tail else "it left no message",
+            hint="its error output is above" if tail else "it printed no error",
         )
 
     def _drain_stderr(self, child: subprocess.Popen[bytes]) -> None:
-        """Thread: the last of what the child and its libraries print."""
+        """Thread: keep the tail of the child's error output."""
         stream = child.stderr
         if stream is None:
             raise RuntimeError("the child has no log")
@@ -196,7 +196,7 @@ class IsolatedDevice:
                 del self._words[:-MAX_BYTES]
 
     def _read_reply(self, child: subprocess.Popen[bytes]) -> None:
-        """Thread: everything that the child says, into the queue; None when it has gone."""
+        """Thread: put the child's messages into the queue; None when it has exited."""
         document: Any = None
         stream = child.stdout
         if stream is None:
@@ -238,7 +238,7 @@ class IsolatedDevice:
         return Measured(int(document["piece"]), arrays)
 
     def _shape(self, name: str, shape: list[int]) -> tuple[int, ...]:
-        """The shape of an array, as large as it can be at most."""
+        """The shape of an array, checked against its upper bound."""
         if self._program is None:
             raise RuntimeError("load a network first")
         expected = (self._program.window.n_steps, *self._program.graph[_id(name)].shape)
@@ -252,7 +252,7 @@ def _id(name: str) -> Any:
 
 
 def _error(document: Mapping[str, Any]) -> CompileError:
-    """An error of the child, as the one that it raised there."""
+    """The error that the child raised."""
     kind = _KINDS.get(str(document["kind"]), DeviceError)
     origin = Origin(str(document["origin"])) if document["origin"] else None
     return kind(
@@ -264,7 +264,7 @@ def _error(document: Mapping[str, Any]) -> CompileError:
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of the child's process group."""
+    """Kill the rest of the child's process group."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)

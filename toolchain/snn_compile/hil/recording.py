@@ -1,4 +1,4 @@
-"""Reading traces: a few stimuli of one layer at a time, and nothing that has been tampered with."""
+"""Reading traces: a few stimuli of one layer at a time, and only if every hash matches."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from snn_compile.hil.trace import MESSAGE
 from snn_compile.pluralize import pluralize
 
 BATCH_BYTES = 64 << 20
-"""Default size of the dense messages of one layer that are expanded in one batch."""
+"""Default size of one layer's dense messages per batch."""
 _MAX_HEADER_SIZE = 64 << 20
 _SEAL_BYTES = 64
 
 
 @dataclass
 class Recording:
-    """An open trace whose hashes are right. Close it, or use it in a ``with`` statement.
+    """An open trace with valid hashes. Close it, or use it in a ``with`` statement.
 
     Attributes:
         path: the file.
-        header: what is in it.
+        header: its description.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Recording:
         """Open a trace and check every hash in it.
 
         Raises:
-            UsageError: there is no such file, or it is no trace, or one of a later version.
+            UsageError: the file does not exist, is no trace, or has a later version.
             DeviceError: the file is damaged or cut off.
             VerificationError: its content does not match its hashes.
         """
@@ -95,12 +95,12 @@ class Recording:
     def messages(
         self, layer: str, first: int = 0, stop: int | None = None, *, quantity: str = MESSAGE
     ) -> npt.NDArray[np.int32]:
-        """What a layer sent for stimuli ``first`` to ``stop``, whatever the pieces in the file.
+        """Messages of a layer for stimuli ``first`` to ``stop``, across pieces of the file.
 
         Args:
             layer: name of the population.
-            first: number of the first stimulus.
-            stop: number after the last one; all that were recorded if not given.
+            first: index of the first stimulus.
+            stop: index after the last one; by default the end of the recording.
             quantity: ``message`` or ``potential``.
 
         Returns:
@@ -132,15 +132,15 @@ class Recording:
             yield first, min(stop, first + size)
 
     def same_stimuli(self, other: Recording) -> bool:
-        """Whether what is in both files is the answer to the same stimuli."""
+        """Whether the stimuli in both files are equal."""
         count = min(self.header.recorded, other.header.recorded)
         return bool((self._stimuli()[:count] == other._stimuli()[:count]).all())
 
     def check_stimuli(self, frames: npt.NDArray[np.integer]) -> None:
-        """See that these are the stimuli, or the first of them, that the device got.
+        """Check that these are the device's stimuli, or the first of them.
 
         Raises:
-            UsageError: they are not.
+            UsageError: they differ.
         """
         known = self._stimuli()
         if len(frames) > len(known):
@@ -157,9 +157,9 @@ class Recording:
                 UsageError,
                 self.path,
                 "other-stimulus",
-                f"it was recorded for other stimuli (the first that differs is number"
+                f"it was recorded with different stimuli (the first difference is stimulus"
                 f" {int(differing.argmax())})",
-                "give the data that it was recorded with, or record it again",
+                "use the data of the recording, or record it again",
             )
 
     def _index(self, layer: str, quantity: str) -> int:
@@ -185,14 +185,14 @@ class Recording:
         return wide
 
     def _array(self, name: str, shape: tuple[int, ...], itemsize: int) -> npt.NDArray[Any]:
-        """An array whose size is known beforehand: a file cannot claim more than its header."""
+        """An array whose size is known beforehand: the header bounds every array."""
         return self._archive.array(name, shape=shape, kinds="iu", itemsize=itemsize)
 
     def _stimuli(self) -> npt.NDArray[np.uint8]:
         return self._array(trace.STIMULUS, (self.header.n_stimuli, 32), 1)
 
     def _check(self) -> None:
-        """Every array against its hash."""
+        """Check every array against its hash."""
         self._stimuli()
         for index, series in enumerate(self.header.series):
             digest = hashlib.sha256()
@@ -207,20 +207,20 @@ def _header(path: Path, archive: Archive) -> Header:
     if trace.HEADER not in archive.names:
         raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
     content = archive.content(trace.HEADER, _MAX_HEADER_SIZE)
-    said = parse_json(content, trace.HEADER)
-    if said["format"] != trace.FORMAT:
+    header = parse_json(content, trace.HEADER)
+    if header["format"] != trace.FORMAT:
         raise _error(UsageError, path, "not-a-trace", "not a recorded trace", "")
-    if said["version"] != trace.VERSION:
+    if header["version"] != trace.VERSION:
         raise _error(
             UsageError,
             path,
             "trace-version",
-            f"a trace of version {said['version']}; this tool reads version {trace.VERSION}",
+            f"a trace of version {header['version']}; this tool reads version {trace.VERSION}",
             "use the version of snn-compile that wrote it",
         )
     if archive.content(trace.SEAL, _SEAL_BYTES).decode() != hashlib.sha256(content).hexdigest():
         raise _changed(path, trace.HEADER)
-    return parsed(said)
+    return parsed(header)
 
 
 def _error(

@@ -1,4 +1,4 @@
-"""One run of a device: recorded, and compared with the reference piece by piece."""
+"""One run of a device, recorded and compared with the reference piece by piece."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from snn_compile.sim.reference import Run
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """What came of a run.
+    """The outcome of a run.
 
     Attributes:
         capabilities: of the device.
         comparison: with the reference.
-        outputs: of each readout that the device records, its last potentials (n, *shape).
-        expected: the same of the reference.
+        outputs: final potentials of each recorded readout, (n, *shape).
+        expected: the same in the reference.
         done: stimuli that the device finished.
-        trace: the recording; None if nothing was recorded. The name says if it is partial.
-        failure: what ended the run early.
+        trace: the recording; None if nothing was recorded. Its name marks a partial one.
+        failure: the error that ended the run early.
     """
 
     capabilities: Capabilities
@@ -56,21 +56,20 @@ def run(
 ) -> Session:
     """Run stimuli on a device that has loaded the network.
 
-    A device that fails on the way leaves what it had done: compared, and recorded in a partial
-    trace.
+    The results of a device that fails midway are kept: compared, and recorded in a partial trace.
 
     Args:
         device: ready to run.
-        capabilities: what it said when it loaded the network.
+        capabilities: as returned by ``load``.
         program: the network.
         frames: encoded stimuli.
         record: where to write the trace.
-        about: what the trace says of itself.
+        about: metadata of the trace.
         time_limit: seconds for the device.
-        advance: told the number of stimuli compared.
+        advance: progress callback, in stimuli compared.
 
     Raises:
-        UsageError, VerificationError: the device's own input is not what it must be.
+        UsageError, VerificationError: the device's own input is invalid.
         OSError: the trace cannot be written.
     """
     layers = layers_of(program, capabilities)
@@ -118,7 +117,7 @@ def _count(piece: Measured) -> int:
 
 
 def _parts(piece: Measured, size: int) -> Iterator[Measured]:
-    """A piece in pieces that the reference can simulate within its memory."""
+    """Split a piece so that the reference can simulate each part within its memory."""
     for start in range(0, _count(piece), size):
         part = {name: values[start : start + size] for name, values in piece.messages.items()}
         yield Measured(piece.first + start, part)

@@ -1,8 +1,8 @@
 """Hypotheses about one number: a bit of a weight or a parameter, a synapse, a message on its way.
 
-There are many such numbers. One neuron that differs tells which of them are possible: of those that
-feed it, the ones that explain what it sent for the first stimulus that went wrong. Only these are
-tested on everything.
+There are many such numbers. One differing neuron, the witness, limits them to those in its fan-in
+that explain its messages for the first wrong stimulus. Only these candidates are tested on all
+evidence.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from snn_compile.ir.quantized import Population, Synapses
 from snn_compile.ir.spiking import InputCoding
 
 MAX_TESTED = 24
-"""Candidates of one kind that are tested on all evidence; a clear case has few."""
+"""Most candidates of one kind tested on all evidence; a clear case has few."""
 _ELEMENTS = 1 << 22
-"""Size of the currents that are tried at once."""
+"""Size of the currents evaluated at once."""
 Change = Callable[[Int, slice], Int]
 
 
@@ -65,7 +65,7 @@ class Witness:
 
     @property
     def columns(self) -> slice:
-        """Frames of the inputs that decide what it sent for the stimulus."""
+        """Frames of the inputs that determine its messages for the stimulus."""
         last = self.evidence.skipped + self.stimulus + 1
         carries_state = self.evidence.program.input.coding is InputCoding.CHANGES
         return slice(0 if carries_state else last - 1, last)
@@ -78,12 +78,12 @@ class Witness:
         return fan_in(group, source.shape, self.neuron), flat
 
     def possible(self, group: Synapses, n_candidates: int, change: Change) -> Int:
-        """Candidates that explain all that the neuron sent.
+        """Candidates that explain all of the neuron's messages.
 
         Args:
-            group: that the candidates change.
-            n_candidates: how many there are.
-            change: for some candidates and frames, what they add to the group's sum: (k, T,
+            group: the group that the candidates change.
+            n_candidates: number of candidates.
+            change: contribution of some candidates to the group's sum in some frames, (k, T,
                 frames).
         """
         chosen = np.arange(n_candidates)
@@ -120,7 +120,7 @@ class Witness:
 
 
 def causes(evidence: Evidence) -> Iterator[Cause]:
-    """All causes that concern a single number."""
+    """All causes in a single number."""
     if not len(evidence.differing):
         return
     witness = Witness.earliest(evidence)
@@ -134,11 +134,11 @@ def causes(evidence: Evidence) -> Iterator[Cause]:
 
 
 def _of_weights(witness: Witness, group: Synapses) -> Iterator[Cause]:
-    """A flipped bit of one weight, or a synapse that is missing."""
+    """A flipped bit of one weight, or a missing synapse."""
     found, messages = witness.fan_in(group)
     bits = group.weight.format.bits
     columns = [variants.flipped_bit(found.weights, bit, bits) for bit in range(bits)]
-    # The last column is a synapse that is missing, unless flipping a bit has the same effect.
+    # The last column is a missing synapse, unless flipping a bit has the same effect.
     gone = np.where((found.weights & (found.weights - 1)) == 0, found.weights, 0)
     table = np.stack([*columns, gone], axis=1)
     arriving = messages[found.sources][..., witness.columns]
@@ -189,7 +189,7 @@ def _with_weight(
     scope = f"weight {where['weight']} of '{group.id}'"
     n_bits = cause.bits + log2(values.size * (group.weight.format.bits + 1))
     if cause.scope != EVERYWHERE:
-        # Shared in the program, but not on a device with synapses of its own for each neuron.
+        # Shared in the program, but not on a device that stores synapses for each neuron.
         scope += f", {cause.scope} only"
     return replace(cause, scope=scope, bits=n_bits, where=where | dict(cause.where))
 
@@ -234,7 +234,7 @@ def _of_parameters(evidence: Evidence) -> Iterator[Cause]:
 
 
 def _parameter_bits(population: Population) -> int:
-    """Bits that could be flipped in all parameters together."""
+    """Total number of bits in all parameters."""
     values = (getattr(population, item.name) for item in fields(population))
     return sum(v.values.size * v.format.bits for v in values if isinstance(v, QTensor))
 

@@ -1,8 +1,8 @@
-"""Recorded runs: the file format, and how one is written while a device runs.
+"""Recorded runs: the file format, and its writer, which streams while a device runs.
 
-A trace says what every layer of a network sent, as events: sparse, compressed, a few stimuli at a
-time, so that neither side ever holds the whole of it. A laboratory records on its board once, and
-everybody compares with that. ``docs/reference/traces.md`` describes the file; ``recording.py``
+A trace holds the messages of every layer as events: sparse, compressed, a few stimuli at a time, so
+that neither writer nor reader holds all of it. A laboratory records on its board once, and others
+compare with the recording. ``docs/reference/traces.md`` describes the file; ``recording.py``
 reads it.
 """
 
@@ -30,7 +30,7 @@ MESSAGE, POTENTIAL = "message", "potential"
 COLUMNS = ("stimulus", "step", "neuron", "value")
 EVENT_TYPE = np.dtype("<i4")
 LEVEL = 1
-"""Of compression: column by column, events get no smaller with more, only slower to write."""
+"""Compression level: a higher one makes column-wise events no smaller, only slower to write."""
 
 Messages = Mapping[Any, npt.NDArray[Any]]
 """By layer, (n, T, *shape) integers."""
@@ -41,11 +41,11 @@ class Series:
     """One quantity of one layer.
 
     Attributes:
-        name: of the population.
-        shape: of the population.
-        depth: synapses between it and the input.
-        quantity: ``message``, what it sent (a readout: its potential); or ``potential``, the state
-            after a step, which the reference does not record: two traces can be compared in it.
+        name: name of the population.
+        shape: shape of the population.
+        depth: number of synapses between it and the input.
+        quantity: ``message``, its output (a readout: its potential); or ``potential``, the state
+            after a step, which the reference does not record: only two traces compare in it.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Series:
 
 @dataclass(frozen=True)
 class About:
-    """What a trace is a trace of.
+    """Metadata of a trace.
 
     Attributes:
         network: seal of the compiled network.
         coding: of the network.
         n_steps: length of a window.
         device: name of the device.
-        exact: whether the device promises to be bit-accurate.
-        facts: what the device says about itself.
+        exact: whether the device claims bit accuracy.
+        facts: the device's own description.
     """
 
     network: str
@@ -76,7 +76,7 @@ class About:
 
 
 def series_of(program: QuantizedGraph, layers: Sequence[str] | None = None) -> tuple[Series, ...]:
-    """The messages of a network's populations, in topological order; of some of them, if named."""
+    """Message series of a network's populations (or the named ones), in topological order."""
     return tuple(
         Series(node.id, node.shape, program.depth[node.id])
         for node in program.populations
@@ -85,7 +85,7 @@ def series_of(program: QuantizedGraph, layers: Sequence[str] | None = None) -> t
 
 
 def events_of(messages: npt.NDArray[np.generic], first: int) -> npt.NDArray[np.int32]:
-    """Messages other than 0 as rows of stimulus, step, neuron and value, in that order.
+    """Nonzero messages as rows of stimulus, step, neuron and value, in that order.
 
     Args:
         messages: (n, T, *shape) integers.
@@ -128,14 +128,14 @@ def event_file(piece: int, series: int) -> str:
 class TraceWriter:
     """Writes a trace piece by piece: beside the file first, then renamed.
 
-    A trace that ends early is kept as ``NAME.partial.npz``: what a board has sent before it was
-    lost is worth a look, and must not replace a complete recording.
+    A trace that ends early is kept as ``NAME.partial.npz``: the messages before a board was lost
+    are worth examining, and must not replace a complete recording.
 
     Args:
         path: of the finished file.
-        about: what is recorded.
-        series: quantities that every piece will have.
-        frames: encoded stimuli that the device gets, (N, *input shape).
+        about: metadata of the recording.
+        series: quantities present in every piece.
+        frames: encoded stimuli of the device, (N, *input shape).
 
     Raises:
         OSError: the file cannot be written.
@@ -168,7 +168,7 @@ class TraceWriter:
         self.discard()
 
     def add(self, messages: Messages, potentials: Messages | None = None) -> None:
-        """Write what came next.
+        """Write the next piece.
 
         Args:
             messages: of each layer that is recorded, (n, T, *shape), for the next n stimuli.
@@ -190,10 +190,10 @@ class TraceWriter:
         """Finish the file.
 
         Args:
-            why: what ended the recording early, if something did.
+            why: reason for an incomplete recording; empty if complete.
 
         Returns:
-            The file: the one asked for, or the partial one beside it.
+            The file: the one requested, or the partial one beside it.
         """
         complete = not why and self.recorded == self._stimulus["count"]
         text = json.dumps(self._header(complete, why), indent=1, ensure_ascii=False)
@@ -207,7 +207,7 @@ class TraceWriter:
         return self.path.with_name(name)
 
     def discard(self) -> None:
-        """Remove what has been written, unless it is finished."""
+        """Remove the file, unless it is finished."""
         if self._archive is not None:
             with contextlib.suppress(OSError):  # a full disk fails once more when closing
                 self._archive.close()
@@ -255,5 +255,5 @@ class TraceWriter:
     def _member(self, name: str) -> IO[bytes]:
         if self._archive is None:
             raise ValueError("the trace is closed")
-        # By its name it gets no date, so that the same run is the same file.
+        # A member named by a string gets no date, so that equal runs give equal files.
         return self._archive.open(name, "w", force_zip64=True)

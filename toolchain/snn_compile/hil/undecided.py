@@ -1,8 +1,7 @@
-"""Which stimulus tells causes apart that explain a difference equally well.
+"""Stimuli that distinguish causes which explain a difference equally well.
 
-All causes of a difference predict the same for what was examined, or they would be none. They part
-on other stimuli; one that is there only once, like a message that was lost, parts from all others
-when the same stimulus is shown again.
+All causes of a difference agree on the evidence. They differ on other stimuli; a cause that does
+not recur, like a lost message, differs from all others when the same stimulus is shown again.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from snn_compile.ir.quantized import Population, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 
 EQUAL_BITS = 1.0
-"""Causes as much longer than the first are as good: a bit is odds of two to one."""
+"""Causes longer than the first by up to this are equally good: a bit is odds of two to one."""
 MAX_CAUSES = 8
-"""Causes that are compared; of more, these come first."""
+"""Most causes compared, the likeliest first."""
 _REPEATED = 2
-"""How often a constructed stimulus is shown, for states that last."""
+"""Repetitions of a constructed stimulus, for stateful networks."""
 
 
 @dataclass(frozen=True)
 class Undecided:
-    """Causes that explain a difference equally well, and what would tell them apart.
+    """Causes that explain a difference equally well, and a stimulus that distinguishes them.
 
     Attributes:
-        causes: how many of them; the first of the diagnosis.
-        searched: stimuli at hand whose answers were predicted, from the first on.
-        stimulus: number of the first of them that would tell, in a run from the first on.
-        constant: where none does, encoded value of a stimulus that is the same everywhere and does.
-        decides: whether it tells each of the causes from all others, or only some of them.
+        causes: number of them, counted from the first of the diagnosis.
+        searched: available stimuli with predicted responses, from the first on.
+        stimulus: index of the first one that distinguishes, in a run from the first on.
+        constant: otherwise, the encoded value of a constant stimulus that distinguishes.
+        decides: whether it distinguishes every pair of causes, or only some.
     """
 
     causes: int
@@ -49,7 +48,7 @@ class Undecided:
     decides: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """For scripts."""
+        """JSON form, for scripts."""
         return {
             "causes": self.causes,
             "searched": self.searched,
@@ -62,14 +61,14 @@ class Undecided:
 def undecided(
     program: QuantizedGraph, population: Population, at_hand: Int, causes: Sequence[Cause]
 ) -> Undecided | None:
-    """What would tell the likeliest causes apart, if several are as likely.
+    """A stimulus that distinguishes the likeliest causes, if several are equally likely.
 
-    The layers before are taken to be right.
+    The layers upstream are assumed correct.
 
     Args:
         program: the network.
         population: the layer.
-        at_hand: encoded stimuli that could be shown, the first ones already seen.
+        at_hand: encoded stimuli that could be shown, the evidence first.
         causes: of the layer's difference, the likeliest first.
     """
     if not causes:
@@ -90,14 +89,14 @@ def undecided(
 
 
 def _constants(program: QuantizedGraph) -> list[int]:
-    """Values of stimuli that anybody can make: the largest, the smallest, nothing."""
+    """Values of constant stimuli: the largest, the smallest, zero."""
     if program.input.coding is InputCoding.EVENTS:
         return []
     return list(dict.fromkeys((program.input.high, program.input.low, 0)))
 
 
 def _first(parting: npt.NDArray[np.bool_]) -> tuple[int, bool] | None:
-    """The first stimulus that tells all causes apart, else the first that tells some."""
+    """The first stimulus that distinguishes all causes, else the first that distinguishes some."""
     for telling, decides in ((parting.all(axis=0), True), (parting.any(axis=0), False)):
         if telling.any():
             return int(telling.argmax()), decides
@@ -118,7 +117,7 @@ def _parting(
 
 
 def _predicted(cause: Cause, evidence: Evidence) -> tuple[Int, Mask]:
-    """What the layer would send if this were the cause, and where that is known, (T, B)."""
+    """The layer's messages under this cause, and where they are known, (T, B)."""
     hypothesis, everywhere = cause.hypothesis, np.ones(evidence.normal.shape[1:], np.bool_)
     if hypothesis is None or not hypothesis.recurs:
         return evidence.normal, everywhere

@@ -1,7 +1,7 @@
-"""Networks that are wrong in a known way: what a layer would be if a hypothesis were true.
+"""Networks with a known fault: the layer under a hypothesis.
 
-Each variant of a population or of a synapse group is one thing that a person, a converter or a chip
-gets wrong. Device fakes inject them, and a diagnosis tests them. Those of populations are in their
+Each variant of a population or of a synapse group is a typical mistake of a person, a converter or
+a chip. Device fakes inject them, and a diagnosis tests them. Those of populations are in their
 neuron models (``Population.variants``).
 """
 
@@ -20,7 +20,7 @@ from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, Synapses
 
 
 def of_synapses(synapses: Synapses, source: Shape) -> Iterator[Variant[Synapses]]:
-    """Every way in which a whole group of synapses can be wrong."""
+    """All faulty variants of a whole synapse group."""
     weight = synapses.weight.values
     if isinstance(synapses, ConvSynapses):
         flipped = with_weight(synapses, weight[:, :, ::-1, ::-1])

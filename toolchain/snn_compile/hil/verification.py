@@ -10,20 +10,20 @@ from snn_compile.hil.divergence import Divergence
 
 @dataclass(frozen=True)
 class Verification:
-    """What was compared, and whether all of it was equal, bit for bit.
+    """The scope of a comparison, and whether all of it was bit-identical.
 
     Attributes:
         against: name of the device or backend.
-        mode: how it was run.
+        mode: mode of execution.
         stimuli: number of stimuli.
-        steps: steps of the device's clock that were run.
+        steps: steps of the device's clock.
         compared: number of messages and potentials compared.
-        equal: whether every comparison, of files and of messages, found equality; None if there
-            was nothing to compare with, and ``mode`` says why.
+        equal: whether all files and messages were equal; None if there was nothing to compare
+            with, for the reason in ``mode``.
         first_divergence: the first message that differs, if one does.
-        details: what else there is to say, one line each; what was found unequal comes first.
-        form: which of several ways to run it this was; empty where there is one. In a report, an
-            outcome takes the place of an older one against the same, in the same form.
+        details: notes of one line each, differences first.
+        form: which of several ways of execution; empty if there is only one. In a report, an
+            outcome replaces an older one with the same ``against`` and ``form``.
     """
 
     against: str
@@ -37,7 +37,7 @@ class Verification:
     form: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``report.json``."""
+        """The entry of ``report.json``."""
         found = self.first_divergence
         return {
             "against": self.against,

@@ -1,4 +1,4 @@
-"""Placing a fixed-point network on a chip, and what that costs."""
+"""Placement of a fixed-point network on a chip, and its cost."""
 
 from snn_compile.mapping.block import Block, Demand, Placement
 from snn_compile.mapping.cost import (

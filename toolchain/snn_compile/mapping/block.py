@@ -1,4 +1,4 @@
-"""Blocks of neurons, what they demand of a core, and where they are placed."""
+"""Blocks of neurons, their demand on a core, and their placement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.targets.target import Target
 
 Span = tuple[int, int]
-"""From the first up to, but without, the second."""
+"""A half-open range."""
 
 LIMITS = ("neurons", "synapse memory", "input axons", "output axons")
 """Names of the four limits of a core, in the order of the fields of :class:`Demand`."""
@@ -58,7 +58,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a block, or a core full of blocks, takes of each of the four limits.
+    """Demand of a block, or of a core's blocks together, on each of the four limits.
 
     Attributes:
         neurons: compartments.
@@ -82,12 +82,12 @@ class Demand:
         return self.neurons, self.synapse_memory_bits, self.input_axons, self.output_axons
 
     def exceeds(self, capacity: Capacity) -> bool:
-        """Whether this is over any limit."""
+        """Whether any limit is exceeded."""
         pairs = zip(self.values, capacity, strict=True)
         return any(limit is not None and needed > limit for needed, limit in pairs)
 
     def fullness(self, capacity: Capacity) -> tuple[float, ...]:
-        """Share of each limit that is taken; 0 where there is no limit."""
+        """Utilization of each limit; 0 without a limit."""
         pairs = zip(self.values, capacity, strict=True)
         return tuple(0.0 if limit is None else n / max(limit, 1) for n, limit in pairs)
 
@@ -107,7 +107,7 @@ def capacity(target: Target) -> Capacity:
 
 @dataclass(frozen=True)
 class Part:
-    """A block of a population and what it demands, before it has a core."""
+    """A block of a population and its demand, before placement."""
 
     population: NodeId
     block: Block
@@ -124,7 +124,7 @@ class Placement:
         core: index of the core on the board.
         chip: the chip that holds the core.
         block: the neurons.
-        demand: what they take of the core.
+        demand: their demand on the core.
         n_synapses: unrolled synapses with a weight that is not zero.
     """
 

@@ -1,6 +1,6 @@
 """Synaptic operations and energy, from spike counts.
 
-A synaptic operation is one message that meets one synapse with a weight that is not zero.
+A synaptic operation is one message through one synapse of nonzero weight.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def synops(program: QuantizedGraph, spikes: Mapping[NodeId, float]) -> float:
 
     Args:
         program: the network.
-        spikes: messages of the input and of each population; what is missing sent none.
+        spikes: messages of the input and of each population; a missing entry counts as 0.
     """
     total = 0.0
     for name, reached in fan_outs(program).items():
@@ -74,7 +74,7 @@ def neuron_updates(program: QuantizedGraph) -> int:
 
 
 class EnergyEstimate(TypedDict):
-    """An energy as the report states it; ``confidence`` is the weakest of the figures used."""
+    """An energy in the report; ``confidence`` is the weakest of the figures used."""
 
     value: float
     low: float
@@ -87,11 +87,11 @@ class EnergyEstimate(TypedDict):
 def energy(
     target: Target, *, synops: float, neuron_updates: float = 0.0, spikes: float = 0.0
 ) -> EnergyEstimate | None:
-    """Energy of one inference, in joules; None where the target states no energies.
+    """Energy of one inference, in joules; None if the target states no energies.
 
-    Leaves out static power, the management phase, the barrier between steps and what the host
-    does: no public figures. What the target has no figure for counts as nothing, and ``source``
-    names only what was counted.
+    Excludes static power, the management phase, the barrier between steps and the host's work: no
+    public figures. A quantity without a figure in the target counts as 0, and ``source`` names only
+    the counted ones.
 
     Args:
         target: the chip.

@@ -1,4 +1,4 @@
-"""How many synapses and sources a block of neurons has, by arithmetic on the geometry.
+"""Synapse and source counts of a block of neurons, by arithmetic on the geometry.
 
 Nothing here enumerates synapses of a convolution: a kernel tap reaches a rectangle of the map, so
 counts are products of a row and a column factor. All counts are exact: taps that fall into the
@@ -117,7 +117,7 @@ class ConvCounts:
 
     @cached_property
     def _up_to(self) -> npt.NDArray[np.int32]:
-        """How many weights of each tap, in the output channels before one, are not zero."""
+        """Nonzero weights of each tap, cumulative over the output channels."""
         below = np.zeros((1, *self.used.shape[1:]), dtype=np.int32)
         return np.concatenate([below, np.cumsum(self.used, axis=0, dtype=np.int32)])
 
@@ -143,7 +143,7 @@ class ConvCounts:
             first, last = span[0] // out, -(-span[1] // out)
             starts = np.arange(first, last) * out
             starts, stops = np.maximum(starts, span[0]), np.minimum(starts + out, span[1])
-            if span in ((0, len(self.used)), (span[0], span[0] + 1)):  # all that most are asked
+            if span in ((0, len(self.used)), (span[0], span[0] + 1)):  # the common queries
                 counts = np.add.reduceat(self.used[: span[1]], starts, axis=0, dtype=np.int64)
             else:
                 counts = (self._up_to[stops] - self._up_to[starts]).astype(np.int64)
@@ -206,7 +206,7 @@ def _reach(mask: Bool, rows: _Axis, columns: _Axis) -> Bool:
 
 
 def _bounds(reached: Bool) -> Span:
-    """First and last-but-one index of what is true."""
+    """The half-open range that encloses all true entries."""
     where = np.flatnonzero(reached)
     return int(where[0]), int(where[-1]) + 1
 

@@ -1,4 +1,4 @@
-"""The pass that gives every neuron a core."""
+"""The pass that places every neuron on a core."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snn_compile.targets.target import Target
 
 @dataclass(frozen=True)
 class MapToCores:
-    """Cut populations into blocks and place them; the network itself stays as it is."""
+    """Partition populations into blocks and place them; the network itself is unchanged."""
 
     name: ClassVar[str] = "map-to-cores"
 
@@ -29,7 +29,7 @@ class MapToCores:
         """Map a network.
 
         Raises:
-            CapacityError: it does not fit (``CompileErrors`` if for several reasons).
+            CapacityError: it does not fit (``CompileErrors`` for several reasons).
         """
         parts = [part for cut in partition(program, self.target).values() for part in cut]
         placements = pack(parts, self.target)
@@ -44,7 +44,7 @@ def map_program(program: QuantizedGraph, target: Target) -> PassResult[MappedPro
 
 
 def _summary(mapped: MappedProgram) -> Finding:
-    """One line on how much is taken."""
+    """Utilization in one line."""
     taken = resources(mapped)
     of = "" if taken.cores_available is None else f" of {taken.cores_available}"
     tightest = f" · tightest: {taken.binding_limit}" if taken.binding_limit else ""
@@ -55,7 +55,7 @@ def _summary(mapped: MappedProgram) -> Finding:
 
 
 def _input_notes(mapped: MappedProgram) -> tuple[Finding, ...]:
-    """What the chip cannot receive as a spike and the host must do instead."""
+    """Notes on inputs that the chip cannot receive as spikes, left to the host."""
     source, target = mapped.program.input, mapped.target
     low, high = source.messages
     if target.graded_spikes.value or (low >= 0 and high <= 1):

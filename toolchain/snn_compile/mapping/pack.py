@@ -1,4 +1,4 @@
-"""Putting blocks onto cores."""
+"""Bin packing of blocks onto cores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from snn_compile.targets.target import Target
 def pack(parts: list[Part], target: Target) -> tuple[Placement, ...]:
     """Place blocks by first-fit decreasing; cores are numbered in the order of the network.
 
-    A block that is over a limit by itself gets a core for itself. The number of cores is not
+    A block that exceeds a limit alone gets its own core. The number of cores is not
     limited here: the design rules compare it with the board.
     """
     limits = capacity(target)

@@ -1,4 +1,4 @@
-"""Cutting populations into blocks that fit a core."""
+"""Partitioning of populations into blocks that fit a core."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ RESET_WEIGHT_BITS = 8
 def memory_bits(
     synapses: Synapses, counts: Counts, block: Block, n_axons: int, target: Target
 ) -> int:
-    """Synapse memory that a synapse group takes on the core of a block.
+    """Synapse memory of a synapse group on the core of a block.
 
-    A weight is stored in one of two forms: those that are not zero, each with an index, or all of
-    them in order. A shared kernel is stored once, in the smaller form. All else is lists of
-    synapses, one for each input axon, cut into entries; a dense group takes the smaller form. The
-    number of entries is an upper bound, ``sum(ceil(n_i / k)) <= n_axons + sum(n_i) // k``.
+    Weights are stored in one of two forms: nonzero weights with an index each, or all weights in
+    order. A shared kernel is stored once, in the smaller form. Everything else is lists of synapses,
+    one for each input axon, cut into entries; a dense group takes the smaller form. The number of
+    entries is an upper bound, ``sum(ceil(n_i / k)) <= n_axons + sum(n_i) // k``.
     """
     width = synapses.weight.format.bits
     with_index = width + target.index_bits.value
@@ -91,7 +91,7 @@ class Cutter:
         return summed
 
     def demand(self, block: Block) -> Demand:
-        """What a block takes of a core."""
+        """Demand of a block on a core."""
         known = self._demands.get(block)
         if known is None:
             known = self._demands[block] = self._demand(block)
@@ -114,7 +114,7 @@ class Cutter:
         )
 
     def _sent(self, block: Block) -> int:
-        """Sum of the destinations of a block's neurons; of few or all of them without a table."""
+        """Sum of the destinations of a block's neurons; few or all neurons need no table."""
         if block.size in (1, self.destinations.size):
             return int(self.destinations[block.slices].sum())
         (c, c_end), (y, y_end), (x, x_end) = block.channels, block.rows, block.columns
@@ -130,9 +130,9 @@ class Cutter:
     def cut(self) -> list[Part]:
         """The fewest blocks, by an even cut of channels, rows and columns, that all fit.
 
-        A limit that a single neuron in the middle is over is raised to what that neuron needs, and
-        one that no cut can meet to the double: the design rules find the blocks that are over, and
-        say so of blocks as small as can be.
+        A limit that a single neuron in the middle exceeds is raised to that neuron's demand, and a
+        limit that no cut can meet is doubled: the design rules then report the violation, with
+        blocks as small as possible.
         """
         size = as_map(self.population.shape)
         middle = self.demand(Block(*((n // 2, n // 2 + 1) for n in size)))
@@ -149,7 +149,7 @@ class Cutter:
     def _over(
         self, size: tuple[int, int, int], pieces: tuple[int, int, int], limits: Capacity
     ) -> Demand | None:
-        """The demand of a block that a cut leaves too large; the middle one is asked first."""
+        """The demand of a block that exceeds the limits after a cut; the middle one first."""
         centre = Block(*(_piece(n, k, k // 2) for n, k in zip(size, pieces, strict=True)))
         for block in itertools.chain([centre], _blocks(size, pieces)):
             demand = self.demand(block)
@@ -163,7 +163,7 @@ class Cutter:
 
 
 def _raised(limits: Capacity, demand: Demand, factor: int) -> Capacity:
-    """The limits, with those that a demand is over raised to that demand or more."""
+    """The limits, raised to a demand (or more) where it exceeds them."""
     a, b, c, d = (
         limit if limit is None or needed <= limit else max(factor * limit, needed)
         for needed, limit in zip(demand.values, limits, strict=True)
@@ -184,11 +184,11 @@ def _cuts(
 ) -> Iterator[tuple[int, int, int]]:
     """Ways of cutting a map evenly, fewest blocks first; of those, fewest cuts of the map first.
 
-    Only the smallest number of pieces for each size of piece is tried, and nothing that has too
-    many neurons in a block.
+    Only the smallest number of pieces for each size of piece is tried, and no cut with too many
+    neurons in a block.
     """
     if max_neurons is None or math.prod(size) * compartments <= max_neurons:
-        yield 1, 1, 1  # before the others are looked for
+        yield 1, 1, 1  # before the search for the others
     axes = [np.unique(-(-n // np.arange(1, n + 1))) for n in size]
     c, h, w = (pieces.ravel() for pieces in np.meshgrid(*axes, indexing="ij"))
     largest = compartments * (-(-size[0] // c)) * (-(-size[1] // h)) * (-(-size[2] // w))

@@ -1,4 +1,4 @@
-"""The last stage: a quantized network, unchanged, with a place for every neuron."""
+"""The last stage: a quantized network, unchanged, with every neuron placed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MappedProgram:
     """Every neuron of the network is on exactly one core, and every design rule holds.
 
     Attributes:
-        program: the network, the very object that was mapped: placing it cannot change a spike.
+        program: the mapped network, the same object: placement cannot change a spike.
         target: the chip.
         placements: blocks of neurons, populations in topological order.
     """
@@ -34,7 +34,7 @@ class MappedProgram:
         }
         for placement in self.placements:
             if placement.population not in held:
-                raise StageError(f"a placement holds '{placement.population}', not a population")
+                raise StageError(f"a placement names '{placement.population}', not a population")
             held[placement.population][placement.block.slices] += 1
         for name, times in held.items():
             if (times != 1).any():

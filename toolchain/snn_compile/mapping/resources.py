@@ -1,4 +1,4 @@
-"""What a mapped network takes of its target, for the report."""
+"""Utilization of the target by a mapped network, for the report."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class CoreResources:
         synapse_memory_bits: bits in use.
         input_axons: in use.
         output_axons: in use.
-        populations: what it holds a part of.
-        percent: how full it is, by its fullest limit.
+        populations: populations with neurons on it.
+        percent: utilization of its tightest limit.
     """
 
     core: int
@@ -45,10 +45,10 @@ class LayerResources:
     Attributes:
         name: its id.
         neurons: number of neurons.
-        compartments: what they take; more where a neuron takes several.
-        synapses: unrolled, onto it, with weights that are not zero; taps in the padding excluded.
-        weight_memory_bits: its weights once, as the model stores them.
-        synapse_memory_bits: what its blocks take on their cores, copies and overhead included.
+        compartments: their number; more than neurons where a neuron takes several.
+        synapses: unrolled incoming synapses of nonzero weight, without taps in the padding.
+        weight_memory_bits: its weights stored once, as in the model.
+        synapse_memory_bits: memory of its blocks on their cores, copies and overhead included.
         blocks: blocks it is cut into.
         cores: the cores that hold them.
     """
@@ -65,14 +65,14 @@ class LayerResources:
 
 @dataclass(frozen=True)
 class BindingLimit:
-    """The limit that is closest to its end.
+    """The limit with the highest utilization.
 
     Attributes:
         limit: its name.
-        core: the core on which it is.
-        used: what that core takes of it.
-        available: what a core has.
-        percent: how full it is.
+        core: the core with this utilization.
+        used: demand on that core.
+        available: capacity of a core.
+        percent: utilization.
     """
 
     limit: str
@@ -112,7 +112,7 @@ class Resources:
 
 
 def resources(mapped: MappedProgram) -> Resources:
-    """Sum up a mapped network."""
+    """Summarize a mapped network."""
     limits = capacity(mapped.target)
     holding: dict[int, list[NodeId]] = {}
     chip_of: dict[int, int] = {}

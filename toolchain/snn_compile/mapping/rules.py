@@ -1,4 +1,4 @@
-"""The design rules of a target: named predicates, each returning everything that breaks it."""
+"""The design rules of a target: named predicates, each returning all of its violations."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _WITHOUT_PAYLOAD = (InputCoding.CURRENT, InputCoding.FRAME, InputCoding.POISSON)
 
 @dataclass(frozen=True)
 class Violation:
-    """One rule broken at one place.
+    """One violation of one rule.
 
     Attributes:
         rule: name of the rule.
-        message: what is broken, with the numbers.
-        origin: the operator it is about, if any.
-        hint: what to do about it.
-        needed: what the network needs, where the rule is about a number.
-        limit: what the target has.
+        message: the violation, with its numbers.
+        origin: the operator concerned, if any.
+        hint: the action to take.
+        needed: the network's demand, for a rule with a number.
+        limit: the target's capacity.
     """
 
     rule: str
@@ -64,12 +64,12 @@ class Rule(Protocol):
     def __call__(
         self, program: QuantizedGraph, target: Target, placements: Sequence[Placement], /
     ) -> list[Violation]:
-        """Everything that breaks the rule."""
+        """All violations of the rule."""
         ...
 
 
 def core_demands(placements: Sequence[Placement]) -> dict[int, Demand]:
-    """What the blocks of each core take together, in the order of the cores."""
+    """Total demand of the blocks of each core, in the order of the cores."""
     demands: dict[int, Demand] = {}
     for placement in placements:
         so_far = demands.get(placement.core, Demand())
@@ -78,7 +78,7 @@ def core_demands(placements: Sequence[Placement]) -> dict[int, Demand]:
 
 
 def times(needed: int, limit: int) -> str:
-    """By how much a number is over a limit."""
+    """The excess of a number over a limit."""
     if not limit:
         return "over"
     ratio = needed / limit
@@ -97,7 +97,7 @@ def _core_limit(
     placements: Sequence[Placement],
     hint: str,
 ) -> list[Violation]:
-    """Cores over one of the four limits: for each layer at most one, its worst."""
+    """Cores that exceed one of the four limits: the worst one of each layer."""
     limit = capacity(target)[index]
     if limit is None:
         return []
@@ -129,7 +129,7 @@ def _core_limit(
 def neurons_per_core(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
-    """No core holds more neurons than it has, in compartments."""
+    """No core exceeds its number of compartments."""
     hint = "choose a reset that takes fewer compartments, or another target"
     return _core_limit("neurons_per_core", 0, program, target, placements, hint)
 
@@ -137,7 +137,7 @@ def neurons_per_core(
 def synapse_memory_per_core(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
-    """No core holds more synapse memory than it has."""
+    """No core exceeds its synapse memory."""
     hint = "a single neuron's weights must fit a core: fewer inputs, or fewer --weight-bits"
     return _core_limit("synapse_memory_per_core", 1, program, target, placements, hint)
 
@@ -145,7 +145,7 @@ def synapse_memory_per_core(
 def input_axons_per_core(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
-    """No core listens to more source neurons than it has input axons."""
+    """No core has more source neurons than input axons."""
     hint = (
         "a single neuron's sources must fit a core: pool before this layer, prune it,"
         " or state another limit in a target file"
@@ -156,7 +156,7 @@ def input_axons_per_core(
 def output_axons_per_core(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
-    """No core sends to more places than it has output axons."""
+    """No core has more destinations than output axons."""
     hint = "the layers that read this one are cut into many blocks: make them smaller"
     return _core_limit("output_axons_per_core", 3, program, target, placements, hint)
 
@@ -187,14 +187,14 @@ def cores_per_board(
 
 
 def _named(nodes: Sequence[QuantizedNode]) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of others."""
     shown = ", ".join(f"'{node.id}'" for node in nodes[:_SHOWN])
     more = len(nodes) - _SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _grouped(nodes: Iterable[tuple[K, N]]) -> list[tuple[K, list[N]]]:
-    """Nodes by what is wrong with them, so that a fault of every layer is said once."""
+    """Nodes grouped by violation, so that one of all layers is reported once."""
     groups: dict[K, list[N]] = {}
     for key, node in nodes:
         groups.setdefault(key, []).append(node)
@@ -248,7 +248,7 @@ def neuron_supported(
             "neuron_supported",
             f"{_named(nodes)}: neurons of kind {kind}; {target.name} has {', '.join(have)}",
             nodes[0].origin,
-            f"another --coding: {target.default_coding.value} is what {target.name} does best",
+            f"another --coding: {target.default_coding.value} is the default of {target.name}",
         )
         for kind, nodes in _grouped((node.kind, node) for node in program.populations)
         if kind not in have
@@ -256,7 +256,7 @@ def neuron_supported(
 
 
 def messages(node: QuantizedNode) -> tuple[int, int] | None:
-    """Smallest and largest message of a node; None for one that sends none."""
+    """Smallest and largest message of a node; None for a node without messages."""
     return node.messages if isinstance(node, Input | Neurons) else None
 
 
@@ -265,8 +265,8 @@ def payload_bits(
 ) -> list[Violation]:
     """Spikes carry no wider payloads than the chip's.
 
-    An input that is a current, at every step of a window or at its first, is the host's to add, and
-    a signed spike of the input is one of two binary spikes: neither needs a payload. A signed spike
+    The host adds an input current, at every step of a window or at its first, and a signed input
+    spike is one of two binary spikes: neither needs a payload. A signed spike
     of a neuron is a payload of -1, 0 or 1.
     """
     del placements
@@ -332,7 +332,7 @@ RULES: tuple[Rule, ...] = (
 def violations(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> Iterator[Violation]:
-    """Everything that breaks any rule."""
+    """All violations of all rules."""
     for rule in RULES:
         yield from rule(program, target, placements)
 

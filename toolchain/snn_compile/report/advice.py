@@ -1,4 +1,4 @@
-"""Which layer loses most, why perhaps, and which option changes it."""
+"""The layer with the largest loss, a likely reason, and the option that changes it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from snn_compile.report.figures import coding_of, percent
 
 _NOTABLE = 0.01
-"""Share of saturated activations or weights that is worth a word."""
+"""Least share of saturated activations or weights to report."""
 _UNEVEN = 0.05
-"""Share of the spikes that come at the wrong time."""
+"""Least share of mistimed spikes to report."""
 
 
 def costliest(report: Mapping[str, Any]) -> str:
-    """The layer that loses most: what it loses, why perhaps, and what to try."""
+    """The layer with the largest loss: its loss, a likely reason, and an option to try."""
     judged = [item for item in report.get("layers") or [] if item.get("output_share") is not None]
     if not judged:
         return ""
@@ -29,7 +29,7 @@ def costliest(report: Mapping[str, Any]) -> str:
 
 
 def _advice(report: Mapping[str, Any], layer: Mapping[str, Any]) -> str:
-    """What is worst about a layer, and the option that changes it."""
+    """The worst figure of a layer, and the option that changes it."""
     coding = coding_of(report)
     if (layer.get("uneven") or 0) >= _UNEVEN:
         return (

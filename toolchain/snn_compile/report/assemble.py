@@ -1,4 +1,4 @@
-"""Putting the report together, and telling the observer what it will say."""
+"""Assembly of the report, and its progress lines for the observer."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def report_header(
 
 
 def ignored(options: CompileOptions, facts: Mapping[str, str]) -> list[Finding]:
-    """Warnings about options that were given and have no meaning in a compilation."""
+    """Warnings about explicit options without effect in a compilation."""
     return [
         Finding(text, code="option-ignored", hint="leave them out", warning=True)
         for text in options.ignored(facts)
@@ -66,7 +66,7 @@ def ignored(options: CompileOptions, facts: Mapping[str, str]) -> list[Finding]:
 
 
 def used(program: QuantizedGraph, arrival: InputCoding) -> dict[str, Any]:
-    """The options whose values a program and the way in which its input arrives show."""
+    """The options whose values follow from a program and its input coding."""
     window = program.window
     return {
         "coding": window.coding,
@@ -76,12 +76,12 @@ def used(program: QuantizedGraph, arrival: InputCoding) -> dict[str, Any]:
 
 
 def report_import(observer: Observer, imported: Imported, folded: ANNGraph) -> None:
-    """How many operators there were and are."""
+    """Report the number of operators before and after folding."""
     observer.stage("import", f"{imported.n_nodes} nodes -> {len(folded.graph)}, nothing left out")
 
 
 def report_quantization(observer: Observer, quantization: Quantization) -> None:
-    """The widths, and the largest potential that was proven."""
+    """Report the weight widths, and the largest proven potential."""
     bits = sorted({n.weight_bits for n in quantization.numbers.values()})
     largest = max(n.largest for n in quantization.numbers.values())
     widths = f"{bits[0]}" if len(bits) == 1 else f"{bits[0]} to {bits[-1]}"
@@ -98,7 +98,7 @@ def n_weights(ann: ANNGraph) -> int:
 
 
 def facts(ann: ANNGraph) -> dict[str, Any]:
-    """What the report says of a trained network's file."""
+    """The report's facts on a trained network's file."""
     return {
         "opset": ann.opset,
         "input_shape": list(ann.input.shape),
@@ -118,7 +118,7 @@ def report(
 ) -> dict[str, Any]:
     """The content of ``report.json``.
 
-    ``options`` are those in effect, ``model`` says what is in the file, ``more`` are further keys.
+    ``options`` are those in effect, ``model`` describes the file, ``more`` are further keys.
     """
     program = mapped.program
     taken = resources(mapped)
@@ -161,7 +161,7 @@ def portability_of(program: QuantizedGraph, frames: Int) -> dict[str, Any]:
 
     Args:
         program: the network.
-        frames: the golden stimuli, to look at where bounds do not decide.
+        frames: the golden stimuli, simulated where bounds do not decide.
     """
     found = portability(program, frames)
     return {

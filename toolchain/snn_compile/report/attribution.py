@@ -1,4 +1,4 @@
-"""Where the loss comes from: what each layer does to its activations and to the output."""
+"""Attribution of the loss: the effect of each layer on its activations and on the output."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ SAMPLES = 64
 """Samples on which layers are compared with the float network."""
 
 Values = Mapping[NodeId, Int]
-"""What each population sent in a whole window, (N, *shape): counts or payloads."""
+"""Total messages of each population in a window, (N, *shape): counts or payloads."""
 Forward = Callable[..., dict[NodeId, Array]]
 """``sim.ann.forward`` of the float network, for the samples."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What one layer loses on the first samples.
+    """Loss of one layer on the first samples.
 
     Attributes:
         sqnr_db: ``10 log10(signal / error)`` of its activations against the float network, in
             decibels, all errors of the layers before it included; None if there is no error.
-        saturated: share of its activations that are on the highest level.
-        uneven: spikes too many or too few because of when they came, as a share of all spikes: the
+        saturated: share of its activations on the highest level.
+        uneven: excess or missing spikes due to timing, as a share of all spikes: the
             difference to ``clip(floor((V0 + all that arrived) / threshold), 0, T)`` (the unevenness
             error of Bu et al. 2022). 0 for codings that decide on one sum, None where a reset to
             zero makes the comparison meaningless.
         output_share: share of the output's squared error that appears when this layer joins those
             before it in fixed point, with everything after it in float. Negative for a layer that
-            makes up for errors of others.
+            compensates errors of others.
     """
 
     sqnr_db: float | None
@@ -64,10 +64,10 @@ def attribute(
     levels: int,
     decodings: Mapping[NodeId, OutputDecoding],
 ) -> dict[NodeId, Loss]:
-    """The loss of every layer that stands for a rectifier, and of the first output.
+    """The loss of every layer that represents a rectifier, and of the first output.
 
     Args:
-        folded: the float network whose rectifiers the populations stand for.
+        folded: the float network; populations represent its rectifiers.
         program: the network in fixed point.
         x: real inputs; the first ``SAMPLES`` are used.
         frames: the same, encoded.
@@ -99,7 +99,7 @@ def attribute(
 
 
 def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[Values, Int]:
-    """What each population and the input send in a window, and the potentials of the output."""
+    """Messages of each population and the input in a window, and potentials of the output."""
     pieces: dict[NodeId, list[Int]] = {}
     outputs: list[Int] = []
     for first, run in reference.recorded(program, frames, engine.run):
@@ -108,7 +108,7 @@ def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[V
         for key, messages in (*run.messages.items(), (program.input.id, sent)):
             pieces.setdefault(key, []).append(messages.sum(axis=1, dtype=np.int64))
         outputs.append(run.outputs[program.readouts[0].id])
-    # The same layout whatever simulated them: floats are then added up in the same order.
+    # One layout for all simulators: floats are then added in the same order.
     counts = {key: np.ascontiguousarray(np.concatenate(p)) for key, p in pieces.items()}
     return counts, np.ascontiguousarray(np.concatenate(outputs))
 
@@ -166,8 +166,8 @@ def _output_shares(
 ) -> dict[NodeId, float]:
     """See ``Loss.output_share``.
 
-    The float network goes on from layers in fixed point, one more each time; at last the output in
-    fixed point itself is compared.
+    The float network continues from layers in fixed point, one more each time; finally the
+    fixed-point output itself is compared.
     """
 
     def error(found: Array) -> float:

@@ -25,7 +25,7 @@ class Curve:
     """Held-out accuracy over epochs.
 
     Attributes:
-        points: one an epoch; the one whose network was kept is the answer.
+        points: one an epoch; the answer is that of the network kept.
         path: the line through them.
         ticks: heights of the grid lines with their labels.
     """
@@ -44,7 +44,7 @@ def curve(report: Mapping[str, Any]) -> Curve | None:
     values = [float(epoch["held_out_top1"]) for epoch in epochs]
     drawing = layout(values, 0.1)
     best = tune.get("best_epoch")
-    # Only the ends and the best one are named: many epochs would write over each other.
+    # Only the ends and the best one are labelled: more labels would overlap.
     named = {0, len(values) - 1, best}
     points = tuple(
         Point(

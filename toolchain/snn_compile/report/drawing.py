@@ -1,4 +1,4 @@
-"""Where percentages go in the report's drawings: from left to right, evenly, with grid lines."""
+"""Layout of percentages in the report's drawings: evenly from left to right, with grid lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Layout:
 
 
 def layout(values: Sequence[float], margin: float) -> Layout:
-    """Places for percentages; around them is room for a share ``margin`` of their range."""
+    """Places for percentages, with a margin of a share ``margin`` of their range."""
     room = max(margin * (max(values) - min(values)), 0.2)
     low, high = max(min(values) - room, 0.0), min(max(values) + room, 100.0)
 
@@ -42,5 +42,5 @@ def layout(values: Sequence[float], margin: float) -> Layout:
 
 
 def path(places: Iterable[tuple[float, float]]) -> str:
-    """The line through some places, as SVG has it."""
+    """The line through some places, as an SVG path."""
     return " ".join(f"{'L' if i else 'M'}{x},{y}" for i, (x, y) in enumerate(places))

@@ -1,4 +1,4 @@
-"""What else took part in a compilation: named, so that machines that disagree can be compared."""
+"""Environment of a compilation, recorded to compare machines that disagree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime")
 
 
 def environment() -> dict[str, str]:
-    """Python, the machine, and the versions of the packages that compute; those that are there."""
+    """Python, the machine, and the versions of the installed numerical packages."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Climbing the accuracy ladder: every stage of a compilation, run on the evaluation set."""
+"""Stage accuracy: every stage of a compilation, run on the evaluation set."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from snn_compile.sim.batches import map_batches
 from snn_compile.sim.kernels import Array
 
 ENCODING_BATCH_SIZE = 256
-"""Samples that one thread encodes before it takes others."""
+"""Samples per encoding task of a thread."""
 
 SPIKING_SAMPLES = 1_000
-"""Samples that the spiking network in float is evaluated on at most, the first ones. Each of its
-steps costs as much as the trained network; on all samples it would take most of a compilation's
-time. It tells where a loss comes from, for which a tenth of a point, one of these samples, will do.
+"""Most samples for the spiking network in float, the first ones. Each of its steps costs as much as
+the trained network; all samples would take most of a compilation's time. It serves to locate a
+loss, for which a tenth of a point, one of these samples, suffices.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """Everything a compilation has made on its way.
+    """Intermediate stages of a compilation.
 
     Attributes:
-        network: as the file states it, preprocessing in front.
-        lowered: after the passes that leave its function unchanged, and everything made of that.
-        coding: how activations become spikes.
-        source_runtime: runs the user's own file on samples as they are; None: our evaluator runs
+        network: the network of the file, preceded by preprocessing.
+        lowered: after the function-preserving passes, with all later stages.
+        coding: coding of activations as spikes.
+        source_runtime: runs the user's own file on raw samples; None: our evaluator runs
             ``network``.
     """
 
@@ -59,14 +59,14 @@ class Stages:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the evaluation set says.
+    """Result of the evaluation.
 
     Attributes:
         ladder: entries of ``report.json``.
         activity: of the network in fixed point, None without samples.
-        losses: what each layer loses.
-        simulator: what ran the network in fixed point, None without samples.
-        judge: knows the answers of the first stage and of the network in fixed point.
+        losses: loss of each layer.
+        simulator: executor of the fixed-point network, None without samples.
+        judge: holds the answers of the first stage and of the fixed-point network.
         more: further entries of the report.
     """
 
@@ -86,7 +86,7 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
     lowered, program = stages.lowered, stages.lowered.program
     frames = encoded(lowered.encoding, x)
     ladder = Ladder(samples.y)
-    with_spikes = not stages.coding.payloads  # a payload is its activation already
+    with_spikes = not stages.coding.payloads  # a payload equals its activation
     few = min(n, SPIKING_SAMPLES)
     with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + with_spikes * few) as advance:
         if stages.source_runtime is None:

@@ -1,4 +1,4 @@
-"""How numbers are written for people, on the terminal and in HTML alike."""
+"""Formatting of figures for the terminal and for HTML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from snn_compile.codings import Coding
 
 ANSWER = "fixed"
-"""The rung of the ladder that is the answer."""
+"""The stage whose accuracy is the answer."""
 
 MODELS = "Lava, nengo-loihi, brian2-loihi"
 
@@ -34,16 +34,16 @@ _NOTES = {
 
 @dataclass(frozen=True)
 class Step:
-    """A rung of the accuracy ladder as people see it.
+    """A stage of the accuracy ladder, for display.
 
     Attributes:
         stage: its name.
-        percent: top-1 accuracy, or agreement where there are no labels; None if neither is known.
-        change: against the latest rung with all samples before it, in points, on the samples that
-            both have seen.
-        note: what the step did.
-        answer: whether this is what the hardware will do.
-        first: how many samples it was evaluated on, if not on all; else 0.
+        percent: top-1 accuracy, or agreement without labels; None without either.
+        change: from the latest earlier stage with all samples, in points, on the samples that both
+            were evaluated on.
+        note: the transformation of this stage.
+        answer: whether it is the network that the hardware runs.
+        first: number of samples evaluated, if not all; else 0.
     """
 
     stage: str
@@ -55,13 +55,13 @@ class Step:
 
 
 def measure(report: Mapping[str, Any]) -> str:
-    """What the ladder shows: accuracies if there were labels, else agreements."""
+    """The measure of the ladder: accuracy with labels, else agreement."""
     rungs = report.get("ladder") or []
     return "top1" if any(rung.get("top1") is not None for rung in rungs) else "agreement"
 
 
 def ladder(report: Mapping[str, Any]) -> list[Step]:
-    """The rungs with the change that each step makes."""
+    """The stages with their changes."""
     key, facts = measure(report), _facts(report)
     steps: list[Step] = []
     whole: Mapping[str, Any] = {}  # the latest rung with all samples
@@ -83,7 +83,7 @@ def ladder(report: Mapping[str, Any]) -> list[Step]:
 
 
 def restriction(report: Mapping[str, Any]) -> str:
-    """What the restriction to some neurons costs, or nothing if there is none."""
+    """The cost of a restriction to some neurons; empty without one."""
     found = report.get("neurons")
     if not found:
         return ""
@@ -96,7 +96,7 @@ def restriction(report: Mapping[str, Any]) -> str:
 
 
 def portable(report: Mapping[str, Any]) -> str:
-    """Whether all models of Loihi's neurons agree on the network, or which layer leaves the box."""
+    """Whether all models of Loihi's neurons agree on the network, or the layer outside the box."""
     found = report.get("portability")
     if not found:
         return ""
@@ -115,23 +115,23 @@ def portable(report: Mapping[str, Any]) -> str:
 
 
 def first(n: int) -> str:
-    """What a rung was evaluated on that has not seen all samples."""
+    """The samples of a stage not evaluated on all of them."""
     return f"first {n:,}"
 
 
 def rung(report: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
-    """The rung of a stage, or nothing."""
+    """The entry of a stage, or an empty one."""
     rungs: Sequence[Mapping[str, Any]] = report.get("ladder") or []
     return next((item for item in rungs if item["stage"] == stage), {})
 
 
 def reference(report: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The rung that the others are compared with, or nothing."""
+    """The stage that the others are compared with, or an empty entry."""
     return next(iter(report.get("ladder") or []), {})
 
 
-def original(report: Mapping[str, Any]) -> str:
-    """What the network was before it was compiled, for people."""
+def origin_of(report: Mapping[str, Any]) -> str:
+    """The network before compilation, in words."""
     names = {"spiking": "the network as trained", "untuned": "the network before tuning"}
     return names.get(reference(report).get("stage", ""), "the ONNX model")
 
@@ -142,7 +142,7 @@ def option(report: Mapping[str, Any], name: str) -> Any:
 
 
 def coding_of(report: Mapping[str, Any]) -> type[Coding] | None:
-    """The coding, None if it is not known here: the package that added it may not be installed."""
+    """The coding; None if the package that adds it is not installed."""
     name = report.get("coding")
     return coding_class(name) if name in coding_names() else None
 
@@ -168,7 +168,7 @@ def _span_of_bits(report: Mapping[str, Any]) -> str:
 
 
 def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The file, what is in it, and what it is compiled for."""
+    """The file, its content, and the target of the compilation."""
     model = report.get("model") or {}
     about = [f"opset {model['opset']}"] if model.get("opset") else []
     if counts := _operators(report):
@@ -190,7 +190,7 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _operators(report: Mapping[str, Any]) -> str:
-    """What the layers are: 19 conv, 1 dense, 9 residual joins."""
+    """Counts of layers by kind: 19 conv, 1 dense, 9 residual joins."""
     counts: Counter[str] = Counter()
     joins = 0
     for layer in report.get("layers") or []:
@@ -205,7 +205,7 @@ def _operators(report: Mapping[str, Any]) -> str:
 
 
 def times(shape: Sequence[int]) -> str:
-    """A shape as people write it: 3x32x32."""
+    """A shape in the form 3x32x32."""
     return "x".join(str(size) for size in shape)
 
 
@@ -249,7 +249,7 @@ def scaled(value: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def cost(report: Mapping[str, Any]) -> str:
-    """What one inference costs, in a line."""
+    """The cost of one inference, in a line."""
     known = report.get("cost") or {}
     parts = []
     if known.get("spikes_per_inference") is not None:
@@ -266,13 +266,13 @@ def cost(report: Mapping[str, Any]) -> str:
 
 
 def slow_simulator(report: Mapping[str, Any]) -> str:
-    """What the network was simulated on, if that was not the compiled engine."""
+    """The simulator, if it was not the compiled engine."""
     simulator = str(report.get("simulator") or "")
     return "" if simulator.startswith("engine") else simulator
 
 
 def tuned(report: Mapping[str, Any]) -> str:
-    """What tuning did to held-out samples, in a line; nothing if there was none."""
+    """The effect of tuning on held-out samples, in a line; empty without tuning."""
     tune = report.get("tune") or {}
     epochs = tune.get("curve") or []
     if not epochs:
@@ -311,12 +311,12 @@ def where(divergence: Any) -> str:
 
 @dataclass(frozen=True)
 class CoreUse:
-    """A core and how full it is.
+    """Utilization of a core.
 
     Attributes:
         core: its number.
-        percent: of its tightest limit.
-        words: what it holds.
+        percent: utilization of its tightest limit.
+        words: its content.
     """
 
     core: int
@@ -364,14 +364,14 @@ def span(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """A number, with no more digits than anyone reads."""
+    """A number, to few digits."""
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
 
 
 def resources(report: Mapping[str, Any]) -> str:
-    """What the network takes of the target, in a line."""
+    """The network's use of the target, in a line."""
     known = report.get("resources") or {}
     if known.get("cores") is None:
         return ""

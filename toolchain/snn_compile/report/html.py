@@ -1,4 +1,4 @@
-"""``report.html``: one file, nothing fetched from anywhere, light or dark as the reader prefers."""
+"""``report.html``: one self-contained file, light or dark by the reader's preference."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dot:
-    """A rung of the ladder in the plot, in the coordinates of the drawing.
+    """A stage of the ladder in the coordinates of the plot.
 
-    ``samples`` is empty for a rung with all of them.
+    ``samples`` is empty for a stage with all of them.
     """
 
     x: float
@@ -35,7 +35,7 @@ class Plot:
     """The accuracy ladder as a drawing.
 
     Attributes:
-        dots: the rungs.
+        dots: the stages.
         path: the line through those with all samples.
         ticks: heights of the grid lines with their labels.
     """
@@ -47,7 +47,7 @@ class Plot:
 
 @cache
 def _page() -> Template:
-    """The template, compiled once: that takes longer than to fill it in."""
+    """The template, compiled once: compilation takes longer than rendering."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -68,7 +68,7 @@ def _page() -> Template:
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """The report as a page; what it says is text there, and printable."""
+    """The report as a page; its content is escaped and printable."""
     report = schema.plain(report)
     name, about, plan = figures.header(report)
     facts = {
@@ -114,7 +114,7 @@ def plot(report: Mapping[str, Any]) -> Plot | None:
 
 
 def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The figures that come first: what, how much, and a word on it."""
+    """The main figures: label, value and remark."""
     tiles = []
     answer, first = figures.rung(report, figures.ANSWER), figures.reference(report)
     if answer.get("top1") is not None:
@@ -150,7 +150,7 @@ def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _sources(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where the constants behind the estimates come from."""
+    """Sources of the constants behind the estimates."""
     cost = report.get("cost") or {}
     return [
         (f"{name} figures", str(cost[name]["source"]))

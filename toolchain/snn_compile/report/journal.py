@@ -1,4 +1,4 @@
-"""What happened during a compilation: findings and times, told to an observer and kept."""
+"""The journal of a compilation: findings and times, recorded and forwarded to an observer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from snn_compile.report.observer import Advance, Observer
 
 
 class Journal:
-    """Collects what the report says about the compilation itself.
+    """Collects the report's facts on the compilation itself.
 
     Attributes:
-        observer: who watches.
-        instruments: what is done around passes.
+        observer: receives progress.
+        instruments: instrumentation of passes.
         findings: everything found so far.
         timing: seconds of each stage, in order.
     """
@@ -39,7 +39,7 @@ class Journal:
         """Record a completed pass; the ``PassObserver`` of a pipeline.
 
         Raises:
-            Stopped: the compilation was to end here.
+            Stopped: the compilation ends after this pass, as requested.
         """
         self.add_findings(findings)
         self.timing.append({"stage": name, "seconds": round(seconds, 3)})
@@ -59,7 +59,7 @@ class Journal:
 
     @contextmanager
     def progress(self, name: str, text: str, total: int) -> Iterator[Advance]:
-        """Time a stage and show how far it is."""
+        """Time a stage and show its progress."""
         with self.timed(name), self.observer.progress(name, text, total) as advance:
             yield advance
 

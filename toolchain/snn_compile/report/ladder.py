@@ -1,4 +1,4 @@
-"""The accuracy ladder: what each step of a compilation does to the answers."""
+"""The accuracy ladder: the effect of each stage of a compilation on the answers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Answers = npt.NDArray[np.int64]
 class Ladder:
     """Accuracy and agreement of each stage on one evaluation set.
 
-    A stage may be evaluated on fewer samples than the others, the first ones. Its rung then holds,
-    as ``before``, what the rung it is to be compared with says on the same samples.
+    A stage may be evaluated on fewer samples than the others, the first ones. Its entry then holds,
+    as ``before``, the figures of the stage that it is compared with on the same samples.
 
     Attributes:
         labels: (N,) integer labels, or None.
@@ -33,9 +33,8 @@ class Ladder:
     def add(self, stage: str, scores: Scores, note: str = "") -> None:
         """Add a stage from its outputs (n, ...), whose largest entry is the answer.
 
-        The first stage is the one that the others are compared with; it has all samples. A single
-        output is a threshold at 0, not a class. The note stands in place of what is said of every
-        such stage.
+        The other stages are compared with the first; it has all samples. A single output is a
+        threshold at 0, not a class. The note replaces the usual note of the stage.
         """
         answers = answers_of(scores)
         if self._first is None:
@@ -51,19 +50,19 @@ class Ladder:
         self.rungs.append(rung)
 
     def repeat(self, stage: str, of: str) -> None:
-        """Add a stage whose answers are another's, by construction."""
+        """Add a stage with the same answers as another, by construction."""
         same = next(rung for rung in self.rungs if rung["stage"] == of)
         self.rungs.append({**same, "stage": stage})
 
     @property
     def answers(self) -> Answers:
-        """Of the latest stage that was evaluated on all samples."""
+        """Answers of the latest stage evaluated on all samples."""
         if self._whole is None:
             raise ValueError("nothing has been evaluated")
         return self._whole[1]
 
     def judged(self, answers: Answers) -> dict[str, float | None]:
-        """What the answers to the first samples are worth, in percent."""
+        """Accuracy and agreement of the answers to the first samples, in percent."""
         n = len(answers)
         first = answers if self._first is None else self._first
         top1 = None if self.labels is None else _percent(answers == self.labels[:n])

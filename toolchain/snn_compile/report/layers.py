@@ -21,11 +21,11 @@ _UNKNOWN = Loss(None, None, None, None)
 
 @dataclass(frozen=True)
 class Activity:
-    """How often each neuron sent something over a whole evaluation.
+    """Message counts of each neuron over a whole evaluation.
 
     Attributes:
         messages: other than 0, per neuron, of the input and every population that sends.
-        n_samples: how many stimuli.
+        n_samples: number of stimuli.
     """
 
     messages: Mapping[NodeId, Int]
@@ -81,7 +81,7 @@ def _thresholds(population: Population) -> list[float] | None:
 
 
 def _function(population: Population, network: SpikingGraph | None) -> dict[str, Any]:
-    """Of piecewise linear neurons, the most lines of a channel and their largest error."""
+    """Largest number of lines of a channel of piecewise linear neurons, and largest error."""
     if network is None or population.id not in network.graph:
         return {}
     node = network.graph[population.id]

@@ -1,4 +1,4 @@
-"""Who watches a compilation. The core calls an observer; it never prints."""
+"""Observers of a compilation. The core calls an observer; it never prints."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol
 from snn_compile.passes import Finding
 
 Advance = Callable[[int], None]
-"""Told how many items of a task have been finished since the last call."""
+"""Takes the number of items of a task finished since the last call."""
 
 
 class Observer(Protocol):
-    """Sees what a compilation does, while it does it."""
+    """Receives the progress of a compilation."""
 
     def stage(self, name: str, text: str) -> None:
         """A finished step. ``model`` and ``target`` are the two lines of the header."""
@@ -24,28 +24,28 @@ class Observer(Protocol):
         ...
 
     def finding(self, finding: Finding) -> None:
-        """Something a user may want to know."""
+        """A finding for the user."""
         ...
 
     def dump(self, pass_name: str, graph: object) -> None:
-        """The network as it is after a pass."""
+        """The network after a pass."""
         ...
 
 
 class SilentObserver:
-    """Sees everything and says nothing; what the Python interface uses."""
+    """An observer without output, the default of the Python interface."""
 
     def stage(self, name: str, text: str) -> None:
-        """Say nothing."""
+        """No output."""
 
     @contextmanager
     def progress(self, name: str, text: str, total: int) -> Iterator[Advance]:
-        """Count nothing."""
+        """No output."""
         del name, text, total
         yield lambda n: None
 
     def finding(self, finding: Finding) -> None:
-        """Say nothing."""
+        """No output."""
 
     def dump(self, pass_name: str, graph: object) -> None:
-        """Write nothing."""
+        """No output."""

@@ -26,13 +26,13 @@ class TerminalObserver:
     """Writes stages, bars and warnings to one console, the header of the result to another.
 
     Attributes:
-        console: for everything that is not a result.
-        results: for the header; None where the results are not for people.
+        console: for progress.
+        results: for the header; None for machine-readable results.
         quiet: whether stages and bars are left out. Warnings never are.
         bars: whether to draw bars rather than plain lines.
         dump_after: names of the passes whose result is dumped; ``all`` for every one.
-        show: turns a network into text.
-        dumps: where dumped networks go; the first console, if not given.
+        show: prints a network as text.
+        dumps: destination of dumped networks; the first console by default.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TerminalObserver:
 
     @contextmanager
     def progress(self, name: str, text: str, total: int) -> Iterator[Advance]:
-        """Draw a bar while the work goes on; leave a line with the time it took."""
+        """Draw a bar during the work; leave a line with its duration."""
         if self.quiet:
             yield lambda n: None
             return
@@ -99,7 +99,7 @@ class TerminalObserver:
             self._print(self.console, Text.assemble(("hint: ", "dim"), finding.hint))
 
     def dump(self, pass_name: str, graph: object) -> None:
-        """Write the network, if this pass was asked for."""
+        """Write the network, if this pass is selected."""
         if pass_name in self.dump_after or "all" in self.dump_after:
             self._print(self.dumps, Text(f"--- after {pass_name}", "bold"))
             self._print(self.dumps, Text(self.show(graph)))

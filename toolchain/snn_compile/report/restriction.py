@@ -1,4 +1,4 @@
-"""What a restriction to some neurons costs: the network without it, on the same samples."""
+"""The cost of a restriction to some neurons: the network without it, on the same samples."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from snn_compile.report.ladder import Ladder, answers_of
 from snn_compile.samples.arrays import Samples
 
 MAX_SAMPLES = 2_000
-"""Samples that both networks are compared on at most, the first ones. The difference of two
-accuracies on the same samples is as good as settled there, and the other network costs as much time
-as the one that was asked for."""
+"""Most samples for the comparison of both networks, the first ones. The difference of two
+accuracies on the same samples has converged by then, and the other network costs as much time as
+the compiled one.
+"""
 
 
 def compared(ladder: Ladder, free: Lowered, samples: Samples, coding: Coding) -> dict[str, Any]:
     """The entry ``neurons`` of ``report.json``.
 
     Args:
-        ladder: of the network that was asked for.
-        free: the network that the same options give without the restriction.
+        ladder: of the compiled network.
+        free: the network of the same options without the restriction.
         samples: the evaluation set.
         coding: of the network without the restriction.
     """

@@ -1,4 +1,4 @@
-"""The structure of ``report.json``: what scripts may rely on.
+"""The structure of ``report.json``, a stable interface for scripts.
 
 Keys may be added; a change of meaning raises ``SCHEMA``. Every number that a script reads is a JSON
 number or null, never NaN.
@@ -17,7 +17,7 @@ from snn_compile.printable import printable, printable_lines
 
 SCHEMA = 1
 MAX_STEPS = 1 << 16
-"""Of a window, more than any that is compiled."""
+"""Time steps of a window, beyond any that is compiled."""
 
 
 REPORT, REPORT_PAGE = "report.json", "report.html"
@@ -49,7 +49,7 @@ class Option(TypedDict):
 
 
 class Before(TypedDict):
-    """The rung that another is compared with, on that one's samples."""
+    """The stage that another is compared with, on the samples of the latter."""
 
     stage: str
     top1: float | None
@@ -57,10 +57,9 @@ class Before(TypedDict):
 
 
 class Rung(TypedDict, total=False):
-    """A step of the accuracy ladder; percentages of the first ``n`` samples of the evaluation set.
+    """A stage of the accuracy ladder; percentages of the first ``n`` samples of the evaluation set.
 
-    ``before``, where not all samples were evaluated: what the latest rung with all of them says on
-    these.
+    ``before``, if not all samples were evaluated: the latest stage with all of them, on these.
     """
 
     stage: Required[str]
@@ -99,7 +98,7 @@ class Layer(TypedDict, total=False):
 
 
 class Core(TypedDict, total=False):
-    """What one core holds, and how full it is by its tightest limit."""
+    """Content of one core, and utilization of its tightest limit."""
 
     core: int
     chip: int
@@ -112,7 +111,7 @@ class Core(TypedDict, total=False):
 
 
 class BindingLimit(TypedDict, total=False):
-    """The limit that is closest to its end."""
+    """The limit with the highest utilization."""
 
     limit: str
     core: int
@@ -122,7 +121,7 @@ class BindingLimit(TypedDict, total=False):
 
 
 class Resources(TypedDict, total=False):
-    """What the network takes of the target."""
+    """Utilization of the target."""
 
     cores: int
     cores_available: int | None
@@ -143,7 +142,7 @@ class Estimate(TypedDict, total=False):
 
 
 class Cost(TypedDict, total=False):
-    """What one inference costs."""
+    """Cost of one inference."""
 
     spikes_per_inference: float | None
     synops_per_inference: float | None
@@ -175,11 +174,11 @@ class Point(TypedDict):
 
 
 class Tune(TypedDict, total=False):
-    """How the network was tuned.
+    """Tuning of the network.
 
     ``before`` and ``after``: top-1 accuracy in fixed point on the evaluation set, in percent.
-    ``measure``: what ``held_out_top1`` is where it is no accuracy: spike trains are learned by
-    heart, and the curve is about those. ``judged_by``: what its figures are from.
+    ``measure``: the meaning of ``held_out_top1`` if it is not an accuracy: spike trains have no
+    hold-out split, and the curve is of the training data. ``judged_by``: the source of the figures.
     ``widths``: of the surrogate gradient, in thresholds.
     """
 
@@ -198,14 +197,14 @@ class Tune(TypedDict, total=False):
 
 
 class Timing(TypedDict):
-    """How long a stage took."""
+    """Duration of a stage."""
 
     stage: str
     seconds: float
 
 
 class Warning_(TypedDict, total=False):  # noqa: N801  (the builtin has the name)
-    """Something a user should know."""
+    """A warning to the user."""
 
     code: str
     message: str
@@ -223,7 +222,7 @@ class Unrestricted(TypedDict):
 
 
 class Restriction(TypedDict):
-    """What a restriction to some neurons costs, in points, on the first ``n`` samples."""
+    """Cost of a restriction to some neurons, in points, on the first ``n`` samples."""
 
     allowed: str
     n: int
@@ -246,8 +245,9 @@ class Leaving(TypedDict):
 class Portability(TypedDict):
     """Whether Lava, nengo-loihi and brian2-loihi must compute the same spikes.
 
-    ``obstacle`` says what they have no form for; ``leaves`` which layers leave the box of values in
-    which they agree; ``stimuli`` on how many that was looked at (0: proven for every input).
+    ``obstacle`` names a feature that they cannot express; ``leaves`` the layers outside the box of
+    values in which they agree; ``stimuli`` the number of stimuli examined (0: proven for every
+    input).
     """
 
     portable: bool
@@ -258,7 +258,7 @@ class Portability(TypedDict):
 
 
 class Report(TypedDict, total=False):
-    """All of it."""
+    """The whole report."""
 
     schema: int
     tool: Tool
@@ -299,7 +299,7 @@ _SHAPES: dict[str, type] = {
 
 
 def complaint(report: Any) -> str:
-    """What keeps a value from being a report that can be shown; empty if nothing does."""
+    """The violation that keeps a value from being a valid report; empty without one."""
     if wrong := typed.complaint(report, Report, "report"):
         return wrong
     if report.get("schema") != SCHEMA:

@@ -15,13 +15,13 @@ LABEL = 14
 
 
 def header(report: Mapping[str, Any]) -> Text:
-    """The first two lines: what was compiled, and for what."""
+    """The first two lines: the model and the target."""
     name, about, plan = figures.header(report)
     return Text.assemble((name, "bold"), "   ", about, "\n", plan)
 
 
 def summary(report: Mapping[str, Any], folder: str = "") -> Text:
-    """The accuracy ladder and what else a person wants to know at once."""
+    """The accuracy ladder and the other main figures."""
     lines: list[Text] = [*_ladder(report)]
     if agreement := _agreement(report):
         lines.append(row("agreement", agreement))
@@ -47,7 +47,7 @@ def summary(report: Mapping[str, Any], folder: str = "") -> Text:
 
 
 def row(label: str, text: str | Text) -> Text:
-    """A label and what belongs to it."""
+    """A label and its text."""
     return Text.assemble("  ", (f"{label:<{LABEL}}", "cyan"), text)
 
 
@@ -79,7 +79,7 @@ def _agreement(report: Mapping[str, Any]) -> str:
     if fixed.get("agreement") is None or figures.measure(report) != "top1":
         return ""
     n = fixed.get("n") or 0
-    return f"{fixed['agreement']:.1f} % of {n:,} arg-max equal to {figures.original(report)}"
+    return f"{fixed['agreement']:.1f} % of {n:,} arg-max equal to {figures.origin_of(report)}"
 
 
 def _verification(report: Mapping[str, Any]) -> Iterable[Text]:

@@ -1,1 +1,1 @@
-"""What networks are calibrated and evaluated with: arrays, recorded events, spike trains."""
+"""Calibration and evaluation data: arrays, recorded events, spike trains."""

@@ -17,19 +17,19 @@ from snn_compile.files.documents import DAMAGE, TooLargeError, described, open_r
 Array = npt.NDArray[Any]
 
 EVENT_KEYS = ("x", "y", "p", "t_us")
-"""What a file of recorded events holds; ``snn_compile.samples.events`` reads it."""
+"""Arrays of a file of recorded events; ``snn_compile.samples.events`` reads it."""
 MAX_MAGNITUDE = 1e15
-"""Of the values of samples: sums of squares have to stay finite in single precision."""
+"""Largest value of a sample: sums of squares must stay finite in single precision."""
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Inputs of the network, with labels or without.
+    """Inputs of the network, with or without labels.
 
     Attributes:
-        x: (N, *input shape), channels first; float32, or integers as they came.
+        x: (N, *input shape), channels first; float32, or integers as stored.
         y: (N,) int64, or None.
-        file: where they came from, as the user named it.
+        file: their origin, as named by the user.
     """
 
     x: Array
@@ -55,12 +55,12 @@ def load_samples(
         path: the file; nothing in it is unpickled.
         input_shape: of the network, without the batch axis, channels first.
         layout: of ``x`` in the file, ``nchw`` or ``nhwc``.
-        raw: whether preprocessing is folded into the network, so that integers are welcome.
-        n_classes: labels must be below it.
+        raw: whether preprocessing is folded into the network, so that integers are accepted.
+        n_classes: upper bound of labels.
         need_labels: whether a file without ``y`` is refused.
 
     Raises:
-        UsageError: the file or what it holds cannot be used.
+        UsageError: the file or its content is invalid.
     """
     arrays = read_npz(path)
     if holds_events(arrays):
@@ -68,7 +68,7 @@ def load_samples(
             "it holds recorded events, but the network takes whole frames",
             "wrong-shape",
             path,
-            "sum them up to frames; events are for networks that were trained with spikes",
+            "sum them to frames; events are for networks trained with spikes",
         )
     return samples_in(
         arrays,
@@ -95,7 +95,7 @@ def samples_in(
     x, y = x_and_y(arrays)
     if need_labels and y is None:
         raise _error(
-            "there are no labels ('y') in it",
+            "it has no labels ('y')",
             "missing-labels",
             source,
             "add y, one integer a sample",
@@ -106,7 +106,7 @@ def samples_in(
 
 
 def x_and_y(arrays: Mapping[str, Array]) -> tuple[Array, Array | None]:
-    """Samples and, if there are any, labels of an npz file."""
+    """Samples and labels of an npz file; labels are optional."""
     return arrays["x"], arrays.get("y")
 
 
@@ -120,7 +120,7 @@ def check_samples(
     n_classes: int | None = None,
     source: str = "x",
 ) -> Samples:
-    """Samples given as arrays; arguments and errors as in ``load_samples``."""
+    """Samples from arrays; arguments and errors as in ``load_samples``."""
     x = _checked_type(np.asarray(x), raw, source)
     x = _checked_shape(x, input_shape, layout, source)
     if x.dtype.kind == "f" and not np.isfinite(x).all():
@@ -134,25 +134,25 @@ def check_samples(
     largest = max(abs(float(x.min())), abs(float(x.max()))) if x.size else 0.0
     if largest > MAX_MAGNITUDE:
         raise _error(
-            f"x has values up to {largest:.3g}; they may go to {MAX_MAGNITUDE:g}",
+            f"x has values up to {largest:.3g}; the largest allowed is {MAX_MAGNITUDE:g}",
             "out-of-range",
             source,
-            "scale the samples, or remove those that are broken",
+            "scale the samples, or remove invalid ones",
         )
     labels = None if y is None else _checked_labels(np.asarray(y), len(x), n_classes, source)
     return Samples(x, labels, source)
 
 
 def read_npz(path: Path, also: tuple[str, ...] = ()) -> dict[str, Array]:
-    """The arrays of an npz file that stand for samples, labels or recorded events.
+    """The arrays of an npz file for samples, labels or recorded events.
 
     Args:
         path: the file; nothing in it is unpickled, and only requested members are inflated.
-        also: further arrays, if they are there.
+        also: further optional arrays.
 
     Raises:
-        UsageError: there is no such file, it is not an npz file, it holds pickled objects or no
-            ``x``, or what it claims to hold is more than the memory that it may take.
+        UsageError: the file does not exist, is not an npz file, holds pickled objects or no ``x``,
+            or its stated content exceeds the memory budget.
     """
     try:
         with open_regular(path) as stream:
@@ -201,7 +201,7 @@ def holds_events(arrays: Mapping[str, Array]) -> bool:
 
 
 def _checked_type(x: Array, raw: bool, source: str) -> Array:
-    """Floats as float32; integers as they are, where the network takes them."""
+    """Floats as float32; integers unchanged, where the network accepts them."""
     if x.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what overflows is reported as not finite
             return x.astype(np.float32, copy=False)
@@ -216,11 +216,11 @@ def _checked_type(x: Array, raw: bool, source: str) -> Array:
         )
     if not raw:
         raise _error(
-            f"x has the type {x.dtype}, but nothing says how to scale it",
+            f"x has the type {x.dtype}, but its scale is unknown",
             "wrong-dtype",
             source,
-            "give --mean-values and --scale-values (0 and 1 if the network takes raw values),"
-            " or store x as the float32 that the network takes",
+            "set --mean-values and --scale-values (0 and 1 if the network takes raw values),"
+            " or store x as float32 in the network's range",
         )
     return x
 
@@ -231,7 +231,7 @@ def _checked_shape(x: Array, input_shape: tuple[int, ...], layout: str, source: 
     if layout == "nhwc" and len(input_shape) == 3:
         expected = (*input_shape[1:], input_shape[0])
     if x.ndim and len(x) == 0:
-        raise _error("x holds no samples", "empty-data", source, "one sample is the least")
+        raise _error("x holds no samples", "empty-data", source, "at least one sample is required")
     if x.shape[1:] != expected or x.ndim == 0:
         wanted = ", ".join(str(size) for size in ("N", *expected))
         raise _error(
@@ -252,7 +252,7 @@ def _shape_hint(shape: tuple[int, ...], expected: tuple[int, ...], layout: str) 
         other = "nhwc" if layout == "nchw" else "nchw"
         turned = (*expected[1:], expected[0]) if layout == "nchw" else (expected[2], *expected[:2])
         if shape[1:] == turned:
-            return f"give --layout {other}"
+            return f"set --layout {other}"
     if np.prod(shape[1:]) == np.prod(expected) and len(shape) > 1:
         return f"reshape it: x.reshape({', '.join(str(n) for n in (-1, *expected))})"
     return "x holds one sample a row, in the shape that the ONNX file states"

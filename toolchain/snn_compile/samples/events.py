@@ -1,4 +1,4 @@
-"""Recordings of event cameras: lists of events become trains of frames, one frame a time step."""
+"""Event-camera recordings: conversion of event lists to trains of frames, one per time step."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from snn_compile.ir.graph import Shape
 from snn_compile.samples.arrays import EVENT_KEYS, Array
 
 LATEST_US = 1 << 53
-"""Times of day since 1970 are far below it."""
+"""Largest time stamp; times since 1970 are far below."""
 MAX_TIMESTAMP_US = 1 << 50
-"""Of a recording, some 35 years; times the steps of a window it fits 64 bits."""
+"""Longest recording, some 35 years; times the steps of a window it fits 64 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Recordings:
         t_us: (n,) time in microseconds, in any order.
         offsets: (N + 1,); recording k is events ``offsets[k]`` to ``offsets[k + 1]``.
         labels: (N,) integers, or None.
-        file: where they came from.
+        file: their origin.
     """
 
     x: Int
@@ -47,7 +47,7 @@ class Recordings:
         """The recordings in the arrays of a file: x, y, p, t_us and perhaps offsets and label.
 
         Raises:
-            UsageError: they are not what they should be.
+            UsageError: they are invalid.
         """
         x, y, p, t_us = (_whole(arrays[key], key, file) for key in EVENT_KEYS)
         n = len(t_us)
@@ -80,7 +80,7 @@ class Recordings:
         """
         if self.labels is None:
             raise UsageError(
-                "there are no labels ('label') in it",
+                "it has no labels ('label')",
                 code="missing-labels",
                 origin=Origin(self.file),
                 hint="add label, one integer a recording",
@@ -88,20 +88,20 @@ class Recordings:
         return self.labels
 
     def trains(self, shape: Shape, n_steps: int, step_us: float | None) -> Int:
-        """How many events each pixel has in each step.
+        """Event counts of each pixel in each step.
 
         Args:
             shape: of a frame: (2, H, W), one map for each polarity, or (1, H, W) for both in one.
             n_steps: in a train.
             step_us: length of a step in microseconds, counted from the first event of a recording;
-                events after the last step are left out. None: each recording is cut into
+                events after the last step are dropped. None: each recording is cut into
                 ``n_steps`` steps of the same length.
 
         Returns:
             (N, n_steps, *shape) int64.
 
         Raises:
-            UsageError: the network takes no such frames, or pixels lie outside of them.
+            UsageError: the input shape does not fit events, or pixels lie outside of it.
         """
         if len(shape) != 3 or shape[0] not in (1, 2):
             raise _error(

@@ -1,4 +1,4 @@
-"""Samples for networks that spike already: trains of frames, steady currents, recorded events."""
+"""Samples for spiking networks: trains of frames, constant currents, recorded events."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def load_trains(
     calibrate: Array | None,
     evaluate: tuple[Array, Array | None] | None,
 ) -> TrainData:
-    """Both sets of samples, from arrays or files; all that is wrong with them at once.
+    """Both sets of samples, from arrays or files; all errors at once.
 
     Args:
         options: name the files, and the length of a step of recorded events.
         shape: of the network's input.
         n_steps: of a window.
-        n_classes: labels must be below it.
-        calibrate: in place of ``options.calibrate``: (N, T, *shape), or (N, *shape) for currents
-            that stay the same for the whole window.
-        evaluate: samples and labels (or None), in place of ``options.evaluate``.
+        n_classes: upper bound of labels.
+        calibrate: replaces ``options.calibrate``: (N, T, *shape), or (N, *shape) for constant
+            currents.
+        evaluate: samples and labels (or None); replaces ``options.evaluate``.
     """
     errors: list[CompileError] = []
     trains: set[bool] = set()
@@ -75,7 +75,7 @@ def load_trains(
     samples = load(calibrate, None, options.calibrate), load(x, y, options.evaluate)
     if len(trains) > 1:
         message = "one set of data holds trains (N, T, ...), the other frames (N, ...)"
-        errors.append(UsageError(message, code="wrong-shape", hint="give both in one form"))
+        errors.append(UsageError(message, code="wrong-shape", hint="use one form for both"))
     raise_all(errors)
     return TrainData(*samples, next(iter(trains), None))
 
@@ -98,6 +98,6 @@ def _with_steps(x: Array, shape: Shape, n_steps: int, source: str) -> Shape:
             f"x has trains of {x.shape[1]} steps, but the window has {n_steps}",
             code="wrong-shape",
             origin=Origin(source),
-            hint=f"give -T {x.shape[1]}",
+            hint=f"set -T {x.shape[1]}",
         )
     return (n_steps, *shape)

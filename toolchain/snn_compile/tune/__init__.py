@@ -18,10 +18,10 @@ __all__ = ["TuneOptions", "require_torch", "tune_model"]
 
 
 def require_torch() -> None:
-    """Do nothing where torch can be imported.
+    """Check that torch can be imported.
 
     Raises:
-        UsageError: it cannot, with the command that installs it.
+        UsageError: it cannot; the hint has the command that installs it.
     """
     from snn_compile.errors import raise_all
     from snn_compile.extras import missing
@@ -31,7 +31,7 @@ def require_torch() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch on first use."""
+    """Import the names that need torch on first use."""
     if name != "tune_model":
         raise AttributeError(f"module 'snn_compile.tune' has no attribute '{name}'")
     require_torch()

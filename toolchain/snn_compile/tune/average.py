@@ -1,4 +1,4 @@
-"""The running average of what is trained: it is judged and kept in place of the last step's values.
+"""The running average of the trained parameters: it is evaluated and kept, not the last step.
 
 Near the end of a training, integers whose real numbers lie close to the middle between two of them
 change with nearly every step, and the accuracy with them (oscillations: Nagel et al. 2022). The
@@ -20,12 +20,12 @@ class RunningAverage:
     """``average += (1 - decay) * (state - average)``, with a smaller decay in the first steps.
 
     Args:
-        state: where it begins.
+        state: initial value.
         decay: 0 for no average: the last state.
 
     Attributes:
         state: the average, by name.
-        steps: that it has seen since it began.
+        steps: number of steps averaged since the last restart.
     """
 
     def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
@@ -33,13 +33,13 @@ class RunningAverage:
         self.restart(state)
 
     def restart(self, state: Mapping[str, Tensor], steps: int = 0) -> None:
-        """Begin anew."""
+        """Restart from a state."""
         self.state = {name: tensor.clone() for name, tensor in state.items()}
         self.steps = steps
 
     @torch.no_grad()
     def update(self, state: Mapping[str, Tensor]) -> None:
-        """Take over one step."""
+        """Average in one step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (WARM_UP + self.steps))
         for name, tensor in state.items():

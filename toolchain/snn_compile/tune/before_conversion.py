@@ -1,4 +1,4 @@
-"""Tuning of the float network, which is then compiled as ever."""
+"""Tuning of the float network before an ordinary compilation."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ BATCH_SIZE = 256
 
 @dataclass
 class FloatTuning:
-    """Retrains the folded network of a compilation; keeps what the report says of it.
+    """Retrains the folded network of a compilation; keeps the facts for the report.
 
     Attributes:
         path: the model file.
-        samples: labelled, as the network takes them.
+        samples: labelled samples, in the network's input format.
         options: of tuning.
         checkpoint: written after each epoch, or None.
         journal: of the tuning.
-        facts: filled in by the call.
+        facts: for the report; set by the call.
     """
 
     path: Path
@@ -65,10 +65,10 @@ class FloatTuning:
         compiling: CompileOptions,
         coding: Coding,
     ) -> tuple[ANNGraph, Scales]:
-        """The trained network and the full scales that were trained with it.
+        """The trained network and its trained full scales.
 
         Raises:
-            UnsupportedError: activations that are no rectifiers; all of them at once.
+            UnsupportedError: activations other than rectifiers; all of them at once.
         """
         raise_all([_refusal(n) for n in folded.graph if _is_curved(n)])
         scales = balance_thresholds(
@@ -114,16 +114,16 @@ def _refusal(node: AnnNode) -> CompileError:
 def tune_float(
     path: Path, tuning: FloatTuning, compiling: CompileOptions, evaluate: Any
 ) -> CompiledModel:
-    """Compile a model file whose network is trained on the way.
+    """Compile a model file and train its network before conversion.
 
     Args:
         path: the file.
-        tuning: what trains it.
-        compiling: how to compile it.
-        evaluate: samples and labels in place of those that ``compiling`` names, or None.
+        tuning: the training.
+        compiling: options of the compilation.
+        evaluate: samples and labels that replace those of ``compiling``, or None.
 
     Raises:
-        CompileError: as ``compile_model``; the checkpoint is of another training.
+        CompileError: as ``compile_model``; the checkpoint belongs to another training.
     """
     before: Mapping[str, Any] = {}
     if evaluate is not None or compiling.evaluate is not None:
@@ -157,14 +157,14 @@ def tune_float(
 
 
 def require_model(path: Path) -> None:
-    """Refuse what is converted already.
+    """Refuse a source that is already converted.
 
     Raises:
-        UsageError: it is a compiled folder, or a network that spikes.
+        UsageError: it is a compiled folder, or a spiking network.
     """
     if path.is_dir() or spiking_frontend(path):
         raise UsageError(
-            "qcfs trains a network before it is converted, and this one spikes already",
+            "qcfs trains a network before conversion, and this one is a spiking network",
             code="bad-option",
             origin=Origin(str(path)),
             hint="give the model file, or use --method psg",

@@ -1,4 +1,4 @@
-"""Checkpoints as they are read: nothing in one is executed, and all of it fits the training."""
+"""Reading checkpoints: no code in one is executed, and its content is checked before use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snn_compile.files.documents import DamagedError, check_size, reading
 from snn_compile.files.typed import complaint
 
 SCHEMA = 1
-"""Of a checkpoint; a change that older versions cannot read raises it."""
+"""Schema of a checkpoint; raised by a change that older versions cannot read."""
 State = Mapping[str, Tensor]
 
 
@@ -28,7 +28,7 @@ class _Epoch(TypedDict):
 
 
 class Content(TypedDict):
-    """What a checkpoint holds."""
+    """Content of a checkpoint."""
 
     schema: int
     fingerprint: str
@@ -44,31 +44,31 @@ class Content(TypedDict):
 
 
 def read(path: Path, device: torch.device) -> Content:
-    """The content of a checkpoint, in the types that it should have.
+    """The content of a checkpoint, type-checked.
 
     Raises:
-        UsageError: it is damaged, or takes more memory than it may.
+        UsageError: it is damaged, or exceeds the memory budget.
     """
     with _reading(path):
         with Archive(path) as archive:
-            check_size("what the checkpoint holds", archive.stored_bytes)
+            check_size("the content of the checkpoint", archive.stored_bytes)
         try:
             content: Content = torch.load(path, map_location=device, weights_only=True)
         except Exception as error:
             raise DamagedError(type(error).__name__) from error
         _require(not (wrong := complaint(content, Content, "checkpoint")), wrong)
         version = content["schema"]
-        _require(version == SCHEMA, f"its schema is {version}, and this version reads {SCHEMA}")
-        _require(0 <= content["best"] < len(content["curve"]), "no best epoch on its curve")
+        _require(version == SCHEMA, f"schema {version}; this version reads {SCHEMA}")
+        _require(0 <= content["best"] < len(content["curve"]), "its best epoch is not on its curve")
         _require(content["averaged"] >= 0, "an average of no steps")
-        _require(all(map(_is_judged, content["curve"])), "a curve of other entries")
+        _require(all(map(_is_judged, content["curve"])), "an invalid curve")
         _require(isinstance(content["merit"], int | float), "no merit")
         _require(not isnan(content["merit"]), "no merit")
         return content
 
 
 def _is_judged(epoch: _Epoch) -> bool:
-    """Whether an epoch has numbers, which a training that diverged may have made infinite."""
+    """Whether the entries of an epoch are numbers; after divergence they may be infinite."""
     if set(epoch) != set(_Epoch.__annotations__):
         return False
     numbers = (epoch["held_out_loss"], epoch["held_out_top1"], epoch["train_loss"] or 0.0)
@@ -78,7 +78,7 @@ def _is_judged(epoch: _Epoch) -> bool:
 def require_fit(
     path: Path, content: Content, state: State, method: State, optimizer: torch.optim.Optimizer
 ) -> None:
-    """See that a checkpoint holds what belongs to these tensors, before any of it is used.
+    """Check that a checkpoint matches these tensors, before any of it is used.
 
     Raises:
         UsageError: it does not.
@@ -91,7 +91,7 @@ def require_fit(
 
 
 def _reading(path: Path) -> Any:
-    hint = "remove it to begin anew"
+    hint = "remove it to start the training again"
     return reading(path, UsageError, "bad-checkpoint", "the checkpoint is damaged", hint)
 
 
@@ -101,38 +101,38 @@ def _require(right: bool, wrong: str) -> None:
 
 
 def _require_like(found: State, expected: State) -> None:
-    _require(set(found) == set(expected), "tensors of other names")
+    _require(set(found) == set(expected), "its tensor names differ")
     for name, tensor in expected.items():
         _require_tensor(found[name], tensor, name)
 
 
 def _require_tensor(found: Tensor, expected: Tensor, name: str) -> None:
-    _require(found.shape == expected.shape and found.dtype == expected.dtype, f"another '{name}'")
-    _require(found.layout == expected.layout, f"another layout of '{name}'")
+    _require(found.shape == expected.shape and found.dtype == expected.dtype, f"'{name}' differs")
+    _require(found.layout == expected.layout, f"the layout of '{name}' differs")
     _require(bool(torch.isfinite(found).all()), f"'{name}' is not finite")
 
 
 def _require_optimizer(document: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Hyperparameters are those of the training but for the rate; averages fit the parameters."""
+    """Check that hyperparameters but the rate are equal, and that averages fit the parameters."""
     own = optimizer.state_dict()
-    _require(set(document) == set(own), "another optimizer")
+    _require(set(document) == set(own), "its optimizer differs")
     _require(
         _without_rates(document["param_groups"]) == _without_rates(own["param_groups"]), "groups"
     )
-    _require(isinstance(document["state"], dict), "no state of the optimizer")
+    _require(isinstance(document["state"], dict), "it has no optimizer state")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, entries in document["state"].items():
-        _require(isinstance(number, int) and 0 <= number < len(parameters), "another parameter")
-        _require(isinstance(entries, dict), "no state of a parameter")
+        _require(isinstance(number, int) and 0 <= number < len(parameters), "its parameters differ")
+        _require(isinstance(entries, dict), "it has no state of a parameter")
         expected = _after_a_step(optimizer, parameters[number])
-        _require(set(entries) == set(expected), "another state of a parameter")
+        _require(set(entries) == set(expected), "its state of a parameter differs")
         for name, tensor in expected.items():
             _require(isinstance(entries[name], Tensor), f"another '{name}'")
             _require_tensor(entries[name], tensor, name)
 
 
 def _after_a_step(optimizer: torch.optim.Optimizer, parameter: Tensor) -> State:
-    """What the optimizer keeps for a parameter once it has taken a step, in such tensors."""
+    """The optimizer's state of a parameter after one step."""
     like = torch.zeros_like(parameter).requires_grad_()
     like.grad = torch.zeros_like(parameter)
     chosen = {name: v for name, v in optimizer.param_groups[0].items() if name != "params"}

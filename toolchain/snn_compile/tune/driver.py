@@ -73,27 +73,27 @@ def tune_model(
     observer: Observer | None = None,
     **changes: Unpack[TuneKeywords],
 ) -> CompiledModel:
-    """Train a network so that it is better in fixed point.
+    """Tune a network for fixed-point accuracy.
 
     Args:
         source: a folder that ``compile`` wrote, or a model file, which is compiled first.
-        train: labelled samples. A share of them is held out to judge progress. In place of labels,
-            spikes (N, T, outputs) that the output neurons are to send: ``spikes`` in a file, or the
-            second array.
+        train: labelled samples. A share of them is held out to measure progress. Instead of
+            labels, target spikes (N, T, outputs) of the output neurons: ``spikes`` in a file, or
+            the second array.
         options: all options of tuning; ``changes`` override single ones by name.
-        compile_options: how to compile a model file; of a folder only ``evaluate`` counts, and
-            ``emit`` if its origin is not the default.
-        evaluate: samples that nothing was trained on, for the accuracy before and after.
-        checkpoint: a file that is written after each epoch. If it is there already, the training
-            goes on from it, and ends with the same integers as one that was not interrupted.
-        observer: sees the tuning while it runs.
+        compile_options: for a model file; for a folder only ``evaluate`` applies, and ``emit``
+            if its origin is not the default.
+        evaluate: test samples, for the accuracy before and after.
+        checkpoint: a file written after each epoch. If it exists, the training resumes from it,
+            with the same final integers as an uninterrupted one.
+        observer: receives progress.
         **changes: single options of tuning by name.
 
     Returns:
         The tuned network with its report; nothing but the checkpoint is written.
 
     Raises:
-        CompileError: whatever is wrong with the network, the data or the options.
+        CompileError: the network, the data or the options are invalid.
     """
     options = (options or TuneOptions()).override(changes)
     compiling = compile_options or CompileOptions()
@@ -109,7 +109,7 @@ def tune_model(
             tuning = FloatTuning(path, samples, options, kept, journal)
             return tune_float(path, tuning, compiling, evaluate)
         if not path.is_dir() and not spiking_frontend(path):
-            _float_samples(path, train, compiling)  # bad data need not wait for the compilation
+            _float_samples(path, train, compiling)  # report bad data before compiling
         base = _compiled(path, compiling, evaluate, journal)
         require_writable(base.program, _backends(base))  # before anything is trained
         setting = _setting(path, base, train, options, compiling)
@@ -120,13 +120,13 @@ def tune_model(
 
 
 def _as_path(given: Given | str) -> Given:
-    """A file's name as a path; arrays as they are."""
+    """A file name as a path; arrays unchanged."""
     return Path(given) if isinstance(given, str) else given
 
 
 @dataclass(frozen=True, eq=False)
 class _Setting:
-    """What is trained, and on what."""
+    """The network and the data of a training."""
 
     path: Path
     base: CompiledModel
@@ -152,8 +152,8 @@ class _Setting:
 def _setting(
     path: Path, base: CompiledModel, train: Given, options: TuneOptions, compiling: CompileOptions
 ) -> _Setting:
-    """The network and the samples, those that judge it put aside."""
-    wanted = _wanted(base, train, options)
+    """The network and the samples, split into training and held-out samples."""
+    wanted = _target_spikes(base, train, options)
     if wanted is not None:
         samples = samples_for(base, _unlabelled(train))
         data = TrainingData(encoded(base.encoding, samples.x), wanted)
@@ -168,7 +168,7 @@ def _setting(
 
 
 def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
-    """Labelled samples as the float network takes them."""
+    """Labelled samples in the float network's input format."""
     network = preprocess(read_model(path), options)
     return _labelled(float_samples(network, options, train, need_labels=True))
 
@@ -184,18 +184,18 @@ def _labelled(samples: Samples) -> Samples:
     return samples
 
 
-def _wanted(base: CompiledModel, train: Given, options: TuneOptions) -> Array | None:
-    """Spike trains to learn, for a method that can.
+def _target_spikes(base: CompiledModel, train: Given, options: TuneOptions) -> Array | None:
+    """Target spike trains, for a method that supports them.
 
     Raises:
-        UsageError: there are none, and the method knows nothing else; or they do not fit.
+        UsageError: they are missing, and the method requires them; or they do not fit.
     """
     if options.method == ParametricSurrogate.name:
         return None
     wanted = target_spikes(base, train)
     if wanted is None and options.method == NormalizedDescent.name:
         raise UsageError(
-            "normad trains spike times, and the data have none",
+            "normad trains spike times, and the data have no spikes",
             code="missing-spikes",
             hint="give spikes (N, T, outputs) beside x, or train labels with --method na or psg",
         )
@@ -214,7 +214,7 @@ def _labels(samples: Samples) -> npt.NDArray[np.int64]:
 def _compiled(
     path: Path, options: CompileOptions, evaluate: Any, journal: Journal
 ) -> CompiledModel:
-    """The network to begin with; what the options say of a compiled one is in its report."""
+    """The initial network; the options of a compiled one are those in its report."""
     if path.is_dir():
         base = CompiledModel.load(path)
         journal.add_findings(base.findings)
@@ -225,7 +225,7 @@ def _compiled(
 
 
 def _require_classes(base: CompiledModel, path: Path) -> None:
-    """Refuse what has no cross entropy.
+    """Refuse a network without a cross entropy.
 
     Raises:
         UnsupportedError: the output is not one score for each of several classes.
@@ -236,12 +236,12 @@ def _require_classes(base: CompiledModel, path: Path) -> None:
             "tuning needs an output with a score for each class, and this one is a single value",
             code="tune-output",
             origin=Origin(str(path)),
-            hint="train a network with two outputs in place of one",
+            hint="train a network with two outputs instead of one",
         )
 
 
 def _teacher(path: Path, options: CompileOptions, x: Array) -> Array | None:
-    """Outputs of the float network, where there is one."""
+    """Outputs of the float network, or None without one."""
     if path.is_dir() or spiking_frontend(path):
         return None
     network = preprocess(read_model(path), options)
@@ -251,7 +251,7 @@ def _teacher(path: Path, options: CompileOptions, x: Array) -> Array | None:
 def _trained(
     setting: _Setting, checkpoint: Path | None, journal: Journal
 ) -> tuple[QuantizedGraph, dict[str, Any]]:
-    """The tuned program, and what the report says of the training."""
+    """The tuned program, and the facts of the training for the report."""
     options, base = setting.options, setting.base
     output, decoding = setting.output
     network = Network(
@@ -287,7 +287,7 @@ def _prepared(
     test_set: Samples | None,
     journal: Journal,
 ) -> Prepared:
-    """The tuned program with what is as it was in the compiled one."""
+    """The tuned program with the unchanged parts of the compiled one."""
     base = setting.base
     tuning = Tuning(base, program, known)
     return Prepared(
@@ -304,11 +304,11 @@ def _prepared(
 
 
 def _backends(base: CompiledModel) -> tuple[str, ...]:
-    """The backends that the options ask for."""
+    """The backends selected by the options."""
     return tuple(figures.option(base.report, "emit") or ())
 
 
 def _provenance(path: Path, base: CompiledModel) -> Mapping[str, str]:
-    """Where the network comes from: what it was compiled from, and what was tuned."""
+    """Provenance of the network: source of the compilation, and the tuned folder."""
     tuned = f"from {read_seal(path)}" if path.is_dir() else "after compiling"
     return {**base.provenance, TUNED: tuned}

@@ -2,9 +2,9 @@
 
 Neighborhood aggregation (Yang, Zhang and Li 2021, "Backpropagated neighborhood aggregation for
 accurate training of spiking neural networks", ICML, arXiv 2107.06861) differentiates a spike by
-finite differences. In the neighbour k of a potential u, the neuron does at step k the opposite of
-what it does: its potential is put on the other side of the threshold theta, by as little as
-possible. What follows from that, up to the end of the window, is simulated. Then with L the loss,
+finite differences. In the neighbour k of a potential u, the spike decision at step k is flipped:
+the potential moves to the other side of the threshold theta, by the least amount. The rest of the
+window is simulated from there. Then with L the loss,
 linear in the spikes s with the gradient g::
 
     f_k     = sum over t >= k of g[t] * (s_k[t] - s[t])        L(u_k) - L(u)
@@ -18,7 +18,7 @@ neighborhood selection" of the paper. The paper's division by zero at the thresh
 least distance.
 
 Where the loss compares the spikes themselves, ``f_k`` is exact, second order included. Then a flip
-away from what is wanted has an ``f_k`` above 0 at any distance; a sum of many such would keep
+away from the target has an ``f_k`` above 0 at any distance; a sum of many such would keep
 potentials moving away from the threshold for ever, so they end at ``reach``.
 """
 
@@ -50,15 +50,15 @@ class Membrane:
 
     Attributes:
         n_steps: length of the window.
-        leak: what is left of the potential after a step.
+        leak: maps a potential to its value after one step.
         drop: what a spike takes, broadcasts to the shape; None: it sets the potential to 0.
         quantum: smallest step of the potential; a neuron that must not fire is left that much
             below its threshold.
-        smallest: least distance that is divided by, in units of the potential; broadcasts.
+        smallest: lower bound of a divisor distance, in units of the potential; broadcasts.
         curvature: of the loss, where the spikes are what it compares.
-        reach: how far a potential looks, in its units; broadcasts; None: without end. A flip that
-            is further away counts as that far if it makes the loss smaller, and not at all if it
-            makes it larger: a potential so far from a mistake needs no push away from it.
+        reach: largest distance considered, in units of the potential; broadcasts; None: no limit.
+            A flip further away counts at this distance if it reduces the loss, and not at all if it
+            increases the loss: a potential so far from an error needs no push away from it.
     """
 
     n_steps: int

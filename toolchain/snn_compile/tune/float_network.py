@@ -1,4 +1,4 @@
-"""The trained network with quantized activations, as torch sees it: what QCFS trains."""
+"""The float network with quantized activations in torch, as trained by QCFS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.tune.grid import floored
 
 MIN_SCALE = 1e-3
-"""Of an activation's full scale at the start: it may not vanish."""
+"""Lower bound of an activation's full scale, relative to its initial value."""
 
 
 class FloatNetwork:
@@ -65,7 +65,7 @@ class FloatNetwork:
         return torch.tensor(np.asarray(values), dtype=self.dtype, device=self.device)
 
     def parameters(self) -> dict[str, Tensor]:
-        """Everything that is trained: leaves that require a gradient."""
+        """All trained parameters: leaves that require a gradient."""
         return {name: tensor.requires_grad_() for name, tensor in self.trained.items()}
 
     def state(self) -> dict[str, Tensor]:
@@ -73,7 +73,7 @@ class FloatNetwork:
         return {name: tensor.detach().clone() for name, tensor in self.trained.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take parameters over that ``state`` has given."""
+        """Restore parameters from ``state``."""
         with torch.no_grad():
             for name, tensor in self.trained.items():
                 tensor.copy_(state[name])
@@ -84,7 +84,7 @@ class FloatNetwork:
         return self._tensor(frames)
 
     def confine(self) -> None:
-        """Keep scales above 0 and below what the trained rectifier lets through."""
+        """Keep scales above 0 and below the clip value of the trained rectifier."""
         with torch.no_grad():
             for node in self.folded.graph:
                 if f"{node.id}:scale" in self.trained and isinstance(node, ops.Relu):
@@ -95,7 +95,7 @@ class FloatNetwork:
                         share.copy_(torch.minimum(share, node.cap / start))
 
     def identity(self) -> str:
-        """A hash of the network as it was given."""
+        """A hash of the initial network."""
         digest = hashlib.sha256(str(self.levels).encode())
         for name, tensor in sorted(self.trained.items()):
             digest.update(name.encode())
@@ -148,9 +148,9 @@ class FloatNetwork:
         return node
 
     def tuned(self) -> tuple[ANNGraph, dict[NodeId, Float]]:
-        """The network with the parameters of now, and the full scales of its rectifiers.
+        """The network with the current parameters, and the full scales of its rectifiers.
 
-        They go on rounding: what conversion corrects later is corrected towards what was trained.
+        Rounding stays in place, so that corrections of the conversion aim at the trained function.
         """
         nodes: list[AnnNode] = []
         scales: dict[NodeId, Float] = {}

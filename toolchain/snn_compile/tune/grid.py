@@ -1,4 +1,4 @@
-"""Integers with gradients: what is rounded in the forward pass is not in the backward pass.
+"""Integers with gradients: rounding in the forward pass, identity in the backward pass.
 
 The straight-through estimator (Bengio, Leonard and Courville 2013). A function of its own rather
 than ``x + (round(x) - x).detach()``, whose forward value is not always an integer.

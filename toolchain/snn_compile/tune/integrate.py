@@ -19,7 +19,7 @@ from snn_compile.tune.surrogates import Shape
 
 @dataclass(frozen=True)
 class Neuron:
-    """What does not depend on parameters.
+    """Constants of a neuron that do not depend on parameters.
 
     Attributes:
         n_steps: length of the window.

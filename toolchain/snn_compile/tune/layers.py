@@ -32,7 +32,7 @@ from snn_compile.tune.synapses import Group
 LEAKY_BITS = 6
 """Bits of a leaky neuron's states below the unit of its weights."""
 BEYOND = 1 << 40
-"""More than any state holds: what has diverged further is no larger as an integer."""
+"""Beyond the range of any state: diverged values are clipped to it."""
 
 
 class Layer:
@@ -90,7 +90,7 @@ class Layer:
         return self.drive_steps if name == "threshold" else self.steps
 
     def integers(self, name: str) -> Tensor:
-        """A parameter as the neurons see it; broadcasts to the shape."""
+        """A parameter as an integer, as in the neurons; broadcasts to the shape."""
         return self._on_grid(name, self.parameters[name])
 
     def _on_grid(self, name: str, real: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class Layer:
 
     @property
     def threshold_steps(self) -> Tensor:
-        """Steps of the potential in the threshold as it is now; of a readout, in one unit."""
+        """Steps of the potential in the current threshold; of a readout, in one unit."""
         if "threshold" not in self.parameters:
             return self.steps
         scale = self.steps / self.drive_steps
@@ -133,7 +133,7 @@ class Layer:
         return v / self.threshold_steps.to(v.dtype)
 
     def tuned(self) -> Population:
-        """The compiled population with the integers of now."""
+        """The compiled population with the current integers."""
         changed: dict[str, Any] = {}
         real = self.folded()
         for name in self.trained if self.normalization is None else real:
@@ -145,7 +145,7 @@ class Layer:
         return replace(self.node, **changed)
 
     def folded(self) -> dict[str, Tensor]:
-        """The parameters with the normalization worked into them."""
+        """The parameters with the normalization folded in."""
         normalization = self.normalizing
         if normalization is None:
             return self.parameters
@@ -154,7 +154,7 @@ class Layer:
         return {**divided, "bias": divided["bias"] + shift}
 
     def fold(self) -> None:
-        """Work the normalization into the parameters, for good."""
+        """Fold the normalization into the parameters, irreversibly."""
         if self.normalizing is not None and self.normalization is not None:
             with torch.no_grad():
                 for name, tensor in self.folded().items():
@@ -163,7 +163,7 @@ class Layer:
 
 
 def _registers(node: Population) -> dict[str, tuple[int, int]]:
-    """What fits the registers of stock neurons, with the exponent of the biases as compiled."""
+    """Step and limit of each register of stock neurons, with the compiled bias exponent."""
     if isinstance(node, CubaLIFNeurons):
         step = 1 << stock.bias_exponent(node.bias.values)
         return {"bias": (step, stock.MANTISSA), "threshold": (1, stock.MAX_THRESHOLD)}

@@ -1,4 +1,4 @@
-"""The joint of training: a method is one file that brings gradients; all else is the trainer's."""
+"""Extension point of training: a method, in one file, computes gradients for the trainer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snn_compile.tune.neurons import Answer
 from snn_compile.tune.options import TuneOptions
 
 Steps = type[torch.optim.Adam] | type[torch.optim.SGD]
-"""Who turns gradients into changes."""
+"""The optimizer, which applies gradients."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Batch:
     """Samples of one step.
 
     Attributes:
-        messages: what the input sends, (T or 1, B, *input shape).
-        labels: (B,) int64; or spikes (B, T, outputs) that the outputs are to send, 0 or 1.
+        messages: messages of the input, (T or 1, B, *input shape).
+        labels: (B,) int64; or target spikes (B, T, outputs) of the outputs, 0 or 1.
         teacher: (B, classes) outputs of the float network, or None.
     """
 
@@ -38,7 +38,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Task:
-    """What a method trains.
+    """The training task of a method.
 
     Attributes:
         network: the network.
@@ -60,12 +60,12 @@ class Task:
 
 
 class Trainee(Protocol):
-    """What is trained: parameters, and what happens to them beside the steps of an optimizer."""
+    """The trained object: parameters, and operations on them besides optimizer steps."""
 
     device: torch.device
 
     def parameters(self) -> dict[str, Tensor]:
-        """Everything that is trained, by a name that stays: leaves that require a gradient.
+        """All trained parameters, by a stable name: leaves that require a gradient.
 
         Names of synaptic weights end in ``:weight``.
         """
@@ -76,28 +76,28 @@ class Trainee(Protocol):
         ...
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what ``state`` has given."""
+        """Restore the result of ``state``."""
         ...
 
     def confine(self) -> None:
-        """Bring the parameters to where the network can run; called after each epoch."""
+        """Project the parameters onto the feasible set of the network; called after each epoch."""
         ...
 
     def messages(self, frames: npt.NDArray[Any], first: int = 0) -> Tensor:
-        """What goes into the network for samples, the first of which is ``first`` of all drawn."""
+        """The network's input for samples; ``first`` is the index of the first one of all drawn."""
         ...
 
     def identity(self) -> str:
-        """A hash of the network as it was given."""
+        """A hash of the initial network."""
         ...
 
 
 class Method(Protocol):
     """A way to train. Made from a ``Task``; the trainer does the rest.
 
-    The trainer asks for ``gradients`` of each batch and then lets its optimizer take a step on the
-    network's parameters and the method's own. A method that computes changes of weights by a rule
-    of its own leaves their negative in ``.grad``, and names plain descent as its optimizer.
+    The trainer calls ``gradients`` for each batch; its optimizer then takes a step on the
+    network's parameters and the method's own. A method with its own update rule leaves the
+    negative updates in ``.grad``, and names plain descent as its optimizer.
     """
 
     name: ClassVar[str]
@@ -105,13 +105,13 @@ class Method(Protocol):
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
-        """What the method itself learns, by a name that stays."""
+        """Trained parameters of the method itself, by a stable name."""
         ...
 
     def begin(self, epoch: int, batches: Iterable[Batch]) -> None:
-        """An epoch begins, 0 for the first; what has happened before must not matter otherwise.
+        """Begin an epoch, 0 for the first; the method's state must depend on nothing earlier.
 
-        ``batches`` are those of the epoch, for what has to look at the data before.
+        ``batches`` are those of the epoch, for methods that inspect the data first.
         """
         ...
 
@@ -120,11 +120,11 @@ class Method(Protocol):
         ...
 
     def stepped(self) -> None:
-        """The optimizer has taken a step: bring the method's parameters into their ranges."""
+        """Project the method's parameters onto their ranges; called after each optimizer step."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What the report says about the state of the method."""
+        """Facts about the state of the method for the report."""
         ...
 
 
@@ -132,5 +132,5 @@ class SpikingMethod(Method, Protocol):
     """A method that trains the compiled network."""
 
     def respond(self, layer: Layer, a: Tensor, n_steps: int) -> Answer:
-        """A population's answer to its summed input (T or 1, B, *shape), as the method sees it."""
+        """A population's response to its summed input (T or 1, B, *shape), with gradients."""
         ...

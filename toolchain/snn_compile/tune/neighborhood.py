@@ -31,13 +31,13 @@ from snn_compile.tune.spike_targets import keep_of, output_spikes, steps_first, 
 
 
 class NeighborhoodAggregation:
-    """Cross entropy of the outputs, or the distance of output spikes from given ones.
+    """Cross entropy of the outputs, or the distance of output spikes from target spikes.
 
     Args:
-        task: what is trained.
+        task: the training task.
 
     Raises:
-        UnsupportedError: neurons with other messages than a spike, all layers at once.
+        UnsupportedError: neurons with messages other than a spike, all layers at once.
     """
 
     name: ClassVar[str] = "na"
@@ -52,7 +52,7 @@ class NeighborhoodAggregation:
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
-        """The method learns nothing itself."""
+        """The method has no parameters."""
         return {}
 
     def begin(self, epoch: int, batches: Iterable[Batch]) -> None:
@@ -61,7 +61,7 @@ class NeighborhoodAggregation:
             fold(self.task.network, batches, self.respond)
 
     def stepped(self) -> None:
-        """Nothing to bring into a range."""
+        """No parameters to project."""
 
     def facts(self) -> dict[str, Any]:
         """Nothing beside the options."""
@@ -78,7 +78,7 @@ class NeighborhoodAggregation:
         return float(loss.detach())
 
     def loss(self, batch: Batch) -> Tensor:
-        """The loss of a batch: by its labels, or by the spike trains that take their place."""
+        """The loss of a batch: by its labels, or by target spike trains."""
         if batch.labels.ndim == 1:
             logits = self.task.logits(self.task.network(batch.messages, self.respond))
             return classification(logits, batch, self.task.options.distill)
@@ -97,7 +97,7 @@ class NeighborhoodAggregation:
     def respond(
         self, layer: Layer, a: Tensor, n_steps: int, curvature: VanRossum | None = None
     ) -> Answer:
-        """A population's answer, its spikes differentiated by their neighbours."""
+        """A population's response, its spikes differentiated by their neighbours."""
         smallest = self.task.options.smallest_width * layer.steps
         match layer.node:
             case CubaLIFNeurons():
@@ -160,7 +160,7 @@ def _suits(layer: Layer) -> bool:
 
 def _refused(layer: Layer) -> CompileError:
     return UnsupportedError(
-        f"layer '{layer.node.id}' sends other messages than single spikes, which have no flip",
+        f"layer '{layer.node.id}' sends messages other than single spikes, which have no flip",
         code="tune-neurons",
         origin=layer.node.origin,
         hint="use --method psg, or another --coding",

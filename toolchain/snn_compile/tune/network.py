@@ -1,4 +1,4 @@
-"""The network in fixed point as something to train: what is tuned is what runs."""
+"""The fixed-point network in training: its forward pass is the deployed arithmetic."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from snn_compile.tune.synapses import Group
 
 STATE_BITS = 24
 ROUNDS = 40
-"""Times that weights may be shrunk until a potential fits."""
+"""Most shrinking steps until a potential fits."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ForwardResult:
 
     Attributes:
         outputs: last potential of each readout, (B, *shape), in steps of it.
-        answers: of every population, if they were kept.
+        answers: response of every population, if kept.
     """
 
     outputs: dict[NodeId, Tensor]
@@ -63,11 +63,11 @@ class Network:
         in_stock_neurons: whether thresholds and biases have to stay inside their registers.
 
     Attributes:
-        program: the network as it was given.
+        program: the initial network.
         layers: by population, in topological order.
 
     Raises:
-        UnsupportedError: training has no such neurons; all layers at once.
+        UnsupportedError: neurons without training support; all layers at once.
         CapacityError: the program's potentials could leave their format: it cannot be trained
             exactly.
     """
@@ -118,7 +118,7 @@ class Network:
         )
 
     def parameters(self) -> dict[str, Tensor]:
-        """Everything that is trained, by a name that stays: leaves that require a gradient."""
+        """All trained parameters, by a stable name: leaves that require a gradient."""
         found: dict[str, Tensor] = {}
         for layer in self.layers.values():
             if not layer.trained:
@@ -139,7 +139,7 @@ class Network:
                 yield name, layer.normalization
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Everything that training changes."""
+        """All tensors that training changes."""
         found = self.parameters()
         for name, layer in self.layers.items():  # folding changes what is not trained, too
             found |= {f"{name}:{key}": value for key, value in layer.parameters.items()}
@@ -148,22 +148,22 @@ class Network:
         return found
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of everything that training changes."""
+        """A copy of all tensors that training changes."""
         return {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what ``state`` has given."""
+        """Restore the result of ``state``."""
         with torch.no_grad():
             for name, tensor in self._tensors().items():
                 tensor.copy_(state[name])
 
     def identity(self) -> str:
-        """A hash of the program as it was given."""
+        """A hash of the initial program."""
         description, arrays = dump_program(self.program)
         return hashlib.sha256(repr((description, array_hashes(arrays))).encode()).hexdigest()
 
     def messages(self, frames: Int, first: int = 0) -> Tensor:
-        """What the host sends for encoded frames (N, *maps), (T or 1, N, *input shape).
+        """Host messages for encoded frames (N, *maps), (T or 1, N, *input shape).
 
         ``first`` decides the Poisson draws, as in the reference simulator.
         """
@@ -171,12 +171,12 @@ class Network:
         return torch.tensor(np.moveaxis(sent, 1, 0), dtype=self.dtype, device=self.device)
 
     def __call__(self, messages: Tensor, respond: Respond, *, keep: bool = False) -> ForwardResult:
-        """Run the network on what the input sends.
+        """Run the network on messages of the input.
 
         Args:
             messages: (T or 1, B, *input shape).
-            respond: how populations answer; a method of training brings its own gradients.
-            keep: whether to keep every population's answer.
+            respond: response of populations; a training method supplies its gradients.
+            keep: whether to keep every population's response.
         """
         values = {self.single_step.input.id: messages}
         outputs: dict[NodeId, Tensor] = {}
@@ -191,7 +191,7 @@ class Network:
         return ForwardResult(outputs, answers)
 
     def tuned(self) -> QuantizedGraph:
-        """The program with the integers of now, spread over time as the one that was given."""
+        """The program with the current integers, with the schedule of the initial one."""
         nodes: list[QuantizedNode] = [self.single_step.input]
         for layer in self.layers.values():
             nodes += [group.tuned() for group in layer.groups]
@@ -209,7 +209,7 @@ class Network:
         as well made trainings of spike times worse.
 
         Raises:
-            CapacityError: that does not help; all layers that are over, at once.
+            CapacityError: shrinking does not suffice; all offending layers at once.
         """
         errors: list[CompileError] = []
         for name, layer in self.layers.items():
@@ -265,7 +265,7 @@ class Network:
 
 
 def _can_shrink_threshold(layer: Layer) -> bool:
-    """Whether each channel has one of its own, and nothing else that is measured by it stays."""
+    """Whether each channel has its own threshold, and no fixed parameter is relative to it."""
     per_channel = layer.parameters["threshold"].shape[0] == layer.node.shape[0]
     return per_channel and getattr(layer.node, "drop", None) is None
 

@@ -1,4 +1,4 @@
-"""How populations answer in training: the equations of ``ir/models``, with gradients.
+"""Responses of populations in training: the equations of ``ir/models``, with gradients.
 
 Arrays are (T, B, *shape); a time axis of length 1 stands for an input that is the same at every
 step. A spike is what ``fire`` makes of a potential above its threshold; everything else is
@@ -34,7 +34,7 @@ Fire = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a population does in a window.
+    """Response of a population in a window.
 
     Attributes:
         messages: (T, B, *shape); of a readout, its potential after each step. The time axis has
@@ -48,11 +48,11 @@ class Answer:
 
 
 Respond = Callable[[Layer, Tensor, int], Answer]
-"""A population's answer to its summed input (T or 1, B, *shape) for so many steps."""
+"""Maps a summed input (T or 1, B, *shape) and a number of steps to a population's response."""
 
 
 def respond(layer: Layer, a: Tensor, n_steps: int, fire: Fire) -> Answer:
-    """A population's answer.
+    """Response of a population.
 
     Args:
         layer: the population.
@@ -71,9 +71,9 @@ def _steps(a: Tensor, n_steps: int) -> tuple[Tensor, ...]:
 
 
 def untrained(node: Population) -> CompileError:
-    """The complaint about neurons whose equations have no gradients here."""
+    """The error for neurons without gradients."""
     return UnsupportedError(
-        f"layer '{node.id}' has {node.model} neurons, which are not trained",
+        f"layer '{node.id}' has {node.model} neurons, which training does not support",
         code="tune-neurons",
         origin=node.origin,
         hint="compile without tuning, or in another --coding",

@@ -1,7 +1,7 @@
 """NormAD: spike times of the outputs, by normalized changes of weights (``spatio_temporal.py``).
 
-The papers' neuron has a synapse with two exponentials and a pause after each spike. What is trained
-here is the neuron that the chip has: one exponential, no pause, in integers. The rule's filters are
+The papers' neuron has a synapse with two exponentials and a refractory period. The neuron trained
+here is the chip's: one exponential, no refractory period, in integers. The rule's filters are
 those of each population's own current and membrane. Errors come from spikes of the fixed-point
 network; changes go to the real weights behind the integers.
 """
@@ -27,17 +27,17 @@ from snn_compile.tune.spike_targets import keep_of, output_spikes, steps_first, 
 
 SHORTER = 10
 """How much shorter the rule takes the membrane's time constant to be than it is: 1 ms of 10 ms in
-the papers. The rule leaves out what a spike resets, and a short memory knows little of it."""
+the papers. The rule neglects the reset, and a short memory limits the error of that."""
 
 
 class NormalizedDescent:
     """Spike-time targets by NormAD; plain steps along its changes, whose size is their point.
 
     Args:
-        task: what is trained: a chain of leaky populations, each fed by the one before.
+        task: the training task: a chain of leaky populations, each fed by the one before.
 
     Raises:
-        UnsupportedError: another network; all that is wrong at once.
+        UnsupportedError: a network of another structure; all violations at once.
     """
 
     name: ClassVar[str] = "normad"
@@ -51,7 +51,7 @@ class NormalizedDescent:
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
-        """The method learns nothing itself."""
+        """The method has no parameters."""
         return {}
 
     def begin(self, epoch: int, batches: Iterable[Batch]) -> None:
@@ -60,7 +60,7 @@ class NormalizedDescent:
             layer.fold()
 
     def stepped(self) -> None:
-        """Nothing to bring into a range."""
+        """No parameters to project."""
 
     def facts(self) -> dict[str, Any]:
         """Nothing beside the options."""
@@ -85,7 +85,7 @@ class NormalizedDescent:
         return float(van_rossum_loss(sent, wanted, self.keep))
 
     def respond(self, layer: Layer, a: Tensor, n_steps: int) -> Answer:
-        """A population's answer; the rule differentiates nothing."""
+        """A population's response; the rule differentiates nothing."""
         return neurons.respond(layer, a, n_steps, _fires)
 
     def _stage(self, layer: Layer, messages: Mapping[NodeId, Tensor]) -> Stage:
@@ -167,19 +167,19 @@ def _chain(task: Task, last: NodeId) -> Sequence[Layer]:
         before = layer.node.id
     raise_all(complaints)
     if before != last:
-        raise TypeError(f"'{before}' lies behind the outputs '{last}'")
+        raise TypeError(f"'{before}' is downstream of the outputs '{last}'")
     return layers
 
 
 def _refused(layer: Layer, before: NodeId) -> str | None:
-    """Why the rule cannot train a layer that should be fed by the one before."""
+    """Why the rule cannot train a layer of the chain; None if it can."""
     node = layer.node
     if not isinstance(node, CubaLIFNeurons):
         return "has no leaky neurons"
     if node.voltage_decay == 0:
-        return "forgets nothing: the rule needs a membrane that leaks"
+        return "has no leak: the rule needs a leaky membrane"
     if len(layer.groups) != 1 or layer.groups[0].node.inputs != (before,):
-        return "is not fed by the layer before alone"
+        return "has other sources than the previous layer"
     if isinstance(layer.groups[0].node, SparseSynapses):
-        return "has sparse synapses, which are not trained"
+        return "has sparse synapses, which training does not support"
     return None

@@ -1,4 +1,4 @@
-"""Threshold-scaled normalization: the input of a layer, brought into the range of its threshold.
+"""Threshold-scaled normalization: it scales the input of a layer to the range of its threshold.
 
 For networks that are trained from scratch. With x the summed input in units of the threshold, per
 channel over batch, time and place::
@@ -8,9 +8,9 @@ channel over batch, time and place::
 so that potentials lie on both sides of the threshold (batch normalization scaled by the threshold,
 Zheng et al. 2021; the offset of half a threshold is that of potential distribution adjustment).
 
-Folding. A layer that sees ``y = g * x + c`` fires as one that sees x, with its bias raised by
-``c / g`` and its threshold, initial potential and drop divided by g. So the integer weights stay as
-they are, and nothing of the normalization is left in the network.
+Folding. A layer with input ``y = g * x + c`` fires like one with input x, its bias raised by
+``c / g`` and its threshold, initial potential and drop divided by g. So the integer weights are
+unchanged, and the network keeps no normalization.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from snn_compile.tune.grid import rounded
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
-"""Share of a batch in the running statistics, once ten have been seen."""
+"""Weight of a batch in the running statistics, after the first ten."""
 MIN_GAMMA = 0.05
 """A gamma of 0 would silence a channel for good, and a negative one cannot be folded."""
 
 
 class Normalization:
-    """Of one layer.
+    """Normalization of one layer.
 
     Args:
         n_channels: of the layer.
@@ -71,7 +71,7 @@ class Normalization:
         return rounded(y * steps.to(a.dtype))
 
     def _note(self, n: int, mean: Tensor, var: Tensor) -> None:
-        """Take over the statistics of n values a channel."""
+        """Accumulate the statistics of n values a channel."""
         if self._measured is not None:
             self._measured.append((n, mean, var))
             return
@@ -82,11 +82,11 @@ class Normalization:
             self.var += share * (var - self.var)
 
     def measure(self) -> None:
-        """From now on, collect statistics instead of letting them run."""
+        """Switch from running to exact statistics."""
         self._measured = []
 
     def settle(self) -> None:
-        """Take over the mean and variance of everything that was collected."""
+        """Adopt the exact mean and variance."""
         measured, self._measured = self._measured or [], None
         total = sum(n for n, _, _ in measured)
         if not total:
@@ -105,10 +105,10 @@ class Normalization:
         return gain, self.beta / gain - self.mean
 
     def rescale(self, factor: Tensor) -> None:
-        """The layer's weights have been multiplied by a factor per channel."""
+        """Account for a factor per channel on the layer's weights."""
         self.mean *= factor
         self.var *= factor**2
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds of it and that no gradient changes."""
+        """Its tensors in a checkpoint that no gradient changes."""
         return {"mean": self.mean, "var": self.var, "seen": self.seen, "active": self.active}

@@ -1,4 +1,4 @@
-"""What a user can choose about tuning, as one frozen dataclass."""
+"""The options of tuning, as one frozen dataclass."""
 
 from __future__ import annotations
 

@@ -151,15 +151,15 @@ def classification(logits: Tensor, batch: Batch, distill: float) -> Tensor:
 
 
 def distribution_loss(u: Tensor, s: Tensor, width: Tensor) -> Tensor:
-    """How far a layer's potentials are from where training reaches them.
+    """Distance of a layer's potentials from the range that gradients reach.
 
     With u the potential before a spike s, both in units of the threshold, over batch, time and
     neurons::
 
         E[(u - s)**2 * 1(|u - 1| > width)] + (E[u] - 1/2)**2 + (Std[u] - 1/2)**2
 
-    The first term is about potentials outside the surrogate's window, which get no gradient; the
-    others ask for a distribution with threshold and reset inside it.
+    The first term penalizes potentials outside the surrogate's window, which get no gradient; the
+    others favour a distribution with threshold and reset inside it.
 
     Args:
         u: (T, B, *shape).

@@ -18,8 +18,8 @@ class QuantizedActivations:
     """Backpropagation through clip-floor-shift activations (Bu et al. 2022).
 
     Their number of levels is that of the coding, so that the network is trained for the rounding
-    that conversion brings, with thresholds that are trained as well. What spikes that come too
-    early or too late do to a rate code is not seen.
+    of the conversion, with trained thresholds. The effect of spike timing on a rate code is not
+    modelled.
     """
 
     name: ClassVar[str] = "qcfs"
@@ -30,11 +30,11 @@ class QuantizedActivations:
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
-        """The method itself learns nothing."""
+        """The method has no parameters."""
         return {}
 
     def begin(self, epoch: int, batches: Iterable[Batch]) -> None:
-        """All epochs are alike."""
+        """No state by epoch."""
 
     def gradients(self, batch: Batch) -> float:
         """Backpropagate the loss of a batch."""

@@ -1,4 +1,4 @@
-"""The report of a tuned network: that of the compiled one, with what tuning has changed."""
+"""The report of a tuned network: that of the compiled one, updated by tuning."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from snn_compile.samples.arrays import Samples
 from snn_compile.sim import bounds, engine
 
 UNTUNED = "untuned"
-"""The rung of the network in fixed point before it was tuned."""
+"""The stage of the fixed-point network before tuning."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """A tuned network and where it comes from.
+    """A tuned network and its base.
 
     Attributes:
         base: the compiled network.
@@ -53,17 +53,17 @@ def tuned_report(
     Args:
         tuning: the network.
         journal: of the tuning.
-        mapped: where it lies on the chip.
+        mapped: its mapping to the chip.
         outcome: its evaluation.
-        more: entries that every report has.
+        more: entries common to all reports.
     """
     base = tuning.base.report
     taken = resources(mapped)
     older = base.get("timing") or []
     before, after = _top1(outcome, UNTUNED), _top1(outcome, "fixed")
-    # What stock neurons cost has been measured on the network before, and on no other.
+    # The cost of stock neurons was measured on the network before tuning only.
     base = {key: value for key, value in base.items() if key != "neurons"}
-    known = len(journal.warnings)  # those of the mapping: the base has told them, too
+    known = len(journal.warnings)  # those of the mapping: the base reports them, too
     journal.add_findings(worse(before, after))
     return {
         **base,
@@ -82,7 +82,7 @@ def tuned_report(
 
 
 def worse(before: float | None, after: float | None) -> list[Finding]:
-    """What there is to say if the tuned network has fewer right answers on the evaluation data."""
+    """A finding if the tuned network has a lower accuracy on the evaluation data."""
     if before is None or after is None or after >= before:
         return []
     return [
@@ -101,7 +101,7 @@ def _top1(outcome: Outcome, stage: str) -> float | None:
 
 
 def evaluate_tuned_stages(tuning: Tuning, samples: Samples | None, journal: Journal) -> Outcome:
-    """Accuracy before and after; the rungs below stay if they are about the same samples."""
+    """Accuracy before and after; earlier stages are kept if they are of the same samples."""
     if samples is None:
         return Outcome()
     base, n = tuning.base, len(samples)
@@ -120,11 +120,10 @@ def evaluate_tuned_stages(tuning: Tuning, samples: Samples | None, journal: Jour
 
 
 def _joined(compiled: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The tuned network's rungs on top of those of the compilation.
+    """The stages of the compilation followed by those of the tuned network.
 
-    Only where the compilation was evaluated on the same samples: its last rung then says of the
-    network before tuning what the first one here does. Agreement is with the first rung of all; how
-    the tuned network's answers agree with that one's is not known.
+    Only if the compilation was evaluated on the same samples: its last stage then equals the first
+    one here. Agreement is with the first stage of all, and is unknown for the tuned network.
     """
     fixed: dict[str, Any] = next((r for r in compiled if r["stage"] == "fixed"), {})
     first = tuned[0]
@@ -136,7 +135,7 @@ def _joined(compiled: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> list
 
 
 def _layers(tuning: Tuning, mapped: MappedProgram, outcome: Outcome) -> list[dict[str, Any]]:
-    """The layer table with thresholds, bounds and activity as they are now."""
+    """The layer table with the current thresholds, bounds and activity."""
     program = tuning.program
     known = {row["name"]: row for row in tuning.base.report.get("layers") or []}
     numbers = {}
@@ -153,5 +152,5 @@ def _layers(tuning: Tuning, mapped: MappedProgram, outcome: Outcome) -> list[dic
         )
     per_layer = {layer.name: layer for layer in resources(mapped).layers}
     rows = layer_table(program, numbers, per_layer, outcome.activity, {})
-    # Weights end where their range ends: none has been cut off since.
+    # Training keeps weights in their range: none has been clipped since.
     return [{**row, "saturated_weights": None} for row in rows]

@@ -1,4 +1,4 @@
-"""Beginning anew: the architecture of a compiled network with random weights."""
+"""Training from scratch: the architecture of a compiled network with random weights."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def reinitialize(network: Network, messages: Tensor, respond: Respond, seed: int
     """Give every trained layer random weights, and its input a normalization.
 
     Weights are drawn from a normal distribution and scaled so that a layer's summed input has a
-    standard deviation of one threshold on the given samples, layer by layer (layer-sequential
+    standard deviation of one threshold on the samples, layer by layer (layer-sequential
     unit-variance initialization, Mishkin and Matas 2016). Biases become 0, and potentials start at
     half a threshold where spikes subtract, else at 0.
 
     Args:
-        network: whose parameters are replaced.
+        network: the network; its parameters are replaced.
         messages: samples, (T or 1, B, *input shape).
-        respond: how populations answer.
+        respond: response of populations.
         seed: of the weights.
 
     Raises:
@@ -69,7 +69,7 @@ def _begin(layer: Layer, values: dict[NodeId, Tensor], random: np.random.Generat
         group.weight *= 1 / size if size > 0 else 1.0
     node = layer.node
     for name, start in _starts(node).items():
-        # One number a channel at least: folding gives each one of its own.
+        # At least one value per channel: folding makes them differ.
         shape = torch.broadcast_shapes(layer.parameters[name].shape, layer.steps.shape)
         layer.parameters[name] = torch.full(shape, start, dtype=torch.float64, device=layer.device)
     if _can_fold(node):
@@ -99,22 +99,22 @@ def _can_begin(layer: Layer) -> bool:
 def _refused(layer: Layer) -> CompileError:
     what = "graded neurons" if isinstance(layer.node, GradedNeurons) else "sparse synapses"
     return UnsupportedError(
-        f"layer '{layer.node.id}' has {what}, which are not trained from scratch",
+        f"layer '{layer.node.id}' has {what}, which cannot be trained from scratch",
         code="tune-from-scratch",
         origin=layer.node.origin,
-        hint="leave --from-scratch out, or take another --coding",
+        hint="omit --from-scratch, or use another --coding",
     )
 
 
 def fold(network: Network, batches: Iterable[Batch], respond: Respond) -> None:
-    """Work all normalizations into the parameters, with the statistics of the whole training data.
+    """Fold all normalizations into the parameters, with statistics of the whole training data.
 
-    The running ones are of weights that have changed since.
+    The running statistics include those of earlier weights.
 
     Args:
-        network: if nothing in it is normalized, nothing happens.
+        network: left unchanged if it has no normalization.
         batches: of the training data.
-        respond: how populations answer.
+        respond: response of populations.
     """
     layers = network.layers.values()
     normalizations = [n for layer in layers if (n := layer.normalizing) is not None]

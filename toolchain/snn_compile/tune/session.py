@@ -1,4 +1,4 @@
-"""A training as a user sees it: on a device, with progress, and told to an observer."""
+"""A training run: on a device, with progress reports to an observer."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ samples that are all right, the best one would be infinite, and all epochs the s
 
 
 def device_of(name: str) -> str:
-    """What torch calls the device that ``--device`` names.
+    """The torch name of the device of ``--device``.
 
     Raises:
-        UsageError: cuda was asked for, and torch sees none.
+        UsageError: cuda is selected, and torch has no CUDA device.
     """
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise UsageError(
-            "torch sees no CUDA device",
+            "torch has no CUDA device",
             code="no-cuda",
             hint="use --device cpu, or install torch for your CUDA version",
         )
@@ -44,7 +44,7 @@ def device_of(name: str) -> str:
 
 @contextmanager
 def torch_settings(options: TuneOptions) -> Iterator[None]:
-    """Seed and threads of torch, and its threads as they were afterwards."""
+    """Set seed and threads of torch, and restore its threads afterwards."""
     before = torch.get_num_threads()
     torch.manual_seed(options.seed)
     if options.threads:
@@ -64,7 +64,7 @@ def trained(
     checkpoint: Path | None,
     journal: Journal,
 ) -> Progress:
-    """Train, and tell the journal's observer of every epoch; arguments as ``Trainer`` has them."""
+    """Train, and report every epoch to the journal's observer; arguments as of ``Trainer``."""
     trainer = Trainer(network, method, data, judge, options, checkpoint)
 
     def on_epoch(epoch: Epoch) -> None:
@@ -120,7 +120,7 @@ def facts(
     n_train: int,
     n_held_out: int,
 ) -> dict[str, Any]:
-    """What the report says under ``tune``."""
+    """The entry ``tune`` of the report."""
     return {
         "method": options.method,
         "source": str(source),

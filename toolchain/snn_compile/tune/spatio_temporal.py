@@ -1,9 +1,9 @@
-"""Normalized approximate descent: what spike errors say about weights, through time and layers.
+"""Normalized approximate descent: weight updates from spike errors, through time and layers.
 
 NormAD (Anwani and Rajendran 2015, "NormAD: normalized approximate descent based supervised
 learning rule for spiking neurons", IJCNN) makes the potential at the time of a wrong spike a little
-larger or smaller, by the smallest change of weights that does it. With e the wanted spikes
-minus those sent, and d^ what the sources' spikes are after the synapse and the membrane::
+larger or smaller, by the smallest change of weights that does it. With e the target spikes
+minus those sent, and d^ the sources' spikes filtered by the synapse and the membrane::
 
     dw_i = r * sum over t of e[t] * d^_i[t] / ||d^[t]||
 
@@ -38,10 +38,10 @@ Map = Callable[[Array], Array]
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A layer as the rule sees it.
+    """A layer of the rule.
 
     Attributes:
-        messages: what reaches its synapses, (T, B, sources).
+        messages: input of its synapses, (T, B, sources).
         poles: the filter F of synapse and membrane: the product of ``1 / (1 - p z^-1)`` over them.
         back: errors of its neurons (T, B, neurons) to its sources (T, B, sources), through the
             transposed weights with each neuron's normalized.
@@ -76,7 +76,7 @@ def responsible(stages: Sequence[Stage], errors: Array) -> list[tuple[Array, Arr
 
     Args:
         stages: the layers, first to last.
-        errors: wanted minus sent spikes of the last one, (T, B, neurons).
+        errors: target minus sent spikes of the last one, (T, B, neurons).
 
     Returns:
         For each layer the errors of its neurons (T, B, neurons) and the responses of its synapses

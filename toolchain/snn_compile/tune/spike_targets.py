@@ -1,4 +1,4 @@
-"""Spike trains as targets: where a network sends them, and how far they are from wanted ones."""
+"""Spike trains as targets: the output population, and distances from target trains."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from snn_compile.tune.trainer import Judged, TrainingData
 
 Array = npt.NDArray[np.float64]
 MEASURE = "van Rossum correlation"
-"""What the report says that a training on spike trains was judged by."""
+"""Name in the report of the measure for spike trains."""
 MAX_COUNTED = 4096
-"""Most outputs whose wiring is looked at."""
+"""Most outputs whose wiring is examined."""
 
 
 def target_spikes(
     compiled: CompiledModel, train: Path | tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 ) -> npt.NDArray[np.int64] | None:
-    """Spike trains that take the place of labels, (N, T, outputs); None if there are none.
+    """Target spike trains instead of labels, (N, T, outputs); None without them.
 
     Args:
         compiled: the network.
-        train: an npz file, in which they are called ``spikes``, or the samples and the trains.
+        train: an npz file with the array ``spikes``, or the samples and the trains.
 
     Raises:
         UsageError: they do not fit the samples, the window or the outputs, or are no spikes.
@@ -69,7 +69,7 @@ def target_spikes(
 def judged_spikes(
     program: QuantizedGraph, data: TrainingData, output: NodeId, tau: float
 ) -> Judged:
-    """How well a program's output neurons send the wanted trains, on the bit-accurate simulator.
+    """Match of a program's output spikes with target trains, on the bit-accurate simulator.
 
     Args:
         program: the network.
@@ -94,7 +94,7 @@ def judged_spikes(
 
 
 def keep_of(tau: float) -> float:
-    """What an exponential filter with a time constant of tau steps keeps: ``1 - 1/tau``."""
+    """Decay factor of an exponential filter with a time constant of tau steps: ``1 - 1/tau``."""
     return 1 - 1 / tau
 
 
@@ -102,7 +102,7 @@ def output_spikes(network: Network, output: NodeId) -> NodeId:
     """The population whose spikes a readout counts, one neuron for each of its values.
 
     Raises:
-        UnsupportedError: the readout sums up something else.
+        UnsupportedError: the readout is not a spike count.
     """
     layer = network.layers[output]
     n = int(np.prod(layer.node.shape))
@@ -116,15 +116,15 @@ def output_spikes(network: Network, output: NodeId) -> NodeId:
             if torch.equal(sums.to(each), each * sums[0, 0]) and float(sums[0, 0]) > 0:
                 return source.node.id
     raise UnsupportedError(
-        "spike trains are to be trained, but the outputs of the network are no counts of spikes",
+        "spike trains are the targets, but the outputs of the network are not spike counts",
         code="tune-output",
         origin=layer.node.origin,
-        hint="give a network that ends in spiking neurons (a NIR file), or labels y instead",
+        hint="use a network that ends in spiking neurons (a NIR file), or labels y instead",
     )
 
 
 def steps_first(trains: Tensor, like: Tensor) -> Tensor:
-    """Wanted spikes (B, T, outputs) as (T, B, outputs) of another tensor's type."""
+    """Target spikes (B, T, outputs) as (T, B, outputs) in another tensor's type."""
     return trains.movedim(1, 0).to(like)
 
 
@@ -132,7 +132,7 @@ def van_rossum_loss(spikes: Tensor, targets: Tensor, keep: float) -> Tensor:
     """``1/2 * sum over t of (a[t] - d[t])**2``, summed over outputs, averaged over samples.
 
     With a the spikes after the filter ``a[t] = keep * a[t-1] + (1 - keep) * s[t]``, and d the
-    wanted ones after it.
+    target spikes after it.
 
     Args:
         spikes: (T, B, outputs).
@@ -150,8 +150,8 @@ def correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], tau: flo
     """Correlation of spike trains: the cosine of the angle between them, after a filter.
 
     The filter is that of van Rossum (2001), a decaying exponential; the measure is that of
-    Schreiber et al. (2003) with this filter in place of a Gaussian. 1 for equal trains, 0 for
-    trains that have nothing to do with each other; two empty ones are equal.
+    Schreiber et al. (2003) with this filter instead of a Gaussian. 1 for equal trains, 0 for
+    orthogonal ones; two empty trains are equal.
 
     Args:
         a: (..., T).
@@ -163,7 +163,7 @@ def correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], tau: flo
     """
     decay = float(np.exp(-1 / tau))
     f, g = (lfilter([1.0], [1.0, -decay], x.astype(np.float64), axis=-1) for x in (a, b))
-    # What comes after the last step decays by itself: its share in the integral is known.
+    # After the last step the filter decays: that part of the integral has a closed form.
     rest = decay**2 / (1 - decay**2)
 
     def inner(x: Array, y: Array) -> Array:

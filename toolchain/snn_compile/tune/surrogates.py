@@ -1,4 +1,4 @@
-"""Surrogate gradients: spikes are steps, and what training differentiates is a smooth relative.
+"""Surrogate gradients: training differentiates a smooth approximation of the spike step.
 
 Every shape is a primitive ``S(z / width)`` that goes from 0 to 1 and whose slope at the threshold
 is ``1 / width``. ``z`` is the potential above the threshold in units of it. Then, for all of them::
@@ -7,7 +7,7 @@ is ``1 / width``. ``z`` is the potential above the threshold in units of it. The
     dS/dwidth = -(z / width) * dS/dz
 
 The second line is what makes a width learnable: the spike itself does not depend on it, so the
-gradient of the primitive takes the place of its own (parametric surrogate gradients of Wang, Cheng
+gradient of the primitive replaces its own (parametric surrogate gradients of Wang, Cheng
 and Lim, arXiv 2304.13289, whose abstract is public; the equations here are derived).
 """
 
@@ -80,8 +80,8 @@ def spike(z: Tensor, width: Tensor, shape: Shape, *, smooth: bool = False) -> Te
         z: potential above the threshold, in units of the threshold.
         width: one number, of the same type as z.
         shape: of the surrogate.
-        smooth: whether to return the primitive itself in place of the spikes. Its gradients are
-            exact: what tests compare with finite differences.
+        smooth: whether to return the primitive instead of the spikes. Its gradients are exact:
+            tests compare them with finite differences.
 
     Returns:
         1 where ``z >= 0``, else 0, in z's type.

@@ -1,4 +1,4 @@
-"""Synapse groups in training: real weights, of which the forward pass sees the integers."""
+"""Synapse groups in training: real weights, rounded to integers in the forward pass."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Group:
 
     Args:
         node: the compiled group.
-        unit: what one unit of the weights stands for in steps of the potential: (C,).
-        largest_message: largest magnitude of what reaches it.
-        dtype: of the arithmetic. Where sums could leave what float32 holds exactly, it is float64.
+        unit: one unit of the weights in steps of the potential, (C,).
+        largest_message: largest magnitude of its input messages.
+        dtype: of the arithmetic. float64 where sums could exceed the exact range of float32.
         device: where it is computed.
     """
 
@@ -61,7 +61,7 @@ class Group:
 
     @property
     def is_trained(self) -> bool:
-        """Whether its weights change: not where they only move values, nor sparse ones."""
+        """Whether its weights are trained: neither wiring nor sparse weights are."""
         return not (self.is_wiring or isinstance(self.node, SparseSynapses))
 
     def integers(self) -> Tensor:
@@ -107,7 +107,7 @@ class Group:
         self.weight *= factor.to(self.weight)[self.channels].reshape(self.weight.shape)
 
     def tuned(self) -> Synapses:
-        """The compiled group with the integers of now."""
+        """The compiled group with the current integers."""
         values = self.integers().detach().cpu().numpy().astype(np.int64)
         return replace(self.node, weight=QTensor(values, self.node.weight.format))
 

@@ -26,7 +26,7 @@ from snn_compile.tune.method import Batch, Method, Trainee
 from snn_compile.tune.options import TuneOptions
 
 OWN_RATE = 0.1
-"""Learning rate of what a method itself learns, over the network's. Widths that moved
+"""Learning rate of a method's own parameters, relative to the network's. Widths that moved
 twice as fast as weights went with held-out losses that jumped (fashion_vggbn, T = 4)."""
 AVERAGE = 0.99
 """Decay of the running average, where labels are learned."""
@@ -58,12 +58,12 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a program does with held-out samples, on the bit-accurate simulator.
+    """Held-out accuracy of a program, on the bit-accurate simulator.
 
     Attributes:
         top1: accuracy in percent.
         loss: mean cross entropy.
-        merit: by which epochs are compared; the larger one is better.
+        merit: selection criterion of epochs, larger is better.
     """
 
     top1: float
@@ -83,13 +83,13 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """Where a training is: what a checkpoint holds besides the parameters.
+    """State of a training: the content of a checkpoint besides the parameters.
 
     Attributes:
         curve: one entry an epoch.
         best: number of the best epoch.
-        merit: of that epoch.
-        best_state: the network's parameters then.
+        merit: merit of that epoch.
+        best_state: parameters of the network at that epoch.
     """
 
     curve: list[Epoch] = field(default_factory=list)
@@ -99,7 +99,7 @@ class Progress:
 
     @property
     def epoch(self) -> int:
-        """Epochs that are done."""
+        """Number of completed epochs."""
         return len(self.curve) - 1
 
 
@@ -110,14 +110,14 @@ OnEpoch = Callable[[Epoch], None]
 class Trainer:
     """Trains a network by a method.
 
-    Everything random depends on the seed and the number of the epoch alone, so that a training
-    which goes on from a checkpoint takes the same steps as one that was never interrupted.
+    All randomness depends only on the seed and the epoch number, so that a training resumed from a
+    checkpoint takes the same steps as an uninterrupted one.
 
     Args:
         network: the network; its parameters are changed.
-        method: brings the gradients.
-        data: to train on.
-        judge: held-out accuracy of the network as it is.
+        method: computes the gradients.
+        data: training data.
+        judge: held-out accuracy of the current network.
         options: all options.
         checkpoint: the file that each epoch replaces, or None.
     """
@@ -141,7 +141,7 @@ class Trainer:
         self.average = RunningAverage(network.state(), self._decay())
 
     def _decay(self) -> float:
-        """Of the running average."""
+        """Decay of the running average."""
         if self.options.average is not None:
             return self.options.average
         return AVERAGE if self.data.labels.ndim == 1 else 0.0
@@ -159,16 +159,16 @@ class Trainer:
     def run(
         self, on_epoch: OnEpoch = lambda epoch: None, advance: Advance = no_progress
     ) -> Progress:
-        """Train until the epochs are over or nothing improves; the network then is the best one.
+        """Train until the last epoch or early stopping, and leave the best network.
 
         Args:
-            on_epoch: of every epoch that is done, those of a checkpoint included.
-            advance: told how many samples have been trained on.
+            on_epoch: called for every completed epoch, those of a checkpoint included.
+            advance: progress callback, in training samples.
 
         Raises:
-            UsageError: the checkpoint is of another training, or damaged, or another process
-                writes it.
-            CapacityError: potentials cannot be kept inside their state.
+            UsageError: the checkpoint belongs to another training, is damaged, or is in use by
+                another process.
+            CapacityError: potentials cannot be kept within their state.
         """
         if self.checkpoint is None:
             return self._run(on_epoch, advance)
@@ -219,7 +219,7 @@ class Trainer:
             yield self._batch(order[first : first + self.options.batch_size], epoch)
 
     def _begin(self, epoch: int) -> None:
-        """Let the method begin; what it changes by that is not averaged with what was before."""
+        """Begin an epoch of the method; a change by the method restarts the average."""
         before = self.network.state()
         self.method.begin(epoch, self._batches(epoch))
         now = self.network.state()
@@ -237,7 +237,7 @@ class Trainer:
         )
 
     def _note(self, progress: Progress, loss: float | None) -> None:
-        """Judge the average of the network, and keep it if it is the best so far."""
+        """Evaluate the averaged network, and keep it if it is the best so far."""
         last = self.network.state()
         self.network.restore(self.average.state)
         self.network.confine()
@@ -257,7 +257,7 @@ class Trainer:
 
     @cached_property
     def _fingerprint(self) -> str:
-        """Of everything that decides the course of the training."""
+        """Hash of everything that determines the course of the training."""
         digest = hashlib.sha256(repr((self.identity, asdict(self.options))).encode())
         for array in (self.data.frames, self.data.labels, self.data.teacher):
             if array is not None:
@@ -265,7 +265,7 @@ class Trainer:
         return digest.hexdigest()
 
     def _save(self, progress: Progress) -> None:
-        """Replace the checkpoint: the new one is whole before the old one goes."""
+        """Replace the checkpoint atomically."""
         if self.checkpoint is None:
             return
         content = {
@@ -281,7 +281,7 @@ class Trainer:
             "merit": progress.merit,
             "best_state": progress.best_state,
         }
-        saved = io.BytesIO()  # torch's own writing says nothing of what went wrong on a disk
+        saved = io.BytesIO()  # torch's own writer hides disk errors
         torch.save(content, saved)
         with replacing_file(self.checkpoint) as stream:
             stream.write(saved.getbuffer())
@@ -290,15 +290,15 @@ class Trainer:
         content = checkpoint.read(path, self.network.device)
         if content["fingerprint"] != self._fingerprint:
             raise UsageError(
-                "the checkpoint is of another network, other data or other options",
+                "the checkpoint belongs to another network, other data or other options",
                 code="other-checkpoint",
                 origin=Origin(str(path)),
-                hint="give what it was made with, or remove it to begin anew",
+                hint="use its network, data and options, or remove it to start again",
             )
         method = self.method.parameters
         checkpoint.require_fit(path, content, self.network.state(), method, self.optimizer)
         self.network.restore(content["best_state"])
-        self.network.confine()  # as it was when it was judged, unless somebody has changed it
+        self.network.confine()  # no change, unless the file was edited
         best_state = self.network.state()
         self.network.restore(content["parameters"])
         with torch.no_grad():
@@ -328,7 +328,7 @@ def split(n: int, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.N
     """
     if n < 2:
         raise UsageError(
-            "a single training sample cannot be split", code="empty-data", hint="give more samples"
+            "a single training sample cannot be split", code="empty-data", hint="use more samples"
         )
     order = np.random.default_rng([seed, SPLIT]).permutation(n)
     held = min(max(1, round(n * share)), n - 1)

@@ -1,1 +1,1 @@
-"""The devices that come with the tool, one file each; entry points name them."""
+"""Built-in devices, one file each; entry points name them."""

@@ -1,4 +1,4 @@
-"""The compiled engine as a device, in any of its builds."""
+"""The compiled engine as a device, in each of its builds."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Devices that are wrong on purpose: what the tool must find, and find the reason of.
+"""Devices with an injected fault, which the tool must detect and diagnose.
 
-``--device faulty:KIND`` or ``faulty:KIND@LAYER``. A fault is put into the program or into the
-messages of the reference, where it shows most of a few places that are tried. For tests and for
-trying out the tool: everything is held in memory.
+``--device faulty:KIND`` or ``faulty:KIND@LAYER``. A fault is injected into the program or into
+the messages of the reference; of a few candidate places, the one with the largest effect is used.
+For tests and for trying out the tool: everything is kept in memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.sim.reference import Simulator
 
 Meddle = Callable[[Population, Int], Int]
-"""What becomes of the messages (*shape, T, B) of a population."""
+"""Transforms the messages (*shape, T, B) of a population."""
 ENDINGS = ("hang", "crash", "truncated")
 CRASHED = 70
 _TRIES = 24
@@ -44,7 +44,7 @@ def _untouched(population: Population, messages: Int) -> Int:
 def simulate(
     program: QuantizedGraph, frames: Int, meddle: Meddle = _untouched
 ) -> dict[NodeId, Int]:
-    """What every layer sends, (n, T, *shape), with messages meddled with on their way."""
+    """Messages of every layer, (n, T, *shape), with a transformation applied in transit."""
     simulator, n_steps = Simulator(program), program.window.n_steps
     values: dict[NodeId, Int] = {program.input.id: simulator.encode_input(frames)}
     for population in program.populations:
@@ -112,7 +112,7 @@ def _late(layer: NodeId, messages: Int) -> Int:
 
 def _held(at_most: bool) -> Callable[[NodeId, Int], Int]:
     def hold(layer: NodeId, messages: Int) -> Int:
-        """The neuron whose messages vary most sends the same for ever."""
+        """The neuron whose messages vary most sends a constant."""
         del layer
         result = messages.copy()
         flat = result.reshape(-1, *result.shape[-2:])
@@ -124,7 +124,7 @@ def _held(at_most: bool) -> Callable[[NodeId, Int], Int]:
 
 
 def _silenced(layer: NodeId, messages: Int) -> Int:
-    """Nothing is sent at all."""
+    """The layer sends nothing."""
     del layer
     return np.zeros_like(messages)
 
@@ -164,7 +164,7 @@ class FaultyDevice:
         self._program: QuantizedGraph | None = None
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
-        """Get ready."""
+        """Prepare the network."""
         del folder
         names = [population.id for population in program.populations]
         if self._layer and self._layer not in names:
@@ -196,17 +196,17 @@ class FaultyDevice:
             yield Measured(half, {name: values[half:] for name, values in messages.items()})
 
     def close(self) -> None:
-        """Forget the network."""
+        """Release the network."""
         self._program = None
 
 
 def faulty_messages(
     program: QuantizedGraph, frames: Int, kind: str, layer: str = ""
 ) -> dict[NodeId, Int]:
-    """What every layer sends, (n, T, *shape), with a fault in one of them.
+    """Messages of every layer, (n, T, *shape), with a fault in one of them.
 
     Raises:
-        UsageError: the fault shows nowhere.
+        UsageError: the fault has no effect.
     """
     simulator = Simulator(program)
     healthy = {program.input.id: simulator.encode_input(frames)}
@@ -222,7 +222,7 @@ def faulty_messages(
         if found is not None:
             return found
     raise UsageError(
-        f"the fault '{kind}' does not show" + (f" in '{layer}'" if layer else ""),
+        f"the fault '{kind}' has no effect" + (f" in '{layer}'" if layer else ""),
         code="bad-device",
         hint="try another layer, or more stimuli",
     )
@@ -254,7 +254,7 @@ def _mutated(
     layer: Population,
     healthy: Mapping[NodeId, Int],
 ) -> dict[NodeId, Int] | None:
-    """With the mutation of a layer that changes most of what it sends for healthy inputs."""
+    """With the mutation of a layer that changes most of its messages for correct inputs."""
     best, most = None, 0
     for changed in MUTATIONS[kind](program, layer):
         node = next(node for node in changed.populations if node.id == layer.id)

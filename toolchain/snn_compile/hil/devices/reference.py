@@ -1,4 +1,4 @@
-"""The reference simulator as a device: to record what is right."""
+"""The reference simulator as a device, to record expected messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ReferenceDevice:
         self._program: QuantizedGraph | None = None
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
-        """Get ready."""
+        """Prepare the network."""
         del folder
         self._program = program
         return Capabilities(facts={"simulator": "reference"})
@@ -33,5 +33,5 @@ class ReferenceDevice:
             yield Measured(first, run.messages)
 
     def close(self) -> None:
-        """Forget the network."""
+        """Release the network."""
         self._program = None

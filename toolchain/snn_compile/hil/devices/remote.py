@@ -1,8 +1,8 @@
 """A device on another host: the same ``snn-compile hil --record`` there, over SSH.
 
-What goes there is the sealed network with the stimuli and the emitted files, as a tar archive on
-standard input; what comes back is the recorded trace, on standard output. The other host needs
-snn-compile and whatever the device needs; this one needs ``ssh`` and a key that asks for nothing.
+The sealed network, the stimuli and the emitted files are sent as a tar archive on standard input;
+the recorded trace is returned on standard output. The remote host needs snn-compile and the
+device's own requirements; this one needs ``ssh`` and a key without a prompt.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.memory import shown
 
 GRACE_SECONDS = 60.0
-"""What the way there and back, and the start over there, may take beside the run."""
+"""Allowance for transfers and the remote start, beyond the run."""
 SCRIPT = """
 set -u
 umask 077
@@ -55,9 +55,9 @@ exit $status
 UNREACHABLE = 255
 """Exit status of ssh itself."""
 SHOWN_BYTES = 60
-"""Of something that is no trace."""
+"""Shown of a reply that is no trace."""
 WATCH_SECONDS = 0.1
-"""Between two looks at how much has come."""
+"""Interval between two checks of the amount received."""
 EVENT_BYTES, SLACK_BYTES = 4 * EVENT_TYPE.itemsize, 16 << 20
 MAX_LOG_BYTES = 16 << 20
 
@@ -66,12 +66,12 @@ class RemoteDevice:
     """``--device remote:USER@HOST[:FOLDER] --set device=NAME``.
 
     Options:
-        ``device``: the device there; ``lava`` if not given.
-        ``command``: how snn-compile is called there; ``snn-compile``.
-        ``ssh``: how ssh is called here; ``ssh -o BatchMode=yes``.
-        Others are passed on to the device there.
+        ``device``: the remote device; ``lava`` by default.
+        ``command``: the remote command; ``snn-compile`` by default.
+        ``ssh``: the local SSH command; ``ssh -o BatchMode=yes`` by default.
+        Others are passed to the remote device.
 
-    FOLDER is where a scratch folder is made and removed; the host's ``/tmp`` if not given.
+    FOLDER holds the scratch folder, which is removed; the host's ``/tmp`` by default.
     """
 
     def __init__(self, argument: str = "", options: Mapping[str, str] | None = None) -> None:
@@ -79,7 +79,7 @@ class RemoteDevice:
         self._host, _, folder = argument.partition(":")
         if not self._host or self._host.startswith("-"):
             raise UsageError(
-                "which host?", code="bad-device", hint="--device remote:USER@HOST[:FOLDER]"
+                "no host is named", code="bad-device", hint="--device remote:USER@HOST[:FOLDER]"
             )
         self._folder = folder or "/tmp"
         self._device = given.pop("device", "lava")
@@ -91,10 +91,10 @@ class RemoteDevice:
         self._child: subprocess.Popen[bytes] | None = None
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
-        """See that ssh is here. What the other host has, it says when it runs."""
+        """Check that ssh is installed. The remote host is checked by the run."""
         if not self._ssh or shutil.which(self._ssh[0]) is None:
             raise DeviceError(
-                f"there is no '{' '.join(self._ssh[:1])}' here",
+                f"'{' '.join(self._ssh[:1])}' is not installed",
                 code="no-ssh",
                 hint="install an SSH client, or name one: --set ssh=COMMAND",
             )
@@ -102,7 +102,7 @@ class RemoteDevice:
         return Capabilities(facts={"host": self._host, "device": self._device})
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """Send everything there, wait, and read the trace that comes back."""
+        """Send the archive, wait, and read the trace returned."""
         if self._program is None:
             raise RuntimeError("load a network first")
         with tempfile.TemporaryDirectory(prefix="snn-compile-remote-") as scratch:
@@ -124,13 +124,13 @@ class RemoteDevice:
                     raise incomplete(recording, self._host)
 
     def close(self) -> None:
-        """End the connection. What runs there ends at its own time limit at the latest."""
+        """End the connection. The remote run ends at its own time limit at the latest."""
         if self._child is not None and self._child.poll() is None:
             self._child.kill()
             self._child.wait()
 
     def _fetch(self, frames: Int, path: Path, time_limit: float) -> tuple[int, bytes]:
-        """Write what comes back into a file; the exit status, and the end of what was printed."""
+        """Write the reply into a file; return the exit status and the tail of the error output."""
         options = [f"--time-limit {time_limit:g}"]
         options += [f"--set {shlex.quote(f'{k}={v}')}" for k, v in sorted(self._options.items())]
         script = SCRIPT.format(
@@ -139,7 +139,7 @@ class RemoteDevice:
             device=shlex.quote(self._device),
             options=" ".join(options),
         )
-        # The login shell there may be any: it gets one word to hand to sh.
+        # The remote login shell may be any: it gets one word to pass to sh.
         command = [*self._ssh, "--", self._host, f"sh -c {shlex.quote(script)}"]
         with path.open("wb") as trace, tempfile.TemporaryFile() as log:
             self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=trace, stderr=log)
@@ -161,7 +161,7 @@ class RemoteDevice:
         log: IO[bytes],
         frames: Int,
     ) -> int:
-        """The exit status, unless it takes too long or more comes than a trace can have."""
+        """The exit status; too long a run, or a reply larger than any trace, is an error."""
         deadline = time.monotonic() + seconds
         bounds = ((trace, self._largest(frames)), (log, MAX_LOG_BYTES))
         while True:
@@ -172,7 +172,7 @@ class RemoteDevice:
                     raise DeviceError(
                         f"{self._host} sent more than {shown(most)} and was stopped",
                         code="remote-failed",
-                        hint="no trace of these stimuli is as large; look at what is printed there",
+                        hint=f"no such trace is as large; check the output of {self._host}",
                     )
             if child.returncode is not None:
                 return child.returncode
@@ -184,7 +184,7 @@ class RemoteDevice:
                 )
 
     def _largest(self, frames: Int) -> int:
-        """Bytes of a trace in which every neuron sends at every step; compression saves nothing."""
+        """Bytes of a trace in which every neuron sends at every step, uncompressed."""
         if self._program is None:
             raise RuntimeError("load a network first")
         n_neurons = sum(prod(node.shape) for node in self._program.populations)
@@ -192,7 +192,7 @@ class RemoteDevice:
         return n_events * EVENT_BYTES + SLACK_BYTES
 
     def _send(self, frames: Int, stream: IO[bytes] | None) -> None:
-        """Thread: the archive, into a pipe that may break."""
+        """Thread: write the archive into a pipe that may break."""
         if stream is None:
             return
         with contextlib.suppress(BrokenPipeError), stream:
@@ -200,7 +200,7 @@ class RemoteDevice:
                 for path in sorted(self._network.rglob("*")):
                     relative = path.relative_to(self._network)
                     if path.is_symlink() or not path.is_file():
-                        continue  # a link would lead to a file of somebody else's
+                        continue  # a link could lead outside the folder
                     if relative.parts[:2] != ("golden", "stimulus.npz"):
                         archive.add(path, f"network/{relative.as_posix()}")
                 content = io.BytesIO()
@@ -212,10 +212,10 @@ class RemoteDevice:
 
 
 def _opened(path: Path, program: QuantizedGraph, frames: Int) -> Recording:
-    """The trace that came back, if it is one of this network and these stimuli.
+    """The trace returned, checked to be of this network and these stimuli.
 
     Raises:
-        CompileError: it is not.
+        CompileError: the check fails.
     """
     recording = Recording.open(path)
     try:
@@ -228,34 +228,34 @@ def _opened(path: Path, program: QuantizedGraph, frames: Int) -> Recording:
 
 
 def _no_trace(host: str, status: int, words: bytes, path: Path, error: CompileError) -> DeviceError:
-    """Something came back, but not the trace that was asked for."""
+    """The reply is not the trace requested."""
     with path.open("rb") as stream:
         begin = stream.read(SHOWN_BYTES)
     return DeviceError(
-        f"what came back from {host} is not the trace asked for: {error.message};"
+        f"the reply from {host} is not the trace requested: {error.message};"
         f" exit status {status}; it begins with {begin!r}{last_words(words)}",
         code="remote-failed",
-        hint=f"the trace must be all that is printed there: try ssh {host} true, and look at what"
-        " its login scripts and the command print",
+        hint=f"standard output must hold only the trace: try ssh {host} true, and check what its"
+        " login scripts and the command print",
     )
 
 
 def _failed(host: str, status: int, words: bytes) -> DeviceError:
-    said = last_words(words)
+    output = last_words(words)
     if status == UNREACHABLE:
         return DeviceError(
-            f"no connection to {host}{said}",
+            f"no connection to {host}{output}",
             code="no-connection",
             hint=f"try by hand: ssh -o BatchMode=yes {host} true",
         )
     if status in (126, 127):
         return DeviceError(
-            f"there is no snn-compile on {host}{said}",
+            f"snn-compile is not installed on {host}{output}",
             code="remote-failed",
-            hint="install it there, or say how it is called: --set command=PATH",
+            hint="install it there, or name its path: --set command=PATH",
         )
     return DeviceError(
-        f"{host} recorded nothing; exit status {status}{said}",
+        f"{host} recorded nothing; exit status {status}{output}",
         code="remote-failed",
-        hint="its error output is above" if said else "it printed no error",
+        hint="its error output is above" if output else "it printed no error",
     )

@@ -1,4 +1,4 @@
-"""A recorded trace as a device: what a board sent once, compared anywhere."""
+"""A recorded trace as a device: record on a board once, compare anywhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ReplayDevice:
         refuse_unknown_options("replay", options or {})
         if not argument:
             raise UsageError(
-                "which trace is to be replayed?", code="bad-device", hint="--device replay:FILE"
+                "no trace to replay is named", code="bad-device", hint="--device replay:FILE"
             )
         self._path = argument
         self._recording: Recording | None = None
@@ -35,7 +35,7 @@ class ReplayDevice:
         return Capabilities(about.exact, self._recording.layers, about.facts)
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """What was recorded for these stimuli."""
+        """The recorded messages of these stimuli."""
         del time_limit
         if self._recording is None:
             raise RuntimeError("load a network first")
@@ -54,7 +54,7 @@ class ReplayDevice:
 
 
 def incomplete(recording: Recording, where: str = "") -> DeviceError:
-    """A trace that ended before the last stimulus; it is a file, or came from ``where``."""
+    """A trace that ends before the last stimulus: a file, or the reply of ``where``."""
     header = recording.header
     why = f" ({header.why})" if header.why else ""
     stimuli = pluralize(header.n_stimuli, "stimulus")
@@ -67,10 +67,10 @@ def incomplete(recording: Recording, where: str = "") -> DeviceError:
 
 
 def fits(recording: Recording, program: QuantizedGraph) -> None:
-    """See that a trace has the layers of a network, in its shapes.
+    """Check that a trace has the layers of a network, with equal shapes.
 
     Raises:
-        UsageError: it has not.
+        UsageError: it does not.
     """
     about = recording.header.about
     there = {series.name: series for series in series_of(program)}
