@@ -165,7 +165,7 @@ def judged(path: Path) -> dict[str, Any]:
         np.array_equal(expected.outputs[name], found.outputs[name]) for name in expected.outputs
     )
     worst = dict(worst_errors(lowered, frames, expected))
-    original = frontend.source_runtime(path)
+    runtime = frontend.source_runtime(path)
     dropped = {finding.code for finding in imported.findings} & {
         "softmax-dropped",
         "argmax-dropped",
