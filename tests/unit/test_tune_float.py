@@ -12,7 +12,7 @@ from quantized_cases import NETWORKS  # noqa: E402
 from snn_compile.convert.balance_thresholds import balance_thresholds  # noqa: E402
 from snn_compile.convert.calibrate import calibrate  # noqa: E402
 from snn_compile.ir import ann as ops  # noqa: E402
-from snn_compile.pipeline.driver import FOLDING  # noqa: E402
+from snn_compile.pipeline.folding import FOLDING  # noqa: E402
 from snn_compile.report.evaluation import on_levels  # noqa: E402
 from snn_compile.sim import ann  # noqa: E402
 from snn_compile.tune.float_network import FloatNetwork, apply  # noqa: E402
