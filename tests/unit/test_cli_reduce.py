@@ -165,7 +165,7 @@ def test_the_first_pass_that_is_wrong(examples, tmp_path, monkeypatch, capsys):
     line = ["reduce", str(examples / "digits_mlp.onnx"), "--bisect-passes"]
     assert main([*line, "--check", "grep -q Neurons", "-o", "at.snt"]) == 0
     out, err = capsys.readouterr()
-    assert out == "first wrong after to-spiking; right after insert-rectifiers\n"
+    assert out == "first wrong after to-spiking; right after isolate-operands\n"
     assert "import: right" in err
     assert isinstance(read_text(Path("at.snt")), SpikingGraph)
     assert isinstance(read_text(Path("at.before.snt")), ANNGraph)

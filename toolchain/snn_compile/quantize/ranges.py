@@ -24,5 +24,6 @@ def on_a_grid(node: Node) -> Iterator[None]:
             f"the numbers of layer '{node.id}' lie too far apart: one has {error}",
             code="out-of-range",
             origin=node.origin,
-            hint="the training diverged or the export failed; check weights and biases",
+            hint="the training diverged or the export failed: check weights and biases; or bounds "
+            "from weights alone are too wide for its functions: give --calibrate",
         ) from error
