@@ -57,13 +57,12 @@ def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
     mixed = ungrouped(tap).weight[:, :, 0, 0]
     # Channel by channel: BLAS and einsum would add up in another order on another processor.
     weight = np.zeros((len(full.weight), mixed.shape[1], *full.weight.shape[2:]))
-    for taps, channel in zip(full.weight.transpose(1, 0, 2, 3), mixed, strict=True):
-        read = np.flatnonzero(channel)  # a single one where channels are picked
-        if len(read) * 2 > len(channel):
+    middle, read = np.nonzero(mixed)
+    if len(np.unique(read)) == len(read):  # channels are picked: there is nothing to add up
+        weight[:, read] += full.weight[:, middle] * mixed[middle, read][:, None, None]
+    else:
+        for taps, channel in zip(full.weight.transpose(1, 0, 2, 3), mixed, strict=True):
             weight += taps[:, None] * channel[:, None, None]
-            continue
-        reading = np.flatnonzero(taps.any(axis=(1, 2)))
-        weight[reading[:, None], read] += taps[reading, None] * channel[read, None, None]
     return Kernel(tap.source, outer.target, weight, replace(geometry, groups=1))
 
 
