@@ -58,9 +58,14 @@ class _Axis:
         whole = (self.start, self.end) == (0, 1)
         return self.size == self.count and not self.kept and not (whole and self.size == 1)
 
-    def coordinates(self, call: Call, mode: str) -> Float:
-        """Where each value of the result lies in the input."""
-        i, n, m, scale = np.arange(self.count, dtype=np.float64), self.size, self.count, self.scale
+    def coordinates(self, call: Call, mode: str) -> npt.NDArray[np.floating]:
+        """Where each value of the result lies in the input.
+
+        In float32, as runtimes do it: at a scale of 1/3, values lie on the border between two
+        neighbours, and in float64 on one side of it.
+        """
+        i, n, m = np.arange(self.count, dtype=np.float32), self.size, self.count
+        scale = np.float32(self.scale)
         match mode:
             case "half_pixel":
                 return (i + 0.5) / scale - 0.5
@@ -115,7 +120,7 @@ def resize(call: Call) -> Tensor:
             " onnx changes it, onnxruntime does not always",
             "crop it with Slice, or export it with sizes instead of scales",
         )
-    where = [axis.coordinates(call, how) for axis in axes]
+    where = [axis.coordinates(call, how).astype(np.float64) for axis in axes]
     beyond = [
         (at < -ROUNDING) | (at > axis.size - 1 + ROUNDING)
         if how == "tf_crop_and_resize"
