@@ -11,6 +11,7 @@ import pytest
 from refractory_neurons import RefractoryIFNeurons
 
 from diagnoses import changed, diagnosed
+from network_builder import Builder
 from snn_backends.lava.backend import LavaBackend
 from snn_backends.netx.layers import layers_of
 from snn_backends.nir.refusals import refusals
@@ -24,7 +25,14 @@ from snn_compile.hil.devices.faulty import faulty_messages
 from snn_compile.ir import serialize, spiking
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.models import registry
-from snn_compile.ir.quantized import STATE, IFNeurons, Neurons, Readout
+from snn_compile.ir.quantized import (
+    STATE,
+    DenseSynapses,
+    IFNeurons,
+    Neurons,
+    PiecewiseLinearNeurons,
+    Readout,
+)
 from snn_compile.ir.reading import load_text
 from snn_compile.ir.schedule import integer_network
 from snn_compile.ir.stages import SpikingGraph, StageError
@@ -420,3 +428,34 @@ def test_a_rule_of_the_float_side_is_registered(monkeypatch):
     program = quantize(float_network(), lambda _: 6).program
     assert type(program.populations[0]) is RefractoryIFNeurons
     assert reference.run(program, np.full((3, 2, 1, 1), 7)).outputs["out"].any()
+
+
+def lines_into_a_readout(high, exponent):
+    """A payload of 24 bits or so, and synapses that shift it."""
+    net = Builder(0, (4,))
+    first = net.dense("input", 4)
+    column = {"multiplier": 4095, "offset": 1 << 46, "shift": 0}
+    table = {name: QTensor.of(np.full((4, 1), value)) for name, value in column.items()}
+    table["breakpoints"] = QTensor.of(np.zeros((4, 0), np.int64))
+    bias = QTensor.of(np.zeros(4, np.int64))
+    lines = net._add_population(
+        PiecewiseLinearNeurons, (first,), bias=bias, low=0, high=high, **table
+    )
+    weight = QTensor(np.full((4, 4), 64), QFormat(8))
+    second = net._add_synapses(DenseSynapses, lines, (4,), weight=weight, exponent=exponent)
+    net._add_population(Readout, (second,), bias=bias)
+    return net.build()
+
+
+@pytest.mark.parametrize("high", [1 << 31, 1 << 55, 1 << 62])
+def test_messages_have_32_bits_as_in_the_engine(high):
+    with pytest.raises(StageError, match="32 bits"):
+        lines_into_a_readout(high, 0)
+
+
+def test_bounds_of_sums_do_not_wrap():
+    """Payloads of 24 bits, four weights of 64 and an exponent of 32: 2**64, which is no 0."""
+    program = lines_into_a_readout(1 << 24, 32)
+    readout = program.populations[-1]
+    assert bounds.potential(program.graph, readout, 1).magnitude > 1 << 53
+    assert bounds.largest_sum(program.graph, readout) > 1 << 53

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_models import imported, model, node
+from onnx_models import imported, model, node, ops
 from snn_compile import memory
 from snn_compile.errors import CompileError, CompileErrors, ModelError
 from snn_frontends.onnx import folding
+from snn_frontends.onnx.builder import Builder
 
 BUDGET = 8 << 20
 
@@ -185,6 +186,20 @@ def test_too_many_operators():
     nodes[0].input[0] = "x"
     error = first_error(model(nodes, outputs="v5001"))
     assert (error.code, error.exit_code) == ("too-large", 3)
+
+
+def test_sums_with_more_ways_back_than_can_be_counted(monkeypatch):
+    """Each sum reads a value twice, once through a rectifier."""
+    asked = []
+    node_of = Builder.node
+    monkeypatch.setattr(Builder, "node", lambda self, name: asked.append(0) or node_of(self, name))
+    nodes = []
+    for k in range(14):
+        nodes += [node("Relu", f"v{k}", f"r{k}"), node("Add", f"r{k} v{k}", f"v{k + 1}")]
+    nodes[0].input[0] = nodes[1].input[1] = "x"
+    result = imported(model([*nodes, node("Sigmoid", "v14", "y")]))
+    assert ops(result) == ["Function"]
+    assert len(asked) < 1000
 
 
 def test_names_that_nobody_writes():

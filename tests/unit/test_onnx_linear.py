@@ -103,6 +103,18 @@ def test_mat_mul_from_the_left():
     assert ops(assert_same(made)) == ["Reshape", "Conv", "Reshape"]
 
 
+@pytest.mark.parametrize(
+    ("operator", "shape", "weight"),
+    [
+        (node("MatMul", "x w", "y"), ("N", 3, 1), (1,)),
+        (node("Einsum", "w x", "y", equation="c,abc->ab"), ("N", 2, 1), (1,)),
+        (node("Einsum", "x w", "y", equation="abc,->acb"), ("N", 2, 3), ()),
+    ],
+)
+def test_constants_of_a_single_number_are_a_factor(operator, shape, weight):
+    assert_same(model([operator], shape, {"w": real(*weight)}))
+
+
 def batch_norm_constants(channels):
     names = {"s": real(channels), "b": real(channels), "m": real(channels)}
     return names | {"v": np.abs(real(channels)) + np.float32(0.1)}

@@ -68,6 +68,18 @@ UNSUPPORTED = {
     "slice-batch": (node("Slice", "x s e", "y"), ("N", 2), {"s": ints(1), "e": ints(3)}, "axis 0"),
     "slice-open-batch": (node("Slice", "x s e", "y"), ("N", 2), {"s": ints(0), "e": ints(1)}, "0"),
     "cumsum-batch": (node("CumSum", "x i", "y"), IMAGE, {"i": np.array(0)}, "axis 0"),
+    "resize-cropped": (
+        node("Resize", "x r s", "y", coordinate_transformation_mode="tf_crop_and_resize"),
+        IMAGE, {"r": np.float32([0, 0, 0, 0.2, 1, 1, 1, 0.8]), "s": np.float32([1, 1, 2, 1])},
+        "Slice",
+    ),
+    "resize-kept": (
+        node("Resize", "x - s", "y"), IMAGE, {"s": np.float32([1, 1, 2, 1.1])}, "Slice",
+    ),
+    "resize-aspect": (
+        node("Resize", "x - - s", "y", keep_aspect_ratio_policy="not_larger", axes=[-2, -1]),
+        IMAGE, {"s": ints(4, 7)}, "front",
+    ),
     "resize-batch": (
         node("Resize", "x - s", "y"), IMAGE, {"s": np.float32([2, 1, 2, 2])}, "axis 0",
     ),
@@ -92,7 +104,7 @@ UNSUPPORTED = {
 def test_unsupported(name):
     bad, shape, constants, hint = UNSUPPORTED[name]
     bad.name = "bad"
-    opset = NEWEST if bad.op_type in {"Gelu", "LayerNormalization", "CastLike"} else 14
+    opset = NEWEST if bad.op_type in {"Gelu", "LayerNormalization", "CastLike", "Resize"} else 14
     error = refused(model([bad], shape, constants, opset=opset))
     assert isinstance(error, UnsupportedError)
     assert error.code == "unsupported-op"

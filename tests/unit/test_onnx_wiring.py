@@ -183,3 +183,11 @@ def test_channel_shuffle():
     constants = {"a": ints(0, 2, 3, 4, 4), "b": ints(0, 6, 4, 4)}
     result = assert_same(model(nodes, ("N", 6, 4, 4), constants))
     assert ops(result) == ["Reshape", "Transpose", "Reshape"]
+
+
+@pytest.mark.parametrize("how", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize("scale", [1 / 3, 0.3, 0.7, 2 / 3])
+def test_nearest_neighbours_on_the_border_between_two(how, scale):
+    resize = node("Resize", "x - s", "y", nearest_mode=how)
+    scales = np.float32([1, 1, scale, 1])
+    assert_same(model([resize], ("N", 1, 12, 1), {"s": scales}))

@@ -21,6 +21,8 @@ from snn_compile.ir.spiking import Window
 MAX_SHIFT = 32
 """Of a synapse's exponent, in either direction."""
 SEED_BITS = 64
+MAX_MESSAGE = (1 << 31) - 1
+"""In either direction: the engine keeps messages in 32 bits."""
 
 
 def of_window(window: Window) -> Iterator[str]:
@@ -41,6 +43,12 @@ def of_input(low: int, high: int, format: QFormat, seed: int) -> Iterator[str]:
         yield f"its values from {low} to {high} do not fit {format}"
     if not 0 <= seed < 1 << SEED_BITS:
         yield f"its seed is {seed}"
+
+
+def of_messages(low: int, high: int) -> Iterator[str]:
+    """What is wrong with the range of what a node sends."""
+    if not -MAX_MESSAGE <= low <= high <= MAX_MESSAGE:
+        yield f"its messages from {low} to {high} have more than 32 bits"
 
 
 def of_exponent(exponent: int) -> Iterator[str]:

@@ -163,12 +163,15 @@ class QuantizedGraph:
         yield from fitting.of_shape(node)
         if isinstance(node, Input):
             yield from fitting.of_input(node.low, node.high, node.format, node.seed)
+            yield from fitting.of_messages(*node.messages)
             return
         if not isinstance(node, Synapses):
             model: Any = type(node)
             yield from registry.complaints(model)
             yield from fitting.of_parameters(node)
             yield from node.misfits()
+            if isinstance(node, Neurons):
+                yield from fitting.of_messages(*node.messages)
             return
         yield from fitting.of_exponent(node.exponent)
         source, target = self.graph[node.inputs[0]].shape, node.shape

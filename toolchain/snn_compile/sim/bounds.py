@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from snn_compile.ir.fixedpoint import arithmetic_shift
+from snn_compile.ir.fixedpoint import Int, arithmetic_shift
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.models.answers import Interval, Range
 from snn_compile.ir.models.arithmetic import ends
@@ -24,6 +24,9 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.ir.spiking import InputCoding
+
+BEYOND = 1 << 56
+"""More than any sum that is exact, and little enough for many of them to be added."""
 
 
 class Nodes(Protocol):
@@ -91,9 +94,16 @@ def _summed(
         if not isinstance(synapses, Synapses):
             raise TypeError(f"'{source}' is not a synapse group")
         interval, _ = synapse_sums(synapses, arriving(synapses))
-        low = low + arithmetic_shift(interval.low, synapses.exponent)
-        high = high + arithmetic_shift(interval.high, synapses.exponent)
+        low = low + _shifted(interval.low, synapses.exponent)
+        high = high + _shifted(interval.high, synapses.exponent)
     return Interval(low, high)
+
+
+def _shifted(x: Int, exponent: int) -> Int:
+    """``x * 2**exponent``; what exceeds every format stops at ``BEYOND`` and does not wrap."""
+    if exponent > 0:
+        x = np.clip(x, -(BEYOND >> exponent), BEYOND >> exponent)
+    return arithmetic_shift(x, exponent)
 
 
 def largest_sum(graph: Nodes, population: Population) -> int:

@@ -118,8 +118,9 @@ def _product(
     fresh = [name for name in out if name not in names]
     passed = [name for name in names if name in out and name not in w]
     if not summed and not fresh:
-        y = _permuted(call, x, names, out, "" if not w else "order")
-        if not w:
+        plain = not w and bool((weight == 1).all())
+        y = _permuted(call, x, names, out, "" if plain else "order")
+        if plain:
             return y
         order = sorted(range(len(w)), key=lambda k: out.index(w[k]))
         factor = weight.transpose(order).reshape([size[n] if n in w else 1 for n in out])

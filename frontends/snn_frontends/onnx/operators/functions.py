@@ -23,6 +23,7 @@ from snn_compile.ir.expression import (
     apply,
     substituted,
 )
+from snn_compile.ir.graph import NodeId
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import pairs
@@ -32,29 +33,58 @@ TRUE = apply("sub", 1.0, apply("equal", X, 0.0))
 """1 for all numbers but 0."""
 
 
-def traced(builder: Builder, value: Tensor) -> tuple[Tensor, Expression]:
-    """The first value back that is no function of one other, and what is made of it."""
+Traced = tuple[Tensor, Expression]
+
+
+def traced(builder: Builder, value: Tensor) -> Traced:
+    """The first value back that is no function of one other, and what is made of it.
+
+    Sums of a value with a function of itself, one after the other, have more ways back than can be
+    counted: each node is asked once.
+    """
+    return _traced(builder, value, {}, MAX_OPERATIONS)
+
+
+def _traced(
+    builder: Builder, value: Tensor, known: dict[NodeId, Traced], steps_left: int
+) -> Traced:
+    if value.node not in known:
+        found = _step_back(builder, value, known, steps_left - 1) if steps_left else None
+        if found is None or _size(found[1]) > MAX_OPERATIONS:
+            found = value, X
+        known[value.node] = found
+    return known[value.node]
+
+
+def _step_back(
+    builder: Builder, value: Tensor, known: dict[NodeId, Traced], steps_left: int
+) -> Traced | None:
+    """What a value is a function of, by its node; None if of nothing else."""
     node = builder.node(value.node)
+
+    def source(name: NodeId) -> Traced:
+        return _traced(builder, Tensor(name, value.shape), known, steps_left)
+
     match node:
-        case ann.Function(expression=expression) if _size(expression) <= MAX_OPERATIONS:
+        case ann.Function(expression=expression):
             return Tensor(node.inputs[0], value.shape), expression
         case ann.Affine():
             scale, shift = _of_channels(node.scale), _of_channels(node.shift)
             if scale is not None and shift is not None:
-                root, inner = traced(builder, Tensor(node.inputs[0], value.shape))
+                root, inner = source(node.inputs[0])
                 return root, _affine(inner, scale, shift)
         case ann.Relu(levels=None, like=None):
-            root, inner = traced(builder, Tensor(node.inputs[0], value.shape))
+            root, inner = source(node.inputs[0])
             limited = apply("max", inner, 0.0)
             return root, limited if node.cap is None else apply("min", limited, node.cap)
         case ann.Add():
-            parts = [traced(builder, Tensor(s, value.shape)) for s in node.inputs]
+            parts = [source(name) for name in node.inputs]
             if len({root for root, _ in parts}) == 1:
                 total = parts[0][1]
                 for _, part in parts[1:]:
                     total = apply("add", total, part)
                 return parts[0][0], total
-    return value, X
+    return None
 
 
 def _size(expression: Expression) -> int:

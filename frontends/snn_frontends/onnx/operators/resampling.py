@@ -52,9 +52,20 @@ class _Axis:
         """Whether the axis stays as it is."""
         return self.size == self.count and self.scale == 1 and (self.start, self.end) == (0, 1)
 
-    def coordinates(self, call: Call, mode: str) -> Float:
-        """Where each value of the result lies in the input."""
-        i, n, m, scale = np.arange(self.count, dtype=np.float64), self.size, self.count, self.scale
+    @property
+    def ambiguous(self) -> bool:
+        """Whether it is not kept although its number of values is."""
+        whole = (self.start, self.end) == (0, 1)
+        return self.size == self.count and not self.kept and not (whole and self.size == 1)
+
+    def coordinates(self, call: Call, mode: str) -> npt.NDArray[np.floating]:
+        """Where each value of the result lies in the input.
+
+        In float32, as runtimes do it: at a scale of 1/3, values lie on the border between two
+        neighbours, and in float64 on one side of it.
+        """
+        i, n, m = np.arange(self.count, dtype=np.float32), self.size, self.count
+        scale = np.float32(self.scale)
         match mode:
             case "half_pixel":
                 return (i + 0.5) / scale - 0.5
@@ -96,14 +107,20 @@ def resize(call: Call) -> Tensor:
     call.builder.check_size((call.batch, *(axis.count for axis in axes)), call.origin)
     for axis in axes:
         if mode != "nearest" and not axis.kept:
-            call.builder.check_size((axis.count, axis.size), call.origin)
+            call.builder.check_size((axis.count, axis.size, 2), call.origin)  # in float64
     if how == "align_corners" and any(abs(a.size * a.scale - a.count) > 1e-3 for a in axes):
         raise call.refusal(
             "align_corners with a scale that gives no whole number of values has two meanings: "
             "onnx and onnxruntime disagree",
             "export it with sizes instead of scales",
         )
-    where = [axis.coordinates(call, how) for axis in axes]
+    if any(axis.ambiguous for axis in axes):
+        raise call.refusal(
+            "an axis is scaled or cropped and keeps its number of values, which has two meanings:"
+            " onnx changes it, onnxruntime does not always",
+            "crop it with Slice, or export it with sizes instead of scales",
+        )
+    where = [axis.coordinates(call, how).astype(np.float64) for axis in axes]
     beyond = [
         (at < -ROUNDING) | (at > axis.size - 1 + ROUNDING)
         if how == "tf_crop_and_resize"
@@ -230,6 +247,12 @@ def _axes(call: Call, x: Tensor) -> list[_Axis]:
     if len(scales or sizes) != len(chosen) or min([*scales, *sizes]) <= 0:
         raise call.invalid(f"its {'scales' if scales else 'sizes'} do not fit {list(x.shape)}")
     policy = call.attributes.get("keep_aspect_ratio_policy", "stretch")
+    if policy != "stretch" and stated is not None and min(stated, default=0) < 0:
+        raise call.refusal(
+            "keep_aspect_ratio_policy with axes that count from the end has two meanings: onnx"
+            " resizes them, onnxruntime does not",
+            "count its axes from the front",
+        )
     if sizes:
         scales = [n / x.shape[k] for n, k in zip(sizes, chosen, strict=True)]
         if policy != "stretch":
