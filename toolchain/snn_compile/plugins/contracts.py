@@ -1,10 +1,10 @@
 """The contracts of frontends and backends; that of a device stands in ``snn_compile.hil.device``.
 
 A plug-in is a class that an installed distribution registers as an entry point. It needs no base
-class: it has the methods of a contract, with the arguments before ``*`` by position and the rest by
-name. It may state its version of the contracts as ``contract_version``, by default 1. All of this
-is checked on loading. It refuses input with a ``CompileError``; any other exception is reported as a
-bug of the plug-in, by its name and distribution.
+class: it has the methods of a contract, arguments before ``*`` by position and the rest by name. It
+may state its version of the contracts as ``contract_version``, by default 1. All of this is checked
+on loading. It refuses input with a ``CompileError``; any other exception is reported as a bug of
+the plug-in, by its name and distribution.
 """
 
 from __future__ import annotations

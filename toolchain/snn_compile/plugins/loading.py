@@ -96,8 +96,8 @@ class Plugins(Generic[T]):
             f"{whose} was written for version {version!r} of its contract, and this is version"
             f" {VERSION}",
             code="unknown-contract",
-            hint=f"install versions of snn-compile and {distribution(entry).split()[0]} that go"
-            " together",
+            hint=f"install versions of snn-compile and {distribution(entry).split()[0]} that are"
+            " compatible",
         )
 
     def _broken(self, message: str) -> UsageError:
