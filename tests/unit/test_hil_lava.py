@@ -74,7 +74,7 @@ def test_hardware_that_is_not_there_is_one_clear_line(compiled, lava_environment
     """Without Intel's extension; Lava itself would end with a NameError."""
     assert main(["hil", str(compiled), "--device", "lava", "--hardware", "-q"]) == 8
     err = capsys.readouterr().err
-    assert "error[no-hardware]: there is no lava-loihi extension" in err
+    assert "error[no-hardware]: the Lava environment lacks the lava-loihi extension" in err
     assert "NameError" not in err
     assert len(err.strip().splitlines()) == 2  # the line and its hint
 
