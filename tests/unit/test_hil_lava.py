@@ -37,7 +37,7 @@ def test_boards_are_named_by_the_variables_that_lava_reads():
         "HOST_BINARY": "nxcore/bin/nx_driver_server",
     }
     assert board_variables("loihi2", {"generation": "N3C1"})["LOIHI_GEN"] == "N3C1"
-    with pytest.raises(UsageError, match="simulation was asked for"):
+    with pytest.raises(UsageError, match="simulation is selected"):
         board_variables("", {"board": "ncl-1"})
 
 

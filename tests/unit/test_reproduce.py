@@ -135,7 +135,7 @@ CHANGES = {
     "program": (program, "lava/run.py", "line "),
     "golden": (golden, "golden/expected.npz", "'0': 1 of 1,000 values, first [1, 2, 0, 0]: "),
     "page": (lambda f: (f / "report.html").write_text("hello"), "report.html", "line 1"),
-    "added": (lambda f: (f / "notes.txt").write_text("hello"), "notes.txt", "not made by"),
+    "added": (lambda f: (f / "notes.txt").write_text("hello"), "notes.txt", "not a result of"),
     "removed": (lambda f: (f / "lava" / "run.py").unlink(), "lava/run.py", "is missing"),
 }
 
