@@ -136,7 +136,7 @@ LYING = {
     "encrypted": changed(changed(GOOD, b"PK\1\2", 8, b"\1\0"), b"PK\3\4", 6, b"\1\0"),
     "compressed by method 12": changed(GOOD, b"PK\1\2", 10, b"\x0c\0"),
     "claims 4 GiB": changed(GOOD, b"PK\1\2", 24, b"\xfe\xff\xff\xff"),
-    "there twice": zipped({"x.npy": npy([1, 2, 3])}, doubled="x.npy"),
+    "occurs twice": zipped({"x.npy": npy([1, 2, 3])}, doubled="x.npy"),
 }
 
 
