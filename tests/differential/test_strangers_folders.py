@@ -131,7 +131,7 @@ def test_what_has_been_removed_is_missed(folder, capsys):
     words = ["verify", str(folder), "--stimuli", "1", "-q"]
     for more in ([], ["--against", "lava"], ["--against", "golden"]):
         assert main([*words, *more]) == 7
-        assert "lava/ is missing, and the seal says that it was written" in capsys.readouterr().err
+        assert "lava/ is missing, and the seal lists it" in capsys.readouterr().err
     assert "lava/ is missing" in (folder / "report.json").read_text()
 
 

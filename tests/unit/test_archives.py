@@ -77,8 +77,8 @@ def test_what_numpy_writes_is_read_as_numpy_reads_it(tmp_path, array, save):
         ({"descr": [("a", "<i8")]}, "is of type"),
         ({"descr": "|V8"}, "is of type"),
         ({"descr": "<U0"}, "is of type"),
-        ({"descr": "nonsense"}, "is no array"),
-        ({"fortran_order": "yes"}, "is no array"),
+        ({"descr": "nonsense"}, "is not an array"),
+        ({"fortran_order": "yes"}, "is not an array"),
     ],
 )
 def test_headers_that_lie_are_refused(tmp_path, claims, what):
@@ -96,7 +96,7 @@ def test_headers_that_are_none_are_refused(tmp_path, text):
     content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text) + 1) + text.encode() + b"\n"
     with (
         opened(tmp_path, {"x.npy": content}) as archive,
-        pytest.raises(DamagedError, match="is no array"),
+        pytest.raises(DamagedError, match="is not an array"),
     ):
         archive.array("x.npy")
 
@@ -136,7 +136,7 @@ LYING = {
     "encrypted": changed(changed(GOOD, b"PK\1\2", 8, b"\1\0"), b"PK\3\4", 6, b"\1\0"),
     "compressed by method 12": changed(GOOD, b"PK\1\2", 10, b"\x0c\0"),
     "claims 4 GiB": changed(GOOD, b"PK\1\2", 24, b"\xfe\xff\xff\xff"),
-    "there twice": zipped({"x.npy": npy([1, 2, 3])}, doubled="x.npy"),
+    "occurs twice": zipped({"x.npy": npy([1, 2, 3])}, doubled="x.npy"),
 }
 
 

@@ -205,7 +205,7 @@ def test_nobody_has_a_home(place, monkeypatch, capsys):
 
 def test_traces_need_a_file(place, capsys):
     assert main(["run", "net.snn", "--data", "data.npz", "--trace"]) == 2
-    assert "error[bad-option]: --trace has nowhere to write to" in capsys.readouterr().err
+    assert "error[bad-option]: --trace needs an output file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -137,5 +137,5 @@ def test_crowded_steps_are_cut_down_and_said(shared_data, tmp_path, capsys):
     data = str(shared_data / "data" / "nmnist_train_0_199.npz")
     assert main(["run", str(tmp_path / "net.snn"), "--data", data]) == 0
     out, err = capsys.readouterr()
-    assert "are above 1, the most that the network takes" in err
+    assert "exceed 1, the largest input of the network" in err
     assert "200" in out

@@ -37,7 +37,7 @@ def test_boards_are_named_by_the_variables_that_lava_reads():
         "HOST_BINARY": "nxcore/bin/nx_driver_server",
     }
     assert board_variables("loihi2", {"generation": "N3C1"})["LOIHI_GEN"] == "N3C1"
-    with pytest.raises(UsageError, match="simulation was asked for"):
+    with pytest.raises(UsageError, match="simulation is selected"):
         board_variables("", {"board": "ncl-1"})
 
 
@@ -74,7 +74,7 @@ def test_hardware_that_is_not_there_is_one_clear_line(compiled, lava_environment
     """Without Intel's extension; Lava itself would end with a NameError."""
     assert main(["hil", str(compiled), "--device", "lava", "--hardware", "-q"]) == 8
     err = capsys.readouterr().err
-    assert "error[no-hardware]: there is no lava-loihi extension" in err
+    assert "error[no-hardware]: the Lava environment lacks the lava-loihi extension" in err
     assert "NameError" not in err
     assert len(err.strip().splitlines()) == 2  # the line and its hint
 

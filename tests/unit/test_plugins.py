@@ -198,7 +198,7 @@ def test_a_backend_has_the_name_of_a_folder(install, name):
     install(OLD, name=name)
     code, (message,) = refused(BACKENDS, name)
     assert code == "broken-backend"
-    assert "a name that it may not have" in message
+    assert "a name that is not allowed" in message
 
 
 def test_two_plugins_of_one_name_are_refused(install):

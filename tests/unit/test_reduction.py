@@ -233,7 +233,7 @@ def test_a_device_that_is_wrong():
 
 
 def test_a_device_that_is_right():
-    with pytest.raises(UsageError, match="the fault does not show"):
+    with pytest.raises(UsageError, match="the fault is not present"):
         reduce_case(case_of("graded"), Device("reference", {}, LIMIT), strategies, LIMIT)
 
 

@@ -135,7 +135,7 @@ CHANGES = {
     "program": (program, "lava/run.py", "line "),
     "golden": (golden, "golden/expected.npz", "'0': 1 of 1,000 values, first [1, 2, 0, 0]: "),
     "page": (lambda f: (f / "report.html").write_text("hello"), "report.html", "line 1"),
-    "added": (lambda f: (f / "notes.txt").write_text("hello"), "notes.txt", "not made by"),
+    "added": (lambda f: (f / "notes.txt").write_text("hello"), "notes.txt", "not a result of"),
     "removed": (lambda f: (f / "lava" / "run.py").unlink(), "lava/run.py", "is missing"),
 }
 
@@ -196,7 +196,7 @@ def test_names_in_a_folder_are_no_paths(copy, capsys, name):
     edited(copy, lambda said: said.update({"model.name": name}))
     code, _, err = reproduce(copy, capsys)
     assert code == 3
-    assert "which is no file's name" in err
+    assert "which is not a file name" in err
 
 
 def test_links_are_not_followed_unless_the_user_names_them(copy, capsys):
@@ -211,7 +211,7 @@ def test_links_are_not_followed_unless_the_user_names_them(copy, capsys):
 BROKEN = {
     "lacks tool, options": lambda said: [said.pop(key) for key in ("tool", "options")],
     "is not valid JSON": lambda said: said.update(options="{"),
-    "options are none": lambda said: said.update(options="[]"),
+    "options are not an object": lambda said: said.update(options="[]"),
     "coding cannot be": lambda said: said.update(options='{"coding": "morse"}'),
     "'layers' is a text": lambda said: said.update(options='{"layers": "x"}'),
     "has no 'colour'": lambda said: said.update(options='{"layers": [{"colour": 1}]}'),
@@ -251,7 +251,7 @@ def test_files_of_which_there_were_none_are_not_taken(examples, tmp_path, capsys
     words = ["--model", examples / FILES[0], "--evaluate", examples / FILES[2]]
     code, _, err = reproduce(folder, capsys, *words)
     assert code == 2
-    assert "--evaluate is given, and it was compiled without" in err
+    assert "it was compiled without --evaluate" in err
     assert reproduce(folder, capsys, *words[:2])[0] == 0
 
 

@@ -132,7 +132,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_simulated(
     assert main(traced) == 2
     said = capsys.readouterr().err
     assert "out.npz: error[disk-space]: the traces of 11 samples need" in said
-    assert "hint: take fewer samples (10 fit)" in said
+    assert "hint: use fewer samples (10 fit)" in said
     assert untouched(tmp_path / "out")
     free = needed
     monkeypatch.setattr(CompiledModel, "simulate_in_pieces", pieces, raising=False)

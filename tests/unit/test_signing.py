@@ -135,7 +135,7 @@ ALTERED = {
     "emptied": (emptied, "SHA256SUMS is not what"),
     "no-list": (lambda f: (f / "SHA256SUMS").unlink(), "SHA256SUMS: No such file"),
     "broken": (appended("SHA256SUMS"), "SHA256SUMS is not what"),
-    "damaged": (lambda f: (f / "SHA256SUMS.sig").write_text("-----BEGIN"), "no SSH signature"),
+    "damaged": (lambda f: (f / "SHA256SUMS.sig").write_text("-----BEGIN"), "not an SSH signature"),
 }
 
 

@@ -111,7 +111,7 @@ def test_inheritance_in_a_circle(tmp_path):
     a, b = tmp_path / "a.toml", tmp_path / "b.toml"
     a.write_text(f'inherits = "{b}"')
     b.write_text(f'inherits = "{a}"')
-    with pytest.raises(UsageError, match="circle"):
+    with pytest.raises(UsageError, match="circular"):
         load_target(a)
 
 

@@ -60,9 +60,9 @@ class LavaBackend:
 
         Args:
             program: the network.
-            folder: where to.
-            options: ``synapses``: what the emitted runner does by default with convolutions,
-                ``sparse`` (unrolled; the default) or ``conv`` (stock Conv processes).
+            folder: destination.
+            options: ``synapses``: the emitted runner's default for convolutions, ``sparse``
+                (unrolled; the default) or ``conv`` (stock Conv processes).
 
         Raises:
             UsageError: the folder is not empty, or an option is unknown.
@@ -90,7 +90,7 @@ class LavaBackend:
         progress: Advance = no_progress,
         conv_stimuli: int = N_CONV_STIMULI,
     ) -> Verification:
-        """Compare an emitted folder, and what Lava makes of it, with the program and its reference.
+        """Compare an emitted folder, and its run in Lava, with the program and its reference.
 
         Files are compared first; if one differs, nothing is run. Then, of a fresh copy of them,
         every message of every population with all stimuli streamed through one Lava run, and the
@@ -99,15 +99,15 @@ class LavaBackend:
 
         Args:
             program: the network.
-            folder: what ``emit`` wrote, or what has become of it.
+            folder: the output of ``emit``, possibly altered.
             frames: encoded stimuli, (N, *input shape).
-            stimuli: how many of them to use; all by default. Layers are never left out.
+            stimuli: number of them to use; all by default. Layers are never left out.
             time_limit: seconds for all Lava runs together.
-            progress: told the number of stimuli that have just been compared.
-            conv_stimuli: how many stimuli to run a second time with stock Conv processes.
+            progress: progress callback, in stimuli compared.
+            conv_stimuli: number of stimuli to run again with stock Conv processes.
 
         Raises:
-            DeviceError: there is no Lava environment, or Lava failed or ran out of time.
+            DeviceError: the Lava environment is missing, or Lava failed or exceeded the time limit.
         """
         chosen = np.asarray(frames[:stimuli], np.int64)
         if not len(chosen):
@@ -130,11 +130,11 @@ class LavaBackend:
         return older.not_compared(outcome) if old and outcome.equal else outcome
 
     def environment_status(self) -> LavaEnvironment | None:
-        """The environment that would be used, None if there is none yet."""
+        """The existing environment, or None."""
         return environment.locate()
 
     def create_environment(self, folder: Path | None = None) -> LavaEnvironment:
-        """Make the environment, or return the one that is there already."""
+        """Return the environment, created if necessary."""
         return environment.create(folder)
 
 
@@ -160,7 +160,7 @@ def _check_population(program: QuantizedGraph, node: Population) -> list[Compile
     elif node.overflow is Overflow.WRAP:
         lack = "the emitted neurons cut their states off, they do not wrap"
     if lack:
-        hint = "take another --coding, or leave --emit lava out"
+        hint = "use another --coding, or omit --emit lava"
         message = f"'{node.id}': {lack}"
         return [UnsupportedError(message, code="lava-neuron", origin=node.origin, hint=hint)]
     if isinstance(node, ProbedReadout) and (reason := probed_obstacle(program, node)):

@@ -52,7 +52,7 @@ class LavaDevice:
         self._hardware = given.get("hardware", "")
         if self._synapses not in emission.FORMS or self._hardware not in ("", *HARDWARE):
             raise UsageError(
-                "the device 'lava' was given an option that it does not take",
+                "the device 'lava' does not support this option",
                 code="bad-device",
                 hint=f"synapses: {' or '.join(emission.FORMS)}; hardware: {' or '.join(HARDWARE)}",
             )
@@ -61,12 +61,12 @@ class LavaDevice:
         self._environment: LavaEnvironment | None = None
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
-        """See that the emitted files are right, that Lava is there and, for a chip, its extension.
+        """Check the emitted files, Lava's environment and, for a chip, its extension.
 
         Raises:
             UsageError: nothing was emitted for Lava.
-            VerificationError: what was emitted has changed.
-            DeviceError: there is no environment, or no extension.
+            VerificationError: the emitted files have changed.
+            DeviceError: the environment or the extension is missing.
         """
         plan, emitted = make_plan(program), folder / "lava"
         if not emitted.is_dir():
@@ -92,7 +92,7 @@ class LavaDevice:
         return Capabilities(facts=facts | ({"chip": self._hardware} if self._hardware else {}))
 
     def run(self, frames: Int, time_limit: float) -> Iterator[Measured]:
-        """Stream all stimuli through one Lava run of a fresh copy, then read what it wrote."""
+        """Stream all stimuli through one Lava run of a fresh copy, then read its traces."""
         if self._plan is None or self._environment is None:
             raise RuntimeError("load a network first")
         program = self._plan.program
@@ -116,11 +116,11 @@ class LavaDevice:
                 yield Measured(first, _messages(self._plan, run.folder, first, count))
 
     def close(self) -> None:
-        """Nothing is left: every run ends its own processes."""
+        """Nothing to do: every run ends its own processes."""
 
 
 def board_variables(hardware: str, given: Mapping[str, str]) -> dict[str, str]:
-    """The environment that tells Lava where a chip is.
+    """Environment variables that locate the chip for Lava.
 
     Raises:
         UsageError: a board is named, but no chip.
@@ -129,7 +129,7 @@ def board_variables(hardware: str, given: Mapping[str, str]) -> dict[str, str]:
     if not hardware:
         if named:
             raise UsageError(
-                f"'{named[0]}' says where a chip is, but Lava's simulation was asked for",
+                f"'{named[0]}' locates a chip, but Lava's simulation is selected",
                 code="bad-device",
                 hint="--hardware",
             )
@@ -146,10 +146,10 @@ def board_variables(hardware: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _require_extension(found: LavaEnvironment) -> None:
-    """See that Lava's extension for chips is there; without it Lava fails with a NameError.
+    """Check that Lava's extension for chips is installed; without it Lava raises a NameError.
 
     Raises:
-        DeviceError: it is not.
+        DeviceError: it is missing.
     """
     try:
         done = subprocess.run(
@@ -165,7 +165,7 @@ def _require_extension(found: LavaEnvironment) -> None:
         installed = False
     if not installed:
         raise DeviceError(
-            "there is no lava-loihi extension in the Lava environment: no chip can be reached",
+            "the Lava environment lacks the lava-loihi extension: no chip can be reached",
             code="no-hardware",
             hint=NO_CHIP_HINT,
         )

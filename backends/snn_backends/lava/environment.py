@@ -1,4 +1,4 @@
-"""The Python environment that Lava runs in: found, or made once for each user.
+"""Lava's Python environment: found, or created once for each user.
 
 lava-nc 0.10.0 states Python 3.10 and numpy < 2 and installs a top-level package called ``tests``,
 so it never shares an environment with this tool; it is driven as a child process.
@@ -135,15 +135,15 @@ def ensure() -> LavaEnvironment:
     found = locate()
     if found is None:
         raise DeviceError(
-            "there is no environment to run Lava in",
+            "Lava has no environment",
             code="lava-missing",
-            hint="make one: snn-compile lava-env",
+            hint="create it: snn-compile lava-env",
         )
     return found
 
 
 def examine(python: Path) -> LavaEnvironment | None:
-    """What an interpreter offers; None if it does not run or has no lava-nc 0.10.0."""
+    """The environment of an interpreter; None if it does not run or has no lava-nc 0.10.0."""
     versions = _ask(python)
     if versions is None or versions["lava-nc"] != LAVA.partition("==")[2] or not versions["numpy"]:
         return None
@@ -175,7 +175,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def create(folder: Path | None = None) -> LavaEnvironment:
-    """Make the environment, or return the one that is there. Safe to call from several processes.
+    """Return the environment, created if necessary. Safe to call from several processes.
 
     Args:
         folder: where; by default ``default_folder()``.
@@ -194,7 +194,7 @@ def create(folder: Path | None = None) -> LavaEnvironment:
             raise DeviceError(
                 f"{target} exists and is not an environment that snn-compile made",
                 code="lava-missing",
-                hint=f"set {FOLDER_VARIABLE} to a folder that does not exist yet",
+                hint=f"set {FOLDER_VARIABLE} to a new folder",
             )
         try:
             return _build(target)

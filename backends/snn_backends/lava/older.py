@@ -1,9 +1,9 @@
-"""What an older version emitted (manifest of schema 1): its arrays are compared, its code is not.
+"""Files emitted by an older version (manifest of schema 1): only their arrays are compared.
 
 Since schema 2 the code is the same for every network, so that any change shows. Before, it was
-written for each network, with the layers' names as identifiers. It can be anything, so nothing of
-it is run; what runs is emitted anew. Such files are accepted only in a compiled folder that is as
-old itself: elsewhere an old manifest would be a way past the comparison of the code.
+written for each network, with the layers' names as identifiers. It can be anything, so it
+is never run; freshly emitted files are. Such files are accepted only in a compiled folder of the
+same age: elsewhere an old manifest would bypass the comparison of the code.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def differences(plan: Plan, emitted: Path) -> list[str]:
 
 
 def not_compared(outcome: Verification) -> Verification:
-    """What to say of older files of which a fresh emission was found to be equal."""
+    """The outcome for older files whose fresh emission was equal."""
     return replace(
         outcome,
         mode=f"its arrays are the network's, but its code is of an older form, neither compared nor"

@@ -1,4 +1,4 @@
-"""Random payloads for every synapse group by itself: raw sums show weights that spikes can hide."""
+"""Random payloads for each synapse group alone: raw sums reveal weights that spikes can hide."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from snn_backends.lava.environment import ISOLATED, LavaEnvironment, clean_envir
 from snn_compile.errors import DeviceError
 
 GRACE_SECONDS = 10.0
-"""What the supervisor gets for its own cleaning up."""
+"""Time for the supervisor's clean-up."""
 NO_CHIP = 8
 """Exit status of ``run.py`` where Lava's extension for chips is missing."""
 NO_CHIP_HINT = "Intel gives it to members of its research community; without it: --device lava"

@@ -1,12 +1,11 @@
-"""Runs a command so that nothing of it survives: ``python supervisor.py SECONDS TOKEN COMMAND...``.
+"""Runs a command and cleans up after it: ``python supervisor.py SECONDS TOKEN COMMAND...``.
 
 Lava makes one process a layer and shared memory between them, and leaves both behind when it is
-killed. This program is a process of its own so that it can clean up whatever becomes of those
-around it: it ends the command's whole process group when the time is over, when it is told to
-(SIGTERM, SIGINT) and when its own parent is gone, and then removes the shared memory whose names
-carry the token.
+killed. This program is a separate process so that clean-up does not depend on others: it ends the
+command's whole process group after the time limit, on SIGTERM or SIGINT, and when its own parent is
+gone, and then removes the shared memory whose names carry the token.
 
-Standard library only. Exit status: that of the command, or 124 when the time was over.
+Standard library only. Exit status: that of the command, or 124 after the time limit.
 """
 
 from __future__ import annotations

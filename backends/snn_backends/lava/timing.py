@@ -1,4 +1,4 @@
-"""When each layer works and when an answer can be read, for ``manifest.json``."""
+"""Schedule of layers and answers, for ``manifest.json``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading what the emitted network wrote, and comparing it with the reference piece by piece."""
+"""Reading the emitted network's traces, and comparing them with the reference piece by piece."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snn_compile.sim import reference
 from snn_compile.sim.batches import Advance
 
 DTYPES = {"bits": "u1", "i8": "i1", "u8": "u1", "i16": "<i2", "u16": "<u2", "i32": "<i4"}
-"""Type of the elements of each form, as FileSink writes them."""
+"""Element type of each form, as of FileSink."""
 
 
 def read_trace(
@@ -48,7 +48,7 @@ def read_trace(
 
 @dataclass
 class Comparison:
-    """What has been compared so far.
+    """Result of the comparison so far.
 
     Attributes:
         compared: number of messages.
@@ -60,7 +60,7 @@ class Comparison:
     _layer: int = 1 << 30
 
     def add(self, layer: int, compared: int, found: Divergence | None) -> None:
-        """Note one layer of one piece."""
+        """Record one layer of one piece."""
         self.compared += compared
         if found is not None and layer < self._layer:
             self.divergence, self._layer = found, layer

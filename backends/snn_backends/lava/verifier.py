@@ -1,4 +1,4 @@
-"""Does Lava compute what the reference computes?"""
+"""Verification of an emitted network in Lava against the reference."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ AGAINST = "lava"
 
 @dataclass
 class Verifier:
-    """One verification of what a network's emitted files compute.
+    """One verification of a network's emitted files.
 
     Attributes:
-        plan: what was emitted.
-        environment: where Lava is.
+        plan: plan of the emission.
+        environment: Lava's environment.
         time_limit: seconds for all Lava runs together.
-        advance: told the number of stimuli compared.
+        advance: progress callback, in stimuli compared.
     """
 
     plan: Plan
@@ -50,11 +50,11 @@ class Verifier:
     def verify(self, frames: Int, n_conv: int) -> Verification:
         """Compare streamed messages in each synapse form, and probes.
 
-        What runs is emitted here and now, from the network: nothing that lies in a folder.
+        The files that run are emitted here from the network, never taken from a folder.
 
         Args:
             frames: encoded stimuli.
-            n_conv: how many of them to run a second time with stock Conv processes.
+            n_conv: number of them to run again with stock Conv processes.
         """
         has_conv = any(s.kind == "conv" and not s.conv_obstacle for s in self.plan.synapses)
         forms = {"sparse": frames}

@@ -1,4 +1,4 @@
-"""Emulators of Loihi that others wrote, as devices: nengo-loihi and brian2-loihi."""
+"""Third-party emulators of Loihi as devices: nengo-loihi and brian2-loihi."""
 
 from snn_backends.oracles.device import Brian2LoihiDevice, NengoLoihiDevice
 

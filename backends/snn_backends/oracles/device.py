@@ -44,7 +44,7 @@ class _Emulator:
         self._python = ""
 
     def load(self, program: QuantizedGraph, folder: Path) -> Capabilities:
-        """See that the network can be expressed and that the emulator is there."""
+        """Check that the network can be expressed and that the emulator is installed."""
         del folder
         raise_all(network.refusals(program))
         self._python, version = self._found()
@@ -81,7 +81,7 @@ class _Emulator:
             except (OSError, subprocess.TimeoutExpired) as error:
                 reason = f"{python} cannot be run: {error}"
         raise DeviceError(
-            f"there is no {self.package}: {reason}",
+            f"{self.package} is not installed: {reason}",
             code="oracle-missing",
             hint=f"python3.10 -m venv E && E/bin/pip install {self.install};"
             f" {self.variable}=E/bin/python",
@@ -129,7 +129,7 @@ class _Emulator:
         yield Measured(0, messages)
 
     def close(self) -> None:
-        """Nothing is left: the child has ended."""
+        """Nothing to do: the child has ended."""
 
 
 class NengoLoihiDevice(_Emulator):

@@ -1,4 +1,4 @@
-"""What a spiking network's NIR file does not say, and what its producers mean by what it does.
+"""Conventions that a NIR file leaves open, and those of each producer.
 
 NIR states neurons as differential equations. It has no time step, no reset by subtraction, no
 choice between ``v > threshold`` and ``v >= threshold`` and no initial potential. The rules of each
@@ -23,11 +23,11 @@ OWN = "snn-compile"
 
 @dataclass(frozen=True)
 class Conventions:
-    """Everything that the file leaves open.
+    """The conventions that the file leaves open.
 
     Attributes:
-        producer: who wrote it.
-        reset: what a spike does.
+        producer: the producer of the file.
+        reset: effect of a spike on the potential.
         reset_delay: whether snnTorch resets one step late.
         dt: seconds in a time step; None if nothing in the file needs it.
         n_steps: time steps of a stimulus, where the file says; else None.
@@ -51,7 +51,7 @@ def conventions(
     """The options, over the file's metadata.
 
     Raises:
-        UsageError: something that matters is said by neither; all of it is listed.
+        UsageError: a required convention is in neither; all of them are listed.
     """
     said = graph.metadata if isinstance(graph.metadata, dict) else {}
     own = _text(said.get("producer")) == OWN
@@ -60,16 +60,16 @@ def conventions(
     dt = options.nir_dt or _number(said.get("dt"))
     missing = []
     if producer not in (*PRODUCERS, OWN):
-        missing.append(("who wrote the file", f"--nir-producer {'|'.join(PRODUCERS)}"))
+        missing.append(("the producer", f"--nir-producer {'|'.join(PRODUCERS)}"))
     if reset not in (Reset.SUBTRACT.value, Reset.ZERO.value):
-        missing.append(("what a spike does to the potential", "--nir-reset zero|subtract"))
+        missing.append(("the reset", "--nir-reset zero|subtract"))
     if dt is None and any(needs_dt(node, producer) for node in nodes.values()):
-        missing.append(("how long a time step is", "--nir-dt SECONDS"))
+        missing.append(("the time step", "--nir-dt SECONDS"))
     if missing:
         raise UsageError(
-            f"NIR does not say {_listed([what for what, _ in missing])}",
+            f"the NIR file does not state {_listed([what for what, _ in missing])}",
             code="nir-unsaid",
-            hint=f"give {_listed([option for _, option in missing])}",
+            hint=f"add {_listed([option for _, option in missing])}",
         )
     n_steps = _number(said.get("n_steps")) if own else None
     return Conventions(

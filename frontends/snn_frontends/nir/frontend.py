@@ -1,4 +1,4 @@
-"""Reading a NIR file: everything that can be judged before looking at its nodes."""
+"""Reading a NIR file: all checks that precede the nodes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEW = {
     **dict.fromkeys(("padding", "dilation", "groups", "start_dim", "end_dim", "type"), AXES),
     "edges": 100_000,
 }
-"""Numbers that a field may have; the library goes through them one by one."""
+"""Most numbers of a field; the library iterates over them."""
 
 
 class NirFrontend:
@@ -38,17 +38,17 @@ class NirFrontend:
     suffixes: tuple[str, ...] = (".nir",)
 
     def read_spiking(self, path: Path, options: CompileOptions) -> ImportedSpiking:
-        """Read a file; the options say what it leaves open.
+        """Read a file; the options supply what it leaves open.
 
         Raises:
-            UsageError: there is no such file, the library is missing, or the options do not say
-                what the file leaves open: all of it at once.
+            UsageError: the file does not exist, the library is missing, or options are missing that
+                the file leaves open: all of them at once.
             ModelError: the file is not a valid network.
             UnsupportedError: nodes without a form here (``CompileErrors`` if several).
         """
         if not path.is_file():
             raise UsageError(
-                f"there is no file '{path}'", code="no-such-file", hint="check the path"
+                f"the file '{path}' does not exist", code="no-such-file", hint="check the path"
             )
         graph = _graph(path)
         from snn_frontends.nir.importer import import_graph
@@ -83,7 +83,7 @@ def _graph(path: Path) -> nir.NIRGraph:
         raise
     except Exception as error:
         raise ModelError(
-            f"this is not a NIR file, or it is damaged: {first_line(error)}",
+            f"not a NIR file, or a damaged one: {first_line(error)}",
             code="unreadable-model",
             origin=origin,
             hint="export it again",
@@ -94,10 +94,10 @@ def _graph(path: Path) -> nir.NIRGraph:
 
 
 def _unknown_fields(document: dict[str, Any], file: str, name: str) -> list[CompileError]:
-    """Complaints about what nodes state that NIR does not know.
+    """Errors for fields that NIR does not define.
 
     Raises:
-        DamagedError: a node is none, or has thousands of what has two or three numbers.
+        DamagedError: a node is invalid, or has thousands of numbers in a field of two or three.
     """
     import nir
     import numpy as np
@@ -114,7 +114,7 @@ def _unknown_fields(document: dict[str, Any], file: str, name: str) -> list[Comp
             f"its field '{field[:80]}' is unknown to NIR",
             code="nir-field",
             origin=Origin(file, name[:200], str(kind)[:80]),
-            hint="export it without, or with the version of NIR that this tool reads",
+            hint="export it without the field, or with the NIR version that this tool reads",
         )
         for field in document.keys() - known
     ]
@@ -126,6 +126,6 @@ def _unknown_fields(document: dict[str, Any], file: str, name: str) -> list[Comp
     nodes = document.get("nodes") if kind == "NIRGraph" else None
     for inner, node in nodes.items() if isinstance(nodes, dict) else ():
         if not isinstance(node, dict):
-            raise DamagedError(f"'{inner[:200]}' is no node")
+            raise DamagedError(f"'{inner[:200]}' is not a node")
         errors += _unknown_fields(node, file, f"{name}.{inner}" if name else inner)
     return errors

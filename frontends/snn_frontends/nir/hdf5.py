@@ -1,8 +1,8 @@
-"""A NIR file as nested dictionaries, by a reader that follows nothing out of the file.
+"""A NIR file as nested dictionaries, by a reader that never leaves the file.
 
-HDF5 can refer to other files in four ways (links, stored data, virtual data, references), can say
-that a few bytes are terabytes, and has objects that contain themselves. None of that is of use in a
-network, and all of it is refused here before anything is read.
+HDF5 can refer to other files in four ways (links, external storage, virtual data, references), can
+claim terabytes in a few bytes, and allows objects that contain themselves. No network needs any of
+this, and all of it is refused here before anything is read.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from snn_compile.files.documents import (
 )
 
 MAX_OBJECTS = 50_000
-"""Groups and arrays; a layer has about ten."""
+"""Most groups and arrays; a layer has about ten."""
 MAX_CHUNKS = 100_000
-"""Pieces in which an array is stored; the library looks at each, whether it is there or not."""
+"""Most chunks of an array; the library visits each, present or not."""
 FILTERS = frozenset({"gzip", "lzf", "shuffle", "fletcher32"})
-"""What comes with the library; others are looked for, loaded and run."""
+"""Built-in filters; the library would search, load and run any other."""
 REFERENCE_BYTES = 64
 """Memory that a text takes besides its characters."""
 _KINDS = "biufS"
@@ -38,11 +38,11 @@ _CHECKSUM_BYTES = 4
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What the file says under ``node``.
+    """The content of the file under ``node``.
 
     Raises:
-        OSError: it cannot be read, or is no HDF5.
-        DamagedError: it holds what no network has, or would take too much memory.
+        OSError: it cannot be read, or is not HDF5.
+        DamagedError: it has content that no network has, or exceeds the memory budget.
     """
     content = read_bytes(path, memory.budget())
     with h5py.File(io.BytesIO(content), "r") as file:
@@ -55,7 +55,7 @@ def read(path: Path) -> dict[str, Any]:
 
 @dataclass
 class _Walk:
-    """Reads groups, and counts what they take.
+    """Reads groups, and counts their memory.
 
     Attributes:
         taken: bytes so far.
@@ -110,9 +110,9 @@ class _Walk:
         return value
 
     def _check_chunks(self, found: h5py.Dataset, where: str) -> None:
-        """See that no piece is larger, once it is inflated, than it says.
+        """Check that no chunk inflates beyond its stated size.
 
-        The library inflates a piece to its end, however large that is.
+        The library inflates a chunk to its end, whatever its size.
         """
         count = prod(-(-n // size) for n, size in zip(found.shape, found.chunks, strict=True))
         if count > MAX_CHUNKS:
@@ -127,7 +127,7 @@ class _Walk:
             try:
                 inflated = zlib.decompressobj().decompress(stored, size + 1)
             except zlib.error:
-                continue  # one that was not deflated, or is damaged: the library will say
+                continue  # not deflated, or damaged: the library reports it
             if len(inflated) > size:
                 raise TooLargeError(f"a piece of '{where}' inflates beyond its stated size")
 

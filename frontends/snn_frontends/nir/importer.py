@@ -51,8 +51,8 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     graph is read as one whose rectifiers stand for the neurons.
 
     Raises:
-        UsageError: the options do not say what the file leaves open.
-        UnsupportedError: nodes without a form here (``CompileErrors`` if several).
+        UsageError: an option is missing that the file leaves open.
+        UnsupportedError: unsupported nodes (``CompileErrors`` if several).
     """
     wiring = flat(graph, file)
     stated = conventions(graph, wiring.nodes, options)
@@ -120,7 +120,7 @@ class _AsTrained(Rate):
 
 @dataclass
 class _Walk:
-    """Makes the operators of all nodes, in order; complaints are gathered, not raised."""
+    """Creates the operators of all nodes, in order; errors are collected, not raised."""
 
     wiring: Wiring
     file: str
@@ -135,7 +135,7 @@ class _Walk:
             sources = self.wiring.sources[name]
             if any(source not in self.shapes for source in sources):
                 self._judge(node, origin)
-                continue  # what it would read was refused
+                continue  # its source was refused
             try:
                 self._add(name, node, sources, origin)
             except TooLargeError as error:
@@ -146,7 +146,7 @@ class _Walk:
                 self.reading.errors.append(error)
 
     def _judge(self, node: Any, origin: Origin) -> None:
-        """Refuse what no input could save."""
+        """Refuse nodes that are invalid for any input."""
         if not isinstance(node, (*NEURONS, *_KNOWN)):
             try:
                 linear(node, NodeId("x"), NodeId("y"), (1,), origin)
@@ -182,11 +182,11 @@ class _Walk:
         return all(isinstance(self.wiring.nodes[n], nir.Output) for n in readers)
 
     def _joined(self, name: str, sources: tuple[str, ...], origin: Origin) -> str:
-        """What a node reads: the sum of several."""
+        """The input of a node: the sum of its sources."""
         shapes = {self.shapes[source] for source in sources}
         if not sources or len(shapes) > 1:
             raise UnsupportedError(
-                "reads nothing" if not sources else f"adds up shapes {sorted(shapes)}",
+                "has no source" if not sources else f"adds different shapes {sorted(shapes)}",
                 code="unsupported-shape",
                 origin=origin,
             )
@@ -227,7 +227,7 @@ class _Walk:
         """Add an operator.
 
         Raises:
-            ModelError: its value would be empty, or it has numbers that are none.
+            ModelError: its value would be empty, or it has NaN or infinite numbers.
             TooLargeError: its value would be too large.
         """
         if any(size < 1 for size in node.shape):

@@ -1,4 +1,4 @@
-"""NIR's linear nodes as those of a trained network, with their shapes."""
+"""NIR's linear nodes as float operators, with their shapes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def linear(node: Any, name: NodeId, source: NodeId, shape: Shape, origin: Origin
     Args:
         node: any node that is neither a neuron nor a port.
         name: id of the last operator.
-        source: what it reads.
-        shape: of what it reads.
+        source: its source.
+        shape: shape of its source.
         origin: of the node.
 
     Raises:
-        UnsupportedError: there is no form for it.
-        TooLargeError: it takes too much memory.
+        UnsupportedError: the node is not supported.
+        TooLargeError: it exceeds the memory budget.
     """
     place: dict[str, Any] = {"id": name, "inputs": (source,), "origin": origin}
     match node:
@@ -52,7 +52,7 @@ def linear(node: Any, name: NodeId, source: NodeId, shape: Shape, origin: Origin
             return [
                 ann.Affine(**place, shape=shape, scale=scale, shift=np.zeros((1,) * len(shape)))
             ]
-    reason, hint = _REFUSED.get(type(node).__name__, ("no form here", "leave it out"))
+    reason, hint = _REFUSED.get(type(node).__name__, ("it is not supported", "remove it"))
     raise UnsupportedError(reason, origin=origin, hint=hint)
 
 
@@ -71,8 +71,8 @@ _REFUSED = {
         "read the sum of the last layer's input, or spikes",
     ),
     "I": (
-        "an integrator is supported in front of the output only, with r 1",
-        "put a neuron that fires here",
+        "an integrator is supported only before the output, with r 1",
+        "use a spiking neuron here",
     ),
 }
 

@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 
 
 ENDLESS = ("tau", "r")
-"""What is infinite in a leaky neuron that does not leak."""
+"""Parameters that are infinite in a leaky neuron without leak."""
 DIVISORS = ("tau", "tau_mem", "tau_syn", "r", "w_in")
 MIN_DIVISOR = 1e-30
 
@@ -35,11 +35,11 @@ class Model:
     """A discrete neuron: see ``ir.spiking.LIFNeurons`` for the equations.
 
     Attributes:
-        gain: multiplies weights and bias of what comes in; broadcasts to the shape.
+        gain: factor of incoming weights and bias; broadcasts to the shape.
         threshold, drop: (C,).
         initial: (C,), or (C, H, W) where it differs inside a channel.
-        alpha, beta: what is left of a current and of a potential after a step.
-        reset: what a spike does.
+        alpha, beta: decay factors of current and potential per step.
+        reset: effect of a spike on the potential.
         strict: whether a potential that equals its threshold is silent.
     """
 
@@ -58,9 +58,9 @@ class Reading:
     """Reads the neurons of one file.
 
     Attributes:
-        stated: what the file leaves open.
-        errors: everything that was refused.
-        findings: everything that was repaired or assumed.
+        stated: conventions that the file leaves open.
+        errors: all refusals.
+        findings: all repairs and assumptions.
     """
 
     stated: Conventions
@@ -117,7 +117,7 @@ class Reading:
         )
 
     def _check_numbers(self, node: Any, origin: Origin) -> None:
-        """Refuse parameters that are no numbers, and time constants of 0."""
+        """Refuse NaN or infinite parameters, and time constants of 0."""
         for item in fields(node):
             value = getattr(node, item.name)
             if item.name in ("input_type", "output_type", "metadata"):
@@ -125,7 +125,7 @@ class Reading:
             numbers = np.asarray(value)
             endless = item.name in ENDLESS and isinstance(node, nir.LIF)
             if numbers.dtype.kind not in "iufb" or np.isnan(numbers).any():
-                self._refuse(f"{item.name} is no number", "not-finite", origin)
+                self._refuse(f"{item.name} is NaN", "not-finite", origin)
             elif not endless and np.isinf(numbers).any():
                 self._refuse(f"{item.name} is infinite", "not-finite", origin)
             elif item.name in DIVISORS and (np.abs(numbers) < MIN_DIVISOR).any():
@@ -137,7 +137,7 @@ class Reading:
                 "the potential rests at v_leak, which is not 0",
                 "nir-rest",
                 origin,
-                "subtract v_leak from v_threshold and v_reset, and state v_leak 0",
+                "subtract v_leak from v_threshold and v_reset, and set v_leak to 0",
             )
         if np.any(np.asarray(node.v_reset) != 0):
             self._refuse(
@@ -188,7 +188,7 @@ class Reading:
                     " after a spike; no neuron here does",
                     "nir-neuron",
                     origin,
-                    "train with reset_delay=False, and say --nir-reset-delay off",
+                    "train with reset_delay=False, and set --nir-reset-delay off",
                 )
             alpha = self._uniform(1 - 1 / node.w_in, "alpha", origin)
             return alpha, self._uniform(1 - 1 / node.r, "beta", origin), 1.0
@@ -199,7 +199,7 @@ class Reading:
         return alpha, beta, node.w_in * in_share * node.r * share
 
     def _kept(self, tau: Any, name: str, origin: Origin) -> tuple[float, Float]:
-        """What is left after a step of forward Euler, and dt / tau."""
+        """Decay factor of a forward Euler step, and dt / tau."""
         dt = self.stated.dt or 1.0
         tau = np.asarray(tau, np.float64)
         if (tau < dt).any() and self.stated.producer == "norse":
@@ -237,7 +237,7 @@ class Reading:
         for name, decay, kept in (("current", du, alpha), ("potential", dv, beta)):
             if not low <= decay <= high:
                 self._refuse(
-                    f"{kept:.6g} of the {name} is left after a step, which no 12-bit decay does",
+                    f"no 12-bit decay of {name} leaves {kept:.6g} after a step",
                     "nir-decay",
                     origin,
                 )
@@ -245,7 +245,7 @@ class Reading:
     def _restored(
         self, node: Any, threshold: Float, shape: Shape, origin: Origin
     ) -> tuple[Float, Float]:
-        """Threshold and initial potential as our own export hid them from > and >=."""
+        """Threshold and initial potential, without the offset of our export for > and >=."""
         half = 0.5 if self.stated.reset is Reset.ZERO else 0.0
         given = (node.metadata or {}).get("initial_potential", 0.0)
         stated = np.broadcast_to(np.asarray(given, np.float64), np.shape(node.v_threshold))
@@ -262,7 +262,7 @@ class Reading:
                 f"{name} differs inside a channel of the layer",
                 "nir-uneven",
                 origin,
-                "give all neurons of a channel the same",
+                "use one value for all neurons of a channel",
             )
         return full[:, 0].copy()
 

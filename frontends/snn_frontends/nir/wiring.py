@@ -27,7 +27,7 @@ class Wiring:
 
 
 def flat(graph: nir.NIRGraph, file: str) -> Wiring:
-    """Nested graphs in their parents' place, what leads to no output left out.
+    """Inline nested graphs, and drop nodes that lead to no output.
 
     Raises:
         UnsupportedError: the network is recurrent.
@@ -81,7 +81,7 @@ def _cycles(topology: nx.DiGraph[str], nodes: Mapping[str, Any], file: str) -> l
 
 
 def _unnested(graph: nir.NIRGraph, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Nodes and edges; the ports of a nested graph stay as nodes that change nothing.
+    """Nodes and edges; the ports of a nested graph become identity nodes.
 
     Names become printable, so that they can be shown anywhere.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "check", cls=GroupedCommand, short_help="Say whether a model can be compiled, without data."
+    "check", cls=GroupedCommand, short_help="Check whether a model can be compiled, without data."
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @settings
@@ -73,8 +73,8 @@ def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -
         console = results()
         console.print(f"{printable(model.name)}: {nodes}\n")
         show_table(console, refused.table(refusals))
-        if said := refused.sentence(survey):
-            console.print(f"\n{said}")
+        if summary := refused.sentence(survey):
+            console.print(f"\n{summary}")
     for error in errors:
         if not isinstance(error, UnsupportedError):
             print_error(error)

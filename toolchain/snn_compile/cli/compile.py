@@ -103,17 +103,17 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
             f"{what} fell from {before:.2f} to {after:.2f}, by {before - after:.2f} points;"
             f" the limit is {limit:g}",
             origin=Origin(file),
-            hint="more bits, more steps, other thresholds; the report says which layer costs most",
+            hint="more bits, more steps, other thresholds; the report names the costliest layer",
         )
 
 
 def refuse_unmeasurable(options: CompileOptions) -> None:
-    """Refuse a promise that nothing is measured against."""
+    """Refuse an accuracy limit without evaluation data."""
     if options.max_accuracy_drop is not None and options.evaluate is None:
         raise UsageError(
-            "an accuracy drop is limited, but there is nothing to measure it on",
+            "--max-accuracy-drop needs evaluation data",
             code="missing-data",
-            hint="give --evaluate",
+            hint="add --evaluate",
         )
 
 

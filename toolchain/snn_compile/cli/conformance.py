@@ -1,4 +1,4 @@
-"""``snn-compile conformance``: write the vectors, or run something on them."""
+"""``snn-compile conformance``: write the vectors, or check an implementation against them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for.
+    """A parsed request.
 
     Attributes:
         folder: the set.
         device: name, perhaps with an argument, or None.
         backend: name, or None.
-        traces: folder of somebody's traces, or None.
+        traces: folder of traces, or None.
         options: for the device.
         record: where to keep traces, or None.
         time_limit: seconds for each vector.
@@ -57,7 +57,7 @@ class Request:
 
     @property
     def against(self) -> str:
-        """What is held against the vectors, for people; empty if nothing is."""
+        """The implementation under test, in words; empty without one."""
         return self.device or self.backend or (str(self.traces) if self.traces else "")
 
 
@@ -133,7 +133,7 @@ def command(
 
 
 def refuse_mixtures(request: Request) -> None:
-    """See that at most one thing is asked for, and no option that does not go with it.
+    """Check that at most one action is requested, with its own options only.
 
     Raises:
         UsageError: otherwise.
@@ -142,19 +142,19 @@ def refuse_mixtures(request: Request) -> None:
     if sum(one is not None for one in asked) > 1:
         raise UsageError("--device, --backend and --check exclude each other", code="bad-option")
     if request.device is None and (request.options or request.record is not None):
-        raise UsageError("--set and --record go with --device", code="bad-option")
+        raise UsageError("--set and --record need --device", code="bad-option")
     for path in (request.traces,):
         if path is not None and not path.is_dir():
             raise UsageError(
-                "there is no such folder", code="no-such-file", origin=Origin(str(path))
+                "the folder does not exist", code="no-such-file", origin=Origin(str(path))
             )
 
 
 def outcomes(request: Request, cases: list[Case]) -> Iterator[Row]:
-    """One row a vector, as they come.
+    """Yield one row per vector.
 
     Raises:
-        CompileError: there is no such device or backend, or it is missing.
+        CompileError: the device or backend is unknown or missing.
     """
     from snn_compile.conformance import check
 
@@ -173,7 +173,7 @@ def outcomes(request: Request, cases: list[Case]) -> Iterator[Row]:
 
 
 def _on_device(request: Request, case: Case, scratch: Path, *, first: bool) -> Row:
-    """Run one vector on the device, in a process of its own."""
+    """Run one vector on the device, in a child process."""
     from snn_compile.conformance import check
     from snn_compile.hil.isolation import IsolatedDevice
     from snn_compile.plugins import BACKENDS
@@ -193,7 +193,7 @@ def _on_device(request: Request, case: Case, scratch: Path, *, first: bool) -> R
         except CompileError as error:
             if check.cannot_run(error):
                 return check.Row(case.name, check.EXCLUDED, why=error.message)
-            if first or isinstance(error, UsageError):  # it is not there at all
+            if first or isinstance(error, UsageError):  # the device is missing
                 raise
             return check.Row(case.name, check.FAILED, why=error.message.splitlines()[0])
         record = kept / f"{case.name}.npz"
@@ -230,14 +230,14 @@ def _show(rows: list[Row], request: Request, *, as_json: bool) -> None:
     counts = Counter(row.verdict for row in rows)
     compared = sum(row.compared for row in rows)
     if as_json:
-        said = {
+        content = {
             "set": str(request.folder),
             "against": request.against,
             "compared": compared,
             **{verdict: counts[verdict] for verdict in VERDICTS},
             "vectors": [row.as_dict() for row in rows],
         }
-        show_json(said)
+        show_json(content)
         return
     from rich import box
     from rich.table import Table

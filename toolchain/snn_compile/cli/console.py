@@ -1,4 +1,4 @@
-"""Where output goes, and the options that every command has."""
+"""Output streams, and the options common to all commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def results() -> Console:
-    """Standard output, as rich writes to it: colour on a terminal only, and not with NO_COLOR."""
+    """Standard output as a rich console: colour on a terminal only, and not with NO_COLOR."""
     return _fitted(_console(soft_wrap=True))
 
 
@@ -28,7 +28,7 @@ def messages() -> Console:
 
 
 def _console(**options: Any) -> Console:
-    """A console that takes no markup, and escapes in what it is given whatever is not printable."""
+    """A console without markup, which escapes everything that is not printable."""
     from rich.console import Console, ConsoleOptions
     from rich.segment import Segment
 
@@ -63,11 +63,11 @@ def show_table(console: Console, table: RenderableType) -> None:
         console.print(table, soft_wrap=False)
     lines = [line.rstrip() for line in capture.get().splitlines()]
     console.file.write("\n".join(lines).strip("\n") + "\n")
-    console.file.flush()  # before anything else is said
+    console.file.flush()  # before any other output
 
 
 def common(command: F) -> F:
-    """Add the options that every command has."""
+    """Add the options common to all commands."""
     debug = click.option("--debug", is_flag=True, help="Show tracebacks.", expose_value=False)
     most = click.option(
         "--max-memory",
@@ -81,14 +81,14 @@ def common(command: F) -> F:
 
 
 def _limit_memory(context: click.Context, option: click.Parameter, size: int | None) -> None:
-    """Set the limit for as long as the command runs."""
+    """Set the limit for the duration of the command."""
     del option
     memory.limit_to(size)
     context.call_on_close(lambda: memory.limit_to(None))
 
 
 class _Size(click.ParamType[int]):
-    """A size in bytes, as people write it."""
+    """A size in bytes, such as 500M."""
 
     name = "size"
 
@@ -101,7 +101,7 @@ class _Size(click.ParamType[int]):
 
 
 def talkative(command: F) -> F:
-    """Add the options that say how much a command talks while it works."""
+    """Add the options that control progress output."""
     quiet = click.option("-q", "--quiet", is_flag=True, help="Only results, warnings and errors.")
     bars = click.option("--no-progress", is_flag=True, help="No progress bars.")
     return quiet(bars(command))
@@ -117,7 +117,7 @@ device_settings = click.option(
 
 
 def time_limit(seconds: float, help: str) -> Callable[[F], F]:
-    """The option of commands that wait for somebody else."""
+    """The time limit of commands that wait for other processes."""
     return click.option(
         "--time-limit",
         type=click.FloatRange(0, min_open=True),

@@ -1,4 +1,4 @@
-"""The process that a device runs in; ``hil/isolation.py`` starts it and says how it talks."""
+"""The child process of a device; ``hil/isolation.py`` starts it and defines the protocol."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Load a device, run it, and send what it gives."""
+    """Load a device, run it, and send its results."""
     signal.signal(signal.SIGTERM, _stop)
-    # Standard output becomes ours alone: what a device's libraries print goes to the log.
+    # Standard output is reserved for the protocol: output of the device's libraries is logged.
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)
         asked: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -87,7 +87,7 @@ def _described(error: CompileError) -> dict[str, str]:
 
 
 def _read_requests(put: Callable[[dict[str, Any]], None]) -> None:
-    """Thread: requests; when there can be no more, the end of this process and its children."""
+    """Thread: read requests; at their end, end this process and its children."""
     pending = b""
     while True:
         content = os.read(0, 1 << 16)
@@ -99,6 +99,6 @@ def _read_requests(put: Callable[[dict[str, Any]], None]) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Leave by way of every ``finally``."""
+    """Exit through every ``finally``."""
     del frame
     sys.exit(128 + number)

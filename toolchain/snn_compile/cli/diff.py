@@ -1,4 +1,4 @@
-"""``snn-compile diff``: where two recorded runs part, or a recorded run and the reference."""
+"""``snn-compile diff``: compare two recorded runs, or a recorded run and the reference."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def command(
         raise_all(_with_reference(folders[0], trace, data, observer, as_json=as_json))
         return
     if data is not None:
-        raise UsageError("--data goes with a compiled folder", code="bad-option")
+        raise UsageError("--data needs a compiled folder", code="bad-option")
     raise_all(_with_each_other(expected, actual, observer, as_json=as_json))
 
 
@@ -80,10 +80,10 @@ def _with_reference(
         if len(frames) < recording.header.recorded:
             raise UsageError(
                 f"it was recorded for {pluralize(recording.header.n_stimuli, 'stimulus')},"
-                f" there are only {len(frames)}",
+                f" and the data has only {len(frames)}",
                 code="other-stimulus",
                 origin=Origin(str(path)),
-                hint="give the data that it was recorded with: --data",
+                hint="use the data of the recording: --data",
             )
         with observer.progress("compare", str(path), recording.header.recorded) as advance:
             comparison = from_reference(compiled.program, frames, recording, advance)
@@ -138,7 +138,7 @@ def _show(
 
     if as_json:
         found = comparison.divergence
-        said = {
+        content = {
             "equal": found is None,
             "complete": complete,
             "compared": comparison.compared,
@@ -146,7 +146,7 @@ def _show(
             **hil_show.parts(comparison, diagnoses),
             "notes": notes,
         }
-        show_json(said)
+        show_json(content)
         return
     console = results()
     console.print(row("compared", pluralize(comparison.compared, "message")))

@@ -1,4 +1,4 @@
-"""``snn-compile doctor``: what is installed, and what is missing for what."""
+"""``snn-compile doctor``: check of the installation and its optional parts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ OPTIONAL = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The check of one component.
 
     Attributes:
-        name: what.
+        name: name of the component.
         found: version or state.
-        ok: whether it is there and works.
-        needed: whether the compiler cannot do without it.
-        note: what it is for, or what to do.
+        ok: whether it is installed and works.
+        needed: whether the compiler requires it.
+        note: its purpose, or the action to take.
     """
 
     name: str
@@ -121,7 +121,7 @@ def _plugins_of(kind: str) -> Iterator[Check]:
 
 
 def _codings() -> Iterator[Check]:
-    """Those of other packages."""
+    """Codings of other packages."""
     from snn_compile import coding_registry
     from snn_compile.installed import distribution
 
@@ -136,7 +136,7 @@ def _codings() -> Iterator[Check]:
 
 
 def _neurons() -> Iterator[Check]:
-    """Models of other packages."""
+    """Neuron models of other packages."""
     from snn_compile.installed import distribution
     from snn_compile.ir.models import registry
 
@@ -175,7 +175,7 @@ def _lava() -> Check:
 
 def _threads() -> Check:
     def probe() -> Check:
-        import numpy as np  # noqa: F401  (its BLAS is what is asked about)
+        import numpy as np  # noqa: F401  (only its BLAS is queried)
         from threadpoolctl import threadpool_info
 
         pools = {f"{p['internal_api']} x{p['num_threads']}" for p in threadpool_info()}

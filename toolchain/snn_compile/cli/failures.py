@@ -22,7 +22,7 @@ OURS = (errno.EBADF, errno.EFAULT)
 
 
 def report_failure(error: BaseException, *, debug: bool) -> int:
-    """Say what went wrong, with the traceback only if asked for, and return the exit code."""
+    """Report the error, with a traceback only on request, and return the exit code."""
     if isinstance(error, KeyboardInterrupt | click.Abort):
         print_message("interrupted")
         return INTERRUPTED
@@ -35,7 +35,7 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
         print_message(printable("".join(traceback.format_exception(error)).rstrip(), keep="\n"))
     if isinstance(error, CompileError):
         if isinstance(error, CompileErrors):
-            _say_all(error)
+            _print_all(error)
         else:
             print_error(error)
         return exit_code(error)
@@ -66,21 +66,21 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
 
 
 def _replayed(failure: PassFailure) -> str:
-    """What to do about a pass that has failed inside: the file that replays it is written here."""
+    """The hint for an internal failure of a pass; writes the file that replays it."""
     from snn_compile.pipeline import replay
 
     try:
         path = replay.save(failure)
-    except Exception as error:  # noqa: BLE001  (what has failed first is what matters)
+    except Exception as error:  # noqa: BLE001  (the first failure matters)
         return f"the file that replays it cannot be written: {printable(str(error))}"
     return (
-        f"snn-compile replay {printable(str(path))} shows it again; that file holds the network"
+        f"snn-compile replay {printable(str(path))} reproduces it; that file holds the network"
         " and the calibration samples"
     )
 
 
-def _say_all(errors: CompileErrors) -> None:
-    """The first complaints of each kind, and a table of the kinds if that is not all of them."""
+def _print_all(errors: CompileErrors) -> None:
+    """Print the first errors of each kind, and a table of the kinds if there are more."""
     from snn_compile.cli import refused
     from snn_compile.cli.console import messages, show_table
 
@@ -94,26 +94,26 @@ def _say_all(errors: CompileErrors) -> None:
         print_message("")
         show_table(messages(), refused.table(refused.grouped(errors.errors)))
     survey = next((one.survey for one in errors.errors if one.survey), None)
-    if said := refused.sentence(survey):
-        print_message(said)
+    if summary := refused.sentence(survey):
+        print_message(summary)
 
 
 def print_error(error: CompileError) -> None:
-    """Write an error: where, what, and what to do about it."""
+    """Write an error: origin, message and hint."""
     where = f"{error.origin}: " if error.origin else ""
     code = click.style(f"error[{error.code}]", fg="red", bold=True)
     print_message(f"{where}{code}: {error.message}", error.hint)
 
 
 def print_message(message: str, hint: str = "") -> None:
-    """Write a line, and perhaps a hint, to standard error."""
+    """Write a line, and an optional hint, to standard error."""
     click.echo(message, err=True, color=_colour())
     if hint:
         click.echo(f"hint: {hint}", err=True, color=_colour())
 
 
 def _shown(name: object) -> str:
-    """A file's name as the system gave it."""
+    """A file name in the system's form."""
     return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else str(name)
 
 
@@ -131,5 +131,5 @@ def _report_usage(error: click.ClickException) -> int:
 
 
 def _colour() -> bool | None:
-    """Off where NO_COLOR says so; else click decides by the terminal."""
+    """Off if NO_COLOR is set; else click decides by the terminal."""
     return False if os.environ.get("NO_COLOR") else None

@@ -40,10 +40,10 @@ GROUP_OPTIONS = {"--help", "-h", "--version"}
 
 
 class CommandGroup(click.Group):
-    """Imports a command when it is wanted; what is no command is a model to compile."""
+    """Imports commands on demand; any other word is a model to compile."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands, in the order in which a user meets them."""
+        """The commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -55,7 +55,7 @@ class CommandGroup(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command where none is named."""
+        """Insert the default command if none is named."""
         return super().parse_args(ctx, with_command(args))
 
 
@@ -80,7 +80,7 @@ def _refuse_misspelling(word: str) -> None:
 
     close = get_close_matches(word, COMMANDS, n=1)
     if close and not Path(word).exists():
-        raise click.UsageError(f"there is no command or file '{word}'; did you mean {close[0]}?")
+        raise click.UsageError(f"no command or file '{word}'; did you mean {close[0]}?")
 
 
 HELP = """Compile a trained ONNX network into a bit-accurate, fixed-point spiking network.

@@ -1,4 +1,4 @@
-"""An npz file whose arrays grow by rows: none of them is ever held in memory."""
+"""An npz file whose arrays grow by rows on disk, never in memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ Array = npt.NDArray[Any]
 
 COPY_BYTES = 1 << 20
 LEVEL = 1
-"""Of compression: the traces of ResNet-20 would be a tenth smaller with 6, and take eight times as
-long."""
+"""Compression level: 6 makes the traces of ResNet-20 a tenth smaller, in eight times the time."""
 
 
 @dataclass
@@ -34,7 +33,7 @@ class Rows:
         file: holds their bytes, in C order.
         dtype: of the array.
         shape: of one row.
-        count: how many there are.
+        count: number of rows.
     """
 
     file: IO[bytes]
@@ -65,8 +64,8 @@ class GrowingNpz:
     """An npz file that is written as a whole in the end, or not at all. Use it in a ``with``.
 
     A zip file takes one array after the other, but all of them grow at once. Until the end each is
-    kept, as it is, in a file without a name beside the target: it is gone with this object, or with
-    the process, however that ends.
+    kept uncompressed in an unnamed file beside the target, which vanishes with this object or with
+    the process.
 
     Args:
         path: of the finished file.
@@ -78,7 +77,7 @@ class GrowingNpz:
         self._claim = ExitStack()
 
     def __enter__(self) -> GrowingNpz:
-        """See that the file can be written, before anybody computes anything."""
+        """Check that the file can be written, before any computation."""
         require_file(self.path)
         self._claim.enter_context(claimed(self.path))
         return self
@@ -100,13 +99,13 @@ class GrowingNpz:
         self._arrays[name].append(rows)
 
     def save(self, others: Mapping[str, npt.ArrayLike]) -> None:
-        """Write the file, with other arrays that are whole already.
+        """Write the file, with other, complete arrays.
 
-        Each array leaves the disk when it has been written: beside the largest one, no more is
-        needed than what has been appended.
+        Each array is deleted from the disk after it has been written: beyond the appended rows,
+        only the space of the largest one is needed.
 
         Raises:
-            OSError: the file cannot be written. What was there before is as it was.
+            OSError: the file cannot be written. An existing file is unchanged.
         """
         with (
             replacing_file(self.path) as file,

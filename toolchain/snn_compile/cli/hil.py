@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 REPLAY = "replay:"
 FAULTY = "faulty:"
-"""Devices that are wrong on purpose say nothing about the network: the reports leave them out."""
+"""Devices with injected faults, excluded from reports: they do not characterize the network."""
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What was asked for.
+    """A parsed request.
 
     Attributes:
         folder: the compiled network.
@@ -77,7 +77,7 @@ class Request:
     "--replay",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Compare what was recorded once; needs no device.",
+    help="Compare a recorded trace; needs no device.",
 )
 @click.option(
     "--record", type=click.Path(path_type=Path), metavar="FILE", help="Keep the trace (npz)."
@@ -86,7 +86,7 @@ class Request:
     "--data",
     type=click.Path(path_type=Path),
     metavar="NPZ",
-    help="x, perhaps y, in place of the golden stimuli.",
+    help="x, perhaps y, instead of the golden stimuli.",
 )
 @click.option("--stimuli", type=click.IntRange(1), metavar="N", help="Only the first N.")
 @time_limit(1800.0, "Seconds for the device.")
@@ -136,7 +136,7 @@ def command(
     if hardware:
         target = str(compiled.report.get("target") or "")
         options.setdefault("hardware", target if target.startswith("loihi") else "loihi2")
-    name = chosen(device, replay)
+    name = device_or_replay(device, replay)
     at_hand = frames
     if name.startswith(REPLAY):
         frames, known = of_recording(folder, Path(name.removeprefix(REPLAY)), frames, device)
@@ -162,8 +162,8 @@ def command(
     raise_all(errors)
 
 
-def chosen(device: str | None, replay: Path | None) -> str:
-    """The device, or the recording in its place.
+def device_or_replay(device: str | None, replay: Path | None) -> str:
+    """The device, or the recording that replaces it.
 
     Raises:
         UsageError: neither is named.
@@ -174,7 +174,7 @@ def chosen(device: str | None, replay: Path | None) -> str:
         from snn_compile.plugins import DEVICES
 
         raise UsageError(
-            "no device",
+            "no device is named",
             hint=f"--device {', '.join(DEVICES.names())}; or --replay FILE",
         )
     return device
@@ -184,7 +184,7 @@ def parsed(settings: tuple[str, ...]) -> dict[str, str]:
     """Options of a device from KEY=VALUE.
 
     Raises:
-        UsageError: one is something else.
+        UsageError: an option has another form.
     """
     options = {}
     for setting in settings:
@@ -198,7 +198,7 @@ def parsed(settings: tuple[str, ...]) -> dict[str, str]:
 def stimuli_of(
     compiled: CompiledModel, data: Path | None
 ) -> tuple[Int, npt.NDArray[np.int64] | None]:
-    """Encoded stimuli, and their labels if there are any: of a file, or the golden ones."""
+    """Encoded stimuli, and labels if present: of a file, or the golden ones."""
     if data is None:
         return compiled.stimulus, None
     import numpy as np
@@ -211,10 +211,10 @@ def stimuli_of(
 
 
 def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> tuple[Int, str]:
-    """The stimuli that a recording is about, and the device that it was recorded on.
+    """The stimuli of a recording, and its device.
 
     Raises:
-        UsageError: it is of another network, or of another device than the one named.
+        UsageError: it belongs to a different network or device.
     """
     from snn_compile.hil.recording import Recording
     from snn_compile.sealed import read_seal
@@ -223,7 +223,7 @@ def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> t
         about, count = recording.header.about, recording.header.n_stimuli
     if about.network != read_seal(folder):
         raise UsageError(
-            f"it was recorded from another network than {folder}",
+            f"it was recorded from a different network than {folder}",
             code="other-network",
             origin=Origin(str(path)),
             hint=f"record one: snn-compile hil {folder} --device NAME --record FILE",
@@ -233,7 +233,7 @@ def of_recording(folder: Path, path: Path, frames: Int, device: str | None) -> t
             f"it was recorded on '{about.device}', not on '{device}'",
             code="other-device",
             origin=Origin(str(path)),
-            hint="leave --device out",
+            hint="omit --device",
         )
     return frames[:count], about.device
 
@@ -248,9 +248,9 @@ def run(
     *,
     at_hand: Int,
 ) -> tuple[Session, list[Diagnosis]]:
-    """Run the device in a process of its own, record, compare, and find the reasons.
+    """Run the device in a child process, record, compare, and diagnose.
 
-    ``at_hand`` are all stimuli that there are, beginning with those to run.
+    ``at_hand`` are all available stimuli, beginning with those to run.
     """
     from snn_compile.hil import session
     from snn_compile.hil.diagnosis import diagnose
@@ -295,9 +295,9 @@ def run(
 
 
 def form_of(options: Mapping[str, str]) -> str:
-    """What tells this run of a device from others, and from what ``verify`` does."""
-    said = [f"{key}={value}" for key, value in sorted(options.items())]
-    return ", ".join(["device", *said])
+    """The form of this run, distinct from other runs of the device and from ``verify``."""
+    parts = [f"{key}={value}" for key, value in sorted(options.items())]
+    return ", ".join(["device", *parts])
 
 
 def verification(
@@ -313,7 +313,7 @@ def verification(
         details.append(session.failure.message.splitlines()[0])
     return Verification(
         name,
-        facts or "no more is known",
+        facts or "no further facts",
         session.done,
         session.done * program.window.n_steps + program.latency,
         comparison.compared,
@@ -325,13 +325,14 @@ def verification(
 
 
 def complaints(session: Session, outcome: Verification, request: Request) -> list[CompileError]:
-    """What is wrong, for the exit code: first a difference, then a device that failed."""
+    """Errors for the exit code: first a difference, then a device failure."""
     errors: list[CompileError] = []
     measured = session.comparison.layers.values()
     furthest = max((one.victor_purpura / one.trains for one in measured if one.trains), default=0)
     if request.tolerance is not None and session.capabilities.exact:
         raise UsageError(
-            f"'{outcome.against}' promises to be exact: it needs no --tolerance", code="bad-option"
+            f"'{outcome.against}' claims bit accuracy: --tolerance does not apply",
+            code="bad-option",
         )
     if outcome.first_divergence and (request.tolerance is None or furthest > request.tolerance):
         distance = "" if session.capabilities.exact else f"; furthest layer: {furthest:.4g} apart"
@@ -349,7 +350,7 @@ def complaints(session: Session, outcome: Verification, request: Request) -> lis
 
 
 def _with_trace(failure: DeviceError, session: Session, request: Request) -> DeviceError:
-    """The failure, with where to find what the device had done."""
+    """The failure, with the path of the partial results."""
     if session.trace is None or request.record is None:
         return failure
     first, *rest = failure.message.splitlines()

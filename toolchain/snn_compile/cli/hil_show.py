@@ -1,4 +1,4 @@
-"""What a comparison with a device found, for people and for scripts."""
+"""Output of a comparison with a device, for users and for scripts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_CAUSES = 3
 def accuracy(
     compiled: CompiledModel, session: Session, labels: npt.NDArray[np.int64] | None
 ) -> dict[str, float | None]:
-    """What the device's own outputs are worth.
+    """Accuracy of the device's own outputs.
 
     Returns:
         ``top1`` of the device and ``reference`` in percent, None without labels; and the share of
@@ -58,12 +58,12 @@ def show(
 ) -> None:
     """Write the result to standard output; ``asked``: whether all stimuli were compared."""
     if as_json:
-        said: dict[str, Any] = {
+        content: dict[str, Any] = {
             **outcome.as_dict(),
             **parts(comparison, diagnoses),
             "accuracy": dict(known),
         }
-        show_json(said)
+        show_json(content)
         return
     from snn_compile.report.terminal import row
 
@@ -80,7 +80,7 @@ def show(
 
 
 def parts(comparison: Comparison, diagnoses: list[Diagnosis]) -> dict[str, Any]:
-    """What a comparison found, for scripts."""
+    """The result of a comparison, for scripts."""
     return {
         "layers": [layer.as_dict() for layer in comparison.layers.values()],
         "diagnoses": [one.as_dict() for one in diagnoses],
@@ -94,13 +94,13 @@ def verdict(
     *,
     asked: bool = True,
 ) -> None:
-    """Equal or not, and why not.
+    """Print the verdict and the diagnosis.
 
     Args:
-        console: where to.
-        comparison: what was compared.
+        console: destination.
+        comparison: the comparison.
         diagnoses: of the layers at fault.
-        asked: whether all that was asked for could be compared.
+        asked: whether all requested stimuli were compared.
     """
     from rich.text import Text
 
@@ -140,7 +140,7 @@ def _layers(console: Console, comparison: Comparison) -> None:
 
 
 def tie(one: Undecided, seen: int) -> str:
-    """Which stimulus tells equal causes apart; those before ``seen`` were shown."""
+    """The stimulus that distinguishes equal causes; those before ``seen`` were shown."""
     apart = "tell them apart" if one.decides else "tell some of them apart"
     equally = f"the first {one.causes} explain it equally well;"
     if one.stimulus is None:

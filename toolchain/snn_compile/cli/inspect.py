@@ -1,4 +1,4 @@
-"""``snn-compile inspect``: what is in a model, or in a compiled folder."""
+"""``snn-compile inspect``: the content of a model, or of a compiled folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _show_model(path: Path, text: Path | None) -> None:
     imported, folded = result.imported, result.folded
     if not isinstance(imported, Imported) or folded is None:
         raise UsageError(
-            "what is in a spiking network depends on how it is read",
+            "the content of a spiking network depends on import options",
             code="bad-argument",
             origin=Origin(str(path)),
             hint=f"compile it, then inspect the folder: snn-compile {path} --help",
@@ -75,7 +75,7 @@ def _write_text(stage: Stage, path: Path | None) -> None:
 
 
 def _operators(before: Any, after: Any) -> Table:
-    """How many operators of each type the file has, and what has become of them."""
+    """Operators of the file by type, and their forms after folding."""
     sources: dict[str, set[str]] = {}
     for node in before:
         sources.setdefault(node.origin.op, set()).add(node.origin.node)

@@ -1,7 +1,7 @@
-"""The configuration that lies beside a model.
+"""The implicit configuration beside a model.
 
-It is read without a request, and may come from the author of the model: it sets numbers, and may
-name files of its own folder only.
+It is read without a request and may be untrusted: it may set numbers, and name files of its own
+folder only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def config_beside(model: Path) -> Path | None:
-    """The configuration that lies beside a model under its name, if there is one."""
+    """The configuration beside a model, by its name; None without one."""
     config = model.with_suffix(".toml")
     return config if config.is_file() else None
 
@@ -43,7 +43,7 @@ def options_for(model: Path, config: Path | None, given: Mapping[str, Any]) -> C
 
 
 def _named(options: CompileOptions, config: Path) -> dict[str, Path]:
-    """The files that are read because a configuration names them, by option."""
+    """The files that a configuration names, by option."""
     from snn_compile.options.config_file import read_toml
     from snn_compile.targets.load import available
 

@@ -1,4 +1,4 @@
-"""What ``compile`` and ``check`` can do around their passes: list, show, stop, time, verify."""
+"""Pass instrumentation of ``compile`` and ``check``: list, dump, stop, time, verify."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class AroundPasses:
-    """The options of this file, as they were given."""
+    """The options of this file."""
 
     list_passes: bool
     stop_after: str | None
@@ -48,7 +48,7 @@ class AroundPasses:
 
     @property
     def instruments(self) -> Instruments:
-        """What the compilation is to do itself."""
+        """Instrumentation for the compilation."""
         from snn_compile.passes import Instruments
 
         return Instruments(self.stop_after or "", self.verify_each)
@@ -56,7 +56,7 @@ class AroundPasses:
     def handle_queries(
         self, model: Path, options: CompileOptions, *, as_json: bool, with_data: bool = True
     ) -> bool:
-        """Refuse names of no pass, and list the passes if only that was asked for.
+        """Refuse unknown passes, and handle ``--list-passes``.
 
         Raises:
             UsageError: a name is that of no pass which runs with these options.
@@ -75,7 +75,7 @@ class AroundPasses:
         return self.list_passes
 
     def observer(self, as_json: bool, quiet: bool, no_progress: bool) -> TerminalObserver:
-        """Who shows the compilation; where it stops at a pass, that pass alone is the result."""
+        """The observer of the compilation; with ``--stop-after``, that pass alone is the result."""
         from snn_compile.ir.text import to_text
         from snn_compile.report.progress import TerminalObserver
 
@@ -92,10 +92,10 @@ class AroundPasses:
         )
 
     def stopped(self, compile: Callable[[], object]) -> None:
-        """Run what stops after a pass.
+        """Run a compilation that stops after a pass.
 
         Raises:
-            UsageError: ``auto`` has come to a network without this pass.
+            UsageError: ``auto`` resolved to a network without this pass.
         """
         from snn_compile.passes import Stopped
 
@@ -105,13 +105,13 @@ class AroundPasses:
             self.show_times(stop.timing)
         else:
             raise UsageError(
-                f"pass '{self.stop_after}' has not run: auto has found a network without it",
+                f"pass '{self.stop_after}' has not run: auto resolved to a network without it",
                 code="unknown-pass",
-                hint="give the option a value",
+                hint="set the option to a value",
             )
 
     def show_times(self, timing: Sequence[dict[str, Any]]) -> None:
-        """Write the table of ``--time-passes``, if it was asked for."""
+        """Write the table of ``--time-passes``, if requested."""
         if not self.time_passes:
             return
         total = sum(row["seconds"] for row in timing)
@@ -175,7 +175,7 @@ def _show(passes: Sequence[Pass[Any, Any]], options: CompileOptions, as_json: bo
     found = [*options.automatic, *(["equalize"] if options.equalize == AUTO else [])]
     left_open = [name.replace("_", "-") for name in found]
     if left_open:
-        messages().print(f"{', '.join(left_open)}: auto, found while compiling")
+        messages().print(f"{', '.join(left_open)}: auto, resolved during compilation")
 
 
 def _table(*columns: str) -> Table:

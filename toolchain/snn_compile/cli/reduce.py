@@ -102,9 +102,9 @@ def command(
     )
     if bisect_passes and check is None:
         raise UsageError(
-            "--bisect-passes needs to know what is wrong",
+            "--bisect-passes needs a check",
             code="bad-option",
-            hint="give a command that ends with 0 where it is: --check COMMAND",
+            hint="add a command that exits with 0 if the fault is present: --check COMMAND",
         )
     written = output or Path(f"{network.stem}.reduced{SUFFIX}")
     require_text(written)
@@ -118,10 +118,10 @@ def command(
 
 
 def _refuse_idle(idle: Mapping[str, str | bool]) -> None:
-    """Refuse options that would mean nothing, each with what it needs."""
+    """Refuse options without effect, each with its prerequisite."""
     raise_all(
         [
-            UsageError(f"{name} means nothing without {needed}", code="bad-option")
+            UsageError(f"{name} has no effect without {needed}", code="bad-option")
             for name, needed in idle.items()
             if needed
         ]
@@ -157,7 +157,7 @@ def _reduce(
         raise UsageError(
             f"its stage is {type(found).__name__}, and executors run a QuantizedGraph",
             code="wrong-stage",
-            hint="say what is wrong with it: --check COMMAND",
+            hint="define the fault by a command: --check COMMAND",
         )
     whole = floats.FloatCase(found)
     report_size("network", whole.size)
@@ -199,7 +199,7 @@ def _show(before: Size, outcome: Outcome[Any], path: Path, *, as_json: bool) -> 
     console = results()
     show_table(console, table)
     if not outcome.complete:
-        console.print("\n  the time was up: it may be smaller still with --time-limit")
+        console.print("\n  time limit reached: a larger --time-limit may give a smaller one")
     console.print(f"\n  wrote {path} after {outcome.checks:,} checks")
 
 
@@ -222,7 +222,7 @@ def _bisect(
     *,
     as_json: bool,
 ) -> None:
-    """Compile a model and ask the check after each pass."""
+    """Compile a model and run the check after each pass."""
     from snn_compile.cli.model_config import options_for
     from snn_compile.reduction import passes
     from snn_compile.reduction.case import require_text, write_text

@@ -1,4 +1,4 @@
-"""What is refused, by kind: for people a short list and a table, for scripts all of it."""
+"""Refusals by kind: a short list and a table for users, all of them for scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FEW = 3
-"""Complaints of one kind that are shown one by one."""
+"""Most errors of one kind shown individually."""
 
 
 @dataclass
@@ -22,11 +22,11 @@ class Refusal:
     Attributes:
         op: their type.
         code: of the error.
-        message: why.
-        hint: what to do.
+        message: the reason.
+        hint: the action to take.
         part_of: the function that they are parts of, if known.
         nodes: their names.
-        modules: the modules of the model's source that they came from, as far as known.
+        modules: their modules in the model's source, if known.
     """
 
     op: str
@@ -44,13 +44,13 @@ class Refusal:
 
     @property
     def places(self) -> str:
-        """Where they are, in the words of the source if it is known: the first, and how many."""
+        """The first place, by the model's source if known."""
         known = self.modules or [node or "(no name)" for node in self.nodes]
         return known[0] + (" ..." if len(known) > 1 else "")
 
 
 def grouped(errors: Sequence[CompileError]) -> list[Refusal]:
-    """Complaints by operator and reason, the most frequent first."""
+    """Errors by operator and reason, the most frequent first."""
     groups: dict[tuple[str, ...], Refusal] = {}
     for error in errors:
         op, node = (error.origin.op, error.origin.node) if error.origin else ("", "")
@@ -77,12 +77,12 @@ def table(refusals: Sequence[Refusal]) -> Table:
 
 
 def as_dict(refusal: Refusal) -> dict[str, Any]:
-    """For ``--json``."""
+    """JSON form, for ``--json``."""
     return {**vars(refusal), "count": len(refusal.nodes)}
 
 
 def surveyed(survey: Survey | None) -> dict[str, Any]:
-    """How much of the model is fine, for ``--json``."""
+    """The supported part of the model, for ``--json``."""
     if survey is None:
         return {}
     return {
@@ -92,7 +92,7 @@ def surveyed(survey: Survey | None) -> dict[str, Any]:
 
 
 def sentence(survey: Survey | None) -> str:
-    """How much of the model is fine, for people."""
+    """The supported part of the model, as a sentence."""
     if survey is None or not survey.operations:
         return ""
     share = 100 * survey.fine_operations / survey.operations
@@ -105,7 +105,7 @@ def sentence(survey: Survey | None) -> str:
 
 
 def few(errors: Sequence[CompileError]) -> Iterator[tuple[CompileError, int]]:
-    """The first complaints of each kind; with the last of them, how many more there are."""
+    """The first errors of each kind; with the last of them, the number of others."""
     numbers: dict[tuple[str, ...], list[CompileError]] = {}
     for error in errors:
         op = error.origin.op if error.origin else ""

@@ -1,4 +1,4 @@
-"""``snn-compile replay``: run the pass again that a compilation has failed in."""
+"""``snn-compile replay``: rerun the pass in which a compilation failed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import click
 from snn_compile.cli.console import common, messages, results
 
 
-@click.command("replay", short_help="Run a pass again that has failed inside.")
+@click.command("replay", short_help="Rerun a pass that failed with an internal error.")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @common
 def command(file: Path) -> None:
-    """Run the pass of FILE, which a compilation has left that ended with an internal error.
+    """Rerun the pass of FILE, which a compilation writes when it ends with an internal error.
 
-    Ends with the same error, or shows the network that the pass makes now.
+    Ends with the same error, or shows the network after the pass.
     """
     from snn_compile.ir.text import to_text
     from snn_compile.pipeline import replay

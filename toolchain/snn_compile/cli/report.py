@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 @as_json
 @common
 def command(folder: Path, as_json: bool) -> None:
-    """Rebuild report.json and report.html of DIR from what it holds, and show the result.
+    """Rebuild report.json and report.html of DIR from its content, and show the result.
 
-    In a signed folder both stay as they were signed.
+    In a signed folder both are left unchanged.
     """
     from snn_compile.report import schema, terminal
     from snn_compile.signing import is_signed
 
     report = trust.open_folder(folder).report
     if is_signed(folder):
-        messages().print("it is signed: both reports stay as they are")
+        messages().print("it is signed: both reports are left unchanged")
     else:
         write_reports(folder, report)
     if as_json:
@@ -44,7 +44,7 @@ def command(folder: Path, as_json: bool) -> None:
 def record(folder: Path, report: Mapping[str, Any], outcomes: Sequence[Verification]) -> None:
     """Write outcomes into the reports, replacing older ones of the same kind and form.
 
-    The reports of a signed folder stay as they are: what comes later stands in a file of its own.
+    The reports of a signed folder are left unchanged: later outcomes are kept in a separate file.
     """
     from snn_compile.files.writing import replace_text
     from snn_compile.report import schema

@@ -54,11 +54,11 @@ def command(
     quiet: bool,
     no_progress: bool,
 ) -> None:
-    """Compile what DIR was made of once more and compare every file with DIR, byte for byte.
+    """Compile DIR again from its sources and compare every file with DIR, byte for byte.
 
-    DIR names model and data by file name and hash, and all options. Files of these names are
-    looked for beside DIR and in the working folder; others have to be given. Exit code 7 if a file
-    differs, or is not the one that DIR names.
+    DIR records model and data by file name and hash, and all options. Files of these names are
+    searched beside DIR and in the working folder; others must be named. Exit code 7 if a
+    file differs, or is not the one that DIR names.
     """
     from snn_compile.report.progress import TerminalObserver
     from snn_compile.reproduce import compared, inputs_of, recompile
@@ -81,12 +81,12 @@ def _refuse_differences(folder: Path, outcomes: Sequence[Compared]) -> None:
     unequal = [outcome.file for outcome in outcomes if not outcome.equal]
     if unequal:
         raise VerificationError(
-            f"{len(unequal)} of {len(outcomes)} files are not what compiling again gives:"
+            f"{len(unequal)} of {len(outcomes)} files differ after compiling again:"
             f" {', '.join(unequal[:10])}{' ...' if len(unequal) > 10 else ''}",
             code="not-reproduced",
             origin=Origin(str(folder)),
-            hint="the folder was changed, or what is installed computes otherwise: the table says"
-            " where, report.json under 'environment' what it was compiled with",
+            hint="the folder was changed, or the installed packages compute differently: the table"
+            " shows where; report.json has the original versions under 'environment'",
         )
 
 

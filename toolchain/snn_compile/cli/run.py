@@ -58,7 +58,7 @@ def command(
 
     if trace and output is None:
         raise UsageError(
-            "--trace has nowhere to write to", code="bad-option", hint="name a file: -o OUT.npz"
+            "--trace needs an output file", code="bad-option", hint="name a file: -o OUT.npz"
         )
     compiled = trust.open_folder(folder, signer)
     samples = load(compiled, data)
@@ -76,11 +76,11 @@ def command(
 
 @dataclass
 class Outcome:
-    """What is known of all samples in the end; everything else is in a file by then.
+    """Totals over all samples; everything else is in the output file.
 
     Attributes:
         argmax: of the first output.
-        spikes: messages that each layer sent.
+        spikes: message counts of each layer.
     """
 
     argmax: list[Array] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Outcome:
 
 
 def load(compiled: CompiledModel, path: Path) -> Samples:
-    """The samples, read as the data of the compilation was."""
+    """The samples, read like the data of the compilation."""
     from snn_compile.ir.spiking import InputCoding
     from snn_compile.pipeline.inputs import samples_for
 
@@ -96,21 +96,21 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
     if compiled.program.input.coding is InputCoding.EVENTS:
         if crowded := int((samples.x > most * compiled.encoding.unit[0]).sum()):
             messages().print(
-                f"{crowded:,} counts of events are above {most}, the most that the network takes,"
-                " and are cut down to it"
+                f"{crowded:,} event counts exceed {most}, the largest input of the network, and are"
+                " clipped to it"
             )
     return samples
 
 
 def require_room(compiled: CompiledModel, n_samples: int, output: Path) -> str:
-    """See that the disk has room for all traces, and say how much they take.
+    """Check the free disk space for all traces, and return their size in words.
 
-    They are compressed one layer after the other once all of them are there: until then they take
-    their full size, and then that of the largest one once more.
+    They are compressed layer by layer at the end: until then they take their full size, and then
+    that of the largest one in addition.
 
     Raises:
-        UsageError: it has not.
-        FileNotFoundError: there is no such folder.
+        UsageError: the space is insufficient.
+        FileNotFoundError: the folder does not exist.
     """
     traces = compiled.message_bytes.values()
     answers = [16 * prod(decoding.shape) for decoding in compiled.decodings.values()]
@@ -122,7 +122,7 @@ def require_room(compiled: CompiledModel, n_samples: int, output: Path) -> str:
             f" on the disk while they are written, and {free / 1e9:,.3g} GB are free",
             code="disk-space",
             origin=Origin(str(output)),
-            hint=f"take fewer samples ({free * n_samples // needed:,} fit); or keep messages other"
+            hint=f"use fewer samples ({free * n_samples // needed:,} fit); or keep messages other"
             " than 0 only: snn-compile hil DIR --device engine --data NPZ --record FILE",
         )
     return f"{sum(traces) / 1e6:,.3g} MB a sample, {needed / 1e9:,.3g} GB while they are written"
@@ -152,7 +152,7 @@ def simulate(
 
 
 def decoded(compiled: CompiledModel, run: Run) -> dict[str, Array]:
-    """What the file has of each sample."""
+    """The output file's arrays for each sample."""
     arrays: dict[str, Array] = {}
     for index, (name, decoding) in enumerate(compiled.decodings.items()):
         outputs = decoding(run.outputs[name])
@@ -165,7 +165,7 @@ def decoded(compiled: CompiledModel, run: Run) -> dict[str, Array]:
 
 
 def facts(outcome: Outcome, samples: Samples, source: str) -> dict[str, Any]:
-    """What the run says in a few numbers."""
+    """Summary figures of the run."""
     import numpy as np
 
     from snn_compile.sim import engine

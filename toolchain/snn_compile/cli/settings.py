@@ -38,11 +38,11 @@ _TYPES: dict[str, Any] = {
     "a whole number or auto": _WholeOrAuto(),
     "a number": float,
 }
-"""How click reads a kind of values; what it leaves as text is read later."""
+"""The click type of a kind of values; other kinds stay text and are parsed later."""
 
 
 class Setting(click.Option):
-    """A declared option; what is left out stays None."""
+    """A declared option; None if omitted."""
 
     def __init__(self, item: Option) -> None:
         kind = item.kind
@@ -75,11 +75,11 @@ class GroupedCommand(click.Command):
 
 
 def limits(item: Option) -> list[str]:
-    """Where an option has a meaning, its range and its default, in words."""
-    said = [", ".join(map(str, values)) for fact, values in item.only.items() if fact == "coding"]
+    """Applicability, range and default of an option, in words."""
+    words = [", ".join(map(str, values)) for fact, values in item.only.items() if fact == "coding"]
     if item.kind.expected.startswith("a whole number"):
-        said.append(item.kind.allowed)
-    return [*said, f"default: {item.shown_default}"]
+        words.append(item.kind.allowed)
+    return [*words, f"default: {item.shown_default}"]
 
 
 def declared(owner: type) -> Callable[[F], F]:

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end, as exceptions: every ``finally`` runs, children are ended."""
+"""Termination signals as exceptions: every ``finally`` runs, children are ended."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ENDING = tuple(
 
 
 class Ended(BaseException):
-    """A signal has asked this process to end.
+    """A termination signal.
 
     Attributes:
-        exit_code: as a shell states it, 128 and the signal's number.
+        exit_code: 128 plus the signal's number, as in a shell.
     """
 
     def __init__(self, number: int) -> None:
@@ -27,10 +27,10 @@ class Ended(BaseException):
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """Raise ``Ended`` where the process is when the first of these signals comes.
+    """Raise ``Ended`` at the current point of execution on the first of these signals.
 
-    Those that come while it cleans up are ignored: it would leave half of it. Signals that the
-    process was started to ignore (``nohup``) stay ignored.
+    Further signals are ignored, so that clean-up completes. Signals that the process was started
+    to ignore (``nohup``) stay ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

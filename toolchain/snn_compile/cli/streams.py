@@ -1,7 +1,6 @@
 """Standard output and error that may be unread, closed, full or of an unusual encoding.
 
-Results are shown when everything is written, or while it is still being computed. Whether somebody
-reads along changes neither what a command does nor its exit code.
+Whether the output has a reader changes neither the effect of a command nor its exit code.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def robust_streams() -> Iterator[None]:
         with suppress(OSError):
             os.fstat(number)
             continue
-        # Else the first file that is opened would be what libraries print into.
+        # Else the first file opened would receive the output of libraries.
         os.open(os.devnull, os.O_RDWR)
     before = sys.stdout, sys.stderr
     try:
@@ -67,7 +66,7 @@ def robust_streams() -> Iterator[None]:
 
 
 def _outlet(stream: TextIO | None, number: int) -> TextIO:
-    """A stream like the given one; that one itself, if it is somebody's own."""
+    """An outlet that replaces a standard stream; any other stream is returned unchanged."""
     if stream is None:  # it was closed when Python started
         return _text(number, "utf-8")
     own = isinstance(stream, io.TextIOWrapper) and isinstance(
@@ -81,7 +80,7 @@ def _outlet(stream: TextIO | None, number: int) -> TextIO:
 
 
 def _text(number: int, encoding: str, *, lines: bool = False) -> TextIO:
-    """Where a terminal has no dash or bar, a question mark is better than a traceback."""
+    """A text stream that writes a question mark for a character outside its encoding."""
     errors = "backslashreplace" if encoding.lower() in ("utf-8", "utf8") else "replace"
     buffer = io.BufferedWriter(Outlet(number))
     return io.TextIOWrapper(buffer, encoding=encoding, errors=errors, line_buffering=lines)

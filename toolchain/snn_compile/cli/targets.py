@@ -1,4 +1,4 @@
-"""``snn-compile targets``: the chips that can be compiled for."""
+"""``snn-compile targets``: the available targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that sign compiled folders and ask who has signed them."""
+"""The options that sign compiled folders and verify their signer."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ sign = click.option(
 
 
 def signing_key(path: Path | None) -> SigningKey | None:
-    """The key to sign with, if one is named; asks for its passphrase on a terminal.
+    """The signing key, if one is named; its passphrase is read from a terminal.
 
     Raises:
-        UsageError: it cannot be used.
+        UsageError: the key is not usable.
     """
     if path is None:
         return None
@@ -53,7 +53,7 @@ def signing_key(path: Path | None) -> SigningKey | None:
 
 
 def show_key(key: SigningKey | None, *, as_json: bool) -> None:
-    """Which key has signed the folder that was written, if one has."""
+    """Print the key that signed the folder written, if any."""
     if key is not None and not as_json:
         from snn_compile.report.terminal import row
 
@@ -61,9 +61,9 @@ def show_key(key: SigningKey | None, *, as_json: bool) -> None:
 
 
 def open_folder(folder: Path, signer: Path | None = None) -> CompiledModel:
-    """A compiled folder, of which nothing is read before its signer is known, if one is asked for.
+    """A compiled folder; if a signer is required, it is verified before anything else is read.
 
-    Says on standard error what a user should know of it: that it is of an older schema.
+    Prints a warning about an older schema on standard error.
 
     Raises:
         CompileError: as ``CompiledModel.load``.
@@ -81,7 +81,7 @@ def open_folder(folder: Path, signer: Path | None = None) -> CompiledModel:
 
 
 def signature_of(folder: Path, signer: Path | None) -> str:
-    """What there is to say of a folder's signature, once it has been opened; empty without one."""
+    """A sentence on the signature of an opened folder; empty without one."""
     from snn_compile.errors import VerificationError
     from snn_compile.signing import claimed, is_signed
 
@@ -98,6 +98,6 @@ def signature_of(folder: Path, signer: Path | None) -> str:
 
 def print_signer(folder: Path, signer: Path | None, *, quiet: bool) -> None:
     """Print the signer on standard error; with ``quiet`` only if the signature is unverified."""
-    said = signature_of(folder, signer)
-    if said and not (quiet and signer):
-        messages().print(said, soft_wrap=True)
+    sentence = signature_of(folder, signer)
+    if sentence and not (quiet and signer):
+        messages().print(sentence, soft_wrap=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 OF_A_FOLDER = ("evaluate", "max_accuracy_drop", "seed", "emit")
-"""Options of a compilation that mean something for a network that is compiled already."""
+"""Options of a compilation that apply to a compiled network."""
 
 _FILES = (
     click.option(
@@ -40,7 +40,7 @@ _FILES = (
         "--checkpoint",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="Written after each epoch, gone on from if there (default: DIR.checkpoint).",
+        help="Written after each epoch, resumed from if it exists (default: DIR.checkpoint).",
     ),
 )
 
@@ -83,9 +83,9 @@ def command(
 ) -> None:
     """Tune a network in fixed point on labelled data, with its integers in the forward pass.
 
-    The network is the one in DIR, a folder that compile has written, or MODEL, which is compiled
-    first, with the options of compile. The folder that is written is a compiled folder like any
-    other. An interrupted training goes on from its checkpoint when the command is given again.
+    The network is that of DIR, a compiled folder, or MODEL, which is compiled first, with the
+    options of compile. The result is a compiled folder. An interrupted training resumes from its
+    checkpoint when the command is repeated.
     """
     from snn_compile.files.writing import require_file
     from snn_compile.report.progress import TerminalObserver
@@ -94,8 +94,8 @@ def command(
     require_torch()
     own = [name for name, item in options_of(TuneOptions).items() if item.group]
     of_tuning = {name: given.pop(name) for name in own if name in given}
-    said = {**of_tuning, "seed": given.get("seed")}
-    options = TuneOptions().override({k: value for k, value in said.items() if value is not None})
+    values = {**of_tuning, "seed": given.get("seed")}
+    options = TuneOptions().override({k: value for k, value in values.items() if value is not None})
     compiling = _compiling(source, {**given, "emit": ""} if no_emit else given, config)
     refuse_unmeasurable(compiling)
     folder = output or Path(f"{source.resolve().stem}.tuned.snn")
@@ -130,7 +130,7 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
     """The options of the compilation.
 
     Raises:
-        UsageError: the network is compiled already, and an option would have it compiled otherwise.
+        UsageError: the network is already compiled, and an option applies to compilation only.
     """
     if not source.is_dir():
         return options_for(source, config, given)
@@ -141,7 +141,7 @@ def _compiling(source: Path, given: Mapping[str, Any], config: Path | None) -> C
     ]
     if useless or config:
         raise UsageError(
-            f"the network is compiled already: {', '.join(useless) or 'config'} has no meaning",
+            f"the network is already compiled: {', '.join(useless) or 'config'} has no effect",
             code="bad-option",
             origin=Origin(str(source)),
             hint="tune the model file to compile it with other options",

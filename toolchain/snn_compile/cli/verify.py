@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 GOLDEN, ENGINE = "golden", "engine"
 ROWS = 3200
 MIN_STIMULI = 8
-"""Without ``--stimuli``, a backend gets as many as fit into so many time steps, or the fewest. A
-deep network takes Lava up to a tenth of a second a step; no layer is ever left out."""
+"""Default limit of a backend's stimuli, in time steps. A deep network takes Lava up to a tenth of a
+second a step; no layer is ever left out."""
 
 
 @click.command("verify", short_help="Compare every emitted form with the reference, bit for bit.")
@@ -75,7 +75,7 @@ def command(
 
     compiled = trust.open_folder(folder, signer)
     trust.print_signer(folder, signer, quiet=quiet)
-    names = chosen(folder, against, compiled)
+    names = selected_checks(folder, against, compiled)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     outcomes: list[Verification] = []
     missing: list[CompileError] = []
@@ -90,7 +90,7 @@ def command(
         if outcomes:
             try:
                 record(folder, compiled.report, outcomes)
-            finally:  # what has been found out is shown, even if it cannot be kept
+            finally:  # show the outcomes even if they cannot be stored
                 _show(outcomes, as_json)
     raise_all([*_differences(folder, outcomes), *missing])
 
@@ -108,15 +108,15 @@ def _differences(folder: Path, outcomes: list[Verification]) -> list[CompileErro
     ]
 
 
-def chosen(folder: Path, against: tuple[str, ...], compiled: CompiledModel) -> list[str]:
-    """What to compare with: golden traces, engine and every backend, or those named.
+def selected_checks(folder: Path, against: tuple[str, ...], compiled: CompiledModel) -> list[str]:
+    """The comparisons to run: golden traces, engine and every backend, or those named.
 
-    A backend whose files the seal says were written, and that are not there, is always among them:
-    a folder that lacks what was compiled does not verify, whatever is asked for.
+    A backend in the seal whose files are missing is always included: an incomplete folder does not
+    verify, whatever is selected.
 
     Raises:
-        UsageError: something named is neither there nor missing.
-        VerificationError: there is no report.
+        UsageError: a named backend is neither in the folder nor in the seal.
+        VerificationError: the report is missing.
     """
     from snn_compile.plugins import BACKENDS
 
@@ -134,7 +134,7 @@ def chosen(folder: Path, against: tuple[str, ...], compiled: CompiledModel) -> l
     for name in named:
         if name not in (*there, *missing):
             raise UsageError(
-                f"there is nothing of '{name}' to compare with",
+                f"the folder has no files of '{name}' to compare with",
                 code="nothing-to-verify",
                 origin=Origin(str(folder)),
                 hint=f"it holds {', '.join(there)}",
@@ -154,7 +154,7 @@ def compare(
 
     Raises:
         DeviceError: the backend's environment is missing, or it failed or took too long.
-        UsageError: an engine was asked for that is not here, or it does not work.
+        UsageError: the selected engine is not installed or does not work.
     """
     from snn_compile.hil import engine
     from snn_compile.hil.verification import Verification
@@ -168,11 +168,11 @@ def compare(
         if name == ENGINE:
             return engine.verify(compiled.program, frames, advance)
         if not (folder / name).is_dir():
-            missing = f"{name}/ is missing, and the seal says that it was written"
+            missing = f"{name}/ is missing, and the seal lists it"
             return Verification(name, "nothing is there", 0, 0, 0, equal=False, details=(missing,))
         backend = BACKENDS.load(name)
         if not isinstance(backend, Verifiable):
-            return Verification(name, "the backend cannot run what it writes", 0, 0, 0, equal=None)
+            return Verification(name, "the backend cannot run its output", 0, 0, 0, equal=None)
         return backend.verify(
             compiled.program, folder / name, frames, time_limit=time_limit, progress=advance
         )

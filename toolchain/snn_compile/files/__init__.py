@@ -1,1 +1,1 @@
-"""Files: read as if a stranger had written them, written whole or not at all."""
+"""Files: untrusted input, atomic output."""

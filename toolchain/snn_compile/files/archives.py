@@ -1,8 +1,8 @@
-"""Zip files of arrays from strangers: every npz and every sealed file is read through here.
+"""Untrusted zip files of arrays: every npz and every sealed file is read through here.
 
-What the file says of itself is held against what it can be before anything is allocated: no member
-is read beyond the size that it states, only requested members are inflated, and nothing but plain
-numbers and texts comes out.
+The metadata of the file is checked for plausibility before anything is allocated: no member is read
+beyond its stated size, only requested members are inflated, and only plain numbers and texts are
+returned.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ Array = npt.NDArray[Any]
 
 _ENCRYPTED = 0x1
 _INFLATION = 1032
-"""Bytes that deflate makes of one, at most (the zlib technical details)."""
+"""Largest expansion factor of deflate (zlib technical details)."""
 _DIRECTORY_SHARE = 16
-"""A byte of the directory takes so many once it is read."""
+"""Memory per byte of the directory, once read."""
 _HEADER = 10_000
-"""Bytes of the description that an array begins with, at most; numpy's own limit."""
+"""Most bytes of an array header; numpy's own limit."""
 _PIECE = 1 << 20
 _KINDS = "?biufcSUmM"
 
@@ -86,14 +86,14 @@ class Archive:
 
     @property
     def stored_bytes(self) -> int:
-        """What all members would take."""
+        """Total inflated size of all members."""
         return sum(info.file_size for info in self._members.values())
 
     def content(self, name: str, most: int) -> bytes:
-        """A member of at most so many bytes.
+        """The content of a member of at most ``most`` bytes.
 
         Raises:
-            DamagedError: there is none, it is larger, or damaged.
+            DamagedError: it is missing, larger, or damaged.
         """
         info = self._member(name)
         check_size(f"member {name!r}", info.file_size, most)
@@ -102,7 +102,7 @@ class Archive:
             return bytes(_filled(bytearray(info.file_size), stream, name))
 
     def json(self, name: str, most: int) -> Any:
-        """What a member says in JSON; errors as of ``content``."""
+        """The JSON value of a member; errors as of ``content``."""
         return parse_json(self.content(name, most), name)
 
     def array(
@@ -118,14 +118,14 @@ class Archive:
 
         Args:
             name: of the member, with its ending.
-            kinds: of numpy's types of data, those that are welcome.
-            shape: that it must have.
-            itemsize: bytes that an item takes once the caller has converted it.
-            before: what the caller has of this file already, in bytes.
+            kinds: accepted kinds of numpy data types.
+            shape: required shape.
+            itemsize: bytes per item after conversion by the caller.
+            before: bytes of this file that the caller already holds.
 
         Raises:
             PickledError: it holds Python objects.
-            DamagedError: there is none, it is something else, or it would take too much memory.
+            DamagedError: it is missing, of another type, or exceeds the memory budget.
         """
         info = self._member(name)
         with self._zip.open(info) as stream:
@@ -147,12 +147,12 @@ class Archive:
         return array.reshape(found, order="F" if fortran else "C")
 
     def _checked(self) -> dict[str, zipfile.ZipInfo]:
-        """The members by their names, each of which can be what it says."""
+        """The members by name, each with plausible metadata."""
         members: dict[str, zipfile.ZipInfo] = {}
         for info in self._zip.infolist():
             name = info.filename
             if name in members:
-                raise DamagedError(f"member {name!r} is there twice")
+                raise DamagedError(f"member {name!r} occurs twice")
             if info.flag_bits & _ENCRYPTED:
                 raise DamagedError(f"member {name!r} is encrypted")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -169,7 +169,7 @@ class Archive:
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         if name not in self._members:
-            raise DamagedError(f"there is no member {name!r}")
+            raise DamagedError(f"member {name!r} is missing")
         return self._members[name]
 
     def _check_size(self, name: str, size: int, before: int = 0) -> None:
@@ -182,11 +182,11 @@ class Archive:
 
 
 class Arrays(Mapping[str, Array]):
-    """The arrays of an npz file by their names, each read when it is first asked for.
+    """The arrays of an npz file by name, each read on first access.
 
-    All that are asked for have to fit the memory together.
+    All arrays accessed must fit the memory together.
 
-    Raises as :class:`Archive`, here and where an array is taken out.
+    Raises as :class:`Archive`, here and on access.
     """
 
     def __init__(self, archive: Archive, *, itemsize: int = 0, kinds: str = _KINDS) -> None:
@@ -226,10 +226,10 @@ class _Careful(io.BufferedReader):
         self._most = max(most, _PIECE)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """At most so many bytes."""
+        """Read at most ``size`` bytes."""
         whole = size is None or size < 0
         check_size("a part of the archive", 0 if whole else size or 0, self._most)
-        if whole:  # what is asked for is allocated, whatever there is
+        if whole:  # the requested size is allocated, whatever the content
             left = os.fstat(self.fileno()).st_size - self.tell()
             size = min(self._most, max(0, left)) + 1
         content = super().read(size)
@@ -238,7 +238,7 @@ class _Careful(io.BufferedReader):
 
 
 def _described(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
-    """Type, shape and order of an array, and the bytes that say so, by numpy's own reader."""
+    """Type, shape and order of an array, and the size of its header, by numpy's own reader."""
     counted = _Counted(stream)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -260,7 +260,7 @@ def _described(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, 
         MemoryError,
     ) as error:
         raise DamagedError(
-            f"member {name!r} is no array: {' '.join(str(error).split())[:120]}"
+            f"member {name!r} is not an array: {' '.join(str(error).split())[:120]}"
         ) from error
     if dtype.hasobject:
         raise PickledError(f"member {name!r} holds pickled Python objects")
@@ -270,23 +270,23 @@ def _described(stream: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, 
 
 
 class _Counted:
-    """A stream of which so little is read that a description fits into it."""
+    """A stream with reads bounded by the size of an array header."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self.count = 0
 
     def read(self, size: int = 0, /) -> bytes:
-        """So many bytes."""
+        """Read ``size`` bytes."""
         if size > _HEADER:
-            raise DamagedError(f"a description of {size:,} bytes")
+            raise DamagedError(f"an array header of {size:,} bytes")
         content = self._stream.read(size)
         self.count += len(content)
         return content
 
 
 def _filled(target: Any, stream: IO[bytes], name: str) -> Any:
-    """Fill memory from a member, to its end; its checksum is looked at there."""
+    """Fill memory from a member, to its end, where its checksum is verified."""
     view, start = memoryview(target), 0
     while start < len(view):
         piece = stream.read(min(_PIECE, len(view) - start))
@@ -295,7 +295,7 @@ def _filled(target: Any, stream: IO[bytes], name: str) -> Any:
         view[start : start + len(piece)] = piece
         start += len(piece)
     if stream.read(1):
-        raise DamagedError(f"member {name!r} goes on beyond its size")
+        raise DamagedError(f"member {name!r} continues beyond its size")
     return target
 
 

@@ -1,8 +1,8 @@
-"""Who writes what: one process at a time, which first puts right what a dead one has left.
+"""Exclusive claims on output paths: one writer at a time, which first cleans up after a dead one.
 
-A file or folder ``NAME`` is written beside its place, as ``.NAME.XXXXXXXX.new``, and then takes it.
-While it is being written, ``.NAME.lock`` is locked; the system unlocks it when the process ends,
-however it may. So the holder of the lock knows that every such name is a leftover.
+A file or folder ``NAME`` is written as ``.NAME.XXXXXXXX.new`` beside its target and then renamed.
+During the write, ``.NAME.lock`` is locked; the system releases the lock whenever the process ends.
+Hence, for the holder of the lock, every such name is a leftover.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from snn_compile.errors import Origin, UsageError
 
 try:
     import fcntl
-except ImportError:  # Windows: nobody is kept out there, and nothing can be told to be a leftover
+except ImportError:  # Windows: no locks, so leftovers cannot be identified
     fcntl = None  # type: ignore[assignment]
 
 PATIENCE = 5.0
-"""Seconds that a process waits for another one: reports are written in less, folders in more."""
+"""Seconds to wait for another process: longer than writing a report, shorter than a folder."""
 POLL = 0.02
 NEW, OLD = "new", "old"
 
@@ -38,15 +38,15 @@ _guard = threading.Lock()
 
 @contextmanager
 def claimed(target: Path, *, make_parents: bool = False) -> Iterator[None]:
-    """Be the only process that writes a file or a folder. Claims may be nested.
+    """Exclusive claim on a file or a folder. Claims may be nested.
 
     Args:
         target: its path.
-        make_parents: make the folders that it is in; those that are empty in the end are removed.
+        make_parents: create its parent folders; those left empty are removed.
 
     Raises:
         UsageError: another process is writing it.
-        OSError: nothing can be written there.
+        OSError: the path is not writable.
     """
     place = _place(target)
     if not place.name:
@@ -58,32 +58,32 @@ def claimed(target: Path, *, make_parents: bool = False) -> Iterator[None]:
             stack.enter_context(_parents(place))
         with _guard:
             unfinished = any(claimed_by(folder.name) for folder in place.parents)
-            if not _held[place] and not unfinished:  # nobody else knows an unfinished folder
+            if not _held[place] and not unfinished:  # an unfinished folder is private
                 stack.enter_context(_locked(place, target))
             _held[place] += 1
-            stack.callback(_let_go, place)
+            stack.callback(_release, place)
         yield
 
 
 def beside(target: Path, kind: str = NEW) -> Path:
-    """A name beside a claimed target that nothing has."""
+    """An unused name beside a claimed target."""
     place = _place(target)
     return place.with_name(f".{place.name}.{secrets.token_hex(4)}.{kind}")
 
 
 def claimed_by(name: str) -> str:
-    """What is, or was, being written where there is a file or folder of this name; or nothing."""
+    """The target of a temporary file or folder of this name; empty for other names."""
     found = re.fullmatch(r"\.(.+)\.([0-9a-f]{8}\.(new|old)|lock)", name, re.DOTALL)
     return found[1] if found else ""
 
 
 def interrupted(target: Path) -> bool:
-    """Whether a folder is missing because a process died just before it put the new one there."""
+    """Whether a folder is missing because a process died between its two renames."""
     return not os.path.lexists(target) and bool(_leftovers(_place(target), OLD))
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder, if it is there; as much of it as can be."""
+    """Remove a file, a link or a folder, if it exists, as far as possible."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -92,7 +92,7 @@ def remove(path: Path) -> None:
 
 
 def _place(target: Path) -> Path:
-    """The same path for everybody who means the same place; the target itself may be a link."""
+    """The canonical path of the target; the target itself may be a link."""
     if target.name in ("", ".."):
         return Path(os.path.realpath(target))
     return Path(os.path.realpath(target.parent), target.name)
@@ -110,7 +110,7 @@ def _parents(place: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _let_go(place: Path) -> None:
+def _release(place: Path) -> None:
     with _guard:
         _held[place] -= 1
 
@@ -129,7 +129,7 @@ def _locked(place: Path, target: Path) -> Iterator[None]:
                 remove(leftover)
         yield
     finally:
-        # Nobody else can have locked it by this name: who waits for it sees that it has gone.
+        # No other process can hold a lock of this name: a waiting one detects the removal.
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(lock)
@@ -148,7 +148,7 @@ def _wait_for(path: Path, target: Path) -> tuple[int, bool]:
             if os.path.samestat(os.fstat(lock), os.stat(path)):
                 return lock, True
         except FileNotFoundError:
-            pass  # who held it has removed it: the next one is another file
+            pass  # its holder has removed it: the next one is another file
         except BlockingIOError:
             if time.monotonic() > deadline:
                 os.close(lock)
@@ -164,19 +164,19 @@ def _busy(target: Path) -> UsageError:
         "another process is writing it",
         code="busy",
         origin=Origin(str(target)),
-        hint="wait until that has ended, or write to another place",
+        hint="wait until it has ended, or choose another path",
     )
 
 
 def _put_back(place: Path) -> None:
-    """Undo the first of two renames, where there was no second."""
+    """Undo the first of two renames if the second is missing."""
     old = _leftovers(place, OLD)
     if old and not os.path.lexists(place):
         old[-1].rename(place)
 
 
 def _leftovers(place: Path, kind: str) -> list[Path]:
-    """Names beside a place that only its writers give, the oldest first."""
+    """Temporary names beside a target, the oldest first."""
     name = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{8}}\.{kind}")
     try:
         found = [path for path in place.parent.iterdir() if name.fullmatch(path.name)]

@@ -1,7 +1,7 @@
-"""Files from strangers: regular ones only, no larger than they may be, in plain types.
+"""Untrusted files: regular files only, bounded in size, in plain types.
 
-Reading a file here raises an ``OSError`` or a :class:`DamagedError`, and ``reading`` turns it
-into the error that the user meets. Archives of arrays are read by ``archives.py``.
+Reading a file here raises an ``OSError`` or a :class:`DamagedError`; ``reading`` turns it into the
+user-facing error. Archives of arrays are read by ``archives.py``.
 """
 
 from __future__ import annotations
@@ -33,50 +33,50 @@ DAMAGE = (
     EOFError,
     OSError,
 )
-"""What reading a damaged file may raise."""
+"""Exceptions from reading a damaged file."""
 MAX_DEPTH = 64
-"""Levels that JSON and TOML may be nested."""
+"""Largest nesting depth of JSON and TOML."""
 MAX_JSON_SIZE = 64 << 20
 MAX_TOML_SIZE = 256 << 10
 MAX_DOTS = 200
-"""In a line of TOML: reading a dotted key takes time with the square of its parts."""
+"""Most dots in a line of TOML: a dotted key takes quadratic time."""
 BYTES_A_CHARACTER = 32
-"""Memory that a character of JSON takes at most once it is read: ``[[],[],[]]``."""
+"""Largest memory per character of JSON, once read: ``[[],[],[]]``."""
 _PIECE = 1 << 20
 
 
 class DamagedError(ValueError):
-    """A file holds what it cannot hold."""
+    """The content of a file is invalid."""
 
 
 class MissingError(DamagedError):
-    """A file needs what no installed package has.
+    """A file needs a package that is not installed.
 
     Attributes:
-        code: of the error that the user meets.
+        code: of the user-facing error.
     """
 
     code = "missing"
 
 
 class TooLargeError(DamagedError):
-    """A file would take more memory than it may."""
+    """A file exceeds the memory budget."""
 
 
 @contextmanager
 def reading(
     path: str | Path, kind: type[CompileError], code: str, message: str, hint: str
 ) -> Iterator[None]:
-    """Whatever a damaged file makes its reader raise, as the error that the user meets.
+    """Turn any exception from reading a damaged file into a user-facing error.
 
-    An error that is one already gets the file as its origin, unless it has a nearer one.
+    A user-facing error gets the file as its origin, unless it has one.
 
     Args:
         path: of the file or folder.
         kind: of the error.
         code: its code.
-        message: its beginning; what is damaged follows.
-        hint: what to do.
+        message: its beginning; the reason follows.
+        hint: the action to take.
     """
     try:
         yield
@@ -98,17 +98,17 @@ def reading(
 def too_large(
     place: str | Path | Origin, error: TooLargeError, kind: type[CompileError] = UsageError
 ) -> CompileError:
-    """The complaint about a file that would take too much memory; a model's is of another kind."""
+    """The error for a file beyond the memory budget; a model's is of another kind."""
     return kind(
         str(error),
         code="too-large",
         origin=place if isinstance(place, Origin) else Origin(str(place)),
-        hint="if the file may take that much, allow it: --max-memory",
+        hint="to allow this much, set --max-memory",
     )
 
 
 def described(error: BaseException) -> str:
-    """What a reader raised, in a line."""
+    """An exception in a line."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if isinstance(error, DamagedError):
@@ -120,16 +120,16 @@ def described(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what another library's error says."""
+    """The first line of another library's error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 def check_size(what: str, size: int, limit: int | None = None) -> None:
-    """See that something fits into the memory that a file may take.
+    """Check a size against the memory budget of a file.
 
     Raises:
-        TooLargeError: it does not.
+        TooLargeError: it exceeds the budget.
     """
     most = memory.budget() if limit is None else limit
     if size > most:
@@ -142,7 +142,7 @@ def open_regular(path: str | Path) -> io.BufferedReader:
     """Open a file for reading; a pipe, a device or a folder is refused and never waited for.
 
     Raises:
-        OSError: there is none, or it is no regular file.
+        OSError: it does not exist, or is not a regular file.
     """
     _require_regular(os.stat(path), path)
     # Should it become a pipe meanwhile, opening it does not wait either.
@@ -169,7 +169,7 @@ def inside(folder: Path, name: str) -> Path:
     """A file of a folder.
 
     Raises:
-        DamagedError: it is a link to somewhere else.
+        DamagedError: it is a link out of the folder.
     """
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -178,7 +178,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
-    """The content of a regular file of at most so many bytes.
+    """The content of a regular file of at most ``most`` bytes.
 
     Raises:
         OSError: it cannot be read.
@@ -204,25 +204,25 @@ def sha256(path: str | Path) -> str:
 
 
 def read_json(path: str | Path) -> Any:
-    """What a JSON file says.
+    """The value of a JSON file.
 
     Raises:
         OSError: it cannot be read.
-        DamagedError: it is not JSON, or not JSON that any writer produces.
+        DamagedError: it is not JSON, or implausible JSON.
     """
     return parse_json(read_bytes(path, most_json()), Path(path).name)
 
 
 def most_json() -> int:
-    """Bytes that a JSON text may have."""
+    """Most bytes of a JSON text."""
     return min(MAX_JSON_SIZE, memory.budget() // BYTES_A_CHARACTER)
 
 
 def parse_json(content: bytes, name: str) -> Any:
-    """What a JSON text says: finite numbers, integers of 64 bits, nested as deep as is sane.
+    """The value of a JSON text: finite numbers, integers of 64 bits, bounded nesting.
 
     Raises:
-        DamagedError: it is something else.
+        DamagedError: it violates this.
     """
     check_size(name, len(content), most_json())
     try:
@@ -268,7 +268,7 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     """The tables of a TOML text.
 
     Raises:
-        DamagedError: it is not TOML, or not TOML that any writer produces.
+        DamagedError: it is not TOML, or implausible TOML.
     """
     import tomllib
 

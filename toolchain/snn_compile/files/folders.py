@@ -1,4 +1,4 @@
-"""Folders that are written as a whole or not at all."""
+"""Folders written atomically."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from snn_compile.files.writing import sync
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CANNOT = (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP)
-"""What a kernel or file system says that cannot exchange two names."""
+"""Error numbers of a kernel or file system that cannot exchange two names."""
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target`` to write into, which then takes its place.
+    """A new folder beside ``target`` to write into, which then replaces it.
 
-    If anything fails on the way, what was there before stays and nothing else is left.
+    On failure, an existing folder is unchanged and nothing else is left.
 
     Raises:
         UsageError: another process is writing it.
@@ -44,23 +44,23 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def require_replaceable(folder: Path, mark: str, ours: Callable[[Path], bool]) -> None:
-    """See that nothing is lost where a folder is to be written.
+    """Check that a folder can be replaced without data loss.
 
     Args:
         folder: to be written; it need not exist.
         mark: a file that every older folder of this kind has.
-        ours: whether an entry of a folder is what this program has written.
+        ours: whether this program wrote an entry of a folder.
 
     Raises:
-        UsageError: something else is there, or the folder cannot be moved.
+        UsageError: the path has other content, or the folder cannot be moved.
     """
     what = ""
     if folder.is_symlink():
-        what = "a link is there already"
+        what = "the path is a link"
     elif not folder.exists():
         return
     elif not folder.is_dir():
-        what = "a file is there already"
+        what = "the path is a file"
     elif os.path.ismount(folder):
         what = "a mount point cannot be replaced"
     elif _working_folder().is_relative_to(folder.resolve()):
@@ -70,22 +70,22 @@ def require_replaceable(folder: Path, mark: str, ours: Callable[[Path], bool]) -
         foreign = sorted(entry.name for entry in entries if not ours(entry))
         if foreign or (entries and not (folder / mark).is_file()):
             listed = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
-            what = "a folder that snn-compile has not written is there already"
+            what = "the folder exists and was not written by snn-compile"
             what += f" (it holds {listed})" if foreign else ""
     if what:
         raise UsageError(
             what,
             code="output-exists",
             origin=Origin(str(folder)),
-            hint="name another folder with -o, or remove what is there",
+            hint="name another folder with -o, or remove this one",
         )
 
 
 def require_empty(folder: Path) -> None:
-    """See that a backend can write into a folder.
+    """Check that a folder is empty, for a backend to write into.
 
     Raises:
-        UsageError: there is no such folder, or it holds something.
+        UsageError: it does not exist, or is not empty.
     """
     if not folder.is_dir() or any(folder.iterdir()):
         raise UsageError(f"{folder} is not an empty folder")
@@ -108,8 +108,8 @@ def _sync_all(folder: Path) -> None:
 def _put(new: Path, target: Path, old: Path) -> None:
     """Move a finished folder to its target, replacing an older one.
 
-    Where the system cannot exchange two names, there is a moment in which neither folder has the
-    name. The next claim of the target restores the old one.
+    If the system cannot exchange two names, neither folder has the name for a moment. The
+    next claim of the target restores the old one.
     """
     if not os.path.lexists(target):
         os.rename(new, target)
@@ -124,7 +124,7 @@ def _put(new: Path, target: Path, old: Path) -> None:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Exchange the names of two folders in one step; False where that is not possible."""
+    """Exchange the names of two folders atomically; False if not supported."""
     if sys.platform != "linux":
         return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

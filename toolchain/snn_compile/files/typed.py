@@ -1,4 +1,4 @@
-"""Values that were read from a file, held against the types that they should have."""
+"""Type checks of values read from a file."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _NAMES = {
 
 
 def complaint(value: Any, expected: Any, where: str) -> str:
-    """What is wrong with the type of a value; empty if nothing is.
+    """The type error of a value; empty without one.
 
     Args:
-        value: of JSON, or what has been made of it.
+        value: a JSON value, or a value derived from one.
         expected: an annotation: plain types, unions, lists, tuples, mappings with names as keys,
             typed dictionaries (whose further keys may hold anything), other classes.
-        where: the value's name, for the complaint.
+        where: the value's name, for the error.
     """
     if expected is Any:
         return ""
@@ -52,7 +52,7 @@ def complaint(value: Any, expected: Any, where: str) -> str:
         complaints = [complaint(value, one, where) for one in inside]
         if "" in complaints:
             return ""
-        # Of several complaints, the one that looked deepest says most.
+        # Of several errors, the deepest is the most specific.
         return max(complaints, key=len) if _is_container(value) else _other(value, expected, where)
     if is_typeddict(expected):
         return _of_entries(value, expected, where)
@@ -72,11 +72,11 @@ def complaint(value: Any, expected: Any, where: str) -> str:
 
 
 def made(kind: type[T], given: Mapping[str, Any]) -> T:
-    """An instance of a dataclass from entries that were read, if they are of its fields' types.
+    """An instance of a dataclass from entries of a file, type-checked by its fields.
 
     Raises:
-        DamagedError: they are not.
-        TypeError: one is missing.
+        DamagedError: an entry has a wrong type.
+        TypeError: an entry is missing.
     """
     owner: Any = kind
     expected = fields_of(owner)
@@ -98,7 +98,7 @@ def fields_of(kind: Any) -> dict[str, Any]:
 def _required(kind: Any) -> frozenset[str]:
     """The keys that a typed dictionary must have.
 
-    ``__required_keys__`` alone does not know of ``Required`` where annotations are texts.
+    ``__required_keys__`` alone misses ``Required`` where annotations are texts.
     """
     marked = get_type_hints(kind, include_extras=True).items()
     required: frozenset[str] = kind.__required_keys__
@@ -136,8 +136,10 @@ def _is_container(value: Any) -> bool:
 
 def _other(value: Any, expected: Any, where: str) -> str:
     kinds = get_args(expected) or (expected,)
-    wanted = " or ".join(_NAMES.get(get_origin(k) or k, getattr(k, "__name__", "")) for k in kinds)
+    expected_kinds = " or ".join(
+        _NAMES.get(get_origin(k) or k, getattr(k, "__name__", "")) for k in kinds
+    )
     found = _NAMES.get(type(value), f"of type {type(value).__name__}")
     if isinstance(value, float) and not math.isfinite(value):
         found = "not finite"
-    return f"'{where}' is {found}, not {wanted}"
+    return f"'{where}' is {found}, not {expected_kinds}"

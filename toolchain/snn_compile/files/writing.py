@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all."""
+"""Files written atomically."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from snn_compile.errors import Origin, UsageError
 from snn_compile.files.claims import beside, claimed
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-"""Whatever has the name already, a link among others, is an error."""
+"""Open flags: an existing name, also a link, is an error."""
 
 
 class NewFile:
-    """A file beside its target, which takes the target's place when it is whole.
+    """A file beside its target, which it replaces once complete.
 
-    A link in that place is replaced, never followed. Nobody else writes the target meanwhile.
+    A link at the target is replaced, never followed. The target is claimed meanwhile.
 
     Args:
         target: path of the finished file.
@@ -30,7 +30,7 @@ class NewFile:
 
     Raises:
         UsageError: another process is writing it.
-        OSError: nothing can be written there.
+        OSError: the path is not writable.
     """
 
     def __init__(self, target: Path) -> None:
@@ -43,10 +43,10 @@ class NewFile:
             self._claim = stack.pop_all()
 
     def keep(self, name: str = "") -> None:
-        """Put it, once it is on the disk, in the target's place; or in another one in that folder.
+        """Sync it and replace the target, or another name in that folder.
 
         Raises:
-            OSError: it cannot be. What was there before is as it was.
+            OSError: it cannot be written. An existing file is unchanged.
         """
         self.stream.flush()
         os.fsync(self.stream.fileno())
@@ -68,11 +68,11 @@ class NewFile:
 
 @contextmanager
 def replacing_file(target: Path) -> Iterator[IO[bytes]]:
-    """A stream into a new file, which takes the target's place if nothing fails.
+    """A stream into a new file, which replaces the target if nothing fails.
 
     Raises:
         UsageError: another process is writing it.
-        OSError: it cannot be written. What was there before is as it was.
+        OSError: it cannot be written. An existing file is unchanged.
     """
     new = NewFile(target)
     try:
@@ -83,24 +83,24 @@ def replacing_file(target: Path) -> Iterator[IO[bytes]]:
 
 
 def replace_text(target: Path, text: str) -> None:
-    """Write a file in UTF-8, as a whole or not at all."""
+    """Write a file in UTF-8, atomically."""
     with replacing_file(target) as stream:
         stream.write(text.encode("utf-8"))
 
 
 def require_file(target: Path) -> None:
-    """See that a file can be written in some place, before anybody computes what it is to hold.
+    """Check that a path can be written, before its content is computed.
 
     Raises:
-        UsageError: something other than a file is there.
-        OSError: it cannot be looked at.
+        UsageError: the path is not a regular file.
+        OSError: its status cannot be read.
     """
     with contextlib.suppress(FileNotFoundError):
         mode = target.lstat().st_mode
         if not stat.S_ISREG(mode):
             what = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}.get(stat.S_IFMT(mode))
             raise UsageError(
-                f"{what or 'something other than a file'} is there already",
+                f"{what or 'something other than a file'} exists at this path",
                 code="output-exists",
                 origin=Origin(str(target)),
                 hint="name another file",
@@ -108,7 +108,7 @@ def require_file(target: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk before going on."""
+    """Flush a file, or the names in a folder, to the disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows opens no folders
     opened = os.open(path, os.O_RDONLY)

@@ -39,7 +39,7 @@ def memory_bits(
     """Synapse memory of a synapse group on the core of a block.
 
     Weights are stored in one of two forms: nonzero weights with an index each, or all weights in
-    order. A shared kernel is stored once, in the smaller form. Everything else is lists of synapses,
+    order. A shared kernel is stored once, in the smaller form. All others are lists of synapses,
     one for each input axon, cut into entries; a dense group takes the smaller form. The number of
     entries is an upper bound, ``sum(ceil(n_i / k)) <= n_axons + sum(n_i) // k``.
     """

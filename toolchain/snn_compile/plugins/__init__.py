@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 BACKEND_NAME = re.compile(r"(?!(golden|engine)\Z)[a-z0-9][a-z0-9_-]{0,63}")
-"""It is a folder's name, and ``verify --against`` takes it beside ``golden`` and ``engine``."""
+"""Allowed names: also a folder's name, and an argument of ``verify --against``."""
 
 FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
     "snn_compile.frontends", "frontend", (Frontend, SpikingFrontend), (HasSourceRuntime,)
@@ -55,17 +55,17 @@ DEVICES: Plugins[Device] = Plugins(
 
 
 def open_device(name: str, options: Mapping[str, str]) -> Device:
-    """A device, by what ``--device`` says: its name and perhaps, after a colon, an argument.
+    """A device from the value of ``--device``: its name and, after a colon, an optional argument.
 
     Raises:
-        UsageError: there is no such device, or it does not take the argument or an option.
+        UsageError: the device is unknown, or refuses the argument or an option.
     """
     kind, _, argument = name.partition(":")
     return DEVICES.load(kind, argument, options)
 
 
 def frontend_for(path: Path) -> Frontend | SpikingFrontend:
-    """The frontend that reads files with this suffix; ONNX if none claims it.
+    """The frontend that reads files with this suffix; ONNX by default.
 
     Raises:
         UsageError: two claim it; or none does, and one cannot be loaded.

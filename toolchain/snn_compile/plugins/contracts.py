@@ -1,10 +1,10 @@
 """The contracts of frontends and backends; that of a device stands in ``snn_compile.hil.device``.
 
-A plug-in is a class that an installed distribution names as an entry point. It inherits nothing: it
-has the methods of a contract, and takes what stands before ``*`` by position and the rest by name.
-It may state the version of the contracts that it was written for, as ``contract_version``; without,
-that is version 1. All of this is checked when it is loaded. Whatever it refuses, it refuses with a
-``CompileError``; any other exception is reported as its own mistake, by its name and distribution.
+A plug-in is a class that an installed distribution registers as an entry point. It needs no base
+class: it has the methods of a contract, arguments before ``*`` by position and the rest by name. It
+may state its version of the contracts as ``contract_version``, by default 1. All of this is checked
+on loading. It refuses input with a ``CompileError``; any other exception is reported as a bug of
+the plug-in, by its name and distribution.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from snn_compile.passes import Finding
 from snn_compile.sim.batches import Advance
 
 VERSION = 1
-"""Of the contracts; a change that plug-ins have to follow raises it."""
+"""Version of the contracts, raised by an incompatible change."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a frontend makes of a file that holds a network to convert.
+    """Result of a frontend on a file with a network to convert.
 
     Attributes:
         ann: the network.
         findings: everything that was dropped, folded or assumed.
         n_nodes: operators in the file.
-        n_folded: those of them that were constants and are gone.
+        n_folded: constant operators among them, folded away.
     """
 
     ann: ANNGraph
@@ -49,7 +49,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class ImportedSpiking:
-    """What a frontend makes of a file that holds a spiking network.
+    """Result of a frontend on a file with a spiking network.
 
     Attributes:
         network: the network, its paths aligned, for an input in real values: a unit of 1.
@@ -69,11 +69,11 @@ class ImportedSpiking:
 
 
 class Frontend(Protocol):
-    """Reads model files that hold a network to convert.
+    """Reads model files with a network to convert.
 
-    It is registered under ``snn_compile.frontends`` and made without arguments, for each file that
-    may be its own: whatever is slow to import is imported in ``read``. It refuses everything that
-    it cannot read at once, never one node at a time. ``docs/how-to/write-a-frontend.md`` has a
+    It is registered under ``snn_compile.frontends`` and created without arguments, for each file
+    with its suffix: slow imports belong in ``read``. It reports all unsupported nodes at once,
+    never one at a time. ``docs/how-to/write-a-frontend.md`` has a
     complete one.
 
     Attributes:
@@ -103,9 +103,9 @@ class Frontend(Protocol):
 
 @runtime_checkable
 class SpikingFrontend(Protocol):
-    """Reads files that hold a spiking network already: nothing is left to convert.
+    """Reads files with a spiking network, which needs no conversion.
 
-    It is registered and made as a ``Frontend`` is, and has ``read_spiking`` instead of ``read``.
+    It is registered and created like a ``Frontend``, and has ``read_spiking`` instead of ``read``.
 
     Attributes:
         suffixes: of its files, in lower case, each with its dot.
@@ -122,11 +122,11 @@ class SpikingFrontend(Protocol):
     suffixes: tuple[str, ...]
 
     def read_spiking(self, path: Path, options: CompileOptions) -> ImportedSpiking:
-        """Read a file; the options say what it leaves open.
+        """Read a file; the options supply what it leaves open.
 
         Raises:
-            UsageError: the file or the library that reads it is missing, or the options do not say
-                what the file leaves open.
+            UsageError: the file or its library is missing, or an option is required that the file
+                leaves open.
             ModelError: the file is not a valid network.
             UnsupportedError: nodes without a form here (``CompileErrors`` if several).
         """
@@ -148,15 +148,15 @@ class HasSourceRuntime(Protocol):
     """A frontend whose format has its own runtime."""
 
     def source_runtime(self, path: Path) -> SourceRuntime | None:
-        """The file, ready to run; None where it cannot be run faster than by our evaluator."""
+        """The file, ready to run; None if it runs no faster than our evaluator."""
         ...
 
 
 class Backend(Protocol):
-    """Writes a quantized network in the form of some other system.
+    """Writes a quantized network in the form of another system.
 
-    It is registered under ``snn_compile.backends`` and made without arguments. Its name there is
-    what ``--emit`` takes and the folder that it writes: small letters, digits, ``-`` and ``_``.
+    It is registered under ``snn_compile.backends`` and created without arguments. Its name is the
+    value of ``--emit`` and the name of its folder: small letters, digits, ``-`` and ``_``.
     ``docs/how-to/write-a-backend.md`` has a complete one.
 
     >>> class Names:
@@ -185,7 +185,7 @@ class Backend(Protocol):
 
         Raises:
             UsageError: an option is unknown.
-            CompileError: as ``check`` says.
+            CompileError: as of ``check``.
         """
         ...
 
@@ -221,32 +221,32 @@ class Verifiable(Protocol):
         time_limit: float,
         progress: Advance,
     ) -> Verification:
-        """Compare the files in a folder, and what the other system makes of them, bit for bit.
+        """Compare a folder's files, and their behaviour in the other system, bit for bit.
 
-        The folder may come from a stranger. Nothing in it is ever run: what has to run is emitted
-        anew, and compared with the folder's files.
+        The folder is untrusted. Nothing in it is ever run: code to run is emitted again, and
+        compared with the folder's files.
 
         Args:
             program: the network.
-            folder: what ``emit`` wrote, or what has become of it.
+            folder: the output of ``emit``, possibly altered.
             frames: encoded stimuli, (N, *input shape).
             time_limit: seconds.
-            progress: receives the number of stimuli that have just been compared.
+            progress: progress callback, in stimuli compared.
 
         Raises:
-            DeviceError: the other system is missing, or it failed or ran out of time.
+            DeviceError: the other system is missing, failed or exceeded the time limit.
         """
         ...
 
 
 @runtime_checkable
 class NeedsEnvironment(Protocol):
-    """A backend whose system needs an environment of its own."""
+    """A backend whose system needs a separate environment."""
 
     def environment_status(self) -> object | None:
-        """The environment that would be used, None if there is none yet."""
+        """The existing environment, or None."""
         ...
 
     def create_environment(self) -> object:
-        """Make the environment, or return the one that is there already."""
+        """Return the environment, created if necessary."""
         ...

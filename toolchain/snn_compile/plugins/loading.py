@@ -1,4 +1,4 @@
-"""Loading plug-ins: what is loaded keeps its contract, and answers for its own mistakes."""
+"""Loading of plug-ins: contracts are checked, and bugs are attributed to the plug-in."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Plugins(Generic[T]):
     """The registered implementations of one kind, loaded on first use.
 
     Attributes:
-        group: of their entry points.
-        kind: what a user calls them.
-        contracts: a plug-in keeps at least one of these.
-        capabilities: contracts of what it may do besides.
-        names_allowed: what they may be called.
-        failure: the error by which a mistake of a plug-in is reported.
+        group: group of their entry points.
+        kind: user-facing name of the kind.
+        contracts: a plug-in satisfies at least one of these.
+        capabilities: contracts of optional capabilities.
+        names_allowed: pattern of allowed names.
+        failure: class of the error for a bug in a plug-in.
         code: its code.
     """
 
@@ -51,8 +51,8 @@ class Plugins(Generic[T]):
         """An instance of the named implementation, made with the arguments.
 
         Raises:
-            UsageError: there is none of that name, or more than one; it cannot be imported or made;
-                or it does not keep its contract. All complaints at once.
+            UsageError: the name is unknown or ambiguous; the plug-in cannot be imported or created,
+                or violates its contract. All errors at once.
         """
         entry = self._entry(name)
         whose = f"the {self.kind} '{name}' ({distribution(entry)})"
@@ -85,19 +85,19 @@ class Plugins(Generic[T]):
                 hint="uninstall all but one",
             )
         if not self.names_allowed.fullmatch(name):
-            raise self._broken(f"the {self.kind} '{name}' has a name that it may not have")
+            raise self._broken(f"the {self.kind} '{name}' has a name that is not allowed")
         return found[0]
 
     def _require_version(self, plugin: object, whose: str, entry: EntryPoint) -> None:
-        version = getattr(plugin, "contract_version", 1)  # those that name none are older than this
+        version = getattr(plugin, "contract_version", 1)  # without one, older than versions
         if isinstance(version, int) and not isinstance(version, bool) and version == VERSION:
             return
         raise UsageError(
             f"{whose} was written for version {version!r} of its contract, and this is version"
             f" {VERSION}",
             code="unknown-contract",
-            hint=f"install versions of snn-compile and {distribution(entry).split()[0]} that go"
-            " together",
+            hint=f"install versions of snn-compile and {distribution(entry).split()[0]} that are"
+            " compatible",
         )
 
     def _broken(self, message: str) -> UsageError:
@@ -108,10 +108,10 @@ class Plugins(Generic[T]):
         )
 
     def _answering(self, plugin: object, whose: str, entry: EntryPoint) -> object:
-        """The same plug-in, whose mistakes are errors that name it."""
+        """The same plug-in; its bugs become errors that name it."""
 
         def failed(what: str) -> CompileError:
-            hint = f"the mistake is one of {distribution(entry)}, not of snn-compile"
+            hint = f"this is a bug of {distribution(entry)}, not of snn-compile"
             return self.failure(f"{whose} {what}", code=self.code, hint=hint)
 
         members: dict[str, Any] = {"__getattr__": lambda _, name: getattr(plugin, name)}
@@ -125,7 +125,7 @@ class Plugins(Generic[T]):
 
 
 def complaints(plugin: object, plugins: Plugins[Any]) -> list[str]:
-    """What keeps a plug-in from its contract, and from that of everything else that it can do."""
+    """Violations of a plug-in's contract, and of those of its capabilities."""
     known = (*plugins.contracts, *plugins.capabilities)
     kept = [one for one in known if any(hasattr(plugin, name) for name in methods_of(one))]
     if not set(kept) & set(plugins.contracts):
@@ -134,7 +134,7 @@ def complaints(plugin: object, plugins: Plugins[Any]) -> list[str]:
 
 
 def methods_of(contract: type) -> dict[str, Callable[..., Any]]:
-    """The methods that a contract asks for."""
+    """The methods of a contract."""
     return {
         name: method
         for name, method in vars(contract).items()
@@ -157,7 +157,7 @@ def _complaints_about(plugin: object, contract: type) -> Iterator[str]:
 
 
 def _uncallable(attribute: Callable[..., Any], method: Callable[..., Any]) -> str:
-    """Why a method cannot be called as that of the contract is; empty if it can."""
+    """Why a method cannot be called as the contract requires; empty if it can."""
     _, *parameters = inspect.signature(method).parameters.values()  # without self
     named = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
     try:
@@ -179,7 +179,7 @@ def _guarded(
     method: Callable[..., Any],
     failed: Callable[[str], CompileError],
 ) -> Callable[..., Any]:
-    """A method of a plug-in: what it raises and returns is what the contract says, or an error."""
+    """A method of a plug-in, wrapped to check its results and exceptions against the contract."""
     returned = get_type_hints(method).get("return")
     kinds = _classes_of(returned)
 
@@ -199,7 +199,7 @@ def _guarded(
 
 
 def _classes_of(returned: Any) -> tuple[type, ...]:
-    """Classes of which one has what is returned; none where nothing is, or that is not known."""
+    """Allowed classes of the result; empty without a result, or if unknown."""
     parts = get_args(returned) if isinstance(returned, UnionType) else (returned,)
     kinds = [get_origin(part) or part for part in parts]
     if kinds == [type(None)] or not all(isinstance(kind, type) for kind in kinds):

@@ -1,1 +1,1 @@
-"""The smallest network on which a fault still shows."""
+"""Reduction of a network to the smallest one that still shows a fault."""

@@ -1,4 +1,4 @@
-"""A network with stimuli, how large it is, and the files that hold it."""
+"""A network with stimuli, its size, and its files."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from snn_compile.ir.text import STRUCTURE, dump_text
 from snn_compile.pluralize import pluralize
 
 MADE_UP = 8
-"""Stimuli of a network that comes without any."""
+"""Number of default stimuli."""
 FRAMES = "frames"
-_HINT = "docs/reference/text.md says what a text and its arrays are"
+_HINT = "docs/reference/text.md describes texts and their arrays"
 
 
 class Size(NamedTuple):
-    """How large a case is; a reduction makes the first number smaller that it can.
+    """Size of a case, compared lexicographically.
 
     Attributes:
         nodes: of the graph.
         neurons: of the input and of all populations.
-        weights: that are stored.
-        steps: of a window.
-        stimuli: that are shown.
-        bits: of all numbers together, as they would be counted on paper.
+        weights: number of stored weights.
+        steps: length of a window.
+        stimuli: number of stimuli.
+        bits: total bits of all magnitudes.
     """
 
     nodes: int
@@ -77,7 +77,7 @@ class Case:
 
     @property
     def size(self) -> Size:
-        """How large it is."""
+        """Its size."""
         graph = self.program.graph
         synapses = [node for node in graph if isinstance(node, Synapses)]
         return Size(
@@ -91,12 +91,12 @@ class Case:
 
     @property
     def digest(self) -> str:
-        """The same for the same network and stimuli."""
+        """A hash of network and stimuli."""
         text = dump_text(self.program, {})
         return hashlib.sha256(text.encode() + self.frames.tobytes()).hexdigest()
 
     def check(self) -> None:
-        """See that it can be simulated.
+        """Check that it can be simulated.
 
         Raises:
             ValueError, ArithmeticError: it cannot.
@@ -130,10 +130,10 @@ def read(path: Path, data: Path | None = None) -> Case | ANNGraph | SpikingGraph
 
     Args:
         path: of the network.
-        data: an npz file with encoded ``frames``, in place of those that come with the network.
+        data: an npz file with encoded ``frames``, instead of those of the network.
 
     Raises:
-        CompileError: it is none of them, or not what it should be.
+        CompileError: it is none of them, or invalid.
     """
     if path.name == sealed.MODEL and path.is_file():
         path = path.parent
@@ -159,7 +159,7 @@ def read_text(path: Path) -> Stage:
     """The network of a text file, of any stage.
 
     Raises:
-        CompileError: there is none, or it is not what it should be.
+        CompileError: it is missing or invalid.
     """
     if not path.is_file():
         raise UsageError(
@@ -178,15 +178,15 @@ def require_text(path: Path) -> None:
     """Check that a text can be written without overwriting another file beside it.
 
     Raises:
-        UsageError: something is there that is none of a text's.
-        OSError: it cannot be looked at.
+        UsageError: the file belongs to no text.
+        OSError: its status cannot be read.
     """
     require_file(path)
     for beside in (path.with_suffix(".npz"), _beside(path, "stimulus.npz")):
         require_file(beside)
         if beside.exists() and not path.exists():
             raise UsageError(
-                f"it is there already, and no '{path.name}' whose arrays it would hold",
+                f"it exists without a '{path.name}' whose arrays it could hold",
                 code="output-exists",
                 origin=Origin(str(beside)),
                 hint="name another text",
@@ -208,7 +208,7 @@ def write_text(path: Path, stage: Stage) -> None:
 
 
 def write(path: Path, case: Case) -> None:
-    """Write a case as ``read`` reads it: the text and, beside it, the stimuli.
+    """Write a case in the form of ``read``: the text and, beside it, the stimuli.
 
     Raises:
         OSError: it cannot be written.
@@ -223,7 +223,7 @@ def _beside(path: Path, ending: str) -> Path:
 
 
 def _made_up(program: QuantizedGraph) -> Int:
-    """Random stimuli, the same each time; half of their values are 0, the first is the largest."""
+    """Deterministic random stimuli; half of their values are 0, the first is the largest."""
     given, random = program.input, np.random.default_rng(0)
     steps = (program.window.n_steps,) if given.coding is InputCoding.EVENTS else ()
     shape = (MADE_UP, *steps, *given.shape)

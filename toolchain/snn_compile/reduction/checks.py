@@ -1,4 +1,4 @@
-"""What makes a case interesting: two executors that differ on it, or whatever a command says."""
+"""Interestingness checks: two executors differ on a case, or a command exits with 0."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from snn_compile.sim import reference
 from snn_compile.sim.engine import no_engine
 
 Check = Callable[[Case], bool]
-"""Whether a case is still of interest."""
+"""Whether a case is still interesting."""
 PLACE = "{}"
-"""In a command, where the path of the text goes."""
+"""Placeholder for the path of the text in a command."""
 TEXT = "network.snt"
 
 
 def engine_differs(case: Case) -> bool:
-    """Whether a build of the engine sends anything else than the reference does."""
+    """Whether a build of the engine differs from the reference."""
     return engine.verify(case.program, case.frames).equal is False
 
 
 def require_engine(case: Case) -> None:
-    """See that the engine computes a network.
+    """Check that the engine supports a network.
 
     Raises:
         UsageError: it does not.
@@ -46,18 +46,18 @@ def require_engine(case: Case) -> None:
         raise UsageError(
             f"there is nothing to compare the reference with: {why}",
             code="no-engine",
-            hint="give a check of your own: --check COMMAND",
+            hint="use a custom check: --check COMMAND",
         )
 
 
 class Device:
-    """Whether a device sends anything else than the reference does.
+    """Whether a device differs from the reference.
 
-    It runs in this process, and finds no files: one that needs a compiled folder, or that may take
-    this process down, is for a command.
+    It runs in this process, without files: a device that needs a compiled folder, or that may crash
+    this process, requires a command.
 
     Args:
-        name: as ``hil --device`` takes it.
+        name: value of ``hil --device``.
         options: as ``--set`` gives them.
         time_limit: seconds for each case.
     """
@@ -66,7 +66,7 @@ class Device:
         self._name, self._options, self._time_limit = name, options, time_limit
 
     def __call__(self, case: Case) -> bool:
-        """Whether a case is of interest.
+        """Whether a case is interesting.
 
         Raises:
             CompileError: the device is missing, failed, or cannot run the network.
@@ -87,18 +87,18 @@ class Device:
 
 
 class Command:
-    """A command that ends with 0 as long as what it is given is of interest.
+    """A command that exits with 0 on an interesting case.
 
-    It is run in the working folder, without a shell, without input, and what it prints is dropped.
+    It runs in the working folder, without a shell or input; its output is discarded.
 
     Args:
-        line: the command, in the words that a shell would make of it. The path of the text takes
-            the place of ``{}``, or stands at the end.
-        time_limit: seconds for everything; a command that is not done by then says no, but the
-            first one has to say something.
+        line: the command, split into words like a shell. The path of the text replaces ``{}``, or
+            is appended.
+        time_limit: seconds in total; a command beyond it counts as not interesting, but the first
+            one must complete.
 
     Raises:
-        UsageError: it is no command.
+        UsageError: it is not a command.
     """
 
     def __init__(self, line: str, time_limit: float) -> None:
@@ -114,11 +114,11 @@ class Command:
         self._has_answered = False
 
     def __call__(self, case: Case) -> bool:
-        """Whether a case is of interest."""
+        """Whether a case is interesting."""
         return self._holds(lambda path: write(path, case))
 
     def of_stage(self, stage: Stage) -> bool:
-        """Whether a network of any stage is of interest."""
+        """Whether a network of any stage is interesting."""
         return self._holds(lambda path: write_text(path, stage))
 
     def _holds(self, put: Callable[[Path], None]) -> bool:
@@ -128,15 +128,15 @@ class Command:
             code = self._run([word.replace(PLACE, str(path)) for word in self._words])
         if code is None and not self._has_answered:
             raise UsageError(
-                "the time was up before the command had ended for the first time",
+                "the time limit was reached before the first run of the command ended",
                 code="timed-out",
-                hint="give --time-limit more seconds, or look why the command does not end",
+                hint="increase --time-limit, or check why the command does not end",
             )
         self._has_answered = True
         return code == 0
 
     def _run(self, words: list[str]) -> int | None:
-        """The exit code; None where the time was up."""
+        """The exit code; None after the time limit."""
         try:
             child = subprocess.Popen(
                 words,
@@ -156,7 +156,7 @@ class Command:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a command with all that it has started and left."""
+    """End a command and its descendants."""
     with contextlib.suppress(OSError):
         if os.name == "nt":
             child.kill()
@@ -169,5 +169,5 @@ def _no_command(line: str, why: str) -> UsageError:
     return UsageError(
         f"'{line}' cannot be run: {why}",
         code="bad-option",
-        hint="--check 'python check.py {}'; for a shell, say so: --check \"sh -c '...' {}\"",
+        hint="--check 'python check.py {}'; with a shell: --check \"sh -c '...' {}\"",
     )

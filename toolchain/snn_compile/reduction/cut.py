@@ -1,7 +1,7 @@
-"""A network without some of its nodes: fewer outputs, layers, synapses; begun later, ended earlier.
+"""Cuts of a network: fewer outputs, layers, synapses; a later input, an earlier output.
 
-Every function returns a network that its constructor has checked, and raises ``StageError`` where
-none is left.
+Every function returns a network checked by its constructor, and raises ``StageError`` if nothing is
+left.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def with_outputs(case: Case, kept: Collection[NodeId]) -> Case:
 
 
 def without(case: Case, removed: Collection[NodeId]) -> Case:
-    """The network without some nodes, which is to say that they are silent."""
+    """The network without some nodes, as if they were silent."""
     return _grown(case, _left(case.program.graph, set(removed)))
 
 
 def bypassing(case: Case, node_id: NodeId) -> Case:
-    """The network with a population's source in the population's own place."""
+    """The network with a population replaced by its source."""
     program = case.program
     population = program.graph[node_id]
     if not isinstance(population, Population) or len(population.inputs) != 1:
@@ -86,7 +86,7 @@ def ending_at(case: Case, node_id: NodeId) -> Case:
 
 
 def ending_in(case: Case, node_id: NodeId) -> Case:
-    """The network up to a population, with an output in the population's place."""
+    """The network up to a population, which is replaced by an output."""
     program = case.program
     population, readout = program.graph[node_id], program.readouts[0]
     if isinstance(population, Readout):
@@ -100,7 +100,7 @@ def ending_in(case: Case, node_id: NodeId) -> Case:
 
 
 def beginning_at(case: Case, node_id: NodeId) -> Case:
-    """The network behind a population, which becomes the input: it is shown what it has sent."""
+    """The network downstream of a population, whose messages become the stimuli."""
     program = case.program
     population = program.graph[node_id]
     if not isinstance(population, Population) or isinstance(population, Readout):
@@ -110,7 +110,7 @@ def beginning_at(case: Case, node_id: NodeId) -> Case:
     sender = at_once.graph[node_id]
     sending = sum(prod(p.shape) for p in at_once.populations)
     kept = 8 * len(case.frames) * at_once.window.n_steps * sending
-    check_size("what all layers have sent", kept)
+    check_size("the messages of all layers", kept)
     sent = reference.run(at_once, case.frames, record=True).messages[node_id].astype(np.int64)
     one_step = at_once.window.n_steps == 1
     coding = InputCoding.GRADED if one_step else InputCoding.EVENTS
@@ -132,7 +132,7 @@ def beginning_at(case: Case, node_id: NodeId) -> Case:
 
 
 def _left(graph: Graph[QuantizedNode], removed: set[NodeId]) -> list[QuantizedNode]:
-    """The nodes of which a source is left, or that never had one; they read what is left."""
+    """The nodes with a remaining source, or without sources from the start."""
     left: dict[NodeId, QuantizedNode] = {}
     for node in graph:
         inputs = tuple(source for source in node.inputs if source in left)

@@ -22,13 +22,13 @@ from snn_compile.reduction.search import Choice, Strategy, Thinning
 _INPUTS = (ann.Input, spiking.Input)
 _OUTPUTS = (ann.Output, spiking.Readout)
 _SUMS = (ann.Add, spiking.Population)
-"""Nodes that are still what they were when they have lost a source."""
+"""Nodes that remain valid after losing a source."""
 _POSITIVE = ("threshold", "unit", "var", "drop")
 
 
 @dataclass(frozen=True, eq=False)
 class FloatCase:
-    """A network that no executor here runs; only commands know what is wrong with it.
+    """A network without an executor; only commands can check it.
 
     Attributes:
         stage: the network.
@@ -38,7 +38,7 @@ class FloatCase:
 
     @property
     def size(self) -> Size:
-        """How large it is; a number that is neither 0 nor 1 counts as two bits."""
+        """Its size; a number that is neither 0 nor 1 counts as two bits."""
         nodes: list[Node] = list(self.stage.graph)
         arrays = [value for node in nodes for value in vars(node).values() if _is_array(value)]
         numbers = sum(int((a != 0).sum() + ((a != 0) & (a != 1)).sum()) for a in arrays)
@@ -54,15 +54,15 @@ class FloatCase:
 
     @property
     def digest(self) -> str:
-        """The same for the same network."""
+        """A hash of the network."""
         return hashlib.sha256(dump_text(self.stage, {}).encode()).hexdigest()
 
     def check(self) -> None:
-        """Nothing more has to hold than what the stage's constructor checks."""
+        """No check beyond the stage's constructor."""
 
 
 def strategies(case: FloatCase) -> Iterator[Strategy[FloatCase]]:
-    """What is tried, large parts first."""
+    """The strategies, large parts first."""
     yield Thinning("outputs", partial(_ids, _OUTPUTS), _with_outputs)
     yield Choice("ends", _ends)
     yield Choice("beginnings", _beginnings)
@@ -98,12 +98,12 @@ def _with_layers(case: FloatCase, kept: Collection[NodeId]) -> FloatCase:
 
 
 def _without(case: FloatCase, removed: set[NodeId]) -> FloatCase:
-    """The network without some nodes, and without what cannot be without them."""
+    """The network without some nodes and their dependents."""
     return _left(case, (node for node in _nodes(case) if node.id not in removed))
 
 
 def _left(case: FloatCase, nodes: Iterable[Node]) -> FloatCase:
-    """Those of some nodes whose sources are there; sums do with one."""
+    """The nodes whose sources are kept; sums need only one."""
     left: dict[NodeId, Node] = {}
     for node in nodes:
         inputs = tuple(source for source in node.inputs if source in left)
@@ -139,7 +139,7 @@ def _beginnings(case: FloatCase) -> Iterator[Callable[[], FloatCase]]:
 
 
 def _beginning_at(case: FloatCase, node_id: NodeId) -> FloatCase:
-    """The network behind a node, which becomes the input."""
+    """The network downstream of a node, which becomes the input."""
     begun = (
         ann.Input(**{**node.common_fields, "inputs": ()}) if node.id == node_id else node
         for node in _nodes(case)
@@ -149,7 +149,7 @@ def _beginning_at(case: FloatCase, node_id: NodeId) -> FloatCase:
 
 
 def _bypassing(case: FloatCase, node_id: NodeId) -> FloatCase:
-    """The network with a node's source in the node's own place."""
+    """The network with a node replaced by its source."""
     by_id = {node.id: node for node in _nodes(case)}
     node = by_id[node_id]
     if len(node.inputs) != 1:
@@ -168,7 +168,7 @@ def _bypassing(case: FloatCase, node_id: NodeId) -> FloatCase:
 
 
 def _parameters(node_id: NodeId, name: str, case: FloatCase) -> Iterator[Callable[[], FloatCase]]:
-    """An array at zeros or ones."""
+    """An array set to zeros or ones."""
     found = [node for node in _nodes(case) if node.id == node_id and hasattr(node, name)]
     for node in found:
         value = getattr(node, name)

@@ -1,4 +1,4 @@
-"""The first pass of a compilation after which a network is wrong."""
+"""Bisection of a compilation: the first pass after which the network is wrong."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from snn_compile.pipeline.inputs import read_model, spiking_frontend
 from snn_compile.report.observer import SilentObserver
 
 IMPORT, PROGRAM = "import", "program"
-"""What a frontend made of the file, and what a compiled folder would hold."""
+"""Names of the imported and of the final network."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A network on its way.
+    """A network between passes.
 
     Attributes:
         name: of the pass that it comes from.
@@ -32,7 +32,7 @@ class Step:
 
 
 class _StageRecorder(SilentObserver):
-    """Keeps what every pass has made; networks never change, so nothing is copied."""
+    """Keeps the result of every pass; networks are immutable, so nothing is copied."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -59,9 +59,9 @@ def steps(model: Path, options: CompileOptions) -> list[Step]:
 
 
 def first_wrong(made: list[Step], wrong: Callable[[Stage], bool]) -> Iterator[tuple[Step, bool]]:
-    """Each step with the check's verdict, to the first that is wrong.
+    """Each step with the check's verdict, up to the first wrong one.
 
-    They are few, and asked in order: nothing says that what went wrong once stays wrong.
+    The search is linear, not binary: a wrong network may become right again.
 
     Raises:
         UsageError: none of them is wrong.
@@ -74,5 +74,5 @@ def first_wrong(made: list[Step], wrong: Callable[[Stage], bool]) -> Iterator[tu
     raise UsageError(
         "the check holds after no pass",
         code="nothing-to-reduce",
-        hint="it has to exit with 0 where the network is wrong",
+        hint="it must exit with 0 if the network is wrong",
     )

@@ -1,4 +1,4 @@
-"""A network on fewer neurons: channels left out, maps made smaller."""
+"""Restriction of a network to fewer neurons: fewer channels, smaller maps."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def of_groups(case: Case, node_id: NodeId, kept: list[int]) -> Case:
 
 
 def of_maps(case: Case, size: tuple[int, int]) -> Case:
-    """The network on the upper left corner of its input, and so on behind every convolution.
+    """The network on the upper left corner of its input and of every later map.
 
     Raises:
         StageError: nothing is left of a map, or maps that are added differ in size.
@@ -108,7 +108,7 @@ def _everything(program: QuantizedGraph) -> dict[NodeId, Kept]:
 
 
 def _tied(program: QuantizedGraph, node_id: NodeId) -> set[NodeId]:
-    """The populations whose channels are the same ones, through depthwise convolutions."""
+    """The populations with identical channels, through depthwise convolutions."""
     tied, waiting = set(), [node_id]
     pairs = [
         (group.inputs[0], reader.id)
@@ -146,7 +146,7 @@ def _restrict(case: Case, chosen: Mapping[NodeId, Kept]) -> Case:
 
 
 def _parameters(node: QuantizedNode, kept: Kept) -> dict[str, Any]:
-    """A population's parameters, which broadcast to it, for the neurons that are kept."""
+    """A population's parameters, which broadcast to it, for the remaining neurons."""
     if isinstance(node, Input):
         return {}
     changed: dict[str, Any] = {}

@@ -1,9 +1,8 @@
-"""Greedy search for a smaller case on which a check still holds: the same result every time.
+"""Deterministic greedy search for a smaller case on which a check still holds.
 
-Two kinds of strategies say what to try. A *thinning* states the parts of a case and makes the case
-of some of them; chunks of parts are left out, halved until single parts are (delta debugging,
-Zeller and Hildebrandt 2002). A *choice* lists whole cases, simplest first, of which the first that
-will do is taken.
+There are two kinds of strategies. A *thinning* lists the parts of a case and builds the case of a
+subset; chunks of parts are removed, halved down to single parts (delta debugging, Zeller and
+Hildebrandt 2002). A *choice* lists whole cases, simplest first; the first that passes is taken.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from snn_compile.reduction.case import Size
 
 
 class Reducible(Protocol):
-    """What can be made smaller."""
+    """An object of reduction."""
 
     @property
     def size(self) -> Size:
-        """How large it is."""
+        """Its size."""
         ...
 
     @property
     def digest(self) -> str:
-        """The same for what is the same."""
+        """Equal for equal objects."""
         ...
 
     def check(self) -> None:
-        """See that it can be asked about.
+        """Check that it can be evaluated.
 
         Raises:
             ValueError, ArithmeticError: it cannot.
@@ -44,7 +43,7 @@ C = TypeVar("C", bound=Reducible)
 
 @dataclass(frozen=True)
 class Thinning(Generic[C]):
-    """Parts of a case that can be left out.
+    """Removable parts of a case.
 
     Attributes:
         name: for people.
@@ -59,7 +58,7 @@ class Thinning(Generic[C]):
 
 @dataclass(frozen=True)
 class Choice(Generic[C]):
-    """Other cases that can take the place of a case.
+    """Replacements of a case.
 
     Attributes:
         name: for people.
@@ -72,17 +71,17 @@ class Choice(Generic[C]):
 
 Strategy = Thinning[C] | Choice[C]
 OnReduction = Callable[[str, Size], None]
-"""Told the name of a strategy that has helped, and the size that it has led to."""
+"""Callback with the name of a successful strategy and the new size."""
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[C]):
-    """What a reduction has led to.
+    """The outcome of a reduction.
 
     Attributes:
         case: the smallest one.
-        checks: how often the check was asked.
-        complete: whether nothing more could be left out; else the time was up.
+        checks: number of checks run.
+        complete: whether it is minimal for the strategies; else the time limit was reached.
     """
 
     case: C
@@ -100,22 +99,22 @@ def reduce_case(
     """The smallest case that the strategies find, of those on which the check holds.
 
     Args:
-        case: to begin with.
-        check: whether a case is still of interest.
-        strategies: what to try.
-        time_limit: seconds, after which the smallest case so far is good enough.
-        on_reduction: of progress.
+        case: the initial case.
+        check: whether a case is still interesting.
+        strategies: the strategies.
+        time_limit: seconds, after which the smallest case so far is returned.
+        on_reduction: progress callback.
 
     Raises:
-        UsageError: the check does not even hold on the case to begin with.
+        UsageError: the check does not hold on the initial case.
     """
     search = _Search(case, check, strategies, time.monotonic() + time_limit)
     if not check(case):
         raise UsageError(
-            "the fault does not show on the whole network",
+            "the fault is not present on the whole network",
             code="nothing-to-reduce",
-            hint="executors have to differ on these stimuli (--stimulus names others), or the"
-            " command of --check has to end with 0",
+            hint="the executors must differ on these stimuli (--stimulus names others), or the"
+            " command of --check must exit with 0",
         )
     try:
         search.run(on_reduction)
@@ -125,15 +124,15 @@ def reduce_case(
 
 
 class _TimeIsUp(Exception):  # noqa: N818  (no error)
-    """Nothing more is tried."""
+    """The time limit was reached."""
 
 
 class _Search(Generic[C]):
     """The smallest case so far.
 
     Attributes:
-        case: it.
-        checks: how often the check was asked.
+        case: the case.
+        checks: number of checks run.
     """
 
     def __init__(
@@ -167,7 +166,7 @@ class _Search(Generic[C]):
                     pass
 
     def _thin(self, thinning: Thinning[C]) -> None:
-        """Leave out chunks of parts, and ever smaller ones."""
+        """Remove chunks of parts of decreasing size."""
         base = self.case
         parts = list(thinning.parts(base))
         size = len(parts)
@@ -182,10 +181,10 @@ class _Search(Generic[C]):
             size //= 2
 
     def _accepts(self, candidate: Callable[[], C]) -> bool:
-        """Take a case if it is one, if it is smaller, and if the check holds on it.
+        """Accept a case if it is valid, smaller, and if the check holds on it.
 
         Raises:
-            _TimeIsUp: there is no time for it.
+            _TimeIsUp: the time limit was reached.
         """
         if time.monotonic() > self._deadline:
             raise _TimeIsUp

@@ -1,4 +1,4 @@
-"""What a reduction of a program tries: what pays most first, single numbers last."""
+"""Strategies for programs: the most effective first, single numbers last."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from snn_compile.reduction.search import Choice, Strategy, Thinning
 
 Candidate = Callable[[], Case]
 MAX_SINGLE = 4096
-"""Numbers of which each is tried by itself; of more, only whole arrays are."""
+"""Most numbers of an array that are reduced individually."""
 _FIXED = (*STRUCTURE, "origin", "low", "high")
 _LEAST = {"threshold": 1, "multiplier": 1 << 11, "levels": 1, "burst": 1}
-"""Parameters that are defined from a number on; all others from 0."""
+"""Least values of parameters; all others have 0."""
 
 
 def strategies(case: Case) -> Iterator[Strategy[Case]]:
-    """All strategies for a case; those of single nodes are of the nodes that it has."""
+    """All strategies for a case, including those of its single nodes."""
     yield Thinning("stimuli", lambda c: range(len(c.frames)), _with_stimuli)
     yield Thinning("outputs", lambda c: [r.id for r in c.program.readouts], cut.with_outputs)
     yield Choice("ends", _ends)
@@ -97,7 +97,7 @@ def _synapses(case: Case) -> list[NodeId]:
 
 
 def _with(parts: Callable[[Case], list[NodeId]]) -> Callable[[Case, list[NodeId]], Case]:
-    """Cases without the nodes that are not kept."""
+    """Cases without the dropped nodes."""
     return lambda case, kept: cut.without(case, set(parts(case)) - set(kept))
 
 
@@ -208,12 +208,12 @@ def _only(values: Int, kept: list[int]) -> Int:
 
 
 def _few(places: Int) -> Sequence[int]:
-    """The places, or nothing where they are too many to try."""
+    """The places, or none if there are too many."""
     return places.tolist() if len(places) <= MAX_SINGLE else ()
 
 
 def _inputs(case: Case) -> Iterator[Candidate]:
-    """Smaller stimuli, and the narrowest range that holds those that are left."""
+    """Smaller stimuli, and the narrowest range that contains the rest."""
     frames, given = case.frames, case.program.input
     for most in (1, int(np.abs(frames).max()) // 2):
         if given.low <= 0 < most <= given.high:
@@ -225,7 +225,7 @@ def _inputs(case: Case) -> Iterator[Candidate]:
 
 
 def _parameters(node_id: NodeId, name: str, case: Case) -> Iterator[Candidate]:
-    """A parameter of a node at something simpler."""
+    """A simpler value of a node's parameter."""
     if node_id in case.program.graph and hasattr(case.program.graph[node_id], name):
         node = case.program.graph[node_id]
         for simpler in _simpler(node, name):

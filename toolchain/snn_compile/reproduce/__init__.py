@@ -1,4 +1,4 @@
-"""Compiling a folder again from what it says it was made of, and comparing byte for byte."""
+"""Recompilation of a folder from its recorded sources, and comparison byte for byte."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from snn_compile.sealed.provenance import DATA, Provenance
 __all__ = ["MACHINE", "Compared", "compared", "inputs_of", "recompile"]
 
 MACHINE = ("simulator", "environment", "verification", "timing")
-"""Entries of ``report.json`` that depend on the time, the machine, or what came after compiling."""
+"""Entries of ``report.json`` that depend on the time, the machine, or later commands."""
 
 
 def inputs_of(
     compiled: CompiledModel, folder: Path, given: Mapping[str, Path]
 ) -> tuple[Provenance, dict[str, Path]]:
-    """What a folder was made of, and the files that this takes.
+    """Provenance of a folder, and its source files.
 
     Args:
-        compiled: what it holds.
-        folder: where.
-        given: files by what they are, as the user names them.
+        compiled: its content.
+        folder: its path.
+        given: files by role, as named by the user.
 
     Raises:
-        CompileError: it cannot be repeated; a file is missing, or is another one.
+        CompileError: it cannot be reproduced; a file is missing, or differs.
     """
     with _reading(folder):
         provenance = Provenance.of(compiled.provenance)
@@ -53,15 +53,15 @@ def recompile(
     scratch: Path,
     observer: Observer | None = None,
 ) -> CompiledModel:
-    """What the files give now, with the ``MACHINE`` entries of the report that is there.
+    """Recompile from the files, with the ``MACHINE`` entries of the existing report.
 
     Args:
-        folder: that is compiled already.
-        compiled: what it holds.
-        provenance: what it was made of.
-        files: by what they are.
-        scratch: an empty folder, for files that have other names by now.
-        observer: sees the compilation while it runs.
+        folder: the compiled folder.
+        compiled: its content.
+        provenance: its provenance.
+        files: by role.
+        scratch: an empty folder, for renamed files.
+        observer: receives progress.
     """
     stated = compiled.report.get("options", {})
     origins = {
@@ -84,13 +84,13 @@ def recompile(
 
 
 def _by_its_name(path: Path, name: str, beside: Path) -> Path:
-    """The same file by the name that it had: names are part of the seal."""
+    """The same file under its original name: names are part of the seal."""
     if path.name == name:
         return path
     beside.mkdir()
     try:
         (beside / name).symlink_to(path)
-    except OSError:  # Windows asks for a privilege
+    except OSError:  # Windows requires a privilege
         shutil.copyfile(path, beside / name)
     return beside / name
 
@@ -98,7 +98,7 @@ def _by_its_name(path: Path, name: str, beside: Path) -> Path:
 def _moved(
     report: Mapping[str, Any], before: Mapping[str, Any], files: Mapping[str, Path]
 ) -> dict[str, Any]:
-    """A report in which the files lie where they lay at first."""
+    """A report with the original paths."""
     options = before.get("options", {})
     places = {"model": before.get("model", {}).get("path", "")}
     places |= {kind: str(options.get(kind, {}).get("value") or "") for kind in (*DATA, "target")}

@@ -1,4 +1,4 @@
-"""Two folders, file by file: equal byte for byte, or where they differ first."""
+"""Comparison of two folders, file by file and byte for byte, with the first difference."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Compared:
     Attributes:
         file: its path.
         equal: whether it is the same, byte for byte.
-        where: what differs first, if it does.
+        where: the first difference, if any.
     """
 
     file: str
@@ -41,20 +41,20 @@ class Compared:
 
 
 def compared(original: Path, again: Path) -> Iterator[Compared]:
-    """Every file of two folders, but for signatures and what comes after them.
+    """Compare every file of two folders, except signatures and files added after signing.
 
     Args:
-        original: a folder that may be a stranger's.
-        again: one of our own.
+        original: an untrusted folder.
+        again: its recompilation.
     """
     before, after = dict(entries(original)), dict(entries(again))
     for name in sorted({*before, *after}):
         if name not in before:
             yield Compared(name, False, "is missing")
         elif name not in after:
-            yield Compared(name, False, "is not made by compiling")
+            yield Compared(name, False, "is not a result of compiling")
         elif not before[name]:
-            yield Compared(name, False, "is no plain file")
+            yield Compared(name, False, "is not a plain file")
         elif sha256(original / name) == sha256(again / name):
             yield Compared(name, True)
         else:
@@ -62,14 +62,14 @@ def compared(original: Path, again: Path) -> Iterator[Compared]:
 
 
 def _where(original: Path, again: Path) -> str:
-    """What differs first in two files of the same kind."""
+    """The first difference between two files of the same kind."""
     kind = again.suffix
     try:
         if kind in _ARCHIVES:
             return _in_archives(original, again)
         if kind == ".json":
             found = _in_json(read_json(original), read_json(again))
-            return found or "the same values, written in another way"
+            return found or "equal values in a different notation"
         return _in_bytes(original, again)
     except DAMAGE as error:
         return f"cannot be read: {described(error)}"
@@ -89,7 +89,7 @@ def _in_archives(original: Path, again: Path) -> str:
             programs = (_program(archive) for archive in (one, other))
             if text := _in_json(*programs):
                 return text
-    return "the same arrays, packed in another way: another zlib or numpy"
+    return "equal arrays in a different encoding: a different zlib or numpy"
 
 
 def _program(archive: Archive) -> Any:
@@ -108,7 +108,7 @@ def _names_of_arrays(archive: Archive) -> dict[str, str]:
 
 def _in_arrays(name: str, before: Any, after: Any) -> str:
     if before is None or after is None:
-        return f"'{name}' is {'missing' if before is None else 'not made by compiling'}"
+        return f"'{name}' is {'missing' if before is None else 'not a result of compiling'}"
     if (before.shape, before.dtype) != (after.shape, after.dtype):
         return f"'{name}' is {before.dtype} {before.shape}, not {after.dtype} {after.shape}"
     count, first = unequal(before, after)
@@ -121,7 +121,7 @@ def _in_arrays(name: str, before: Any, after: Any) -> str:
 
 
 def _in_json(before: Any, after: Any, place: str = "") -> str:
-    """The first entry that differs, by its place; empty if none does."""
+    """The first differing entry, with its place; empty without one."""
     if isinstance(before, dict) and isinstance(after, dict):
         prefix = f"{place}." if place else ""
         pairs = ((f"{prefix}{k}", before.get(k), after.get(k)) for k in {**after, **before})

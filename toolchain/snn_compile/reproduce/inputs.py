@@ -1,7 +1,7 @@
-"""The files that a network was made of, looked for by name and known by hash.
+"""Source files of a network, searched by name and identified by hash.
 
-A folder may come from a stranger. What it names is never a path: a file of that name is looked for
-beside the folder and in the working folder, links left aside, and everything else is asked for.
+A folder is untrusted. Its names are never paths: a file of that name is searched beside the folder
+and in the working folder, links excluded; the user must name all others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _OPTION = {"model": "M", "calibrate": "D", "evaluate": "D", "target": "FILE"}
 
 
 def require_repeatable(provenance: Provenance, folder: Path) -> None:
-    """See that compiling again can give the same network.
+    """Check that recompilation can give the same network.
 
     Raises:
-        UsageError: it was trained, or made from arrays, or by another version; all at once.
+        UsageError: it was tuned, made from arrays, or made by another version; all at once.
     """
     errors: list[CompileError] = []
 
@@ -30,14 +30,14 @@ def require_repeatable(provenance: Provenance, folder: Path) -> None:
 
     if provenance.tuned:
         refuse(
-            f"it was tuned ({provenance.tuned}), and a training is not the same on every machine",
+            f"it was tuned ({provenance.tuned}), and training depends on the machine",
             "not-reproducible",
             "verify compares it with the reference; --sign records who trained it",
         )
     for kind in DATA:
         if kind in provenance.sources and not provenance.sources[kind].name:
             refuse(
-                f"--{kind} were arrays in Python, in no file that it could name",
+                f"--{kind} were arrays in Python, not a file",
                 "not-reproducible",
                 "compile from files: calibrate='D.npz'",
             )
@@ -51,12 +51,12 @@ def require_repeatable(provenance: Provenance, folder: Path) -> None:
 
 
 def locate(provenance: Provenance, folder: Path, given: Mapping[str, Path]) -> dict[str, Path]:
-    """Absolute paths of the files that a network was made of, by what they are.
+    """Absolute paths of a network's source files, by role.
 
     Args:
-        provenance: what it was made of.
-        folder: where it is.
-        given: files by what they are, as the user names them.
+        provenance: its provenance.
+        folder: its path.
+        given: files by role, as named by the user.
 
     Raises:
         CompileError: ``needs-inputs``, ``other-input`` or ``bad-option``; all complaints at once.
@@ -97,7 +97,7 @@ def _candidates(source: Source, folder: Path) -> list[Path]:
 
 
 def _hash(kind: str, path: Path, errors: list[CompileError]) -> str:
-    """The hash of what a file says, as its kind is hashed; empty, with a complaint, without one."""
+    """The hash of a file's content, by its kind; empty, with an error, if it cannot be read."""
     try:
         return content_hash(path) if kind == "target" else sha256(path)
     except OSError as error:
@@ -111,7 +111,7 @@ def _hash(kind: str, path: Path, errors: list[CompileError]) -> str:
 def _needed(missing: Mapping[str, Source], folder: Path) -> UsageError:
     named = ", ".join(f"{source.name} ({kind})" for kind, source in missing.items())
     return UsageError(
-        f"it was compiled from files that are neither beside it nor here: {named}",
+        f"its source files are neither beside it nor in the working folder: {named}",
         code="needs-inputs",
         origin=Origin(str(folder)),
         hint=" ".join(f"--{kind} {_OPTION[kind]}" for kind in missing),
@@ -120,10 +120,10 @@ def _needed(missing: Mapping[str, Source], folder: Path) -> UsageError:
 
 def _needless(kind: str, folder: Path) -> UsageError:
     return UsageError(
-        f"--{kind} is given, and it was compiled without",
+        f"it was compiled without --{kind}",
         code="bad-option",
         origin=Origin(str(folder)),
-        hint="leave it out",
+        hint="omit it",
     )
 
 
@@ -133,5 +133,5 @@ def _other(kind: str, source: Source, path: Path) -> VerificationError:
         f" {source.sha256[:16]}...)",
         code="other-input",
         origin=Origin(str(path)),
-        hint=f"give the right one: --{kind} {_OPTION[kind]}",
+        hint=f"name the right one: --{kind} {_OPTION[kind]}",
     )

@@ -1,7 +1,7 @@
-"""What a compiled folder holds, read and checked: nothing of it is taken at its word.
+"""Reading and validation of a compiled folder, which is untrusted.
 
-The folder may come from a stranger, and the seal has no key: it tells damage, not malice. So every
-entry has the type and the range that the rest of the compiler relies on, or the folder is refused.
+The seal has no key: it detects damage, not malice. So every entry must have the type and the range
+that the rest of the compiler relies on, or the folder is refused.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Encoding(TypedDict):
 
 
 class _Content(TypedDict):
-    """What ``program.json`` says."""
+    """Content of ``program.json``."""
 
     program: dict[str, Any]
     encoding: _Encoding
@@ -85,12 +85,12 @@ class Sealed:
 
 
 def read(folder: Path) -> Sealed:
-    """Everything that a compiled folder holds of its network.
+    """Read a compiled folder's network.
 
     Raises:
-        ModelError: it is damaged, or not what this tool writes.
+        ModelError: it is damaged, or not in this tool's format.
         VerificationError: its content does not match its seal.
-        UsageError: it would take more memory than it may.
+        UsageError: it exceeds the memory budget.
     """
     with _reading(folder / MODEL):
         written, content, arrays = _unsealed(inside(folder, MODEL))
@@ -124,23 +124,23 @@ def read(folder: Path) -> Sealed:
 
 
 def read_seal(folder: Path) -> str:
-    """The seal of a compiled network, which traces of it bear; ``read`` checks it."""
+    """The seal of a compiled network, also recorded in its traces; ``read`` checks it."""
     with _reading(folder / MODEL), Archive(inside(folder, MODEL)) as archive:
         return archive.content("seal", _SEAL_BYTES).decode("ascii")
 
 
 def read_schema(folder: Path) -> int:
-    """The schema that a compiled network was written in; ``read`` checks the rest of it."""
+    """The schema of a compiled network; ``read`` checks the rest."""
     with _reading(folder / MODEL), Archive(inside(folder, MODEL)) as archive:
         return _schema(archive.json("program.json", MAX_JSON_SIZE))
 
 
 def check_network(program: QuantizedGraph) -> None:
-    """See that a network can be simulated: what it does for one stimulus fits, its sums are exact.
+    """Check that a network can be simulated: one stimulus fits the memory, and sums are exact.
 
     Raises:
-        TooLargeError: a stimulus takes too much memory.
-        OverflowError: sums are beyond what is computed exactly.
+        TooLargeError: a stimulus exceeds the memory budget.
+        OverflowError: sums exceed the exact range.
     """
     nodes = (*program.populations, program.input)
     largest = max(nodes, key=lambda node: prod(node.shape))
@@ -162,7 +162,7 @@ def frames_in(arrays: Mapping[str, Int], program: QuantizedGraph) -> Int:
     """The encoded stimuli among the arrays of a file: of the network's shape, in its range.
 
     Raises:
-        DamagedError: there are none, or they do not fit.
+        DamagedError: they are missing, or do not fit.
     """
     if "frames" not in arrays:
         raise DamagedError(f"{STIMULUS} holds no 'frames'")
@@ -191,7 +191,7 @@ def _reading(path: Path) -> Any:
 
 
 def _unsealed(path: Path) -> tuple[int, _Content, dict[str, Any]]:
-    """The schema it was written in, what it says in the present one, and its arrays."""
+    """The original schema, the content in the present schema, and the arrays."""
     with Archive(path) as archive:
         text = archive.content("program.json", MAX_JSON_SIZE)
         seal = archive.content("seal", _SEAL_BYTES).decode("ascii")
@@ -232,12 +232,12 @@ def _checked(content: Any) -> _Content:
 
 
 def _report(folder: Path) -> dict[str, Any]:
-    """The content of ``report.json``, which may be missing."""
+    """The content of ``report.json``, if present."""
     if not (folder / REPORT).exists():
         return {}
     document = read_json(inside(folder, REPORT))
     _require(schema.complaint(document))
-    if (folder / VERIFICATION).exists():  # a signed report stays as it is
+    if (folder / VERIFICATION).exists():  # a signed report is never changed
         later = read_json(inside(folder, VERIFICATION))
         _require(schema.complaint(later))
         document = schema.verified(document, later.get("verification", []))
@@ -261,12 +261,12 @@ def _encoding(
     given, unit = program.input, _units(arrays, "encoding:unit")
     shape, maps = _shape(document["shape"], "shape"), _shape(document["maps"], "maps")
     if not given.low <= document["low"] <= document["high"] <= given.high:
-        raise DamagedError("the encoding has levels that the input does not take")
+        raise DamagedError("the encoding has levels outside the input's range")
     steps = program.window.n_steps if given.coding is InputCoding.EVENTS else 1
     if not prod(shape) == prod(maps) == steps * prod(given.shape):
         raise DamagedError(f"the encoding makes {maps} of {shape}, and the input is {given.shape}")
     if len(unit) not in (1, shape[0]) or not (unit > 0).all():
-        raise DamagedError("the encoding has units that are none")
+        raise DamagedError("the encoding has invalid units")
     return InputEncoding(unit, document["low"], document["high"], shape, maps)
 
 
@@ -276,7 +276,7 @@ def _decoding(
     found = next((node.shape for node in program.readouts if node.id == name), ())
     shape, unit = _shape(document, "decodings"), _units(arrays, f"{name}:decoding")
     if len(found) != 3 or prod(found) != prod(shape) or len(unit) not in (1, found[0]):
-        raise DamagedError(f"the decoding of {name!r} fits no output")
+        raise DamagedError(f"the decoding of {name!r} matches no output")
     return OutputDecoding(unit, shape)
 
 

@@ -1,6 +1,6 @@
-"""What a compiled network was made from, as its seal says it: files by hash and name, and options.
+"""Provenance of a compiled network, covered by its seal: files by hash and name, and options.
 
-Where the files lay is no part of it, so that the same files give the same seal everywhere.
+Paths are not part of it, so that equal files give equal seals everywhere.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from snn_compile.version import __version__
 TOOL = f"snn-compile {__version__}"
 DATA = ("calibrate", "evaluate")
 INPUTS = ("model", *DATA, "target")
-"""What a network is made from, apart from the options."""
+"""Sources of a network, apart from the options."""
 TUNED = "tuned"
-"""Of networks that were trained: how."""
+"""Key of the training method of a tuned network."""
 _NAME = "{}.name"
 ADDED = {"activation_segments": 32}
-"""Options that older versions did not have, with what then stands for them: a network that does not
-depend on them keeps its seal."""
+"""Options added later, with their neutral values: a network that does not depend on them keeps its
+seal."""
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file that a network was made from, or a target that comes with the tool.
+    """A source file of a network, or a built-in target.
 
     Attributes:
-        name: of the file, without its folder; empty for arrays, which are in no file.
-        sha256: of its content.
+        name: name of the file, without its folder; empty for arrays without a file.
+        sha256: SHA-256 of its content.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Provenance:
-    """All that it takes to compile a network again.
+    """Everything needed to recompile a network.
 
     Attributes:
-        tool: name and version of what compiled it.
-        sources: by what they are: ``INPUTS``.
-        options: as they were stated, without files.
-        tuned: how it was trained; empty if it was not.
+        tool: name and version of the compiler.
+        sources: by role: ``INPUTS``.
+        options: as stated by the user, without files.
+        tuned: training method; empty if not tuned.
     """
 
     tool: str
@@ -65,17 +65,17 @@ class Provenance:
 
     @staticmethod
     def of(document: Mapping[str, str]) -> Provenance:
-        """What a sealed network says of itself.
+        """Parse the provenance in a sealed network.
 
         Raises:
-            DamagedError: it says too little, or something else.
+            DamagedError: it is incomplete or invalid.
         """
         lacking = [key for key in ("tool", "model", "target", "options") if not document.get(key)]
         if lacking:
             raise DamagedError(f"the provenance lacks {', '.join(lacking)}")
         options = parse_json(document["options"].encode(), "the provenance's options")
         if not isinstance(options, dict):
-            raise DamagedError("the provenance's options are none")
+            raise DamagedError("the provenance's options are not an object")
         sources = {
             kind: Source(_plain(document.get(_NAME.format(kind), "")), document[kind])
             for kind in INPUTS
@@ -87,7 +87,7 @@ class Provenance:
         """The options, still without files.
 
         Raises:
-            DamagedError: they are no options.
+            DamagedError: they are invalid.
         """
         try:
             return CompileOptions.stated(self.options, origins)
@@ -98,11 +98,11 @@ class Provenance:
 def provenance(
     model: Path, options: CompileOptions, given: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """What a seal says of a network's origin.
+    """Provenance entries of a seal.
 
     Args:
         model: the file.
-        options: as they were stated: ``auto`` where that was said.
+        options: as stated by the user, ``auto`` included.
         given: arrays passed instead of files, by the option's name.
     """
     document = {"tool": TOOL, **_file("model", model)}
@@ -138,11 +138,11 @@ def _hash_of(given: Any) -> str:
 
 
 def _plain(name: str) -> str:
-    """The name of a file: of no folder, and of nothing above.
+    """A bare file name.
 
     Raises:
-        DamagedError: it is more than that.
+        DamagedError: it has a folder part.
     """
     if name in (".", "..") or set(name) & set("/\\\0"):
-        raise DamagedError(f"the provenance names {name!r}, which is no file's name")
+        raise DamagedError(f"the provenance names {name!r}, which is not a file name")
     return name

@@ -1,8 +1,8 @@
-"""Signatures of compiled folders: who compiled it, and that nothing in it has changed since.
+"""Signatures of compiled folders: authenticity and integrity.
 
-A seal tells damage; anybody can make a new one. A signature takes a key that the reader knows
-already. It is one of ``ssh-keygen -Y sign`` over a list of ``sha256sum``, so that both programs can
-check a folder without this one.
+A seal detects damage; anyone can compute a new one. A signature requires a key that the reader
+trusts. It has the form of ``ssh-keygen -Y sign`` over a list of ``sha256sum``, so that both
+programs can check a folder without this one.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _HINT = "do not trust its contents: get the folder again from its signer, or rec
 
 
 def sign(folder: Path, key: SigningKey, seal: str) -> None:
-    """Put the list of all files into a folder, and its signature.
+    """Write the list of all files into a folder, and its signature.
 
     Args:
-        folder: that is complete.
-        key: of whoever signs.
-        seal: of the network in it.
+        folder: the complete folder.
+        key: the signer's key.
+        seal: seal of the network in it.
     """
     content = manifest(folder, seal)
     (folder / MANIFEST).write_bytes(content)
@@ -59,37 +59,37 @@ def sign(folder: Path, key: SigningKey, seal: str) -> None:
 
 
 def is_signed(folder: Path) -> bool:
-    """Whether there is something of a signature; nothing is checked."""
+    """Whether a signature is present; nothing is checked."""
     return any(os.path.lexists(folder / name) for name in (MANIFEST, SIGNATURE))
 
 
 def claimed(folder: Path) -> PublicKey:
-    """The key that is said to have signed a folder; it has not been verified.
+    """The claimed signing key of a folder, not verified.
 
     Raises:
-        VerificationError: there is no signature, or it cannot be read.
+        VerificationError: the signature is missing, or cannot be read.
     """
     return PublicKey(_signature(folder).key)
 
 
 def trusted(folder: Path, path: str | Path) -> tuple[PublicKey, ...]:
-    """The keys in a file, which is none of the folder that they are to vouch for.
+    """The keys in a file, which must be outside the folder that they verify.
 
     Raises:
-        UsageError: it is one, or the keys cannot be used.
+        UsageError: it is inside, or the keys are not usable.
     """
     if Path(path).resolve().is_relative_to(folder.resolve()):
         raise UsageError(
             "the keys are inside the folder that they verify, so anyone who altered it chose them",
             code="bad-key",
             origin=Origin(str(path)),
-            hint="use a key that came to you in another way",
+            hint="use a key from an independent source",
         )
     return public_keys(path)
 
 
 def check(folder: Path, signers: Sequence[PublicKey]) -> PublicKey:
-    """See that one of several keys has signed a folder, and that nothing in it has changed since.
+    """Verify that one of several keys signed a folder, and that it is unchanged.
 
     Returns:
         The key.

@@ -1,4 +1,4 @@
-"""Ed25519 keys in the files that people have: OpenSSH's, and PEM."""
+"""Ed25519 keys in the common file formats: OpenSSH and PEM."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 PASSPHRASE = "SNN_COMPILE_SIGN_PASSPHRASE"
-"""Holds the passphrase of a private key where there is no terminal to ask on."""
+"""Environment variable with the passphrase of a private key, for use without a terminal."""
 MAX_BYTES = 1 << 20
-"""Of a file with keys."""
+"""Most bytes of a key file."""
 _PEM = b"-----BEGIN "
 _OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 _PRIVATE_HINT = "make one: ssh-keygen -t ed25519 -f KEY"
-_PUBLIC_HINT = "give a .pub file, a list of allowed signers, or a public key in PEM"
+_PUBLIC_HINT = "use a .pub file, a list of allowed signers, or a public key in PEM"
 
 
 def passphrase_of_environment() -> str | None:
-    """The passphrase that the environment holds, if it does."""
+    """The passphrase in the environment, if any."""
     return os.environ.get(PASSPHRASE)
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A key that signatures are checked with.
+    """A public key.
 
     Attributes:
         content: its 32 bytes.
-        owner: what its file says of it: a principal or a comment; perhaps nothing.
+        owner: a principal or comment of its file; may be empty.
     """
 
     content: bytes
@@ -49,7 +49,7 @@ class PublicKey:
 
     @property
     def fingerprint(self) -> str:
-        """As ``ssh-keygen -l`` shows it."""
+        """The fingerprint, as of ``ssh-keygen -l``."""
         digest = hashlib.sha256(sshsig.blob(self.content)).digest()
         return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
@@ -60,7 +60,7 @@ class PublicKey:
         """Whether a signature of a message is this key's.
 
         Raises:
-            UsageError: the package that knows is missing.
+            UsageError: the package ``cryptography`` is missing.
         """
         _require_package()
         from cryptography.exceptions import InvalidSignature
@@ -82,7 +82,7 @@ class SigningKey:
 
     @property
     def public(self) -> PublicKey:
-        """The key that others check signatures with."""
+        """The matching public key."""
         return PublicKey(self._key.public_key().public_bytes_raw())
 
     def sign(self, message: bytes) -> sshsig.Signature:
@@ -97,10 +97,11 @@ class SigningKey:
 
         Args:
             path: of the file.
-            passphrase: asks for it if the file is encrypted; None without a terminal.
+            passphrase: prompts for it if the file is encrypted; None without a terminal.
 
         Raises:
-            UsageError: it cannot be read, is no Ed25519 key, or the passphrase is missing or wrong.
+            UsageError: it cannot be read, is not an Ed25519 key, or the passphrase is missing or
+                wrong.
         """
         _require_package()
         from cryptography.exceptions import UnsupportedAlgorithm
@@ -130,12 +131,12 @@ class SigningKey:
 def public_keys(path: str | Path) -> tuple[PublicKey, ...]:
     """The Ed25519 keys of a file: a public key of OpenSSH or in PEM, or a list of several.
 
-    A list has the form of ``authorized_keys`` or of ``allowed_signers``. Keys of other types in it
-    are passed over: no signature here can be theirs.
+    A list has the form of ``authorized_keys`` or of ``allowed_signers``. Keys of other types are
+    skipped: they cannot make these signatures.
 
     Raises:
-        UsageError: it cannot be read, has no such key, or says what is not understood; all
-            complaints at once.
+        UsageError: it cannot be read, has no such key, or has unsupported content; all errors at
+            once.
     """
     content = _content(path)
     if b"PRIVATE KEY-----" in content:
@@ -150,7 +151,7 @@ def public_keys(path: str | Path) -> tuple[PublicKey, ...]:
         except ValueError as error:
             errors.append(_unusable(path, f"line {number}: {described(error)}", _PUBLIC_HINT))
     if not keys and not errors:
-        errors.append(_unusable(path, "it holds no key of Ed25519", _PUBLIC_HINT))
+        errors.append(_unusable(path, "it holds no Ed25519 key", _PUBLIC_HINT))
     raise_all(errors)
     return tuple(keys)
 
@@ -162,7 +163,7 @@ def _of_line(line: str) -> Iterator[PublicKey]:
     words = _words(line)
     at = next((k for k, word in enumerate(words[:3]) if _is_type(word)), None)
     if at is None or at + 1 >= len(words):
-        raise DamagedError("it is no public key")
+        raise DamagedError("it is not a public key")
     if words[at] != sshsig.KEY_TYPE:
         return
     if at and not _allows(words[1] if at == 2 else words[0], certain=at == 2):
@@ -198,7 +199,7 @@ def _allows(options: str, *, certain: bool) -> bool:
     name, _, value = options.partition("=")
     patterns = value.split(",")
     if name.lower() != "namespaces" or any(set("=!") & set(pattern) for pattern in patterns):
-        raise DamagedError(f"the options '{options}' are not understood: only 'namespaces' is")
+        raise DamagedError(f"the options '{options}' are not supported: only 'namespaces' is")
     return any(fnmatchcase(sshsig.NAMESPACE, pattern) for pattern in patterns)
 
 
@@ -212,7 +213,7 @@ def _from_pem(path: str | Path, content: bytes) -> PublicKey:
     except ValueError as error:
         raise _unusable(path, "it is damaged, or of an unknown kind", _PUBLIC_HINT) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise _unusable(path, "it is no key of Ed25519", _PUBLIC_HINT)
+        raise _unusable(path, "it is not an Ed25519 key", _PUBLIC_HINT)
     return PublicKey(key.public_bytes_raw())
 
 
@@ -237,7 +238,7 @@ def _require_package(name: str = "cryptography") -> None:
 
 def _locked(path: str | Path) -> UsageError:
     return UsageError(
-        "the key is encrypted, and there is no terminal to ask for its passphrase",
+        "the key is encrypted, and there is no terminal to prompt for its passphrase",
         code="passphrase-needed",
         origin=Origin(str(path)),
         hint=f"set {PASSPHRASE}",
@@ -246,5 +247,5 @@ def _locked(path: str | Path) -> UsageError:
 
 def _unusable(path: str | Path, wrong: str, hint: str = _PRIVATE_HINT) -> UsageError:
     return UsageError(
-        f"the key cannot be used: {wrong}", code="bad-key", origin=Origin(str(path)), hint=hint
+        f"the key is not usable: {wrong}", code="bad-key", origin=Origin(str(path)), hint=hint
     )

@@ -1,6 +1,6 @@
-"""What is signed: a list of every file of a folder with its hash, as ``sha256sum`` writes it.
+"""The signed content: a list of every file of a folder with its hash, in the form of ``sha256sum``.
 
-The list begins with lines that ``sha256sum --check`` passes over: the version of the list, the
+The list begins with lines that ``sha256sum --check`` ignores: the version of the list, the
 tool, the network's seal.
 """
 
@@ -19,7 +19,7 @@ from snn_compile.version import __version__
 
 MANIFEST, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
 VERIFICATION = "verification.json"
-"""What ``verify`` and ``hil`` found in a signed folder: it comes after the signature."""
+"""Outcomes of ``verify`` and ``hil`` in a signed folder, added after the signature."""
 UNSIGNED = frozenset({MANIFEST, SIGNATURE, VERIFICATION})
 VERSION = 1
 SHOWN = 20
@@ -30,12 +30,12 @@ _LINE = re.compile(r"([0-9a-f]{64})  (\S(?:.*\S)?)")
 
 @dataclass(frozen=True)
 class Difference:
-    """How the files of a folder differ from those that were listed.
+    """Differences between the files of a folder and its list.
 
     Attributes:
         altered: files with other content.
-        missing: files that are not there.
-        added: files, links and empty folders that were not listed.
+        missing: listed files that do not exist.
+        added: files, links and empty folders that are not listed.
     """
 
     altered: tuple[str, ...]
@@ -56,20 +56,20 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def manifest(folder: Path, seal: str) -> bytes:
-    """The list of all files of a folder, which are plain ones.
+    """The list of all files of a folder, which must be plain files.
 
     Args:
         folder: that is complete.
         seal: of the network in it.
 
     Raises:
-        UsageError: a backend has written what no list can name.
+        UsageError: a backend has written a file that cannot be listed.
     """
     said = (f"{_FIRST} {VERSION}", f"# tool snn-compile {__version__}", f"# seal {seal}")
     found = dict(entries(folder))
     if odd := [name for name, plain in found.items() if not (plain and _is_plain(name))]:
         raise UsageError(
-            f"'{odd[0]}' cannot be signed: it is no plain file, or its name is not",
+            f"'{odd[0]}' cannot be signed: it is not a plain file, or its name is not plain",
             code="bad-file",
             hint="sign without the backend that wrote it: --emit",
         )
@@ -81,7 +81,7 @@ def parsed(content: bytes) -> Mapping[str, str]:
     """The hash of each file that a list names.
 
     Raises:
-        DamagedError: it is no such list, or of a version that is unknown here.
+        DamagedError: it is not such a list, or has an unknown version.
     """
     first, *lines = content.decode().splitlines()
     if first != f"{_FIRST} {VERSION}":
@@ -98,7 +98,7 @@ def parsed(content: bytes) -> Mapping[str, str]:
 
 
 def difference(folder: Path, hashes: Mapping[str, str]) -> Difference:
-    """How the files of a folder differ from a list. Links are never followed."""
+    """Compare the files of a folder with a list. Links are never followed."""
     found = dict(entries(folder))
     plain = {name for name, is_plain in found.items() if is_plain}
     there = sorted(plain & set(hashes))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from snn_compile.files.documents import DamagedError
 
 NAMESPACE = "snn-compile"
-"""What a signature is for: one that was made for mail or for a commit counts for nothing here."""
+"""Namespace of signatures: one made for mail or for a commit is invalid here."""
 KEY_TYPE = "ssh-ed25519"
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
 _MAGIC, _VERSION = b"SSHSIG", 1
@@ -25,11 +25,11 @@ _LINE = 70
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature as its file states it; nothing of it is checked.
+    """A parsed signature, not verified.
 
     Attributes:
-        key: the public key that is said to have made it, 32 bytes.
-        value: what that key made, 64 bytes.
+        key: its claimed public key, 32 bytes.
+        value: the signature itself, 64 bytes.
         hash: name of the hash of the message.
     """
 
@@ -59,15 +59,15 @@ def parsed(text: str) -> Signature:
     """The signature in a file.
 
     Raises:
-        DamagedError: it is none, or not one of this kind.
+        DamagedError: it is not a signature of this kind.
     """
     lines = text.split()
     begin, end = _BEGIN.split(), _END.split()
     if lines[: len(begin)] != begin or lines[-len(end) :] != end:
-        raise DamagedError("it is no SSH signature")
+        raise DamagedError("it is not an SSH signature")
     reader = _Reader(_decoded("".join(lines[len(begin) : -len(end)])))
     if reader.take(len(_MAGIC)) != _MAGIC or reader.number() != _VERSION:
-        raise DamagedError("it is no SSH signature of version 1")
+        raise DamagedError("it is not an SSH signature of version 1")
     key = key_of(reader.string())
     namespace, _, hash = (reader.string().decode("ascii", "replace") for _ in range(3))
     value = reader.string()
@@ -80,7 +80,7 @@ def parsed(text: str) -> Signature:
     kind, made = inner.string(), inner.string()
     inner.end()
     if kind != KEY_TYPE.encode() or len(made) != SIGNATURE_BYTES:
-        raise DamagedError("it is not one of Ed25519")
+        raise DamagedError("it is not an Ed25519 signature")
     return Signature(key, made, hash)
 
 
@@ -112,7 +112,7 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise DamagedError("it is no base64") from error
+        raise DamagedError("it is not base64") from error
 
 
 def _string(content: bytes) -> bytes:
@@ -120,7 +120,7 @@ def _string(content: bytes) -> bytes:
 
 
 class _Reader:
-    """Takes one field after the other from what OpenSSH packs."""
+    """Reads fields in OpenSSH's packing."""
 
     def __init__(self, content: bytes) -> None:
         self._rest = content
@@ -139,4 +139,4 @@ class _Reader:
 
     def end(self) -> None:
         if self._rest:
-            raise DamagedError("it goes on beyond its end")
+            raise DamagedError("it continues beyond its end")

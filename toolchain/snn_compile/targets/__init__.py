@@ -1,4 +1,4 @@
-"""What a chip can hold, with the source of every figure beside it."""
+"""Capacities of chips, each figure with its source."""
 
 from snn_compile.targets.load import available, content_hash, load_target
 from snn_compile.targets.target import Confidence, Energy, Figure, Target

@@ -1,7 +1,7 @@
 """Reading a target from its TOML file.
 
 Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``; an energy has
-``low`` and ``high`` besides. A file may say ``inherits = "loihi2"`` and state only what differs.
+``low`` and ``high`` besides. A file may set ``inherits = "loihi2"`` and state only differences.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEXTS = ("name", "description", "inherits")
 
 
 def available() -> list[str]:
-    """Names of the targets that come with the compiler."""
+    """Names of the built-in targets."""
     files = resources.files("snn_compile.targets").iterdir()
     return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
 
@@ -50,7 +50,7 @@ def load_target(name_or_path: str | Path) -> Target:
 
 
 def content_hash(name_or_path: str | Path) -> str:
-    """SHA-256 of what a target says, with all that it inherits; errors as of ``load_target``."""
+    """SHA-256 of a target with all that it inherits; errors as of ``load_target``."""
     tables, _ = _read(str(name_or_path), frozenset())
     return hashlib.sha256(json.dumps(tables, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -92,7 +92,7 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
         return tables, file
     if parent in inheriting or parent == name:
         raise UsageError(
-            f"'inherits' goes round in a circle at '{parent}'",
+            f"'inherits' is circular at '{parent}'",
             code="invalid-target",
             origin=Origin(file),
         )
@@ -110,7 +110,7 @@ def _is_int(value: Any) -> bool:
 
 
 class _Reader:
-    """Takes figures out of the tables and gathers everything that is wrong with them."""
+    """Extracts figures from the tables and collects all errors."""
 
     def __init__(self, tables: Mapping[str, Any], file: str) -> None:
         self.tables = tables
@@ -119,14 +119,14 @@ class _Reader:
         self.read: set[tuple[str, str]] = set()
 
     def complain(self, message: str, *, code: str = "invalid-target", hint: str = "") -> None:
-        """Note one thing that is wrong."""
+        """Record one error."""
         self.errors.append(UsageError(message, code=code, origin=Origin(self.file), hint=hint))
 
     def text(self, key: str) -> str:
-        """A text at the top of the file."""
+        """A top-level text."""
         value = self.tables.get(key)
         if not isinstance(value, str) or not value:
-            self.complain(f"'{key}' must be a text, and is missing or something else")
+            self.complain(f"'{key}' must be a text")
             return ""
         return value
 
@@ -150,7 +150,7 @@ class _Reader:
             self.complain(f"[{section}.{key}] lacks '{missing}'")
         for name in ("unit", "source", "confidence"):
             if name in table and (not isinstance(table[name], str) or not table[name].strip()):
-                self.complain(f"'{name}' of [{section}.{key}] must be a text that is not empty")
+                self.complain(f"'{name}' of [{section}.{key}] must be a nonempty text")
         levels = [c.value for c in Confidence]
         if table.get("confidence", levels[0]) not in levels:
             self.complain(
@@ -245,7 +245,7 @@ class _Reader:
         return Energy(value, low, high, table["unit"], table["source"], confidence)
 
     def unknown(self) -> None:
-        """Complain about every unknown key of the file."""
+        """Record every unknown key of the file."""
         for key, value in self.tables.items():
             if key in TEXTS:
                 continue
@@ -266,7 +266,7 @@ class _Reader:
                 )
 
     def target(self) -> Target:
-        """The target; raises everything that is wrong with it at once."""
+        """The target; raises all errors at once."""
         if not isinstance(self.tables.get("energy", {}), dict):
             raise UsageError(
                 "'energy' must be a table",
@@ -308,7 +308,7 @@ class _Reader:
         return target
 
     def _consistent(self, target: Target) -> None:
-        """Complain about values that contradict each other or make no sense."""
+        """Record contradictory or meaningless values."""
         if self.errors:
             return
         coding, codings = target.default_coding.value, target.codings.value

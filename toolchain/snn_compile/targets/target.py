@@ -10,25 +10,25 @@ T = TypeVar("T")
 
 
 class Confidence(enum.Enum):
-    """How well a figure is founded."""
+    """Confidence in a figure."""
 
     PUBLISHED = "published"
-    """Read in the public source that is named."""
+    """Verified in the public source named."""
     RECALLED = "recalled"
-    """Attributed to a public source that could not be opened when it was written down."""
+    """Attributed to a public source that was not accessible for verification."""
     ASSUMED = "assumed"
-    """No public source: chosen here, for the reason given."""
+    """No public source: an assumption, with its reason."""
 
 
 @dataclass(frozen=True)
 class Figure(Generic[T]):
-    """One property of a target and where it comes from.
+    """One property of a target and its source.
 
     Attributes:
-        value: what it is; None where the target sets no limit.
-        unit: what it counts.
-        source: who says so, and what is doubtful about it.
-        confidence: how well it is founded.
+        value: the value; None without a limit.
+        unit: its unit.
+        source: its source, with caveats.
+        confidence: confidence in it.
     """
 
     value: T
@@ -46,8 +46,8 @@ class Energy:
         low: lower end of the range.
         high: upper end of the range.
         unit: ``pJ``.
-        source: who says so, and what is doubtful about it.
-        confidence: how well it is founded.
+        source: its source, with caveats.
+        confidence: confidence in it.
     """
 
     value: float
@@ -64,27 +64,26 @@ Words = Figure[tuple[str, ...] | None]
 
 @dataclass(frozen=True)
 class Target:
-    """What a chip, and the board that carries it, can hold.
+    """Capacities of a chip and of its board.
 
     Attributes:
-        name: as the command line calls it.
+        name: its name on the command line.
         description: one line.
-        file: where it was read from.
+        file: its file.
         chips: chips on the board.
         cores_per_chip: neuron cores of a chip.
         neurons_per_core: neurons, or compartments where a neuron takes several.
         synapse_memory_per_core: bits.
-        input_axons_per_core: distinct (source neuron, block) pairs that a core can listen to.
+        input_axons_per_core: distinct (source neuron, block) pairs that a core can receive.
         output_axons_per_core: (neuron, block that it reaches) pairs that a core can address.
         state_bits: width of a membrane potential.
         max_delay: longest synaptic delay in time steps.
-        payload_bits: widest payload of a graded spike; 0 where spikes carry none.
+        payload_bits: widest payload of a graded spike; 0 without payloads.
         graded_spikes: whether a spike can carry a payload.
         weight_bits: widths of a stored weight, sign included.
-        codings: those that run on it; None for any.
-        neurons: neuron kinds that run on it, as ``Population.kind`` names them;
-            None for any.
-        default_coding: the coding that suits it best.
+        codings: supported codings; None for any.
+        neurons: supported neuron kinds, by ``Population.kind``; None for any.
+        default_coding: the default coding.
         shared_kernels: whether a core stores a kernel once, not once per synapse.
         index_bits: bits beside each weight of an unrolled synapse that name its target.
         entry_overhead_bits: bits lost by each entry of a synapse list, at most.
@@ -93,7 +92,7 @@ class Target:
         synapses_per_soft_reset_neuron: recurrent synapses of such a neuron.
         synaptic_op: energy of one synaptic operation.
         neuron_update: energy of one neuron at one time step.
-        spike: energy of one spike on its way.
+        spike: energy of routing one spike.
     """
 
     name: str

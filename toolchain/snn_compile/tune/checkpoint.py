@@ -127,7 +127,7 @@ def _require_optimizer(document: Mapping[str, Any], optimizer: torch.optim.Optim
         expected = _after_a_step(optimizer, parameters[number])
         _require(set(entries) == set(expected), "its state of a parameter differs")
         for name, tensor in expected.items():
-            _require(isinstance(entries[name], Tensor), f"another '{name}'")
+            _require(isinstance(entries[name], Tensor), f"'{name}' differs")
             _require_tensor(entries[name], tensor, name)
 
 
