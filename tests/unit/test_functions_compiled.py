@@ -169,3 +169,17 @@ def test_a_function_that_is_not_defined_there_is_refused(tmp_path):
     with pytest.raises(CompileError) as caught:
         compile_model(path, calibrate=SAMPLES, target="unlimited", emit=())
     assert caught.value.code == "undefined-function"
+
+
+@pytest.mark.parametrize("op", ["Mul", "Add", "Max", "PRelu", "LeakyRelu", "Neg", "Tanh"])
+def test_samples_that_are_numbers(tmp_path, op):
+    """(N, 3) to (N,), and constants without an axis."""
+    takes_two = op in ("Mul", "Add", "Max", "PRelu")
+    last = node(op, "m c" if takes_two else "m", "y")
+    nodes = [node("ReduceMin", "x", "m", axes=[1], keepdims=0), last]
+    constants = {"c": np.float32(0.25)} if takes_two else {}
+    path = written(tmp_path, model(nodes, ("N", 3), constants))
+    x = RNG.normal(size=(32, 3)).astype(np.float32)
+    compiled = compile_model(path, calibrate=x, target="unlimited", emit=())
+    expected = session(str(path)).run(None, {"x": x})[0]
+    assert np.abs(compiled.run(x).ravel() - expected).max() <= 0.05 * np.ptp(expected)

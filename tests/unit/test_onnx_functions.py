@@ -11,7 +11,8 @@ from onnx import helper
 from onnx_models import NEWEST, assert_same, imported, model, node, ops, session
 from snn_compile.errors import CompileError
 from snn_compile.ir import ann
-from snn_compile.ir.expression import ends, evaluate
+from snn_compile.ir.expression import ends, evaluate, number
+from snn_compile.numerics import special
 from snn_compile.sim.ann import evaluate as ann_values
 
 F0 = np.float32(0)
@@ -213,3 +214,11 @@ def test_bounds_tell_which_functions_are_never_negative(name, expected):
     y = evaluate(function.expression, np.linspace(-9, 9, 1001)[None])
     assert low <= y.min()
     assert y.max() <= high
+
+
+@pytest.mark.parametrize("base", [0.5, 0.104976244, 0.14976244])
+def test_a_base_has_the_same_logarithm_on_every_machine(base):
+    made = model([node("Pow", "b x", "y")], ("N", 3), {"b": np.float32(base)})
+    (function,) = (n for n in imported(made).ann.graph if isinstance(n, ann.Function))
+    factor = function.expression.operands[0].operands[1]
+    assert factor == number(special.log(np.float32(base)))

@@ -89,6 +89,8 @@ class Builder:
                 raise ModelError(
                     f"its {name} comes out as NaN or infinite", code="not-finite", origin=origin
                 )
+            if isinstance(value, np.ndarray | np.generic) and not value.ndim:
+                fields[name] = value.reshape(1)  # as its node
         node_id = self.unique(requested)
         node = kind(
             id=node_id,

@@ -174,7 +174,7 @@ class Call:
         if (value != value[:1]).any():
             raise self.refusal("the constant differs between the samples of a batch")
         sample: Float = value[0, ...]
-        return sample
+        return np.atleast_1d(sample)  # of a number as of a vector of one
 
     # Results.
 

@@ -8,7 +8,6 @@ stay nodes of their own until a function is made of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from snn_compile.ir.expression import (
     substituted,
 )
 from snn_compile.ir.graph import NodeId
+from snn_compile.numerics import special
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import pairs
@@ -304,7 +304,7 @@ def power(call: Call) -> Tensor:
     base = operand(call, 0, x)
     if base.values.ndim or not base.values > 0:
         raise call.refusal("its base is not one positive number")
-    return of(call, x, apply("exp", apply("mul", X, log(float(base.values)))))
+    return of(call, x, apply("exp", apply("mul", X, special.log(base.values))))
 
 
 def quotient(call: Call) -> Tensor | None:
