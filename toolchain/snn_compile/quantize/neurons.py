@@ -85,13 +85,16 @@ def _piecewise_linear(
 ) -> quantized.PiecewiseLinearNeurons:
     """Lines in steps of the potential and of the payload.
 
-    A line is exact at its anchor, whatever becomes of its slope. Anchors beyond every potential
-    move to the last one; an offset that would have too many bits saturates the payload as it is.
+    A line is exact at its anchor, whatever becomes of its slope. Where the payload saturates there
+    (channels of small values share lines with others) it moves to where it does not, and from
+    beyond every potential to the last one. Too large an offset saturates the payload as it is.
     """
     per_step = step[:, None]
     unit = node.step[:, None]
     multiplier, shift = scaled(node.slope * per_step / unit)
-    anchor = np.clip(node.anchor, -VOLTAGE_LIMIT * per_step, VOLTAGE_LIMIT * per_step)
+    off = np.clip(node.value, node.low * unit, node.high * unit) - node.value
+    moved = np.divide(off, node.slope, out=np.zeros_like(off), where=node.slope != 0.0)
+    anchor = np.clip(node.anchor + moved, -VOLTAGE_LIMIT * per_step, VOLTAGE_LIMIT * per_step)
     value = (node.value + node.slope * (anchor - node.anchor)) / unit
     at_anchor = np.ldexp(value, shift) - multiplier * (anchor / per_step)
     half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
@@ -204,7 +207,8 @@ def reciprocal(threshold: Float) -> tuple[Int, Int]:
 def scaled(slope: Float) -> tuple[Int, Int]:
     """``slope`` as ``multiplier / 2**shift`` with ``2**11 <= |multiplier| < 2**12``, or 0.
 
-    Flat ones have fewer bits, so that no shift is above 36. Slopes of 4096 and more cannot be expressed and become 4095.
+    Flat ones have fewer bits, so that no shift is above 36. Slopes of 4096 and more cannot be
+    expressed and become 4095.
     """
     size = np.abs(slope)
     known = np.clip(np.where(size >= FLATTEST, size, 1.0), FLATTEST, 4095.0)
