@@ -28,9 +28,11 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint, check_values
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
+from snn_compile.convert.join_rectifiers import JoinRectifiers
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.sink_wiring import SinkWiring
+from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.files.archives import Archive, Arrays
@@ -56,6 +58,8 @@ from snn_compile.version import __version__
 SCHEMA = 1
 PASSES = (
     FoldPreprocessing,
+    JoinRectifiers,
+    SumOfRectifiers,
     SinkWiring,
     FoldBatchNorm,
     FoldPadding,
