@@ -14,6 +14,7 @@ from anns import INPUT, Net, assert_same_function
 from snn_compile.convert.fold_batch_norm import FoldBatchNorm
 from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
+from snn_compile.convert.join_rectifiers import JoinRectifiers
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.convert.signs import non_negative
 from snn_compile.errors import UsageError
@@ -172,6 +173,47 @@ def unchanged_once(step, net):
     result = step(network)
     assert_same_function(network, result.graph, samples(network))
     return result
+
+
+def scaled(net, source, factor):
+    scale = np.full((1, 1, 1), factor, np.float32)
+    return net.add(ann.Affine, (source,), net.shape(source), scale=scale, shift=0 * scale)
+
+
+def leaky(net, source, slope):
+    negative = net.relu(scaled(net, source, -1.0))
+    return net.sum(net.relu(source), scaled(net, negative, -slope))
+
+
+def test_a_leaky_rectifier_is_one_function():
+    net = Net((3, 8, 8))
+    a = leaky(net, net.conv(INPUT, 4, geometry=SAME), 0.1)
+    b = leaky(net, net.conv(a, 4, geometry=SAME), -1.0)
+    net.dense(net.flatten(b), 5)
+    result = unchanged_once(JoinRectifiers(), net)
+    assert [type(node).__name__ for node in result.graph.graph] == [
+        *("Input", "Conv", "Function", "Conv", "Function", "Reshape", "Dense", "Output")
+    ]
+
+
+def test_rectifiers_that_others_read_are_not_joined():
+    net = Net((3, 8, 8))
+    x = net.conv(INPUT, 4, geometry=SAME)
+    positive, other = net.relu(x), net.relu(scaled(net, x, -1.0))
+    net.dense(net.flatten(net.sum(net.sum(positive, other), positive)), 5)
+    network = net.build()
+    assert to_text(JoinRectifiers()(network).graph) == to_text(network)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_large_layer_does_not_read_a_sum_of_many(signed):
+    net = Net((8, 4, 4))
+    stream = net.relu(net.conv(INPUT, 64, geometry=SAME))
+    for _ in range(3):
+        stream = net.sum(stream, net.relu(net.conv(INPUT, 64, geometry=SAME)))
+    net.dense(net.flatten(net.relu(net.conv(stream, 128, geometry=SAME))), 3)
+    result = unchanged_once(InsertRectifiers(signed), net)
+    assert sum(f.code == "rectifiers-inserted" for f in result.findings) == 1
 
 
 def test_an_ordinary_network_is_left_alone():

@@ -139,6 +139,61 @@ def test_neurons_are_within_a_step_of_the_function(name, reach, middle, bits, fr
     assert np.abs(sent - exact).max() <= 0.5 + node.error[0] + 0.2 + min(slope, 0.5)
 
 
+@pytest.mark.parametrize("reach", [1e30, 1e6, 40.0])
+@pytest.mark.parametrize("unit", [1e-9, 1e-4, 1e20])
+def test_numbers_fit_whatever_bounds_allow(reach, unit):
+    """Arguments that no potential holds, and potentials in which a payload has no slope."""
+    _, step, found = curve(SILU, -reach, reach)
+    node = spiking.PiecewiseLinearNeurons(
+        id="n",
+        inputs=("s",),
+        shape=(1, 1, 1),
+        origin=Origin("test"),
+        threshold=step,
+        bias=np.zeros((1, 1, 1)),
+        step=step,
+        breakpoints=found.breakpoints,
+        anchor=found.anchor,
+        value=found.value,
+        slope=found.slope,
+        error=found.error / step,
+        low=-255,
+        high=255,
+    )
+    neurons = in_fixed_point(node, np.zeros((1, 1, 1)), np.array([unit]))
+    assert not list(neurons.misfits())
+    v = np.array([-(1 << 23) + 1, -1000, 0, 1000, (1 << 23) - 1])
+    sent = neurons.respond(v.reshape(1, 1, 1, 1, -1), 1).ravel()
+    exact = np.clip(found(v[None] * unit)[0] / step, -255, 255)
+    assert np.abs(sent - exact).max() <= 0.75
+
+
+def test_a_channel_of_small_values_shares_the_line_of_large_ones():
+    low, high = np.array([-1.0, -1e-4]), np.array([1.0, 1e-4])
+    step, unit = high / 255, high / 500
+    found = fitted(X, low, high, step, 8, 255)
+    node = spiking.PiecewiseLinearNeurons(
+        id="n",
+        inputs=("s",),
+        shape=(2, 1, 1),
+        origin=Origin("test"),
+        threshold=step,
+        bias=np.zeros((2, 1, 1)),
+        step=step,
+        breakpoints=found.breakpoints,
+        anchor=found.anchor + 0.7,
+        value=found.value + 0.7,
+        slope=found.slope,
+        error=found.error / step,
+        low=-255,
+        high=255,
+    )
+    neurons = in_fixed_point(node, np.zeros((2, 1, 1)), unit)
+    v = np.arange(-500, 501)
+    sent = neurons.respond(np.stack([v, v]).reshape(2, 1, 1, 1, -1), 1).reshape(2, -1)
+    assert np.abs(sent - v * unit[:, None] / step[:, None]).max() <= 0.6
+
+
 def test_relays_pass_every_payload():
     _, step, found = curve(SILU, -6.0, 6.0)
     place = {"id": "n", "inputs": ("s",), "shape": (1, 1, 1), "origin": Origin("test")}

@@ -49,8 +49,9 @@ def folding_of(network: ANNGraph, coding: Coding) -> Pipeline[ANNGraph, ANNGraph
     """
     if coding.payloads:
         joined = JoinRectifiers()(network).graph
-        functions = any(isinstance(node, ops.Function | ops.Product) for node in joined.graph)
-        return Pipeline((JoinRectifiers(), *folding(signed=functions).steps))
+        joins = len(joined.graph) < len(network.graph)
+        signed = any(isinstance(node, ops.Function | ops.Product) for node in joined.graph)
+        return Pipeline((*((JoinRectifiers(),) if joins else ()), *folding(signed=signed).steps))
     if not any(isinstance(node, ops.Function) for node in network.graph):
         return FOLDING
     return Pipeline((SumOfRectifiers(), *FOLDING.steps))

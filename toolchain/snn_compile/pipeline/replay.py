@@ -65,6 +65,8 @@ from snn_compile.version import __version__
 SCHEMA = 1
 PASSES = (
     FoldPreprocessing,
+    JoinRectifiers,
+    SumOfRectifiers,
     SinkWiring,
     FoldBatchNorm,
     FoldPadding,

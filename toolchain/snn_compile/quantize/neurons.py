@@ -85,13 +85,16 @@ def _piecewise_linear(
 ) -> quantized.PiecewiseLinearNeurons:
     """Lines in steps of the potential and of the payload.
 
-    A line is exact at its anchor, whatever becomes of its slope. Anchors beyond every potential
-    move to the last one; an offset that would have too many bits saturates the payload as it is.
+    A line is exact at its anchor, whatever becomes of its slope. Where the payload saturates there
+    (channels of small values share lines with others) it moves to where it does not, and from
+    beyond every potential to the last one. Too large an offset saturates the payload as it is.
     """
     per_step = step[:, None]
     unit = node.step[:, None]
     multiplier, shift = scaled(node.slope * per_step / unit)
-    anchor = np.clip(node.anchor, -VOLTAGE_LIMIT * per_step, VOLTAGE_LIMIT * per_step)
+    off = np.clip(node.value, node.low * unit, node.high * unit) - node.value
+    moved = np.divide(off, node.slope, out=np.zeros_like(off), where=node.slope != 0.0)
+    anchor = np.clip(node.anchor + moved, -VOLTAGE_LIMIT * per_step, VOLTAGE_LIMIT * per_step)
     value = (node.value + node.slope * (anchor - node.anchor)) / unit
     at_anchor = np.ldexp(value, shift) - multiplier * (anchor / per_step)
     half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
