@@ -63,7 +63,8 @@ def _rectified(network: ANNGraph, name: NodeId) -> tuple[NodeId, Expression] | N
     if not isinstance(node, ann.Relu) or node.levels is not None or node.like is not None:
         return None
     (source,) = node.inputs
-    line, expression = _line(network.graph[source]), X
+    line = _line(network.graph[source])
+    expression: Expression = X
     if line is not None:
         (source,), expression = network.graph[source].inputs, _on(line, X)
     limited = apply("max", expression, 0.0)
