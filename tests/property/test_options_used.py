@@ -31,6 +31,7 @@ VALUES = {
     "per_layer": st.booleans(),
     "equalize": st.sampled_from(EQUALIZE),
     "weight_bits": st.integers(2, 8),
+    "activation_segments": st.integers(2, 64),
     "state_bits": st.integers(18, 24),
     "neurons": st.sampled_from(["any"] * 5 + ["stock"]),
     "rounding": st.sampled_from(["nearest", "compensated"]),

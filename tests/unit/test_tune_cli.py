@@ -217,7 +217,7 @@ def test_a_killed_training_goes_on_where_it_was(examples, labelled, tmp_path):
     [
         ("{base} --train {calibrate}", 2, "missing-labels"),
         ("{base} --train {train} --weight-bits 4", 2, "already compiled: weight-bits"),
-        ("{base} --train {train} --method qcfs", 2, "before it is converted"),
+        ("{base} --train {train} --method qcfs", 2, "before conversion"),
         ("{base} --train {train} --method qcfs --from-scratch", 2, "from-scratch cannot be"),
         ("{base} --train {train} --emit nir,nothing", 2, "unknown-backend"),
         ("{base} --train {train} --max-accuracy-drop 1", 2, "missing-data"),

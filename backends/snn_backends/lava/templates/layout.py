@@ -4,16 +4,25 @@ Every population is flat, in the order channel, row, column. scipy is used becau
 process takes its matrices; it is a dependency of lava-nc.
 """
 
+from math import prod
+
 import numpy as np
 from lava.proc.conv.process import Conv
 from scipy.sparse import csr_matrix
 
 
-def per_neuron(values, shape):
-    """A parameter per channel, or of a shape that broadcasts, for every neuron of a population."""
+TABLES = ("breakpoints", "multiplier", "offset", "shift")
+"""Parameters of which each channel may have a row."""
+
+
+def per_neuron(values, shape, table=False):
+    """A parameter per channel, or of a shape that broadcasts, for every neuron of a population.
+
+    A table has a row for each channel.
+    """
     values = np.asarray(values, np.int64)
-    if values.ndim == 2 and len(shape) == 3:  # a table, of which each channel has a row
-        return np.repeat(values, shape[1] * shape[2], axis=0)
+    if table and values.ndim == 2:
+        return np.repeat(values, prod(shape[1:]), axis=0)
     if values.ndim == 1 and len(shape) > 1:
         values = values.reshape(-1, *[1] * (len(shape) - 1))
     return np.ascontiguousarray(np.broadcast_to(values, shape)).reshape(-1)

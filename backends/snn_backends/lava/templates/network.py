@@ -17,7 +17,7 @@ from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 
-from layout import connect, conv_kernel, dense_matrix, per_neuron, sparse_matrix, unrolled_conv
+from layout import TABLES, connect, conv_kernel, dense_matrix, per_neuron, sparse_matrix, unrolled_conv
 from probing.sink import PotentialSink
 from processes import neurons
 from processes.neurons import FileSink, FrameSource, ProbeSource, Tie
@@ -78,7 +78,7 @@ def synapses(group, w, form):
 def population(layer, w):
     """A population as a process."""
     name, shape = layer["name"], tuple(layer["shape"])
-    arrays = {key: per_neuron(w[f"{name}.{key}"], shape) for key in layer["arrays"]}
+    arrays = {key: per_neuron(w[f"{name}.{key}"], shape, key in TABLES) for key in layer["arrays"]}
     return PROCESSES[layer["process"]](name=name, shape=(prod(shape),), **layer["constants"], **arrays)
 
 
