@@ -12,7 +12,7 @@ from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import EngineForm, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import broadcast_steps, on_lines, table_misfits
-from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
+from snn_compile.ir.models.population import STATE, ChangeNeurons, OneSumNeurons, Population
 from snn_compile.ir.spiking import Float
 
 TABLES = ("breakpoints", "multiplier", "offset", "shift")
@@ -32,6 +32,11 @@ class Lines(OneSumNeurons):
     soft_reset = False
     trained = None
     tables: ClassVar[tuple[str, ...]] = TABLES
+
+    def on_its_lines(self, a: Int) -> Int:
+        """The payload of every sum; see :class:`PiecewiseLinearNeurons`."""
+        ends = self.low, self.high
+        return on_lines(self, a, self.breakpoints, self.multiplier, self.offset, self.shift, ends)
 
     @property
     def threshold_steps(self) -> Float:
@@ -102,10 +107,7 @@ class PiecewiseLinearNeurons(Lines):
 
     def respond(self, a: Int, n_steps: int) -> Int:
         """See the class."""
-        q = on_lines(
-            self, a, self.breakpoints, self.multiplier, self.offset, self.shift, self.messages
-        )
-        return broadcast_steps(q, n_steps)
+        return broadcast_steps(self.on_its_lines(a), n_steps)
 
     @property
     def in_engine(self) -> EngineForm:
@@ -134,7 +136,7 @@ class PiecewiseLinearNeurons(Lines):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PiecewiseLinearDeltaNeurons(Lines):
+class PiecewiseLinearDeltaNeurons(Lines, ChangeNeurons):
     """Piecewise linear neurons that send only what has changed since the frame before.
 
     ``S`` adds up all that has ever arrived, ``q`` is what was sent in total; both start at 0 and
@@ -171,26 +173,15 @@ class PiecewiseLinearDeltaNeurons(Lines):
 
     conformance = "piecewise-linear-delta"
     trait = "neurons with a table of lines that send changes"
-    sums_windows = True
-    in_engine = None
 
     @property
-    def messages(self) -> Range:
-        """Smallest and largest message."""
-        return self.low - self.high, self.high - self.low
-
-    def total(self, n_steps: int) -> Range:
-        """What was sent in total is a payload."""
-        del n_steps
+    def payloads(self) -> Range:
+        """Smallest and largest q."""
         return self.low, self.high
 
-    def respond(self, a: Int, n_steps: int) -> Int:
-        """See the class."""
-        del n_steps  # one a frame
-        sums = a.cumsum(axis=-1, dtype=np.int64)
-        ends = self.low, self.high
-        q = on_lines(self, sums, self.breakpoints, self.multiplier, self.offset, self.shift, ends)
-        return np.diff(q, axis=-1, prepend=0)
+    def payload_of(self, sums: Int) -> Int:
+        """q; see the class."""
+        return self.on_its_lines(sums)
 
     @property
     def in_lava(self) -> LavaProcess:

@@ -252,3 +252,39 @@ class OneSumNeurons(Neurons):
         """Nothing is sent before all has arrived."""
         del counts, arrived, n_steps
         return 0.0
+
+
+class ChangeNeurons(OneSumNeurons):
+    """Neurons that answer the sum of all that has ever arrived, and send what has changed of that.
+
+    Sums of their messages are payloads of the model that they spread over the frames of a stream.
+    The sum and what was sent in total both start at 0 and are never reset.
+    """
+
+    sums_windows = True
+    in_engine = None
+
+    @property
+    @abstractmethod
+    def payloads(self) -> Range:
+        """Smallest and largest payload."""
+
+    @abstractmethod
+    def payload_of(self, sums: Int) -> Int:
+        """The payloads for sums of the input, before the bias, of the same shape."""
+
+    @property
+    def messages(self) -> Range:
+        """Those from one end of the payloads to the other."""
+        low, high = self.payloads
+        return low - high, high - low
+
+    def total(self, n_steps: int) -> Range:
+        """What was sent in total is a payload."""
+        del n_steps
+        return self.payloads
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        del n_steps  # one a frame
+        return np.diff(self.payload_of(a.cumsum(axis=-1, dtype=np.int64)), axis=-1, prepend=0)

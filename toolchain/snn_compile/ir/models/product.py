@@ -11,7 +11,7 @@ from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import EngineForm, LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import WIDE, bound, broadcast_steps, parameter
-from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
+from snn_compile.ir.models.population import STATE, ChangeNeurons, OneSumNeurons, Population
 from snn_compile.ir.spiking import Float
 
 OPERAND_BITS = 12
@@ -137,7 +137,7 @@ class ProductNeurons(_Product):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ProductDeltaNeurons(_Product):
+class ProductDeltaNeurons(_Product, ChangeNeurons):
     """Product neurons that send only what has changed since the frame before.
 
     ``S`` adds up all that has ever arrived: 2**12 times one operand and the other. ``q`` is what
@@ -169,24 +169,15 @@ class ProductDeltaNeurons(_Product):
 
     conformance = "product-delta"
     trait = "neurons that send changes of a product"
-    sums_windows = True
-    in_engine = None
 
     @property
-    def messages(self) -> Range:
-        """Smallest and largest message."""
-        return self.low - self.high, self.high - self.low
-
-    def total(self, n_steps: int) -> Range:
-        """What was sent in total is a payload."""
-        del n_steps
+    def payloads(self) -> Range:
+        """Smallest and largest q."""
         return self.low, self.high
 
-    def respond(self, a: Int, n_steps: int) -> Int:
-        """See the class."""
-        del n_steps  # one a frame
-        q = self.multiplied(a.cumsum(axis=-1, dtype=np.int64))
-        return np.diff(q, axis=-1, prepend=0)
+    def payload_of(self, sums: Int) -> Int:
+        """q; see the class."""
+        return self.multiplied(sums)
 
     @property
     def in_lava(self) -> LavaProcess:

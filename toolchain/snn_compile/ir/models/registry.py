@@ -26,7 +26,7 @@ from snn_compile.ir.models.piecewise_linear import (
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
 )
-from snn_compile.ir.models.population import Neurons, Population
+from snn_compile.ir.models.population import ChangeNeurons, Neurons, Population
 from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
 from snn_compile.ir.models.radix import RadixIFNeurons
 from snn_compile.ir.models.readout import (
@@ -190,7 +190,7 @@ def unanswered(model: type[Population]) -> list[str]:
     """Names of what the base class leaves open and a model does not state."""
     stated = {field.name for field in fields(model)}
     names: list[str] = []
-    owners: tuple[Any, ...] = (Population, Neurons)
+    owners: tuple[Any, ...] = (Population, Neurons, ChangeNeurons)
     for owner in owners:
         if issubclass(model, owner):
             names += get_annotations(owner)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import LavaProcess, Range, Variant
 from snn_compile.ir.models.arithmetic import requantize, shift_misfits
-from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
+from snn_compile.ir.models.population import STATE, ChangeNeurons, Population
 from snn_compile.ir.spiking import Float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SigmaDeltaNeurons(OneSumNeurons):
+class SigmaDeltaNeurons(ChangeNeurons):
     """Graded neurons that send only what has changed since the frame before.
 
     ``S`` adds up all that has ever arrived, ``q`` is what was sent in total; both start at 0 and
@@ -51,27 +49,17 @@ class SigmaDeltaNeurons(OneSumNeurons):
 
     conformance = "sigma-delta"
     trait = "neurons that send changes"
-    sums_windows = True
     soft_reset = False
-    in_engine = None
     trained = None
 
     @property
-    def messages(self) -> Range:
-        """Smallest and largest message."""
-        return -self.payload.max, self.payload.max
-
-    def total(self, n_steps: int) -> Range:
-        """What was sent in total is a payload."""
-        del n_steps
+    def payloads(self) -> Range:
+        """Smallest and largest q."""
         return 0, self.payload.max
 
-    def respond(self, a: Int, n_steps: int) -> Int:
-        """See the class."""
-        del n_steps  # one a frame
-        sums = a.cumsum(axis=-1, dtype=np.int64)
-        q = requantize(self, sums, self.multiplier, self.shift, self.payload)
-        return np.diff(q, axis=-1, prepend=0)
+    def payload_of(self, sums: Int) -> Int:
+        """q; see the class."""
+        return requantize(self, sums, self.multiplier, self.shift, self.payload)
 
     @property
     def in_lava(self) -> LavaProcess:

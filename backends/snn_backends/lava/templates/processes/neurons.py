@@ -139,6 +139,7 @@ class _PopulationModel(PyLoihiProcessModel):
         self.low, self.high = proc_params["low"], proc_params["high"]
         self.potential = np.zeros(n, np.int64)
         self.collected = np.zeros(n, np.int64)
+        self.sent = np.zeros(n, np.int64)
 
     def window_starts(self):
         """Whether this row is the first one of a window."""
@@ -181,6 +182,16 @@ class _PopulationModel(PyLoihiProcessModel):
         payload = (x * y * self.multiplier + ((1 << self.shift) >> 1)) >> self.shift
         return np.clip(payload, self.proc_params["payload_min"], self.proc_params["payload_max"])
 
+    def change(self, a, payload_of):
+        """What this row's input changes of the payload that all input so far stands for."""
+        if self.time_step - 1 < self.first_row:
+            return np.zeros_like(a)
+        self.potential = self.potential + a
+        payload = payload_of(self.potential + self.bias)
+        change = payload - self.sent
+        self.sent = payload
+        return change
+
     def run_spk(self):
         message = self.step(self.a_in.recv().astype(np.int64))
         self.s_out.send(message.astype(np.int32))
@@ -199,15 +210,7 @@ class PyRequantize(_PopulationModel):
 @tag("fixed_pt")
 class PyRequantizedSigmaDelta(_PopulationModel):
     def step(self, a):
-        if self.time_step - 1 < self.first_row:
-            return np.zeros_like(a)
-        self.potential = self.potential + a
-        payload = self.requantized(self.potential + self.bias)
-        change = payload - self.sent
-        self.sent = payload
-        return change
-
-    sent = 0
+        return self.change(a, self.requantized)
 
 
 @implements(proc=PiecewiseLinear, protocol=LoihiProtocol)
@@ -223,15 +226,7 @@ class PyPiecewiseLinear(_PopulationModel):
 @tag("fixed_pt")
 class PyPiecewiseLinearDelta(_PopulationModel):
     def step(self, a):
-        if self.time_step - 1 < self.first_row:
-            return np.zeros_like(a)
-        self.potential = self.potential + a
-        payload = self.on_lines(self.potential + self.bias)
-        change = payload - self.sent
-        self.sent = payload
-        return change
-
-    sent = 0
+        return self.change(a, self.on_lines)
 
 
 @implements(proc=SubtractIF, protocol=LoihiProtocol)
@@ -309,15 +304,7 @@ class PyProduct(_PopulationModel):
 @tag("fixed_pt")
 class PyProductDelta(_PopulationModel):
     def step(self, a):
-        if self.time_step - 1 < self.first_row:
-            return np.zeros_like(a)
-        self.potential = self.potential + a
-        payload = self.multiplied(self.potential + self.bias)
-        change = payload - self.sent
-        self.sent = payload
-        return change
-
-    sent = 0
+        return self.change(a, self.multiplied)
 
 
 @implements(proc=ZeroIF, protocol=LoihiProtocol)
