@@ -7,9 +7,8 @@ import pytest
 
 import onnx_models
 from engine_equality import assert_same
+from lava_examples import assert_equal_on_lava
 from onnx_models import node
-from snn_backends.lava import LavaBackend
-from snn_compile.bundle import CompiledModel
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.folding import FOLDING
 from snn_compile.sim import ann, engine, reference
@@ -144,9 +143,4 @@ def test_lava(tmp_path, kind):
     path = tmp_path / "net.onnx"
     path.write_bytes(network(kind).SerializeToString())
     model = compile_model(path, calibrate=samples(24), emit=("lava",), coding="graded")
-    model.save(tmp_path / "net.snn")
-    loaded = CompiledModel.load(tmp_path / "net.snn")
-    found = LavaBackend().verify(
-        loaded.program, tmp_path / "net.snn" / "lava", loaded.stimulus[:2], time_limit=600
-    )
-    assert found.equal, found.details
+    assert_equal_on_lava(model, tmp_path / "net.snn")

@@ -8,9 +8,8 @@ from onnx import helper
 
 import onnx_models
 from engine_equality import assert_same
+from lava_examples import assert_equal_on_lava
 from onnx_models import node
-from snn_backends.lava import LavaBackend
-from snn_compile.bundle import CompiledModel
 from snn_compile.errors import CompileError
 from snn_compile.ir import ann as ops
 from snn_compile.ir.quantized import ProductDeltaNeurons, ProductNeurons
@@ -220,9 +219,4 @@ def test_lava(tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(network("layer").SerializeToString())
     model = compile_model(path, calibrate=samples(32), emit=("lava",), coding="graded")
-    model.save(tmp_path / "net.snn")
-    loaded = CompiledModel.load(tmp_path / "net.snn")
-    found = LavaBackend().verify(
-        loaded.program, tmp_path / "net.snn" / "lava", loaded.stimulus[:2], time_limit=600
-    )
-    assert found.equal, found.details
+    assert_equal_on_lava(model, tmp_path / "net.snn")

@@ -7,9 +7,8 @@ import pytest
 
 import onnx_models
 from engine_equality import assert_same
+from lava_examples import assert_equal_on_lava
 from onnx_models import node
-from snn_backends.lava import LavaBackend
-from snn_compile.bundle import CompiledModel
 from snn_compile.errors import CompileErrors, UnsupportedError
 from snn_compile.ir.quantized import ProductDeltaNeurons, ProductNeurons
 from snn_compile.options import CompileOptions
@@ -133,9 +132,4 @@ def test_spikes_are_refused(tmp_path, coding):
 def test_lava(tmp_path, kind):
     path = saved(tmp_path, kind)
     model = compile_model(path, calibrate=samples(24), emit=("lava",), coding="graded")
-    model.save(tmp_path / "net.snn")
-    loaded = CompiledModel.load(tmp_path / "net.snn")
-    found = LavaBackend().verify(
-        loaded.program, tmp_path / "net.snn" / "lava", loaded.stimulus[:2], time_limit=600
-    )
-    assert found.equal, found.details
+    assert_equal_on_lava(model, tmp_path / "net.snn")

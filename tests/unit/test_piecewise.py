@@ -98,22 +98,9 @@ def test_a_function_without_a_value_is_refused(name):
         assert off <= step[0] / 2
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    st.sampled_from(sorted(SMOOTH)),
-    st.floats(0.2, 20.0),
-    st.floats(-10.0, 10.0),
-    st.integers(2, 10),
-    st.integers(6, 20),
-)
-def test_neurons_are_within_a_step_of_the_function(name, reach, middle, bits, fraction):
-    """Whatever the range, the payload and the unit of the potential."""
-    expression = SMOOTH[name]
-    low, high = middle - reach, middle + reach
-    x, step, found = curve(expression, low, high, bits, segments=256)
-    levels = 2**bits - 1
-    unit = np.array([max(abs(low), abs(high)) * 2.0**-fraction])
-    node = spiking.PiecewiseLinearNeurons(
+def one_neuron(found, step, levels):
+    """A neuron in floating point that has the lines of a curve."""
+    return spiking.PiecewiseLinearNeurons(
         id="n",
         inputs=("s",),
         shape=(1, 1, 1),
@@ -129,6 +116,24 @@ def test_neurons_are_within_a_step_of_the_function(name, reach, middle, bits, fr
         low=-levels,
         high=levels,
     )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(sorted(SMOOTH)),
+    st.floats(0.2, 20.0),
+    st.floats(-10.0, 10.0),
+    st.integers(2, 10),
+    st.integers(6, 20),
+)
+def test_neurons_are_within_a_step_of_the_function(name, reach, middle, bits, fraction):
+    """Whatever the range, the payload and the unit of the potential."""
+    expression = SMOOTH[name]
+    low, high = middle - reach, middle + reach
+    x, step, found = curve(expression, low, high, bits, segments=256)
+    levels = 2**bits - 1
+    unit = np.array([max(abs(low), abs(high)) * 2.0**-fraction])
+    node = one_neuron(found, step, levels)
     neurons = in_fixed_point(node, np.zeros((1, 1, 1)), unit)
     assert not list(neurons.misfits())
     v = np.unique(np.rint(x / unit)).astype(np.int64)
@@ -144,22 +149,7 @@ def test_neurons_are_within_a_step_of_the_function(name, reach, middle, bits, fr
 def test_numbers_fit_whatever_bounds_allow(reach, unit):
     """Arguments that no potential holds, and potentials in which a payload has no slope."""
     _, step, found = curve(SILU, -reach, reach)
-    node = spiking.PiecewiseLinearNeurons(
-        id="n",
-        inputs=("s",),
-        shape=(1, 1, 1),
-        origin=Origin("test"),
-        threshold=step,
-        bias=np.zeros((1, 1, 1)),
-        step=step,
-        breakpoints=found.breakpoints,
-        anchor=found.anchor,
-        value=found.value,
-        slope=found.slope,
-        error=found.error / step,
-        low=-255,
-        high=255,
-    )
+    node = one_neuron(found, step, 255)
     neurons = in_fixed_point(node, np.zeros((1, 1, 1)), np.array([unit]))
     assert not list(neurons.misfits())
     v = np.array([-(1 << 23) + 1, -1000, 0, 1000, (1 << 23) - 1])
