@@ -34,6 +34,7 @@ VALUES = {
     "activation_segments": st.integers(2, 64),
     "state_bits": st.integers(18, 24),
     "neurons": st.sampled_from(["any"] * 5 + ["stock"]),
+    "allow_approximate": st.booleans(),
     "rounding": st.sampled_from(["nearest", "compensated"]),
     "bias_correction": st.booleans(),
     "potential_calibration": st.booleans(),

@@ -9,13 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from snn_compile.fit.duplicate_sources import DuplicateSources
+from snn_compile.fit.narrow_states import NarrowStates
+from snn_compile.fit.prune_fan_in import PruneFanIn
 from snn_compile.fit.split_fan_in import SplitFanIn
+from snn_compile.fit.split_weights import WIDTHS, SplitWeights
+from snn_compile.ir.quantized import STATE
 from snn_compile.options import CompileOptions
-from snn_compile.passes import Finding, Pass
+from snn_compile.passes import APPROXIMATION, Finding, Pass
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.targets.target import Target
 
-CODES = ("split-fan-in",)
+CODES = (
+    "split-fan-in",
+    "weights-widened",
+    "weights-split",
+    "sources-duplicated",
+    APPROXIMATION,
+)
 """Codes of the findings of these passes."""
 
 
@@ -27,9 +38,22 @@ def of_fit(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def fit_to(target: Target, options: CompileOptions) -> tuple[Pass[Quantization, Quantization], ...]:
     """The passes that make a network fit a target, in order.
 
+    Those for which a target has no occasion are left out. Copies come last: how often a neuron is
+    read depends on how everything else is placed.
+
     Args:
         target: the chip.
         options: of the compilation.
     """
-    del options
-    return (SplitFanIn(target),)
+    widths, bits = target.weight_bits.value, target.state_bits.value
+    passes: list[Pass[Quantization, Quantization]] = []
+    if not set(WIDTHS) <= set(widths):
+        passes.append(SplitWeights(widths))
+    passes.append(SplitFanIn(target))
+    if options.allow_approximate:
+        passes.append(PruneFanIn(target))
+    if bits is not None and bits < STATE.bits:
+        passes.append(NarrowStates(bits))
+    if target.output_axons_per_core.value is not None:
+        passes.append(DuplicateSources(target))
+    return tuple(passes)

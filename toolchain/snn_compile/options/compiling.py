@@ -177,6 +177,13 @@ class CompileOptions(TracedOptions):
     neurons: Neurons = option(
         "any", choice(Neurons), "stock: only those that Lava has on the chip, too.", _NUMBERS
     )
+    allow_approximate: bool = option(
+        False,
+        switch("--allow-approximate/--exact"),
+        "Whether synapses may be dropped where a neuron has more sources than a core takes and"
+        " nothing exact helps.",
+        _NUMBERS,
+    )
     rounding: Rounding = option(
         "compensated",
         choice(Rounding),

@@ -40,6 +40,7 @@ class Keywords(TypedDict, total=False):
     weight_bits: int | Auto
     state_bits: int
     neurons: Neurons
+    allow_approximate: bool
     rounding: Rounding
     bias_correction: bool
     potential_calibration: bool
