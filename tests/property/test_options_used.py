@@ -19,6 +19,7 @@ from snn_compile.options.traced import IGNORED
 
 VALUES = {
     "target": st.sampled_from(["loihi2", "unlimited"]),
+    "chips": st.integers(1, 32),
     "coding": st.sampled_from(coding_names()),
     "timesteps": st.integers(1, 16),
     "payload_bits": st.integers(1, 16),

@@ -248,6 +248,7 @@ def test_cores_of_the_board_are_the_limit():
         " the binding limit is neurons (1.2 times over)"
     )
     assert caught.value.code == "cores-per-board"
+    assert caught.value.hint == "--chips 2 would do, or a smaller network"
 
 
 def test_cores_are_spread_over_chips():

@@ -182,7 +182,8 @@ def cores_per_board(
         f" the binding limit is {binding} ({times(needed, limit)})"
     )
     fewer = ", fewer --weight-bits" if binding == "synapse memory" else ""
-    hint = f"a smaller network{fewer}, or a target file with more chips"
+    enough = -(-needed // (target.cores_per_chip.value or needed))
+    hint = f"--chips {enough} would do, or a smaller network{fewer}"
     return [Violation("cores_per_board", message, None, hint, needed, limit)]
 
 

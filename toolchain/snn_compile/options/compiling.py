@@ -56,6 +56,8 @@ PRODUCERS: tuple[str, ...] = get_args(Producer)
 
 MAX_STEPS = 4096
 """Of a window."""
+MAX_CHIPS = 1_000_000
+"""Of a board; far more than any has."""
 MAX_DISTANCE = 1e15
 """Of means and scales, up and down: what they make of weights has to stay finite when squared."""
 
@@ -92,6 +94,13 @@ class CompileOptions(TracedOptions):
         None, file("NPZ"), "Data for the accuracy ladder: x and, for accuracies, labels y.", _DATA
     )
     target: str = option("loihi2", text("NAME|FILE"), "A chip: see snn-compile targets.", _NETWORK)
+    chips: int | None = option(
+        None,
+        whole(1, MAX_CHIPS),
+        "Chips of the board, in place of the target's number.",
+        _NETWORK,
+        shown="as many as the target has",
+    )
     coding: str | None = option(
         None, one_of(coding_names), "What a message means.", _NETWORK, by="target"
     )

@@ -25,6 +25,7 @@ class Keywords(TypedDict, total=False):
     """
 
     target: str
+    chips: int | None
     coding: str | None
     timesteps: int | Auto
     payload_bits: int | Auto

@@ -96,7 +96,7 @@ def check_model(
             all complaints of a kind at once.
         Stopped: the pass after which to stop has run.
     """
-    path, target = Path(model), load_target(options.target)
+    path, target = Path(model), load_target(options.target, options.chips)
     journal = Journal(observer or SilentObserver(), instruments)
     if frontend := spiking_frontend(path):
         return check_spiking(Task(path, options, target), frontend, journal)
@@ -131,7 +131,7 @@ def passes_of(
     Raises:
         CompileError: as ``check_model``.
     """
-    path, target = Path(model), load_target(options.target)
+    path, target = Path(model), load_target(options.target, options.chips)
     if spiking_frontend(path):
         return quantization(options).steps
     options = stock.with_stock_defaults(options)
@@ -185,7 +185,9 @@ def compile_model(
         given["evaluate"], evaluate = evaluate, None
     options = (options or CompileOptions()).override(given)
     journal = Journal(observer or SilentObserver(), instruments)
-    task = Task(Path(model), options, load_target(options.target), calibrate, evaluate)
+    task = Task(
+        Path(model), options, load_target(options.target, options.chips), calibrate, evaluate
+    )
     for name in options.emit:
         BACKENDS.load(name)  # what is missing need not wait for the network
     if frontend := spiking_frontend(task.path):
