@@ -38,22 +38,23 @@ def of_fit(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def fit_to(target: Target, options: CompileOptions) -> tuple[Pass[Quantization, Quantization], ...]:
     """The passes that make a network fit a target, in order.
 
-    Those for which a target has no occasion are left out. Copies come last: how often a neuron is
-    read depends on how everything else is placed.
+    Those for which a target has no occasion are left out. States are narrowed first, so that other
+    passes know what these hold, and again with the populations that were added. Copies come last:
+    how often a neuron is read depends on how everything else is placed.
 
     Args:
         target: the chip.
         options: of the compilation.
     """
     widths, bits = target.weight_bits.value, target.state_bits.value
-    passes: list[Pass[Quantization, Quantization]] = []
+    narrow = [NarrowStates(bits)] if bits is not None and bits < STATE.bits else []
+    passes: list[Pass[Quantization, Quantization]] = [*narrow]
     if not set(WIDTHS) <= set(widths):
         passes.append(SplitWeights(widths))
     passes.append(SplitFanIn(target))
     if options.allow_approximate:
         passes.append(PruneFanIn(target))
-    if bits is not None and bits < STATE.bits:
-        passes.append(NarrowStates(bits))
+    passes += narrow
     if target.output_axons_per_core.value is not None:
         passes.append(DuplicateSources(target))
     return tuple(passes)

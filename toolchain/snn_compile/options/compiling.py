@@ -181,7 +181,11 @@ class CompileOptions(TracedOptions):
         8, whole(2, 8, auto=True), "Width of a weight.", _NUMBERS, of_layers=True
     )
     state_bits: int = option(
-        24, whole(12, 24), "Width of a potential; 18 makes room for stock LIF neurons.", _NUMBERS
+        24,
+        whole(12, 24),
+        "Width of a potential; 18 makes room for stock LIF neurons.",
+        _NUMBERS,
+        by="target",
     )
     neurons: Neurons = option(
         "any", choice(Neurons), "stock: only those that Lava has on the chip, too.", _NUMBERS

@@ -25,7 +25,7 @@ from snn_compile.errors import UsageError
 from snn_compile.fit import of_fit
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import lower, unmeasured
+from snn_compile.lowering import for_target, lower, unmeasured
 from snn_compile.mapping import map_program
 from snn_compile.options import (
     AUTO,
@@ -100,7 +100,7 @@ def check_model(
     journal = Journal(observer or SilentObserver(), instruments)
     if frontend := spiking_frontend(path):
         return check_spiking(Task(path, options, target), frontend, journal)
-    options = stock.with_stock_defaults(options)
+    options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(path)
     network = preprocess(imported, options, journal.record_pass)
@@ -133,8 +133,8 @@ def passes_of(
     """
     path, target = Path(model), load_target(options.target, options.chips)
     if spiking_frontend(path):
-        return quantization(options).steps
-    options = stock.with_stock_defaults(options)
+        return quantization(for_target(options, target)).steps
+    options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
     network = preprocess(read_model(path), options)
     is_measured = with_data and options.calibrate is not None
@@ -197,7 +197,8 @@ def compile_model(
 
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
     """A network that was trained without spikes: folded, equalized, calibrated, converted."""
-    asked, options, target = task.options, stock.with_stock_defaults(task.options), task.target
+    asked, target = task.options, task.target
+    options = for_target(stock.with_stock_defaults(asked), target)
     coding = coding_of(options, target.default_coding.value)
     if coding.window.n_steps > 1:
         asked = asked.with_default("timesteps", coding.window.n_steps)
