@@ -389,7 +389,7 @@ def test_changes_of_payloads_need_a_sign():
 def test_state_bits_at_the_limit_and_one_over():
     program = one_layer(2, 3)
     map_program(program, with_values(LOIHI2, state_bits=24))
-    with pytest.raises(CapacityError, match="potentials of 24 bits, of which .* loihi2 has 23"):
+    with pytest.raises(CapacityError, match=r"potentials of 24 bits, of which .* loihi2 has 23"):
         map_program(program, with_values(LOIHI2, state_bits=23))
 
 
