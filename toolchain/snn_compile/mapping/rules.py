@@ -57,7 +57,9 @@ class Violation:
     def error(self) -> CapacityError:
         """The violation as an error."""
         code = self.rule.replace("_", "-")
-        return CapacityError(self.message, code=code, origin=self.origin, hint=self.hint)
+        error = CapacityError(self.message, code=code, origin=self.origin, hint=self.hint)
+        error.needed, error.limit = self.needed, self.limit
+        return error
 
 
 class Rule(Protocol):

@@ -26,7 +26,7 @@ from snn_compile.fit import of_fit
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import for_target, lower, unmeasured
-from snn_compile.mapping import map_program
+from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import (
     AUTO,
     CALIBRATED,
@@ -55,6 +55,7 @@ from snn_compile.pipeline.inputs import (
     spiking_frontend,
     stimulus,
 )
+from snn_compile.pipeline.nearest import nearest_named
 from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
 from snn_compile.plugins import BACKENDS
@@ -96,6 +97,20 @@ def check_model(
             all complaints of a kind at once.
         Stopped: the pass after which to stop has run.
     """
+    with nearest_named(options, partial(_mapped, model)):
+        return _checked(model, options, observer, instruments)
+
+
+def _mapped(model: str | Path, options: CompileOptions) -> MappedProgram:
+    return _checked(model, options).mapped
+
+
+def _checked(
+    model: str | Path,
+    options: CompileOptions,
+    observer: Observer | None = None,
+    instruments: Instruments | None = None,
+) -> CheckResult:
     path, target = Path(model), load_target(options.target, options.chips)
     journal = Journal(observer or SilentObserver(), instruments)
     if frontend := spiking_frontend(path):
@@ -115,7 +130,7 @@ def check_model(
         *of_fit(made.findings),
         *mapped.findings,
     )
-    return CheckResult(imported, folding.graph, findings, journal.timing)
+    return CheckResult(imported, folding.graph, mapped.graph, findings, journal.timing)
 
 
 def passes_of(
@@ -190,9 +205,10 @@ def compile_model(
     )
     for name in options.emit:
         BACKENDS.load(name)  # what is missing need not wait for the network
-    if frontend := spiking_frontend(task.path):
-        return finish(prepare_spiking(task, frontend, journal), journal)
-    return finish(_prepare(task, journal, retrain), journal)
+    with nearest_named(options, partial(_mapped, task.path)):
+        if frontend := spiking_frontend(task.path):
+            return finish(prepare_spiking(task, frontend, journal), journal)
+        return finish(_prepare(task, journal, retrain), journal)
 
 
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:

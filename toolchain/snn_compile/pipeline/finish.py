@@ -103,12 +103,14 @@ class CheckResult:
     Attributes:
         imported: the network as the file states it.
         folded: after the passes that need no data; None of a network that spikes already.
+        mapped: the network on the target.
         findings: of the import, of these passes and of the mapping.
         timing: seconds of each pass.
     """
 
     imported: Imported | ImportedSpiking
     folded: ANNGraph | None
+    mapped: MappedProgram
     findings: tuple[Finding, ...]
     timing: list[dict[str, Any]]
 

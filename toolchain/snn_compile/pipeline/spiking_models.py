@@ -55,7 +55,7 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     made = quantization(options)(driven, pass_observer(journal, driven))
     mapped = map_program(made.graph.program, task.target)
     findings = (*imported.findings, *of_fit(made.findings), *mapped.findings)
-    return CheckResult(imported, None, findings, journal.timing)
+    return CheckResult(imported, None, mapped.graph, findings, journal.timing)
 
 
 def quantization(options: CompileOptions) -> Pipeline[SpikingGraph, Quantization]:
