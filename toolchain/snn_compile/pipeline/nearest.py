@@ -177,7 +177,7 @@ def _candidates(
     for k, first in enumerate(names):
         for second in names[k + 1 :]:
             # Of bits and steps the smallest number: what does not help there helps nowhere.
-            some = list(ways[first]) if first == "coding" else [ways[first][-1]]
+            some = ways[first] if first == "coding" else ways[first][-1:]
             for values in product(some, ways[second]):
                 yield dict(zip((first, second), values, strict=True))
 
