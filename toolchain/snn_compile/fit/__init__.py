@@ -31,5 +31,4 @@ def fit_to(target: Target, options: CompileOptions) -> tuple[Pass[Quantization, 
         target: the chip.
         options: of the compilation.
     """
-    del options
-    return (SplitFanIn(target),)
+    return (SplitFanIn(target, stock=options.neurons == "stock"),)
