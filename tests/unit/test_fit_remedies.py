@@ -10,8 +10,9 @@ import pytest
 import networks
 import spread_networks
 from snn_compile.fit.duplicate_sources import DuplicateSources
+from snn_compile.fit.fan_in import fan_in
 from snn_compile.fit.narrow_states import NarrowStates
-from snn_compile.fit.prune_fan_in import PruneFanIn, fan_in
+from snn_compile.fit.prune_fan_in import PruneFanIn
 from snn_compile.fit.split_weights import SplitWeights
 from snn_compile.ir.quantized import Synapses
 from snn_compile.mapping.pack import pack
@@ -99,7 +100,7 @@ def test_nothing_is_copied_where_everything_fits():
 def test_pruned_neurons_keep_their_heaviest_synapses(limit):
     """Of dense synapses, which each neuron has its own of: those that weigh most remain."""
     program, _ = networks.mlp(3, "subtract", 4)
-    target = with_values(UNLIMITED, input_axons_per_core=limit)
+    target = with_values(UNLIMITED, input_axons_per_core=limit, payload_bits=0)
     found = PruneFanIn(target).of_program(program)
     n_before = n_after = 0
     for node in program.graph:
@@ -120,11 +121,11 @@ def test_pruned_neurons_keep_their_heaviest_synapses(limit):
 @pytest.mark.parametrize("limit", [4, 9, 30])
 def test_pruned_networks_of_all_structures_fit(limit):
     for program, _ in of_codings(1):
-        target = with_values(UNLIMITED, input_axons_per_core=limit)
+        target = with_values(UNLIMITED, input_axons_per_core=limit, payload_bits=0)
         found = PruneFanIn(target).of_program(program).graph
         for population in found.populations:
             groups = found.synapses_into(population)
-            assert sum(fan_in(found, group) for group in groups).max() <= limit
+            assert sum(fan_in(g, found.graph[g.inputs[0]].shape) for g in groups).max() <= limit
         assert "input_axons_per_core" not in broken(found, target)
 
 

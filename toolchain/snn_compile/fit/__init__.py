@@ -47,13 +47,14 @@ def fit_to(target: Target, options: CompileOptions) -> tuple[Pass[Quantization, 
         options: of the compilation.
     """
     widths, bits = target.weight_bits.value, target.state_bits.value
+    stock = options.neurons == "stock"
     narrow = [NarrowStates(bits)] if bits is not None and bits < STATE.bits else []
     passes: list[Pass[Quantization, Quantization]] = [*narrow]
     if not set(WIDTHS) <= set(widths):
         passes.append(SplitWeights(widths))
-    passes.append(SplitFanIn(target))
     if options.allow_approximate:
-        passes.append(PruneFanIn(target))
+        passes.append(PruneFanIn(target, stock=stock))
+    passes.append(SplitFanIn(target, stock=stock))
     passes += narrow
     if target.output_axons_per_core.value is not None:
         passes.append(DuplicateSources(target))

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.fit.additions import with_program
+from snn_compile.fit.fan_in import Need, fan_in, need
+from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import (
     ConvSynapses,
-    DenseSynapses,
     Population,
     QuantizedGraph,
     QuantizedNode,
@@ -27,25 +28,25 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.sim import bounds, kernels
 from snn_compile.targets.target import Target
 
-Float = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class PruneFanIn:
-    """Drops, of each neuron with too many sources, those of least weight.
+    """Drops, of each neuron that no core holds and nothing splits, the sources of least weight.
 
     What a source can add at most, its weight times its largest message, ranks it. What is dropped
     is lost: the network computes something else, and a finding says how much.
 
     Attributes:
-        target: the chip, whose cores have so many input axons.
+        target: the chip.
+        stock: whether only Lava's stock neurons may be used, so that nothing is split.
     """
 
     name: ClassVar[str] = "prune-fan-in"
     target: Target
+    stock: bool = False
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """Prune every population over the limit."""
+        """Prune what nothing exact makes fit."""
         found = self.of_program(quantization.program)
         if not found.findings:
             return PassResult(quantization)
@@ -55,60 +56,50 @@ class PruneFanIn:
         """The network alone."""
         replaced: list[QuantizedNode] = []
         findings: list[Finding] = []
-        for population in program.populations:
-            limit = fan_in_limit(self.target, population)
+        for name, first in SplitFanIn(self.target, self.stock).without_remedy(program).items():
+            population = program.graph[name]
+            if not isinstance(population, Population):
+                raise TypeError(f"'{name}' is no population")
             groups = program.synapses_into(population)
-            before = [_unrolled(program, group) for group in groups]
-            if limit is None or np.sum([counts for counts, _ in before], axis=0).max() <= limit:
-                continue
-            pruned = _pruned(program, groups, limit)
-            after = [_unrolled(program, group) for group in pruned]
+            limit, pruned = self._pruned(program, population, first)
             replaced += pruned
-            findings.append(_finding(population, limit, _totals(before), _totals(after)))
+            before, after = (_total(program, some) for some in (groups, pruned))
+            findings.append(_finding(population, limit, before, after))
         if not findings:
             return PassResult(program)
         graph: Graph[QuantizedNode] = program.graph.edit(replaced=replaced)
         return PassResult(QuantizedGraph(graph, program.window), tuple(findings))
 
-
-def fan_in_limit(target: Target, population: Population) -> int | None:
-    """The most sources that a neuron of a population may have; None without a limit."""
-    axons = target.input_axons_per_core.value
-    if axons is None:
-        return None
-    own = target.synapses_per_soft_reset_neuron.value if population.soft_reset else 0
-    return max(axons - own, 0)
-
-
-def fan_in(program: QuantizedGraph, group: Synapses) -> Int:
-    """Sources of each neuron by one synapse group, (N,)."""
-    return _unrolled(program, group)[0]
-
-
-def _unrolled(program: QuantizedGraph, group: Synapses) -> tuple[Int, Float]:
-    """For each neuron the number of its synapses, and the sum of ``|weight| * 2**exponent``."""
-    weight, n = np.abs(group.weight.values), prod(group.shape)
-    number: npt.NDArray[Any]
-    total: npt.NDArray[Any]
-    if isinstance(group, SparseSynapses):
-        row = np.repeat(np.arange(n), np.diff(group.indptr))
-        number, total = np.bincount(row, weight != 0, n), np.bincount(row, weight, n)
-    elif isinstance(group, DenseSynapses):
-        number, total = np.count_nonzero(weight, axis=1), weight.sum(axis=1)
-    else:
-        ones = np.ones((*program.graph[group.inputs[0]].shape, 1))
-        number, total = (
-            kernels.conv2d(ones, part.astype(np.float64), group.geometry).ravel()
-            for part in (weight != 0, weight)
-        )
-    return np.rint(number).astype(np.int64), np.ldexp(np.asarray(total, float), group.exponent)
+    def _pruned(
+        self, program: QuantizedGraph, population: Population, first: Need
+    ) -> tuple[int, list[Synapses]]:
+        """The most sources with which every neuron fits a core, and the groups with so many."""
+        limit = first.sources if first.most_sources is None else first.most_sources
+        groups = program.synapses_into(population)
+        while True:
+            pruned = _within(program, groups, limit)
+            incoming = [(group, program.graph[group.inputs[0]].shape) for group in pruned]
+            left = need(population, incoming, self.target)
+            if left.fits or not limit:
+                return limit, pruned
+            most = left.most_memory or left.memory
+            limit = min(limit - 1, left.sources * most // max(left.memory, 1))
 
 
-def _totals(unrolled: Sequence[tuple[Int, Float]]) -> tuple[int, float]:
-    return sum(int(n.sum()) for n, _ in unrolled), sum(float(w.sum()) for _, w in unrolled)
+def _total(program: QuantizedGraph, groups: Sequence[Synapses]) -> tuple[int, float]:
+    """Synapses, and the sum of their ``|weight| * 2**exponent``."""
+    number, total = 0, 0.0
+    for group in groups:
+        shape = program.graph[group.inputs[0]].shape
+        number += int(fan_in(group, shape).sum())
+        weight: npt.NDArray[Any] = np.abs(group.weight.values).astype(np.float64)
+        if isinstance(group, ConvSynapses):  # each tap as often as it meets the map
+            weight = kernels.conv2d(np.ones((*shape, 1)), weight, group.geometry)
+        total += float(np.ldexp(weight.sum(), group.exponent))
+    return number, total
 
 
-def _pruned(program: QuantizedGraph, groups: Sequence[Synapses], limit: int) -> list[Synapses]:
+def _within(program: QuantizedGraph, groups: Sequence[Synapses], limit: int) -> list[Synapses]:
     """The groups into a population with no more synapses a neuron than the limit.
 
     A kernel is the same for all neurons of a map; where other synapses reach the same neurons,
@@ -117,7 +108,7 @@ def _pruned(program: QuantizedGraph, groups: Sequence[Synapses], limit: int) -> 
     kernel = [group for group in groups if isinstance(group, ConvSynapses)]
     listed = [group for group in groups if not isinstance(group, ConvSynapses)]
     most = [
-        int(sum((fan_in(program, group) for group in some), np.zeros(1, np.int64)).max())
+        sum(int(fan_in(group, program.graph[group.inputs[0]].shape).max()) for group in some)
         for some in (kernel, listed)
     ]
     share = limit * most[0] // max(sum(most), 1)

@@ -178,8 +178,8 @@ def _candidates(
         for second in names[k + 1 :]:
             # Of bits and steps the smallest number: what does not help there helps nowhere.
             some = ways[first] if first == "coding" else ways[first][-1:]
-            for values in product(some, ways[second]):
-                yield dict(zip((first, second), values, strict=True))
+            for one, other in product(some, ways[second]):
+                yield {first: one, second: other}
 
 
 def _values(name: str, options: CompileOptions, target: Target) -> Iterator[Any]:
