@@ -120,7 +120,7 @@ def _checked(
     imported = read_model(path)
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
-    folding = fold(network, coding, observe)
+    folding = fold(network, coding, observe, target=target)
     convert = unmeasured(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
     mapped = map_program(made.graph.program, target)
@@ -153,13 +153,18 @@ def passes_of(
     coding = coding_of(options, target.default_coding.value)
     network = preprocess(read_model(path), options)
     is_measured = with_data and options.calibrate is not None
-    folded = fold(network, coding, measured=is_measured).graph
+    folded = fold(network, coding, measured=is_measured, target=target).graph
     adjusts = with_data and options.equalize != "none"
     some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
     convert = unmeasured(folded, calibration.calibrate(folded, some), options, coding, samples)
     equalize = (Equalize(options.equalize),) if adjusts else ()
-    return (*preprocessing(options), *folding_of(network, coding).steps, *equalize, *convert.steps)
+    return (
+        *preprocessing(options),
+        *folding_of(network, coding, target).steps,
+        *equalize,
+        *convert.steps,
+    )
 
 
 def compile_model(
@@ -228,7 +233,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate))
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
-    folded = fold(network, coding, observe, measured=task.is_measured).graph
+    folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
     assemble.report_import(journal.observer, imported, folded)
     options = _choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))
