@@ -52,9 +52,9 @@ class Parts:
         place = {**group.common_fields, "inputs": (sums,)}
         if self.n_parts == 1:
             return one_to_one(place, bits, group.exponent)
-        same_map = self.synapses.shape[1:] == group.shape[1:]
         n_out = group.shape[0] // self.n_groups
-        if len(group.shape) == 3 and same_map and n_out <= 2 * prod(group.shape[1:]):
+        maps = isinstance(self.synapses, ConvSynapses) and isinstance(group, ConvSynapses)
+        if maps and n_out <= 2 * prod(group.shape[1:]):
             kernel = np.tile(np.eye(n_out, dtype=np.int64), (self.n_groups, self.n_parts))
             return ConvSynapses(
                 **place,

@@ -151,8 +151,7 @@ class Splitting:
 
     def _neurons(self, name: NodeId, synapses: Synapses) -> PiecewiseLinearNeurons:
         """The neurons that send what synapses add up to, before the exponent."""
-        messages = bounds.message_range(self._graph, synapses)
-        interval, _ = bounds.synapse_sums(synapses, messages)
+        interval = bounds.group_sums(self._graph, synapses)
         place = {**synapses.common_fields, "id": name, "inputs": (synapses.id,)}
         return passing_on(place, (int(interval.low.min()), int(interval.high.max())))
 

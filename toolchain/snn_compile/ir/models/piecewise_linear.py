@@ -45,6 +45,14 @@ class Lines(OneSumNeurons):
         return on_lines(self, a, self.breakpoints, self.multiplier, self.offset, self.shift, ends)
 
     @property
+    def sends_sums(self) -> bool:
+        """With a single line through the origin, one payload step for each of the potential."""
+        parts = (self.multiplier.values - 1, self.offset.values, self.shift.values)
+        return not self.breakpoints.values.size and not any(
+            part.any() for part in (*parts, self.bias.values)
+        )
+
+    @property
     def threshold_steps(self) -> Float:
         """Of a payload step where the function is steepest."""
         slopes = np.ldexp(np.abs(self.multiplier.values).astype(np.float64), -self.shift.values)
