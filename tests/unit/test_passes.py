@@ -96,7 +96,7 @@ def test_the_passes_are_listed_and_nothing_else_happens(
     assert run(*line) == 0
     wanted = (
         "sink-wiring,fold-batch-norm,fold-padding,lower-max-pool,refine-statistics,lay-out,"
-        "insert-rectifiers{target=loihi2},"
+        "insert-rectifiers,"
         "isolate-operands,equalize{method=l4},"
         "to-spiking{coding=rate,reset=zero,initial-potential=0},align-paths,"
         "quantize{weight-bits=4},calibrate-resets,"

@@ -51,6 +51,10 @@ def folding_of(
     Functions become rectifiers first where there are no other neurons. Where a network needs
     neurons with tables of lines anyway, they carry values of either sign, too.
     """
+    if target is not None and not coding.payloads and target.payload_bits.value != 0:
+        # Counts are too coarse for another rounding, and neurons with many sources can be split
+        # exactly: pools stay composed.
+        target = None
     if coding.payloads:
         joined = JoinRectifiers()(network).graph
         joins = len(joined.graph) < len(network.graph)

@@ -37,7 +37,7 @@ Complaints = tuple[CapacityError, ...]
 HELPS: Mapping[str, tuple[str, ...]] = {
     "coding-supported": ("coding",),
     "neuron-supported": ("coding",),
-    "payload-bits": ("payload_bits", "coding"),
+    "payload-bits": ("coding",),
     "weight-bits-exist": ("weight_bits",),
     "state-bits": ("weight_bits", "timesteps", "coding"),
     "state-overflow": ("weight_bits", "timesteps", "coding"),
@@ -49,7 +49,7 @@ HELPS: Mapping[str, tuple[str, ...]] = {
 }
 """Options that can help with a complaint, by its code."""
 
-_ORDER = ("weight_bits", "payload_bits", "timesteps", "coding", "allow_approximate")
+_ORDER = ("weight_bits", "timesteps", "coding", "allow_approximate")
 
 
 @dataclass
@@ -164,6 +164,8 @@ def _candidates(
     """Configurations in the order in which they are tried, see above."""
     if chips := _chips(target, complaints):
         yield chips
+    if narrower := _narrower(options, target, complaints):
+        yield narrower
     wanted = {name for complaint in complaints for name in HELPS.get(complaint.code, ())}
     ways = {
         name: values
@@ -194,11 +196,21 @@ def _values(name: str, options: CompileOptions, target: Target) -> Iterator[Any]
     elif name == "weight_bits":
         given = options.number(name)
         yield from (b for b in sorted(target.weight_bits.value, reverse=True) if 2 <= b < given)
-    elif name in ("payload_bits", "timesteps") and name in coding.relevant_options:
-        value = coding.size // 2 if name == "timesteps" else coding.size - 1
-        while value >= 1:
-            yield value
-            value = value // 2 if name == "timesteps" else value - 1
+    elif name == "timesteps" and name in coding.relevant_options:
+        steps = coding.size // 2
+        while steps:
+            yield steps
+            steps //= 2
+
+
+def _narrower(options: CompileOptions, target: Target, complaints: Complaints) -> Changes | None:
+    """Payloads and inputs with as many bits less as the widest has too many."""
+    coding = coding_of(options, target.default_coding.value)
+    wide = [c.needed - c.limit for c in complaints if c.code == "payload-bits" and c.limit]
+    if not wide or "payload_bits" not in coding.relevant_options:
+        return None
+    bits, input_bits = coding.size - max(wide), options.input_bits - max(wide)
+    return {"payload_bits": bits, "input_bits": input_bits} if min(bits, input_bits) > 0 else None
 
 
 def _chips(target: Target, complaints: Complaints) -> Changes | None:
