@@ -138,13 +138,13 @@ def test_all_groups_of_a_layer_come_one_step_later():
 
 
 def test_partial_sums_are_split_in_their_turn():
-    """100 sources and 5 axons: 25 partial sums, 5 sums of these, and one of those."""
+    """100 sources and 5 axons: 20 partial sums, and 4 sums of these."""
     program, name, frames = wide(lambda net, first: [net.dense(first, (6, 1, 1))])
     split = assert_split(program, frames, small(input_axons_per_core=5))
     depth = split.program.depth[name] - program.depth[name]
     assert depth >= 2
     (finding,) = [finding for finding in split.findings if f"'{name}'" in finding.message]
-    assert f"100 sources in 25 partial sums, {depth} steps later" in finding.message
+    assert f"100 sources in 20 partial sums, {depth} steps later" in finding.message
 
 
 def test_weights_that_exceed_a_core_are_split():
