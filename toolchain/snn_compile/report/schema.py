@@ -257,6 +257,14 @@ class Portability(TypedDict):
     leaves: list[Leaving]
 
 
+class Fitting(TypedDict):
+    """A change to the network in integers that makes it fit the target."""
+
+    code: str
+    message: str
+    origin: str
+
+
 class Report(TypedDict, total=False):
     """The whole report."""
 
@@ -274,6 +282,7 @@ class Report(TypedDict, total=False):
     neurons: Restriction
     layers: list[Layer]
     resources: Resources
+    fit: list[Fitting]
     cost: Cost
     portability: Portability
     tune: Tune
@@ -289,6 +298,7 @@ _SHAPES: dict[str, type] = {
     "neurons": Restriction,
     "layers": Layer,
     "resources": Resources,
+    "fit": Fitting,
     "cost": Cost,
     "portability": Portability,
     "tune": Tune,
