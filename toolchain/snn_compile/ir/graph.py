@@ -1,7 +1,6 @@
 """The shape of a network: immutable nodes in an immutable, acyclic graph.
 
-``Node.inputs`` is the only record of edges. An edit returns a new graph. networkx answers questions
-of topology and never stores payload.
+``Node.inputs`` is the only record of edges. An edit returns a new graph.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from heapq import heapify, heappop, heappush
 from typing import Any, Generic, NewType, Self, TypeVar
 
-import networkx as nx
 import numpy as np
 
 from snn_compile.errors import Origin
@@ -80,23 +79,30 @@ class Graph(Generic[N]):
             for source in node.inputs:
                 if source not in by_id:
                     raise ValueError(f"node '{node.id}' reads '{source}', which does not exist")
+        consumers: dict[NodeId, list[N]] = {node_id: [] for node_id in by_id}
+        for node in listed:
+            for source in dict.fromkeys(node.inputs):
+                consumers[source].append(node)
+        self._consumers = {node_id: tuple(readers) for node_id, readers in consumers.items()}
+        self._nodes: dict[NodeId, N] = {node.id: node for node in self._sorted(listed)}
+
+    def _sorted(self, listed: list[N]) -> Iterator[N]:
+        """Nodes after all that they read; of those that are ready, the one listed first."""
         position = {node.id: index for index, node in enumerate(listed)}
-        topology: nx.DiGraph[NodeId] = nx.DiGraph()
-        topology.add_nodes_from(by_id)
-        topology.add_edges_from((s, node.id) for node in listed for s in node.inputs)
-        try:
-            order = list(nx.lexicographical_topological_sort(topology, key=position.__getitem__))
-        except nx.NetworkXUnfeasible as error:
-            raise ValueError("the graph has a cycle") from error
-        self._nodes: dict[NodeId, N] = {node_id: by_id[node_id] for node_id in order}
-        self._consumers: dict[NodeId, tuple[N, ...]] = {
-            node_id: tuple(
-                sorted(
-                    (by_id[s] for s in topology.successors(node_id)), key=lambda n: position[n.id]
-                )
-            )
-            for node_id in order
-        }
+        unread = {node.id: len(set(node.inputs)) for node in listed}
+        ready = [position[node_id] for node_id, count in unread.items() if not count]
+        heapify(ready)
+        n_sorted = 0
+        while ready:
+            node = listed[heappop(ready)]
+            n_sorted += 1
+            yield node
+            for reader in self._consumers[node.id]:
+                unread[reader.id] -= 1
+                if not unread[reader.id]:
+                    heappush(ready, position[reader.id])
+        if n_sorted < len(listed):
+            raise ValueError("the graph has a cycle")
 
     def __iter__(self) -> Iterator[N]:
         return iter(self._nodes.values())
