@@ -37,8 +37,7 @@ def cholesky(matrix: Float) -> Float:
             panel[j + 1 :, j + 1 :] -= column[j + 1 : len(panel), None] * column[j + 1 :]
         lower[start:, start:stop] = np.tril(panel.T)
         if stop < n:
-            below = lower[stop:, start:stop]
-            work[stop:, stop:] -= products.matmul(below, np.ascontiguousarray(below.T))
+            work[stop:, stop:] -= products.outer(lower[stop:, start:stop])
     return lower
 
 
@@ -49,15 +48,31 @@ def solve_lower(lower: Float, right: Float) -> Float:
         lower: (N, N) lower triangular.
         right: (N, M).
     """
-    work, n = right.copy(), len(right)
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        for i in range(start, stop):
-            work[i] /= lower[i, i]
-            work[i + 1 : stop] -= lower[i + 1 : stop, i, None] * work[i]
-        if stop < n:
-            work[stop:] -= products.matmul(lower[stop:, start:stop], work[start:stop])
+    work = right.copy()
+    for start in range(0, len(work), BLOCK):
+        _substitute(lower, work, start)
     return work
+
+
+def inverse_of_lower(lower: Float) -> Float:
+    """The inverse of a lower triangular matrix, up to rounding.
+
+    As :func:`solve_lower` computes it for the identity, without the columns that are still 0.
+    """
+    work = np.eye(len(lower))
+    for start in range(0, len(work), BLOCK):
+        _substitute(lower, work[:, : start + BLOCK], start)
+    return work
+
+
+def _substitute(lower: Float, work: Float, start: int) -> None:
+    """Solve for a block of rows of the right side, and take it out of the rows below."""
+    stop = min(start + BLOCK, len(work))
+    for i in range(start, stop):
+        work[i] /= lower[i, i]
+        work[i + 1 : stop] -= lower[i + 1 : stop, i, None] * work[i]
+    if stop < len(work):
+        work[stop:] -= products.matmul(lower[stop:, start:stop], work[start:stop])
 
 
 def solve_upper(upper: Float, right: Float) -> Float:
@@ -92,4 +107,4 @@ def upper_factor_of_inverse(matrix: Float) -> Float:
         ValueError: it is not positive definite.
     """
     lower = cholesky(np.ascontiguousarray(matrix[::-1, ::-1]))
-    return np.ascontiguousarray(solve_lower(lower, np.eye(len(matrix)))[::-1, ::-1])
+    return np.ascontiguousarray(inverse_of_lower(lower)[::-1, ::-1])
