@@ -13,6 +13,7 @@ from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.numerics.functions import all_finite
 from snn_compile.passes import Finding
 from snn_frontends.onnx.values import Batch, Tensor
 
@@ -85,7 +86,7 @@ class Builder:
             raise ModelError(f"gives the empty shape {list(shape)}", origin=origin)
         self.check_size(shape, origin)
         for name, value in fields.items():
-            if isinstance(value, np.ndarray | float) and not np.isfinite(value).all():
+            if isinstance(value, np.ndarray | float) and not all_finite(value):
                 raise ModelError(
                     f"its {name} comes out as NaN or infinite", code="not-finite", origin=origin
                 )

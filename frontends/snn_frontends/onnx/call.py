@@ -11,6 +11,7 @@ import numpy as np
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir.ann import AnnNode, Float
 from snn_compile.ir.graph import Shape
+from snn_compile.numerics.functions import all_finite
 from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
@@ -122,7 +123,7 @@ class Call:
             ModelError: some of its values are NaN or infinite, or it has others.
         """
         value = self.constant(index, FLOATS)
-        if not np.isfinite(real := as_float(value)).all():
+        if not all_finite(real := as_float(value)):
             count = int(np.count_nonzero(~np.isfinite(real)))
             raise self.invalid(
                 f"'{self.names[index]}' has {count} values that are NaN or infinite",

@@ -146,10 +146,17 @@ class Folding:
             DamagedError: it has not as many bytes as its shape says.
             TooLargeError: all constants take too much memory.
         """
-        if tensor.HasField("raw_data") and len(tensor.raw_data) != n_bytes(tensor):
+        if not tensor.HasField("raw_data"):
+            self.keep(what, in_memory(tensor))
+            return numpy_helper.to_array(tensor)
+        raw = tensor.raw_data  # a copy each time that it is asked for
+        if len(raw) != n_bytes(tensor):
             shape = list(tensor.dims)[:16]
-            raise DamagedError(f"the shape {shape} for {memory.shown(len(tensor.raw_data))}")
+            raise DamagedError(f"the shape {shape} for {memory.shown(len(raw))}")
         self.keep(what, in_memory(tensor))
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            return np.frombuffer(raw, "<f4").reshape(tensor.dims).astype(np.float32, copy=False)
+        del raw
         return numpy_helper.to_array(tensor)
 
     def densified(self, what: str, sparse: onnx.SparseTensorProto) -> Constant:

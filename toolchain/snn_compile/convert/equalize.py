@@ -149,7 +149,7 @@ def _powered(weights: LinearMap, exponent: int) -> LinearMap:
     """Every weight ``w`` replaced by ``w**exponent``, which is 2 or 4."""
     match weights:
         case Kernel() | Matrix():
-            return replace(weights, weight=_even_power(weights.weight, exponent))
+            return replace(weights, weight=_even_power(weights.weight.astype(np.float64), exponent))
         case Sparse():
             powered = weights.matrix.copy()
             powered.data = _even_power(powered.data, exponent)

@@ -174,12 +174,12 @@ def _(node: AnnNode, inner: LinearMap) -> LinearMap:
 
 @_applied.register
 def _(node: ann.Conv, inner: LinearMap) -> LinearMap:
-    return convolve(node.weight.astype(np.float64, copy=False), node.geometry, node.shape, inner)
+    return convolve(node.weight, node.geometry, node.shape, inner)
 
 
 @_applied.register
 def _(node: ann.Dense, inner: LinearMap) -> LinearMap:
-    return linear.multiply(node.weight.astype(np.float64, copy=False), node.shape, inner)
+    return linear.multiply(node.weight, node.shape, inner)
 
 
 @_applied.register

@@ -8,10 +8,10 @@ from math import prod
 import numpy as np
 
 from snn_compile.convert.linear import (
-    Float,
     Kernel,
     LinearMap,
     Sparse,
+    Weights,
     Wiring,
     as_tap,
     by_source,
@@ -22,12 +22,13 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
 
 
-def convolve(weight: Float, geometry: Geometry, target: Shape, inner: LinearMap) -> LinearMap:
+def convolve(weight: Weights, geometry: Geometry, target: Shape, inner: LinearMap) -> LinearMap:
     """A convolution after a map."""
     outer = Kernel(inner.target, target, weight, geometry)
+    if isinstance(inner, Wiring) and np.array_equal(inner.index, np.arange(prod(inner.source))):
+        return replace(outer, source=inner.target)
+    outer = replace(outer, weight=weight.astype(np.float64, copy=False))
     if isinstance(inner, Wiring):
-        if np.array_equal(inner.index, np.arange(prod(inner.source))):
-            return replace(outer, source=inner.target)
         moved = as_tap(inner)
         if moved is not None and (tapped := _after_tap(outer, moved)) is not None:
             return tapped
@@ -51,7 +52,7 @@ def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
     top, left, bottom, right = padding
     geometry = replace(g, padding=(top, left, bottom, right))
     if t.groups == tap.source[0] == len(tap.weight):  # each channel stays itself
-        scaled = by_source(outer, tap.weight.ravel())
+        scaled = by_source(outer, tap.weight.ravel().astype(np.float64))
         return replace(scaled, source=tap.source, geometry=geometry)
     full = ungrouped(outer)
     mixed = ungrouped(tap).weight[:, :, 0, 0]

@@ -8,7 +8,8 @@ and add. All of it is linear, so it is one synapse group per source. Four forms 
 - ``Matrix``: all to all;
 - ``Sparse``: anything.
 
-Compositions stay in the most structured form that is exact, and fall back to ``Sparse``.
+Compositions stay in the most structured form that is exact, and fall back to ``Sparse``. Their
+weights are float64; those of a layer as the network has them may be float32.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Float = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32] | Float
 Index = npt.NDArray[np.int64]
 
 
@@ -56,7 +58,7 @@ class Kernel:
 
     source: Shape
     target: Shape
-    weight: Float
+    weight: Weights
     geometry: Geometry
 
     @property
@@ -75,7 +77,7 @@ class Matrix:
 
     source: Shape
     target: Shape
-    weight: Float
+    weight: Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +101,7 @@ def sparse(linear: LinearMap) -> csr_array:
         case Sparse():
             return linear.matrix
         case Matrix():
-            return csr_array(linear.weight)
+            return csr_array(linear.weight.astype(np.float64, copy=False))
         case Wiring():
             rows = np.flatnonzero(linear.index >= 0)
             columns = linear.index[rows]
@@ -132,7 +134,8 @@ def _unroll(kernel: Kernel) -> tuple[Index, Index, Float]:
             rows.append((o[:, None] * (out_height * out_width) + to).ravel())
             columns.append((c[:, None] * (height * width) + at).ravel())
             values.append(np.repeat(kernel.weight[o, i, a, b], len(to)))
-    return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+    values_in_order = np.concatenate(values).astype(np.float64, copy=False)
+    return np.concatenate(rows), np.concatenate(columns), values_in_order
 
 
 def wire(index: Index, target: Shape, inner: LinearMap) -> LinearMap:
@@ -250,7 +253,7 @@ def grouped(kernel: Kernel) -> Kernel:
     return replace(kernel, weight=own, geometry=replace(kernel.geometry, groups=n_out))
 
 
-def multiply(weight: Float, target: Shape, inner: LinearMap) -> LinearMap:
+def multiply(weight: Weights, target: Shape, inner: LinearMap) -> LinearMap:
     """A matrix after a map."""
     if isinstance(inner, Wiring):
         n_sources = prod(inner.source)
@@ -260,6 +263,7 @@ def multiply(weight: Float, target: Shape, inner: LinearMap) -> LinearMap:
         columns = np.zeros((n_sources, weight.shape[0]))
         np.add.at(columns, inner.index[used], weight[:, used].T)
         return Matrix(inner.source, target, np.ascontiguousarray(columns.T))
+    weight = weight.astype(np.float64, copy=False)
     if isinstance(inner, Kernel) and inner.geometry.groups == inner.source[0] == inner.maps[0]:
         return Matrix(inner.source, target, _through_channels(weight, inner))
     return Matrix(inner.source, target, np.asarray(weight @ sparse(inner)))
@@ -365,5 +369,6 @@ def apply_map(linear: LinearMap, x: Float) -> Float:
 def by_source(kernel: Kernel, factor: Float) -> Kernel:
     """A convolution of source channels that are multiplied by a factor each."""
     n_out, per_group = kernel.weight.shape[:2]
-    by_tap = factor[kernel.geometry.channels_read(n_out, per_group)]
+    one_group = kernel.geometry.groups == 1
+    by_tap = factor[None] if one_group else factor[kernel.geometry.channels_read(n_out, per_group)]
     return replace(kernel, weight=kernel.weight * by_tap[:, :, None, None])

@@ -34,7 +34,7 @@ def _complaints(node: AnnNode) -> list[CompileError]:
         value = getattr(node, item.name)
         if not isinstance(value, np.ndarray | float):
             continue
-        largest = float(np.abs(value).max(initial=0))
+        largest = float(max(np.max(value, initial=0), -np.min(value, initial=0)))  # without a copy
         if not largest <= MAX_MAGNITUDE:
             found.append(
                 ModelError(

@@ -191,10 +191,8 @@ def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
                 and linear.geometry == other.geometry
                 and linear.weight.shape == other.weight.shape
             ):
-                total = Kernel(
-                    other.source, other.target, other.weight + linear.weight, other.geometry
-                )
-                merged[k] = (source, total)
+                total = np.add(other.weight, linear.weight, dtype=np.float64)
+                merged[k] = (source, replace(other, weight=total))
                 break
         else:
             merged.append((term.source, linear))
@@ -208,11 +206,13 @@ def _group(place: dict[str, Any], linear: LinearMap) -> spiking.Synapses | None:
             kernel = grouped(linear)
             if not kernel.weight.any():
                 return None
-            return spiking.ConvSynapses(**place, weight=kernel.weight, geometry=kernel.geometry)
+            weight = kernel.weight.astype(np.float64, copy=False)
+            return spiking.ConvSynapses(**place, weight=weight, geometry=kernel.geometry)
         case Matrix():
             if not linear.weight.any():
                 return None
-            return spiking.DenseSynapses(**place, weight=linear.weight)
+            weight = linear.weight.astype(np.float64, copy=False)
+            return spiking.DenseSynapses(**place, weight=weight)
         case _:
             matrix = sparse(linear)
             matrix.eliminate_zeros()

@@ -18,6 +18,7 @@ from snn_compile.convert.linear import (
     Kernel,
     LinearMap,
     Matrix,
+    Weights,
     Wiring,
     apply_map,
     sparse,
@@ -50,9 +51,9 @@ class _Range:
         """Those of some channels."""
         return _Range(self.low[index], self.high[index])
 
-    def times(self, weight: Float) -> Float:
+    def times(self, weight: Weights) -> Float:
         """The largest that weights can make of them, element by element."""
-        most = np.maximum(weight, 0)
+        most = np.maximum(weight, 0, dtype=np.float64)
         most *= self.high
         if self.low.any():
             np.maximum(most, weight * self.low, out=most)
@@ -197,7 +198,7 @@ def _most_of_kernel(kernel: Kernel, given: _Range) -> Float:
     return found
 
 
-def _most_of_rows(weight: Float, reads: Callable[[slice], _Range]) -> Float:
+def _most_of_rows(weight: Weights, reads: Callable[[slice], _Range]) -> Float:
     """What the rows of a matrix, or the taps of a kernel, add up to at most."""
     rows = max(PIECE // max(prod(weight.shape[1:]), 1), 1)
     parts = [slice(start, start + rows) for start in range(0, len(weight), rows)]

@@ -18,6 +18,12 @@ EXPONENTS = (-745.0, 709.0)
 """Where ``exp`` reaches the smallest and the largest numbers there are."""
 
 
+def all_finite(x: npt.ArrayLike) -> bool:
+    """Whether no number is NaN or infinite: either is the largest or the smallest of all."""
+    value = np.asarray(x)
+    return not value.size or bool(np.isfinite(value.max()) and np.isfinite(value.min()))
+
+
 def exp(x: npt.ArrayLike) -> Float:
     """``e**x``, within three units of the last place; x is clipped to -745 and 709."""
     value = np.clip(np.asarray(x, np.float64), *EXPONENTS)

@@ -18,8 +18,8 @@ from snn_compile.numerics.functions import log2
 N_RATIOS = 24
 """Clipping ratios tried per channel, from 1 down to ``MIN_RATIO``."""
 MIN_RATIO = 0.4
-PIECE = 1 << 17
-"""Weights that are looked at at once."""
+PIECE = 1 << 16
+"""Weights that are looked at at once: with what is made of them, few enough for a cache."""
 NEAR = 1e-6
 """Relative difference of two sums above which no order of additions tells another one the less."""
 MAX_EXPONENT_SPREAD = 15
@@ -127,7 +127,8 @@ class _Weights:
         rows = max(PIECE // max(self.values.shape[1], 1), 1)
         which = np.flatnonzero(wanted)
         for some in (which[k : k + rows] for k in range(0, len(which), rows)):
-            squares = _squared_errors(self.values[some], size[some, None], largest)
+            rows_of = slice(some[0], some[-1] + 1) if len(some) == some[-1] + 1 - some[0] else some
+            squares = _squared_errors(self.values[rows_of], size[some, None], largest)
             if exactly:
                 row = np.repeat(np.arange(len(some)), squares.shape[1])
                 found[some] = np.bincount(row, squares.ravel(), len(some))
@@ -211,7 +212,8 @@ def _rounded(
     for group, exponent in zip(weights, exponents, strict=True):
         found = np.empty(group.values.shape, np.int64)
         for part, channels, weight in group.pieces():
-            nearest = np.rint(weight / (group.along(unit, channels) * 2.0**exponent))
+            nearest = weight / (group.along(unit, channels) * 2.0**exponent)
+            np.rint(nearest, out=nearest)
             if not np.abs(nearest).max(initial=0) <= largest:
                 clipped += int(np.count_nonzero(np.abs(whole(nearest)) > largest))
                 np.clip(nearest, -largest, largest, out=nearest)
@@ -341,7 +343,8 @@ def _least_error(
 
 
 def _squared_errors(weight: Float, size: Float, largest: int) -> Float:
-    nearest = np.rint(weight / size)
+    nearest = weight / size
+    np.rint(nearest, out=nearest)
     np.clip(nearest, -largest, largest, out=nearest)
     nearest *= size
     np.subtract(weight, nearest, out=nearest)
