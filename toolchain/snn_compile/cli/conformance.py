@@ -61,10 +61,12 @@ class Request:
         return self.device or self.backend or (str(self.traces) if self.traces else "")
 
 
-@click.command("conformance", short_help="Small networks with all they must send, for any backend.")
+@click.command(
+    "conformance", short_help="Small networks with their exact messages, for any backend."
+)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--device", metavar="NAME[:ARG]", help="Run a device on the set in DIR.")
-@click.option("--backend", metavar="NAME", help="Let a backend emit and verify the set in DIR.")
+@click.option("--backend", metavar="NAME", help="Emit and verify the set in DIR with a backend.")
 @click.option(
     "--check",
     "traces",

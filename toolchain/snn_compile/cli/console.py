@@ -75,7 +75,7 @@ def common(command: F) -> F:
         callback=_limit_memory,
         expose_value=False,
         metavar="SIZE",
-        help="What the content of a file may take (default: half of what is free).",
+        help="Memory limit for the content of a file (default: half of the free memory).",
     )
     return debug(most(command))
 

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from snn_compile.report.observer import Observer
 
 
-@click.command("diff", short_help="Where two traces part, or a trace and a compiled network.")
+@click.command(
+    "diff", short_help="First difference of two traces, or of a trace and a compiled network."
+)
 @click.argument("expected", metavar="A", type=click.Path(path_type=Path))
 @click.argument("actual", metavar="B", type=click.Path(path_type=Path))
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     metavar="NPZ",
-    help="What the trace was recorded with, if not with the golden stimuli.",
+    help="Stimuli of the trace, if not the golden ones.",
 )
 @as_json
 @talkative

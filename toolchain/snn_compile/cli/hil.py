@@ -68,7 +68,7 @@ class Request:
     tolerance: float | None = None
 
 
-@click.command("hil", short_help="Run a device on the same stimuli, and find where it differs.")
+@click.command("hil", short_help="Run a device on the same stimuli, and locate differences.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--device", metavar="NAME[:ARG]", help="reference, engine, lava, remote, replay, faulty, ..."
@@ -86,7 +86,7 @@ class Request:
     "--data",
     type=click.Path(path_type=Path),
     metavar="NPZ",
-    help="x, perhaps y, instead of the golden stimuli.",
+    help="x, optionally y, instead of the golden stimuli.",
 )
 @click.option("--stimuli", type=click.IntRange(1), metavar="N", help="Only the first N.")
 @time_limit(1800.0, "Seconds for the device.")

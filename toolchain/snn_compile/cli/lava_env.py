@@ -7,7 +7,7 @@ import click
 from snn_compile.cli.console import common, messages, results, talkative
 
 
-@click.command("lava-env", short_help="Make the environment that Lava runs in.")
+@click.command("lava-env", short_help="Create Lava's environment.")
 @talkative
 @common
 def command(quiet: bool, no_progress: bool) -> None:

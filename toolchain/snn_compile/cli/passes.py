@@ -30,8 +30,8 @@ _OPTIONS = (
         "--dump-after", multiple=True, metavar="PASS", help="Show the network after a pass."
     ),
     click.option("--print-after-all", is_flag=True, help="Show the network after every pass."),
-    click.option("--time-passes", is_flag=True, help="Show how long each pass took."),
-    click.option("--verify-each", is_flag=True, help="Check what each pass has made."),
+    click.option("--time-passes", is_flag=True, help="Show the duration of each pass."),
+    click.option("--verify-each", is_flag=True, help="Check the result of each pass."),
 )
 
 

@@ -33,25 +33,23 @@ if TYPE_CHECKING:
 SUFFIX = ".snt"
 
 
-@click.command("reduce", short_help="The smallest network on which a fault still shows.")
+@click.command("reduce", short_help="Find the smallest network that still shows a fault.")
 @click.argument("network", type=click.Path(path_type=Path))
 @click.option(
-    "--check", metavar="COMMAND", help="Ends with 0 as long as the fault is there; {} is the file."
+    "--check", metavar="COMMAND", help="Exits with 0 while the fault persists; {} is the file."
 )
-@click.option(
-    "--device", metavar="NAME[:ARG]", help="Where this device differs from the reference."
-)
+@click.option("--device", metavar="NAME[:ARG]", help="A device that differs from the reference.")
 @device_settings
 @click.option(
     "--stimulus",
     type=click.Path(path_type=Path),
     metavar="NPZ",
-    help="Encoded frames, in place of those that come with the network.",
+    help="Encoded frames, instead of those of the network.",
 )
 @click.option(
     "--bisect-passes",
     is_flag=True,
-    help="NETWORK is a model: the first pass after which --check holds.",
+    help="NETWORK is a model: find the first pass after which --check holds.",
 )
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="TOML", help="Options of that compilation."

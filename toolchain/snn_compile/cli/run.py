@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 @click.command("run", short_help="Simulate a compiled network, bit for bit.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--data", type=click.Path(path_type=Path), required=True, metavar="NPZ", help="x, perhaps y."
+    "--data", type=click.Path(path_type=Path), required=True, metavar="NPZ", help="x, optionally y."
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="NPZ", help="Where to write results."
+    "-o", "--output", type=click.Path(path_type=Path), metavar="NPZ", help="File for the results."
 )
 @click.option("--trace", is_flag=True, help="Also write every message of every layer.")
 @trust.signer

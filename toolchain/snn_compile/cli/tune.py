@@ -40,7 +40,7 @@ _FILES = (
         "--checkpoint",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="Written after each epoch, resumed from if it exists (default: DIR.checkpoint).",
+        help="Checkpoint of each epoch, resumed if it exists (default: DIR.checkpoint).",
     ),
 )
 
