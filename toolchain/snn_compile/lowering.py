@@ -50,7 +50,7 @@ threads (up to 30 times slower on busy cores). The sums are the same with any nu
 
 
 @dataclass(frozen=True, eq=False)
-class Lowered:
+class Lowering:
     """A float network and what has been made of it.
 
     Attributes:
@@ -93,7 +93,7 @@ def lower(
     coding: Coding,
     observe: PassObserver = no_observer,
     given: Mapping[NodeId, Float] | None = None,
-) -> Lowered:
+) -> Lowering:
     """Thresholds, neurons, integers, and what calibration data can do about their errors.
 
     Full scales that are ``given``, because they were trained, take the place of balanced ones.
@@ -106,7 +106,7 @@ def lower(
     convert = conversion(folded, encoding, scales, samples, options, coding, curves)
     with threadpool_limits(BLAS_THREADS):
         quantization = convert(folded, observe).graph
-    return Lowered(
+    return Lowering(
         folded,
         encoding,
         scales,
@@ -116,7 +116,7 @@ def lower(
     )
 
 
-def unmeasured(
+def passes_at_bounds(
     folded: ANNGraph,
     bounds: Calibration,
     options: CompileOptions,

@@ -100,7 +100,7 @@ class PassFailure(Exception):  # noqa: N818  (an internal error, but one of a kn
         self.graph = graph
 
 
-class Stopped(Exception):  # noqa: N818  (no error: the user has asked for it)
+class StopAfterPass(Exception):  # noqa: N818  (no error: the user has asked for it)
     """The pass after which a compilation was to stop has run.
 
     Attributes:
@@ -117,7 +117,7 @@ class Instruments:
     """Instrumentation of the passes of a compilation.
 
     Attributes:
-        stop_after: the pass after which to stop, by raising ``Stopped``; empty for none.
+        stop_after: the pass after which to stop, by raising ``StopAfterPass``; empty for none.
         verify_each: whether each pass is checked.
     """
 

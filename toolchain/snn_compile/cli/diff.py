@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli.console import as_json, common, messages, show_json, talkative
+from snn_compile.cli.console import as_json, common, messages, progress_options, show_json
 from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
 from snn_compile.pluralize import pluralize
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     help="Stimuli of the trace, if not the golden ones.",
 )
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     expected: Path,

@@ -15,7 +15,7 @@ from snn_compile.cli.console import (
     common,
     device_settings,
     messages,
-    talkative,
+    progress_options,
     time_limit,
 )
 from snn_compile.cli.report import record as record_outcomes
@@ -100,7 +100,7 @@ class Request:
 )
 @trust.signer
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     folder: Path,
@@ -132,7 +132,7 @@ def command(
         require_file(record)
     compiled = trust.open_folder(folder, signer)
     frames, labels = stimuli_of(compiled, data)
-    options = parsed(settings)
+    options = parse_settings(settings)
     if hardware:
         target = str(compiled.report.get("target") or "")
         options.setdefault("hardware", target if target.startswith("loihi") else "loihi2")
@@ -180,7 +180,7 @@ def device_or_replay(device: str | None, replay: Path | None) -> str:
     return device
 
 
-def parsed(settings: tuple[str, ...]) -> dict[str, str]:
+def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
     """Options of a device from KEY=VALUE.
 
     Raises:

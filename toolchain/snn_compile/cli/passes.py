@@ -91,17 +91,17 @@ class AroundPasses:
             dumps=results() if stops else None,
         )
 
-    def stopped(self, compile: Callable[[], object]) -> None:
+    def run_until_stop(self, compile: Callable[[], object]) -> None:
         """Run a compilation that stops after a pass.
 
         Raises:
             UsageError: ``auto`` resolved to a network without this pass.
         """
-        from snn_compile.passes import Stopped
+        from snn_compile.passes import StopAfterPass
 
         try:
             compile()
-        except Stopped as stop:
+        except StopAfterPass as stop:
             self.show_times(stop.timing)
         else:
             raise UsageError(

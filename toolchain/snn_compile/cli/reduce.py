@@ -13,10 +13,10 @@ from snn_compile.cli.console import (
     common,
     device_settings,
     messages,
+    progress_options,
     results,
     show_json,
     show_table,
-    talkative,
     time_limit,
 )
 from snn_compile.errors import UsageError, raise_all
@@ -63,7 +63,7 @@ SUFFIX = ".snt"
 )
 @time_limit(600.0, "Seconds for everything.")
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     network: Path,
@@ -169,11 +169,11 @@ def _reduce(
 def _executors(
     case: Case, device: str | None, settings: tuple[str, ...], time_limit: float
 ) -> Check:
-    from snn_compile.cli.hil import parsed
+    from snn_compile.cli.hil import parse_settings
     from snn_compile.reduction.checks import Device, engine_differs, require_engine
 
     if device is not None:
-        return Device(device, parsed(settings), time_limit)
+        return Device(device, parse_settings(settings), time_limit)
     require_engine(case)
     return engine_differs
 

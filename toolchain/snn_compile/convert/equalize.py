@@ -103,7 +103,7 @@ class Equalize:
             factors[node.id] = self._factor(norm, limits)
             spread = float(factors[node.id].max() / factors[node.id].min())
             findings.append(Finding(f"weights adjusted by up to {spread:.2f}", node.origin))
-        return PassResult(rescaled(network, factors), tuple(findings))
+        return PassResult(rescale(network, factors), tuple(findings))
 
     def _norm(
         self,
@@ -227,7 +227,7 @@ class _Moments:
         return first * scale - second
 
 
-def rescaled(network: ANNGraph, factors: dict[NodeId, Float]) -> ANNGraph:
+def rescale(network: ANNGraph, factors: dict[NodeId, Float]) -> ANNGraph:
     """The same function with each rectifier's activations divided by a factor per channel.
 
     A scaling by ``1 / g`` goes in front of the rectifier; what its values lack is owed along pools
@@ -240,7 +240,7 @@ def rescaled(network: ANNGraph, factors: dict[NodeId, Float]) -> ANNGraph:
         owner = inside.get(node.id)
         if owner is not None and owner in factors:
             if owner == node.id:
-                node = debts.divided(node, factors[owner])
+                node = debts.divide(node, factors[owner])
             debts.add(node, _column(factors[owner], node))
         else:
             debts.add(*debts.paid(node))
@@ -272,7 +272,7 @@ class _Debts:
         self.shapes[node.id] = node.shape
         self.owed[node.id] = np.ones([1] * len(node.shape)) if owed is None else owed
 
-    def divided(self, node: AnnNode, factor: Float) -> AnnNode:
+    def divide(self, node: AnnNode, factor: Float) -> AnnNode:
         """A rectifier that reads its input, whatever that lacks, divided by a factor."""
         (source,) = node.inputs
         scale = self.owed[source] / _column(factor, node)

@@ -25,7 +25,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import on_grid
 from snn_compile.sim import kernels
 from snn_compile.sim.ann import apply
-from snn_compile.sim.reproducible import applied
+from snn_compile.sim.reproducible import apply_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,9 @@ def _constant(node: AnnNode, sources: list[Float]) -> Float:
             return _everywhere(np.zeros(1), node.shape)
     if isinstance(node, ann.Conv | ann.Dense):
         parts = on_grid(node.weight, 2)
-        return applied(node, parts, sources[0][..., None], np.float64)[..., 0].astype(np.float64)
+        return apply_layer(node, parts, sources[0][..., None], np.float64)[..., 0].astype(
+            np.float64
+        )
     parameters = (node.scale, node.shift) if isinstance(node, ann.Affine) else ()
     uniform = all(np.size(v) == np.shape(v)[0] for v in (*points, *parameters))
     if uniform and isinstance(node, ann.Add | ann.Output | ann.BatchNorm | ann.Affine):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from snn_compile.convert.linear import Float
-from snn_compile.convert.piecewise import NoValueError, fitted
+from snn_compile.convert.piecewise import NoValueError, fit_curve
 from snn_compile.errors import CompileError, UnsupportedError, raise_all
 from snn_compile.ir import ann
 from snn_compile.ir.curve import Curve
@@ -43,7 +43,7 @@ def fit_functions(
             continue
         most = node.finest(levels)
         try:
-            found[node.id] = fitted(
+            found[node.id] = fit_curve(
                 node.expression,
                 *ranges[node.id],
                 scales[node.id] / most,

@@ -21,7 +21,7 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.geometry import Geometry, Pair
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.memory import shown
+from snn_compile.memory import format_size
 
 NUMBER = 8
 """Bytes of a weight, a value or an index while the network is converted."""
@@ -70,7 +70,7 @@ class Reach:
         """Neurons of the population."""
         return prod(self.source)
 
-    def stored(self, target: Shape) -> int:
+    def map_bytes(self, target: Shape) -> int:
         """Bytes of one map to a target."""
         match self.form:
             case "identity" | "wiring":
@@ -82,19 +82,19 @@ class Reach:
                 return prod(target) * self.size * NUMBER
         return prod(target) * min(self.fan_in, self.size) * KEPT_SYNAPSE
 
-    def bounded(self, target: Shape) -> int:
+    def bound_bytes(self, target: Shape) -> int:
         """Bytes while the largest values behind one map are added up."""
         values = (self.size + 3 * prod(target)) * NUMBER
         match self.form:
             case "kernel":
-                return values + 4 * self.stored(target)
+                return values + 4 * self.map_bytes(target)
             case "matrix":
                 return values + 4 * min(prod(target) * self.size, self.size + PIECE) * NUMBER
             case "sparse":
-                return values + 2 * self.stored(target)
+                return values + 2 * self.map_bytes(target)
         return values
 
-    def unrolled(self, target: Shape) -> int:
+    def unrolled_bytes(self, target: Shape) -> int:
         """Bytes while one map becomes a sparse matrix."""
         return prod(target) * min(self.fan_in, self.size) * SYNAPSE
 
@@ -132,8 +132,8 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
         sources = [(network.graph[s], reached[s]) for s in node.inputs]
         found, peak = _arriving(node, sources)
         if isinstance(node, ann.Activation | ann.Output) and not measured:
-            peak = max([peak, *(r.bounded(node.shape) for r in found.values())])
-        maps[node.id] = sum(r.terms * (r.stored(node.shape) + TERM) for r in found.values())
+            peak = max([peak, *(r.bound_bytes(node.shape) for r in found.values())])
+        maps[node.id] = sum(r.terms * (r.map_bytes(node.shape) + TERM) for r in found.values())
         kept = NODE + _own(node)
         if isinstance(node, ann.Activation) and measured:
             kept += maps_shape(node.shape)[0] * N_BINS * NUMBER  # its histograms
@@ -159,7 +159,7 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
 
 def _check(node: AnnNode, total: int, own: int) -> None:
     try:
-        check_size(f"converting the network (this layer alone {shown(own)})", total)
+        check_size(f"converting the network (this layer alone {format_size(own)})", total)
     except TooLargeError as error:
         raise too_large(node.origin, error, ModelError) from error
 
@@ -234,7 +234,9 @@ def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
             own = int((node.matrix != 0).sum(axis=1).max(initial=1))
             composed = replace(reach, form="sparse", fan_in=min(own * reach.fan_in, reach.size))
             alone = prod(node.shape) * own * SYNAPSE
-            return composed, alone + reach.unrolled(inner) + composed.unrolled(node.shape)
+            return composed, alone + reach.unrolled_bytes(inner) + composed.unrolled_bytes(
+                node.shape
+            )
         case ann.Conv():
             alone = node.geometry.groups == inner[0] == node.shape[0]
             height, width = node.weight.shape[2:]
@@ -262,7 +264,7 @@ def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
             peak = reach.size * node.shape[0] * NUMBER * 2
             if reach.form != "kernel" or not reach.depthwise:  # averaging stays a kernel
                 if reach.form not in ("identity", "wiring"):
-                    peak += reach.unrolled(inner)
+                    peak += reach.unrolled_bytes(inner)
             return replace(reach, form="matrix", fan_in=reach.size), peak
         case ann.BatchNorm():
             return _scaled(node.shape, reach, 0, uneven=False)
@@ -283,12 +285,14 @@ def _wired(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
         window, step = _seen(node, reach)
         return replace(reach, form="wiring", window=window, step=step), peak
     if reach.form == "matrix":
-        return reach, peak + 2 * reach.stored(node.shape)
+        return reach, peak + 2 * reach.map_bytes(node.shape)
     if reach.form == "kernel" and not reach.reshaped and not isinstance(node, ann.Transpose):
         if len(inner) == 3 and inner[1:] == node.shape[1:]:  # whole channels are picked
             full = replace(reach, depthwise=False)
-            return full, peak + 2 * full.stored(inner) + 2 * full.stored(node.shape)
-    return replace(reach, form="sparse"), peak + reach.unrolled(inner) + reach.unrolled(node.shape)
+            return full, peak + 2 * full.map_bytes(inner) + 2 * full.map_bytes(node.shape)
+    return replace(reach, form="sparse"), peak + reach.unrolled_bytes(inner) + reach.unrolled_bytes(
+        node.shape
+    )
 
 
 def _any_window(reach: Reach) -> Pair:
@@ -318,7 +322,7 @@ def _tapped(inner: Shape, reach: Reach) -> tuple[Reach, int]:
     tap = replace(reach, form="kernel", depthwise=False)
     if len(inner) != 3:
         return tap, 0
-    return tap, 3 * tap.stored(inner) + prod(inner) * 6 * NUMBER
+    return tap, 3 * tap.map_bytes(inner) + prod(inner) * 6 * NUMBER
 
 
 def _convolved(
@@ -343,10 +347,10 @@ def _convolved(
     maps = reach.form == "kernel" and not reach.reshaped
     if maps and reach.window == reach.step == (1, 1):
         if reach.depthwise:
-            return own, peak + own.stored(target)
+            return own, peak + own.map_bytes(target)
         full = replace(kernel, depthwise=False)
         mixed = replace(own, fan_in=fan_in, depthwise=False)
-        return mixed, peak + 2 * full.stored(target) + 2 * mixed.stored(target)
+        return mixed, peak + 2 * full.map_bytes(target) + 2 * mixed.map_bytes(target)
     tiles = reach.window == reach.step or not any(geometry.padding)
     if maps and reach.depthwise and reach.alike and tiles:
         wide = [
@@ -358,10 +362,10 @@ def _convolved(
         steps = [a * b for a, b in zip(reach.step, geometry.stride, strict=True)]
         window, step = (wide[0], wide[1]), (steps[0], steps[1])
         fused = replace(own, fan_in=fan_in, window=window, step=step)
-        return fused, peak + 2 * fused.stored(target)
-    both = kernel.unrolled(target) + reach.unrolled(inner)
+        return fused, peak + 2 * fused.map_bytes(target)
+    both = kernel.unrolled_bytes(target) + reach.unrolled_bytes(inner)
     composed = replace(reach, form="sparse", fan_in=fan_in)
-    return composed, peak + both + composed.unrolled(target)
+    return composed, peak + both + composed.unrolled_bytes(target)
 
 
 def _scaled(target: Shape, reach: Reach, peak: int, *, uneven: bool) -> tuple[Reach, int]:
@@ -372,5 +376,5 @@ def _scaled(target: Shape, reach: Reach, peak: int, *, uneven: bool) -> tuple[Re
     if uneven and reach.form == "kernel":
         reach = replace(reach, form="sparse")
     if reach.form == "sparse":
-        return reach, peak + reach.unrolled(target)
-    return reach, peak + reach.stored(target)
+        return reach, peak + reach.unrolled_bytes(target)
+    return reach, peak + reach.map_bytes(target)

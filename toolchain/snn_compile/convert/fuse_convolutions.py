@@ -16,7 +16,7 @@ from snn_compile.convert.linear import (
     as_tap,
     by_source,
     sparse,
-    ungrouped,
+    to_one_group,
 )
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
@@ -53,8 +53,8 @@ def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
     if t.groups == tap.source[0] == len(tap.weight):  # each channel stays itself
         scaled = by_source(outer, tap.weight.ravel())
         return replace(scaled, source=tap.source, geometry=geometry)
-    full = ungrouped(outer)
-    mixed = ungrouped(tap).weight[:, :, 0, 0]
+    full = to_one_group(outer)
+    mixed = to_one_group(tap).weight[:, :, 0, 0]
     # Channel by channel: BLAS and einsum would add up in another order on another processor.
     weight = np.zeros((len(full.weight), mixed.shape[1], *full.weight.shape[2:]))
     middle, read = np.nonzero(mixed)

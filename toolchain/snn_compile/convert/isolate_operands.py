@@ -61,7 +61,7 @@ class IsolateOperands:
 def operand_sources(network: ANNGraph) -> frozenset[NodeId]:
     """Activations whose payloads are multiplied as they are: their scales belong to a product."""
     operands = {s for node in network.graph if isinstance(node, ann.Product) for s in node.inputs}
-    return frozenset(wired(network, operand)[0].id for operand in operands)
+    return frozenset(through_wiring(network, operand)[0].id for operand in operands)
 
 
 def channels_read(source: AnnNode, wiring: list[AnnNode]) -> Index:
@@ -82,7 +82,7 @@ def of_channels(read: Index, n_channels: int) -> Index | None:
     return None if mixed.any() else np.maximum(largest, 0)
 
 
-def wired(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[AnnNode]]:
+def through_wiring(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[AnnNode]]:
     """What an operand is behind its wiring, and that wiring in order."""
     node, wiring = network.graph[operand], list[AnnNode]()
     while isinstance(node, WIRING):
@@ -93,7 +93,7 @@ def wired(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[AnnNode]]:
 
 def is_payload(network: ANNGraph, operand: NodeId) -> bool:
     """Whether a value is the payloads of one population, with one scale in each channel."""
-    node, wiring = wired(network, operand)
+    node, wiring = through_wiring(network, operand)
     if not isinstance(node, ann.Activation):
         return False
     if node.uniform:

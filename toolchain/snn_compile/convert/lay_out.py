@@ -50,7 +50,7 @@ class _Value:
     core: AnnNode
     index: Index | None = None
 
-    def picked(self, order: Index) -> _Value:
+    def permute(self, order: Index) -> _Value:
         """Its values in another order."""
         index = order if self.index is None else self.index[order]
         return _Value(self.core, None if np.array_equal(index, np.arange(len(index))) else index)
@@ -77,7 +77,7 @@ class _Layout:
     def _value(self, node: AnnNode) -> _Value:
         inputs = [self.values[s] for s in node.inputs]
         if isinstance(node, MOVES):
-            return inputs[0].picked(_order(node, self.network.source(node).shape))
+            return inputs[0].permute(_order(node, self.network.source(node).shape))
         if isinstance(node, ann.Relu | ann.Function | ann.Product):
             wanted = self._wanted(node)
             if wanted is not None and not any(_of_layer(v) and v.index is None for v in inputs):
@@ -109,7 +109,7 @@ class _Layout:
         if fields is None:
             return None
         placed = tuple(
-            self._placed(v.picked(back), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
+            self._placed(v.permute(back), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
         )
         node = replace(node, inputs=placed, shape=shape)
         return self._added(replace(node, **fields) if fields else node, first.index)
@@ -119,7 +119,7 @@ class _Layout:
     ) -> _Value:
         """A population as the layers that read it have it."""
         placed = tuple(
-            self._placed(v.picked(order), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
+            self._placed(v.permute(order), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
         )
         return self._added(replace(node, inputs=placed, shape=shape), np.argsort(order))
 

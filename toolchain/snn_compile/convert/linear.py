@@ -169,13 +169,13 @@ def channel_map(index: Index, source: Shape, target: Shape) -> list[int] | None:
 
 def _select_outputs(inner: Kernel, target: Shape, channels: Index) -> Kernel:
     """A convolution whose output channels are picked, repeated or zeroed."""
-    full = ungrouped(inner)
+    full = to_one_group(inner)
     weight = np.zeros((len(channels), *full.weight.shape[1:]))
     weight[channels >= 0] = full.weight[channels[channels >= 0]]
     return replace(full, target=target, weight=weight)
 
 
-def ungrouped(kernel: Kernel) -> Kernel:
+def to_one_group(kernel: Kernel) -> Kernel:
     """The same convolution with one group; weights between groups are 0."""
     groups = kernel.geometry.groups
     if groups == 1:
@@ -235,10 +235,10 @@ def as_tap(wiring: Wiring) -> Kernel | None:
     rows, columns, _ = _unroll(tap)
     found = np.full(prod(wiring.target), -1)
     found[rows] = columns
-    return grouped(tap) if np.array_equal(found, wiring.index) else None
+    return to_depthwise(tap) if np.array_equal(found, wiring.index) else None
 
 
-def grouped(kernel: Kernel) -> Kernel:
+def to_depthwise(kernel: Kernel) -> Kernel:
     """A one-group convolution in which each channel reads only itself, as a depthwise one."""
     n_out, n_in = kernel.weight.shape[:2]
     if kernel.geometry.groups != 1 or n_out != n_in or n_in == 1:

@@ -67,7 +67,7 @@ class _Line:
     weighted: float
 
 
-def fitted(
+def fit_curve(
     expression: Expression,
     low: Float,
     high: Float,
@@ -337,4 +337,4 @@ def _stacked(rows: Iterable[tuple[tuple[_Line, ...], float, float]]) -> Curve:
     )
 
 
-__all__ = ["NoValueError", "extremes", "fitted"]
+__all__ = ["NoValueError", "extremes", "fit_curve"]

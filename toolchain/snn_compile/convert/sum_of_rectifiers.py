@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from snn_compile.convert.linear import Float
-from snn_compile.convert.piecewise import NoValueError, fitted
+from snn_compile.convert.piecewise import NoValueError, fit_curve
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
@@ -128,7 +128,7 @@ def _corners(expression: Expression, reach: float) -> Float | None:
     """Where the function bends, or else points between the outer bends that are near enough."""
     ends, step = np.array([reach]), np.array([reach / 64])
     try:
-        curve = fitted(expression, -ends, ends, step, MOST, np.inf)
+        curve = fit_curve(expression, -ends, ends, step, MOST, np.inf)
     except NoValueError:
         return None
     if float(curve.error[0]) <= 2.0**-12 * step[0]:

@@ -21,9 +21,9 @@ from snn_compile.convert.linear import (
     Sparse,
     Wiring,
     as_kernel,
-    grouped,
     scale_sources,
     sparse,
+    to_depthwise,
 )
 from snn_compile.convert.signs import non_negative
 from snn_compile.errors import CompileError, raise_all
@@ -205,7 +205,7 @@ def _group(place: dict[str, Any], linear: LinearMap) -> spiking.Synapses | None:
     """One synapse group; None if all its weights are 0."""
     match linear:
         case Kernel():
-            kernel = grouped(linear)
+            kernel = to_depthwise(linear)
             if not kernel.weight.any():
                 return None
             return spiking.ConvSynapses(**place, weight=kernel.weight, geometry=kernel.geometry)

@@ -59,7 +59,7 @@ class _Range:
         return most
 
     @property
-    def mirrored(self) -> _Range:
+    def mirror(self) -> _Range:
         """That of the negative values."""
         return _Range(-self.high, -self.low)
 
@@ -129,7 +129,7 @@ def _most(node: ann.Activation, drive: Affine, ranges: dict[NodeId, _Range]) -> 
 
 def _least(node: ann.Activation, drive: Affine, ranges: dict[NodeId, _Range]) -> Float:
     """The smallest argument of a channel's neurons, (C,)."""
-    mirrored = {name: found.mirrored for name, found in ranges.items()}
+    mirrored = {name: found.mirror for name, found in ranges.items()}
     return -_most(node, replace(drive, constant=-drive.constant), mirrored)
 
 

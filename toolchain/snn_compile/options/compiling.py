@@ -10,13 +10,13 @@ from typing import Any, Literal, get_args
 from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.errors import CompileError
 from snn_compile.files.documents import DamagedError
-from snn_compile.files.typed import complaint, made
+from snn_compile.files.typed import complaint, instantiate
 from snn_compile.options import config_file
 from snn_compile.options.declared import (
     COMMAND_LINE,
     DEFAULT,
     OPEN,
-    checked,
+    make_checked,
     option,
     options_of,
     resolve_names,
@@ -32,7 +32,7 @@ from snn_compile.options.kinds import (
     one_of,
     switch,
     text,
-    whole,
+    whole_number,
 )
 from snn_compile.options.layers import METHODS, LayerOptions, tables, valid_thresholds
 from snn_compile.options.traced import (
@@ -99,7 +99,7 @@ class CompileOptions(TracedOptions):
     )
     timesteps: int | Auto = option(
         32,
-        whole(1, MAX_STEPS, auto=True),
+        whole_number(1, MAX_STEPS, auto=True),
         "Time steps of a layer's window. radix: 1 to 16, 8 by default.",
         _NETWORK,
         _STEPS,
@@ -107,11 +107,11 @@ class CompileOptions(TracedOptions):
         by="coding",
     )
     payload_bits: int | Auto = option(
-        8, whole(1, 16, auto=True), "Payload width.", _NETWORK, _PAYLOADS
+        8, whole_number(1, 16, auto=True), "Payload width.", _NETWORK, _PAYLOADS
     )
     activation_segments: int = option(
         32,
-        whole(1, 256),
+        whole_number(1, 256),
         "Maximal number of segments in the approximation of an activation other than ReLU.",
         _NETWORK,
         _PAYLOADS,
@@ -124,7 +124,9 @@ class CompileOptions(TracedOptions):
         _NETWORK,
         by="coding",
     )
-    input_bits: int = option(8, whole(1, 16), "Input width: 2**N levels per channel.", _NETWORK)
+    input_bits: int = option(
+        8, whole_number(1, 16), "Input width: 2**N levels per channel.", _NETWORK
+    )
     reset: Reset = option(
         "subtract",
         choice(Reset),
@@ -135,7 +137,7 @@ class CompileOptions(TracedOptions):
     )
     burst: int = option(
         1,
-        whole(1, 127),
+        whole_number(1, 127),
         "Maximal number of spikes per time step, sent as a payload.",
         _NETWORK,
         _BURSTS,
@@ -176,11 +178,11 @@ class CompileOptions(TracedOptions):
         idle="none",
     )
     weight_bits: int | Auto = option(
-        8, whole(2, 8, auto=True), "Weight width.", _NUMBERS, of_layers=True
+        8, whole_number(2, 8, auto=True), "Weight width.", _NUMBERS, of_layers=True
     )
     state_bits: int = option(
         24,
-        whole(12, 24),
+        whole_number(12, 24),
         "Membrane potential width; 18 leaves headroom for stock LIF neurons.",
         _NUMBERS,
     )
@@ -257,7 +259,10 @@ class CompileOptions(TracedOptions):
         _RESULT,
     )
     seed: int = option(
-        0, whole(0), "Seed of Poisson input and of the noise among the golden stimuli.", _RESULT
+        0,
+        whole_number(0),
+        "Seed of Poisson input and of the noise among the golden stimuli.",
+        _RESULT,
     )
     event_step: float | None = option(
         None,
@@ -329,7 +334,7 @@ class CompileOptions(TracedOptions):
             origins = {name: f"{config}:{name}" for name in values}
         given, more = resolve_names(cls, cli, COMMAND_LINE)
         origins |= dict.fromkeys(given, COMMAND_LINE)
-        return checked(lambda: cls(**{**values, **given}, origins=origins), complaints + more)
+        return make_checked(lambda: cls(**{**values, **given}, origins=origins), complaints + more)
 
     @classmethod
     def stated(
@@ -348,7 +353,7 @@ class CompileOptions(TracedOptions):
         layers = values.get("layers") or []
         if wrong := complaint(layers, list[dict[str, Any]], "layers"):
             raise DamagedError(wrong)
-        overrides = tuple(made(LayerOptions, layer) for layer in layers)
+        overrides = tuple(instantiate(LayerOptions, layer) for layer in layers)
         stated = {name: values[name] for name in options_of(cls) if values.get(name) is not None}
         sources = {name: source((origins or {}).get(name, DEFAULT)) for name in stated}
         return cls(**{**stated, "layers": overrides}, origins={"layers": DEFAULT, **sources})

@@ -187,7 +187,7 @@ class DeclaredOptions:
             UsageError: unknown names, or inadmissible values (``CompileErrors`` if several).
         """
         values, complaints = resolve_names(type(self), changes)
-        return checked(lambda: self._with(values, KEYWORD), complaints)
+        return make_checked(lambda: self._with(values, KEYWORD), complaints)
 
     def _with(self, values: Mapping[str, Any], origin: str) -> Self:
         del origin
@@ -226,7 +226,7 @@ def resolve_names(
     return values, complaints
 
 
-def checked(make: Callable[[], T], complaints: Sequence[CompileError]) -> T:
+def make_checked(make: Callable[[], T], complaints: Sequence[CompileError]) -> T:
     """The result of ``make``, unless it fails or there are other complaints.
 
     Raises:

@@ -77,7 +77,7 @@ def file(metavar: str) -> Kind:
     return Kind("a file name", metavar, _path, 'calibrate = "calibrate.npz"')
 
 
-def whole(least: int, most: int | None = None, *, auto: bool = False) -> Kind:
+def whole_number(least: int, most: int | None = None, *, auto: bool = False) -> Kind:
     """A whole number from ``least`` to ``most``, or ``auto`` if allowed."""
     allowed = f"{least} or more" if most is None else f"{least} to {most}"
 

@@ -93,9 +93,7 @@ class FitLayers:
                 layer = _Layer(
                     quantization.network, program, population, quantization.numbers[population.id]
                 )
-                found = layer.fitted(
-                    sweep, sites[population.id], target[population.id], self.refits
-                )
+                found = layer.fit(sweep, sites[population.id], target[population.id], self.refits)
                 program = self._changed(
                     program, population, found, bias=self.refits and self.biases
                 )
@@ -147,7 +145,7 @@ class _Layer:
     population: Population
     numbers: LayerNumbers
 
-    def fitted(self, sweep: Sweep, sites: Sites, target: Array, fits: bool) -> _Found:
+    def fit(self, sweep: Sweep, sites: Sites, target: Array, fits: bool) -> _Found:
         """New weights and biases, given the drives (C, S) of the float network at the sites."""
         groups = self.program.synapses_into(self.population)
         missing = target - self._present(sweep, sites, groups)

@@ -91,7 +91,7 @@ def _piecewise_linear(
     """
     per_step = step[:, None]
     unit = node.step[:, None]
-    multiplier, shift = scaled(node.slope * per_step / unit)
+    multiplier, shift = fixed_point_factor(node.slope * per_step / unit)
     off = np.clip(node.value, node.low * unit, node.high * unit) - node.value
     moved = np.divide(off, node.slope, out=np.zeros_like(off), where=node.slope != 0.0)
     anchor = np.clip(node.anchor + moved, -VOLTAGE_LIMIT * per_step, VOLTAGE_LIMIT * per_step)
@@ -204,7 +204,7 @@ def reciprocal(threshold: Float) -> tuple[Int, Int]:
     return np.where(over, 2048, multiplier), np.where(over, shift - 1, shift)
 
 
-def scaled(slope: Float) -> tuple[Int, Int]:
+def fixed_point_factor(slope: Float) -> tuple[Int, Int]:
     """``slope`` as ``multiplier / 2**shift`` with ``2**11 <= |multiplier| < 2**12``, or 0.
 
     Flat ones have fewer bits, so that no shift is above 36. Slopes of 4096 and more cannot be

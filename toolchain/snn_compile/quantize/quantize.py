@@ -28,7 +28,7 @@ from snn_compile.quantize.weights import (
     integer_weights,
     with_unit,
 )
-from snn_compile.quantize.wide_sums import narrowed, of_payloads, payload_doublings
+from snn_compile.quantize.wide_sums import narrow_weights, of_payloads, payload_doublings
 from snn_compile.sim import bounds
 
 MAX_FRACTION_BITS = 6
@@ -100,24 +100,24 @@ def quantize(
         if any(group.inputs[0] in missing for group in groups):
             missing.add(population.id)  # what it would see is not known
             continue
-        bits = narrowed(network, groups, weight_bits(population.id))
+        bits = narrow_weights(network, groups, weight_bits(population.id))
         if isinstance(population, spiking.ProductNeurons):
             bits = OPERAND_WEIGHT.bits
         doublings = payload_doublings(network, groups)
         layer = _Layer(population, groups, bits, nodes, network.window, states, doublings)
         with on_a_grid(population):
             weights = layer.integers()
-            found = layer.fitted(weights)
+            found = layer.fit(weights)
             if isinstance(found, CompileError) and weights.exact:
                 weights = layer.integers(as_integers=False)
-                found = layer.fitted(weights)
+                found = layer.fit(weights)
             if isinstance(found, CompileError):
                 refused.append(found)
                 if not states.is_lif(population):
                     missing.add(population.id)
                     continue
                 # Whatever its numbers, it would send spikes: those after it are judged, too.
-                found = layer.built(weights, 0), layer.numbers(weights, 0, largest=0)
+                found = layer.build(weights, 0), layer.numbers(weights, 0, largest=0)
         added, numbers[population.id] = found
         nodes.update((node.id, node) for node in added)
     raise_all(refused)
@@ -177,7 +177,7 @@ class _Layer:
 
         return of_payloads(self.groups, self.doublings, chosen)
 
-    def fitted(
+    def fit(
         self, weights: IntegerWeights
     ) -> tuple[list[QuantizedNode], LayerNumbers] | CompileError:
         """The layer with the most fraction bits for which no state can overflow.
@@ -188,7 +188,7 @@ class _Layer:
         """
         population, states = self.population, self.states
         fraction, limit = self._fraction_bits(weights), states.limit(population)
-        added = self.built(weights, fraction)
+        added = self.build(weights, fraction)
         first = interval = self._potential(added)
         by_weights: npt.NDArray[np.bool_] | None = None
         for _ in range(MAX_DOUBLINGS):
@@ -205,11 +205,11 @@ class _Layer:
             weights = with_unit(self.groups, weights, unit, self.bits)
             if weights.exact or (by_weights & ~self._used(weights)).any():
                 break
-            added = self.built(weights, fraction)
+            added = self.build(weights, fraction)
             interval = self._potential(added)
         return self._refusal(first.magnitude)
 
-    def built(self, weights: IntegerWeights, fraction: int) -> list[QuantizedNode]:
+    def build(self, weights: IntegerWeights, fraction: int) -> list[QuantizedNode]:
         """Synapses and neurons with potentials in steps of ``unit * 2**-fraction``."""
         population, states = self.population, self.states
         step = weights.unit * 2.0**-fraction
@@ -235,7 +235,7 @@ class _Layer:
         population, states = self.population, self.states
         if weights.exact and (not states.own_bits(population) or states.stock):
             return 0
-        interval = self._potential(self.built(weights, 0))
+        interval = self._potential(self.build(weights, 0))
         magnitude = np.maximum(np.maximum(-interval.low, interval.high), 1)
         room = floor_log2(states.limit(population) / magnitude)
         room = np.minimum(room, states.doublings(population, weights.unit))

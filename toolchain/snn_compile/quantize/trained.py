@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from snn_compile.ir import quantized, spiking
-from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even, whole
+from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even, to_int64
 from snn_compile.ir.quantized import FRACTION_BITS
 from snn_compile.ir.spiking import Float, Reset
 
@@ -62,9 +62,9 @@ def _integer_rule(node: spiking.LIFNeurons, threshold: Float, start: Float) -> t
     """
     if node.reset is Reset.ZERO:
         lowest = np.floor(threshold) + 1 if node.strict else np.ceil(threshold)
-        return whole(lowest), round_half_even(start)
+        return to_int64(lowest), round_half_even(start)
     first = np.ceil(start) - 1 if node.strict else np.floor(start)
-    return round_half_even(threshold), whole(first)
+    return round_half_even(threshold), to_int64(first)
 
 
 def _leaky(node: spiking.LIFNeurons, bias: Float, step: Float) -> quantized.CubaLIFNeurons:

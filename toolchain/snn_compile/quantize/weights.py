@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, QFormat, QTensor, round_half_even, whole
+from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, QFormat, QTensor, round_half_even, to_int64
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import log2
@@ -213,7 +213,7 @@ def _rounded(
         for part, channels, weight in group.pieces():
             nearest = np.rint(weight / (group.along(unit, channels) * 2.0**exponent))
             if not np.abs(nearest).max(initial=0) <= largest:
-                clipped += int(np.count_nonzero(np.abs(whole(nearest)) > largest))
+                clipped += int(np.count_nonzero(np.abs(to_int64(nearest)) > largest))
                 np.clip(nearest, -largest, largest, out=nearest)
             found[part] = nearest
         tensors.append(group.integers(found, largest))

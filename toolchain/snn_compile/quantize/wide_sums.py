@@ -21,7 +21,7 @@ FEWEST_BITS = 2
 """Of a weight, its sign among them."""
 
 
-def narrowed(network: SpikingGraph, groups: tuple[spiking.Synapses, ...], bits: int) -> int:
+def narrow_weights(network: SpikingGraph, groups: tuple[spiking.Synapses, ...], bits: int) -> int:
     """Weight bits with which no sum of wide payloads leaves 32 bits.
 
     Means of a normalization add up thousands of payloads of 16 bits, all with the same weight,

@@ -60,7 +60,7 @@ def run(
 
 
 def _on_engine(program: QuantizedGraph, frames: npt.NDArray[np.integer], **options: Any) -> Run:
-    return prepared(program).run(frames, **options)
+    return engine_for(program).run(frames, **options)
 
 
 def simulator(program: QuantizedGraph | None = None) -> str:
@@ -79,7 +79,7 @@ def no_engine(program: QuantizedGraph | None = None) -> str:
 _PREPARED: weakref.WeakKeyDictionary[QuantizedGraph, Engine] = weakref.WeakKeyDictionary()
 
 
-def prepared(program: QuantizedGraph) -> Engine:
+def engine_for(program: QuantizedGraph) -> Engine:
     """The engine of a network, made once for as long as the network lives."""
     if program not in _PREPARED:
         _PREPARED[program] = Engine(program)
@@ -105,7 +105,7 @@ class Engine:
     ) -> None:
         self.dense_above = dense_above
         self._library = native.load(build)
-        # Nothing here refers to the program itself: `prepared` keeps engines only as long as it.
+        # Nothing here refers to the program itself: `engine_for` keeps engines only as long as it.
         self._window = program.window
         self._schedule = program.window.schedule if is_scheduled(program) else None
         at_once = integer_network(program)
@@ -209,14 +209,14 @@ class Engine:
                 record=record,
                 advance=advance,
             )
-            return reference.joined(list(runs), record)
+            return reference.join_runs(list(runs), record)
         in_time = partial(in_windows, schedule, self._populations, n_steps=n_steps, record=record)
         if schedule.spikes is None:  # as many as the value says, which the engine has added up
             return in_time(self._run(samples, messages, record, activity, threads, advance))
         at_once = max(1, self._recording_batch_size // n_steps)
         pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
         runs = (self._run(piece, messages, True, True, threads, advance) for piece in pieces)
-        return reference.joined([in_time(run) for run in runs], record)
+        return reference.join_runs([in_time(run) for run in runs], record)
 
     def _run(
         self,

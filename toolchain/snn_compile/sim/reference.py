@@ -153,7 +153,7 @@ def shown_before(
     return frames[start - 1] if start else before
 
 
-def recorded(
+def record_runs(
     program: QuantizedGraph,
     frames: npt.NDArray[np.integer],
     simulate: Callable[..., Run] = run,
@@ -194,11 +194,11 @@ def _in_pieces(
     largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
     pieces = list(map_batches(simulate, samples, batch_size(largest), advance))
     if pieces:
-        return joined(pieces)
+        return join_runs(pieces)
     return Run({node.id: np.empty((0, *node.shape), np.int64) for node in program.readouts})
 
 
-def joined(pieces: Sequence[Run], record: bool = True) -> Run:
+def join_runs(pieces: Sequence[Run], record: bool = True) -> Run:
     """One run made of several, at least one, in their order; with their messages if recorded."""
     first = pieces[0]
     return Run(

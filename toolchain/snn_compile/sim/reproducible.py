@@ -55,7 +55,7 @@ class Reproducible:
         """The value of a node from its sources, (*shape, B) each."""
         if isinstance(node, ops.Conv | ops.Dense):
             layer = self._layers[node.id]
-            return applied(node, layer.kernels, sources[0] * layer.scale, sources[0].dtype)
+            return apply_layer(node, layer.kernels, sources[0] * layer.scale, sources[0].dtype)
         return ann.apply(node, sources)
 
     def _prepare(self, node: AnnNode, sources: Sequence[Array]) -> Array:
@@ -91,7 +91,7 @@ def _exponents(x: Array, weight: ops.Float, read: Int) -> Int:
     return np.where(largest > 0, exponent, most - power)
 
 
-def applied(
+def apply_layer(
     node: ops.Conv | ops.Dense, weights: tuple[Float, ...], x: Array, dtype: npt.DTypeLike
 ) -> Array:
     """A layer's value for weights in parts (``products.on_grid``), (*shape, B)."""

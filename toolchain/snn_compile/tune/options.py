@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from snn_compile.errors import CompileError
 from snn_compile.options.declared import DeclaredOptions, option
-from snn_compile.options.kinds import choice, number, switch, whole
+from snn_compile.options.kinds import choice, number, switch, whole_number
 
 Method = Literal["psg", "na", "normad", "qcfs"]
 Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctangent"]
@@ -41,9 +41,9 @@ class TuneOptions(DeclaredOptions):
         _TRAINING,
     )
     epochs: int = option(
-        10, whole(1), "Maximal number of passes over the training data.", _TRAINING
+        10, whole_number(1), "Maximal number of passes over the training data.", _TRAINING
     )
-    batch_size: int = option(64, whole(1), "Samples per optimizer step.", _TRAINING)
+    batch_size: int = option(64, whole_number(1), "Samples per optimizer step.", _TRAINING)
     learning_rate: float | None = option(
         None,
         number("R", "more than 0 and less than 1", lambda rate: 0 < rate < 1),
@@ -66,7 +66,10 @@ class TuneOptions(DeclaredOptions):
         _TRAINING,
     )
     patience: int = option(
-        5, whole(0), "Epochs without improvement before training stops; 0: no limit.", _TRAINING
+        5,
+        whole_number(0),
+        "Epochs without improvement before training stops; 0: no limit.",
+        _TRAINING,
     )
     surrogate: Surrogate = option(
         "triangle", choice(Surrogate), "Shape of the surrogate gradient.", _TRAINING, _PSG
@@ -123,11 +126,13 @@ class TuneOptions(DeclaredOptions):
     device: Device = option("auto", choice(Device), "Device of torch.", _TRAINING)
     threads: int = option(
         0,
-        whole(0),
+        whole_number(0),
         "Threads of torch on the CPU; 0: all. Results are reproducible only for the same number.",
         _TRAINING,
     )
-    seed: int = option(0, whole(0), "Seed of the split, the order and the random weights.", "")
+    seed: int = option(
+        0, whole_number(0), "Seed of the split, the order and the random weights.", ""
+    )
 
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
         """Random weights with a method that starts from the float network."""
