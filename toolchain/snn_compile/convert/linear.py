@@ -42,7 +42,7 @@ class Wiring:
 
     @staticmethod
     def identity(shape: Shape) -> Wiring:
-        """Every target reads the source at its own place."""
+        """Every target reads the source at its own index."""
         return Wiring(shape, shape, np.arange(prod(shape)))
 
 
@@ -91,7 +91,7 @@ LinearMap = Wiring | Kernel | Matrix | Sparse
 
 
 def sparse(linear: LinearMap) -> csr_array:
-    """Any map as a matrix in compressed-row form, without explicit zeros."""
+    """A map as a matrix in compressed-row form, without explicit zeros."""
     from scipy.sparse import coo_array, csr_array
 
     size = (prod(linear.target), prod(linear.source))
@@ -168,7 +168,7 @@ def channel_map(index: Index, source: Shape, target: Shape) -> list[int] | None:
 
 
 def _select_outputs(inner: Kernel, target: Shape, channels: Index) -> Kernel:
-    """A convolution whose output channels are picked, repeated or zeroed."""
+    """A convolution with selected, repeated or zeroed output channels."""
     full = to_one_group(inner)
     weight = np.zeros((len(channels), *full.weight.shape[1:]))
     weight[channels >= 0] = full.weight[channels[channels >= 0]]
@@ -189,7 +189,7 @@ def to_one_group(kernel: Kernel) -> Kernel:
 
 
 def as_tap(wiring: Wiring) -> Kernel | None:
-    """Wiring over maps as a convolution with one tap per channel, where it is one.
+    """Wiring over maps as a convolution with one tap per channel, if possible.
 
     Covers channel selection, spatial subsampling and cropping (a strided ``Slice``), and padding.
     """
@@ -205,7 +205,7 @@ def as_tap(wiring: Wiring) -> Kernel | None:
     channel[used[:, 0]] = origin_c
 
     def line(to: Index, at: Index) -> tuple[int, int]:
-        """Step and offset such that ``at = step * to + offset``, as the first points suggest."""
+        """Step and offset with ``at = step * to + offset``, from the first points."""
         other = np.flatnonzero(to != to[0])
         if not len(other):
             return 1, int(at[0] - to[0])
@@ -239,7 +239,7 @@ def as_tap(wiring: Wiring) -> Kernel | None:
 
 
 def to_depthwise(kernel: Kernel) -> Kernel:
-    """A one-group convolution in which each channel reads only itself, as a depthwise one."""
+    """A one-group convolution as a depthwise one, if each channel reads only itself."""
     n_out, n_in = kernel.weight.shape[:2]
     if kernel.geometry.groups != 1 or n_out != n_in or n_in == 1:
         return kernel
@@ -275,9 +275,9 @@ def along_axis(matrix: Float, axis: int, target: Shape, inner: LinearMap) -> Lin
 
 
 def _through_channels(weight: Float, kernel: Kernel) -> Float:
-    """A matrix after a convolution of each channel by itself (average pooling).
+    """A matrix after a depthwise convolution (average pooling).
 
-    Places are added up in their order, as a sparse product would.
+    Positions are summed in order, as in a sparse product.
     """
     geometry, (_, height, width) = kernel.geometry, kernel.source
     by_place = weight.reshape(len(weight), *kernel.maps)
@@ -315,7 +315,7 @@ def scale(factor: Float, inner: LinearMap) -> LinearMap:
 
 
 def as_kernel(wiring: Wiring) -> Kernel | None:
-    """Wiring as a convolution, where it is one: over maps, or one to one."""
+    """Wiring as a convolution, if possible: over maps, or one to one."""
     if np.array_equal(wiring.index, np.arange(prod(wiring.source))):
         channels = wiring.source[0]
         return Kernel(
@@ -363,7 +363,7 @@ def apply_map(linear: LinearMap, x: Float) -> Float:
 
 
 def by_source(kernel: Kernel, factor: Float) -> Kernel:
-    """A convolution of source channels that are multiplied by a factor each."""
+    """A convolution of source channels scaled by a factor each."""
     n_out, per_group = kernel.weight.shape[:2]
     by_tap = factor[kernel.geometry.channels_read(n_out, per_group)]
     return replace(kernel, weight=kernel.weight * by_tap[:, :, None, None])
