@@ -95,7 +95,7 @@ def test_takes_the_best_that_the_cpu_runs(fake_engine: Callable[..., Path]) -> N
     assert native.load() is native.find() is native.load("avx2")
     assert native.status() == native.Status(
         "avx2",
-        "the best that this CPU can run",
+        "the best that this CPU supports",
         ("avx512", "avx2", "baseline"),
         ("avx2", "baseline"),
     )
@@ -118,14 +118,14 @@ def test_a_build_can_be_asked_for(
         fake_engine(build, runs=("baseline",))
     monkeypatch.setenv("SNN_COMPILE_ENGINE", "baseline")
     assert name_of(native.find()) == "baseline"
-    assert native.status().why == "asked for by SNN_COMPILE_ENGINE"
+    assert native.status().why == "selected by SNN_COMPILE_ENGINE"
     for build, reason in (("avx512", "CPU cannot run it"), ("avx2", "not installed")):
         monkeypatch.setenv("SNN_COMPILE_ENGINE", build)
         for ask in (native.load, native.find, lambda build=build: native.load(build)):
             with pytest.raises(UsageError, match=reason) as caught:
                 ask()
             assert caught.value.code == "no-engine"
-            assert caught.value.hint == "here there is: off, baseline"
+            assert caught.value.hint == "available: off, baseline"
         status = native.status()
         assert status.build is None
         assert reason in status.why
@@ -196,7 +196,7 @@ def test_doctor_tells_all_of_it(
     result = CliRunner().invoke(doctor, ["--json"], standalone_mode=False)
     (check,) = (check for check in json.loads(result.output) if check["name"] == "engine")
     note = {
-        "good": "the best that this CPU can run",
+        "good": "the best that this CPU supports",
         "stale": "the baseline engine was built from other sources",
         "off": "switched off",
         "unknown": "SNN_COMPILE_ENGINE=unknown",

@@ -15,7 +15,7 @@ import pytest
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import DeviceError, UsageError, VerificationError
-from snn_compile.hil.device import checked
+from snn_compile.hil.device import validate_pieces
 from snn_compile.hil.isolation import IsolatedDevice
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
@@ -146,7 +146,9 @@ def collect(compiled: Path, name: str, time_limit: float = 60.0, n: int = 4, **o
         layers = [p.id for p in model.program.populations]
         if capabilities.layers:
             layers = list(capabilities.layers)
-        pieces = checked(device.run(model.stimulus[:n], time_limit), model.program, layers, n)
+        pieces = validate_pieces(
+            device.run(model.stimulus[:n], time_limit), model.program, layers, n
+        )
         return capabilities, list(pieces)
     finally:
         device.close()

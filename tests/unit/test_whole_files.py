@@ -14,7 +14,7 @@ import pytest
 from faulty_files import DEAD, DIE, FAIL, FULL, Shim
 from snn_compile.errors import UsageError
 from snn_compile.files import claims, folders
-from snn_compile.files.claims import claimed
+from snn_compile.files.claims import exclusive_claim
 from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.files.writing import NewFile, replace_text, replacing_file, require_file
 
@@ -103,7 +103,7 @@ def test_a_fault_at_any_operation_leaves_the_old_or_the_new_one(tmp_path, work, 
                 assert {p.name for p in place.iterdir()} <= {"out"}, (how, number, kind)
                 # Some file systems have no locks.
                 assert status == 2 or kind == "lock" or how == FULL
-            with claimed(place / "out"):  # the next start
+            with exclusive_claim(place / "out"):  # the next start
                 pass
             assert {p.name for p in place.iterdir()} <= {"out"}, (how, number, kind)
             assert content(place / "out") in (old, new), (how, number, kind)
@@ -146,7 +146,7 @@ def test_who_waits_gets_its_turn(tmp_path):
 
 
 def test_a_claim_within_a_claim_removes_nothing(tmp_path):
-    with claimed(tmp_path / "out"):
+    with exclusive_claim(tmp_path / "out"):
         new = NewFile(tmp_path / "out")
         new.stream.write(b"x")
         write_file(tmp_path)
@@ -182,7 +182,7 @@ def test_a_link_that_is_planted_at_the_last_moment_is_not_followed(tmp_path, mon
     victim = tmp_path / "victim"
     victim.write_text("dear")
     monkeypatch.setattr(claims.secrets, "token_hex", lambda n: "ab" * n)
-    with claimed(tmp_path / "out"):  # leftovers have been removed by now
+    with exclusive_claim(tmp_path / "out"):  # leftovers have been removed by now
         (tmp_path / ".out.abababab.new").symlink_to(victim)
         with pytest.raises(FileExistsError):
             write_file(tmp_path)

@@ -32,7 +32,7 @@ def verify(program: QuantizedGraph, path: Path, frames: Int, advance: Advance) -
     try:
         graph = nir.read(str(path))
         layers = {layer_of(name, node): name for name, node in graph.nodes.items()}
-        for first, expected in reference.recorded(program, frames):
+        for first, expected in reference.record_runs(program, frames):
             piece = frames[first : first + expected.n_stimuli]
             sent = run(graph, input_messages(program, piece, first=first))
             for node in program.populations:

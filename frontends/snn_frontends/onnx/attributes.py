@@ -46,7 +46,7 @@ class Attributes(Mapping[str, Any]):
         """Complaints about what is stated, differs from ONNX's default, and nobody has read."""
         return [
             UnsupportedError(
-                f"its attribute '{name}' is {shown(value)}, which is not supported",
+                f"its attribute '{name}' is {format_value(value)}, which is not supported",
                 origin=origin,
                 hint=_hint(schema, name),
             )
@@ -55,7 +55,7 @@ class Attributes(Mapping[str, Any]):
         ]
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value for people, however long it is."""
     text = repr(value) if isinstance(value, int | float | str | list) else type(value).__name__
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -74,7 +74,7 @@ def _hint(schema: defs.OpSchema, name: str) -> str:
     known = schema.attributes.get(name)
     if known is None or not known.default_value.name:
         return "export the model without it"
-    return f"export the model with {shown(_default(known))} for it, or without it"
+    return f"export the model with {format_value(_default(known))} for it, or without it"
 
 
 def _plain(value: Any) -> Any:

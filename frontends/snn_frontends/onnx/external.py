@@ -21,12 +21,12 @@ from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
     check_size,
-    described,
+    describe_error,
     inside,
     open_regular,
     too_large,
 )
-from snn_compile.memory import shown
+from snn_compile.memory import format_size
 from snn_frontends.onnx.sizes import n_bytes
 
 KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
@@ -78,7 +78,7 @@ def load(model: onnx.ModelProto, path: Path, before: int) -> None:
     if not pieces:
         return
     largest = max(pieces, key=lambda piece: piece.length)
-    name, size = largest.tensor.name[:200], shown(largest.length)
+    name, size = largest.tensor.name[:200], format_size(largest.length)
     try:
         check_size(
             f"the model with its external data ('{name}' alone has {size})",
@@ -175,7 +175,7 @@ def _refused(tensor: TensorProto, path: Path, error: Exception) -> ModelError:
     location = next((e.value for e in tensor.external_data if e.key == "location"), "")
     return ModelError(
         f"the data of tensor '{tensor.name[:200]}' cannot be taken from '{location[:200]}':"
-        f" {described(error)}",
+        f" {describe_error(error)}",
         code="external-data",
         origin=Origin(str(path)),
         hint=_HINT,

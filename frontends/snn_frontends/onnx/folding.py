@@ -108,11 +108,11 @@ class Folding:
         Raises:
             TooLargeError: all constants take too much memory.
         """
-        before = f", with {memory.shown(self.size)} of other constants," if self.size else ""
+        before = f", with {memory.format_size(self.size)} of other constants," if self.size else ""
         if self.size + size > memory.budget():
             raise TooLargeError(
-                f"{what} takes {memory.shown(size)}{before} more than the"
-                f" {memory.shown(memory.budget())} that it may"
+                f"{what} takes {memory.format_size(size)}{before} more than the"
+                f" {memory.format_size(memory.budget())} that it may"
             )
         self.size += size
 
@@ -137,7 +137,7 @@ class Folding:
             self._allow(node, inputs, origin)
         except TooLargeError as error:
             raise too_large(origin, error, ModelError) from error
-        return computed(node, inputs, self.opset, origin)
+        return evaluate_node(node, inputs, self.opset, origin)
 
     def decoded(self, what: str, tensor: onnx.TensorProto) -> Constant:
         """A tensor of the file as an array.
@@ -152,7 +152,7 @@ class Folding:
         raw = tensor.raw_data  # a copy each time that it is asked for
         if len(raw) != n_bytes(tensor):
             shape = list(tensor.dims)[:16]
-            raise DamagedError(f"the shape {shape} for {memory.shown(len(raw))}")
+            raise DamagedError(f"the shape {shape} for {memory.format_size(len(raw))}")
         self.keep(what, in_memory(tensor))
         if tensor.data_type == onnx.TensorProto.FLOAT:
             return np.frombuffer(raw, "<f4").reshape(tensor.dims).astype(np.float32, copy=False)
@@ -238,7 +238,7 @@ def result_sizes(
     return [(prod(shape), WIDEST) for shape in named if shape is not None]
 
 
-def computed(
+def evaluate_node(
     node: onnx.NodeProto, inputs: Sequence[Constant | None], opset: int, origin: Origin
 ) -> list[Constant]:
     """The results of an operator, by onnx.

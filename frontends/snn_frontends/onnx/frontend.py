@@ -11,12 +11,12 @@ from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
-    described,
+    describe_error,
     first_line,
     read_bytes,
     too_large,
 )
-from snn_compile.memory import shown
+from snn_compile.memory import format_size
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
@@ -136,7 +136,7 @@ def _content(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_INT32:
             raise ModelError(
-                f"the file has {shown(path.stat().st_size)}, and none of ONNX has 2 GiB",
+                f"the file has {format_size(path.stat().st_size)}, and none of ONNX has 2 GiB",
                 code="too-large",
                 origin=Origin(str(path)),
                 hint="save it with its weights in another file (external data)",
@@ -146,7 +146,7 @@ def _content(path: Path) -> bytes:
         raise too_large(path, error, ModelError) from error
     except (OSError, DamagedError) as error:
         raise ModelError(
-            f"the file cannot be read: {described(error)}",
+            f"the file cannot be read: {describe_error(error)}",
             code="unreadable-model",
             origin=Origin(str(path)),
             hint="check the path and its permissions",

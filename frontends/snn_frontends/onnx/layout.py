@@ -69,12 +69,12 @@ class View:
             added: axes that there are more in front of that of the batch.
         """
         if self.like.axis is None:
-            return labelled(y, None)
+            return place_batch_axis(y, None)
         moved = added - sum(axis < self.like.axis for axis in removed)
-        return labelled(y, self.like.axis + moved, self.like.outer, self.like.inner)
+        return place_batch_axis(y, self.like.axis + moved, self.like.outer, self.like.inner)
 
 
-def labelled(y: Tensor, axis: int | None, outer: int = 1, inner: int = 1) -> Tensor:
+def place_batch_axis(y: Tensor, axis: int | None, outer: int = 1, inner: int = 1) -> Tensor:
     """``(batch, *sample)`` as a value that has the batch elsewhere."""
     batch, sample = y.shape[0], y.shape[1:]
     if axis is None:
@@ -95,7 +95,7 @@ def plain(call: Call, x: Tensor) -> Tensor:
     return x if x.plain else Tensor(x.node, (call.batch, *x.sample))
 
 
-def freed(call: Call, x: Tensor, suffix: str = "sample") -> Tensor:
+def unbatch(call: Call, x: Tensor, suffix: str = "sample") -> Tensor:
     """A value of a batch of one as one sample, whose first axis is one as any other."""
     if x.axis is None:
         return x
@@ -120,7 +120,7 @@ def view(call: Call, index: int = 0, axes: Sequence[int] | None = ()) -> View:
     x = call.value(index)
     touched = x.axis is not None and (axes is None or x.axis in axes)
     if touched and call.builder.batch.one:
-        x = freed(call, x)
+        x = unbatch(call, x)
     elif touched:
         raise call.mixing(x)
     return View(plain(call, x), x)
@@ -139,7 +139,7 @@ def run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
 def _elementwise(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:
     """Inputs of one layout as ``(batch, *sample)``, constants in the same order of axes."""
     if call.builder.batch.one and len({(t.axis, t.outer, t.inner) for t in tensors}) > 1:
-        tensors = [freed(call, tensor, f"sample_{k}") for k, tensor in enumerate(tensors)]
+        tensors = [unbatch(call, tensor, f"sample_{k}") for k, tensor in enumerate(tensors)]
     like, rank = tensors[0], max(len(tensor.shape) for tensor in tensors)
     layouts = {(t.axis, t.outer, t.inner, len(t.shape)) for t in tensors}
     if len(layouts) > 1:
@@ -150,7 +150,7 @@ def _elementwise(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:
     inputs: list[Value | None] = [
         plain(call, next(known))
         if isinstance(value, Tensor)
-        else ordered(call, value, like, rank)
+        else reorder_axes(call, value, like, rank)
         if isinstance(value, np.ndarray)
         else value
         for value in call.inputs
@@ -161,7 +161,7 @@ def _elementwise(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:
     return View(like, like).restored(result)
 
 
-def ordered(call: Call, value: Constant, like: Tensor, rank: int) -> Constant:
+def reorder_axes(call: Call, value: Constant, like: Tensor, rank: int) -> Constant:
     """A constant with its axes in the order of ``(batch, *sample)``."""
     if value.size == 1 and value.ndim <= 1:
         return value
@@ -203,7 +203,7 @@ def _by_position(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:
     if n == 1 and like.axis is None:
         return parts[0]
     joined = _stacked(call, parts)
-    return labelled(joined, like.axis, like.outer, like.inner)
+    return place_batch_axis(joined, like.axis, like.outer, like.inner)
 
 
 def _position(call: Call, x: Tensor, k: int, suffix: str) -> Tensor:

@@ -128,7 +128,7 @@ def _codings() -> Iterator[Check]:
     for entry in coding_registry.of_other_packages():
 
         def load(entry: metadata.EntryPoint = entry) -> Check:
-            coding = coding_registry.loaded(entry)
+            coding = coding_registry.load_coding(entry)
             note = f"{coding.summary} ({distribution(entry)})"
             return Check(f"coding {entry.name}", "ok", ok=True, needed=False, note=note)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from snn_compile.hil.comparison import Comparison
     from snn_compile.hil.diagnosis import Diagnosis
     from snn_compile.hil.session import Session
-    from snn_compile.hil.undecided import Undecided
+    from snn_compile.hil.undecided import Ambiguity
     from snn_compile.hil.verification import Verification
 
 MAX_CAUSES = 3
@@ -139,7 +139,7 @@ def _layers(console: Console, comparison: Comparison) -> None:
     show_table(console, table)
 
 
-def tie(one: Undecided, seen: int) -> str:
+def tie(one: Ambiguity, seen: int) -> str:
     """The stimulus that distinguishes equal causes; those before ``seen`` were shown."""
     apart = "tell them apart" if one.decides else "tell some of them apart"
     equally = f"the first {one.causes} explain it equally well;"

@@ -8,7 +8,7 @@ from snn_compile.cli.console import as_json, common, results, show_table
 from snn_compile.report import figures
 
 
-@click.command("targets", short_help="List the chips that can be compiled for.")
+@click.command("targets", short_help="List the target chips.")
 @as_json
 @common
 def command(as_json: bool) -> None:

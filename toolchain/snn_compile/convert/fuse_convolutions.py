@@ -1,4 +1,4 @@
-"""A convolution after another map as one convolution, where that is exact."""
+"""Fusion of a convolution with the map before it, where that is exact."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snn_compile.convert.linear import (
     as_tap,
     by_source,
     sparse,
-    ungrouped,
+    to_one_group,
 )
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
@@ -54,12 +54,12 @@ def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
     if t.groups == tap.source[0] == len(tap.weight):  # each channel stays itself
         scaled = by_source(outer, tap.weight.ravel().astype(np.float64))
         return replace(scaled, source=tap.source, geometry=geometry)
-    full = ungrouped(outer)
-    mixed = ungrouped(tap).weight[:, :, 0, 0]
+    full = to_one_group(outer)
+    mixed = to_one_group(tap).weight[:, :, 0, 0]
     # Channel by channel: BLAS and einsum would add up in another order on another processor.
     weight = np.zeros((len(full.weight), mixed.shape[1], *full.weight.shape[2:]))
     middle, read = np.nonzero(mixed)
-    if len(np.unique(read)) == len(read):  # channels are picked: there is nothing to add up
+    if len(np.unique(read)) == len(read):  # channels are selected: no sums
         weight[:, read] += full.weight[:, middle] * mixed[middle, read][:, None, None]
     else:
         for taps, channel in zip(full.weight.transpose(1, 0, 2, 3), mixed, strict=True):
@@ -72,7 +72,7 @@ def pool_composes(
 ) -> bool:
     """Whether a convolution after a pool equals one convolution, borders included.
 
-    Padding between the two stands for zeros; in the fused form the kernel reads what lies there.
+    Padding between the two is zero; the fused kernel reads the values at these positions instead.
     Exact without padding in between, or when windows tile the unpadded map.
     """
     if geometry.padding == (0, 0, 0, 0):

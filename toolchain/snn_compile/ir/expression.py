@@ -229,7 +229,7 @@ def _value(expression: Expression, x: Float, known: dict[Expression, Float]) -> 
             return known[expression]
 
 
-def substituted(expression: Expression, inner: Expression) -> Expression:
+def substitute(expression: Expression, inner: Expression) -> Expression:
     """``expression(inner(x))``."""
     known: dict[Expression, Expression] = {}
 

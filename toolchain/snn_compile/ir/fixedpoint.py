@@ -113,7 +113,7 @@ class RangeError(ArithmeticError):
     """A number is so large, in units of its grid, that it is no integer of 64 bits."""
 
 
-def whole(x: npt.NDArray[np.float64]) -> Int:
+def to_int64(x: npt.NDArray[np.float64]) -> Int:
     """Whole numbers as int64.
 
     Raises:
@@ -126,12 +126,12 @@ def whole(x: npt.NDArray[np.float64]) -> Int:
 
 def round_half_even(x: npt.ArrayLike) -> Int:
     """Nearest integer, ties to even, as int64. The rounding rule of the compiler."""
-    return whole(np.rint(np.asarray(x, dtype=np.float64)))
+    return to_int64(np.rint(np.asarray(x, dtype=np.float64)))
 
 
 def round_half_up(x: npt.ArrayLike) -> Int:
     """Nearest integer, ties upwards, as int64: where a tie must always go the same way."""
-    return whole(np.floor(np.asarray(x, dtype=np.float64) + 0.5))
+    return to_int64(np.floor(np.asarray(x, dtype=np.float64) + 0.5))
 
 
 def arithmetic_shift(x: Int, exponent: int) -> Int:

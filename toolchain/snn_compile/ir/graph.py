@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from heapq import heapify, heappop, heappush
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from typing import Any, Generic, NewType, Self, TypeVar
 
 import numpy as np
@@ -89,20 +90,18 @@ class Graph(Generic[N]):
     def _sorted(self, listed: list[N]) -> Iterator[N]:
         """Nodes after all that they read; of those that are ready, the one listed first."""
         position = {node.id: index for index, node in enumerate(listed)}
-        unread = {node.id: len(set(node.inputs)) for node in listed}
-        ready = [position[node_id] for node_id, count in unread.items() if not count]
-        heapify(ready)
-        n_sorted = 0
-        while ready:
+        order = TopologicalSorter({node.id: node.inputs for node in listed})
+        try:
+            order.prepare()
+        except CycleError as error:
+            raise ValueError("the graph has a cycle") from error
+        ready: list[int] = []
+        while order.is_active():
+            for node_id in order.get_ready():
+                heappush(ready, position[node_id])
             node = listed[heappop(ready)]
-            n_sorted += 1
             yield node
-            for reader in self._consumers[node.id]:
-                unread[reader.id] -= 1
-                if not unread[reader.id]:
-                    heappush(ready, position[reader.id])
-        if n_sorted < len(listed):
-            raise ValueError("the graph has a cycle")
+            order.done(node.id)
 
     def __iter__(self) -> Iterator[N]:
         return iter(self._nodes.values())

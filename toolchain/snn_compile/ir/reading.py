@@ -21,7 +21,7 @@ from snn_compile.ir.graph import Graph, Node, NodeId
 from snn_compile.ir.models import registry
 from snn_compile.ir.models.population import Population
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.spelled import SHAPE, STRING, MisspelledError, Spelled, shape_of
+from snn_compile.ir.spelled import SHAPE, STRING, MisspelledError, Scanner, shape_of
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.ir.text import MAGIC, PLAIN_ID, STRUCTURE, VERSION
 
@@ -95,7 +95,7 @@ def load_text(text: str, file: str = "", arrays: Mapping[str, Any] | None = None
 
 def operators(stage: type[Stage]) -> dict[str, type[Node]]:
     """The operators that a stage may consist of, by name; no neuron model that is broken."""
-    usable = registry.usable().values()  # imported, the models of packages are subclasses
+    usable = registry.usable_models().values()  # imported, the models of packages are subclasses
     owner: Any = stage
     (union,) = get_args(fields_of(owner)[_GRAPH])
     found: dict[str, type[Node]] = {}
@@ -126,7 +126,7 @@ class _Text:
             self._refuse()
         check_size(f"a network of {len(numbered):,} nodes", BYTES_A_NODE * len(numbered))
         (head, first), *rest = numbered
-        kind, parameters = self._head(head, Spelled(first, self._arrays))
+        kind, parameters = self._head(head, Scanner(first, self._arrays))
         known = operators(kind)
         nodes = [node for k, line in rest if (node := self._node(k, line, known)) is not None]
         if not self._complaints:
@@ -166,7 +166,7 @@ class _Text:
         raise_all([*errors, *self._broken])
         raise AssertionError("there was a complaint")
 
-    def _head(self, line: int, text: Spelled) -> tuple[Any, dict[str, Any]]:
+    def _head(self, line: int, text: Scanner) -> tuple[Any, dict[str, Any]]:
         """The stage and its own parameters; nothing can be read without them."""
         try:
             text.take(_BLANKS)
@@ -188,7 +188,7 @@ class _Text:
 
     def _node(self, line: int, content: str, known: Mapping[str, type[Node]]) -> _Read | None:
         """The node of a line; None where it is wrong, and the complaints are kept."""
-        text, before = Spelled(content, self._arrays), len(self._complaints)
+        text, before = Scanner(content, self._arrays), len(self._complaints)
         try:
             text.take(_BLANKS)
             node_id = _id(text)
@@ -222,7 +222,7 @@ class _Text:
     def _parameters(
         self,
         line: int,
-        text: Spelled,
+        text: Scanner,
         owner: str,
         own: Mapping[str, Field[Any]],
         hints: Mapping[str, Any],
@@ -232,7 +232,7 @@ class _Text:
         read: dict[str, Any] = {}
         named: set[str] = set()
         try:
-            while not (text.take(_BLANKS) and text.ended):
+            while not (text.take(_BLANKS) and text.at_end):
                 column = text.column
                 name = text.need(_NAME, "a parameter")[0]
                 text.need("=", "'='")
@@ -245,7 +245,7 @@ class _Text:
                     continue
                 named.add(name)
                 self._value(
-                    line, Spelled(value.string, self._arrays, *value.span()), name, hints, read
+                    line, Scanner(value.string, self._arrays, *value.span()), name, hints, read
                 )
         except MisspelledError as error:
             self._complain(line, error.column, str(error))
@@ -259,14 +259,14 @@ class _Text:
     def _value(
         self,
         line: int,
-        text: Spelled,
+        text: Scanner,
         name: str,
         hints: Mapping[str, Any],
         read: dict[str, Any],
     ) -> None:
         try:
             read[name] = text.value(hints[name])
-            if not text.ended:
+            if not text.at_end:
                 raise text.error("this belongs to no value")
         except MisspelledError as error:
             self._complain(line, error.column, f"{name}: {error}")
@@ -296,13 +296,13 @@ def _says_something(line: str) -> bool:
     return bool(stripped) and not stripped.startswith("#")
 
 
-def _id(text: Spelled) -> str:
+def _id(text: Scanner) -> str:
     if found := text.take(PLAIN_ID):
         return found[0]
     return text.string()
 
 
-def _sources(text: Spelled) -> tuple[tuple[NodeId, ...], tuple[int, ...]]:
+def _sources(text: Scanner) -> tuple[tuple[NodeId, ...], tuple[int, ...]]:
     """The nodes that a node reads, and where they are named."""
     if not text.take(" <- "):
         return (), ()

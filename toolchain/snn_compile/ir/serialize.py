@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import Origin
 from snn_compile.files.documents import DamagedError
-from snn_compile.files.typed import complaint, made
+from snn_compile.files.typed import complaint, instantiate
 from snn_compile.ir import quantized
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
@@ -157,7 +157,7 @@ class Codec:
         kind = self.class_of(value["$type"])
         if issubclass(kind, enum.Enum):
             return kind(items["value"])
-        return made(kind, {key: self.decode(item, arrays) for key, item in items.items()})
+        return instantiate(kind, {key: self.decode(item, arrays) for key, item in items.items()})
 
     def name_of(self, kind: type) -> str:
         """What stands under ``"$type"`` for a class; a KeyError if it is unknown."""

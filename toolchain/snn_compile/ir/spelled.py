@@ -22,7 +22,7 @@ from snn_compile.files.typed import fields_of
 from snn_compile.ir.expression import MAX_OPERATIONS, Apply, Expression, Number, X
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.spelling import checked, from_decimals, hash_of, times
+from snn_compile.ir.spelling import check_dtype, from_decimals, hash_of, times
 
 SHAPE = re.compile(r"\d{1,18}(?:x\d{1,18}){0,31}|-", re.ASCII)
 STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
@@ -56,7 +56,7 @@ def shape_of(text: str) -> tuple[int, ...]:
     return () if text in ("", "-") else tuple(int(n) for n in text.split("x"))
 
 
-class Spelled:
+class Scanner:
     """A text that is read from left to right.
 
     Args:
@@ -76,7 +76,7 @@ class Spelled:
         self._end = len(text) if end is None else end
 
     @property
-    def ended(self) -> bool:
+    def at_end(self) -> bool:
         """Whether nothing is left."""
         return self.column >= self._end
 
@@ -220,7 +220,7 @@ class Spelled:
         start = self.column
         name = self.need(_DTYPE, "a type of numbers like float64")[0]
         try:
-            dtype = checked(np.dtype(name))
+            dtype = check_dtype(np.dtype(name))
         except TypeError as error:
             raise self.error(f"'{name}' is no type of numbers", start) from error
         if not np.issubdtype(dtype, expected):
@@ -296,7 +296,7 @@ def _small(digits: str) -> int:
 
 
 def _float(found: re.Match[str]) -> float:
-    return float(Spelled("", {})._floats([found[0]], np.dtype(np.float64), 0)[0])
+    return float(Scanner("", {})._floats([found[0]], np.dtype(np.float64), 0)[0])
 
 
 _PLAIN: dict[Any, tuple[str, re.Pattern[str], Any]] = {

@@ -27,7 +27,7 @@ _KINDS = "iuf"
 _WIDEST = 8
 
 
-def written(value: Any, kept: Arrays | None = None) -> str:
+def spell(value: Any, kept: Arrays | None = None) -> str:
     """The exact text of a value.
 
     Args:
@@ -56,7 +56,7 @@ def written(value: Any, kept: Arrays | None = None) -> str:
         case QTensor():
             return f"{value.format}{_array(value.values, kept)}"
         case np.ndarray():
-            return f"{checked(value.dtype).name}{_array(value, kept)}"
+            return f"{check_dtype(value.dtype).name}{_array(value, kept)}"
         case Geometry():
             return geometry(value)
         case Variable() | Number() | Apply():
@@ -65,9 +65,9 @@ def written(value: Any, kept: Arrays | None = None) -> str:
             ends = (value.start, value.stop, value.step)
             return ":".join("" if end is None else str(int(end)) for end in ends)
         case tuple():
-            return f"({','.join(written(item, kept) for item in value)})"
+            return f"({','.join(spell(item, kept) for item in value)})"
     if is_dataclass(value):
-        return written(tuple(getattr(value, field.name) for field in fields(value)), kept)
+        return spell(tuple(getattr(value, field.name) for field in fields(value)), kept)
     raise TypeError(f"a {type(value).__name__} has no text")
 
 
@@ -76,7 +76,7 @@ def _expression(value: Expression, kept: Arrays | None) -> str:
     done: dict[Expression, str] = {X: "x"}
 
     def operand(part: Expression) -> str:
-        return written(part.values, kept) if isinstance(part, Number) else done[part]
+        return spell(part.values, kept) if isinstance(part, Number) else done[part]
 
     lines = []
     for k, step in enumerate(steps(value)):
@@ -126,7 +126,7 @@ def from_decimals(texts: list[str], dtype: np.dtype[Any]) -> npt.NDArray[np.floa
     return numbers
 
 
-def checked(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """A type of numbers, if it has a spelling.
 
     Raises:

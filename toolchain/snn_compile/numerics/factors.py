@@ -1,8 +1,8 @@
 """Cholesky factors and triangular systems, in a fixed order of operations.
 
-Blocks along the diagonal are factored column by column with element-wise operations; everything
-beside them is one reproducible product (``products.matmul``) for each block. LAPACK is faster by
-the number of those products, and gives other last bits on other processors.
+Blocks along the diagonal are factored column by column with element-wise operations; each block
+costs one reproducible product (``products.matmul``) for the rest. LAPACK is faster, but its last
+bits depend on the processor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from snn_compile.numerics import products
 from snn_compile.numerics.products import Float
 
 BLOCK = 64
-"""Columns that are factored or solved one by one before the others hear of them."""
+"""Columns that are factored or solved one by one before the others are updated."""
 
 
 def cholesky(matrix: Float) -> Float:
@@ -76,7 +76,7 @@ def _substitute(lower: Float, work: Float, start: int) -> None:
 
 
 def solve_upper(upper: Float, right: Float) -> Float:
-    """``X`` with ``upper @ X == right``, up to rounding: the same from the last row on."""
+    """``X`` with ``upper @ X == right``, up to rounding, from the last row on."""
     return solve_lower(upper[::-1, ::-1], right[::-1])[::-1]
 
 

@@ -24,7 +24,7 @@ from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import UsageError
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import lower, unmeasured
+from snn_compile.lowering import lower, passes_at_bounds
 from snn_compile.mapping import map_program
 from snn_compile.options import (
     AUTO,
@@ -42,7 +42,7 @@ from snn_compile.passes import (
     Pipeline,
     no_observer,
 )
-from snn_compile.pipeline.finish import CheckResult, Prepared, Task, finish, pass_observer
+from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
 from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
     Data,
@@ -105,7 +105,7 @@ def check_model(
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
     folding = fold(network, coding, observe)
-    convert = unmeasured(folding.graph, weight_bounds(folding.graph), options, coding)
+    convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     mapped = map_program(convert(folding.graph, observe).graph.program, target)
     findings = (*imported.findings, *folding.findings, *mapped.findings)
     return CheckResult(imported, folding.graph, findings, journal.timing)
@@ -135,7 +135,9 @@ def passes_of(
     adjusts = with_data and options.equalize != "none"
     some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
-    convert = unmeasured(folded, calibration.calibrate(folded, some), options, coding, samples)
+    convert = passes_at_bounds(
+        folded, calibration.calibrate(folded, some), options, coding, samples
+    )
     equalize = (Equalize(options.equalize),) if adjusts else ()
     return (*preprocessing(options), *folding_of(network, coding).steps, *equalize, *convert.steps)
 
@@ -186,7 +188,7 @@ def compile_model(
     return finish(_prepare(task, journal, retrain), journal)
 
 
-def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
+def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedNetwork:
     """A network that was trained without spikes: folded, equalized, calibrated, converted."""
     asked, options, target = task.options, stock.with_stock_defaults(task.options), task.target
     coding = coding_of(options, target.default_coding.value)
@@ -230,7 +232,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
 
     used = assemble.used(lowered.program, lowered.spiking.input.coding)
     in_effect, model = options.in_effect(facts, used), assemble.facts(imported.ann)
-    return Prepared(
+    return PreparedNetwork(
         lowered.program,
         lowered.encoding,
         lowered.decodings,

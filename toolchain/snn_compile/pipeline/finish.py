@@ -68,7 +68,7 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedNetwork:
     """A network in integers, and what is particular to the way in which it was made.
 
     Attributes:
@@ -122,7 +122,7 @@ def pass_observer(
     return VerifyEach(journal.record_pass, network, samples)
 
 
-def finish(prepared: Prepared, journal: Journal) -> CompiledModel:
+def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     """Map a network, see that the backends can write it, evaluate it, and report.
 
     Raises:

@@ -48,8 +48,8 @@ from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.expression import Expression
 from snn_compile.ir.graph import Node
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.spelled import Spelled
-from snn_compile.ir.spelling import written
+from snn_compile.ir.spelled import Scanner
+from snn_compile.ir.spelling import spell
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options.compiling import MAX_STEPS
 from snn_compile.passes import Pass, PassFailure, spec
@@ -112,15 +112,15 @@ class _Codec(serialize.Codec):
 
     def encode(self, value: Any, arrays: serialize.Arrays, path: str) -> Any:
         if isinstance(value, Expression):
-            return {"$type": _EXPRESSION, "text": written(value)}
+            return {"$type": _EXPRESSION, "text": spell(value)}
         return super().encode(value, arrays, path)
 
     def decode(self, value: Any, arrays: Mapping[str, Any]) -> Any:
         if not (isinstance(value, dict) and value["$type"] == _EXPRESSION):
             return super().decode(value, arrays)
-        text = Spelled(value["text"], {})
+        text = Scanner(value["text"], {})
         found = text.value(Expression)
-        if not text.ended:
+        if not text.at_end:
             raise text.error("there is more than an expression")
         return found
 

@@ -18,7 +18,7 @@ from snn_compile.lowering import quantize_by
 from snn_compile.mapping import map_program
 from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.pipeline.finish import CheckResult, Prepared, Task, pass_observer
+from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, pass_observer
 from snn_compile.pipeline.inputs import stimulus
 from snn_compile.plugins import ImportedSpiking, SpikingFrontend
 from snn_compile.pluralize import pluralize
@@ -60,7 +60,7 @@ def quantization(options: CompileOptions) -> Pipeline[SpikingGraph, Quantization
     return Pipeline.of(quantize_by(options)).then(Prove())
 
 
-def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Prepared:
+def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> PreparedNetwork:
     """A network that was trained with spikes, put in fixed point.
 
     The calibration data tell the range of the input and nothing else. Samples are (N, T, *input
@@ -89,7 +89,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
     }
     facts = {"input_shape": list(shape), "weights": imported.n_weights}
     in_effect = options.in_effect(FACTS, assemble.used(quantized.program, arrival))
-    return Prepared(
+    return PreparedNetwork(
         quantized.program,
         encoding,
         decodings,

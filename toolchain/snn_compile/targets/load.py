@@ -18,7 +18,7 @@ from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import (
     MAX_TOML_SIZE,
     DamagedError,
-    described,
+    describe_error,
     parse_toml,
     read_bytes,
 )
@@ -74,7 +74,7 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
             content = read_bytes(path, MAX_TOML_SIZE)
         except (OSError, DamagedError) as error:
             raise UsageError(
-                f"cannot read the target file '{name}': {described(error)}",
+                f"cannot read the target file '{name}': {describe_error(error)}",
                 code="unreadable-target",
                 hint=f"give the path of a TOML file, or one of {', '.join(available())}",
             ) from error

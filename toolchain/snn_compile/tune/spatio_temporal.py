@@ -71,7 +71,7 @@ def _cascade(x: Array, poles: Sequence[float]) -> Array:
     return x
 
 
-def responsible(stages: Sequence[Stage], errors: Array) -> list[tuple[Array, Array]]:
+def backpropagate_errors(stages: Sequence[Stage], errors: Array) -> list[tuple[Array, Array]]:
     """Each layer's share in the errors of the last one's spikes.
 
     Args:

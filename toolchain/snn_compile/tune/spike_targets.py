@@ -18,7 +18,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.samples.arrays import read_npz
 from snn_compile.sim import engine
 from snn_compile.tune.network import Network
-from snn_compile.tune.trainer import Judged, TrainingData
+from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData
 
 Array = npt.NDArray[np.float64]
 MEASURE = "van Rossum correlation"
@@ -68,7 +68,7 @@ def target_spikes(
 
 def judged_spikes(
     program: QuantizedGraph, data: TrainingData, output: NodeId, tau: float
-) -> Judged:
+) -> HeldOutAccuracy:
     """Match of a program's output spikes with target trains, on the bit-accurate simulator.
 
     Args:
@@ -90,7 +90,7 @@ def judged_spikes(
     apart = lfilter([1 - keep], [1.0, -keep], sent - targets, axis=-1)
     loss = float((apart**2).sum() / 2 / len(sent))
     likeness = 100 * float(correlation(sent, targets, tau).mean())
-    return Judged(likeness, loss, merit=likeness)
+    return HeldOutAccuracy(likeness, loss, merit=likeness)
 
 
 def keep_of(tau: float) -> float:

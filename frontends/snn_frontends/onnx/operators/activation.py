@@ -20,7 +20,7 @@ TAIL = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 def relu(call: Call) -> Tensor:
     """``max(x, 0)``."""
     x = call.tensor()
-    if functions.curved(call.builder, [x]):
+    if functions.is_curve(call.builder, [x]):
         return functions.of(call, x, apply("max", X, 0.0))
     return call.emit(ann.Relu, x)
 
@@ -55,7 +55,7 @@ def clip(call: Call) -> Tensor:
     x = call.tensor()
     low, high = _limit(call, "min", 1), _limit(call, "max", 2)
     if low != 0 or (high is not None and not high > 0):
-        return functions.clipped(call, x, low, high)
+        return functions.clip(call, x, low, high)
     return call.emit(ann.Relu, x, cap=high)
 
 

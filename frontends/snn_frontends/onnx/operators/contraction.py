@@ -16,9 +16,9 @@ from snn_compile.ir.ann import Float
 from snn_compile.ir.geometry import Geometry
 from snn_compile.numerics.products import total
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.layout import labelled, view
+from snn_frontends.onnx.layout import place_batch_axis, view
 from snn_frontends.onnx.operators.arithmetic import affine
-from snn_frontends.onnx.operators.gathering import places, wired
+from snn_frontends.onnx.operators.gathering import places, take_places
 from snn_frontends.onnx.values import Tensor
 
 Labels = tuple[str, ...]
@@ -55,8 +55,8 @@ def contract(call: Call, index: int, x: Labels, weight: Float, w: Labels, out: L
         weight, w = total(weight, w.index(name)), tuple(n for n in w if n != name)
     y = _product(call, y, names, weight, w, kept)
     if seen.like.axis is None:
-        return labelled(y, None)
-    return labelled(y, out.index(batch), seen.like.outer, seen.like.inner)
+        return place_batch_axis(y, None)
+    return place_batch_axis(y, out.index(batch), seen.like.outer, seen.like.inner)
 
 
 def _check_sizes(call: Call, value: Tensor, x: Labels, weight: Float, w: Labels) -> None:
@@ -94,7 +94,7 @@ def _diagonal(call: Call, x: Tensor, names: Sequence[str]) -> Tensor:
     if len(known) == len(names):
         return x
     index = np.einsum(places(x), [known.index(n) for n in names], range(len(known)))
-    return wired(call, x, index, "diagonal")
+    return take_places(call, x, index, "diagonal")
 
 
 def _squeezed(

@@ -12,7 +12,7 @@ import numpy as np
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_frontends.onnx.call import INTEGERS, Call
-from snn_frontends.onnx.operators.gathering import places, wired
+from snn_frontends.onnx.operators.gathering import places, take_places
 from snn_frontends.onnx.operators.windows import (
     UNMOVED,
     Slide,
@@ -254,7 +254,7 @@ def _interleaved(call: Call, y: Tensor, axes: list[_Stretch], n_out: int) -> Ten
     )
     starts = [axis.before - axis.first * axis.stride for axis in axes]
     parts = tuple(slice(s, s + axis.count) for s, axis in zip(starts, axes, strict=True))
-    return wired(call, y, index[(slice(None), *parts)])
+    return take_places(call, y, index[(slice(None), *parts)])
 
 
 def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[_Stretch]:

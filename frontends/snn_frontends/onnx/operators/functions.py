@@ -20,7 +20,7 @@ from snn_compile.ir.expression import (
     Number,
     X,
     apply,
-    substituted,
+    substitute,
 )
 from snn_compile.ir.graph import NodeId
 from snn_compile.numerics import special
@@ -36,7 +36,7 @@ TRUE = apply("sub", 1.0, apply("equal", X, 0.0))
 Traced = tuple[Tensor, Expression]
 
 
-def traced(builder: Builder, value: Tensor) -> Traced:
+def trace_back(builder: Builder, value: Tensor) -> Traced:
     """The first value back that is no function of one other, and what is made of it.
 
     Sums of a value with a function of itself, one after the other, have more ways back than can be
@@ -110,17 +110,17 @@ def of(call: Call, x: Tensor, expression: Expression, suffix: str = "") -> Tenso
 
     A chain that is too long for one expression becomes several.
     """
-    root, inner = traced(call.builder, x)
+    root, inner = trace_back(call.builder, x)
     if _size(inner) + _size(expression) > MAX_OPERATIONS:
         root, inner = x, X
-    return call.emit(ann.Function, root, suffix=suffix, expression=substituted(expression, inner))
+    return call.emit(ann.Function, root, suffix=suffix, expression=substitute(expression, inner))
 
 
-def combined(call: Call, name: str, *values: Tensor) -> Tensor | None:
+def combine(call: Call, name: str, *values: Tensor) -> Tensor | None:
     """An operation on several functions of one value, or None if they are not that."""
     if len({value.shape for value in values}) > 1:
         return None
-    parts = [traced(call.builder, value) for value in values]
+    parts = [trace_back(call.builder, value) for value in values]
     if len({root for root, _ in parts}) > 1:
         return None
     expression = apply(name, parts[0][1], parts[1][1])
@@ -131,12 +131,12 @@ def combined(call: Call, name: str, *values: Tensor) -> Tensor | None:
     return call.emit(ann.Function, parts[0][0], expression=expression)
 
 
-def curved(builder: Builder, values: list[Tensor]) -> bool:
+def is_curve(builder: Builder, values: list[Tensor]) -> bool:
     """Whether a sum of values is one function of one other, and no rectifier alone."""
     nodes = [builder.node(value.node) for value in values]
     if not any(_on_a_function(builder, node) for node in nodes):
         return False
-    return len({traced(builder, value)[0] for value in values}) == 1
+    return len({trace_back(builder, value)[0] for value in values}) == 1
 
 
 def _on_a_function(builder: Builder, node: AnnNode) -> bool:
@@ -267,7 +267,7 @@ def shrink(call: Call) -> Tensor:
     return of(call, call.tensor(), apply("where", below, apply("add", X, bias), above))
 
 
-def clipped(call: Call, x: Tensor, low: float | None, high: float | None) -> Tensor:
+def clip(call: Call, x: Tensor, low: float | None, high: float | None) -> Tensor:
     """``min(max(x, low), high)``; without limits, the value itself."""
     expression: Expression = X
     if low is not None:
@@ -283,7 +283,7 @@ def extremum(call: Call, name: str) -> Tensor | None:
     first = call.tensor(values[0])
     found: Tensor | None = first
     if len(values) > 1:
-        found = combined(call, name, *(call.tensor(k) for k in values))
+        found = combine(call, name, *(call.tensor(k) for k in values))
     if found is None:
         return None
     expression: Expression = X
@@ -310,7 +310,7 @@ def power(call: Call) -> Tensor:
 def quotient(call: Call) -> Tensor | None:
     """``a / b`` where b is an activation: a constant, or functions of one value; else None."""
     if isinstance(call.inputs[0], Tensor):
-        return combined(call, "div", call.tensor(0), call.tensor(1))
+        return combine(call, "div", call.tensor(0), call.tensor(1))
     x = call.tensor(1)
     return of(call, x, apply("div", operand(call, 0, x), X))
 
@@ -349,8 +349,8 @@ def comparison(
         where = 0 if isinstance(call.inputs[0], Tensor) else 1
         x = call.tensor(where)
         if both:
-            root, left = traced(call.builder, call.tensor(0))
-            other, right = traced(call.builder, call.tensor(1))
+            root, left = trace_back(call.builder, call.tensor(0))
+            other, right = trace_back(call.builder, call.tensor(1))
             if root != other:
                 raise call.refusal("compares two activations", "only with constants")
             x = root
@@ -372,7 +372,7 @@ def conjunction(name: str) -> Callable[[Call], Tensor]:
     """The handler of ``And`` (a product) and ``Or`` (a maximum) of comparisons."""
 
     def handler(call: Call) -> Tensor:
-        found = combined(call, name, call.tensor(0), call.tensor(1))
+        found = combine(call, name, call.tensor(0), call.tensor(1))
         if found is None:
             raise call.refusal("joins conditions on two activations", "only on the same one")
         return found
@@ -385,13 +385,13 @@ def where(call: Call) -> Tensor:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     if not isinstance(call.inputs[0], Tensor):
         return pairs.where(call)
-    roots = {traced(call.builder, value)[0] for value in tensors}
+    roots = {trace_back(call.builder, value)[0] for value in tensors}
     if len(roots) > 1 or len({value.shape for value in tensors}) > 1:
         raise call.refusal(
             "chooses by one activation between others", "only between functions of the same value"
         )
     parts = [
-        traced(call.builder, value)[1]
+        trace_back(call.builder, value)[1]
         if isinstance(value, Tensor)
         else operand(call, k, tensors[0])
         for k, value in enumerate(call.inputs)

@@ -24,7 +24,7 @@ def places(x: Tensor) -> Index:
     return np.arange(prod(x.shape[1:])).reshape(x.shape[1:])
 
 
-def wired(call: Call, x: Tensor, index: Index, suffix: str = "") -> Tensor:
+def take_places(call: Call, x: Tensor, index: Index, suffix: str = "") -> Tensor:
     """Values of a sample of ``(batch, *sample)`` by their places; -1 for a zero."""
     shape = (call.batch, *index.shape)
     flat = np.ascontiguousarray(index, np.int64).ravel()
@@ -33,7 +33,7 @@ def wired(call: Call, x: Tensor, index: Index, suffix: str = "") -> Tensor:
     return call.emit(ann.Gather, x, shape=shape, suffix=suffix, index=flat)
 
 
-def padded(
+def zero_pad(
     call: Call, x: Tensor, before: Sequence[int], after: Sequence[int], suffix: str = ""
 ) -> Tensor:
     """``(batch, *sample)`` with zeros around it; negative widths crop."""
@@ -60,7 +60,7 @@ def gather(call: Call) -> Tensor:
     if chosen.ndim <= 1 and chosen.size and (np.diff(np.atleast_1d(chosen)) == 1).all():
         y = _run(call, seen.x, along, np.atleast_1d(chosen), scalar=not chosen.ndim)
     else:
-        y = wired(call, seen.x, np.take(places(seen.x), chosen, along - 1))
+        y = take_places(call, seen.x, np.take(places(seen.x), chosen, along - 1))
     before_batch = seen.like.axis is not None and axis < seen.like.axis
     return seen.restored(y, added=chosen.ndim - 1 if before_batch else 0)
 
@@ -103,7 +103,7 @@ def gather_elements(call: Call) -> Tensor:
         m != n for k, (m, n) in enumerate(zip(chosen.shape, part.shape, strict=True)) if k != along
     ):
         raise call.invalid(f"indices of shape {list(indices.shape)} do not fit the value")
-    return seen.restored(wired(call, seen.x, np.take_along_axis(part, chosen, along)))
+    return seen.restored(take_places(call, seen.x, np.take_along_axis(part, chosen, along)))
 
 
 def _of_each(call: Call, value: Index, seen: View) -> Index:
@@ -143,7 +143,7 @@ def gather_nd(call: Call) -> Tensor:
         np.arange(n).reshape(*[1] * k, n, *[1] * (indices.ndim - 2 - k))
         for k, n in enumerate(around)
     ]
-    return seen.restored(wired(call, seen.x, source[(*grid, *within)]), added=moved)
+    return seen.restored(take_places(call, seen.x, source[(*grid, *within)]), added=moved)
 
 
 def tile(call: Call) -> Tensor:
@@ -155,7 +155,7 @@ def tile(call: Call) -> Tensor:
     times = _kept(seen, [int(n) for n in repeats])
     shape = (n * m for n, m in zip(times, seen.x.shape[1:], strict=True))
     call.builder.check_size((call.batch, *shape), call.origin)
-    return seen.restored(wired(call, seen.x, np.tile(places(seen.x), times)))
+    return seen.restored(take_places(call, seen.x, np.tile(places(seen.x), times)))
 
 
 def _kept(seen: View, values: Sequence[int], otherwise: int = 1) -> list[int]:
@@ -183,15 +183,15 @@ def expand(call: Call) -> Tensor:
     old = (1,) * added + x.shape
     grown = [k - added for k, (n, m) in enumerate(zip(old, shape, strict=True)) if n != m]
     seen = view(call, 0, [k for k in grown if k >= 0])
-    return repeated(call, seen, shape, added)
+    return repeat_to(call, seen, shape, added)
 
 
-def repeated(call: Call, seen: View, shape: Sequence[int], added: int) -> Tensor:
+def repeat_to(call: Call, seen: View, shape: Sequence[int], added: int) -> Tensor:
     """A value with more axes in front, and repeated to a shape that the file's value has then."""
     call.builder.check_size(tuple(shape), call.origin)
     full = (*shape[:added], *_kept(seen, shape[added:], seen.like.merged))
     index = np.broadcast_to(places(seen.x), full)
-    return seen.restored(wired(call, seen.x, index), added=added)
+    return seen.restored(take_places(call, seen.x, index), added=added)
 
 
 def pad(call: Call) -> Tensor:
@@ -216,8 +216,8 @@ def pad(call: Call) -> Tensor:
     if mode != "constant":
         return seen.restored(_mirrored(call, seen.x, before, after, PAD_MODES[mode]))
     if not value.any():
-        return seen.restored(padded(call, seen.x, [0, *before], [0, *after]))
-    y = padded(call, seen.x, [0, *before], [0, *after], "zeros")
+        return seen.restored(zero_pad(call, seen.x, [0, *before], [0, *after]))
+    y = zero_pad(call, seen.x, [0, *before], [0, *after], "zeros")
     border = np.ones(y.shape[1:], np.float32)
     border[_inside(before, y.shape[1:], after)] = 0
     border *= np.float32(value.item())
@@ -239,7 +239,7 @@ def center_crop_pad(call: Call) -> Tensor:
         after[axis] = (more - more // 2) - (less - less // 2)
     seen = view(call, 0, [k for k in range(rank) if before[k] or after[k]])
     widths = ([0, *_kept(seen, before, 0)], [0, *_kept(seen, after, 0)])
-    return seen.restored(padded(call, seen.x, *widths))
+    return seen.restored(zero_pad(call, seen.x, *widths))
 
 
 def _inside(before: Sequence[int], shape: Sequence[int], after: Sequence[int]) -> tuple[slice, ...]:
@@ -264,7 +264,7 @@ def _mirrored(
     ]
     if not cropped.size:
         raise call.invalid("crops the whole value")
-    return wired(call, x, np.pad(cropped, widths, mode=mode))  # type: ignore[call-overload]
+    return take_places(call, x, np.pad(cropped, widths, mode=mode))  # type: ignore[call-overload]
 
 
 def trilu(call: Call) -> Tensor:
@@ -277,7 +277,7 @@ def trilu(call: Call) -> Tensor:
     index = places(seen.x)
     keep = np.ones(index.shape[-2:], bool)
     keep = np.triu(keep, k) if call.attributes.get("upper", 1) else np.tril(keep, k)
-    return seen.restored(wired(call, seen.x, np.where(keep, index, -1)))
+    return seen.restored(take_places(call, seen.x, np.where(keep, index, -1)))
 
 
 def reverse_sequence(call: Call) -> Tensor:
@@ -298,5 +298,5 @@ def reverse_sequence(call: Call) -> Tensor:
         by_row = np.moveaxis(places(seen.x), order, (0, 1)).copy()
         for k, length in enumerate(lengths):
             by_row[:length, k] = by_row[:length, k][::-1]
-        return seen.restored(wired(call, seen.x, np.moveaxis(by_row, (0, 1), order)))
-    return seen.restored(wired(call, seen.x, np.moveaxis(index, 0, seen.axis(time) - 1)))
+        return seen.restored(take_places(call, seen.x, np.moveaxis(by_row, (0, 1), order)))
+    return seen.restored(take_places(call, seen.x, np.moveaxis(index, 0, seen.axis(time) - 1)))

@@ -17,7 +17,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.expression import Expression, X, apply
 from snn_compile.ir.geometry import Geometry
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.layout import View, freed, plain
+from snn_frontends.onnx.layout import View, plain, unbatch
 from snn_frontends.onnx.operators import pairs
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Tensor
@@ -195,13 +195,15 @@ def _normalized(
     d = base.x
     if centre:
         mean = _mean(call, x, axes, "mean")
-        repeated = _back(call, base, pairs.stretched(call, mean, x.shape, "mean.repeated"), "mean")
+        repeated = _back(
+            call, base, pairs.repeat_axes(call, mean, x.shape, "mean.repeated"), "mean"
+        )
         minus = affine(call, repeated, scale=np.float32(-1), suffix="mean.mirrored")
         d = call.emit(ann.Add, base.x, minus, suffix="centred")
     power = call.emit(ann.Function, d, suffix="square", expression=inner)
     power = _mean(call, _forth(call, base, power, "square"), axes, "power")
     factor = call.emit(ann.Function, power, suffix="factor", expression=function)
-    full = pairs.stretched(call, factor, x.shape, "factor.repeated")
+    full = pairs.repeat_axes(call, factor, x.shape, "factor.repeated")
     y = call.emit(ann.Product, d, _back(call, base, full, "factor"), suffix="normalized")
     return _forth(call, base, y, "normalized"), mean, factor
 
@@ -279,5 +281,5 @@ def _view(call: Call, x: Tensor, axes: Sequence[int]) -> View:
     if x.axis is not None and x.axis in axes:
         if not call.builder.batch.one:
             raise call.mixing(x)
-        x = freed(call, x)
+        x = unbatch(call, x)
     return View(plain(call, x), x)

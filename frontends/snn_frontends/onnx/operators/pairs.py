@@ -79,7 +79,7 @@ def where(call: Call) -> Tensor:
         if k in constants:
             shift = np.where(chosen, constants[k], np.float32(0))
         else:
-            x = stretched(call, tensors[k], full, f"side{k}.repeated")
+            x = repeat_axes(call, tensors[k], full, f"side{k}.repeated")
             parts.append((f"side{k}", x, call.per_sample(chosen.astype(np.float32), full)))
     offset = call.per_sample(shift, full)
     if len(parts) == 1:
@@ -107,7 +107,7 @@ def broadcast(call: Call, *tensors: Tensor) -> list[Tensor]:
     full = common_shape(call, *(tensor.shape for tensor in tensors))
     several = len({tensor.shape for tensor in tensors} - {full}) > 1
     return [
-        stretched(call, tensor, full, f"repeated{k}" if several else "repeated")
+        repeat_axes(call, tensor, full, f"repeated{k}" if several else "repeated")
         for k, tensor in enumerate(tensors)
     ]
 
@@ -125,7 +125,7 @@ def _misfit(call: Call, shapes: tuple[Shape, ...]) -> ModelError:
     return call.invalid(f"shapes {listed} do not fit")
 
 
-def stretched(call: Call, x: Tensor, shape: Shape, suffix: str = "repeated") -> Tensor:
+def repeat_axes(call: Call, x: Tensor, shape: Shape, suffix: str = "repeated") -> Tensor:
     """A value repeated along the axes in which it has the length 1."""
     if x.shape == shape:
         return x

@@ -12,7 +12,7 @@ from snn_compile.ir import ann
 from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.layout import view
 from snn_frontends.onnx.operators.arithmetic import affine
-from snn_frontends.onnx.operators.gathering import places, wired
+from snn_frontends.onnx.operators.gathering import places, take_places
 from snn_frontends.onnx.values import Tensor
 
 Float = npt.NDArray[np.float64]
@@ -162,7 +162,7 @@ def _nearest(
         read = np.clip(rounded(at), 0, axis.size - 1).astype(np.int64)
         index = np.take(index, read, k)
         index[(slice(None),) * k + (gone,)] = -1
-    return wired(call, x, index)
+    return take_places(call, x, index)
 
 
 def _interpolated(

@@ -13,10 +13,10 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.layout import View, freed, plain, view
+from snn_frontends.onnx.layout import View, plain, unbatch, view
 from snn_frontends.onnx.operators import functions
 from snn_frontends.onnx.operators.arithmetic import affine
-from snn_frontends.onnx.operators.gathering import padded, places, wired
+from snn_frontends.onnx.operators.gathering import places, take_places, zero_pad
 from snn_frontends.onnx.values import Tensor
 
 FLOATS = frozenset(
@@ -205,7 +205,7 @@ def depth_to_space(call: Call) -> Tensor:
     else:
         split, order = (c // block**2, block, block, h, w), (0, 3, 1, 4, 2)
     index = places(x).reshape(split).transpose(order)
-    return wired(call, x, index.reshape(c // block**2, h * block, w * block))
+    return take_places(call, x, index.reshape(c // block**2, h * block, w * block))
 
 
 def _by_depth(call: Call) -> bool:
@@ -225,7 +225,7 @@ def space_to_depth(call: Call) -> Tensor:
     split = (c, h // block, block, w // block, block)
     order = (2, 4, 0, 1, 3) if _by_depth(call) else (0, 2, 4, 1, 3)
     index = places(x).reshape(split).transpose(order)
-    return wired(call, x, index.reshape(c * block**2, h // block, w // block))
+    return take_places(call, x, index.reshape(c * block**2, h // block, w // block))
 
 
 def slice_(call: Call) -> Tensor:
@@ -258,7 +258,7 @@ def _sliced(call: Call, x: Tensor, slices: Sequence[slice], suffix: str = "") ->
     if x.axis is not None and not _whole(call, x, slices[x.axis]):
         if not call.builder.batch.one:
             raise call.mixing(x)
-        x = freed(call, x)
+        x = unbatch(call, x)
     ranges = [range(*s.indices(n)) for s, n in zip(slices, x.shape, strict=True)]
     if all(r == range(n) for r, n in zip(ranges, x.shape, strict=True)):
         return x
@@ -360,4 +360,4 @@ def _of_sample(call: Call, value: Float, like: Tensor) -> Float:
 def _embedded(call: Call, x: Tensor, axis: int, before: int, after: int, suffix: str) -> Tensor:
     """A value with zeros around it along one axis."""
     widths = [(before, after) if k == axis else (0, 0) for k in range(len(x.shape))]
-    return padded(call, x, [b for b, _ in widths], [a for _, a in widths], suffix)
+    return zero_pad(call, x, [b for b, _ in widths], [a for _, a in widths], suffix)

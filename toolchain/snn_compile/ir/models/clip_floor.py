@@ -74,7 +74,7 @@ class ClipFloorNeurons(OneSumNeurons):
     def own_variants(self) -> Iterator[Variant[Population]]:
         """Another threshold, or another comparison with it."""
         yield from variants.of_threshold(self, self.threshold)
-        yield variants.strict(self.changed(bias=variants.added(self.bias, -1)))
+        yield variants.strict(self.changed(bias=variants.increase(self.bias, -1)))
 
     def misfits(self) -> Iterator[str]:
         """At least one level."""

@@ -163,7 +163,7 @@ class IFNeurons(Neurons):
         yield from variants.of_threshold(self, self.threshold)
         if self.reset is Reset.SUBTRACT:
             # V > threshold is V - 1 >= threshold, and a potential that starts one lower stays so.
-            start = variants.added(self.initial_potential, -1)
+            start = variants.increase(self.initial_potential, -1)
             yield variants.strict(self.changed(initial_potential=start))
         yield from variants.of_start(self, self.initial_potential)
         if self.burst > 1:

@@ -49,7 +49,7 @@ class Lines(OneSumNeurons):
         """Another scale, or another line at a breakpoint."""
         yield from variants.of_scale(self, self.multiplier, self.shift)
         if self.breakpoints.values.size:
-            part = self.changed(breakpoints=variants.added(self.breakpoints, 1))
+            part = self.changed(breakpoints=variants.increase(self.breakpoints, 1))
             yield Variant("breakpoint", "lines begin one step too late", part)
 
     def features(self) -> set[str]:

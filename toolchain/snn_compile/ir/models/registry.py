@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import MissingError
-from snn_compile.installed import distribution, loaded
+from snn_compile.installed import distribution, load_entry_point
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
@@ -80,7 +80,7 @@ def models() -> Mapping[str, type[Population]]:
         UsageError: an installed model cannot be loaded, or lacks an answer; all at once.
     """
     raise_all(broken())
-    return usable()
+    return usable_models()
 
 
 def broken() -> list[CompileError]:
@@ -88,7 +88,7 @@ def broken() -> list[CompileError]:
     return [model for _, model in of_other_packages() if isinstance(model, CompileError)]
 
 
-def usable() -> dict[str, type[Population]]:
+def usable_models() -> dict[str, type[Population]]:
     """The models that there are, whatever is wrong with others."""
     found = {model.__name__: model for model in BUILT_IN}
     for _, model in of_other_packages():
@@ -122,7 +122,7 @@ def _loaded(entry: EntryPoint, found: Mapping[str, type[Population]]) -> type[Po
             hint="update the package that adds it, or uninstall it",
         )
 
-    model: type[Population] = loaded(entry, error)
+    model: type[Population] = load_entry_point(entry, error)
     if wrong := tuple(_complaints(model)) or tuple(_taken(model, found)):
         raise error(f"is not complete: {'; '.join(wrong)}")
     return model
@@ -147,7 +147,7 @@ def of_conformance_file(name: str) -> type[Population]:
 
 
 def _one(name_of: Callable[[type[Population]], str], name: str) -> type[Population]:
-    for listed in (lambda: BUILT_IN, lambda: usable().values(), lambda: models().values()):
+    for listed in (lambda: BUILT_IN, lambda: usable_models().values(), lambda: models().values()):
         for model in listed():
             if name_of(model) == name:
                 return model
@@ -168,7 +168,7 @@ def _complaints(model: Any) -> Iterator[str]:
         yield "it is no dataclass that derives from Neurons or Readout"
         return
     stated = {field.name for field in fields(model)}
-    for name in unanswered(model):
+    for name in open_questions(model):
         yield f"it does not state '{name}'"
     for other in model.__mro__[1:] if "respond" in vars(model) else ():
         if "conformance" in vars(other) and other is not Readout:
@@ -186,7 +186,7 @@ def _complaints(model: Any) -> Iterator[str]:
             yield f"files have no form for the type of its '{name}'"
 
 
-def unanswered(model: type[Population]) -> list[str]:
+def open_questions(model: type[Population]) -> list[str]:
     """Names of what the base class leaves open and a model does not state."""
     stated = {field.name for field in fields(model)}
     names: list[str] = []

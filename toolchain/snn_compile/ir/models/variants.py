@@ -11,7 +11,7 @@ from snn_compile.ir.models.answers import Variant
 from snn_compile.ir.models.population import Population
 
 
-def added(tensor: QTensor, by: int) -> QTensor:
+def increase(tensor: QTensor, by: int) -> QTensor:
     """A parameter that is larger everywhere."""
     return QTensor.of(tensor.values + by)
 
@@ -39,10 +39,10 @@ def of_scale(
 ) -> Iterator[Variant[Population]]:
     """A multiplier or a shift that is off by one."""
     for by, how in ((1, "halved"), (-1, "doubled")):
-        places = added(shift, by)
+        places = increase(shift, by)
         if places.values.min() >= 0:
             text = f"payloads are {how}: the shift is off by one"
             yield Variant("shift", text, population.changed(shift=places))
     for by, how in ((1, "high"), (-1, "low")):
-        part = population.changed(multiplier=added(multiplier, by))
+        part = population.changed(multiplier=increase(multiplier, by))
         yield Variant("multiplier", f"the multiplier is one too {how}", part)
