@@ -14,10 +14,11 @@ import click
 from snn_compile import __version__
 from snn_compile.cli.console import as_json, common, results, show_table
 
-CORE = ("numpy", "scipy", "networkx", "onnx", "click", "rich", "jinja2", "threadpoolctl")
+CORE = ("numpy", "scipy", "onnx", "click", "rich", "jinja2", "threadpoolctl")
 OPTIONAL = {
     "onnxruntime": "runs the model file itself for the first rung of the ladder; not needed",
     "nir": "reads and writes NIR files (extra nir)",
+    "networkx": "reads NIR files (extra nir)",
     "h5py": "writes netx files (extra netx)",
     "torch": "trains networks (extra tune)",
     "cryptography": "signs compiled folders and checks them (extra sign)",

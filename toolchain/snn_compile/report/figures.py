@@ -309,35 +309,6 @@ def where(divergence: Any) -> str:
     return ", ".join([*parts, *(f"{key} {value}" for key, value in known.items())])
 
 
-@dataclass(frozen=True)
-class CoreUse:
-    """Utilization of a core.
-
-    Attributes:
-        core: its number.
-        percent: utilization of its tightest limit.
-        words: its content.
-    """
-
-    core: int
-    percent: float
-    words: str
-
-
-def per_core(report: Mapping[str, Any]) -> list[CoreUse]:
-    """Each core in use."""
-    cores: list[CoreUse] = []
-    for core in (report.get("resources") or {}).get("per_core") or []:
-        number, full = int(core.get("core", len(cores))), float(core.get("percent") or 0.0)
-        words = f"core {number}: {full:.0f} %"
-        if core.get("neurons") is not None:
-            words += f", {core['neurons']:,} neurons"
-        if core.get("populations"):
-            words += f", {', '.join(core['populations'])}"
-        cores.append(CoreUse(number, full, words))
-    return cores
-
-
 def limit(report: Mapping[str, Any]) -> str:
     """The limit of the target that binds: synapse memory, core 17, 92 %."""
     binding = (report.get("resources") or {}).get("binding_limit")

@@ -8,8 +8,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from snn_compile.report import advice, figures, schema
+from snn_compile.report.chip import chips
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
+from snn_compile.report.traffic import traffic
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -80,7 +82,8 @@ def render(report: Mapping[str, Any]) -> str:
         "steps": figures.ladder(report),
         "plot": plot(report),
         "curve": curve(report),
-        "cores": figures.per_core(report),
+        "chips": chips(report),
+        "traffic": traffic(report),
         "resources": figures.resources(report),
         "costliest": advice.costliest(report),
         "restriction": figures.restriction(report),

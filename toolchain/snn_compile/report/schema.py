@@ -120,6 +120,14 @@ class BindingLimit(TypedDict, total=False):
     percent: float
 
 
+class Link(TypedDict, total=False):
+    """Synapses from one layer to another: pairs of a source neuron and a block that it reaches."""
+
+    source: str
+    target: str
+    axons: int
+
+
 class Resources(TypedDict, total=False):
     """Utilization of the target."""
 
@@ -128,6 +136,7 @@ class Resources(TypedDict, total=False):
     chips: int
     per_core: list[Core]
     binding_limit: BindingLimit | None
+    links: list[Link]
 
 
 class Estimate(TypedDict, total=False):

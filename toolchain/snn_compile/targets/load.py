@@ -45,18 +45,30 @@ def load_target(name_or_path: str | Path) -> Target:
         UsageError: there is no such target, or its file has unknown keys, missing keys or values of
             the wrong type (``CompileErrors`` if several).
     """
-    tables, file = _read(str(name_or_path), frozenset())
+    tables, file = _read(str(name_or_path), frozenset(), {})
     return _Reader(tables, file).target()
+
+
+def read_tables(name_or_path: str) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
+    """The tables of a target, and the file that states each figure; errors as ``load_target``."""
+    origins: dict[tuple[str, str], str] = {}
+    tables, _ = _read(name_or_path, frozenset(), origins)
+    return tables, origins
 
 
 def content_hash(name_or_path: str | Path) -> str:
     """SHA-256 of a target with all that it inherits; errors as of ``load_target``."""
-    tables, _ = _read(str(name_or_path), frozenset())
+    tables, _ = _read(str(name_or_path), frozenset(), {})
     return hashlib.sha256(json.dumps(tables, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
-    """The tables of a target file, on top of those that it inherits."""
+def _read(
+    name: str, inheriting: frozenset[str], origins: dict[tuple[str, str], str]
+) -> tuple[dict[str, Any], str]:
+    """The tables of a target file, on top of those that it inherits.
+
+    ``origins`` receives the file of each figure.
+    """
     if name in available():
         file = f"{name}.toml"
         content = resources.files("snn_compile.targets").joinpath(file).read_bytes()
@@ -87,8 +99,15 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
             origin=Origin(file),
             hint='a figure looks like: neurons = { value = 1024, unit = "", ... }',
         ) from error
+    own = {
+        (section, key): file
+        for section, figures in tables.items()
+        if isinstance(figures, dict)
+        for key in figures
+    }
     parent = tables.get("inherits")
     if not isinstance(parent, str):
+        origins.update(own)
         return tables, file
     if parent in inheriting or parent == name:
         raise UsageError(
@@ -96,7 +115,8 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
             code="invalid-target",
             origin=Origin(file),
         )
-    below, _ = _read(parent, inheriting | {name})
+    below, _ = _read(parent, inheriting | {name}, origins)
+    origins.update(own)
     merged = dict(below)
     for key, value in tables.items():
         known = below.get(key)
