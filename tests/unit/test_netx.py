@@ -95,7 +95,7 @@ def test_missing_and_further_entries_are_found(tmp_path):
     outcome = NetxBackend().verify(program, folder, np.zeros((0,)))
     assert outcome.details == (
         "layer/1/groups is missing",
-        "layer/9/type is one too many",
+        "layer/9/type is unexpected",
         "network.json differs",
     )
 

@@ -26,7 +26,7 @@ def in_order(nodes: list[onnx.NodeProto], given: set[str], file: str) -> list[on
         for name in filter(None, node.output):
             if name in producers or name in given:
                 origin = Origin(file, node.name or name, node.op_type)
-                raise ModelError(f"the value '{name}' is given twice", origin=origin)
+                raise ModelError(f"the value '{name}' is defined twice", origin=origin)
             producers[name] = index
     reads = {
         index: [producers[name] for name in node.input if name in producers]

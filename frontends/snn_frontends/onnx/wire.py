@@ -50,7 +50,7 @@ def check(content: bytes, descriptor: Any) -> None:
                         waiting.append((at, at + size, message))
                     at += size
                 case _:
-                    raise DamagedError("a group, or what is no field")
+                    raise DamagedError("a group, or not a field")
             if at > end:
                 raise DamagedError("a field ends beyond its message")
 

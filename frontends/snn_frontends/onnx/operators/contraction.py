@@ -196,7 +196,7 @@ def gemm(call: Call, index: int) -> Tensor:
     names = (left, right)
     weight = call.parameter(1 - index)
     if len(call.value(index).shape) != 2 or weight.ndim != 2:
-        raise call.invalid("has operands that are no matrices")
+        raise call.invalid("has operands that are not matrices")
     return contract(call, index, names[index], weight, names[1 - index], ("m", "n"))
 
 

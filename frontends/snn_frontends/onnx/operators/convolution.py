@@ -283,8 +283,8 @@ def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[_Stretch]:
             count = int(stated[k - rank]) if stated is not None else n * s
             if count > whole and stated is None:
                 raise call.refusal(
-                    f"fills an axis of {whole} values up to {count}, which onnx and onnxruntime do "
-                    "differently",
+                    f"extends an axis of {whole} values to {count}, for which onnx and onnxruntime "
+                    "differ",
                     "export it with pads and output_padding",
                 )
             cut = max(whole - count, 0)  # what is more than the whole is filled behind it

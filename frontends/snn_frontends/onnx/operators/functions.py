@@ -160,7 +160,7 @@ def operand(call: Call, index: int, x: Tensor) -> Number:
     if value is None:
         raise call.refusal(
             f"its constant '{call.names[index]}' differs inside a channel",
-            "neurons of a channel share their function; use one number a channel",
+            "neurons of a channel share their function; use one number per channel",
         )
     return Number(value.astype(np.float64))
 

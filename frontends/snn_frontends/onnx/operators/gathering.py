@@ -81,7 +81,7 @@ def _run(call: Call, x: Tensor, axis: int, chosen: Index, *, scalar: bool) -> Te
 def _within(call: Call, indices: npt.NDArray[np.integer], size: int) -> Index:
     """Indices counted from the front."""
     if not ((indices >= -size) & (indices < size)).all():
-        raise call.invalid(f"its indices leave an axis of {size} values")
+        raise call.invalid(f"its indices exceed an axis of {size} values")
     if not indices.size:
         raise call.invalid("gathers nothing")
     return indices.astype(np.int64) % size

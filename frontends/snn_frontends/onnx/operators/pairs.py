@@ -138,6 +138,6 @@ def repeat_axes(call: Call, x: Tensor, shape: Shape, suffix: str = "repeated") -
 
 def _mixed(call: Call, shape: Shape, full: Shape) -> UnsupportedError:
     return call.refusal(
-        f"repeats a value of shape {list(shape)} to {list(full)}, whose axis 0 is another",
+        f"repeats a value of shape {list(shape)} to {list(full)}, whose axis 0 differs",
         "give both operands the same number of axes, with the batch first",
     )

@@ -243,7 +243,7 @@ def _axes(call: Call, x: Tensor) -> list[_Axis]:
     sizes = [int(n) for n in call.constant(3, INTEGERS)] if late and call.has(3) else []
     roi = [float(v) for v in call.constant(1)] if late and call.has(1) else []
     if not scales and not sizes:
-        raise call.invalid("states neither sizes nor scales")
+        raise call.invalid("has neither sizes nor scales")
     if len(scales or sizes) != len(chosen) or min([*scales, *sizes]) <= 0:
         raise call.invalid(f"its {'scales' if scales else 'sizes'} do not fit {list(x.shape)}")
     policy = call.attributes.get("keep_aspect_ratio_policy", "stretch")

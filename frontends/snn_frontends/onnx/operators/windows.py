@@ -169,7 +169,7 @@ def _pads(
     if len(pads) != 2 * len(size) or min(pads) < 0:
         raise call.invalid(f"pads {pads} do not fit maps of {len(size)} dimensions")
     if mode != "NOTSET" and any(pads):
-        raise call.invalid(f"states pads {pads} and auto_pad {mode}: one of them is meant")
+        raise call.invalid(f"has both pads {pads} and auto_pad {mode}")
     if mode == "VALID":
         return [(0, 0)] * len(size)
     if mode in ("SAME_UPPER", "SAME_LOWER"):

@@ -58,7 +58,7 @@ def reshape(call: Call) -> Tensor:
     target = list(call.integers("shape", 1) or ())
     if not call.attributes.get("allowzero", 0):
         if any(n == 0 and k >= len(x.shape) for k, n in enumerate(target)):
-            raise call.invalid(f"shape {target} keeps an axis that {list(x.shape)} has not")
+            raise call.invalid(f"shape {target} keeps an axis that {list(x.shape)} lacks")
         target = [x.shape[k] if n == 0 else n for k, n in enumerate(target)]
     rest = prod(n for n in target if n != -1)
     if target.count(-1) == 1 and rest > 0 and prod(x.shape) % rest == 0:
@@ -98,11 +98,11 @@ def unsqueeze(call: Call) -> Tensor:
     x = call.value()
     stated = call.integers("axes", 1)
     if stated is None:
-        raise call.invalid("states no axes")
+        raise call.invalid("has no axes")
     rank = len(x.shape) + len(stated)
     axes = {call.axis(axis, rank) for axis in stated}
     if len(axes) != len(stated):
-        raise call.invalid(f"axes {list(stated)} name one axis twice")
+        raise call.invalid(f"axes {list(stated)} contain an axis twice")
     sizes = iter(enumerate(x.shape))
     old = [None if k in axes else next(sizes) for k in range(rank)]
     shape = [1 if one is None else one[1] for one in old]
@@ -139,7 +139,7 @@ def _reshaped(call: Call, x: Tensor, shape: Sequence[int], suffix: str = "") -> 
         raise call.refusal(
             f"gives shape {list(shape)}, which does not keep the batch axis "
             f"(of size {call.batch}) apart",
-            "each sample must be computed by itself; keep axis 0 as it is",
+            "samples must be independent; keep axis 0 unchanged",
         )
     if target.sample == x.sample:
         return target
@@ -234,7 +234,7 @@ def slice_(call: Call) -> Tensor:
     rank = len(x.shape)
     starts, ends = call.integers("starts", 1), call.integers("ends", 2)
     if starts is None or ends is None:
-        raise call.invalid("states no starts or no ends")
+        raise call.invalid("has no starts or no ends")
     axes = call.integers("axes", 3) or tuple(range(len(starts)))
     steps = call.integers("steps", 4) or (1,) * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
@@ -292,7 +292,7 @@ def split(call: Call) -> Sequence[Tensor]:
     size, n_parts = x.shape[axis], call.n_outputs
     stated = call.integers("split", 1)
     if call.attributes.get("num_outputs", n_parts) != n_parts:
-        raise call.invalid(f"has {n_parts} outputs, and states another number of them")
+        raise call.invalid(f"has {n_parts} outputs, but another number in its attributes")
     if stated is None:
         each = -(-size // n_parts)
         stated = (each,) * (n_parts - 1) + (size - each * (n_parts - 1),)
