@@ -1,4 +1,4 @@
-"""Why operators are refused, and what to do about it."""
+"""Reasons and hints for refused operators."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ REASONS = (
 
 
 def unsupported(origin: Origin) -> UnsupportedError:
-    """The complaint about an operator that has no rule."""
+    """The error for an operator without a rule."""
     for reason in REASONS:
         if origin.op in reason.ops:
             return UnsupportedError(reason.message, origin=origin, hint=reason.hint)
@@ -77,7 +77,7 @@ def unsupported(origin: Origin) -> UnsupportedError:
 
 
 def newer(found: int, known: int, origin: Origin) -> UnsupportedError:
-    """The complaint about an operator that a newer operator set has changed."""
+    """The error for an operator changed by a newer operator set."""
     return UnsupportedError(
         f"operator set {found} changed this operator; the newest supported version is {known}",
         origin=origin,
@@ -86,7 +86,7 @@ def newer(found: int, known: int, origin: Origin) -> UnsupportedError:
 
 
 def custom(domain: str, origin: Origin, *, function: bool) -> UnsupportedError:
-    """The complaint about an operator that is not ONNX's own."""
+    """The error for an operator outside ONNX."""
     if function:
         return UnsupportedError(
             f"is a function defined in the model (domain '{domain}')",
