@@ -131,15 +131,15 @@ class Folding:
                 raise ModelError("has no value, or several", origin=origin)
         try:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
-                return [self.decoded("its value", node.attribute[0].t)]
+                return [self.decode("its value", node.attribute[0].t)]
             if node.op_type == "Constant" and node.attribute[0].name == "sparse_value":
-                return [self.densified("its value", node.attribute[0].sparse_tensor)]
+                return [self.densify("its value", node.attribute[0].sparse_tensor)]
             self._allow(node, inputs, origin)
         except TooLargeError as error:
             raise too_large(origin, error, ModelError) from error
         return evaluate_node(node, inputs, self.opset, origin)
 
-    def decoded(self, what: str, tensor: onnx.TensorProto) -> Constant:
+    def decode(self, what: str, tensor: onnx.TensorProto) -> Constant:
         """A tensor of the file as an array.
 
         Raises:
@@ -152,7 +152,7 @@ class Folding:
         self.keep(what, in_memory(tensor))
         return numpy_helper.to_array(tensor)
 
-    def densified(self, what: str, sparse: onnx.SparseTensorProto) -> Constant:
+    def densify(self, what: str, sparse: onnx.SparseTensorProto) -> Constant:
         """A sparse tensor of the file as an array.
 
         Raises:
@@ -160,7 +160,7 @@ class Folding:
             TooLargeError: all constants take too much memory.
         """
         shape = tuple(sparse.dims)
-        values, places = (self.decoded(what, part) for part in (sparse.values, sparse.indices))
+        values, places = (self.decode(what, part) for part in (sparse.values, sparse.indices))
         if min(shape, default=1) < 0 or values.ndim != 1 or values.dtype.kind not in NUMBERS:
             raise DamagedError(f"the shape {list(shape)[:16]} for {list(values.shape)} values")
         self.keep(what, prod(shape) * values.dtype.itemsize)

@@ -158,7 +158,7 @@ class _Importer:
             error.survey = self.surveyor.survey
         raise_all(self.errors)
         graph: Graph[AnnNode] = Graph(builder.nodes)
-        graph = graph.pruned(node.id for node in graph if isinstance(node, ann.Output))
+        graph = graph.prune(node.id for node in graph if isinstance(node, ann.Output))
         return Imported(
             ann=ANNGraph(graph, builder.file, stated_opset),
             findings=tuple(builder.findings),
@@ -302,9 +302,9 @@ class _Importer:
             what = f"the tensor '{name}'"
             try:
                 if tensor is not None:
-                    self.values[name] = self.folding.decoded(what, tensor)
+                    self.values[name] = self.folding.decode(what, tensor)
                 elif sparse is not None:
-                    self.values[name] = self.folding.densified(what, sparse)
+                    self.values[name] = self.folding.densify(what, sparse)
             except TooLargeError as error:
                 raise too_large(origin, error, ModelError) from error
             except FOREIGN_ERRORS as error:

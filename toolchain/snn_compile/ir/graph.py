@@ -141,7 +141,7 @@ class Graph(Generic[N]):
             replace(node, inputs=tuple(resolve(s) for s in node.inputs)) for node in [*kept, *added]
         )
 
-    def pruned(self, outputs: Iterable[NodeId]) -> Graph[N]:
+    def prune(self, outputs: Iterable[NodeId]) -> Graph[N]:
         """The part of the graph that the given nodes depend on."""
         needed: set[NodeId] = set()
         stack = list(outputs)
