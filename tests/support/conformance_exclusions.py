@@ -11,7 +11,7 @@ WINDOWS, COUNTS = "neurons that listen for a window", "neurons that send counts"
 LEAKY, BURSTS, SIGNS = "leaky neurons whose decays truncate", "several spikes", "both signs"
 PRODUCTS, PRODUCT_CHANGES = "multiply two payloads", "send changes of a product"
 LINES, LINE_CHANGES = "with a table of lines", "a table of lines that send changes"
-NO_ENDS = "in NIR it has no ends"
+NO_ENDS = "in NIR it is unbounded"
 
 ENGINE = {
     "*-burst": "the engine has no bursts",
@@ -70,7 +70,7 @@ NETX = {
     "mixed-cuba": "no sparse synapses",
     "cuba-subtract": "stock LIF only resets to zero",
     "cuba-decays": "its bias has fraction bits",
-    "cuba-wrap": "its input could leave 18 bits",
+    "cuba-wrap": "its input could exceed 18 bits",
     "ties-subtract": SUBTRACTS,
     "exponents": SUBTRACTS,
     "no-synapses": SUBTRACTS,

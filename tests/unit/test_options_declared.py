@@ -96,7 +96,7 @@ def test_what_is_reported_and_what_is_ignored(examples, options, steps, origin, 
 
 def test_a_search_for_digits_begins(examples):
     options = CompileOptions(coding="radix", timesteps=AUTO, max_accuracy_drop=1.0)
-    with pytest.raises(UsageError, match="nothing to measure"):
+    with pytest.raises(UsageError, match="requires data to measure"):
         compile_model(examples / "digits_mlp.onnx", options=options)
 
 

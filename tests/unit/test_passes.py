@@ -277,7 +277,7 @@ def test_a_stage_whose_promise_is_broken_is_found():
         object.__setattr__(network.outputs[0], "shape", (0,))  # as no pass may
         return network
 
-    with pytest.raises(VerificationError, match=r"breaks its promise: .* has the empty shape"):
+    with pytest.raises(VerificationError, match=r"violates its invariants: .* has the empty shape"):
         verified(emptied, residual())
 
 

@@ -154,4 +154,4 @@ def _show(
     console.print(row("compared", pluralize(comparison.compared, "message")))
     for note in notes:
         console.print(row("note", note))
-    hil_show.verdict(console, comparison, diagnoses, asked=complete)
+    hil_show.verdict(console, comparison, diagnoses, complete=complete)

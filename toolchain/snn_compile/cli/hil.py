@@ -155,8 +155,10 @@ def command(
     if finished and not known.startswith(FAULTY):
         record_outcomes(folder, compiled.report, [outcome])
     accuracy = hil_show.accuracy(compiled, session, labels)
-    asked = session.done == len(frames)
-    hil_show.show(outcome, session.comparison, diagnoses, accuracy, as_json=as_json, asked=asked)
+    complete = session.done == len(frames)
+    hil_show.show(
+        outcome, session.comparison, diagnoses, accuracy, as_json=as_json, complete=complete
+    )
     if record is not None and session.trace is not None and not quiet:
         click.echo(f"recorded {session.trace}", err=True)
     raise_all(errors)

@@ -245,7 +245,7 @@ def rescale(network: ANNGraph, factors: dict[NodeId, Float]) -> ANNGraph:
         else:
             debts.add(*debts.paid(node))
     outputs = [n.id for n in debts.nodes if isinstance(n, ann.Output)]
-    return network.with_graph(Graph(debts.nodes).pruned(outputs))
+    return network.with_graph(Graph(debts.nodes).prune(outputs))
 
 
 def _column(factor: Float, node: AnnNode) -> Float:

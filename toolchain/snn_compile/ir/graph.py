@@ -1,4 +1,4 @@
-"""The shape of a network: immutable nodes in an immutable, acyclic graph.
+"""The graph of a network: immutable nodes, immutable and acyclic edges.
 
 ``Node.inputs`` is the only record of edges. An edit returns a new graph.
 """
@@ -34,7 +34,7 @@ class Node:
         id: unique in its graph, and printable.
         inputs: the nodes it reads, in order.
         shape: shape of its output for one sample, without the batch axis, channels first.
-        origin: the operator of the user's file that it came from.
+        origin: its operator in the user's file.
     """
 
     id: NodeId
@@ -52,7 +52,7 @@ class Node:
 
     @property
     def common_fields(self) -> dict[str, Any]:
-        """Id, inputs, shape and origin: what a node that takes this one's place inherits."""
+        """Id, inputs, shape and origin: the fields that a replacement inherits."""
         return {
             "id": self.id,
             "inputs": self.inputs,
@@ -76,7 +76,7 @@ class Graph(Generic[N]):
             raise ValueError(f"node ids used twice: {twice}")
         for node in listed:
             if not (isinstance(node.id, str) and node.id.isprintable()):
-                raise ValueError(f"{node.id!r} is no id: it is not printable text")
+                raise ValueError(f"{node.id!r} is not an id: not printable text")
             for source in node.inputs:
                 if source not in by_id:
                     raise ValueError(f"node '{node.id}' reads '{source}', which does not exist")
@@ -116,7 +116,7 @@ class Graph(Generic[N]):
         return self._nodes[node_id]
 
     def consumers(self, node_id: NodeId) -> tuple[N, ...]:
-        """The nodes that read a node, each once, in the order in which the graph was given."""
+        """The nodes that read a node, each once, in the order of construction."""
         return self._consumers[node_id]
 
     def edit(
@@ -129,7 +129,7 @@ class Graph(Generic[N]):
         """A new graph with some nodes replaced, added, or removed with their readers rewired.
 
         Args:
-            replaced: nodes that take the place of those with the same id.
+            replaced: replacements of nodes with the same id.
             bypassed: for each removed node, the node its readers read instead.
             added: further nodes.
         """
@@ -146,7 +146,7 @@ class Graph(Generic[N]):
             replace(node, inputs=tuple(resolve(s) for s in node.inputs)) for node in [*kept, *added]
         )
 
-    def pruned(self, outputs: Iterable[NodeId]) -> Graph[N]:
+    def prune(self, outputs: Iterable[NodeId]) -> Graph[N]:
         """The part of the graph that the given nodes depend on."""
         needed: set[NodeId] = set()
         stack = list(outputs)

@@ -1,4 +1,4 @@
-"""From a model file to a compiled network: what is prepared here, ``finish`` finishes."""
+"""Compilation driver: from a model file to a network prepared for ``finish``."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ MAX_WEIGHT_BITS = 8
 Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
 Retrain = Callable[[ANNGraph, Calibration, CompileOptions, Coding], tuple[ANNGraph, Scales]]
-"""The folded network with its statistics to another one with the full scales of its rectifiers."""
+"""From the folded network and its statistics to a retrained one and its full scales."""
 
 
 def check_model(
@@ -82,7 +82,7 @@ def check_model(
     observer: Observer | None = None,
     instruments: Instruments | None = None,
 ) -> CheckResult:
-    """Import a model, convert it with thresholds from its weights, and map it: all without data.
+    """Import a model, convert it with thresholds from its weights, and map it, without data.
 
     Args:
         model: the file.
@@ -91,7 +91,7 @@ def check_model(
         instruments: what is done around them.
 
     Raises:
-        CompileError: it cannot be read, holds what has no spiking form, or does not fit the target;
+        CompileError: it is unreadable, has unsupported operators, or does not fit the target;
             all complaints of a kind at once.
         Stopped: the pass after which to stop has run.
     """
@@ -114,12 +114,12 @@ def check_model(
 def passes_of(
     model: str | Path, options: CompileOptions, *, with_data: bool = True
 ) -> tuple[Pass[Any, Any], ...]:
-    """The passes that a compilation runs, in order, made for two samples, and not to be run.
+    """The passes of a compilation in order, built for two samples and not meant to run.
 
     Args:
-        model: the file, which is imported and folded.
+        model: the file; it is imported and folded.
         options: all options.
-        with_data: whether a compilation is meant, or ``check_model``, which takes no data.
+        with_data: whether for a compilation, or for ``check_model``, which has no data.
 
     Raises:
         CompileError: as ``check_model``.
@@ -158,10 +158,10 @@ def compile_model(
     Args:
         model: the file.
         options: all options; ``changes`` override single ones by name.
-        calibrate: (N, *input shape) samples or a file, in place of ``options.calibrate``.
-        evaluate: samples and labels (or None), or a file, in place of ``options.evaluate``.
-        observer: sees the compilation while it runs.
-        retrain: may replace the folded network before it is converted.
+        calibrate: (N, *input shape) samples or a file, instead of ``options.calibrate``.
+        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``.
+        observer: observer of the progress.
+        retrain: may replace the folded network before conversion.
         instruments: what is done around the passes.
         **changes: single options by name.
 
@@ -169,8 +169,8 @@ def compile_model(
         The compiled network with its report; nothing is written.
 
     Raises:
-        CompileError: whatever is wrong with the model, the data, the options or the target.
-        PassFailure: a pass has failed inside: a bug of the compiler.
+        CompileError: defects of the model, the data, the options or the target.
+        PassFailure: an internal error of a pass: a bug of the compiler.
         Stopped: the pass after which to stop has run.
     """
     given: dict[str, Any] = dict(changes)
@@ -182,14 +182,14 @@ def compile_model(
     journal = Journal(observer or SilentObserver(), instruments)
     task = Task(Path(model), options, load_target(options.target), calibrate, evaluate)
     for name in options.emit:
-        BACKENDS.load(name)  # what is missing need not wait for the network
+        BACKENDS.load(name)  # fail early if one is missing
     if frontend := spiking_frontend(task.path):
         return finish(prepare_spiking(task, frontend, journal), journal)
     return finish(_prepare(task, journal, retrain), journal)
 
 
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedNetwork:
-    """A network that was trained without spikes: folded, equalized, calibrated, converted."""
+    """Prepare a network trained without spikes: fold, equalize, calibrate, convert."""
     asked, options, target = task.options, stock.with_stock_defaults(task.options), task.target
     coding = coding_of(options, target.default_coding.value)
     if coding.window.n_steps > 1:
@@ -269,7 +269,7 @@ def _resolve_options(
         return options
     if samples.evaluate is None or options.max_accuracy_drop is None:
         raise UsageError(
-            "auto looks for the fewest steps or bits, and there is nothing to measure them on",
+            "auto searches for the fewest steps or bits and requires data to measure them",
             code="missing-data",
             hint="give --evaluate",
         )
@@ -299,7 +299,7 @@ def _with_restriction_cost(
     target: Target,
     outcome: Outcome,
 ) -> Outcome:
-    """With what the neurons that were asked for cost against the network of other options."""
+    """The outcome with the cost of ``--neurons stock`` relative to unrestricted neurons."""
     coding = coding_of(free, target.default_coding.value)
     other = lower(folded, statistics, calibrate, free, coding)
     cost = restriction.compared(outcome.judge, other, evaluate, coding)
@@ -316,9 +316,9 @@ def _choose_equalization(
     """Resolve ``--equalize auto``: try each mode and keep the one with the least error."""
     if samples is None and options.equalize in ("auto", "data"):
         raise UsageError(
-            f"--equalize {options.equalize} measures on calibration data, and there is none",
+            f"--equalize {options.equalize} requires calibration data",
             code="missing-data",
-            hint="give --calibrate, or use range, l4 or l2",
+            hint="use --calibrate, or range, l4 or l2",
         )
     if samples is None or options.equalize != "auto":
         return options
@@ -357,6 +357,6 @@ def _equalize(
 
 
 def _facts(coding: Coding, *, measured: bool) -> dict[str, str]:
-    """What decides which options have a meaning."""
+    """Properties that decide which options apply."""
     data = CALIBRATED if measured else UNCALIBRATED
     return {"network": CONVERTED, "coding": coding.name, "data": data}

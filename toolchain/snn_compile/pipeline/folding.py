@@ -24,7 +24,7 @@ def folding(*, signed: bool = False) -> Pipeline[ANNGraph, ANNGraph]:
     """The passes that leave the function of the trained network unchanged.
 
     Args:
-        signed: whether one population carries values of either sign.
+        signed: whether payloads are signed.
     """
     return (
         Pipeline.of(SinkWiring())
@@ -42,10 +42,10 @@ FOLDING = folding()
 
 
 def folding_of(network: ANNGraph, coding: Coding) -> Pipeline[ANNGraph, ANNGraph]:
-    """Those of a network and a coding.
+    """The folding passes for a network and a coding.
 
-    Functions become rectifiers first where there are no other neurons. Where a network needs
-    neurons with tables of lines anyway, they carry values of either sign, too.
+    Functions become rectifiers first if the coding has no other neurons. If a network needs
+    piecewise linear neurons anyway, they also carry signed values.
     """
     if coding.payloads:
         joined = JoinRectifiers()(network).graph
@@ -64,7 +64,7 @@ def fold(
     *,
     measured: bool = False,
 ) -> PassResult[ANNGraph]:
-    """What the passes that need no data make of a network, if it can be worked with."""
+    """The folded network, after checks of its size and its parameters."""
     folding = folding_of(network, coding)(network, observe)
     check_footprint(folding.graph, measured=measured)
     check_magnitudes(folding.graph)

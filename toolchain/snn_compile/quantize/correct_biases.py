@@ -75,16 +75,16 @@ class CorrectBiases:
         if any(resets_to_zero(population) for population in program.populations):
             return PassResult(quantization)
         n = min(len(self.x), MAX_SAMPLES, max(8, MESSAGES // program.window.n_steps))
-        wanted = mean_drives(self.folded, self.x[:n])
+        target = mean_drives(self.folded, self.x[:n])
         sweep = Sweep(program, self.frames[:n])
         corrected: list[Population] = []
         for population in program.populations:
             currents = sweep.currents(population)
             numbers = quantization.numbers.get(population.id)
-            if population.id in wanted and numbers is not None:
-                seen = mean_current(currents, population.shape[0])
+            if population.id in target and numbers is not None:
+                measured = mean_current(currents, population.shape[0])
                 population = corrected_bias(
-                    program, population, seen, wanted[population.id], numbers
+                    program, population, measured, target[population.id], numbers
                 )
                 corrected.append(population)
             sweep.advance(population, currents)
@@ -136,8 +136,8 @@ def mean_current(currents: list[Int], channels: int) -> Float:
 def corrected_bias(
     program: QuantizedGraph,
     population: Population,
-    seen: Float,
-    wanted: Float,
+    measured: Float,
+    target: Float,
     numbers: LayerNumbers,
 ) -> Population:
     """A population with the target mean drive, within the limits of whole steps and its state.
@@ -145,8 +145,8 @@ def corrected_bias(
     Args:
         program: its network.
         population: the current population.
-        seen: its mean current in steps of the potential, (C,).
-        wanted: its mean drive in the float network, (C,).
+        measured: its mean current in steps of the potential, (C,).
+        target: its mean drive in the float network, (C,).
         numbers: scales of its integers.
     """
     if population.wraps:
@@ -154,7 +154,9 @@ def corrected_bias(
     channels = population.shape[0]
     bias = np.broadcast_to(numbers.bias, population.shape).reshape(channels, -1).mean(axis=1)
     # The drive is lower by the floor of right shifts; the bias includes the mean of that.
-    missing = wanted / numbers.unit - bias - seen - floor_loss(program.synapses_into(population))
+    missing = (
+        target / numbers.unit - bias - measured - floor_loss(program.synapses_into(population))
+    )
     shift = round_half_even(missing)[:, None, None]
     changed = population.changed(bias=QTensor.of(population.bias.values + shift))
     fits = bounds.potential(program.graph, changed, program.window.n_steps)

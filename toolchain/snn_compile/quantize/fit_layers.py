@@ -96,7 +96,7 @@ class FitLayers:
                 program = self._changed(
                     program, population, found, bias=self.refits and self.biases
                 )
-                sweep.replaced(program, list(program.synapses_into(population)))
+                sweep.replace_weights(program, list(program.synapses_into(population)))
             if isinstance(population, Neurons):
                 edited = program.graph[population.id]
                 if not isinstance(edited, Neurons):

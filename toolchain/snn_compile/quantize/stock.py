@@ -126,16 +126,16 @@ def with_stock_defaults(options: CompileOptions) -> CompileOptions:
     return options
 
 
-def without_stock_defaults(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
+def without_stock_defaults(options: CompileOptions, requested: CompileOptions) -> CompileOptions:
     """The options without the restriction: its defaults are open again.
 
     Args:
         options: the options in effect.
-        asked: the options before ``with_stock_defaults``.
+        requested: the options before ``with_stock_defaults``.
     """
     poisson = options.input == InputCoding.POISSON.value  # spikes need time steps
-    coding = options.coding if asked.coding is None and poisson else asked.coding
-    free = {"neurons": "any", "coding": coding, "reset": asked.reset}
+    coding = options.coding if requested.coding is None and poisson else requested.coding
+    free = {"neurons": "any", "coding": coding, "reset": requested.reset}
     for name, value in free.items():
         options = options.with_value(name, value, "without --neurons stock")
     return options

@@ -26,7 +26,7 @@ class Sweep:
     """One traversal; pieces of the samples run on as many threads as there are processors.
 
     Args:
-        program: the network, updated by ``replaced``.
+        program: the network, updated by ``replace_weights``.
         frames: (N, C, H, W) encoded samples.
     """
 
@@ -47,7 +47,7 @@ class Sweep:
         """Messages of a population, (*shape, T or 1, B), piece by piece."""
         return [values[source] for values in self._values]
 
-    def replaced(self, program: QuantizedGraph, groups: list[Synapses]) -> None:
+    def replace_weights(self, program: QuantizedGraph, groups: list[Synapses]) -> None:
         """Continue with other weights in these groups, from ``program``."""
         for group in groups:
             messages = bounds.message_range(program.graph, group)

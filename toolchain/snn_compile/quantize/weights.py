@@ -109,14 +109,14 @@ class _Weights:
         return found
 
     def errors(
-        self, size: Float, largest: int, wanted: npt.NDArray[np.bool_], *, exactly: bool
+        self, size: Float, largest: int, selected: npt.NDArray[np.bool_], *, exactly: bool
     ) -> Float:
         """Squared errors of the weights in steps of ``size``, summed per selected channel.
 
         Args:
             size: size of a step, per channel.
             largest: largest magnitude of a mantissa.
-            wanted: selected channels; values of the others are meaningless.
+            selected: selected channels; values of the others are meaningless.
             exactly: whether they are added sequentially. Otherwise the order is numpy's, which is
                 many times faster, but differs between machines.
         """
@@ -125,7 +125,7 @@ class _Weights:
             return np.bincount(self.channel, squares, len(size)).astype(np.float64, copy=False)
         found = np.zeros(len(size))
         rows = max(PIECE // max(self.values.shape[1], 1), 1)
-        which = np.flatnonzero(wanted)
+        which = np.flatnonzero(selected)
         for some in (which[k : k + rows] for k in range(0, len(which), rows)):
             rows_of = slice(some[0], some[-1] + 1) if len(some) == some[-1] + 1 - some[0] else some
             squares = _squared_errors(self.values[rows_of], size[some, None], largest)
@@ -315,10 +315,10 @@ def _least_error(
     does not depend on the order of additions, unless they are close.
     """
 
-    def errors(unit: Float, wanted: npt.NDArray[np.bool_], *, exactly: bool = False) -> Float:
+    def errors(unit: Float, selected: npt.NDArray[np.bool_], *, exactly: bool = False) -> Float:
         total = np.zeros(len(unit))
         for group, step in zip(weights, steps, strict=True):
-            total += group.errors(unit * step, largest, wanted, exactly=exactly)
+            total += group.errors(unit * step, largest, selected, exactly=exactly)
         return np.full(len(unit), total.sum()) if common else total
 
     best = np.full(len(widest), np.inf)

@@ -87,7 +87,7 @@ def affine(
     shift: Float | np.floating | None = None,
     suffix: str = "",
 ) -> Tensor:
-    """``scale * x + shift`` with constants that broadcast as ONNX has it."""
+    """``scale * x + shift`` with constants that broadcast as in ONNX."""
     scale = np.ones((), np.float32) if scale is None else np.asarray(scale)
     shift = np.zeros((), np.float32) if shift is None else np.asarray(shift)
     return call.emit(
@@ -106,7 +106,7 @@ def _operands(call: Call) -> tuple[object, object]:
 
 
 def _sum(call: Call, tensors: list[Tensor], suffix: str = "") -> Tensor:
-    """The sum of activations; the same one several times is scaled."""
+    """The sum of activations; repeated ones are scaled."""
     if len({tensor.shape for tensor in tensors}) > 1:
         tensors = pairs.broadcast(call, *tensors)
     terms = [

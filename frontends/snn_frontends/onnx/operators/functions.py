@@ -1,8 +1,8 @@
-"""Elementwise operators: whatever they are chained to, one function of one activation.
+"""Element-wise operators: any chain of them is one function of one activation.
 
-Each emits the function of the first value back that is not elementwise; intermediate nodes that
-nobody else reads are dropped with all that no output depends on. Sums, affine maps and rectifiers
-stay nodes of their own until a function is made of them.
+Each emits the function of the last preceding value that is not element-wise; intermediate nodes
+without other readers are dropped with all that no output depends on. Sums, affine maps and
+rectifiers remain separate nodes until they become part of a function.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ Traced = tuple[Tensor, Expression]
 
 
 def trace_back(builder: Builder, value: Tensor) -> Traced:
-    """The first value back that is no function of one other, and what is made of it.
+    """The last preceding value that is not a function of one other, and the function of it.
 
-    Sums of a value with a function of itself, one after the other, have more ways back than can be
-    counted: each node is asked once.
+    Chained sums of a value with a function of itself have exponentially many paths: each node is
+    visited once.
     """
     return _traced(builder, value, {}, MAX_OPERATIONS)
 
@@ -59,7 +59,7 @@ def _traced(
 def _step_back(
     builder: Builder, value: Tensor, known: dict[NodeId, Traced], steps_left: int
 ) -> Traced | None:
-    """What a value is a function of, by its node; None if of nothing else."""
+    """The argument of a value and its function, from its node; None if not a function."""
     node = builder.node(value.node)
 
     def source(name: NodeId) -> Traced:
@@ -97,18 +97,18 @@ def _affine(inner: Expression, scale: Float, shift: Float) -> Expression:
 
 
 def _of_channels(value: Float) -> Float | None:
-    """A constant (C or 1, ...) as one number or one of each channel; None if it is neither.
+    """A constant (C or 1, ...) as one number or one per channel; None if it is neither.
 
-    Of an input that has no batch and one axis, a sample is one number and has no axes.
+    A sample of an input without batch and with one axis is one number without axes.
     """
     flat = value.reshape(*value.shape[:1] or (1,), -1)
     return flat[:, 0] if (flat == flat[:, :1]).all() else None
 
 
 def of(call: Call, x: Tensor, expression: Expression, suffix: str = "") -> Tensor:
-    """A function of a value, and of all that it is a function of.
+    """A function of a value, composed with the functions before it.
 
-    A chain that is too long for one expression becomes several.
+    A chain too long for one expression is split.
     """
     root, inner = trace_back(call.builder, x)
     if _size(inner) + _size(expression) > MAX_OPERATIONS:
@@ -117,7 +117,7 @@ def of(call: Call, x: Tensor, expression: Expression, suffix: str = "") -> Tenso
 
 
 def combine(call: Call, name: str, *values: Tensor) -> Tensor | None:
-    """An operation on several functions of one value, or None if they are not that."""
+    """An operation on several functions of one value, or None for other operands."""
     if len({value.shape for value in values}) > 1:
         return None
     parts = [trace_back(call.builder, value) for value in values]
@@ -132,7 +132,7 @@ def combine(call: Call, name: str, *values: Tensor) -> Tensor | None:
 
 
 def is_curve(builder: Builder, values: list[Tensor]) -> bool:
-    """Whether a sum of values is one function of one other, and no rectifier alone."""
+    """Whether a sum of values is one function of one other, and not a mere rectifier."""
     nodes = [builder.node(value.node) for value in values]
     if not any(_on_a_function(builder, node) for node in nodes):
         return False
@@ -155,12 +155,12 @@ def unary(expression: Expression) -> Callable[[Call], Tensor]:
 
 
 def operand(call: Call, index: int, x: Tensor) -> Number:
-    """A constant input as a number, or one of each channel."""
+    """A constant input as a number, or one per channel."""
     value = _of_channels(call.per_sample(call.parameter(index), x.shape))
     if value is None:
         raise call.refusal(
             f"its constant '{call.names[index]}' differs inside a channel",
-            "neurons of a channel share their function; use one number a channel",
+            "neurons of a channel share their function; use one number per channel",
         )
     return Number(value.astype(np.float64))
 
@@ -278,7 +278,7 @@ def clip(call: Call, x: Tensor, low: float | None, high: float | None) -> Tensor
 
 
 def extremum(call: Call, name: str) -> Tensor | None:
-    """``Max`` or ``Min`` of functions of one value and constants; None if it is not that."""
+    """``Max`` or ``Min`` of functions of one value and constants; None for other operands."""
     values = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
     first = call.tensor(values[0])
     found: Tensor | None = first

@@ -1,4 +1,4 @@
-"""Operators that repeat, reorder or leave out values: what each value reads is known beforehand."""
+"""Operators that repeat, reorder or omit values, with constant indices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 def places(x: Tensor) -> Index:
-    """The place of each value in a sample of ``(batch, *sample)``, in the sample's shape."""
+    """The index of each value in a sample of ``(batch, *sample)``, in the sample's shape."""
     return np.arange(prod(x.shape[1:])).reshape(x.shape[1:])
 
 
 def take_places(call: Call, x: Tensor, index: Index, suffix: str = "") -> Tensor:
-    """Values of a sample of ``(batch, *sample)`` by their places; -1 for a zero."""
+    """Values of a sample of ``(batch, *sample)`` by their indices; -1 for a zero."""
     shape = (call.batch, *index.shape)
     flat = np.ascontiguousarray(index, np.int64).ravel()
     if np.array_equal(flat, np.arange(prod(x.shape[1:]))):
@@ -81,14 +81,14 @@ def _run(call: Call, x: Tensor, axis: int, chosen: Index, *, scalar: bool) -> Te
 def _within(call: Call, indices: npt.NDArray[np.integer], size: int) -> Index:
     """Indices counted from the front."""
     if not ((indices >= -size) & (indices < size)).all():
-        raise call.invalid(f"its indices leave an axis of {size} values")
+        raise call.invalid(f"its indices exceed an axis of {size} values")
     if not indices.size:
         raise call.invalid("gathers nothing")
     return indices.astype(np.int64) % size
 
 
 def gather_elements(call: Call) -> Tensor:
-    """For each element, its place along one axis."""
+    """For each element, its index along one axis."""
     rank, indices = len(call.value().shape), call.constant(1, INTEGERS)
     axis = call.axis(int(call.attributes.get("axis", 0)), rank)
     seen = view(call, 0, (axis,))
@@ -107,7 +107,7 @@ def gather_elements(call: Call) -> Tensor:
 
 
 def _of_each(call: Call, value: Index, seen: View) -> Index:
-    """A constant of the rank of a value, which is the same for each sample, for one of them."""
+    """One sample of a constant that has the rank of a value and is equal for all samples."""
     batch = seen.like.axis
     if batch is None:
         return value
@@ -120,7 +120,7 @@ def _of_each(call: Call, value: Index, seen: View) -> Index:
 
 
 def gather_nd(call: Call) -> Tensor:
-    """Slices that are named by their leading indices."""
+    """Slices selected by their leading indices."""
     indices = call.constant(1, INTEGERS)
     n_batch = int(call.attributes.get("batch_dims", 0))
     depth = indices.shape[-1] if indices.ndim else 0
@@ -159,7 +159,7 @@ def tile(call: Call) -> Tensor:
 
 
 def _kept(seen: View, values: Sequence[int], otherwise: int = 1) -> list[int]:
-    """What is said of each axis of a value, for each axis of a sample."""
+    """Numbers per axis of a value, as numbers per axis of a sample."""
     axis, found = seen.like.axis, list(values)
     if axis is not None and seen.like.merged == 1:
         del found[axis]
@@ -187,7 +187,7 @@ def expand(call: Call) -> Tensor:
 
 
 def repeat_to(call: Call, seen: View, shape: Sequence[int], added: int) -> Tensor:
-    """A value with more axes in front, and repeated to a shape that the file's value has then."""
+    """A value with additional leading axes, repeated to the given shape in the file."""
     call.builder.check_size(tuple(shape), call.origin)
     full = (*shape[:added], *_kept(seen, shape[added:], seen.like.merged))
     index = np.broadcast_to(places(seen.x), full)
@@ -225,7 +225,7 @@ def pad(call: Call) -> Tensor:
 
 
 def center_crop_pad(call: Call) -> Tensor:
-    """The middle of a value, or the value in the middle of zeros."""
+    """The centre of a value, or the value centred in zeros."""
     x = call.value()
     rank = len(x.shape)
     axes = [call.axis(int(k), rank) for k in call.attributes.get("axes", range(rank))]
@@ -243,7 +243,7 @@ def center_crop_pad(call: Call) -> Tensor:
 
 
 def _inside(before: Sequence[int], shape: Sequence[int], after: Sequence[int]) -> tuple[slice, ...]:
-    """The part of a padded value that is not border."""
+    """The part of a padded value inside the border."""
     return tuple(
         slice(max(b, 0), n - max(a, 0)) for b, n, a in zip(before, shape, after, strict=True)
     )
@@ -268,7 +268,7 @@ def _mirrored(
 
 
 def trilu(call: Call) -> Tensor:
-    """The upper or lower triangle of the last two axes, zeros beside it."""
+    """The upper or lower triangle of the last two axes, zeros elsewhere."""
     rank = len(call.value().shape)
     if rank < 2:
         raise call.invalid("needs two axes")
@@ -281,7 +281,7 @@ def trilu(call: Call) -> Tensor:
 
 
 def reverse_sequence(call: Call) -> Tensor:
-    """The first values along one axis in reverse, a number for each position of another."""
+    """The first values along one axis reversed; their number depends on another axis."""
     rank = len(call.value().shape)
     time = call.axis(int(call.attributes.get("time_axis", 0)), rank)
     batch = call.axis(int(call.attributes.get("batch_axis", 1)), rank)

@@ -68,7 +68,7 @@ class ClipFloorNeurons(OneSumNeurons):
 
     @property
     def in_lava(self) -> str:
-        """As what it is spread into."""
+        """Only as its scheduled forms."""
         return "counts are sent as spikes over time: coding sync or radix"
 
     def own_variants(self) -> Iterator[Variant[Population]]:

@@ -1,7 +1,7 @@
 """The list of neuron models: the built-in ones and those of installed packages.
 
 A package adds a model by an entry point in the group ``snn_compile.neurons`` that names its class.
-Nothing is imported by what a file says: a file names a model, and the model is there or it is not.
+Files never cause imports: a file names a model, which is either installed or not.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ BUILT_IN: tuple[type[Population], ...] = (
     SigmaDeltaReadout,
 )
 PARAMETERS = (QTensor, QTensor | None, QFormat, Overflow, Reset, bool, int)
-"""Types of fields that files have a form for."""
+"""Types of fields that files can represent."""
 _FAMILIES = (Neurons, Readout)
 _OF_THE_EQUATIONS = ("potential", "sums_windows", "in_engine", "in_lava", "as_lif", "trained")
-"""What changes with the equations, and must not be left to a base class that has others."""
+"""Members that depend on the equations, and must not be inherited from other ones."""
 
 
 class UnknownNeuronsError(MissingError, KeyError):
-    """A file has neurons of which no model is installed."""
+    """A file has neurons whose model is not installed."""
 
     code = "unknown-neurons"
     __str__ = Exception.__str__  # a KeyError's has quotes around it
@@ -84,12 +84,12 @@ def models() -> Mapping[str, type[Population]]:
 
 
 def broken() -> list[CompileError]:
-    """What is wrong with models of other packages."""
+    """Errors of models of other packages."""
     return [model for _, model in of_other_packages() if isinstance(model, CompileError)]
 
 
 def usable_models() -> dict[str, type[Population]]:
-    """The models that there are, whatever is wrong with others."""
+    """The valid models, whatever the errors of others."""
     found = {model.__name__: model for model in BUILT_IN}
     for _, model in of_other_packages():
         if not isinstance(model, CompileError):
@@ -99,7 +99,7 @@ def usable_models() -> dict[str, type[Population]]:
 
 @cache
 def of_other_packages() -> tuple[tuple[EntryPoint, type[Population] | CompileError], ...]:
-    """What other packages add: the model, or what is wrong with it."""
+    """Models of other packages: the model, or its error."""
     found = {model.__name__: model for model in BUILT_IN}
     results: list[tuple[EntryPoint, type[Population] | CompileError]] = []
     for entry in entry_points(group=GROUP):
@@ -129,7 +129,7 @@ def _loaded(entry: EntryPoint, found: Mapping[str, type[Population]]) -> type[Po
 
 
 def model_of(name: str) -> type[Population]:
-    """The model of a ``$type``; what is built in is found whatever else is installed.
+    """The model of a ``$type``; built-in ones are found whatever else is installed.
 
     Raises:
         UnknownNeuronsError: there is none of that name.
@@ -187,7 +187,7 @@ def _complaints(model: Any) -> Iterator[str]:
 
 
 def open_questions(model: type[Population]) -> list[str]:
-    """Names of what the base class leaves open and a model does not state."""
+    """Names of abstract members that a model does not define."""
     stated = {field.name for field in fields(model)}
     names: list[str] = []
     owners: tuple[Any, ...] = (Population, Neurons, ChangeNeurons)

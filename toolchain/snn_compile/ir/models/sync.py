@@ -18,7 +18,7 @@ from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
 class SyncIFNeurons(OneSumNeurons):
     """Layer-synchronous integrate and fire: listen for a window, then fire for a window.
 
-    ``A`` collects what arrives while the sources have their window. When that is over::
+    ``A`` accumulates the input during the window of the sources. After that::
 
         V = A + bias;  A = 0                  saturating at the state's format
 
@@ -58,7 +58,7 @@ class SyncIFNeurons(OneSumNeurons):
         return 0, 1
 
     def total(self, n_steps: int) -> Range:
-        """At most a spike at every step."""
+        """At most one spike per step."""
         return 0, n_steps
 
     def respond(self, a: Int, n_steps: int) -> Int:

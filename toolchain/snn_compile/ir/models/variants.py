@@ -1,4 +1,4 @@
-"""Ways to get a neuron wrong that several models share."""
+"""Faults common to several neuron models."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def increase(tensor: QTensor, by: int) -> QTensor:
 
 
 def of_threshold(population: Population, threshold: QTensor) -> Iterator[Variant[Population]]:
-    """A threshold that is off by one, but not below 1."""
+    """A threshold off by one, but not below 1."""
     for by, how in ((1, "high"), (-1, "low")):
         part = population.changed(threshold=QTensor.of(np.maximum(threshold.values + by, 1)))
         yield Variant("threshold", f"the threshold is one too {how}", part)
 
 
 def strict(part: Population) -> Variant[Population]:
-    """Neurons that compare with ``>``; what these are in parameters depends on the model."""
+    """Neurons that compare with ``>``; their parameters depend on the model."""
     return Variant("strict-comparison", "it fires only above the threshold, not at it", part)
 
 
@@ -37,7 +37,7 @@ def of_start(population: Population, start: QTensor) -> Iterator[Variant[Populat
 def of_scale(
     population: Population, multiplier: QTensor, shift: QTensor
 ) -> Iterator[Variant[Population]]:
-    """A multiplier or a shift that is off by one."""
+    """A multiplier or a shift off by one."""
     for by, how in ((1, "halved"), (-1, "doubled")):
         places = increase(shift, by)
         if places.values.min() >= 0:
