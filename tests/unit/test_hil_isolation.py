@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -117,12 +118,8 @@ class Odd:
 
 
 @pytest.fixture(scope="module")
-def compiled(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hil") / "mlp.snn"
-    data = examples / "digits_calibrate.npz"
-    line = [str(examples / "digits_cnn.onnx"), "--calibrate", str(data), "-o", str(folder)]
-    assert main([*line, "--quiet", "--no-emit"]) == 0
-    return folder
+def compiled(digits_folder: Callable[..., Path]) -> Path:
+    return digits_folder("--no-emit")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import faulty_files
 from faulty_files import DEAD, DIE, FAIL, FULL, Shim
 from snn_compile.errors import UsageError
 from snn_compile.files import claims, folders
@@ -71,6 +72,22 @@ def operations(work, place: Path, log: Path) -> list[str]:
 @pytest.mark.parametrize("before", [False, True], ids=["nothing", "older"])
 @pytest.mark.parametrize("work", [write_file, write_folder, write_folder_in_steps])
 def test_a_fault_at_any_operation_leaves_the_old_or_the_new_one(tmp_path, work, before):
+    """In a small process: to fork one as large as pytest's takes longer than all that is tested."""
+    code = (
+        "import runpy, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        " module = runpy.run_path(sys.argv[2]);"
+        " module['with_faults'](Path(sys.argv[3]), module[sys.argv[4]], sys.argv[5] == 'True')"
+    )
+    words = [Path(faulty_files.__file__).parent, __file__, tmp_path, work.__name__, str(before)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def with_faults(tmp_path: Path, work, before: bool) -> None:
+    """Put a fault at every operation of the work, in each way."""
+
     def fresh(name: str) -> Path:
         place = tmp_path / name
         place.mkdir()

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.signal import lfilter
 from torch import Tensor
 
 from snn_compile.bundle import CompiledModel
@@ -81,6 +80,8 @@ def judged_spikes(
         As ``top1`` the mean :func:`correlation` in percent, as ``loss`` the mean of
         :func:`van_rossum_loss` over the samples.
     """
+    from scipy.signal import lfilter  # slow to import
+
     run = engine.run(program, data.frames, record=True)
     counts = run.messages[output].reshape(data.labels.shape)
     sent = np.diff(counts, axis=1, prepend=0)
@@ -161,6 +162,8 @@ def correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], tau: flo
     Returns:
         (...), from 0 to 1.
     """
+    from scipy.signal import lfilter  # slow to import
+
     decay = float(np.exp(-1 / tau))
     f, g = (lfilter([1.0], [1.0, -decay], x.astype(np.float64), axis=-1) for x in (a, b))
     # After the last step the filter decays: that part of the integral has a closed form.
