@@ -6,9 +6,9 @@
 Without folders, the networks of `SNN_COMPILE_DATA`/wild (beside the clone by default) are exported
 into the cache by the interpreter that `--python` names, which needs torch, torchvision, timm and
 onnxscript; files that are there already are kept. With folders, all `NAME.EXPORTER.onnx` in them
-are taken, small ones first. Each is checked in a process of its own (`snn-compile check --target unlimited`) with a
-time limit in seconds; one-layer forms (`act_*`, `layer_*`, `norm_*`, `f_*`) have totals of their
-own.
+are taken, small ones first. Each is checked in a process of its own
+(`snn-compile check --target unlimited`) with a time limit in seconds; one-layer forms (`act_*`,
+`layer_*`, `norm_*`, `f_*`) have totals of their own.
 
 With `--compile`, each accepted one is compiled in graded coding for few random images, without what
 calibration data can do about errors. Then the float network must answer as onnxruntime does, engine
