@@ -107,11 +107,7 @@ def quantize(
         doublings = payload_doublings(network, groups)
         layer = _Layer(population, groups, bits, nodes, network.window, states, doublings)
         with on_a_grid(population):
-            weights = layer.integers()
-            found = layer.fit(weights)
-            if isinstance(found, CompileError) and weights.exact:
-                weights = layer.integers(as_integers=False)
-                found = layer.fit(weights)
+            weights, found = layer.first_that_fits()
             if isinstance(found, CompileError):
                 refused.append(found)
                 if not states.is_lif(population):
@@ -158,8 +154,34 @@ class _Layer:
     states: States
     doublings: tuple[int, ...]
 
-    def integers(self, *, as_integers: bool = True) -> IntegerWeights:
-        """The weights in units of their own; unchanged, if they are integers and may stay so."""
+    def first_that_fits(
+        self,
+    ) -> tuple[IntegerWeights, tuple[list[QuantizedNode], LayerNumbers] | CompileError]:
+        """The finest weights with which no state can overflow; if there are none, the refusal.
+
+        Exponents of wide payloads lie far apart where one of the arms of a sum dwarfs the others,
+        as bounds without data make it. Then these give up bits.
+        """
+        weights = self.integers()
+        found = self.fit(weights)
+        if isinstance(found, CompileError) and weights.exact:
+            weights = self.integers(as_integers=False)
+            found = self.fit(weights)
+        least = max(self.doublings)
+        while least and isinstance(found, CompileError) and max(weights.exponents) > least:
+            weights = self.integers(most_apart=max(weights.exponents) - 1)
+            found = self.fit(weights)
+        return weights, found
+
+    def integers(
+        self, *, as_integers: bool = True, most_apart: int = MAX_EXPONENT_SPREAD
+    ) -> IntegerWeights:
+        """The weights in units of their own; unchanged, if they are integers and may stay so.
+
+        Args:
+            as_integers: whether they may.
+            most_apart: largest difference of two groups' exponents.
+        """
         population = self.population
         if isinstance(population, spiking.ProductNeurons):
             return operand_weights(self.groups)
@@ -173,7 +195,9 @@ class _Layer:
                 self.states.smallest_weight(population),
                 as_integers=as_integers and not any(self.doublings),
                 # Sums that are spread over time cannot be shifted right one by one.
-                most_apart=EXPONENTS[-1] if self.window.schedule else MAX_EXPONENT_SPREAD,
+                most_apart=EXPONENTS[-1]
+                if self.window.schedule
+                else max(most_apart - max(self.doublings), 0),
             )
 
         return of_payloads(self.groups, self.doublings, chosen)
