@@ -14,7 +14,7 @@ import numpy.typing as npt
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import Input, Neurons, QuantizedGraph, Synapses
 from snn_compile.mapping.counts import Int, counts_of
-from snn_compile.targets.target import Confidence, Energy, Target
+from snn_compile.targets.target import Confidence, Constant, Target
 
 
 def fan_out(synapses: Synapses, source_shape: Shape) -> Int:
@@ -125,6 +125,6 @@ def energy(
     )
 
 
-def _weakest(figures: Iterable[Energy]) -> Confidence:
+def _weakest(figures: Iterable[Constant]) -> Confidence:
     order = list(Confidence)
     return max((figure.confidence for figure in figures), key=order.index)
