@@ -1,7 +1,8 @@
 """Reading a target from its TOML file.
 
-Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``; an energy, a power or
-a time has ``low`` and ``high`` besides. A file may set ``inherits = "loihi2"`` and state only differences.
+Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``; an energy, a power
+or a time has ``low`` and ``high`` besides. A file may set ``inherits = "loihi2"`` and state only
+differences.
 """
 
 from __future__ import annotations
