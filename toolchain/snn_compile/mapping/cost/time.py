@@ -8,6 +8,7 @@ window are spread evenly over its steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,27 @@ def step_time(target: Target, found: Events) -> Range:
     return Range(*ends) + of(target.times.barrier) * NANO
 
 
+def overlapped_step_time(target: Target, found: Events) -> Range:
+    """A lower bound: seconds of a step in which the operations of a core overlap wholly.
+
+    Timcheck, Pierro and Shrestha (arXiv 2601.10035, 2026) bound a step of Loihi 2 so: by the kind
+    of operation that takes longest on any core.
+    """
+    _, per_core = found.per_core()
+    most = per_core.max(axis=0, initial=0.0) / found.n_steps
+    each = [
+        of(constant) * (n * NANO) for constant, n in zip(constants(target.times), most, strict=True)
+    ]
+    each.append(of(target.times.barrier) * NANO)
+    return longest(each)
+
+
+def longest(times: Sequence[Range]) -> Range:
+    """The longest of several times, end by end."""
+    ends = ("value", "low", "high")
+    return Range(*(max(getattr(one, end) for one in times) for end in ends))
+
+
 def link_time(target: Target, found: Events) -> Range:
     """Seconds that the busiest link between two chips takes for one inference."""
     most = max(found.between_chips.values(), default=0.0)
@@ -89,18 +111,16 @@ def period(target: Target, found: Events, *, host: bool) -> Range:
     """Seconds from one inference to the next: what takes longest of cores, links and the host."""
     each = [step_time(target, found) * found.n_steps, link_time(target, found)]
     each += [host_time(target, found)] if host else []
-    return Range(
-        max(one.value for one in each), max(one.low for one in each), max(one.high for one in each)
-    )
+    return longest(each)
 
 
 def binding(target: Target, found: Events, *, host: bool) -> Binding:
     """The core, the link or the host that limits the throughput."""
-    longest = period(target, found, host=host).value
-    if host and longest == host_time(target, found).value:
-        return Binding("host input", None, (), "values of the input", 1.0, longest)
-    if longest == link_time(target, found).value:
-        return Binding("link", None, (), "messages between two chips", 1.0, longest)
+    most_seconds = period(target, found, host=host).value
+    if host and most_seconds == host_time(target, found).value:
+        return Binding("host input", None, (), "values of the input", 1.0, most_seconds)
+    if most_seconds == link_time(target, found).value:
+        return Binding("link", None, (), "messages between two chips", 1.0, most_seconds)
     cores, per_core = found.per_core()
     seconds = busy(target, per_core)[0]
     slowest = int(seconds.argmax())
