@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +13,11 @@ from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import DenseSynapses, IFNeurons, Input, QuantizedGraph, Readout
 from snn_compile.ir.spiking import InputCoding, Reset, Window
-from snn_compile.mapping import Block, MappedProgram, bill, map_program
+from snn_compile.mapping import Block, MappedProgram, bill, map_program, resources
 from snn_compile.mapping.cost import KINDS, events
+from snn_compile.report import schema
+from snn_compile.report.bill import with_bill
+from snn_compile.report.layers import Activity
 from snn_compile.targets import Confidence, Constant, Times, load_target
 
 UNLIMITED = load_target("unlimited")
@@ -241,6 +245,69 @@ def test_a_neuron_of_two_compartments_takes_two_updates_and_its_recurrent_synaps
     found = events(mapped, MESSAGES)
     assert found.total[1] == (2 * (3 + 2) + 1) * 4
     assert found.total[0] == 18 + (3 + 3)  # one operation for each spike
+
+
+def reported(target=TARGET):
+    mapped = two_cores(target)
+    two_samples = Activity({NodeId(name): 2 * each for name, each in MESSAGES.items()}, 2)
+    taken = resources(mapped).as_dict()
+    rows = [{"name": node.id} for node in mapped.program.populations]
+    ladder = [{"stage": "fixed", "top1": 75.0, "agreement": None, "n": 2}]
+    report = {"layers": rows, "resources": taken, "ladder": ladder}
+    return with_bill(report, mapped, two_samples), bill(mapped, MESSAGES)
+
+
+def test_the_report_keeps_its_keys_and_gains_the_bill():
+    report, found = reported()
+    cost = report["cost"]
+    assert cost["spikes_per_inference"] == 6  # a sends 3 and b 3, whoever reads them
+    assert cost["synops_per_inference"] == 18
+    assert (cost["energy"]["unit"], cost["latency"]["unit"]) == ("J", "us")
+    assert cost["energy"]["value"] == pytest.approx(found.dynamic.value)
+    assert cost["energy"]["dynamic"]["value"] == pytest.approx(found.dynamic.value)
+    assert cost["energy"]["static"]["high"] == pytest.approx(found.static.high)
+    assert cost["latency"]["value"] == pytest.approx(found.latency.value * 1e6)
+    assert cost["latency"]["steps"] == three_layers().total_steps
+    assert cost["latency"]["low"] < cost["latency"]["value"] < cost["latency"]["high"]
+    assert cost["throughput"]["value"] == pytest.approx(1 / found.period.value)
+    assert cost["throughput"]["low"] == pytest.approx(1 / found.period.high)
+    assert cost["energy"]["interval"] == cost["latency"]["interval"] == "range of cited constants"
+    assert (cost["binding"]["resource"], cost["binding"]["core"]) == ("core", 1)
+    assert [row["name"] for row in report["layers"]] == ["a", "b", "out"]
+    for row, share in zip(report["layers"], found.layers.values(), strict=True):
+        assert row["energy"]["value"] == share.energy.value
+        assert row["time"]["value"] == pytest.approx(share.seconds.value * 1e6)
+    assert [row["core"] for row in report["resources"]["per_core"]] == [0, 1]
+    written = json.loads(schema.dumps(report))
+    assert schema.complaint(written) == ""
+    assert written["cost"]["events"]["message_in"] == 17
+
+
+def test_without_times_the_latency_is_in_steps():
+    report, _ = reported(UNLIMITED)
+    latency = report["cost"]["latency"]
+    assert (latency["value"], latency["unit"]) == (three_layers().total_steps, "time steps")
+    assert report["cost"]["energy"] is report["cost"]["throughput"] is None
+
+
+def test_neurobench_by_hand():
+    report, _ = reported()
+    found = report["neurobench"]
+    # 14 weights of 8 bits; 5 thresholds, biases and initial potentials, and 1 bias of the readout.
+    program = three_layers()
+    others = sum(
+        tensor.values.size * tensor.format.bits
+        for node in program.populations
+        for tensor in vars(node).values()
+        if isinstance(tensor, QTensor)
+    )
+    assert found["footprint"] == 14 + others / 8
+    assert found["connection_sparsity"] == 1 / 14
+    assert found["activation_sparsity"] == 1 - 6 / (5 * 4)  # of five neurons in four steps
+    operations = found["synaptic_operations"]
+    assert operations == {"Effective_MACs": 0.0, "Effective_ACs": 18.0, "Dense": 14.0 * 4}
+    assert found["membrane_updates"] == 6 * 4
+    assert found["classification_accuracy"] == 0.75
 
 
 def test_a_target_without_times_or_energies_has_no_bill():

@@ -5,7 +5,7 @@ from snn_compile.mapping.cost.constants import RANGE, Range
 from snn_compile.mapping.cost.energy import EnergyEstimate, energy
 from snn_compile.mapping.cost.events import KINDS, Events, events
 from snn_compile.mapping.cost.synops import exact_synops, fan_out, fan_outs, neuron_updates, synops
-from snn_compile.mapping.cost.time import Binding, step_time
+from snn_compile.mapping.cost.time import Binding, overlapped_step_time, step_time, time_source
 
 __all__ = [
     "KINDS",
@@ -23,6 +23,8 @@ __all__ = [
     "fan_out",
     "fan_outs",
     "neuron_updates",
+    "overlapped_step_time",
     "step_time",
     "synops",
+    "time_source",
 ]

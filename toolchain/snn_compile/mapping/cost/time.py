@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from snn_compile.ir.graph import NodeId
-from snn_compile.mapping.cost.constants import Range, of
+from snn_compile.mapping.cost.constants import Range, of, source, weakest
 from snn_compile.mapping.cost.events import KINDS, Events, Float
-from snn_compile.targets.target import Constant, Target, Times
+from snn_compile.targets.target import Confidence, Constant, Target, Times
 
 NANO = 1e-9
 
@@ -56,6 +56,14 @@ def constants(times: Times) -> tuple[Constant | None, ...]:
 def is_timed(target: Target) -> bool:
     """Whether the target states what a synaptic operation or an update takes."""
     return bool(target.times.synaptic_op or target.times.neuron_update)
+
+
+def time_source(target: Target) -> tuple[str, Confidence]:
+    """The constants behind a time, in words, and the weakest confidence in them."""
+    names = (*KINDS, "barrier")
+    known = (*constants(target.times), target.times.barrier)
+    terms = [(name, each) for name, each in zip(names, known, strict=True) if each is not None]
+    return source(target.file, terms), weakest(each for _, each in terms)
 
 
 def busy(target: Target, counts: Float) -> tuple[Float, Float, Float]:
