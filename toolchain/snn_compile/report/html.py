@@ -146,9 +146,12 @@ def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if value.get("value") is not None:
             best, interval, unit = figures.scaled(value)
             if interval:
-                tiles.append((name, f"{best} {unit}", f"{interval}, estimated"))
+                tiles.append((name, f"{best} {unit}", f"{interval}, range of cited constants"))
             else:
                 tiles.append((name, best, unit))
+    if throughput := cost.get("throughput"):
+        word = f"inferences/s, limited by {figures.limiting(report)}"
+        tiles.append(("throughput", figures.short(throughput["value"]), word))
     return tiles
 
 
