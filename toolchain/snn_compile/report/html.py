@@ -11,6 +11,7 @@ from snn_compile.report import advice, figures, schema
 from snn_compile.report.chip import chips
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
+from snn_compile.report.shares import shares
 from snn_compile.report.traffic import traffic
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def render(report: Mapping[str, Any]) -> str:
         "curve": curve(report),
         "chips": chips(report),
         "traffic": traffic(report),
+        "shares": shares(report),
         "resources": figures.resources(report),
         "costliest": advice.costliest(report),
         "restriction": figures.restriction(report),
