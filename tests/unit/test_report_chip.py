@@ -12,6 +12,7 @@ from snn_compile.mapping import map_program, resources
 from snn_compile.mapping.counts import counts_of
 from snn_compile.report import html
 from snn_compile.report.chip import chips
+from snn_compile.report.shares import Bar, shares
 from snn_compile.report.traffic import traffic
 from snn_compile.targets import load_target
 
@@ -44,8 +45,7 @@ def test_every_core_is_a_tile_with_its_text() -> None:
     drawing = chips(given)
     assert drawing is not None
     assert [tile.layer for tile in drawing.tiles] == ["conv", "conv +1", "fc"]
-    titles = [tile.title.replace("\u202f", " ") for tile in drawing.tiles]
-    assert titles == ["0 · 50 %", "1 · 100 %", "2 · 10 %"]
+    assert [tile.title for tile in drawing.tiles] == ["0: 50 %", "1: 100 %", "2: 10 %"]
     assert [tile.fill for tile in drawing.tiles] == [23.0, 46, 4.6]  # of 46
     assert [len(tile.stripes) for tile in drawing.tiles] == [1, 2, 1]
     assert [words for _, _, words in drawing.legend] == ["2 cores", "2 cores"]
@@ -62,10 +62,10 @@ def test_neighbours_share_a_tile_where_there_are_many() -> None:
         "chip 2 · 45 cores",
     ]
     assert [tile.title for tile in drawing.tiles] == [
-        "0–127 · 60 to 66 %",
-        "128–255 · 60 to 66 %",
-        "256–299 · 60 to 66 %",
-        "300 · 5\u202f%",
+        "0–127: 60 to 66 %",
+        "128–255: 60 to 66 %",
+        "256–299: 60 to 66 %",
+        "300: 5 %",
     ]
 
 
@@ -100,3 +100,19 @@ def test_links_of_a_mapped_network_are_what_its_blocks_read() -> None:
     assert len(mapped.placements) > 3
     axons = {(link.source, link.target): link.axons for link in resources(mapped).links}
     assert axons == expected
+
+
+def test_each_layer_has_bars_beside_its_bound() -> None:
+    given = report([core(0, 50.0, "conv"), core(1, 100.0, "conv", "fc")])
+    for layer, energy in zip(given["layers"], (3e-6, 1e-6), strict=True):
+        layer["energy"] = {"value": energy, "low": energy, "high": 2 * energy, "unit": "J"}
+    given["resources"]["lower_bound"] = {
+        "layers": [{"name": "conv", "cores": 1}, {"name": "fc", "cores": 1}]
+    }
+    conv, fc = shares(given)
+    assert conv.cores == Bar("2, bound 1", 1.0, 0.5)
+    assert fc.cores == Bar("1, bound 1", 0.5, 0.5)
+    assert conv.energy == Bar("3 µJ", 1.0)
+    assert fc.energy == Bar("1 µJ", 1 / 3)
+    assert conv.time is None
+    assert 'style="left:50.0%"' in html.render(given)

@@ -20,6 +20,8 @@ from snn_compile.mapping.block import Block, Span, as_map
 
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
+EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 
 class Counts(Protocol):
@@ -41,8 +43,8 @@ class Counts(Protocol):
         """Add one, in a map of the sources, to each that has a synapse onto a block."""
         ...
 
-    def fan_out(self) -> Int:
-        """Synapses of each source neuron, in the source's shape."""
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """Synapses of each source onto a block, in a box of the source's map with all of them."""
         ...
 
 
@@ -203,12 +205,17 @@ class ConvCounts:
             where = full if mask is None else _reach(mask, rows, columns)[y0:y1, x0:x1]
             reached[taps.first + channels, y0:y1, x0:x1] += where
 
-    def fan_out(self) -> Int:
-        """Synapses of each source."""
-        taps, rows, columns = self._factors(Block.whole(self.synapse_group.shape))
-        over_x = taps.counts @ columns.reached.astype(np.int64)
-        across = np.einsum("ikx,ky->iyx", over_x, rows.reached.astype(np.int64))
-        return np.asarray(across.reshape(self.source_shape), dtype=np.int64)
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """Synapses of each source onto a block."""
+        taps, rows, columns = self._factors(block)
+        if not (rows.n_any and columns.n_any):
+            return (slice(0, 0),) * 3, np.zeros((0, 0, 0), dtype=np.int64)
+        (y0, y1), (x0, x1) = _bounds(rows.any), _bounds(columns.any)
+        # In floats, whose products are much faster and exact for numbers this small.
+        along_y, along_x = rows.reached[:, y0:y1].astype(float), columns.reached[:, x0:x1]
+        across = along_y.T @ (taps.counts.astype(float) @ along_x.astype(float))
+        box = slice(taps.first, taps.first + len(taps.counts)), slice(y0, y1), slice(x0, x1)
+        return box, across.astype(np.int64)
 
 
 def _reach(mask: Bool, rows: _Axis, columns: _Axis) -> Bool:
@@ -257,10 +264,11 @@ class DenseCounts:
         """Add one for each source of a block."""
         reached += self._sources(block).reshape(reached.shape)
 
-    def fan_out(self) -> Int:
-        """Synapses of each source."""
-        per_source = np.asarray(np.count_nonzero(self.used, axis=0), dtype=np.int64)
-        return per_source.reshape(self.source_shape)
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """Synapses of each source onto a block."""
+        used = self.used[block.flat(self.synapse_group.shape)]
+        per_source = np.asarray(np.count_nonzero(used, axis=0), dtype=np.int64)
+        return EVERYWHERE, per_source.reshape(as_map(self.source_shape))
 
 
 class SparseCounts:
@@ -302,9 +310,10 @@ class SparseCounts:
         """Add one for each source of a block."""
         np.add.at(reached.reshape(-1), np.unique(self._onto(block)), 1)
 
-    def fan_out(self) -> Int:
-        """Synapses of each source."""
-        return np.bincount(self.index, minlength=self.n_sources).reshape(self.source_shape)
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """Synapses of each source onto a block."""
+        per_source = np.bincount(self._onto(block), minlength=self.n_sources)
+        return EVERYWHERE, per_source.reshape(as_map(self.source_shape))
 
 
 def counts_of(synapses: Synapses, source: Shape) -> Counts:

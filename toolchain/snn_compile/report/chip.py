@@ -85,9 +85,9 @@ class _Group:
     @property
     def title(self) -> str:
         if self.first == self.last:
-            return f"{self.first} · {self.high:.0f}\u202f%"
+            return f"{self.first}: {self.high:.0f} %"
         low, high = f"{self.low:.0f}", f"{self.high:.0f}"
-        return f"{self.first}–{self.last} · {low if low == high else f'{low} to {high}'} %"
+        return f"{self.first}–{self.last}: {low if low == high else f'{low} to {high}'} %"
 
 
 def chips(report: Mapping[str, Any]) -> Chips | None:

@@ -2,14 +2,15 @@
 
 from snn_compile.targets.load import available, content_hash, load_target
 from snn_compile.targets.stated import Stated, stated
-from snn_compile.targets.target import Confidence, Energy, Figure, Target
+from snn_compile.targets.target import Confidence, Constant, Figure, Target, Times
 
 __all__ = [
     "Confidence",
-    "Energy",
+    "Constant",
     "Figure",
     "Stated",
     "Target",
+    "Times",
     "available",
     "content_hash",
     "load_target",

@@ -1,7 +1,8 @@
 """Reading a target from its TOML file.
 
-Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``; an energy has
-``low`` and ``high`` besides. A file may set ``inherits = "loihi2"`` and state only differences.
+Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``; an energy, a power
+or a time has ``low`` and ``high`` besides. A file may set ``inherits = "loihi2"`` and state only
+differences.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,13 +25,14 @@ from snn_compile.files.documents import (
     read_bytes,
 )
 from snn_compile.files.typed import complaint
-from snn_compile.targets.target import Confidence, Energy, Figure, Limit, Target, Words
+from snn_compile.targets.target import Confidence, Constant, Figure, Limit, Target, Times, Words
 
 T = TypeVar("T")
 UNLIMITED = "unlimited"
 ANY = "any"
-SECTIONS = ("board", "core", "features", "memory", "neurons", "energy")
+SECTIONS = ("board", "core", "features", "memory", "neurons", "energy", "time")
 TEXTS = ("name", "description", "inherits")
+_TIMES = tuple(field.name for field in fields(Times))
 
 
 def available() -> list[str]:
@@ -243,26 +246,26 @@ class _Reader:
         found = self.figure(section, key, default, f'a list of names or "{ANY}"', parse)
         return Figure(found.value or None, found.unit, found.source, found.confidence)
 
-    def energy(self, key: str) -> Energy | None:
-        """An energy; None where the file states none."""
-        self.read.add(("energy", key))
-        if key not in self.tables.get("energy", {}):
+    def constant(self, section: str, key: str, unit: str) -> Constant | None:
+        """An energy, a power or a time; None where the file states none."""
+        self.read.add((section, key))
+        if key not in self.tables.get(section, {}):
             return None
         keys = ("value", "low", "high", "unit", "source", "confidence")
-        table = self.table("energy", key, keys)
+        table = self.table(section, key, keys)
         if table is None:
             return None
         numbers = [table[k] for k in ("low", "value", "high")]
         if any(complaint(number, float, "") for number in numbers):
-            self.complain(f"'low', 'value' and 'high' of [energy.{key}] must be numbers")
+            self.complain(f"'low', 'value' and 'high' of [{section}.{key}] must be numbers")
             return None
         if not 0 <= numbers[0] <= numbers[1] <= numbers[2]:
-            self.complain(f"[energy.{key}] must have 0 <= low <= value <= high")
-        if table["unit"] != "pJ":
-            self.complain(f"'unit' of [energy.{key}] is {table['unit']!r}, not 'pJ'")
+            self.complain(f"[{section}.{key}] must have 0 <= low <= value <= high")
+        if table["unit"] != unit:
+            self.complain(f"'unit' of [{section}.{key}] is {table['unit']!r}, not '{unit}'")
         low, value, high = (float(v) for v in numbers)
         confidence = Confidence(table["confidence"])
-        return Energy(value, low, high, table["unit"], table["source"], confidence)
+        return Constant(value, low, high, table["unit"], table["source"], confidence)
 
     def unknown(self) -> None:
         """Record every unknown key of the file."""
@@ -287,13 +290,14 @@ class _Reader:
 
     def target(self) -> Target:
         """The target; raises all errors at once."""
-        if not isinstance(self.tables.get("energy", {}), dict):
-            raise UsageError(
-                "'energy' must be a table",
-                code="invalid-target",
-                origin=Origin(self.file),
-                hint="[energy.synaptic_op] and so on",
-            )
+        for section in ("energy", "time"):
+            if not isinstance(self.tables.get(section, {}), dict):
+                raise UsageError(
+                    f"'{section}' must be a table",
+                    code="invalid-target",
+                    origin=Origin(self.file),
+                    hint=f"[{section}.synaptic_op] and so on",
+                )
         target = Target(
             name=self.text("name"),
             description=self.text("description"),
@@ -318,9 +322,11 @@ class _Reader:
             synapses_per_entry=self.integer("memory", "synapses_per_entry"),
             neurons_per_soft_reset_neuron=self.integer("neurons", "per_soft_reset_neuron"),
             synapses_per_soft_reset_neuron=self.integer("neurons", "synapses_per_soft_reset"),
-            synaptic_op=self.energy("synaptic_op"),
-            neuron_update=self.energy("neuron_update"),
-            spike=self.energy("spike"),
+            synaptic_op=self.constant("energy", "synaptic_op", "pJ"),
+            neuron_update=self.constant("energy", "neuron_update", "pJ"),
+            spike=self.constant("energy", "spike", "pJ"),
+            static_chip=self.constant("energy", "static_chip", "mW"),
+            times=Times(**{key: self.constant("time", key, "ns") for key in _TIMES}),
         )
         self.unknown()
         self._consistent(target)
