@@ -10,6 +10,7 @@ PAYLOADS, CHANGES = "spikes with payloads", "neurons that send changes"
 WINDOWS, COUNTS = "neurons that listen for a window", "neurons that send counts"
 LEAKY, BURSTS, SIGNS = "leaky neurons whose decays truncate", "several spikes", "both signs"
 PRODUCTS, PRODUCT_CHANGES = "multiply two payloads", "send changes of a product"
+LINE_WINDOWS = "listen for a window before they send a payload"
 LINES, LINE_CHANGES = "with a table of lines", "a table of lines that send changes"
 NO_ENDS = "in NIR it is unbounded"
 
@@ -25,6 +26,7 @@ LAVA = {
 NIR = {
     "*-piecewise-linear": LINES,
     "*-piecewise-linear-delta": LINE_CHANGES,
+    "*-piecewise-linear-window": LINE_WINDOWS,
     "product-*graded": PRODUCTS,
     "product-*sigma-delta": PRODUCT_CHANGES,
     "*-graded": PAYLOADS,
@@ -52,6 +54,7 @@ STARTS, SUBTRACTS = "netx starts every window at 0", "no reset by subtraction"
 NETX = {
     "*-piecewise-linear": "no neuron like PiecewiseLinear",
     "*-piecewise-linear-delta": "no neuron like PiecewiseLinearDelta",
+    "*-piecewise-linear-window": "no neuron like PiecewiseLinearWindow",
     "product-*graded": "no neuron like Product",
     "product-*sigma-delta": "no neuron like ProductDelta",
     "*-graded": "no neuron like Graded",

@@ -28,6 +28,7 @@ from snn_compile.ir.quantized import (
     Input,
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
+    PiecewiseLinearWindowNeurons,
     ProductDeltaNeurons,
     ProductNeurons,
     QuantizedGraph,
@@ -280,6 +281,13 @@ class Cells:
                 return v
             before, self.q[k] = self.q[k], self.requantized(k, v)
             return self.q[k] - before
+        if isinstance(node, PiecewiseLinearWindowNeurons):
+            self.collected[k] += a
+            if not self.opens[k]:
+                return 0
+            v = self.potential[k] = clipped(node, self.collected[k] + self.bias[k])
+            self.collected[k], self.opens[k] = 0, False
+            return self.on_a_line(k, v)
         if isinstance(node, SyncIFNeurons | RadixIFNeurons | SyncReadout):
             self.collected[k] += a  # the last of it arrives in the row in which the window opens
             if self.opens[k]:

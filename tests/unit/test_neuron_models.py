@@ -59,6 +59,7 @@ NAMES = {
     "RadixIFNeurons": "radix-if",
     "SigmaDeltaNeurons": "sigma-delta",
     "PiecewiseLinearDeltaNeurons": "piecewise-linear-delta",
+    "PiecewiseLinearWindowNeurons": "piecewise-linear-window",
     "CubaLIFNeurons": "cuba-lif",
     "Readout": "readout",
     "ProbedReadout": "probed-readout",

@@ -23,6 +23,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.convert.spike_norm import spike_norm
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import UsageError
+from snn_compile.fit import fit_to
 from snn_compile.ir import ann as ops
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
@@ -42,6 +43,7 @@ from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import engine
+from snn_compile.targets import load_target
 
 BLAS_THREADS = 1
 """Threads of one matrix product outside the evaluators. Small products mostly wait for each other's
@@ -139,14 +141,15 @@ def conversion(
     coding: Coding,
     curves: Mapping[NodeId, Curve],
 ) -> Pipeline[ANNGraph, Quantization]:
-    """The passes from the folded network to the proven program, in order."""
+    """The passes from the folded network to the proven program that fits the target, in order."""
     to_spiking = replace(_to_spiking(encoding, scales, options, coding), curves=curves)
     passes = Pipeline.of(to_spiking).then(AlignPaths()).then(quantize_by(options))
     if samples is not None:
         frames = encoding(samples.x)
         for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
             passes = passes.then(adjust)
-    return passes.then(Prove()).then(Schedule(coding.window))
+    passes = passes.then(Prove()).then(Schedule(coding.window))
+    return passes.followed_by(fit_to(load_target(options.target), options))
 
 
 def quantize_by(options: CompileOptions) -> Quantize:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Generic, Protocol, TypeVar, get_args, get_type_hints
 
@@ -140,6 +140,10 @@ class Pipeline(Generic[In, Out]):
         """This pipeline and one pass more."""
         return Pipeline((*self.steps, step))
 
+    def followed_by(self, steps: Iterable[Pass[Out, Out]]) -> Pipeline[In, Out]:
+        """This pipeline and passes that stay within its last stage."""
+        return Pipeline((*self.steps, *steps))
+
     def __call__(self, graph: In, /, observe: PassObserver = no_observer) -> PassResult[Out]:
         """Run all passes; ``observe`` sees every intermediate graph.
 
@@ -171,14 +175,15 @@ def spec(step: Pass[Any, Any]) -> str:
 def options_of(step: Any) -> dict[str, str]:
     """The options of a pass other than the defaults, those of its parts included, as texts.
 
-    Parts are dataclasses that compare by value; those that do not hold arrays, and are data.
+    Parts are dataclasses that compare by value; those that do not hold arrays, and are data. A part
+    that has its name in a field, as a target has, is written as that name.
     """
     found: dict[str, str] = {}
     for item in fields(step):
         value = getattr(step, item.name)
         if is_dataclass(value) and type(value).__eq__ is not object.__eq__:
             found |= {item.name: value.name} if hasattr(value, "name") else {}
-            found |= options_of(value)
+            found |= {} if "name" in {one.name for one in fields(value)} else options_of(value)
         elif _is_option(value) and value != item.default:
             found[item.name.replace("_", "-")] = _text(value)
     return found

@@ -84,6 +84,8 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
     imported = result.imported
     network = getattr(imported, "ann", None) or imported.network
     folded = getattr(imported, "n_folded", 0)
+    from snn_compile.fit import of_fit
+
     warnings = [finding for finding in result.findings if finding.warning]
     if as_json:
         show_json(
@@ -107,5 +109,7 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
         f"{printable(model.name)}: {imported.n_nodes} nodes · {supported} supported ·"
         f" {folded} folded · 0 unsupported"
     )
+    for finding in of_fit(result.findings):
+        console.print(f"  {finding.code}: {printable(finding.message)}")
     for finding in warnings:
         console.print(f"  warning[{finding.code}]: {finding}")

@@ -10,7 +10,14 @@ import numpy as np
 from snn_compile.codings.sync import Sync
 from snn_compile.errors import UsageError
 from snn_compile.ir.fixedpoint import Int, QFormat
-from snn_compile.ir.quantized import ClipFloorNeurons, RadixIFNeurons, Readout, SyncReadout
+from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
+    PiecewiseLinearNeurons,
+    PiecewiseLinearWindowNeurons,
+    RadixIFNeurons,
+    Readout,
+    SyncReadout,
+)
 from snn_compile.ir.spiking import InputCoding, Schedule
 from snn_compile.options import AUTO, CompileOptions
 
@@ -33,7 +40,11 @@ class Radix(Sync):
     summary: ClassVar[str] = "binary digits, one layer after the other"
     schedule: ClassVar[Schedule | None] = Schedule(
         input=InputCoding.FRAME,
-        forms={ClipFloorNeurons: RadixIFNeurons, Readout: SyncReadout},
+        forms={
+            ClipFloorNeurons: RadixIFNeurons,
+            PiecewiseLinearNeurons: PiecewiseLinearWindowNeurons,
+            Readout: SyncReadout,
+        },
         parameters=lambda n_steps: {"payload": QFormat(n_steps, signed=False)},
         sent=_digits,
         spikes=np.bitwise_count,

@@ -11,7 +11,14 @@ import numpy as np
 from snn_compile.codings.coding import Coding
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.quantized import ClipFloorNeurons, Readout, SyncIFNeurons, SyncReadout
+from snn_compile.ir.quantized import (
+    ClipFloorNeurons,
+    PiecewiseLinearNeurons,
+    PiecewiseLinearWindowNeurons,
+    Readout,
+    SyncIFNeurons,
+    SyncReadout,
+)
 from snn_compile.ir.spiking import Float, InputCoding, Neurons, Schedule
 
 
@@ -36,7 +43,11 @@ class Sync(Coding):
     input: ClassVar[InputCoding] = InputCoding.GRADED
     schedule: ClassVar[Schedule | None] = Schedule(
         input=InputCoding.FRAME,
-        forms={ClipFloorNeurons: SyncIFNeurons, Readout: SyncReadout},
+        forms={
+            ClipFloorNeurons: SyncIFNeurons,
+            PiecewiseLinearNeurons: PiecewiseLinearWindowNeurons,
+            Readout: SyncReadout,
+        },
         sent=_first_steps,
     )
     stock_obstacle: ClassVar[str] = (

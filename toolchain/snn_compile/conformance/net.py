@@ -26,6 +26,7 @@ from snn_compile.ir.quantized import (
     Input,
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
+    PiecewiseLinearWindowNeurons,
     Population,
     QuantizedGraph,
     QuantizedNode,
@@ -44,6 +45,7 @@ INPUT = NodeId("input")
 LINES: dict[str, type[Population]] = {
     "piecewise-linear": PiecewiseLinearNeurons,
     "piecewise-linear-delta": PiecewiseLinearDeltaNeurons,
+    "piecewise-linear-window": PiecewiseLinearWindowNeurons,
 }
 LEVELS = 100
 """Largest count of clip-floor neurons."""

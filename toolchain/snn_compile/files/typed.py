@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from typing import (
     Any,
@@ -43,8 +44,8 @@ def complaint(value: Any, expected: Any, where: str) -> str:
             typed dictionaries (whose further keys may hold anything), other classes.
         where: the value's name, for the error.
     """
-    if expected is Any:
-        return ""
+    if expected is Any or isinstance(expected, TypeVar):
+        return ""  # a parameter of a class is looked at where the class is expected
     if isinstance(expected, NewType):
         return complaint(value, expected.__supertype__, where)
     origin, inside = get_origin(expected), get_args(expected)
@@ -68,6 +69,8 @@ def complaint(value: Any, expected: Any, where: str) -> str:
         right = isinstance(value, int | float) and not isinstance(value, bool)
         return "" if right and math.isfinite(value) else _other(value, kind, where)
     right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if right and is_dataclass(kind) and inside:
+        return _of_parameters(value, kind, inside, where)
     return "" if right else _other(value, kind, where)
 
 
@@ -124,6 +127,16 @@ def _of_items(value: Any, origin: type, inside: tuple[Any, ...], where: str) -> 
     if len(kinds) != len(value):
         return f"'{where}' has {len(value)} entries, not {len(kinds)}"
     return _first(complaint(item, kinds[k], f"{where}[{k}]") for k, item in enumerate(value))
+
+
+def _of_parameters(value: Any, kind: Any, inside: tuple[Any, ...], where: str) -> str:
+    """Of the fields of a generic dataclass, those whose type is one of its parameters."""
+    known = dict(zip(kind.__parameters__, inside, strict=True))
+    stated = {name: hint for name, hint in fields_of(kind).items() if hint in known}
+    return _first(
+        complaint(getattr(value, name), known[hint], f"{where}.{name}")
+        for name, hint in stated.items()
+    )
 
 
 def _first(complaints: Any) -> str:

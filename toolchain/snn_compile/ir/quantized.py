@@ -35,6 +35,7 @@ from snn_compile.ir.models.integrate_and_fire import IFNeurons
 from snn_compile.ir.models.piecewise_linear import (
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
+    PiecewiseLinearWindowNeurons,
 )
 from snn_compile.ir.models.population import FRACTION_BITS, STATE, Neurons, Population
 from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
@@ -274,6 +275,7 @@ __all__ = [
     "Neurons",
     "PiecewiseLinearDeltaNeurons",
     "PiecewiseLinearNeurons",
+    "PiecewiseLinearWindowNeurons",
     "Population",
     "ProbedReadout",
     "ProductDeltaNeurons",

@@ -42,7 +42,7 @@ class Schedule:
         parameters: of these populations, by the number of steps; what both forms have is taken
             over.
         sent: values (N, 1, *shape) and the number of steps to messages (N, T, *shape). None in a
-            stream.
+            stream. Of counts; neurons that send no counts send their value at the first step.
         spikes: how many messages other than 0 send a value; None where it is the value itself.
     """
 

@@ -22,6 +22,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import UsageError
+from snn_compile.fit import of_fit
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower, passes_at_bounds
@@ -106,8 +107,14 @@ def check_model(
     observe = pass_observer(journal, network)
     folding = fold(network, coding, observe)
     convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
-    mapped = map_program(convert(folding.graph, observe).graph.program, target)
-    findings = (*imported.findings, *folding.findings, *mapped.findings)
+    made = convert(folding.graph, observe)
+    mapped = map_program(made.graph.program, target)
+    findings = (
+        *imported.findings,
+        *folding.findings,
+        *of_fit(made.findings),
+        *mapped.findings,
+    )
     return CheckResult(imported, folding.graph, findings, journal.timing)
 
 

@@ -42,6 +42,7 @@ from snn_compile.files.archives import Archive, Arrays
 from snn_compile.files.documents import MAX_JSON_SIZE, DamagedError, check_size, reading
 from snn_compile.files.typed import complaint
 from snn_compile.files.writing import replacing_file
+from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.ir import ann, serialize, spiking
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding
@@ -60,6 +61,7 @@ from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import LayerNumbers, Quantization
 from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
+from snn_compile.targets.target import Confidence, Constant, Figure, Target
 from snn_compile.version import __version__
 
 SCHEMA = 1
@@ -87,9 +89,13 @@ PASSES = (
     CalibrateResets,
     Prove,
     Schedule,
+    SplitFanIn,
 )
 STAGES = (ANNGraph, SpikingGraph, Quantization)
-_PARTS = (QuantizedGraph, LayerNumbers, InputEncoding, States, Curve)
+_PARTS = (
+    *(QuantizedGraph, LayerNumbers, InputEncoding, States, Curve),
+    *(Target, Figure, Constant, Confidence),
+)
 _NODES = [
     kind
     for module in (ann, spiking)

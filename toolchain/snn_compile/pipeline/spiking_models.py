@@ -10,6 +10,7 @@ import numpy as np
 
 from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import UsageError
+from snn_compile.fit import fit_to, of_fit
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding, Synapses
@@ -32,6 +33,7 @@ from snn_compile.report.layers import Activity
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.spike_trains import load_trains
 from snn_compile.sim import engine, spiking
+from snn_compile.targets import load_target
 
 MAX_INTEGER = 1 << 15
 """Whole numbers up to this size are not rescaled."""
@@ -50,14 +52,16 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     arrival = _arrival(imported, options, None)
     encoding, _ = _encoding(imported, None, arrival, options)
     driven = _driven(imported.network, encoding, arrival)
-    program = quantization(options)(driven, pass_observer(journal, driven)).graph.program
-    findings = (*imported.findings, *map_program(program, task.target).findings)
+    made = quantization(options)(driven, pass_observer(journal, driven))
+    mapped = map_program(made.graph.program, task.target)
+    findings = (*imported.findings, *of_fit(made.findings), *mapped.findings)
     return CheckResult(imported, None, findings, journal.timing)
 
 
 def quantization(options: CompileOptions) -> Pipeline[SpikingGraph, Quantization]:
     """The passes over a spiking network."""
-    return Pipeline.of(quantize_by(options)).then(Prove())
+    passes = Pipeline.of(quantize_by(options)).then(Prove())
+    return passes.followed_by(fit_to(load_target(options.target), options))
 
 
 def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> PreparedNetwork:

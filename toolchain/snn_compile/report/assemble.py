@@ -11,6 +11,7 @@ from typing import Any
 
 from snn_compile.codings import Coding
 from snn_compile.files.documents import sha256
+from snn_compile.fit import of_fit
 from snn_compile.ir import ann as ops
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph
@@ -118,6 +119,10 @@ def report(
     program = mapped.program
     taken = resources(mapped)
     per_layer = {layer.name: layer for layer in taken.layers}
+    changed = [
+        {"code": finding.code, "message": finding.message, "origin": str(finding.origin or "")}
+        for finding in of_fit(journal.findings)
+    ]
     written = {
         "schema": SCHEMA,
         "tool": {"name": "snn-compile", "version": __version__},
@@ -143,6 +148,7 @@ def report(
             quantization.network,
         ),
         "resources": taken.as_dict(),
+        **({"fit": changed} if changed else {}),
         "verification": [],
         "timing": journal.timing,
         "warnings": journal.warnings,

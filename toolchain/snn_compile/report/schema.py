@@ -321,6 +321,14 @@ class Portability(TypedDict):
     leaves: list[Leaving]
 
 
+class Fitting(TypedDict):
+    """A change to the network in integers that makes it fit the target."""
+
+    code: str
+    message: str
+    origin: str
+
+
 class Report(TypedDict, total=False):
     """The whole report."""
 
@@ -338,6 +346,7 @@ class Report(TypedDict, total=False):
     neurons: Restriction
     layers: list[Layer]
     resources: Resources
+    fit: list[Fitting]
     cost: Cost
     neurobench: NeuroBench
     portability: Portability
@@ -354,6 +363,7 @@ _SHAPES: dict[str, type] = {
     "neurons": Restriction,
     "layers": Layer,
     "resources": Resources,
+    "fit": Fitting,
     "cost": Cost,
     "neurobench": NeuroBench,
     "portability": Portability,

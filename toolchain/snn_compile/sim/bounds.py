@@ -7,15 +7,17 @@ messages (a silent neuron, a padded border), so bounds over a whole kernel also 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Protocol
 
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, arithmetic_shift
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.models.answers import Interval, Range
 from snn_compile.ir.models.arithmetic import ends
 from snn_compile.ir.quantized import (
+    ConvSynapses,
     Input,
     Neurons,
     Population,
@@ -24,6 +26,9 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.ir.spiking import InputCoding
+
+Arriving = Callable[[Synapses], Range]
+"""Smallest and largest value that reaches a synapse group."""
 
 BEYOND = 1 << 56
 """Above any exact sum, but small enough to add many of them."""
@@ -83,20 +88,73 @@ def current(graph: Nodes, population: Population) -> Interval:
     return _summed(graph, population, lambda synapses: message_range(graph, synapses))
 
 
-def _summed(
-    graph: Nodes, population: Population, arriving: Callable[[Synapses], Range]
-) -> Interval:
-    """Bounds of the sum of a population's synapses, for the ranges of their messages."""
-    low = np.zeros(population.shape[0], np.int64)
-    high = np.zeros(population.shape[0], np.int64)
+def group_sums(graph: Nodes, synapses: Synapses) -> Interval:
+    """Bounds of a group's integer sum at one step, before the exponent."""
+    return _sums(graph, synapses, lambda group: message_range(graph, group))
+
+
+def _summed(graph: Nodes, population: Population, arriving: Arriving) -> Interval:
+    """Bounds of what a population's synapses add up to, for the ranges of what reaches them."""
+    n_channels = population.shape[0]
+    total = _added(graph, population, arriving)
+    return Interval(
+        total.low.reshape(n_channels, -1).min(axis=1),
+        total.high.reshape(n_channels, -1).max(axis=1),
+    )
+
+
+def _added(graph: Nodes, population: Population, arriving: Arriving) -> Interval:
+    """The same for each neuron, or for each channel as far as that is all that is known."""
+    low = np.zeros((population.shape[0], 1), np.int64)
+    high = low
     for source in population.inputs:
         synapses = graph[source]
         if not isinstance(synapses, Synapses):
             raise TypeError(f"'{source}' is not a synapse group")
-        interval, _ = synapse_sums(synapses, arriving(synapses))
-        low = low + _shifted(interval.low, synapses.exponent)
-        high = high + _shifted(interval.high, synapses.exponent)
+        interval = _sums(graph, synapses, arriving)
+        low = low + _shifted(interval.low, synapses.exponent).reshape(len(low), -1)
+        high = high + _shifted(interval.high, synapses.exponent).reshape(len(high), -1)
     return Interval(low, high)
+
+
+def _sums(graph: Nodes, synapses: Synapses, arriving: Arriving) -> Interval:
+    """Bounds of a group's sum, a row each or per channel.
+
+    What a neuron only passes on is bounded by what it receives: the sums of all parts of a sum have
+    the bounds of the whole, and not those of the widest part for each.
+    """
+    source, messages = graph[synapses.inputs[0]], arriving(synapses)
+    if not isinstance(source, Neurons) or not source.sends_sums or source.total(1) != messages:
+        return synapse_sums(synapses, messages)[0]
+    passed = _added(graph, source, arriving)
+    low, high = (np.clip(end, *messages) for end in (passed.low, passed.high))
+    low, high = np.minimum(low, 0), np.maximum(high, 0)
+    if (low == low[0, 0]).all() and (high == high[0, 0]).all():
+        return synapse_sums(synapses, (int(low[0, 0]), int(high[0, 0])))[0]
+    return _sums_of_each(synapses, source.shape, low, high)
+
+
+def _sums_of_each(synapses: Synapses, source: Shape, low: Int, high: Int) -> Interval:
+    """Bounds of a group's sum for messages with bounds of their own, (C, 1 or H * W)."""
+    weight = synapses.weight.values
+    if isinstance(synapses, ConvSynapses):
+        lows, highs = low.min(axis=1), high.max(axis=1)
+        read = synapses.geometry.channels_read(*weight.shape[:2])[:, :, None, None]
+    else:
+        lows, highs = (np.broadcast_to(end, (source[0], prod(source[1:]))) for end in (low, high))
+        lows, highs = lows.ravel(), highs.ravel()
+        read = synapses.indices if isinstance(synapses, SparseSynapses) else np.arange(len(lows))
+    ends = weight * lows[read], weight * highs[read]
+    return Interval(_by_row(synapses, np.minimum(*ends)), _by_row(synapses, np.maximum(*ends)))
+
+
+def _by_row(synapses: Synapses, terms: Int) -> Int:
+    """Sums of one term for each weight."""
+    if isinstance(synapses, SparseSynapses):
+        summed: Int = np.diff(np.append(0, np.cumsum(terms))[synapses.indptr])
+    else:
+        summed = terms.reshape(len(terms), -1).sum(axis=1)
+    return summed
 
 
 def _shifted(x: Int, exponent: int) -> Int:
@@ -152,6 +210,7 @@ __all__ = [
     "Interval",
     "Range",
     "current",
+    "group_sums",
     "largest_sum",
     "message_range",
     "potential",

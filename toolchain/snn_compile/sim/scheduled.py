@@ -46,6 +46,10 @@ def in_windows(
         at_once = values.messages[node.id]
         if isinstance(node, Readout):
             sent = np.repeat(at_once, n_steps, axis=1) if record else at_once
+        elif isinstance(node, Population) and not node.counts:
+            # A payload, whole, at the first step.
+            later = [(0, 0), (0, n_steps - 1), *[(0, 0)] * (at_once.ndim - 2)]
+            sent = np.pad(at_once, later) if record else at_once
         else:
             if schedule.spikes is not None:
                 activity[node.id] = schedule.spikes(at_once).sum(axis=(0, 1), dtype=np.int64)

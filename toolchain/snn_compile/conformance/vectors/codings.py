@@ -18,6 +18,7 @@ STEPS = {
     "sigma-delta": ("sigma-delta", 1),
     "piecewise-linear": ("graded", 1),
     "piecewise-linear-delta": ("sigma-delta", 1),
+    "piecewise-linear-window": ("sync", 5),
     "subtract": ("rate", 8),
     "zero": ("rate", 8),
     "burst": ("rate", 6),
@@ -27,13 +28,17 @@ STEPS = {
     "cuba": ("rate", 9),
 }
 """Coding and steps for each kind of neuron."""
-SCHEDULED = ("sync", "radix", "sigma-delta", "piecewise-linear-delta")
+SCHEDULED = (
+    *("sync", "radix", "sigma-delta"),
+    *("piecewise-linear-delta", "piecewise-linear-window"),
+)
 ABOUT = {
     "graded": "Payloads of 8 bits: a product, a shift and two limits",
     "clip-floor": "Counts from a division rounded down: the integer network behind sync and radix",
     "sigma-delta": "Changes of payloads over a stream whose states are never reset",
     "piecewise-linear": "Payloads of both signs by a table of lines: a product and an offset",
     "piecewise-linear-delta": "Changes of payloads from a table of lines, over a stream",
+    "piecewise-linear-window": "Layers wait for a window, then send a payload at its first step",
     "subtract": "Integrate and fire, reset by subtraction: the residue stays",
     "zero": "Integrate and fire, reset to zero: the residue is lost",
     "burst": "Up to three spikes in a step, as one payload",

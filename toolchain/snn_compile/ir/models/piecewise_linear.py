@@ -11,7 +11,13 @@ import numpy as np
 from snn_compile.ir.fixedpoint import Int, Overflow, QFormat, QTensor
 from snn_compile.ir.models import variants
 from snn_compile.ir.models.answers import EngineForm, LavaProcess, Range, Variant
-from snn_compile.ir.models.arithmetic import broadcast_steps, on_lines, table_misfits
+from snn_compile.ir.models.arithmetic import (
+    WIDE,
+    broadcast_steps,
+    on_lines,
+    over_window,
+    table_misfits,
+)
 from snn_compile.ir.models.population import STATE, ChangeNeurons, OneSumNeurons, Population
 from snn_compile.ir.spiking import Float
 
@@ -37,6 +43,14 @@ class Lines(OneSumNeurons):
         """The payload of every sum; see :class:`PiecewiseLinearNeurons`."""
         ends = self.low, self.high
         return on_lines(self, a, self.breakpoints, self.multiplier, self.offset, self.shift, ends)
+
+    @property
+    def sends_sums(self) -> bool:
+        """With a single line through the origin, one payload step for each of the potential."""
+        parts = (self.multiplier.values - 1, self.offset.values, self.shift.values)
+        return not self.breakpoints.values.size and not any(
+            part.any() for part in (*parts, self.bias.values)
+        )
 
     @property
     def threshold_steps(self) -> Float:
@@ -189,6 +203,70 @@ class PiecewiseLinearDeltaNeurons(Lines, ChangeNeurons):
         return LavaProcess(
             "PiecewiseLinearDelta",
             "Lava has no neuron with a table of lines",
+            ("bias", *TABLES),
+            {"lowest": self.low, "highest": self.high},
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PiecewiseLinearWindowNeurons(Lines):
+    """Piecewise linear neurons between layers that wait for a window: one payload in each.
+
+    ``A`` collects what arrives while the sources have their window. When that is over, with k the
+    number of breakpoints that ``V = A + bias`` has reached::
+
+        s = clip((V * multiplier[k] + offset[k]) >> shift[k], low, high);  A = 0
+
+    at the first step of the neuron's own window, and nothing at the others: readers that collect a
+    window collect the payload.
+
+    Attributes:
+        bias: broadcasts to the shape.
+        breakpoints: (C, S - 1), ascending; beyond the state where a channel has fewer lines.
+        multiplier: (C, S), signed, of at most 13 bits.
+        offset: (C, S).
+        shift: (C, S), >= 0.
+        low: smallest message, <= 0.
+        high: largest message, >= 0.
+        relay: whether the neurons only carry another population's values.
+        state: format of A and V.
+        overflow: what they would do at the ends of its range; shown never to happen.
+    """
+
+    bias: QTensor
+    breakpoints: QTensor
+    multiplier: QTensor
+    offset: QTensor
+    shift: QTensor
+    low: int
+    high: int
+    relay: bool = False
+    state: QFormat = STATE
+    overflow: Overflow = Overflow.SATURATE
+
+    conformance = "piecewise-linear-window"
+    trait = "neurons that listen for a window before they send a payload"
+    sums_windows = True
+    in_engine = None
+
+    @property
+    def messages(self) -> Range:
+        """Smallest and largest message."""
+        return self.low, self.high
+
+    def respond(self, a: Int, n_steps: int) -> Int:
+        """See the class."""
+        payload = self.on_its_lines(over_window(a, n_steps)[..., None, :])
+        sent = np.zeros((*payload.shape[:-2], n_steps, payload.shape[-1]), WIDE)
+        sent[..., :1, :] = payload
+        return sent
+
+    @property
+    def in_lava(self) -> LavaProcess:
+        """Once a window, of what it has collected."""
+        return LavaProcess(
+            "PiecewiseLinearWindow",
+            "Lava has no neuron that waits for a window, and none with a table of lines",
             ("bias", *TABLES),
             {"lowest": self.low, "highest": self.high},
         )

@@ -229,6 +229,11 @@ class Neurons(Population):
     def messages(self) -> Range:
         """Smallest and largest message."""
 
+    @property
+    def sends_sums(self) -> bool:
+        """Whether the neurons pass on, unchanged, the sum that they decide on."""
+        return False
+
     def total(self, n_steps: int) -> Range:
         """Smallest and largest sum of the messages of a window, or of all changes so far.
 

@@ -25,6 +25,7 @@ from snn_compile.ir.models.integrate_and_fire import IFNeurons
 from snn_compile.ir.models.piecewise_linear import (
     PiecewiseLinearDeltaNeurons,
     PiecewiseLinearNeurons,
+    PiecewiseLinearWindowNeurons,
 )
 from snn_compile.ir.models.population import ChangeNeurons, Neurons, Population
 from snn_compile.ir.models.product import ProductDeltaNeurons, ProductNeurons
@@ -50,6 +51,7 @@ BUILT_IN: tuple[type[Population], ...] = (
     SignedIFNeurons,
     SyncIFNeurons,
     RadixIFNeurons,
+    PiecewiseLinearWindowNeurons,
     SigmaDeltaNeurons,
     PiecewiseLinearDeltaNeurons,
     ProductDeltaNeurons,

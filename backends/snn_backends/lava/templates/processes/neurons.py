@@ -60,6 +60,10 @@ class PiecewiseLinearDelta(Population):
     """
 
 
+class PiecewiseLinearWindow(Population):
+    """A += a; when a window starts, sends what PiecewiseLinear does for A + bias, and A = 0."""
+
+
 class SubtractIF(Population):
     """V += a + bias; s = V >= threshold; V -= threshold where s."""
 
@@ -227,6 +231,16 @@ class PyPiecewiseLinear(_PopulationModel):
 class PyPiecewiseLinearDelta(_PopulationModel):
     def step(self, a):
         return self.change(a, self.on_lines)
+
+
+@implements(proc=PiecewiseLinearWindow, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyPiecewiseLinearWindow(_PopulationModel):
+    def step(self, a):
+        self.collect(a)
+        payload = self.on_lines(self.potential)
+        return payload if self.window_starts() else np.zeros_like(payload)
 
 
 @implements(proc=SubtractIF, protocol=LoihiProtocol)

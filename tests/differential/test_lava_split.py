@@ -1,0 +1,52 @@
+"""Split networks of each coding: Lava sends what the reference does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import lava_batch
+import networks
+from scheduled_networks import SCHEDULED, scheduled
+from small_targets import small
+from snn_compile.fit.split_fan_in import SplitFanIn
+from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.sim.reference import run
+
+pytestmark = pytest.mark.lava
+KINDS = ("graded", "subtract", "zero", "leaky", "signed", *SCHEDULED)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    program: QuantizedGraph
+    frames: Int
+
+
+def split(kind, seed=2):
+    """A network of all structures, split for a chip with few axons."""
+    if kind in SCHEDULED:
+        made = scheduled(kind, "structures", seed, 5)
+        program, frames = made.program, made.frames
+    else:
+        n_steps = 1 if kind in networks.SINGLE_STEP else 5
+        program, frames = networks.structures(seed, kind, n_steps)
+    found = SplitFanIn(small(input_axons_per_core=12)).split(program)
+    assert found is not None
+    assert found.relayed
+    return Case(kind, found.program, frames[:3])
+
+
+@pytest.mark.parametrize("form", ["sparse", pytest.param("conv", marks=pytest.mark.slow)])
+def test_split_networks_in_lava(lava_environment, tmp_path, form):
+    cases = [split(kind) for kind in KINDS]
+    plans = lava_batch.emitted(cases, tmp_path)
+    assert list(plans) == list(KINDS)
+    sent = lava_batch.run(lava_environment, cases, plans, form, tmp_path)
+    for case in cases:
+        for name, messages in run(case.program, case.frames, record=True).messages.items():
+            assert np.array_equal(sent[case.name][name], messages), (case.name, name)

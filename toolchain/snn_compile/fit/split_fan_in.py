@@ -1,0 +1,127 @@
+"""Splitting neurons with more sources, or more weights, than a core holds into partial sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from snn_compile.errors import CapacityError, CompileError, raise_all
+from snn_compile.fit.fan_in import Need, bounded, need
+from snn_compile.fit.numbers import with_numbers
+from snn_compile.fit.splitting import Split, Splitting
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import (
+    PiecewiseLinearNeurons,
+    Population,
+    QuantizedGraph,
+    QuantizedNode,
+)
+from snn_compile.ir.spiking import Window
+from snn_compile.mapping import violations_without_placement
+from snn_compile.passes import PassResult
+from snn_compile.quantize.quantize import Quantization
+from snn_compile.quantize.to_fixed_point import Prove
+from snn_compile.targets.target import Target
+
+
+@dataclass(frozen=True)
+class SplitFanIn:
+    """Neurons of partial sums between a population and the sources that are too many for a core.
+
+    A partial sum adds up what some of the sources send and sends it on as it is, a payload with a
+    sign. The population adds up the partial sums and does as before, one step later; relays make
+    all paths beside it as long. Where only so many neurons fit because a single one has more
+    weights than a core's memory holds, it is split in the same way.
+
+    Attributes:
+        target: the chip.
+        stock: whether only Lava's stock neurons may be used, which send no sums.
+    """
+
+    name: ClassVar[str] = "split-fan-in"
+    target: Target
+    stock: bool = False
+
+    def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
+        """Split what does not fit; a network that fits stays the same object.
+
+        Raises:
+            CapacityError: a neuron has too many sources, and the target, the coding or the neurons
+                allow no partial sums; all such layers at once, with what else does not fit.
+        """
+        split = self.split(quantization.program)
+        if split is None:
+            return PassResult(quantization)
+        return PassResult(Prove()(with_numbers(quantization, split)).graph, split.findings)
+
+    def split(self, program: QuantizedGraph) -> Split | None:
+        """The split network; None if it fits as it is.
+
+        Raises:
+            CapacityError: as the pass.
+        """
+        wide = self.too_wide(program)
+        if not wide:
+            return None
+        obstacle = self._obstacle(program.window)
+        splitting = Splitting(program, self.target)
+        refused: list[CompileError] = []
+        for name, first in wide.items():
+            if why := obstacle or splitting.split(name, first):
+                refused.append(self._refusal(program.graph[name], first, why))
+        if refused:
+            others = violations_without_placement(program, self.target)
+            raise_all([*refused, *(violation.error for violation in others)])
+        return splitting.result()
+
+    def too_wide(self, program: QuantizedGraph) -> dict[NodeId, Need]:
+        """The populations one neuron of which does not fit a core by its sources or weights."""
+        if not bounded(self.target):
+            return {}
+        needs = {
+            population.id: need(
+                population,
+                [
+                    (group, program.graph[group.inputs[0]].shape)
+                    for group in program.synapses_into(population)
+                ],
+                self.target,
+            )
+            for population in program.populations
+        }
+        return {name: found for name, found in needs.items() if not found.fits}
+
+    def _obstacle(self, window: Window) -> str:
+        """Why there can be no partial sums at all, for people; empty if there can."""
+        form = _form(window)
+        if self.stock:
+            return "stock neurons send no sums"
+        if form is None:
+            return f"--coding {window.coding} has no neurons that send sums"
+        if not self.target.payload_bits.value and self.target.payload_bits.value is not None:
+            return f"without payloads {self.target.name} has no partial sums"
+        kinds = self.target.neurons.value
+        if kinds is not None and form.__name__.removesuffix("Neurons") not in kinds:
+            return f"{self.target.name} has no neurons that send sums"
+        return ""
+
+    def _refusal(self, population: QuantizedNode, need: Need, why: str) -> CapacityError:
+        if need.has_too_many_sources:
+            code, limit = "input-axons-per-core", f"{need.most_sources:,} sources"
+            what = f"{need.sources:,} sources; a core of {self.target.name} receives {limit}"
+        else:
+            code, limit = "synapse-memory-per-core", f"{need.most_memory:,} bits of weights"
+            what = f"{need.memory:,} bits of weights; a core of {self.target.name} holds {limit}"
+        return CapacityError(
+            f"a neuron of layer '{population.id}' has {what}, and {why}",
+            code=code,
+            origin=population.origin,
+            hint=f"at most {limit} fit: pool or prune before this layer, or take another --target",
+        )
+
+
+def _form(window: Window) -> type[Population] | None:
+    """The neurons that send sums in a coding."""
+    if window.schedule is None:
+        return PiecewiseLinearNeurons
+    return window.schedule.forms.get(PiecewiseLinearNeurons)
