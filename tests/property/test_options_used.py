@@ -19,6 +19,7 @@ from snn_compile.options.traced import IGNORED
 
 VALUES = {
     "target": st.sampled_from(["loihi2", "unlimited"]),
+    "chips": st.integers(1, 32),
     "coding": st.sampled_from(coding_names()),
     "timesteps": st.integers(1, 16),
     "payload_bits": st.integers(1, 16),
@@ -34,6 +35,7 @@ VALUES = {
     "activation_segments": st.integers(2, 64),
     "state_bits": st.integers(18, 24),
     "neurons": st.sampled_from(["any"] * 5 + ["stock"]),
+    "allow_approximate": st.booleans(),
     "rounding": st.sampled_from(["nearest", "compensated"]),
     "bias_correction": st.booleans(),
     "potential_calibration": st.booleans(),

@@ -248,6 +248,7 @@ def test_cores_of_the_board_are_the_limit():
         " the binding limit is neurons (1.2 times over)"
     )
     assert caught.value.code == "cores-per-board"
+    assert caught.value.hint == "--chips 2 would do, or a smaller network"
 
 
 def test_cores_are_spread_over_chips():
@@ -388,7 +389,7 @@ def test_changes_of_payloads_need_a_sign():
 def test_state_bits_at_the_limit_and_one_over():
     program = one_layer(2, 3)
     map_program(program, with_values(LOIHI2, state_bits=24))
-    with pytest.raises(CapacityError, match="potentials of 24 bits; loihi2 has 23"):
+    with pytest.raises(CapacityError, match=r"potentials of 24 bits, of which .* loihi2 has 23"):
         map_program(program, with_values(LOIHI2, state_bits=23))
 
 

@@ -101,7 +101,7 @@ def test_the_passes_are_listed_and_nothing_else_happens(
         "to-spiking{coding=rate,reset=zero,initial-potential=0},align-paths,"
         "quantize{weight-bits=4},calibrate-resets,"
         "fit-layers{biases=false},calibrate-resets,prove,schedule{coding=rate,n-steps=32},"
-        "split-fan-in{target=loihi2}"
+        "split-fan-in{target=loihi2},duplicate-sources{target=loihi2}"
     )
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == wanted
@@ -543,7 +543,7 @@ def test_a_network_that_spikes_has_passes_too(tmp_path, monkeypatch, capsys):
     given = [SNNTORCH, "--nir-producer", "snntorch", "--nir-reset", "subtract", "-T", "24"]
     assert run(*given, "--list-passes") == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "quantize{weight-bits=8},prove,split-fan-in{target=loihi2}"
+        "quantize{weight-bits=8},prove,split-fan-in{target=loihi2},duplicate-sources{target=loihi2}"
     )
     for line in (given, ["check", *given]):
         assert run(*line, "--stop-after", "quantize", "--verify-each") == 0

@@ -18,7 +18,8 @@ def tables(name):
 
 
 def test_available():
-    assert available() == ["loihi1", "loihi2", "unlimited"]
+    boards = ["hala-point", "kapoho-point", "oheo-gulch"]
+    assert available() == sorted(["loihi1", "loihi2", "unlimited", *boards])
 
 
 @pytest.mark.parametrize("name", ["loihi1", "loihi2", "unlimited"])
@@ -67,6 +68,23 @@ def test_loihi2_says_that_its_energies_are_not_its_own():
 def test_loihi2_can_use_all_of_its_neurons():
     target = load_target("loihi2")
     assert target.output_axons_per_core.value >= target.neurons_per_core.value
+
+
+@pytest.mark.parametrize(
+    ("name", "chips", "cores"),
+    [("oheo-gulch", 1, 128), ("kapoho-point", 8, 1024), ("hala-point", 1152, 140544)],
+)
+def test_boards_are_loihi2_with_other_chips(name, chips, cores):
+    board, chip = load_target(name), load_target("loihi2")
+    assert (board.chips.value, board.cores) == (chips, cores)
+    assert board.synapse_memory_per_core == chip.synapse_memory_per_core
+
+
+def test_chips_of_the_command_line_replace_those_of_the_file():
+    target = load_target("loihi2", 3)
+    assert target.cores == 3 * 128
+    assert (target.chips.source, target.chips.unit) == ("--chips", "chips")
+    assert load_target("loihi2", None) == load_target("loihi2")
 
 
 def test_unlimited_has_no_limits_and_no_energies():

@@ -7,6 +7,7 @@ class catches them all; each child states the process exit code it maps to (see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -68,6 +69,7 @@ class CompileError(Exception):
         module: the module of the model's source that the operator came from, if the file says so.
         part_of: the function that an exporter has split into this operator and others, if known.
         survey: how much of the model is fine.
+        nearest: of a network that does not fit, the options with which it would.
     """
 
     exit_code: ClassVar[int] = 1
@@ -75,6 +77,7 @@ class CompileError(Exception):
     module: str = ""
     part_of: str = ""
     survey: Survey | None = None
+    nearest: str = ""
 
     def __init__(
         self, message: str, *, code: str = "", origin: Origin | None = None, hint: str = ""
@@ -88,8 +91,8 @@ class CompileError(Exception):
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""
-        hint = f"\nhint: {self.hint}" if self.hint else ""
-        return f"{where}error[{self.code}]: {self.message}{hint}"
+        hints = "".join(f"\nhint: {hint}" for hint in (self.hint, self.nearest) if hint)
+        return f"{where}error[{self.code}]: {self.message}{hints}"
 
 
 class UsageError(CompileError):
@@ -114,10 +117,22 @@ class UnsupportedError(CompileError):
 
 
 class CapacityError(CompileError):
-    """The network does not fit the target: a limit of the chip, or a state that could overflow."""
+    """The network does not fit the target: a limit of the chip, or a state that could overflow.
+
+    Attributes:
+        needed: what the network needs, where that is a number.
+        limit: what the target has of it.
+    """
 
     exit_code: ClassVar[int] = 5
     default_code: ClassVar[str] = "does-not-fit"
+    needed: int = 0
+    limit: int = 0
+
+    @property
+    def excess(self) -> float:
+        """What is needed as a multiple of the limit; infinite where that is no matter of number."""
+        return self.needed / self.limit if self.limit else math.inf
 
 
 class AccuracyError(CompileError):
@@ -157,7 +172,8 @@ class CompileErrors(CompileError):  # noqa: N818  (the plural of a base class)
         self.origin = errors[0].origin
 
     def __str__(self) -> str:
-        return "\n".join(str(error) for error in self.errors)
+        nearest = [f"hint: {self.nearest}"] if self.nearest else []
+        return "\n".join([*(str(error) for error in self.errors), *nearest])
 
 
 def raise_all(errors: Sequence[CompileError]) -> None:

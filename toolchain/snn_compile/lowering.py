@@ -39,11 +39,12 @@ from snn_compile.quantize.calibrate_resets import CalibrateResets
 from snn_compile.quantize.correct_biases import CorrectBiases
 from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import Quantization
-from snn_compile.quantize.states import States
+from snn_compile.quantize.states import MIN_STATE_BITS, STATE_BITS, States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import engine
 from snn_compile.targets import load_target
+from snn_compile.targets.target import Target
 
 BLAS_THREADS = 1
 """Threads of one matrix product outside the evaluators. Small products mostly wait for each other's
@@ -150,6 +151,14 @@ def conversion(
             passes = passes.then(adjust)
     passes = passes.then(Prove()).then(Schedule(coding.window))
     return passes.followed_by(fit_to(load_target(options.target), options))
+
+
+def for_target(options: CompileOptions, target: Target) -> CompileOptions:
+    """The options with the width of the target's states, unless another one was asked for."""
+    bits = target.state_bits.value
+    if bits is None or bits >= STATE_BITS:
+        return options
+    return options.with_default("state_bits", max(bits, MIN_STATE_BITS))
 
 
 def quantize_by(options: CompileOptions) -> Quantize:

@@ -38,6 +38,8 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
             _print_all(error)
         else:
             print_error(error)
+        if error.nearest:
+            _print_hint(error.nearest)
         return exit_code(error)
     if isinstance(error, click.ClickException):
         return _report_usage(error)
@@ -109,7 +111,11 @@ def print_message(message: str, hint: str = "") -> None:
     """Write a line, and an optional hint, to standard error."""
     click.echo(message, err=True, color=_colour())
     if hint:
-        click.echo(f"hint: {hint}", err=True, color=_colour())
+        _print_hint(hint)
+
+
+def _print_hint(hint: str) -> None:
+    click.echo(f"hint: {hint}", err=True, color=_colour())
 
 
 def _shown(name: object) -> str:

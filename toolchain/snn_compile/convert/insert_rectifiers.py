@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from snn_compile.convert.composing import composes_better
 from snn_compile.convert.fuse_convolutions import pool_composes
 from snn_compile.convert.linear import Wiring, as_tap
 from snn_compile.convert.signs import non_negative
@@ -17,6 +18,7 @@ from snn_compile.ir.expression import X
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding, PassResult
+from snn_compile.targets.target import Target
 
 FUSED_WEIGHTS = 1 << 20
 """Maximal number of weights of a pool fused into the following dense layer."""
@@ -35,14 +37,16 @@ class InsertRectifiers:
     two, ``x = relu(x) - relu(-x)``: linear bottlenecks, pools after a linear layer, residual
     streams that are never rectified, large layers that many populations read (dense blocks), or
     that read the sum of many. Average pooling needs no neurons where the next layer's synapses can
-    average.
+    do it, and that costs no more on the target.
 
     Attributes:
-        signed: whether payloads are signed, so that one neuron can carry a sum of many.
+        signed: whether neurons send payloads of either sign, so that one carries a sum of many.
+        target: the chip that decides which pools are kept; None where only the function counts.
     """
 
     name: ClassVar[str] = "insert-rectifiers"
     signed: bool = False
+    target: Target | None = None
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Insert rectifiers; the function of the network is unchanged."""
@@ -60,10 +64,14 @@ class InsertRectifiers:
                     unrolls = source in moved and _fan_in(node) * prod(node.shape) > UNROLLED
                     many = (summed[source] - 2) * _weights(node) > REPEATED_WEIGHTS
                     layers_meet = before is not None and not _fuses(network, before, node)
-                    if unrolls or many or layers_meet:
-                        # Neurons are inserted at the maps, before any flattening.
+                    kept = not layers_meet and self._keeps(network, before, node)
+                    if unrolls or many or layers_meet or kept:
+                        # Neurons stand where the maps are, before any flattening.
                         pooled = before.id if isinstance(before, _POOLS) else source
-                        self._split(network, pooled, positive, split, layered, nodes, findings)
+                        code = "kept-pool" if kept else "rectifiers-inserted"
+                        self._split(
+                            network, pooled, positive, split, layered, nodes, findings, code
+                        )
                         layered[source], summed[source] = None, 1
                         moved.discard(source)
             if isinstance(node, ann.Gather):
@@ -99,6 +107,7 @@ class InsertRectifiers:
         layered: dict[NodeId, AnnNode | None],
         nodes: list[AnnNode],
         findings: list[Finding],
+        code: str = "rectifiers-inserted",
     ) -> None:
         if source in split:
             return
@@ -112,9 +121,15 @@ class InsertRectifiers:
             Finding(
                 f"{count} neurons carry its value to the next layer",
                 node.origin,
-                code="rectifiers-inserted",
+                code=code,
             )
         )
+
+    def _keeps(self, network: ANNGraph, before: AnnNode | None, node: AnnNode) -> bool:
+        """Whether a pool that the layer after it could do costs less as neurons of its own."""
+        if not isinstance(before, _POOLS) or not isinstance(node, ann.Conv | ann.Dense):
+            return False
+        return not composes_better(network, before, node, self.target)
 
     def _carriers(self, node: AnnNode, is_positive: bool) -> list[AnnNode]:
         """Neurons that send a value, and the nodes that restore it; the last node is the value."""

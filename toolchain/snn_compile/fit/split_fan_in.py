@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from snn_compile.errors import CapacityError, CompileError, raise_all
+from snn_compile.errors import CapacityError, raise_all
 from snn_compile.fit.fan_in import Need, bounded, need
 from snn_compile.fit.numbers import with_numbers
 from snn_compile.fit.splitting import Split, Splitting
@@ -63,16 +64,26 @@ class SplitFanIn:
         wide = self.too_wide(program)
         if not wide:
             return None
-        obstacle = self._obstacle(program.window)
-        splitting = Splitting(program, self.target)
-        refused: list[CompileError] = []
-        for name, first in wide.items():
-            if why := obstacle or splitting.split(name, first):
-                refused.append(self._refusal(program.graph[name], first, why))
-        if refused:
+        splitting, why = self._tried(program, wide)
+        if why:
+            refused = [self._refusal(program.graph[n], wide[n], text) for n, text in why.items()]
             others = violations_without_placement(program, self.target)
             raise_all([*refused, *(violation.error for violation in others)])
         return splitting.result()
+
+    def without_remedy(self, program: QuantizedGraph) -> dict[NodeId, Need]:
+        """The populations that do not fit a core and cannot be split."""
+        wide = self.too_wide(program)
+        return {name: wide[name] for name in self._tried(program, wide)[1]} if wide else {}
+
+    def _tried(
+        self, program: QuantizedGraph, wide: Mapping[NodeId, Need]
+    ) -> tuple[Splitting, dict[NodeId, str]]:
+        """Wide populations split, and why some of them cannot be."""
+        obstacle = self._obstacle(program.window)
+        splitting = Splitting(program, self.target)
+        found = {name: obstacle or splitting.split(name, first) for name, first in wide.items()}
+        return splitting, {name: why for name, why in found.items() if why}
 
     def too_wide(self, program: QuantizedGraph) -> dict[NodeId, Need]:
         """The populations one neuron of which does not fit a core by its sources or weights."""
@@ -112,12 +123,18 @@ class SplitFanIn:
         else:
             code, limit = "synapse-memory-per-core", f"{need.most_memory:,} bits of weights"
             what = f"{need.memory:,} bits of weights; a core of {self.target.name} holds {limit}"
-        return CapacityError(
+        error = CapacityError(
             f"a neuron of layer '{population.id}' has {what}, and {why}",
             code=code,
             origin=population.origin,
-            hint=f"at most {limit} fit: pool or prune before this layer, or take another --target",
+            hint=f"at most {limit} fit: pool or prune before this layer, take another --target, or"
+            " lose the others with --allow-approximate",
         )
+        if need.has_too_many_sources:
+            error.needed, error.limit = need.sources, need.most_sources or 0
+        else:
+            error.needed, error.limit = need.memory, need.most_memory or 0
+        return error
 
 
 def _form(window: Window) -> type[Population] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -13,12 +13,14 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     Input,
     Neurons,
+    Population,
     QuantizedGraph,
     QuantizedNode,
     Synapses,
 )
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
+from snn_compile.sim import bounds
 from snn_compile.targets.target import Target
 
 K = TypeVar("K", bound=Hashable)
@@ -26,6 +28,8 @@ N = TypeVar("N", bound=QuantizedNode)
 
 _UNITS = ("neurons", "bits", "input axons", "output axons")
 _SHOWN = 3
+MIN_STATE_BITS = 12
+"""The narrowest states that ``--state-bits`` takes."""
 _WITHOUT_PAYLOAD = (InputCoding.CURRENT, InputCoding.FRAME, InputCoding.POISSON)
 
 
@@ -53,7 +57,9 @@ class Violation:
     def error(self) -> CapacityError:
         """The violation as an error."""
         code = self.rule.replace("_", "-")
-        return CapacityError(self.message, code=code, origin=self.origin, hint=self.hint)
+        error = CapacityError(self.message, code=code, origin=self.origin, hint=self.hint)
+        error.needed, error.limit = self.needed, self.limit
+        return error
 
 
 class Rule(Protocol):
@@ -95,9 +101,18 @@ def _core_limit(
     program: QuantizedGraph,
     target: Target,
     placements: Sequence[Placement],
-    hint: str,
+    remedy: Callable[[Placement, int], str],
 ) -> list[Violation]:
-    """Cores that exceed one of the four limits: the worst one of each layer."""
+    """Cores that exceed one of the four limits: the worst one of each layer.
+
+    Args:
+        rule: name of the rule.
+        index: of the limit among ``LIMITS``.
+        program: the network.
+        target: the chip.
+        placements: of the network on it.
+        remedy: what to do about the largest block of a core, given the limit.
+    """
     limit = capacity(target)[index]
     if limit is None:
         return []
@@ -119,7 +134,7 @@ def _core_limit(
             f"{what} on core {core}: {needed} of {limit} {_UNITS[index]}"
             f" ({LIMITS[index]}, {times(needed, limit)}) on {target.name}",
             _origin(program, name),
-            hint,
+            remedy(largest, limit),
             needed,
             limit,
         )
@@ -130,35 +145,63 @@ def neurons_per_core(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
     """No core exceeds its number of compartments."""
-    hint = "choose a reset that takes fewer compartments, or another target"
-    return _core_limit("neurons_per_core", 0, program, target, placements, hint)
+
+    def remedy(largest: Placement, limit: int) -> str:
+        each = largest.demand.neurons // largest.n_neurons
+        return (
+            f"a neuron that resets by subtraction takes {each} compartments, and a core has"
+            f" {limit}: --reset zero, or another target"
+        )
+
+    return _core_limit("neurons_per_core", 0, program, target, placements, remedy)
 
 
 def synapse_memory_per_core(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
     """No core exceeds its synapse memory."""
-    hint = "a single neuron's weights must fit a core: fewer inputs, or fewer --weight-bits"
-    return _core_limit("synapse_memory_per_core", 1, program, target, placements, hint)
+
+    def remedy(largest: Placement, limit: int) -> str:
+        fits = largest.n_synapses * limit // largest.demand.synapse_memory_bits
+        return (
+            f"a core holds {fits:,} of the {largest.n_synapses:,} synapses of these neurons:"
+            " fewer --weight-bits, or fewer inputs to a neuron"
+        )
+
+    return _core_limit("synapse_memory_per_core", 1, program, target, placements, remedy)
 
 
 def input_axons_per_core(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
     """No core has more source neurons than input axons."""
-    hint = (
-        "a single neuron's sources must fit a core: pool before this layer, prune it,"
-        " or state another limit in a target file"
-    )
-    return _core_limit("input_axons_per_core", 2, program, target, placements, hint)
+
+    def remedy(largest: Placement, limit: int) -> str:
+        soft = program.graph[largest.population]
+        own = isinstance(soft, Population) and soft.soft_reset
+        fan_in = limit - (target.synapses_per_soft_reset_neuron.value if own else 0)
+        return (
+            f"the largest fan-in that fits is {max(fan_in, 0):,}: pool before this layer,"
+            " or --allow-approximate, which drops the synapses of least weight"
+        )
+
+    return _core_limit("input_axons_per_core", 2, program, target, placements, remedy)
 
 
 def output_axons_per_core(
     program: QuantizedGraph, target: Target, placements: Sequence[Placement]
 ) -> list[Violation]:
     """No core has more destinations than output axons."""
-    hint = "the layers that read this one are cut into many blocks: make them smaller"
-    return _core_limit("output_axons_per_core", 3, program, target, placements, hint)
+
+    def remedy(largest: Placement, limit: int) -> str:
+        each = -(-largest.demand.output_axons // largest.n_neurons)
+        return (
+            f"a neuron reaches {each:,} blocks, and a core can address {limit:,}: the layers that"
+            f" read '{largest.population}' must take fewer cores, by fewer channels or fewer"
+            " --weight-bits"
+        )
+
+    return _core_limit("output_axons_per_core", 3, program, target, placements, remedy)
 
 
 def cores_per_board(
@@ -182,7 +225,8 @@ def cores_per_board(
         f" the binding limit is {binding} ({times(needed, limit)})"
     )
     fewer = ", fewer --weight-bits" if binding == "synapse memory" else ""
-    hint = f"a smaller network{fewer}, or a target file with more chips"
+    enough = -(-needed // (target.cores_per_chip.value or needed))
+    hint = f"--chips {enough} would do, or a smaller network{fewer}"
     return [Violation("cores_per_board", message, None, hint, needed, limit)]
 
 
@@ -213,9 +257,17 @@ def weight_bits_exist(
     for bits, nodes in groups:
         if bits in have:
             continue
-        near = sorted({b for b in (*[b for b in have if b < bits][-1:], max(have)) if b >= 2})
+        below = [b for b in sorted(have) if 2 <= b < bits][-1:]
+        near = sorted({b for b in (*below, max(have)) if 2 <= b <= 8})
         message = f"{_named(nodes)}: weights of {bits} bits; {target.name} has {listed}"
+        if below:
+            exponents = sorted({node.exponent for node in nodes})
+            message += (
+                f". Sums of weights of {below[0]} bits are not exact with the exponents"
+                f" {exponents[0]} to {exponents[-1]}"
+            )
         hint = f"--weight-bits {' or '.join(str(b) for b in near)}" if near else ""
+        hint = hint or "weights here have 2 to 8 bits: another target"
         found.append(
             Violation("weight_bits_exist", message, nodes[0].origin, hint, bits, max(have))
         )
@@ -232,7 +284,8 @@ def coding_supported(
         return []
     message = f"the coding '{coding}' does not run on {target.name}"
     offered = " or ".join(name for name in have if name in coding_names())
-    return [Violation("coding_supported", message, None, f"--coding {offered}")]
+    hint = f"--coding {offered}" if offered else "another target: it names no coding known here"
+    return [Violation("coding_supported", message, None, hint)]
 
 
 def neuron_supported(
@@ -267,7 +320,7 @@ def payload_bits(
 
     The host adds an input current, at every step of a window or at its first, and a signed input
     spike is one of two binary spikes: neither needs a payload. A signed spike
-    of a neuron is a payload of -1, 0 or 1.
+    of a neuron is a payload of -1, 0 or 1. The sign of a payload is one of its bits.
     """
     del placements
     limit = target.payload_bits.value
@@ -285,14 +338,33 @@ def payload_bits(
         bits = QFormat.holding(low, high).bits
         if bits <= limit:
             continue
-        hint = f"payloads of at most {limit} bits"
+        hint = _narrower(program, nodes, bits - limit, low, high)
         if not limit:
             hint = f"--coding {target.default_coding.value}"
-        if any(isinstance(node, Input) for node in nodes):
-            hint += ", --input current"
-        message = f"{_named(nodes)}: payloads {low} to {high}, {bits} bits; {target.name} {has}"
+            if any(isinstance(node, Input) for node in nodes):
+                hint += ", --input current"
+        sign = " with the sign" if low < 0 else ""
+        message = (
+            f"{_named(nodes)}: payloads {low} to {high}, {bits} bits{sign}; {target.name} {has}"
+        )
         found.append(Violation("payload_bits", message, nodes[0].origin, hint, bits, limit))
     return found
+
+
+def _narrower(
+    program: QuantizedGraph, nodes: Sequence[QuantizedNode], excess: int, low: int, high: int
+) -> str:
+    """The options that make payloads narrower by a number of bits."""
+    bits = max(-low, high).bit_length() - excess
+    found = []
+    if any(isinstance(node, Input) for node in nodes):
+        found.append(f"--input-bits {bits}" if bits >= 1 else "--input current")
+    if any(isinstance(node, Neurons) for node in nodes):
+        option = {"rate": f"--burst {(1 << max(bits, 1)) - 1}"}.get(
+            program.window.coding, f"--payload-bits {max(bits, 1)}"
+        )
+        found.append(option)
+    return ", ".join(found)
 
 
 def state_bits(
@@ -301,18 +373,29 @@ def state_bits(
     """Membrane potentials are no wider than the chip's."""
     del placements
     limit = target.state_bits.value
-    return [
-        Violation(
-            "state_bits",
-            f"{_named(nodes)}: potentials of {bits} bits; {target.name} has {limit}",
-            nodes[0].origin,
-            "",
-            bits,
-            limit,
+    if limit is None:
+        return []
+    wide = [node for node in program.populations if node.state.bits > limit]
+    found = []
+    for bits, nodes in _grouped((node.state.bits, node) for node in wide):
+        needed = max(_proven_bits(program, node) for node in nodes)
+        message = (
+            f"{_named(nodes)}: potentials of {bits} bits, of which {needed} are needed;"
+            f" {target.name} has {limit}"
         )
-        for bits, nodes in _grouped((node.state.bits, node) for node in program.populations)
-        if limit is not None and bits > limit
-    ]
+        # Weights that are refitted may exceed the width that they were quantized for.
+        asked = limit - max(needed - limit, 0)
+        if limit < MIN_STATE_BITS:
+            hint = f"states here have {MIN_STATE_BITS} bits or more: another target"
+        else:
+            hint = f"--state-bits {max(asked, MIN_STATE_BITS)}"
+        found.append(Violation("state_bits", message, nodes[0].origin, hint, bits, limit))
+    return found
+
+
+def _proven_bits(program: QuantizedGraph, population: Population) -> int:
+    interval = bounds.states(program.graph, population, program.window.n_steps)
+    return interval.magnitude.bit_length() + 1
 
 
 RULES: tuple[Rule, ...] = (

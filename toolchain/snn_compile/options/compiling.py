@@ -56,6 +56,8 @@ PRODUCERS: tuple[str, ...] = get_args(Producer)
 
 MAX_STEPS = 4096
 """Maximal length of a window."""
+MAX_CHIPS = 1_000_000
+"""Maximal number of chips of a board."""
 MAX_DISTANCE = 1e15
 """Bound of means and scales, up and down: scaled weights must stay finite when squared."""
 
@@ -93,6 +95,13 @@ class CompileOptions(TracedOptions):
     )
     target: str = option(
         "loihi2", text("NAME|FILE"), "Target chip; snn-compile targets lists them.", _NETWORK
+    )
+    chips: int | None = option(
+        None,
+        whole_number(1, MAX_CHIPS),
+        "Number of chips of the board, in place of the target's.",
+        _NETWORK,
+        shown="as many as the target has",
     )
     coding: str | None = option(
         None, one_of(coding_names), "Coding: how messages represent values.", _NETWORK, by="target"
@@ -185,11 +194,19 @@ class CompileOptions(TracedOptions):
         whole_number(12, 24),
         "Membrane potential width; 18 leaves headroom for stock LIF neurons.",
         _NUMBERS,
+        by="target",
     )
     neurons: Neurons = option(
         "any",
         choice(Neurons),
         "stock: only neuron models that Lava also provides on the chip.",
+        _NUMBERS,
+    )
+    allow_approximate: bool = option(
+        False,
+        switch("--allow-approximate/--exact"),
+        "Whether synapses may be pruned where a neuron has more sources than a core has input axons"
+        " and no exact remedy exists.",
         _NUMBERS,
     )
     rounding: Rounding = option(

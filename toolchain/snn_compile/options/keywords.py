@@ -25,6 +25,7 @@ class Keywords(TypedDict, total=False):
     """
 
     target: str
+    chips: int | None
     coding: str | None
     timesteps: int | Auto
     payload_bits: int | Auto
@@ -40,6 +41,7 @@ class Keywords(TypedDict, total=False):
     weight_bits: int | Auto
     state_bits: int
     neurons: Neurons
+    allow_approximate: bool
     rounding: Rounding
     bias_correction: bool
     potential_calibration: bool

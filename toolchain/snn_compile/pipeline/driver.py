@@ -25,8 +25,8 @@ from snn_compile.errors import UsageError
 from snn_compile.fit import of_fit
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import lower, passes_at_bounds
-from snn_compile.mapping import map_program
+from snn_compile.lowering import for_target, lower, passes_at_bounds
+from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import (
     AUTO,
     CALIBRATED,
@@ -55,6 +55,7 @@ from snn_compile.pipeline.inputs import (
     spiking_frontend,
     stimulus,
 )
+from snn_compile.pipeline.nearest import nearest_named
 from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
 from snn_compile.plugins import BACKENDS
@@ -96,16 +97,30 @@ def check_model(
             all complaints of a kind at once.
         Stopped: the pass after which to stop has run.
     """
-    path, target = Path(model), load_target(options.target)
+    with nearest_named(options, partial(_mapped, model)):
+        return _checked(model, options, observer, instruments)
+
+
+def _mapped(model: str | Path, options: CompileOptions) -> MappedProgram:
+    return _checked(model, options).mapped
+
+
+def _checked(
+    model: str | Path,
+    options: CompileOptions,
+    observer: Observer | None = None,
+    instruments: Instruments | None = None,
+) -> CheckResult:
+    path, target = Path(model), load_target(options.target, options.chips)
     journal = Journal(observer or SilentObserver(), instruments)
     if frontend := spiking_frontend(path):
         return check_spiking(Task(path, options, target), frontend, journal)
-    options = stock.with_stock_defaults(options)
+    options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(path)
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
-    folding = fold(network, coding, observe)
+    folding = fold(network, coding, observe, target=target)
     convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
     mapped = map_program(made.graph.program, target)
@@ -115,7 +130,7 @@ def check_model(
         *of_fit(made.findings),
         *mapped.findings,
     )
-    return CheckResult(imported, folding.graph, findings, journal.timing)
+    return CheckResult(imported, folding.graph, mapped.graph, findings, journal.timing)
 
 
 def passes_of(
@@ -131,14 +146,14 @@ def passes_of(
     Raises:
         CompileError: as ``check_model``.
     """
-    path, target = Path(model), load_target(options.target)
+    path, target = Path(model), load_target(options.target, options.chips)
     if spiking_frontend(path):
-        return quantization(options).steps
-    options = stock.with_stock_defaults(options)
+        return quantization(for_target(options, target)).steps
+    options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
     network = preprocess(read_model(path), options)
     is_measured = with_data and options.calibrate is not None
-    folded = fold(network, coding, measured=is_measured).graph
+    folded = fold(network, coding, measured=is_measured, target=target).graph
     adjusts = with_data and options.equalize != "none"
     some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
@@ -146,7 +161,12 @@ def passes_of(
         folded, calibration.calibrate(folded, some), options, coding, samples
     )
     equalize = (Equalize(options.equalize),) if adjusts else ()
-    return (*preprocessing(options), *folding_of(network, coding).steps, *equalize, *convert.steps)
+    return (
+        *preprocessing(options),
+        *folding_of(network, coding, target).steps,
+        *equalize,
+        *convert.steps,
+    )
 
 
 def compile_model(
@@ -187,17 +207,21 @@ def compile_model(
         given["evaluate"], evaluate = evaluate, None
     options = (options or CompileOptions()).override(given)
     journal = Journal(observer or SilentObserver(), instruments)
-    task = Task(Path(model), options, load_target(options.target), calibrate, evaluate)
+    task = Task(
+        Path(model), options, load_target(options.target, options.chips), calibrate, evaluate
+    )
     for name in options.emit:
         BACKENDS.load(name)  # fail early if one is missing
-    if frontend := spiking_frontend(task.path):
-        return finish(prepare_spiking(task, frontend, journal), journal)
-    return finish(_prepare(task, journal, retrain), journal)
+    with nearest_named(options, partial(_mapped, task.path)):
+        if frontend := spiking_frontend(task.path):
+            return finish(prepare_spiking(task, frontend, journal), journal)
+        return finish(_prepare(task, journal, retrain), journal)
 
 
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedNetwork:
     """Prepare a network trained without spikes: fold, equalize, calibrate, convert."""
-    asked, options, target = task.options, stock.with_stock_defaults(task.options), task.target
+    asked, target = task.options, task.target
+    options = for_target(stock.with_stock_defaults(asked), target)
     coding = coding_of(options, target.default_coding.value)
     if coding.window.n_steps > 1:
         asked = asked.with_default("timesteps", coding.window.n_steps)
@@ -211,7 +235,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate))
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
-    folded = fold(network, coding, observe, measured=task.is_measured).graph
+    folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
     assemble.report_import(journal.observer, imported, folded)
     options = _choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))

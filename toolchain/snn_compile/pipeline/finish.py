@@ -104,12 +104,14 @@ class CheckResult:
     Attributes:
         imported: the imported network.
         folded: the network after the passes without data; None for a spiking network.
+        mapped: the network on the target.
         findings: findings of the import, of these passes and of the mapping.
         timing: seconds of each pass.
     """
 
     imported: Imported | ImportedSpiking
     folded: ANNGraph | None
+    mapped: MappedProgram
     findings: tuple[Finding, ...]
     timing: list[dict[str, Any]]
 

@@ -18,13 +18,15 @@ from snn_compile.convert.sum_of_rectifiers import SumOfRectifiers
 from snn_compile.ir import ann as ops
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import PassObserver, PassResult, Pipeline, no_observer
+from snn_compile.targets.target import Target
 
 
-def folding(*, signed: bool = False) -> Pipeline[ANNGraph, ANNGraph]:
+def folding(*, signed: bool = False, target: Target | None = None) -> Pipeline[ANNGraph, ANNGraph]:
     """The passes that leave the function of the trained network unchanged.
 
     Args:
         signed: whether payloads are signed.
+        target: the chip, if it is known.
     """
     return (
         Pipeline.of(SinkWiring())
@@ -33,7 +35,7 @@ def folding(*, signed: bool = False) -> Pipeline[ANNGraph, ANNGraph]:
         .then(LowerMaxPool())
         .then(RefineStatistics())
         .then(LayOut())
-        .then(InsertRectifiers(signed))
+        .then(InsertRectifiers(signed, target))
         .then(IsolateOperands())
     )
 
@@ -41,20 +43,28 @@ def folding(*, signed: bool = False) -> Pipeline[ANNGraph, ANNGraph]:
 FOLDING = folding()
 
 
-def folding_of(network: ANNGraph, coding: Coding) -> Pipeline[ANNGraph, ANNGraph]:
-    """The folding passes for a network and a coding.
+def folding_of(
+    network: ANNGraph, coding: Coding, target: Target | None = None
+) -> Pipeline[ANNGraph, ANNGraph]:
+    """The folding passes for a network, a coding and a target.
 
     Functions become rectifiers first if the coding has no other neurons. If a network needs
     piecewise linear neurons anyway, they also carry signed values.
     """
+    if target is not None and not coding.payloads and target.payload_bits.value != 0:
+        # Counts are too coarse for another rounding, and neurons with many sources can be split
+        # exactly: pools stay composed.
+        target = None
     if coding.payloads:
         joined = JoinRectifiers()(network).graph
         joins = len(joined.graph) < len(network.graph)
         signed = any(isinstance(node, ops.Function | ops.Product) for node in joined.graph)
-        return Pipeline((*((JoinRectifiers(),) if joins else ()), *folding(signed=signed).steps))
+        return Pipeline(
+            (*((JoinRectifiers(),) if joins else ()), *folding(signed=signed, target=target).steps)
+        )
     if not any(isinstance(node, ops.Function) for node in network.graph):
-        return FOLDING
-    return Pipeline((SumOfRectifiers(), *FOLDING.steps))
+        return folding(target=target)
+    return Pipeline((SumOfRectifiers(), *folding(target=target).steps))
 
 
 def fold(
@@ -63,9 +73,10 @@ def fold(
     observe: PassObserver = no_observer,
     *,
     measured: bool = False,
+    target: Target | None = None,
 ) -> PassResult[ANNGraph]:
     """The folded network, after checks of its size and its parameters."""
-    folding = folding_of(network, coding)(network, observe)
+    folding = folding_of(network, coding, target)(network, observe)
     check_footprint(folding.graph, measured=measured)
     check_magnitudes(folding.graph)
     return folding

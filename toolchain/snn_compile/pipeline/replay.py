@@ -42,7 +42,11 @@ from snn_compile.files.archives import Archive, Arrays
 from snn_compile.files.documents import MAX_JSON_SIZE, DamagedError, check_size, reading
 from snn_compile.files.typed import complaint
 from snn_compile.files.writing import replacing_file
+from snn_compile.fit.duplicate_sources import DuplicateSources
+from snn_compile.fit.narrow_states import NarrowStates
+from snn_compile.fit.prune_fan_in import PruneFanIn
 from snn_compile.fit.split_fan_in import SplitFanIn
+from snn_compile.fit.split_weights import SplitWeights
 from snn_compile.ir import ann, serialize, spiking
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding
@@ -89,7 +93,11 @@ PASSES = (
     CalibrateResets,
     Prove,
     Schedule,
+    SplitWeights,
     SplitFanIn,
+    PruneFanIn,
+    NarrowStates,
+    DuplicateSources,
 )
 STAGES = (ANNGraph, SpikingGraph, Quantization)
 _PARTS = (

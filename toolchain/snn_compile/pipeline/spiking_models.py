@@ -15,7 +15,7 @@ from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
-from snn_compile.lowering import quantize_by
+from snn_compile.lowering import for_target, quantize_by
 from snn_compile.mapping import map_program
 from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Finding, Pipeline
@@ -47,7 +47,7 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     Raises:
         CompileError: as ``prepare_spiking``.
     """
-    options = task.options
+    options = for_target(task.options, task.target)
     imported = frontend.read_spiking(task.path, options)
     arrival = _arrival(imported, options, None)
     encoding, _ = _encoding(imported, None, arrival, options)
@@ -55,7 +55,7 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     made = quantization(options)(driven, pass_observer(journal, driven))
     mapped = map_program(made.graph.program, task.target)
     findings = (*imported.findings, *of_fit(made.findings), *mapped.findings)
-    return CheckResult(imported, None, findings, journal.timing)
+    return CheckResult(imported, None, mapped.graph, findings, journal.timing)
 
 
 def quantization(options: CompileOptions) -> Pipeline[SpikingGraph, Quantization]:
@@ -73,7 +73,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
     Raises:
         CompileError: defects of the file, the data or the options.
     """
-    options = task.options
+    options = for_target(task.options, task.target)
     with journal.timed("import"):
         imported = frontend.read_spiking(task.path, options)
     journal.add_findings(imported.findings)

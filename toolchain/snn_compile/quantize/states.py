@@ -17,6 +17,8 @@ from snn_compile.quantize.trained import own_fraction_bits
 
 STATE_BITS = 24
 """Bits of a potential on the chip."""
+MIN_STATE_BITS = 12
+"""The fewest that potentials are quantized to."""
 EXPONENTS = range(-8, 8)
 """Exponents of a synapse group in Loihi's format."""
 MAX_THRESHOLD = 1 << 20

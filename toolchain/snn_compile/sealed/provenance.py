@@ -28,7 +28,7 @@ INPUTS = ("model", *DATA, "target")
 TUNED = "tuned"
 """Key of the training method of a tuned network."""
 _NAME = "{}.name"
-ADDED = {"activation_segments": 32}
+ADDED = {"activation_segments": 32, "chips": None, "allow_approximate": False}
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""
 Array = npt.NDArray[Any]

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,15 +41,23 @@ def available() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml"))
 
 
-def load_target(name_or_path: str | Path) -> Target:
+def load_target(name_or_path: str | Path, chips: int | None = None) -> Target:
     """A target by its name, or from a TOML file of the same form.
+
+    Args:
+        name_or_path: of the target.
+        chips: on the board, in place of the file's number.
 
     Raises:
         UsageError: there is no such target, or its file has unknown keys, missing keys or values of
             the wrong type (``CompileErrors`` if several).
     """
     tables, file = _read(str(name_or_path), frozenset(), {})
-    return _Reader(tables, file).target()
+    target = _Reader(tables, file).target()
+    if chips is None:
+        return target
+    stated = replace(target.chips, value=chips, source="--chips", confidence=Confidence.ASSUMED)
+    return replace(target, chips=stated)
 
 
 def read_tables(name_or_path: str) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:

@@ -301,7 +301,10 @@ def _prepared(
         base.encoding,
         base.decodings,
         base.stimulus,
-        load_target(figures.option(base.report, "target") or base.report["target"]),
+        load_target(
+            figures.option(base.report, "target") or base.report["target"],
+            figures.option(base.report, "chips"),
+        ),
         _backends(base),
         _provenance(setting.path, base),
         partial(evaluate_tuned_stages, tuning, test_set),
