@@ -288,6 +288,7 @@ def test_without_times_the_latency_is_in_steps():
     latency = report["cost"]["latency"]
     assert (latency["value"], latency["unit"]) == (three_layers().total_steps, "time steps")
     assert report["cost"]["energy"] is report["cost"]["throughput"] is None
+    assert all(row["energy"] is row["time"] is None for row in report["layers"])
 
 
 def test_neurobench_by_hand():

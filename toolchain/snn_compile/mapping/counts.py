@@ -7,6 +7,7 @@ padding do not exist, and a weight of zero is no synapse.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -45,6 +46,10 @@ class Counts(Protocol):
 
     def onto(self, block: Block) -> tuple[Box, Int]:
         """Synapses of each source onto a block, in a box of the source's map with all of them."""
+        ...
+
+    def fan_out(self) -> Int:
+        """Synapses of each source neuron, in the source's shape."""
         ...
 
 
@@ -114,13 +119,36 @@ def _count(used: Bool) -> Int:
     return total
 
 
-class ConvCounts:
+class _FanOut(abc.ABC):
+    """Fan-out: the synapses onto all targets.
+
+    Args:
+        targets: shape of the population that the synapses reach.
+        sources: shape of the population that they come from.
+    """
+
+    def __init__(self, targets: Shape, sources: Shape) -> None:
+        self.target_shape, self.source_shape = targets, sources
+
+    @abc.abstractmethod
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """See :class:`Counts`."""
+
+    def fan_out(self) -> Int:
+        """Synapses of each source."""
+        everywhere = np.zeros(as_map(self.source_shape), dtype=np.int64)
+        box, reached = self.onto(Block.whole(self.target_shape))
+        everywhere[box] = reached
+        return everywhere.reshape(self.source_shape)
+
+
+class ConvCounts(_FanOut):
     """Counts over a convolution; factors of spans seen before are kept."""
 
     def __init__(self, synapses: ConvSynapses, source: Shape) -> None:
+        super().__init__(synapses.shape, source)
         self.synapse_group = synapses
         self.source = as_map(source)
-        self.source_shape = source
         self.used = synapses.weight.values != 0
         self._axes: dict[tuple[int, Span], _Axis] = {}
         self._taps: dict[Span, _Taps] = {}
@@ -230,12 +258,12 @@ def _bounds(reached: Bool) -> Span:
     return int(where[0]), int(where[-1]) + 1
 
 
-class DenseCounts:
+class DenseCounts(_FanOut):
     """Counts over an all-to-all connection."""
 
     def __init__(self, synapses: DenseSynapses, source: Shape) -> None:
+        super().__init__(synapses.shape, source)
         self.synapse_group = synapses
-        self.source_shape = source
         self.used = synapses.weight.values != 0
         self.per_target = np.count_nonzero(self.used, axis=1)
         self.full = bool(self.used.all())
@@ -271,12 +299,12 @@ class DenseCounts:
         return EVERYWHERE, per_source.reshape(as_map(self.source_shape))
 
 
-class SparseCounts:
+class SparseCounts(_FanOut):
     """Counts over an arbitrary wiring."""
 
     def __init__(self, synapses: SparseSynapses, source: Shape) -> None:
+        super().__init__(synapses.shape, source)
         self.synapse_group = synapses
-        self.source_shape = source
         self.n_sources = int(np.prod(source))
         used = synapses.weight.values != 0
         target = np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))

@@ -131,8 +131,7 @@ def _events(found: Bill) -> dict[str, float]:
 
 def _share(found: Bill, share: Share) -> dict[str, Any]:
     """Energy in joules for an inference; time in microseconds of each step."""
-    timed = found.step is not None
     return {
-        "energy": _estimate(share.energy, "J"),
-        "time": _estimate(share.seconds, "us", MICRO) if timed else None,
+        "energy": _estimate(share.energy, "J") if found.dynamic.high else None,
+        "time": None if found.step is None else _estimate(share.seconds, "us", MICRO),
     }

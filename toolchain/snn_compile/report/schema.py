@@ -110,7 +110,7 @@ class Layer(TypedDict, total=False):
     fraction_bits: int
     relay: bool
     depth: int
-    energy: Estimate
+    energy: Estimate | None
     time: Estimate | None
 
 
@@ -125,7 +125,7 @@ class Core(TypedDict, total=False):
     output_axons: int
     populations: list[str]
     percent: float
-    energy: Estimate
+    energy: Estimate | None
     time: Estimate | None
 
 

@@ -12,16 +12,12 @@ import numpy.typing as npt
 
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import Input, Neurons, QuantizedGraph, Synapses
-from snn_compile.mapping.block import Block, as_map
 from snn_compile.mapping.counts import Int, counts_of
 
 
 def fan_out(synapses: Synapses, source_shape: Shape) -> Int:
     """Synapses of each source neuron in one group, in the source's shape; exact at the borders."""
-    reached = np.zeros(as_map(source_shape), dtype=np.int64)
-    where, counts = counts_of(synapses, source_shape).onto(Block.whole(synapses.shape))
-    reached[where] = counts
-    return reached.reshape(source_shape)
+    return counts_of(synapses, source_shape).fan_out()
 
 
 def fan_outs(program: QuantizedGraph) -> dict[NodeId, Int]:
