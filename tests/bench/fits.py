@@ -15,6 +15,7 @@ from snn_compile.coding_registry import coding_names
 from snn_compile.errors import CapacityError, CompileError, CompileErrors
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import check_model
+from snn_compile.pluralize import pluralize
 from snn_compile.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,7 @@ def outcome(model: Path, target: str, coding: str) -> str:
         errors = error.errors if isinstance(error, CompileErrors) else (error,)
         codes = dict.fromkeys(one.code for one in errors if not isinstance(one, CapacityError))
         return "refused: " + ", ".join(codes or (error.code,))
-    return f"{mapped.cores:,} cores"
+    return pluralize(mapped.cores, "core")
 
 
 def rows(paths: Sequence[Path]) -> Iterator[str]:

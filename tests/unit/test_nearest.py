@@ -128,8 +128,8 @@ def test_a_search_without_success_says_how_far_it_came(network, tmp_path, capsys
     chip = target(tmp_path, core__synapse_memory=20, **BINARY)
     said = refusal(network, target=chip).nearest
     assert re.match(
-        r"no configuration tried fits \(\d+ tried in [\d.]+ s, of at most 10 s\): the nearest, "
-        r"--.*, needs [\d,]+ of 20 \(synapse-memory-per-core\)$",
+        r"no configuration tried fits \(\d+ tried in [\d.]+ s, none begun after 10 s\):"
+        r" the nearest, --.*, needs [\d,]+ of 20 \(synapse-memory-per-core\)$",
         said,
     )
     assert main(["check", str(network), "--target", chip]) == 5

@@ -4,7 +4,8 @@ Configurations are tried as ``check`` does it, without data, in a fixed order: w
 network alone (more chips) comes before what makes its numbers coarser (fewer bits), before what
 changes how it runs (steps, coding), before what changes what it computes (dropped synapses), before
 two of these together. Only changes that can help with one of the complaints are tried. The search
-ends with the first that fits, or when the next one would end after ``LIMIT_S`` seconds.
+ends with the first that fits, or where the next one, if it took as long as the longest, would end
+after ``LIMIT_S`` seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from snn_compile.errors import CapacityError, CompileError, CompileErrors
 from snn_compile.mapping import MappedProgram
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import options_of
+from snn_compile.pluralize import pluralize
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -61,6 +63,7 @@ class _Search:
         start: when the search began.
         tried: number of configurations.
         longest: seconds of the slowest.
+        others: codes of the errors of those that were refused for other reasons than capacity.
         nearest: the excess, the changes and the worst complaint of the one with the least excess.
     """
 
@@ -68,6 +71,7 @@ class _Search:
     start: float = field(default_factory=time.monotonic)
     tried: int = 0
     longest: float = 0.0
+    others: dict[str, int] = field(default_factory=dict)
     nearest: tuple[float, Changes, CapacityError] | None = None
 
     @property
@@ -89,6 +93,8 @@ class _Search:
         except CompileError as error:
             complaints = _complaints(error)
             self.judge(changes, complaints)
+            if not complaints:
+                self.others[error.code] = self.others.get(error.code, 0) + 1
             return complaints
         finally:
             self.longest = max(self.longest, time.monotonic() - start)
@@ -136,13 +142,17 @@ def _found(search: _Search, options: CompileOptions, target: Target, complaints:
             found = search.attempt(options, changes)
         if not isinstance(found, tuple):
             of = found.target.cores
-            cores = f"{found.cores:,}" + ("" if of is None else f" of {of:,}")
-            return f"fits with {_typed(changes)} ({cores} cores)"
+            cores = (
+                pluralize(found.cores, "core") if of is None else f"{found.cores:,} of {of:,} cores"
+            )
+            return f"fits with {_typed(changes)} ({cores})"
     return ""
 
 
 def _not_found(search: _Search) -> str:
-    tried = f"{search.tried} tried in {search.seconds:.1f} s, of at most {LIMIT_S:g} s"
+    tried = f"{search.tried} tried in {search.seconds:.1f} s, none begun after {LIMIT_S:g} s"
+    if search.others:
+        tried += "; refused: " + ", ".join(f"{code} x{n}" for code, n in search.others.items())
     if search.nearest is None:
         return f"no configuration tried fits ({tried})"
     _, changes, worst = search.nearest
