@@ -65,6 +65,11 @@ def main(arguments: Sequence[str]) -> int:
     chosen, rest = own & set(arguments), [word for word in arguments if word not in own]
     # The workers of pytest share the cores; a pool of BLAS threads in each would only contend.
     environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **os.environ}
+    # Tests start hundreds of processes: without bytecode each would compile the sources anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    # glibc returns memory at once, and each array of some hundred kilobytes is mapped anew.
+    environment.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 27))
+    environment.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 25))
 
     commands: Path = bootstrap.prepare(["test", *(["tune"] if "--torch" in chosen else [])])
 

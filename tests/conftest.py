@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from engine_equality import BUILDS
 from snn_backends.lava.environment import LavaEnvironment, locate
+from snn_compile.cli import main
 from snn_compile.sim import native
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,6 +148,29 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
         return made
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def digits_folder(
+    examples: Path,
+    once: Callable[[str, Callable[[Path], None]], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Path]:
+    """A compiled folder of the digits CNN, to be changed at will: ``digits_folder("-T", "4")``.
+
+    It is compiled once for all workers and copied for each who asks.
+    """
+
+    def copied(*options: str) -> Path:
+        def make(folder: Path) -> None:
+            data = ("--calibrate", str(examples / "digits_calibrate.npz"))
+            words = [str(examples / "digits_cnn.onnx"), *data, "-o", str(folder / "cnn.snn")]
+            assert main([*words, "--quiet", *options]) == 0
+
+        made = once("_".join(["digits", *options]).replace("-", ""), make)
+        return shutil.copytree(made / "cnn.snn", tmp_path_factory.mktemp("digits") / "cnn.snn")
+
+    return copied
 
 
 @pytest.fixture(scope="session")

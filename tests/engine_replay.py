@@ -75,7 +75,8 @@ WAYS = {
         Way(
             "arithmetic",
             "arithmetic",
-            (SENTINEL, f"-DSNN_ENGINE_SANITIZE=address,{ARITHMETIC}"),
+            # One unit for each library: the templates that its files share are compiled once.
+            (SENTINEL, f"-DSNN_ENGINE_SANITIZE=address,{ARITHMETIC}", "-DCMAKE_UNITY_BUILD=ON"),
         ),
         Way(
             "sanitizers",

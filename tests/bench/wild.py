@@ -6,9 +6,9 @@
 Without folders, the networks of `SNN_COMPILE_DATA`/wild (beside the clone by default) are exported
 into the cache by the interpreter that `--python` names, which needs torch, torchvision, timm and
 onnxscript; files that are there already are kept. With folders, all `NAME.EXPORTER.onnx` in them
-are taken. Each is checked in a process of its own (`snn-compile check --target unlimited`) with a
-time limit in seconds; one-layer forms (`act_*`, `layer_*`, `norm_*`, `f_*`) have totals of their
-own.
+are taken, small ones first. Each is checked in a process of its own
+(`snn-compile check --target unlimited`) with a time limit in seconds; one-layer forms (`act_*`,
+`layer_*`, `norm_*`, `f_*`) have totals of their own.
 
 With `--compile`, each accepted one is compiled in graded coding for few random images, without what
 calibration data can do about errors. Then the float network must answer as onnxruntime does, engine
@@ -278,7 +278,8 @@ def main() -> int:
             parser.error("name folders of exported networks, or a --cache to export into")
         folders = export(asked.cache, asked.exporters.split(","), names, asked.python)
     rows = []
-    for path in sorted(path for folder in folders for path in folder.glob("*.onnx")):
+    paths = [path for folder in folders for path in folder.glob("*.onnx")]
+    for path in sorted(paths, key=lambda path: (path.stat().st_size, path.name)):
         if names and path.stem.rpartition(".")[0] not in names:
             continue
         row = check(path, asked.limit)

@@ -102,13 +102,13 @@ def test_every_neuron_model_has_a_name_in_the_file():
 
 def test_the_set_exercises_what_it_promises():
     """Everything that compiled networks have, found in the vectors themselves."""
-    from snn_compile.conformance.features import exercised
+    from snn_compile.conformance.features import exercised_features
     from snn_compile.sim import reference
 
     words = set()
     for vector in vectors():
         run = reference.run(vector.program, vector.frames, record=True)
-        words |= set(exercised(vector, run.messages))
+        words |= set(exercised_features(vector, run.messages))
     kinds = {f"neurons:{model.conformance}" for model in registry.BUILT_IN}
     assert kinds <= words
     page = PAGE.read_text()

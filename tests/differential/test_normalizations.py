@@ -130,6 +130,30 @@ def test_checked_without_data(tmp_path, kind):
     check_model(path, CompileOptions(coding="graded", target="unlimited"))
 
 
+@pytest.mark.parametrize("share", [0.1, 100])
+def test_an_arm_that_dwarfs_the_other(tmp_path, share):
+    """Without data, a wide layer seems to; payloads of 16 bits give up bits, not the network."""
+    draw, n = np.random.default_rng(3), 4096
+    nodes = [
+        node("Gemm", "x a", "h"),
+        node("LayerNormalization", "h g", "l"),
+        node("Gemm", "l b", "u"),
+        node("Relu", "u", "r"),
+        node("Gemm", "r c", "k"),
+        node("Add", "h k", "s"),
+        node("LayerNormalization", "s g", "y"),
+    ]
+    constants = {
+        "a": draw.normal(size=(8, 8)).astype(np.float32),
+        "b": draw.normal(size=(8, n)).astype(np.float32),
+        "c": np.float32(share) * draw.uniform(-1, 1, (n, 8)).astype(np.float32),
+        "g": np.ones(8, np.float32),
+    }
+    path = tmp_path / "net.onnx"
+    path.write_bytes(onnx_models.model(nodes, ("N", 8), constants, opset=17).SerializeToString())
+    check_model(path, CompileOptions(coding="graded", target="unlimited"))
+
+
 def test_sigma_delta(tmp_path):
     path, x = tmp_path / "net.onnx", samples(6, seed=1)
     path.write_bytes(network("layer").SerializeToString())

@@ -9,7 +9,7 @@ import pytest
 
 import lif_networks
 from snn_backends.oracles import Brian2LoihiDevice, NengoLoihiDevice
-from snn_backends.oracles.network import refusals, unrolled
+from snn_backends.oracles.network import refusals, unroll
 from snn_compile.cli import main
 from snn_compile.errors import CompileErrors, DeviceError
 from snn_compile.sim import reference
@@ -97,7 +97,7 @@ def test_unrolled_synapses_add_up_to_the_group():
     for node in program.populations:
         for group in program.synapses_into(node):
             source = program.graph[group.inputs[0]].shape
-            pre, post, weight = unrolled(group, source)
+            pre, post, weight = unroll(group, source)
             assert (np.diff(pre) >= 0).all()
             matrix = np.zeros((int(np.prod(group.shape)), int(np.prod(source))), np.int64)
             matrix[post, pre] = weight

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import seals
 
 
 @pytest.fixture(scope="module")
-def here():
-    return seals.seals()
+def here(once):
+    """The seals that this process computes, once for all workers."""
+
+    def make(folder):
+        (folder / "seals.json").write_text(json.dumps(seals.seals()))
+
+    return json.loads((once("seals", make) / "seals.json").read_text())
 
 
 @pytest.mark.parametrize("environment", [seals.NARROW, seals.WIDE])

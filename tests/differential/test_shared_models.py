@@ -167,7 +167,7 @@ def verified(sealed, folder, n, capsys):
         ("mnist_mlp_256x2", 8),
         pytest.param("mnist_cnn_cntk", 4, marks=pytest.mark.slow),
         ("fashion_vggbn", 8),
-        ("cifar10_resnet20", 2),
+        pytest.param("cifar10_resnet20", 2, marks=pytest.mark.slow),
     ],
 )
 def test_lava_is_equal(lava_environment, sealed, capsys, tmp_path, monkeypatch, name, n):

@@ -87,7 +87,7 @@ def test_takes_the_best_that_the_cpu_runs(fake_engine: Callable[..., Path]) -> N
     for build in ("avx2", "avx512"):
         fake_engine(build)
     assert native.builds() == ()  # nobody can say what this CPU runs
-    with pytest.raises(UsageError, match="the baseline one, which knows"):
+    with pytest.raises(UsageError, match="the baseline build, which detects"):
         native.load("avx2")
     fake_engine("baseline", runs=("avx2", "baseline"))
     assert native.builds() == ("avx2", "baseline")
@@ -95,7 +95,7 @@ def test_takes_the_best_that_the_cpu_runs(fake_engine: Callable[..., Path]) -> N
     assert native.load() is native.find() is native.load("avx2")
     assert native.status() == native.Status(
         "avx2",
-        "the best that this CPU can run",
+        "the best that this CPU supports",
         ("avx512", "avx2", "baseline"),
         ("avx2", "baseline"),
     )
@@ -118,14 +118,14 @@ def test_a_build_can_be_asked_for(
         fake_engine(build, runs=("baseline",))
     monkeypatch.setenv("SNN_COMPILE_ENGINE", "baseline")
     assert name_of(native.find()) == "baseline"
-    assert native.status().why == "asked for by SNN_COMPILE_ENGINE"
-    for build, reason in (("avx512", "CPU cannot run it"), ("avx2", "not installed")):
+    assert native.status().why == "selected by SNN_COMPILE_ENGINE"
+    for build, reason in (("avx512", "CPU does not support it"), ("avx2", "not installed")):
         monkeypatch.setenv("SNN_COMPILE_ENGINE", build)
         for ask in (native.load, native.find, lambda build=build: native.load(build)):
             with pytest.raises(UsageError, match=reason) as caught:
                 ask()
             assert caught.value.code == "no-engine"
-            assert caught.value.hint == "here there is: off, baseline"
+            assert caught.value.hint == "available: off, baseline"
         status = native.status()
         assert status.build is None
         assert reason in status.why
@@ -182,7 +182,7 @@ def test_a_file_that_is_no_library_is_refused(fake_engine: Callable[..., Path]) 
 
 def test_a_library_under_anothers_name_is_refused(fake_engine: Callable[..., Path]) -> None:
     fake_engine("baseline", name="avx512")
-    with pytest.raises(UsageError, match="another's name"):
+    with pytest.raises(UsageError, match="contains the avx512 engine"):
         native.find()
 
 
@@ -196,7 +196,7 @@ def test_doctor_tells_all_of_it(
     result = CliRunner().invoke(doctor, ["--json"], standalone_mode=False)
     (check,) = (check for check in json.loads(result.output) if check["name"] == "engine")
     note = {
-        "good": "the best that this CPU can run",
+        "good": "the best that this CPU supports",
         "stale": "the baseline engine was built from other sources",
         "off": "switched off",
         "unknown": "SNN_COMPILE_ENGINE=unknown",

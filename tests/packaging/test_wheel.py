@@ -113,9 +113,14 @@ def with_engine(tmp_path_factory: pytest.TempPathFactory, sdist: Path, compiler:
     """The wheel that is made of the sdist on a machine with a compiler."""
     folder = tmp_path_factory.mktemp("wheel")
     # Nothing here looks at the code, and that is quicker to compile.
-    quick = "--config-settings=cmake.build-type=Debug"
+    settings = (
+        "build-type=Debug",
+        "define.CMAKE_CXX_FLAGS_DEBUG=-O0",
+        "define.CMAKE_UNITY_BUILD=ON",
+    )
+    quick = [f"--config-settings=cmake.{setting}" for setting in settings]
     done = build_wheel(
-        folder, sdist, "--quiet", quick, CXX=compiler, SNN_COMPILE_REQUIRE_ENGINE="1"
+        folder, sdist, "--quiet", *quick, CXX=compiler, SNN_COMPILE_REQUIRE_ENGINE="1"
     )
     assert done.returncode == 0, done.stderr
     return the_wheel(folder)

@@ -48,7 +48,7 @@ def test_batches_threads_and_the_frame_before_do_not_matter(coding, seed, n_step
             advance=finished.append,
         )
         assert sum(finished) == len(frames) - split
-        assert_same(reference.joined([start, rest]), whole)
+        assert_same(reference.join_runs([start, rest]), whole)
         assert_same(engine.run(frames), counted)
         outputs = engine.run(frames, activity=False).outputs
         for name, values in whole.outputs.items():

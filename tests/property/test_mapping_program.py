@@ -21,9 +21,9 @@ from snn_compile.ir.quantized import (
     Readout,
 )
 from snn_compile.ir.spiking import InputCoding, Reset, Window
-from snn_compile.mapping import map_program
+from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.mapping.block import capacity
-from snn_compile.mapping.cost import exact_synops, fan_outs, synops
+from snn_compile.mapping.cost import events, exact_synops, fan_outs, synops
 from snn_compile.mapping.rules import core_demands
 from snn_compile.targets import load_target
 
@@ -197,6 +197,63 @@ def test_synops_from_fan_outs_equal_those_counted_one_by_one(program, seed):
     even = {name: np.full(reached.shape, 2) for name, reached in fan_outs(program).items()}
     totals = {name: float(each.sum()) for name, each in even.items()}
     assert np.isclose(synops(program, totals), exact_synops(program, even))
+
+
+@settings(max_examples=12, deadline=None)
+@given(networks(), targets(), st.integers(0, 99))
+def test_events_equal_those_counted_one_by_one(program, target, seed):
+    rng = np.random.default_rng(seed)
+    sent = {name: rng.integers(0, 5, each.shape) for name, each in fan_outs(program).items()}
+    try:
+        mapped = map_program(program, target).graph
+    except CompileError:
+        return
+    n_cores = mapped.cores
+    synops, received = np.zeros(n_cores), np.zeros(n_cores)
+    read = {name: np.zeros((n_cores, each.size), np.bool_) for name, each in sent.items()}
+    for placement in mapped.placements:
+        node = program.graph[placement.population]
+        for group in program.synapses_into(node):
+            (source,) = group.inputs
+            onto = matrix(group, sent[source].shape)[placement.block.flat(node.shape)].sum(axis=0)
+            synops[placement.core] += onto @ sent[source].ravel()
+            read[source][placement.core] |= onto > 0
+    for name, cores in read.items():
+        received += cores @ sent[name].ravel()
+    found = events(mapped, sent)
+    cores, per_core = found.per_core()
+    np.testing.assert_array_equal(per_core[:, 0], synops[cores])
+    np.testing.assert_array_equal(per_core[:, 4], received[cores])
+    sends = {name: (read[name].sum(axis=0) * sent[name].ravel()).sum() for name in read}
+    assert found.input_messages == sends.pop(program.input.id)
+    assert found.total[3] == sum(sends.values())
+
+
+@settings(max_examples=12, deadline=None)
+@given(networks(), targets(), st.integers(0, 99), st.data())
+def test_a_cut_never_makes_messages_cheaper(program, target, seed, data):
+    rng = np.random.default_rng(seed)
+    sent = {name: rng.integers(0, 5, each.shape) for name, each in fan_outs(program).items()}
+    try:
+        placements = map_program(program, target).graph.placements
+    except CompileError:
+        return
+    whole = MappedProgram(program, UNLIMITED, placements)
+    index = data.draw(st.integers(0, len(placements) - 1))
+    (first, last), core = placements[index].block.channels, whole.cores
+    cut = data.draw(st.integers(first, last))
+    halves = [
+        replace(placements[index], block=replace(placements[index].block, channels=span), core=at)
+        for span, at in (((first, cut), placements[index].core), ((cut, last), core))
+        if span[0] < span[1]
+    ]
+    pieces = (*placements[:index], *halves, *placements[index + 1 :])
+    if {piece.core for piece in pieces} != set(range(core + len(halves) - 1)):
+        return  # the last core is empty, or the first one is
+    before, after = events(whole, sent), events(MappedProgram(program, UNLIMITED, pieces), sent)
+    assert before.total[0] == after.total[0]
+    assert before.input_messages + before.total[3] <= after.input_messages + after.total[3]
+    assert before.total[4] <= after.total[4]
 
 
 @settings(max_examples=30, deadline=None)

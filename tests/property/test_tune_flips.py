@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune
 from snn_compile.tune.flips import (  # noqa: E402
     Membrane,
     VanRossum,
-    added,
+    add_input,
     difference,
     fire,
     simulate,
@@ -126,7 +126,7 @@ def test_a_potential_plus_the_difference_of_two_is_the_other(reset, seed, n_step
     other = simulate(membrane, other_drive, threshold, start)
     change = difference(membrane, other, u, threshold)
     assert torch.equal(change, other_drive - drive)
-    assert torch.equal(added(membrane, u, change, threshold), other)
+    assert torch.equal(add_input(membrane, u, change, threshold), other)
 
 
 @given(seed=st.integers(0, 2**32 - 1), n_steps=st.integers(1, 8))
@@ -143,7 +143,7 @@ def test_neighbours_lie_along_the_axes_so_that_aggregation_is_the_identity(seed,
     for k in range(n_steps):
         change = torch.zeros_like(u)
         change[k] = steps[k]
-        neighbour = added(membrane, u, change, threshold)
+        neighbour = add_input(membrane, u, change, threshold)
         other = (neighbour >= threshold).double()
         assert (other[k] == 1 - spikes[k]).all()
         towards = difference(membrane, neighbour, u, threshold)[(slice(None), *place)].numpy()

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_compile.tune.spatio_temporal import Stage, responsible
+from snn_compile.tune.spatio_temporal import Stage, backpropagate_errors
 
 POLES = (0.8, 0.3)
 
@@ -26,7 +26,8 @@ def convolved(k, x):
 
 def changes(stages, errors):
     return [
-        np.einsum("tbo,tbi->oi", share, response) for share, response in responsible(stages, errors)
+        np.einsum("tbo,tbi->oi", share, response)
+        for share, response in backpropagate_errors(stages, errors)
     ]
 
 

@@ -29,7 +29,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.reading import load_text
 from snn_compile.ir.schedule import schedule
-from snn_compile.ir.spelled import Spelled
+from snn_compile.ir.spelled import Scanner
 from snn_compile.ir.spiking import Window
 from snn_compile.ir.text import dump_text
 from snn_compile.passes import PassResult
@@ -95,8 +95,8 @@ def run(spec: str, stage: Any) -> Any:
 
 def _made(kind: Any, options: str) -> Any:
     """A pass from its options, which are spelled as parameters of nodes are."""
-    given, hints, text = {}, fields_of(kind), Spelled(options, {})
-    while not text.ended:
+    given, hints, text = {}, fields_of(kind), Scanner(options, {})
+    while not text.at_end:
         name = text.need(re.compile(r" *(\w+)="), "an option")[1]
         given[name] = text.value(hints[name])
     return kind(**given)

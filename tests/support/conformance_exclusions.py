@@ -12,7 +12,7 @@ LEAKY, BURSTS, SIGNS = "leaky neurons whose decays truncate", "several spikes", 
 PRODUCTS, PRODUCT_CHANGES = "multiply two payloads", "send changes of a product"
 LINE_WINDOWS = "listen for a window before they send a payload"
 LINES, LINE_CHANGES = "with a table of lines", "a table of lines that send changes"
-NO_ENDS = "in NIR it has no ends"
+NO_ENDS = "in NIR it is unbounded"
 
 ENGINE = {
     "*-burst": "the engine has no bursts",
@@ -73,7 +73,7 @@ NETX = {
     "mixed-cuba": "no sparse synapses",
     "cuba-subtract": "stock LIF only resets to zero",
     "cuba-decays": "its bias has fraction bits",
-    "cuba-wrap": "its input could leave 18 bits",
+    "cuba-wrap": "its input could exceed 18 bits",
     "ties-subtract": SUBTRACTS,
     "exponents": SUBTRACTS,
     "no-synapses": SUBTRACTS,

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from snn_compile.tune.spatio_temporal import Stage, responsible
+from snn_compile.tune.spatio_temporal import Stage, backpropagate_errors
 from snn_compile.tune.spike_targets import correlation
 
 C, LEAK, REST, THRESHOLD = 300.0, 30.0, -70.0, 20.0  # pF, nS, mV, mV
@@ -66,7 +66,7 @@ def changes(weights, sent, wanted, clock):
         norm = np.linalg.norm(w, axis=2, keepdims=True)
         scaled = w / np.maximum(norm, 1e-12)
         stages.append(Stage(s, poles, lambda e, m=scaled: np.einsum("tsbo,soi->tsbi", e, m), rise))
-    shares = responsible(stages, wanted - sent[-1])
+    shares = backpropagate_errors(stages, wanted - sent[-1])
     return [np.einsum("tsbo,tsbi->soi", e, d, optimize=True) for e, d in shares]
 
 

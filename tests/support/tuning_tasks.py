@@ -25,7 +25,7 @@ from snn_compile.tune import neurons
 from snn_compile.tune.method import Task
 from snn_compile.tune.network import Network
 from snn_compile.tune.psg import ParametricSurrogate
-from snn_compile.tune.session import judged
+from snn_compile.tune.session import evaluate_scores
 from snn_compile.tune.trainer import Trainer, TrainingData
 
 ORIGIN = Origin("task")
@@ -153,7 +153,7 @@ def train(seed, options, kind="lif"):
 
     def judge():
         scores = engine.run(network.tuned(), x).outputs[output].reshape(len(x), -1)
-        return judged(scores * unit, y)
+        return evaluate_scores(scores * unit, y)
 
     curve = Trainer(network, method, TrainingData(x, y), judge, options).run().curve
     last = potentials(network, x)

@@ -213,13 +213,13 @@ def test_json_takes_a_share_of_the_memory(monkeypatch):
     [("5", 5), ("2K", 2048), ("3 MiB", 3 << 20), ("4g", 4 << 30), ("1TB", 1 << 40)],
 )
 def test_sizes(text, size):
-    assert memory.parsed(text) == size
+    assert memory.parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5G", "many", "9" * 99, "1P"])
 def test_what_is_no_size(text, monkeypatch, capsys):
     with pytest.raises(ValueError, match="is not a size"):
-        memory.parsed(text)
+        memory.parse_size(text)
     assert main(["targets", f"--max-memory={text}"]) == 2
     capsys.readouterr()
     if text:

@@ -157,7 +157,7 @@ def test_debug_shows_the_traceback(
         (["n.onnx", "--mean-values", "a"], "must be numbers"),
         (["n.onnx", "--config", "missing.toml"], "unreadable-config"),
         (["run", "d"], "--data"),
-        (["targets", "x"], "unexpected extra argument"),
+        (["targets", "x", "y"], "unexpected extra argument"),
     ],
 )
 def test_wrong_usage_is_one_line_and_a_hint(

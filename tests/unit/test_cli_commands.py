@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import tomllib
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -317,12 +320,47 @@ def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"loihi1", "loihi2", "unlimited"} <= names
 
 
+def test_every_figure_of_a_target_with_its_source(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'inherits = "loihi2"\nname = "own"\ndescription = "ours"\n[board.chips]\nvalue = 3\n'
+        'unit = "chips"\nsource = "its manual"\nconfidence = "published"\n'
+    )
+    assert main(["targets", str(own), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    figures = {(f["section"], f["key"]): f for f in said["figures"]}
+    assert said["name"] == "own"
+    assert figures["board", "chips"] == {
+        "section": "board",
+        "key": "chips",
+        "value": 3,
+        "low": None,
+        "high": None,
+        "unit": "chips",
+        "confidence": "published",
+        "source": "its manual",
+        "file": str(own),
+    }
+    assert figures["core", "neurons"]["file"] == "loihi2.toml"
+    assert figures["energy", "spike"]["low"] < figures["energy", "spike"]["high"]
+    with resources.files("snn_compile.targets").joinpath("loihi2.toml").open("rb") as file:
+        tables = tomllib.load(file)
+    assert set(figures) == {(s, k) for s, t in tables.items() if isinstance(t, dict) for k in t}
+    assert main(["targets", str(own)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"board\.chips +3 +chips +published +its manual \[.*own\.toml\]", out)
+    assert main(["targets", "loihi3"]) == 2
+    assert "did you mean 'loihi" in capsys.readouterr().err
+
+
 def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["doctor", "--json"]) == 0
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert checks["numpy"]["ok"]
     assert checks["frontend onnx"]["ok"]
-    monkeypatch.setitem(sys.modules, "networkx", None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     assert main(["doctor"]) == 1
     assert "broken" in capsys.readouterr().out
 

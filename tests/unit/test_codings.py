@@ -25,7 +25,7 @@ from snn_compile.hil.diagnosis import _carried
 from snn_compile.ir.quantized import Readout
 from snn_compile.ir.schedule import integer_network, is_scheduled
 from snn_compile.ir.spiking import InputCoding, Window
-from snn_compile.lowering import unmeasured
+from snn_compile.lowering import passes_at_bounds
 from snn_compile.options import CALIBRATED, CONVERTED, CompileOptions
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.folding import FOLDING
@@ -269,7 +269,7 @@ def test_options_that_a_coding_does_not_take_do_nothing(installed):
     for more in ({}, given):
         options = CompileOptions(coding="plain", timesteps=6, **more)
         coding = coding_of(options, "graded")
-        passes = unmeasured(folded, calibrate(folded, x), options, coding, Samples(x))
+        passes = passes_at_bounds(folded, calibrate(folded, x), options, coding, Samples(x))
         found.append((coding, [step.name for step in passes.steps]))
     assert found[0] == found[1]
     coding, names = found[0]

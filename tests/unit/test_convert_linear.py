@@ -229,11 +229,13 @@ def test_depthwise_is_recognized_only_where_channels_read_themselves():
     weight = np.zeros((3, 3, 2, 2))
     weight[np.arange(3), np.arange(3)] = np.random.default_rng(0).normal(size=(3, 2, 2))
     kernel = Kernel((3, 4, 4), (3, 3, 3), weight, Geometry())
-    assert linear.grouped(kernel).geometry.groups == 3
-    assert linear.grouped(kernel).weight.shape == (3, 1, 2, 2)
+    assert linear.to_depthwise(kernel).geometry.groups == 3
+    assert linear.to_depthwise(kernel).weight.shape == (3, 1, 2, 2)
     weight[0, 1, 0, 0] = 1e-9
-    assert linear.grouped(kernel).geometry.groups == 1
-    back = linear.ungrouped(linear.grouped(Kernel((3, 4, 4), (3, 3, 3), weight * 1.0, Geometry())))
+    assert linear.to_depthwise(kernel).geometry.groups == 1
+    back = linear.to_one_group(
+        linear.to_depthwise(Kernel((3, 4, 4), (3, 3, 3), weight * 1.0, Geometry()))
+    )
     np.testing.assert_array_equal(back.weight, weight)
 
 

@@ -164,9 +164,9 @@ def test_several_callers_at_once(simulator, network, expected):
 def test_an_engine_is_made_once_and_goes_with_its_network(chosen):
     program, frames = networks.mlp(0)
     engine.run(program, frames)
-    first = engine.prepared(program)
+    first = engine.engine_for(program)
     assert first._library is native.load(chosen)
-    assert engine.prepared(program) is first
+    assert engine.engine_for(program) is first
     alive = [weakref.ref(first), weakref.ref(program)]
     alive += [weakref.ref(handle) for handle in first._networks.values()]
     assert len(alive) == 3

@@ -13,7 +13,7 @@ import anns
 from anns import INPUT, Net
 from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import calibrate
-from snn_compile.convert.equalize import Equalize, rescaled
+from snn_compile.convert.equalize import Equalize, rescale
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann
 from snn_compile.passes import Finding
@@ -82,7 +82,7 @@ def uneven():
         for node in network.graph
         if isinstance(node, ann.Relu)
     }
-    return rescaled(network, factors)
+    return rescale(network, factors)
 
 
 class Given:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +23,8 @@ N = 12
 
 
 @pytest.fixture(scope="module")
-def compiled(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hil") / "cnn.snn"
-    data = examples / "digits_calibrate.npz"
-    line = [str(examples / "digits_cnn.onnx"), "--calibrate", str(data), "-o", str(folder)]
-    assert main([*line, "--quiet", "--no-emit", "--coding", "rate", "-T", "8"]) == 0
-    return folder
+def compiled(digits_folder: Callable[..., Path]) -> Path:
+    return digits_folder("--no-emit", "--coding", "rate", "-T", "8")
 
 
 def hil(folder: Path, *words: str) -> int:

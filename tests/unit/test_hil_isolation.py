@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import DeviceError, UsageError, VerificationError
-from snn_compile.hil.device import checked
+from snn_compile.hil.device import validate_pieces
 from snn_compile.hil.isolation import IsolatedDevice
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
@@ -117,12 +118,8 @@ class Odd:
 
 
 @pytest.fixture(scope="module")
-def compiled(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hil") / "mlp.snn"
-    data = examples / "digits_calibrate.npz"
-    line = [str(examples / "digits_cnn.onnx"), "--calibrate", str(data), "-o", str(folder)]
-    assert main([*line, "--quiet", "--no-emit"]) == 0
-    return folder
+def compiled(digits_folder: Callable[..., Path]) -> Path:
+    return digits_folder("--no-emit")
 
 
 @pytest.fixture
@@ -146,7 +143,9 @@ def collect(compiled: Path, name: str, time_limit: float = 60.0, n: int = 4, **o
         layers = [p.id for p in model.program.populations]
         if capabilities.layers:
             layers = list(capabilities.layers)
-        pieces = checked(device.run(model.stimulus[:n], time_limit), model.program, layers, n)
+        pieces = validate_pieces(
+            device.run(model.stimulus[:n], time_limit), model.program, layers, n
+        )
         return capabilities, list(pieces)
     finally:
         device.close()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -42,12 +43,8 @@ def test_boards_are_named_by_the_variables_that_lava_reads():
 
 
 @pytest.fixture(scope="module")
-def compiled(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hil") / "cnn.snn"
-    data = examples / "digits_calibrate.npz"
-    line = [str(examples / "digits_cnn.onnx"), "--calibrate", str(data), "-o", str(folder)]
-    assert main([*line, "--quiet", "--coding", "signed", "-T", "8"]) == 0
-    return folder
+def compiled(digits_folder: Callable[..., Path]) -> Path:
+    return digits_folder("--coding", "signed", "-T", "8")
 
 
 def test_without_the_environment_it_is_missing(compiled, tmp_path, monkeypatch, capsys):

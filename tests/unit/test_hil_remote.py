@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,8 @@ N = 12
 
 
 @pytest.fixture(scope="module")
-def compiled(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("remote") / "cnn.snn"
-    data = examples / "digits_calibrate.npz"
-    line = [str(examples / "digits_cnn.onnx"), "--calibrate", str(data), "-o", str(folder)]
-    assert main([*line, "--quiet", "--no-emit", "--coding", "rate", "-T", "4"]) == 0
-    return folder
+def compiled(digits_folder: Callable[..., Path]) -> Path:
+    return digits_folder("--no-emit", "--coding", "rate", "-T", "4")
 
 
 def hil(folder: Path, *words: str) -> int:

@@ -15,7 +15,7 @@ from snn_compile.hil import evidence as evidence_module
 from snn_compile.hil import variants
 from snn_compile.hil.cause import EVERYWHERE, Cause, Hypothesis, of_population
 from snn_compile.hil.devices.faulty import faulty_messages, simulate
-from snn_compile.hil.undecided import Undecided, undecided
+from snn_compile.hil.undecided import Ambiguity, find_ambiguity
 from snn_compile.ir.fixedpoint import QTensor
 
 
@@ -68,7 +68,7 @@ def test_what_happened_once_is_told_by_showing_the_same_again():
     layer = program.populations[1]
     stays = layer.changed(threshold=QTensor.of(layer.threshold.values + 40))
     causes = [cause("lost-message", layer, recurs=False), cause("threshold", stays)]
-    told = undecided(program, layer, frames, causes)
+    told = find_ambiguity(program, layer, frames, causes)
     wrong = simulate(changed(program, stays), frames)
     assert told.stimulus == first_differing(simulate(program, frames), wrong, layer.id)
     assert told.decides
@@ -88,7 +88,7 @@ def test_a_cause_that_holds_for_some_neurons_is_right_about_all_others():
             {layer.id: m[layer.id].reshape(*m[layer.id].shape[:2], -1)[..., chosen]}
             for m in (sent, wrong)
         ]
-        told = undecided(program, layer, frames, causes)
+        told = find_ambiguity(program, layer, frames, causes)
         assert told.stimulus == first_differing(*flat, layer.id)
 
 
@@ -105,7 +105,9 @@ def test_where_no_stimulus_at_hand_tells_a_constant_one_may():
             break
     else:
         pytest.fail("no width of this network shows with the largest input alone")
-    told = undecided(program, layer, weak, [cause("none", layer), cause("width", variant.part)])
+    told = find_ambiguity(
+        program, layer, weak, [cause("none", layer), cause("width", variant.part)]
+    )
     assert (told.stimulus, told.constant, told.searched) == (None, program.input.high, len(weak))
 
 
@@ -113,7 +115,7 @@ def test_causes_that_say_the_same_cannot_be_told_apart():
     program, frames = network("rate")
     layer = program.populations[1]
     same = replace(layer, bias=QTensor.of(layer.bias.values.copy()))
-    told = undecided(program, layer, frames, [cause("one", layer), cause("other", same)])
+    told = find_ambiguity(program, layer, frames, [cause("one", layer), cause("other", same)])
     assert (told.stimulus, told.constant, told.decides) == (None, None, False)
 
 
@@ -122,7 +124,7 @@ def test_some_are_told_apart_where_not_all_can_be():
     layer = program.populations[1]
     stays = layer.changed(threshold=QTensor.of(layer.threshold.values + 40))
     causes = [cause("one", layer), cause("same", layer), cause("threshold", stays)]
-    told = undecided(program, layer, frames, causes)
+    told = find_ambiguity(program, layer, frames, causes)
     assert told.stimulus is not None
     assert (told.causes, told.decides) == (3, False)
 
@@ -131,10 +133,10 @@ def test_a_clear_case_is_not_undecided():
     program, frames = network("rate")
     layer = program.populations[1]
     stays = layer.changed(threshold=QTensor.of(layer.threshold.values + 40))
-    assert undecided(program, layer, frames, []) is None
-    assert undecided(program, layer, frames, [cause("one", layer)]) is None
+    assert find_ambiguity(program, layer, frames, []) is None
+    assert find_ambiguity(program, layer, frames, [cause("one", layer)]) is None
     longer = cause("threshold", stays, 7.5)
-    assert undecided(program, layer, frames, [cause("one", layer), longer]) is None
+    assert find_ambiguity(program, layer, frames, [cause("one", layer), longer]) is None
 
 
 def test_little_memory_looks_at_fewer_stimuli_and_says_so(monkeypatch):
@@ -142,20 +144,20 @@ def test_little_memory_looks_at_fewer_stimuli_and_says_so(monkeypatch):
     layer = program.populations[1]
     causes = [cause("one", layer), cause("same", layer)]
     monkeypatch.setattr(evidence_module, "BUDGET_BYTES", 1 << 16)
-    assert undecided(program, layer, frames, causes).searched < len(frames)
+    assert find_ambiguity(program, layer, frames, causes).searched < len(frames)
 
 
 @pytest.mark.parametrize(
     ("one", "said"),
     [
         (
-            Undecided(2, 9, 3, decides=True),
+            Ambiguity(2, 9, 3, decides=True),
             "stimulus 3, shown again in a run from 0 on, would tell them",
         ),
-        (Undecided(3, 9, 5), "the first 3 explain it equally well; stimulus 5, shown in a run"),
-        (Undecided(3, 9, 5), "would tell some of them apart"),
-        (Undecided(2, 9), "none of the 9 stimuli at hand would tell them apart"),
-        (Undecided(2, 9, constant=255, decides=True), "one that is 255 everywhere (encoded) would"),
+        (Ambiguity(3, 9, 5), "the first 3 explain it equally well; stimulus 5, shown in a run"),
+        (Ambiguity(3, 9, 5), "would tell some of them apart"),
+        (Ambiguity(2, 9), "none of the 9 stimuli at hand would tell them apart"),
+        (Ambiguity(2, 9, constant=255, decides=True), "one that is 255 everywhere (encoded) would"),
     ],
 )
 def test_a_tie_in_words(one, said):

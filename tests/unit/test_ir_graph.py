@@ -92,7 +92,7 @@ def test_edit_that_leaves_a_reader_without_source():
 
 def test_pruned_keeps_what_outputs_need():
     graph = Graph([n("a"), n("b", "a"), n("c", "a"), n("d", "c")])
-    assert ids(graph.pruned([NodeId("d")])) == ["a", "c", "d"]
+    assert ids(graph.prune([NodeId("d")])) == ["a", "c", "d"]
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

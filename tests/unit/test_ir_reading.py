@@ -16,7 +16,7 @@ from snn_compile.errors import CompileError, CompileErrors, ModelError, Origin, 
 from snn_compile.ir import spelling
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.reading import MAX_COMPLAINTS, load_text
-from snn_compile.ir.spelled import Spelled
+from snn_compile.ir.spelled import Scanner
 from snn_compile.ir.text import dump_text
 
 TINY = """\
@@ -199,8 +199,8 @@ def test_a_number_keeps_its_bits(bits, dtype, text):
     value = np.array([bits], f"u{np.dtype(dtype).itemsize}").view(dtype)
     assert spelling.floats(value) == [text]
     array = f"{np.dtype(dtype).name}[{text}]"
-    assert spelling.written(value) == array
-    read = Spelled(array, {}).value(npt.NDArray[np.floating])
+    assert spelling.spell(value) == array
+    read = Scanner(array, {}).value(npt.NDArray[np.floating])
     assert read.dtype == dtype
     assert read.tobytes() == value.tobytes()
 

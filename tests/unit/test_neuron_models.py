@@ -17,7 +17,7 @@ from snn_backends.netx.layers import layers_of
 from snn_backends.nir.refusals import refusals
 from snn_compile.cli import main
 from snn_compile.conformance import files, network_file
-from snn_compile.conformance.features import exercised
+from snn_compile.conformance.features import exercised_features
 from snn_compile.conformance.net import INPUT, Net
 from snn_compile.errors import CapacityError, CompileError, CompileErrors, UnsupportedError
 from snn_compile.files.documents import DamagedError
@@ -67,7 +67,7 @@ NAMES = {
     "SigmaDeltaReadout": "sigma-delta-readout",
 }
 """In files that exist: sealed networks and conformance vectors."""
-ANSWERS = sorted({*registry.unanswered(Neurons), *registry.unanswered(Readout)})
+ANSWERS = sorted({*registry.open_questions(Neurons), *registry.open_questions(Readout)})
 
 
 @pytest.mark.parametrize("model", registry.BUILT_IN, ids=lambda model: model.__name__)
@@ -191,7 +191,7 @@ def test_a_broken_model_is_in_the_way_of_no_other(install, capsys):
 
 def test_texts_without_a_broken_model_are_read(install):
     net = Net("plain", (3,), n_steps=2)
-    net.readout("out", net.dense(net.suited("subtract", "first", net.dense(INPUT, 3)), 2))
+    net.readout("out", net.dense(net.add_active("subtract", "first", net.dense(INPUT, 3)), 2))
     text = dump_text(net.vector("", net.frames(1)).program)
     install(gone="refractory_neurons:Gone")
     assert dump_text(load_text(text)) == text
@@ -209,7 +209,7 @@ _FIRST = NET.add(
     bias=NET.draw(-4, 4, 3),
     refractory=2,
 )
-_SECOND = NET.suited("subtract", "second", NET.dense(_FIRST, 5))
+_SECOND = NET.add_active("subtract", "second", NET.dense(_FIRST, 5))
 NET.readout("out", NET.dense(_SECOND, 2))
 VECTOR = NET.vector("Neurons that rest.", NET.frames(60))
 PROGRAM, FRAMES = VECTOR.program, VECTOR.frames
@@ -259,7 +259,7 @@ def test_it_goes_into_conformance_files_and_back(refractory, tmp_path):
     assert to_text(case.program) == to_text(PROGRAM)
     assert "neurons:refractory-if" in case.exercises
     recorded = reference.run(PROGRAM, FRAMES, record=True).messages
-    assert exercised(VECTOR, recorded) == list(case.exercises)
+    assert exercised_features(VECTOR, recorded) == list(case.exercises)
 
 
 def test_its_numbers_are_checked(refractory):

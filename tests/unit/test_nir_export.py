@@ -218,7 +218,7 @@ def test_bursts_are_refused_with_the_remedy(examples):
         compile_model(examples / "digits_mlp.onnx", coding="rate", burst=3, emit=("nir",))
     neurons = [error for error in caught.value.errors if error.code == "nir-neuron"]
     assert len(neurons) == 2
-    assert {error.hint for error in neurons} == {"leave --burst out"}
+    assert {error.hint for error in neurons} == {"omit --burst"}
 
 
 @pytest.mark.parametrize("overflow", list(Overflow))

@@ -380,7 +380,7 @@ def test_options_that_mean_nothing_are_named(tmp_path):
     compiled = compile_model(small(tmp_path), options=options)
     (warning,) = [w for w in compiled.report["warnings"] if w["code"] == "option-ignored"]
     assert "equalize" in warning["message"]
-    with pytest.raises(UsageError, match="cannot be coded as sync"):
+    with pytest.raises(UsageError, match="coding sync does not apply"):
         compile_model(small(tmp_path), options=options, coding="sync")
     with pytest.raises(UsageError, match="auto is for"):
         compile_model(small(tmp_path), options=options, timesteps="auto", max_accuracy_drop=1.0)

@@ -211,6 +211,8 @@ def test_factors(n):
     lower = in_all_orders(lambda: factors.cholesky(matrix))
     assert (np.triu(lower, 1) == 0).all()
     np.testing.assert_allclose(lower, np.linalg.cholesky(matrix), rtol=1e-9, atol=1e-11)
+    assert (products.outer(lower) == products.matmul(lower, np.ascontiguousarray(lower.T))).all()
+    assert (factors.inverse_of_lower(lower) == factors.solve_lower(lower, np.eye(n))).all()
     upper = in_all_orders(lambda: factors.upper_factor_of_inverse(matrix))
     expected = np.linalg.cholesky(np.linalg.inv(matrix)).T
     np.testing.assert_allclose(upper, expected, rtol=1e-9, atol=1e-10)

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from option_tables import table
 from snn_compile import CompileOptions, compile_model
 from snn_compile.cli import main
-from snn_compile.cli.settings import GroupedCommand, declared
+from snn_compile.cli.settings import GroupedCommand, declared_options
 from snn_compile.errors import CompileErrors, UsageError
 from snn_compile.options import Keywords, LayerOptions
 from snn_compile.options.declared import option, options_of
@@ -96,7 +96,7 @@ def test_what_is_reported_and_what_is_ignored(examples, options, steps, origin, 
 
 def test_a_search_for_digits_begins(examples):
     options = CompileOptions(coding="radix", timesteps=AUTO, max_accuracy_drop=1.0)
-    with pytest.raises(UsageError, match="nothing to measure"):
+    with pytest.raises(UsageError, match="requires data to measure"):
         compile_model(examples / "digits_mlp.onnx", options=options)
 
 
@@ -164,7 +164,7 @@ class Leaky(CompileOptions):
 
 def test_a_declaration_is_all_that_an_option_takes(tmp_path):
     @click.command(cls=GroupedCommand)
-    @declared(Leaky)
+    @declared_options(Leaky)
     def command(**given):
         click.echo(f"leak is {given['leak']}")
 

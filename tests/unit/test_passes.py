@@ -31,7 +31,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import LIFNeurons, Readout
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.ir.text import to_text
-from snn_compile.lowering import unmeasured
+from snn_compile.lowering import passes_at_bounds
 from snn_compile.passes import Finding, PassFailure, PassResult, Pipeline, no_observer, spec
 from snn_compile.pipeline import replay
 from snn_compile.pipeline.folding import FOLDING, folding_of
@@ -60,7 +60,7 @@ def converted(network, settings):
     coding = coding_of(options, "graded")
     folded = folding_of(network, coding)(network).graph
     x = np.random.default_rng(0).normal(size=(20, *folded.input.shape))
-    return folded, x, unmeasured(folded, calibrate(folded, x), options, coding, Samples(x))
+    return folded, x, passes_at_bounds(folded, calibrate(folded, x), options, coding, Samples(x))
 
 
 def run(*words):
@@ -278,7 +278,7 @@ def test_a_stage_whose_promise_is_broken_is_found():
         object.__setattr__(network.outputs[0], "shape", (0,))  # as no pass may
         return network
 
-    with pytest.raises(VerificationError, match=r"breaks its promise: .* has the empty shape"):
+    with pytest.raises(VerificationError, match=r"violates its invariants: .* has the empty shape"):
         verified(emptied, residual())
 
 

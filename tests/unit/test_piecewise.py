@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_compile.convert.piecewise import NoValueError, fitted
+from snn_compile.convert.piecewise import NoValueError, fit_curve
 from snn_compile.errors import Origin
 from snn_compile.ir import spiking
 from snn_compile.ir.expression import Number, X, apply, evaluate
@@ -43,7 +43,7 @@ def curve(expression, low, high, bits=8, segments=32, channels=1):
     all_channels = np.broadcast_to(x, (channels, len(x)))
     step = np.full(channels, np.abs(evaluate(expression, all_channels)).max() / levels)
     ends = np.full(channels, low), np.full(channels, high)
-    return x, step, fitted(expression, *ends, step, segments, levels)
+    return x, step, fit_curve(expression, *ends, step, segments, levels)
 
 
 @pytest.mark.parametrize("name", ["erf", "sin", "cos", "tanh"])
@@ -161,7 +161,7 @@ def test_numbers_fit_whatever_bounds_allow(reach, unit):
 def test_a_channel_of_small_values_shares_the_line_of_large_ones():
     low, high = np.array([-1.0, -1e-4]), np.array([1.0, 1e-4])
     step, unit = high / 255, high / 500
-    found = fitted(X, low, high, step, 8, 255)
+    found = fit_curve(X, low, high, step, 8, 255)
     node = spiking.PiecewiseLinearNeurons(
         id="n",
         inputs=("s",),

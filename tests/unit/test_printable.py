@@ -162,7 +162,7 @@ def test_names_that_become_the_same_are_refused(tmp_path, capsys):
     model.graph.node[1].input[0] = "hidden\\n"
     onnx.save(model, str(tmp_path / "net.onnx"))
     assert main(["check", str(tmp_path / "net.onnx")]) == 3
-    assert "is given twice" in capsys.readouterr().err
+    assert "is defined twice" in capsys.readouterr().err
 
 
 def test_arguments_and_files_that_are_missing_are_shown_escaped(tmp_path, capsys):

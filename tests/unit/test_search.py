@@ -108,5 +108,5 @@ def test_a_promise_that_nothing_keeps_is_said(examples, data):
 def test_auto_needs_a_promise_and_something_to_measure_it_on(examples, data):
     with pytest.raises(CompileError, match="timesteps cannot be 'auto'"):
         compiled(examples, data, timesteps="auto")
-    with pytest.raises(CompileError, match="nothing to measure"):
+    with pytest.raises(CompileError, match="requires data to measure"):
         compiled(examples, (data[0], None), timesteps="auto", max_accuracy_drop=0.5)

@@ -192,7 +192,7 @@ def test_a_signature_by_a_stranger_that_claims_to_be_the_signer(folder, key, pub
     forged = SigningKey.read(written(tmp_path / "stranger"))
     content = (folder / "SHA256SUMS").read_bytes()
     own = public_keys(public)[0].content
-    text = sshsig.armored(sshsig.Signature(own, forged.sign(content).value))
+    text = sshsig.armor(sshsig.Signature(own, forged.sign(content).value))
     (folder / "SHA256SUMS.sig").write_text(text)
     assert code_of(folder, public)[0] == "signature-broken"
 
@@ -200,7 +200,7 @@ def test_a_signature_by_a_stranger_that_claims_to_be_the_signer(folder, key, pub
 def test_a_signature_for_something_else_counts_for_nothing(folder, key, public, monkeypatch):
     monkeypatch.setattr(sshsig, "NAMESPACE", "file")
     content = (folder / "SHA256SUMS").read_bytes()
-    signature = sshsig.armored(SigningKey.read(key).sign(content))
+    signature = sshsig.armor(SigningKey.read(key).sign(content))
     monkeypatch.undo()
     (folder / "SHA256SUMS.sig").write_text(signature)
     code, message = code_of(folder, public)
@@ -211,7 +211,7 @@ def test_a_signature_for_something_else_counts_for_nothing(folder, key, public, 
 def test_a_list_of_another_version_is_refused(folder, key, public):
     content = (folder / "SHA256SUMS").read_bytes().replace(b"manifest 1", b"manifest 2")
     (folder / "SHA256SUMS").write_bytes(content)
-    (folder / "SHA256SUMS.sig").write_text(sshsig.armored(SigningKey.read(key).sign(content)))
+    (folder / "SHA256SUMS.sig").write_text(sshsig.armor(SigningKey.read(key).sign(content)))
     code, message = code_of(folder, public)
     assert code == "signature-broken"
     assert "manifest 2" in message

@@ -8,7 +8,7 @@ from importlib import resources
 import pytest
 
 from snn_compile.errors import CompileErrors, UsageError, exit_code
-from snn_compile.targets import Confidence, available, load_target
+from snn_compile.targets import Confidence, Times, available, load_target
 
 FILES = resources.files("snn_compile.targets")
 
@@ -93,6 +93,39 @@ def test_unlimited_has_no_limits_and_no_energies():
     assert target.neurons_per_core.value is None
     assert target.codings.value is None
     assert target.synaptic_op is None
+    assert target.times == Times()
+
+
+def test_times_of_loihi2_are_those_of_loihi1_by_the_factors_of_the_brief():
+    one, two = load_target("loihi1").times, load_target("loihi2").times
+    for name, factor in (("synaptic_op", 5), ("neuron_update", 2), ("spike_out", 10)):
+        before, after = getattr(one, name), getattr(two, name)
+        for end in ("low", "value", "high"):
+            assert getattr(after, end) == pytest.approx(getattr(before, end) / factor)
+    assert (two.message_in.value, two.message_out.value) == (16.0, 5.1)
+
+
+def test_ranges_are_of_cited_constants():
+    """An end of a range is a figure that the source names, and no energy is invented."""
+    one, two = load_target("loihi1"), load_target("loihi2")
+    for name in ("synaptic_op", "neuron_update", "spike"):
+        ends = [(c.low, c.value, c.high) for c in (getattr(one, name), getattr(two, name))]
+        assert ends[0] == ends[1]
+
+
+def test_a_time_is_checked_as_an_energy_is(tmp_path):
+    file = tmp_path / "late.toml"
+    file.write_text(
+        'inherits = "loihi1"\n[time.barrier]\nvalue = 1.0\nlow = 2.0\nhigh = 3.0\n'
+        'unit = "us"\nsource = "me"\nconfidence = "assumed"\n'
+    )
+    with pytest.raises(CompileErrors) as caught:
+        load_target(file)
+    assert "[time.barrier] must have 0 <= low <= value <= high" in str(caught.value)
+    assert "'unit' of [time.barrier] is 'us', not 'ns'" in str(caught.value)
+    file.write_text('inherits = "loihi1"\ntime = 3\n')
+    with pytest.raises(UsageError, match="'time' must be a table"):
+        load_target(file)
 
 
 def test_a_file_may_inherit_and_state_only_what_differs(tmp_path):

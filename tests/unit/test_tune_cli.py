@@ -38,6 +38,17 @@ def labelled(examples, tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def compiled(examples, once):
+    """The folder of the small CNN; nobody changes it."""
+
+    def make(folder):
+        line = [str(examples / "digits_cnn.onnx"), "-o", str(folder / "base"), "-q", "--no-emit"]
+        assert main(line) == 0
+
+    return once("tune-base", make) / "base"
+
+
 def tune(*line):
     return main(["tune", *(str(word) for word in line), "--threads", "1"])
 
@@ -226,21 +237,20 @@ def test_a_killed_training_goes_on_where_it_was(examples, labelled, tmp_path):
         ("{base}x --train {train}", 2, "no-such-file"),
     ],
 )
-def test_what_is_refused(examples, labelled, tmp_path, capsys, line, code, message):
+def test_what_is_refused(examples, labelled, compiled, tmp_path, capsys, line, code, message):
     if "cuda" in line:
         import torch
 
         if torch.cuda.is_available():
             pytest.skip("there is a CUDA device")
-    base = tmp_path / "base"
-    assert main([str(examples / "digits_cnn.onnx"), "-o", str(base), "-q", "--no-emit"]) == 0
     words = line.format(
-        base=base, train=labelled / "train.npz", calibrate=examples / "digits_calibrate.npz"
+        base=compiled, train=labelled / "train.npz", calibrate=examples / "digits_calibrate.npz"
     )
-    before = sorted(os.listdir(tmp_path))
+    before = sorted(os.listdir(compiled.parent))
     assert tune(*words.split(), "-o", tmp_path / "out", "-q") == code
     assert message in capsys.readouterr().err
-    assert sorted(os.listdir(tmp_path)) == before
+    assert sorted(os.listdir(compiled.parent)) == before
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.shared_data

@@ -19,7 +19,7 @@ from snn_compile.tune.float_network import FloatNetwork, apply  # noqa: E402
 from snn_compile.tune.method import Batch  # noqa: E402
 from snn_compile.tune.options import TuneOptions  # noqa: E402
 from snn_compile.tune.qcfs import QuantizedActivations  # noqa: E402
-from snn_compile.tune.trainer import Judged, Trainer, TrainingData  # noqa: E402
+from snn_compile.tune.trainer import HeldOutAccuracy, Trainer, TrainingData  # noqa: E402
 
 LEVELS = 4
 
@@ -129,7 +129,7 @@ def test_training_lowers_the_loss():
 
     def judge():
         loss = method.gradients(batch)
-        return Judged(0.0, loss, merit=-loss)
+        return HeldOutAccuracy(0.0, loss, merit=-loss)
 
     progress = Trainer(network, method, TrainingData(x, labels), judge, options).run()
     assert progress.curve[progress.best].held_out_loss < before / 2

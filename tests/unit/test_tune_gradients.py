@@ -131,7 +131,7 @@ def test_widths_stay_in_their_range_and_are_kept_in_the_second_half():
     with torch.no_grad():
         for kappa in method.kappas.values():
             kappa += 50
-    method.stepped()
+    method.project()
     assert float(method.width(layer).detach()) == pytest.approx(2.0)
     for epoch, learns in ((0, True), (1, True), (2, False), (3, False)):
         method.begin(epoch, ())
@@ -140,7 +140,7 @@ def test_widths_stay_in_their_range_and_are_kept_in_the_second_half():
     fixed.begin(0, ())
     assert not any(k.requires_grad for k in fixed.kappas.values())
     narrow = method_of(spiking_mlp(), learn_width=False, width=0.05)
-    narrow.stepped()
+    narrow.project()
     layer = next(iter(narrow.task.network.layers.values()))
     assert float(narrow.width(layer).detach()) == pytest.approx(0.05)
 

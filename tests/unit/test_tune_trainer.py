@@ -20,7 +20,7 @@ from snn_compile.tune.network import Network  # noqa: E402
 from snn_compile.tune.options import TuneOptions  # noqa: E402
 from snn_compile.tune.psg import ParametricSurrogate  # noqa: E402
 from snn_compile.tune.scratch import fold, reinitialize  # noqa: E402
-from snn_compile.tune.session import judged  # noqa: E402
+from snn_compile.tune.session import evaluate_scores  # noqa: E402
 from snn_compile.tune.trainer import (  # noqa: E402
     Trainer,
     TrainingData,
@@ -60,7 +60,7 @@ class Course:
 
     def judge(self):
         scores = engine.run(self.network.tuned(), self.x).outputs[self.output]
-        return judged(scores.reshape(len(self.x), -1) * UNIT, self.y)
+        return evaluate_scores(scores.reshape(len(self.x), -1) * UNIT, self.y)
 
     def integers(self):
         return array_hashes(dump_program(self.network.tuned())[1])
@@ -207,19 +207,19 @@ def test_epochs_are_compared_at_the_best_temperature():
     random = np.random.default_rng(0)
     labels = random.integers(0, 4, 300)
     scores = random.normal(size=(300, 4)) + 2 * np.eye(4)[labels]
-    found = [judged(factor * scores, labels) for factor in (0.25, 1, 4)]
+    found = [evaluate_scores(factor * scores, labels) for factor in (0.25, 1, 4)]
     assert len({one.loss for one in found}) == 3
     assert len({one.top1 for one in found}) == 1
     assert np.ptp([one.merit for one in found]) < 1e-6
     assert all(one.merit >= -one.loss for one in found)
-    worse = judged(with_noise(scores, random), labels)
+    worse = evaluate_scores(with_noise(scores, random), labels)
     assert worse.merit < found[1].merit
     # The float network's outputs stand in for labels as far as they do in training.
-    other = judged(scores, labels, teacher=with_noise(scores, random), distill=1.0)
-    same = judged(scores, labels, teacher=scores, distill=1.0)
+    other = evaluate_scores(scores, labels, teacher=with_noise(scores, random), distill=1.0)
+    same = evaluate_scores(scores, labels, teacher=scores, distill=1.0)
     assert (other.top1, other.loss) == (same.top1, same.loss) == (found[1].top1, found[1].loss)
     assert other.merit < same.merit
-    assert judged(scores, labels, teacher=scores, distill=0.0) == found[1]
+    assert evaluate_scores(scores, labels, teacher=scores, distill=0.0) == found[1]
 
 
 def test_training_stops_where_nothing_improves():

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import faulty_files
 from faulty_files import DEAD, DIE, FAIL, FULL, Shim
 from snn_compile.errors import UsageError
 from snn_compile.files import claims, folders
-from snn_compile.files.claims import claimed
+from snn_compile.files.claims import exclusive_claim
 from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.files.writing import NewFile, replace_text, replacing_file, require_file
 
@@ -71,6 +72,22 @@ def operations(work, place: Path, log: Path) -> list[str]:
 @pytest.mark.parametrize("before", [False, True], ids=["nothing", "older"])
 @pytest.mark.parametrize("work", [write_file, write_folder, write_folder_in_steps])
 def test_a_fault_at_any_operation_leaves_the_old_or_the_new_one(tmp_path, work, before):
+    """In a small process: to fork one as large as pytest's takes longer than all that is tested."""
+    code = (
+        "import runpy, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        " module = runpy.run_path(sys.argv[2]);"
+        " module['with_faults'](Path(sys.argv[3]), module[sys.argv[4]], sys.argv[5] == 'True')"
+    )
+    words = [Path(faulty_files.__file__).parent, __file__, tmp_path, work.__name__, str(before)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def with_faults(tmp_path: Path, work, before: bool) -> None:
+    """Put a fault at every operation of the work, in each way."""
+
     def fresh(name: str) -> Path:
         place = tmp_path / name
         place.mkdir()
@@ -103,7 +120,7 @@ def test_a_fault_at_any_operation_leaves_the_old_or_the_new_one(tmp_path, work, 
                 assert {p.name for p in place.iterdir()} <= {"out"}, (how, number, kind)
                 # Some file systems have no locks.
                 assert status == 2 or kind == "lock" or how == FULL
-            with claimed(place / "out"):  # the next start
+            with exclusive_claim(place / "out"):  # the next start
                 pass
             assert {p.name for p in place.iterdir()} <= {"out"}, (how, number, kind)
             assert content(place / "out") in (old, new), (how, number, kind)
@@ -146,7 +163,7 @@ def test_who_waits_gets_its_turn(tmp_path):
 
 
 def test_a_claim_within_a_claim_removes_nothing(tmp_path):
-    with claimed(tmp_path / "out"):
+    with exclusive_claim(tmp_path / "out"):
         new = NewFile(tmp_path / "out")
         new.stream.write(b"x")
         write_file(tmp_path)
@@ -182,7 +199,7 @@ def test_a_link_that_is_planted_at_the_last_moment_is_not_followed(tmp_path, mon
     victim = tmp_path / "victim"
     victim.write_text("dear")
     monkeypatch.setattr(claims.secrets, "token_hex", lambda n: "ab" * n)
-    with claimed(tmp_path / "out"):  # leftovers have been removed by now
+    with exclusive_claim(tmp_path / "out"):  # leftovers have been removed by now
         (tmp_path / ".out.abababab.new").symlink_to(victim)
         with pytest.raises(FileExistsError):
             write_file(tmp_path)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from snn_compile import sealed, signing
 from snn_compile.errors import Origin, UsageError
-from snn_compile.files.claims import claimed, interrupted
+from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.encoding import Float, InputEncoding, OutputDecoding
@@ -238,7 +238,7 @@ class CompiledModel:
         """Outputs and hashes of all messages, a few stimuli at a time; always by the reference."""
         outputs: dict[NodeId, list[Int]] = {}
         hashes: dict[str, list[str]] = {}
-        for _, run in reference.recorded(self.program, frames):
+        for _, run in reference.record_runs(self.program, frames):
             for name, values in run.outputs.items():
                 outputs.setdefault(name, []).append(values)
             for name, messages in run.messages.items():
@@ -287,11 +287,11 @@ class CompiledModel:
             VerificationError: its content does not match its seal, or its signature.
         """
         path = Path(folder) / MODEL
-        if interrupted(Path(folder)):
-            with claimed(Path(folder)):
+        if was_interrupted(Path(folder)):
+            with exclusive_claim(Path(folder)):
                 pass  # whoever claims it puts back what was there
         if signer is not None and Path(folder).is_dir():
-            signing.check(Path(folder), signing.trusted(Path(folder), signer))
+            signing.check(Path(folder), signing.trusted_keys(Path(folder), signer))
         if not path.is_file():
             raise UsageError(
                 "no compiled network here",
@@ -327,7 +327,7 @@ def claimed_output(folder: str | Path) -> Iterator[None]:
     def ours(entry: Path) -> bool:
         return entry.name in known
 
-    with claimed(Path(folder), make_parents=True):
+    with exclusive_claim(Path(folder), make_parents=True):
         require_replaceable(Path(folder), MODEL, ours)
         yield
 

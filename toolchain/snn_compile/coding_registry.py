@@ -48,7 +48,7 @@ def coding_class(name: str) -> Any:
             code="unknown-coding",
             hint=f"install the package that adds it; available: {', '.join(coding_names())}",
         )
-    return loaded(_entries()[name][0])
+    return load_coding(_entries()[name][0])
 
 
 def of_other_packages() -> list[EntryPoint]:
@@ -56,7 +56,7 @@ def of_other_packages() -> list[EntryPoint]:
     return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
 
 
-def loaded(entry: EntryPoint) -> Any:
+def load_coding(entry: EntryPoint) -> Any:
     """The class of an entry point.
 
     Raises:
@@ -68,7 +68,7 @@ def loaded(entry: EntryPoint) -> Any:
     if len(of_that_name) > 1:
         owners = " and of ".join(distribution(other) for other in of_that_name)
         raise _broken(entry, f"is one of several: of {owners}", "uninstall all but one")
-    found = installed.loaded(entry, lambda what: _broken(entry, what))
+    found = installed.load_entry_point(entry, lambda what: _broken(entry, what))
     if wrong := next(_complaints(found, entry.name), ""):
         raise _broken(entry, wrong)
     return found

@@ -23,7 +23,7 @@ def distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}"
 
 
-def loaded(entry: EntryPoint, broken: Callable[[str], CompileError]) -> Any:
+def load_entry_point(entry: EntryPoint, broken: Callable[[str], CompileError]) -> Any:
     """What an entry point names; whatever importing it raises is the error that ``broken`` makes.
 
     Raises:
@@ -32,7 +32,7 @@ def loaded(entry: EntryPoint, broken: Callable[[str], CompileError]) -> Any:
     try:
         return entry.load()
     except Exception as error:
-        said = str(error) if isinstance(error, ImportError) else described(error)
+        said = str(error) if isinstance(error, ImportError) else describe_failure(error)
         raise broken(f"cannot be loaded: {said}") from error
 
 
@@ -55,10 +55,10 @@ class Guard:
         if isinstance(error, Exception) and not foreseen and not about_a_file:
             last = extract_tb(error.__traceback__)[-1]
             where = f"'{self.method}' ({Path(last.filename).name}, line {last.lineno})"
-            raise self.failed(f"failed in {where}: {described(error)}") from error
+            raise self.failed(f"failed in {where}: {describe_failure(error)}") from error
 
 
-def described(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
     """Kind and first line of what a plug-in raised."""
     kind, text = type(error).__name__, first_line(error)
     return text if text == kind else f"{kind}: {text}"

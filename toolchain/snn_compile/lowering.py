@@ -1,7 +1,7 @@
 """Lowering: from a folded float network to the program in integers.
 
-Everything here is decided by the options, the calibration samples and nothing else. The float
-network comes in with its calibration statistics; what leaves is every later stage of it.
+Everything here depends only on the options and the calibration samples. The input is the float
+network with its calibration statistics; the output is every later stage.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ threads (up to 30 times slower on busy cores). The sums are the same with any nu
 
 
 @dataclass(frozen=True, eq=False)
-class Lowered:
-    """A float network and what has been made of it.
+class Lowering:
+    """A float network and its later stages.
 
     Attributes:
         folded: the float network.
-        encoding: of the input.
+        encoding: encoding of the input.
         scales: full scale of each rectifier per channel.
-        quantization: the one in fixed point, spread over time.
-        decodings: of the outputs.
+        quantization: the network in fixed point, scheduled.
+        decodings: decodings of the outputs.
         curves: functions as lines.
     """
 
@@ -96,10 +96,10 @@ def lower(
     coding: Coding,
     observe: PassObserver = no_observer,
     given: Mapping[NodeId, Float] | None = None,
-) -> Lowered:
-    """Thresholds, neurons, integers, and what calibration data can do about their errors.
+) -> Lowering:
+    """Thresholds, neurons, integers, and calibration of their errors.
 
-    Full scales that are ``given``, because they were trained, take the place of balanced ones.
+    Trained full scales (``given``) replace balanced ones.
     """
     encoding = _encoding(folded, statistics, options)
     scales = dict(given or {})
@@ -109,7 +109,7 @@ def lower(
     convert = conversion(folded, encoding, scales, samples, options, coding, curves)
     with threadpool_limits(BLAS_THREADS):
         quantization = convert(folded, observe).graph
-    return Lowered(
+    return Lowering(
         folded,
         encoding,
         scales,
@@ -119,7 +119,7 @@ def lower(
     )
 
 
-def unmeasured(
+def passes_at_bounds(
     folded: ANNGraph,
     bounds: Calibration,
     options: CompileOptions,
@@ -162,13 +162,13 @@ def for_target(options: CompileOptions, target: Target) -> CompileOptions:
 
 
 def quantize_by(options: CompileOptions) -> Quantize:
-    """The pass that quantizes to the widths that the options name."""
+    """The quantization pass with the widths of the options."""
     widths = tuple((o.pattern, o.weight_bits) for o in options.layers if o.weight_bits)
     return Quantize(options.number("weight_bits"), widths, states_of(options))
 
 
 def states_of(options: CompileOptions) -> States:
-    """How far the options let numbers go."""
+    """Limits of integers from the options."""
     return States(options.state_bits, options.neurons == "stock")
 
 
@@ -180,9 +180,9 @@ def _scales(
     options: CompileOptions,
     coding: Coding,
 ) -> dict[NodeId, Float]:
-    """Full scale per channel of each rectifier, by the methods that the options name.
+    """Full scale per channel of each rectifier, by the methods of the options.
 
-    An adjustment of weights against a layer's threshold means something only if the layer has one:
+    An equalization against a layer's threshold is meaningful only if the layer has a single one:
     ``--equalize`` implies ``--per-layer``.
     """
     per_layer = options.per_layer or options.equalize != "none"
@@ -265,21 +265,21 @@ def _adjustments(
     options: CompileOptions,
     coding: Coding,
 ) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
-    """What calibration data can do about errors of rounding and of timing, in order."""
+    """Passes that calibrate errors of rounding and of timing, in order."""
     options = options.relevant_to(coding.name)
     correction = coding.correction(options)
     if correction is Correction.RESETS:
         resets = CalibrateResets(folded, x, frames, scales)
         if options.reset_calibration:
-            yield resets  # only then do counts stand for activations, so that weights can be fitted
+            yield resets  # only then do counts represent activations, so that weights can be fitted
         if options.rounding == "compensated":
             refits = options.reset_calibration
             yield FitLayers(folded, x, frames, biases=False, refits=refits)
             if refits:
                 yield resets
         return
-    # Weights, biases and potentials could all make up for the same error of timing: the potentials
-    # do it best (fashion_vggbn, rate, T = 8: 91.15 % on 2,000 images, with refitted weights 90.45).
+    # Weights, biases and potentials could all compensate the same timing error; potentials do so
+    # best (fashion_vggbn, rate, T = 8: 91.15 % on 2,000 images, with refitted weights 90.45).
     potentials = options.potential_calibration and correction is Correction.POTENTIALS
     if options.rounding == "compensated":
         biases = options.bias_correction and not potentials
@@ -293,7 +293,7 @@ def _adjustments(
 def _decodings(
     folded: ANNGraph, quantization: Quantization, coding: Coding
 ) -> dict[NodeId, OutputDecoding]:
-    """A readout adds up a whole window, so one step of it stands for the mean over the steps.
+    """Decodings of the readouts, which sum a whole window: a step represents the mean over steps.
 
     Where activations are counts or payloads, the sum itself is the answer.
     """

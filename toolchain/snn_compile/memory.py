@@ -40,14 +40,14 @@ def budget() -> int:
     if not said:
         return int(SHARE * _available())
     try:
-        return parsed(said)
+        return parse_size(said)
     except ValueError as error:
         raise UsageError(
             f"{VARIABLE}: {error}", code="bad-option", hint="like 500M or 4G"
         ) from error
 
 
-def parsed(text: str) -> int:
+def parse_size(text: str) -> int:
     """A size as people write it, in bytes: 500M, 4G.
 
     Raises:
@@ -59,7 +59,7 @@ def parsed(text: str) -> int:
     return int(found[1]) << _UNITS[found[2].upper()]
 
 
-def shown(size: int) -> str:
+def format_size(size: int) -> str:
     """A size for people: 4 GiB, or its order of magnitude where that says more."""
     if size >= 1 << 50:
         return f"2^{size.bit_length() - 1} bytes"

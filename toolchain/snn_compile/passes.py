@@ -12,7 +12,7 @@ from snn_compile.errors import CompileError, Origin
 from snn_compile.printable import printable_lines
 
 STAGES = {"ANNGraph": "float", "SpikingGraph": "spiking", "Quantization": "fixed"}
-"""Names of stages by their types, as the accuracy ladder has them."""
+"""Names of stages by their types, as in the accuracy table."""
 
 In = TypeVar("In")
 Mid = TypeVar("Mid")
@@ -22,7 +22,7 @@ OutCo = TypeVar("OutCo", covariant=True)
 
 
 APPROXIMATION = "approximation"
-"""Code of a finding which says that the network computes something else now, and how far off."""
+"""Code of a finding for a change of the network's function, with its error."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Finding:
         message: one line.
         origin: the operator it is about, if any.
         code: stable identifier.
-        hint: what to do about it, if anything.
+        hint: recommended action, if any.
         warning: whether it belongs among the report's warnings.
     """
 
@@ -54,22 +54,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class PassResult(Generic[OutCo]):
-    """A new graph and what there is to say about it."""
+    """A new graph and its findings."""
 
     graph: OutCo
     findings: tuple[Finding, ...] = ()
 
 
 class Pass(Protocol[InContra, OutCo]):
-    """A frozen dataclass whose fields are its options and the data that it measures on.
+    """A frozen dataclass; its fields are its options and the data that it measures on.
 
     It never changes its input. Numbers, texts and enumerations among its fields are its options,
-    which ``spec`` writes; arrays, networks and the like are data.
+    written by ``spec``; arrays, networks and the like are data.
     """
 
     @property
     def name(self) -> str:
-        """The pass as the command line and the reports call it."""
+        """Name of the pass on the command line and in reports."""
         ...
 
     def __call__(self, graph: InContra, /) -> PassResult[OutCo]:
@@ -78,7 +78,7 @@ class Pass(Protocol[InContra, OutCo]):
 
 
 PassObserver = Callable[[str, Any, tuple[Finding, ...], float], None]
-"""Called after each pass with its name, the new graph, the findings and the seconds it took."""
+"""Called after each pass with its name, the new graph, the findings and the duration in seconds."""
 
 
 def no_observer(name: str, graph: Any, findings: tuple[Finding, ...], seconds: float) -> None:
@@ -91,7 +91,7 @@ class PassFailure(Exception):  # noqa: N818  (an internal error, but one of a kn
 
     Attributes:
         step: the pass.
-        graph: what it was given.
+        graph: its input.
     """
 
     def __init__(self, step: Pass[Any, Any], graph: Any) -> None:
@@ -100,11 +100,11 @@ class PassFailure(Exception):  # noqa: N818  (an internal error, but one of a kn
         self.graph = graph
 
 
-class Stopped(Exception):  # noqa: N818  (no error: the user has asked for it)
-    """The pass after which a compilation was to stop has run.
+class StopAfterPass(Exception):  # noqa: N818  (no error: the user has asked for it)
+    """Ends a compilation after the pass of ``--stop-after``.
 
     Attributes:
-        timing: what the journal has measured until then.
+        timing: durations recorded in the journal so far.
     """
 
     def __init__(self, timing: list[dict[str, Any]]) -> None:
@@ -117,7 +117,7 @@ class Instruments:
     """Instrumentation of the passes of a compilation.
 
     Attributes:
-        stop_after: the pass after which to stop, by raising ``Stopped``; empty for none.
+        stop_after: the pass after which to stop, by raising ``StopAfterPass``; empty for none.
         verify_each: whether each pass is checked.
     """
 
@@ -148,7 +148,7 @@ class Pipeline(Generic[In, Out]):
         """Run all passes; ``observe`` sees every intermediate graph.
 
         Raises:
-            PassFailure: a pass raises what is neither a complaint nor a lack of memory.
+            PassFailure: a pass raises an exception other than a complaint or a lack of memory.
         """
         current: Any = graph
         findings: list[Finding] = []
@@ -190,7 +190,7 @@ def options_of(step: Any) -> dict[str, str]:
 
 
 def stages_of(step: Pass[Any, Any]) -> tuple[str, str]:
-    """The stages that a pass takes and makes, by their names in reports."""
+    """Input and output stage of a pass, by their names in reports."""
     hints = get_type_hints(type(step).__call__)
     made = get_args(hints.pop("return"))[0]
     taken = next(iter(hints.values()))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from snn_backends.lava.plan import Plan, PopulationPlan, SynapsePlan
 from snn_backends.lava.timing import timing
 from snn_compile.files.archives import Archive, Arrays, unequal
-from snn_compile.files.documents import DAMAGE, described, read_bytes, read_json, sha256
+from snn_compile.files.documents import DAMAGE, describe_error, read_bytes, read_json, sha256
 from snn_compile.ir.quantized import ConvSynapses
 
 COPIED = (
@@ -169,7 +169,7 @@ def _text_difference(path: Path, name: str, text: str) -> str:
     try:
         actual = read_bytes(path, MAX_TEXT_SIZE)
     except DAMAGE as error:
-        return f"{name} cannot be read: {described(error)}"
+        return f"{name} cannot be read: {describe_error(error)}"
     if actual == expected:
         return ""
     pairs = zip(expected.split(b"\n"), actual.split(b"\n"), strict=False)
@@ -203,7 +203,7 @@ def array_differences(
         with Archive(folder / ARRAYS) as archive:
             members, actual = archive.names, dict(Arrays(archive))
     except DAMAGE as error:
-        return [f"{ARRAYS} cannot be read: {described(error)}"]
+        return [f"{ARRAYS} cannot be read: {describe_error(error)}"]
     owners = {s.name: s.node.id for s in plan.synapses}
     owners |= {p.name: p.node.id for p in plan.populations}
     keys = {key: key for key in plan.arrays}
@@ -237,7 +237,7 @@ def _manifest_differences(plan: Plan, folder: Path, arrays_differ: bool) -> list
     try:
         actual = read_json(folder / MANIFEST)
     except DAMAGE as error:
-        return [f"{MANIFEST} cannot be read: {described(error)}"]
+        return [f"{MANIFEST} cannot be read: {describe_error(error)}"]
     chosen = actual.get("synapses") if isinstance(actual, dict) else None
     options = {"synapses": chosen} if chosen in FORMS else {}
     files = {name: content_hash(text.encode()) for name, text in source_files().items()}

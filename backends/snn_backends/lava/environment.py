@@ -33,7 +33,7 @@ NATIVE, COMPAT = "native 3.10", "compat"
 BEGUN, MARKER = "snn-compile-begun", "snn-compile-complete"
 
 INSTALL = ("install", "-q", "--require-hashes", "--no-deps", "--only-binary", ":all:")
-"""How pip is told to take the files that the lists in ``requirements`` name and no others."""
+"""Options of pip for installing only the files listed in ``requirements``."""
 REQUIREMENTS = {NATIVE: "native.txt", COMPAT: "compat.txt"}
 """With the hash of every file. The second has what lava-nc imports, without the upper limits that
 keep it from Python 3.11."""
@@ -105,7 +105,7 @@ def _expanded(path: str) -> Path:
 
 
 def locate() -> LavaEnvironment | None:
-    """The environment to use, or None where there is none yet. Makes nothing.
+    """The existing environment, or None. Creates nothing.
 
     Raises:
         DeviceError: the interpreter that the user names cannot run Lava.
@@ -213,7 +213,7 @@ def _ours(target: Path) -> bool:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    import fcntl  # where there is none, Lava does not run either
+    import fcntl  # systems without it do not run Lava either
 
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -282,7 +282,7 @@ def _pythons(minor: str) -> Iterator[str]:
     """Interpreters of one minor version that really run, resolved past any shim."""
     guesses: list[tuple[str, dict[str, str]]] = []
     on_path = shutil.which(f"python{minor}")
-    if on_path:  # a pyenv shim exits with 127 unless it is told which version is meant
+    if on_path:  # a pyenv shim exits with 127 unless a version is selected
         guesses += [(on_path, {}), (on_path, {"PYENV_VERSION": minor})]
     with contextlib.suppress(RuntimeError):  # this user has no home
         root = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()

@@ -54,7 +54,7 @@ def neuron_process(program: QuantizedGraph, node: Population) -> NeuronProcess:
     """The process that computes a population.
 
     Raises:
-        TypeError: there is none, as for integer neurons that have not been spread over time.
+        TypeError: it has none, such as integer neurons before scheduling.
     """
     return _STOCK.get(type(node), _custom)(program, node)
 
@@ -83,7 +83,7 @@ def narrow(values: Int) -> Array:
 
 
 def _window(program: QuantizedGraph, node: Population) -> dict[str, int]:
-    """What every custom process is told."""
+    """Arguments common to all custom processes."""
     limit = _state_limit(node)
     n_steps = program.window.n_steps
     return {

@@ -130,7 +130,7 @@ class Plan:
 
 def make_plan(program: QuantizedGraph) -> Plan:
     """Choose a process for every layer."""
-    names = numbered(program)
+    names = number_nodes(program)
     populations = []
     for node in program.populations:
         depth = program.depth[node.id]
@@ -156,7 +156,7 @@ def make_plan(program: QuantizedGraph) -> Plan:
     return Plan(program, names[program.input.id], tuple(populations))
 
 
-def numbered(program: QuantizedGraph) -> dict[NodeId, str]:
+def number_nodes(program: QuantizedGraph) -> dict[NodeId, str]:
     """What each node is called in the emitted files: a word and a number, whatever its id is.
 
     Names of files and arrays are made of it; a user's own names are data in the manifest.

@@ -69,7 +69,7 @@ def run_emitted(
         synapses: form of the convolutions, ``sparse`` or ``conv``.
         probes: npz file with payloads to drive the synapse groups one by one, afterwards.
         hardware: ``loihi1`` or ``loihi2`` to run on a chip; empty for Lava's simulation.
-        variables: of the environment, that say where the chip is.
+        variables: environment variables that locate the chip.
 
     Raises:
         DeviceError: it failed, or did not end in time.

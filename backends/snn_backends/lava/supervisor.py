@@ -32,7 +32,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 """Puts a token into the names of shared memory before the script starts."""
 
 
-def tagged(command: list[str], token: str) -> list[str]:
+def tag_command(command: list[str], token: str) -> list[str]:
     """A Python command (interpreter, switches, script, ...) whose shared memory bears the token."""
     first = next(i for i, word in enumerate(command[1:], 1) if not word.startswith("-"))
     return [*command[:first], "-c", PREFIX, token, *command[first:]]
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     deadline = time.monotonic() + seconds
-    with subprocess.Popen(tagged(command, token), start_new_session=True) as child:
+    with subprocess.Popen(tag_command(command, token), start_new_session=True) as child:
         try:
             status = child.poll()
             while status is None:

@@ -11,7 +11,7 @@ from snn_compile.ir.quantized import Readout
 def timing(plan: Plan) -> dict[str, Any]:
     """The rows of Lava's clock in which the first stimulus is handled; each later one follows.
 
-    Row r is Lava's time step r + 1. Everything said of stimulus 0 holds ``every`` rows later for
+    Row r is Lava's time step r + 1. Rows of stimulus 0 apply ``every`` rows later for
     the next one, while the last one is still on its way: rows are never spent waiting. Rows of a
     layer before its first one carry nothing that means anything.
     """

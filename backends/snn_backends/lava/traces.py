@@ -71,7 +71,7 @@ def compare_run(plan: Plan, traces: Path, frames: Int, advance: Advance) -> Comp
     program = plan.program
     n_steps = program.window.n_steps
     result = Comparison()
-    for first, run in reference.recorded(program, frames):
+    for first, run in reference.record_runs(program, frames):
         expected = run.messages
         for index, population in enumerate(plan.populations):
             sent = expected.pop(population.node.id)

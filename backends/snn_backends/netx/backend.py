@@ -23,27 +23,27 @@ class NetxBackend:
 
     netx builds Lava's stock LIF neurons from it, so this is for networks whose neurons these are:
     reset to zero, no payloads between layers, one path from input to output. Everything else is
-    refused with the reason; the Lava backend has processes of its own for it.
+    refused with the reason; the Lava backend supports it with its own processes.
     """
 
     name = "netx"
 
     def check(self, program: QuantizedGraph) -> list[CompileError]:
-        """Everything that netx does not read, and a missing library."""
+        """Everything that netx does not support, and a missing library."""
         _, errors = layers_of(program)
         return [*_missing(), *errors]
 
     def emit(
         self, program: QuantizedGraph, folder: Path, *, options: Mapping[str, Any] | None = None
     ) -> None:
-        """Write ``network.net`` and ``network.json``, how to read it, into an empty folder.
+        """Write ``network.net``, and ``network.json`` with its reading instructions, into a folder.
 
         Raises:
             UsageError: the folder is not empty, an option is unknown, or the library is missing.
             UnsupportedError: see ``check``.
         """
         if options:
-            raise UsageError(f"the netx backend takes no options, not {sorted(options)}")
+            raise UsageError(f"the netx backend has no options: {sorted(options)}")
         require_empty(folder)
         layers = self._layers(program)
         from snn_backends.netx import file
@@ -61,7 +61,7 @@ class NetxBackend:
     ) -> Verification:
         """Compare every number in the file with the program.
 
-        lava-dl is not run: it needs an environment of its own. ``docs/reference/netx.md`` shows how
+        lava-dl is not run: it needs a separate environment. ``docs/reference/netx.md`` shows how
         to run the file there; a test does so and compares all spikes.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The HDF5 file that netx reads, and a note on how to read it."""
+"""The HDF5 file for netx, and a note with its reading instructions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _entry(layer: Layer) -> dict[str, Any]:
         groups = layer.geometry["groups"]
         values |= {"inChannels": weight.shape[1] * groups, "outChannels": weight.shape[0]}
     if layer.bias is not None:
-        # One a neuron: in the order of axes that netx keeps maps in.
+        # One per neuron: in netx's order of axes.
         values["bias"] = layer.bias.T.astype(np.float32)
     neuron = {
         "type": np.bytes_("CUBA"),
@@ -59,7 +59,7 @@ def _entry(layer: Layer) -> dict[str, Any]:
 
 
 def how(program: QuantizedGraph, layers: list[Layer]) -> dict[str, Any]:
-    """What the reader must be told, because the file has no place for it."""
+    """Reading instructions that the file format cannot express."""
     low, high = program.input.messages
     return {
         "file": FILE,
@@ -79,13 +79,13 @@ def how(program: QuantizedGraph, layers: list[Layer]) -> dict[str, Any]:
         "n_steps": program.window.n_steps,
         "latency": program.latency,
         "layers": [layer.node.id for layer in layers],
-        "output": f"v >> 6 of the last layer after the window; its threshold {NEVER} is never met",
+        "output": f"v >> 6 of the last layer after the window; it never reaches threshold {NEVER}",
     }
 
 
 def write(program: QuantizedGraph, layers: list[Layer], folder: Path) -> None:
     """Write both files."""
-    content = io.BytesIO()  # HDF5 itself goes on, and crashes later, when a disk is full
+    content = io.BytesIO()  # HDF5 ignores a full disk and crashes later
     with h5py.File(content, "w") as file:
         for path, value in entries(program, layers).items():
             file.create_dataset(path, data=value)
@@ -95,7 +95,7 @@ def write(program: QuantizedGraph, layers: list[Layer], folder: Path) -> None:
 
 
 def compare(program: QuantizedGraph, layers: list[Layer], folder: Path) -> tuple[int, list[str]]:
-    """How many numbers of the file were compared, and what differs."""
+    """The number of compared values, and the differences."""
     expected, faults, compared = entries(program, layers), list[str](), 0
     found: dict[str, Value] = {}
     try:
@@ -112,7 +112,7 @@ def compare(program: QuantizedGraph, layers: list[Layer], folder: Path) -> tuple
         return 0, [f"the file cannot be read: {error}"]
     for path in sorted({*expected, *found}):
         if path not in found or path not in expected:
-            faults.append(f"{path} is {'missing' if path in expected else 'one too many'}")
+            faults.append(f"{path} is {'missing' if path in expected else 'unexpected'}")
             continue
         compared += expected[path].size
         if not np.array_equal(expected[path], found[path]):

@@ -1,4 +1,4 @@
-"""A network as the chain of layers that netx builds, or why it is none."""
+"""A network as a chain of netx layers, or the reasons why it is not one."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Layer:
         kind: conv or dense.
         shape: (C, H, W) of a convolution, (N,) of a dense layer.
         weight: (O, I / groups, kh, kw) or (O, I), times the exponent.
-        bias: (C,), (N,) or, one a neuron, (C, H, W); None if it is 0.
-        threshold: vThMant: a spike is ``v > threshold << 6``; one number or one a neuron.
+        bias: (C,), (N,) or, per neuron, (C, H, W); None if it is 0.
+        threshold: vThMant: a spike is ``v > threshold << 6``; one number or one per neuron.
         current_decay: iDecay.
         voltage_decay: vDecay.
         geometry: keys of a convolution: kernelSize, stride, padding, dilation, groups.
@@ -72,7 +72,7 @@ def layers_of(program: QuantizedGraph) -> tuple[list[Layer], list[CompileError]]
             _refusal(
                 program.readouts[0],
                 f"windows of {program.window.n_steps} steps for {program.latency} layers: netx"
-                " resets layers one step after the other, and each inside the window",
+                " resets layers one step after the other, each within the window",
                 hint=f"use at least {program.latency + 2} --timesteps",
             )
         )
@@ -98,7 +98,7 @@ def _of_chain(program: QuantizedGraph) -> list[CompileError]:
         groups = program.synapses_into(node)
         if len(groups) > 1 or groups[0].inputs[0] != before.id:
             errors.append(
-                _refusal(node, "is not fed by the layer before it alone; netx builds chains only")
+                _refusal(node, "does not read the layer before it alone; netx has only chains")
             )
         before = node
     for readout in program.readouts[1:]:
@@ -112,22 +112,22 @@ def _of_population(program: QuantizedGraph, node: Population) -> list[CompileErr
         return [_refusal(node, reason)]
     wide = [_refusal(node, text, NARROWER) for text in _of_range(program, node)]
     shifts = any(group.exponent < 0 for group in program.synapses_into(node))
-    rounds = [_refusal(node, "its sums drop low bits, in netx none do", FEWER)] if shifts else []
+    rounds = [_refusal(node, "its sums drop low bits; netx drops none", FEWER)] if shifts else []
     return [*wide, *rounds, *(_refusal(node, text) for text in _of_synapses(program, node))]
 
 
 def _not_stock(program: QuantizedGraph, node: Population) -> str:
-    """Why the neurons are not those that netx builds."""
+    """Why netx does not build these neurons."""
     if isinstance(node, CubaLIFNeurons):
         return "" if node.is_stock else "stock LIF only resets to zero, and has no filtered bias"
     if type(node) in (Readout, ProbedReadout):
         return ""
     if not isinstance(node, IFNeurons):
         if type(node).__name__.startswith("SigmaDelta"):
-            return "netx's SigmaDelta has no multiplier and drops bits: it would send other values"
+            return "netx's SigmaDelta has no multiplier and drops bits: its messages would differ"
         return f"netx has no neuron like {node.model}"
     if node.burst > 1:
-        return "netx has no neuron that sends several spikes at once: leave --burst out"
+        return "netx has no neuron that sends several spikes at once: omit --burst"
     if node.initial_potential.values.any():
         return "netx starts every window at 0, without --initial-potential"
     if node.reset is Reset.SUBTRACT:
@@ -138,10 +138,10 @@ def _not_stock(program: QuantizedGraph, node: Population) -> str:
 
 
 def _of_range(program: QuantizedGraph, node: Population) -> list[str]:
-    """What would wrap, saturate or not fit a field."""
+    """Quantities that would wrap, saturate or not fit a field."""
     found = []
     if bounds.current(program.graph, node).magnitude >= CURRENT:
-        found.append("its input could leave 18 bits, where stock LIF wraps")
+        found.append("its input could exceed 18 bits, where stock LIF wraps")
     if not isinstance(node, CubaLIFNeurons | IFNeurons | Readout):
         return found
     bias = node.bias.values
@@ -153,7 +153,7 @@ def _of_range(program: QuantizedGraph, node: Population) -> list[str]:
         potential = bounds.potential(program.graph, node, program.window.n_steps)
         lowest = int(potential.low.min())
         if lowest <= -CURRENT or (isinstance(node, Readout) and potential.magnitude >= CURRENT):
-            found.append("its potential could leave 18 bits, where stock LIF saturates")
+            found.append("its potential could exceed 18 bits, where stock LIF saturates")
     if np.abs(bias).max(initial=0) > MAX_BIAS:
         found.append("its bias needs more than 16 bits")
     if not isinstance(node, Readout) and int(node.threshold.values.max()) >= CURRENT:
@@ -168,7 +168,7 @@ def _of_synapses(program: QuantizedGraph, node: Population) -> list[str]:
         if isinstance(group, ConvSynapses):
             top, left, bottom, right = group.geometry.padding
             if (top, left) != (bottom, right) or min(top, left) < 0:
-                found.append("netx pads both sides alike")
+                found.append("netx requires symmetric padding")
         elif not isinstance(group, DenseSynapses):
             found.append("netx has no sparse synapses")
         elif prod(node.shape[1:]) != 1 or len(source) not in (1, 3):
@@ -177,7 +177,7 @@ def _of_synapses(program: QuantizedGraph, node: Population) -> list[str]:
 
 
 def _fits_dense(group: Synapses) -> bool:
-    """Whether netx's choice of weight bits and exponent leaves a dense layer's weights as they are.
+    """Whether netx's choice of weight bits and exponent preserves a dense layer's weights.
 
     It shifts them up into 8 bits and a sign: weights of both signs must be at most 127, weights of
     one sign at most 255; with no positive ones, -256 would become -255.
@@ -203,7 +203,7 @@ def _layer(program: QuantizedGraph, node: Population, group: Synapses, *, dense:
     elif dense:
         weight, shape = weight.reshape(prod(node.shape), prod(source.shape)), (prod(node.shape),)
     else:
-        # A kernel of the size of the map: netx takes its weights as they are.
+        # A kernel of the size of the map: netx keeps its weights unchanged.
         maps = source.shape if len(source.shape) == 3 else (source.shape[0], 1, 1)
         weight, shape = weight.reshape(prod(node.shape), *maps), (prod(node.shape), 1, 1)
         geometry = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
@@ -242,5 +242,5 @@ def _bias(node: Population, shape: Shape) -> Int | None:
 
 
 def _uniform(values: Int) -> Int:
-    """One number where all are the same."""
+    """One number if all are equal."""
     return values.ravel()[0] if (values == values.ravel()[0]).all() else values

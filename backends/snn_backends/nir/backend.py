@@ -21,7 +21,7 @@ FILE = "network.nir"
 
 
 class NirBackend:
-    """Writes a rate-coded network as one NIR file (Pedersen et al. 2024), and runs what it wrote.
+    """Writes a rate-coded network as one NIR file (Pedersen et al. 2024), and runs the file.
 
     The file holds the integers of the network as float32, in which they are exact, so that any
     runtime with integrate-and-fire neurons computes the same spikes. What NIR has no words for is
@@ -31,13 +31,13 @@ class NirBackend:
     name = "nir"
 
     def check(self, program: QuantizedGraph) -> list[CompileError]:
-        """Everything that NIR cannot say, and a missing library."""
+        """Everything that NIR cannot express, and a missing library."""
         found = [*_missing(), *refusals(program)]
         if found:
             return found
         from snn_backends.nir.export import nir_graph
 
-        try:  # which synapses need a matrix, and of what size, is known once they are made
+        try:  # the need for a matrix, and its size, follow from the export
             nir_graph(program)
         except CompileError as error:
             found.append(error)
@@ -53,7 +53,7 @@ class NirBackend:
             UnsupportedError: see ``check``.
         """
         if options:
-            raise UsageError(f"the NIR backend takes no options, not {sorted(options)}")
+            raise UsageError(f"the NIR backend has no options: {sorted(options)}")
         require_empty(folder)
         raise_all(self.check(program))
         from snn_backends.nir.export import nir_graph, write
@@ -73,10 +73,10 @@ class NirBackend:
 
         Args:
             program: the network.
-            folder: what ``emit`` wrote, or what has become of it.
-            frames: encoded stimuli, as the reference takes them.
-            time_limit: ignored; there is nothing to wait for.
-            progress: told the number of stimuli that have just been compared.
+            folder: the output of ``emit``, possibly altered.
+            frames: encoded stimuli, as for the reference.
+            time_limit: ignored; no process is started.
+            progress: progress callback, in stimuli compared.
 
         Raises:
             UsageError: the library is missing.

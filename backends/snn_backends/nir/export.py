@@ -40,18 +40,18 @@ PRODUCER = "snn-compile"
 def nir_graph(program: QuantizedGraph) -> nir.NIRGraph:
     """The graph: integrate-and-fire neurons between convolutions and matrices.
 
-    Populations are maps (C, H, W) as long as convolutions alone feed them, and vectors otherwise;
-    NIR can flatten and not the reverse. All nodes act in the same time step.
+    Populations are maps (C, H, W) if only convolutions feed them, and vectors otherwise;
+    NIR can flatten but not reshape. All nodes act in the same time step.
     """
     return _Export(program).graph()
 
 
 def write(graph: nir.NIRGraph, path: Path) -> None:
-    """Write a graph so that older readers take it, too.
+    """Write a graph that older readers accept, too.
 
-    ``v_reset`` is new in nir 1.0.6, and 0 where it is missing: readers before that fail on it.
+    ``v_reset`` is new in nir 1.0.6, with a default of 0: earlier readers reject it.
     """
-    content = io.BytesIO()  # HDF5 itself goes on, and crashes later, when a disk is full
+    content = io.BytesIO()  # HDF5 ignores a full disk and crashes later
     nir.write(content, graph)
 
     def strip(group: Any) -> None:
@@ -67,7 +67,7 @@ def write(graph: nir.NIRGraph, path: Path) -> None:
 
 
 def metadata(program: QuantizedGraph) -> dict[str, Any]:
-    """What NIR has no words for."""
+    """Properties that NIR cannot express."""
     resets = {n.reset for n in program.populations if isinstance(n, IFNeurons) and not n.relay}
     (reset,) = resets or {Reset.ZERO}
     return {
@@ -101,7 +101,7 @@ class _Export:
 
     Attributes:
         program: the network.
-        names: of populations in the file.
+        names: names of populations in the file.
         flat: for each source, whether it is a vector.
     """
 
@@ -121,13 +121,13 @@ class _Export:
         self._add(source.id, nir.Input(input_type={"input": np.array(shape)}))
         for population in self.program.populations:
             self._population(population)
-        # The types are complete; the library would infer those of convolutions again.
+        # The types are complete; the library need not infer those of convolutions.
         graph = nir.NIRGraph(self.nodes, self.edges, metadata=said, type_check=False)
         graph.check_types()
         return graph
 
     def _add(self, key: NodeId, node: Any) -> str:
-        """A node under a name that every reader takes: no dots, no slashes, no first digit."""
+        """Add a node under a name valid for every reader: no dots, slashes or leading digit."""
         name = re.sub(r"\W", "_", key, flags=re.ASCII)
         name = f"n{name}" if name[:1].isdigit() else name
         while name in self.nodes:
@@ -145,7 +145,7 @@ class _Export:
         convolved = [self._convolution(group) for group in groups]
         matrices = [conv is None for conv in convolved]
         if not per_channel and not any(matrices):
-            matrices[0], convolved[0] = True, None  # a convolution's bias is one a channel
+            matrices[0], convolved[0] = True, None  # a convolution has one bias per channel
         flat = any(matrices) or _is_vector(node.shape)
         holder = matrices.index(True) if any(matrices) else 0
         arriving = [
@@ -197,7 +197,7 @@ class _Export:
         return name
 
     def _flattened(self, key: NodeId, shape: Shape, name: str = "") -> str:
-        """A source as a vector: itself, or behind a Flatten that all its readers share."""
+        """A source as a vector: itself, or a Flatten of it shared by all its readers."""
         if self.flat.get(key, False):
             return self.names[key]
         flatten = NodeId(f"{key}_flat")
@@ -207,9 +207,9 @@ class _Export:
         return self.names[flatten]
 
     def _convolution(self, group: Synapses) -> nir.Conv2d | None:
-        """The group as NIR's convolution, if it is one there.
+        """The group as NIR's convolution, if possible.
 
-        The library's types take square kernels without groups only, so kernels get zeros around
+        The library's types support only square kernels without groups, so kernels get zeros around
         them and groups become blocks of zeros: the sums are the same.
         """
         (source,) = group.inputs
@@ -259,7 +259,7 @@ def _is_vector(shape: Shape) -> bool:
 
 
 def _squared(weight: Int, geometry: Geometry) -> tuple[Int, Geometry] | None:
-    """A kernel with zeros around it that make it square; None where the padding cannot follow."""
+    """A kernel made square by zeros; None if the padding cannot be adjusted."""
     top, left, bottom, right = geometry.padding
     kh, kw = weight.shape[2:]
     side = max(kh, kw)

@@ -1,4 +1,4 @@
-"""What a NIR file cannot say of a network, and why."""
+"""Properties of a network that a NIR file cannot express."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ MAX_MATRIX = 1 << 26
 
 
 def refusals(program: QuantizedGraph) -> list[CompileError]:
-    """Everything that keeps a network from being written."""
+    """The reasons why a network cannot be exported."""
     found: list[CompileError] = []
     firing = [n for n in program.populations if isinstance(n, IFNeurons) and not n.relay]
     if len({node.reset for node in firing}) > 1:
         found.append(
             UnsupportedError(
-                "layers differ in their reset; the file's metadata name one for all",
+                "layers differ in their reset; the file's metadata has one for all",
                 code="nir-neuron",
                 origin=firing[0].origin,
             )
@@ -60,7 +60,7 @@ def _of_population(program: QuantizedGraph, node: Population) -> list[CompileErr
                 f"'{node.id}': NIR has no neuron that sends several spikes at once",
                 code="nir-neuron",
                 origin=node.origin,
-                hint="leave --burst out",
+                hint="omit --burst",
             )
         ]
     total = int(np.abs(node.bias.values).max(initial=0))
@@ -81,14 +81,14 @@ def _of_population(program: QuantizedGraph, node: Population) -> list[CompileErr
 
 
 def _of_state(program: QuantizedGraph, node: IFNeurons | Readout) -> list[CompileError]:
-    """NIR's potentials have no ends: neither are they cut off there nor do they wrap."""
+    """NIR's potentials are unbounded: they neither saturate nor wrap."""
     highest = bounds.potential(program.graph, node, program.window.n_steps).magnitude
     if highest <= min(node.state.max, VOLTAGE_LIMIT):
         return []
     return [
         UnsupportedError(
             f"the potential of '{node.id}' can reach {highest:,}, beyond its {node.state.bits}"
-            " bits; in NIR it has no ends",
+            " bits; in NIR it is unbounded",
             code="nir-state",
             origin=node.origin,
             hint="use fewer weight bits or fewer input bits",
@@ -114,7 +114,7 @@ def _of_synapses(program: QuantizedGraph, node: Synapses) -> list[CompileError]:
 
 
 def too_large(node: Synapses, entries: int) -> UnsupportedError:
-    """The complaint about synapses that only a matrix can hold, and no matrix of that size."""
+    """The error for synapses that require too large a matrix."""
     return UnsupportedError(
         f"'{node.id}' would be a dense matrix of {entries:,} entries: NIR has no sparse ones",
         code="nir-matrix",

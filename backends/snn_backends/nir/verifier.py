@@ -1,4 +1,4 @@
-"""Reading an exported file back and running it by NIR's own equations."""
+"""Execution of an exported file by NIR's own equations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Single = npt.NDArray[np.float32]
 
 
 def verify(program: QuantizedGraph, path: Path, frames: Int, advance: Advance) -> Verification:
-    """Compare every spike, and what reaches each output, with the reference."""
+    """Compare every spike, and the input of each output, with the reference."""
     n_steps = program.window.n_steps
     found: Divergence | None = None
     faults: list[str] = []
@@ -32,7 +32,7 @@ def verify(program: QuantizedGraph, path: Path, frames: Int, advance: Advance) -
     try:
         graph = nir.read(str(path))
         layers = {layer_of(name, node): name for name, node in graph.nodes.items()}
-        for first, expected in reference.recorded(program, frames):
+        for first, expected in reference.record_runs(program, frames):
             piece = frames[first : first + expected.n_stimuli]
             sent = run(graph, input_messages(program, piece, first=first))
             for node in program.populations:
@@ -45,7 +45,7 @@ def verify(program: QuantizedGraph, path: Path, frames: Int, advance: Advance) -
                 if found is None and (actual != messages).any():
                     as_integers = np.rint(actual).astype(np.int64)
                     found = divergence_in(node.id, messages, as_integers)
-                    faults.append(str(found or f"'{node.id}' sends what is no integer"))
+                    faults.append(str(found or f"'{node.id}' sends a value that is not an integer"))
             advance(len(piece))
     except (OSError, ValueError, KeyError, AttributeError, TypeError, AssertionError) as error:
         faults.append(f"the file cannot be run: {type(error).__name__}: {error}")
@@ -62,16 +62,16 @@ def verify(program: QuantizedGraph, path: Path, frames: Int, advance: Advance) -
 
 
 def layer_of(name: str, node: Any) -> str:
-    """The layer that a node was made from."""
+    """The layer of a node."""
     said = (node.metadata or {}).get("layer", name)
     return said.decode() if isinstance(said, bytes) else str(said)
 
 
 def run(graph: nir.NIRGraph, messages: Int) -> dict[str, Single]:
-    """What each node gives at each step, (N, T, ...), for messages (N, T, *input shape).
+    """Output of each node at each step, (N, T, ...), for messages (N, T, *input shape).
 
-    Euler's rule with the stated time step of 1; the reset, the initial potentials and nothing else
-    from the metadata.
+    Euler's rule with the time step of 1; from the metadata only the reset and the initial
+    potentials.
     """
     said = graph.metadata
     subtract = _text(said["reset"]) == "subtract"
@@ -117,11 +117,11 @@ def _step(name: str, node: Any, x: Single, states: dict[str, Single], subtract: 
             return fired.astype(np.float32)
         case nir.Output():
             return x
-    raise TypeError(f"{type(node).__name__} is not one of the nodes that are exported")
+    raise TypeError(f"{type(node).__name__} is not a type of exported nodes")
 
 
 def _order(graph: nir.NIRGraph) -> list[str]:
-    """Nodes after all that they read."""
+    """Nodes in topological order."""
     waiting = {name: {a for a, b in graph.edges if b == name} for name in graph.nodes}
     order: list[str] = []
     while waiting:

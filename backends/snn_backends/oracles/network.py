@@ -66,7 +66,7 @@ def write(program: QuantizedGraph, frames: Int, folder: Path) -> None:
         arrays[f"layer{index}.bias"] = along_channels(form.bias, node.shape).ravel()
         for group in program.synapses_into(node):
             source = program.graph[group.inputs[0]]
-            pre, post, weight = unrolled(group, source.shape)
+            pre, post, weight = unroll(group, source.shape)
             prefix = f"group{len(groups)}"
             arrays |= {f"{prefix}.pre": pre, f"{prefix}.post": post, f"{prefix}.weight": weight}
             groups.append(
@@ -95,7 +95,7 @@ def _layer(program: QuantizedGraph, node: Population, form: LIF) -> dict[str, An
     }
 
 
-def unrolled(group: Synapses, source: tuple[int, ...]) -> tuple[Int, Int, Int]:
+def unroll(group: Synapses, source: tuple[int, ...]) -> tuple[Int, Int, Int]:
     """Every synapse of a group that has a weight: source, target, mantissa; sorted by source."""
     sums = SynapseOperator(replace(group, exponent=0), (0, 1))
     n = prod(source)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError, ModelError, Origin, UnsupportedError, raise_all
 from snn_compile.files.archives import Archive, Arrays
-from snn_compile.files.documents import DAMAGE, described
+from snn_compile.files.documents import DAMAGE, describe_error
 from snn_compile.ir.ann import AnnNode, Dense, Input, Output, Relu, Reshape
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
@@ -34,7 +34,8 @@ class LayersFrontend:
             layers = [(arrays.pop(f"w{k}"), arrays.pop(f"b{k}")) for k in range(len(arrays) // 2)]
         except (*DAMAGE, TypeError) as error:
             raise ModelError(
-                f"not a file of layers, or damaged: {described(error)}", origin=Origin(str(path))
+                f"not a file of layers, or damaged: {describe_error(error)}",
+                origin=Origin(str(path)),
             ) from error
         raise_all(complaints(str(path), shape, layers, arrays))
         graph = Graph(nodes(str(path), shape, layers))

@@ -30,7 +30,7 @@ class Conventions:
         reset: effect of a spike on the potential.
         reset_delay: whether snnTorch resets one step late.
         dt: seconds in a time step; None if nothing in the file needs it.
-        n_steps: time steps of a stimulus, where the file says; else None.
+        n_steps: time steps of a stimulus, if in the file; else None.
     """
 
     producer: str
@@ -53,11 +53,11 @@ def conventions(
     Raises:
         UsageError: a required convention is in neither; all of them are listed.
     """
-    said = graph.metadata if isinstance(graph.metadata, dict) else {}
-    own = _text(said.get("producer")) == OWN
-    producer = options.nir_producer or _text(said.get("producer"))
-    reset = options.nir_reset or _text(said.get("reset"))
-    dt = options.nir_dt or _number(said.get("dt"))
+    metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
+    own = _text(metadata.get("producer")) == OWN
+    producer = options.nir_producer or _text(metadata.get("producer"))
+    reset = options.nir_reset or _text(metadata.get("reset"))
+    dt = options.nir_dt or _number(metadata.get("dt"))
     missing = []
     if producer not in (*PRODUCERS, OWN):
         missing.append(("the producer", f"--nir-producer {'|'.join(PRODUCERS)}"))
@@ -71,7 +71,7 @@ def conventions(
             code="nir-unsaid",
             hint=f"add {_listed([option for _, option in missing])}",
         )
-    n_steps = _number(said.get("n_steps")) if own else None
+    n_steps = _number(metadata.get("n_steps")) if own else None
     return Conventions(
         str(producer),
         Reset(reset),

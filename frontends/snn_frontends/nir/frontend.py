@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import nir
 
 
+PACKAGES = ("nir", "networkx")
 AXES = 32
 FEW = {
     **dict.fromkeys(("input_shape", "shape", "input_type", "kernel_size", "stride"), AXES),
@@ -65,7 +66,8 @@ class NirFrontend:
 
 def _graph(path: Path) -> nir.NIRGraph:
     origin = Origin(str(path))
-    raise_all(missing("nir", "nir", "NIR files are read by", origin=origin))
+    what = "NIR files are read by"
+    raise_all([e for package in PACKAGES for e in missing(package, "nir", what, origin=origin)])
     import nir
     import numpy as np
 

@@ -134,8 +134,8 @@ class _Walk:
     def _take(self, where: str, shape: tuple[int, ...], size: int) -> None:
         if self.taken + size > memory.budget():
             raise TooLargeError(
-                f"'{where}' of shape {list(shape)} takes {memory.shown(size)}, with"
-                f" {memory.shown(self.taken)} before it more than the"
-                f" {memory.shown(memory.budget())} that it may"
+                f"'{where}' of shape {list(shape)} takes {memory.format_size(size)}, with"
+                f" {memory.format_size(self.taken)} before it more than the"
+                f" {memory.format_size(memory.budget())} that it may"
             )
         self.taken += size

@@ -95,7 +95,7 @@ def _convention_findings(stated: Conventions) -> list[Finding]:
 
 @dataclass(frozen=True)
 class _AsTrained(Rate):
-    """Rate coding in which every neuron is the one that was trained."""
+    """Rate coding with the trained neurons themselves."""
 
     models: Mapping[NodeId, Model] = field(default_factory=dict)
 

@@ -164,7 +164,7 @@ class Reading:
     def _leaky(self, node: nir.LIF, origin: Origin) -> tuple[float, float, Any]:
         producer = self.stated.producer
         if producer == "snntorch":
-            # R = tau / dt: the file says both, whatever unit its tau has.
+            # R = tau / dt: the file has both, whatever the unit of tau.
             return 0.0, self._uniform(1 - 1 / node.r, "beta", origin), 1.0
         if producer == "sinabs":
             if (np.asarray(node.r) != 1).any():

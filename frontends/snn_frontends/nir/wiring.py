@@ -31,7 +31,7 @@ def flat(graph: nir.NIRGraph, file: str) -> Wiring:
 
     Raises:
         UnsupportedError: the network is recurrent.
-        ModelError: there is not exactly one input, or no output, or an edge leads nowhere.
+        ModelError: not exactly one input, no output, or an edge to an undefined node.
     """
     nodes, edges = _unnested(graph, "")
     origin = Origin(file)

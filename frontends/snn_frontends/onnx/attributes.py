@@ -1,4 +1,4 @@
-"""The attributes of a node, which remember which of them somebody has read."""
+"""The attributes of a node, with a record of those that were read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from snn_compile.errors import CompileError, ModelError, Origin, UnsupportedErro
 
 
 class Attributes(Mapping[str, Any]):
-    """What the file states, text decoded. One that is stated and not read means something.
+    """Attributes in the file, text decoded. A set but unread attribute is an error.
 
     Args:
         node: the node.
-        origin: of the node.
+        origin: origin of the node.
 
     Raises:
-        ModelError: an attribute is stated twice, or is one of a function that is not there.
+        ModelError: an attribute is set twice, or refers to that of a missing function.
     """
 
     def __init__(self, node: onnx.NodeProto, origin: Origin) -> None:
@@ -27,7 +27,7 @@ class Attributes(Mapping[str, Any]):
         self._read: set[str] = set()
         for attribute in node.attribute:
             if attribute.name in self._stated or attribute.ref_attr_name:
-                how = "stated twice" if attribute.name in self._stated else "without a value"
+                how = "set twice" if attribute.name in self._stated else "without a value"
                 raise ModelError(f"its attribute '{attribute.name}' is {how}", origin=origin)
             self._stated[attribute.name] = _plain(helper.get_attribute_value(attribute))
 
@@ -43,10 +43,10 @@ class Attributes(Mapping[str, Any]):
         return len(self._stated)
 
     def unread(self, schema: defs.OpSchema, origin: Origin) -> list[CompileError]:
-        """Complaints about what is stated, differs from ONNX's default, and nobody has read."""
+        """Complaints about attributes that are set, not ONNX's default, and unread."""
         return [
             UnsupportedError(
-                f"its attribute '{name}' is {shown(value)}, which is not supported",
+                f"its attribute '{name}' is {format_value(value)}, which is not supported",
                 origin=origin,
                 hint=_hint(schema, name),
             )
@@ -55,8 +55,8 @@ class Attributes(Mapping[str, Any]):
         ]
 
 
-def shown(value: Any) -> str:
-    """A value for people, however long it is."""
+def format_value(value: Any) -> str:
+    """A value for display, shortened."""
     text = repr(value) if isinstance(value, int | float | str | list) else type(value).__name__
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -74,7 +74,7 @@ def _hint(schema: defs.OpSchema, name: str) -> str:
     known = schema.attributes.get(name)
     if known is None or not known.default_value.name:
         return "export the model without it"
-    return f"export the model with {shown(_default(known))} for it, or without it"
+    return f"export the model with {format_value(_default(known))} for it, or without it"
 
 
 def _plain(value: Any) -> Any:

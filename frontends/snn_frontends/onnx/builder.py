@@ -13,6 +13,7 @@ from snn_compile.files.documents import TooLargeError, check_size, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.numerics.functions import all_finite
 from snn_compile.passes import Finding
 from snn_frontends.onnx.values import Batch, Tensor
 
@@ -20,16 +21,16 @@ FLOAT_BYTES = 4
 
 
 class MixesSamplesError(UnsupportedError):
-    """An operator works along the axis of the batch."""
+    """An operator works along the batch axis."""
 
 
 @dataclass
 class Builder:
-    """Collects nodes and findings, and checks what every node must keep to.
+    """Collects nodes and findings, and checks the invariants of every node.
 
     Attributes:
-        file: the model file as the user named it.
-        opset: the version of the default operator set that its nodes are read by.
+        file: the user's name of the model file.
+        opset: the version of the default operator set of its nodes.
         batch: the first axis of the input.
     """
 
@@ -42,13 +43,13 @@ class Builder:
     _by_id: dict[NodeId, AnnNode] = field(default_factory=dict)
 
     def node(self, node_id: NodeId) -> AnnNode:
-        """A node that has been added; a stand-in for a refused one is an input."""
+        """A node of the network; the stand-in for a refused one is an input."""
         if node_id in self._by_id:
             return self._by_id[node_id]
         return ann.Input(id=node_id, inputs=(), shape=(), origin=Origin(self.file))
 
     def unique(self, requested: str, otherwise: str = "") -> NodeId:
-        """An id nobody has: the wanted one, the other, or the wanted one with a number."""
+        """An unused id: the requested one, the other, or the requested one with a number."""
         for candidate in (requested, otherwise):
             if candidate and candidate not in self._taken:
                 break
@@ -79,16 +80,14 @@ class Builder:
                 f"gives shape {list(shape)}, which does not keep the batch axis "
                 f"(of size {self.batch.size}) first",
                 origin=origin,
-                hint="each sample must be computed by itself; keep axis 0 as it is",
+                hint="samples must be independent; keep axis 0 unchanged",
             )
         if any(size < 1 for size in shape):
             raise ModelError(f"gives the empty shape {list(shape)}", origin=origin)
         self.check_size(shape, origin)
         for name, value in fields.items():
-            if isinstance(value, np.ndarray | float) and not np.isfinite(value).all():
-                raise ModelError(
-                    f"its {name} comes out as NaN or infinite", code="not-finite", origin=origin
-                )
+            if isinstance(value, np.ndarray | float) and not all_finite(value):
+                raise ModelError(f"its {name} is NaN or infinite", code="not-finite", origin=origin)
             if isinstance(value, np.ndarray | np.generic) and not value.ndim:
                 fields[name] = value.reshape(1)  # as its node
         node_id = self.unique(requested)
@@ -104,7 +103,7 @@ class Builder:
         return Tensor(node_id, shape)
 
     def check_size(self, shape: Shape, origin: Origin) -> None:
-        """See that a value of a shape may be there at all.
+        """Check the memory for a value of a shape.
 
         Raises:
             ModelError: it would take too much memory.

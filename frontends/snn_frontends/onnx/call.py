@@ -1,4 +1,4 @@
-"""One ONNX node, as the function that imports its operator sees it."""
+"""One ONNX node, in the form for the importer of its operator."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from snn_compile.errors import ModelError, Origin, UnsupportedError
 from snn_compile.ir.ann import AnnNode, Float
 from snn_compile.ir.graph import Shape
+from snn_compile.numerics.functions import all_finite
 from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
@@ -25,13 +26,13 @@ class Call:
 
     Attributes:
         builder: the network under construction.
-        name: the id that the operator's main node gets.
+        name: id of the operator's main node.
         origin: the operator in the user's file.
-        inputs: values of the inputs; None where an optional one is left out.
+        inputs: values of the inputs; None for an omitted optional one.
         names: the inputs' names in the file.
-        attributes: as the file states them; those that are not read are refused afterwards.
-        n_outputs: how many results the file names.
-        only_feeds_outputs: whether the result reaches nothing but outputs of the network, through
+        attributes: the attributes in the file; unread ones are refused afterwards.
+        n_outputs: number of results in the file.
+        only_feeds_outputs: whether the result reaches only outputs of the network, through
             operators of the given types alone.
     """
 
@@ -59,28 +60,28 @@ class Call:
         """The length of axis 0."""
         return self.builder.batch.size
 
-    # Complaints. They are returned, to be raised where they arise.
+    # Complaints, returned for the caller to raise.
 
     def refusal(self, message: str, hint: str = "") -> UnsupportedError:
-        """A use of the operator that cannot be expressed here."""
+        """The error for an unsupported use of the operator."""
         return UnsupportedError(message, origin=self.origin, hint=hint)
 
     def mixing(self, x: Tensor) -> MixesSamplesError:
-        """The complaint about an operator that works along the axis of the batch."""
+        """The error for an operator that works along the batch axis."""
         return MixesSamplesError(
             f"works along axis {x.axis}, which is the batch",
             origin=self.origin,
-            hint=f"each sample must be computed by itself; keep axis {x.axis} as it is",
+            hint=f"samples must be independent; keep axis {x.axis} unchanged",
         )
 
     def invalid(self, message: str, code: str = "", hint: str = "") -> ModelError:
-        """A use of the operator that ONNX does not allow."""
+        """The error for a use of the operator that ONNX does not allow."""
         return ModelError(message, code=code, origin=self.origin, hint=hint)
 
     # Inputs and attributes.
 
     def has(self, index: int) -> bool:
-        """Whether an optional input is given."""
+        """Whether an optional input is present."""
         return index < len(self.inputs) and self.inputs[index] is not None
 
     def tensor(self, index: int = 0) -> Tensor:
@@ -101,14 +102,14 @@ class Call:
         return value
 
     def constant(self, index: int, kinds: str = NUMBERS) -> Constant:
-        """An input that has to be a constant of some kinds of numbers."""
+        """An input that must be a constant of some kinds of numbers."""
         value = self.inputs[index] if index < len(self.inputs) else None
         if value is None:
             raise self.invalid(f"input {index} is missing")
         if isinstance(value, Tensor | Unknown):
             raise self.refusal(
                 f"input {index} ('{self.names[index]}') depends on the network's input; "
-                "it has to be a constant",
+                "it must be a constant",
                 "parameters, shapes and axes must be fixed when the model is exported",
             )
         if value.dtype.kind not in kinds:
@@ -116,13 +117,13 @@ class Call:
         return value
 
     def parameter(self, index: int) -> Float:
-        """A constant input as finite floating-point numbers (float32, or float64 if it is that).
+        """A constant input as finite floating-point numbers (float64 if stored so, else float32).
 
         Raises:
             ModelError: some of its values are NaN or infinite, or it has others.
         """
         value = self.constant(index, FLOATS)
-        if not np.isfinite(real := as_float(value)).all():
+        if not all_finite(real := as_float(value)):
             count = int(np.count_nonzero(~np.isfinite(real)))
             raise self.invalid(
                 f"'{self.names[index]}' has {count} values that are NaN or infinite",
@@ -132,12 +133,12 @@ class Call:
         return real
 
     def ignore(self, *attributes: str) -> None:
-        """Say that attributes mean nothing here, whatever their values."""
+        """Mark attributes as irrelevant, whatever their values."""
         for name in attributes:
             self.attributes.get(name)
 
     def integers(self, attribute: str, index: int) -> tuple[int, ...] | None:
-        """Integers that older operator sets give as an attribute and newer ones as an input."""
+        """Integers that are an attribute in older operator sets and an input in newer ones."""
         if attribute in self.attributes:
             return tuple(int(i) for i in np.atleast_1d(self.attributes[attribute]))
         if self.has(index):
@@ -148,14 +149,14 @@ class Call:
         """An axis counted from the front.
 
         Raises:
-            ModelError: there is no such axis.
+            ModelError: the axis does not exist.
         """
         if not -rank <= axis < rank:
             raise self.invalid(f"axis {axis} does not exist in a value of {rank} axes")
         return axis % rank
 
     def per_sample(self, value: Float, shape: Shape) -> Float:
-        """A constant operand without the batch axis, with one axis for each of the other operand.
+        """A constant operand without the batch axis, with as many axes as the other operand.
 
         Raises:
             UnsupportedError: it differs between samples, or it would enlarge the other operand.
@@ -168,13 +169,13 @@ class Call:
             raise self.refusal(
                 f"the constant of shape {list(value.shape)} enlarges the value of shape "
                 f"{list(shape)}",
-                "repeat the value explicitly, or give the constant the value's shape",
+                "repeat the value explicitly, or use a constant of its shape",
             )
         value = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
         if (value != value[:1]).any():
             raise self.refusal("the constant differs between the samples of a batch")
         sample: Float = value[0, ...]
-        return np.atleast_1d(sample)  # of a number as of a vector of one
+        return np.atleast_1d(sample)  # a number is a vector of one
 
     # Results.
 
@@ -190,9 +191,10 @@ class Call:
 
         Args:
             kind: the node's class.
-            inputs: what it reads.
-            shape: of its value, with the batch axis; by default that of the first input.
-            suffix: names it where one operator becomes several nodes; the main one has none.
+            inputs: its inputs.
+            shape: shape of its value, with the batch axis; by default that of the first input.
+            suffix: suffix of its name, if one operator becomes several nodes; empty for the main
+                one.
             fields: the parameters of its class.
         """
         name = f"{self.name}.{suffix}" if suffix else self.name
@@ -201,5 +203,5 @@ class Call:
 
 
 def as_float(value: Constant) -> Float:
-    """Numbers as float64 if they are that, else as float32."""
+    """Numbers as float64 if stored so, else as float32."""
     return value.astype(np.float64 if value.dtype == np.float64 else np.float32, copy=False)

@@ -1,7 +1,6 @@
-"""Weights that a model keeps in other files: of its own folder, and only as many as it needs.
+"""Weights of a model in other files: within its own folder, and only as many as it needs.
 
-Everything that the model says of them is held against the folder and the memory budget before the
-first byte is read.
+All locations are checked against the folder and the memory budget before the first byte is read.
 """
 
 from __future__ import annotations
@@ -21,31 +20,31 @@ from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
     check_size,
-    described,
+    describe_error,
     inside,
     open_regular,
     too_large,
 )
-from snn_compile.memory import shown
+from snn_compile.memory import format_size
 from snn_frontends.onnx.sizes import n_bytes
 
 KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
 _COUNT = re.compile(r"\d{1,19}", re.ASCII)
 _HINT = (
-    "the data of a model lie in its own folder: put the file there, or save the model with its"
+    "external data must be in the model's folder: move the file there, or save the model with its"
     " weights inside"
 )
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Where the data of one tensor lie.
+    """Location of the data of one tensor.
 
     Attributes:
         tensor: the tensor.
         path: the file.
-        offset: of the first byte.
-        length: in bytes.
+        offset: offset of the first byte.
+        length: length in bytes.
     """
 
     tensor: TensorProto
@@ -55,12 +54,12 @@ class Piece:
 
 
 def load(model: onnx.ModelProto, path: Path, before: int) -> None:
-    """Put the data that a model keeps in other files into its tensors.
+    """Load the external data of a model into its tensors.
 
     Args:
         model: the model, as it was read.
-        path: of its file.
-        before: bytes that this file took.
+        path: path of its file.
+        before: size of this file in bytes.
 
     Raises:
         ModelError: a tensor's data lie elsewhere, are missing, or do not fit it; all complaints at
@@ -72,13 +71,13 @@ def load(model: onnx.ModelProto, path: Path, before: int) -> None:
             continue
         try:
             pieces.append(_piece(tensor, path.parent))
-        except (OSError, ValueError, RuntimeError) as error:  # the last: a link to itself
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
             errors.append(_refused(tensor, path, error))
     raise_all(errors)
     if not pieces:
         return
     largest = max(pieces, key=lambda piece: piece.length)
-    name, size = largest.tensor.name[:200], shown(largest.length)
+    name, size = largest.tensor.name[:200], format_size(largest.length)
     try:
         check_size(
             f"the model with its external data ('{name}' alone has {size})",
@@ -108,11 +107,11 @@ def tensors(message: Any) -> Iterator[TensorProto]:
 
 
 def _piece(tensor: TensorProto, folder: Path) -> Piece:
-    """Where a tensor's data lie, in a file that has as many bytes.
+    """Location of a tensor's data, in a file of sufficient size.
 
     Raises:
-        OSError: there is no such file.
-        DamagedError: what the tensor says of it is refused.
+        OSError: the file is missing.
+        DamagedError: the location is invalid.
     """
     metadata = {entry.key: entry.value for entry in tensor.external_data}
     if len(metadata) < len(tensor.external_data):
@@ -134,16 +133,16 @@ def _piece(tensor: TensorProto, folder: Path) -> Piece:
 
 
 def _location(text: str) -> str:
-    """A path below the model's folder, as it is written.
+    """A relative path below the model's folder.
 
     Raises:
-        DamagedError: it is none.
+        DamagedError: it is not one.
     """
     if not text or not text.isprintable():
-        raise DamagedError("no name of a file")
+        raise DamagedError("not a file name")
     for path in (PurePosixPath(text), PureWindowsPath(text)):
         if path.anchor or ".." in path.parts:
-            raise DamagedError("it leaves the folder of the model")
+            raise DamagedError("outside the folder of the model")
     return text
 
 
@@ -152,17 +151,17 @@ def _count(metadata: dict[str, str], key: str, otherwise: int) -> int:
     if text is None:
         return otherwise
     if not _COUNT.fullmatch(text):
-        raise DamagedError(f"{key} '{text[:24]}' is no number of bytes")
+        raise DamagedError(f"{key} '{text[:24]}' is not a number of bytes")
     return int(text)
 
 
 def _fill(piece: Piece) -> None:
-    """Read the data of a tensor, which then has them inside."""
+    """Read the data of a tensor into it."""
     with open_regular(piece.path) as stream:
         stream.seek(piece.offset)
         data = stream.read(piece.length)
     if len(data) < piece.length:
-        raise DamagedError("the file has become shorter")
+        raise DamagedError("the file was truncated while it was read")
     tensor = piece.tensor
     for field in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
         tensor.ClearField(field)
@@ -175,7 +174,7 @@ def _refused(tensor: TensorProto, path: Path, error: Exception) -> ModelError:
     location = next((e.value for e in tensor.external_data if e.key == "location"), "")
     return ModelError(
         f"the data of tensor '{tensor.name[:200]}' cannot be taken from '{location[:200]}':"
-        f" {described(error)}",
+        f" {describe_error(error)}",
         code="external-data",
         origin=Origin(str(path)),
         hint=_HINT,

@@ -1,4 +1,4 @@
-"""Constants: operators that do not depend on the network's input are computed once, here."""
+"""Constant folding: operators independent of the network's input are computed once, here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FOREIGN_ERRORS = (
     defs.SchemaError,
     shape_inference.InferenceError,
 )
-"""What numpy and onnx raise on contents that contradict themselves."""
+"""Exceptions of numpy and onnx for inconsistent contents."""
 
 RANDOM = frozenset(
     {
@@ -41,10 +41,10 @@ RANDOM = frozenset(
         "RandomUniformLike",
     }
 )
-"""Operators that give another result each time, which no folding may freeze."""
+"""Nondeterministic operators, which must not be folded."""
 
 DIVISORS = frozenset({"blocksize", "group", "num_groups", "num_outputs", "split", "strides"})
-"""Attributes by which onnx 1.16 divides without a look, which ends the whole process at 0."""
+"""Attributes by which onnx 1.16 divides unchecked: 0 would terminate the process."""
 
 MEANT_OTHERWISE = {
     "Softmax": 13,
@@ -54,17 +54,17 @@ MEANT_OTHERWISE = {
     "Upsample": 9,
     "RoiAlign": 16,
 }
-"""Operators of which onnx computes the newest meaning only, and the operator set that gave it."""
+"""Operators that onnx computes only by their newest definition, and its operator set."""
 
 NUMBERS = "biufV"
 """Kinds of arrays that are real numbers; the last stands for bfloat16 and the like."""
 WIDEST = 8
-"""Bytes of an element, at most."""
+"""Maximal size of an element in bytes."""
 MAX_PARAMETER_SIZE = 4096
-"""A shape, axes or the like have no more elements."""
+"""Maximal number of elements of a shape, of axes or the like."""
 
 NO_LARGER = frozenset({"Compress", "NonZero", "TopK", "Unique"})
-"""Operators whose results have no more elements than an input, for each of its axes."""
+"""Operators whose results have at most as many elements as an input, per axis."""
 PRODUCTS = frozenset({"Gemm", "MatMul"})
 QUICK = PRODUCTS | frozenset(
     (
@@ -78,24 +78,24 @@ QUICK = PRODUCTS | frozenset(
         "Squeeze Sub Sum Tanh Tile Transpose Trilu Unsqueeze Where Xor "
     ).split()
 )
-"""Operators that onnx computes with numpy; others take steps of Python for each element."""
+"""Operators that onnx computes with numpy; others run Python code per element."""
 SLOW = 1 << 14
-"""Elements that numpy computes while Python computes one."""
+"""Cost of an element in Python, in elements of numpy."""
 PRODUCTS_PER_BATCH = 16
 MAX_WORK = 1 << 31
-"""Elements that all constants together may have; seconds."""
+"""Limit of the elements of all constants together: a few seconds."""
 
 SIMPLIFY = "compute its constants beforehand, with onnx-simplifier or onnxruntime"
 
 
 @dataclass
 class Folding:
-    """Computes operators whose inputs are all constants, as long as that stays within bounds.
+    """Computes operators whose inputs are all constants, within limits.
 
     Attributes:
-        opset: by which operators are read.
+        opset: version of the operator set.
         size: bytes of all constants so far.
-        work: that has been done for them, in elements.
+        work: work done for them, in elements.
     """
 
     opset: int
@@ -103,16 +103,16 @@ class Folding:
     work: int = 0
 
     def keep(self, what: str, size: int) -> None:
-        """Count bytes of a constant, before they are there.
+        """Count bytes of a constant, before it is allocated.
 
         Raises:
             TooLargeError: all constants take too much memory.
         """
-        before = f", with {memory.shown(self.size)} of other constants," if self.size else ""
+        before = f", with {memory.format_size(self.size)} of other constants," if self.size else ""
         if self.size + size > memory.budget():
             raise TooLargeError(
-                f"{what} takes {memory.shown(size)}{before} more than the"
-                f" {memory.shown(memory.budget())} that it may"
+                f"{what} takes {memory.format_size(size)}{before} more than the"
+                f" {memory.format_size(memory.budget())} that it may"
             )
         self.size += size
 
@@ -122,45 +122,52 @@ class Folding:
         """The results of an operator whose inputs are all constants.
 
         Raises:
-            UnsupportedError: it is not computed here.
+            UnsupportedError: it is not supported for constants.
             ModelError: it cannot be computed, or would take too much memory or time.
         """
         refuse_outdated(node, self.opset, origin)
         if node.op_type == "Constant":
             if len(node.attribute) != 1:
-                raise ModelError("states no value, or several", origin=origin)
+                raise ModelError("has no value, or several", origin=origin)
         try:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
-                return [self.decoded("its value", node.attribute[0].t)]
+                return [self.decode("its value", node.attribute[0].t)]
             if node.op_type == "Constant" and node.attribute[0].name == "sparse_value":
-                return [self.densified("its value", node.attribute[0].sparse_tensor)]
+                return [self.densify("its value", node.attribute[0].sparse_tensor)]
             self._allow(node, inputs, origin)
         except TooLargeError as error:
             raise too_large(origin, error, ModelError) from error
-        return computed(node, inputs, self.opset, origin)
+        return evaluate_node(node, inputs, self.opset, origin)
 
-    def decoded(self, what: str, tensor: onnx.TensorProto) -> Constant:
+    def decode(self, what: str, tensor: onnx.TensorProto) -> Constant:
         """A tensor of the file as an array.
 
         Raises:
-            DamagedError: it has not as many bytes as its shape says.
+            DamagedError: its size differs from its shape.
             TooLargeError: all constants take too much memory.
         """
-        if tensor.HasField("raw_data") and len(tensor.raw_data) != n_bytes(tensor):
+        if not tensor.HasField("raw_data"):
+            self.keep(what, in_memory(tensor))
+            return numpy_helper.to_array(tensor)
+        raw = tensor.raw_data  # a copy each time that it is asked for
+        if len(raw) != n_bytes(tensor):
             shape = list(tensor.dims)[:16]
-            raise DamagedError(f"the shape {shape} for {memory.shown(len(tensor.raw_data))}")
+            raise DamagedError(f"the shape {shape} for {memory.format_size(len(raw))}")
         self.keep(what, in_memory(tensor))
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            return np.frombuffer(raw, "<f4").reshape(tensor.dims).astype(np.float32, copy=False)
+        del raw
         return numpy_helper.to_array(tensor)
 
-    def densified(self, what: str, sparse: onnx.SparseTensorProto) -> Constant:
+    def densify(self, what: str, sparse: onnx.SparseTensorProto) -> Constant:
         """A sparse tensor of the file as an array.
 
         Raises:
-            DamagedError: its parts do not fit each other.
+            DamagedError: its parts are inconsistent.
             TooLargeError: all constants take too much memory.
         """
         shape = tuple(sparse.dims)
-        values, places = (self.decoded(what, part) for part in (sparse.values, sparse.indices))
+        values, places = (self.decode(what, part) for part in (sparse.values, sparse.indices))
         if min(shape, default=1) < 0 or values.ndim != 1 or values.dtype.kind not in NUMBERS:
             raise DamagedError(f"the shape {list(shape)[:16]} for {list(values.shape)} values")
         self.keep(what, prod(shape) * values.dtype.itemsize)
@@ -178,11 +185,11 @@ class Folding:
     def _allow(
         self, node: onnx.NodeProto, inputs: Sequence[Constant | None], origin: Origin
     ) -> None:
-        """See that the results may be computed, and count them."""
+        """Check the limits for the results, and count them."""
         given = [value for value in inputs if value is not None]
         if any(value.dtype.kind not in NUMBERS for value in given):
             raise UnsupportedError(
-                "computes with what are no real numbers", origin=origin, hint=SIMPLIFY
+                "computes with values that are not real numbers", origin=origin, hint=SIMPLIFY
             )
         sizes = result_sizes(node, inputs, self.opset)
         if sizes is None:
@@ -205,7 +212,7 @@ class Folding:
 
 
 def in_memory(tensor: onnx.TensorProto) -> int:
-    """Bytes of a tensor as an array; texts are as long as they are in the file."""
+    """Size of a tensor as an array in bytes; texts count with their length in the file."""
     if tensor.data_type == onnx.TensorProto.STRING:
         return int(tensor.ByteSize())
     return n_elements(tensor) * item_bytes(tensor)
@@ -214,7 +221,7 @@ def in_memory(tensor: onnx.TensorProto) -> int:
 def result_sizes(
     node: onnx.NodeProto, inputs: Sequence[Constant | None], opset: int
 ) -> list[tuple[int, int]] | None:
-    """Elements and bytes of each for the results of an operator; None where nobody knows."""
+    """Number and size of the elements of an operator's results; None if unknown."""
     if node.op_type in {"Constant", "Shape", "Size"}:
         return [(sum(value.ndim for value in inputs if value is not None) + 1, WIDEST)]
     if node.op_type in NO_LARGER:
@@ -231,7 +238,7 @@ def result_sizes(
     return [(prod(shape), WIDEST) for shape in named if shape is not None]
 
 
-def computed(
+def evaluate_node(
     node: onnx.NodeProto, inputs: Sequence[Constant | None], opset: int, origin: Origin
 ) -> list[Constant]:
     """The results of an operator, by onnx.
@@ -259,22 +266,22 @@ def computed(
 
 
 def refuse_outdated(node: onnx.NodeProto, opset: int, origin: Origin) -> None:
-    """Refuse what onnx would compute by the newest meaning of the operator alone.
+    """Refuse an operator that onnx would compute by its newest definition only.
 
     Raises:
-        UnsupportedError: the operator meant something else in this operator set.
+        UnsupportedError: the operator has another definition in this operator set.
     """
     since = MEANT_OTHERWISE.get(node.op_type, 0)
     if opset < since:
         raise UnsupportedError(
-            f"means something else before operator set {since}, and is not computed for constants",
+            f"has another definition before operator set {since}, unsupported for constants",
             origin=origin,
             hint=f"convert it: onnx.version_converter.convert_version(model, {since})",
         )
 
 
 def _run(graph: onnx.GraphProto, feeds: dict[str, Constant], opset: int) -> Sequence[Constant]:
-    """Evaluate a graph; where onnx lacks an operator's older version, by the newest one."""
+    """Evaluate a graph; by the newest version of operators whose older version onnx lacks."""
     try:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
         evaluator = ReferenceEvaluator(model)
@@ -287,7 +294,7 @@ def _run(graph: onnx.GraphProto, feeds: dict[str, Constant], opset: int) -> Sequ
 def infer_shapes(
     node: onnx.NodeProto, inputs: Sequence[Value | None], opset: int
 ) -> list[Shape | None]:
-    """The shapes of floating results of any operator that ONNX knows; None where it cannot tell."""
+    """The shapes of floating-point results of any ONNX operator; None if not inferable."""
     floating = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
     return [
         _sizes(kind) if kind is not None and kind.tensor_type.elem_type in floating else None
@@ -298,7 +305,7 @@ def infer_shapes(
 def infer_types(
     node: onnx.NodeProto, inputs: Sequence[Value | None], opset: int
 ) -> list[onnx.TypeProto | None]:
-    """The types of the results of any operator that ONNX knows; None where it cannot tell."""
+    """The types of the results of any ONNX operator; None if not inferable."""
     if any(attribute.name in DIVISORS and _has_zero(attribute) for attribute in node.attribute):
         return [None] * len(node.output)
     types, data = {}, {}
@@ -328,7 +335,7 @@ def _type(dtype: np.dtype[np.generic], shape: Shape) -> onnx.TypeProto:
 
 
 def _sizes(found: onnx.TypeProto) -> Shape | None:
-    """The shape that a type states, if it states all of it."""
+    """The shape of a type, if fully specified."""
     kind = found.tensor_type
     if not kind.HasField("shape") or not all(dim.HasField("dim_value") for dim in kind.shape.dim):
         return None

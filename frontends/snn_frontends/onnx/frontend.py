@@ -1,4 +1,4 @@
-"""Reading an ONNX file: everything about it that can be judged before looking at its operators."""
+"""Reading an ONNX file, with all checks that precede the import of its operators."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from snn_compile.errors import CompileError, ModelError, Origin, UsageError
 from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
-    described,
+    describe_error,
     first_line,
     read_bytes,
     too_large,
 )
-from snn_compile.memory import shown
+from snn_compile.memory import format_size
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 OLDEST_OPSET = 7
 MAX_NAME_LENGTH = 4096
-"""Characters; what is made of a layer repeats its name a few dozen times."""
+"""Limit in characters: the results of a layer repeat its name a few dozen times."""
 MAX_NODES = 5_000
-"""Operators of a graph; a network takes a hundredth of a second for each."""
+"""Limit of the operators of a graph; each costs about 10 ms."""
 DESCRIPTIONS = frozenset({"doc_string", "metadata_props", "quantization_annotation"})
 MAX_INT32 = (1 << 31) - 1
-"""Bytes of a protobuf message, and so of a file."""
+"""Limit of a protobuf message, and therefore of a file, in bytes."""
 
 
 class OnnxFrontend:
@@ -46,7 +46,7 @@ class OnnxFrontend:
         """Read a file.
 
         Raises:
-            UsageError: there is no such file.
+            UsageError: the file does not exist.
             ModelError: the file is not a valid model.
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
         """
@@ -65,7 +65,7 @@ class OnnxFrontend:
             ) from error
 
     def source_runtime(self, path: Path) -> OnnxRuntime | None:
-        """The file as onnxruntime runs it; None where that is not to be had."""
+        """The file in onnxruntime; None if that is not installed."""
         from snn_frontends.onnx.runtime import OnnxRuntime
 
         return OnnxRuntime.of(path)
@@ -82,7 +82,7 @@ def _read(path: Path) -> Imported:
         raise ModelError(f"the model has no {lack}", code="empty-graph", origin=Origin(file))
     if (n := len(model.graph.node)) > MAX_NODES:
         raise ModelError(
-            f"the model has {n:,} operators, and no more than {MAX_NODES:,} are read",
+            f"the model has {n:,} operators; the limit is {MAX_NODES:,}",
             code="too-large",
             origin=Origin(file),
             hint="simplify it (onnx-simplifier), or split it",
@@ -92,10 +92,10 @@ def _read(path: Path) -> Imported:
 
 
 def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
-    """The file's contents, with weights that it keeps elsewhere, and the module of each operator.
+    """The file's contents, with external weights, and the module of each operator.
 
     Raises:
-        ModelError: it is not ONNX, too large, or keeps weights where it must not.
+        ModelError: it is not ONNX, too large, or has weights in a forbidden place.
     """
     import onnx
 
@@ -122,7 +122,7 @@ def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
             "this is not an ONNX file: it holds no graph", code="unreadable-model", origin=origin
         )
     external.load(model, path, len(content))
-    modules = [module_of(node) for node in model.graph.node]  # before metadata are left out
+    modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
     _make_printable(model)
     return model, modules
 
@@ -131,22 +131,22 @@ def _content(path: Path) -> bytes:
     """The bytes of the file.
 
     Raises:
-        ModelError: they cannot be read, or there are too many.
+        ModelError: they are unreadable, or too many.
     """
     try:
         if path.stat().st_size > MAX_INT32:
             raise ModelError(
-                f"the file has {shown(path.stat().st_size)}, and none of ONNX has 2 GiB",
+                f"the file has {format_size(path.stat().st_size)}; the limit of ONNX is 2 GiB",
                 code="too-large",
                 origin=Origin(str(path)),
-                hint="save it with its weights in another file (external data)",
+                hint="save its weights as external data",
             )
         return read_bytes(path, min(memory.budget(), MAX_INT32))
     except TooLargeError as error:
         raise too_large(path, error, ModelError) from error
     except (OSError, DamagedError) as error:
         raise ModelError(
-            f"the file cannot be read: {described(error)}",
+            f"the file cannot be read: {describe_error(error)}",
             code="unreadable-model",
             origin=Origin(str(path)),
             hint="check the path and its permissions",
@@ -154,12 +154,12 @@ def _content(path: Path) -> bytes:
 
 
 def _make_printable(message: Any) -> None:
-    """Rewrite every name in a model so that it can be shown anywhere; descriptions are left out.
+    """Make every name in a model printable; remove descriptions.
 
-    Two names that become the same are one value given twice, which is refused.
+    Two names that become equal are one value defined twice, which is refused.
 
     Raises:
-        DamagedError: a name is so long that nobody has written it.
+        DamagedError: a name is too long.
     """
     for field, value in message.ListFields():
         if field.name in DESCRIPTIONS:
@@ -180,10 +180,10 @@ def _name(text: str) -> str:
 
 
 def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
-    """The operator set to read by, the one that the file states, and what to say about it.
+    """The operator set to use, that of the file, and findings about it.
 
     Raises:
-        ModelError: it is too old, or there are several.
+        ModelError: it is too old, or not unique.
     """
     from onnx import defs
 
@@ -193,7 +193,7 @@ def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
     versions = {e.version for e in model.opset_import if e.domain in ("", "ai.onnx")} or {1}
     if len(versions) > 1:
         raise ModelError(
-            f"states {len(versions)} versions of the operator set: {sorted(versions)}",
+            f"has {len(versions)} versions of the operator set: {sorted(versions)}",
             code="opset",
             origin=Origin(file),
             hint="export or convert it with one",
@@ -208,11 +208,11 @@ def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
         )
     opset = min(stated, newest)
     if stated > newest:
-        message = f"operator set {stated} is newer than the installed onnx knows; read as {newest}"
+        message = f"operator set {stated} is newer than the installed onnx; read as {newest}"
         hint = "upgrade onnx"
     elif stated > NEWEST_OPSET:
         message = (
-            f"operator set {stated} is newer than the newest one that was tested, {NEWEST_OPSET};"
+            f"operator set {stated} is newer than the newest tested one, {NEWEST_OPSET};"
             " operators that have changed since then are refused"
         )
         hint = f"export with operator set {NEWEST_OPSET} or an older one"
@@ -226,7 +226,7 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
     """The one input that is not an initializer.
 
     Raises:
-        ModelError: there is none or there are several, or its type or shape cannot be used.
+        ModelError: it is missing or not unique, or its type or shape is unsupported.
     """
     from onnx import TensorProto
 
@@ -248,27 +248,27 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
         known = tensor.elem_type in TensorProto.DataType.values()
         kind = TensorProto.DataType.Name(tensor.elem_type) if known else "of an unknown type"
         raise ModelError(
-            f"the input is {kind}; it has to be a floating-point tensor",
+            f"the input is {kind}; it must be a floating-point tensor",
             code="input-type",
             origin=origin,
-            hint="export the network with a float input; raw integer data can be given all the "
+            hint="export the network with a float input; raw integer data is supported all the "
             "same, with --mean-values and --scale-values",
         )
     return _shaped(entry.name, tensor, origin)
 
 
 def _shaped(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> ModelInput:
-    """The input by the shape that the file states.
+    """The input with its shape in the file.
 
     Raises:
-        ModelError: it states none, or one that cannot be used.
+        ModelError: it has no shape, or an unsupported one.
     """
     from snn_frontends.onnx.importer import ModelInput
     from snn_frontends.onnx.values import Batch
 
     if not tensor.HasField("shape"):
         raise ModelError(
-            "the input states no shape",
+            "the input has no shape",
             code="dynamic-shape",
             origin=origin,
             hint="export the model with a fixed input shape",
@@ -290,7 +290,7 @@ def _shaped(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> ModelIn
                 f"axis {axis} of the input"
                 + (f" ('{symbol}')" if symbol else "")
                 + " has no fixed "
-                "size; only the batch (axis 0) may be left open",
+                "size; only the batch (axis 0) may be symbolic",
                 code="dynamic-shape",
                 origin=origin,
                 hint="export with a fixed size, or set it: python -m "

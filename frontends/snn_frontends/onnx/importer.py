@@ -1,7 +1,7 @@
-"""The walk over an ONNX graph: constants are folded, the rest becomes the network.
+"""Import of an ONNX graph: constants are folded, the rest becomes the network.
 
-Nothing is skipped in silence. A node that cannot be imported is noted and stands in as a value of
-the shape that ONNX states for it, so that one run finds all of them.
+Nothing is skipped silently. A node that cannot be imported is recorded and replaced by a value of
+the shape that ONNX infers for it, so that one run finds all of them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ModelInput:
         name: its name.
         shape: its shape in the file.
         batch: the axis of the samples.
-        whole: whether all of it is one sample, without such an axis.
+        whole: whether it is a single sample, without such an axis.
     """
 
     name: str
@@ -77,16 +77,16 @@ def import_graph(
     findings: Sequence[Finding],
     modules: Sequence[str],
 ) -> Imported:
-    """Import a model whose header and input have been checked.
+    """Import a model after the checks of its header and input.
 
     Args:
         model: the file's contents.
-        file: its name as the user gave it.
-        opset: the version by which its operators are read.
+        file: the user's name of the file.
+        opset: the operator set version to use.
         entry: the network's input.
         stated_opset: the version in the file, which may be newer.
-        findings: what there is to say about the file already.
-        modules: that its operators came from, by name; empty where nobody knows.
+        findings: findings about the file so far.
+        modules: source modules of its operators, by name; empty if unknown.
     """
     builder = Builder(file, opset, entry.batch, findings=list(findings))
     importer = _Importer(model, builder, entry, modules)
@@ -97,7 +97,7 @@ def import_graph(
         if not fixed or not any(isinstance(e, MixesSamplesError) for e in importer.errors):
             raise
     whole = replace(entry, batch=Batch(1, symbolic=False), whole=True)
-    message = f"axis 0 (of size {entry.batch.size}) is no batch: the whole input is one sample"
+    message = f"axis 0 (of size {entry.batch.size}) is not a batch: the whole input is one sample"
     finding = Finding(message, Origin(file, entry.name), code="whole-input")
     builder = Builder(file, opset, whole.batch, findings=[*findings, finding])
     return _Importer(model, builder, whole, modules).run(stated_opset)
@@ -141,16 +141,16 @@ class _Importer:
         self.rules.opset_imports = {"": builder.opset}
 
     def run(self, stated_opset: int) -> Imported:
-        """Import all nodes, or raise everything that stands against it."""
+        """Import all nodes, or raise all complaints."""
         builder, entry = self.builder, self.entry
         origin = Origin(builder.file, entry.name)
         self.values[entry.name] = entry.value(builder, origin)
         for node in self.nodes:
             if id(node) in self.live:
-                with np.errstate(all="ignore"):  # what overflows is refused by the builder
+                with np.errstate(all="ignore"):  # the builder refuses overflows
                     self._visit(node)
             else:
-                message = "left out: no output of the network depends on it"
+                message = "removed: no output of the network depends on it"
                 builder.findings.append(Finding(message, self._origin(node), "dead-node"))
         for name in self.outputs:
             self._mark_output(name)
@@ -158,7 +158,7 @@ class _Importer:
             error.survey = self.surveyor.survey
         raise_all(self.errors)
         graph: Graph[AnnNode] = Graph(builder.nodes)
-        graph = graph.pruned(node.id for node in graph if isinstance(node, ann.Output))
+        graph = graph.prune(node.id for node in graph if isinstance(node, ann.Output))
         return Imported(
             ann=ANNGraph(graph, builder.file, stated_opset),
             findings=tuple(builder.findings),
@@ -167,7 +167,7 @@ class _Importer:
         )
 
     def _visit(self, node: onnx.NodeProto) -> None:
-        """Import a node, or note why not and put a value of its shape in its place."""
+        """Import a node, or record the reason why not and replace it by a value of its shape."""
         origin = self._origin(node)
         inputs: list[Value | None] = []
         try:
@@ -192,7 +192,7 @@ class _Importer:
         inputs: Sequence[Value | None],
         errors: Sequence[CompileError],
     ) -> None:
-        """Note what stands against a node, with the place in the model's source."""
+        """Record complaints about a node, with its position in the model's source."""
         known = len(inputs) == len(node.input) and not node.domain
         shapes = infer_shapes(node, inputs, self.builder.opset) if known else []
         self.surveyor.count(node, inputs, shapes, fine=False)
@@ -244,7 +244,7 @@ class _Importer:
     def _contributed(
         self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
     ) -> Sequence[Value]:
-        """An operator that ONNX has no definition of."""
+        """The results of an operator without a definition in ONNX."""
         if any(isinstance(value, Unknown) for value in inputs):
             return [Unknown()] * len(node.output)
         call = self._call(node, inputs, origin)
@@ -264,14 +264,14 @@ class _Importer:
         )
 
     def _check(self, node: onnx.NodeProto, origin: Origin) -> None:
-        """Hold a node against ONNX's own definition of its operator."""
+        """Check a node against ONNX's definition of its operator."""
         try:
             checker.check_node(node, self.rules)
         except checker.ValidationError as error:
             raise ModelError(first_line(error), origin=origin) from error
 
     def _check_unread(self, node: onnx.NodeProto, n_results: int, origin: Origin) -> None:
-        """Refuse a node that has more results in use than were imported."""
+        """Refuse a node with more results in use than imported."""
         for name in node.output[n_results:]:
             if name and (name in self.readers or name in self.outputs):
                 raise UnsupportedError(
@@ -281,7 +281,7 @@ class _Importer:
                 )
 
     def _stand_ins(self, node: onnx.NodeProto, inputs: list[Value | None]) -> Sequence[Value]:
-        """Values in place of a refused node's, so that the nodes after it are still looked at."""
+        """Replacement values for a refused node, so that later nodes are still checked."""
         known = len(inputs) == len(node.input) and not any(isinstance(v, Unknown) for v in inputs)
         if node.domain or not known:
             return [Unknown()] * len(node.output)
@@ -294,17 +294,17 @@ class _Importer:
         ]
 
     def _value(self, name: str, origin: Origin) -> Value:
-        """What a name stands for; initializers are decoded on first use."""
+        """The value of a name; initializers are decoded on first use."""
         if name not in self.values:
             tensor, sparse = self.initializers.get(name), self.sparse.get(name)
             if tensor is None and sparse is None:
-                raise ModelError(f"reads '{name}', which nothing in the file gives", origin=origin)
+                raise ModelError(f"reads '{name}', which the file does not define", origin=origin)
             what = f"the tensor '{name}'"
             try:
                 if tensor is not None:
-                    self.values[name] = self.folding.decoded(what, tensor)
+                    self.values[name] = self.folding.decode(what, tensor)
                 elif sparse is not None:
-                    self.values[name] = self.folding.densified(what, sparse)
+                    self.values[name] = self.folding.densify(what, sparse)
             except TooLargeError as error:
                 raise too_large(origin, error, ModelError) from error
             except FOREIGN_ERRORS as error:
@@ -314,7 +314,7 @@ class _Importer:
         return self.values[name]
 
     def _mark_output(self, name: str) -> None:
-        """Add an output of the network; what became of refused nodes has been noted already."""
+        """Add an output of the network; refused nodes have been recorded before."""
         origin = Origin(self.builder.file, name)
         try:
             value = self._value(name, origin)
@@ -334,13 +334,13 @@ class _Importer:
             )
 
     def _origin(self, node: onnx.NodeProto) -> Origin:
-        """Where a node is in the file, by its own name or that of its first output."""
+        """Location of a node in the file, by its name or that of its first output."""
         unique = node.name and self.times_named[node.name] == 1
         name = node.name if unique else next(filter(None, node.output), node.op_type)
         return Origin(self.builder.file, name, node.op_type)
 
     def _only_feeds_outputs(self, name: str, ops: frozenset[str]) -> bool:
-        """Whether a value reaches outputs alone, through operators of the given types alone."""
+        """Whether a value reaches only outputs, through operators of the given types."""
         return all(
             node.op_type == "Shape"
             or (node.op_type in ops and self._only_feeds_outputs(node.output[0], ops))

@@ -1,8 +1,8 @@
-"""Where the batch is in a value, and operators that must not depend on it.
+"""Position of the batch axis in values, and operators that must not depend on it.
 
-A handler sees ``(batch, *sample)``. A value in which the batch lies elsewhere is shown to it in
-that form, and the result is put back; or, where an operator takes axis 0 for the batch and there is
-more along it, it is applied to each position by itself.
+A handler reads ``(batch, *sample)``. A value with the batch axis elsewhere is transposed to that
+form, and the result is transposed back; or, if an operator treats axis 0 as the batch and it is
+not, the operator is applied to each position separately.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ELEMENTWISE = frozenset(
         "Softsign Sqrt Sub Sum Swish Tanh ThresholdedRelu Where"
     ).split()
 )
-"""Operators that act on each element by itself, with constants that broadcast."""
+"""Element-wise operators, with constants that broadcast."""
 AWARE = frozenset(
     (
         "ArgMax Cast CastLike CenterCropPad Concat CumSum Dropout Einsum Expand Flatten "
@@ -36,46 +36,46 @@ AWARE = frozenset(
         "Slice Softmax Split Squeeze Tile Transpose Trilu Unsqueeze Upsample"
     ).split()
 )
-"""Operators whose handlers ask where the batch is."""
+"""Operators whose handlers depend on the position of the batch axis."""
 MAX_POSITIONS = 256
-"""To which an operator is applied one by one."""
+"""Maximal number of positions to which an operator is applied separately."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A value as a handler may work with it.
+    """A value in the form for a handler.
 
     Attributes:
         x: the value as ``(batch, *sample)``.
-        like: the value as the file has it.
+        like: the value in the file.
     """
 
     x: Tensor
     like: Tensor
 
     def axis(self, axis: int) -> int:
-        """The axis of ``x`` that an axis of the file's value is; never that of the batch."""
+        """The axis of ``x`` for an axis of the file's value; never the batch axis."""
         batch = self.like.axis
         if batch is None or (self.like.merged > 1 and axis >= batch) or axis < batch:
             return axis + 1
         return axis
 
     def restored(self, y: Tensor, removed: Sequence[int] = (), added: int = 0) -> Tensor:
-        """A result as the file has it.
+        """A result in the layout of the file.
 
         Args:
             y: ``(batch, *sample)``.
-            removed: axes of the file's value that are gone.
-            added: axes that there are more in front of that of the batch.
+            removed: removed axes of the file's value.
+            added: number of axes inserted before the batch axis.
         """
         if self.like.axis is None:
-            return labelled(y, None)
+            return place_batch_axis(y, None)
         moved = added - sum(axis < self.like.axis for axis in removed)
-        return labelled(y, self.like.axis + moved, self.like.outer, self.like.inner)
+        return place_batch_axis(y, self.like.axis + moved, self.like.outer, self.like.inner)
 
 
-def labelled(y: Tensor, axis: int | None, outer: int = 1, inner: int = 1) -> Tensor:
-    """``(batch, *sample)`` as a value that has the batch elsewhere."""
+def place_batch_axis(y: Tensor, axis: int | None, outer: int = 1, inner: int = 1) -> Tensor:
+    """``(batch, *sample)`` as a value with the batch axis elsewhere."""
     batch, sample = y.shape[0], y.shape[1:]
     if axis is None:
         return Tensor(y.node, sample, None)
@@ -95,8 +95,8 @@ def plain(call: Call, x: Tensor) -> Tensor:
     return x if x.plain else Tensor(x.node, (call.batch, *x.sample))
 
 
-def freed(call: Call, x: Tensor, suffix: str = "sample") -> Tensor:
-    """A value of a batch of one as one sample, whose first axis is one as any other."""
+def unbatch(call: Call, x: Tensor, suffix: str = "sample") -> Tensor:
+    """A value of a batch of one as one sample, with an ordinary first axis."""
     if x.axis is None:
         return x
     if x.merged == 1:
@@ -107,27 +107,27 @@ def freed(call: Call, x: Tensor, suffix: str = "sample") -> Tensor:
 
 
 def view(call: Call, index: int = 0, axes: Sequence[int] | None = ()) -> View:
-    """An input, of which an operator changes some axes.
+    """An input with some axes that the operator changes.
 
     Args:
         call: the operator.
         index: of the input.
-        axes: that are changed, counted from the front; None: all of them.
+        axes: the changed axes, counted from the front; None: all of them.
 
     Raises:
-        UnsupportedError: one is that of the batch.
+        UnsupportedError: one is the batch axis.
     """
     x = call.value(index)
     touched = x.axis is not None and (axes is None or x.axis in axes)
     if touched and call.builder.batch.one:
-        x = freed(call, x)
+        x = unbatch(call, x)
     elif touched:
         raise call.mixing(x)
     return View(plain(call, x), x)
 
 
 def run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
-    """What a handler makes of its inputs, wherever they have the batch."""
+    """The result of a handler for inputs with the batch axis in any position."""
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     if call.op in AWARE or all(tensor.plain for tensor in tensors):
         return handler(call)
@@ -139,18 +139,18 @@ def run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
 def _elementwise(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:
     """Inputs of one layout as ``(batch, *sample)``, constants in the same order of axes."""
     if call.builder.batch.one and len({(t.axis, t.outer, t.inner) for t in tensors}) > 1:
-        tensors = [freed(call, tensor, f"sample_{k}") for k, tensor in enumerate(tensors)]
+        tensors = [unbatch(call, tensor, f"sample_{k}") for k, tensor in enumerate(tensors)]
     like, rank = tensors[0], max(len(tensor.shape) for tensor in tensors)
     layouts = {(t.axis, t.outer, t.inner, len(t.shape)) for t in tensors}
     if len(layouts) > 1:
         raise call.refusal(
-            "its inputs have the batch in different axes", "bring the batch to one axis before it"
+            "its inputs have different batch axes", "move the batch to one axis before it"
         )
     known = iter(tensors)
     inputs: list[Value | None] = [
         plain(call, next(known))
         if isinstance(value, Tensor)
-        else ordered(call, value, like, rank)
+        else reorder_axes(call, value, like, rank)
         if isinstance(value, np.ndarray)
         else value
         for value in call.inputs
@@ -161,7 +161,7 @@ def _elementwise(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:
     return View(like, like).restored(result)
 
 
-def ordered(call: Call, value: Constant, like: Tensor, rank: int) -> Constant:
+def reorder_axes(call: Call, value: Constant, like: Tensor, rank: int) -> Constant:
     """A constant with its axes in the order of ``(batch, *sample)``."""
     if value.size == 1 and value.ndim <= 1:
         return value
@@ -178,7 +178,7 @@ def ordered(call: Call, value: Constant, like: Tensor, rank: int) -> Constant:
 
 
 def _by_position(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:
-    """An operator applied to each position along axis 0 by itself."""
+    """An operator applied to each position along axis 0 separately."""
     like = tensors[0]
     layouts = {(t.axis, t.outer, t.inner, t.sample[:1]) for t in tensors if not t.plain}
     if len(layouts) > 1 or like.axis not in (0, None) or any(t.plain for t in tensors):
@@ -186,7 +186,7 @@ def _by_position(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:
     n = like.sample[0]
     if n > MAX_POSITIONS:
         raise call.refusal(
-            f"computes {n} positions one by one; {MAX_POSITIONS} at most",
+            f"computes {n} positions separately; the limit is {MAX_POSITIONS}",
             "use an operator along another axis",
         )
     parts = []
@@ -203,7 +203,7 @@ def _by_position(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:
     if n == 1 and like.axis is None:
         return parts[0]
     joined = _stacked(call, parts)
-    return labelled(joined, like.axis, like.outer, like.inner)
+    return place_batch_axis(joined, like.axis, like.outer, like.inner)
 
 
 def _position(call: Call, x: Tensor, k: int, suffix: str) -> Tensor:
@@ -219,7 +219,7 @@ def _position(call: Call, x: Tensor, k: int, suffix: str) -> Tensor:
 
 
 def _stacked(call: Call, parts: list[Tensor]) -> Tensor:
-    """Values one after the other along a new first axis."""
+    """Values stacked along a new first axis."""
     shape: Shape = (call.batch, 1, *parts[0].shape[1:])
     lifted = [
         call.emit(ann.Reshape, part, shape=shape, suffix=f"{k}.position")

@@ -1,4 +1,4 @@
-"""In which order the nodes of a file are read, and which of them matter."""
+"""Topological order and liveness of the nodes of a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from snn_compile.errors import ModelError, Origin
 
 
 def in_order(nodes: list[onnx.NodeProto], given: set[str], file: str) -> list[onnx.NodeProto]:
-    """The nodes, each after those that it reads.
+    """The nodes in topological order.
 
     Args:
         nodes: in the order of the file.
@@ -19,14 +19,14 @@ def in_order(nodes: list[onnx.NodeProto], given: set[str], file: str) -> list[on
         file: for complaints.
 
     Raises:
-        ModelError: they form a cycle, or two give the same value.
+        ModelError: they form a cycle, or two define the same value.
     """
     producers: dict[str, int] = {}
     for index, node in enumerate(nodes):
         for name in filter(None, node.output):
             if name in producers or name in given:
                 origin = Origin(file, node.name or name, node.op_type)
-                raise ModelError(f"the value '{name}' is given twice", origin=origin)
+                raise ModelError(f"the value '{name}' is defined twice", origin=origin)
             producers[name] = index
     reads = {
         index: [producers[name] for name in node.input if name in producers]
@@ -51,7 +51,7 @@ def live(nodes: list[onnx.NodeProto], outputs: list[str]) -> set[int]:
 
 
 def reads_of(node: onnx.NodeProto) -> Iterator[str]:
-    """The names that a node reads, those that the graphs in its attributes capture included."""
+    """The names that a node reads, including captures of graphs in its attributes."""
     yield from filter(None, node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

@@ -1,4 +1,4 @@
-"""Why operators are refused, and what to do about it."""
+"""Reasons and hints for refused operators."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REASONS = (
             "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
             "ConvInteger MatMulInteger".split()
         ),
-        "the model is quantized already",
+        "the model is already quantized",
         "export the float model; this tool quantizes it for the target itself",
     ),
     Reason(
@@ -47,7 +47,7 @@ REASONS = (
     ),
     Reason(
         frozenset(("GridSample", "AffineGrid", "RoiAlign", "MaxRoiPool")),
-        "resampling at places that are computed is not supported",
+        "resampling at computed positions is not supported",
         "scale the images before the network, or use Resize",
     ),
     Reason(
@@ -69,7 +69,7 @@ REASONS = (
 
 
 def unsupported(origin: Origin) -> UnsupportedError:
-    """The complaint about an operator that has no rule."""
+    """The error for an operator without a rule."""
     for reason in REASONS:
         if origin.op in reason.ops:
             return UnsupportedError(reason.message, origin=origin, hint=reason.hint)
@@ -77,19 +77,19 @@ def unsupported(origin: Origin) -> UnsupportedError:
 
 
 def newer(found: int, known: int, origin: Origin) -> UnsupportedError:
-    """The complaint about an operator that a newer operator set has changed."""
+    """The error for an operator changed by a newer operator set."""
     return UnsupportedError(
-        f"operator set {found} has changed this operator; version {known} is the newest one known",
+        f"operator set {found} changed this operator; the newest supported version is {known}",
         origin=origin,
-        hint=f"export with an operator set before {found}, or look for a newer snn-compile",
+        hint=f"export with an operator set before {found}, or update snn-compile",
     )
 
 
 def custom(domain: str, origin: Origin, *, function: bool) -> UnsupportedError:
-    """The complaint about an operator that is not ONNX's own."""
+    """The error for an operator outside ONNX."""
     if function:
         return UnsupportedError(
-            f"is a function that the model defines itself (domain '{domain}')",
+            f"is a function defined in the model (domain '{domain}')",
             origin=origin,
             hint="expand it first: onnx.inliner.inline_local_functions(model)",
         )

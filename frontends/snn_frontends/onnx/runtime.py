@@ -1,7 +1,7 @@
-"""The user's own file, run by onnxruntime where that is installed.
+"""Execution of the user's file by onnxruntime, if installed.
 
-It is not needed for anything: the compiler has an evaluator of its own. But it is the faster one
-for large networks, and what it says of a file does not depend on how we read it.
+It is optional: the compiler has its own evaluator. But it is faster for large networks, and its
+result is independent of our import.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 BATCH_SIZE = 64
-"""Samples in one call."""
+"""Samples per call."""
 
 Array = npt.NDArray[Any]
 
 
 class OnnxRuntime:
-    """A model file that onnxruntime can run, for any number of samples at a time.
+    """A model file in onnxruntime, for any number of samples at a time.
 
     Attributes:
-        name: of the library, for people.
+        name: name of the library, for display.
     """
 
     name = "onnxruntime"
@@ -35,7 +35,7 @@ class OnnxRuntime:
 
     @staticmethod
     def of(path: Path) -> OnnxRuntime | None:
-        """The file, ready to run; None where the library is missing or does not take it.
+        """The file, ready to run; None if the library is missing or rejects it.
 
         Files that fix the number of samples are left out: called once for each sample, the library
         is the slower one.
@@ -54,7 +54,7 @@ class OnnxRuntime:
             errors.RuntimeException,
         )
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what it dislikes, our own reader has said
+        options.log_severity_level = 4  # our own import has reported problems
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = ["CPUExecutionProvider"]
         try:

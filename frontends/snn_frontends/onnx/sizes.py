@@ -1,4 +1,4 @@
-"""How large a tensor of the file is, by what the file says of it."""
+"""Sizes of a file's tensors, from their declarations."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from onnx import TensorProto, helper
 from snn_compile.files.documents import DamagedError
 
 _BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
-"""Types of which several share a byte in the file, though not in memory."""
+"""Types packed several to a byte in the file, but not in memory."""
 
 
 def n_bytes(tensor: TensorProto) -> int:
-    """Bytes of a tensor's raw data.
+    """Size of a tensor's raw data in bytes.
 
     Raises:
-        DamagedError: it is of no type that has such, or its shape is none.
+        DamagedError: its type has no raw data, or its shape is invalid.
     """
     count = n_elements(tensor)
     kind = type_name(tensor)
@@ -25,10 +25,10 @@ def n_bytes(tensor: TensorProto) -> int:
 
 
 def n_elements(tensor: TensorProto) -> int:
-    """Elements of a tensor.
+    """Number of elements of a tensor.
 
     Raises:
-        DamagedError: its shape is none.
+        DamagedError: its shape is invalid.
     """
     if any(size < 0 for size in tensor.dims):
         raise DamagedError(f"the shape {list(tensor.dims)[:16]}")
@@ -36,7 +36,7 @@ def n_elements(tensor: TensorProto) -> int:
 
 
 def type_name(tensor: TensorProto) -> str:
-    """What ONNX calls the type of a tensor's elements.
+    """ONNX's name of the type of a tensor's elements.
 
     Raises:
         DamagedError: it is unknown.
@@ -47,10 +47,10 @@ def type_name(tensor: TensorProto) -> str:
 
 
 def item_bytes(tensor: TensorProto) -> int:
-    """Bytes of an element in memory.
+    """Size of an element in memory in bytes.
 
     Raises:
-        DamagedError: they are texts, or of no type.
+        DamagedError: they are texts, or of an unknown type.
     """
     name = type_name(tensor)
     if name in ("STRING", "UNDEFINED"):

@@ -1,4 +1,4 @@
-"""What there is to say about a model that is refused: how much of it is fine, and what is not."""
+"""Survey of a refused model: its supported and unsupported parts."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from snn_compile.printable import printable
 from snn_frontends.onnx.values import Tensor, Value
 
 SCOPES, NAMESPACE = "pkg.torch.onnx.name_scopes", "namespace"
-"""Where torch's newer exporter keeps the modules that an operator came from."""
+"""Metadata keys of torch's newer exporter for the modules of an operator."""
 LONGEST = 1 << 12
-"""Characters of what says so."""
+"""Maximal length of such metadata."""
 LAYERS = frozenset({"Conv", "ConvTranspose"})
 PRODUCTS = frozenset({"Gemm", "MatMul"})
 GATES = {"Sigmoid": "SiLU", "HardSigmoid": "HardSwish"}
 """Activations by which another value is multiplied, and what it is called if that is their own
 input."""
 SCORES = frozenset({"Add", "Div", "Mul", "Where"})
-"""What stands between the product of queries and keys and its softmax."""
+"""Operators between the product of queries and keys and its softmax."""
 
 
 def module_of(node: onnx.NodeProto) -> str:
-    """The module that an exporter has left in an operator's metadata or name, or nothing."""
+    """The module in an operator's metadata or name, or an empty text."""
     stated = {entry.key: entry.value for entry in node.metadata_props if len(entry.value) < LONGEST}
     if SCOPES in stated:
         scopes = re.findall(r"'([^']*)'", stated[SCOPES])
@@ -51,8 +51,8 @@ class Surveyor:
     """Counts operators and operations while a model is imported.
 
     Attributes:
-        modules: of each operator, by the identity of its node.
-        readers: of each value.
+        modules: module of each operator, by the identity of its node.
+        readers: readers of each value.
     """
 
     modules: Mapping[int, str]
@@ -83,7 +83,7 @@ class Surveyor:
 
     @property
     def survey(self) -> Survey:
-        """What has been counted."""
+        """The counts."""
         return Survey(
             self.n_operators,
             self.n_operators - self.n_refused,
@@ -92,7 +92,7 @@ class Surveyor:
         )
 
     def part_of(self, node: onnx.NodeProto) -> str:
-        """The function that an exporter has split into this operator and others, or nothing."""
+        """The function that an exporter split into this and other operators, or an empty text."""
         if node.op_type in GATES:
             for reader in self._reading(node):
                 if reader.op_type == "Mul":
@@ -130,7 +130,7 @@ class Surveyor:
 def operations(
     node: onnx.NodeProto, inputs: Sequence[Value | None], shapes: Sequence[Shape | None]
 ) -> int:
-    """Multiplications of a layer for one sample, and one for each value of any other operator."""
+    """Multiplications of a layer per sample, and one per value of any other operator."""
     sizes = [None if value is None else getattr(value, "shape", None) for value in inputs]
     result = next((prod(shape[1:]) for shape in shapes if shape), 0)
     if node.op_type in LAYERS and len(sizes) > 1 and sizes[0] and sizes[1]:

@@ -1,4 +1,4 @@
-"""What a name in the ONNX graph can stand for while it is imported."""
+"""Values of names in the ONNX graph during import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from snn_compile.ir.graph import NodeId, Shape
 
 Constant = npt.NDArray[Any]
-"""A value that is the same for every input: an initializer, or computed from such."""
+"""A value independent of the input: an initializer, or computed from initializers."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Tensor:
 
     Attributes:
         node: the node that computes it for one sample.
-        shape: its shape as ONNX sees it, with the batch.
-        axis: where the batch is; None if all of the value is one sample.
+        shape: its shape in ONNX, with the batch.
+        axis: the batch axis; None if the value is one sample.
         outer: positions along this axis that go around the batch: it has ``outer * batch * inner``.
         inner: positions within each sample of the batch.
     """
@@ -36,7 +36,7 @@ class Tensor:
 
     @property
     def merged(self) -> int:
-        """Positions of one sample along the axis of the batch."""
+        """Positions of one sample along the batch axis."""
         return self.outer * self.inner
 
     @property
@@ -55,7 +55,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Unknown:
-    """The result of an operator that was refused, where not even its shape is known.
+    """The result of a refused operator with unknown shape.
 
     Attributes:
         constant: whether it would have been a constant (the shape of an unknown value).
@@ -72,8 +72,8 @@ class Batch:
     """The first axis of the input.
 
     Attributes:
-        size: its length as the network is imported.
-        symbolic: whether the file leaves it open (and ``size`` is 1 for that reason alone).
+        size: its length during import.
+        symbolic: whether it is symbolic in the file (then ``size`` is 1).
     """
 
     size: int
@@ -81,5 +81,5 @@ class Batch:
 
     @property
     def one(self) -> bool:
-        """Whether the file takes a single sample, so that its axis is one as any other."""
+        """Whether the file fixes a single sample, so that its axis is an ordinary one."""
         return self.size == 1 and not self.symbolic

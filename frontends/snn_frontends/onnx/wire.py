@@ -1,7 +1,7 @@
-"""What a protobuf file would take once it is parsed, from a look at its bytes.
+"""Estimate of the memory of a parsed protobuf file, from its bytes.
 
-An empty message takes two bytes in the file and more than a hundred in memory, and what is then
-done with each takes time as well. So the fields are counted before any is made.
+An empty message takes two bytes in the file and more than a hundred in memory, and processing it
+takes time as well. Fields are therefore counted before any is created.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ MAX_FIELDS = 2_000_000
 
 
 def check(content: bytes, descriptor: Any) -> None:
-    """See that a file has no more fields than a model may have.
+    """Check the number of fields of a file against the limit of a model.
 
     Args:
-        content: of the file.
-        descriptor: of the message that it is.
+        content: content of the file.
+        descriptor: descriptor of its message type.
 
     Raises:
-        DamagedError: it is no such message.
+        DamagedError: it is not such a message.
         TooLargeError: it has more.
     """
     kinds: dict[str, dict[int, Any]] = {}
@@ -50,13 +50,13 @@ def check(content: bytes, descriptor: Any) -> None:
                         waiting.append((at, at + size, message))
                     at += size
                 case _:
-                    raise DamagedError("a group, or what is no field")
+                    raise DamagedError("a group, or not a field")
             if at > end:
                 raise DamagedError("a field ends beyond its message")
 
 
 def _varint(content: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number and where it ends."""
+    """A number and its end."""
     value = shift = 0
     while at < end and shift < 70:
         byte = content[at]

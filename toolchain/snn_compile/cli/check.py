@@ -47,7 +47,7 @@ def command(
         if passes.handle_queries(model, options, as_json=as_json, with_data=False):
             return 0
         if passes.stop_after:
-            passes.stopped(checked)
+            passes.run_until_stop(checked)
             return 0
         result = checked()
     except CompileError as error:
@@ -63,11 +63,11 @@ def command(
 
 def _show_refusals(model: Path, errors: Sequence[CompileError], as_json: bool) -> None:
     unsupported = [error for error in errors if isinstance(error, UnsupportedError)]
-    refusals, survey = refused.grouped(unsupported), unsupported[0].survey
+    refusals, survey = refused.group_errors(unsupported), unsupported[0].survey
     if as_json:
         listed = [refused.as_dict(refusal) for refusal in refusals]
         document = {"model": str(model), "ok": False, "unsupported": listed}
-        show_json({**document, **refused.surveyed(survey)})
+        show_json({**document, **refused.survey_as_dict(survey)})
     else:
         nodes = f"{len(unsupported)} unsupported operator" + "s" * (len(unsupported) != 1)
         console = results()

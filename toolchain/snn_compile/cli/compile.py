@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snn_compile.cli import trust
-from snn_compile.cli.console import as_json, common, results, talkative
+from snn_compile.cli.console import as_json, common, progress_options, results
 from snn_compile.cli.model_config import config_beside, options_for
 from snn_compile.cli.passes import AroundPasses, around_passes
 from snn_compile.cli.settings import GroupedCommand, settings
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @around_passes
 @trust.sign
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     model: Path,
@@ -71,7 +71,7 @@ def command(
         return compile_model(model, options=options, observer=observer, instruments=around)
 
     if passes.stop_after:
-        passes.stopped(compiled_now)
+        passes.run_until_stop(compiled_now)
         return
     with claimed_output(folder):
         compiled = compiled_now()

@@ -16,10 +16,10 @@ from snn_compile.cli.console import (
     common,
     device_settings,
     messages,
+    progress_options,
     results,
     show_json,
     show_table,
-    talkative,
     time_limit,
 )
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
@@ -61,10 +61,12 @@ class Request:
         return self.device or self.backend or (str(self.traces) if self.traces else "")
 
 
-@click.command("conformance", short_help="Small networks with all they must send, for any backend.")
+@click.command(
+    "conformance", short_help="Small networks with their exact messages, for any backend."
+)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--device", metavar="NAME[:ARG]", help="Run a device on the set in DIR.")
-@click.option("--backend", metavar="NAME", help="Let a backend emit and verify the set in DIR.")
+@click.option("--backend", metavar="NAME", help="Emit and verify the set in DIR with a backend.")
 @click.option(
     "--check",
     "traces",
@@ -82,7 +84,7 @@ class Request:
 )
 @time_limit(120.0, "Seconds for each vector.")
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     folder: Path,
@@ -103,10 +105,10 @@ def command(
     --device, --backend or --check each of them is equal, different or left out with a reason. Exit
     code 7 if a bit differs, 8 if a vector has no outcome.
     """
-    from snn_compile.cli.hil import parsed
+    from snn_compile.cli.hil import parse_settings
     from snn_compile.report.progress import TerminalObserver
 
-    options = parsed(settings)
+    options = parse_settings(settings)
     request = Request(folder, device, backend, traces, options, record, time_limit)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     names = [name.strip() for part in only for name in part.split(",") if name.strip()]

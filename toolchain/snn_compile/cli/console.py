@@ -75,7 +75,7 @@ def common(command: F) -> F:
         callback=_limit_memory,
         expose_value=False,
         metavar="SIZE",
-        help="What the content of a file may take (default: half of what is free).",
+        help="Memory limit for the content of a file (default: half of the free memory).",
     )
     return debug(most(command))
 
@@ -95,12 +95,12 @@ class _Size(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes."""
         try:
-            return memory.parsed(str(value))
+            return memory.parse_size(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a size: 500M or 4G.", param, ctx)
 
 
-def talkative(command: F) -> F:
+def progress_options(command: F) -> F:
     """Add the options that control progress output."""
     quiet = click.option("-q", "--quiet", is_flag=True, help="Only results, warnings and errors.")
     bars = click.option("--no-progress", is_flag=True, help="No progress bars.")

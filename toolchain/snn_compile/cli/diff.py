@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli.console import as_json, common, messages, show_json, talkative
+from snn_compile.cli.console import as_json, common, messages, progress_options, show_json
 from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
 from snn_compile.pluralize import pluralize
 
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     from snn_compile.report.observer import Observer
 
 
-@click.command("diff", short_help="Where two traces part, or a trace and a compiled network.")
+@click.command(
+    "diff", short_help="First difference of two traces, or of a trace and a compiled network."
+)
 @click.argument("expected", metavar="A", type=click.Path(path_type=Path))
 @click.argument("actual", metavar="B", type=click.Path(path_type=Path))
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     metavar="NPZ",
-    help="What the trace was recorded with, if not with the golden stimuli.",
+    help="Stimuli of the trace, if not the golden ones.",
 )
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     expected: Path,
@@ -152,4 +154,4 @@ def _show(
     console.print(row("compared", pluralize(comparison.compared, "message")))
     for note in notes:
         console.print(row("note", note))
-    hil_show.verdict(console, comparison, diagnoses, asked=complete)
+    hil_show.verdict(console, comparison, diagnoses, complete=complete)

@@ -14,10 +14,11 @@ import click
 from snn_compile import __version__
 from snn_compile.cli.console import as_json, common, results, show_table
 
-CORE = ("numpy", "scipy", "networkx", "onnx", "click", "rich", "jinja2", "threadpoolctl")
+CORE = ("numpy", "scipy", "onnx", "click", "rich", "jinja2", "threadpoolctl")
 OPTIONAL = {
     "onnxruntime": "runs the model file itself for the first rung of the ladder; not needed",
     "nir": "reads and writes NIR files (extra nir)",
+    "networkx": "reads NIR files (extra nir)",
     "h5py": "writes netx files (extra netx)",
     "torch": "trains networks (extra tune)",
     "cryptography": "signs compiled folders and checks them (extra sign)",
@@ -128,7 +129,7 @@ def _codings() -> Iterator[Check]:
     for entry in coding_registry.of_other_packages():
 
         def load(entry: metadata.EntryPoint = entry) -> Check:
-            coding = coding_registry.loaded(entry)
+            coding = coding_registry.load_coding(entry)
             note = f"{coding.summary} ({distribution(entry)})"
             return Check(f"coding {entry.name}", "ok", ok=True, needed=False, note=note)
 

@@ -7,7 +7,7 @@ import os
 
 import click
 
-from snn_compile.cli.signals import Ended
+from snn_compile.cli.signals import Terminated
 from snn_compile.errors import CompileError, CompileErrors, exit_code
 from snn_compile.passes import PassFailure
 from snn_compile.printable import printable
@@ -26,7 +26,7 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         print_message("interrupted")
         return INTERRUPTED
-    if isinstance(error, Ended):
+    if isinstance(error, Terminated):
         print_message("interrupted" if error.exit_code == INTERRUPTED else "ended by a signal")
         return error.exit_code
     if debug and not isinstance(error, click.ClickException):
@@ -94,7 +94,7 @@ def _print_all(errors: CompileErrors) -> None:
             hidden += more
     if hidden:
         print_message("")
-        show_table(messages(), refused.table(refused.grouped(errors.errors)))
+        show_table(messages(), refused.table(refused.group_errors(errors.errors)))
     survey = next((one.survey for one in errors.errors if one.survey), None)
     if summary := refused.sentence(survey):
         print_message(summary)

@@ -11,7 +11,7 @@ import click
 
 from snn_compile import __version__
 from snn_compile.cli.failures import report_failure
-from snn_compile.cli.signals import Ended, signals_raise
+from snn_compile.cli.signals import Terminated, signals_raise
 from snn_compile.cli.streams import robust_streams
 
 DEFAULT = "compile"
@@ -118,6 +118,6 @@ def run(argv: Sequence[str] | None) -> int:
         try:
             result = cli.main(args=args, prog_name="snn-compile", standalone_mode=False)
             sys.stdout.flush()
-        except (Exception, KeyboardInterrupt, Ended) as error:  # noqa: BLE001  (the last resort)
+        except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001  (the last resort)
             return report_failure(error, debug="--debug" in args)
     return result if isinstance(result, int) else 0

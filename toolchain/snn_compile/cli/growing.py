@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.files.claims import claimed
+from snn_compile.files.claims import exclusive_claim
 from snn_compile.files.writing import replacing_file, require_file
 
 Array = npt.NDArray[Any]
@@ -79,7 +79,7 @@ class GrowingNpz:
     def __enter__(self) -> GrowingNpz:
         """Check that the file can be written, before any computation."""
         require_file(self.path)
-        self._claim.enter_context(claimed(self.path))
+        self._claim.enter_context(exclusive_claim(self.path))
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -15,7 +15,7 @@ from snn_compile.cli.console import (
     common,
     device_settings,
     messages,
-    talkative,
+    progress_options,
     time_limit,
 )
 from snn_compile.cli.report import record as record_outcomes
@@ -68,7 +68,7 @@ class Request:
     tolerance: float | None = None
 
 
-@click.command("hil", short_help="Run a device on the same stimuli, and find where it differs.")
+@click.command("hil", short_help="Run a device on the same stimuli, and locate differences.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--device", metavar="NAME[:ARG]", help="reference, engine, lava, remote, replay, faulty, ..."
@@ -86,7 +86,7 @@ class Request:
     "--data",
     type=click.Path(path_type=Path),
     metavar="NPZ",
-    help="x, perhaps y, instead of the golden stimuli.",
+    help="x, optionally y, instead of the golden stimuli.",
 )
 @click.option("--stimuli", type=click.IntRange(1), metavar="N", help="Only the first N.")
 @time_limit(1800.0, "Seconds for the device.")
@@ -100,7 +100,7 @@ class Request:
 )
 @trust.signer
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     folder: Path,
@@ -132,7 +132,7 @@ def command(
         require_file(record)
     compiled = trust.open_folder(folder, signer)
     frames, labels = stimuli_of(compiled, data)
-    options = parsed(settings)
+    options = parse_settings(settings)
     if hardware:
         target = str(compiled.report.get("target") or "")
         options.setdefault("hardware", target if target.startswith("loihi") else "loihi2")
@@ -155,8 +155,10 @@ def command(
     if finished and not known.startswith(FAULTY):
         record_outcomes(folder, compiled.report, [outcome])
     accuracy = hil_show.accuracy(compiled, session, labels)
-    asked = session.done == len(frames)
-    hil_show.show(outcome, session.comparison, diagnoses, accuracy, as_json=as_json, asked=asked)
+    complete = session.done == len(frames)
+    hil_show.show(
+        outcome, session.comparison, diagnoses, accuracy, as_json=as_json, complete=complete
+    )
     if record is not None and session.trace is not None and not quiet:
         click.echo(f"recorded {session.trace}", err=True)
     raise_all(errors)
@@ -180,7 +182,7 @@ def device_or_replay(device: str | None, replay: Path | None) -> str:
     return device
 
 
-def parsed(settings: tuple[str, ...]) -> dict[str, str]:
+def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
     """Options of a device from KEY=VALUE.
 
     Raises:

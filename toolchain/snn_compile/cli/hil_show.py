@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from snn_compile.hil.comparison import Comparison
     from snn_compile.hil.diagnosis import Diagnosis
     from snn_compile.hil.session import Session
-    from snn_compile.hil.undecided import Undecided
+    from snn_compile.hil.undecided import Ambiguity
     from snn_compile.hil.verification import Verification
 
 MAX_CAUSES = 3
@@ -39,10 +39,10 @@ def accuracy(
         decoding(values[name]).reshape(session.done, -1).argmax(axis=1)
         for values in (session.expected, session.outputs)
     )
-    known = None if labels is None else labels[: session.done]
+    truth = None if labels is None else labels[: session.done]
     return {
-        "top1": None if known is None else 100 * float((theirs == known).mean()),
-        "reference": None if known is None else 100 * float((ours == known).mean()),
+        "top1": None if truth is None else 100 * float((theirs == truth).mean()),
+        "reference": None if truth is None else 100 * float((ours == truth).mean()),
         "agreement": 100 * float((ours == theirs).mean()),
     }
 
@@ -51,17 +51,17 @@ def show(
     outcome: Verification,
     comparison: Comparison,
     diagnoses: list[Diagnosis],
-    known: Mapping[str, float | None],
+    rates: Mapping[str, float | None],
     *,
     as_json: bool,
-    asked: bool,
+    complete: bool,
 ) -> None:
-    """Write the result to standard output; ``asked``: whether all stimuli were compared."""
+    """Write the result to standard output; ``complete``: whether all stimuli were compared."""
     if as_json:
         content: dict[str, Any] = {
             **outcome.as_dict(),
             **parts(comparison, diagnoses),
-            "accuracy": dict(known),
+            "accuracy": dict(rates),
         }
         show_json(content)
         return
@@ -71,12 +71,12 @@ def show(
     console.print(row("device", f"{outcome.against}: {outcome.mode}"))
     numbers = pluralize(outcome.stimuli, "stimulus"), pluralize(outcome.compared, "message")
     console.print(row("compared", ", ".join(numbers)))
-    if known.get("top1") is not None:
-        ours = f"{known['top1']:.2f} % on the device, {known['reference']:.2f} % in the reference"
+    if rates.get("top1") is not None:
+        ours = f"{rates['top1']:.2f} % on the device, {rates['reference']:.2f} % in the reference"
         console.print(row("accuracy", ours))
-    elif comparison.divergence and known:
-        console.print(row("agreement", f"{known['agreement']:.2f} % of the classes are the same"))
-    verdict(console, comparison, diagnoses, asked=asked)
+    elif comparison.divergence and rates:
+        console.print(row("agreement", f"{rates['agreement']:.2f} % of the classes are the same"))
+    verdict(console, comparison, diagnoses, complete=complete)
 
 
 def parts(comparison: Comparison, diagnoses: list[Diagnosis]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def verdict(
     comparison: Comparison,
     diagnoses: list[Diagnosis],
     *,
-    asked: bool = True,
+    complete: bool = True,
 ) -> None:
     """Print the verdict and the diagnosis.
 
@@ -100,7 +100,7 @@ def verdict(
         console: destination.
         comparison: the comparison.
         diagnoses: of the layers at fault.
-        asked: whether all requested stimuli were compared.
+        complete: whether all requested stimuli were compared.
     """
     from rich.text import Text
 
@@ -108,7 +108,7 @@ def verdict(
 
     if comparison.divergence is None:
         text = Text("equal, bit for bit", "green")
-        if not asked:
+        if not complete:
             text = Text("equal as far as it went" if comparison.compared else "none", "yellow")
         console.print(row("result", "") + text)
         return
@@ -139,8 +139,8 @@ def _layers(console: Console, comparison: Comparison) -> None:
     show_table(console, table)
 
 
-def tie(one: Undecided, seen: int) -> str:
-    """The stimulus that distinguishes equal causes; those before ``seen`` were shown."""
+def tie(one: Ambiguity, n_shown: int) -> str:
+    """The stimulus that distinguishes equal causes; the first ``n_shown`` were shown."""
     apart = "tell them apart" if one.decides else "tell some of them apart"
     equally = f"the first {one.causes} explain it equally well;"
     if one.stimulus is None:
@@ -148,7 +148,7 @@ def tie(one: Undecided, seen: int) -> str:
         if one.constant is None:
             return none
         return f"{none}; one that is {one.constant} everywhere (encoded) would {apart}"
-    again = " again" if one.stimulus < seen else ""
+    again = " again" if one.stimulus < n_shown else ""
     return f"{equally} stimulus {one.stimulus}, shown{again} in a run from 0 on, would {apart}"
 
 

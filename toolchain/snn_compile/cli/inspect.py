@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from snn_compile.ir.reading import Stage
 
 
-@click.command("inspect", short_help="Show what a model or a compiled folder holds.")
+@click.command("inspect", short_help="Show the contents of a model or a compiled folder.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--text",

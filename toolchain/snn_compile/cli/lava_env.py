@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from snn_compile.cli.console import common, messages, results, talkative
+from snn_compile.cli.console import common, messages, progress_options, results
 
 
-@click.command("lava-env", short_help="Make the environment that Lava runs in.")
-@talkative
+@click.command("lava-env", short_help="Create Lava's environment.")
+@progress_options
 @common
 def command(quiet: bool, no_progress: bool) -> None:
     """Make the environment that Lava runs in.

@@ -30,8 +30,8 @@ _OPTIONS = (
         "--dump-after", multiple=True, metavar="PASS", help="Show the network after a pass."
     ),
     click.option("--print-after-all", is_flag=True, help="Show the network after every pass."),
-    click.option("--time-passes", is_flag=True, help="Show how long each pass took."),
-    click.option("--verify-each", is_flag=True, help="Check what each pass has made."),
+    click.option("--time-passes", is_flag=True, help="Show the duration of each pass."),
+    click.option("--verify-each", is_flag=True, help="Check the result of each pass."),
 )
 
 
@@ -91,17 +91,17 @@ class AroundPasses:
             dumps=results() if stops else None,
         )
 
-    def stopped(self, compile: Callable[[], object]) -> None:
+    def run_until_stop(self, compile: Callable[[], object]) -> None:
         """Run a compilation that stops after a pass.
 
         Raises:
             UsageError: ``auto`` resolved to a network without this pass.
         """
-        from snn_compile.passes import Stopped
+        from snn_compile.passes import StopAfterPass
 
         try:
             compile()
-        except Stopped as stop:
+        except StopAfterPass as stop:
             self.show_times(stop.timing)
         else:
             raise UsageError(

@@ -13,10 +13,10 @@ from snn_compile.cli.console import (
     common,
     device_settings,
     messages,
+    progress_options,
     results,
     show_json,
     show_table,
-    talkative,
     time_limit,
 )
 from snn_compile.errors import UsageError, raise_all
@@ -33,25 +33,23 @@ if TYPE_CHECKING:
 SUFFIX = ".snt"
 
 
-@click.command("reduce", short_help="The smallest network on which a fault still shows.")
+@click.command("reduce", short_help="Find the smallest network that still shows a fault.")
 @click.argument("network", type=click.Path(path_type=Path))
 @click.option(
-    "--check", metavar="COMMAND", help="Ends with 0 as long as the fault is there; {} is the file."
+    "--check", metavar="COMMAND", help="Exits with 0 while the fault persists; {} is the file."
 )
-@click.option(
-    "--device", metavar="NAME[:ARG]", help="Where this device differs from the reference."
-)
+@click.option("--device", metavar="NAME[:ARG]", help="A device that differs from the reference.")
 @device_settings
 @click.option(
     "--stimulus",
     type=click.Path(path_type=Path),
     metavar="NPZ",
-    help="Encoded frames, in place of those that come with the network.",
+    help="Encoded frames, instead of those of the network.",
 )
 @click.option(
     "--bisect-passes",
     is_flag=True,
-    help="NETWORK is a model: the first pass after which --check holds.",
+    help="NETWORK is a model: find the first pass after which --check holds.",
 )
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="TOML", help="Options of that compilation."
@@ -65,7 +63,7 @@ SUFFIX = ".snt"
 )
 @time_limit(600.0, "Seconds for everything.")
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     network: Path,
@@ -171,11 +169,11 @@ def _reduce(
 def _executors(
     case: Case, device: str | None, settings: tuple[str, ...], time_limit: float
 ) -> Check:
-    from snn_compile.cli.hil import parsed
+    from snn_compile.cli.hil import parse_settings
     from snn_compile.reduction.checks import Device, engine_differs, require_engine
 
     if device is not None:
-        return Device(device, parsed(settings), time_limit)
+        return Device(device, parse_settings(settings), time_limit)
     require_engine(case)
     return engine_differs
 

@@ -49,7 +49,7 @@ class Refusal:
         return known[0] + (" ..." if len(known) > 1 else "")
 
 
-def grouped(errors: Sequence[CompileError]) -> list[Refusal]:
+def group_errors(errors: Sequence[CompileError]) -> list[Refusal]:
     """Errors by operator and reason, the most frequent first."""
     groups: dict[tuple[str, ...], Refusal] = {}
     for error in errors:
@@ -81,7 +81,7 @@ def as_dict(refusal: Refusal) -> dict[str, Any]:
     return {**vars(refusal), "count": len(refusal.nodes)}
 
 
-def surveyed(survey: Survey | None) -> dict[str, Any]:
+def survey_as_dict(survey: Survey | None) -> dict[str, Any]:
     """The supported part of the model, for ``--json``."""
     if survey is None:
         return {}

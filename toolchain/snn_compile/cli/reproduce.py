@@ -14,17 +14,17 @@ from snn_compile.cli.console import (
     as_json,
     common,
     messages,
+    progress_options,
     results,
     show_json,
     show_table,
-    talkative,
 )
 from snn_compile.errors import Origin, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from snn_compile.reproduce import Compared
+    from snn_compile.reproduce import FileComparison
 
 
 @click.command("reproduce", short_help="Compile a folder again and compare byte for byte.")
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @trust.signer
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     folder: Path,
@@ -61,7 +61,7 @@ def command(
     file differs, or is not the one that DIR names.
     """
     from snn_compile.report.progress import TerminalObserver
-    from snn_compile.reproduce import compared, inputs_of, recompile
+    from snn_compile.reproduce import compare_folders, inputs_of, recompile
 
     compiled = trust.open_folder(folder, signer)
     named = {"model": model, "calibrate": calibrate, "evaluate": evaluate, "target": target}
@@ -72,12 +72,12 @@ def command(
     with tempfile.TemporaryDirectory(prefix="snn-compile-reproduce-") as scratch:
         again = recompile(folder, compiled, provenance, files, Path(scratch), observer)
         again.save(Path(scratch) / "again.snn")
-        outcomes = list(compared(folder, Path(scratch) / "again.snn"))
+        outcomes = list(compare_folders(folder, Path(scratch) / "again.snn"))
     _show(outcomes, compiled.report, as_json)
     _refuse_differences(folder, outcomes)
 
 
-def _refuse_differences(folder: Path, outcomes: Sequence[Compared]) -> None:
+def _refuse_differences(folder: Path, outcomes: Sequence[FileComparison]) -> None:
     unequal = [outcome.file for outcome in outcomes if not outcome.equal]
     if unequal:
         raise VerificationError(
@@ -90,7 +90,7 @@ def _refuse_differences(folder: Path, outcomes: Sequence[Compared]) -> None:
         )
 
 
-def _show(outcomes: Sequence[Compared], report: Any, as_json: bool) -> None:
+def _show(outcomes: Sequence[FileComparison], report: Any, as_json: bool) -> None:
     from snn_compile.report.environment import environment
     from snn_compile.reproduce import MACHINE
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snn_compile.cli import trust
-from snn_compile.cli.console import as_json, common, messages, results, talkative
+from snn_compile.cli.console import as_json, common, messages, progress_options, results
 from snn_compile.errors import Origin, UsageError
 from snn_compile.pluralize import pluralize
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 @click.command("run", short_help="Simulate a compiled network, bit for bit.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--data", type=click.Path(path_type=Path), required=True, metavar="NPZ", help="x, perhaps y."
+    "--data", type=click.Path(path_type=Path), required=True, metavar="NPZ", help="x, optionally y."
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="NPZ", help="Where to write results."
+    "-o", "--output", type=click.Path(path_type=Path), metavar="NPZ", help="File for the results."
 )
 @click.option("--trace", is_flag=True, help="Also write every message of every layer.")
 @trust.signer
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     folder: Path,
@@ -141,7 +141,7 @@ def simulate(
     with observer.progress("simulate", text, len(samples)) as advance:
         record = trace and file is not None
         for run in compiled.simulate_in_pieces(samples.x, record=record, advance=advance):
-            rows = decoded(compiled, run)
+            rows = decode_outputs(compiled, run)
             outcome.argmax.append(rows["argmax"])
             outcome.spikes.update({name: int(n.sum()) for name, n in run.activity.items()})
             if file is not None:
@@ -151,7 +151,7 @@ def simulate(
     return outcome
 
 
-def decoded(compiled: CompiledModel, run: Run) -> dict[str, Array]:
+def decode_outputs(compiled: CompiledModel, run: Run) -> dict[str, Array]:
     """The output file's arrays for each sample."""
     arrays: dict[str, Array] = {}
     for index, (name, decoding) in enumerate(compiled.decodings.items()):

@@ -82,7 +82,7 @@ def limits(item: Option) -> list[str]:
     return [*words, f"default: {item.shown_default}"]
 
 
-def declared(owner: type) -> Callable[[F], F]:
+def declared_options(owner: type) -> Callable[[F], F]:
     """Add every option that a dataclass declares for the command line."""
     items = [item for item in options_of(owner).values() if item.group]
     groups = list(dict.fromkeys(item.group for item in items))
@@ -104,7 +104,7 @@ def settings(command: F) -> F:
         metavar="TOML",
         help="Options from a file; the command line wins.",
     )
-    return config(declared(CompileOptions)(command))
+    return config(declared_options(CompileOptions)(command))
 
 
 def read_options(config: Path | None, given: Mapping[str, Any]) -> CompileOptions:

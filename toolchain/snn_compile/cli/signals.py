@@ -13,7 +13,7 @@ ENDING = tuple(
 )
 
 
-class Ended(BaseException):
+class Terminated(BaseException):
     """A termination signal.
 
     Attributes:
@@ -42,7 +42,7 @@ def signals_raise() -> Iterator[None]:
         del frame
         if not is_printed:
             is_printed = True
-            raise Ended(number)
+            raise Terminated(number)
 
     before = {number: signal.getsignal(number) for number in ENDING}
     changed = {n: old for n, old in before.items() if old not in (signal.SIG_IGN, None)}

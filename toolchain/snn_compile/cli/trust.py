@@ -83,12 +83,12 @@ def open_folder(folder: Path, signer: Path | None = None) -> CompiledModel:
 def signature_of(folder: Path, signer: Path | None) -> str:
     """A sentence on the signature of an opened folder; empty without one."""
     from snn_compile.errors import VerificationError
-    from snn_compile.signing import claimed, is_signed
+    from snn_compile.signing import claimed_key, is_signed
 
     if not is_signed(folder):
         return ""
     try:
-        by = claimed(folder)
+        by = claimed_key(folder)
     except VerificationError as error:
         return f"a signature that cannot be read: {error.message}"
     if signer is None:

@@ -13,9 +13,9 @@ from snn_compile.cli.compile import (
     check_accuracy,
     refuse_unmeasurable,
 )
-from snn_compile.cli.console import as_json, common, messages, results, talkative
+from snn_compile.cli.console import as_json, common, messages, progress_options, results
 from snn_compile.cli.model_config import options_for
-from snn_compile.cli.settings import GroupedCommand, declared, read_options, settings
+from snn_compile.cli.settings import GroupedCommand, declared_options, read_options, settings
 from snn_compile.errors import Origin, UsageError
 from snn_compile.options.declared import options_of
 from snn_compile.tune.options import TuneOptions
@@ -40,7 +40,7 @@ _FILES = (
         "--checkpoint",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="Written after each epoch, resumed from if it exists (default: DIR.checkpoint).",
+        help="Checkpoint of each epoch, resumed if it exists (default: DIR.checkpoint).",
     ),
 )
 
@@ -49,7 +49,7 @@ def tuning(command: F) -> F:
     """Add every option of tuning."""
     for option in reversed(_FILES):
         command = option(command)
-    return declared(TuneOptions)(command)
+    return declared_options(TuneOptions)(command)
 
 
 @click.command("tune", cls=GroupedCommand, short_help="Train the spiking network in fixed point.")
@@ -66,7 +66,7 @@ def tuning(command: F) -> F:
 @click.option("--no-emit", is_flag=True, help="Write no backend's files.")
 @trust.sign
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     source: Path,

@@ -12,10 +12,10 @@ from snn_compile.cli.console import (
     as_json,
     common,
     messages,
+    progress_options,
     results,
     show_json,
     show_table,
-    talkative,
     time_limit,
 )
 from snn_compile.cli.report import record
@@ -53,7 +53,7 @@ second a step; no layer is ever left out."""
 @click.option("--against", multiple=True, metavar="B[,B]", help="Only these (default: all).")
 @trust.signer
 @as_json
-@talkative
+@progress_options
 @common
 def command(
     folder: Path,

@@ -13,10 +13,10 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.conformance.files import Case
 from snn_compile.errors import CompileError, DeviceError, Origin, UsageError, VerificationError
 from snn_compile.files.archives import Archive, Arrays
-from snn_compile.files.documents import DAMAGE, described, read_json
+from snn_compile.files.documents import DAMAGE, describe_error, read_json
 from snn_compile.hil import difference
 from snn_compile.hil.comparison import Comparison
-from snn_compile.hil.device import CANNOT_RUN, Capabilities, Device, checked, layers_of
+from snn_compile.hil.device import CANNOT_RUN, Capabilities, Device, layers_of, validate_pieces
 from snn_compile.hil.recording import Recording
 from snn_compile.hil.trace import HEADER, About, TraceWriter, series_of
 from snn_compile.ir.encoding import InputEncoding
@@ -91,7 +91,9 @@ def run_on(
     header = About(case.seal, window.coding, window.n_steps, name, capabilities.exact, facts)
     try:
         with TraceWriter(record, header, series_of(program, layers), frames) as writer:
-            for piece in checked(device.run(frames, time_limit), program, layers, len(frames)):
+            for piece in validate_pieces(
+                device.run(frames, time_limit), program, layers, len(frames)
+            ):
                 writer.add(piece.messages)
             writer.close()
     except DeviceError as error:
@@ -231,7 +233,7 @@ def _of_arrays(case: Case, path: Path) -> Row:
                 return Row(case.name, FAILED, why=f"{wrong[0]!r} is not a layer")
             given = dict(arrays.items())
     except DAMAGE as error:
-        return Row(case.name, FAILED, why=f"the file cannot be read ({described(error)})")
+        return Row(case.name, FAILED, why=f"the file cannot be read ({describe_error(error)})")
     sent: dict[str, Int] = {}
     for name, values in given.items():
         shape = shapes[name]

@@ -22,7 +22,7 @@ _WIDEST = 16
 """Least bits of a wide payload."""
 
 
-def exercised(vector: Vector, messages: dict[NodeId, Int]) -> list[str]:
+def exercised_features(vector: Vector, messages: dict[NodeId, Int]) -> list[str]:
     """Feature names of a vector, sorted.
 
     Args:

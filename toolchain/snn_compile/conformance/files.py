@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from snn_compile import sealed
 from snn_compile.conformance import network_file
-from snn_compile.conformance.features import exercised
+from snn_compile.conformance.features import exercised_features
 from snn_compile.conformance.net import Vector
 from snn_compile.errors import (
     CompileError,
@@ -29,7 +29,7 @@ from snn_compile.errors import (
     VerificationError,
     raise_all,
 )
-from snn_compile.files.claims import claimed
+from snn_compile.files.claims import exclusive_claim
 from snn_compile.files.documents import (
     DamagedError,
     inside,
@@ -102,7 +102,7 @@ def write(
         UsageError: the folder is not a set, or another process is writing it.
         OSError: it cannot be written.
     """
-    with claimed(folder, make_parents=True), replacing(folder) as beside:
+    with exclusive_claim(folder, make_parents=True), replacing(folder) as beside:
         require_replaceable(folder, INDEX, _is_ours)
         listed = []
         for vector in chosen:
@@ -152,7 +152,7 @@ def _write_vector(folder: Path, vector: Vector) -> dict[str, Any]:
     return {
         "name": vector.name,
         "about": vector.about,
-        "exercises": exercised(vector, run.messages),
+        "exercises": exercised_features(vector, run.messages),
         "coding": window.coding,
         "n_steps": window.n_steps,
         "stimuli": len(frames),

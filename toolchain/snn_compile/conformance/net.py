@@ -285,7 +285,7 @@ class Net:
         kind = self._schedule.forms[Readout] if self._schedule else Readout
         return self.add(kind, name, *synapses, **given)
 
-    def suited(self, kind: str, name: str, *synapses: NodeId, **given: Any) -> NodeId:
+    def add_active(self, kind: str, name: str, *synapses: NodeId, **given: Any) -> NodeId:
         """Add a population with random parameters that keep it active; ``given`` overrides some.
 
         Args:
@@ -357,7 +357,7 @@ class Net:
         if kind in LINES:
             row = np.ones((self.shape(source)[0], 1), np.int64)
             one |= {"breakpoints": row[:, :0], "multiplier": row << 11, "shift": row * 11}
-            return self.suited(kind, name, self.one_to_one(source), offset=row << 10, **one)
+            return self.add_active(kind, name, self.one_to_one(source), offset=row << 10, **one)
         if kind in ("graded", "sigma-delta"):
             sending: Any = self._nodes[source]
             one |= {"multiplier": 1 << 11, "shift": 11, "payload": sending.payload}
@@ -366,7 +366,7 @@ class Net:
         kind = "subtract" if kind in ("zero", "cuba") else kind
         if kind in ("subtract", "burst", "signed"):
             one["initial_potential"] = 0
-        return self.suited(kind, name, self.one_to_one(source), **one)
+        return self.add_active(kind, name, self.one_to_one(source), **one)
 
 
 def _per_channel(value: Any, shape: Shape) -> QTensor:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import Origin
 from snn_compile.files.documents import DamagedError
-from snn_compile.files.typed import complaint, made
+from snn_compile.files.typed import complaint, instantiate
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, Node
@@ -82,7 +82,7 @@ def decode(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Quantiz
     for population in description["populations"]:
         nodes += _nodes(population, arrays)
     window = {"coding": description["coding"], "n_steps": description["n_steps"]}
-    return QuantizedGraph(Graph(nodes), made(Window, window))
+    return QuantizedGraph(Graph(nodes), instantiate(Window, window))
 
 
 def _input(document: Mapping[str, Any]) -> Input:
@@ -100,7 +100,7 @@ def _input(document: Mapping[str, Any]) -> Input:
         "coding": InputCoding(document["coding"]),
         "seed": document["seed"],
     }
-    return made(Input, given)
+    return instantiate(Input, given)
 
 
 def _population(program: QuantizedGraph, node: Population, arrays: Arrays) -> dict[str, Any]:
@@ -177,7 +177,9 @@ def _nodes(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Quant
             continue
         if f"{field.name}_bits" in document:
             bits = document[f"{field.name}_bits"]
-            given[field.name] = made(QFormat, {"bits": bits, "signed": field.name == "state"})
+            given[field.name] = instantiate(
+                QFormat, {"bits": bits, "signed": field.name == "state"}
+            )
         elif field.name == "overflow":
             given[field.name] = Overflow(document["overflow"])
         elif field.name == "reset":
@@ -193,7 +195,7 @@ def _nodes(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Quant
         "shape": shape,
         "origin": Origin(FORMAT),
     }
-    node: QuantizedNode = made(kind, place | given)
+    node: QuantizedNode = instantiate(kind, place | given)
     return [*groups, node]
 
 
@@ -206,7 +208,7 @@ def _group(
         "inputs": (document["source"],),
         "shape": shape,
         "origin": Origin(FORMAT),
-        "weight": QTensor(values, made(QFormat, {"bits": document["weight_bits"]})),
+        "weight": QTensor(values, instantiate(QFormat, {"bits": document["weight_bits"]})),
         "exponent": document["exponent"],
     }
     match document["kind"]:
@@ -219,12 +221,12 @@ def _group(
                 "dilation": (dy, dx),
                 "groups": document["groups"],
             }
-            return made(ConvSynapses, given | {"geometry": made(Geometry, form)})
+            return instantiate(ConvSynapses, given | {"geometry": instantiate(Geometry, form)})
         case "dense":
-            return made(DenseSynapses, given)
+            return instantiate(DenseSynapses, given)
         case "sparse":
             indptr, indices = (_array(arrays, document[key]) for key in ("indptr", "indices"))
-            return made(SparseSynapses, given | {"indptr": indptr, "indices": indices})
+            return instantiate(SparseSynapses, given | {"indptr": indptr, "indices": indices})
     raise KeyError(document["kind"])
 
 

@@ -36,7 +36,7 @@ class AlignPaths:
         findings: list[Finding] = []
 
         def at_depth(source: NodeId, required_depth: int) -> NodeId:
-            """The source itself or its relay whose messages come from the wanted depth."""
+            """The source, or its relay at the required depth."""
             if source == network.input.id or depth[source] >= required_depth:
                 return source
             if (source, required_depth) not in relays:
@@ -74,7 +74,7 @@ def _relay(name: NodeId, source: NodeId, like: Neurons) -> list[SpikingNode]:
         weight=like.unit.reshape(-1, 1, 1, 1),
         geometry=Geometry(groups=channels),
     )
-    if not like.repeats:  # a leaky one would lose some
+    if not like.repeats:  # a leaky one would lose charge
         place = {**like.common_fields, "id": name, "inputs": (synapses.id,)}
         one = spiking.IFNeurons(
             **place,

@@ -1,4 +1,4 @@
-"""Threshold balancing: the activation that each channel's largest spike count stands for."""
+"""Threshold balancing: the activation represented by each channel's largest spike count."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ N_CANDIDATES = 112
 MAX_HEADROOM, MIN_SHARE = 2.0, 0.05
 """The largest and the smallest of them, as multiples of the peak."""
 FACTOR_HEADROOM = 1.5
-"""Of factors of a normalization, for statistics smaller than calibration has seen."""
+"""Headroom of normalization factors, for statistics below those of the calibration set."""
 PRIOR = 8
-"""Observations that the layer's mean excess counts for beside those of a channel."""
+"""Weight of the layer's mean excess, in observations of a channel."""
 TAIL_SHARE, TAIL_COUNTS = 0.02, (8, 64)
-"""Share of the observations that count as a channel's tail, and the limits of their number."""
+"""Share of the observations in a channel's tail, and the bounds of their number."""
 
 
 def balance_thresholds(
@@ -42,7 +42,7 @@ def balance_thresholds(
     """Full scale per channel of every rectifier: its largest representable activation.
 
     Args:
-        network: the network that was calibrated.
+        network: the calibrated network.
         calibration: its statistics.
         method: ``mmse``, ``max``, ``lbs`` or ``percentile:P`` for each rectifier. ``spike-norm``
             needs a simulation and starts from ``max`` (see ``spike_norm``).
@@ -50,7 +50,7 @@ def balance_thresholds(
         per_layer: one value for all channels of a layer.
 
     Returns:
-        (C,) positive values; a cap (ReLU6) is never exceeded.
+        (C,) positive values, at most the cap (ReLU6).
     """
     scales: dict[NodeId, Float] = {}
     for node in network.graph:
@@ -71,7 +71,7 @@ def balance_thresholds(
     for node in network.graph:
         if isinstance(node, ann.Activation) and node.like is not None:
             scale = scales[node.like]
-            if node.uniform:  # so is the other, which may have more channels
+            if node.uniform:  # so is the other, possibly with more channels
                 scale = np.full(maps_shape(node.shape)[0], scale.max())
             scales[node.id] = scale
     return scales
@@ -96,10 +96,10 @@ def least_error(activations: Activations, levels: int) -> Float:
     squared rounding error, so that many levels (finer than the bins) cost their ``step**2 / 12``
     too.
 
-    Few samples show too short a tail: a neuron of a dense layer has one activation a sample, and
-    its largest of a thousand will be exceeded in use. The tail beyond the highest few observations
-    is therefore taken to be exponential, with their mean excess (shrunk towards the layer's, for
-    neurons that hardly ever fired), and candidates reach beyond the peak.
+    Few samples underestimate the tail: a neuron of a dense layer has one activation per sample, and
+    the largest of a thousand will be exceeded in use. The tail beyond the highest few observations
+    is therefore modelled as exponential, with their mean excess (shrunk towards the layer's, for
+    neurons that rarely fired), and candidates extend beyond the peak.
     """
     centers, counts = activations.centers, activations.histogram.astype(np.float64)
     tail = _Tail.of(centers, counts)
@@ -116,10 +116,10 @@ def least_error(activations: Activations, levels: int) -> Float:
 
 
 def _least_share(activations: Activations, levels: int, at_0: float) -> Float:
-    """Full scale that minimizes the mean squared relative error: of the factors of a normalization.
+    """Full scale that minimizes the mean squared relative error, for normalization factors.
 
-    What a factor multiplies is the smaller, the larger it is. Where it is what it is for a
-    statistic of 0, nothing is multiplied, so that such factors do not count.
+    The larger a factor, the smaller its multiplicand. A factor for a statistic of 0 multiplies
+    zeros, so it is excluded.
     """
     centers, counts = activations.centers, activations.histogram.astype(np.float64)
     if np.isfinite(at_0) and at_0 > 0:
@@ -140,7 +140,7 @@ def _spread(n_bins: int, step: float, levels: int) -> Float:
     """Mean squared error of each bin from 0 to 1 when rounded to multiples of a step, clipped."""
     centers = (np.arange(n_bins) + 0.5) / n_bins
     steps = np.minimum(np.floor(centers / step + 0.5), levels)
-    # A bin wider than a step holds all phases of the rounding error; a narrow one only its own.
+    # A bin wider than a step covers all phases of the rounding error, a narrow one a single phase.
     if 1 / n_bins > step:
         return np.where(steps < levels, step * step / 12, (centers - steps * step) ** 2)
     error: Float = (centers - steps * step) ** 2
@@ -209,7 +209,7 @@ def _merged(activations: Activations) -> Activations:
 
 
 def _alive(scale: Float) -> Float:
-    """Channels that never fired get the layer's median, so that a surprise is not cut off."""
+    """Channels that never fired get the layer's median, so that unseen activations survive."""
     firing = scale > 0
     typical = float(np.median(scale[firing])) if firing.any() else 1.0
     return np.where(firing, scale, typical)

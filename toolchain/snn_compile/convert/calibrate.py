@@ -1,4 +1,4 @@
-"""What the activations of a network look like on calibration samples."""
+"""Statistics of a network's activations on the calibration set."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from snn_compile.sim.reproducible import Reproducible
 
 N_BINS = 2048
 PIECE_BYTES, SAMPLES_PER_PIECE = 6 << 20, 1 << 12
-"""Size of the largest activations of one piece, and how many of each channel and piece enter the
-histograms; the maxima see all of them."""
+"""Size of the largest activations of one piece, and the number per channel and piece that enters
+the histograms; the maxima cover all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Activations:
     Attributes:
         peak: largest magnitude, (C,).
         histogram: counts of magnitudes above 0 in ``N_BINS`` equal bins up to the peak, (C, bins).
-        n_seen: values of each channel that were looked at for the histogram, positive or not.
+        n_seen: values per channel sampled for the histogram, positive or not.
     """
 
     peak: Float
@@ -54,8 +54,8 @@ class Calibration:
         activations: of every rectifier.
         low: smallest input per entry of the first axis, at most 0.
         high: largest input per channel, at least 0.
-        n_samples: how many samples.
-        ranges: of every function, the smallest and the largest argument, (C,) each.
+        n_samples: number of samples.
+        ranges: smallest and largest argument of every function, (C,) each.
     """
 
     activations: Mapping[NodeId, Activations]
@@ -70,7 +70,7 @@ class _Collector:
     """Accumulates over batches; the batches run on several threads.
 
     Attributes:
-        functions: those that read each node.
+        functions: functions that read each node.
     """
 
     functions: Mapping[NodeId, Sequence[NodeId]]
@@ -97,9 +97,9 @@ class _Collector:
     def histograms(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Activation) and node.like is None:
             flat = _magnitudes(node, value)
-            if isinstance(node, ann.Function):  # what is undefined is refused with the peaks
+            if isinstance(node, ann.Function):  # undefined values are refused with the peaks
                 flat = np.where(np.isfinite(flat), flat, 0)
-            # An odd stride: the batch comes last, and an even one would see the same few samples.
+            # An odd stride: the batch is the last axis, and an even one would sample the same few.
             flat = flat[:, :: flat.shape[1] // SAMPLES_PER_PIECE | 1]
             peak = np.where(self.peak[node.id] > 0, self.peak[node.id], 1.0)  # of NaN, too
             scaled = flat * (N_BINS / peak[:, None]).astype(flat.dtype)
@@ -117,7 +117,7 @@ def _by_channel(node: AnnNode, value: Array) -> Array:
 
 
 def _magnitudes(node: ann.Relu | ann.Function | ann.Product, value: Array) -> Array:
-    """Of activations of both signs, what a payload has to hold beside the sign."""
+    """Magnitudes of activations: the payload apart from the sign."""
     flat = _by_channel(node, value)
     return flat if node.non_negative else np.abs(flat)
 
@@ -139,7 +139,7 @@ def calibrate(
     Args:
         network: a network without max pools.
         x: (N, *input shape).
-        advance: told how many samples have been finished; each sample counts twice.
+        advance: progress callback, in samples; each sample counts twice.
     """
     collector, operators = _Collector(_functions(network)), Reproducible(network, x)
     for hook in (collector.peaks, collector.histograms):

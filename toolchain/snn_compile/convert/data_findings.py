@@ -1,4 +1,4 @@
-"""What gives reason to doubt the calibration samples, alone and beside the evaluation samples."""
+"""Warnings about the calibration set, alone and compared with the evaluation set."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from snn_compile.passes import Finding
 from snn_compile.samples.arrays import Array, Samples
 
 MIN_SAMPLES = 4 * TAIL_COUNTS[0]
-"""A neuron of a dense layer has one activation a sample, and thresholds take the highest few of
-them for its tail. Of fewer samples than this, these few would be more than a quarter of all."""
+"""Smallest adequate calibration set: a neuron of a dense layer has one activation per sample, and
+the tail that sets its threshold would be more than a quarter of a smaller set."""
 USELESS_SHARE = 0.05
-"""Share of constant and repeated samples from which it is worth a word."""
+"""Share of constant and repeated samples above which to warn."""
 MIN_SHIFT = 0.25
-"""Share of samples of another kind, beyond chance, from which it is worth a word. Sets that serve
-each other well do differ: stretches of 500 images of MNIST's test set by up to 0.2 from its
-training set, because other people wrote them."""
+"""Share of samples of another kind, beyond chance, above which to warn. Adequate sets differ too:
+runs of 500 images of MNIST's test set by up to 0.2 from its training set, because of other
+writers."""
 MIN_OUTSIDE = 0.01
-"""Share of evaluation samples that are clipped from which it is worth a word."""
+"""Share of clipped evaluation samples above which to warn."""
 FALSE_ALARM = 1e-3
-"""Probability that two sets from one distribution are called different."""
+"""Probability of a warning for two sets from one distribution."""
 MAX_COMPARED = 2048
-"""Samples of a set whose distribution is looked at, evenly spaced: more would not say more."""
+"""Samples of a set whose distribution is compared, evenly spaced; more add no information."""
 MAX_FEATURES = 64
-"""Features of a vector up to which each is compared for itself."""
+"""Features of a vector up to which each is compared separately."""
 PIECE_BYTES = 1 << 21
-"""Size of the samples that are looked at together: they stay in the cache."""
+"""Size of the samples processed together: they stay in the cache."""
 
 
 def data_findings(calibrate: Samples | None, evaluate: Samples | None) -> tuple[Finding, ...]:
@@ -65,7 +65,7 @@ _NOT_CALIBRATED = Finding(
     "no calibration data: thresholds are worst-case bounds from the weights, for inputs from 0"
     " to 1; expect a large loss of accuracy",
     code="not-calibrated",
-    hint="give --calibrate with a few hundred unlabelled samples",
+    hint="set --calibrate to a few hundred unlabelled samples",
     warning=True,
 )
 
@@ -73,9 +73,9 @@ Identity = int | bytes
 
 
 def _identities(sets: list[Array]) -> list[list[Identity]]:
-    """For each sample of each set (N, *shape), what is the same for equal samples only.
+    """An identity for each sample of each set (N, *shape), equal for equal samples only.
 
-    A cheap checksum tells most samples apart; those that share one get a longer one.
+    A cheap checksum distinguishes most samples; collisions get a longer one.
     """
     dtype = np.result_type(*sets)
     sums = [[crc32(sample) for piece in _pieces(x, dtype) for sample in piece] for x in sets]
@@ -94,12 +94,12 @@ def _identities(sets: list[Array]) -> list[list[Identity]]:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """What a set of N samples looks like, in K views: channels, or a vector and its features.
+    """Statistics of a set of N samples, in K views: channels, or a vector and its features.
 
     Attributes:
-        identities: the same for equal samples only, N.
+        identities: N values, equal for equal samples only.
         low, high: smallest and largest value of each channel (vectors have one), (N, C).
-        statistics: what distributions are compared of, by name; (up to MAX_COMPARED,) each.
+        statistics: the compared statistics, by name; (up to MAX_COMPARED,) each.
         constant: whether all values of each channel are the same, (N,); never for single values.
     """
 
@@ -111,7 +111,7 @@ class _Look:
 
     @staticmethod
     def at(x: Array, identities: list[Identity]) -> _Look:
-        """Look at samples (N, *shape)."""
+        """The statistics of samples (N, *shape)."""
         channels = _channels(x.shape[1:])
         low, high = (
             np.concatenate([end(maps, axis=2) for maps in _maps(x, channels)], dtype=np.float64)
@@ -135,9 +135,9 @@ class _Look:
 
 
 def _channels(shape: Shape) -> int:
-    """Channels that have a range of their own: those of a map; the features of a vector share one.
+    """Number of separate input ranges: one per channel of a map; features of a vector share one.
 
-    As ``InputEncoding.spanning`` has it.
+    As in ``InputEncoding.spanning``.
     """
     return shape[0] if prod(shape[1:]) > 1 else 1
 
@@ -161,9 +161,9 @@ def _few(ours: _Look) -> Finding | None:
     # Exchangeable samples: the next one has the largest value of n + 1 once in n + 1 times.
     return Finding(
         f"{n} different calibration sample{'s'[: n > 1]}: one input in {n + 1} will drive a neuron"
-        " of a dense layer beyond all that was seen of it",
+        " of a dense layer beyond its calibrated range",
         code="few-samples",
-        hint=f"give a few hundred unlabelled samples; {MIN_SAMPLES} are the least",
+        hint=f"use a few hundred unlabelled samples, at least {MIN_SAMPLES}",
         warning=True,
     )
 
@@ -178,9 +178,9 @@ def _constant(ours: _Look) -> Finding | None:
     counts = {"constant": constant, "repeated": repeated}
     parts = " and ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
     return Finding(
-        f"of {n:,} calibration samples, {parts}: {useful:,} say something about the network",
+        f"of {n:,} calibration samples, {parts}: {useful:,} are informative",
         code="constant-samples",
-        hint="check how the file was made; give samples like those in use",
+        hint="check the origin of the file; use samples representative of deployment",
         warning=True,
     )
 
@@ -194,26 +194,26 @@ def _shared(ours: _Look, theirs: _Look) -> Finding | None:
         f"{both:,} of {len(theirs.identities):,} evaluation samples are calibration samples too:"
         " the accuracies are not those on unseen data",
         code="evaluation-in-calibration",
-        hint="calibrate on other samples, such as some of the training set",
+        hint="calibrate on other samples, for example from the training set",
         warning=True,
     )
 
 
 def _shifted(ours: _Look, theirs: _Look) -> Finding | None:
-    """What would rarely happen if both sets came from one distribution, and matters."""
+    """Relevant differences, improbable for two sets from one distribution."""
     doubts = [text for text in (_unlike(ours, theirs), _outside(ours, theirs)) if text]
     if not doubts:
         return None
     return Finding(
         f"calibration and evaluation samples differ: {'; '.join(doubts)}",
         code="distribution-shift",
-        hint="preprocess both alike, and take them from all that the network will see",
+        hint="preprocess both alike, and sample both from the inputs of deployment",
         warning=True,
     )
 
 
 def _unlike(ours: _Look, theirs: _Look) -> str:
-    """The statistic whose distributions are the furthest apart, if they are far apart."""
+    """The statistic whose distributions differ most, if they differ much."""
     distances = {
         name: kolmogorov_smirnov(values, theirs.statistics[name])
         for name, values in ours.statistics.items()

@@ -47,7 +47,7 @@ class Equalize:
 
         w_j /= g_j    b_j /= g_j    weights that read j *= g_j
 
-    which leaves the function unchanged, because rectifiers are positively homogeneous. ``l4`` is
+    This leaves the function unchanged, because rectifiers are positively homogeneous. ``l4`` is
     the paper's norm, an envelope rather than a law; ``l2`` predicts the spread better where rates
     do not depend on the weights; ``data`` measures it on calibration samples.
 
@@ -63,8 +63,8 @@ class Equalize:
         method: ``l4``, ``l2``, ``data`` or ``range``.
         x: calibration samples, for ``data``.
         beta: 1 equalizes fully, 0 does nothing.
-        limits: of ``g``, so that nearly dead neurons are not blown up. Ranges have none: they are
-            positive for every channel.
+        limits: bounds of ``g``, so that nearly dead neurons are not amplified. Ranges need none:
+            they are positive for every channel.
         ranges: largest activation of each channel of each rectifier, for ``range``.
     """
 
@@ -76,7 +76,7 @@ class Equalize:
     ranges: Mapping[NodeId, Float] | None = None
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
-        """Adjust layer by layer, each with the layers before it adjusted already."""
+        """Adjust layer by layer, each after the layers before it."""
         if self.method == "range" and self.ranges is None:
             raise ValueError("the range mode needs ranges")
         moments = _Moments.measure(network, self.x) if self.method == "data" else None
@@ -103,7 +103,7 @@ class Equalize:
             factors[node.id] = self._factor(norm, limits)
             spread = float(factors[node.id].max() / factors[node.id].min())
             findings.append(Finding(f"weights adjusted by up to {spread:.2f}", node.origin))
-        return PassResult(rescaled(network, factors), tuple(findings))
+        return PassResult(rescale(network, factors), tuple(findings))
 
     def _norm(
         self,
@@ -134,7 +134,7 @@ class Equalize:
 
 
 def _by_source(drive: Affine) -> dict[NodeId, LinearMap]:
-    """The weights of each source. One that is read twice sends the same spikes: weights add up."""
+    """The weights of each source. Weights of a source that is read twice add up."""
     found: dict[NodeId, LinearMap] = {}
     for term in drive.terms:
         weights = term.map
@@ -146,10 +146,10 @@ def _by_source(drive: Affine) -> dict[NodeId, LinearMap]:
 
 
 def _powered(weights: LinearMap, exponent: int) -> LinearMap:
-    """Every weight ``w`` replaced by ``w**exponent``, which is 2 or 4."""
+    """Every weight ``w`` raised to ``exponent``, 2 or 4."""
     match weights:
         case Kernel() | Matrix():
-            return replace(weights, weight=_even_power(weights.weight, exponent))
+            return replace(weights, weight=_even_power(weights.weight.astype(np.float64), exponent))
         case Sparse():
             powered = weights.matrix.copy()
             powered.data = _even_power(powered.data, exponent)
@@ -184,7 +184,7 @@ class _Moments:
         mean: mean magnitude of every neuron's activation.
         square: mean of its square.
         peak: largest magnitude in each channel.
-        owner: whose scale a rectifier has, its own or that of the one it shares.
+        owner: the rectifier whose scale each rectifier uses, possibly itself.
     """
 
     mean: dict[NodeId, Float]
@@ -215,8 +215,8 @@ class _Moments:
     def variance(self, source: NodeId, factors: dict[NodeId, Float]) -> Float:
         """``E[r (1 - r)] * scale**2`` per neuron, for rates ``r = activation / scale`` of a layer.
 
-        The scale is the layer's common threshold, its largest adjusted activation: a spike is worth
-        that much. Comparators of a max pool have the threshold and the factors of what they pool.
+        The scale is the layer's common threshold, its largest adjusted activation: the value of a
+        spike. Comparators of a max pool inherit the threshold and the factors of its source.
         """
         mean, square = self.mean[source], self.square[source]
         column = (-1, *[1] * (mean.ndim - 1))
@@ -227,12 +227,12 @@ class _Moments:
         return first * scale - second
 
 
-def rescaled(network: ANNGraph, factors: dict[NodeId, Float]) -> ANNGraph:
+def rescale(network: ANNGraph, factors: dict[NodeId, Float]) -> ANNGraph:
     """The same function with each rectifier's activations divided by a factor per channel.
 
-    A scaling by ``1 / g`` goes in front of the rectifier; what its values lack is owed along pools
-    and wiring until weights can pay for it, so that convolutions remain what they are. Rectifiers
-    that share another's scale (a max pool's comparators) work on the divided values.
+    A scaling by ``1 / g`` precedes the rectifier; the inverse factor is propagated along pools and
+    wiring until weights can absorb it, so that convolutions keep their form. Rectifiers that share
+    another's scale (a max pool's comparators) work on the divided values.
     """
     inside = _interiors(network)
     debts = _Debts()
@@ -240,12 +240,12 @@ def rescaled(network: ANNGraph, factors: dict[NodeId, Float]) -> ANNGraph:
         owner = inside.get(node.id)
         if owner is not None and owner in factors:
             if owner == node.id:
-                node = debts.divided(node, factors[owner])
+                node = debts.divide(node, factors[owner])
             debts.add(node, _column(factors[owner], node))
         else:
             debts.add(*debts.paid(node))
     outputs = [n.id for n in debts.nodes if isinstance(n, ann.Output)]
-    return network.with_graph(Graph(debts.nodes).pruned(outputs))
+    return network.with_graph(Graph(debts.nodes).prune(outputs))
 
 
 def _column(factor: Float, node: AnnNode) -> Float:
@@ -254,7 +254,7 @@ def _column(factor: Float, node: AnnNode) -> Float:
 
 @dataclass(frozen=True, eq=False)
 class _Debts:
-    """A network under construction, and the factor that each of its values lacks.
+    """A network under construction, and the pending factor of each of its values.
 
     Attributes:
         nodes: so far.
@@ -267,13 +267,13 @@ class _Debts:
     shapes: dict[NodeId, Shape] = field(default_factory=dict)
 
     def add(self, node: AnnNode, owed: Float | None = None) -> None:
-        """Add a node whose value lacks a factor (None: nothing)."""
+        """Add a node with the pending factor of its value (None: 1)."""
         self.nodes.append(node)
         self.shapes[node.id] = node.shape
         self.owed[node.id] = np.ones([1] * len(node.shape)) if owed is None else owed
 
-    def divided(self, node: AnnNode, factor: Float) -> AnnNode:
-        """A rectifier that reads its input, whatever that lacks, divided by a factor."""
+    def divide(self, node: AnnNode, factor: Float) -> AnnNode:
+        """A rectifier of its input divided by a factor; pending factors are included."""
         (source,) = node.inputs
         scale = self.owed[source] / _column(factor, node)
         added = _scaled(f"{node.id}.divided", node.origin, source, node.shape, scale)
@@ -281,7 +281,7 @@ class _Debts:
         return replace(node, inputs=(added.id,))
 
     def paid(self, node: AnnNode) -> tuple[AnnNode, Float | None]:
-        """A node that makes up for what its inputs lack, or what its own value lacks then."""
+        """A node that absorbs the pending factors of its inputs, and its own pending factor."""
         owed = [self.owed[source] for source in node.inputs]
         if all((factor == 1).all() for factor in owed):
             return node, None
@@ -313,21 +313,21 @@ class _Debts:
                 return replace(node, inputs=tuple(map(self._restored, node.inputs))), None
 
     def _wired(self, node: AnnNode, owed: list[Float]) -> Float:
-        """What a value lacks that is put together from others; per channel where that is all."""
+        """The pending factor of a value wired from others; per channel where that suffices."""
         full: list[Array] = [
             np.broadcast_to(factor, self.shapes[source])[..., None]
             for source, factor in zip(node.inputs, owed, strict=True)
         ]
         wired = apply(node, full)[..., 0].astype(np.float64).reshape(node.shape[0], -1)
         largest = wired.max(axis=1, keepdims=True)
-        wired = np.where(wired > 0, wired, largest)  # padding is 0: it lacks nothing
+        wired = np.where(wired > 0, wired, largest)  # padding is 0: any factor will do
         wired = np.where(wired > 0, wired, 1.0)
         if (wired == wired[:, :1]).all():
             return _column(wired[:, 0], node)
         return wired.reshape(node.shape)
 
     def _restored(self, source: NodeId) -> NodeId:
-        """A value that lacks nothing."""
+        """A value without a pending factor."""
         if (self.owed[source] == 1).all():
             return source
         name = NodeId(f"{source}.restored")
@@ -372,7 +372,7 @@ def _interiors(network: ANNGraph) -> dict[NodeId, NodeId]:
         sources = {owner.get(s) for s in node.inputs}
         if len(sources) == 1:
             (only,) = sources
-            # Others may read it as well: they get it restored.
+            # Other readers get the restored value.
             if only is not None and only in scales & reached[node.id]:
                 owner[node.id] = only
     return owner

@@ -1,4 +1,4 @@
-"""What each rectifier and output of a network sees, written as linear maps of other populations.
+"""The drive of each rectifier and output, as linear maps of other populations.
 
 The populations of a spiking network are the rectifiers (and the input) of the trained one;
 everything in between is linear. ``expand`` walks the graph once and keeps, for every node, the list
@@ -25,7 +25,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics.products import on_grid
 from snn_compile.sim import kernels
 from snn_compile.sim.ann import apply
-from snn_compile.sim.reproducible import applied
+from snn_compile.sim.reproducible import apply_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ def maps_shape(shape: Shape) -> Shape:
 
 
 def expand(network: ANNGraph) -> dict[NodeId, Affine]:
-    """For every rectifier and output, what it sees before it rectifies.
+    """The drive of every rectifier and output, before rectification.
 
     Raises:
         TypeError: an operator that is not linear (max pooling) is still in the graph.
@@ -65,7 +65,7 @@ def expand(network: ANNGraph) -> dict[NodeId, Affine]:
 
 
 def drives_of(network: ANNGraph) -> Iterator[tuple[NodeId, Affine]]:
-    """``expand`` one by one, in the order of the graph: who needs each only once saves memory.
+    """``expand`` one by one, in the order of the graph: saves memory if each is used once.
 
     Raises:
         TypeError: an operator that is not linear (max pooling) is still in the graph.
@@ -95,7 +95,7 @@ def drives_of(network: ANNGraph) -> Iterator[tuple[NodeId, Affine]]:
 
 
 def _drive(node: AnnNode, sources: list[Affine]) -> Affine:
-    """What a population sees; of a product the terms of its operands, one after the other."""
+    """The drive of a population; of a product, the concatenated terms of its operands."""
     if isinstance(node, ann.Product):
         left, right = sources
         return Affine((*left.terms, *right.terms), _everywhere(np.zeros(1), node.shape))
@@ -105,7 +105,7 @@ def _drive(node: AnnNode, sources: list[Affine]) -> Affine:
 def _constant(node: AnnNode, sources: list[Float]) -> Float:
     """The value of a node for constants, the same bits on every machine.
 
-    Few of them are anything but 0, or the same all over a map; those are computed for a point.
+    Most are 0, or uniform over a map; these are computed for one point.
     """
     points = [_point(source) for source in sources]
     if not any(point.any() for point in points):
@@ -116,7 +116,9 @@ def _constant(node: AnnNode, sources: list[Float]) -> Float:
             return _everywhere(np.zeros(1), node.shape)
     if isinstance(node, ann.Conv | ann.Dense):
         parts = on_grid(node.weight, 2)
-        return applied(node, parts, sources[0][..., None], np.float64)[..., 0].astype(np.float64)
+        return apply_layer(node, parts, sources[0][..., None], np.float64)[..., 0].astype(
+            np.float64
+        )
     parameters = (node.scale, node.shift) if isinstance(node, ann.Affine) else ()
     uniform = all(np.size(v) == np.shape(v)[0] for v in (*points, *parameters))
     if uniform and isinstance(node, ann.Add | ann.Output | ann.BatchNorm | ann.Affine):
@@ -127,17 +129,17 @@ def _constant(node: AnnNode, sources: list[Float]) -> Float:
 
 
 def _everywhere(value: Float, shape: Shape) -> Float:
-    """A value all over the maps of a shape, without a copy."""
+    """A value broadcast over the maps of a shape, without a copy."""
     return np.broadcast_to(value, shape)
 
 
 def _point(constant: Float) -> Float:
-    """One point of each map, where a constant has been spread over maps; else all of it."""
+    """One point of each map for a broadcast constant; else all of it."""
     return constant[tuple(slice(0, None if stride else 1) for stride in constant.strides)]
 
 
 def _after(node: AnnNode, inner: LinearMap, place: int, sources: list[AnnNode]) -> LinearMap:
-    """The linear part of an operator after a map that arrives as its input number ``place``."""
+    """The linear part of an operator after a map into its input number ``place``."""
     if isinstance(node, ann.Gather):
         return linear.wire(node.index, node.shape, inner)
     if isinstance(node, ann.Reshape | ann.Transpose | ann.Slice | ann.Pad | ann.Concat):
@@ -146,9 +148,9 @@ def _after(node: AnnNode, inner: LinearMap, place: int, sources: list[AnnNode]) 
 
 
 def _gathered(node: AnnNode, place: int, sources: list[AnnNode]) -> Index:
-    """Which flat element of one input each flat output of a wiring operator reads; -1 for none."""
+    """Flat index into one input for each flat output of a wiring operator; -1 for none."""
     shape = sources[place].shape
-    if isinstance(node, ann.Concat):  # one of many: the others need not be there
+    if isinstance(node, ann.Concat):  # one of many: the others may be missing
         index = np.full(node.shape, -1)
         start = sum(source.shape[node.axis] for source in sources[:place])
         part = slice(start, start + shape[node.axis])
@@ -174,12 +176,12 @@ def _(node: AnnNode, inner: LinearMap) -> LinearMap:
 
 @_applied.register
 def _(node: ann.Conv, inner: LinearMap) -> LinearMap:
-    return convolve(node.weight.astype(np.float64, copy=False), node.geometry, node.shape, inner)
+    return convolve(node.weight, node.geometry, node.shape, inner)
 
 
 @_applied.register
 def _(node: ann.Dense, inner: LinearMap) -> LinearMap:
-    return linear.multiply(node.weight.astype(np.float64, copy=False), node.shape, inner)
+    return linear.multiply(node.weight, node.shape, inner)
 
 
 @_applied.register
@@ -195,7 +197,7 @@ def _(node: ann.Affine, inner: LinearMap) -> LinearMap:
 
 @_applied.register
 def _(node: ann.AxisMatrix, inner: LinearMap) -> LinearMap:
-    if node.axis == 0 and len(node.shape) == 3:  # channels: the same at each position of the maps
+    if node.axis == 0 and len(node.shape) == 3:  # channels: the same at every position
         kernel = node.matrix.astype(np.float64)[..., None, None]
         return convolve(kernel, Geometry(), node.shape, inner)
     return linear.along_axis(node.matrix.astype(np.float64), node.axis, node.shape, inner)

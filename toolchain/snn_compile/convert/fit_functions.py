@@ -1,11 +1,11 @@
-"""Functions of a network as lines, for the scales that their payloads have."""
+"""Functions of a network as lines, at the scales of their payloads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from snn_compile.convert.linear import Float
-from snn_compile.convert.piecewise import NoValueError, fitted
+from snn_compile.convert.piecewise import NoValueError, fit_curve
 from snn_compile.errors import CompileError, UnsupportedError, raise_all
 from snn_compile.ir import ann
 from snn_compile.ir.curve import Curve
@@ -27,11 +27,11 @@ def fit_functions(
     Args:
         network: the float network.
         ranges: smallest and largest argument of each function, (C,) each.
-        scales: the magnitude that the largest payload of each stands for, (C,).
+        scales: magnitude represented by the largest payload of each, (C,).
         levels: largest payload.
-        segments: most lines of a channel.
-        measured: whether the ranges are those of samples; else they are bounds, which arguments
-            need not reach.
+        segments: maximal number of lines per channel.
+        measured: whether the ranges are measured on samples; else they are bounds that arguments
+            may never reach.
 
     Raises:
         UnsupportedError: a function has no value somewhere in its range; all of them at once.
@@ -43,7 +43,7 @@ def fit_functions(
             continue
         most = node.finest(levels)
         try:
-            found[node.id] = fitted(
+            found[node.id] = fit_curve(
                 node.expression,
                 *ranges[node.id],
                 scales[node.id] / most,
@@ -55,10 +55,10 @@ def fit_functions(
         except NoValueError as error:
             wrong.append(
                 UnsupportedError(
-                    f"the function {node.expression} has {error}, which is what reaches it",
+                    f"the function {node.expression} has {error}, the range of its argument",
                     code="undefined-function",
                     origin=node.origin,
-                    hint="calibrate with samples for which it is defined, or bound its argument",
+                    hint="calibrate with samples in its domain, or bound its argument",
                 )
             )
     raise_all(wrong)

@@ -19,7 +19,7 @@ class FoldBatchNorm:
     """``Conv`` or ``Dense``, then ``BatchNorm`` or ``Affine``, becomes one layer.
 
     ``scale * (W x + b) + shift == (scale * W) x + (scale * b + shift)``. What cannot be folded here
-    (a scale per pixel, a layer with other readers) stays; it is folded into synapses later on.
+    (a scale per pixel, a layer with other readers) stays; it is folded into synapses later.
     """
 
     name: ClassVar[str] = "fold-batch-norm"
@@ -27,7 +27,7 @@ class FoldBatchNorm:
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Fold every scaling that is the only reader of a layer."""
         graph, findings = network.graph, list[Finding]()
-        layers: dict[NodeId, AnnNode] = {}  # with what has been folded into them
+        layers: dict[NodeId, AnnNode] = {}  # including everything folded into them
         folded_into: dict[NodeId, NodeId] = {}
         for node in graph:
             if not isinstance(node, ann.BatchNorm | ann.Affine):

@@ -1,9 +1,9 @@
-"""What a float network will take in memory, before any of it is computed.
+"""Estimate of a conversion's memory, before any of it runs.
 
 ``expand`` composes the linear operators between populations into maps, and without data
-``weight_bounds`` adds up the magnitudes of each. How large these get depends on shapes alone, so
-that they can be followed through the network without a single weight. A few hundred bytes of a file
-are enough to make them terabytes.
+``weight_bounds`` adds up the magnitudes of each. Their size depends on shapes alone, so it can be
+propagated through the network without any weight. A file of a few hundred bytes can make them
+terabytes.
 """
 
 from __future__ import annotations
@@ -21,38 +21,39 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.geometry import Geometry, Pair
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.memory import shown
+from snn_compile.memory import format_size
 
 NUMBER = 8
 """Bytes of a weight, a value or an index while the network is converted."""
 SYNAPSE = 80
-"""Bytes of a synapse while a map becomes a sparse matrix: coordinates, compressed, and a copy."""
+"""Bytes of a synapse during conversion to a sparse matrix: coordinates, compressed, and a copy."""
 KEPT_SYNAPSE = 16
 """Bytes of a synapse in a sparse matrix."""
 NODE = 4096
 """Bytes of an operator, whatever its value."""
 TERM = 512
-"""Bytes of a map, however small it is."""
+"""Overhead of a map in bytes."""
 PIECE = 1 << 17
-"""Weights of a matrix that are looked at at once."""
+"""Weights of a matrix processed at once."""
 MAX_TERMS = 30_000
 """Maps in a network; each takes milliseconds."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How one population reaches a node: the worst of the maps that lead there.
+    """The worst of the maps from one population to a node.
 
     Attributes:
-        terms: how many maps.
+        terms: number of maps.
         source: shape of the population, (C, H, W).
         form: identity, wiring, kernel, matrix or sparse, as in ``convert.linear``.
-        fan_in: most synapses of a target.
-        window: of a kernel, height and width; of wiring, where its first target reads, plus one.
-        step: how far apart neighbouring targets read.
+        fan_in: largest fan-in of a target.
+        window: height and width of a kernel; of wiring, the position its first target reads, plus
+            one.
+        step: distance between the positions read by neighbouring targets.
         depthwise: whether each channel of a kernel reads one channel.
         alike: whether all channels of a depthwise kernel have the same weights.
-        reshaped: whether the target of a kernel is no longer its maps.
+        reshaped: whether the target of a kernel has another shape than its maps.
     """
 
     terms: int
@@ -70,7 +71,7 @@ class Reach:
         """Neurons of the population."""
         return prod(self.source)
 
-    def stored(self, target: Shape) -> int:
+    def map_bytes(self, target: Shape) -> int:
         """Bytes of one map to a target."""
         match self.form:
             case "identity" | "wiring":
@@ -82,31 +83,31 @@ class Reach:
                 return prod(target) * self.size * NUMBER
         return prod(target) * min(self.fan_in, self.size) * KEPT_SYNAPSE
 
-    def bounded(self, target: Shape) -> int:
-        """Bytes while the largest values behind one map are added up."""
+    def bound_bytes(self, target: Shape) -> int:
+        """Bytes of the sums that bound the values behind one map."""
         values = (self.size + 3 * prod(target)) * NUMBER
         match self.form:
             case "kernel":
-                return values + 4 * self.stored(target)
+                return values + 4 * self.map_bytes(target)
             case "matrix":
                 return values + 4 * min(prod(target) * self.size, self.size + PIECE) * NUMBER
             case "sparse":
-                return values + 2 * self.stored(target)
+                return values + 2 * self.map_bytes(target)
         return values
 
-    def unrolled(self, target: Shape) -> int:
-        """Bytes while one map becomes a sparse matrix."""
+    def unrolled_bytes(self, target: Shape) -> int:
+        """Bytes of the conversion of one map to a sparse matrix."""
         return prod(target) * min(self.fan_in, self.size) * SYNAPSE
 
 
 def check_values(network: ANNGraph) -> None:
-    """See that the values and weights of a network fit into the memory that its file may take.
+    """Check the values and weights of a network against the memory limit of its file.
 
     Args:
-        network: as it was imported; maps do not run through all of its operators yet.
+        network: the imported network, before its operators have maps.
 
     Raises:
-        ModelError: they do not.
+        ModelError: they exceed it.
     """
     total = 0
     for node in network.graph:
@@ -115,14 +116,14 @@ def check_values(network: ANNGraph) -> None:
 
 
 def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
-    """See that a network can be converted in the memory that its file may take.
+    """Check the memory of a conversion against the limit of its file.
 
     Args:
         network: with its rectifiers inserted.
-        measured: whether there are calibration data, so that no bounds are computed.
+        measured: whether calibration data replace the computation of bounds.
 
     Raises:
-        ModelError: it takes more; the message names the layer with which it does, and its size.
+        ModelError: it exceeds the limit; the message names the layer that does so, and its size.
     """
     reached: dict[NodeId, Mapping[NodeId, Reach]] = {}
     waiting = {node.id: len(network.graph.consumers(node.id)) for node in network.graph}
@@ -132,15 +133,15 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
         sources = [(network.graph[s], reached[s]) for s in node.inputs]
         found, peak = _arriving(node, sources)
         if isinstance(node, ann.Activation | ann.Output) and not measured:
-            peak = max([peak, *(r.bounded(node.shape) for r in found.values())])
-        maps[node.id] = sum(r.terms * (r.stored(node.shape) + TERM) for r in found.values())
+            peak = max([peak, *(r.bound_bytes(node.shape) for r in found.values())])
+        maps[node.id] = sum(r.terms * (r.map_bytes(node.shape) + TERM) for r in found.values())
         kept = NODE + _own(node)
         if isinstance(node, ann.Activation) and measured:
             kept += maps_shape(node.shape)[0] * N_BINS * NUMBER  # its histograms
         total += kept
         own = kept + maps[node.id] + peak
         _check(node, total + sum(maps.values()) + peak, own)
-        for source in {node.id, *node.inputs}:  # maps are there until their last reader has them
+        for source in {node.id, *node.inputs}:  # maps live until their last reader
             waiting[source] -= source != node.id
             if not waiting[source]:
                 del maps[source]
@@ -150,7 +151,7 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
                 f"with it, the network is a sum of {terms:,} linear maps; {MAX_TERMS:,} at most",
                 code="too-large",
                 origin=node.origin,
-                hint="put rectifiers between sums",
+                hint="insert rectifiers between sums",
             )
         if isinstance(node, ann.Input | ann.Activation | ann.MaxPool):
             found = {node.id: Reach(1, maps_shape(node.shape))}
@@ -159,7 +160,7 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
 
 def _check(node: AnnNode, total: int, own: int) -> None:
     try:
-        check_size(f"converting the network (this layer alone {shown(own)})", total)
+        check_size(f"converting the network (this layer alone {format_size(own)})", total)
     except TooLargeError as error:
         raise too_large(node.origin, error, ModelError) from error
 
@@ -198,7 +199,7 @@ def _padded(target: Shape, geometry: Geometry, kernel: Pair) -> int:
 def _arriving(
     node: AnnNode, sources: list[tuple[AnnNode, Mapping[NodeId, Reach]]]
 ) -> tuple[dict[NodeId, Reach], int]:
-    """How populations reach a node, and the bytes that finding out takes at most at once."""
+    """The maps of populations to a node, and the peak memory of composing them in bytes."""
     found: dict[NodeId, Reach] = {}
     peak = 0
     for source, reaches in sources:
@@ -210,7 +211,7 @@ def _arriving(
 
 
 def _worse(a: Reach, b: Reach) -> Reach:
-    """One that stands for both, and for all of their terms."""
+    """An upper bound of both, with all of their terms."""
     order = ("identity", "wiring", "kernel", "sparse", "matrix")
     worst = a if order.index(a.form) >= order.index(b.form) else b
     return replace(
@@ -224,7 +225,7 @@ def _worse(a: Reach, b: Reach) -> Reach:
 
 
 def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
-    """A map with one more operator, and the bytes that composing them takes."""
+    """A map followed by one more operator, and the bytes of composing them."""
     match node:
         case (
             ann.Reshape() | ann.Transpose() | ann.Slice() | ann.Pad() | ann.Concat() | ann.Gather()
@@ -234,7 +235,9 @@ def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
             own = int((node.matrix != 0).sum(axis=1).max(initial=1))
             composed = replace(reach, form="sparse", fan_in=min(own * reach.fan_in, reach.size))
             alone = prod(node.shape) * own * SYNAPSE
-            return composed, alone + reach.unrolled(inner) + composed.unrolled(node.shape)
+            return composed, alone + reach.unrolled_bytes(inner) + composed.unrolled_bytes(
+                node.shape
+            )
         case ann.Conv():
             alone = node.geometry.groups == inner[0] == node.shape[0]
             height, width = node.weight.shape[2:]
@@ -262,7 +265,7 @@ def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
             peak = reach.size * node.shape[0] * NUMBER * 2
             if reach.form != "kernel" or not reach.depthwise:  # averaging stays a kernel
                 if reach.form not in ("identity", "wiring"):
-                    peak += reach.unrolled(inner)
+                    peak += reach.unrolled_bytes(inner)
             return replace(reach, form="matrix", fan_in=reach.size), peak
         case ann.BatchNorm():
             return _scaled(node.shape, reach, 0, uneven=False)
@@ -273,7 +276,7 @@ def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
 
 
 def _wired(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
-    """A map before values are moved."""
+    """A map followed by wiring."""
     peak = (prod(inner) + 3 * prod(node.shape)) * NUMBER
     if isinstance(node, ann.Reshape):
         if reach.form == "identity":
@@ -283,23 +286,25 @@ def _wired(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
         window, step = _seen(node, reach)
         return replace(reach, form="wiring", window=window, step=step), peak
     if reach.form == "matrix":
-        return reach, peak + 2 * reach.stored(node.shape)
+        return reach, peak + 2 * reach.map_bytes(node.shape)
     if reach.form == "kernel" and not reach.reshaped and not isinstance(node, ann.Transpose):
         if len(inner) == 3 and inner[1:] == node.shape[1:]:  # whole channels are picked
             full = replace(reach, depthwise=False)
-            return full, peak + 2 * full.stored(inner) + 2 * full.stored(node.shape)
-    return replace(reach, form="sparse"), peak + reach.unrolled(inner) + reach.unrolled(node.shape)
+            return full, peak + 2 * full.map_bytes(inner) + 2 * full.map_bytes(node.shape)
+    return replace(reach, form="sparse"), peak + reach.unrolled_bytes(inner) + reach.unrolled_bytes(
+        node.shape
+    )
 
 
 def _any_window(reach: Reach) -> Pair:
-    """Where the first target of wiring may read, at the farthest."""
+    """Farthest position that the first target of wiring can read."""
     if reach.form != "wiring":
         return reach.window
     return reach.source[1], reach.source[2]
 
 
 def _seen(node: AnnNode, reach: Reach) -> tuple[Pair, Pair]:
-    """Where wiring begins to read and in what steps, after one more operator."""
+    """First position and step that wiring reads, after one more operator."""
     if isinstance(node, ann.Slice) and len(node.slices) == 3 and not reach.reshaped:
         parts = list(zip(node.slices[1:], reach.step, strict=True))
         starts = [max(part.start or 0, 0) * step for part, step in parts]
@@ -312,23 +317,23 @@ def _seen(node: AnnNode, reach: Reach) -> tuple[Pair, Pair]:
 
 
 def _tapped(inner: Shape, reach: Reach) -> tuple[Reach, int]:
-    """Wiring as a kernel with one tap, and the bytes of looking whether it is one."""
+    """Wiring as a kernel with one tap, and the bytes of the check."""
     if reach.form == "identity":
         return replace(reach, form="kernel", depthwise=True, alike=True), reach.source[0] * NUMBER
     tap = replace(reach, form="kernel", depthwise=False)
     if len(inner) != 3:
         return tap, 0
-    return tap, 3 * tap.stored(inner) + prod(inner) * 6 * NUMBER
+    return tap, 3 * tap.map_bytes(inner) + prod(inner) * 6 * NUMBER
 
 
 def _convolved(
     target: Shape, inner: Shape, kernel: Reach, geometry: Geometry, reach: Reach
 ) -> tuple[Reach, int]:
-    """A map before a convolution.
+    """A map followed by a convolution.
 
     Args:
         target: shape of the result.
-        inner: shape of what the convolution reads.
+        inner: shape of the convolution's input.
         kernel: the convolution alone.
         geometry: its geometry.
         reach: the map.
@@ -343,10 +348,10 @@ def _convolved(
     maps = reach.form == "kernel" and not reach.reshaped
     if maps and reach.window == reach.step == (1, 1):
         if reach.depthwise:
-            return own, peak + own.stored(target)
+            return own, peak + own.map_bytes(target)
         full = replace(kernel, depthwise=False)
         mixed = replace(own, fan_in=fan_in, depthwise=False)
-        return mixed, peak + 2 * full.stored(target) + 2 * mixed.stored(target)
+        return mixed, peak + 2 * full.map_bytes(target) + 2 * mixed.map_bytes(target)
     tiles = reach.window == reach.step or not any(geometry.padding)
     if maps and reach.depthwise and reach.alike and tiles:
         wide = [
@@ -358,19 +363,19 @@ def _convolved(
         steps = [a * b for a, b in zip(reach.step, geometry.stride, strict=True)]
         window, step = (wide[0], wide[1]), (steps[0], steps[1])
         fused = replace(own, fan_in=fan_in, window=window, step=step)
-        return fused, peak + 2 * fused.stored(target)
-    both = kernel.unrolled(target) + reach.unrolled(inner)
+        return fused, peak + 2 * fused.map_bytes(target)
+    both = kernel.unrolled_bytes(target) + reach.unrolled_bytes(inner)
     composed = replace(reach, form="sparse", fan_in=fan_in)
-    return composed, peak + both + composed.unrolled(target)
+    return composed, peak + both + composed.unrolled_bytes(target)
 
 
 def _scaled(target: Shape, reach: Reach, peak: int, *, uneven: bool) -> tuple[Reach, int]:
-    """A map before each value is scaled; ``uneven`` where not all of a channel are alike."""
+    """A map followed by a scaling; ``uneven`` where factors differ within a channel."""
     if reach.form in ("identity", "wiring"):
         reach, more = _tapped(target, reach)
         peak += more
     if uneven and reach.form == "kernel":
         reach = replace(reach, form="sparse")
     if reach.form == "sparse":
-        return reach, peak + reach.unrolled(target)
-    return reach, peak + reach.stored(target)
+        return reach, peak + reach.unrolled_bytes(target)
+    return reach, peak + reach.map_bytes(target)

@@ -1,4 +1,4 @@
-"""A convolution after another map as one convolution, where that is exact."""
+"""Fusion of a convolution with the map before it, where that is exact."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from math import prod
 import numpy as np
 
 from snn_compile.convert.linear import (
-    Float,
     Kernel,
     LinearMap,
     Sparse,
+    Weights,
     Wiring,
     as_tap,
     by_source,
     sparse,
-    ungrouped,
+    to_one_group,
 )
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
 
 
-def convolve(weight: Float, geometry: Geometry, target: Shape, inner: LinearMap) -> LinearMap:
+def convolve(weight: Weights, geometry: Geometry, target: Shape, inner: LinearMap) -> LinearMap:
     """A convolution after a map."""
     outer = Kernel(inner.target, target, weight, geometry)
+    if isinstance(inner, Wiring) and np.array_equal(inner.index, np.arange(prod(inner.source))):
+        return replace(outer, source=inner.target)
+    outer = replace(outer, weight=weight.astype(np.float64, copy=False))
     if isinstance(inner, Wiring):
-        if np.array_equal(inner.index, np.arange(prod(inner.source))):
-            return replace(outer, source=inner.target)
         moved = as_tap(inner)
         if moved is not None and (tapped := _after_tap(outer, moved)) is not None:
             return tapped
@@ -51,14 +52,14 @@ def _after_tap(outer: Kernel, tap: Kernel) -> Kernel | None:
     top, left, bottom, right = padding
     geometry = replace(g, padding=(top, left, bottom, right))
     if t.groups == tap.source[0] == len(tap.weight):  # each channel stays itself
-        scaled = by_source(outer, tap.weight.ravel())
+        scaled = by_source(outer, tap.weight.ravel().astype(np.float64))
         return replace(scaled, source=tap.source, geometry=geometry)
-    full = ungrouped(outer)
-    mixed = ungrouped(tap).weight[:, :, 0, 0]
+    full = to_one_group(outer)
+    mixed = to_one_group(tap).weight[:, :, 0, 0]
     # Channel by channel: BLAS and einsum would add up in another order on another processor.
     weight = np.zeros((len(full.weight), mixed.shape[1], *full.weight.shape[2:]))
     middle, read = np.nonzero(mixed)
-    if len(np.unique(read)) == len(read):  # channels are picked: there is nothing to add up
+    if len(np.unique(read)) == len(read):  # channels are selected: no sums
         weight[:, read] += full.weight[:, middle] * mixed[middle, read][:, None, None]
     else:
         for taps, channel in zip(full.weight.transpose(1, 0, 2, 3), mixed, strict=True):
@@ -71,7 +72,7 @@ def pool_composes(
 ) -> bool:
     """Whether a convolution after a pool equals one convolution, borders included.
 
-    Padding between the two stands for zeros; in the fused form the kernel reads what lies there.
+    Padding between the two is zero; the fused kernel reads the values at these positions instead.
     Exact without padding in between, or when windows tile the unpadded map.
     """
     if geometry.padding == (0, 0, 0, 0):

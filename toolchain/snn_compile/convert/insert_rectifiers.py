@@ -1,4 +1,4 @@
-"""Neurons where two layers meet with none between them."""
+"""Neurons between directly adjacent layers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from snn_compile.passes import Finding, PassResult
 from snn_compile.targets.target import Target
 
 FUSED_WEIGHTS = 1 << 20
-"""Weights that a pool fused into the following dense layer may have."""
+"""Maximal number of weights of a pool fused into the following dense layer."""
 UNROLLED = 1 << 20
-"""Synapses that a convolution composed with wiring may have, which no kernel stands for."""
+"""Maximal number of synapses of a convolution composed with wiring, without a kernel."""
 REPEATED_WEIGHTS = 1 << 16
-"""Weights of a layer that populations may have again, beyond the two that neurons between would
-make, because all of them read it directly, or it reads the sum of all of them."""
+"""Maximal number of weights of a layer duplicated in populations, beyond the two copies that
+neurons between them would need, because they all read it, or it reads their sum."""
 
 
 @dataclass(frozen=True)
 class InsertRectifiers:
-    """Gives every layer that follows another one directly a population of neurons between them.
+    """Inserts a population of neurons between any two adjacent layers.
 
     A value that is never negative passes one rectifier unchanged; any other is the difference of
     two, ``x = relu(x) - relu(-x)``: linear bottlenecks, pools after a linear layer, residual
@@ -84,7 +84,7 @@ class InsertRectifiers:
             nodes.append(node)
             layered[node.id] = _layer_in(node, layered)
             summed[node.id] = _summed(node, summed)
-            # Two readers, a positive part and a negative one, is what neurons cost.
+            # Neurons cost two readers: a positive and a negative part.
             repeated = (len(readers[node.id]) - 2) * _weights(node) > REPEATED_WEIGHTS
             if repeated or (layered[node.id] is not None and _branches(network, node)):
                 self._split(network, node.id, positive, split, layered, nodes, findings)
@@ -132,7 +132,7 @@ class InsertRectifiers:
         return not composes_better(network, before, node, self.target)
 
     def _carriers(self, node: AnnNode, is_positive: bool) -> list[AnnNode]:
-        """Neurons that send a value, and what makes it of their messages; the value is the last."""
+        """Neurons that send a value, and the nodes that restore it; the last node is the value."""
         if is_positive:
             return [_relu(node, "carry", node.id)]
         if self.signed:
@@ -147,7 +147,7 @@ _PARTS = ("carry", "positive", "flipped", "negative", "restored", "value")
 
 
 def _layer_in(node: AnnNode, layered: dict[NodeId, AnnNode | None]) -> AnnNode | None:
-    """The layer whose weights a value carries without neurons in between, if there is one."""
+    """The layer that a value comes from without neurons in between, if any."""
     if isinstance(node, ann.Input | ann.Activation):
         return None
     if isinstance(node, _LAYERS):
@@ -162,7 +162,7 @@ def _layer_in(node: AnnNode, layered: dict[NodeId, AnnNode | None]) -> AnnNode |
 
 
 def _summed(node: AnnNode, summed: dict[NodeId, int]) -> int:
-    """How many populations a value adds up, each of which would have the weights of a layer."""
+    """Number of populations that a value sums; each would duplicate the weights of a layer."""
     if isinstance(node, ann.Input | ann.Activation):
         return 1
     found = [summed[source] for source in node.inputs]
@@ -170,7 +170,7 @@ def _summed(node: AnnNode, summed: dict[NodeId, int]) -> int:
 
 
 def _moves(network: ANNGraph, node: AnnNode, moved: set[NodeId]) -> bool:
-    """Whether a value is wired from its populations in a way that no kernel can express."""
+    """Whether the wiring from populations to a value cannot be expressed as a kernel."""
     if isinstance(node, (ann.Input, ann.Activation, *_LAYERS)):
         return False
     if not isinstance(node, ann.Gather):
@@ -180,7 +180,7 @@ def _moves(network: ANNGraph, node: AnnNode, moved: set[NodeId]) -> bool:
 
 
 def _fan_in(layer: AnnNode) -> int:
-    """Synapses of a value of a layer with kernels; 0 of others, which have none to keep."""
+    """Fan-in of a value of a layer with kernels; 0 for other layers."""
     match layer:
         case ann.Conv():
             return prod(layer.weight.shape[1:])
@@ -190,7 +190,7 @@ def _fan_in(layer: AnnNode) -> int:
 
 
 def _fuses(network: ANNGraph, before: AnnNode, node: AnnNode) -> bool:
-    """Whether the synapses of a layer can average on their own what a pool before it averages."""
+    """Whether the synapses of a layer can absorb the average pool before it."""
     source = network.graph[before.inputs[0]] if before.inputs else before
     if isinstance(before, ann.AxisMatrix):
         if isinstance(node, ann.Dense):
@@ -208,7 +208,7 @@ def _fuses(network: ANNGraph, before: AnnNode, node: AnnNode) -> bool:
 
 
 def _weights(node: AnnNode) -> int:
-    """Weights of a layer; of a pool as a convolution, which it becomes among other channels."""
+    """Number of weights of a layer; of a pool, as a convolution."""
     match node:
         case ann.Conv() | ann.Dense():
             return int(node.weight.size)
@@ -218,7 +218,7 @@ def _weights(node: AnnNode) -> int:
 
 
 def _populations_behind(network: ANNGraph) -> dict[NodeId, frozenset[NodeId]]:
-    """For every node the populations that read it without another layer or population between."""
+    """For every node, the populations that read it without a layer or population in between."""
     behind: dict[NodeId, frozenset[NodeId]] = {}
     for node in reversed(list(network.graph)):
         found: frozenset[NodeId] = frozenset()
@@ -232,7 +232,7 @@ def _populations_behind(network: ANNGraph) -> dict[NodeId, frozenset[NodeId]]:
 
 
 def _branches(network: ANNGraph, node: AnnNode) -> bool:
-    """Whether a residual stream goes on from here without ever being rectified."""
+    """Whether a residual stream continues from here without rectification."""
     readers = network.graph.consumers(node.id)
     return len(readers) > 1 and any(isinstance(reader, ann.Add) for reader in readers)
 

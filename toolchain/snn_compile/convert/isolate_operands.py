@@ -1,4 +1,4 @@
-"""Neurons that carry the operands of products, where these are not the payloads of others."""
+"""Carrier neurons for operands of products that are not payloads themselves."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from snn_compile.passes import Finding, PassResult
 from snn_compile.sim.ann import apply
 
 WIRING = ann.Reshape | ann.Transpose | ann.Slice | ann.Pad | ann.Gather
-"""What payloads pass unchanged."""
+"""Operators that leave payloads unchanged."""
 
 
 @dataclass(frozen=True)
 class IsolateOperands:
-    """Gives each operand of a product a population of its own, where it is not one already.
+    """Inserts a population for each operand of a product that is not one already.
 
     A product neuron multiplies payloads. An operand that is a sum, a layer's output or the input
-    has none, and needs neurons that round it to one: rectifiers for values that are never negative,
-    else the identity with a signed payload. So does wiring that brings channels of different scales
-    into one channel. Activations behind other wiring are operands as they are.
+    has none, and needs neurons that round it: rectifiers for non-negative values,
+    else the identity with a signed payload. So does wiring that merges channels of different scales
+    into one channel. Activations behind other wiring are operands directly.
     """
 
     name: ClassVar[str] = "isolate-operands"
@@ -59,9 +59,9 @@ class IsolateOperands:
 
 
 def operand_sources(network: ANNGraph) -> frozenset[NodeId]:
-    """Activations whose payloads are multiplied as they are: their scales belong to a product."""
+    """Activations whose payloads are direct operands: their scales enter a product."""
     operands = {s for node in network.graph if isinstance(node, ann.Product) for s in node.inputs}
-    return frozenset(wired(network, operand)[0].id for operand in operands)
+    return frozenset(through_wiring(network, operand)[0].id for operand in operands)
 
 
 def channels_read(source: AnnNode, wiring: list[AnnNode]) -> Index:
@@ -82,8 +82,8 @@ def of_channels(read: Index, n_channels: int) -> Index | None:
     return None if mixed.any() else np.maximum(largest, 0)
 
 
-def wired(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[AnnNode]]:
-    """What an operand is behind its wiring, and that wiring in order."""
+def through_wiring(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[AnnNode]]:
+    """The source of an operand behind its wiring, and that wiring in order."""
     node, wiring = network.graph[operand], list[AnnNode]()
     while isinstance(node, WIRING):
         wiring.append(node)
@@ -92,8 +92,8 @@ def wired(network: ANNGraph, operand: NodeId) -> tuple[AnnNode, list[AnnNode]]:
 
 
 def is_payload(network: ANNGraph, operand: NodeId) -> bool:
-    """Whether a value is the payloads of one population, with one scale in each channel."""
-    node, wiring = wired(network, operand)
+    """Whether a value consists of one population's payloads, with one scale per channel."""
+    node, wiring = through_wiring(network, operand)
     if not isinstance(node, ann.Activation):
         return False
     if node.uniform:

@@ -19,7 +19,7 @@ from snn_compile.passes import PassResult
 
 @dataclass(frozen=True)
 class JoinRectifiers:
-    """``relu(x) - slope * relu(-x)`` becomes a function of x: one population in the place of two.
+    """``relu(x) - slope * relu(-x)`` becomes a function of x: one population instead of two.
 
     A leaky rectifier is such a sum, and so is the absolute value. Two populations would each have
     the weights of the layer before them, and be read by the layer behind them twice.
@@ -39,7 +39,7 @@ class JoinRectifiers:
 
 
 def _joined(network: ANNGraph, node: AnnNode) -> AnnNode | None:
-    """The function that a sum of rectifiers is; None for all else."""
+    """The function equal to a sum of rectifiers; None for other nodes."""
     if not isinstance(node, ann.Add):
         return None
     found = [_rectified(network, source) for source in node.inputs]
@@ -53,7 +53,7 @@ def _joined(network: ANNGraph, node: AnnNode) -> AnnNode | None:
 
 
 def _rectified(network: ANNGraph, name: NodeId) -> tuple[NodeId, Expression] | None:
-    """The value that a rectifier of it leads here from, and what has been made of it; or None."""
+    """The argument of a rectifier behind a node, and the node as a function of it; or None."""
     node = network.graph[name]
     if len(network.graph.consumers(name)) != 1:
         return None

@@ -1,4 +1,4 @@
-"""Populations with the axes that the layers around them have."""
+"""Layout of populations: the axes of the layers around them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LAYERS = ann.Conv | ann.Dense
 
 @dataclass(frozen=True)
 class LayOut:
-    """Moves transpositions behind what acts on each value by itself, until they cancel.
+    """Moves transpositions behind element-wise operators until they cancel.
 
     Exporters write layers over the last axis as a transposition, a convolution over channels and
     the transposition back. A convolution keeps its kernel only if the populations before and after
-    have its maps. So functions, sums and products are computed there, and where a population is
-    read by layers in one other order alone, in that. Networks without functions and products are
-    left as they are.
+    have its maps. Functions, sums and products are therefore computed in its order, and a
+    population that layers read in only one other order is computed in that. Networks without
+    functions and products are unchanged.
     """
 
     name: ClassVar[str] = "lay-out"
@@ -50,7 +50,7 @@ class _Value:
     core: AnnNode
     index: Index | None = None
 
-    def picked(self, order: Index) -> _Value:
+    def permute(self, order: Index) -> _Value:
         """Its values in another order."""
         index = order if self.index is None else self.index[order]
         return _Value(self.core, None if np.array_equal(index, np.arange(len(index))) else index)
@@ -65,7 +65,7 @@ class _Value:
 
 
 class _Layout:
-    """The new graph while it is made."""
+    """The new graph under construction."""
 
     def __init__(self, network: ANNGraph) -> None:
         self.network = network
@@ -77,7 +77,7 @@ class _Layout:
     def _value(self, node: AnnNode) -> _Value:
         inputs = [self.values[s] for s in node.inputs]
         if isinstance(node, MOVES):
-            return inputs[0].picked(_order(node, self.network.source(node).shape))
+            return inputs[0].permute(_order(node, self.network.source(node).shape))
         if isinstance(node, ann.Relu | ann.Function | ann.Product):
             wanted = self._wanted(node)
             if wanted is not None and not any(_of_layer(v) and v.index is None for v in inputs):
@@ -97,7 +97,7 @@ class _Layout:
         return _Value(node, index)
 
     def _in_place(self, node: AnnNode, inputs: Sequence[_Value]) -> _Value | None:
-        """A node in the order of what it reads; of a sum of layers and others, that of a layer."""
+        """A node in the order of its input; of a sum of layers and others, that of a layer."""
         first = next((v for v in inputs if _of_layer(v)), inputs[0])
         if first.index is None and first.core.shape == node.shape:
             return None
@@ -109,7 +109,7 @@ class _Layout:
         if fields is None:
             return None
         placed = tuple(
-            self._placed(v.picked(back), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
+            self._placed(v.permute(back), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
         )
         node = replace(node, inputs=placed, shape=shape)
         return self._added(replace(node, **fields) if fields else node, first.index)
@@ -117,9 +117,9 @@ class _Layout:
     def _reordered(
         self, node: AnnNode, inputs: Sequence[_Value], order: Index, shape: Shape
     ) -> _Value:
-        """A population as the layers that read it have it."""
+        """A population in the order of the layers that read it."""
         placed = tuple(
-            self._placed(v.picked(order), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
+            self._placed(v.permute(order), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
         )
         return self._added(replace(node, inputs=placed, shape=shape), np.argsort(order))
 
@@ -136,7 +136,7 @@ class _Layout:
         return wired.id
 
     def _wanted(self, node: ann.Relu | ann.Function | ann.Product) -> tuple[Index, Shape] | None:
-        """The order in which layers read a population, if all do in the same and it is another."""
+        """The order in which all layers read a population, if it is a single other one."""
         if isinstance(node, ann.Function) and not is_uniform(node.expression):
             return None
         if isinstance(node, ann.Relu) and node.full_scale is not None:
@@ -150,7 +150,7 @@ class _Layout:
         return (order, shape) if alike and not plain else None
 
     def _readers(self, node: AnnNode, order: Index, found: list[tuple[Index, Shape]]) -> bool:
-        """Collect how layers read a value; False where something else does."""
+        """Collect the orders in which layers read a value; False if another node reads it."""
         for reader in self.network.graph.consumers(node.id):
             if isinstance(reader, LAYERS):
                 found.append((order, node.shape))
@@ -163,12 +163,12 @@ class _Layout:
 
 
 def _of_layer(value: _Value) -> bool:
-    """Whether it is a layer's, as far as that is seen at once."""
+    """Whether it is evidently the value of a layer."""
     return isinstance(value.core, LAYERS | ann.Affine | ann.Add)
 
 
 def _order(node: AnnNode, shape: Shape) -> Index:
-    """Which value of its input each value of a transposition or reshape is."""
+    """Input index of each value of a transposition or reshape."""
     number = np.arange(prod(shape)).reshape(shape)
     if isinstance(node, ann.Transpose):
         number = number.transpose(node.permutation)
@@ -176,7 +176,7 @@ def _order(node: AnnNode, shape: Shape) -> Index:
 
 
 def _parameters(node: AnnNode, order: Index, shape: Shape) -> dict[str, Any] | None:
-    """Parameters of a node for values in another order and shape; None if it cannot have them."""
+    """Parameters of a node for values in another order and shape; None if impossible."""
     if isinstance(node, ann.Function) and not is_uniform(node.expression):
         return None
     if isinstance(node, ann.Relu) and node.full_scale is not None:
@@ -190,7 +190,7 @@ def _parameters(node: AnnNode, order: Index, shape: Shape) -> dict[str, Any] | N
 
 
 def _compact(value: Float) -> Float:
-    """One number a channel where they are alike in it."""
+    """One number per channel if uniform within each."""
     flat = value.reshape(len(value), -1)
     alike = (flat == flat[:, :1]).all()
     return flat[:, 0].reshape(-1, *[1] * (value.ndim - 1)) if alike else value

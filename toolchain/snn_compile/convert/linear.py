@@ -8,7 +8,8 @@ and add. All of it is linear, so it is one synapse group per source. Four forms 
 - ``Matrix``: all to all;
 - ``Sparse``: anything.
 
-Compositions stay in the most structured form that is exact, and fall back to ``Sparse``.
+Compositions stay in the most structured form that is exact, and fall back to ``Sparse``. Their
+weights are float64; those of a layer as the network has them may be float32.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Float = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32] | Float
 Index = npt.NDArray[np.int64]
 
 
@@ -42,7 +44,7 @@ class Wiring:
 
     @staticmethod
     def identity(shape: Shape) -> Wiring:
-        """Every target reads the source at its own place."""
+        """Every target reads the source at its own index."""
         return Wiring(shape, shape, np.arange(prod(shape)))
 
 
@@ -56,7 +58,7 @@ class Kernel:
 
     source: Shape
     target: Shape
-    weight: Float
+    weight: Weights
     geometry: Geometry
 
     @property
@@ -75,7 +77,7 @@ class Matrix:
 
     source: Shape
     target: Shape
-    weight: Float
+    weight: Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +93,7 @@ LinearMap = Wiring | Kernel | Matrix | Sparse
 
 
 def sparse(linear: LinearMap) -> csr_array:
-    """Any map as a matrix in compressed-row form, without explicit zeros."""
+    """A map as a matrix in compressed-row form, without explicit zeros."""
     from scipy.sparse import coo_array, csr_array
 
     size = (prod(linear.target), prod(linear.source))
@@ -99,7 +101,7 @@ def sparse(linear: LinearMap) -> csr_array:
         case Sparse():
             return linear.matrix
         case Matrix():
-            return csr_array(linear.weight)
+            return csr_array(linear.weight.astype(np.float64, copy=False))
         case Wiring():
             rows = np.flatnonzero(linear.index >= 0)
             columns = linear.index[rows]
@@ -132,7 +134,8 @@ def _unroll(kernel: Kernel) -> tuple[Index, Index, Float]:
             rows.append((o[:, None] * (out_height * out_width) + to).ravel())
             columns.append((c[:, None] * (height * width) + at).ravel())
             values.append(np.repeat(kernel.weight[o, i, a, b], len(to)))
-    return np.concatenate(rows), np.concatenate(columns), np.concatenate(values)
+    values_in_order = np.concatenate(values).astype(np.float64, copy=False)
+    return np.concatenate(rows), np.concatenate(columns), values_in_order
 
 
 def wire(index: Index, target: Shape, inner: LinearMap) -> LinearMap:
@@ -168,14 +171,14 @@ def channel_map(index: Index, source: Shape, target: Shape) -> list[int] | None:
 
 
 def _select_outputs(inner: Kernel, target: Shape, channels: Index) -> Kernel:
-    """A convolution whose output channels are picked, repeated or zeroed."""
-    full = ungrouped(inner)
+    """A convolution with selected, repeated or zeroed output channels."""
+    full = to_one_group(inner)
     weight = np.zeros((len(channels), *full.weight.shape[1:]))
     weight[channels >= 0] = full.weight[channels[channels >= 0]]
     return replace(full, target=target, weight=weight)
 
 
-def ungrouped(kernel: Kernel) -> Kernel:
+def to_one_group(kernel: Kernel) -> Kernel:
     """The same convolution with one group; weights between groups are 0."""
     groups = kernel.geometry.groups
     if groups == 1:
@@ -189,7 +192,7 @@ def ungrouped(kernel: Kernel) -> Kernel:
 
 
 def as_tap(wiring: Wiring) -> Kernel | None:
-    """Wiring over maps as a convolution with one tap per channel, where it is one.
+    """Wiring over maps as a convolution with one tap per channel, if possible.
 
     Covers channel selection, spatial subsampling and cropping (a strided ``Slice``), and padding.
     """
@@ -205,7 +208,7 @@ def as_tap(wiring: Wiring) -> Kernel | None:
     channel[used[:, 0]] = origin_c
 
     def line(to: Index, at: Index) -> tuple[int, int]:
-        """Step and offset such that ``at = step * to + offset``, as the first points suggest."""
+        """Step and offset with ``at = step * to + offset``, from the first points."""
         other = np.flatnonzero(to != to[0])
         if not len(other):
             return 1, int(at[0] - to[0])
@@ -235,11 +238,11 @@ def as_tap(wiring: Wiring) -> Kernel | None:
     rows, columns, _ = _unroll(tap)
     found = np.full(prod(wiring.target), -1)
     found[rows] = columns
-    return grouped(tap) if np.array_equal(found, wiring.index) else None
+    return to_depthwise(tap) if np.array_equal(found, wiring.index) else None
 
 
-def grouped(kernel: Kernel) -> Kernel:
-    """A one-group convolution in which each channel reads only itself, as a depthwise one."""
+def to_depthwise(kernel: Kernel) -> Kernel:
+    """A one-group convolution as a depthwise one, if each channel reads only itself."""
     n_out, n_in = kernel.weight.shape[:2]
     if kernel.geometry.groups != 1 or n_out != n_in or n_in == 1:
         return kernel
@@ -250,7 +253,7 @@ def grouped(kernel: Kernel) -> Kernel:
     return replace(kernel, weight=own, geometry=replace(kernel.geometry, groups=n_out))
 
 
-def multiply(weight: Float, target: Shape, inner: LinearMap) -> LinearMap:
+def multiply(weight: Weights, target: Shape, inner: LinearMap) -> LinearMap:
     """A matrix after a map."""
     if isinstance(inner, Wiring):
         n_sources = prod(inner.source)
@@ -260,6 +263,7 @@ def multiply(weight: Float, target: Shape, inner: LinearMap) -> LinearMap:
         columns = np.zeros((n_sources, weight.shape[0]))
         np.add.at(columns, inner.index[used], weight[:, used].T)
         return Matrix(inner.source, target, np.ascontiguousarray(columns.T))
+    weight = weight.astype(np.float64, copy=False)
     if isinstance(inner, Kernel) and inner.geometry.groups == inner.source[0] == inner.maps[0]:
         return Matrix(inner.source, target, _through_channels(weight, inner))
     return Matrix(inner.source, target, np.asarray(weight @ sparse(inner)))
@@ -275,9 +279,9 @@ def along_axis(matrix: Float, axis: int, target: Shape, inner: LinearMap) -> Lin
 
 
 def _through_channels(weight: Float, kernel: Kernel) -> Float:
-    """A matrix after a convolution of each channel by itself (average pooling).
+    """A matrix after a depthwise convolution (average pooling).
 
-    Places are added up in their order, as a sparse product would.
+    Positions are summed in order, as in a sparse product.
     """
     geometry, (_, height, width) = kernel.geometry, kernel.source
     by_place = weight.reshape(len(weight), *kernel.maps)
@@ -315,7 +319,7 @@ def scale(factor: Float, inner: LinearMap) -> LinearMap:
 
 
 def as_kernel(wiring: Wiring) -> Kernel | None:
-    """Wiring as a convolution, where it is one: over maps, or one to one."""
+    """Wiring as a convolution, if possible: over maps, or one to one."""
     if np.array_equal(wiring.index, np.arange(prod(wiring.source))):
         channels = wiring.source[0]
         return Kernel(
@@ -363,7 +367,8 @@ def apply_map(linear: LinearMap, x: Float) -> Float:
 
 
 def by_source(kernel: Kernel, factor: Float) -> Kernel:
-    """A convolution of source channels that are multiplied by a factor each."""
+    """A convolution of source channels scaled by a factor each."""
     n_out, per_group = kernel.weight.shape[:2]
-    by_tap = factor[kernel.geometry.channels_read(n_out, per_group)]
+    one_group = kernel.geometry.groups == 1
+    by_tap = factor[None] if one_group else factor[kernel.geometry.channels_read(n_out, per_group)]
     return replace(kernel, weight=kernel.weight * by_tap[:, :, None, None])

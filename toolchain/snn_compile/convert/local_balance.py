@@ -8,7 +8,7 @@ from snn_compile.convert.calibrate import Activations
 from snn_compile.convert.linear import Float
 
 N_UPDATES = 500
-"""After k updates about one activation in 2k is clipped: here one in a thousand.
+"""Number of updates. After k, about one activation in 2k is clipped: here one in a thousand.
 
 For activations that are positive with probability p, and exponential with mean s then, the rule is
 ``d theta / d k = 2 p s exp(-theta / s)``, so ``theta = s log(1 + 2 p k)``, and the probability of
@@ -21,14 +21,14 @@ def local_balance(activations: Activations) -> Float:
     The rule of Bu, Li and Yu (2025): a step of 1 down the gradient of the mean squared clipping
     error ``mean((x - theta)+ ** 2)``. They update once for each batch; here every update sees all
     samples, as a histogram, so that the result does not depend on their order. The mean goes over
-    all activations, those that are 0 included.
+    all activations, zeros included.
 
     Returns:
         (C,) values, 0 for channels that never fired.
     """
     counts, centers = activations.histogram.astype(np.float64), activations.centers
     n_channels, n_bins = counts.shape
-    # Number and sum of what lies in a bin or above it; one more bin that holds nothing.
+    # Number and sum of the activations in a bin or above it; the last bin is empty.
     number, total = (
         np.pad(each[:, ::-1].cumsum(axis=1)[:, ::-1], ((0, 0), (0, 1)))
         for each in (counts, counts * centers)

@@ -1,4 +1,4 @@
-"""Max pooling as rectified differences: neurons and synapses that every chip has."""
+"""Max pooling as rectified differences: neurons and synapses available on every chip."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snn_compile.passes import Finding, PassResult
 
 @dataclass(frozen=True)
 class LowerMaxPool:
-    """``max(a, b) = relu(a - b) + b`` for values that are not negative, as a tournament.
+    """``max(a, b) = relu(a - b) + b`` for non-negative values, as a tournament.
 
     Every round halves the candidates of a window: for a pair (a, b) one rectifier takes ``a - b``
     and one carries ``b``; their sum is the winner and is formed in the synapses of the next round,
@@ -29,8 +29,8 @@ class LowerMaxPool:
     approximate.
 
     A value of both signs is ``relu(x) - relu(-x)``, and the maximum over its window is the maximum
-    of the one minus the minimum of the other: where one value is positive, the minimum is 0, and
-    where none is, the maximum is. ``min(a, b) = b - relu(b - a)`` is a tournament as well.
+    of the first minus the minimum of the second: if any value is positive, the minimum is 0, else
+    the maximum is. ``min(a, b) = b - relu(b - a)`` is a tournament as well.
     """
 
     name: ClassVar[str] = "lower-max-pool"
@@ -41,7 +41,7 @@ class LowerMaxPool:
         positive = non_negative(network)
         nodes: list[AnnNode] = []
         renamed: dict[NodeId, NodeId] = {}
-        shared: dict[NodeId, NodeId] = {}  # whose scale the value of a pool has
+        shared: dict[NodeId, NodeId] = {}  # owner of the scale of a pool's value
         findings: list[Finding] = []
         for node in network.graph:
             if not isinstance(node, ann.MaxPool):
@@ -72,7 +72,7 @@ class LowerMaxPool:
 
 
 def _rectify_first(network: ANNGraph) -> ANNGraph:
-    """Pool then rectify equals rectify then pool: put the rectifier where neurons can pool."""
+    """Move rectifiers before pools: the result is equal, and neurons can pool it."""
     graph = network.graph
     for node in reversed(list(network.graph)):  # the last pool of a chain first
         if not isinstance(node, ann.MaxPool):
@@ -93,7 +93,7 @@ def _rectify_first(network: ANNGraph) -> ANNGraph:
 
 
 def _of_both_signs(pool: ann.MaxPool, source: AnnNode) -> list[AnnNode]:
-    """The nodes that stand for a max pool of values that may be negative."""
+    """The nodes of a max pool over values of both signs."""
     origin, shape = pool.origin, source.shape
 
     def named(part: str, *inputs: NodeId) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _of_both_signs(pool: ann.MaxPool, source: AnnNode) -> list[AnnNode]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A value as the sum of some rectifiers minus that of others."""
+    """A value as the sum of some rectifiers minus the sum of others."""
 
     plus: tuple[NodeId, ...]
     minus: tuple[NodeId, ...] = ()
@@ -128,13 +128,13 @@ NOTHING = Candidate(())
 
 
 class _Tournament:
-    """Builds the nodes that stand for one pool.
+    """Builds the nodes of one pool.
 
     Args:
         pool: the pool.
-        source: what it reads; never negative.
-        shared: whose scale the source has if it is the value of another pool.
-        smallest: whether the smallest value of a window wins; else the largest.
+        source: its input; never negative.
+        shared: owner of the source's scale if the source is the value of another pool.
+        smallest: whether it is a minimum instead of a maximum.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class _Tournament:
         self.source_shape = source.shape
         self.nodes: list[AnnNode] = []
         self.source = source.id
-        self.like = source.id  # whose scale the comparators share
+        self.like = source.id  # owner of the comparators' scale
         if isinstance(source, ann.Relu):
             self.like = source.like or source.id
         else:
@@ -176,7 +176,7 @@ class _Tournament:
         return self.nodes
 
     def _first_round(self) -> list[Candidate]:
-        """The taps of the window, two by two, read straight from the source."""
+        """The taps of the window in pairs, read directly from the source."""
         n_taps = prod(self.pool.kernel)
         candidates: list[Candidate] = []
         for k in range(0, n_taps - 1, 2):
@@ -191,7 +191,7 @@ class _Tournament:
         return candidates
 
     def _match(self, part: str, a: Candidate, b: Candidate) -> Candidate:
-        """The one of two candidates that wins."""
+        """The winner of two candidates."""
         first, second = (b, a) if self.smallest else (a, b)
         difference = self._sum(f"difference{part}", first, second)
         return self._pair(part, difference, self._sum(f"second{part}", b))
@@ -222,7 +222,7 @@ class _Tournament:
         )
 
     def _inside(self, part: str, signs: dict[int, float]) -> NodeId:
-        """The same of windows in which a tap outside the map repeats one inside, as 0 would win."""
+        """As ``_taps``, but a tap outside the map repeats one inside, since 0 would win."""
         plus, minus = list[NodeId](), list[NodeId]()
         for tap, sign in signs.items():
             head = self._head(f"{part}.tap{tap}", self.source)
@@ -240,7 +240,7 @@ class _Tournament:
         return self._add(ann.Add(**self._head(part, *a.plus, *b.minus, *negated)))
 
     def _head(self, part: str, *inputs: NodeId) -> dict[str, Any]:
-        """What every node of the tournament has."""
+        """Fields common to every node of the tournament."""
         return {
             "id": NodeId(f"{self.pool.id}.{part}"),
             "inputs": inputs,
@@ -254,7 +254,7 @@ class _Tournament:
 
 
 def _tap_inside(pool: ann.MaxPool, shape: Shape, tap: int) -> npt.NDArray[np.int64]:
-    """What a tap reads in each window; where that is outside the map, the first tap inside."""
+    """Index read by a tap in each window; outside the map, that of the first tap inside."""
     lines = []
     steps = zip(
         pool.kernel,

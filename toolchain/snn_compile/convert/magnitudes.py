@@ -1,4 +1,4 @@
-"""Numbers that no network was trained to: so large that what is computed from them overflows."""
+"""Limits of parameters and activations, beyond which computations overflow."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.stages import ANNGraph
 
 MAX_MAGNITUDE = 1e30
-"""Of a weight and the like: a few of them multiplied, and squared, are still finite."""
+"""Limit of a parameter: the square of a product of a few is still finite."""
 MAX_PEAK = 1e100
-"""Of an activation."""
+"""Limit of an activation."""
 HINT = "the training diverged or the export failed; check the weights"
 
 
@@ -34,7 +34,7 @@ def _complaints(node: AnnNode) -> list[CompileError]:
         value = getattr(node, item.name)
         if not isinstance(value, np.ndarray | float):
             continue
-        largest = float(np.abs(value).max(initial=0))
+        largest = float(max(np.max(value, initial=0), -np.min(value, initial=0)))  # without a copy
         if not largest <= MAX_MAGNITUDE:
             found.append(
                 ModelError(
@@ -49,10 +49,10 @@ def _complaints(node: AnnNode) -> list[CompileError]:
 
 def _undefined(node: AnnNode) -> UnsupportedError:
     return UnsupportedError(
-        "has no value for some of what reaches it on the calibration samples",
+        "is undefined for some of its arguments on the calibration samples",
         code="undefined-function",
         origin=node.origin,
-        hint="calibrate with samples for which it is defined, or bound its argument",
+        hint="calibrate with samples in its domain, or bound its argument",
     )
 
 
@@ -61,7 +61,7 @@ def check_peaks(network: ANNGraph, statistics: Calibration) -> None:
 
     Raises:
         ModelError: there are some (``CompileErrors`` if in several layers).
-        UnsupportedError: a function that is not defined everywhere it is needed.
+        UnsupportedError: a function is undefined for some of its arguments.
     """
     raise_all(
         [

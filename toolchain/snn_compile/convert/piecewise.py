@@ -1,7 +1,7 @@
-"""Lines in the place of a function: as few as its payload can tell from it.
+"""Piecewise linear approximation of a function: the fewest lines within its payload's resolution.
 
-A function is sampled where it bends, and cut greedily: each line goes as far as one of that
-tolerance can. What is linear in pieces already, with or without jumps, comes out as it is.
+A function is sampled where it bends, and cut greedily: each line is as long as the tolerance
+permits. Piecewise linear functions, with or without jumps, are reproduced exactly.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.numerics.functions import ceil_log2, floor_log2
 
 TOLERANCE = 0.375
-"""Of a line, in payload steps. Rounding the payload costs half a step, slopes of 12 bits an eighth
-at most: an activation is within one step of the function."""
+"""Tolerance of a line, in payload steps. Payload rounding costs half a step, 12-bit slopes an
+eighth at most: an activation is within one step of the function."""
 EXACT = 2.0**-12
-"""In payload steps, below which a line is the function."""
+"""Error in payload steps below which a line counts as exact."""
 FIRST, ROUNDS, MAX_SAMPLES = 257, 40, 1 << 14
-"""Samples to begin with, how often intervals that bend are halved, and where that ends."""
+"""Initial samples, maximal number of bisections of curved intervals, and maximal samples."""
 REACH = 2.0
-"""How far beyond the largest payload a function is looked at, as a multiple of it."""
+"""Range in which a function is sampled, as a multiple of the largest payload."""
 STEEPEST = 2.0**16
-"""Largest payloads above which a value is taken for that: a pole is infinite anyway."""
+"""Bound of values, in largest payloads: a pole is infinite anyway."""
 RESOLUTION = 2.0**-30
-"""Narrowest interval, relative to the range: what changes within it is a jump."""
+"""Narrowest interval, relative to the range: a change within it is a jump."""
 
 
 class NoValueError(ValueError):
@@ -41,7 +41,7 @@ class NoValueError(ValueError):
 def extremes(expression: Expression, low: Float, high: Float) -> tuple[Float, Float]:
     """Smallest (at most 0) and largest (at least 0) value of each channel in a range, (C,).
 
-    As samples show it, evenly spaced ones and such that are dense about 0.
+    From samples, evenly spaced and denser about 0.
     """
     even = np.linspace(0.0, 1.0, FIRST)
     about = np.ldexp(1.0, np.arange(-20, 100, 2))
@@ -56,7 +56,7 @@ def extremes(expression: Expression, low: Float, high: Float) -> tuple[Float, Fl
 class _Line:
     """From ``begin`` on: ``value + slope * (x - anchor)``, within ``error`` of the function.
 
-    ``weighted`` is the error over the weight that it has where it is.
+    ``weighted`` is the error divided by its weight there.
     """
 
     begin: float
@@ -67,7 +67,7 @@ class _Line:
     weighted: float
 
 
-def fitted(
+def fit_curve(
     expression: Expression,
     low: Float,
     high: Float,
@@ -78,28 +78,28 @@ def fitted(
     relative: bool = False,
     everywhere: bool = True,
 ) -> Curve:
-    """Lines for each channel, at most so many.
+    """Lines for each channel, at most ``segments``.
 
-    They are fitted on the range of the argument and half of it more on either side, as far as the
-    function has values there, and payloads reach. Beyond, the outer lines go on.
+    They are fitted on the range of the argument extended by half on either side, as far as the
+    function is defined and payloads reach. Beyond, the outer lines are extrapolated.
 
     Args:
         expression: the function.
         low: smallest argument, (C,).
         high: largest, (C,).
         step: value of one payload step, (C,).
-        segments: most lines of a channel.
-        most: largest payload, in steps: what exceeds it need not be told apart.
-        relative: whether lines that are too few for the tolerance may be off in proportion to the
-            function, rather than alike everywhere.
-        everywhere: whether the function has to have values all over the range, because it has been
-            seen there; else where it has none is left out.
+        segments: maximal number of lines per channel.
+        most: largest payload, in steps; larger values saturate.
+        relative: whether an error beyond the tolerance is distributed in proportion to the
+            function, rather than uniformly.
+        everywhere: whether the function must be defined on the whole range, because arguments were
+            measured there; otherwise undefined parts are left out.
 
     Raises:
-        NoValueError: the function has none within the range.
+        NoValueError: the function is undefined within the range.
     """
     same = is_uniform(expression)
-    if same:  # few different lines, and channels that are in for a surprise follow the others
+    if same:  # fewer distinct lines, and channels with unseen arguments follow the others
         low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
     places: dict[tuple[Expression, tuple[float, float], float], int] = {}
     index = []
@@ -115,15 +115,15 @@ def fitted(
 
 
 def _rounded_range(low: float, high: float) -> tuple[float, float]:
-    """A range of few different values, so that channels share their lines: to an eighth."""
+    """A range rounded outwards to an eighth, so that channels share their lines."""
     size = max(high - low, abs(low) * 2.0**-20, abs(high) * 2.0**-20, 2.0**-60)
     grid = float(2.0 ** (floor_log2(size) - 3))
     least = float(np.floor(low / grid) * grid)
-    return least, max(float(np.ceil(high / grid) * grid), least + grid)  # dead channels see only 0
+    return least, max(float(np.ceil(high / grid) * grid), least + grid)  # dead channels have only 0
 
 
 def _rounded_step(step: float) -> float:
-    """A power of two below, or one and a half times it."""
+    """The step rounded down to a power of two, or 1.5 times one."""
     power = float(2.0 ** floor_log2(step))
     return power * 1.5 if step >= power * 1.5 else power
 
@@ -158,7 +158,7 @@ def _fitted(
 
 
 def _relative(samples: _Samples, full: float) -> _Samples:
-    """Samples up to full scale, with errors in proportion; alike from a sixty-fourth of it down."""
+    """Samples up to full scale, with proportional errors; uniform below a sixty-fourth of it."""
     size = np.abs(samples.y)
     reached = np.flatnonzero(size <= full)
     kept = slice(reached[0], reached[-1] + 1) if len(reached) > 1 else slice(0, len(size))
@@ -169,13 +169,13 @@ def _relative(samples: _Samples, full: float) -> _Samples:
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """Of a function.
+    """Samples of a function.
 
     Attributes:
         x: arguments, ascending.
         y: values.
-        jumps: samples at which the function has jumped, ascending; at last the number of samples.
-        weight: of an error at each sample, 1 being the usual one: the more, the less it counts.
+        jumps: samples behind a jump, ascending; ends with the number of samples.
+        weight: divisor of the error at each sample, usually 1.
     """
 
     x: Float
@@ -193,7 +193,7 @@ def _samples(
     most: float,
     everywhere: bool,
 ) -> _Samples:
-    """Arguments and values, the denser the more the function bends there."""
+    """Arguments and values, denser where the function is more curved."""
 
     def values(x: Float) -> Float:
         found: Float = evaluate(expression, x[None])[0]
@@ -213,7 +213,7 @@ def _samples(
             raise NoValueError(f"no finite value everywhere from {low:.6g} to {high:.6g}")
     y = values(x)
     reached = np.flatnonzero(np.abs(y) <= REACH * most * step)
-    if len(reached):  # what lies beyond at either end saturates
+    if len(reached):  # values beyond either end saturate
         kept = slice(max(reached[0] - 1, 0), reached[-1] + 2)
         x, y = x[kept], y[kept]
     narrowest = (x[-1] - x[0]) * RESOLUTION
@@ -234,19 +234,19 @@ def _samples(
 
 
 def _jumps(x: Float, y: Float, narrowest: float, step: float) -> Int:
-    """Intervals that are too narrow for what happens in them."""
+    """Intervals too narrow for the change of the function within them: jumps."""
     found: Int = np.flatnonzero((np.diff(x) <= narrowest) & (np.abs(np.diff(y)) > EXACT * step))
     return found
 
 
 def _merged(x: Float, y: Float, more: Float, values: Float) -> tuple[Float, Float]:
-    """Samples in the order of their arguments, each of these once."""
+    """Samples ordered by argument, without duplicates."""
     x, first = np.unique(np.concatenate([x, more]), return_index=True)
     return x, np.concatenate([y, values])[first]
 
 
 def _simplest(low: np.floating, high: np.floating) -> float:
-    """The number of the fewest bits in an interval: where a jump is, rather than next to it."""
+    """The number with the fewest bits in an interval: the likely position of a jump."""
     if low <= 0.0 <= high:
         return 0.0
     grid = 2.0 ** float(ceil_log2(max(abs(low), abs(high))))
@@ -256,7 +256,7 @@ def _simplest(low: np.floating, high: np.floating) -> float:
 
 
 def _turning(x: Float, y: Float, tolerance: float) -> npt.NDArray[np.bool_]:
-    """Intervals beside a point that lies off the line between its neighbours."""
+    """Intervals adjacent to a point off the line between its neighbours."""
     share = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
     off = np.abs(y[1:-1] - (y[:-2] + share * (y[2:] - y[:-2]))) > tolerance
     beside: npt.NDArray[np.bool_] = np.append(off, False) | np.insert(off, 0, False)
@@ -264,7 +264,7 @@ def _turning(x: Float, y: Float, tolerance: float) -> npt.NDArray[np.bool_]:
 
 
 def _cut(samples: _Samples, tolerance: float, segments: int) -> tuple[_Line, ...] | None:
-    """The fewest lines that the tolerance allows, or None if there are more than so many."""
+    """The fewest lines within the tolerance, or None if more than ``segments``."""
     lines: list[_Line] = []
     start, jumps = 0, iter(samples.jumps)
     end = next(jumps)
@@ -279,9 +279,9 @@ def _cut(samples: _Samples, tolerance: float, segments: int) -> tuple[_Line, ...
 
 
 def _longest(samples: _Samples, start: int, end: int, tolerance: float) -> tuple[_Line, int]:
-    """The longest line from a sample on, and where the next begins; by doubling and halving.
+    """The longest line from a sample on, and the start of the next; by doubling and bisection.
 
-    Lines share the sample between them, so that none goes on to where it has not been looked at.
+    Adjacent lines share a sample, so that none extends beyond its samples.
     """
     good, ahead = start + 1, 2
     best = _line(samples, start, good)
@@ -302,7 +302,7 @@ def _longest(samples: _Samples, start: int, end: int, tolerance: float) -> tuple
 
 
 def _line(samples: _Samples, start: int, end: int) -> _Line:
-    """The chord of the samples from start to end, moved to the middle of what lies about it."""
+    """The chord of the samples from start to end, shifted to balance the errors on both sides."""
     x, y = samples.x[start:end], samples.y[start:end]
     first, last = float(x[0]), float(x[-1])
     slope = float(y[-1] - y[0]) / (last - first) if last > first else 0.0
@@ -337,4 +337,4 @@ def _stacked(rows: Iterable[tuple[tuple[_Line, ...], float, float]]) -> Curve:
     )
 
 
-__all__ = ["NoValueError", "extremes", "fitted"]
+__all__ = ["NoValueError", "extremes", "fit_curve"]

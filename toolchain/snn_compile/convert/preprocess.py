@@ -1,4 +1,4 @@
-"""Preprocessing folded into the network, so that the compiled one takes raw values."""
+"""Preprocessing folded into the network, so that the compiled one reads raw values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snn_compile.passes import PassResult
 class FoldPreprocessing:
     """``y = (x - mean) / scale`` per channel, in front of everything else.
 
-    The constant part becomes part of the first biases, exactly so at padded borders too.
+    The constant part is folded into the first biases, exactly, at padded borders too.
 
     Attributes:
         mean_values: one per channel, or one for all; none for 0.
@@ -33,7 +33,7 @@ class FoldPreprocessing:
         """Insert the scaling after the input.
 
         Raises:
-            UsageError: there is neither one value nor one per channel.
+            UsageError: the number of values is neither 1 nor that of the channels.
         """
         if not self.mean_values and not self.scale_values:
             return PassResult(network)

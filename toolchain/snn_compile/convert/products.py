@@ -20,7 +20,7 @@ from snn_compile.ir.stages import ANNGraph
 
 
 def refusals(network: ANNGraph, coding: Coding) -> Iterator[CompileError]:
-    """Products that a coding has no neurons for."""
+    """Products that a coding does not support."""
     for node in network.graph:
         if not isinstance(node, ann.Product):
             continue
@@ -44,10 +44,10 @@ def refusals(network: ANNGraph, coding: Coding) -> Iterator[CompileError]:
 def operands(
     node: AnnNode, drive: Affine, units: Mapping[NodeId, Float], network: ANNGraph
 ) -> tuple[list[tuple[NodeId, LinearMap]], Float]:
-    """What is wired to a product neuron.
+    """The operands of a product neuron.
 
     Returns:
-        Each operand's source and the synapses from there, and the real value of a product of one
+        Each operand's source and its synapses, and the real value of a product of one
         step of each, (C,).
     """
     n_channels = maps_shape(node.shape)[0]

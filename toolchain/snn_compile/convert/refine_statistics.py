@@ -1,4 +1,4 @@
-"""Payloads as fine as normalizations need them."""
+"""Payload widths for normalizations."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from snn_compile.numerics.functions import ceil_log2
 from snn_compile.passes import Finding, PassResult
 
 FACTOR_BITS = OPERAND_BITS - 1
-"""Of what is multiplied."""
+"""Payload bits of factors."""
 SUMMED_BITS = 16
-"""Of what is added up, as far as the sums then have 30: a place with a tenth of the largest
+"""Payload bits of summands, as long as the sums fit in 30: a value with a tenth of the largest
 deviation has a hundredth of its square."""
 SUM_BITS = 30
 SQUARES = (apply("mul", X, X), apply("power", X, 2.0))
@@ -30,13 +30,13 @@ SUMS = ann.AxisMatrix | ann.AveragePool
 
 @dataclass(frozen=True)
 class RefineStatistics:
-    """Finds ``d * f(mean of squares of d)``, and gives each part of it the payload that it needs.
+    """Finds ``d * f(mean of squares of d)``, and sets the payload width of each part.
 
-    Normalizations divide by a statistic of what they normalize (``docs/decisions/0032``). Where it
-    is small, rounding is magnified. Squares become products, which are exact. What has a mean
-    subtracted, and the mean, get neurons with payloads of 16 bits and steps of one size, so that
-    the difference is exact; squares have 16 bits as well. What is normalized and the factor have
-    the 11 bits that operands of products can have.
+    Normalizations divide by a statistic of their input (``docs/decisions/0032``). A small statistic
+    amplifies rounding. Squares become products, which are exact. A mean, and the value it is
+    subtracted from, get neurons with 16-bit payloads of equal step size, so that the difference is
+    exact; squares have 16 bits as well. The normalized value and the factor have 11 bits, the limit
+    of product operands.
     """
 
     name: ClassVar[str] = "refine-statistics"
@@ -82,7 +82,7 @@ class RefineStatistics:
 
 
 def _statistics(network: ANNGraph) -> Iterable[tuple[NodeId, set[NodeId]]]:
-    """Functions of sums of squares (or magnitudes) that are factors of a product, and these."""
+    """Factors of products that are functions of sums of squares (or magnitudes), and these."""
     for node in network.graph:
         if not isinstance(node, ann.Product):
             continue
@@ -97,7 +97,7 @@ def _statistics(network: ANNGraph) -> Iterable[tuple[NodeId, set[NodeId]]]:
 
 
 def _between(network: ANNGraph, node_id: NodeId, ends: Iterable[NodeId]) -> list[AnnNode]:
-    """What a value is made of, itself included, back to some ends, activations and inputs."""
+    """Ancestors of a value, itself included, back to some ends, activations and inputs."""
     found: dict[NodeId, AnnNode] = {}
     ahead = [node_id]
     while ahead:
@@ -110,13 +110,13 @@ def _between(network: ANNGraph, node_id: NodeId, ends: Iterable[NodeId]) -> list
 
 
 def _leaves(network: ANNGraph, node_id: NodeId) -> set[NodeId]:
-    """The activations, inputs and pools that a linear value is made of."""
+    """The activations, inputs and pools that a linear value depends on."""
     ends = ann.Activation | ann.Input | ann.MaxPool
     return {node.id for node in _between(network, node_id, ()) if isinstance(node, ends)}
 
 
 def _mixes(network: ANNGraph, node_id: NodeId, ends: set[NodeId]) -> bool:
-    """Whether a value adds up or moves channels of what it is made of."""
+    """Whether a value sums or permutes channels of its ancestors."""
     return not all(
         node.id in ends
         or isinstance(node, ann.AveragePool | ann.Affine | ann.Add)
@@ -126,7 +126,7 @@ def _mixes(network: ANNGraph, node_id: NodeId, ends: set[NodeId]) -> bool:
 
 
 def _bits(network: ANNGraph, whole: NodeId, total: NodeId) -> int:
-    """Of payloads that a value adds up."""
+    """Bits of the payloads that a value sums."""
     each = prod(network.graph[whole].shape) // prod(network.graph[total].shape)
     return max(FACTOR_BITS, min(SUMMED_BITS, SUM_BITS - int(ceil_log2(max(each, 1)))))
 
@@ -142,7 +142,7 @@ def _kind(expression: Expression) -> str | None:
 
 
 def _finer(node: AnnNode, bits: int) -> AnnNode:
-    """A square as a product, a magnitude as it is; both with payloads of more bits."""
+    """A square as a product, a magnitude unchanged; both with wider payloads."""
     if isinstance(node, ann.Function) and _kind(node.expression) == "square":
         place = {**node.common_fields, "inputs": (node.inputs[0], node.inputs[0])}
         return ann.Product(**place, payload_bits=bits)
@@ -150,7 +150,7 @@ def _finer(node: AnnNode, bits: int) -> AnnNode:
 
 
 def _mean_of(network: ANNGraph, centred_id: NodeId) -> Iterable[tuple[NodeId, NodeId]]:
-    """The mean in ``x - mean(x)``, if it is that, and x."""
+    """The mean in ``x - mean(x)``, if a value has this form, and x."""
     centred = network.graph[centred_id]
     if not isinstance(centred, ann.Add) or len(centred.inputs) != 2:
         return
@@ -171,7 +171,7 @@ def _carrier_of(node_id: NodeId) -> NodeId:
 
 
 def _carrier(node: AnnNode, like: NodeId | None, bits: int, uniform: bool) -> ann.Function:
-    """The identity; of a mean with the steps of what it is subtracted from."""
+    """The identity; for a mean, with the step size of its minuend."""
     place = {**node.common_fields, "id": _carrier_of(node.id), "inputs": (node.id,)}
     return ann.Function(
         **place,

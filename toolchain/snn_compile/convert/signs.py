@@ -21,7 +21,7 @@ _CARRIERS = (
 
 
 def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
-    """For every node, whether its value is known never to be negative."""
+    """For every node, whether its value is provably non-negative."""
     known: dict[NodeId, bool] = {}
     for node in network.graph:
         if isinstance(node, ann.Activation) and not isinstance(node, ann.Product):

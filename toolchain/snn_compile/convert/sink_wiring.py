@@ -1,4 +1,4 @@
-"""What acts on each value by itself, moved in front of the wiring between a layer and it."""
+"""Element-wise operators moved before the wiring between them and a layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SinkWiring:
     name: ClassVar[str] = "sink-wiring"
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
-        """Move every gather of a layer behind what reads it, as far as that is exact."""
+        """Move every gather of a layer behind its reader, where that is exact."""
         graph, findings = network.graph, list[Finding]()
         for node in network.graph:
             while isinstance(gather := graph[node.id], ann.Gather):
@@ -44,7 +44,7 @@ class SinkWiring:
 
 
 def _of_layer(graph: Graph[AnnNode], node: AnnNode) -> bool:
-    """Whether a value is a convolution's, perhaps scaled and rectified."""
+    """Whether a value is a convolution, possibly scaled and rectified."""
     while isinstance(node, ann.BatchNorm | ann.Affine | ann.Relu):
         node = graph[node.inputs[0]]
     return isinstance(node, ann.Conv)
@@ -62,7 +62,7 @@ def _swapped(graph: Graph[AnnNode], gather: ann.Gather, moved: AnnNode) -> Graph
 
 
 def _before(node: AnnNode, gather: ann.Gather, source: AnnNode) -> AnnNode | None:
-    """A node as it acts on what the gather reads; None where that is not the same."""
+    """A node applied to the gather's input; None if the result would differ."""
     if prod(source.shape) > prod(gather.shape):
         return None
     zeros = bool((gather.index < 0).any())
@@ -96,9 +96,9 @@ def _parameters(node: ann.Affine | ann.BatchNorm) -> tuple[Float, Float]:
 
 
 def _there(value: Float, gather: ann.Gather, source: Shape, shape: Shape) -> Float | None:
-    """A parameter of the wired value for the value before; None where one value needs two.
+    """A parameter for the gather's input from one for its output; None if a value needs two.
 
-    What nobody reads has that of its channel, so that channels stay alike.
+    Unread values get their channel's parameter, so that channels stay uniform.
     """
     wired = np.broadcast_to(value, shape).ravel().astype(np.float64)
     read = gather.index >= 0

@@ -1,4 +1,4 @@
-"""Spike-norm: thresholds from the largest current that arriving spikes really cause."""
+"""Spike-norm: thresholds from the largest simulated input current."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from snn_compile.sim import spiking as simulation
 from snn_compile.sim.kernels import Array
 
 SPIKES = 4096
-"""Samples times time steps that the thresholds are taken from, at most."""
+"""Maximal number of samples times time steps from which thresholds are computed."""
 MESSAGES = 1 << 26
-"""Messages of the largest population that are held at once."""
+"""Messages of the largest population in memory at once."""
 MIN_SPIKES = 4
-"""Samples that are looked at in any case."""
+"""Minimal number of samples."""
 
 
 def spike_norm(
@@ -43,10 +43,10 @@ def spike_norm(
         network: the spiking network for the given scales.
         frames: encoded calibration samples.
         scales: full scale of each rectifier per channel that the network was built with.
-        chosen: whether a rectifier's threshold is to be replaced.
+        chosen: predicate of the rectifiers whose threshold is replaced.
         like: rectifiers that share another's scale.
-        caps: of the rectifiers that have one (ReLU6): no spike may stand for more.
-        per_layer: one threshold a layer instead of one a channel.
+        caps: caps of rectifiers that have one (ReLU6): upper bounds of a spike's value.
+        per_layer: one threshold per layer instead of per channel.
 
     Returns:
         The scales, with those of the chosen rectifiers replaced.
@@ -76,7 +76,7 @@ def spike_norm(
             found[name] = np.minimum(found[name], (caps or {}).get(name, np.inf))
         rescaled = population.changed(threshold=found[name])
         spikes = simulation.respond(rescaled, a, n_steps)
-        # Weights were built for spikes worth the old threshold; a spike is worth the new one now.
+        # Weights assume the old threshold as the value of a spike; it is now the new one.
         worth = (found[name] / scales[name]).astype(spikes.dtype)
         values[name] = spikes * worth[:, None, None, None, None]
     return found

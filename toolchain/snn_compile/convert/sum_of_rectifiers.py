@@ -1,4 +1,4 @@
-"""Functions as sums of rectifiers, for neurons that are nothing else."""
+"""Functions as sums of rectifiers, for neurons that are rectifiers only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from snn_compile.convert.linear import Float
-from snn_compile.convert.piecewise import NoValueError, fitted
+from snn_compile.convert.piecewise import NoValueError, fit_curve
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
@@ -18,11 +18,11 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import APPROXIMATION, Finding, PassResult
 
 MOST = 8
-"""Rectifiers that a function may cost; each is a population of its own."""
+"""Maximal number of rectifiers for a function; each is a population."""
 SHARE = 100
-"""What a bend may be missed by, as a share of the values between the outer bends."""
+"""Reciprocal tolerance, relative to the values between the outer bends."""
 FAR = 64.0
-"""Where a function has to be linear, as a multiple of where it bends."""
+"""Point from which a function must be linear, as a multiple of its outermost bend."""
 EXACT = 2.0**-16
 
 
@@ -32,7 +32,7 @@ class Polygon:
 
     Attributes:
         corner: ascending, (K,), at least one.
-        value: at each, (K,).
+        value: value at each, (K,).
         left: slope before the first corner.
         right: slope behind the last.
         error: largest distance from the function.
@@ -46,7 +46,7 @@ class Polygon:
 
     @property
     def bends(self) -> Float:
-        """Slope behind the first corner, and by how much it changes at each further one."""
+        """Slope behind the first corner, and its change at each further one."""
         slopes = np.diff(self.value) / np.diff(self.corner)
         changes: Float = np.diff(np.append(slopes, self.right), prepend=0.0)
         return changes
@@ -56,9 +56,8 @@ class Polygon:
 class SumOfRectifiers:
     """``f(x) = f(b_0) - s * relu(b_0 - x) + sum_k c_k * relu(x - b_k)`` where few terms suffice.
 
-    Functions that are linear in pieces come out as they are; others are taken if they are linear
-    outside some range, within a share of their values there. The rest stay what they are, for the
-    coding to refuse.
+    Piecewise linear functions are exact; others are approximated if they are linear outside some
+    range, within a share of their values there. The rest are unchanged; the coding refuses them.
     """
 
     name: ClassVar[str] = "sum-of-rectifiers"
@@ -82,7 +81,7 @@ class SumOfRectifiers:
 
 
 def polygon(expression: Expression) -> Polygon | None:
-    """The corners of a function, or None if few are not enough."""
+    """The corners of a function, or None if too many are needed."""
     if not is_uniform(expression):
         return None
     reach = _reach(expression)
@@ -103,7 +102,7 @@ def polygon(expression: Expression) -> Polygon | None:
 
 
 def _reach(expression: Expression) -> float:
-    """How far from 0 a function with such constants may bend."""
+    """Distance from 0 within which a function with such constants can bend."""
     numbers = [
         abs(float(operand.values))
         for step in steps(expression)
@@ -125,10 +124,10 @@ def _tail(expression: Expression, far: float) -> float | None:
 
 
 def _corners(expression: Expression, reach: float) -> Float | None:
-    """Where the function bends, or else points between the outer bends that are near enough."""
+    """Bends of the function, or else sufficiently dense points between the outer bends."""
     ends, step = np.array([reach]), np.array([reach / 64])
     try:
-        curve = fitted(expression, -ends, ends, step, MOST, np.inf)
+        curve = fit_curve(expression, -ends, ends, step, MOST, np.inf)
     except NoValueError:
         return None
     if float(curve.error[0]) <= 2.0**-12 * step[0]:
@@ -149,7 +148,7 @@ def _corners(expression: Expression, reach: float) -> Float | None:
 
 
 def _crossings(curve: Curve) -> Float | None:
-    """Where the lines of a single channel meet, or None if some do not."""
+    """Intersections of the lines of a single channel, or None if some do not meet."""
     slope, start = curve.slope[0], curve.value[0] - curve.slope[0] * curve.anchor[0]
     if len(slope) < 2 or (np.diff(slope) == 0).any():
         return None

@@ -21,9 +21,9 @@ from snn_compile.convert.linear import (
     Sparse,
     Wiring,
     as_kernel,
-    grouped,
     scale_sources,
     sparse,
+    to_depthwise,
 )
 from snn_compile.convert.signs import non_negative
 from snn_compile.errors import CompileError, raise_all
@@ -44,9 +44,9 @@ class ToSpiking:
     Attributes:
         coding: how activations become spikes.
         scales: full scale per channel of each rectifier.
-        encoding: of the input.
-        input: how the input arrives; None for the coding's own way.
-        seed: of Poisson input.
+        encoding: encoding of the input.
+        input: input coding; None for the coding's default.
+        seed: seed of Poisson input.
         curves: functions as lines.
     """
 
@@ -102,7 +102,7 @@ class ToSpiking:
             return coding.neurons(place, scale=scale, bias=bias, relay=node.like is not None)
 
     def _refused(self, network: ANNGraph) -> list[CompileError]:
-        """Functions that the coding has no neurons for."""
+        """Functions that the coding does not support."""
         if type(self.coding).of_function is not Coding.of_function:
             return []
         return [
@@ -129,7 +129,7 @@ class ToSpiking:
 
 
 def _compact(bias: Float, shape: Shape) -> Float:
-    """(C, 1, 1) where the bias is the same all over each map."""
+    """(C, 1, 1) if the bias is uniform over each map."""
     bias = bias.reshape(shape)
     first = bias[:, :1, :1]
     return first if (bias == first).all() else bias
@@ -138,7 +138,7 @@ def _compact(bias: Float, shape: Shape) -> Float:
 def _scaled(
     node: AnnNode, drive: Affine, units: Mapping[NodeId, Float], network: ANNGraph
 ) -> tuple[list[tuple[NodeId, LinearMap]], Float]:
-    """What a node reads with the weights of its synapses; of a product also its operands' step."""
+    """Sources of a node with its synaptic weights; of a product also its operands' step."""
     if isinstance(node, ann.Product):
         return products.operands(node, drive, units, network)
     merged = _merged(drive)
@@ -156,7 +156,7 @@ def _synapses(
 
     for number, (source, scaled) in enumerate(parts):
         source_maps = maps_shape(network.graph[source].shape)
-        # A convolution over reshaped maps is not one of its population: it is wired one by one.
+        # A convolution over reshaped maps is not one over its population: it is unrolled.
         if isinstance(scaled, Kernel) and (scaled.source != source_maps or scaled.maps != shape):
             scaled = Sparse(scaled.source, scaled.target, sparse(scaled))
         group = _group(place(number, source), scaled)
@@ -176,7 +176,7 @@ def _synapses(
 
 
 def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
-    """The terms as convolutions where they are ones; those of one source and form added up."""
+    """The terms, as convolutions if possible; those of one source and form are summed."""
     merged: list[tuple[NodeId, LinearMap]] = []
     for term in drive.terms:
         linear: LinearMap = term.map
@@ -191,10 +191,8 @@ def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
                 and linear.geometry == other.geometry
                 and linear.weight.shape == other.weight.shape
             ):
-                total = Kernel(
-                    other.source, other.target, other.weight + linear.weight, other.geometry
-                )
-                merged[k] = (source, total)
+                total = np.add(other.weight, linear.weight, dtype=np.float64)
+                merged[k] = (source, replace(other, weight=total))
                 break
         else:
             merged.append((term.source, linear))
@@ -205,14 +203,16 @@ def _group(place: dict[str, Any], linear: LinearMap) -> spiking.Synapses | None:
     """One synapse group; None if all its weights are 0."""
     match linear:
         case Kernel():
-            kernel = grouped(linear)
+            kernel = to_depthwise(linear)
             if not kernel.weight.any():
                 return None
-            return spiking.ConvSynapses(**place, weight=kernel.weight, geometry=kernel.geometry)
+            weight = kernel.weight.astype(np.float64, copy=False)
+            return spiking.ConvSynapses(**place, weight=weight, geometry=kernel.geometry)
         case Matrix():
             if not linear.weight.any():
                 return None
-            return spiking.DenseSynapses(**place, weight=linear.weight)
+            weight = linear.weight.astype(np.float64, copy=False)
+            return spiking.DenseSynapses(**place, weight=weight)
         case _:
             matrix = sparse(linear)
             matrix.eliminate_zeros()

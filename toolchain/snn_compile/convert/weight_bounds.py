@@ -1,4 +1,4 @@
-"""Statistics for a network without calibration samples: what its weights alone allow."""
+"""Statistics for a network without calibration samples: bounds from its weights."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from snn_compile.convert.linear import (
     Kernel,
     LinearMap,
     Matrix,
+    Weights,
     Wiring,
     apply_map,
     sparse,
@@ -29,14 +30,14 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 
 MAX_RANGE = 1e30
-"""Of an argument of a function, up and down."""
+"""Bound of a function's argument, up and down."""
 MIN_PEAK, MAX_PEAK = 1e-100, 1e100
-"""Between which bounds are of use; those of deep networks grow with every layer."""
+"""Range of useful bounds; those of deep networks grow with every layer."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Range:
-    """Between which values the channels of a population lie; 0 is always among them.
+    """Range of values of each channel of a population; always includes 0.
 
     Attributes:
         low: (C,), not positive.
@@ -47,20 +48,20 @@ class _Range:
     high: Float
 
     def at(self, index: Index) -> _Range:
-        """Those of some channels."""
+        """The ranges of some channels."""
         return _Range(self.low[index], self.high[index])
 
-    def times(self, weight: Float) -> Float:
-        """The largest that weights can make of them, element by element."""
-        most = np.maximum(weight, 0)
+    def times(self, weight: Weights) -> Float:
+        """The largest product with weights, element by element."""
+        most = np.maximum(weight, 0, dtype=np.float64)
         most *= self.high
         if self.low.any():
             np.maximum(most, weight * self.low, out=most)
         return most
 
     @property
-    def mirrored(self) -> _Range:
-        """That of the negative values."""
+    def mirror(self) -> _Range:
+        """The range of the negated values."""
         return _Range(-self.high, -self.low)
 
     @property
@@ -77,7 +78,7 @@ class _Range:
 def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> Calibration:
     """Peaks by interval arithmetic, for inputs between ``low`` and ``high``.
 
-    Every activation lies below its peak, but far below it in a deep network: the bound adds up the
+    Every activation lies below its peak, far below it in a deep network: the bound adds up the
     worst case of every layer, and resolution is lost in proportion.
     """
     channels = network.input.shape[0]
@@ -107,7 +108,7 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
 
 
 def _in_use(found: _Range) -> _Range:
-    """A range with 0 in it, between what is of use; 1 where nothing is ever sent."""
+    """A range that includes 0, within useful bounds; 1 for silent channels."""
     low, high = np.minimum(found.low, 0), np.maximum(found.high, 0)
     silent = np.maximum(high, -low) <= MIN_PEAK
     high = np.where(silent, 1.0, np.minimum(high, MAX_PEAK))
@@ -129,7 +130,7 @@ def _most(node: ann.Activation, drive: Affine, ranges: dict[NodeId, _Range]) -> 
 
 def _least(node: ann.Activation, drive: Affine, ranges: dict[NodeId, _Range]) -> Float:
     """The smallest argument of a channel's neurons, (C,)."""
-    mirrored = {name: found.mirrored for name, found in ranges.items()}
+    mirrored = {name: found.mirror for name, found in ranges.items()}
     return -_most(node, replace(drive, constant=-drive.constant), mirrored)
 
 
@@ -152,7 +153,7 @@ def _largest(drive: Affine, ranges: dict[NodeId, _Range]) -> Float:
 
 
 def _most_of(linear: LinearMap, given: _Range) -> Float:
-    """The most that a map adds to each of its targets, flat."""
+    """The largest contribution of a map to each of its targets, flat."""
     match linear:
         case Kernel():
             if linear.source[0] == len(given.high):
@@ -175,9 +176,9 @@ def _most_of(linear: LinearMap, given: _Range) -> Float:
 
 
 def _most_of_kernel(kernel: Kernel, given: _Range) -> Float:
-    """The most that a convolution of whole channels adds, (O, H', W').
+    """The largest contribution of a convolution of whole channels, (O, H', W').
 
-    No tap below a border adds anything, so places that see the same taps are alike.
+    Taps beyond a border add nothing, so positions with the same taps are equal.
     """
     n_out, per_group, kh, kw = kernel.weight.shape
     read = kernel.geometry.channels_read(n_out, per_group)[:, :, None, None]
@@ -197,8 +198,8 @@ def _most_of_kernel(kernel: Kernel, given: _Range) -> Float:
     return found
 
 
-def _most_of_rows(weight: Float, reads: Callable[[slice], _Range]) -> Float:
-    """What the rows of a matrix, or the taps of a kernel, add up to at most."""
+def _most_of_rows(weight: Weights, reads: Callable[[slice], _Range]) -> Float:
+    """The largest sum of the rows of a matrix, or of the taps of a kernel."""
     rows = max(PIECE // max(prod(weight.shape[1:]), 1), 1)
     parts = [slice(start, start + rows) for start in range(0, len(weight), rows)]
     pieces = [products.total(reads(part).times(weight[part]), axis=1) for part in parts]

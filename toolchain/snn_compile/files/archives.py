@@ -138,8 +138,8 @@ class Archive:
             self._check_size(name, prod(found) * max(dtype.itemsize, itemsize), before)
             if size != info.file_size - header:
                 raise DamagedError(
-                    f"member {name!r} claims an array of {memory.shown(size)}, and has"
-                    f" {memory.shown(max(info.file_size - header, 0))}"
+                    f"member {name!r} claims an array of {memory.format_size(size)}, and has"
+                    f" {memory.format_size(max(info.file_size - header, 0))}"
                 )
             array = np.empty(prod(found), dtype)
             if size:
@@ -161,8 +161,8 @@ class Archive:
             most = info.compress_size * _INFLATION if deflated else info.compress_size
             if info.file_size > most:
                 raise DamagedError(
-                    f"member {name!r} claims {memory.shown(info.file_size)} in"
-                    f" {memory.shown(info.compress_size)}"
+                    f"member {name!r} claims {memory.format_size(info.file_size)} in"
+                    f" {memory.format_size(info.compress_size)}"
                 )
             members[name] = info
         return members
@@ -174,10 +174,10 @@ class Archive:
 
     def _check_size(self, name: str, size: int, before: int = 0) -> None:
         if before + size > self._budget:
-            more = f", with {memory.shown(before)} before it" if before else ""
+            more = f", with {memory.format_size(before)} before it" if before else ""
             raise TooLargeError(
-                f"member {name!r} takes {memory.shown(size)}{more}, more than the"
-                f" {memory.shown(self._budget)} that it may"
+                f"member {name!r} takes {memory.format_size(size)}{more}, more than the"
+                f" {memory.format_size(self._budget)} that it may"
             )
 
 
@@ -291,7 +291,7 @@ def _filled(target: Any, stream: IO[bytes], name: str) -> Any:
     while start < len(view):
         piece = stream.read(min(_PIECE, len(view) - start))
         if not piece:
-            raise DamagedError(f"member {name!r} ends after {memory.shown(start)}")
+            raise DamagedError(f"member {name!r} ends after {memory.format_size(start)}")
         view[start : start + len(piece)] = piece
         start += len(piece)
     if stream.read(1):

@@ -37,7 +37,7 @@ _guard = threading.Lock()
 
 
 @contextmanager
-def claimed(target: Path, *, make_parents: bool = False) -> Iterator[None]:
+def exclusive_claim(target: Path, *, make_parents: bool = False) -> Iterator[None]:
     """Exclusive claim on a file or a folder. Claims may be nested.
 
     Args:
@@ -77,7 +77,7 @@ def claimed_by(name: str) -> str:
     return found[1] if found else ""
 
 
-def interrupted(target: Path) -> bool:
+def was_interrupted(target: Path) -> bool:
     """Whether a folder is missing because a process died between its two renames."""
     return not os.path.lexists(target) and bool(_leftovers(_place(target), OLD))
 

@@ -91,7 +91,7 @@ def reading(
         raise
     except DAMAGE as error:
         raise kind(
-            f"{message} ({described(error)})", code=code, origin=Origin(str(path)), hint=hint
+            f"{message} ({describe_error(error)})", code=code, origin=Origin(str(path)), hint=hint
         ) from error
 
 
@@ -107,7 +107,7 @@ def too_large(
     )
 
 
-def described(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception in a line."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
@@ -134,7 +134,8 @@ def check_size(what: str, size: int, limit: int | None = None) -> None:
     most = memory.budget() if limit is None else limit
     if size > most:
         raise TooLargeError(
-            f"{what} takes {memory.shown(size)}, more than the {memory.shown(most)} that it may"
+            f"{what} takes {memory.format_size(size)}, above its limit of"
+            f" {memory.format_size(most)}"
         )
 
 
@@ -232,7 +233,7 @@ def parse_json(content: bytes, name: str) -> Any:
     except DamagedError:
         raise
     except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{name} is not valid JSON: {described(error)}") from error
+        raise DamagedError(f"{name} is not valid JSON: {describe_error(error)}") from error
     _check_depth(document, name)
     return document
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from snn_compile.errors import Origin, UsageError
 from snn_compile.files import claims
-from snn_compile.files.claims import claimed
+from snn_compile.files.claims import exclusive_claim
 from snn_compile.files.writing import sync
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -29,7 +29,7 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         UsageError: another process is writing it.
     """
-    with claimed(target, make_parents=True):
+    with exclusive_claim(target, make_parents=True):
         new, old = claims.beside(target), claims.beside(target, claims.OLD)
         try:
             new.mkdir()

@@ -74,7 +74,7 @@ def complaint(value: Any, expected: Any, where: str) -> str:
     return "" if right else _other(value, kind, where)
 
 
-def made(kind: type[T], given: Mapping[str, Any]) -> T:
+def instantiate(kind: type[T], given: Mapping[str, Any]) -> T:
     """An instance of a dataclass from entries of a file, type-checked by its fields.
 
     Raises:

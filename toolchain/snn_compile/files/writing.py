@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from snn_compile.errors import Origin, UsageError
-from snn_compile.files.claims import beside, claimed
+from snn_compile.files.claims import beside, exclusive_claim
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 """Open flags: an existing name, also a link, is an error."""
@@ -36,7 +36,7 @@ class NewFile:
     def __init__(self, target: Path) -> None:
         self.target = target
         with ExitStack() as stack:
-            stack.enter_context(claimed(target))
+            stack.enter_context(exclusive_claim(target))
             self._path = beside(target)
             stack.callback(self._remove)
             self.stream: IO[bytes] = os.fdopen(os.open(self._path, _NEW_FILE, 0o666), "w+b")

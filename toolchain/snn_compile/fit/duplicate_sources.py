@@ -21,6 +21,7 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.mapping.block import Block, Span, as_map
+from snn_compile.mapping.cost import fan_out
 from snn_compile.mapping.counts import Counts, counts_of
 from snn_compile.mapping.partition import partition
 from snn_compile.passes import Finding, PassResult
@@ -114,8 +115,7 @@ class _Reached:
 def _could_exceed(program: QuantizedGraph, limit: int) -> bool:
     """Whether any neuron has as many synapses: it reaches no more blocks than that."""
     for node in program.populations:
-        counts = [_counts(program, group) for group in _readers(program, node)]
-        most = sum(int(one.fan_out().max()) for one in counts)
+        most = sum(int(fan_out(group, node.shape).max()) for group in _readers(program, node))
         if most + 1 > limit:  # and one for its own reset
             return True
     return False

@@ -169,7 +169,7 @@ def layers_of(program: QuantizedGraph, capabilities: Capabilities) -> list[str]:
     return [name for name in there if name in named]
 
 
-def checked(
+def validate_pieces(
     pieces: Iterable[Measured], program: QuantizedGraph, layers: list[str], n_stimuli: int
 ) -> Iterator[Measured]:
     """Validated pieces of a run; an incomplete run is an error at its end.

@@ -14,7 +14,7 @@ from snn_compile.hil.divergence import Divergence
 from snn_compile.hil.evidence import Evidence, collect
 from snn_compile.hil.fan_in import fan_in
 from snn_compile.hil.recording import Recording
-from snn_compile.hil.undecided import Undecided, undecided
+from snn_compile.hil.undecided import Ambiguity, find_ambiguity
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
@@ -92,7 +92,7 @@ class Diagnosis:
     stimuli: tuple[int, int]
     differing: tuple[int, int]
     assumed: tuple[str, ...] = ()
-    undecided: Undecided | None = None
+    undecided: Ambiguity | None = None
 
     @property
     def layer(self) -> str:
@@ -151,7 +151,7 @@ def diagnose(
         evidence = collect(program, frames, recording, population, divergence)
         if len(evidence.differing):
             suspected = _diagnosis(evidence, frames, recording, divergence)
-            tie = undecided(program, population, at_hand, suspected.causes)
+            tie = find_ambiguity(program, population, at_hand, suspected.causes)
             found.append(replace(suspected, undecided=tie))
     return found
 

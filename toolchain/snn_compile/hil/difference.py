@@ -68,7 +68,7 @@ def from_reference(
         advance: progress callback, in stimuli compared.
     """
     comparison = Comparison(recording.layers)
-    for first, run in reference.recorded(program, frames[: recording.header.recorded]):
+    for first, run in reference.record_runs(program, frames[: recording.header.recorded]):
         stop = first + run.n_stimuli
         sent = {name: recording.messages(name, first, stop) for name in recording.layers}
         comparison.add(first, {str(k): np.asarray(v) for k, v in run.messages.items()}, sent)

@@ -39,7 +39,7 @@ def verify(program: QuantizedGraph, frames: Int, advance: Advance = no_progress)
     engines = {build: Engine(program, build=build) for build in native.builds()}
     found: dict[str, Divergence] = {}
     miscounted: dict[str, str] = {}
-    for first, expected in reference.recorded(program, frames):
+    for first, expected in reference.record_runs(program, frames):
         piece = frames[first : first + expected.n_stimuli]
         before = reference.shown_before(frames, first)
         for build in [build for build in engines if build not in found]:

@@ -97,7 +97,7 @@ class Header:
     why: str
 
 
-def parsed(document: Any) -> Header:
+def parse_header(document: Any) -> Header:
     """Parse a header from a JSON value.
 
     Raises:

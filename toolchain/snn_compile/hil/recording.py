@@ -17,13 +17,13 @@ from snn_compile.files.archives import Archive
 from snn_compile.files.documents import (
     DAMAGE,
     TooLargeError,
-    described,
+    describe_error,
     open_regular,
     parse_json,
     too_large,
 )
 from snn_compile.hil import trace
-from snn_compile.hil.header import Header, parsed
+from snn_compile.hil.header import Header, parse_header
 from snn_compile.hil.trace import MESSAGE
 from snn_compile.pluralize import pluralize
 
@@ -220,7 +220,7 @@ def _header(path: Path, archive: Archive) -> Header:
         )
     if archive.content(trace.SEAL, _SEAL_BYTES).decode() != hashlib.sha256(content).hexdigest():
         raise _changed(path, trace.HEADER)
-    return parsed(header)
+    return parse_header(header)
 
 
 def _error(
@@ -240,7 +240,7 @@ def _damaged(path: Path, error: BaseException) -> CompileError:
         DeviceError,
         path,
         "trace-damaged",
-        f"the trace is damaged or cut off ({described(error)})",
+        f"the trace is damaged or cut off ({describe_error(error)})",
         "copy it again from where it was recorded, or record it again",
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from snn_compile.errors import DeviceError
 from snn_compile.hil.comparison import Comparison
-from snn_compile.hil.device import Capabilities, Device, Measured, checked, layers_of
+from snn_compile.hil.device import Capabilities, Device, Measured, layers_of, validate_pieces
 from snn_compile.hil.trace import About, TraceWriter, series_of
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
@@ -79,7 +79,9 @@ def run(
     failure = None
     with TraceWriter(record, about, series_of(program, layers), frames) as writer:
         try:
-            for piece in checked(device.run(frames, time_limit), program, layers, len(frames)):
+            for piece in validate_pieces(
+                device.run(frames, time_limit), program, layers, len(frames)
+            ):
                 writer.add(piece.messages)
                 for part in _parts(piece, reference.recording_batch_size(program)):
                     expected = _compare(program, frames, part, comparison)

@@ -77,7 +77,7 @@ class Witness:
         flat = messages.reshape(-1, *messages.shape[-2:])
         return fan_in(group, source.shape, self.neuron), flat
 
-    def possible(self, group: Synapses, n_candidates: int, change: Change) -> Int:
+    def consistent(self, group: Synapses, n_candidates: int, change: Change) -> Int:
         """Candidates that explain all of the neuron's messages.
 
         Args:
@@ -152,7 +152,7 @@ def _of_weights(witness: Witness, group: Synapses) -> Iterator[Cause]:
         added: Int = delta[:, None, None] * messages[found.sources[k]][..., columns]
         return added
 
-    for index in witness.possible(group, len(synapse), change)[:MAX_TESTED]:
+    for index in witness.consistent(group, len(synapse), change)[:MAX_TESTED]:
         k, bit = int(synapse[index]), int(column[index])
         old, new = int(found.weights[k]), int(table[k, bit])
         cause = _with_weight(witness.evidence, group, found, k, (old, new), bit)
@@ -260,7 +260,7 @@ def _of_lost_inputs(witness: Witness, group: Synapses) -> Iterator[Cause]:
 
     source = group.inputs[0]
     messages_sent = max(2, int(np.count_nonzero(evidence.inputs[source])))
-    for index in witness.possible(group, len(synapse), change)[:MAX_TESTED]:
+    for index in witness.consistent(group, len(synapse), change)[:MAX_TESTED]:
         neuron, at = int(found.sources[synapse[index]]), int(step[index])
         inputs = evidence.inputs[source].copy()
         inputs.reshape(-1, *inputs.shape[-2:])[neuron, at, at_fault] = 0

@@ -30,7 +30,7 @@ _REPEATED = 2
 
 
 @dataclass(frozen=True)
-class Undecided:
+class Ambiguity:
     """Causes that explain a difference equally well, and a stimulus that distinguishes them.
 
     Attributes:
@@ -58,9 +58,9 @@ class Undecided:
         }
 
 
-def undecided(
+def find_ambiguity(
     program: QuantizedGraph, population: Population, at_hand: Int, causes: Sequence[Cause]
-) -> Undecided | None:
+) -> Ambiguity | None:
     """A stimulus that distinguishes the likeliest causes, if several are equally likely.
 
     The layers upstream are assumed correct.
@@ -79,13 +79,13 @@ def undecided(
     frames = at_hand[: evidence_module.stimuli_within_budget(program, population, len(equal))]
     found = _first(_parting(equal, program, population, frames))
     if found is not None:
-        return Undecided(len(equal), len(frames), found[0], decides=found[1])
+        return Ambiguity(len(equal), len(frames), found[0], decides=found[1])
     for value in _constants(program):
         frame = np.full((_REPEATED, *program.input.shape), value, np.int64)
         found = _first(_parting(equal, program, population, frame))
         if found is not None:
-            return Undecided(len(equal), len(frames), constant=value, decides=found[1])
-    return Undecided(len(equal), len(frames))
+            return Ambiguity(len(equal), len(frames), constant=value, decides=found[1])
+    return Ambiguity(len(equal), len(frames))
 
 
 def _constants(program: QuantizedGraph) -> list[int]:

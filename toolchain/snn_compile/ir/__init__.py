@@ -1,1 +1,1 @@
-"""What a network is, at every stage. Nothing here changes one."""
+"""The intermediate representation: networks at every stage, immutable."""

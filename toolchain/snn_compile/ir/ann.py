@@ -1,6 +1,6 @@
-"""What a trained network may consist of once it has been imported: one dataclass per operator.
+"""Operators of an imported network: one dataclass each.
 
-All parameters are float32 or float64 arrays; shapes leave out the batch axis; maps are (C, H, W).
+All parameters are float32 or float64 arrays; shapes omit the batch axis; maps are (C, H, W).
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class Activation(Node):
     Attributes:
         like: a node whose scale this one must share. Set where neurons only carry another node's
             values (relays, the comparators of a max pool), so that they pass unrounded.
-        payload_bits: of its payload, a sign apart, where these are more than the coding's: of what
-            a normalization multiplies or averages. Codings without payloads do not have them.
-        uniform: whether all its channels have one scale, so that weights that are alike remain so,
-            and channels can be wired to others.
-        exact: whether what it reads is a difference of values with one scale, or a mean: nothing is
-            to be fitted into such weights.
+        payload_bits: width of its payload without sign, if larger than the coding's: for values
+            that a normalization multiplies or averages. Ignored by codings without payloads.
+        uniform: whether all its channels have one scale, so that equal weights remain equal, and
+            channels can be wired to others.
+        exact: whether its input is a difference of values with one scale, or a mean: such weights
+            must not be fitted.
     """
 
     like: NodeId | None = None
@@ -106,12 +106,12 @@ class Activation(Node):
     exact: bool = False
 
     def finest(self, levels: int) -> int:
-        """Its largest payload, where that of the coding is ``levels``."""
+        """Its largest payload, if that of the coding is ``levels``."""
         return max(levels, (1 << self.payload_bits) - 1 if self.payload_bits else 0)
 
     @property
     def non_negative(self) -> bool:
-        """Whether its values are never negative, whatever it reads."""
+        """Whether its values are non-negative for any input."""
         raise NotImplementedError(type(self).__name__)
 
 
@@ -121,8 +121,8 @@ class Relu(Activation):
 
     Attributes:
         cap: upper limit (6 for ReLU6), or None.
-        levels: of a network that was trained with quantized activations, how many steps there are
-            from 0 to ``full_scale``; ``y`` is rounded to the nearest of them. Else None.
+        levels: number of steps from 0 to ``full_scale`` in a network trained with quantized
+            activations; ``y`` is rounded to the nearest of them. Else None.
         full_scale: (C,), or None.
     """
 
@@ -138,17 +138,17 @@ class Relu(Activation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Function(Activation):
-    """``y = f(x)``, element by element: whatever else stands between two linear layers.
+    """``y = f(x)``, element by element: any other function between two linear layers.
 
     Attributes:
-        expression: f; its constants are the same everywhere, or one for each channel (axis 0).
+        expression: f; its constants are uniform, or one per channel (axis 0).
     """
 
     expression: Expression
 
     @property
     def non_negative(self) -> bool:
-        """As far as bounds of the expression tell."""
+        """From bounds of the expression."""
         return ends(self.expression)[0] >= 0
 
 
@@ -158,7 +158,7 @@ class Product(Activation):
 
     @property
     def non_negative(self) -> bool:
-        """Of squares; of others ``convert/signs.py`` knows what they read."""
+        """True for squares; for others see ``convert/signs.py``."""
         return len(set(self.inputs)) == 1
 
 
@@ -182,7 +182,7 @@ class AveragePool(Node):
     Attributes:
         kernel: height and width of the window.
         geometry: groups are not used.
-        count_padding: whether padding counts in the denominator. Where a window overhangs the
+        count_padding: whether padding counts in the denominator. If a window overhangs the
             padded map (ceil mode), the overhang never counts.
         overhang: rows and columns, at the bottom and right, by which ceil mode enlarges the map.
     """
@@ -200,7 +200,7 @@ class Add(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Concat(Node):
-    """The inputs one after the other along an axis (the batch does not count)."""
+    """Concatenation of the inputs along an axis (without the batch)."""
 
     axis: int
 
@@ -241,11 +241,11 @@ class Slice(Node):
 class Gather(Node):
     """``y[k] = x[index[k]]``, or 0 where ``index[k] < 0``; both flat, in row-major order.
 
-    Whatever moves, repeats or leaves out values (tiles, reflections, nearest neighbours, zeros
-    between rows) is one of these.
+    Represents any operator that moves, repeats or omits values (tiles, reflections, nearest
+    neighbours, zeros between rows).
 
     Attributes:
-        index: one for each value of the node.
+        index: one entry per value of the node.
     """
 
     index: npt.NDArray[np.int64]
@@ -255,10 +255,10 @@ class Gather(Node):
 class AxisMatrix(Node):
     """``y = matrix @ x`` along one axis, for every position of the others.
 
-    Interpolation, cumulated sums and sums over an axis; several axes are several of these.
+    Interpolation, cumulative sums and sums over an axis; one node per axis.
 
     Attributes:
-        axis: of the value, without the batch.
+        axis: axis of the value, without the batch.
         matrix: (length of the axis in y, in x).
     """
 

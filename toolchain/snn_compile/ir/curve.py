@@ -1,4 +1,4 @@
-"""A function of each channel as lines: what a piecewise linear neuron is made from."""
+"""A piecewise linear function per channel: the origin of a piecewise linear neuron."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Curve:
     """Lines of all channels of a function, in the units of its argument and its value.
 
     Attributes:
-        breakpoints: where lines begin, all but the first, (C, S - 1); infinite if there are fewer.
+        breakpoints: starts of all lines but the first, (C, S - 1); infinite for missing lines.
         anchor: a point of each line, (C, S).
-        value: the value there, (C, S).
-        slope: (C, S).
+        value: value at the anchor, (C, S).
+        slope: slope, (C, S).
         error: largest distance from the function in the fitted range, (C,).
-        low: smallest value there, (C,).
+        low: smallest value in that range, (C,).
     """
 
     breakpoints: Float
@@ -32,11 +32,11 @@ class Curve:
     low: Float
 
     def of(self, index: Sequence[int]) -> Curve:
-        """Of other channels, each as one of these."""
+        """The curve of other channels, by indices into these."""
         return Curve(*(getattr(self, item.name)[list(index)] for item in fields(self)))
 
     def __call__(self, x: npt.NDArray[np.floating]) -> Float:
-        """Values of (C, ...)."""
+        """Values for arguments (C, ...)."""
         found = np.empty(x.shape)
         rows = zip(x, self.breakpoints, self.anchor, self.value, self.slope, strict=True)
         for to, (here, breakpoints, anchor, value, slope) in zip(found, rows, strict=True):

@@ -1,4 +1,4 @@
-"""The border between the user's real numbers and the network's integers; run by the host."""
+"""Conversion between real numbers and the network's integers; run by the host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class InputEncoding:
         unit: real value of one step; one per entry of the first axis of the input, or one for all.
         low: smallest encoded value, at most 0.
         high: largest encoded value, at least 1.
-        shape: of one sample as the user holds it.
+        shape: shape of one sample in the user's data.
         maps: (C, H, W) of the network's input population.
     """
 
@@ -48,7 +48,7 @@ class InputEncoding:
         span = high - low
         span = np.where(span > 0, span, max(float(span.max()), 1.0))
         unit = span / ((1 << bits) - 1)
-        # A range whose end is a whisker over a step must not gain a level by rounding error.
+        # A range that exceeds a step by a rounding error must not gain a level.
         least = int(np.floor((low / unit + 1e-6).min()))
         most = int(np.ceil((high / unit - 1e-6).max()))
         return InputEncoding(unit, min(least, 0), max(most, 1), shape, maps)
@@ -56,7 +56,7 @@ class InputEncoding:
     def __call__(self, x: npt.NDArray[np.number]) -> Int:
         """Encode (N, *shape) real values as (N, *maps) integers."""
         unit = self.unit.reshape(-1, *[1] * (len(self.shape) - 1))
-        with np.errstate(over="ignore"):  # beyond every number is beyond the highest level
+        with np.errstate(over="ignore"):  # infinity exceeds the highest level anyway
             levels = np.clip(np.rint(x / unit), self.low, self.high)
         encoded: Int = levels.astype(np.int64).reshape(len(x), *self.maps)
         return encoded
@@ -68,7 +68,7 @@ class OutputDecoding:
 
     Attributes:
         unit: real value of one step of the output potential, (C,).
-        shape: of one output as the user's network states it.
+        shape: shape of one output in the user's network.
     """
 
     unit: Float

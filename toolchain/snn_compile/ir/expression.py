@@ -1,6 +1,6 @@
-"""Functions of one number, as trees: what an elementwise part of a network computes.
+"""Functions of one number as trees: the element-wise parts of a network.
 
-An expression says what a population of neurons has to approximate. It is evaluated in float64 by
+An expression is the function that a population approximates. It is evaluated in float64 by
 operations whose results are the same bits on every machine (``docs/decisions/0017``), because
 integers follow from its values.
 """
@@ -21,7 +21,7 @@ from snn_compile.numerics import functions, special
 Float = npt.NDArray[np.float64]
 Ends = tuple[float, float]
 MAX_OPERATIONS = 128
-"""Of one expression."""
+"""Maximal number of operations in an expression."""
 INFINITE: Ends = (-np.inf, np.inf)
 
 
@@ -40,7 +40,7 @@ class Number:
     """A constant.
 
     Attributes:
-        values: a single number, or one for each channel, (C,).
+        values: a single number, or one per channel, (C,).
     """
 
     values: Float
@@ -56,7 +56,7 @@ class Number:
 
     @cached_property
     def digest(self) -> bytes:
-        """The same for equal constants only."""
+        """Equal for equal constants only."""
         return sha256(str(self.values.shape).encode() + self.values.tobytes()).digest()
 
     def __eq__(self, other: object) -> bool:
@@ -84,11 +84,11 @@ class Apply:
     operands: tuple[Expression, ...]
 
     digest: bytes = field(init=False)
-    """The same for equal trees only."""
+    """Equal for equal trees only."""
 
     def __post_init__(self) -> None:
         if self.name not in OPERATIONS:
-            raise ValueError(f"there is no operation '{self.name}'")
+            raise ValueError(f"unknown operation '{self.name}'")
         if len(self.operands) != (wanted := arity(self.name)):
             raise ValueError(f"'{self.name}' takes {wanted}, not {len(self.operands)}")
         parts = (part.digest for part in self.operands)
@@ -97,7 +97,7 @@ class Apply:
 
     @cached_property
     def size(self) -> int:
-        """Different operations in it."""
+        """Number of distinct operations."""
         return len(steps(self))
 
     def __eq__(self, other: object) -> bool:
@@ -115,7 +115,7 @@ X = Variable()
 
 
 def steps(expression: Expression) -> list[Apply]:
-    """The different operations of an expression, each after its operands."""
+    """The distinct operations of an expression, each after its operands."""
     found: dict[Expression, Apply] = {}
 
     def add(part: Expression) -> None:
@@ -140,7 +140,7 @@ def apply(name: str, *operands: Expression | npt.ArrayLike) -> Expression:
 
 
 def _power(x: Float, exponent: Float) -> Float:
-    """``x**exponent`` for one exponent; NaN where that is no real number."""
+    """``x**exponent`` for one exponent; NaN where the result is not real."""
     (n,) = {float(e) for e in np.ravel(exponent)}
     if n == int(n) and abs(n) <= 64:
         found, square, left = np.ones_like(x), x, abs(int(n))
@@ -200,15 +200,15 @@ _OF_TWO = frozenset("add sub mul div max min power greater equal".split())
 
 
 def arity(name: str) -> int:
-    """How many operands an operation takes."""
+    """Number of operands of an operation."""
     return 3 if name == "where" else 2 if name in _OF_TWO else 1
 
 
 def evaluate(expression: Expression, x: npt.NDArray[np.floating]) -> Float:
-    """The value for arguments (C, ...), in float64; NaN or infinite where there is none.
+    """The value for arguments (C, ...), in float64; NaN or infinite where undefined.
 
     Args:
-        expression: the function; constants of channels go along the first axis.
+        expression: the function; per-channel constants extend along the first axis.
         x: the arguments.
     """
     with np.errstate(all="ignore"):
@@ -216,7 +216,7 @@ def evaluate(expression: Expression, x: npt.NDArray[np.floating]) -> Float:
 
 
 def _value(expression: Expression, x: Float, known: dict[Expression, Float]) -> Float:
-    """A value; parts that several others use are computed once."""
+    """A value; shared subexpressions are computed once."""
     match expression:
         case Variable():
             return x
@@ -229,7 +229,7 @@ def _value(expression: Expression, x: Float, known: dict[Expression, Float]) -> 
             return known[expression]
 
 
-def substituted(expression: Expression, inner: Expression) -> Expression:
+def substitute(expression: Expression, inner: Expression) -> Expression:
     """``expression(inner(x))``."""
     known: dict[Expression, Expression] = {}
 
@@ -249,7 +249,7 @@ def substituted(expression: Expression, inner: Expression) -> Expression:
 
 @lru_cache(maxsize=4096)
 def is_uniform(expression: Expression) -> bool:
-    """Whether it is the same function in all channels."""
+    """Whether the function is the same in all channels."""
     match expression:
         case Variable():
             return True
@@ -275,7 +275,7 @@ def of_channel(expression: Expression, channel: int) -> Expression:
 
 @lru_cache(maxsize=4096)
 def ends(expression: Expression) -> Ends:
-    """Bounds of its values, whatever the argument is, by interval arithmetic."""
+    """Bounds of its values for any argument, by interval arithmetic."""
     match expression:
         case Variable():
             return INFINITE

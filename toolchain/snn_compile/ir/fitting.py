@@ -1,7 +1,7 @@
-"""Whether the parts of a network in fixed point fit each other: shapes, indices and ranges.
+"""Consistency of a network in fixed point: shapes, indices and ranges.
 
-What does not fit here would be read beyond its end by the compiled engine, or answered by numpy
-with whatever broadcasting makes of it.
+Without these checks, the compiled engine would read out of bounds, and numpy would broadcast
+silently.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from snn_compile.ir.graph import Node, Shape
 from snn_compile.ir.spiking import Window
 
 MAX_SHIFT = 32
-"""Of a synapse's exponent, in either direction."""
+"""Limit of a synapse's exponent, in either direction."""
 SEED_BITS = 64
 MAX_MESSAGE = (1 << 31) - 1
-"""In either direction: the engine keeps messages in 32 bits."""
+"""Limit of messages in either direction: the engine stores them in 32 bits."""
 
 
 def of_window(window: Window) -> Iterator[str]:
-    """What is wrong with a window."""
+    """Defects of a window."""
     if window.n_steps < 1:
         yield f"a window of {window.n_steps} steps"
 
 
 def of_shape(node: Node) -> Iterator[str]:
-    """What is wrong with the shape of any node."""
+    """Defects of a node's shape."""
     if not node.shape or min(node.shape) < 1:
         yield f"it has the shape {node.shape}"
 
 
 def of_input(low: int, high: int, format: QFormat, seed: int) -> Iterator[str]:
-    """What is wrong with the range of an input."""
+    """Defects of an input's range."""
     if not format.min <= low <= high <= format.max:
         yield f"its values from {low} to {high} do not fit {format}"
     if not 0 <= seed < 1 << SEED_BITS:
@@ -46,13 +46,13 @@ def of_input(low: int, high: int, format: QFormat, seed: int) -> Iterator[str]:
 
 
 def of_messages(low: int, high: int) -> Iterator[str]:
-    """What is wrong with the range of what a node sends."""
+    """Defects of the range of a node's messages."""
     if not -MAX_MESSAGE <= low <= high <= MAX_MESSAGE:
         yield f"its messages from {low} to {high} have more than 32 bits"
 
 
 def of_exponent(exponent: int) -> Iterator[str]:
-    """What is wrong with the exponent of synapses."""
+    """Defects of the exponent of synapses."""
     if abs(exponent) > MAX_SHIFT:
         yield f"its exponent is {exponent}"
 
@@ -60,7 +60,7 @@ def of_exponent(exponent: int) -> Iterator[str]:
 def of_convolution(
     weight: QTensor, geometry: Geometry, source: Shape, target: Shape
 ) -> Iterator[str]:
-    """What is wrong with the kernels of a convolution."""
+    """Defects of the kernels of a convolution."""
     if len(weight.shape) != 4 or len(source) != 3 or len(target) != 3 or not prod(weight.shape):
         yield f"its kernels of the shape {weight.shape} do not join {source} and {target}"
         return
@@ -74,7 +74,7 @@ def of_convolution(
 
 
 def of_dense(weight: QTensor, source: Shape, target: Shape) -> Iterator[str]:
-    """What is wrong with the weights of all-to-all synapses."""
+    """Defects of the weights of all-to-all synapses."""
     if weight.shape != (prod(target), prod(source)):
         yield f"its weights of the shape {weight.shape} do not join {source} and {target}"
 
@@ -86,7 +86,7 @@ def of_sparse(
     source: Shape,
     target: Shape,
 ) -> Iterator[str]:
-    """What is wrong with the wiring of synapses in compressed-row form."""
+    """Defects of the wiring of synapses in compressed-row form."""
     if any(a.ndim != 1 or a.dtype.kind not in "iu" for a in (indptr, indices, weight.values)):
         yield "its wiring is no list of integers"
     elif len(indptr) != prod(target) + 1 or len(indices) != len(weight.values):
@@ -98,7 +98,7 @@ def of_sparse(
 
 
 def of_parameters(node: Node) -> Iterator[str]:
-    """Which parameters of a population do not broadcast to it."""
+    """Parameters of a population that do not broadcast to it."""
     tables: tuple[str, ...] = getattr(node, "tables", ())
     for field in fields(node):
         value = getattr(node, field.name)
@@ -110,7 +110,7 @@ def of_parameters(node: Node) -> Iterator[str]:
 
 
 def _broadcasts(shape: Shape, target: Shape) -> bool:
-    """As ``along_channels`` does it: (C,), or what numpy broadcasts to the target."""
+    """Whether a shape is (C,), or broadcasts to the target, as in ``along_channels``."""
     if len(shape) == 1 and len(target) > 1:
         return shape[0] in (1, target[0])
     if len(shape) > len(target):

@@ -1,4 +1,4 @@
-"""Numbers that know their format: fixed-point tensors, rounding and overflow."""
+"""Integers with their format: fixed-point tensors, rounding and overflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Int = npt.NDArray[np.int64]
 
 
 class Overflow(enum.Enum):
-    """What a state does at the ends of its range."""
+    """Behaviour of a state at the ends of its range."""
 
     SATURATE = "saturate"
     WRAP = "wrap"
@@ -21,7 +21,7 @@ class Overflow(enum.Enum):
 
 MAX_INTEGER = 2.0**62
 PIECE = 1 << 17
-"""Values that are added up at once, so that they stay in the cache."""
+"""Values summed at once, so that they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class QFormat:
 
     @staticmethod
     def holding(low: int, high: int) -> QFormat:
-        """The narrowest format that holds every integer from low to high."""
+        """The narrowest format for all integers from low to high."""
         if low >= 0:
             return QFormat(max(1, int(high).bit_length()), signed=False)
         return QFormat(max(int(max(high, 0)).bit_length(), int(-low - 1).bit_length()) + 1)
@@ -63,10 +63,10 @@ class QFormat:
 
 @dataclass(frozen=True, eq=False)
 class QTensor:
-    """Integers together with the format that they are stored in on the device.
+    """Integers together with their format on the device.
 
     Attributes:
-        values: int64 array, every element inside the format.
+        values: int64 array, every element within the format.
         format: the format.
     """
 
@@ -92,7 +92,7 @@ class QTensor:
 
     @cached_property
     def sums(self) -> tuple[Int, Int]:
-        """What the positive and the negative values of each row add up to."""
+        """Sums of the positive and of the negative values of each row."""
         rows = self.values.reshape(len(self.values), -1)
         total, magnitude = np.zeros((2, len(rows)), np.int64)
         step = max(PIECE // max(rows.shape[1], 1), 1)
@@ -103,7 +103,7 @@ class QTensor:
 
     @staticmethod
     def of(values: npt.ArrayLike) -> QTensor:
-        """Integers in the narrowest format that holds them."""
+        """Integers in the narrowest sufficient format."""
         array = np.asarray(values, dtype=np.int64)
         low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
         return QTensor(array, QFormat.holding(low, high))
@@ -113,7 +113,7 @@ class RangeError(ArithmeticError):
     """A number is so large, in units of its grid, that it is no integer of 64 bits."""
 
 
-def whole(x: npt.NDArray[np.float64]) -> Int:
+def to_int64(x: npt.NDArray[np.float64]) -> Int:
     """Whole numbers as int64.
 
     Raises:
@@ -126,12 +126,12 @@ def whole(x: npt.NDArray[np.float64]) -> Int:
 
 def round_half_even(x: npt.ArrayLike) -> Int:
     """Nearest integer, ties to even, as int64. The rounding rule of the compiler."""
-    return whole(np.rint(np.asarray(x, dtype=np.float64)))
+    return to_int64(np.rint(np.asarray(x, dtype=np.float64)))
 
 
 def round_half_up(x: npt.ArrayLike) -> Int:
     """Nearest integer, ties upwards, as int64: where a tie must always go the same way."""
-    return whole(np.floor(np.asarray(x, dtype=np.float64) + 0.5))
+    return to_int64(np.floor(np.asarray(x, dtype=np.float64) + 0.5))
 
 
 def arithmetic_shift(x: Int, exponent: int) -> Int:

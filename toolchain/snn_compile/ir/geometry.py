@@ -12,7 +12,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a kernel slides over a map.
+    """Geometry of a kernel over a map.
 
     One-dimensional convolutions are two-dimensional ones over maps of height 1.
 
@@ -33,7 +33,7 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if min(*self.stride, *self.dilation, self.groups) < 1:
-            raise ValueError(f"strides, dilations and groups begin with 1: {self}")
+            raise ValueError(f"strides, dilations and groups must be at least 1: {self}")
 
     def output_size(self, size: Pair, kernel: Pair) -> Pair:
         """Height and width of the result for a map of the given height and width."""
@@ -47,6 +47,6 @@ class Geometry:
         return out[0], out[1]
 
     def channels_read(self, n_out: int, per_group: int) -> npt.NDArray[np.int64]:
-        """The input channel behind each weight: (n_out, per_group), of a kernel so shaped."""
+        """The input channel of each weight, (n_out, per_group), for a kernel of this shape."""
         group = np.arange(n_out)[:, None] // (n_out // self.groups)
         return group * per_group + np.arange(per_group)

@@ -1,7 +1,6 @@
-"""The shape of a network: immutable nodes in an immutable, acyclic graph.
+"""The graph of a network: immutable nodes, immutable and acyclic edges.
 
-``Node.inputs`` is the only record of edges. An edit returns a new graph. networkx answers questions
-of topology and never stores payload.
+``Node.inputs`` is the only record of edges. An edit returns a new graph.
 """
 
 from __future__ import annotations
@@ -9,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from typing import Any, Generic, NewType, Self, TypeVar
 
-import networkx as nx
 import numpy as np
 
 from snn_compile.errors import Origin
@@ -34,7 +34,7 @@ class Node:
         id: unique in its graph, and printable.
         inputs: the nodes it reads, in order.
         shape: shape of its output for one sample, without the batch axis, channels first.
-        origin: the operator of the user's file that it came from.
+        origin: its operator in the user's file.
     """
 
     id: NodeId
@@ -52,7 +52,7 @@ class Node:
 
     @property
     def common_fields(self) -> dict[str, Any]:
-        """Id, inputs, shape and origin: what a node that takes this one's place inherits."""
+        """Id, inputs, shape and origin: the fields that a replacement inherits."""
         return {
             "id": self.id,
             "inputs": self.inputs,
@@ -76,27 +76,32 @@ class Graph(Generic[N]):
             raise ValueError(f"node ids used twice: {twice}")
         for node in listed:
             if not (isinstance(node.id, str) and node.id.isprintable()):
-                raise ValueError(f"{node.id!r} is no id: it is not printable text")
+                raise ValueError(f"{node.id!r} is not an id: not printable text")
             for source in node.inputs:
                 if source not in by_id:
                     raise ValueError(f"node '{node.id}' reads '{source}', which does not exist")
+        consumers: dict[NodeId, list[N]] = {node_id: [] for node_id in by_id}
+        for node in listed:
+            for source in dict.fromkeys(node.inputs):
+                consumers[source].append(node)
+        self._consumers = {node_id: tuple(readers) for node_id, readers in consumers.items()}
+        self._nodes: dict[NodeId, N] = {node.id: node for node in self._sorted(listed)}
+
+    def _sorted(self, listed: list[N]) -> Iterator[N]:
+        """Nodes after all that they read; of those that are ready, the one listed first."""
         position = {node.id: index for index, node in enumerate(listed)}
-        topology: nx.DiGraph[NodeId] = nx.DiGraph()
-        topology.add_nodes_from(by_id)
-        topology.add_edges_from((s, node.id) for node in listed for s in node.inputs)
+        order = TopologicalSorter({node.id: node.inputs for node in listed})
         try:
-            order = list(nx.lexicographical_topological_sort(topology, key=position.__getitem__))
-        except nx.NetworkXUnfeasible as error:
+            order.prepare()
+        except CycleError as error:
             raise ValueError("the graph has a cycle") from error
-        self._nodes: dict[NodeId, N] = {node_id: by_id[node_id] for node_id in order}
-        self._consumers: dict[NodeId, tuple[N, ...]] = {
-            node_id: tuple(
-                sorted(
-                    (by_id[s] for s in topology.successors(node_id)), key=lambda n: position[n.id]
-                )
-            )
-            for node_id in order
-        }
+        ready: list[int] = []
+        while order.is_active():
+            for node_id in order.get_ready():
+                heappush(ready, position[node_id])
+            node = listed[heappop(ready)]
+            yield node
+            order.done(node.id)
 
     def __iter__(self) -> Iterator[N]:
         return iter(self._nodes.values())
@@ -111,7 +116,7 @@ class Graph(Generic[N]):
         return self._nodes[node_id]
 
     def consumers(self, node_id: NodeId) -> tuple[N, ...]:
-        """The nodes that read a node, each once, in the order in which the graph was given."""
+        """The nodes that read a node, each once, in the order of construction."""
         return self._consumers[node_id]
 
     def edit(
@@ -124,7 +129,7 @@ class Graph(Generic[N]):
         """A new graph with some nodes replaced, added, or removed with their readers rewired.
 
         Args:
-            replaced: nodes that take the place of those with the same id.
+            replaced: replacements of nodes with the same id.
             bypassed: for each removed node, the node its readers read instead.
             added: further nodes.
         """
@@ -141,7 +146,7 @@ class Graph(Generic[N]):
             replace(node, inputs=tuple(resolve(s) for s in node.inputs)) for node in [*kept, *added]
         )
 
-    def pruned(self, outputs: Iterable[NodeId]) -> Graph[N]:
+    def prune(self, outputs: Iterable[NodeId]) -> Graph[N]:
         """The part of the graph that the given nodes depend on."""
         needed: set[NodeId] = set()
         stack = list(outputs)

@@ -58,10 +58,10 @@ class Input(Node):
     """Encoded input: integers in ``format``; Poisson spikes are drawn from them by the host.
 
     Attributes:
-        format: of the encoded values.
+        format: format of the encoded values.
         low: smallest encoded value, high: largest.
-        coding: how the values reach the first synapses.
-        seed: of the Poisson generator.
+        coding: how values are sent to the first synapses.
+        seed: seed of the Poisson generator.
     """
 
     format: QFormat
@@ -160,7 +160,7 @@ class QuantizedGraph:
             raise StageError(f"'{node.id}' does not fit: {wrong}")
 
     def _misfits(self, node: QuantizedNode) -> Iterator[str]:
-        """What is wrong with the numbers of a node that is wired rightly."""
+        """Defects of the numbers of a correctly wired node."""
         yield from fitting.of_shape(node)
         if isinstance(node, Input):
             yield from fitting.of_input(node.low, node.high, node.format, node.seed)
@@ -250,7 +250,7 @@ class QuantizedGraph:
     def total_steps(self) -> int:
         """Steps from a stimulus' first message to its last output.
 
-        A readout that waits for its sources' window has its output at the first step of its own.
+        A readout that waits for its sources' window outputs at the first step of its own window.
         """
         at_once = all(node.single_step for node in self.readouts)
         return self.latency + (1 if at_once else self.window.n_steps)

@@ -1,8 +1,8 @@
-"""Networks read from their exact text. Nothing of it is run, and all complaints come at once.
+"""Networks from their exact text. No code is run, and all complaints come at once.
 
-What may stand where follows from the dataclasses: the operators of a stage are those of its graph's
-annotation and their subclasses, parameters are their fields. A field that has a default may be left
-out, and so may an origin, which then is the line itself.
+The grammar follows from the dataclasses: the operators of a stage are those of its graph's
+annotation and their subclasses, parameters are their fields. Fields with a default are optional,
+and so is an origin, which defaults to the line itself.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from snn_compile.ir.graph import Graph, Node, NodeId
 from snn_compile.ir.models import registry
 from snn_compile.ir.models.population import Population
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.spelled import SHAPE, STRING, MisspelledError, Spelled, shape_of
+from snn_compile.ir.spelled import SHAPE, STRING, MisspelledError, Scanner, shape_of
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.ir.text import MAGIC, PLAIN_ID, STRUCTURE, VERSION
 
 Stage = ANNGraph | SpikingGraph | QuantizedGraph
 MAX_TEXT_SIZE = 64 << 20
 BYTES_A_CHARACTER = 64
-"""Memory that a character takes at most while it is read: the items of an array as texts."""
+"""Maximal memory per character while reading: the items of an array as texts."""
 BYTES_A_NODE = 4096
-"""Memory that a node takes with its edges, its arrays apart."""
+"""Memory of a node with its edges, without its arrays."""
 MAX_COMPLAINTS = 20
 MAX_NAME_LENGTH = 40
 """Characters of a name in a complaint."""
@@ -48,7 +48,7 @@ _TOKEN = re.compile(
     + STRING.pattern
     + r')*+\)|[^\s"\[(]++)++'
 )
-"""A value as a whole, whatever it says: what follows it is read although it may be wrong."""
+"""Any value, valid or not, so that reading can continue after it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Complaint:
 
 @dataclass(frozen=True)
 class _Read:
-    """A node with the places in the text that later complaints are about."""
+    """A node with its positions in the text, for later complaints."""
 
     node: Node
     line: int
@@ -69,17 +69,17 @@ class _Read:
 
 
 def most_text() -> int:
-    """Bytes that a text may have."""
+    """Maximal size of a text in bytes."""
     return min(MAX_TEXT_SIZE, memory.budget() // BYTES_A_CHARACTER)
 
 
 def load_text(text: str, file: str = "", arrays: Mapping[str, Any] | None = None) -> Stage:
-    """The network that ``dump_text`` wrote, or somebody by hand.
+    """Read a network from its text, written by ``dump_text`` or by hand.
 
     Args:
-        text: to read.
-        file: where it stands, for complaints and for nodes without an origin.
-        arrays: those that the text names by their hash.
+        text: the text.
+        file: its file name, for complaints and for nodes without an origin.
+        arrays: arrays that the text names by hash.
 
     Raises:
         CompileError: it describes no network (all that is wrong, at once), or takes more memory
@@ -94,8 +94,8 @@ def load_text(text: str, file: str = "", arrays: Mapping[str, Any] | None = None
 
 
 def operators(stage: type[Stage]) -> dict[str, type[Node]]:
-    """The operators that a stage may consist of, by name; no neuron model that is broken."""
-    usable = registry.usable().values()  # imported, the models of packages are subclasses
+    """The operators of a stage by name, without broken neuron models."""
+    usable = registry.usable_models().values()  # imported, the models of packages are subclasses
     owner: Any = stage
     (union,) = get_args(fields_of(owner)[_GRAPH])
     found: dict[str, type[Node]] = {}
@@ -110,7 +110,7 @@ def operators(stage: type[Stage]) -> dict[str, type[Node]]:
 
 
 class _Text:
-    """One text while it is read."""
+    """State of reading one text."""
 
     def __init__(self, text: str, file: str, arrays: Mapping[str, Any]) -> None:
         self._lines = text.split("\n")
@@ -119,14 +119,14 @@ class _Text:
         self._broken: list[CompileError] = []
 
     def stage(self) -> Stage:
-        """The whole network, or an error with everything that is wrong."""
+        """The whole network, or an error with all complaints."""
         numbered = [(k, line) for k, line in enumerate(self._lines, 1) if _says_something(line)]
         if not numbered:
             self._complain(1, 0, "it holds no network")
             self._refuse()
         check_size(f"a network of {len(numbered):,} nodes", BYTES_A_NODE * len(numbered))
         (head, first), *rest = numbered
-        kind, parameters = self._head(head, Spelled(first, self._arrays))
+        kind, parameters = self._head(head, Scanner(first, self._arrays))
         known = operators(kind)
         nodes = [node for k, line in rest if (node := self._node(k, line, known)) is not None]
         if not self._complaints:
@@ -144,7 +144,7 @@ class _Text:
         self._complaints.append(_Complaint(line, column, message, hint))
 
     def _nearest(self, name: str, known: Iterable[str]) -> str:
-        """The hint about a name that is not known; of many complaints, only the first have one."""
+        """The hint for an unknown name; only the first of many complaints have one."""
         if len(self._complaints) < MAX_COMPLAINTS and len(name) <= MAX_NAME_LENGTH:
             if close := get_close_matches(name, known, 1):
                 return f"did you mean {close[0]}?"
@@ -166,8 +166,8 @@ class _Text:
         raise_all([*errors, *self._broken])
         raise AssertionError("there was a complaint")
 
-    def _head(self, line: int, text: Spelled) -> tuple[Any, dict[str, Any]]:
-        """The stage and its own parameters; nothing can be read without them."""
+    def _head(self, line: int, text: Scanner) -> tuple[Any, dict[str, Any]]:
+        """The stage and its own parameters, required for everything else."""
         try:
             text.take(_BLANKS)
             text.need(f"{MAGIC} ", f"'{MAGIC} {VERSION}' and a stage")
@@ -187,8 +187,8 @@ class _Text:
         return kind, self._parameters(line, text, name, own, fields_of(kind), start)
 
     def _node(self, line: int, content: str, known: Mapping[str, type[Node]]) -> _Read | None:
-        """The node of a line; None where it is wrong, and the complaints are kept."""
-        text, before = Spelled(content, self._arrays), len(self._complaints)
+        """The node of a line; None if invalid, with its complaints recorded."""
+        text, before = Scanner(content, self._arrays), len(self._complaints)
         try:
             text.take(_BLANKS)
             node_id = _id(text)
@@ -222,7 +222,7 @@ class _Text:
     def _parameters(
         self,
         line: int,
-        text: Spelled,
+        text: Scanner,
         owner: str,
         own: Mapping[str, Field[Any]],
         hints: Mapping[str, Any],
@@ -232,7 +232,7 @@ class _Text:
         read: dict[str, Any] = {}
         named: set[str] = set()
         try:
-            while not (text.take(_BLANKS) and text.ended):
+            while not (text.take(_BLANKS) and text.at_end):
                 column = text.column
                 name = text.need(_NAME, "a parameter")[0]
                 text.need("=", "'='")
@@ -245,7 +245,7 @@ class _Text:
                     continue
                 named.add(name)
                 self._value(
-                    line, Spelled(value.string, self._arrays, *value.span()), name, hints, read
+                    line, Scanner(value.string, self._arrays, *value.span()), name, hints, read
                 )
         except MisspelledError as error:
             self._complain(line, error.column, str(error))
@@ -259,14 +259,14 @@ class _Text:
     def _value(
         self,
         line: int,
-        text: Spelled,
+        text: Scanner,
         name: str,
         hints: Mapping[str, Any],
         read: dict[str, Any],
     ) -> None:
         try:
             read[name] = text.value(hints[name])
-            if not text.ended:
+            if not text.at_end:
                 raise text.error("this belongs to no value")
         except MisspelledError as error:
             self._complain(line, error.column, f"{name}: {error}")
@@ -274,7 +274,7 @@ class _Text:
             self._complain(line, text.error("").column, f"{name}: {error.message}", error.hint)
 
     def _check_wiring(self, nodes: list[_Read]) -> None:
-        """Complain of ids that stand twice, and of sources that stand nowhere."""
+        """Record complaints about duplicate ids and undefined sources."""
         first: dict[str, int] = {}
         for read in nodes:
             if first.setdefault(read.node.id, read.line) != read.line:
@@ -296,14 +296,14 @@ def _says_something(line: str) -> bool:
     return bool(stripped) and not stripped.startswith("#")
 
 
-def _id(text: Spelled) -> str:
+def _id(text: Scanner) -> str:
     if found := text.take(PLAIN_ID):
         return found[0]
     return text.string()
 
 
-def _sources(text: Spelled) -> tuple[tuple[NodeId, ...], tuple[int, ...]]:
-    """The nodes that a node reads, and where they are named."""
+def _sources(text: Scanner) -> tuple[tuple[NodeId, ...], tuple[int, ...]]:
+    """The sources of a node, and their positions."""
     if not text.take(" <- "):
         return (), ()
     inputs, columns = [], []

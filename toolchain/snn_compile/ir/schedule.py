@@ -1,9 +1,9 @@
-"""How an integer network is spread over time, and back.
+"""Schedules: an integer network spread over time, and back.
 
 Networks of some codings compute what a network of clip-floor or graded neurons computes in one
 step, frame by frame, exactly. Calibration and the fast simulator use that one step; ``schedule``
-makes the network that a chip runs of it, ``integer_network`` undoes it. Each coding states its own
-:class:`~snn_compile.ir.timing.Schedule`.
+converts it to the network that a chip runs, ``integer_network`` reverses that. Each coding has its
+own :class:`~snn_compile.ir.timing.Schedule`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def schedule(program: QuantizedGraph, window: Window) -> QuantizedGraph:
 
     Args:
         program: an integer network, of one step.
-        window: coding and steps. The counts go up to what its schedule can send.
+        window: coding and steps. Counts are limited to those that its schedule can send.
 
     Raises:
         StageError: a population has no form in the coding.
@@ -59,7 +59,7 @@ def integer_network(program: QuantizedGraph) -> QuantizedGraph:
 
 
 def is_scheduled(program: QuantizedGraph) -> bool:
-    """Whether a program is spread over time, as ``schedule`` does it."""
+    """Whether a program is the result of ``schedule``."""
     spread = program.window.schedule
     return spread is not None and type(program.readouts[0]) in spread.forms.values()
 
@@ -70,7 +70,7 @@ def _in_form(
     arrives: InputCoding,
     given: Mapping[str, Any],
 ) -> QuantizedNode:
-    """A node in another form: what the two forms share is taken over, the rest is given."""
+    """A node in another form: common fields are copied, the others are arguments."""
     if isinstance(node, Input):
         return replace(node, coding=arrives)
     if not isinstance(node, Population):

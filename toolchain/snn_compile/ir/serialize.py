@@ -1,8 +1,8 @@
-"""Programs as plain JSON plus integer arrays, and back, without pickling anything.
+"""Serialization of programs as JSON plus integer arrays, without pickling.
 
-The form follows from the dataclasses of ``ir/quantized.py`` and ``ir/models``: one object a node,
-its class under ``"$type"``. Arrays are referred to by name and hashed, so that a seal can name the
-one that changed.
+The format follows from the dataclasses of ``ir/quantized.py`` and ``ir/models``: one object per
+node, its class under ``"$type"``. Arrays are referred to by name and hashed, so that a seal can
+name the one that changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import Origin
 from snn_compile.files.documents import DamagedError
-from snn_compile.files.typed import complaint, made
+from snn_compile.files.typed import complaint, instantiate
 from snn_compile.ir import quantized
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
@@ -49,12 +49,12 @@ def dump_program(program: QuantizedGraph) -> tuple[dict[str, Any], Arrays]:
 
 
 def load_program(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> QuantizedGraph:
-    """The program that ``dump_program`` described.
+    """Restore a program from the output of ``dump_program``.
 
     Raises:
         KeyError: an array or a class is missing.
         TypeError: a field is missing.
-        ValueError: what is described is not a valid program.
+        ValueError: it is not a valid program.
     """
     nodes = [_PROGRAMS.decode(node, arrays) for node in description["nodes"]]
     window = _PROGRAMS.decode(description["window"], arrays)
@@ -82,7 +82,7 @@ class Codec:
         classes: dataclasses and enumerations by the name that stands under ``"$type"``. No other
             class is written, and none is made of what is read, but for neuron models: the registry
             knows those.
-        models: what stands before the name of a neuron model.
+        models: prefix of the names of neuron models.
     """
 
     def __init__(self, classes: Mapping[str, Any], models: str = "") -> None:
@@ -94,7 +94,7 @@ class Codec:
         """A value as JSON; its arrays are added under names that begin with the path.
 
         Raises:
-            KeyError: it holds something of an unknown class.
+            KeyError: it contains a value of an unknown class.
         """
 
         def inner(item: Any, name: object) -> Any:
@@ -131,7 +131,7 @@ class Codec:
         raise KeyError(type(value).__name__)
 
     def decode(self, value: Any, arrays: Mapping[str, Any]) -> Any:
-        """What ``encode`` has described; errors as of ``load_program``."""
+        """The inverse of ``encode``; errors as of ``load_program``."""
         if isinstance(value, list):
             return tuple(self.decode(item, arrays) for item in value)
         if not isinstance(value, dict):
@@ -157,16 +157,16 @@ class Codec:
         kind = self.class_of(value["$type"])
         if issubclass(kind, enum.Enum):
             return kind(items["value"])
-        return made(kind, {key: self.decode(item, arrays) for key, item in items.items()})
+        return instantiate(kind, {key: self.decode(item, arrays) for key, item in items.items()})
 
     def name_of(self, kind: type) -> str:
-        """What stands under ``"$type"`` for a class; a KeyError if it is unknown."""
+        """The ``"$type"`` of a class; a KeyError if it is unknown."""
         if issubclass(kind, quantized.Population):
             return f"{self._models}{kind.__name__}"
         return self._names[kind]
 
     def class_of(self, name: Any) -> Any:
-        """The class of which ``name_of`` says this; a KeyError if there is none."""
+        """The inverse of ``name_of``; a KeyError for an unknown name."""
         if name in self._classes or not str(name).startswith(self._models):
             return self._classes[name]
         return registry.model_of(str(name).removeprefix(self._models))

@@ -1,6 +1,6 @@
-"""Values read back from the exact text of a network.
+"""Scanner of values in the exact text of a network.
 
-Reading follows the annotation of the field: nothing here knows a node.
+Parsing follows the annotation of the field, independently of node types.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from snn_compile.files.typed import fields_of
 from snn_compile.ir.expression import MAX_OPERATIONS, Apply, Expression, Number, X
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.spelling import checked, from_decimals, hash_of, times
+from snn_compile.ir.spelling import check_dtype, from_decimals, hash_of, times
 
 SHAPE = re.compile(r"\d{1,18}(?:x\d{1,18}){0,31}|-", re.ASCII)
 STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
@@ -40,10 +40,10 @@ _PLACE = re.compile(r"\d{1,4}", re.ASCII)
 
 
 class MisspelledError(DamagedError):
-    """A text does not say what its place wants.
+    """A text does not match the expected syntax.
 
     Attributes:
-        column: where, from 0.
+        column: its position, from 0.
     """
 
     def __init__(self, message: str, column: int) -> None:
@@ -52,21 +52,21 @@ class MisspelledError(DamagedError):
 
 
 def shape_of(text: str) -> tuple[int, ...]:
-    """The shape that a text states."""
+    """The shape in a text."""
     return () if text in ("", "-") else tuple(int(n) for n in text.split("x"))
 
 
-class Spelled:
-    """A text that is read from left to right.
+class Scanner:
+    """A text and a position in it.
 
     Args:
-        text: to read.
-        arrays: those that the text names by their hash.
-        start: where to begin.
-        end: where to end.
+        text: the text.
+        arrays: arrays that the text names by hash.
+        start: first column.
+        end: column after the last.
 
     Attributes:
-        column: of what is read next.
+        column: current position.
     """
 
     def __init__(
@@ -76,26 +76,26 @@ class Spelled:
         self._end = len(text) if end is None else end
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing is left."""
+    def at_end(self) -> bool:
+        """Whether the end is reached."""
         return self.column >= self._end
 
     def error(self, message: str, column: int | None = None) -> MisspelledError:
-        """The complaint about what stands at a column, or here."""
+        """The error at a column, or at the current position."""
         return MisspelledError(message, self.column if column is None else column)
 
     def take(self, pattern: re.Pattern[str] | str) -> re.Match[str] | None:
-        """What matches here, if anything does; then goes on behind it."""
+        """Match a pattern at the current position, if possible, and advance."""
         compiled = re.compile(re.escape(pattern)) if isinstance(pattern, str) else pattern
         if found := compiled.match(self._text, self.column, self._end):
             self.column = found.end()
         return found
 
     def need(self, pattern: re.Pattern[str] | str, what: str) -> re.Match[str]:
-        """What has to match here.
+        """Match a pattern at the current position, and advance.
 
         Raises:
-            MisspelledError: it does not.
+            MisspelledError: it does not match.
         """
         if found := self.take(pattern):
             return found
@@ -118,7 +118,7 @@ class Spelled:
         """A value of an annotated type.
 
         Raises:
-            MisspelledError: the text says none.
+            MisspelledError: the text has none.
         """
         if isinstance(kind, NewType):
             return self.value(kind.__supertype__)
@@ -220,7 +220,7 @@ class Spelled:
         start = self.column
         name = self.need(_DTYPE, "a type of numbers like float64")[0]
         try:
-            dtype = checked(np.dtype(name))
+            dtype = check_dtype(np.dtype(name))
         except TypeError as error:
             raise self.error(f"'{name}' is no type of numbers", start) from error
         if not np.issubdtype(dtype, expected):
@@ -271,7 +271,7 @@ class Spelled:
     def _stored(
         self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], start: int
     ) -> npt.NDArray[Any]:
-        """An array that another file holds, if it is the one that the text means."""
+        """An array from another file, if it matches the text's hash and shape."""
         if name not in self._arrays:
             raise self.error(f"the array #{name} is not there", start)
         values = np.asarray(self._arrays[name])
@@ -296,7 +296,7 @@ def _small(digits: str) -> int:
 
 
 def _float(found: re.Match[str]) -> float:
-    return float(Spelled("", {})._floats([found[0]], np.dtype(np.float64), 0)[0])
+    return float(Scanner("", {})._floats([found[0]], np.dtype(np.float64), 0)[0])
 
 
 _PLAIN: dict[Any, tuple[str, re.Pattern[str], Any]] = {

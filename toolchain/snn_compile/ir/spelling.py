@@ -1,8 +1,8 @@
-"""How the exact text of a network spells a value. ``spelled.py`` reads the value back.
+"""Exact text of a value in a network; ``spelled.py`` is the inverse.
 
-Writing follows the value: nothing here knows a node. Numbers keep every bit. A float is the
-shortest decimal that reads back as the same bits; what no decimal says (a payload of NaN) is its
-bits in hexadecimal.
+Writing follows the value, independently of node types. Numbers keep every bit. A float is the
+shortest decimal that reads back as the same bits; a value without a decimal (a payload of NaN) is
+written as its bits in hexadecimal.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.serialize import Arrays, array_hashes
 
 INLINE = 64
-"""Elements of the largest array that stands in the text where another file can take the rest."""
+"""Maximal number of elements of an inline array, if another file can store larger ones."""
 HASH_DIGITS = 32
 _KINDS = "iuf"
 _WIDEST = 8
 
 
-def written(value: Any, kept: Arrays | None = None) -> str:
+def spell(value: Any, kept: Arrays | None = None) -> str:
     """The exact text of a value.
 
     Args:
-        value: of a node's field.
+        value: value of a node's field.
         kept: takes the arrays of more than ``INLINE`` elements, by their hash; None: there are no
             such arrays, all stand in the text.
 
@@ -56,7 +56,7 @@ def written(value: Any, kept: Arrays | None = None) -> str:
         case QTensor():
             return f"{value.format}{_array(value.values, kept)}"
         case np.ndarray():
-            return f"{checked(value.dtype).name}{_array(value, kept)}"
+            return f"{check_dtype(value.dtype).name}{_array(value, kept)}"
         case Geometry():
             return geometry(value)
         case Variable() | Number() | Apply():
@@ -65,18 +65,18 @@ def written(value: Any, kept: Arrays | None = None) -> str:
             ends = (value.start, value.stop, value.step)
             return ":".join("" if end is None else str(int(end)) for end in ends)
         case tuple():
-            return f"({','.join(written(item, kept) for item in value)})"
+            return f"({','.join(spell(item, kept) for item in value)})"
     if is_dataclass(value):
-        return written(tuple(getattr(value, field.name) for field in fields(value)), kept)
+        return spell(tuple(getattr(value, field.name) for field in fields(value)), kept)
     raise TypeError(f"a {type(value).__name__} has no text")
 
 
 def _expression(value: Expression, kept: Arrays | None) -> str:
-    """The operations in their order, each of which may read ``x``, numbers and earlier ones."""
+    """The operations in order; each may read ``x``, numbers and earlier operations."""
     done: dict[Expression, str] = {X: "x"}
 
     def operand(part: Expression) -> str:
-        return written(part.values, kept) if isinstance(part, Number) else done[part]
+        return spell(part.values, kept) if isinstance(part, Number) else done[part]
 
     lines = []
     for k, step in enumerate(steps(value)):
@@ -86,7 +86,7 @@ def _expression(value: Expression, kept: Arrays | None) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text in quotation marks, as JSON has it."""
+    """A text in quotation marks, as in JSON."""
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
@@ -120,13 +120,13 @@ def _bits(values: npt.NDArray[np.floating]) -> npt.NDArray[np.unsignedinteger]:
 
 
 def from_decimals(texts: list[str], dtype: np.dtype[Any]) -> npt.NDArray[np.floating]:
-    """The numbers that decimals say, each rounded once to float64 and once to its type."""
+    """Numbers from decimals, each rounded once to float64 and once to its type."""
     with np.errstate(over="ignore", invalid="ignore"):
         numbers: npt.NDArray[np.floating] = np.array([float(text) for text in texts]).astype(dtype)
     return numbers
 
 
-def checked(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """A type of numbers, if it has a spelling.
 
     Raises:
@@ -150,5 +150,5 @@ def _array(values: npt.NDArray[Any], kept: Arrays | None) -> str:
 
 
 def hash_of(stored: npt.NDArray[Any]) -> str:
-    """The name by which a text knows a little-endian array."""
+    """The name of a little-endian array in a text."""
     return array_hashes({"": stored})[""][:HASH_DIGITS]

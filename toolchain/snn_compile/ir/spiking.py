@@ -23,7 +23,7 @@ Float = npt.NDArray[np.float64]
 
 
 class Reset(enum.Enum):
-    """What a spike does to the membrane potential."""
+    """Reset of the membrane potential after a spike."""
 
     SUBTRACT = "subtract"
     ZERO = "zero"
@@ -37,8 +37,8 @@ class Input(Node):
         unit: real value of one step, (C,).
         low: smallest encoded value.
         high: largest encoded value.
-        coding: how it arrives.
-        seed: of the generator that draws Poisson spikes.
+        coding: input coding.
+        seed: seed of the Poisson generator.
     """
 
     unit: Float
@@ -91,8 +91,8 @@ class SparseSynapses(Node):
 class Population(Node):
     """Neurons or a readout; a neuron model's form before it has integers.
 
-    ``RULES`` of ``quantize/neurons.py`` say what integers become of it, ``STEPPERS`` of
-    ``sim/spiking.py`` how it answers; a class that is not in them is refused.
+    ``RULES`` of ``quantize/neurons.py`` define its integer form, ``STEPPERS`` of
+    ``sim/spiking.py`` its response; a class without an entry is refused.
 
     Attributes:
         bias: broadcasts to the shape.
@@ -121,7 +121,7 @@ class Neurons(Population):
         return self.threshold
 
     def relaying(self, node_id: NodeId, source: NodeId) -> Neurons:
-        """Neurons that pass these neurons' messages on, from synapses of the weight ``unit``."""
+        """Neurons that relay these neurons' messages, through synapses of weight ``unit``."""
         silent = np.zeros((self.shape[0], 1, 1))
         return self.changed(id=node_id, inputs=(source,), bias=silent, relay=True)
 
@@ -188,7 +188,7 @@ class PiecewiseLinearNeurons(Neurons):
 
     @property
     def unit(self) -> Float:
-        """Real value of one payload step, whatever the slopes."""
+        """Real value of one payload step, independent of the slopes."""
         return self.step
 
     def relaying(self, node_id: NodeId, source: NodeId) -> Neurons:
@@ -297,7 +297,7 @@ class IFNeurons(Neurons):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LIFNeurons(Neurons):
-    """Leaky integrate and fire, as networks that were trained with spikes have it.
+    """Leaky integrate and fire, as in networks trained with spikes.
 
     At the first step of each window ``I = 0; V = initial_potential``. Every step::
 
@@ -308,7 +308,7 @@ class LIFNeurons(Neurons):
         V = 0        where s          reset to zero
 
     This is the forward Euler form of the current-based neuron of NIR (Pedersen et al. 2024) with
-    time constants and gains worked into ``alpha``, ``beta`` and the weights. Without memory of the
+    time constants and gains folded into ``alpha``, ``beta`` and the weights. Without memory of the
     current (``alpha`` 0) it is the leaky neuron, and with ``beta`` 1 integrate and fire.
 
     Attributes:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import SpikingNode, Window
+from snn_compile.numerics.functions import all_finite
 
 
 class StageError(ValueError):
@@ -39,7 +38,7 @@ class ANNGraph:
             if any(size < 1 for size in node.shape):
                 raise StageError(f"'{node.id}' has the empty shape {node.shape}")
             if isinstance(node, ann.Conv | ann.Dense) and not (
-                np.isfinite(node.weight).all() and np.isfinite(node.bias).all()
+                all_finite(node.weight) and all_finite(node.bias)
             ):
                 raise StageError(f"'{node.id}' has parameters that are not finite")
 

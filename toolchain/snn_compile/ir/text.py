@@ -110,7 +110,7 @@ class _Exact:
         """Left out where nothing is the default; other defaults may change and are stated."""
         if value is field.default and (value is None or value is False):
             return None
-        return spelling.written(value, self._kept)
+        return spelling.spell(value, self._kept)
 
 
 class _Summary:
@@ -138,7 +138,7 @@ class _Summary:
             case np.ndarray():
                 return f"{value.dtype}{_digest(value)}"
             case enum.Enum() | QFormat() | Geometry():
-                return spelling.written(value)
+                return spelling.spell(value)
             case float():
                 return f"{value:.6g}"
             case _:

@@ -2,7 +2,11 @@
 
 from snn_compile.mapping.block import Block, Demand, Placement
 from snn_compile.mapping.cost import (
+    RANGE,
+    Bill,
     EnergyEstimate,
+    Range,
+    bill,
     energy,
     exact_synops,
     fan_out,
@@ -16,7 +20,9 @@ from snn_compile.mapping.resources import LayerResources, Resources, resources
 from snn_compile.mapping.rules import RULES, Violation, violations_without_placement
 
 __all__ = [
+    "RANGE",
     "RULES",
+    "Bill",
     "Block",
     "Demand",
     "EnergyEstimate",
@@ -24,8 +30,10 @@ __all__ = [
     "MapToCores",
     "MappedProgram",
     "Placement",
+    "Range",
     "Resources",
     "Violation",
+    "bill",
     "energy",
     "exact_synops",
     "fan_out",

@@ -7,6 +7,7 @@ padding do not exist, and a weight of zero is no synapse.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -20,6 +21,8 @@ from snn_compile.mapping.block import Block, Span, as_map
 
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
+EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 
 class Counts(Protocol):
@@ -39,6 +42,10 @@ class Counts(Protocol):
 
     def mark(self, block: Block, reached: Int) -> None:
         """Add one, in a map of the sources, to each that has a synapse onto a block."""
+        ...
+
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """Synapses of each source onto a block, in a box of the source's map with all of them."""
         ...
 
     def fan_out(self) -> Int:
@@ -104,13 +111,44 @@ class _Taps:
         ]
 
 
-class ConvCounts:
+def _count(used: Bool) -> Int:
+    """How often each place is used: in bytes, which many fewer instructions add up."""
+    total = np.zeros(used.shape[1:], np.int64)
+    for start in range(0, len(used), 255):
+        total += np.add.reduce(used[start : start + 255].view(np.uint8), axis=0, dtype=np.uint8)
+    return total
+
+
+class _FanOut(abc.ABC):
+    """Fan-out: the synapses onto all targets.
+
+    Args:
+        targets: shape of the population that the synapses reach.
+        sources: shape of the population that they come from.
+    """
+
+    def __init__(self, targets: Shape, sources: Shape) -> None:
+        self.target_shape, self.source_shape = targets, sources
+
+    @abc.abstractmethod
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """See :class:`Counts`."""
+
+    def fan_out(self) -> Int:
+        """Synapses of each source."""
+        everywhere = np.zeros(as_map(self.source_shape), dtype=np.int64)
+        box, reached = self.onto(Block.whole(self.target_shape))
+        everywhere[box] = reached
+        return everywhere.reshape(self.source_shape)
+
+
+class ConvCounts(_FanOut):
     """Counts over a convolution; factors of spans seen before are kept."""
 
     def __init__(self, synapses: ConvSynapses, source: Shape) -> None:
+        super().__init__(synapses.shape, source)
         self.synapse_group = synapses
         self.source = as_map(source)
-        self.source_shape = source
         self.used = synapses.weight.values != 0
         self._axes: dict[tuple[int, Span], _Axis] = {}
         self._taps: dict[Span, _Taps] = {}
@@ -144,7 +182,11 @@ class ConvCounts:
             starts = np.arange(first, last) * out
             starts, stops = np.maximum(starts, span[0]), np.minimum(starts + out, span[1])
             if span in ((0, len(self.used)), (span[0], span[0] + 1)):  # the common queries
-                counts = np.add.reduceat(self.used[: span[1]], starts, axis=0, dtype=np.int64)
+                counts = (
+                    _count(self.used[starts[0] : stops[0]])[None]
+                    if len(starts) == 1
+                    else np.add.reduceat(self.used[: span[1]], starts, axis=0, dtype=np.int64)
+                )
             else:
                 counts = (self._up_to[stops] - self._up_to[starts]).astype(np.int64)
             counts = counts.reshape(-1, *counts.shape[2:])
@@ -191,12 +233,17 @@ class ConvCounts:
             where = full if mask is None else _reach(mask, rows, columns)[y0:y1, x0:x1]
             reached[taps.first + channels, y0:y1, x0:x1] += where
 
-    def fan_out(self) -> Int:
-        """Synapses of each source."""
-        taps, rows, columns = self._factors(Block.whole(self.synapse_group.shape))
-        over_x = taps.counts @ columns.reached.astype(np.int64)
-        across = np.einsum("ikx,ky->iyx", over_x, rows.reached.astype(np.int64))
-        return np.asarray(across.reshape(self.source_shape), dtype=np.int64)
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """Synapses of each source onto a block."""
+        taps, rows, columns = self._factors(block)
+        if not (rows.n_any and columns.n_any):
+            return (slice(0, 0),) * 3, np.zeros((0, 0, 0), dtype=np.int64)
+        (y0, y1), (x0, x1) = _bounds(rows.any), _bounds(columns.any)
+        # In floats, whose products are much faster and exact for numbers this small.
+        along_y, along_x = rows.reached[:, y0:y1].astype(float), columns.reached[:, x0:x1]
+        across = along_y.T @ (taps.counts.astype(float) @ along_x.astype(float))
+        box = slice(taps.first, taps.first + len(taps.counts)), slice(y0, y1), slice(x0, x1)
+        return box, across.astype(np.int64)
 
 
 def _reach(mask: Bool, rows: _Axis, columns: _Axis) -> Bool:
@@ -211,12 +258,12 @@ def _bounds(reached: Bool) -> Span:
     return int(where[0]), int(where[-1]) + 1
 
 
-class DenseCounts:
+class DenseCounts(_FanOut):
     """Counts over an all-to-all connection."""
 
     def __init__(self, synapses: DenseSynapses, source: Shape) -> None:
+        super().__init__(synapses.shape, source)
         self.synapse_group = synapses
-        self.source_shape = source
         self.used = synapses.weight.values != 0
         self.per_target = np.count_nonzero(self.used, axis=1)
         self.full = bool(self.used.all())
@@ -245,18 +292,19 @@ class DenseCounts:
         """Add one for each source of a block."""
         reached += self._sources(block).reshape(reached.shape)
 
-    def fan_out(self) -> Int:
-        """Synapses of each source."""
-        per_source = np.asarray(np.count_nonzero(self.used, axis=0), dtype=np.int64)
-        return per_source.reshape(self.source_shape)
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """Synapses of each source onto a block."""
+        used = self.used[block.flat(self.synapse_group.shape)]
+        per_source = np.asarray(np.count_nonzero(used, axis=0), dtype=np.int64)
+        return EVERYWHERE, per_source.reshape(as_map(self.source_shape))
 
 
-class SparseCounts:
+class SparseCounts(_FanOut):
     """Counts over an arbitrary wiring."""
 
     def __init__(self, synapses: SparseSynapses, source: Shape) -> None:
+        super().__init__(synapses.shape, source)
         self.synapse_group = synapses
-        self.source_shape = source
         self.n_sources = int(np.prod(source))
         used = synapses.weight.values != 0
         target = np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
@@ -290,9 +338,10 @@ class SparseCounts:
         """Add one for each source of a block."""
         np.add.at(reached.reshape(-1), np.unique(self._onto(block)), 1)
 
-    def fan_out(self) -> Int:
-        """Synapses of each source."""
-        return np.bincount(self.index, minlength=self.n_sources).reshape(self.source_shape)
+    def onto(self, block: Block) -> tuple[Box, Int]:
+        """Synapses of each source onto a block."""
+        per_source = np.bincount(self._onto(block), minlength=self.n_sources)
+        return EVERYWHERE, per_source.reshape(as_map(self.source_shape))
 
 
 def counts_of(synapses: Synapses, source: Shape) -> Counts:

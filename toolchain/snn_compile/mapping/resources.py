@@ -9,6 +9,7 @@ import numpy as np
 
 from snn_compile.ir.graph import NodeId
 from snn_compile.mapping.block import LIMITS, Placement, capacity
+from snn_compile.mapping.links import Link, links
 from snn_compile.mapping.program import MappedProgram
 from snn_compile.mapping.rules import core_demands
 
@@ -96,6 +97,7 @@ class Resources:
         per_core: every core in use.
         binding_limit: None on a target without limits.
         layers: every population.
+        links: between populations, and from the input.
     """
 
     cores: int
@@ -104,6 +106,7 @@ class Resources:
     per_core: tuple[CoreResources, ...]
     binding_limit: BindingLimit | None
     layers: tuple[LayerResources, ...]
+    links: tuple[Link, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The report's ``resources``, in types that JSON has."""
@@ -148,6 +151,7 @@ def resources(mapped: MappedProgram) -> Resources:
         per_core=tuple(per_core),
         binding_limit=binding,
         layers=_layers(mapped),
+        links=links(mapped),
     )
 
 

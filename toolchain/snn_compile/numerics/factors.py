@@ -1,8 +1,8 @@
 """Cholesky factors and triangular systems, in a fixed order of operations.
 
-Blocks along the diagonal are factored column by column with element-wise operations; everything
-beside them is one reproducible product (``products.matmul``) for each block. LAPACK is faster by
-the number of those products, and gives other last bits on other processors.
+Blocks along the diagonal are factored column by column with element-wise operations; each block
+costs one reproducible product (``products.matmul``) for the rest. LAPACK is faster, but its last
+bits depend on the processor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from snn_compile.numerics import products
 from snn_compile.numerics.products import Float
 
 BLOCK = 64
-"""Columns that are factored or solved one by one before the others hear of them."""
+"""Columns that are factored or solved one by one before the others are updated."""
 
 
 def cholesky(matrix: Float) -> Float:
@@ -37,8 +37,7 @@ def cholesky(matrix: Float) -> Float:
             panel[j + 1 :, j + 1 :] -= column[j + 1 : len(panel), None] * column[j + 1 :]
         lower[start:, start:stop] = np.tril(panel.T)
         if stop < n:
-            below = lower[stop:, start:stop]
-            work[stop:, stop:] -= products.matmul(below, np.ascontiguousarray(below.T))
+            work[stop:, stop:] -= products.outer(lower[stop:, start:stop])
     return lower
 
 
@@ -49,19 +48,35 @@ def solve_lower(lower: Float, right: Float) -> Float:
         lower: (N, N) lower triangular.
         right: (N, M).
     """
-    work, n = right.copy(), len(right)
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        for i in range(start, stop):
-            work[i] /= lower[i, i]
-            work[i + 1 : stop] -= lower[i + 1 : stop, i, None] * work[i]
-        if stop < n:
-            work[stop:] -= products.matmul(lower[stop:, start:stop], work[start:stop])
+    work = right.copy()
+    for start in range(0, len(work), BLOCK):
+        _substitute(lower, work, start)
     return work
 
 
+def inverse_of_lower(lower: Float) -> Float:
+    """The inverse of a lower triangular matrix, up to rounding.
+
+    As :func:`solve_lower` computes it for the identity, without the columns that are still 0.
+    """
+    work = np.eye(len(lower))
+    for start in range(0, len(work), BLOCK):
+        _substitute(lower, work[:, : start + BLOCK], start)
+    return work
+
+
+def _substitute(lower: Float, work: Float, start: int) -> None:
+    """Solve for a block of rows of the right side, and take it out of the rows below."""
+    stop = min(start + BLOCK, len(work))
+    for i in range(start, stop):
+        work[i] /= lower[i, i]
+        work[i + 1 : stop] -= lower[i + 1 : stop, i, None] * work[i]
+    if stop < len(work):
+        work[stop:] -= products.matmul(lower[stop:, start:stop], work[start:stop])
+
+
 def solve_upper(upper: Float, right: Float) -> Float:
-    """``X`` with ``upper @ X == right``, up to rounding: the same from the last row on."""
+    """``X`` with ``upper @ X == right``, up to rounding, from the last row on."""
     return solve_lower(upper[::-1, ::-1], right[::-1])[::-1]
 
 
@@ -92,4 +107,4 @@ def upper_factor_of_inverse(matrix: Float) -> Float:
         ValueError: it is not positive definite.
     """
     lower = cholesky(np.ascontiguousarray(matrix[::-1, ::-1]))
-    return np.ascontiguousarray(solve_lower(lower, np.eye(len(matrix)))[::-1, ::-1])
+    return np.ascontiguousarray(inverse_of_lower(lower)[::-1, ::-1])

@@ -15,7 +15,13 @@ EXP_TERMS = tuple(1 / math.factorial(n) for n in range(14))
 LOG_TERMS = tuple(2 / (2 * n + 1) for n in range(11))
 LOG2_OF_E = float.fromhex("0x1.71547652b82fep+0")
 EXPONENTS = (-745.0, 709.0)
-"""Where ``exp`` reaches the smallest and the largest numbers there are."""
+"""Arguments at which ``exp`` reaches the smallest and the largest float."""
+
+
+def all_finite(x: npt.ArrayLike) -> bool:
+    """Whether no number is NaN or infinite: either is the largest or the smallest of all."""
+    value = np.asarray(x)
+    return not value.size or bool(np.isfinite(value.max()) and np.isfinite(value.min()))
 
 
 def exp(x: npt.ArrayLike) -> Float:
@@ -62,7 +68,7 @@ def ceil_log2(x: npt.ArrayLike) -> npt.NDArray[np.int64]:
 def geometric(first: float, last: float, n: int) -> Float:
     """Numbers from ``first`` to ``last`` with a constant ratio, to 32 bits.
 
-    The powers of the library are rounded where their last bits cannot show.
+    Powers of the library are rounded so that their last bits do not matter.
     """
     ratio = math.log(last / first) / (n - 1)
     return np.array([first, *(_short(first * math.exp(ratio * k)) for k in range(1, n - 1)), last])

@@ -1,10 +1,10 @@
 """Sums and matrix products that do not depend on the order of their additions.
 
 A sum of multiples of ``u`` whose partial sums all stay below ``2**53 u`` is exact in float64,
-whatever the order and whether or not products are contracted into it. So operands are rounded to
-such multiples, as coarse as the length of the sum asks for, and BLAS does the rest: this is the
-error-free transformation of Ozaki, Ogita, Oishi and Rump (Numerical Algorithms 59, 2012). Where one
-such slice of an operand is not enough, what it leaves is rounded in turn and multiplied separately.
+in any order and with or without contraction of products. Operands are therefore rounded to such
+multiples, as coarse as the length of the sum requires, and multiplied by BLAS: the error-free
+transformation of Ozaki, Ogita, Oishi and Rump (Numerical Algorithms 59, 2012). If one such slice of
+an operand is not enough, the remainder is rounded in turn and multiplied separately.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Real = npt.NDArray[np.floating]
 Product = Callable[[Float, Float], Real]
 
 MANTISSA_BITS = 53
-"""Of float64: integers up to ``2**53`` are exact."""
+"""Mantissa of float64: integers up to ``2**53`` are exact."""
 INPUT_BITS, WEIGHT_BITS = 22, 31
-"""Of what meets the weights of a layer, relative to its largest magnitude, and of the sum of the
-magnitudes of a neuron's weights. Their products add up to at most ``2**53``."""
+"""Bits of a layer's input, relative to its largest magnitude, and of the sum of the magnitudes of a
+neuron's weights. Their products add up to at most ``2**53``."""
 
 
 def bit_length(x: npt.ArrayLike) -> npt.NDArray[np.intc]:
@@ -49,12 +49,12 @@ def rounded(x: npt.NDArray[np.number], exponent: npt.ArrayLike) -> Float:
 
 
 def matmul(a: Float, b: Float, *, slices: int = 2) -> Float:
-    """``a @ b``, the same bits whatever multiplies.
+    """``a @ b``, with the same bits on any BLAS.
 
     Args:
         a: (M, K).
         b: (K, N).
-        slices: that each operand is cut into. Relative to the largest magnitude of a row of ``a``
+        slices: number of slices per operand. Relative to the largest magnitude of a row of ``a``
             and of a column of ``b``, the operands are exact to ``slices * (53 - log2 K) / 2`` bits.
 
     Returns:
@@ -66,8 +66,22 @@ def matmul(a: Float, b: Float, *, slices: int = 2) -> Float:
     return _multiplied(rows, columns, blas).astype(np.float64, copy=False)
 
 
+def outer(a: Float) -> Float:
+    """``a @ a.T``, the same bits as :func:`matmul` with two slices, for half of its work.
+
+    Args:
+        a: (M, K).
+    """
+    bits = (MANTISSA_BITS - int(bit_length(a.shape[1]))) // 2
+    high, low = _slices(a, np.abs(a).max(axis=1, keepdims=True, initial=0), bits, 2)
+    mixed = blas(high, low.T)  # exact: the other mixed term is its transpose
+    found: Float = mixed + mixed.T
+    found += blas(high, high.T)
+    return found
+
+
 def _slices(x: Real, largest: Real, bits: int, count: int) -> list[Float]:
-    """Parts of decreasing size that add up to x, each of so many bits below its largest values."""
+    """Parts of decreasing size with sum x, each of ``bits`` bits below its largest values."""
     exponent = bit_length(largest).astype(np.int64)
     found = []
     for _ in range(count):
@@ -78,16 +92,16 @@ def _slices(x: Real, largest: Real, bits: int, count: int) -> list[Float]:
 
 
 def _multiplied(left: Sequence[Float], right: Sequence[Float], product: Product) -> Real:
-    """The product of two operands in equally many slices, but for terms below the last slice."""
+    """The product of two operands in equally many slices, without terms below the last slice."""
     orders = reversed(range(len(left)))  # the smallest terms first
     return reduce(iadd, (product(left[i], right[k - i]) for k in orders for i in range(k + 1)))
 
 
 def times_integers(a: npt.NDArray[np.number], b: npt.NDArray[np.integer]) -> Float:
-    """``a @ b`` for integers ``b``, the same bits whatever multiplies.
+    """``a @ b`` for integers ``b``, with the same bits on any BLAS.
 
-    The rows of ``a`` keep as many bits as the sums of magnitudes in the columns of ``b`` leave them
-    (two dozen and more where ``b`` holds spikes or payloads).
+    The precision of ``a`` is what the sums of magnitudes in the columns of ``b`` permit (24 bits
+    and more for spikes or payloads).
 
     Args:
         a: (M, K) real numbers.
@@ -104,7 +118,7 @@ def times_integers(a: npt.NDArray[np.number], b: npt.NDArray[np.integer]) -> Flo
 
 
 def gram(b: npt.NDArray[np.integer]) -> Float:
-    """``b @ b.T`` for integers b, the same bits whatever multiplies.
+    """``b @ b.T`` for integers b, with the same bits on any BLAS.
 
     Raises:
         OverflowError: the sums are not exact in float64.
@@ -113,18 +127,18 @@ def gram(b: npt.NDArray[np.integer]) -> Float:
     largest = float(np.abs(wide).max(initial=0))
     if largest * largest * b.shape[1] >= 1 << MANTISSA_BITS:
         raise OverflowError(f"sums of squares of {largest:.0f} are not exact in float64")
-    found: Float = blas(wide, wide.T)  # of one array: half of the work is saved
+    found: Float = blas(wide, wide.T)  # symmetric: BLAS saves half of the work
     return found
 
 
 def _widened(b: npt.NDArray[np.integer]) -> Float:
     if not np.issubdtype(b.dtype, np.integer):
-        raise TypeError(f"integers are needed, not {b.dtype}")
+        raise TypeError(f"requires integers, not {b.dtype}")
     return b.astype(np.float64)
 
 
 def on_grid(weight: Real, slices: int = 1) -> tuple[Float, ...]:
-    """The weights (O, ...) of a layer as :func:`linear` needs them: parts that add up to them.
+    """The weights (O, ...) of a layer for :func:`linear`: parts that add up to them.
 
     The magnitudes of a neuron's weights, in a part, add up to ``2**31`` of its units at most.
     """
@@ -138,17 +152,17 @@ def on_grid(weight: Real, slices: int = 1) -> tuple[Float, ...]:
 
 
 def linear(kernels: tuple[Float, ...], x: Real, product: Product) -> Real:
-    """What a layer makes of its input, the same bits whatever adds up.
+    """The output of a layer, with the same bits in any order of sums.
 
     Args:
-        kernels: its weights, from :func:`on_grid`. The input is cut into as many slices, so that
+        kernels: its weights, from :func:`on_grid`. The input is split into as many slices, so that
             both are exact to 22 bits for each of them.
         x: (..., B); each sample is rounded relative to its own largest magnitude, so that its
-            result does not depend on the samples beside it.
-        product: of kernel and input, linear in both: convolution, matrix product.
+            result does not depend on other samples.
+        product: product of kernel and input, linear in both: convolution, matrix product.
 
     Returns:
-        What ``product`` returns, (O, ..., B).
+        The result of ``product``, (O, ..., B).
     """
     return _multiplied(kernels, _slices(x, _largest(x), INPUT_BITS, len(kernels)), product)
 
@@ -164,8 +178,8 @@ def total(x: npt.NDArray[np.number], axis: int) -> Float:
     """Sums along an axis, the same bits in any order; exact to ``52 - log2 n`` bits of the largest.
 
     Args:
-        x: of any type.
-        axis: of n values.
+        x: values of any type.
+        axis: an axis of n values.
     """
     largest = np.abs(x).max(axis=axis, keepdims=True, initial=0)
     room = MANTISSA_BITS - 1 - int(bit_length(x.shape[axis]))
@@ -174,17 +188,17 @@ def total(x: npt.NDArray[np.number], axis: int) -> Float:
 
 
 def mean(x: npt.NDArray[np.number], axis: int) -> Float:
-    """:func:`total` over the number of values; 0 where there are none."""
+    """:func:`total` divided by the number of values; 0 for an empty axis."""
     found: Float = total(x, axis) / max(x.shape[axis], 1)
     return found
 
 
 def blas(a: Real, b: Real, out: Real | None = None) -> Any:
-    """The BLAS product of two matrices, or of one with each of a stack, of one floating type.
+    """The BLAS product of two matrices, or of one with each of a stack, in one floating type.
 
     It is the same on every machine if all partial sums are exact, and only then. OpenBLAS's kernels
-    for the edges of a matrix may compute on padding and leave floating-point flags behind that say
-    nothing about the result; numpy would warn of them now and then.
+    for the edges of a matrix may compute on padding and set floating-point flags unrelated to the
+    result, for which numpy would occasionally warn.
     """
     with np.errstate(all="ignore"):
         return np.matmul(a, b, out=out)

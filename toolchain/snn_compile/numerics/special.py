@@ -17,14 +17,14 @@ HALF_PI = (float.fromhex("0x1.921fb544p+0"), float.fromhex("0x1.0b4611a626331p-3
 SINE_TERMS = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(9))
 COSINE_TERMS = tuple((-1) ** n / math.factorial(2 * n) for n in range(10))
 FLAT = 6.0
-"""From here on, the error function is 1 as far as a float can tell."""
+"""Argument above which the error function rounds to 1."""
 APART = 8
-"""Points for each unit at which the error function is expanded."""
+"""Expansion points of the error function per unit."""
 ERROR_TERMS = 11
 
 
 def log(x: npt.ArrayLike) -> Float:
-    """Natural logarithm; NaN for numbers that are not positive."""
+    """Natural logarithm; NaN for non-positive numbers."""
     value = np.asarray(x, np.float64)
     positive = value > 0
     return np.where(positive, log2(np.where(positive, value, 1.0)) * LN2, np.nan)

@@ -1,4 +1,4 @@
-"""The options: what each is, declared once; what the user gave; what was used."""
+"""Options: their declarations, the user's values and the values in effect."""
 
 from snn_compile.options.compiling import (
     EQUALIZE,

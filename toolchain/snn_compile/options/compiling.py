@@ -1,4 +1,4 @@
-"""Everything a user can choose about a compilation, and where each value came from."""
+"""The options of a compilation, each with the origin of its value."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Literal, get_args
 from snn_compile.coding_registry import coding_class, coding_names
 from snn_compile.errors import CompileError
 from snn_compile.files.documents import DamagedError
-from snn_compile.files.typed import complaint, made
+from snn_compile.files.typed import complaint, instantiate
 from snn_compile.options import config_file
 from snn_compile.options.declared import (
     COMMAND_LINE,
     DEFAULT,
     OPEN,
-    checked,
+    make_checked,
     option,
     options_of,
     resolve_names,
@@ -32,7 +32,7 @@ from snn_compile.options.kinds import (
     one_of,
     switch,
     text,
-    whole,
+    whole_number,
 )
 from snn_compile.options.layers import METHODS, LayerOptions, tables, valid_thresholds
 from snn_compile.options.traced import (
@@ -55,17 +55,17 @@ EQUALIZE: tuple[str, ...] = get_args(Equalization)
 PRODUCERS: tuple[str, ...] = get_args(Producer)
 
 MAX_STEPS = 4096
-"""Of a window."""
+"""Maximal length of a window."""
 MAX_CHIPS = 1_000_000
-"""Of a board; far more than any has."""
+"""Maximal number of chips of a board."""
 MAX_DISTANCE = 1e15
-"""Of means and scales, up and down: what they make of weights has to stay finite when squared."""
+"""Bound of means and scales, up and down: scaled weights must stay finite when squared."""
 
 
 _DATA, _NETWORK, _NUMBERS, _RESULT = "Data", "Network and coding", "Numbers", "Result"
-_SPIKES = "Networks that were trained with spikes"
+_SPIKES = "Networks trained with spikes"
 
-# Where an option has a meaning.
+# Where an option applies.
 _TRAINED = {"network": (SPIKING,)}
 _FLOAT = {"network": (CONVERTED,)}
 _EQUAL = {**_FLOAT, "equalize": ("none",)}
@@ -84,69 +84,78 @@ _RESETS = {**_MEASURED, **_RATE, "reset": ("zero",)}
 class CompileOptions(TracedOptions):
     """The options of ``compile``. Field names are the keys of the TOML file.
 
-    What is left out, or None, is left open.
+    An omitted option, or None, is open: the coding or the target decides.
     """
 
     calibrate: Path | None = option(
-        None, file("NPZ"), "Data for thresholds: x, (N, *input shape).", _DATA
+        None, file("NPZ"), "Calibration data: x, (N, *input shape).", _DATA
     )
     evaluate: Path | None = option(
-        None, file("NPZ"), "Data for the accuracy ladder: x and, for accuracies, labels y.", _DATA
+        None, file("NPZ"), "Data for the accuracy of each stage: x and, for top-1, labels y.", _DATA
     )
-    target: str = option("loihi2", text("NAME|FILE"), "A chip: see snn-compile targets.", _NETWORK)
+    target: str = option(
+        "loihi2", text("NAME|FILE"), "Target chip; snn-compile targets lists them.", _NETWORK
+    )
     chips: int | None = option(
         None,
-        whole(1, MAX_CHIPS),
-        "Chips of the board, in place of the target's number.",
+        whole_number(1, MAX_CHIPS),
+        "Number of chips of the board, in place of the target's.",
         _NETWORK,
         shown="as many as the target has",
     )
     coding: str | None = option(
-        None, one_of(coding_names), "What a message means.", _NETWORK, by="target"
+        None, one_of(coding_names), "Coding: how messages represent values.", _NETWORK, by="target"
     )
     timesteps: int | Auto = option(
         32,
-        whole(1, MAX_STEPS, auto=True),
-        "Steps of a layer's window. radix takes 1 to 16, 8 by default.",
+        whole_number(1, MAX_STEPS, auto=True),
+        "Time steps of a layer's window. radix: 1 to 16, 8 by default.",
         _NETWORK,
         _STEPS,
         letter="-T",
         by="coding",
     )
     payload_bits: int | Auto = option(
-        8, whole(1, 16, auto=True), "Width of a payload.", _NETWORK, _PAYLOADS
+        8, whole_number(1, 16, auto=True), "Payload width.", _NETWORK, _PAYLOADS
     )
     activation_segments: int = option(
         32,
-        whole(1, 256),
-        "Most lines with which a neuron approximates a function that is no rectifier.",
+        whole_number(1, 256),
+        "Maximal number of segments in the approximation of an activation other than ReLU.",
         _NETWORK,
         _PAYLOADS,
     )
     input: Input | None = option(
         None,
         choice(Input),
-        "How the input arrives: current for rate and signed, else graded; poisson for rate and"
-        " signed only; events for networks that were trained with spikes.",
+        "Input encoding: current for rate and signed, else graded; poisson for rate and"
+        " signed only; events for networks trained with spikes.",
         _NETWORK,
         by="coding",
     )
-    input_bits: int = option(8, whole(1, 16), "The input has 2**N levels per channel.", _NETWORK)
+    input_bits: int = option(
+        8, whole_number(1, 16), "Input width: 2**N levels per channel.", _NETWORK
+    )
     reset: Reset = option(
         "subtract",
         choice(Reset),
-        "What a spike does to the potential.",
+        "Reset of the membrane potential after a spike.",
         _NETWORK,
         _RATE,
         idle="subtract",
     )
     burst: int = option(
-        1, whole(1, 127), "Most spikes of one step, as a payload.", _NETWORK, _BURSTS, idle=1
+        1,
+        whole_number(1, 127),
+        "Maximal number of spikes per time step, sent as a payload.",
+        _NETWORK,
+        _BURSTS,
+        idle=1,
     )
     initial_potential: float | None = option(
         None,
         number("V"),
-        "Potential at the start of a window, in thresholds.",
+        "Membrane potential at the start of a window, in thresholds.",
         _NETWORK,
         _TIMED,
         shown="0.5, or 0 with reset to zero",
@@ -163,7 +172,7 @@ class CompileOptions(TracedOptions):
     per_layer: bool = option(
         False,
         switch("--per-layer/--per-channel"),
-        "One threshold a layer, or one a channel. --equalize implies one a layer.",
+        "One threshold per layer or per channel. --equalize implies per layer.",
         _NUMBERS,
         _EQUAL,
         shown="--per-channel",
@@ -172,35 +181,38 @@ class CompileOptions(TracedOptions):
     equalize: Equalization = option(
         "none",
         choice(Equalization),
-        "Adjusts weights between layers; auto tries each mode on the calibration data.",
+        "Cross-layer equalization of weights; auto evaluates each mode on the calibration data.",
         _NUMBERS,
         _FLOAT,
         idle="none",
     )
     weight_bits: int | Auto = option(
-        8, whole(2, 8, auto=True), "Width of a weight.", _NUMBERS, of_layers=True
+        8, whole_number(2, 8, auto=True), "Weight width.", _NUMBERS, of_layers=True
     )
     state_bits: int = option(
         24,
-        whole(12, 24),
-        "Width of a potential; 18 makes room for stock LIF neurons.",
+        whole_number(12, 24),
+        "Membrane potential width; 18 leaves headroom for stock LIF neurons.",
         _NUMBERS,
         by="target",
     )
     neurons: Neurons = option(
-        "any", choice(Neurons), "stock: only those that Lava has on the chip, too.", _NUMBERS
+        "any",
+        choice(Neurons),
+        "stock: only neuron models that Lava also provides on the chip.",
+        _NUMBERS,
     )
     allow_approximate: bool = option(
         False,
         switch("--allow-approximate/--exact"),
-        "Whether synapses may be dropped where a neuron has more sources than a core takes and"
-        " nothing exact helps.",
+        "Whether synapses may be pruned where a neuron has more sources than a core has input axons"
+        " and no exact remedy exists.",
         _NUMBERS,
     )
     rounding: Rounding = option(
         "compensated",
         choice(Rounding),
-        "Of weights: each by itself, or errors that cancel on the calibration data.",
+        "Weight rounding: to nearest, or with errors that cancel on the calibration data.",
         _NUMBERS,
         _MEASURED,
         idle="nearest",
@@ -208,7 +220,7 @@ class CompileOptions(TracedOptions):
     bias_correction: bool = option(
         True,
         switch(),
-        "Whether biases absorb the mean error that quantization makes.",
+        "Correct biases for the mean quantization error.",
         _NUMBERS,
         _BIASES,
         idle=False,
@@ -216,8 +228,8 @@ class CompileOptions(TracedOptions):
     potential_calibration: bool = option(
         True,
         switch(),
-        "Whether neurons that reset by subtraction start where their spike counts come out right;"
-        " their biases are then not corrected.",
+        "Choose the initial potentials of neurons with reset by subtraction for correct spike"
+        " counts; replaces the correction of their biases.",
         _NUMBERS,
         _STARTS,
         idle=False,
@@ -225,7 +237,7 @@ class CompileOptions(TracedOptions):
     reset_calibration: bool = option(
         True,
         switch(),
-        "Whether thresholds and biases make up for what a reset to zero throws away.",
+        "Adjust thresholds and biases for the charge lost in a reset to zero.",
         _NUMBERS,
         _RESETS,
         idle=False,
@@ -237,7 +249,7 @@ class CompileOptions(TracedOptions):
             f"values up to {MAX_DISTANCE:g} in size",
             lambda mean: abs(mean) <= MAX_DISTANCE,
         ),
-        "Subtracted from the raw input; one per channel, or one for all.",
+        "Subtracted from the raw input; one value, or one per channel.",
         _DATA,
         _FLOAT,
     )
@@ -248,28 +260,31 @@ class CompileOptions(TracedOptions):
             f"values other than 0, from {1 / MAX_DISTANCE:g} to {MAX_DISTANCE:g} in size",
             lambda scale: 1 / MAX_DISTANCE <= abs(scale) <= MAX_DISTANCE,
         ),
-        "Divides it then.",
+        "Divides the difference; one value, or one per channel.",
         _DATA,
         _FLOAT,
     )
     layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
     emit: tuple[str, ...] = option(
-        ("lava",), names("B[,B]"), "Backends to write: lava, netx, nir.", _RESULT
+        ("lava",), names("B[,B]"), "Backends to emit: lava, netx, nir.", _RESULT
     )
     max_accuracy_drop: float | None = option(
         None,
         number("POINTS", "points, 0 or more", lambda points: points >= 0),
-        "Points of top-1 accuracy (of agreement, without labels); a larger loss ends with exit"
-        " code 6. Needs --evaluate.",
+        "Largest loss of top-1 accuracy (of agreement, without labels); beyond it, exit code 6."
+        " Requires --evaluate.",
         _RESULT,
     )
     seed: int = option(
-        0, whole(0), "Of Poisson input, and of the noise among the golden stimuli.", _RESULT
+        0,
+        whole_number(0),
+        "Seed of Poisson input and of the noise among the golden stimuli.",
+        _RESULT,
     )
     event_step: float | None = option(
         None,
         number("US", "microseconds, more than 0", lambda step: step > 0),
-        "Microseconds in a time step of recorded events.",
+        "Time step of recorded events, in microseconds.",
         _SPIKES,
         _TRAINED,
         shown="the recording, cut into T",
@@ -277,36 +292,41 @@ class CompileOptions(TracedOptions):
     nir_dt: float | None = option(
         None,
         number("S", "seconds, more than 0", lambda step: step > 0),
-        "Seconds in a time step, where the neurons of a NIR file need it.",
+        "Time step of a NIR file in seconds, if its neurons require it.",
         _SPIKES,
         _TRAINED,
-        shown="asked for",
+        shown="required",
     )
     nir_reset: Reset | None = option(
         None,
         choice(Reset),
-        "What a spike does in a NIR file.",
+        "Reset of the neurons of a NIR file.",
         _SPIKES,
         _TRAINED,
-        shown="asked for",
+        shown="required",
     )
     nir_reset_delay: bool = option(
-        True, switch(), "Whether snnTorch resets one step late, as it does.", _SPIKES, _TRAINED
+        True, switch(), "snnTorch's delay of the reset by one time step.", _SPIKES, _TRAINED
     )
     nir_producer: Producer | None = option(
-        None, choice(Producer), "Who wrote a NIR file.", _SPIKES, _TRAINED, shown="asked for"
+        None,
+        choice(Producer),
+        "Framework that wrote a NIR file.",
+        _SPIKES,
+        _TRAINED,
+        shown="required",
     )
     layers: tuple[LayerOptions, ...] = option(
         (), tables(lambda: CompileOptions), "Overrides by layer name.", ""
     )
 
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
-        """Bursts where there are none, and a search without a measure."""
+        """Bursts without rate coding or reset by subtraction, and a search without a bound."""
         if self.burst > 1 and not (self.reset == "subtract" and self._is_relevant("burst")):
             allowed = "bursts with --coding rate and --reset subtract"
             yield ("burst", "reset", "coding"), self.refusal("burst", allowed)
         if self.max_accuracy_drop is None:
-            allowed = "it together with --max-accuracy-drop: what may be lost"
+            allowed = "it together with --max-accuracy-drop"
             for name in self.automatic:
                 yield (name, "max_accuracy_drop"), self.refusal(name, allowed)
 
@@ -316,7 +336,7 @@ class CompileOptions(TracedOptions):
 
         Args:
             config: a TOML file, or None. Paths in it are relative to its folder.
-            cli: what the command line gave, by field name; nothing that it left out.
+            cli: options set on the command line, by field name.
 
         Raises:
             UsageError: unknown keys, values of the wrong type or out of range, or a file that
@@ -331,32 +351,32 @@ class CompileOptions(TracedOptions):
             origins = {name: f"{config}:{name}" for name in values}
         given, more = resolve_names(cls, cli, COMMAND_LINE)
         origins |= dict.fromkeys(given, COMMAND_LINE)
-        return checked(lambda: cls(**{**values, **given}, origins=origins), complaints + more)
+        return make_checked(lambda: cls(**{**values, **given}, origins=origins), complaints + more)
 
     @classmethod
     def stated(
-        cls, said: Mapping[str, Any], origins: Mapping[str, str] | None = None
+        cls, values: Mapping[str, Any], origins: Mapping[str, str] | None = None
     ) -> CompileOptions:
-        """The options that a file states by the values that ``effective`` gives.
+        """The options recorded in a file, from the values that ``effective`` returns.
 
         Args:
-            said: the values, of a stranger.
-            origins: where they came from, as its report says.
+            values: untrusted values.
+            origins: their origins, from its report.
 
         Raises:
-            CompileError: they have wrong types, or are out of range.
-            DamagedError: those of layers have.
+            CompileError: wrong types, or values out of range.
+            DamagedError: wrong types in the options of layers.
         """
-        layers = said.get("layers") or []
+        layers = values.get("layers") or []
         if wrong := complaint(layers, list[dict[str, Any]], "layers"):
             raise DamagedError(wrong)
-        overrides = tuple(made(LayerOptions, layer) for layer in layers)
-        values = {name: said[name] for name in options_of(cls) if said.get(name) is not None}
-        sources = {name: source((origins or {}).get(name, DEFAULT)) for name in values}
-        return cls(**{**values, "layers": overrides}, origins={"layers": DEFAULT, **sources})
+        overrides = tuple(instantiate(LayerOptions, layer) for layer in layers)
+        stated = {name: values[name] for name in options_of(cls) if values.get(name) is not None}
+        sources = {name: source((origins or {}).get(name, DEFAULT)) for name in stated}
+        return cls(**{**stated, "layers": overrides}, origins={"layers": DEFAULT, **sources})
 
     def without_meaning(self, name: str, facts: Facts) -> str:
-        """Why an option has none; steps that are ``auto`` may stand for payload bits."""
+        """Why an option does not apply; ``auto`` time steps may stand for payload bits."""
         if name == "timesteps" and self.timesteps == AUTO:
             coding = coding_class(facts["coding"])
             if coding.resolution() in coding.relevant_options:
@@ -364,13 +384,13 @@ class CompileOptions(TracedOptions):
         return super().without_meaning(name, facts)
 
     def _allows(self, name: str, fact: str, value: Any, allowed: tuple[Any, ...]) -> bool:
-        """A coding says itself which options it takes, another package's too."""
+        """The coding decides which options apply, in other packages too."""
         if fact == "coding":
             return name in coding_class(value).relevant_options
         return super()._allows(name, fact, value, allowed)
 
     def relevant_to(self, coding: str) -> CompileOptions:
-        """These options as a coding sees them: what it does not take is idle, or not given."""
+        """These options for a coding: those that do not apply are idle, or unset."""
         values = {
             name: item.default if item.idle is OPEN else item.idle
             for name, item in options_of(type(self)).items()
@@ -382,7 +402,7 @@ class CompileOptions(TracedOptions):
         return self.coding is not None and name in coding_class(self.coding).relevant_options
 
     def number(self, name: str) -> int:
-        """A number that may be ``auto``: the default stands for it then."""
+        """The value of a number; the default in place of ``auto``."""
         value = getattr(self, name)
         return int(options_of(type(self))[name].default if value == AUTO else value)
 

@@ -29,5 +29,5 @@ def read_toml(path: Path) -> dict[str, Any]:
             f"not valid TOML: {error}",
             code="unreadable-config",
             origin=Origin(str(path)),
-            hint='lines look like: weight_bits = 4, or [layers."conv*"]',
+            hint='examples of lines: weight_bits = 4, or [layers."conv*"]',
         ) from error

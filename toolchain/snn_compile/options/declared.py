@@ -1,8 +1,8 @@
-"""One declaration per option, and what follows from it for every dataclass of options.
+"""Declarations of options, and the dataclasses built from them.
 
-A field says ``burst: int = option(1, whole(1, 127), "Most spikes of one step.", "Coding")``. The
+A field is declared as ``burst: int = option(1, whole(1, 127), "Spikes per step.", "Coding")``. The
 command line, the checks, the keys of the TOML file, the warnings about options that do not apply,
-the tables of the reference and the report come from that.
+the tables of the reference and the report derive from it.
 """
 
 from __future__ import annotations
@@ -36,21 +36,20 @@ OPEN = _Open()
 
 @dataclass(frozen=True)
 class Option:
-    """What there is to know about an option.
+    """The declaration of an option.
 
     Attributes:
-        default: what holds if it is not given.
-        kind: which values it takes.
+        default: value of an option that is not set.
+        kind: its set of values.
         help: one or two sentences.
-        group: heading in the help of the command line; empty for what only a file can say.
-        only: where it has a meaning: for ``network``, ``data`` and options, the values that they
-            have there.
+        group: heading in the help of the command line; empty for options of a file only.
+        only: where it applies: admissible values of ``network``, ``data`` and other options.
         letter: short form on the command line.
-        shown: the default in words, where the value says too little.
-        idle: what is in effect where it has no meaning, if that can be said.
-        by: what decides if it is left open: the target, or the coding.
-        of_layers: whether a configuration may give it for single layers.
-        name: of the field.
+        shown: description of the default, if the value is not enough.
+        idle: the value in effect where it does not apply, if there is one.
+        by: source of the value of an open option: the target, or the coding.
+        of_layers: whether a configuration may set it for single layers.
+        name: name of the field.
     """
 
     default: Any
@@ -76,16 +75,16 @@ class Option:
 
     @property
     def words(self) -> str:
-        """The name as the command line spells it."""
+        """The name on the command line."""
         return self.name.replace("_", "-")
 
     @property
     def is_automatic(self) -> bool:
-        """Whether it may be ``auto``, for the program to find."""
+        """Whether it may be ``auto``: chosen by a search."""
         return self.kind.called == AUTOMATIC
 
     def read(self, value: Any, origin: str = "", prefix: str = "") -> Any:
-        """A value of any origin as the program takes it.
+        """Convert a value of any origin.
 
         Raises:
             UsageError: it has another type, or is out of range.
@@ -111,7 +110,7 @@ class Option:
     def refusal(
         self, value: Any, allowed: str, where: Origin | None = None, prefix: str = ""
     ) -> UsageError:
-        """The error for a value that the option does not allow."""
+        """The error for an inadmissible value."""
         message = f"{prefix}{self.words} cannot be {self.plain(value)!r}"
         return UsageError(message, code="bad-option", origin=where, hint=f"use {allowed}")
 
@@ -123,7 +122,7 @@ class Option:
 
     @staticmethod
     def plain(value: Any) -> Any:
-        """A value in the types that JSON has."""
+        """A value in JSON's types."""
         if isinstance(value, Path):
             return str(value)
         if is_dataclass(value) and not isinstance(value, type):
@@ -150,10 +149,10 @@ def _options_of(owner: Any) -> Mapping[str, Option]:
 
 @dataclass(frozen=True, kw_only=True)
 class DeclaredOptions:
-    """Options that are what their declarations allow.
+    """Options whose values conform to their declarations.
 
     Raises:
-        UsageError: one is not, or some contradict each other (``CompileErrors`` if several).
+        UsageError: one does not, or some contradict each other (``CompileErrors`` if several).
     """
 
     def __post_init__(self) -> None:
@@ -182,21 +181,20 @@ class DeclaredOptions:
         return item.refusal(getattr(self, name), allowed, _file(self._origin(name)))
 
     def override(self, changes: Mapping[str, Any]) -> Self:
-        """These options with others that a call gives by name; None leaves one open.
+        """These options with changes by name; None leaves one open.
 
         Raises:
-            UsageError: unknown names, or values that options cannot have (``CompileErrors`` if
-                several).
+            UsageError: unknown names, or inadmissible values (``CompileErrors`` if several).
         """
         values, complaints = resolve_names(type(self), changes)
-        return checked(lambda: self._with(values, KEYWORD), complaints)
+        return make_checked(lambda: self._with(values, KEYWORD), complaints)
 
     def _with(self, values: Mapping[str, Any], origin: str) -> Self:
         del origin
         return replace(self, **values)
 
     def _origin(self, name: str) -> str:
-        """Where the value of an option came from; empty if that is not recorded."""
+        """Origin of the value of an option; empty if not recorded."""
         del name
         return ""
 
@@ -204,13 +202,13 @@ class DeclaredOptions:
 def resolve_names(
     owner: type, given: Mapping[str, Any], origin: str = "", prefix: str = ""
 ) -> tuple[dict[str, Any], list[CompileError]]:
-    """Values by the names of the options that are meant, and complaints about the other names.
+    """Values by option name, and complaints about unknown names.
 
     Args:
         owner: a dataclass of options.
         given: names with hyphens or underscores, and values.
-        origin: of the values.
-        prefix: of options of single layers, shown in errors.
+        origin: origin of the values.
+        prefix: prefix for options of single layers in errors.
     """
     declared = options_of(owner)
     known = [name for name, item in declared.items() if item.of_layers or not prefix]
@@ -221,18 +219,18 @@ def resolve_names(
         if name not in known:
             complaints.append(_unknown(prefix + key, name, value, known, _file(origin)))
         elif name in values:
-            message = f"{prefix}{key} must be given once, not twice"
+            message = f"{prefix}{key} is set twice"
             complaints.append(UsageError(message, code="bad-option", origin=_file(origin)))
         else:
             values[name] = value
     return values, complaints
 
 
-def checked(make: Callable[[], T], complaints: Sequence[CompileError]) -> T:
-    """What is made, if nothing is wrong with it and there are no other complaints.
+def make_checked(make: Callable[[], T], complaints: Sequence[CompileError]) -> T:
+    """The result of ``make``, unless it fails or there are other complaints.
 
     Raises:
-        UsageError: something is wrong (``CompileErrors`` if several things are).
+        UsageError: there is a complaint (``CompileErrors`` if there are several).
     """
     try:
         made = make()
@@ -244,7 +242,7 @@ def checked(make: Callable[[], T], complaints: Sequence[CompileError]) -> T:
 
 
 def all_of(error: CompileError) -> list[CompileError]:
-    """The errors that one stands for."""
+    """The errors collected in one."""
     return list(error.errors) if isinstance(error, CompileErrors) else [error]
 
 

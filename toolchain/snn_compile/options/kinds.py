@@ -1,4 +1,4 @@
-"""What values an option takes: how one is read, which are in range, and what they are called."""
+"""Kinds of option values: conversion, range and description."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Kind:
 
     Attributes:
         expected: their type in words.
-        called: what the help of the command line calls a value.
-        read: a value from TOML, Python or the command line as the program takes it; a TypeError or
-            ValueError if it is of another type.
-        example: of an option, as TOML and Python spell it.
-        range: the range in words; empty where every value will do. This and ``called`` may have to
-            be asked for each time, where installed packages add values.
-        allows: whether a value that was read is in range.
-        flags: of a switch that the command line spells as flags.
+        called: placeholder of a value in the help of the command line.
+        read: conversion of a value from TOML, Python or the command line; raises TypeError or
+            ValueError for another type.
+        example: an example of an option in the syntax of TOML and Python.
+        range: the range in words; empty if every value is admissible. This and ``called`` may be
+            functions, where installed packages add values.
+        allows: whether a converted value is in range.
+        flags: spelling of a switch as flags on the command line.
     """
 
     expected: str
@@ -41,7 +41,7 @@ class Kind:
 
     @property
     def metavar(self) -> str:
-        """What the help of the command line calls a value."""
+        """Placeholder of a value in the help of the command line."""
         return self.called if isinstance(self.called, str) else self.called()
 
     @property
@@ -61,7 +61,7 @@ def choice(literal: Any) -> Kind:
 
 
 def one_of(choices: Callable[[], tuple[str, ...]]) -> Kind:
-    """One of the texts that there are when somebody asks."""
+    """One of the texts that ``choices`` returns at the time of the check."""
     return Kind(
         "text",
         lambda: "|".join(choices()),
@@ -77,8 +77,8 @@ def file(metavar: str) -> Kind:
     return Kind("a file name", metavar, _path, 'calibrate = "calibrate.npz"')
 
 
-def whole(least: int, most: int | None = None, *, auto: bool = False) -> Kind:
-    """A whole number from ``least`` to ``most``, or ``auto`` where that is possible."""
+def whole_number(least: int, most: int | None = None, *, auto: bool = False) -> Kind:
+    """A whole number from ``least`` to ``most``, or ``auto`` if allowed."""
     allowed = f"{least} or more" if most is None else f"{least} to {most}"
 
     def allows(value: Any) -> bool:

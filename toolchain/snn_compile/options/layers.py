@@ -1,4 +1,4 @@
-"""Options of single layers, and the methods that find thresholds."""
+"""Options of single layers, and threshold methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PERCENTILE = re.compile(r"percentile:(\d+(?:\.\d+)?)")
 
 
 def valid_thresholds(method: str) -> bool:
-    """Whether a threshold method is one this compiler knows."""
+    """Whether a threshold method exists."""
     if method in ("mmse", "max", "lbs", "spike-norm"):
         return True
     match = _PERCENTILE.fullmatch(method)
@@ -25,14 +25,14 @@ def valid_thresholds(method: str) -> bool:
 
 
 def percentile_of(method: str) -> float | None:
-    """The percentile that a threshold method names, if it names one."""
+    """The percentile in a threshold method, if any."""
     match = _PERCENTILE.fullmatch(method)
     return float(match[1]) if match else None
 
 
 @dataclass(frozen=True)
 class LayerOptions:
-    """What a configuration file may say about the layers that a pattern matches.
+    """Options in a configuration file for the layers that a pattern matches.
 
     Attributes:
         pattern: shell-style pattern over layer names.
@@ -45,7 +45,7 @@ class LayerOptions:
     thresholds: str | None = None
 
     def matches(self, layer: str) -> bool:
-        """Whether it is about a layer."""
+        """Whether the pattern matches a layer."""
         return fnmatchcase(layer, self.pattern)
 
 

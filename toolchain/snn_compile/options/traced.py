@@ -1,4 +1,4 @@
-"""Options that know where each value came from, and which of them mean something."""
+"""Options with the origin of each value, and where each option applies."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from snn_compile.options.kinds import AUTO
 
 STOCK = "--neurons stock"
 IGNORED = ", ignored"
-"""Ends the origin of an option that was given and has no meaning."""
+"""Suffix of the origin of an option that is set but does not apply."""
 
 CONVERTED, SPIKING = "converted", "spiking"
 CALIBRATED, UNCALIBRATED = "calibrated", "uncalibrated"
 _REASONS = {
-    CONVERTED: "the network does not spike yet",
-    SPIKING: "the network spikes already",
-    UNCALIBRATED: "there is no calibration data",
+    CONVERTED: "the network is not a spiking one",
+    SPIKING: "the network is already a spiking one",
+    UNCALIBRATED: "without calibration data",
 }
 
 Facts = Mapping[str, str]
-"""What a compilation is: ``network``, ``coding`` and ``data``, as ``Option.only`` names them."""
+"""Properties of a compilation: ``network``, ``coding``, ``data``; the keys of ``Option.only``."""
 
 
 class _Unstated(dict[str, str]):
-    """Origins that a constructor was not given."""
+    """Origins omitted in a constructor's call."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TracedOptions(DeclaredOptions):
-    """Options with the origin of each value that was given or settled.
+    """Options with the origin of each value that is not a default.
 
-    What a constructor is passed was given. ``dataclasses.replace`` passes everything, the defaults
-    too, and is therefore refused; ``override`` and ``with_value`` say what changes, and why.
+    Arguments of the constructor count as set. ``dataclasses.replace`` passes everything, defaults
+    included, and is therefore rejected; ``override`` and ``with_value`` record changes and origins.
     """
 
     origins: Mapping[str, str] = field(default_factory=_Unstated, compare=False)
@@ -51,12 +51,12 @@ class TracedOptions(DeclaredOptions):
         super().__post_init__()
 
     def is_given(self, name: str) -> bool:
-        """Whether the user has set it, anywhere."""
+        """Whether the user has set an option, anywhere."""
         origin = self._origin(name)
         return origin.endswith(f":{name}") or not origin.startswith((DEFAULT, STOCK))
 
     def with_value(self, name: str, value: Any, origin: str) -> Self:
-        """These options with a value that the compiler has chosen; None leaves it open."""
+        """These options with a value chosen by the compiler; None leaves it open."""
         return self._with({name: value}, origin)
 
     def with_default(self, name: str, value: Any) -> Self:
@@ -74,7 +74,7 @@ class TracedOptions(DeclaredOptions):
         return self.origins.get(name, DEFAULT)
 
     def without_meaning(self, name: str, facts: Facts) -> str:
-        """Why an option has no meaning in a compilation; empty if it has one."""
+        """Why an option does not apply in a compilation; empty if it does."""
         declared = options_of(type(self))
         for fact, allowed in declared[name].only.items():
             value: Any
@@ -93,7 +93,7 @@ class TracedOptions(DeclaredOptions):
         return value in allowed
 
     def ignored(self, facts: Facts) -> list[str]:
-        """The options that were given without having a meaning, in a line for each reason."""
+        """Options that are set but do not apply, in one line for each reason."""
         reasons: dict[str, list[str]] = {}
         for name, item in options_of(type(self)).items():
             if self.is_given(name) and (reason := self.without_meaning(name, facts)):
@@ -108,11 +108,11 @@ class TracedOptions(DeclaredOptions):
         }
 
     def in_effect(self, facts: Facts, used: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """As ``effective``, with the values that a compilation has used.
+        """As ``effective``, with the values used in a compilation.
 
         Args:
-            facts: what it was.
-            used: values that its result shows.
+            facts: properties of the compilation.
+            used: values visible in its result.
         """
         found = self.effective()
         for name, item in options_of(type(self)).items():
@@ -131,15 +131,15 @@ class TracedOptions(DeclaredOptions):
         return found
 
     def _is_found(self, name: str) -> bool:
-        """Whether the compiler has recorded why it chose this value."""
+        """Whether the compiler chose this value and recorded the reason."""
         return not self.is_given(name) and self._origin(name) != DEFAULT
 
 
 def default_of(by: str) -> str:
-    """The origin of a value that the target, the coding or the network decides."""
+    """The origin of a value decided by the target, the coding or the network."""
     return f"{DEFAULT} of the {by}" if by else DEFAULT
 
 
 def source(origin: str) -> str:
-    """The origin of an option as it was stated, from one that a report names."""
+    """The origin of an option before the report's suffix."""
     return origin.removesuffix(IGNORED)

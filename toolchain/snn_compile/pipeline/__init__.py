@@ -1,1 +1,1 @@
-"""From a model file to a compiled network: each way in prepares, one way finishes."""
+"""Compilation pipeline: preparation by kind of model, one common second half."""

@@ -1,4 +1,4 @@
-"""From a model file to a compiled network: what is prepared here, ``finish`` finishes."""
+"""Compilation driver: from a model file to a network prepared for ``finish``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from snn_compile.errors import UsageError
 from snn_compile.fit import of_fit
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import for_target, lower, unmeasured
+from snn_compile.lowering import for_target, lower, passes_at_bounds
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import (
     AUTO,
@@ -43,7 +43,7 @@ from snn_compile.passes import (
     Pipeline,
     no_observer,
 )
-from snn_compile.pipeline.finish import CheckResult, Prepared, Task, finish, pass_observer
+from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
 from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
     Data,
@@ -75,7 +75,7 @@ MAX_WEIGHT_BITS = 8
 Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
 Retrain = Callable[[ANNGraph, Calibration, CompileOptions, Coding], tuple[ANNGraph, Scales]]
-"""The folded network with its statistics to another one with the full scales of its rectifiers."""
+"""From the folded network and its statistics to a retrained one and its full scales."""
 
 
 def check_model(
@@ -84,7 +84,7 @@ def check_model(
     observer: Observer | None = None,
     instruments: Instruments | None = None,
 ) -> CheckResult:
-    """Import a model, convert it with thresholds from its weights, and map it: all without data.
+    """Import a model, convert it with thresholds from its weights, and map it, without data.
 
     Args:
         model: the file.
@@ -93,7 +93,7 @@ def check_model(
         instruments: what is done around them.
 
     Raises:
-        CompileError: it cannot be read, holds what has no spiking form, or does not fit the target;
+        CompileError: it is unreadable, has unsupported operators, or does not fit the target;
             all complaints of a kind at once.
         Stopped: the pass after which to stop has run.
     """
@@ -121,7 +121,7 @@ def _checked(
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
     folding = fold(network, coding, observe, target=target)
-    convert = unmeasured(folding.graph, weight_bounds(folding.graph), options, coding)
+    convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
     mapped = map_program(made.graph.program, target)
     findings = (
@@ -136,12 +136,12 @@ def _checked(
 def passes_of(
     model: str | Path, options: CompileOptions, *, with_data: bool = True
 ) -> tuple[Pass[Any, Any], ...]:
-    """The passes that a compilation runs, in order, made for two samples, and not to be run.
+    """The passes of a compilation in order, built for two samples and not meant to run.
 
     Args:
-        model: the file, which is imported and folded.
+        model: the file; it is imported and folded.
         options: all options.
-        with_data: whether a compilation is meant, or ``check_model``, which takes no data.
+        with_data: whether for a compilation, or for ``check_model``, which has no data.
 
     Raises:
         CompileError: as ``check_model``.
@@ -157,7 +157,9 @@ def passes_of(
     adjusts = with_data and options.equalize != "none"
     some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
-    convert = unmeasured(folded, calibration.calibrate(folded, some), options, coding, samples)
+    convert = passes_at_bounds(
+        folded, calibration.calibrate(folded, some), options, coding, samples
+    )
     equalize = (Equalize(options.equalize),) if adjusts else ()
     return (
         *preprocessing(options),
@@ -183,10 +185,10 @@ def compile_model(
     Args:
         model: the file.
         options: all options; ``changes`` override single ones by name.
-        calibrate: (N, *input shape) samples or a file, in place of ``options.calibrate``.
-        evaluate: samples and labels (or None), or a file, in place of ``options.evaluate``.
-        observer: sees the compilation while it runs.
-        retrain: may replace the folded network before it is converted.
+        calibrate: (N, *input shape) samples or a file, instead of ``options.calibrate``.
+        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``.
+        observer: observer of the progress.
+        retrain: may replace the folded network before conversion.
         instruments: what is done around the passes.
         **changes: single options by name.
 
@@ -194,8 +196,8 @@ def compile_model(
         The compiled network with its report; nothing is written.
 
     Raises:
-        CompileError: whatever is wrong with the model, the data, the options or the target.
-        PassFailure: a pass has failed inside: a bug of the compiler.
+        CompileError: defects of the model, the data, the options or the target.
+        PassFailure: an internal error of a pass: a bug of the compiler.
         Stopped: the pass after which to stop has run.
     """
     given: dict[str, Any] = dict(changes)
@@ -209,15 +211,15 @@ def compile_model(
         Path(model), options, load_target(options.target, options.chips), calibrate, evaluate
     )
     for name in options.emit:
-        BACKENDS.load(name)  # what is missing need not wait for the network
+        BACKENDS.load(name)  # fail early if one is missing
     with nearest_named(options, partial(_mapped, task.path)):
         if frontend := spiking_frontend(task.path):
             return finish(prepare_spiking(task, frontend, journal), journal)
         return finish(_prepare(task, journal, retrain), journal)
 
 
-def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
-    """A network that was trained without spikes: folded, equalized, calibrated, converted."""
+def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedNetwork:
+    """Prepare a network trained without spikes: fold, equalize, calibrate, convert."""
     asked, target = task.options, task.target
     options = for_target(stock.with_stock_defaults(asked), target)
     coding = coding_of(options, target.default_coding.value)
@@ -261,7 +263,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
 
     used = assemble.used(lowered.program, lowered.spiking.input.coding)
     in_effect, model = options.in_effect(facts, used), assemble.facts(imported.ann)
-    return Prepared(
+    return PreparedNetwork(
         lowered.program,
         lowered.encoding,
         lowered.decodings,
@@ -298,7 +300,7 @@ def _resolve_options(
         return options
     if samples.evaluate is None or options.max_accuracy_drop is None:
         raise UsageError(
-            "auto looks for the fewest steps or bits, and there is nothing to measure them on",
+            "auto searches for the fewest steps or bits and requires data to measure them",
             code="missing-data",
             hint="give --evaluate",
         )
@@ -328,7 +330,7 @@ def _with_restriction_cost(
     target: Target,
     outcome: Outcome,
 ) -> Outcome:
-    """With what the neurons that were asked for cost against the network of other options."""
+    """The outcome with the cost of ``--neurons stock`` relative to unrestricted neurons."""
     coding = coding_of(free, target.default_coding.value)
     other = lower(folded, statistics, calibrate, free, coding)
     cost = restriction.compared(outcome.judge, other, evaluate, coding)
@@ -345,9 +347,9 @@ def _choose_equalization(
     """Resolve ``--equalize auto``: try each mode and keep the one with the least error."""
     if samples is None and options.equalize in ("auto", "data"):
         raise UsageError(
-            f"--equalize {options.equalize} measures on calibration data, and there is none",
+            f"--equalize {options.equalize} requires calibration data",
             code="missing-data",
-            hint="give --calibrate, or use range, l4 or l2",
+            hint="use --calibrate, or range, l4 or l2",
         )
     if samples is None or options.equalize != "auto":
         return options
@@ -386,6 +388,6 @@ def _equalize(
 
 
 def _facts(coding: Coding, *, measured: bool) -> dict[str, str]:
-    """What decides which options have a meaning."""
+    """Properties that decide which options apply."""
     data = CALIBRATED if measured else UNCALIBRATED
     return {"network": CONVERTED, "coding": coding.name, "data": data}

@@ -1,8 +1,8 @@
-"""The second half of every compilation: from integers to a compiled network, whatever made them.
+"""The common second half of every compilation: from integers to a compiled network.
 
-A frontend's network is prepared (``driver`` converts what was trained without spikes,
-``spiking_models`` takes what was trained with them, ``tune`` trains a compiled one further);
-``finish`` maps it, checks it, evaluates it and puts the folder's content together.
+A frontend's network is prepared (``driver`` converts networks trained without spikes,
+``spiking_models`` imports those trained with spikes, ``tune`` trains a compiled one further);
+``finish`` maps it, checks it, evaluates it and assembles the folder's content.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a compilation is asked for.
+    """Inputs of a compilation.
 
     Attributes:
         path: the model file.
-        options: as the user stated them.
+        options: the user's options.
         target: the chip.
-        calibrate: samples in place of ``options.calibrate``.
-        evaluate: samples and labels (or None) in place of ``options.evaluate``.
+        calibrate: samples instead of ``options.calibrate``.
+        evaluate: samples and labels (or None) instead of ``options.evaluate``.
     """
 
     path: Path
@@ -58,31 +58,31 @@ class Task:
 
     @property
     def is_measured(self) -> bool:
-        """Whether there are samples to calibrate with."""
+        """Whether a calibration set is available."""
         return self.calibrate is not None or self.options.calibrate is not None
 
     @property
     def provenance(self) -> Mapping[str, str]:
-        """Hashes of everything that the network is made from."""
+        """Hashes of all inputs of the compilation."""
         given = {"calibrate": self.calibrate, "evaluate": self.evaluate}
         return provenance(self.path, self.options, given)
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A network in integers, and what is particular to the way in which it was made.
+class PreparedNetwork:
+    """A network in integers, and the results specific to its kind of model.
 
     Attributes:
         program: the network.
-        encoding: of the input.
-        decodings: of each output.
+        encoding: encoding of the input.
+        decodings: decoding of each output.
         stimulus: encoded frames for verification.
         target: the chip.
-        backends: that will write the network.
-        provenance: hashes of what it was made from.
-        evaluate_stages: evaluates it and the stages before it.
-        report: the content of ``report.json``, given the keys that are the same for all.
-        quantization: what is told about the integers; None if a compilation has told it before.
+        backends: backends to emit.
+        provenance: hashes of its inputs.
+        evaluate_stages: evaluates it and all earlier stages.
+        report: the content of ``report.json``, from the keys common to all kinds.
+        quantization: scales of the integers to report; None if already reported.
     """
 
     program: QuantizedGraph
@@ -99,13 +99,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What importing alone says about a model.
+    """Result of a check of a model without data.
 
     Attributes:
-        imported: the network as the file states it.
-        folded: after the passes that need no data; None of a network that spikes already.
+        imported: the imported network.
+        folded: the network after the passes without data; None for a spiking network.
         mapped: the network on the target.
-        findings: of the import, of these passes and of the mapping.
+        findings: findings of the import, of these passes and of the mapping.
         timing: seconds of each pass.
     """
 
@@ -125,8 +125,8 @@ def pass_observer(
     return VerifyEach(journal.record_pass, network, samples)
 
 
-def finish(prepared: Prepared, journal: Journal) -> CompiledModel:
-    """Map a network, see that the backends can write it, evaluate it, and report.
+def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
+    """Map a network, check that the backends support it, evaluate it, and report.
 
     Raises:
         CompileError: it does not fit, or a backend cannot express it; all complaints at once.
@@ -157,10 +157,10 @@ def finish(prepared: Prepared, journal: Journal) -> CompiledModel:
 
 
 def require_writable(program: QuantizedGraph, backends: Iterable[str]) -> None:
-    """See that backends can write a network.
+    """Check that backends support a network.
 
     Raises:
-        CompileError: they cannot; all complaints at once.
+        CompileError: they do not; all complaints at once.
     """
     loaded: list[Backend] = [BACKENDS.load(name) for name in backends]
     raise_all([error for backend in loaded for error in backend.check(program)])

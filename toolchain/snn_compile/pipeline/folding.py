@@ -25,7 +25,7 @@ def folding(*, signed: bool = False, target: Target | None = None) -> Pipeline[A
     """The passes that leave the function of the trained network unchanged.
 
     Args:
-        signed: whether one population carries values of either sign.
+        signed: whether payloads are signed.
         target: the chip, if it is known.
     """
     return (
@@ -46,10 +46,10 @@ FOLDING = folding()
 def folding_of(
     network: ANNGraph, coding: Coding, target: Target | None = None
 ) -> Pipeline[ANNGraph, ANNGraph]:
-    """Those of a network, a coding and a target.
+    """The folding passes for a network, a coding and a target.
 
-    Functions become rectifiers first where there are no other neurons. Where a network needs
-    neurons with tables of lines anyway, they carry values of either sign, too.
+    Functions become rectifiers first if the coding has no other neurons. If a network needs
+    piecewise linear neurons anyway, they also carry signed values.
     """
     if target is not None and not coding.payloads and target.payload_bits.value != 0:
         # Counts are too coarse for another rounding, and neurons with many sources can be split
@@ -75,7 +75,7 @@ def fold(
     measured: bool = False,
     target: Target | None = None,
 ) -> PassResult[ANNGraph]:
-    """What the passes that need no data make of a network, if it can be worked with."""
+    """The folded network, after checks of its size and its parameters."""
     folding = folding_of(network, coding, target)(network, observe)
     check_footprint(folding.graph, measured=measured)
     check_magnitudes(folding.graph)

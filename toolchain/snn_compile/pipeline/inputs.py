@@ -1,4 +1,4 @@
-"""What the user gives: a model file, and samples to calibrate and to evaluate with."""
+"""The user's inputs: a model file, calibration samples and evaluation samples."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from snn_compile.samples.arrays import (
 from snn_compile.samples.events import Recordings
 
 N_STIMULI = 100
-"""Stimuli that travel with a compiled network for verification."""
+"""Stimuli stored with a compiled network for verification."""
 
 Array = npt.NDArray[Any]
 
@@ -59,10 +59,10 @@ class Data:
 
 
 def spiking_frontend(path: Path) -> SpikingFrontend | None:
-    """What reads a file of a network that spikes already; None if the file is one to convert.
+    """The frontend for a file with a spiking network; None if the file is to be converted.
 
     Raises:
-        UsageError: it is one that spikes, and there is no such file.
+        UsageError: the file would be a spiking network's, but does not exist.
     """
     frontend = frontend_for(path)
     if not isinstance(frontend, SpikingFrontend):
@@ -72,23 +72,23 @@ def spiking_frontend(path: Path) -> SpikingFrontend | None:
 
 
 def read_model(path: Path) -> Imported:
-    """A model that is to be converted, as its file states it.
+    """Import a model that is to be converted.
 
     Raises:
-        CompileError: there is none, it cannot be read, or holds what has no spiking form.
-        TypeError: its suffix is that of networks that spike already.
+        CompileError: the file is missing, unreadable, or has unsupported operators.
+        TypeError: its suffix is that of spiking networks.
     """
     _check_exists(path)
     frontend = frontend_for(path)
     if isinstance(frontend, SpikingFrontend):
-        raise TypeError(f"'{path}' holds a network that spikes already")
+        raise TypeError(f"'{path}' contains a spiking network")
     imported = frontend.read(path)
     outputs = imported.ann.outputs
     if any(not output.shape for output in outputs):
         raise UnsupportedError(
             "an output without a class axis",
             origin=outputs[0].origin,
-            hint="give each sample a vector of outputs",
+            hint="export the model with a vector of outputs per sample",
         )
     return imported
 
@@ -102,7 +102,7 @@ def source_runtime(path: Path, options: CompileOptions) -> SourceRuntime | None:
 
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
-    """The pass that folds the preprocessing, if there is any."""
+    """The pass that folds the preprocessing, if any."""
     values = options.mean_values, options.scale_values
     return (FoldPreprocessing(*values),) if any(values) else ()
 
@@ -110,7 +110,7 @@ def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
 def preprocess(
     imported: Imported, options: CompileOptions, observe: PassObserver = no_observer
 ) -> ANNGraph:
-    """The network that takes the user's samples as they are.
+    """The network for raw samples of the user.
 
     Raises:
         ModelError: its values and weights take too much memory, or are too large.
@@ -128,7 +128,7 @@ def load_data(
     calibrate: Array | None,
     evaluate: tuple[Array, Array | None] | None,
 ) -> Data:
-    """Both sets of samples, from arrays or files; all that is wrong with them at once."""
+    """Both sets of samples, from arrays or files; all complaints at once."""
     errors: list[CompileError] = []
 
     def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
@@ -154,7 +154,7 @@ def float_samples(
     *,
     need_labels: bool = False,
 ) -> Samples:
-    """Samples as the float network takes them: of an npz file, or x and y (or None) as arrays.
+    """Samples for the float network, from an npz file, or from arrays x and y (or None).
 
     Raises:
         UsageError: the file or what it holds cannot be used.
@@ -173,19 +173,19 @@ def float_samples(
 def samples_for(
     compiled: CompiledModel, given: Path | tuple[Array, Array | None], *, need_labels: bool = False
 ) -> Samples:
-    """Samples for a compiled network, read as the data of its compilation was.
+    """Samples for a compiled network, read like the data of its compilation.
 
     Args:
         compiled: the network.
-        given: an npz file with ``x`` and, perhaps, ``y``, or of recorded events, where the network
-            takes events; or x and y as arrays.
+        given: an npz file with ``x`` and optionally ``y``, or of recorded events if the network
+            reads events; or x and y as arrays.
         need_labels: whether samples without labels are refused.
 
     Raises:
         UsageError: the file or what it holds cannot be used.
     """
     said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
-    whole = bool((compiled.encoding.unit == 1).all())  # it takes whole numbers as they are
+    whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
     decoding = next(iter(compiled.decodings.values()))
     shape, n_classes = compiled.encoding.shape, prod(decoding.shape)
     layout = figures.option(compiled.report, "layout") or "nchw"

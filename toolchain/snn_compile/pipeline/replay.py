@@ -1,7 +1,7 @@
-"""A pass that has failed inside, in a file that replays it: the pass and what it was given.
+"""Replay files of internal errors: the failed pass and its input.
 
-Data only, as everywhere: JSON and npy in a zip. A file may come from a stranger; of the classes
-that it names, those of stages, passes and their parts are made, with fields of the right types.
+Files contain data only: JSON and npy in a zip. They may be untrusted; of the classes that they
+name, only those of stages, passes and their parts are instantiated, with type-checked fields.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.expression import Expression
 from snn_compile.ir.graph import Node
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.ir.spelled import Spelled
-from snn_compile.ir.spelling import written
+from snn_compile.ir.spelled import Scanner
+from snn_compile.ir.spelling import spell
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options.compiling import MAX_STEPS
 from snn_compile.passes import Pass, PassFailure, spec
@@ -65,7 +65,7 @@ from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import LayerNumbers, Quantization
 from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
-from snn_compile.targets.target import Confidence, Energy, Figure, Target
+from snn_compile.targets.target import Confidence, Constant, Figure, Target
 from snn_compile.version import __version__
 
 SCHEMA = 1
@@ -102,7 +102,7 @@ PASSES = (
 STAGES = (ANNGraph, SpikingGraph, Quantization)
 _PARTS = (
     *(QuantizedGraph, LayerNumbers, InputEncoding, States, Curve),
-    *(Target, Figure, Energy, Confidence),
+    *(Target, Figure, Constant, Confidence),
 )
 _NODES = [
     kind
@@ -118,24 +118,24 @@ _EXPRESSION = "expression"
 
 
 class _Codec(serialize.Codec):
-    """Classes by the last part of their module and their name, codings as ``--coding`` takes them.
+    """Classes by the last part of their module and their name, codings by their ``--coding`` name.
 
     A coding is loaded only when one is read, so that a broken plug-in affects nothing else.
-    Expressions are texts: what several of their operations read stands there once.
+    Expressions are texts: shared subexpressions appear once.
     """
 
     def encode(self, value: Any, arrays: serialize.Arrays, path: str) -> Any:
         if isinstance(value, Expression):
-            return {"$type": _EXPRESSION, "text": written(value)}
+            return {"$type": _EXPRESSION, "text": spell(value)}
         return super().encode(value, arrays, path)
 
     def decode(self, value: Any, arrays: Mapping[str, Any]) -> Any:
         if not (isinstance(value, dict) and value["$type"] == _EXPRESSION):
             return super().decode(value, arrays)
-        text = Spelled(value["text"], {})
+        text = Scanner(value["text"], {})
         found = text.value(Expression)
-        if not text.ended:
-            raise text.error("there is more than an expression")
+        if not text.at_end:
+            raise text.error("expected the end of the expression")
         return found
 
     def name_of(self, kind: Any) -> str:
@@ -154,7 +154,7 @@ _CODEC = _Codec(
 
 
 class _Content(TypedDict):
-    """What ``replay.json`` says; ``step`` and ``graph`` are null where they have no such form."""
+    """Content of ``replay.json``; ``step`` and ``graph`` are null if not serializable."""
 
     tool: str
     spec: str
@@ -167,14 +167,14 @@ class _Content(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """A pass and what it was given.
+    """A pass and its input.
 
     Attributes:
         step: the pass.
         graph: the network.
         spec: the pass as text.
         tool: version of the compiler that failed.
-        error: what it raised.
+        error: the exception raised.
     """
 
     step: Pass[Any, Any]
@@ -185,7 +185,7 @@ class Replay:
 
 
 def save(failure: PassFailure) -> Path:
-    """Write the file that replays a failure into the working folder, or the one for scratch files.
+    """Write a replay file into the working folder, or into the folder for temporary files.
 
     Raises:
         OSError: it can be written to neither.
@@ -203,10 +203,10 @@ def load(path: Path) -> Replay:
     """Read a file that ``save`` wrote.
 
     Raises:
-        ModelError: it is damaged, or not what this tool writes.
-        UsageError: it holds no network, because the failure was on one without such a form.
+        ModelError: it is damaged, or not a replay file of this tool.
+        UsageError: it holds no network, because the input was not serializable.
     """
-    hint = "only snn-compile writes such files"
+    hint = "use a replay file written by snn-compile"
     message = "the file replays no pass"
     with reading(path, ModelError, "unreadable-replay", message, hint), Archive(path) as archive:
         content = _of_this_version(archive.json("replay.json", MAX_JSON_SIZE))
@@ -215,21 +215,21 @@ def load(path: Path) -> Replay:
         step, graph = (_CODEC.decode(content.get(part), arrays) for part in ("step", "graph"))
         known = isinstance(step, PASSES) and isinstance(graph, STAGES)
         if not (known or step is graph is None):
-            raise DamagedError("it names what is no pass, or no network")
+            raise DamagedError("it names no pass, or no network")
         if known:
             _check_sizes(step, graph)
     if not known:
         raise UsageError(
-            f"the network that pass '{content['spec']}' failed on is of a kind that no file holds",
+            f"the input of the failed pass '{content['spec']}' is not serializable",
             code="not-replayable",
             origin=Origin(str(path)),
-            hint="traceback.txt in it has the traceback",
+            hint="see traceback.txt in it",
         )
     return Replay(step, graph, content["spec"], content["tool"], content["error"])
 
 
 def _check_sizes(step: Any, stage: Any) -> None:
-    """See that what the pass makes of a network, and what its neurons send, fits into memory."""
+    """Check the memory for the result of the pass and for the messages of its neurons."""
     coding = getattr(step, "coding", None)
     if isinstance(coding, Coding) and not 0 < coding.size <= MAX_STEPS:
         raise DamagedError(f"a window of {coding.size} steps")

@@ -1,4 +1,4 @@
-"""The fewest steps or bits with which a network still loses no more than the user allows."""
+"""Search for the fewest steps or bits within the allowed loss of accuracy."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ from snn_compile.sim import ann
 from snn_compile.sim.reproducible import Reproducible
 
 SEARCH_SAMPLES = 2_000
-"""Samples that a search looks at, the first ones; what it finds is confirmed on all of them."""
+"""Number of first samples of a search; its result is confirmed on all samples."""
 
 Answers = npt.NDArray[np.int64]
 
 
 def smallest(candidates: Sequence[int], keeps: Callable[[int], bool]) -> int | None:
-    """The smallest candidate that keeps the promise, found with few trials.
+    """The smallest candidate that satisfies a bound, with few trials.
 
-    Trials go up in steps that double, and then halve the gap between the last that broke the
-    promise and the first that kept it. A promise that is kept by one number and broken by a larger
-    one (losses are measured on samples and are a little noisy) may hide a smaller number that keeps
-    it; what is returned has kept it.
+    Trials increase in steps that double, and then bisect between the last that violated the bound
+    and the first that satisfied it. If losses are not monotone (they are measured on samples and
+    slightly noisy), a smaller candidate may be missed; the result always satisfies the bound.
 
     Args:
         candidates: in ascending order.
-        keeps: whether a candidate keeps the promise; called at most once for each.
+        keeps: whether a candidate satisfies the bound; called at most once for each.
 
     Returns:
-        None if no candidate that was tried keeps it, the largest one among them.
+        None if no candidate tried, including the largest, satisfies it.
     """
     broken, kept = -1, None
     index, step = 0, 1
@@ -62,15 +61,15 @@ def smallest(candidates: Sequence[int], keeps: Callable[[int], bool]) -> int | N
 
 @dataclass(frozen=True, eq=False)
 class Promise:
-    """What a network may lose, and how to find out.
+    """Bound of the loss of accuracy, and the data to measure it.
 
     Attributes:
         folded: the float network.
-        statistics: of its activations.
+        statistics: statistics of its activations.
         calibrate: samples for calibration.
         evaluate: samples to measure the loss on.
-        points: of top-1 accuracy, or of agreement with the float network without labels.
-        default_coding: of the target.
+        points: points of top-1 accuracy, or of agreement with the float network without labels.
+        default_coding: default coding of the target.
     """
 
     folded: ANNGraph
@@ -107,13 +106,13 @@ def resolve_auto(
 ) -> tuple[CompileOptions, list[Finding]]:
     """Replace every ``auto`` by the smallest sufficient number, one option after the other.
 
-    ``--timesteps auto`` means payload bits in codings that have those instead of steps. Steps
-    and payload bits come first, with 8-bit weights if these are to be found as well.
+    ``--timesteps auto`` means payload bits in codings with payloads instead of steps. Steps
+    and payload bits come first, with 8-bit weights if these are searched as well.
 
     Args:
-        options: some of which are ``auto``.
-        promise: to be kept.
-        weight_bits: widths that the target has, in ascending order.
+        options: options, some of them ``auto``.
+        promise: the bound.
+        weight_bits: widths of the target, in ascending order.
     """
     findings: list[Finding] = []
     for name, candidates in _open(options, promise, weight_bits).items():
@@ -125,7 +124,7 @@ def resolve_auto(
 def _open(
     options: CompileOptions, promise: Promise, weight_bits: Sequence[int]
 ) -> Mapping[str, Sequence[int]]:
-    """The numbers to be found, and among which."""
+    """The options to search, and their candidates."""
     coding = coding_of(options, promise.default_coding)
     name = coding.resolution()
     found: dict[str, Sequence[int]] = {}
@@ -139,7 +138,7 @@ def _open(
 def _resolve(
     options: CompileOptions, name: str, candidates: Sequence[int], promise: Promise
 ) -> tuple[CompileOptions, Finding]:
-    """One number: found on the first samples, then confirmed (or raised) on all."""
+    """Search one number on the first samples, then confirm (or raise) it on all."""
     losses: dict[tuple[int, int], float] = {}
 
     def lost(candidate: int, n: int) -> float:

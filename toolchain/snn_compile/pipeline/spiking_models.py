@@ -1,4 +1,4 @@
-"""Compiling a network that was trained with spikes: nothing to convert, the rest as ever."""
+"""Compilation of a network trained with spikes: as others, but without conversion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snn_compile.lowering import for_target, quantize_by
 from snn_compile.mapping import map_program
 from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Finding, Pipeline
-from snn_compile.pipeline.finish import CheckResult, Prepared, Task, pass_observer
+from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, pass_observer
 from snn_compile.pipeline.inputs import stimulus
 from snn_compile.plugins import ImportedSpiking, SpikingFrontend
 from snn_compile.pluralize import pluralize
@@ -36,13 +36,13 @@ from snn_compile.sim import engine, spiking
 from snn_compile.targets import load_target
 
 MAX_INTEGER = 1 << 15
-"""Inputs that are whole numbers up to this size are taken as they are."""
+"""Whole numbers up to this size are not rescaled."""
 FACTS = {"network": SPIKING, "coding": "rate"}
-"""What decides which options have a meaning."""
+"""Properties that decide which options apply."""
 
 
 def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> CheckResult:
-    """Import a network, put it in fixed point and map it: all without data.
+    """Import a network, quantize and map it, without data.
 
     Raises:
         CompileError: as ``prepare_spiking``.
@@ -59,19 +59,19 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
 
 
 def quantization(options: CompileOptions) -> Pipeline[SpikingGraph, Quantization]:
-    """The passes over a network that spikes already."""
+    """The passes over a spiking network."""
     passes = Pipeline.of(quantize_by(options)).then(Prove())
     return passes.followed_by(fit_to(load_target(options.target), options))
 
 
-def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Prepared:
-    """A network that was trained with spikes, put in fixed point.
+def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> PreparedNetwork:
+    """Import and quantize a network trained with spikes.
 
-    The calibration data tell the range of the input and nothing else. Samples are (N, T, *input
-    shape) trains, or (N, *input shape) currents that stay the same for the whole window.
+    Calibration data determine only the range of the input. Samples are (N, T, *input shape)
+    trains, or (N, *input shape) currents that are constant over the window.
 
     Raises:
-        CompileError: whatever is wrong with the file, the data or the options.
+        CompileError: defects of the file, the data or the options.
     """
     options = for_target(task.options, task.target)
     with journal.timed("import"):
@@ -93,7 +93,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
     }
     facts = {"input_shape": list(shape), "weights": imported.n_weights}
     in_effect = options.in_effect(FACTS, assemble.used(quantized.program, arrival))
-    return Prepared(
+    return PreparedNetwork(
         quantized.program,
         encoding,
         decodings,
@@ -110,35 +110,35 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
 def _arrival(
     imported: ImportedSpiking, options: CompileOptions, trains: bool | None
 ) -> InputCoding:
-    """How the input arrives: as the data are, else as the options say, else as spikes.
+    """Input coding: from the data, else from the options, else spikes.
 
     Raises:
-        UsageError: the options ask for what means nothing here, or what the data contradict.
+        UsageError: options that do not apply, or that contradict the data.
     """
     allowed = {c.value: c for c in (InputCoding.EVENTS, InputCoding.CURRENT)}
     if options.coding not in (None, imported.network.window.coding):
         raise UsageError(
-            f"the network spikes already: it cannot be coded as {options.coding}",
+            f"the network is already a spiking one: coding {options.coding} does not apply",
             code="bad-option",
-            hint="leave --coding out",
+            hint="omit --coding",
         )
     if not options.is_resolved:
         raise UsageError(
-            "auto is for networks that are converted; this one has its steps from its training",
+            "auto is for converted networks; the steps of this one are fixed by its training",
             code="bad-option",
-            hint="give numbers: -T as it was trained, --weight-bits",
+            hint="use numbers: -T as in training, --weight-bits",
         )
     if options.neurons == "stock":
         raise UsageError(
-            "--neurons stock chooses numbers for networks that are converted; this one has its own",
+            "--neurons stock restricts converted networks; the parameters of this one are fixed",
             code="not-stock",
-            hint="leave it out: lava/manifest.json says which of its neurons are stock",
+            hint="omit it: lava/manifest.json lists its stock neurons",
         )
     if options.input is not None and options.input not in allowed:
         raise UsageError(
-            f"--input {options.input} is for networks that are converted",
+            f"--input {options.input} is for converted networks",
             code="bad-option",
-            hint=f"one that was trained with spikes takes {' or '.join(allowed)}",
+            hint=f"for a network trained with spikes, use {' or '.join(allowed)}",
         )
     wanted = allowed.get(options.input or "")
     if trains is None:
@@ -157,7 +157,7 @@ def _encoding(
     arrival: InputCoding,
     options: CompileOptions,
 ) -> tuple[InputEncoding, list[Finding]]:
-    """Integers for the input: its own where it is whole numbers, else levels over its range."""
+    """Encoding of the input: the identity for whole numbers, else levels over its range."""
     shape = imported.input_shape
     maps = maps_shape(shape)
     if arrival is InputCoding.EVENTS:
@@ -170,9 +170,9 @@ def _encoding(
         what = "spikes, 0 or 1" if spikes else "currents from 0 to 1"
         findings = [
             Finding(
-                f"no calibration data: the input is taken to be {what}",
+                f"no calibration data: the input is assumed to be {what}",
                 code="not-calibrated",
-                hint="give --calibrate with a few hundred samples",
+                hint="set --calibrate to a few hundred samples",
                 warning=not spikes,
             )
         ]
@@ -187,7 +187,7 @@ def _encoding(
 
 
 def _driven(network: SpikingGraph, encoding: InputEncoding, arrival: InputCoding) -> SpikingGraph:
-    """The network for encoded input: the unit of a step goes into the first weights."""
+    """The network for encoded input, with the unit of a step folded into the first weights."""
     (unit,) = encoding.unit
     source = network.input
     nodes = [
@@ -214,14 +214,14 @@ def _climb(
     samples: Samples | None,
     journal: Journal,
 ) -> Outcome:
-    """Accuracy and agreement in floating point and in fixed point; nothing without samples."""
+    """Accuracy and agreement in floating point and in fixed point; empty without samples."""
     if samples is None:
         return Outcome()
     program, n = quantized.program, len(samples)
     frames = encoded(encoding, samples.x)
     ladder = Ladder(samples.y)
     with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
-        note = "the network as it was trained, in floating point"
+        note = "the trained network, in floating point"
         ladder.add("spiking", spiking.evaluate(quantized.network, frames, advance=advance), note)
         run = engine.run(program, frames, advance=advance)
         output, decoding = next(iter(decodings.items()))

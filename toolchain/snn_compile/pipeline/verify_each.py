@@ -1,4 +1,4 @@
-"""``--verify-each``: every pass is held against what it may change and what it must keep."""
+"""``--verify-each``: a check of the invariants of every pass."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ from snn_compile.sim import ann, engine, reference, spiking
 N_SAMPLES, N_STIMULI = 8, 2
 """Samples for a network in floating point, and frames for one whose neurons are simulated."""
 TOLERANCE = 1e-5
-"""Of an output in floating point, as a share of the largest one."""
+"""Tolerance of an output in floating point, relative to the largest one."""
 
 Stage = ANNGraph | SpikingGraph | Quantization
 
 
 @dataclass
 class VerifyEach:
-    """An observer that checks what each pass has made before it tells another observer.
+    """An observer that checks the result of each pass before it notifies another observer.
 
-    The constructor of each stage looks at its promises again. A pass from a float network to a
-    float network, or from a spiking one to a spiking one, keeps the outputs, unless a finding says
-    how far off it is. In fixed point every bound is proven again, and the compiled engine sends
-    what the reference does, bit for bit.
+    The constructor of each stage checks its invariants again. A pass between float networks, or
+    between spiking ones, must preserve the outputs, unless a finding states its error. In fixed
+    point every bound is proven again, and the compiled engine must equal the reference bit for bit.
 
     Attributes:
         observe: called for each pass that was verified.
-        before: the network that the next pass gets.
-        samples: of the user, or None for random ones.
+        before: the input of the next pass.
+        samples: samples of the user, or None for random ones.
     """
 
     observe: PassObserver
@@ -52,12 +51,12 @@ class VerifyEach:
         """Check the result of a pass.
 
         Raises:
-            VerificationError: it has changed what it must not.
+            VerificationError: it violates an invariant.
         """
         try:
             _rebuilt(graph)
         except ValueError as error:
-            raise _broken(name, f"the stage breaks its promise: {error}") from error
+            raise _broken(name, f"the stage violates its invariants: {error}") from error
         if isinstance(graph, Quantization):
             self._check_integers(name, graph)
         elif isinstance(graph, type(self.before)) and not any(
@@ -108,12 +107,12 @@ class VerifyEach:
 
     @property
     def _generator(self) -> np.random.Generator:
-        """The same numbers before and after."""
+        """A generator of the same numbers before and after the pass."""
         return np.random.default_rng(self._seed)
 
 
 def _rebuilt(stage: Stage) -> None:
-    """Have the constructors check a stage again, that of its graph included."""
+    """Rebuild a stage, so that its constructors and those of its graph check it again."""
     network: Any = stage.program if isinstance(stage, Quantization) else stage
     replace(network, graph=Graph(network.graph))
 

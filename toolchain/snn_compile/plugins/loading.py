@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_h
 
 from snn_compile.errors import CompileError, PluginError, UsageError, raise_all
 from snn_compile.files.typed import complaint
-from snn_compile.installed import OURS, Guard, described, distribution
+from snn_compile.installed import OURS, Guard, describe_failure, distribution
 from snn_compile.plugins.contracts import VERSION
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Plugins(Generic[T]):
         except CompileError:
             raise
         except Exception as error:
-            said = str(error) if isinstance(error, ImportError) else described(error)
+            said = str(error) if isinstance(error, ImportError) else describe_failure(error)
             raise self._broken(f"{whose} cannot be loaded: {said}") from error
         self._require_version(plugin, whose, entry)
         raise_all([self._broken(f"{whose} {wrong}") for wrong in complaints(plugin, self)])

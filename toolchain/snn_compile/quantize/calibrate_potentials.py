@@ -1,4 +1,4 @@
-"""Potential calibration: each neuron starts where its spike count comes out right on average."""
+"""Potential calibration: initial potentials for which mean spike counts are correct."""
 
 from __future__ import annotations
 
@@ -40,36 +40,36 @@ from snn_compile.sim.kernels import Array
 from snn_compile.sim.reproducible import Reproducible
 
 ROUNDS = 3
-"""A count answers a change of the potential less than in proportion where it is 0 or the most it
-can be, so what is missing is measured again. Error of the outputs after one round and after three:
+"""Number of measurements: near its limits a count responds less than proportionally to the
+potential, so the rest is measured again. Error of the outputs after one round and after three:
 fashion_vggbn with T = 8, 0.0257 and 0.0226; cifar10_resnet20 with T = 16, 0.201 and 0.200."""
 
 
 @dataclass(frozen=True, eq=False)
 class CalibratePotentials:
-    """``V0 += threshold * (mean wanted count - mean count)``, per neuron, in topological order.
+    """``V0 += threshold * (mean target count - mean count)``, per neuron, in topological order.
 
     A neuron that fires before inhibition arrives cannot take the spike back, and one that is
     excited late has no time left to fire: counts differ from activations in a way that depends on
     the neuron's place and inputs. With reset by subtraction, a potential of one threshold more at
-    the start of a window is one spike more in it. So the initial potential absorbs the mean of
-    that error ("potential calibration" of Li et al. 2021), together with those of rounding and
-    clipping. Everything before a layer is in fixed point and calibrated already.
+    the start of a window is one spike more in it. The initial potential therefore absorbs the mean
+    of that error ("potential calibration" of Li et al. 2021), together with those of rounding and
+    clipping. All layers before the current one are calibrated and in fixed point.
 
-    What the mean over samples says about a single neuron is noisy. Of a neuron's deviation from the
-    mean of its channel, the share is kept that two halves of the samples agree upon: their
-    covariance over the neurons of the channel, over the variance of the deviations.
+    The mean over samples is noisy for a single neuron. A neuron's deviation from the mean of its
+    channel is shrunk by the agreement of two halves of the samples: their covariance over the
+    neurons of the channel, divided by the variance of the deviations.
 
-    Biases of neurons stay as they are: a bias would have to make up for the same error again.
+    Biases of neurons are unchanged: they would compensate the same error twice.
     Readouts have no potential to start from and get their bias corrected (see ``CorrectBiases``).
-    Relays, comparators of max pools and neurons that reset to zero, whose first spike wipes the
-    initial potential out, are left alone.
+    Relays, comparators of max pools and neurons that reset to zero, whose first spike erases the
+    initial potential, are unchanged.
 
     Attributes:
         folded: the float network.
         x: (N, *input shape) calibration samples.
         frames: the same, encoded.
-        scales: activation that a spike at every step stands for, (C,) of each rectifier.
+        scales: activation represented by a spike at every step, (C,) of each rectifier.
         readouts: whether to correct the biases of readouts.
     """
 
@@ -81,7 +81,7 @@ class CalibratePotentials:
     readouts: bool = True
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """The same program with other initial potentials; none by which a state could overflow."""
+        """The same program with other initial potentials, within the bounds of overflow."""
         program = quantization.program
         n_steps = program.window.n_steps
         n = min(len(self.x), MAX_SAMPLES, max(8, MESSAGES // n_steps))
@@ -137,7 +137,7 @@ def mean_activations(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[Nod
         x: (N, *input shape), at least one sample.
 
     Returns:
-        (*shape,) for each rectifier that has a scale of its own.
+        (*shape,) for each rectifier that does not share another's scale.
     """
     wanted = {n.id for n in folded.graph if isinstance(n, ops.Activation) and n.like is None}
 
@@ -155,15 +155,15 @@ def mean_activations(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[Nod
         ann.forward(folded, ann.batch_last(piece), add, operators)
         return found
 
-    # Sums of pieces in their order: the result does not depend on which thread is first.
+    # Sums in the order of the pieces: the result is independent of thread timing.
     pieces = list(map_batches(sums, x, ann.piece_size(folded)))
     return {key: np.sum([p[key] for p in pieces], axis=0) / len(x) for key in wanted}
 
 
 def _trusted(one: Float, other: Float) -> Float:
-    """What two halves of the samples say, (C, H, W) each, as far as they agree.
+    """Estimate from two halves of the samples, (C, H, W) each, shrunk by their agreement.
 
-    A channel's mean is believed. Of the deviations from it, the share is that of the variance which
+    A channel's mean is kept. Deviations from it are scaled by the share of their variance that
     both halves have in common.
     """
     both = (one + other) / 2
@@ -182,7 +182,7 @@ def _map_mean(x: Float) -> Float:
 
 
 def _started(program: QuantizedGraph, population: IFNeurons, missing: Float) -> IFNeurons:
-    """A population that starts higher by so many thresholds, (C, H, W), where 24 bits allow it."""
+    """A population with initial potentials raised by ``missing`` thresholds, within 24 bits."""
     threshold = population.threshold.values[:, None, None]
     initial = along_channels(population.initial_potential.values, population.shape)
     shift = round_half_even(missing * threshold)

@@ -1,4 +1,4 @@
-"""Thresholds and biases that make up for what a reset to zero throws away."""
+"""Thresholds and biases that compensate the charge lost in a reset to zero."""
 
 from __future__ import annotations
 
@@ -43,38 +43,38 @@ from snn_compile.sim import bounds
 from snn_compile.sim.kernels import Array
 
 MAX_SITES = 4096
-"""Neurons of all samples that are looked at in a layer: two numbers a channel need no more."""
+"""Neurons of all samples recorded in a layer: enough for two numbers per channel."""
 MIN_SITES, MAX_VALUES = 64, 1 << 25
-"""Fewer where a layer's channels and steps would take much memory: values that are recorded."""
+"""Their minimum, and the number of recorded values that limits them for memory."""
 COARSE = geometric(0.2, 1.4, 14)
 FINE = np.array([0.8, 0.9, 0.95, 1.05, 1.1, 1.2])
-"""Factors of a threshold that are tried, first and then around the best one."""
+"""Factors of a threshold to evaluate, first globally and then around the best one."""
 SHIFTS = np.array([-3, -2, -1, -0.5, 0.5, 1, 2, 3])
-"""Changes of a bias that are tried, in halves of a spike per window."""
+"""Changes of a bias to evaluate, in halves of a spike per window."""
 
 
 @dataclass(frozen=True, eq=False)
 class CalibrateResets:
-    """Per channel, the threshold and the bias whose spike counts are nearest to the activations.
+    """Per channel, the threshold and the bias whose spike counts are closest to the activations.
 
-    A neuron that resets to zero loses what its drive ``d`` had put beyond the threshold. With a
-    constant drive it fires every ``ceil(threshold / d)`` steps: too seldom, and the more so the
-    more active it is. With spikes for input, the loss depends on how coarse these are. So the
-    counts are measured. For some neurons of each layer, the input of every step is recorded with
-    everything before the layer in fixed point and calibrated already, and neurons with other
-    thresholds and biases are given the same input. Each channel keeps the pair with the smallest
-    ``E (count - activation * T / full scale)^2``; the pair that it had is among those tried.
+    A neuron that resets to zero loses the charge of its drive ``d`` above the threshold. With a
+    constant drive it fires every ``ceil(threshold / d)`` steps: too rarely, and the more so the
+    more active it is. With spiking input, the loss depends on the granularity of the spikes, so
+    counts are measured. For some neurons of each layer, the input of every step is recorded, with
+    all layers before in fixed point and calibrated, and applied to neurons with other thresholds
+    and biases. Each channel keeps the pair with the smallest
+    ``E (count - activation * T / full scale)^2``; its initial pair is one of the candidates.
 
-    A lower threshold makes up for spikes that are lost in proportion to activity; a bias of half
-    a threshold in a window (the shift of Deng and Gu 2021), for counts that are rounded down. The
-    potential itself starts at zero, as it does in Loihi's own neurons. Readouts get their bias
-    corrected (see ``CorrectBiases``). Relays and comparators are left alone.
+    A lower threshold compensates spikes lost in proportion to activity; a bias of half a threshold
+    per window (the shift of Deng and Gu 2021) compensates counts that are rounded down. The
+    potential itself starts at zero, as in Loihi's own neurons. Biases of readouts are corrected
+    (see ``CorrectBiases``). Relays and comparators are unchanged.
 
     Attributes:
         folded: the float network.
         x: (N, *input shape) calibration samples.
         frames: the same, encoded.
-        scales: activation that a spike at every step stands for, (C,) of each rectifier.
+        scales: activation represented by a spike at every step, (C,) of each rectifier.
     """
 
     name: ClassVar[str] = "calibrate-resets"
@@ -84,7 +84,7 @@ class CalibrateResets:
     scales: Mapping[NodeId, Float]
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """The same program with other thresholds and biases, none by which a state could overflow.
+        """The same program with other thresholds and biases, within the bounds of overflow.
 
         Stock neurons stay inside their registers (``quantize/stock.py``).
         """
@@ -131,7 +131,7 @@ def _can_be_calibrated(population: Population) -> TypeGuard[ResetsToZero]:
 
 
 def _trains(currents: list[Int], sites: Sites) -> list[Array]:
-    """What arrives at the sites at each step that is recorded, (C, S) each."""
+    """Input at the sites at each recorded step, (C, S) each."""
     steps = currents[0].shape[-2]
     return [sites.of([piece[..., t, :] for piece in currents]) for t in range(steps)]
 
@@ -139,7 +139,7 @@ def _trains(currents: list[Int], sites: Sites) -> list[Array]:
 def _nearest(
     population: ResetsToZero, trains: list[Array], sites: Sites, wanted: Array, n_steps: int
 ) -> ResetsToZero:
-    """The population with the level and the bias of each channel that fit best.
+    """The population with the best level and bias of each channel.
 
     Levels and biases are in steps of the potential here; a neuron fires from its level on.
     """
@@ -195,7 +195,7 @@ def _counts(trains: list[Array], bias: Array, level: Float, shift: Float, n_step
 
 
 def _with(population: ResetsToZero, level: Float, shift: Float) -> ResetsToZero:
-    """The population with other levels, (C,), and so much added to its biases, (C,)."""
+    """The population with other levels, (C,), and ``shift`` added to its biases, (C,)."""
     bias = population.bias.values + round_half_even(shift)[:, None, None]
     if isinstance(population, IFNeurons):
         threshold = np.maximum(round_half_even(level), 1)
@@ -209,9 +209,9 @@ def _with(population: ResetsToZero, level: Float, shift: Float) -> ResetsToZero:
 
 
 def _safe(program: QuantizedGraph, old: ResetsToZero, new: ResetsToZero) -> ResetsToZero:
-    """The new population, but for channels whose potential could leave 24 bits."""
+    """The new population, except for channels whose potential could exceed 24 bits."""
     if isinstance(new, CubaLIFNeurons):
-        return new  # its current does not depend on either
+        return new  # its current is independent of both
     fits = bounds.potential(program.graph, new, program.window.n_steps)
     over = np.maximum(-fits.low, fits.high) > VOLTAGE_LIMIT
     keep = over[:, None, None]

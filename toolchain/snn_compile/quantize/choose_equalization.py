@@ -1,4 +1,4 @@
-"""Which cross-layer adjustment costs the least, measured instead of argued."""
+"""Choice of the cross-layer equalization by measured error."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from snn_compile.sim.ann import evaluate
 from snn_compile.sim.reproducible import Reproducible
 
 HELD_OUT = 4
-"""Every fourth sample is measured on; the others calibrate."""
+"""Every fourth sample is held out for the measurement; the others calibrate."""
 MAX_MEASURED = 256
-"""Samples that the outputs are compared on, at most."""
+"""Maximal number of samples of the comparison."""
 
 Samples = npt.NDArray[np.generic]
 
@@ -28,17 +28,17 @@ def least_error_of(
     network: ANNGraph,
     x: Samples,
 ) -> tuple[str, Finding]:
-    """The mode whose outputs in fixed point are nearest to those of the float network.
+    """The mode with fixed-point outputs closest to those of the float network.
 
-    The error is the mean squared difference over the variance of the float outputs, on samples that
-    did not calibrate: 0 is perfect, 1 is as good as a constant.
+    The error is the mean squared difference over the variance of the float outputs, on held-out
+    samples: 0 is perfect, 1 is as good as a constant.
 
     Args:
-        modes: to try; of equal ones the first is taken.
-        compiled: makes the network of a mode with calibration samples; returns a function from
+        modes: the candidates; the first wins a tie.
+        compiled: compiles a mode with calibration samples; returns a function from
             samples to (N, *output shape).
         network: the float network.
-        x: (N, *input shape) calibration samples; a single one serves for both.
+        x: (N, *input shape) calibration samples; a single one is used for both.
 
     Returns:
         The mode, and a finding with the error of each.

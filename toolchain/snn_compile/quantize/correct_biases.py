@@ -38,26 +38,25 @@ ResetsToZero = IFNeurons | CubaLIFNeurons
 
 MAX_SAMPLES = 512
 MESSAGES = 4096
-"""Samples, and samples times time steps, that the correction looks at, at most."""
+"""Maximal number of samples, and of samples times time steps, of the correction."""
 
 
 @dataclass(frozen=True, eq=False)
 class CorrectBiases:
     """``bias += mean float drive - mean fixed-point drive``, per channel, in topological order.
 
-    Rounded weights, clipped and rounded activations shift the mean of what a layer sees; the shift
-    is a constant that its bias can absorb (Nagel et al. 2019; the "light" calibration of Li et al.
+    Rounded weights, clipped and rounded activations shift the mean drive of a layer; the shift is a
+    constant that its bias can absorb (Nagel et al. 2019; the "light" calibration of Li et al.
     2021). The sweep uses the corrected network up to each layer, so that later layers also absorb
-    what earlier ones could not.
+    the residuals of earlier ones.
 
-    Networks that reset to zero stay as they are. Each spike throws away what the drive had put
-    beyond the threshold, so that a neuron fires too seldom in proportion to its activity, and a
-    constant cannot make up for that. A bias that restores the mean drive gives active neurons too
-    little and excites those that should be silent. Measured with T = 16, correct answers in per
-    cent without and with correction: fashion_vggbn 67.2 and 28.7, mnist_mlp 97.3 and 96.4,
-    digits_mlp 96.8 and 94.2. Correcting towards the spiking network in floating point, which loses
-    the same to its resets, made no difference beyond noise (68.2, 97.3 and 96.2). What does help is
-    another threshold: ``CalibrateResets``.
+    Networks that reset to zero are unchanged. Each spike discards the charge above the threshold,
+    so that a neuron fires too rarely in proportion to its activity, and a constant cannot
+    compensate that. A bias that restores the mean drive gives active neurons too little and excites
+    those that should be silent. Measured accuracy in per cent with T = 16, without and with
+    correction: fashion_vggbn 67.2 and 28.7, mnist_mlp 97.3 and 96.4, digits_mlp 96.8 and 94.2.
+    Correction towards the spiking network in floating point, which has the same losses, made no
+    difference beyond noise (68.2, 97.3 and 96.2). Another threshold does help: ``CalibrateResets``.
 
     Attributes:
         folded: the float network.
@@ -71,21 +70,21 @@ class CorrectBiases:
     frames: Int
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """The same program with corrected biases; none is changed if a state could overflow."""
+        """The same program with corrected biases, within the bounds of overflow."""
         program = quantization.program
         if any(resets_to_zero(population) for population in program.populations):
             return PassResult(quantization)
         n = min(len(self.x), MAX_SAMPLES, max(8, MESSAGES // program.window.n_steps))
-        wanted = mean_drives(self.folded, self.x[:n])
+        target = mean_drives(self.folded, self.x[:n])
         sweep = Sweep(program, self.frames[:n])
         corrected: list[Population] = []
         for population in program.populations:
             currents = sweep.currents(population)
             numbers = quantization.numbers.get(population.id)
-            if population.id in wanted and numbers is not None:
-                seen = mean_current(currents, population.shape[0])
+            if population.id in target and numbers is not None:
+                measured = mean_current(currents, population.shape[0])
                 population = corrected_bias(
-                    program, population, seen, wanted[population.id], numbers
+                    program, population, measured, target[population.id], numbers
                 )
                 corrected.append(population)
             sweep.advance(population, currents)
@@ -94,14 +93,14 @@ class CorrectBiases:
 
 
 def resets_to_zero(population: Population) -> TypeGuard[ResetsToZero]:
-    """Whether a spike throws away what is left of the potential, and nothing else forgets."""
+    """Whether a spike discards the residual potential, and nothing else decays."""
     if isinstance(population, CubaLIFNeurons):
         return population.integrates and population.is_stock
     return isinstance(population, IFNeurons) and population.reset is Reset.ZERO
 
 
 def mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId, Float]:
-    """Mean of what each rectifier and output sees in the float network, per channel, (C,)."""
+    """Mean drive of each rectifier and output in the float network, per channel, (C,)."""
     sources: dict[NodeId, list[NodeId]] = {}
     for node in folded.graph:
         if isinstance(node, ops.Output) or has_drive(node):
@@ -122,7 +121,7 @@ def mean_drives(folded: ANNGraph, x: npt.NDArray[np.number]) -> Mapping[NodeId, 
         ann.forward(folded, ann.batch_last(piece), add, operators)
         return found
 
-    # Sums of pieces in their order: the result does not depend on which thread is first.
+    # Sums in the order of the pieces: the result is independent of thread timing.
     pieces = list(map_batches(sums, x, ann.piece_size(folded)))
     return {reader: np.sum([p[reader] for p in pieces], axis=0) / len(x) for reader in pieces[0]}
 
@@ -137,25 +136,27 @@ def mean_current(currents: list[Int], channels: int) -> Float:
 def corrected_bias(
     program: QuantizedGraph,
     population: Population,
-    seen: Float,
-    wanted: Float,
+    measured: Float,
+    target: Float,
     numbers: LayerNumbers,
 ) -> Population:
-    """A population whose mean drive is the wanted one, as far as whole steps and its state allow.
+    """A population with the target mean drive, within the limits of whole steps and its state.
 
     Args:
-        program: the network that it is part of.
-        population: as it is now.
-        seen: its mean current in steps of the potential, (C,).
-        wanted: its mean drive in the float network, (C,).
-        numbers: what its integers stand for.
+        program: its network.
+        population: the current population.
+        measured: its mean current in steps of the potential, (C,).
+        target: its mean drive in the float network, (C,).
+        numbers: scales of its integers.
     """
     if population.wraps:
         return population
     channels = population.shape[0]
     bias = np.broadcast_to(numbers.bias, population.shape).reshape(channels, -1).mean(axis=1)
-    # What the layer sees lacks what right shifts floored; the bias made up for its mean already.
-    missing = wanted / numbers.unit - bias - seen - floor_loss(program.synapses_into(population))
+    # The drive is lower by the floor of right shifts; the bias includes the mean of that.
+    missing = (
+        target / numbers.unit - bias - measured - floor_loss(program.synapses_into(population))
+    )
     shift = round_half_even(missing)[:, None, None]
     changed = population.changed(bias=QTensor.of(population.bias.values + shift))
     fits = bounds.potential(program.graph, changed, program.window.n_steps)

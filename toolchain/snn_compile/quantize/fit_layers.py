@@ -1,4 +1,4 @@
-"""Each layer's weights and biases, fitted to the float network on what the layer really sees."""
+"""Weights and biases of each layer, fitted to the float network on the layer's actual input."""
 
 from __future__ import annotations
 
@@ -34,38 +34,37 @@ from snn_compile.sim.kernels import Array
 
 MAX_SAMPLES = 1024
 MESSAGES = 1 << 24
-"""Samples, and messages of the largest layer, that the fit looks at, at most."""
+"""Maximal number of samples, and of messages of the largest layer, of the fit."""
 MAX_SITES = 1 << 14
-"""Positions of a layer's maps, over all samples, that the fit looks at."""
+"""Positions of a layer's maps, over all samples, of the fit."""
 WIDEST = 2048
-"""Weights per neuron beyond which a layer keeps its nearest integers: the cost is cubic."""
+"""Fan-in above which a layer keeps its nearest integers: the cost is cubic."""
 
 
 @dataclass(frozen=True, eq=False)
 class FitLayers:
-    """Layer by layer: weights that make up for the layers before, rounding that cancels, bias.
+    """Layer by layer: weights that compensate earlier layers, rounding that cancels, bias.
 
-    The layers go in topological order, each with everything before it in fixed point and fitted.
-    At a layer, the drive that the float network has is compared with the one that the program has.
-    What is missing holds the errors of all activations so far. For each synapse group in turn,
-    a regression tells how the weights should change (``refit``), they are rounded so that
-    their errors cancel (``compensate``), and the next group sees what is missing then: in a
-    residual join, the weights of the branch make up for the errors of the shortcut too. What
-    is left on average goes into the biases.
+    Layers are fitted in topological order, each with all layers before it fitted and in fixed
+    point. At a layer, the drive of the float network is compared with that of the program. The
+    residual contains the errors of all activations so far. For each synapse group in turn, a
+    regression gives the change of the weights (``refit``), they are rounded so that their errors
+    cancel (``compensate``), and the next group fits the new residual: in a residual join, the
+    weights of the branch compensate the errors of the shortcut too. The mean of the remaining
+    residual goes into the biases.
 
     Sparse groups, and neurons with more than ``WIDEST`` weights, keep their nearest integers.
-    Relays and comparators stand for no layer of the float network and keep everything. Networks
-    that reset to zero are refitted only once their thresholds are calibrated
-    (``CalibrateResets``): what neurons throw away before that is a share of their activity, and
-    weights that made up for it would excite those that should be silent.
+    Relays and comparators correspond to no layer of the float network and are unchanged. Networks
+    that reset to zero are refitted only after their thresholds are calibrated
+    (``CalibrateResets``): before that, the loss is proportional to activity, and weights that
+    compensated it would excite neurons that should be silent.
 
     Attributes:
-        folded: the float network, which has the drives to be met.
+        folded: the float network, the source of the target drives.
         x: (N, *input shape) calibration samples.
         frames: the same, encoded, (N, C, H, W).
         biases: whether to change biases.
-        refits: whether weights may make up for errors of the layers before; else they are only
-            rounded.
+        refits: whether weights may compensate errors of earlier layers; else they are only rounded.
     """
 
     name: ClassVar[str] = "fit-layers"
@@ -76,7 +75,7 @@ class FitLayers:
     refits: bool = True
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """The same program with other weights and biases; no state can overflow."""
+        """The same program with other weights and biases, within the bounds of overflow."""
         program = quantization.program
         largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
         n = min(len(self.frames), MAX_SAMPLES, max(16, MESSAGES // largest))
@@ -93,24 +92,22 @@ class FitLayers:
                 layer = _Layer(
                     quantization.network, program, population, quantization.numbers[population.id]
                 )
-                found = layer.fitted(
-                    sweep, sites[population.id], target[population.id], self.refits
-                )
+                found = layer.fit(sweep, sites[population.id], target[population.id], self.refits)
                 program = self._changed(
                     program, population, found, bias=self.refits and self.biases
                 )
-                sweep.replaced(program, list(program.synapses_into(population)))
+                sweep.replace_weights(program, list(program.synapses_into(population)))
             if isinstance(population, Neurons):
                 edited = program.graph[population.id]
                 if not isinstance(edited, Neurons):
-                    raise TypeError(f"'{population.id}' has turned into something else")
+                    raise TypeError(f"'{population.id}' is no longer a population of this kind")
                 sweep.advance(edited, sweep.currents(edited))
         return PassResult(replace(quantization, program=program))
 
     def _changed(
         self, program: QuantizedGraph, population: Population, found: _Found, *, bias: bool
     ) -> QuantizedGraph:
-        """The program with what was found, but for channels whose state could overflow."""
+        """The program with the fit, except for channels whose state could overflow."""
         shift = found.shift if bias and not population.wraps else 0
         keep = np.zeros(population.shape[0], bool)
         for _ in range(2):
@@ -132,7 +129,7 @@ class FitLayers:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """What a fit suggests: each group before and after, and steps to add to each channel's bias."""
+    """Result of a fit: each group before and after, and steps to add to each channel's bias."""
 
     groups: list[tuple[Synapses, Synapses]]
     shift: Int
@@ -140,14 +137,14 @@ class _Found:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A population with all that its fit needs to know."""
+    """A population and the inputs of its fit."""
 
     network: SpikingGraph
     program: QuantizedGraph
     population: Population
     numbers: LayerNumbers
 
-    def fitted(self, sweep: Sweep, sites: Sites, target: Array, fits: bool) -> _Found:
+    def fit(self, sweep: Sweep, sites: Sites, target: Array, fits: bool) -> _Found:
         """New weights and biases, given the drives (C, S) of the float network at the sites."""
         groups = self.program.synapses_into(self.population)
         missing = target - self._present(sweep, sites, groups)
@@ -162,7 +159,7 @@ class _Layer:
             new = old.copy()
             for rows, columns in sites.fields(group, pieces):
                 exact, moments = self._exact(group)[rows], Moments.of(columns, sites.samples)
-                # What is missing while weights are exact: the rest is only this group's rounding.
+                # The residual with exact weights: the rest is only this group's rounding.
                 rounded = (old[rows] * step[rows, None] - exact) / n_steps
                 missing[rows] += times_integers(rounded, columns)
                 if fits:
@@ -176,13 +173,13 @@ class _Layer:
         return _Found(changed, round_half_even(np.clip(shift, -VOLTAGE_LIMIT, VOLTAGE_LIMIT)))
 
     def _present(self, sweep: Sweep, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
-        """The drive that the program has at the sites, in real units; (C, S)."""
+        """The drive of the program at the sites, in real units; (C, S)."""
         shape, numbers = self.population.shape, self.numbers
         currents = [_total(a) / a.shape[-2] for a in sweep.currents(self.population)]
         n = sum(a.shape[-1] for a in currents)
         bias = np.broadcast_to(numbers.bias, shape)[..., None]
         here = sites.of(currents)
-        # Right shifts floor; the integer bias made up for their mean already.
+        # Right shifts floor; the integer bias includes the mean of that.
         here += np.float32(floor_loss(groups))
         here *= np.float32(1 << self.population.bits_below_weights)
         here += sites.of([np.broadcast_to(bias, (*shape, n))])
@@ -190,7 +187,7 @@ class _Layer:
         return here
 
     def _is_known(self, group: ConvSynapses | DenseSynapses) -> bool:
-        """Whether rows of weights are channels, and not too many weights in each."""
+        """Whether rows of weights are channels, with a moderate number of weights in each."""
         n_rows, n_weights = len(group.weight.values), prod(group.weight.shape[1:])
         return n_rows == self.population.shape[0] and n_weights <= WIDEST
 
@@ -208,7 +205,7 @@ class _Layer:
 
 
 def _total(trains: Int) -> Int:
-    """Over the steps of a window: (..., T, B) to (..., B)."""
+    """Sum over the steps of a window: (..., T, B) to (..., B)."""
     total: Int = trains.sum(axis=-2, dtype=np.int64)
     return total
 
@@ -223,13 +220,13 @@ def _rounded(target: Float, group: ConvSynapses | DenseSynapses, moments: Moment
 
 
 def _n_sites(program: QuantizedGraph, population: Population) -> int:
-    """A dense layer has no map to choose from: it looks at every neuron."""
+    """Number of sites of a layer; a dense layer has no maps and uses every neuron."""
     dense = any(isinstance(g, DenseSynapses) for g in program.synapses_into(population))
     return prod(population.shape[1:]) * MAX_SAMPLES if dense else MAX_SITES
 
 
 def _mixed(old: Synapses, new: Synapses, keep: npt.NDArray[np.bool_]) -> Synapses:
-    """The new synapses, but for channels that keep their old ones."""
+    """The new synapses, except for channels that keep their old ones."""
     if isinstance(old, ConvSynapses | DenseSynapses) and isinstance(new, type(old)):
         kept = keep.reshape(-1, *[1] * (len(old.weight.shape) - 1))
         values = np.where(kept, old.weight.values, new.weight.values)

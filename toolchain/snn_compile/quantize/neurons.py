@@ -1,4 +1,4 @@
-"""From neurons in floating point to the same in integers: one rule for each class."""
+"""From neurons in floating point to neurons in integers: one rule for each class."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from snn_compile.numerics.functions import ceil_log2, floor_log2
 from snn_compile.quantize.trained import as_trained
 
 FLATTEST = 2.0**-28
-"""Payload steps for a step of the potential below which a line is level: nothing comes of it."""
+"""Payload steps per step of the potential below which a line counts as constant."""
 
 FINEST = 36
-"""Largest shift of a line. Rounding its multiplier then changes no payload by 2**-13 of a step, and
-offsets of all bits are beyond the largest payload by more than a slope can make up for."""
+"""Largest shift of a line. Rounding its multiplier then changes any payload by less than 2**-13 of
+a step, and the largest offsets exceed the largest payload by more than a slope can compensate."""
 MAX_OFFSET = (1 << (OFFSET_BITS - 1)) - 1
 
 Rule = Callable[[Any, Float, Float], quantized.Population]
@@ -32,19 +32,19 @@ def in_fixed_point(node: spiking.Population, bias: Float, step: Float) -> quanti
     """Neurons in steps of their potential.
 
     Args:
-        node: in floating point.
-        bias: real, in those steps; broadcasts to the shape.
+        node: the neurons in floating point.
+        bias: real bias in these steps; broadcasts to the shape.
         step: value of one step, (C,).
 
     Raises:
-        UnsupportedError: there is no rule for such neurons.
+        UnsupportedError: the class of neurons has no rule.
     """
     if type(node) not in RULES:
         raise UnsupportedError(
             f"layer '{node.id}' has {type(node).__name__}, which have no form in fixed point",
             code="unknown-neurons",
             origin=node.origin,
-            hint="take another --coding, or install the package that has the neuron model",
+            hint="use another --coding, or install the package of the neuron model",
         )
     return RULES[type(node)](node, bias, step)
 
@@ -85,13 +85,14 @@ def _piecewise_linear(
 ) -> quantized.PiecewiseLinearNeurons:
     """Lines in steps of the potential and of the payload.
 
-    A line is exact at its anchor, whatever becomes of its slope. Where the payload saturates there
-    (channels of small values share lines with others) it moves to where it does not, and from
-    beyond every potential to the last one. Too large an offset saturates the payload as it is.
+    A line is exact at its anchor, regardless of its rounded slope. If the payload saturates there
+    (channels of small values share lines with others), the anchor moves to where it does not, and
+    from outside the range of potentials to its end. Too large an offset saturates the payload
+    anyway.
     """
     per_step = step[:, None]
     unit = node.step[:, None]
-    multiplier, shift = scaled(node.slope * per_step / unit)
+    multiplier, shift = fixed_point_factor(node.slope * per_step / unit)
     off = np.clip(node.value, node.low * unit, node.high * unit) - node.value
     moved = np.divide(off, node.slope, out=np.zeros_like(off), where=node.slope != 0.0)
     anchor = np.clip(node.anchor + moved, -VOLTAGE_LIMIT * per_step, VOLTAGE_LIMIT * per_step)
@@ -118,7 +119,7 @@ def _piecewise_linear(
 
 
 def _within(value: Float) -> Float:
-    """What an offset can hold."""
+    """An offset clipped to its format."""
     return np.clip(value, -float(MAX_OFFSET), float(MAX_OFFSET))
 
 
@@ -171,16 +172,16 @@ RULES: dict[type[spiking.Population], Rule] = {
     spiking.IFNeurons: _integrate_and_fire,
     spiking.LIFNeurons: as_trained,
 }
-"""One for each class, its descendants not included; a package adds those of its own classes."""
+"""One rule per class, not inherited; a package registers rules for its own classes."""
 
 
 def _threshold(node: spiking.Neurons, step: Float) -> Int:
-    """In whole steps, at least one."""
+    """Threshold in whole steps, at least one."""
     return np.maximum(round_half_even(node.threshold / step), 1)
 
 
 def _with_half(bias: Float, threshold: Float | Int) -> QTensor:
-    """A bias that holds half a threshold, for the floor that follows to round.
+    """A bias plus half a threshold, so that the following floor rounds.
 
     A tie goes down, so that a threshold of one step (relays) adds nothing at all.
     """
@@ -194,7 +195,7 @@ def _share(threshold: Int, share: float) -> QTensor:
 def reciprocal(threshold: Float) -> tuple[Int, Int]:
     """``1 / threshold`` as ``multiplier / 2**shift`` with ``2**11 <= multiplier < 2**12``.
 
-    A 12-bit factor is what Loihi's decay multiplier takes; its relative error is below 2**-12.
+    Loihi's decay multiplier has 12 bits; the relative error is below 2**-12.
     Thresholds below 2**-11 of a step cannot be expressed and are raised to it.
     """
     threshold = np.maximum(threshold, 2.0**-11)
@@ -204,10 +205,10 @@ def reciprocal(threshold: Float) -> tuple[Int, Int]:
     return np.where(over, 2048, multiplier), np.where(over, shift - 1, shift)
 
 
-def scaled(slope: Float) -> tuple[Int, Int]:
+def fixed_point_factor(slope: Float) -> tuple[Int, Int]:
     """``slope`` as ``multiplier / 2**shift`` with ``2**11 <= |multiplier| < 2**12``, or 0.
 
-    Flat ones have fewer bits, so that no shift is above 36. Slopes of 4096 and more cannot be
+    Small slopes have fewer bits, so that shifts are at most 36. Slopes of 4096 and more cannot be
     expressed and become 4095.
     """
     size = np.abs(slope)

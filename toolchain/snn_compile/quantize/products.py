@@ -1,4 +1,4 @@
-"""The synapses of product neurons, which carry two operands in one sum."""
+"""Synapses of product neurons: two operands in one sum."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from snn_compile.quantize.weights import IntegerWeights
 from snn_compile.sim import bounds
 
 OPERAND_WEIGHT = QFormat(8)
-"""Of the weights, whatever width the others have: they say what is wired to what."""
+"""Format of their weights, independent of --weight-bits: they only encode connections."""
 EXPONENT = 6
-"""Of the first operand's synapses, so that a mantissa of 2**6 is worth 2**12."""
+"""Exponent of the first operand's synapses: a mantissa of 2**6 is a weight of 2**12."""
 
 
 def operand_weights(groups: tuple[spiking.Synapses, ...]) -> IntegerWeights:
-    """Weights of 2**12 as mantissas with an exponent, weights of 1 as they are."""
+    """Weights of 2**12 as mantissas with an exponent, weights of 1 unchanged."""
     large = [int(np.abs(group.weight).max(initial=0)) >= 1 << OPERAND_BITS for group in groups]
     exponents = tuple(EXPONENT if is_large else 0 for is_large in large)
     tensors = tuple(
@@ -38,7 +38,7 @@ def operand_weights(groups: tuple[spiking.Synapses, ...]) -> IntegerWeights:
 
 
 def check_operands(graph: Graph[QuantizedNode], population: Population, n_steps: int) -> None:
-    """See that the lower operand of product neurons never reaches into the upper one.
+    """Check that the lower operand of product neurons cannot overflow into the upper one.
 
     Raises:
         CapacityError: it could.

@@ -28,23 +28,24 @@ from snn_compile.quantize.weights import (
     integer_weights,
     with_unit,
 )
-from snn_compile.quantize.wide_sums import narrowed, of_payloads, payload_doublings
+from snn_compile.quantize.wide_sums import narrow_weights, of_payloads, payload_doublings
 from snn_compile.sim import bounds
 
 MAX_FRACTION_BITS = 6
-"""Bits of a potential below the unit of the weights: what Loihi gives a potential."""
+"""Bits of a potential below the unit of the weights on Loihi."""
 MAX_DOUBLINGS = 12
-"""Times a channel's unit may be doubled before the layer is refused."""
+"""Maximal number of doublings of a channel's unit before the layer is refused."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayerNumbers:
-    """How one population's integers relate to real values.
+    """Scales of a population's integers.
 
     Attributes:
         unit: real value of one step of its potential, (C,).
         weight_bits: width of its weights.
-        fraction_bits: of the potential below the unit of the weights; negative ones drop low bits.
+        fraction_bits: bits of the potential below the unit of the weights; if negative, low bits
+            are dropped.
         saturated: share of the weights that were clipped.
         largest: proven largest magnitude of the potential.
         bias: real bias in steps of the potential, broadcasts to the shape.
@@ -60,12 +61,12 @@ class LayerNumbers:
 
 @dataclass(frozen=True, eq=False)
 class Quantization:
-    """A program and what its integers stand for.
+    """A program and the scales of its integers.
 
     Attributes:
         program: the network in fixed point.
-        numbers: of every population.
-        network: the one in floating point that it was made from.
+        numbers: scales of every population.
+        network: its origin in floating point.
     """
 
     program: QuantizedGraph
@@ -79,15 +80,15 @@ def quantize(
     """Put every weight, bias and threshold on the integer grid of Loihi.
 
     A layer keeps as many fraction bits in its potentials as the static bound allows: the bound
-    shows that no state can overflow for any input in the encoded range.
+    proves that no state overflows for any input in the encoded range.
 
     Args:
         network: the aligned spiking network.
         weight_bits: 2 to 8 for each layer name.
-        states: how far numbers may go; as far as 24 bits do, if not given.
+        states: limits of the integers; 24 bits by default.
 
     Raises:
-        ModelError: a layer whose numbers lie too far apart.
+        ModelError: a layer whose dynamic range is too large.
         CapacityError: layers whose state could overflow (``state-overflow``), or that have no form
             in stock neurons (``not-stock``); all of them at once.
     """
@@ -98,26 +99,22 @@ def quantize(
     for population in network.populations:
         groups = network.synapses_into(population)
         if any(group.inputs[0] in missing for group in groups):
-            missing.add(population.id)  # what it would see is not known
+            missing.add(population.id)  # its input is unknown
             continue
-        bits = narrowed(network, groups, weight_bits(population.id))
+        bits = narrow_weights(network, groups, weight_bits(population.id))
         if isinstance(population, spiking.ProductNeurons):
             bits = OPERAND_WEIGHT.bits
         doublings = payload_doublings(network, groups)
         layer = _Layer(population, groups, bits, nodes, network.window, states, doublings)
         with on_a_grid(population):
-            weights = layer.integers()
-            found = layer.fitted(weights)
-            if isinstance(found, CompileError) and weights.exact:
-                weights = layer.integers(as_integers=False)
-                found = layer.fitted(weights)
+            weights, found = layer.first_that_fits()
             if isinstance(found, CompileError):
                 refused.append(found)
                 if not states.is_lif(population):
                     missing.add(population.id)
                     continue
-                # Whatever its numbers, it would send spikes: those after it are judged, too.
-                found = layer.built(weights, 0), layer.numbers(weights, 0, largest=0)
+                # It sends spikes in any case: later layers are checked too.
+                found = layer.build(weights, 0), layer.numbers(weights, 0, largest=0)
         added, numbers[population.id] = found
         nodes.update((node.id, node) for node in added)
     raise_all(refused)
@@ -137,13 +134,13 @@ def _input(node: spiking.Input) -> quantized.Input:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """A population with its synapses, whose units are to be chosen.
+    """A population with its synapses, before the choice of units.
 
     Attributes:
         population: in floating point.
         groups: the synapses into it.
         bits: of its weights.
-        before: nodes that are in fixed point already, by name.
+        before: nodes already in fixed point, by name.
         window: of the network.
         states: how far numbers may go.
         doublings: by how many powers of two the payloads of each group are wider than others.
@@ -157,8 +154,34 @@ class _Layer:
     states: States
     doublings: tuple[int, ...]
 
-    def integers(self, *, as_integers: bool = True) -> IntegerWeights:
-        """The weights in units of their own; as they are, if they are integers and may stay so."""
+    def first_that_fits(
+        self,
+    ) -> tuple[IntegerWeights, tuple[list[QuantizedNode], LayerNumbers] | CompileError]:
+        """The finest weights with which no state can overflow; if there are none, the refusal.
+
+        Exponents of wide payloads lie far apart where one of the arms of a sum dwarfs the others,
+        as bounds without data make it. Then these give up bits.
+        """
+        weights = self.integers()
+        found = self.fit(weights)
+        if isinstance(found, CompileError) and weights.exact:
+            weights = self.integers(as_integers=False)
+            found = self.fit(weights)
+        least = max(self.doublings)
+        while least and isinstance(found, CompileError) and max(weights.exponents) > least:
+            weights = self.integers(most_apart=max(weights.exponents) - 1)
+            found = self.fit(weights)
+        return weights, found
+
+    def integers(
+        self, *, as_integers: bool = True, most_apart: int = MAX_EXPONENT_SPREAD
+    ) -> IntegerWeights:
+        """The weights in units of their own; unchanged, if they are integers and may stay so.
+
+        Args:
+            as_integers: whether they may.
+            most_apart: largest difference of two groups' exponents.
+        """
         population = self.population
         if isinstance(population, spiking.ProductNeurons):
             return operand_weights(self.groups)
@@ -172,12 +195,14 @@ class _Layer:
                 self.states.smallest_weight(population),
                 as_integers=as_integers and not any(self.doublings),
                 # Sums that are spread over time cannot be shifted right one by one.
-                most_apart=EXPONENTS[-1] if self.window.schedule else MAX_EXPONENT_SPREAD,
+                most_apart=EXPONENTS[-1]
+                if self.window.schedule
+                else max(most_apart - max(self.doublings), 0),
             )
 
         return of_payloads(self.groups, self.doublings, chosen)
 
-    def fitted(
+    def fit(
         self, weights: IntegerWeights
     ) -> tuple[list[QuantizedNode], LayerNumbers] | CompileError:
         """The layer with the most fraction bits for which no state can overflow.
@@ -188,7 +213,7 @@ class _Layer:
         """
         population, states = self.population, self.states
         fraction, limit = self._fraction_bits(weights), states.limit(population)
-        added = self.built(weights, fraction)
+        added = self.build(weights, fraction)
         first = interval = self._potential(added)
         by_weights: npt.NDArray[np.bool_] | None = None
         for _ in range(MAX_DOUBLINGS):
@@ -205,11 +230,11 @@ class _Layer:
             weights = with_unit(self.groups, weights, unit, self.bits)
             if weights.exact or (by_weights & ~self._used(weights)).any():
                 break
-            added = self.built(weights, fraction)
+            added = self.build(weights, fraction)
             interval = self._potential(added)
         return self._refusal(first.magnitude)
 
-    def built(self, weights: IntegerWeights, fraction: int) -> list[QuantizedNode]:
+    def build(self, weights: IntegerWeights, fraction: int) -> list[QuantizedNode]:
         """Synapses and neurons with potentials in steps of ``unit * 2**-fraction``."""
         population, states = self.population, self.states
         step = weights.unit * 2.0**-fraction
@@ -225,17 +250,17 @@ class _Layer:
         return [*groups, in_fixed_point(population, bias, step)]
 
     def numbers(self, weights: IntegerWeights, below: int, largest: int) -> LayerNumbers:
-        """What integers stand for, with so many bits below the unit of the weights."""
+        """The scales of integers, with ``below`` bits below the unit of the weights."""
         unit = weights.unit * 2.0**-below
         bias = self.population.bias / unit[:, None, None]
         return LayerNumbers(unit, self.bits, below, weights.saturated, largest, bias)
 
     def _fraction_bits(self, weights: IntegerWeights) -> int:
-        """As many as three quarters of the channels have room for, or all can give."""
+        """The bits that fit in three quarters of the channels, or that all channels can drop."""
         population, states = self.population, self.states
         if weights.exact and (not states.own_bits(population) or states.stock):
             return 0
-        interval = self._potential(self.built(weights, 0))
+        interval = self._potential(self.build(weights, 0))
         magnitude = np.maximum(np.maximum(-interval.low, interval.high), 1)
         room = floor_log2(states.limit(population) / magnitude)
         room = np.minimum(room, states.doublings(population, weights.unit))
@@ -266,7 +291,7 @@ class _Layer:
         return used
 
     def _nothing_left(self, weights: IntegerWeights) -> bool:
-        """Whether there are weights, and all of them have been rounded to 0."""
+        """Whether the weights are not empty and all rounded to 0."""
         return any(g.weight.any() for g in self.groups) and not self._used(weights).any()
 
     def _refusal(self, largest: int) -> CompileError:
@@ -297,7 +322,7 @@ def _without_bias(added: list[QuantizedNode]) -> list[QuantizedNode]:
 
 
 def floor_loss(groups: tuple[quantized.Synapses, ...]) -> float:
-    """What right shifts take from a potential on average: half a step less half of the last bit."""
+    """Mean loss of a potential in right shifts: half a step less half of the last bit."""
     return sum((1 - 2.0 ** min(group.exponent, 0)) / 2 for group in groups)
 
 

@@ -1,4 +1,4 @@
-"""Layers whose numbers lie so far apart that no grid of integers holds them."""
+"""Layers whose dynamic range exceeds any integer grid."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from snn_compile.ir.graph import Node
 
 @contextmanager
 def on_a_grid(node: Node) -> Iterator[None]:
-    """Put numbers of a layer on its grid.
+    """Context in which numbers of a layer are put on its grid.
 
     Raises:
-        ModelError: one of them is no integer of 64 bits there.
+        ModelError: one of them does not fit 64 bits there.
     """
     try:
         yield
@@ -25,5 +25,5 @@ def on_a_grid(node: Node) -> Iterator[None]:
             code="out-of-range",
             origin=node.origin,
             hint="the training diverged or the export failed: check weights and biases; or bounds "
-            "from weights alone are too wide for its functions: give --calibrate",
+            "from weights alone are too wide for its functions: use --calibrate",
         ) from error

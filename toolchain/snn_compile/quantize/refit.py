@@ -1,4 +1,4 @@
-"""Least squares for a layer that does not see what it was trained on."""
+"""Least squares for a layer whose input differs from that in training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from snn_compile.numerics import products
 from snn_compile.numerics.factors import solve
 
 RIDGE = 0.03
-"""Pull towards the given weights, relative to the power of what each weight reads."""
+"""Regularization towards the given weights, relative to the power of each weight's input."""
 FLOOR = 0.01
-"""Least power of what a weight reads, relative to the mean: silent inputs teach nothing."""
+"""Least power of a weight's input, relative to the mean: silent inputs carry no information."""
 
 
 Real = npt.NDArray[np.floating]
@@ -24,14 +24,14 @@ Chosen = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Second moments of what some neurons read, on two halves of the samples.
+    """Second moments of some neurons' inputs, on two halves of the samples.
 
-    Whole samples go together, since positions of one sample resemble each other: half of them would
-    not show what is due to the other half's chance.
+    Samples are not divided, since positions of one sample are correlated: a half would not be
+    independent of the other.
 
     Attributes:
         halves: sums of products of the K inputs and a constant 1, (K + 1, K + 1) float64 each.
-        parts: which receptive fields belong to each half, (S,) each.
+        parts: receptive fields of each half, (S,) each.
     """
 
     halves: tuple[Float, Float]
@@ -39,7 +39,7 @@ class Moments:
 
     @staticmethod
     def of(columns: Int, samples: Int) -> Moments:
-        """Of receptive fields (K, S); samples of one parity go into one half."""
+        """Moments of receptive fields (K, S); samples of one parity form one half."""
         parts = (samples % 2 == 0, samples % 2 == 1)
         fields = np.concatenate([columns, np.ones_like(columns[:1])])
         first, second = (products.gram(fields[:, part]) for part in parts)
@@ -53,25 +53,25 @@ class Moments:
 
 
 def refit(columns: Int, missing: Real, moments: Moments) -> Float:
-    """Change of the weights that makes up for what a layer's drive is missing.
+    """Change of the weights that compensates the residual of a layer's drive.
 
-    With ``x`` the receptive fields as they are now, and ``d`` the wanted drive less the one that
-    the given weights make of ``x``, the change is the ridge regression of ``d`` on ``x`` (with a
-    free constant, which the bias will take)::
+    With ``x`` the current receptive fields, and ``d`` the target drive less the drive of the given
+    weights on ``x``, the change is the ridge regression of ``d`` on ``x`` (with a free constant,
+    left to the bias)::
 
         argmin_v E (d - v x - c)**2 + sum_i r E(x_i**2) v_i**2
 
-    ``d`` holds the errors of all layers before; part of them can be told from ``x``. (Matching the
+    ``d`` contains the errors of all earlier layers; part of them depends on ``x``. (Matching the
     outputs on the original inputs from the changed ones is the "asymmetric" reconstruction of
     Zhang et al. 2016, arXiv 1505.06798.)
 
-    Each neuron takes only the share of its change that pays on samples it was not fitted on: the
-    fit of one half of the samples is tried on the other, both ways.
+    Each neuron applies only the share of its change that generalizes: the fit of one half of the
+    samples is validated on the other, both ways.
 
     Args:
         columns: (K, S) receptive fields.
-        missing: (R, S) wanted drive less present drive.
-        moments: of the fields.
+        missing: (R, S) target drive less present drive.
+        moments: moments of the fields.
 
     Returns:
         (R, K) in units of ``missing`` per unit of ``columns``.
@@ -95,9 +95,9 @@ def _cross(missing: Real, columns: Int) -> Float:
 
 
 def _ridge(moments: Float, cross: Float, n_fields: int) -> Float:
-    """Regression coefficients (R, K); the last input is a constant and not pulled to 0.
+    """Regression coefficients (R, K); the last input is a constant and not regularized.
 
-    The fewer fields there are for each weight, the stronger the pull.
+    The fewer fields per weight, the stronger the regularization.
     """
     power = np.diag(moments)[:-1]
     n_weights = len(power)

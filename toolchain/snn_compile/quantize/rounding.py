@@ -1,4 +1,4 @@
-"""Rounding a layer's weights so that their errors cancel on what the layer really receives."""
+"""Rounding of a layer's weights so that their errors cancel on the layer's actual input."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from snn_compile.quantize.refit import Moments
 
 DAMPING = 0.01
 BLOCK = 32
-"""Weights that are rounded before the others hear of it."""
+"""Weights that are rounded before the others are updated."""
 
 
 def compensate(target: Float, nearest: Int, moments: Moments, limit: int) -> Int:
-    """Integer weights whose errors cancel on given receptive fields, where that holds up.
+    """Integer weights whose errors cancel on given receptive fields, where that generalizes.
 
     For a neuron with weights w and receptive fields x, the error that matters is
     ``(q - w) H (q - w)`` with ``H = E x x'``, not ``|q - w|**2``. Weights are rounded one after the
     other; after each one, the remaining ones move to the optimum given its error (optimal brain
     surgeon; Frantar et al. 2022, "GPTQ", arXiv 2210.17323). Statistics from few fields are shrunk
-    towards their diagonal, where nothing moves.
+    towards their diagonal, for which no weight moves.
 
     Args:
         target: (R, K) real weights in steps of the grid.
         nearest: (R, K) their nearest integers, inside the limits.
-        moments: of the receptive fields; the second half is held out.
+        moments: moments of the receptive fields; the second half is held out.
         limit: largest magnitude of an integer.
 
     Returns:
-        (R, K) integers; rows of ``nearest`` where those are better on what was held out.
+        (R, K) integers; rows of ``nearest`` where those are better on the held-out half.
     """
     seen, unseen = (half[:-1, :-1] for half in moments.halves)
     n_seen, n_weights = moments.sizes[0], len(seen)
@@ -42,7 +42,7 @@ def compensate(target: Float, nearest: Int, moments: Moments, limit: int) -> Int
     shrink = n_weights / (n_weights + n_seen)
     shrunk = seen * ((1 - shrink) / max(n_seen, 1))
     np.fill_diagonal(shrunk, (1 + DAMPING) * diagonal)
-    order = np.argsort(-diagonal, kind="stable")  # the ones that matter most are rounded first
+    order = np.argsort(-diagonal, kind="stable")  # the most significant are rounded first
     factor = upper_factor_of_inverse(shrunk[np.ix_(order, order)])
     chosen = np.empty_like(nearest)
     chosen[:, order] = _one_by_one(target[:, order], factor, limit)
@@ -51,14 +51,14 @@ def compensate(target: Float, nearest: Int, moments: Moments, limit: int) -> Int
 
 
 def _error(off: Float, moments: Float) -> Float:
-    """Squared error of each row's drive, summed, if its weights are off by so much."""
+    """Squared error of each row's drive, summed, for an error ``off`` of its weights."""
     return products.total(products.matmul(off, moments) * off, axis=1)
 
 
 def _one_by_one(target: Float, factor: Float, limit: int) -> Float:
-    """Rounds column after column of (R, K); row i of the factor tells the later ones how to move.
+    """Rounds column after column of (R, K); row i of the factor updates the later ones.
 
-    Weights of a block move at once, those beyond it when the block is done, in one product.
+    Weights of a block are updated at once, those beyond it after the block, in one product.
     """
     moving = np.ascontiguousarray(target.T)
     chosen = np.empty_like(moving)

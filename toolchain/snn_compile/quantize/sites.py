@@ -1,7 +1,7 @@
-"""Where calibration looks at a layer: some neurons of each sample, the same in float and in spikes.
+"""Sampling sites of calibration: some neurons of each sample, equal in float and in spikes.
 
-A convolutional layer has far more neurons than its few weights need to be judged on. A site is one
-position of its maps in one sample; every sample has the same number of them.
+A convolutional layer has far more neurons than the estimate of its few weights needs. A site is one
+position of its maps in one sample; every sample has the same number of sites.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from snn_compile.sim.kernels import Array
 from snn_compile.sim.reproducible import Reproducible
 
 SEED = 0
-"""Of the positions; any will do, but the same samples must give the same program."""
+"""Seed of the positions; fixed, so that equal samples give equal programs."""
 
 
 Values = TypeVar("Values", npt.NDArray[np.number], Int)
@@ -34,7 +34,7 @@ Values = TypeVar("Values", npt.NDArray[np.number], Int)
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """The positions of one population's maps that are looked at.
+    """The sampled positions of one population's maps.
 
     Attributes:
         positions: (N, M) flat index into the (H, W) of a map, for each of N samples.
@@ -46,12 +46,12 @@ class Sites:
 
     @staticmethod
     def spread(shape: Shape, n_samples: int, most: int) -> Sites:
-        """At most so many sites (at least one a sample), other positions in each sample.
+        """At most ``most`` sites (at least one per sample), at different positions in each sample.
 
         Args:
             shape: (C, H, W) of the population.
-            n_samples: how many samples there are.
-            most: sites altogether.
+            n_samples: number of samples.
+            most: maximal total number of sites.
         """
         n_positions = prod(shape[1:])
         wanted = max(1, min(n_positions, most // n_samples))
@@ -60,7 +60,7 @@ class Sites:
         return Sites(np.sort(chosen, axis=1), shape[-1])
 
     def __len__(self) -> int:
-        """Sites altogether."""
+        """Total number of sites."""
         return self.positions.size
 
     @property
@@ -69,7 +69,7 @@ class Sites:
         return np.repeat(np.arange(len(self.positions)), self.positions.shape[1])
 
     def of(self, pieces: Sequence[npt.NDArray[np.number]]) -> Array:
-        """The values (C, H, W, B) of consecutive batches there, (C, S) float32."""
+        """Values at the sites from consecutive batches (C, H, W, B), (C, S) float32."""
         found = []
         for start, piece in self._batches(pieces):
             flat = piece.reshape(piece.shape[0], -1, piece.shape[-1])
@@ -77,7 +77,7 @@ class Sites:
         return np.concatenate(found, axis=1)
 
     def at_sites(self, flat: npt.NDArray[np.number], start: int) -> Array:
-        """Values (C, H * W, B) of the samples from ``start`` on at their sites, (C, s) float32."""
+        """Values (C, H * W, B) of samples from ``start`` on, at their sites, (C, s) float32."""
         at = self.positions[start : start + flat.shape[-1]]
         there = flat[:, at, np.arange(len(at))[:, None]].reshape(len(flat), -1)
         return there.astype(np.float32)
@@ -85,11 +85,11 @@ class Sites:
     def fields(
         self, group: ConvSynapses | DenseSynapses, pieces: Sequence[Int]
     ) -> list[tuple[slice, Int]]:
-        """What a group's neurons read at the sites, for each slice of neurons that read the same.
+        """Receptive fields of a group's neurons at the sites, for each slice with a common one.
 
         Args:
-            group: its synapses.
-            pieces: what its source sends, integers (C, H, W, B) in consecutive batches.
+            group: the synapses.
+            pieces: messages of its source, integers (C, H, W, B) in consecutive batches.
 
         Returns:
             Slices of the group's rows with their receptive fields, (K, S).
@@ -128,12 +128,12 @@ class Sites:
 def float_drives(
     folded: ANNGraph, x: npt.NDArray[np.generic], sites: Mapping[NodeId, Sites]
 ) -> dict[NodeId, Array]:
-    """What rectifiers and outputs see in the float network at their sites, (C, S) float32 each.
+    """Drives of rectifiers and outputs in the float network at their sites, (C, S) float32 each.
 
     Args:
         folded: the network.
         x: (N, *input shape) samples.
-        sites: of the rectifiers and outputs that are asked for.
+        sites: sites of the requested rectifiers and outputs.
     """
     readers: dict[NodeId, list[NodeId]] = {}
     for node in folded.graph:
@@ -159,10 +159,10 @@ def float_drives(
 
 
 def has_drive(node: AnnNode) -> bool:
-    """Whether a population sees what a node of the float network sees, and nothing shares it.
+    """Whether a population has the drive of a node of the float network, unshared.
 
-    Relays and comparators have the scale of another one, a product sees payloads, and a difference
-    is to stay one.
+    Relays and comparators have the scale of another node, a product reads payloads, and a
+    difference must remain one.
     """
     if isinstance(node, ops.Product) or not isinstance(node, ops.Activation):
         return False
@@ -170,5 +170,5 @@ def has_drive(node: AnnNode) -> bool:
 
 
 def rectifiers_and_outputs(folded: ANNGraph) -> list[NodeId]:
-    """The nodes whose drive the float network knows; relays and comparators are none."""
+    """The nodes with a drive in the float network, without relays and comparators."""
     return [node.id for node in folded.graph if isinstance(node, ops.Output) or has_drive(node)]

@@ -1,4 +1,4 @@
-"""How far the numbers of a population may go: its states, its parameters, its exponents."""
+"""Limits of a population's integers: its states, its parameters, its exponents."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ STATE_BITS = 24
 MIN_STATE_BITS = 12
 """The fewest that potentials are quantized to."""
 EXPONENTS = range(-8, 8)
-"""Exponents of a synapse group that Loihi's format can hold."""
+"""Exponents of a synapse group in Loihi's format."""
 MAX_THRESHOLD = 1 << 20
-"""Steps of a potential in a threshold, before fraction bits: weights below it all round to 0."""
+"""Largest threshold in steps of a potential, before fraction bits: weights below it round to 0."""
 MAX_BIAS = 1 << 21
-"""Steps of a potential in a bias, before fraction bits."""
+"""Largest bias in steps of a potential, before fraction bits."""
 
 
 @dataclass(frozen=True)
 class States:
-    """The limits that a network is quantized to.
+    """Limits of a quantized network.
 
     Attributes:
-        bits: that potentials may take, at most 24. Leaky neurons have 6 more by themselves.
-        stock: whether all neurons are to be the chip's own (``stock.py``). Their current is what
-            must not overflow, and their parameters have registers.
+        bits: width of potentials, at most 24. Leaky neurons have 6 more.
+        stock: whether all neurons are to be the chip's own (``stock.py``). Their current must not
+            overflow, and their parameters must fit registers.
     """
 
     bits: int = STATE_BITS
@@ -49,18 +49,18 @@ class States:
         return FRACTION_BITS if self.is_lif(node) else own_fraction_bits(node)
 
     def limit(self, node: spiking.Population) -> int:
-        """Largest state, in steps of it."""
+        """Largest state, in its steps."""
         bits = self.bits
         if self.stock and isinstance(node, spiking.Readout | spiking.IFNeurons):
             bits = min(bits, STATE_BITS - FRACTION_BITS)
         return min(VOLTAGE_LIMIT, ((1 << (bits - 1)) - 1) << self.own_bits(node))
 
     def least_exponent(self) -> int:
-        """Of a synapse group."""
+        """Smallest exponent of a synapse group."""
         return stock.MIN_EXPONENT if self.stock else EXPONENTS[0]
 
     def smallest_unit(self, node: spiking.Population) -> Float:
-        """Below this unit, threshold and bias would outgrow the state though weights say nothing.
+        """Smallest unit for which threshold and bias fit the state, whatever the weights.
 
         Returns:
             (C,) real value of one unit of the weights.
@@ -76,23 +76,24 @@ class States:
         return smallest if threshold is None else np.maximum(smallest, threshold / most_threshold)
 
     def smallest_weight(self, node: spiking.Population) -> Float:
-        """Below this unit of the mantissas nothing is gained, (C,).
+        """Smallest useful unit of the mantissas, (C,).
 
-        The mantissas of stock neurons may be that much finer than the unit of their thresholds.
+        The mantissas of stock neurons may be finer by this factor than the unit of their
+        thresholds.
         """
         finer = 2.0**stock.MIN_EXPONENT if self.stock else 1.0
         smallest: Float = finer * self.smallest_unit(node)
         return smallest
 
     def doublings(self, node: spiking.Population, unit: Float) -> Int:
-        """How often each channel's unit may be halved before a register is full, (C,)."""
+        """Number of halvings of each channel's unit before a register overflows, (C,)."""
         if not self.stock:
             return np.full(len(unit), EXPONENTS[-1])
         ratio = unit / np.maximum(self.smallest_unit(node), 1e-300)
         return floor_log2(np.minimum(ratio, 2.0 ** EXPONENTS[-1]))
 
     def overfull(self, node: spiking.Population, unit: Float) -> npt.NDArray[np.bool_]:
-        """Channels whose threshold or bias has no register with this unit, (C,)."""
+        """Channels whose threshold or bias does not fit its register with this unit, (C,)."""
         if not self.stock:
             return np.zeros(len(unit), bool)
         full: npt.NDArray[np.bool_] = unit < self.smallest_unit(node)

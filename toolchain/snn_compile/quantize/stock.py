@@ -1,4 +1,4 @@
-"""The box of numbers that the chip's own neurons and synapses have registers for.
+"""Register ranges of the chip's own neurons and synapses.
 
 Lava's LIF and LIFReset have counterparts in Intel's extension for chips; a neuron that is one of
 them needs no microcode. The ranges are those that Lava 0.10.0 documents for them
@@ -31,17 +31,17 @@ MAX_EXPONENT = 7
 two of 3 bits that all neurons of a population share; in units of 2**-6 of the weight."""
 MAX_BIAS = MANTISSA << MAX_EXPONENT
 MIN_EXPONENT = -7
-"""Of a synapse group: 8-bit weights lie on Lava's grid of even numbers, and 2**-8 is the least."""
+"""Smallest exponent of a synapse group: 8-bit weights are even in Lava, and 2**-8 is the least."""
 
 
 def bias_exponent(bias: Int) -> int:
-    """The smallest exponent with which every mantissa of a population's biases fits.
+    """The smallest exponent for which all mantissas of a population's biases fit.
 
     Args:
-        bias: in units of 2**-6 of the weight.
+        bias: biases in units of 2**-6 of the weight.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no exponent is large enough.
     """
     largest = int(np.abs(bias).max(initial=0))
     for exponent in range(MAX_EXPONENT + 1):
@@ -51,17 +51,17 @@ def bias_exponent(bias: Int) -> int:
 
 
 def rounded_bias(bias: Int) -> Int:
-    """The biases nearest to these that a population can have: all of them with one exponent.
+    """The nearest representable biases: all of a population with one exponent.
 
     Raises:
-        ValueError: one is beyond ``MAX_BIAS``.
+        ValueError: one exceeds ``MAX_BIAS``.
     """
     step = 1 << bias_exponent(bias)
     return step * np.clip(round_half_even(bias / step), -MANTISSA, MANTISSA)
 
 
 def most_bias(threshold: Float | None) -> int:
-    """Largest bias in units of the weight; readouts, which have no threshold, take whole units."""
+    """Largest bias in units of the weight; whole units for readouts, which have no threshold."""
     return MANTISSA if threshold is None else MAX_BIAS >> FRACTION_BITS
 
 
@@ -71,14 +71,14 @@ def population(
     """Neurons that reset to zero, or a readout, in stock form.
 
     Args:
-        node: in floating point.
-        bias: in steps, broadcasts to the shape.
+        node: the population in floating point.
+        bias: bias in steps, broadcasts to the shape.
         step: value of one unit of the weights, (C,).
         exact: whether currents and thresholds are small integers, so that ``V >= threshold`` is
-            ``V > threshold - 1``. Elsewhere the nearest register serves.
+            ``V > threshold - 1``. Otherwise the nearest register is used.
 
     Raises:
-        TypeError: there is no such form; ``refused_options`` has let something through.
+        TypeError: it has no such form, and ``refused_options`` missed that.
     """
     if isinstance(node, spiking.Readout):
         whole = np.clip(round_half_even(bias), -MANTISSA, MANTISSA)
@@ -98,7 +98,7 @@ def population(
 
 
 def refusal(name: NodeId, origin: Origin, largest: int, limit: int) -> CapacityError:
-    """A layer whose current, or whose potential if it is a readout, is too large at any unit."""
+    """The error for a layer whose current (potential, of a readout) is too large at any unit."""
     reason = f"a state could reach {largest:,} of {limit:,} steps, at any unit of its weights"
     if largest <= limit:
         reason = "with a threshold of 17 bits, all of its weights would round to 0"
@@ -111,7 +111,7 @@ def refusal(name: NodeId, origin: Origin, largest: int, limit: int) -> CapacityE
 
 
 def with_stock_defaults(options: CompileOptions) -> CompileOptions:
-    """With ``neurons = "stock"``: a coding that has them and reset to zero where left open.
+    """The options with the defaults of ``neurons = "stock"``: coding and reset to zero.
 
     Raises:
         UsageError: an option contradicts it; all of them at once.
@@ -126,23 +126,23 @@ def with_stock_defaults(options: CompileOptions) -> CompileOptions:
     return options
 
 
-def without_stock_defaults(options: CompileOptions, asked: CompileOptions) -> CompileOptions:
-    """The options without the restriction: what it had chosen is open again.
+def without_stock_defaults(options: CompileOptions, requested: CompileOptions) -> CompileOptions:
+    """The options without the restriction: its defaults are open again.
 
     Args:
-        options: as they are in effect.
-        asked: as they were before ``with_stock_defaults``.
+        options: the options in effect.
+        requested: the options before ``with_stock_defaults``.
     """
-    poisson = options.input == InputCoding.POISSON.value  # spikes need time to arrive in
-    coding = options.coding if asked.coding is None and poisson else asked.coding
-    free = {"neurons": "any", "coding": coding, "reset": asked.reset}
+    poisson = options.input == InputCoding.POISSON.value  # spikes need time steps
+    coding = options.coding if requested.coding is None and poisson else requested.coding
+    free = {"neurons": "any", "coding": coding, "reset": requested.reset}
     for name, value in free.items():
         options = options.with_value(name, value, "without --neurons stock")
     return options
 
 
 def _refused(options: CompileOptions) -> Iterator[CompileError]:
-    alternative = "--coding rate --reset zero has stock neurons; or take --neurons any"
+    alternative = "--coding rate --reset zero has stock neurons; or use --neurons any"
     reasons = {
         "coding": (
             coding_class(options.coding).stock_obstacle if options.coding else "",
@@ -152,9 +152,9 @@ def _refused(options: CompileOptions) -> Iterator[CompileError]:
     if options.reset == Reset.SUBTRACT.value and options.is_given("reset"):
         reasons["reset"] = "a stock LIF resets to zero", alternative
     if options.burst > 1:
-        reasons["burst"] = "a stock LIF sends one spike a step", "leave it out"
+        reasons["burst"] = "a stock LIF sends one spike per step", "omit it"
     if options.initial_potential:
-        reasons["initial_potential"] = "a stock LIFReset starts at 0", "leave it out"
+        reasons["initial_potential"] = "a stock LIFReset starts at 0", "omit it"
     for name, (reason, hint) in reasons.items():
         if reason:
             source = options.origins.get(name, COMMAND_LINE)

@@ -1,7 +1,7 @@
-"""Walking over the populations of a program on calibration samples, each finished before the next.
+"""Traversal of a program's populations on calibration samples, each finished before the next.
 
-Passes that adjust one layer after the other look at what reaches a layer with everything before it
-in fixed point, change it, and let it answer.
+A pass that adjusts one layer after the other reads the input of a layer with all earlier layers in
+fixed point, changes the layer, and computes its messages.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class Sweep:
-    """One walk; the samples go in pieces, on as many threads as there are processors.
+    """One traversal; pieces of the samples run on as many threads as there are processors.
 
     Args:
-        program: the network; ``replaced`` and ``answered`` tell what has become of it.
+        program: the network, updated by ``replace_weights``.
         frames: (N, C, H, W) encoded samples.
     """
 
@@ -44,11 +44,11 @@ class Sweep:
         self._readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
 
     def pieces(self, source: NodeId) -> list[Int]:
-        """What a population sends, (*shape, T or 1, B), piece by piece."""
+        """Messages of a population, (*shape, T or 1, B), piece by piece."""
         return [values[source] for values in self._values]
 
-    def replaced(self, program: QuantizedGraph, groups: list[Synapses]) -> None:
-        """Go on with other weights in these groups; ``program`` has them."""
+    def replace_weights(self, program: QuantizedGraph, groups: list[Synapses]) -> None:
+        """Continue with other weights in these groups, from ``program``."""
         for group in groups:
             messages = bounds.message_range(program.graph, group)
             self._simulator.operators[group.id] = SynapseOperator(group, messages)
@@ -58,7 +58,7 @@ class Sweep:
         return self._each(lambda k: self._simulator.current(population, self._values[k]))
 
     def counts(self, population: Neurons, currents: list[Int]) -> Int:
-        """Messages that a population would send in a window, added up, (*shape, N)."""
+        """Sum of the messages that a population would send in a window, (*shape, N)."""
 
         def of_piece(k: int) -> Int:
             answer = population.respond(currents[k], self._n_steps)
@@ -69,7 +69,7 @@ class Sweep:
         return counts
 
     def advance(self, population: Population, currents: list[Int]) -> None:
-        """Simulate a population as it is now; free messages that have no reader left."""
+        """Simulate a population in its current form; free messages without further readers."""
         if isinstance(population, Neurons):
             answers = self._each(lambda k: population.respond(currents[k], self._n_steps))
             for values, answer in zip(self._values, answers, strict=True):

@@ -1,4 +1,4 @@
-"""The passes that make integers, prove that none overflows, and spread them over time."""
+"""The passes that quantize, prove the absence of overflow, and schedule."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Quantize:
     """Every weight, bias and threshold on the integer grid of Loihi (see ``quantize``).
 
     Attributes:
-        weight_bits: 2 to 8, of layers that no pattern matches.
-        layers: patterns of layer names with the width there; the last one that matches counts.
-        states: how far numbers may go.
+        weight_bits: 2 to 8, for layers that no pattern matches.
+        layers: patterns of layer names with their widths; the last match applies.
+        states: limits of the integers.
     """
 
     name: ClassVar[str] = "quantize"
@@ -48,7 +48,7 @@ class Quantize:
 
 @dataclass(frozen=True)
 class Prove:
-    """The same program with the bounds of its potentials as the passes before have left them."""
+    """The same program with bounds of its potentials after the preceding passes."""
 
     name: ClassVar[str] = "prove"
 
@@ -56,7 +56,7 @@ class Prove:
         """Bound every potential, for any input in range.
 
         Raises:
-            CapacityError: a pass has moved a weight or a bias so that a state could overflow.
+            CapacityError: a pass changed a weight or a bias so that a state could overflow.
         """
         program, numbers = quantization.program, dict(quantization.numbers)
         for population in program.populations:
@@ -74,7 +74,7 @@ class Prove:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What an integer network computes in one step, spread over the window of the coding.
+    """Schedules the one-step computation of an integer network over the window of the coding.
 
     Attributes:
         window: coding and steps.
@@ -84,7 +84,7 @@ class Schedule:
     window: Window
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """Put the program into the window; others than integer networks stay as they are."""
+        """Schedule the program in the window; only integer networks change."""
         return PassResult(
             replace(quantization, program=schedule(quantization.program, self.window))
         )

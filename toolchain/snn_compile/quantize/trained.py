@@ -1,28 +1,28 @@
-"""Neurons of networks that were trained with spikes, in fixed point."""
+"""Neurons of networks trained with spikes, in fixed point."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from snn_compile.ir import quantized, spiking
-from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even, whole
+from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even, to_int64
 from snn_compile.ir.quantized import FRACTION_BITS
 from snn_compile.ir.spiking import Float, Reset
 
 DECAY_ONE = 1 << 12
-"""What a decay is a fraction of."""
+"""Denominator of a decay."""
 
 
 def own_fraction_bits(node: spiking.Population) -> int:
-    """Bits that a population's states have below the unit of its weights by their definition."""
+    """Fraction bits of a population's states below the unit of its weights, by definition."""
     return FRACTION_BITS if isinstance(node, spiking.LIFNeurons) and node.leaks else 0
 
 
 def decays(alpha: float, beta: float) -> tuple[int, int]:
-    """Loihi's du and dv for what is left of a current and of a potential after a step.
+    """Loihi's du and dv for the fractions of current and potential that remain after a step.
 
-    du is one less than the decay: Lava and the chip add one. Either may come out outside 0 to 4095,
-    which no chip has.
+    du is one less than the decay: Lava and the chip add one. Either may lie outside 0 to 4095, the
+    range of the chip.
     """
     du, dv = round_half_even(DECAY_ONE * (1 - np.array([alpha, beta])))
     return int(du) - 1, int(dv)
@@ -35,7 +35,7 @@ def as_trained(
 
     Args:
         node: the neurons.
-        bias: broadcasts to the shape.
+        bias: the bias, broadcasts to the shape.
         step: value of one step, (C,).
     """
     return _leaky(node, bias, step) if node.leaks else _integrate_and_fire(node, bias, step)
@@ -55,16 +55,16 @@ def _integrate_and_fire(node: spiking.LIFNeurons, bias: Float, step: Float) -> q
 
 
 def _integer_rule(node: spiking.LIFNeurons, threshold: Float, start: Float) -> tuple[Int, Int]:
-    """Threshold and start of ``V >= threshold`` that decide on integers as the neurons do.
+    """Threshold and initial value of ``V >= threshold`` equivalent to the neurons on integers.
 
-    A strict comparison is one with a threshold that is one step higher. With reset by subtraction
-    it must not be: the spike would take more. Then all potentials are one step lower instead.
+    A strict comparison equals one with a threshold one step higher. With reset by subtraction
+    a spike would subtract more; then all potentials are one step lower instead.
     """
     if node.reset is Reset.ZERO:
         lowest = np.floor(threshold) + 1 if node.strict else np.ceil(threshold)
-        return whole(lowest), round_half_even(start)
+        return to_int64(lowest), round_half_even(start)
     first = np.ceil(start) - 1 if node.strict else np.floor(start)
-    return round_half_even(threshold), whole(first)
+    return round_half_even(threshold), to_int64(first)
 
 
 def _leaky(node: spiking.LIFNeurons, bias: Float, step: Float) -> quantized.CubaLIFNeurons:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir import spiking
-from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, QFormat, QTensor, round_half_even, whole
+from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, QFormat, QTensor, round_half_even, to_int64
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import log2
@@ -18,12 +18,12 @@ from snn_compile.numerics.functions import log2
 N_RATIOS = 24
 """Clipping ratios tried per channel, from 1 down to ``MIN_RATIO``."""
 MIN_RATIO = 0.4
-PIECE = 1 << 17
-"""Weights that are looked at at once."""
+PIECE = 1 << 16
+"""Weights processed at once, few enough for a cache with their intermediate results."""
 NEAR = 1e-6
-"""Relative difference of two sums above which no order of additions tells another one the less."""
+"""Relative difference of two sums above which the order of additions cannot reverse them."""
 MAX_EXPONENT_SPREAD = 15
-"""Largest difference of two groups' exponents: those of the chip go from -8 to 7."""
+"""Largest difference of two groups' exponents: the chip's range is -8 to 7."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,8 @@ class IntegerWeights:
 
     Attributes:
         tensors: the mantissas of each group, in the shape of its weights.
-        exponents: of each group, >= 0; 0 for at least one.
-        unit: (C,), the potential that one step of the state stands for.
+        exponents: exponent of each group, >= 0; 0 for at least one.
+        unit: (C,), the potential represented by one step of the state.
         saturated: share of all weights that were clipped.
         exact: whether nothing was rounded because the weights are small integers already.
     """
@@ -48,18 +48,18 @@ class IntegerWeights:
 
     @property
     def mantissas(self) -> tuple[Int, ...]:
-        """Flat."""
+        """Mantissas of each group, flat."""
         return tuple(tensor.values.ravel() for tensor in self.tensors)
 
 
 @dataclass(frozen=True, eq=False)
 class _Weights:
-    """The weights of one group, by the output channel that they lead to.
+    """The weights of one group by output channel.
 
     Attributes:
-        values: (C, K), a row for each channel; (K,) where channels have unlike numbers of them.
-        channel: of each weight, in the second case.
-        shape: of the group's weights.
+        values: (C, K), a row per channel; (K,) if their number differs between channels.
+        channel: channel of each weight, in the second case.
+        shape: shape of the group's weights.
     """
 
     values: Float
@@ -67,7 +67,7 @@ class _Weights:
     shape: Shape
 
     def integers(self, mantissas: Int, largest: int) -> QTensor:
-        """Mantissas up to a magnitude in the place of the weights."""
+        """Mantissas up to a magnitude, in the shape of the weights."""
         return QTensor(mantissas.reshape(self.shape), QFormat(largest.bit_length() + 1))
 
     @staticmethod
@@ -79,9 +79,9 @@ class _Weights:
         return _Weights(weight.reshape(group.shape[0], -1), None, weight.shape)
 
     def pieces(self) -> Iterator[tuple[slice, Int | slice, Float]]:
-        """Rows few enough to stay in the cache: where they are, their channels, and the weights.
+        """Pieces that fit in the cache: their slice, their channels, and the weights.
 
-        What belongs to the channels, indexed by them, broadcasts to the weights.
+        An array over channels, indexed by these channels, broadcasts to the weights.
         """
         if self.channel is not None:
             for start in range(0, len(self.values), PIECE):
@@ -94,12 +94,12 @@ class _Weights:
             yield part, part, self.values[part]
 
     def along(self, of_channels: Float, channels: Int | slice) -> Float:
-        """A number for each channel, as it broadcasts to a piece of the weights."""
+        """A number per channel, broadcastable to a piece of the weights."""
         chosen = of_channels[channels]
         return chosen if self.channel is not None else chosen[:, None]
 
     def extreme(self, pick: np.ufunc, of: Callable[[Float], Float], start: Float) -> Float:
-        """The smallest or the largest (``pick``) of what is made of each channel's weights."""
+        """The minimum or maximum (``pick``) of a function of each channel's weights."""
         found = start.copy()
         for _, channels, weight in self.pieces():
             if isinstance(channels, np.ndarray):
@@ -109,25 +109,26 @@ class _Weights:
         return found
 
     def errors(
-        self, size: Float, largest: int, wanted: npt.NDArray[np.bool_], *, exactly: bool
+        self, size: Float, largest: int, selected: npt.NDArray[np.bool_], *, exactly: bool
     ) -> Float:
-        """Squared errors of the weights in steps of ``size``, added up by channel where wanted.
+        """Squared errors of the weights in steps of ``size``, summed per selected channel.
 
         Args:
-            size: of a step, by channel.
-            largest: magnitude of a mantissa.
-            wanted: which channels; what the others get means nothing.
-            exactly: whether they are added up one after the other. Otherwise the order is
-                numpy's own, which is many times faster, and may be another one elsewhere.
+            size: size of a step, per channel.
+            largest: largest magnitude of a mantissa.
+            selected: selected channels; values of the others are meaningless.
+            exactly: whether they are added sequentially. Otherwise the order is numpy's, which is
+                many times faster, but differs between machines.
         """
         if self.channel is not None:
             squares = _squared_errors(self.values, size[self.channel], largest)
             return np.bincount(self.channel, squares, len(size)).astype(np.float64, copy=False)
         found = np.zeros(len(size))
         rows = max(PIECE // max(self.values.shape[1], 1), 1)
-        which = np.flatnonzero(wanted)
+        which = np.flatnonzero(selected)
         for some in (which[k : k + rows] for k in range(0, len(which), rows)):
-            squares = _squared_errors(self.values[some], size[some, None], largest)
+            rows_of = slice(some[0], some[-1] + 1) if len(some) == some[-1] + 1 - some[0] else some
+            squares = _squared_errors(self.values[rows_of], size[some, None], largest)
             if exactly:
                 row = np.repeat(np.arange(len(some)), squares.shape[1])
                 found[some] = np.bincount(row, squares.ravel(), len(some))
@@ -168,7 +169,7 @@ def integer_weights(
         threshold: (C,) of the neurons. None for readouts: their potentials are compared with each
             other, so that all channels share a unit.
         smallest_unit: of each channel; dying channels, whose weights are almost 0, need one.
-        as_integers: whether weights that are small integers already are kept as they are.
+        as_integers: whether weights that are already small integers are kept.
         most_apart: largest difference of two groups' exponents.
     """
     common = threshold is None
@@ -211,9 +212,10 @@ def _rounded(
     for group, exponent in zip(weights, exponents, strict=True):
         found = np.empty(group.values.shape, np.int64)
         for part, channels, weight in group.pieces():
-            nearest = np.rint(weight / (group.along(unit, channels) * 2.0**exponent))
+            nearest = weight / (group.along(unit, channels) * 2.0**exponent)
+            np.rint(nearest, out=nearest)
             if not np.abs(nearest).max(initial=0) <= largest:
-                clipped += int(np.count_nonzero(np.abs(whole(nearest)) > largest))
+                clipped += int(np.count_nonzero(np.abs(to_int64(nearest)) > largest))
                 np.clip(nearest, -largest, largest, out=nearest)
             found[part] = nearest
         tensors.append(group.integers(found, largest))
@@ -222,7 +224,7 @@ def _rounded(
 
 
 def _exponents(peaks: Float, most_apart: int) -> tuple[int, ...]:
-    """A power of two per group that brings the groups' largest weights near each other."""
+    """A power of two per group that aligns the groups' largest weights."""
     logs = np.where(peaks > 0, log2(np.where(peaks > 0, peaks, 1.0)), np.nan)
     with np.errstate(all="ignore"):
         typical = np.array([np.nanmean(row) if np.isfinite(row).any() else np.nan for row in logs])
@@ -235,9 +237,9 @@ def _exponents(peaks: Float, most_apart: int) -> tuple[int, ...]:
 def _small_integers(
     weights: list[_Weights], largest: int, threshold: Float | None
 ) -> tuple[Float, tuple[QTensor, ...]] | None:
-    """Unit and integers, where weights and threshold are small multiples of the smallest weight.
+    """Unit and integers, if weights and threshold are small multiples of the smallest weight.
 
-    Relays and comparators are such: as integers they pass their values unrounded.
+    Relays and comparators are examples: as integers they pass values unrounded.
     """
     if threshold is None:
         return None
@@ -249,7 +251,7 @@ def _small_integers(
     for group in weights:
         ratios = np.empty(group.values.shape)
         for part, channels, weight in group.pieces():
-            with np.errstate(over="ignore"):  # what is infinite is no small multiple
+            with np.errstate(over="ignore"):  # infinity is no small multiple
                 ratio = ratios[part] = weight / group.along(unit, channels)
             if ratio.size and (
                 np.abs(ratio).max() > largest or np.abs(ratio - np.rint(ratio)).max() > 1e-9
@@ -266,7 +268,7 @@ def _small_integers(
 
 
 def _used_magnitudes(weight: Float) -> Float:
-    """Magnitudes, infinite in the place of 0."""
+    """Magnitudes, infinite instead of 0."""
     magnitude = np.abs(weight)
     magnitude[magnitude == 0] = np.inf
     return magnitude
@@ -275,9 +277,9 @@ def _used_magnitudes(weight: Float) -> Float:
 def _on_grid(
     weights: list[_Weights], largest: int, most_apart: int
 ) -> tuple[float, tuple[int, ...]] | None:
-    """Unit and exponents where every group holds integers times a power of two already.
+    """Unit and exponents, if every group already holds integers times a power of two.
 
-    Networks that were trained or compiled to integers are such: they need no other grid.
+    Networks trained or compiled to integers are examples: they need no other grid.
     """
     found: list[int | None] = []
     for group in weights:
@@ -287,7 +289,7 @@ def _on_grid(
             if peak >= 1 << 31 or (weight != np.rint(weight)).any():
                 return None
             bits |= int(np.bitwise_or.reduce(weight.astype(np.int64), axis=None))
-        zeros = (bits & -bits).bit_length() - 1  # that all weights of the group end in
+        zeros = (bits & -bits).bit_length() - 1  # trailing zeros common to all weights of the group
         if bits and peak > largest << zeros:
             return None
         found.append(zeros if bits else None)
@@ -306,17 +308,17 @@ def _least_error(
     largest: int,
     common: bool,
 ) -> Float:
-    """The unit of each channel, of those tried, with the least error.
+    """The candidate unit of each channel with the least error.
 
     The error of a channel's largest weight alone is no larger than that of all of them, so that
-    narrow ratios, which clip it, are out without a look at the others. Which of two errors is less
-    does not depend on the order of additions, unless they are near each other.
+    narrow ratios, which clip it, are excluded without the others. The comparison of two errors
+    does not depend on the order of additions, unless they are close.
     """
 
-    def errors(unit: Float, wanted: npt.NDArray[np.bool_], *, exactly: bool = False) -> Float:
+    def errors(unit: Float, selected: npt.NDArray[np.bool_], *, exactly: bool = False) -> Float:
         total = np.zeros(len(unit))
         for group, step in zip(weights, steps, strict=True):
-            total += group.errors(unit * step, largest, wanted, exactly=exactly)
+            total += group.errors(unit * step, largest, selected, exactly=exactly)
         return np.full(len(unit), total.sum()) if common else total
 
     best = np.full(len(widest), np.inf)
@@ -341,7 +343,8 @@ def _least_error(
 
 
 def _squared_errors(weight: Float, size: Float, largest: int) -> Float:
-    nearest = np.rint(weight / size)
+    nearest = weight / size
+    np.rint(nearest, out=nearest)
     np.clip(nearest, -largest, largest, out=nearest)
     nearest *= size
     np.subtract(weight, nearest, out=nearest)

@@ -1,4 +1,4 @@
-"""Weights of what adds up payloads of many bits."""
+"""Weights of sums of wide payloads."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize.weights import IntegerWeights
 
 SUM_BITS = 30
-"""Of a sum, a sign apart, before its exponent: what accumulators of 32 bits hold."""
+"""Bits of a sum without sign, before its exponent: the limit of 32-bit accumulators."""
 NARROW_BITS = 8
-"""Of the payloads that others are compared with."""
+"""Reference width of payloads."""
 FEWEST_BITS = 2
-"""Of a weight, its sign among them."""
+"""Fewest bits of a weight, sign included."""
 
 
-def narrowed(network: SpikingGraph, groups: tuple[spiking.Synapses, ...], bits: int) -> int:
-    """Weight bits with which no sum of wide payloads leaves 32 bits.
+def narrow_weights(network: SpikingGraph, groups: tuple[spiking.Synapses, ...], bits: int) -> int:
+    """Weight bits for which no sum of wide payloads exceeds 32 bits.
 
     Means of a normalization add up thousands of payloads of 16 bits, all with the same weight,
-    which is as exact with one bit as with seven. Payloads of up to 11 bits leave the bits alone.
+    which is as exact with one bit as with seven. For payloads of up to 11 bits nothing changes.
     """
     for group in groups:
         largest = _widest(network, group)
@@ -39,10 +39,10 @@ def narrowed(network: SpikingGraph, groups: tuple[spiking.Synapses, ...], bits: 
 def payload_doublings(
     network: SpikingGraph, groups: tuple[spiking.Synapses, ...]
 ) -> tuple[int, ...]:
-    """By how many powers of two each group's payloads are wider than the narrowest.
+    """Excess width of each group's payloads over the narrowest, in powers of two.
 
-    A small weight of a wide payload is worth as much as a large one of a narrow one, which the
-    choice of a unit has to know.
+    A small weight of a wide payload counts as much as a large one of a narrow payload; the choice
+    of a unit depends on it.
     """
     wide = [_widest(network, group) for group in groups]
     doublings = [max(largest.bit_length() - NARROW_BITS, 0) for largest in wide]
@@ -54,7 +54,7 @@ def of_payloads(
     doublings: tuple[int, ...],
     choose: Callable[[tuple[spiking.Synapses, ...]], IntegerWeights],
 ) -> IntegerWeights:
-    """Integers for weights as their payloads magnify them, whose exponents take that back."""
+    """Integers for weights scaled by their payload widths; exponents undo the scaling."""
     if not any(doublings):
         return choose(groups)
     magnified = tuple(
@@ -69,7 +69,7 @@ def of_payloads(
 
 
 def _widest(network: SpikingGraph, group: spiking.Synapses) -> int:
-    """The largest payload of a group's source, if that has more bits than an operand; else 0."""
+    """Largest payload of a group's source, if it has more bits than an operand; else 0."""
     source = network.graph[group.inputs[0]]
     largest = max(getattr(source, "high", 0), -getattr(source, "low", 0))
     wide = isinstance(source, spiking.PiecewiseLinearNeurons | spiking.ProductNeurons)
@@ -77,7 +77,7 @@ def _widest(network: SpikingGraph, group: spiking.Synapses) -> int:
 
 
 def _alike(group: spiking.Synapses) -> float:
-    """The most weights of a neuron, each counted as a share of the group's largest."""
+    """Largest sum of a neuron's weights, relative to the group's largest weight."""
     weight = np.abs(group.weight)
     if isinstance(group, spiking.SparseSynapses):
         totals = np.add.reduceat(np.append(weight, 0.0), np.minimum(group.indptr[:-1], len(weight)))

@@ -16,7 +16,7 @@ import numpy as np
 
 from snn_compile.errors import UsageError
 from snn_compile.hil import engine
-from snn_compile.hil.device import checked, layers_of
+from snn_compile.hil.device import layers_of, validate_pieces
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.reading import Stage
 from snn_compile.plugins import open_device
@@ -79,7 +79,7 @@ class Device:
                 expected = reference.run(case.program, case.frames, record=True).messages
                 return any(
                     not np.array_equal(part, expected[NodeId(layer)][piece.first :][: len(part)])
-                    for piece in checked(pieces, case.program, layers, len(case.frames))
+                    for piece in validate_pieces(pieces, case.program, layers, len(case.frames))
                     for layer, part in piece.messages.items()
                 )
         finally:

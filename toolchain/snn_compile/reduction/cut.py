@@ -147,4 +147,4 @@ def _grown(case: Case, nodes: Iterable[QuantizedNode]) -> Case:
     outputs = [node.id for node in graph if isinstance(node, Readout)]
     if not outputs:
         raise StageError("no output is left")
-    return Case(QuantizedGraph(graph.pruned(outputs), case.program.window), case.frames)
+    return Case(QuantizedGraph(graph.prune(outputs), case.program.window), case.frames)

@@ -118,7 +118,7 @@ def _grown(case: FloatCase, nodes: Iterable[Node]) -> FloatCase:
     if not outputs:
         raise StageError("no output is left")
     stage: Any = case.stage
-    return FloatCase(replace(stage, graph=graph.pruned(outputs)))
+    return FloatCase(replace(stage, graph=graph.prune(outputs)))
 
 
 def _ends(case: FloatCase) -> Iterator[Callable[[], FloatCase]]:

@@ -17,19 +17,14 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.mapping import (
-    MappedProgram,
-    energy,
-    exact_synops,
-    neuron_updates,
-    resources,
-)
+from snn_compile.mapping import MappedProgram, resources
 from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import figures
+from snn_compile.report.bill import with_bill
 from snn_compile.report.environment import environment
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
@@ -128,7 +123,7 @@ def report(
         {"code": finding.code, "message": finding.message, "origin": str(finding.origin or "")}
         for finding in of_fit(journal.findings)
     ]
-    return {
+    written = {
         "schema": SCHEMA,
         "tool": {"name": "snn-compile", "version": __version__},
         "model": {
@@ -154,12 +149,12 @@ def report(
         ),
         "resources": taken.as_dict(),
         **({"fit": changed} if changed else {}),
-        "cost": cost(mapped, outcome),
         "verification": [],
         "timing": journal.timing,
         "warnings": journal.warnings,
         **more,
     }
+    return with_bill(written, mapped, outcome.activity)
 
 
 def portability_of(program: QuantizedGraph, frames: Int) -> dict[str, Any]:
@@ -176,30 +171,4 @@ def portability_of(program: QuantizedGraph, frames: Int) -> dict[str, Any]:
         "obstacle": found.obstacle,
         "stimuli": found.n_stimuli,
         "leaves": [asdict(leaving) for leaving in found.leaves],
-    }
-
-
-def cost(mapped: MappedProgram, outcome: Outcome) -> dict[str, Any]:
-    """Spikes, synaptic operations, energy and latency of one inference."""
-    program = mapped.program
-    latency = {"value": program.total_steps, "unit": "time steps", "source": "depth and window"}
-    if outcome.activity is None:
-        return {
-            "spikes_per_inference": None,
-            "synops_per_inference": None,
-            "energy": None,
-            "latency": latency,
-        }
-    counts = outcome.activity.messages
-    mean: Mapping[Any, Any] = {k: v / outcome.activity.n_samples for k, v in counts.items()}
-    spikes = float(sum(v.sum() for k, v in mean.items() if k != program.input.id))
-    synops = float(exact_synops(program, mean))
-    updates = neuron_updates(program)
-    return {
-        "spikes_per_inference": spikes,
-        "synops_per_inference": synops,
-        "energy": energy(
-            mapped.target, synops=synops, neuron_updates=float(updates), spikes=spikes
-        ),
-        "latency": latency,
     }

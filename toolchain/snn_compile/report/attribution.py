@@ -102,7 +102,7 @@ def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[V
     """Messages of each population and the input in a window, and potentials of the output."""
     pieces: dict[NodeId, list[Int]] = {}
     outputs: list[Int] = []
-    for first, run in reference.recorded(program, frames, engine.run):
+    for first, run in reference.record_runs(program, frames, engine.run):
         shown = frames[first : first + run.n_stimuli]
         sent = reference.input_messages(program, shown, first=first)
         for key, messages in (*run.messages.items(), (program.input.id, sent)):

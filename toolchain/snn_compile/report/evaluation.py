@@ -17,7 +17,7 @@ from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import Lowered
+from snn_compile.lowering import Lowering
 from snn_compile.plugins import SourceRuntime
 from snn_compile.pluralize import pluralize
 from snn_compile.report.attribution import Loss, attribute
@@ -52,7 +52,7 @@ class Stages:
     """
 
     network: ANNGraph
-    lowered: Lowered
+    lowered: Lowering
     coding: Coding
     source_runtime: SourceRuntime | None = None
 

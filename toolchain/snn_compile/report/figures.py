@@ -18,6 +18,7 @@ ANSWER = "fixed"
 
 MODELS = "Lava, nengo-loihi, brian2-loihi"
 
+_BASES = {"us": (1e-6, "s")}
 _PREFIXES = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"), (1e12, "p"))
 
 _NOTES = {
@@ -237,10 +238,11 @@ def estimate(value: Mapping[str, Any] | None) -> str:
 def scaled(value: Mapping[str, Any]) -> tuple[str, str, str]:
     """An estimate's best value, its interval and the unit that suits their size."""
     factor, unit = 1.0, str(value.get("unit", ""))
+    base, unit = _BASES.get(unit, (1.0, unit))
     if unit in ("J", "s") and value["value"]:
-        fitting = (item for item in _PREFIXES if abs(value["value"]) * item[0] >= 0.1)
+        fitting = (item for item in _PREFIXES if abs(base * value["value"]) * item[0] >= 0.1)
         factor, prefix = next(fitting, _PREFIXES[-1])
-        unit = prefix + unit
+        factor, unit = base * factor, prefix + unit
     low, high = value.get("low"), value.get("high")
     interval = ""
     if low is not None and high is not None:
@@ -256,13 +258,37 @@ def cost(report: Mapping[str, Any]) -> str:
         parts.append(f"{short(known['spikes_per_inference'])} spikes")
     if known.get("synops_per_inference") is not None:
         parts.append(f"{short(known['synops_per_inference'])} synaptic operations")
-    for name in ("energy", "latency"):
-        if text := estimate(known.get(name)):
-            source = str(known[name].get("source") or "").partition(":")[0]
-            if known[name].get("low") is not None:
-                text += " estimated" + (f", source: {source}" if source else "")
-            parts.append(text)
+    energy = known.get("energy") or {}
+    if text := estimate(energy):
+        at_rest = estimate({**energy["static"], "low": None}) if energy.get("static") else ""
+        parts.append(text + (f", {at_rest} at rest" if at_rest else ""))
+    if text := estimate(known.get("latency")):
+        parts.append(text)
+    if throughput := known.get("throughput"):
+        parts.append(f"{short(throughput['value'])} inferences/s, limited by {limiting(report)}")
+    if interval := _interval(known):
+        parts.append(interval)
     return " · ".join(parts)
+
+
+def limiting(report: Mapping[str, Any]) -> str:
+    """What limits the throughput, in words."""
+    binding = (report.get("cost") or {}).get("binding") or {}
+    if binding.get("resource") != "core":
+        return {"host input": "the host's input", "link": "a link between chips"}.get(
+            binding.get("resource", ""), "nothing known"
+        )
+    return f"core {binding['core']}"
+
+
+def _interval(cost: Mapping[str, Any]) -> str:
+    """What stands in parentheses, and the file that its constants are from."""
+    for name in ("energy", "latency"):
+        value = cost.get(name) or {}
+        if value.get("low") is not None:
+            source = str(value.get("source") or "").partition(":")[0]
+            return f"(range of cited constants{f': {source}' if source else ''})"
+    return ""
 
 
 def slow_simulator(report: Mapping[str, Any]) -> str:
@@ -307,35 +333,6 @@ def where(divergence: Any) -> str:
     if "expected" in known and "actual" in known:
         parts.append(f"expected {known.pop('expected')}, got {known.pop('actual')}")
     return ", ".join([*parts, *(f"{key} {value}" for key, value in known.items())])
-
-
-@dataclass(frozen=True)
-class CoreUse:
-    """Utilization of a core.
-
-    Attributes:
-        core: its number.
-        percent: utilization of its tightest limit.
-        words: its content.
-    """
-
-    core: int
-    percent: float
-    words: str
-
-
-def per_core(report: Mapping[str, Any]) -> list[CoreUse]:
-    """Each core in use."""
-    cores: list[CoreUse] = []
-    for core in (report.get("resources") or {}).get("per_core") or []:
-        number, full = int(core.get("core", len(cores))), float(core.get("percent") or 0.0)
-        words = f"core {number}: {full:.0f} %"
-        if core.get("neurons") is not None:
-            words += f", {core['neurons']:,} neurons"
-        if core.get("populations"):
-            words += f", {', '.join(core['populations'])}"
-        cores.append(CoreUse(number, full, words))
-    return cores
 
 
 def limit(report: Mapping[str, Any]) -> str:

@@ -8,8 +8,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from snn_compile.report import advice, figures, schema
+from snn_compile.report.chip import chips
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
+from snn_compile.report.shares import shares
+from snn_compile.report.traffic import traffic
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -80,7 +83,9 @@ def render(report: Mapping[str, Any]) -> str:
         "steps": figures.ladder(report),
         "plot": plot(report),
         "curve": curve(report),
-        "cores": figures.per_core(report),
+        "chips": chips(report),
+        "traffic": traffic(report),
+        "shares": shares(report),
         "resources": figures.resources(report),
         "costliest": advice.costliest(report),
         "restriction": figures.restriction(report),
@@ -143,9 +148,12 @@ def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if value.get("value") is not None:
             best, interval, unit = figures.scaled(value)
             if interval:
-                tiles.append((name, f"{best} {unit}", f"{interval}, estimated"))
+                tiles.append((name, f"{best} {unit}", f"{interval}, range of cited constants"))
             else:
                 tiles.append((name, best, unit))
+    if throughput := cost.get("throughput"):
+        word = f"inferences/s, limited by {figures.limiting(report)}"
+        tiles.append(("throughput", figures.short(throughput["value"]), word))
     return tiles
 
 

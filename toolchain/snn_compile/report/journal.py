@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from snn_compile.passes import Finding, Instruments, Stopped
+from snn_compile.passes import Finding, Instruments, StopAfterPass
 from snn_compile.report.observer import Advance, Observer
 
 
@@ -45,7 +45,7 @@ class Journal:
         self.timing.append({"stage": name, "seconds": round(seconds, 3)})
         self.observer.dump(name, getattr(graph, "program", graph))
         if name == self.instruments.stop_after:
-            raise Stopped(self.timing)
+            raise StopAfterPass(self.timing)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snn_compile.codings import Coding
-from snn_compile.lowering import Lowered
+from snn_compile.lowering import Lowering
 from snn_compile.report.ladder import Ladder, answers_of
 from snn_compile.samples.arrays import Samples
 
@@ -16,7 +16,7 @@ the compiled one.
 """
 
 
-def compared(ladder: Ladder, free: Lowered, samples: Samples, coding: Coding) -> dict[str, Any]:
+def compared(ladder: Ladder, free: Lowering, samples: Samples, coding: Coding) -> dict[str, Any]:
     """The entry ``neurons`` of ``report.json``.
 
     Args:

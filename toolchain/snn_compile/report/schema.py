@@ -70,8 +70,23 @@ class Rung(TypedDict, total=False):
     before: Before
 
 
+class Estimate(TypedDict, total=False):
+    """An estimated quantity. ``interval`` says what lies between ``low`` and ``high``."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    source: str
+    confidence: str
+    interval: str
+
+
 class Layer(TypedDict, total=False):
-    """A layer of the compiled network."""
+    """A layer of the compiled network.
+
+    ``energy`` is dynamic, for one inference; ``time`` is what its slowest core takes in each step.
+    """
 
     name: Required[str]
     op: str
@@ -95,6 +110,8 @@ class Layer(TypedDict, total=False):
     fraction_bits: int
     relay: bool
     depth: int
+    energy: Estimate | None
+    time: Estimate | None
 
 
 class Core(TypedDict, total=False):
@@ -108,6 +125,8 @@ class Core(TypedDict, total=False):
     output_axons: int
     populations: list[str]
     percent: float
+    energy: Estimate | None
+    time: Estimate | None
 
 
 class BindingLimit(TypedDict, total=False):
@@ -120,6 +139,14 @@ class BindingLimit(TypedDict, total=False):
     percent: float
 
 
+class Link(TypedDict, total=False):
+    """Synapses from one layer to another: pairs of a source neuron and a block that it reaches."""
+
+    source: str
+    target: str
+    axons: int
+
+
 class Resources(TypedDict, total=False):
     """Utilization of the target."""
 
@@ -128,26 +155,63 @@ class Resources(TypedDict, total=False):
     chips: int
     per_core: list[Core]
     binding_limit: BindingLimit | None
+    links: list[Link]
 
 
-class Estimate(TypedDict, total=False):
-    """An estimated quantity with its interval and the source of its constants."""
+class Energy(Estimate, total=False):
+    """Energy of one inference. ``value`` is the dynamic part, as ``dynamic`` is.
 
-    value: float | None
-    low: float | None
-    high: float | None
-    unit: str
-    source: str
-    confidence: str
+    ``static`` is what the chips take at rest from one inference to the next, ``input`` the part of
+    ``dynamic`` that moves the input's messages and belongs to no layer.
+    """
+
+    dynamic: Estimate
+    static: Estimate | None
+    input: Estimate
+
+
+class Latency(Estimate, total=False):
+    """Time of one inference, in microseconds; in time steps where the target states no times."""
+
+    steps: int
+    step: Estimate | None
+
+
+class Binding(TypedDict, total=False):
+    """What limits the throughput: a core, a link between chips, or the host's input.
+
+    ``operation`` takes most of a core's time, ``share`` of it; ``time`` is for one inference.
+    """
+
+    resource: str
+    core: int | None
+    populations: list[str]
+    operation: str
+    share: float
+    time: Estimate
 
 
 class Cost(TypedDict, total=False):
-    """Cost of one inference."""
+    """Cost of one inference. ``throughput`` is of inferences that follow each other."""
 
     spikes_per_inference: float | None
     synops_per_inference: float | None
-    energy: Estimate | None
-    latency: Estimate | None
+    energy: Energy | None
+    latency: Latency | None
+    throughput: Estimate | None
+    binding: Binding | None
+    events: dict[str, float]
+
+
+class NeuroBench(TypedDict):
+    """Metrics by NeuroBench's names and definitions; footprint in bytes, sparsities from 0 to 1."""
+
+    footprint: float
+    connection_sparsity: float
+    activation_sparsity: float
+    synaptic_operations: dict[str, float]
+    membrane_updates: float
+    classification_accuracy: float | None
 
 
 class Verification(TypedDict, total=False):
@@ -284,6 +348,7 @@ class Report(TypedDict, total=False):
     resources: Resources
     fit: list[Fitting]
     cost: Cost
+    neurobench: NeuroBench
     portability: Portability
     tune: Tune
     verification: list[Verification]
@@ -300,6 +365,7 @@ _SHAPES: dict[str, type] = {
     "resources": Resources,
     "fit": Fitting,
     "cost": Cost,
+    "neurobench": NeuroBench,
     "portability": Portability,
     "tune": Tune,
     "verification": Verification,

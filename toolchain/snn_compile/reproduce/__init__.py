@@ -16,11 +16,11 @@ from snn_compile.pipeline.driver import compile_model
 from snn_compile.printable import printable
 from snn_compile.report.observer import Observer
 from snn_compile.report.schema import REPORT
-from snn_compile.reproduce.files import Compared, compared
+from snn_compile.reproduce.files import FileComparison, compare_folders
 from snn_compile.reproduce.inputs import locate, require_repeatable
 from snn_compile.sealed.provenance import DATA, Provenance
 
-__all__ = ["MACHINE", "Compared", "compared", "inputs_of", "recompile"]
+__all__ = ["MACHINE", "FileComparison", "compare_folders", "inputs_of", "recompile"]
 
 MACHINE = ("simulator", "environment", "verification", "timing")
 """Entries of ``report.json`` that depend on the time, the machine, or later commands."""

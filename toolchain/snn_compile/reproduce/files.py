@@ -12,7 +12,7 @@ from snn_compile.files.archives import Archive, Arrays, unequal
 from snn_compile.files.documents import (
     DAMAGE,
     MAX_JSON_SIZE,
-    described,
+    describe_error,
     open_regular,
     read_json,
     sha256,
@@ -26,7 +26,7 @@ _MAX_LENGTH = 60
 
 
 @dataclass(frozen=True)
-class Compared:
+class FileComparison:
     """A file of two folders.
 
     Attributes:
@@ -40,7 +40,7 @@ class Compared:
     where: str = ""
 
 
-def compared(original: Path, again: Path) -> Iterator[Compared]:
+def compare_folders(original: Path, again: Path) -> Iterator[FileComparison]:
     """Compare every file of two folders, except signatures and files added after signing.
 
     Args:
@@ -50,15 +50,15 @@ def compared(original: Path, again: Path) -> Iterator[Compared]:
     before, after = dict(entries(original)), dict(entries(again))
     for name in sorted({*before, *after}):
         if name not in before:
-            yield Compared(name, False, "is missing")
+            yield FileComparison(name, False, "is missing")
         elif name not in after:
-            yield Compared(name, False, "is not a result of compiling")
+            yield FileComparison(name, False, "is not a result of compiling")
         elif not before[name]:
-            yield Compared(name, False, "is not a plain file")
+            yield FileComparison(name, False, "is not a plain file")
         elif sha256(original / name) == sha256(again / name):
-            yield Compared(name, True)
+            yield FileComparison(name, True)
         else:
-            yield Compared(name, False, _where(original / name, again / name))
+            yield FileComparison(name, False, _where(original / name, again / name))
 
 
 def _where(original: Path, again: Path) -> str:
@@ -72,7 +72,7 @@ def _where(original: Path, again: Path) -> str:
             return found or "equal values in a different notation"
         return _in_bytes(original, again)
     except DAMAGE as error:
-        return f"cannot be read: {described(error)}"
+        return f"cannot be read: {describe_error(error)}"
 
 
 def _in_archives(original: Path, again: Path) -> str:

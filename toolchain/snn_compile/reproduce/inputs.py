@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
-from snn_compile.files.documents import described, sha256
+from snn_compile.files.documents import describe_error, sha256
 from snn_compile.sealed.provenance import DATA, INPUTS, TOOL, Provenance, Source
 from snn_compile.targets import available, content_hash
 
@@ -101,7 +101,7 @@ def _hash(kind: str, path: Path, errors: list[CompileError]) -> str:
     try:
         return content_hash(path) if kind == "target" else sha256(path)
     except OSError as error:
-        reason, hint = described(error), f"--{kind} takes the file that it was compiled from"
+        reason, hint = describe_error(error), f"--{kind} takes the file that it was compiled from"
         errors.append(UsageError(reason, code="file", origin=Origin(str(path)), hint=hint))
     except CompileError as error:
         errors.append(error)

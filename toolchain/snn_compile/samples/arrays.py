@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from snn_compile.errors import CompileError, Origin, UsageError
 from snn_compile.files.archives import Archive, Arrays, PickledError
-from snn_compile.files.documents import DAMAGE, TooLargeError, described, open_regular, too_large
+from snn_compile.files.documents import (
+    DAMAGE,
+    TooLargeError,
+    describe_error,
+    open_regular,
+    too_large,
+)
 
 Array = npt.NDArray[Any]
 
@@ -177,7 +183,7 @@ def read_npz(path: Path, also: tuple[str, ...] = ()) -> dict[str, Array]:
         ) from error
     except DAMAGE as error:
         raise _error(
-            f"not an npz file, or a damaged one ({described(error)})",
+            f"not an npz file, or a damaged one ({describe_error(error)})",
             "unreadable-data",
             path,
             "write it again",

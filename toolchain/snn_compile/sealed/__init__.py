@@ -69,7 +69,7 @@ class _Content(TypedDict):
 
 
 @dataclass(frozen=True, eq=False)
-class Sealed:
+class SealedFolder:
     """The content of a compiled folder; names as in :class:`snn_compile.bundle.CompiledModel`."""
 
     program: QuantizedGraph
@@ -84,7 +84,7 @@ class Sealed:
     findings: tuple[Finding, ...]
 
 
-def read(folder: Path) -> Sealed:
+def read(folder: Path) -> SealedFolder:
     """Read a compiled folder's network.
 
     Raises:
@@ -109,7 +109,7 @@ def read(folder: Path) -> Sealed:
         expected = _expected(_arrays(golden, EXPECTED), program, written)
         messages = read_json(inside(golden, MESSAGES))
         _require(complaint(messages, dict[str, list[str]], MESSAGES))
-    return Sealed(
+    return SealedFolder(
         program,
         encoding,
         decodings,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snn_compile.errors import Origin, UsageError, VerificationError
-from snn_compile.files.documents import DAMAGE, DamagedError, described, inside, read_bytes
+from snn_compile.files.documents import DAMAGE, DamagedError, describe_error, inside, read_bytes
 from snn_compile.signing import sshsig
 from snn_compile.signing.keys import PublicKey, SigningKey, public_keys
 from snn_compile.signing.manifest import (
@@ -24,7 +24,7 @@ from snn_compile.signing.manifest import (
     difference,
     entries,
     manifest,
-    parsed,
+    parse_hashes,
 )
 
 __all__ = [
@@ -33,12 +33,12 @@ __all__ = [
     "PublicKey",
     "SigningKey",
     "check",
-    "claimed",
+    "claimed_key",
     "entries",
     "is_signed",
     "public_keys",
     "sign",
-    "trusted",
+    "trusted_keys",
 ]
 
 _MAX_MANIFEST_SIZE, _MAX_SIGNATURE = 16 << 20, 64 << 10
@@ -55,7 +55,7 @@ def sign(folder: Path, key: SigningKey, seal: str) -> None:
     """
     content = manifest(folder, seal)
     (folder / MANIFEST).write_bytes(content)
-    (folder / SIGNATURE).write_bytes(sshsig.armored(key.sign(content)).encode())
+    (folder / SIGNATURE).write_bytes(sshsig.armor(key.sign(content)).encode())
 
 
 def is_signed(folder: Path) -> bool:
@@ -63,7 +63,7 @@ def is_signed(folder: Path) -> bool:
     return any(os.path.lexists(folder / name) for name in (MANIFEST, SIGNATURE))
 
 
-def claimed(folder: Path) -> PublicKey:
+def claimed_key(folder: Path) -> PublicKey:
     """The claimed signing key of a folder, not verified.
 
     Raises:
@@ -72,7 +72,7 @@ def claimed(folder: Path) -> PublicKey:
     return PublicKey(_signature(folder).key)
 
 
-def trusted(folder: Path, path: str | Path) -> tuple[PublicKey, ...]:
+def trusted_keys(folder: Path, path: str | Path) -> tuple[PublicKey, ...]:
     """The keys in a file, which must be outside the folder that they verify.
 
     Raises:
@@ -107,7 +107,7 @@ def check(folder: Path, signers: Sequence[PublicKey]) -> PublicKey:
         content = read_bytes(inside(folder, MANIFEST), _MAX_MANIFEST_SIZE)
         if not known.has_signed(signature, content):
             raise DamagedError(f"{MANIFEST} is not what {known} signed")
-        hashes = parsed(content)
+        hashes = parse_hashes(content)
         found = difference(folder, hashes)
     if found:
         raise _refused(folder, f"it is not the folder that {known} signed: {found}")
@@ -124,7 +124,7 @@ def _signature(folder: Path) -> sshsig.Signature:
         )
     with _reading(folder, SIGNATURE):
         text = read_bytes(inside(folder, SIGNATURE), _MAX_SIGNATURE).decode("ascii")
-        return sshsig.parsed(text)
+        return sshsig.parse_signature(text)
 
 
 @contextmanager
@@ -132,7 +132,9 @@ def _reading(folder: Path, name: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise _refused(folder, f"the signature is broken: {name}: {described(error)}") from error
+        raise _refused(
+            folder, f"the signature is broken: {name}: {describe_error(error)}"
+        ) from error
 
 
 def _refused(folder: Path, message: str, code: str = "signature-broken") -> VerificationError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.extras import missing
-from snn_compile.files.documents import DamagedError, described, read_bytes
+from snn_compile.files.documents import DamagedError, describe_error, read_bytes
 from snn_compile.signing import sshsig
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class PublicKey:
 
         try:
             key = Ed25519PublicKey.from_public_bytes(self.content)
-            key.verify(signature.value, sshsig.signed(message, signature.hash))
+            key.verify(signature.value, sshsig.signed_bytes(message, signature.hash))
         except (InvalidSignature, ValueError):
             return False
         return signature.key == self.content
@@ -87,7 +87,7 @@ class SigningKey:
 
     def sign(self, message: bytes) -> sshsig.Signature:
         """The signature of a message."""
-        return sshsig.Signature(self.public.content, self._key.sign(sshsig.signed(message)))
+        return sshsig.Signature(self.public.content, self._key.sign(sshsig.signed_bytes(message)))
 
     @staticmethod
     def read(
@@ -149,7 +149,7 @@ def public_keys(path: str | Path) -> tuple[PublicKey, ...]:
         try:
             keys.extend(_of_line(line.strip()))
         except ValueError as error:
-            errors.append(_unusable(path, f"line {number}: {described(error)}", _PUBLIC_HINT))
+            errors.append(_unusable(path, f"line {number}: {describe_error(error)}", _PUBLIC_HINT))
     if not keys and not errors:
         errors.append(_unusable(path, "it holds no Ed25519 key", _PUBLIC_HINT))
     raise_all(errors)
@@ -229,7 +229,7 @@ def _content(path: str | Path) -> bytes:
     try:
         return read_bytes(path, MAX_BYTES)
     except (OSError, DamagedError) as error:
-        raise _unusable(path, described(error), "check the path") from error
+        raise _unusable(path, describe_error(error), "check the path") from error
 
 
 def _require_package(name: str = "cryptography") -> None:

@@ -77,7 +77,7 @@ def manifest(folder: Path, seal: str) -> bytes:
     return "".join(f"{line}\n" for line in (*said, *hashes)).encode()
 
 
-def parsed(content: bytes) -> Mapping[str, str]:
+def parse_hashes(content: bytes) -> Mapping[str, str]:
     """The hash of each file that a list names.
 
     Raises:

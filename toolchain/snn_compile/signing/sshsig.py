@@ -38,14 +38,14 @@ class Signature:
     hash: str = _HASH
 
 
-def signed(message: bytes, hash: str = _HASH) -> bytes:
+def signed_bytes(message: bytes, hash: str = _HASH) -> bytes:
     """The bytes that a key signs instead of the message itself."""
     digest = _HASHES[hash](message).digest()
     parts = (NAMESPACE.encode(), b"", hash.encode(), digest)
     return _MAGIC + b"".join(map(_string, parts))
 
 
-def armored(signature: Signature) -> str:
+def armor(signature: Signature) -> str:
     """The text of a signature's file."""
     value = _string(KEY_TYPE.encode()) + _string(signature.value)
     parts = (blob(signature.key), NAMESPACE.encode(), b"", signature.hash.encode(), value)
@@ -55,7 +55,7 @@ def armored(signature: Signature) -> str:
     return "\n".join([_BEGIN, *lines, _END, ""])
 
 
-def parsed(text: str) -> Signature:
+def parse_signature(text: str) -> Signature:
     """The signature in a file.
 
     Raises:

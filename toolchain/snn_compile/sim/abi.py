@@ -29,7 +29,7 @@ from snn_compile.ir.spiking import InputCoding
 from snn_compile.sim import bounds
 
 INPUT_SPIKES, INPUT_VALUES = range(2)
-"""Kinds of input, as ``engine.h`` numbers them; a neuron model says its own (``in_engine``)."""
+"""Kinds of input as numbered in ``engine.h``; neuron models define theirs (``in_engine``)."""
 
 Int64 = POINTER(c_int64)
 Int8 = POINTER(c_int8)
@@ -96,7 +96,7 @@ class Batch(Structure):
 
 
 def layout() -> list[int]:
-    """The structures as Python has them, in the numbers of ``snn_engine_layout``."""
+    """The layout of the structures in Python, in the format of ``snn_engine_layout``."""
     numbers: list[int] = []
     for structure in (Population, Synapses, Batch):
         numbers.append(ctypes.sizeof(structure))
@@ -107,14 +107,14 @@ def layout() -> list[int]:
 
 
 def declare(library: ctypes.CDLL) -> None:
-    """State the signatures of the functions that ``sim/engine.py`` calls.
+    """Declare the signatures of the functions that ``sim/engine.py`` calls.
 
     Raises:
-        RuntimeError: the library's structures are not those of this module.
+        RuntimeError: the library's structures differ from those of this module.
     """
     found = POINTER(c_int32)()
     if found[: library.snn_engine_layout(ctypes.byref(found))] != layout():
-        raise RuntimeError("sim/abi.py and engine.h state different structures")
+        raise RuntimeError("sim/abi.py and engine.h declare different structures")
     library.snn_engine_network_new.restype = c_void_p
     library.snn_engine_network_new.argtypes = (
         POINTER(Population),
@@ -132,11 +132,11 @@ def declare(library: ctypes.CDLL) -> None:
 
 
 class Description:
-    """A network as the library takes it: two arrays of structures, and all that they point to.
+    """A network in the library's format: two arrays of structures, and the data they point to.
 
     Args:
         program: the network.
-        held: whether the input sends the same at every step.
+        held: whether the input's messages are equal at every step.
     """
 
     def __init__(self, program: QuantizedGraph, held: bool) -> None:
@@ -160,7 +160,7 @@ class Description:
         shape = maps(node.shape)
         if isinstance(node, Input):
             low, high = node.messages
-            # Events may be counts; only those that are spikes go the way of spikes.
+            # Events may be counts; only binary ones use the path of spikes.
             events = node.coding is InputCoding.EVENTS and -1 <= low <= high <= 1
             spikes = node.coding is InputCoding.POISSON or events
             return Population(
@@ -192,7 +192,7 @@ class Description:
 
     def _parameters(self, node: quantized.Population, form: EngineForm) -> dict[str, Any]:
         def expanded(values: QTensor) -> npt.NDArray[np.int64]:
-            """One value a channel, or else one a neuron."""
+            """One value per channel, or else per neuron."""
             if _per_channel(values, node):
                 return values.values.ravel()
             return along_channels(values.values, node.shape)
@@ -216,7 +216,7 @@ class Description:
             case ConvSynapses():
                 geometry, kernel = node.geometry, (weight.shape[2], weight.shape[3])
             case DenseSynapses() if prod(node.shape[1:]) == 1:
-                # All to all is a kernel of the size of the map.
+                # All-to-all is a kernel of the size of the map.
                 kernel = (maps(n_in)["height"], maps(n_in)["width"])
             case DenseSynapses():
                 n_rows, n_columns = weight.shape
@@ -251,10 +251,10 @@ def maps(shape: Shape) -> dict[str, int]:
 
 
 def engine_form(node: quantized.Population) -> EngineForm:
-    """A population of an integer network in the engine's words.
+    """A population of an integer network in the engine's terms.
 
     Raises:
-        TypeError: it has none; ``not_expressed`` says so of a network.
+        TypeError: it is not expressible; see ``not_expressed``.
     """
     form = node.in_engine
     if not isinstance(form, EngineForm):
@@ -265,7 +265,7 @@ def engine_form(node: quantized.Population) -> EngineForm:
 
 
 def not_expressed(program: QuantizedGraph) -> str:
-    """What of a network the engine cannot compute, for people; empty if it computes all of it."""
+    """Description of the part of a network that the engine does not support; empty if none."""
     for node in program.populations:
         if node.overflow is Overflow.WRAP:
             return "the engine has no states that wrap"
@@ -275,9 +275,9 @@ def not_expressed(program: QuantizedGraph) -> str:
 
 
 def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:
-    """Whether sums and states of a population provably stay inside 32-bit arithmetic.
+    """Whether sums and states of a population provably fit 32-bit arithmetic.
 
-    All partial sums, before and after their shift, stay below 2**30 and so do parameters: adding a
+    Partial sums, before and after their shift, and parameters stay below 2**30: adding a
     potential of 24 bits overflows nothing.
     """
     moves = (2 * _largest(parameter) for parameter in engine_form(node).moves)
@@ -285,7 +285,7 @@ def fits_31_bits(program: QuantizedGraph, node: quantized.Population) -> bool:
 
 
 def may_saturate(program: QuantizedGraph, node: quantized.Population) -> bool:
-    """Whether a potential is not proven to stay inside its format."""
+    """Whether a potential may exceed its format."""
     if node.wraps:
         return True
     limit = min(node.state.max, VOLTAGE_LIMIT)
@@ -298,6 +298,6 @@ def _largest(values: QTensor) -> int:
 
 
 def _per_channel(parameter: QTensor, node: quantized.Population) -> bool:
-    """Whether all neurons of a channel have one value of a parameter."""
+    """Whether a parameter is uniform within each channel."""
     values = parameter.values
     return bool(values.shape[0] == values.size == node.shape[0])

@@ -1,6 +1,6 @@
 """The float network, evaluated with numpy.
 
-One small function per operator; the interpreter is a loop with an environment. Values are laid out
+One function per operator; the interpreter is a loop with an environment. Values are laid out
 with the batch last (see ``kernels``).
 """
 
@@ -27,10 +27,10 @@ from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progres
 from snn_compile.sim.kernels import Array
 
 PIECE_BYTES = 1 << 20
-"""Size that the largest value of one piece has: a layer's input and output share the cache."""
+"""Size of the largest value of one piece: a layer's input and output share the cache."""
 
 Hook = Callable[[AnnNode, Array], Array]
-"""Sees each node's value (``*shape, B``) and returns the one to go on with."""
+"""Maps each node's value (``*shape, B``) to its replacement."""
 Operators = Callable[[AnnNode, Sequence[Array]], Array]
 """The value of one operator from its sources, (*shape, B) each."""
 
@@ -53,11 +53,11 @@ def evaluate(
         x: (N, *input shape), any numeric type.
         hook: may observe or replace every intermediate value.
         dtype: floating type of the values.
-        operators: how nodes are computed; by ``apply`` if not given. What decides an integer of the
-            compiled network takes those of ``Reproducible``.
-        advance: told how many samples have been finished.
+        operators: evaluation of nodes, ``apply`` by default. Values that decide an integer of the
+            compiled network require ``Reproducible``.
+        advance: progress callback, in samples.
         threads: whether the hook may be called from several threads.
-        piece_bytes: how large the largest value may be that the hook sees at once.
+        piece_bytes: maximal size of a value passed to the hook.
 
     Returns:
         (N, *output shape) of the given type.
@@ -75,13 +75,13 @@ def evaluate(
 
 
 def piece_size(ann: ANNGraph, piece_bytes: int = PIECE_BYTES) -> int:
-    """Samples in a piece whose largest value has so many bytes."""
+    """Samples per piece, for a largest value of ``piece_bytes``."""
     largest = max(prod(node.shape) for node in ann.graph)
     return batch_size(largest, working_bytes=piece_bytes)
 
 
 def batch_last(x: npt.NDArray[np.generic], dtype: npt.DTypeLike = np.float32) -> Array:
-    """Samples (N, *shape) as the evaluator has them, (*shape, N), also in memory."""
+    """Samples (N, *shape) in the evaluator's layout, (*shape, N), contiguous."""
     return np.moveaxis(x, 0, -1).astype(dtype, order="C")
 
 
@@ -94,7 +94,7 @@ def forward(
 ) -> dict[NodeId, Array]:
     """The outputs for one piece; x is (*shape, B). Intermediate values are dropped after use.
 
-    Values that are ``given`` stand for those of their nodes; what only they need is not computed.
+    ``given`` values replace those of their nodes; nodes needed only for them are skipped.
     """
     compute = operators or apply
     computed = _computed(ann, given)
@@ -112,7 +112,7 @@ def forward(
 
 
 def _computed(ann: ANNGraph, given: Mapping[NodeId, Array]) -> list[AnnNode]:
-    """The nodes behind those that are given, in their order."""
+    """The nodes behind the given ones, in order."""
     for_nothing, found = set(given), list[AnnNode]()
     for node in reversed(tuple(ann.graph)):
         readers = ann.graph.consumers(node.id)
@@ -136,13 +136,12 @@ def column(parameter: ops.Float, x: Array) -> Array:
 def on_levels(x: Array, full_scale: ops.Float, levels: int, *, signed: bool = False) -> Array:
     """Activations (C, ..., B) on the nearest of the levels from 0 to a full scale per channel.
 
-    ``full_scale / levels * clip(floor(x * levels / full_scale + 1/2), 0, levels)``, which is what
-    an ideal coding makes of them (clip-floor-shift, Bu et al. 2022). Signed ones have as many
-    levels below 0.
+    ``full_scale / levels * clip(floor(x * levels / full_scale + 1/2), 0, levels)``: an ideal coding
+    (clip-floor-shift, Bu et al. 2022). Signed activations have as many levels below 0.
     """
     full = full_scale.astype(x.dtype)
-    if len(full) != x.shape[0]:  # cannot be: populations have the channels of their node
-        raise ValueError(f"there are {len(full)} scales for shape {x.shape}")
+    if len(full) != x.shape[0]:  # impossible: populations have the channels of their node
+        raise ValueError(f"{len(full)} scales for shape {x.shape}")
     step = column(full / levels, x)
     level: Array = x / step
     level += 0.5
@@ -281,7 +280,7 @@ def _(node: ops.AxisMatrix, x: Array) -> Array:
     from scipy.sparse import csr_array
 
     first = np.moveaxis(x, node.axis, 0)
-    # Rows of a sparse matrix are added up in one order, whatever the processor.
+    # Rows of a sparse matrix are summed in a fixed order on every processor.
     flat = csr_array(node.matrix.astype(x.dtype)) @ first.reshape(len(first), -1)
     y: Array = np.moveaxis(flat.reshape(-1, *first.shape[1:]), 0, node.axis)
     return y

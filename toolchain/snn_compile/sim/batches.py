@@ -1,4 +1,4 @@
-"""Running a function over many samples in pieces that fit the cache and the memory."""
+"""Application of a function to many samples in pieces that fit the cache and the memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 Advance = Callable[[int], None]
-"""Told the number of samples that have just been finished."""
+"""Progress callback, in samples since the last call."""
 
 WORKING_BYTES = 6 << 20
-"""Size that the largest intermediate value of one piece may have."""
+"""Maximal size of an intermediate value of one piece."""
 
 
 def no_progress(n_samples: int) -> None:
@@ -30,7 +30,7 @@ def batch_size(
     limit: int = 256,
     working_bytes: int = WORKING_BYTES,
 ) -> int:
-    """Samples per piece so that the largest value of a sample stays within the working size."""
+    """Samples per piece for which the largest value stays within the working size."""
     return max(1, min(limit, working_bytes // max(1, elements_per_sample * itemsize)))
 
 
@@ -44,7 +44,7 @@ def map_batches(
 ) -> Iterator[T]:
     """``function(piece, index of its first sample)`` for consecutive pieces of x, in order.
 
-    Pieces run on at most so many threads, or on as many as there are processors; numpy and the
+    Pieces run on at most ``threads`` threads, or one per processor; numpy and the
     engine release the interpreter lock.
     """
     starts = range(0, len(x), size)

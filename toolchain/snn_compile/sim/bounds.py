@@ -1,4 +1,4 @@
-"""What no sum and no potential can exceed, by interval arithmetic over weights and message ranges.
+"""Bounds of sums and potentials, by interval arithmetic over weights and message ranges.
 
 All bounds hold for every stimulus whose messages stay in the stated ranges; 0 is always among the
 messages (a silent neuron, a padded border), so bounds over a whole kernel also hold at the borders.
@@ -31,19 +31,19 @@ Arriving = Callable[[Synapses], Range]
 """Smallest and largest value that reaches a synapse group."""
 
 BEYOND = 1 << 56
-"""More than any sum that is exact, and little enough for many of them to be added."""
+"""Above any exact sum, but small enough to add many of them."""
 
 
 class Nodes(Protocol):
-    """A graph, or what is known of one."""
+    """A graph, or the known part of one."""
 
     def __getitem__(self, name: NodeId, /) -> QuantizedNode:
-        """The node of a name."""
+        """The node with a name."""
         ...
 
 
 def message_range(graph: Nodes, synapses: Synapses) -> tuple[int, int]:
-    """Smallest and largest message that reaches a synapse group."""
+    """Smallest and largest input message of a synapse group."""
     source = graph[synapses.inputs[0]]
     if not isinstance(source, Input | Neurons):
         raise TypeError(f"'{source.id}' sends no messages")
@@ -75,7 +75,7 @@ def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interva
         negative = np.bincount(rows, np.minimum(weight, 0), n_rows).astype(np.int64)
     else:
         positive, negative = synapses.weight.sums
-    # One row a channel (a kernel) or a neuron; the neurons of a channel are neighbours.
+    # One row per channel (a kernel) or per neuron; the neurons of a channel are adjacent.
     lowest = (positive * low + negative * high).reshape(n_channels, -1).min(axis=1)
     highest = (positive * high + negative * low).reshape(n_channels, -1).max(axis=1)
     interval = Interval(lowest, highest)
@@ -158,7 +158,7 @@ def _by_row(synapses: Synapses, terms: Int) -> Int:
 
 
 def _shifted(x: Int, exponent: int) -> Int:
-    """``x * 2**exponent``; what exceeds every format stops at ``BEYOND`` and does not wrap."""
+    """``x * 2**exponent``; saturates at ``BEYOND`` instead of wrapping."""
     if exponent > 0:
         x = np.clip(x, -(BEYOND >> exponent), BEYOND >> exponent)
     return arithmetic_shift(x, exponent)
@@ -189,13 +189,13 @@ def potential(graph: Nodes, population: Population, n_steps: int) -> Interval:
 
 
 def states(graph: Nodes, population: Population, n_steps: int) -> Interval:
-    """Bounds of everything that a population keeps in its states' format."""
+    """Bounds of all states of a population."""
     a = _arriving(graph, population, n_steps)
     return population.states(a, _drive(a, population), n_steps)
 
 
 def _arriving(graph: Nodes, population: Population, n_steps: int) -> Interval:
-    """Bounds of what a population decides on: the input of a step, or that of a whole window."""
+    """Bounds of a population's input: of one step, or of a whole window."""
     if not population.sums_windows:
         return current(graph, population)
     return _summed(graph, population, lambda synapses: total_range(graph, synapses, n_steps))

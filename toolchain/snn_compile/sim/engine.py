@@ -1,9 +1,9 @@
 """The fast simulator: the reference's integers from compiled code.
 
 ``Engine`` prepares a network for one build of the library in ``toolchain/engine`` and runs batches
-of stimuli through it, on as many threads as there are processors. What it computes is defined by
-``sim/reference.py`` and equal to it, bit for bit. ``run`` is what callers use: the engine where it
-is installed, the reference elsewhere.
+of stimuli through it, on as many threads as there are processors. Its results are defined by
+``sim/reference.py`` and equal bit for bit. Callers use ``run``: the engine if it is installed, else
+the reference.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from snn_compile.sim.reference import Run
 from snn_compile.sim.scheduled import in_windows, stream
 
 MAX_PIECE_SIZE = 64
-"""Stimuli that one call of the library gets, at most: progress is told after each call."""
+"""Maximal number of stimuli per call of the library: progress is reported after each call."""
 ALIGNED_TO = 64
-"""Bytes at whose multiples an array starts."""
+"""Alignment of arrays in bytes."""
 OUT_OF_MEMORY, OUT_OF_RANGE = 1, 2
-"""What ``snn_engine_run`` returns if it fails."""
+"""Error codes of ``snn_engine_run``."""
 MEASURED = -1.0
-"""Density for dense computation that stands for the one that was measured for the build."""
+"""Placeholder for the measured density threshold of the build."""
 
 
 def run(
@@ -51,7 +51,7 @@ def run(
     record: bool = False,
     advance: Advance = no_progress,
 ) -> Run:
-    """Simulate a batch of stimuli on the engine, or on the reference where there is no engine.
+    """Simulate a batch of stimuli on the engine, or on the reference if there is no engine.
 
     Arguments and result are those of :func:`snn_compile.sim.reference.run`.
     """
@@ -60,17 +60,17 @@ def run(
 
 
 def _on_engine(program: QuantizedGraph, frames: npt.NDArray[np.integer], **options: Any) -> Run:
-    return prepared(program).run(frames, **options)
+    return engine_for(program).run(frames, **options)
 
 
 def simulator(program: QuantizedGraph | None = None) -> str:
-    """What ``run`` simulates on, for people; where it is the reference, also why."""
+    """Description of the simulator that ``run`` uses, with the reason for the reference."""
     why = no_engine(program)
     return f"reference ({why})" if why else f"engine {native.status().build}"
 
 
 def no_engine(program: QuantizedGraph | None = None) -> str:
-    """Why there is no engine, at all or for a program, for people; empty if there is one."""
+    """Why the engine is unavailable, in general or for a program; empty if it is available."""
     if native.find() is None:
         return f"no compiled engine: {native.status().why}"
     return abi.not_expressed(program) if program is not None else ""
@@ -79,8 +79,8 @@ def no_engine(program: QuantizedGraph | None = None) -> str:
 _PREPARED: weakref.WeakKeyDictionary[QuantizedGraph, Engine] = weakref.WeakKeyDictionary()
 
 
-def prepared(program: QuantizedGraph) -> Engine:
-    """The engine of a network, made once for as long as the network lives."""
+def engine_for(program: QuantizedGraph) -> Engine:
+    """The engine of a network, cached for the network's lifetime."""
     if program not in _PREPARED:
         _PREPARED[program] = Engine(program)
     return _PREPARED[program]
@@ -91,13 +91,13 @@ class Engine:
 
     Args:
         program: the network.
-        build: name of the build; the best one that this CPU runs if not given.
-        dense_above: share of neurons that fire from which a layer is computed densely; what was
-            measured to be best for the build if not given. The result does not depend on it.
+        build: name of the build; by default the best one that this CPU supports.
+        dense_above: share of firing neurons above which a layer is computed densely; by default
+            the measured optimum of the build. The result does not depend on it.
 
     Raises:
-        UsageError: there is no such build here.
-        MemoryError: the library could not get memory.
+        UsageError: the build is not available.
+        MemoryError: the library ran out of memory.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Engine:
     ) -> None:
         self.dense_above = dense_above
         self._library = native.load(build)
-        # Nothing here refers to the program itself: `prepared` keeps engines only as long as it.
+        # No reference to the program itself: `engine_for` ties the engine's lifetime to it.
         self._window = program.window
         self._schedule = program.window.schedule if is_scheduled(program) else None
         at_once = integer_network(program)
@@ -133,12 +133,12 @@ class Engine:
 
         Args:
             frames: (N, *input shape) encoded values.
-            first: index of the first frame among all stimuli; decides the Poisson draws.
-            before: as :func:`snn_compile.sim.reference.run` takes it.
+            first: index of the first frame among all stimuli; seeds the Poisson draws.
+            before: as for :func:`snn_compile.sim.reference.run`.
             record: whether to keep every message.
             activity: whether to count the messages of each neuron.
-            threads: at most; as many as there are processors if not given.
-            advance: told how many stimuli have been finished.
+            threads: maximal number; by default one per processor.
+            advance: progress callback, in stimuli.
 
         Raises:
             ValueError: a frame has values outside the encoded range.
@@ -161,7 +161,7 @@ class Engine:
         threads: int | None = None,
         advance: Advance = no_progress,
     ) -> Run:
-        """Simulate what the input sends: (N, T or 1, *input shape) integers; else as ``run``."""
+        """Simulate input messages, (N, T or 1, *input shape) integers; otherwise as ``run``."""
         n_steps = self._window.n_steps
         if messages.shape[1] not in (1, n_steps):
             raise ValueError(f"messages of {messages.shape[1]} steps, not {n_steps} or 1")
@@ -174,7 +174,7 @@ class Engine:
         return found
 
     def _sums(self, messages: npt.NDArray[np.integer], schedule: Schedule) -> Int:
-        """What messages add up to, in their window or since the first one: (N, 1, *shape)."""
+        """Sums of messages, in their window or since the first one: (N, 1, *shape)."""
         if schedule.sent is not None:
             held = self._window.n_steps // messages.shape[1]
             sums: Int = held * messages.sum(axis=1, dtype=np.int64, keepdims=True)
@@ -191,7 +191,7 @@ class Engine:
         threads: int | None,
         advance: Advance,
     ) -> Run:
-        """A run; what a scheduled network sends, from the values of its integer network."""
+        """The run of a scheduled network, from the values of its integer network."""
         schedule, n_steps = self._schedule, self._window.n_steps
         if schedule is None or not (record or activity):
             return self._run(samples, messages, record, activity, threads, advance)
@@ -209,14 +209,14 @@ class Engine:
                 record=record,
                 advance=advance,
             )
-            return reference.joined(list(runs), record)
+            return reference.join_runs(list(runs), record)
         in_time = partial(in_windows, schedule, self._populations, n_steps=n_steps, record=record)
-        if schedule.spikes is None:  # as many as the value says, which the engine has added up
+        if schedule.spikes is None:  # the value is their number, summed by the engine
             return in_time(self._run(samples, messages, record, activity, threads, advance))
         at_once = max(1, self._recording_batch_size // n_steps)
         pieces = (samples[k : k + at_once] for k in range(0, max(1, len(samples)), at_once))
         runs = (self._run(piece, messages, True, True, threads, advance) for piece in pieces)
-        return reference.joined([in_time(run) for run in runs], record)
+        return reference.join_runs([in_time(run) for run in runs], record)
 
     def _run(
         self,
@@ -254,7 +254,7 @@ class Engine:
         return result.run()
 
     def _network(self, held: bool) -> Network:
-        """The network for an input that sends the same at every step, or not."""
+        """The network for an input with equal messages at every step, or not."""
         with self._lock:
             if held not in self._networks:
                 description = self._held if held else self._stepping
@@ -263,7 +263,7 @@ class Engine:
 
 
 class Network:
-    """The library's own object, freed with this one."""
+    """The library's object, freed with this one."""
 
     def __init__(self, library: ctypes.CDLL, description: abi.Description) -> None:
         abi.declare(library)
@@ -283,7 +283,7 @@ class Network:
         weakref.finalize(self, library.snn_engine_network_free, self._handle)
 
     def run(self, batch: abi.Batch) -> None:
-        """Simulate; the interpreter lock is released meanwhile."""
+        """Simulate, with the interpreter lock released."""
         outcome = self._library.snn_engine_run(self._handle, ctypes.byref(batch))
         if outcome == OUT_OF_MEMORY:
             raise MemoryError("the engine ran out of memory")
@@ -292,7 +292,7 @@ class Network:
 
 
 class _Result:
-    """The arrays of a run, filled by several calls at once; None where nothing is wanted.
+    """The arrays of a run, filled by concurrent calls; None for those not recorded.
 
     Attributes:
         outputs, traces, activity: an entry for each population.
@@ -317,7 +317,7 @@ class _Result:
             self.activity.append(np.zeros(p.shape, np.int64) if activity and not silent else None)
 
     def zero_counts(self) -> list[Int | None]:
-        """Room for the activity of one call."""
+        """Arrays for the activity of one call."""
         return [None if total is None else np.zeros_like(total) for total in self.activity]
 
     def add(self, counts: list[Int | None]) -> None:
@@ -328,7 +328,7 @@ class _Result:
                     total += part
 
     def run(self) -> Run:
-        """What the calls have gathered."""
+        """The run assembled from the calls."""
 
         def by_node(arrays: list[Int | None]) -> dict[NodeId, Int]:
             return {k: a for k, a in zip(self._ids, arrays, strict=True) if a is not None}
@@ -339,10 +339,10 @@ class _Result:
 def _traces(
     populations: list[Input | Population], n_steps: int, n_samples: int, record: bool
 ) -> list[Int | None]:
-    """Room for every message, in one piece of memory: it is there as long as any of them is.
+    """Arrays for every message, in one allocation that lives as long as any of them.
 
-    A piece that large goes back to the system with them. Of single arrays, ``malloc`` keeps those
-    of up to 32 MB for later: a few runs after each other took half as much again as one of them.
+    An allocation of this size returns to the system when freed. ``malloc`` caches single arrays of
+    up to 32 MB: a few runs in a row took half as much memory again as one of them.
     """
     sent = [p for p in populations if record and not isinstance(p, Input)]
     shapes = {p.id: (n_samples, n_steps, *p.shape) for p in sent}
@@ -357,7 +357,7 @@ def _traces(
 
 
 def _message_dtype(population: Input | Population) -> type[np.signedinteger]:
-    """Of a trace: as ``engine.h`` says."""
+    """Message type of a trace, as in ``engine.h``."""
     if isinstance(population, Readout):
         return np.int64
     wide = isinstance(population, Input) or abi.engine_form(population).sends_integers

@@ -38,7 +38,7 @@ def exact_dtype(bound: int) -> type[np.float32] | type[np.float64]:
     """The floating type in which integer sums up to ``bound`` in magnitude are exact.
 
     Raises:
-        OverflowError: even float64 is not exact.
+        OverflowError: float64 is not exact either.
     """
     if bound < 1 << 24:
         return np.float32
@@ -48,7 +48,7 @@ def exact_dtype(bound: int) -> type[np.float32] | type[np.float64]:
 
 
 def pad(x: Number, padding: tuple[int, int, int, int], value: float = 0.0) -> Number:
-    """(C, H, W, B) with a border; padding is top, left, bottom, right; negative values crop."""
+    """(C, H, W, B) with a border; padding is (top, left, bottom, right); negative values crop."""
     top, left, bottom, right = padding
     if min(padding) < 0:
         x = x[
@@ -88,7 +88,7 @@ def conv2d(x: Array, weight: Array, geometry: Geometry, bias: Array | None = Non
     Args:
         x: (C, H, W, B).
         weight: (O, C / groups, kh, kw).
-        geometry: how the kernel moves.
+        geometry: geometry of the kernel.
         bias: (O,), added to every pixel.
 
     Returns:
@@ -118,7 +118,7 @@ def _by_rows(x: Array, weight: Array, geometry: Geometry, bias: Array | None = N
     """Convolution as products with all receptive fields of a row.
 
     The input is copied with rows outermost and, within a row, once for every tap column. The rows
-    under a kernel are then one matrix as they lie: kw copies of the input are made, not kh * kw.
+    under a kernel are then one contiguous matrix: kw copies of the input, not kh * kw.
     """
     weight, geometry = _without_gaps(weight, geometry)
     n_out, n_in, kh, kw = weight.shape
@@ -147,7 +147,7 @@ def _by_rows(x: Array, weight: Array, geometry: Geometry, bias: Array | None = N
 
 
 def _n_parts(pixels: int, weights: int) -> int:
-    """Into how many matrices a row's receptive fields go so that their products are small ones."""
+    """Number of matrices for a row's receptive fields, such that their products are small."""
     for n_parts in (1, 2, 4, 8):
         part = pixels // n_parts
         if pixels % n_parts == 0 and part >= NARROWEST and part * weights <= SMALL_PRODUCT:
@@ -164,7 +164,7 @@ def _parts(x: Array, shape: tuple[int, int, int], stride: int, n_parts: int) -> 
 
 
 def _without_gaps(weight: Array, geometry: Geometry) -> tuple[Array, Geometry]:
-    """The same convolution with a kernel on neighbouring rows: zeros where dilation left gaps."""
+    """The same convolution without vertical dilation: a kernel with zeros in the gaps."""
     dy, dx = geometry.dilation
     if dy == 1:
         return weight, geometry
@@ -175,7 +175,7 @@ def _without_gaps(weight: Array, geometry: Geometry) -> tuple[Array, Geometry]:
 
 
 def _reached(n: int, n_out: int, offset: int, stride: int) -> tuple[slice, slice]:
-    """Which of n_out outputs read inside n inputs, at ``stride * output + offset``, and what."""
+    """Outputs that read within n inputs, at ``stride * output + offset``, and these inputs."""
     low = min(n_out, max(0, -(offset // stride)))
     high = max(low, min(n_out, (n - 1 - offset) // stride + 1))
     start = low * stride + offset
@@ -191,9 +191,9 @@ def _fill(rows: Array, x: Array, first: int, columns: list[tuple[slice, slice]])
 
 
 def _depthwise(x: Array, weight: Array, geometry: Geometry) -> Array:
-    """Grouped convolution with one input channel a group: a sum of scaled, shifted maps.
+    """Grouped convolution with one input channel per group: a sum of scaled, shifted maps.
 
-    x has been padded.
+    x is padded.
     """
     n_out, _, kh, kw = weight.shape
     repeat = n_out // geometry.groups
@@ -203,7 +203,7 @@ def _depthwise(x: Array, weight: Array, geometry: Geometry) -> Array:
         if not tap.any():
             continue
         term = view if repeat == 1 else np.repeat(view, repeat, axis=0)
-        if out is None or (tap != 1).any():  # pools and comparators add and subtract, no more
+        if out is None or (tap != 1).any():  # pools and comparators only add and subtract
             term = term * tap[:, None, None, None]
         out = term if out is None else np.add(out, term, out=out)
     if out is None:
@@ -220,5 +220,5 @@ def max_pool(x: Array, kernel: tuple[int, int], geometry: Geometry) -> Array:
     for _, _, view in tap_views(x, kernel, geometry):
         out = view.copy() if out is None else np.maximum(out, view, out=out)
     if out is None:
-        raise ValueError("a pool has at least one tap")
+        raise ValueError("a pool needs at least one tap")
     return out

@@ -1,9 +1,9 @@
 """The box of values in which the public models of Loihi's neurons agree bit for bit.
 
 Lava's fixed-point LIF, nengo-loihi's emulator and brian2-loihi compute the same equations
-(``ir/models/cuba.py``) but differ at the ends of their ranges. Inside this box
-no such end is met (limits measured on random networks with lava-nc 0.10.0, nengo-loihi 1.1.0 and
-brian2-loihi 0.5.2). ``u`` and ``v`` are in units of 2**-6 of the weight:
+(``ir/models/cuba.py``) but differ at the ends of their ranges. Inside this box no such end is
+reached (limits measured on random networks with lava-nc 0.10.0, nengo-loihi 1.1.0 and brian2-loihi
+0.5.2). ``u`` and ``v`` are in units of 2**-6 of the weight:
 
 - the input sends spikes: neither emulator has payloads;
 - no synapse group shifts right: they shift every weight, Lava the sum;
@@ -11,7 +11,7 @@ brian2-loihi 0.5.2). ``u`` and ``v`` are in units of 2**-6 of the weight:
 - ``|u| < 2**23`` before it wraps: brian2-loihi does not wrap;
 - ``-2**23 <= u + bias < 2**23``: nengo-loihi wraps that, Lava does not;
 - ``v > 1 - 2**23``: brian2-loihi does not saturate;
-- a threshold has 17 bits, and what a readout adds up stays below the largest one.
+- a threshold has 17 bits, and the sum of a readout stays below the largest one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from snn_compile.sim import bounds
 from snn_compile.sim.reference import Simulator
 
 MAX_STIMULI = 8
-"""Stimuli that are simulated where bounds prove nothing: every value of every step is looked at."""
+"""Stimuli to simulate where bounds prove nothing: every value of every step is checked."""
 MAX_SUM = (1 << 15) - 1
 SUM, CURRENT, WITH_BIAS = "sum of a step", "current", "current and bias"
 LOWEST, ADDED_UP = "lowest potential", "sum of a window"
@@ -49,7 +49,7 @@ LIMITS = {
     LOWEST: VOLTAGE_LIMIT - 1,
     ADDED_UP: (MAX_THRESHOLD << FRACTION_BITS),
 }
-"""Largest magnitude, of the sum in units of the weight, of the others in 2**-6 of it."""
+"""Largest magnitudes: of the sum in units of the weight, of the others in 2**-6 of it."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Leaving:
 
     Attributes:
         layer: its name.
-        condition: what does.
-        largest: how large it gets.
-        limit: how large it may get.
-        measured: whether that was seen on stimuli; else it follows from the parameters.
+        condition: the quantity that does.
+        largest: its largest magnitude.
+        limit: its limit.
+        measured: whether it was measured on stimuli; else it follows from the parameters.
     """
 
     layer: NodeId
@@ -76,9 +76,9 @@ class Portability:
     """Whether Lava, nengo-loihi and brian2-loihi must agree on a network.
 
     Attributes:
-        obstacle: what they have no form for; empty if all of it can be expressed.
-        leaves: what leaves the box, in the order of the layers.
-        n_stimuli: how many were simulated; 0 if bounds alone decide, for every input.
+        obstacle: a part that they cannot express; empty if there is none.
+        leaves: layers that leave the box, in order.
+        n_stimuli: number of simulated stimuli; 0 if bounds alone decide, for every input.
     """
 
     obstacle: str
@@ -87,7 +87,7 @@ class Portability:
 
     @property
     def portable(self) -> bool:
-        """Whether they must."""
+        """Whether they must agree."""
         return not self.obstacle and not self.leaves
 
 
@@ -122,7 +122,7 @@ def portability(program: QuantizedGraph, frames: Int) -> Portability:
 
 
 def _fixed(program: QuantizedGraph) -> Iterator[Leaving]:
-    """What the parameters alone decide."""
+    """Violations that follow from the parameters alone."""
     low, high = program.input.messages
     if low < 0 or high > 1:
         yield Leaving(program.input.id, "message of the input", max(-low, high), 1)

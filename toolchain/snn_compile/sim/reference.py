@@ -37,15 +37,15 @@ from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progres
 
 @dataclass(frozen=True)
 class Run:
-    """What a simulation gives.
+    """The result of a simulation.
 
     Attributes:
         outputs: final potential of each readout, (N, *shape) int64.
-        messages: if recorded, what each population sent at each step of the window,
+        messages: if recorded, messages of each population at each step of the window,
             (N, T, *shape); for a readout, its potential after each step.
         activity: messages other than 0 of each neuron over all stimuli, (*shape,) int64, for the
             input and every population that sends; of clip-floor neurons the sum of their counts,
-            which are the spikes that a sync network sends for them.
+            equal to the number of spikes that a sync network sends for them.
     """
 
     outputs: dict[NodeId, Int]
@@ -54,12 +54,12 @@ class Run:
 
     @property
     def n_stimuli(self) -> int:
-        """How many stimuli were simulated."""
+        """Number of simulated stimuli."""
         return len(next(iter(self.outputs.values())))
 
 
 RECORDED_BYTES = 256 << 20
-"""Memory that the recorded messages of one piece of the stimuli may take."""
+"""Memory limit for the recorded messages of one piece of the stimuli."""
 
 
 def recording_batch_size(program: QuantizedGraph) -> int:
@@ -77,7 +77,7 @@ def row_of(program: QuantizedGraph, node: NodeId, stimulus: int, step: int) -> i
 def input_messages(
     program: QuantizedGraph, frames: npt.NDArray[np.integer], *, first: int = 0
 ) -> Int:
-    """What the host sends for encoded frames, the first of a stream.
+    """Messages of the host for encoded frames, the first of a stream.
 
     Args:
         program: the network.
@@ -130,10 +130,10 @@ def run(
         program: the network.
         frames: (N, *input shape) encoded values.
         first: index of the first frame among all stimuli; decides the Poisson draws.
-        before: (*input shape), the frame that was shown before the first one, for sigma-delta
-            networks, whose state lasts; None at the start of a stream.
+        before: (*input shape), the frame before the first one, for sigma-delta networks, which
+            carry state; None at the start of a stream.
         record: whether to keep every message.
-        advance: told how many stimuli have been finished.
+        advance: progress callback, in stimuli.
 
     Raises:
         ValueError: a frame has values outside the encoded range.
@@ -153,12 +153,12 @@ def shown_before(
     return frames[start - 1] if start else before
 
 
-def recorded(
+def record_runs(
     program: QuantizedGraph,
     frames: npt.NDArray[np.integer],
     simulate: Callable[..., Run] = run,
 ) -> Iterator[tuple[int, Run]]:
-    """All messages for many stimuli, a few at a time, each run with the index of its first one."""
+    """Recorded runs of many stimuli, a few at a time, each with the index of its first one."""
     at_once = recording_batch_size(program)
     for first in range(0, len(frames), at_once):
         piece, before = frames[first : first + at_once], shown_before(frames, first)
@@ -172,7 +172,7 @@ def run_messages(
     record: bool = False,
     advance: Advance = no_progress,
 ) -> Run:
-    """Simulate what the input sends: (N, T or 1, *input shape) integers; else as ``run``."""
+    """Simulate input messages, (N, T or 1, *input shape) integers; otherwise as ``run``."""
     simulate = Simulator(program, record)
 
     def run_piece(piece: npt.NDArray[np.generic], start: int) -> Run:
@@ -190,16 +190,16 @@ def _in_pieces(
     samples: npt.NDArray[np.integer],
     advance: Advance,
 ) -> Run:
-    """One run made of many small ones."""
+    """One run computed in pieces."""
     largest = max(prod(node.shape) for node in program.graph) * program.window.n_steps
     pieces = list(map_batches(simulate, samples, batch_size(largest), advance))
     if pieces:
-        return joined(pieces)
+        return join_runs(pieces)
     return Run({node.id: np.empty((0, *node.shape), np.int64) for node in program.readouts})
 
 
-def joined(pieces: Sequence[Run], record: bool = True) -> Run:
-    """One run made of several, at least one, in their order; with their messages if recorded."""
+def join_runs(pieces: Sequence[Run], record: bool = True) -> Run:
+    """Concatenation of at least one run, in order; with messages if recorded."""
     first = pieces[0]
     return Run(
         {key: np.concatenate([p.outputs[key] for p in pieces]) for key in first.outputs},
@@ -223,7 +223,7 @@ class Simulator:
         }
         self.dtypes = {node.id: self._state_dtype(node) for node in program.populations}
         self.carries_state = program.input.coding is InputCoding.CHANGES
-        """Whether a frame's answers depend on the frames before it."""
+        """Whether the answers to a frame depend on earlier frames."""
 
     def _state_dtype(self, population: Population) -> type[np.int32] | type[np.int64]:
         """int32 where all sums, before and after their shift, and a 24-bit state provably fit."""
@@ -236,13 +236,13 @@ class Simulator:
         """Simulate one piece of frames; ``first`` is the index of its first stimulus."""
         skipped = 0
         if self.carries_state and before is not None:
-            # All states are sums of what has changed: what the last frame left, it leaves alone.
+            # All states are sums of changes: the first frame continues from the last one.
             frames, skipped = np.concatenate([before[None].astype(np.int64), frames]), 1
         messages = encode_input(self.program.input, frames, self.program.window.n_steps, first)
         return self.on(messages, skipped)
 
     def on(self, messages: Int, skipped: int = 0) -> Run:
-        """Simulate what the input sends: (B, T or 1, *input shape); leave the first ones out."""
+        """Simulate messages (B, T or 1, *input shape); omit the first ``skipped`` results."""
         program, n_steps = self.program, self.program.window.n_steps
         values = {program.input.id: np.moveaxis(messages, (0, 1), (-1, -2))}
         held = n_steps // values[program.input.id].shape[-2]
@@ -297,7 +297,7 @@ class SynapseOperator:
 
     Args:
         synapses: the group.
-        messages: smallest and largest message that reaches it; decides the floating type in which
+        messages: smallest and largest input message; decides the floating type in which
             BLAS sums integers exactly.
     """
 

@@ -18,7 +18,7 @@ from snn_compile.sim import ann, kernels
 from snn_compile.sim.kernels import Array
 
 FIRST = 16
-"""Samples that tell how large the channels are: a power of two that need not be theirs exactly."""
+"""Samples for the magnitudes of channels: estimates rounded to powers of two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class _Layer:
     """A layer with weights, prepared.
 
     Attributes:
-        kernels: the weights, for inputs that have been scaled.
+        kernels: the weights, for scaled inputs.
         scale: a power of two for each input channel, (C, 1, ...).
     """
 
@@ -39,12 +39,12 @@ class Reproducible:
 
     Layers with weights are rounded so that their sums are exact (``numerics.products.linear``). An
     input value keeps 22 bits relative to the largest one of its sample, after channels of different
-    range have been brought to the same, which the weights make up for: scaling a channel of a
-    network by a power of two changes nothing. All other operators are element by element anyway.
+    range have been scaled alike, with inverse factors in the weights: scaling a channel by a power
+    of two is exact. All other operators are element-wise.
 
     Args:
         network: the float network.
-        x: (N, *input shape) samples; the first few tell how large the channels are.
+        x: (N, *input shape) samples; the first few give the magnitudes of channels.
     """
 
     def __init__(self, network: ANNGraph, x: npt.NDArray[np.generic]) -> None:
@@ -55,7 +55,7 @@ class Reproducible:
         """The value of a node from its sources, (*shape, B) each."""
         if isinstance(node, ops.Conv | ops.Dense):
             layer = self._layers[node.id]
-            return applied(node, layer.kernels, sources[0] * layer.scale, sources[0].dtype)
+            return apply_layer(node, layer.kernels, sources[0] * layer.scale, sources[0].dtype)
         return ann.apply(node, sources)
 
     def _prepare(self, node: AnnNode, sources: Sequence[Array]) -> Array:
@@ -80,7 +80,7 @@ def _read(node: ops.Conv | ops.Dense) -> Int:
 def _exponents(x: Array, weight: ops.Float, read: Int) -> Int:
     """Powers of two just above the largest magnitudes of the channels of (C, ..., B).
 
-    A channel that is silent in x is taken to be as large as would let it weigh as much as those
+    A channel that is silent in x gets the magnitude with which it would weigh as much as those
     that are not.
     """
     largest = np.abs(x.reshape(len(x), -1)).max(axis=1, initial=0)
@@ -91,7 +91,7 @@ def _exponents(x: Array, weight: ops.Float, read: Int) -> Int:
     return np.where(largest > 0, exponent, most - power)
 
 
-def applied(
+def apply_layer(
     node: ops.Conv | ops.Dense, weights: tuple[Float, ...], x: Array, dtype: npt.DTypeLike
 ) -> Array:
     """A layer's value for weights in parts (``products.on_grid``), (*shape, B)."""

@@ -1,4 +1,4 @@
-"""What networks that are spread over time send, from the values of the integer network.
+"""Messages of scheduled networks, from the values of the integer network.
 
 They need not be simulated step by step: their counts and payloads are those of one step of
 ``integer_network``, and from these every message follows as the coding's schedule says.
@@ -28,13 +28,13 @@ def in_windows(
     n_steps: int,
     record: bool,
 ) -> Run:
-    """The run of a network whose layers wait for a window, in which a value is several messages.
+    """The run of a network whose layers wait for a window and send a value as several messages.
 
     Args:
-        schedule: of the coding.
+        schedule: schedule of the coding.
         populations: the input and the populations of the network.
-        values: a run of its integer network: recorded, if the messages are to be kept or are not
-            as many as the values say.
+        values: a run of its integer network: recorded, if messages are kept or their number differs
+            from the values.
         n_steps: length of the window.
         record: whether to keep the messages.
     """
@@ -68,16 +68,16 @@ def stream(
     record: bool,
     advance: Advance,
 ) -> Iterator[Run]:
-    """The run of a stream, piece by piece: neurons send by how much their value differs.
+    """The run of a stream, piece by piece: neurons send changes of their value.
 
     Args:
         populations: the input and the populations of the network.
-        frames: (N, *input shape), what it is shown.
-        before: (*input shape), what it was shown before, or None at the start of a stream.
-        values_of: runs the integer network and records everything; tells how many are finished.
+        frames: (N, *input shape), its input.
+        before: (*input shape), the frame before, or None at the start of a stream.
+        values_of: runs the integer network and records everything; reports progress.
         at_once: frames in a piece.
-        record: whether to keep what is sent; it takes more memory than anything else.
-        advance: told how many frames have been finished.
+        record: whether to keep messages, which dominate memory use.
+        advance: progress callback, in frames.
     """
     last: dict[NodeId, Int] = {}
     if before is not None:
@@ -96,12 +96,12 @@ def stream(
 def _values(
     populations: Sequence[Input | Population], frames: Integers, run: Run
 ) -> dict[NodeId, Int]:
-    """(N, 1, *shape) of the input and of every population that sends."""
+    """Values (N, 1, *shape) of the input and of every population that sends."""
     sending = [p for p in populations[1:] if not isinstance(p, Readout)]
     shown = frames.astype(np.int64).reshape(len(frames), 1, *populations[0].shape)
     return {populations[0].id: shown, **{p.id: run.messages[p.id] for p in sending}}
 
 
 def _differences(values: Int, before: Int | None) -> Int:
-    """Each sample less the one before it, which is 0 for the first one of all."""
+    """Each sample less its predecessor, which is ``before`` or 0 for the first."""
     return np.diff(values, axis=0, prepend=np.zeros_like(values[:1]) if before is None else before)

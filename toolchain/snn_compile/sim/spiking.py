@@ -1,7 +1,7 @@
-"""The spiking network in floating point: what spikes cost before integers cost anything.
+"""The spiking network in floating point: the loss due to spikes, without that of integers.
 
-All populations take a step before any takes the next one. What a step of a layer touches is then
-small enough for the cache, and nothing but the input's spikes is as long as the window.
+All populations compute a step before any computes the next one. The working set of a step of a
+layer then fits the cache, and only the input's spikes are stored for the whole window.
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ from snn_compile.sim.batches import Advance, batch_size, map_batches, no_progres
 from snn_compile.sim.kernels import Array
 
 PIECE_BYTES = 1 << 20
-"""Size that the messages of the largest population have in one step of one piece."""
+"""Size of the largest population's messages in one step of one piece."""
 
 BLOCK_BYTES = 1 << 18
-"""Size of the potentials that neurons are updated for at once, in several passes: they stay in the
-cache from one to the next."""
+"""Size of the potentials updated together, in several passes: they stay in the cache in between."""
 
 WINDOW_BYTES = 16 << 20
-"""Size that the spikes of a drawn input have in one piece: they are drawn for the whole window."""
+"""Size of a random input's spikes in one piece: they are drawn for the whole window."""
 
 Values = Mapping[NodeId, Array]
-"""What each source sends in one step, (*shape, B)."""
+"""Messages of each source in one step, (*shape, B)."""
 
 Linear = Callable[[Array], Array]
 """Synapses: messages (*source shape, B) to a new array (*shape, B)."""
@@ -96,9 +95,9 @@ def forward(network: SpikingGraph, frames: Int, first: int = 0) -> dict[NodeId, 
 
 
 def _unread(network: SpikingGraph) -> dict[NodeId, list[NodeId]]:
-    """The sources whose last reader each population is.
+    """For each population, the sources that it is the last to read.
 
-    Their memory serves the populations that follow and is still in the cache.
+    Their memory is reused by the following populations and is still in the cache.
     """
     last = {
         group.inputs[0]: population.id
@@ -129,7 +128,7 @@ def current(
         messages = values[group.inputs[0]]
         *source, n_steps, batch = messages.shape
         flat = messages.reshape(*source, n_steps * batch)
-        if isinstance(group, spiking.SparseSynapses):  # adds up row by row, wherever it runs
+        if isinstance(group, spiking.SparseSynapses):  # sums row by row on every machine
             sums = _product(network, group, group.weight)(flat.astype(np.float64))
         else:
             kernel = on_grid(group.weight)
@@ -140,7 +139,7 @@ def current(
 
 
 def respond(population: spiking.Population, a: Array, n_steps: int) -> Array:
-    """What a population sends in a whole window, (*shape, T, B), for inputs (*shape, 1 or T, B)."""
+    """Messages of a population in a window, (*shape, T, B), for inputs (*shape, 1 or T, B)."""
     step = stepper(population, a[..., 0, :])
     answers = np.empty((*a.shape[:-2], n_steps, a.shape[-1]), a.dtype)
     for t in range(n_steps):
@@ -160,7 +159,7 @@ def _input(
 def _part(
     network: SpikingGraph, group: spiking.Synapses, arriving: Array
 ) -> Callable[[Values], Array]:
-    """What one group adds; computed only once where the network's input never changes."""
+    """Contribution of one group; computed only once if the network's input is constant."""
     (source,) = group.inputs
     linear = _linear(network, group, arriving.dtype)
     if source == network.input.id and len(arriving) == 1:
@@ -170,7 +169,7 @@ def _part(
 
 
 def _linear(network: SpikingGraph, group: spiking.Synapses, dtype: npt.DTypeLike) -> Linear:
-    """Synapses, made ready for any number of messages of a floating type."""
+    """Synapses, prepared for any number of messages of a floating type."""
     return _product(network, group, group.weight.astype(dtype))
 
 
@@ -199,7 +198,7 @@ def stepper(population: spiking.Population, like: Array) -> Step:
     """A population at the start of a window, for inputs of the shape, type and layout of one.
 
     Raises:
-        UnsupportedError: there are no equations for such neurons.
+        UnsupportedError: the class of neurons has no equations here.
     """
     if type(population) not in STEPPERS:
         name = type(population).__name__
@@ -207,7 +206,7 @@ def stepper(population: spiking.Population, like: Array) -> Step:
             f"layer '{population.id}' has {name}, which have no equations here",
             code="unknown-neurons",
             origin=population.origin,
-            hint="take another --coding, or install the package that has the neuron model",
+            hint="use another --coding, or install the package of the neuron model",
         )
     return STEPPERS[type(population)](population, like)
 
@@ -358,14 +357,14 @@ STEPPERS: dict[type[spiking.Population], Callable[[Any, Array], Step]] = {
     spiking.LIFNeurons: _leaky,
     spiking.Readout: _readout,
 }
-"""One for each class; a package adds those of its own classes."""
+"""One per class; a package registers those of its own classes."""
 
 
 def _spread(parameter: Float, like: Array) -> Array:
     """A parameter (C, 1 or H, 1 or W) for every neuron of a row, (C, 1 or H, W, B).
 
-    It lies in memory as the inputs do: numpy then takes a row of all channels in one loop, where a
-    number per channel makes it start anew for each (up to a third slower, measured).
+    Its memory layout is that of the inputs: numpy then runs one loop over a row of all channels; a
+    number per channel needs a loop for each (up to a third slower, measured).
     """
     spread = np.empty_like(like[:, : parameter.shape[1]])
     spread[...] = parameter[..., None]

@@ -1,7 +1,8 @@
 """Reading a target from its TOML file.
 
-Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``; an energy has
-``low`` and ``high`` besides. A file may set ``inherits = "loihi2"`` and state only differences.
+Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``; an energy, a power
+or a time has ``low`` and ``high`` besides. A file may set ``inherits = "loihi2"`` and state only
+differences.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,18 +20,19 @@ from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import (
     MAX_TOML_SIZE,
     DamagedError,
-    described,
+    describe_error,
     parse_toml,
     read_bytes,
 )
 from snn_compile.files.typed import complaint
-from snn_compile.targets.target import Confidence, Energy, Figure, Limit, Target, Words
+from snn_compile.targets.target import Confidence, Constant, Figure, Limit, Target, Times, Words
 
 T = TypeVar("T")
 UNLIMITED = "unlimited"
 ANY = "any"
-SECTIONS = ("board", "core", "features", "memory", "neurons", "energy")
+SECTIONS = ("board", "core", "features", "memory", "neurons", "energy", "time")
 TEXTS = ("name", "description", "inherits")
+_TIMES = tuple(field.name for field in fields(Times))
 
 
 def available() -> list[str]:
@@ -50,7 +52,7 @@ def load_target(name_or_path: str | Path, chips: int | None = None) -> Target:
         UsageError: there is no such target, or its file has unknown keys, missing keys or values of
             the wrong type (``CompileErrors`` if several).
     """
-    tables, file = _read(str(name_or_path), frozenset())
+    tables, file = _read(str(name_or_path), frozenset(), {})
     target = _Reader(tables, file).target()
     if chips is None:
         return target
@@ -58,14 +60,26 @@ def load_target(name_or_path: str | Path, chips: int | None = None) -> Target:
     return replace(target, chips=stated)
 
 
+def read_tables(name_or_path: str) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
+    """The tables of a target, and the file that states each figure; errors as ``load_target``."""
+    origins: dict[tuple[str, str], str] = {}
+    tables, _ = _read(name_or_path, frozenset(), origins)
+    return tables, origins
+
+
 def content_hash(name_or_path: str | Path) -> str:
     """SHA-256 of a target with all that it inherits; errors as of ``load_target``."""
-    tables, _ = _read(str(name_or_path), frozenset())
+    tables, _ = _read(str(name_or_path), frozenset(), {})
     return hashlib.sha256(json.dumps(tables, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
-    """The tables of a target file, on top of those that it inherits."""
+def _read(
+    name: str, inheriting: frozenset[str], origins: dict[tuple[str, str], str]
+) -> tuple[dict[str, Any], str]:
+    """The tables of a target file, on top of those that it inherits.
+
+    ``origins`` receives the file of each figure.
+    """
     if name in available():
         file = f"{name}.toml"
         content = resources.files("snn_compile.targets").joinpath(file).read_bytes()
@@ -83,7 +97,7 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
             content = read_bytes(path, MAX_TOML_SIZE)
         except (OSError, DamagedError) as error:
             raise UsageError(
-                f"cannot read the target file '{name}': {described(error)}",
+                f"cannot read the target file '{name}': {describe_error(error)}",
                 code="unreadable-target",
                 hint=f"give the path of a TOML file, or one of {', '.join(available())}",
             ) from error
@@ -96,8 +110,15 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
             origin=Origin(file),
             hint='a figure looks like: neurons = { value = 1024, unit = "", ... }',
         ) from error
+    own = {
+        (section, key): file
+        for section, figures in tables.items()
+        if isinstance(figures, dict)
+        for key in figures
+    }
     parent = tables.get("inherits")
     if not isinstance(parent, str):
+        origins.update(own)
         return tables, file
     if parent in inheriting or parent == name:
         raise UsageError(
@@ -105,7 +126,8 @@ def _read(name: str, inheriting: frozenset[str]) -> tuple[dict[str, Any], str]:
             code="invalid-target",
             origin=Origin(file),
         )
-    below, _ = _read(parent, inheriting | {name})
+    below, _ = _read(parent, inheriting | {name}, origins)
+    origins.update(own)
     merged = dict(below)
     for key, value in tables.items():
         known = below.get(key)
@@ -232,26 +254,26 @@ class _Reader:
         found = self.figure(section, key, default, f'a list of names or "{ANY}"', parse)
         return Figure(found.value or None, found.unit, found.source, found.confidence)
 
-    def energy(self, key: str) -> Energy | None:
-        """An energy; None where the file states none."""
-        self.read.add(("energy", key))
-        if key not in self.tables.get("energy", {}):
+    def constant(self, section: str, key: str, unit: str) -> Constant | None:
+        """An energy, a power or a time; None where the file states none."""
+        self.read.add((section, key))
+        if key not in self.tables.get(section, {}):
             return None
         keys = ("value", "low", "high", "unit", "source", "confidence")
-        table = self.table("energy", key, keys)
+        table = self.table(section, key, keys)
         if table is None:
             return None
         numbers = [table[k] for k in ("low", "value", "high")]
         if any(complaint(number, float, "") for number in numbers):
-            self.complain(f"'low', 'value' and 'high' of [energy.{key}] must be numbers")
+            self.complain(f"'low', 'value' and 'high' of [{section}.{key}] must be numbers")
             return None
         if not 0 <= numbers[0] <= numbers[1] <= numbers[2]:
-            self.complain(f"[energy.{key}] must have 0 <= low <= value <= high")
-        if table["unit"] != "pJ":
-            self.complain(f"'unit' of [energy.{key}] is {table['unit']!r}, not 'pJ'")
+            self.complain(f"[{section}.{key}] must have 0 <= low <= value <= high")
+        if table["unit"] != unit:
+            self.complain(f"'unit' of [{section}.{key}] is {table['unit']!r}, not '{unit}'")
         low, value, high = (float(v) for v in numbers)
         confidence = Confidence(table["confidence"])
-        return Energy(value, low, high, table["unit"], table["source"], confidence)
+        return Constant(value, low, high, table["unit"], table["source"], confidence)
 
     def unknown(self) -> None:
         """Record every unknown key of the file."""
@@ -276,13 +298,14 @@ class _Reader:
 
     def target(self) -> Target:
         """The target; raises all errors at once."""
-        if not isinstance(self.tables.get("energy", {}), dict):
-            raise UsageError(
-                "'energy' must be a table",
-                code="invalid-target",
-                origin=Origin(self.file),
-                hint="[energy.synaptic_op] and so on",
-            )
+        for section in ("energy", "time"):
+            if not isinstance(self.tables.get(section, {}), dict):
+                raise UsageError(
+                    f"'{section}' must be a table",
+                    code="invalid-target",
+                    origin=Origin(self.file),
+                    hint=f"[{section}.synaptic_op] and so on",
+                )
         target = Target(
             name=self.text("name"),
             description=self.text("description"),
@@ -307,9 +330,11 @@ class _Reader:
             synapses_per_entry=self.integer("memory", "synapses_per_entry"),
             neurons_per_soft_reset_neuron=self.integer("neurons", "per_soft_reset_neuron"),
             synapses_per_soft_reset_neuron=self.integer("neurons", "synapses_per_soft_reset"),
-            synaptic_op=self.energy("synaptic_op"),
-            neuron_update=self.energy("neuron_update"),
-            spike=self.energy("spike"),
+            synaptic_op=self.constant("energy", "synaptic_op", "pJ"),
+            neuron_update=self.constant("energy", "neuron_update", "pJ"),
+            spike=self.constant("energy", "spike", "pJ"),
+            static_chip=self.constant("energy", "static_chip", "mW"),
+            times=Times(**{key: self.constant("time", key, "ns") for key in _TIMES}),
         )
         self.unknown()
         self._consistent(target)

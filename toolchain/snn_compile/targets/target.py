@@ -1,4 +1,4 @@
-"""A target: the limits, the memory model and the energies of a chip, each with its source."""
+"""A target: the limits, the memory model and the costs of a chip, each with its source."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Figure(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Energy:
-    """Energy of one operation, as a best value and a range.
+class Constant:
+    """What one operation costs in energy or time, with the range of cited constants.
 
     Attributes:
-        value: best value.
-        low: lower end of the range.
-        high: upper end of the range.
-        unit: ``pJ``.
-        source: its source, with caveats.
-        confidence: confidence in it.
+        value: the constant that estimates use.
+        low: the smallest constant of a cited source.
+        high: the largest.
+        unit: ``pJ``, ``mW``, ``ns`` or ``us``.
+        source: the sources, with caveats.
+        confidence: confidence in them.
     """
 
     value: float
@@ -56,6 +56,31 @@ class Energy:
     unit: str
     source: str
     confidence: Confidence
+
+
+@dataclass(frozen=True)
+class Times:
+    """Times of a core's operations; None where no source states one.
+
+    Attributes:
+        synaptic_op: of one synaptic operation.
+        neuron_update: of one neuron at one time step.
+        spike_out: of one neuron that sends.
+        message_out: of one message to one of the cores that read it, at the sender.
+        message_in: of one message, at a core that reads it.
+        barrier: of the synchronization that ends a time step.
+        link_message: of one message between two chips.
+        input_value: of one value of the input, sent by the host.
+    """
+
+    synaptic_op: Constant | None = None
+    neuron_update: Constant | None = None
+    spike_out: Constant | None = None
+    message_out: Constant | None = None
+    message_in: Constant | None = None
+    barrier: Constant | None = None
+    link_message: Constant | None = None
+    input_value: Constant | None = None
 
 
 Limit = Figure[int | None]
@@ -92,7 +117,9 @@ class Target:
         synapses_per_soft_reset_neuron: recurrent synapses of such a neuron.
         synaptic_op: energy of one synaptic operation.
         neuron_update: energy of one neuron at one time step.
-        spike: energy of routing one spike.
+        spike: energy of routing one message to one of the cores that read it.
+        static_chip: power that a chip takes at rest.
+        times: times of the same operations, and of a time step's end.
     """
 
     name: str
@@ -118,9 +145,11 @@ class Target:
     synapses_per_entry: Figure[int]
     neurons_per_soft_reset_neuron: Figure[int]
     synapses_per_soft_reset_neuron: Figure[int]
-    synaptic_op: Energy | None = None
-    neuron_update: Energy | None = None
-    spike: Energy | None = None
+    synaptic_op: Constant | None = None
+    neuron_update: Constant | None = None
+    spike: Constant | None = None
+    static_chip: Constant | None = None
+    times: Times = Times()
 
     @property
     def cores(self) -> int | None:

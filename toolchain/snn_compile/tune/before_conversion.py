@@ -31,8 +31,8 @@ from snn_compile.tune.float_network import FloatNetwork
 from snn_compile.tune.options import TuneOptions
 from snn_compile.tune.qcfs import QuantizedActivations
 from snn_compile.tune.report import worse
-from snn_compile.tune.session import device_of, facts, judged, trained
-from snn_compile.tune.trainer import Judged, TrainingData, split
+from snn_compile.tune.session import device_of, evaluate_scores, facts, train_network
+from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData, split
 
 BATCH_SIZE = 256
 """Held-out samples in one forward pass."""
@@ -85,7 +85,7 @@ class FloatTuning:
         rows, held_out = split(len(x), options.hold_out, options.seed)
         network = FloatNetwork(folded, scales, coding.levels, device=device_of(options.device))
         method = QuantizedActivations(network, options)
-        progress = trained(
+        progress = train_network(
             network,
             method,
             data[rows],
@@ -172,9 +172,9 @@ def require_model(path: Path) -> None:
 
 
 @torch.no_grad()
-def _judged(network: FloatNetwork, data: TrainingData, distill: float) -> Judged:
+def _judged(network: FloatNetwork, data: TrainingData, distill: float) -> HeldOutAccuracy:
     scores = [
         network(network.messages(data.frames[start : start + BATCH_SIZE])).cpu().numpy()
         for start in range(0, len(data), BATCH_SIZE)
     ]
-    return judged(np.concatenate(scores), data.labels, data.teacher, distill)
+    return evaluate_scores(np.concatenate(scores), data.labels, data.teacher, distill)

@@ -19,7 +19,7 @@ from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import compile_model
-from snn_compile.pipeline.finish import Prepared, finish, require_writable
+from snn_compile.pipeline.finish import PreparedNetwork, finish, require_writable
 from snn_compile.pipeline.inputs import (
     float_samples,
     preprocess,
@@ -46,9 +46,15 @@ from snn_compile.tune.psg import ParametricSurrogate
 from snn_compile.tune.qcfs import QuantizedActivations
 from snn_compile.tune.report import Tuning, evaluate_tuned_stages, tuned_report
 from snn_compile.tune.scratch import reinitialize
-from snn_compile.tune.session import device_of, facts, judged, torch_settings, trained
+from snn_compile.tune.session import (
+    device_of,
+    evaluate_scores,
+    facts,
+    torch_settings,
+    train_network,
+)
 from snn_compile.tune.spike_targets import MEASURE, judged_spikes, target_spikes
-from snn_compile.tune.trainer import Judged, TrainingData, split
+from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData, split
 
 Array = npt.NDArray[Any]
 Given = Path | tuple[Array, Array | None]
@@ -139,14 +145,14 @@ class _Setting:
         """The first output."""
         return next(iter(self.base.decodings.items()))
 
-    def judge(self, program: QuantizedGraph) -> Judged:
+    def judge(self, program: QuantizedGraph) -> HeldOutAccuracy:
         """Held-out accuracy of a program, on the bit-accurate simulator."""
         output, decoding = self.output
         if self.held_out.labels.ndim == 3:
             return judged_spikes(program, self.held_out, output, self.options.spike_tau)
         run = engine.run(program, self.held_out.frames)
         scores, held_out = decoding(run.outputs[output]), self.held_out
-        return judged(scores, held_out.labels, held_out.teacher, self.options.distill)
+        return evaluate_scores(scores, held_out.labels, held_out.teacher, self.options.distill)
 
 
 def _setting(
@@ -265,7 +271,7 @@ def _trained(
     if options.from_scratch:
         few = setting.train[np.arange(min(len(setting.train), options.batch_size))]
         reinitialize(network, network.messages(few.frames), method.respond, options.seed)
-    progress = trained(
+    progress = train_network(
         network,
         method,
         setting.train,
@@ -286,11 +292,11 @@ def _prepared(
     known: dict[str, Any],
     test_set: Samples | None,
     journal: Journal,
-) -> Prepared:
+) -> PreparedNetwork:
     """The tuned program with the unchanged parts of the compiled one."""
     base = setting.base
     tuning = Tuning(base, program, known)
-    return Prepared(
+    return PreparedNetwork(
         program,
         base.encoding,
         base.decodings,

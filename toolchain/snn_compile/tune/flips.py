@@ -96,7 +96,7 @@ def difference(membrane: Membrane, other: Tensor, u: Tensor, threshold: Tensor) 
     return _inputs(membrane, other, threshold) - _inputs(membrane, u, threshold)
 
 
-def added(membrane: Membrane, u: Tensor, change: Tensor, threshold: Tensor) -> Tensor:
+def add_input(membrane: Membrane, u: Tensor, change: Tensor, threshold: Tensor) -> Tensor:
     """``u [+] change``: the potentials of a neuron that gets more input than one with u."""
     inputs = _inputs(membrane, u, threshold) + change
     return simulate(membrane, inputs, threshold, torch.zeros_like(u[0]))

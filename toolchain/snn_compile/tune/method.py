@@ -119,7 +119,7 @@ class Method(Protocol):
         """Leave the gradients for a batch in ``.grad`` of all parameters; the loss."""
         ...
 
-    def stepped(self) -> None:
+    def project(self) -> None:
         """Project the method's parameters onto their ranges; called after each optimizer step."""
         ...
 

@@ -60,7 +60,7 @@ class NeighborhoodAggregation:
         if 2 * epoch >= self.task.options.epochs:
             fold(self.task.network, batches, self.respond)
 
-    def stepped(self) -> None:
+    def project(self) -> None:
         """No parameters to project."""
 
     def facts(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.ir.spiking import Float
 from snn_compile.sim import bounds, reference
 from snn_compile.tune.layers import Layer, unit_of
-from snn_compile.tune.neurons import Answer, Respond, untrained
+from snn_compile.tune.neurons import Answer, Respond, untrainable
 from snn_compile.tune.normalization import Normalization
 from snn_compile.tune.synapses import Group
 
@@ -89,7 +89,7 @@ class Network:
         self.device = torch.device(device)
         self.state_bits = state_bits
         self.in_stock_neurons = in_stock_neurons
-        raise_all([untrained(p) for p in self.single_step.populations if p.trained is None])
+        raise_all([untrainable(p) for p in self.single_step.populations if p.trained is None])
         raise_all([self._overflow(p) for p in self.single_step.populations if self._over(p).any()])
         self.layers = {p.id: self._layer(p, units) for p in self.single_step.populations}
 

@@ -70,7 +70,7 @@ def _steps(a: Tensor, n_steps: int) -> tuple[Tensor, ...]:
     return each * (n_steps // len(a))
 
 
-def untrained(node: Population) -> CompileError:
+def untrainable(node: Population) -> CompileError:
     """The error for neurons without gradients."""
     return UnsupportedError(
         f"layer '{node.id}' has {node.model} neurons, which training does not support",
@@ -82,7 +82,7 @@ def untrained(node: Population) -> CompileError:
 
 @singledispatch
 def _respond(node: Population, layer: Layer, a: Tensor, n_steps: int, fire: Fire) -> Answer:
-    raise untrained(node)
+    raise untrainable(node)
 
 
 @_respond.register

@@ -22,7 +22,7 @@ from snn_compile.tune import neurons
 from snn_compile.tune.layers import Layer
 from snn_compile.tune.method import Batch, Steps, Task
 from snn_compile.tune.neurons import Answer
-from snn_compile.tune.spatio_temporal import Array, Stage, responsible
+from snn_compile.tune.spatio_temporal import Array, Stage, backpropagate_errors
 from snn_compile.tune.spike_targets import keep_of, output_spikes, steps_first, van_rossum_loss
 
 SHORTER = 10
@@ -59,7 +59,7 @@ class NormalizedDescent:
         for layer in self.chain:
             layer.fold()
 
-    def stepped(self) -> None:
+    def project(self) -> None:
         """No parameters to project."""
 
     def facts(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class NormalizedDescent:
         sent = messages[self.source].flatten(2)
         wanted = steps_first(batch.labels, sent)
         stages = [self._stage(layer, messages) for layer in self.chain]
-        shares = responsible(stages, (wanted - sent).double().cpu().numpy())
+        shares = backpropagate_errors(stages, (wanted - sent).double().cpu().numpy())
         for layer, (error, response) in zip(self.chain, shares, strict=True):
             self._leave(layer, error, response)
         return float(van_rossum_loss(sent, wanted, self.keep))

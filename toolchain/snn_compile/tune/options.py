@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from snn_compile.errors import CompileError
 from snn_compile.options.declared import DeclaredOptions, option
-from snn_compile.options.kinds import choice, number, switch, whole
+from snn_compile.options.kinds import choice, number, switch, whole_number
 
 Method = Literal["psg", "na", "normad", "qcfs"]
 Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctangent"]
@@ -35,44 +35,49 @@ class TuneOptions(DeclaredOptions):
     method: Method = option(
         "psg",
         choice(Method),
-        "How to train: surrogate gradients through time (psg); spike trains one flip away (na);"
+        "Training method: surrogate gradients through time (psg); spike trains one flip away (na);"
         " spike times, by the deviation of potentials (normad); or the float network with quantized"
-        " activations, before it is converted (qcfs).",
+        " activations, before conversion (qcfs).",
         _TRAINING,
     )
-    epochs: int = option(10, whole(1), "Passes over the training data, at most.", _TRAINING)
-    batch_size: int = option(64, whole(1), "Samples of one step of the optimizer.", _TRAINING)
+    epochs: int = option(
+        10, whole_number(1), "Maximal number of passes over the training data.", _TRAINING
+    )
+    batch_size: int = option(64, whole_number(1), "Samples per optimizer step.", _TRAINING)
     learning_rate: float | None = option(
         None,
         number("R", "more than 0 and less than 1", lambda rate: 0 < rate < 1),
-        "Change of a parameter in one step, as a share of the typical size of its kind.",
+        "Change of a parameter per step, relative to the typical size of its kind.",
         _TRAINING,
         shown="0.002, from scratch 0.01",
     )
     average: float | None = option(
         None,
         number("DECAY", "0 or more and less than 1", lambda decay: 0 <= decay < 1),
-        "Decay, in each step, of the running average that is judged and kept; 0: the last step's"
-        " values.",
+        "Decay per step of the running average of the parameters, which is evaluated and kept; 0:"
+        " the parameters of the last step.",
         _TRAINING,
         shown="0.99, for spike trains 0",
     )
     hold_out: float = option(
         0.1,
         number("SHARE", "a share between 0 and 1", lambda share: 0 < share < 1),
-        "Share of the training data on which progress is judged; never trained on.",
+        "Share of the training data held out to measure progress.",
         _TRAINING,
     )
     patience: int = option(
-        5, whole(0), "Epochs without a better result until training stops; 0: never.", _TRAINING
+        5,
+        whole_number(0),
+        "Epochs without improvement before training stops; 0: no limit.",
+        _TRAINING,
     )
     surrogate: Surrogate = option(
-        "triangle", choice(Surrogate), "Shape of the gradient.", _TRAINING, _PSG
+        "triangle", choice(Surrogate), "Shape of the surrogate gradient.", _TRAINING, _PSG
     )
     width: float | None = option(
         None,
         number("W", f"more than 0, at most {WIDEST:g} thresholds", _is_width),
-        "Of the surrogate at the start, in thresholds.",
+        "Initial width of the surrogate gradient, in thresholds.",
         _TRAINING,
         _PSG,
         shown="0.5, from scratch 1",
@@ -80,7 +85,7 @@ class TuneOptions(DeclaredOptions):
     learn_width: bool = option(
         True,
         switch("--learn-width/--fixed-width"),
-        "Whether each layer learns its width, in the first half of the epochs.",
+        "Learn a width per layer, in the first half of the epochs, or keep it fixed.",
         _TRAINING,
         _PSG,
         shown="--learn-width",
@@ -88,48 +93,49 @@ class TuneOptions(DeclaredOptions):
     smallest_width: float = option(
         0.2,
         number("W", f"0 to {WIDEST:g} thresholds", _is_width),
-        "The least that a width can become (psg), or distance that is divided by (na).",
+        "Smallest learned width (psg), or smallest distance in a quotient (na).",
         _TRAINING,
         {"method": ("psg", "na")},
     )
     pda: float = option(
         0.0,
         number("L", "0 or more", lambda weight: weight >= 0),
-        "Weight of the loss that adjusts the distribution of potentials; 0.01 is a start.",
+        "Weight of the loss that adjusts the distribution of potentials; try 0.01 first.",
         _TRAINING,
         _PSG,
     )
     distill: float = option(
         0.5,
         number("SHARE", "a share from 0 to 1", lambda share: 0 <= share <= 1),
-        "Share of the loss that compares with the float network's outputs, where it is there.",
+        "Share of the distillation loss, where the float network is available.",
         _TRAINING,
     )
     spike_tau: float = option(
         4.0,
         number("STEPS", "more than 1 step", lambda steps: steps > 1),
-        "Time constant of the filter after which spike trains are compared.",
+        "Time constant of the filter applied to spike trains before comparison.",
         _TRAINING,
         _TRAINS,
     )
     from_scratch: bool = option(
         False,
         switch("--from-scratch"),
-        "Begin with random weights.",
+        "Start from random weights.",
         _TRAINING,
     )
-    device: Device = option("auto", choice(Device), "Where torch computes.", _TRAINING)
+    device: Device = option("auto", choice(Device), "Device of torch.", _TRAINING)
     threads: int = option(
         0,
-        whole(0),
-        "Of torch on the CPU; 0: all. The integers that a training ends with are the same only for"
-        " the same number.",
+        whole_number(0),
+        "Threads of torch on the CPU; 0: all. Results are reproducible only for the same number.",
         _TRAINING,
     )
-    seed: int = option(0, whole(0), "Of the split, the order and the random weights.", "")
+    seed: int = option(
+        0, whole_number(0), "Seed of the split, the order and the random weights.", ""
+    )
 
     def contradictions(self) -> Iterable[tuple[tuple[str, ...], CompileError]]:
-        """Random weights where there are none."""
+        """Random weights with a method that starts from the float network."""
         if self.method == "qcfs" and self.from_scratch:
             yield ("method", "from_scratch"), self.refusal("from_scratch", "it with other methods")
 
@@ -143,8 +149,8 @@ class TuneOptions(DeclaredOptions):
     @property
     def first_width(self) -> float:
         """The width in effect when the training begins."""
-        # Potentials of a network that works lie where they should: of the neurons near a spike,
-        # the nearest ones know best. Random weights need a window that sees more of them.
+        # In a trained network potentials lie where they should: the neurons nearest to a spike
+        # carry most information. Random weights need a wider window.
         width = self.width or (1.0 if self.from_scratch else 0.5)
         return max(width, self.smallest_width) if self.learn_width else width
 

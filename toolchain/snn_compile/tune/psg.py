@@ -118,7 +118,7 @@ class ParametricSurrogate:
         ]
         return torch.stack(parts).sum() if parts else torch.zeros(())
 
-    def stepped(self) -> None:
+    def project(self) -> None:
         """Keep learned widths between the smallest and the widest."""
         options = self.task.options
         if not options.learn_width:

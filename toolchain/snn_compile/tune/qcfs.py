@@ -43,7 +43,7 @@ class QuantizedActivations:
         loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
         return float(loss.detach())
 
-    def stepped(self) -> None:
+    def project(self) -> None:
         """Keep scales in their range."""
         self.network.confine()
 

@@ -14,7 +14,7 @@ from snn_compile.mapping import MappedProgram, resources
 from snn_compile.passes import Finding
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import LayerNumbers
-from snn_compile.report.assemble import cost
+from snn_compile.report.bill import with_bill
 from snn_compile.report.evaluation import Outcome, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
@@ -65,13 +65,12 @@ def tuned_report(
     base = {key: value for key, value in base.items() if key != "neurons"}
     known = len(journal.warnings)  # those of the mapping: the base reports them, too
     journal.add_findings(worse(before, after))
-    return {
+    written = {
         **base,
         "simulator": outcome.simulator or base.get("simulator"),
         "ladder": outcome.ladder,
         "layers": _layers(tuning, mapped, outcome),
         "resources": taken.as_dict(),
-        "cost": cost(mapped, outcome),
         **more,
         "verification": [],
         "tune": {**tuning.facts, "before": before, "after": after},
@@ -79,6 +78,7 @@ def tuned_report(
         "warnings": [*(base.get("warnings") or []), *journal.warnings[known:]],
         "total_steps": tuning.program.total_steps,
     }
+    return with_bill(written, mapped, outcome.activity)
 
 
 def worse(before: float | None, after: float | None) -> list[Finding]:

@@ -19,7 +19,7 @@ from snn_compile.pluralize import pluralize
 from snn_compile.report.journal import Journal
 from snn_compile.tune.method import Method, Trainee
 from snn_compile.tune.options import TuneOptions
-from snn_compile.tune.trainer import Epoch, Judge, Judged, Progress, Trainer, TrainingData
+from snn_compile.tune.trainer import Epoch, HeldOutAccuracy, Judge, Progress, Trainer, TrainingData
 
 SHARPNESS = (-4.0, 4.0)
 """Powers of two by which scores are made sharper, to find the best temperature. Of a few held-out
@@ -55,7 +55,7 @@ def torch_settings(options: TuneOptions) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def trained(
+def train_network(
     network: Trainee,
     method: Method,
     data: TrainingData,
@@ -78,12 +78,12 @@ def trained(
         return trainer.run(on_epoch, advance)
 
 
-def judged(
+def evaluate_scores(
     scores: npt.NDArray[np.floating],
     labels: npt.NDArray[np.int64],
     teacher: npt.NDArray[np.floating] | None = None,
     distill: float = 0.0,
-) -> Judged:
+) -> HeldOutAccuracy:
     """Accuracy and mean cross entropy of scores for labels.
 
     The merit is that of training (``psg.classification``), negative, at the temperature that suits
@@ -109,7 +109,7 @@ def judged(
 
     best = minimize_scalar(lambda sharpness: loss(wanted, sharpness), bounds=SHARPNESS)
     top1 = 100 * float((flat.argmax(axis=1) == labels).mean())
-    return Judged(top1, loss(right, 0.0), merit=-float(best.fun))
+    return HeldOutAccuracy(top1, loss(right, 0.0), merit=-float(best.fun))
 
 
 def facts(

@@ -30,7 +30,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 
 Array = npt.NDArray[np.float64]
 Map = Callable[[Array], Array]
@@ -66,12 +65,14 @@ class Stage:
 
 
 def _cascade(x: Array, poles: Sequence[float]) -> Array:
+    from scipy.signal import lfilter  # slow to import
+
     for pole in poles:
         x = lfilter([1.0], [1.0, -pole], x, axis=0)
     return x
 
 
-def responsible(stages: Sequence[Stage], errors: Array) -> list[tuple[Array, Array]]:
+def backpropagate_errors(stages: Sequence[Stage], errors: Array) -> list[tuple[Array, Array]]:
     """Each layer's share in the errors of the last one's spikes.
 
     Args:

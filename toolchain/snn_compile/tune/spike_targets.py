@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.signal import lfilter
 from torch import Tensor
 
 from snn_compile.bundle import CompiledModel
@@ -18,7 +17,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.samples.arrays import read_npz
 from snn_compile.sim import engine
 from snn_compile.tune.network import Network
-from snn_compile.tune.trainer import Judged, TrainingData
+from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData
 
 Array = npt.NDArray[np.float64]
 MEASURE = "van Rossum correlation"
@@ -68,7 +67,7 @@ def target_spikes(
 
 def judged_spikes(
     program: QuantizedGraph, data: TrainingData, output: NodeId, tau: float
-) -> Judged:
+) -> HeldOutAccuracy:
     """Match of a program's output spikes with target trains, on the bit-accurate simulator.
 
     Args:
@@ -81,6 +80,8 @@ def judged_spikes(
         As ``top1`` the mean :func:`correlation` in percent, as ``loss`` the mean of
         :func:`van_rossum_loss` over the samples.
     """
+    from scipy.signal import lfilter  # slow to import
+
     run = engine.run(program, data.frames, record=True)
     counts = run.messages[output].reshape(data.labels.shape)
     sent = np.diff(counts, axis=1, prepend=0)
@@ -90,7 +91,7 @@ def judged_spikes(
     apart = lfilter([1 - keep], [1.0, -keep], sent - targets, axis=-1)
     loss = float((apart**2).sum() / 2 / len(sent))
     likeness = 100 * float(correlation(sent, targets, tau).mean())
-    return Judged(likeness, loss, merit=likeness)
+    return HeldOutAccuracy(likeness, loss, merit=likeness)
 
 
 def keep_of(tau: float) -> float:
@@ -161,6 +162,8 @@ def correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic], tau: flo
     Returns:
         (...), from 0 to 1.
     """
+    from scipy.signal import lfilter  # slow to import
+
     decay = float(np.exp(-1 / tau))
     f, g = (lfilter([1.0], [1.0, -decay], x.astype(np.float64), axis=-1) for x in (a, b))
     # After the last step the filter decays: that part of the integral has a closed form.

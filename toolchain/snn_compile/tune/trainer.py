@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from snn_compile.errors import Origin, UsageError
-from snn_compile.files.claims import claimed
+from snn_compile.files.claims import exclusive_claim
 from snn_compile.files.writing import replacing_file
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.tune import checkpoint
@@ -57,7 +57,7 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
-class Judged:
+class HeldOutAccuracy:
     """Held-out accuracy of a program, on the bit-accurate simulator.
 
     Attributes:
@@ -103,7 +103,7 @@ class Progress:
         return len(self.curve) - 1
 
 
-Judge = Callable[[], Judged]
+Judge = Callable[[], HeldOutAccuracy]
 OnEpoch = Callable[[Epoch], None]
 
 
@@ -172,7 +172,7 @@ class Trainer:
         """
         if self.checkpoint is None:
             return self._run(on_epoch, advance)
-        with claimed(self.checkpoint, make_parents=True):
+        with exclusive_claim(self.checkpoint, make_parents=True):
             return self._run(on_epoch, advance)
 
     def _run(self, on_epoch: OnEpoch, advance: Advance) -> Progress:
@@ -206,7 +206,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             total += len(batch.labels) * self.method.gradients(batch)
             self.optimizer.step()
-            self.method.stepped()
+            self.method.project()
             self.average.update(self.network.state())
             advance(len(batch.labels))
         return total / len(self.data)

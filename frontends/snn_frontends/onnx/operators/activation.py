@@ -1,4 +1,4 @@
-"""Rectifiers and their relatives, and what may be left off at the end of a network."""
+"""Rectifiers and related functions, and operators left off at the end of a network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from snn_frontends.onnx.operators import functions, pairs
 from snn_frontends.onnx.values import Tensor, Unknown
 
 TAIL = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators that only pass values on, allowed between a final Softmax and the output."""
+"""Operators that only forward values, allowed between a final Softmax and the output."""
 
 
 def relu(call: Call) -> Tensor:
     """``max(x, 0)``."""
     x = call.tensor()
-    if functions.curved(call.builder, [x]):
+    if functions.is_curve(call.builder, [x]):
         return functions.of(call, x, apply("max", X, 0.0))
     return call.emit(ann.Relu, x)
 
@@ -55,7 +55,7 @@ def clip(call: Call) -> Tensor:
     x = call.tensor()
     low, high = _limit(call, "min", 1), _limit(call, "max", 2)
     if low != 0 or (high is not None and not high > 0):
-        return functions.clipped(call, x, low, high)
+        return functions.clip(call, x, low, high)
     return call.emit(ann.Relu, x, cap=high)
 
 
@@ -80,7 +80,7 @@ def leaky_relu(call: Call) -> Tensor:
 
 
 def prelu(call: Call) -> Tensor:
-    """``Relu(x) - slope * Relu(-x)``, a slope for each channel or value."""
+    """``Relu(x) - slope * Relu(-x)``, with a slope per channel or value."""
     x = call.tensor()
     return _two_sided(call, x, call.per_sample(call.parameter(1), x.shape))
 
@@ -97,13 +97,13 @@ def _two_sided(call: Call, x: Tensor, slope: Float) -> Tensor:
 
 
 def _units(x: Tensor) -> tuple[Float, Float]:
-    """A one and a zero with an axis for each of a sample."""
+    """A one and a zero with the number of axes of a sample."""
     ones = np.ones((1,) * (len(x.shape) - 1), np.float32)
     return ones, np.zeros_like(ones)
 
 
 def dropout(call: Call) -> Tensor:
-    """Nothing, at inference."""
+    """The identity, at inference."""
     call.ignore("ratio", "seed")
     if call.has(2) and call.constant(2).any():
         raise call.refusal(
@@ -113,7 +113,7 @@ def dropout(call: Call) -> Tensor:
 
 
 def softmax(call: Call) -> Tensor:
-    """Left off at the end of the network, where it does not move the arg-max; else refused."""
+    """Left off at the end of the network, if it preserves the arg-max; else refused."""
     rank = len(call.value().shape)
     axis = int(call.attributes.get("axis", 1 if call.opset < 13 else -1))
     if not call.only_feeds_outputs(TAIL | {"ArgMax"}):
@@ -128,9 +128,9 @@ def softmax(call: Call) -> Tensor:
 
 
 def arg_max(call: Call) -> Tensor:
-    """Left off at the end of the network, where the user can take it himself; else refused."""
+    """Left off at the end of the network, where the user can apply it; else refused."""
     rank = len(call.value().shape)
-    call.ignore("keepdims", "select_last_index")  # whoever takes the maximum decides
+    call.ignore("keepdims", "select_last_index")  # left to the user
     if not call.only_feeds_outputs(frozenset({"Identity"})):
         raise call.refusal("no spiking form; only a final ArgMax can be left off")
     x = view(call, 0, (call.axis(int(call.attributes.get("axis", 0)), rank),)).like

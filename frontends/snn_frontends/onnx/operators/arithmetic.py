@@ -18,8 +18,8 @@ def add(call: Call) -> Tensor:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     constants = [k for k, value in enumerate(call.inputs) if not isinstance(value, Tensor)]
     shift = sum((call.parameter(k) for k in constants), start=np.zeros((), np.float32))
-    if not constants and functions.curved(call.builder, tensors):
-        found = functions.combined(call, "add", *tensors)
+    if not constants and functions.is_curve(call.builder, tensors):
+        found = functions.combine(call, "add", *tensors)
         if found is not None:
             return found
     total = _sum(call, tensors, suffix="sum" if constants else "")
@@ -35,8 +35,8 @@ def sub(call: Call) -> Tensor:
     """``a - b``."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        if functions.curved(call.builder, [left, right]):
-            found = functions.combined(call, "sub", left, right)
+        if functions.is_curve(call.builder, [left, right]):
+            found = functions.combine(call, "sub", left, right)
             if found is not None:
                 return found
         mirrored = affine(call, right, scale=np.float32(-1), suffix="mirrored")
@@ -55,7 +55,7 @@ def mul(call: Call) -> Tensor:
     """``a * b``, of activations or constants."""
     left, right = _operands(call)
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        found = functions.combined(call, "mul", left, right)
+        found = functions.combine(call, "mul", left, right)
         return pairs.product(call, left, right) if found is None else found
     if isinstance(left, Tensor):
         return affine(call, left, scale=call.parameter(1))
@@ -87,7 +87,7 @@ def affine(
     shift: Float | np.floating | None = None,
     suffix: str = "",
 ) -> Tensor:
-    """``scale * x + shift`` with constants that broadcast as ONNX has it."""
+    """``scale * x + shift`` with constants that broadcast as in ONNX."""
     scale = np.ones((), np.float32) if scale is None else np.asarray(scale)
     shift = np.zeros((), np.float32) if shift is None else np.asarray(shift)
     return call.emit(
@@ -106,7 +106,7 @@ def _operands(call: Call) -> tuple[object, object]:
 
 
 def _sum(call: Call, tensors: list[Tensor], suffix: str = "") -> Tensor:
-    """The sum of activations; the same one several times is scaled."""
+    """The sum of activations; repeated ones are scaled."""
     if len({tensor.shape for tensor in tensors}) > 1:
         tensors = pairs.broadcast(call, *tensors)
     terms = [

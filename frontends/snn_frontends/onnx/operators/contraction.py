@@ -1,7 +1,7 @@
 """Sums of products of an activation and a constant, axes named as in Einstein's notation.
 
-Whatever is contracted, kept or shared: with the shared axes as groups and the contracted ones as
-channels, it is a convolution with a kernel of one tap.
+In every case, with the shared axes as groups and the contracted ones as channels, it is a
+convolution with a kernel of one tap.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from snn_compile.ir.ann import Float
 from snn_compile.ir.geometry import Geometry
 from snn_compile.numerics.products import total
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.layout import labelled, view
+from snn_frontends.onnx.layout import place_batch_axis, view
 from snn_frontends.onnx.operators.arithmetic import affine
-from snn_frontends.onnx.operators.gathering import places, wired
+from snn_frontends.onnx.operators.gathering import places, take_places
 from snn_frontends.onnx.values import Tensor
 
 Labels = tuple[str, ...]
@@ -32,7 +32,7 @@ def contract(call: Call, index: int, x: Labels, weight: Float, w: Labels, out: L
         index: of the input that depends on the network's.
         x: names of its axes.
         weight: the constant.
-        w: names of its axes; where one of two lengths is 1, it is repeated.
+        w: names of its axes; lengths of 1 broadcast.
         out: names of the axes of the result, each once.
     """
     value = call.value(index)
@@ -55,12 +55,12 @@ def contract(call: Call, index: int, x: Labels, weight: Float, w: Labels, out: L
         weight, w = total(weight, w.index(name)), tuple(n for n in w if n != name)
     y = _product(call, y, names, weight, w, kept)
     if seen.like.axis is None:
-        return labelled(y, None)
-    return labelled(y, out.index(batch), seen.like.outer, seen.like.inner)
+        return place_batch_axis(y, None)
+    return place_batch_axis(y, out.index(batch), seen.like.outer, seen.like.inner)
 
 
 def _check_sizes(call: Call, value: Tensor, x: Labels, weight: Float, w: Labels) -> None:
-    """See that axes of one name have one length, or one of them 1."""
+    """Check that axes of one name have one length, or length 1."""
     pairs = [*zip(x, value.shape, strict=True), *zip(w, weight.shape, strict=True)]
     for name in {*x, *w}:
         if len({n for other, n in pairs if other == name and n != 1}) > 1:
@@ -70,7 +70,7 @@ def _check_sizes(call: Call, value: Tensor, x: Labels, weight: Float, w: Labels)
 
 
 def _unrepeated(weight: Float, w: Labels) -> tuple[Float, Labels]:
-    """A constant of which each axis has another name; of a repeated one the diagonal is left."""
+    """A constant with distinct axis names; the diagonal along repeated ones."""
     for name in dict.fromkeys(w):
         while w.count(name) > 1:
             first = w.index(name)
@@ -81,7 +81,7 @@ def _unrepeated(weight: Float, w: Labels) -> tuple[Float, Labels]:
 
 
 def _dropped(weight: Float, w: Labels, names: Sequence[str]) -> tuple[Float, Labels]:
-    """A constant without axes along which it is the same."""
+    """A constant without axes along which it is uniform."""
     for name in names:
         weight = np.take(weight, 0, w.index(name))
         w = tuple(n for n in w if n != name)
@@ -89,12 +89,12 @@ def _dropped(weight: Float, w: Labels, names: Sequence[str]) -> tuple[Float, Lab
 
 
 def _diagonal(call: Call, x: Tensor, names: Sequence[str]) -> Tensor:
-    """A value of which each axis has another name."""
+    """A value with distinct axis names."""
     known = list(dict.fromkeys(names))
     if len(known) == len(names):
         return x
     index = np.einsum(places(x), [known.index(n) for n in names], range(len(known)))
-    return wired(call, x, index, "diagonal")
+    return take_places(call, x, index, "diagonal")
 
 
 def _squeezed(
@@ -190,13 +190,13 @@ def mat_mul(call: Call, index: int) -> Tensor:
 
 
 def gemm(call: Call, index: int) -> Tensor:
-    """``A @ B`` with either of them transposed, wherever the batch is."""
+    """``A @ B`` with either of them transposed, for any batch axis."""
     left = ("k", "m") if call.attributes.get("transA", 0) else ("m", "k")
     right = ("n", "k") if call.attributes.get("transB", 0) else ("k", "n")
     names = (left, right)
     weight = call.parameter(1 - index)
     if len(call.value(index).shape) != 2 or weight.ndim != 2:
-        raise call.invalid("has operands that are no matrices")
+        raise call.invalid("has operands that are not matrices")
     return contract(call, index, names[index], weight, names[1 - index], ("m", "n"))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_frontends.onnx.call import INTEGERS, Call
-from snn_frontends.onnx.operators.gathering import places, wired
+from snn_frontends.onnx.operators.gathering import places, take_places
 from snn_frontends.onnx.operators.windows import (
     UNMOVED,
     Slide,
@@ -58,7 +58,7 @@ def _bias(call: Call, n_out: int, weight: Float) -> Float:
 def _convolved(
     call: Call, x: Tensor, weight: Float, bias: Float, slides: list[Slide], groups: int
 ) -> Tensor:
-    """A convolution of (N, C, ...) by windows whose paddings are none that crop."""
+    """A convolution of (N, C, ...) by windows without negative padding."""
     if len(x.shape) == 5:
         return _volumes(call, x, weight, bias, slides, groups)
     maps = as_map(call, x)
@@ -116,12 +116,12 @@ class _Stretch:
     phase an ordinary convolution, so all phases are its channels and are interleaved afterwards.
 
     Attributes:
-        size: of the input.
-        taps: of the kernel.
-        stride: phases.
-        dilation: from tap to tap, in the output.
-        before: values that are cut off in front.
-        count: values of the result.
+        size: size of the input.
+        taps: taps of the kernel.
+        stride: number of phases.
+        dilation: distance of taps in the output.
+        before: number of values cropped at the start.
+        count: number of values of the result.
     """
 
     size: int
@@ -138,7 +138,7 @@ class _Stretch:
 
     @property
     def length(self) -> int:
-        """Taps of the ordinary convolution."""
+        """Number of taps of the ordinary convolution."""
         return self.at(self.taps - 1)[1] + 1
 
     @property
@@ -208,7 +208,7 @@ def _transposed(
 
 
 def col2im(call: Call) -> Tensor:
-    """Blocks put back where they were taken from, and added up where they overlap.
+    """Blocks restored to their positions, and summed where they overlap.
 
     It is a transposed convolution in which each channel of a block has one tap.
     """
@@ -244,7 +244,7 @@ def col2im(call: Call) -> Tensor:
 
 
 def _interleaved(call: Call, y: Tensor, axes: list[_Stretch], n_out: int) -> Tensor:
-    """Channels of phases as values side by side, without what is cut off."""
+    """Channels of phases interleaved, without cropped values."""
     index = places(y).reshape(n_out, *(axis.stride for axis in axes), *y.shape[2:])
     rank = len(axes)
     order = [0, *(k + 1 + side * rank for k in range(rank) for side in (1, 0))]
@@ -254,11 +254,11 @@ def _interleaved(call: Call, y: Tensor, axes: list[_Stretch], n_out: int) -> Ten
     )
     starts = [axis.before - axis.first * axis.stride for axis in axes]
     parts = tuple(slice(s, s + axis.count) for s, axis in zip(starts, axes, strict=True))
-    return wired(call, y, index[(slice(None), *parts)])
+    return take_places(call, y, index[(slice(None), *parts)])
 
 
 def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[_Stretch]:
-    """What the attributes say of each axis.
+    """The parameters of each axis from the attributes.
 
     Raises:
         ModelError: they do not fit the map or each other.
@@ -283,11 +283,11 @@ def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[_Stretch]:
             count = int(stated[k - rank]) if stated is not None else n * s
             if count > whole and stated is None:
                 raise call.refusal(
-                    f"fills an axis of {whole} values up to {count}, which onnx and onnxruntime do "
-                    "differently",
+                    f"extends an axis of {whole} values to {count}, for which onnx and onnxruntime "
+                    "differ",
                     "export it with pads and output_padding",
                 )
-            cut = max(whole - count, 0)  # what is more than the whole is filled behind it
+            cut = max(whole - count, 0)  # a larger count pads at the end
             before = cut // 2 if mode == "SAME_UPPER" else cut - cut // 2
         if min(count, taps) < 1 or before < 0:
             raise call.invalid(f"gives an axis of {count} values")

@@ -1,8 +1,8 @@
-"""Elementwise operators: whatever they are chained to, one function of one activation.
+"""Element-wise operators: any chain of them is one function of one activation.
 
-Each emits the function of the first value back that is not elementwise; intermediate nodes that
-nobody else reads are dropped with all that no output depends on. Sums, affine maps and rectifiers
-stay nodes of their own until a function is made of them.
+Each emits the function of the last preceding value that is not element-wise; intermediate nodes
+without other readers are dropped with all that no output depends on. Sums, affine maps and
+rectifiers remain separate nodes until they become part of a function.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from snn_compile.ir.expression import (
     Number,
     X,
     apply,
-    substituted,
+    substitute,
 )
 from snn_compile.ir.graph import NodeId
 from snn_compile.numerics import special
@@ -36,11 +36,11 @@ TRUE = apply("sub", 1.0, apply("equal", X, 0.0))
 Traced = tuple[Tensor, Expression]
 
 
-def traced(builder: Builder, value: Tensor) -> Traced:
-    """The first value back that is no function of one other, and what is made of it.
+def trace_back(builder: Builder, value: Tensor) -> Traced:
+    """The last preceding value that is not a function of one other, and the function of it.
 
-    Sums of a value with a function of itself, one after the other, have more ways back than can be
-    counted: each node is asked once.
+    Chained sums of a value with a function of itself have exponentially many paths: each node is
+    visited once.
     """
     return _traced(builder, value, {}, MAX_OPERATIONS)
 
@@ -59,7 +59,7 @@ def _traced(
 def _step_back(
     builder: Builder, value: Tensor, known: dict[NodeId, Traced], steps_left: int
 ) -> Traced | None:
-    """What a value is a function of, by its node; None if of nothing else."""
+    """The argument of a value and its function, from its node; None if not a function."""
     node = builder.node(value.node)
 
     def source(name: NodeId) -> Traced:
@@ -97,30 +97,30 @@ def _affine(inner: Expression, scale: Float, shift: Float) -> Expression:
 
 
 def _of_channels(value: Float) -> Float | None:
-    """A constant (C or 1, ...) as one number or one of each channel; None if it is neither.
+    """A constant (C or 1, ...) as one number or one per channel; None if it is neither.
 
-    Of an input that has no batch and one axis, a sample is one number and has no axes.
+    A sample of an input without batch and with one axis is one number without axes.
     """
     flat = value.reshape(*value.shape[:1] or (1,), -1)
     return flat[:, 0] if (flat == flat[:, :1]).all() else None
 
 
 def of(call: Call, x: Tensor, expression: Expression, suffix: str = "") -> Tensor:
-    """A function of a value, and of all that it is a function of.
+    """A function of a value, composed with the functions before it.
 
-    A chain that is too long for one expression becomes several.
+    A chain too long for one expression is split.
     """
-    root, inner = traced(call.builder, x)
+    root, inner = trace_back(call.builder, x)
     if _size(inner) + _size(expression) > MAX_OPERATIONS:
         root, inner = x, X
-    return call.emit(ann.Function, root, suffix=suffix, expression=substituted(expression, inner))
+    return call.emit(ann.Function, root, suffix=suffix, expression=substitute(expression, inner))
 
 
-def combined(call: Call, name: str, *values: Tensor) -> Tensor | None:
-    """An operation on several functions of one value, or None if they are not that."""
+def combine(call: Call, name: str, *values: Tensor) -> Tensor | None:
+    """An operation on several functions of one value, or None for other operands."""
     if len({value.shape for value in values}) > 1:
         return None
-    parts = [traced(call.builder, value) for value in values]
+    parts = [trace_back(call.builder, value) for value in values]
     if len({root for root, _ in parts}) > 1:
         return None
     expression = apply(name, parts[0][1], parts[1][1])
@@ -131,12 +131,12 @@ def combined(call: Call, name: str, *values: Tensor) -> Tensor | None:
     return call.emit(ann.Function, parts[0][0], expression=expression)
 
 
-def curved(builder: Builder, values: list[Tensor]) -> bool:
-    """Whether a sum of values is one function of one other, and no rectifier alone."""
+def is_curve(builder: Builder, values: list[Tensor]) -> bool:
+    """Whether a sum of values is one function of one other, and not a mere rectifier."""
     nodes = [builder.node(value.node) for value in values]
     if not any(_on_a_function(builder, node) for node in nodes):
         return False
-    return len({traced(builder, value)[0] for value in values}) == 1
+    return len({trace_back(builder, value)[0] for value in values}) == 1
 
 
 def _on_a_function(builder: Builder, node: AnnNode) -> bool:
@@ -155,12 +155,12 @@ def unary(expression: Expression) -> Callable[[Call], Tensor]:
 
 
 def operand(call: Call, index: int, x: Tensor) -> Number:
-    """A constant input as a number, or one of each channel."""
+    """A constant input as a number, or one per channel."""
     value = _of_channels(call.per_sample(call.parameter(index), x.shape))
     if value is None:
         raise call.refusal(
             f"its constant '{call.names[index]}' differs inside a channel",
-            "neurons of a channel share their function; use one number a channel",
+            "neurons of a channel share their function; use one number per channel",
         )
     return Number(value.astype(np.float64))
 
@@ -267,7 +267,7 @@ def shrink(call: Call) -> Tensor:
     return of(call, call.tensor(), apply("where", below, apply("add", X, bias), above))
 
 
-def clipped(call: Call, x: Tensor, low: float | None, high: float | None) -> Tensor:
+def clip(call: Call, x: Tensor, low: float | None, high: float | None) -> Tensor:
     """``min(max(x, low), high)``; without limits, the value itself."""
     expression: Expression = X
     if low is not None:
@@ -278,12 +278,12 @@ def clipped(call: Call, x: Tensor, low: float | None, high: float | None) -> Ten
 
 
 def extremum(call: Call, name: str) -> Tensor | None:
-    """``Max`` or ``Min`` of functions of one value and constants; None if it is not that."""
+    """``Max`` or ``Min`` of functions of one value and constants; None for other operands."""
     values = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
     first = call.tensor(values[0])
     found: Tensor | None = first
     if len(values) > 1:
-        found = combined(call, name, *(call.tensor(k) for k in values))
+        found = combine(call, name, *(call.tensor(k) for k in values))
     if found is None:
         return None
     expression: Expression = X
@@ -310,7 +310,7 @@ def power(call: Call) -> Tensor:
 def quotient(call: Call) -> Tensor | None:
     """``a / b`` where b is an activation: a constant, or functions of one value; else None."""
     if isinstance(call.inputs[0], Tensor):
-        return combined(call, "div", call.tensor(0), call.tensor(1))
+        return combine(call, "div", call.tensor(0), call.tensor(1))
     x = call.tensor(1)
     return of(call, x, apply("div", operand(call, 0, x), X))
 
@@ -349,8 +349,8 @@ def comparison(
         where = 0 if isinstance(call.inputs[0], Tensor) else 1
         x = call.tensor(where)
         if both:
-            root, left = traced(call.builder, call.tensor(0))
-            other, right = traced(call.builder, call.tensor(1))
+            root, left = trace_back(call.builder, call.tensor(0))
+            other, right = trace_back(call.builder, call.tensor(1))
             if root != other:
                 raise call.refusal("compares two activations", "only with constants")
             x = root
@@ -372,7 +372,7 @@ def conjunction(name: str) -> Callable[[Call], Tensor]:
     """The handler of ``And`` (a product) and ``Or`` (a maximum) of comparisons."""
 
     def handler(call: Call) -> Tensor:
-        found = combined(call, name, call.tensor(0), call.tensor(1))
+        found = combine(call, name, call.tensor(0), call.tensor(1))
         if found is None:
             raise call.refusal("joins conditions on two activations", "only on the same one")
         return found
@@ -385,13 +385,13 @@ def where(call: Call) -> Tensor:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     if not isinstance(call.inputs[0], Tensor):
         return pairs.where(call)
-    roots = {traced(call.builder, value)[0] for value in tensors}
+    roots = {trace_back(call.builder, value)[0] for value in tensors}
     if len(roots) > 1 or len({value.shape for value in tensors}) > 1:
         raise call.refusal(
             "chooses by one activation between others", "only between functions of the same value"
         )
     parts = [
-        traced(call.builder, value)[1]
+        trace_back(call.builder, value)[1]
         if isinstance(value, Tensor)
         else operand(call, k, tensors[0])
         for k, value in enumerate(call.inputs)

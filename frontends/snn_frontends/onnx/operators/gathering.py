@@ -1,4 +1,4 @@
-"""Operators that repeat, reorder or leave out values: what each value reads is known beforehand."""
+"""Operators that repeat, reorder or omit values, with constant indices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 def places(x: Tensor) -> Index:
-    """The place of each value in a sample of ``(batch, *sample)``, in the sample's shape."""
+    """The index of each value in a sample of ``(batch, *sample)``, in the sample's shape."""
     return np.arange(prod(x.shape[1:])).reshape(x.shape[1:])
 
 
-def wired(call: Call, x: Tensor, index: Index, suffix: str = "") -> Tensor:
-    """Values of a sample of ``(batch, *sample)`` by their places; -1 for a zero."""
+def take_places(call: Call, x: Tensor, index: Index, suffix: str = "") -> Tensor:
+    """Values of a sample of ``(batch, *sample)`` by their indices; -1 for a zero."""
     shape = (call.batch, *index.shape)
     flat = np.ascontiguousarray(index, np.int64).ravel()
     if np.array_equal(flat, np.arange(prod(x.shape[1:]))):
@@ -33,7 +33,7 @@ def wired(call: Call, x: Tensor, index: Index, suffix: str = "") -> Tensor:
     return call.emit(ann.Gather, x, shape=shape, suffix=suffix, index=flat)
 
 
-def padded(
+def zero_pad(
     call: Call, x: Tensor, before: Sequence[int], after: Sequence[int], suffix: str = ""
 ) -> Tensor:
     """``(batch, *sample)`` with zeros around it; negative widths crop."""
@@ -60,7 +60,7 @@ def gather(call: Call) -> Tensor:
     if chosen.ndim <= 1 and chosen.size and (np.diff(np.atleast_1d(chosen)) == 1).all():
         y = _run(call, seen.x, along, np.atleast_1d(chosen), scalar=not chosen.ndim)
     else:
-        y = wired(call, seen.x, np.take(places(seen.x), chosen, along - 1))
+        y = take_places(call, seen.x, np.take(places(seen.x), chosen, along - 1))
     before_batch = seen.like.axis is not None and axis < seen.like.axis
     return seen.restored(y, added=chosen.ndim - 1 if before_batch else 0)
 
@@ -81,14 +81,14 @@ def _run(call: Call, x: Tensor, axis: int, chosen: Index, *, scalar: bool) -> Te
 def _within(call: Call, indices: npt.NDArray[np.integer], size: int) -> Index:
     """Indices counted from the front."""
     if not ((indices >= -size) & (indices < size)).all():
-        raise call.invalid(f"its indices leave an axis of {size} values")
+        raise call.invalid(f"its indices exceed an axis of {size} values")
     if not indices.size:
         raise call.invalid("gathers nothing")
     return indices.astype(np.int64) % size
 
 
 def gather_elements(call: Call) -> Tensor:
-    """For each element, its place along one axis."""
+    """For each element, its index along one axis."""
     rank, indices = len(call.value().shape), call.constant(1, INTEGERS)
     axis = call.axis(int(call.attributes.get("axis", 0)), rank)
     seen = view(call, 0, (axis,))
@@ -103,11 +103,11 @@ def gather_elements(call: Call) -> Tensor:
         m != n for k, (m, n) in enumerate(zip(chosen.shape, part.shape, strict=True)) if k != along
     ):
         raise call.invalid(f"indices of shape {list(indices.shape)} do not fit the value")
-    return seen.restored(wired(call, seen.x, np.take_along_axis(part, chosen, along)))
+    return seen.restored(take_places(call, seen.x, np.take_along_axis(part, chosen, along)))
 
 
 def _of_each(call: Call, value: Index, seen: View) -> Index:
-    """A constant of the rank of a value, which is the same for each sample, for one of them."""
+    """One sample of a constant that has the rank of a value and is equal for all samples."""
     batch = seen.like.axis
     if batch is None:
         return value
@@ -120,7 +120,7 @@ def _of_each(call: Call, value: Index, seen: View) -> Index:
 
 
 def gather_nd(call: Call) -> Tensor:
-    """Slices that are named by their leading indices."""
+    """Slices selected by their leading indices."""
     indices = call.constant(1, INTEGERS)
     n_batch = int(call.attributes.get("batch_dims", 0))
     depth = indices.shape[-1] if indices.ndim else 0
@@ -143,7 +143,7 @@ def gather_nd(call: Call) -> Tensor:
         np.arange(n).reshape(*[1] * k, n, *[1] * (indices.ndim - 2 - k))
         for k, n in enumerate(around)
     ]
-    return seen.restored(wired(call, seen.x, source[(*grid, *within)]), added=moved)
+    return seen.restored(take_places(call, seen.x, source[(*grid, *within)]), added=moved)
 
 
 def tile(call: Call) -> Tensor:
@@ -155,11 +155,11 @@ def tile(call: Call) -> Tensor:
     times = _kept(seen, [int(n) for n in repeats])
     shape = (n * m for n, m in zip(times, seen.x.shape[1:], strict=True))
     call.builder.check_size((call.batch, *shape), call.origin)
-    return seen.restored(wired(call, seen.x, np.tile(places(seen.x), times)))
+    return seen.restored(take_places(call, seen.x, np.tile(places(seen.x), times)))
 
 
 def _kept(seen: View, values: Sequence[int], otherwise: int = 1) -> list[int]:
-    """What is said of each axis of a value, for each axis of a sample."""
+    """Numbers per axis of a value, as numbers per axis of a sample."""
     axis, found = seen.like.axis, list(values)
     if axis is not None and seen.like.merged == 1:
         del found[axis]
@@ -183,15 +183,15 @@ def expand(call: Call) -> Tensor:
     old = (1,) * added + x.shape
     grown = [k - added for k, (n, m) in enumerate(zip(old, shape, strict=True)) if n != m]
     seen = view(call, 0, [k for k in grown if k >= 0])
-    return repeated(call, seen, shape, added)
+    return repeat_to(call, seen, shape, added)
 
 
-def repeated(call: Call, seen: View, shape: Sequence[int], added: int) -> Tensor:
-    """A value with more axes in front, and repeated to a shape that the file's value has then."""
+def repeat_to(call: Call, seen: View, shape: Sequence[int], added: int) -> Tensor:
+    """A value with additional leading axes, repeated to the given shape in the file."""
     call.builder.check_size(tuple(shape), call.origin)
     full = (*shape[:added], *_kept(seen, shape[added:], seen.like.merged))
     index = np.broadcast_to(places(seen.x), full)
-    return seen.restored(wired(call, seen.x, index), added=added)
+    return seen.restored(take_places(call, seen.x, index), added=added)
 
 
 def pad(call: Call) -> Tensor:
@@ -216,8 +216,8 @@ def pad(call: Call) -> Tensor:
     if mode != "constant":
         return seen.restored(_mirrored(call, seen.x, before, after, PAD_MODES[mode]))
     if not value.any():
-        return seen.restored(padded(call, seen.x, [0, *before], [0, *after]))
-    y = padded(call, seen.x, [0, *before], [0, *after], "zeros")
+        return seen.restored(zero_pad(call, seen.x, [0, *before], [0, *after]))
+    y = zero_pad(call, seen.x, [0, *before], [0, *after], "zeros")
     border = np.ones(y.shape[1:], np.float32)
     border[_inside(before, y.shape[1:], after)] = 0
     border *= np.float32(value.item())
@@ -225,7 +225,7 @@ def pad(call: Call) -> Tensor:
 
 
 def center_crop_pad(call: Call) -> Tensor:
-    """The middle of a value, or the value in the middle of zeros."""
+    """The centre of a value, or the value centred in zeros."""
     x = call.value()
     rank = len(x.shape)
     axes = [call.axis(int(k), rank) for k in call.attributes.get("axes", range(rank))]
@@ -239,11 +239,11 @@ def center_crop_pad(call: Call) -> Tensor:
         after[axis] = (more - more // 2) - (less - less // 2)
     seen = view(call, 0, [k for k in range(rank) if before[k] or after[k]])
     widths = ([0, *_kept(seen, before, 0)], [0, *_kept(seen, after, 0)])
-    return seen.restored(padded(call, seen.x, *widths))
+    return seen.restored(zero_pad(call, seen.x, *widths))
 
 
 def _inside(before: Sequence[int], shape: Sequence[int], after: Sequence[int]) -> tuple[slice, ...]:
-    """The part of a padded value that is not border."""
+    """The part of a padded value inside the border."""
     return tuple(
         slice(max(b, 0), n - max(a, 0)) for b, n, a in zip(before, shape, after, strict=True)
     )
@@ -264,11 +264,11 @@ def _mirrored(
     ]
     if not cropped.size:
         raise call.invalid("crops the whole value")
-    return wired(call, x, np.pad(cropped, widths, mode=mode))  # type: ignore[call-overload]
+    return take_places(call, x, np.pad(cropped, widths, mode=mode))  # type: ignore[call-overload]
 
 
 def trilu(call: Call) -> Tensor:
-    """The upper or lower triangle of the last two axes, zeros beside it."""
+    """The upper or lower triangle of the last two axes, zeros elsewhere."""
     rank = len(call.value().shape)
     if rank < 2:
         raise call.invalid("needs two axes")
@@ -277,11 +277,11 @@ def trilu(call: Call) -> Tensor:
     index = places(seen.x)
     keep = np.ones(index.shape[-2:], bool)
     keep = np.triu(keep, k) if call.attributes.get("upper", 1) else np.tril(keep, k)
-    return seen.restored(wired(call, seen.x, np.where(keep, index, -1)))
+    return seen.restored(take_places(call, seen.x, np.where(keep, index, -1)))
 
 
 def reverse_sequence(call: Call) -> Tensor:
-    """The first values along one axis in reverse, a number for each position of another."""
+    """The first values along one axis reversed; their number depends on another axis."""
     rank = len(call.value().shape)
     time = call.axis(int(call.attributes.get("time_axis", 0)), rank)
     batch = call.axis(int(call.attributes.get("batch_axis", 1)), rank)
@@ -298,5 +298,5 @@ def reverse_sequence(call: Call) -> Tensor:
         by_row = np.moveaxis(places(seen.x), order, (0, 1)).copy()
         for k, length in enumerate(lengths):
             by_row[:length, k] = by_row[:length, k][::-1]
-        return seen.restored(wired(call, seen.x, np.moveaxis(by_row, (0, 1), order)))
-    return seen.restored(wired(call, seen.x, np.moveaxis(index, 0, seen.axis(time) - 1)))
+        return seen.restored(take_places(call, seen.x, np.moveaxis(by_row, (0, 1), order)))
+    return seen.restored(take_places(call, seen.x, np.moveaxis(index, 0, seen.axis(time) - 1)))

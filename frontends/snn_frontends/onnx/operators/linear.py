@@ -10,7 +10,7 @@ import numpy as np
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.layout import ordered, plain
+from snn_frontends.onnx.layout import plain, reorder_axes
 from snn_frontends.onnx.operators import contraction
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Tensor
@@ -25,7 +25,7 @@ def gemm(call: Call) -> Tensor:
         if alpha == 1 and not call.has(2):
             return y
         shift = _times(beta, call.parameter(2)) if call.has(2) else np.zeros((), np.float32)
-        shift = ordered(call, shift, y, len(y.shape))
+        shift = reorder_axes(call, shift, y, len(y.shape))
         done = affine(call, plain(call, y), scale=np.float32(alpha), shift=shift, suffix="shifted")
         return replace(y, node=done.node)
     x, weight = call.tensor(), call.parameter(1)

@@ -17,14 +17,14 @@ from snn_compile.ir import ann
 from snn_compile.ir.expression import Expression, X, apply
 from snn_compile.ir.geometry import Geometry
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.layout import View, freed, plain
+from snn_frontends.onnx.layout import View, plain, unbatch
 from snn_frontends.onnx.operators import pairs
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Tensor
 
 SQUARE = apply("mul", X, X)
 SMALLEST = 2.0**-40
-"""In the place of a norm of 0, whose quotient is 0 whatever it is divided by."""
+"""Replaces a norm of 0, for which the numerator is 0 as well."""
 
 
 def inverse_root(epsilon: float) -> Expression:
@@ -99,7 +99,7 @@ def instance_normalization(call: Call) -> Tensor:
 
 
 def group_normalization(call: Call) -> Tensor:
-    """Groups of channels; before operator set 21 with a scale and a bias for each group."""
+    """Groups of channels; before operator set 21 with a scale and a bias per group."""
     x = call.tensor()
     groups, channels = int(call.attributes["num_groups"]), x.shape[1]
     call.ignore("stash_type")
@@ -118,7 +118,7 @@ def group_normalization(call: Call) -> Tensor:
 
 
 def mean_variance_normalization(call: Call) -> Tensor:
-    """``(x - mean) / sqrt(variance)`` over any axes but that of the batch."""
+    """``(x - mean) / sqrt(variance)`` over any axes except the batch axis."""
     rank = len(call.value().shape)
     stated = call.attributes.get("axes", [0, 2, 3])
     axes = tuple(sorted(call.axis(int(axis), rank) for axis in stated))
@@ -165,7 +165,7 @@ def lrn(call: Call) -> Tensor:
 
 @dataclass(frozen=True)
 class _Base:
-    """A value as its populations have it, before it was transposed and reshaped.
+    """A value in the layout of its populations, before transpositions and reshapes.
 
     Attributes:
         x: the value there.
@@ -187,21 +187,23 @@ def _normalized(
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """``d * function(mean(inner(d)))``, the mean and the factor; ``d = x - mean(x)`` if centred.
 
-    What acts on each value by itself does so where the value has not been transposed or reshaped
-    yet, so that populations keep the maps of the layers around them.
+    Element-wise operators are applied before transpositions and reshapes, so that populations keep
+    the maps of the layers around them.
     """
     base = _base(call, x)
     mean = None
     d = base.x
     if centre:
         mean = _mean(call, x, axes, "mean")
-        repeated = _back(call, base, pairs.stretched(call, mean, x.shape, "mean.repeated"), "mean")
+        repeated = _back(
+            call, base, pairs.repeat_axes(call, mean, x.shape, "mean.repeated"), "mean"
+        )
         minus = affine(call, repeated, scale=np.float32(-1), suffix="mean.mirrored")
         d = call.emit(ann.Add, base.x, minus, suffix="centred")
     power = call.emit(ann.Function, d, suffix="square", expression=inner)
     power = _mean(call, _forth(call, base, power, "square"), axes, "power")
     factor = call.emit(ann.Function, power, suffix="factor", expression=function)
-    full = pairs.stretched(call, factor, x.shape, "factor.repeated")
+    full = pairs.repeat_axes(call, factor, x.shape, "factor.repeated")
     y = call.emit(ann.Product, d, _back(call, base, full, "factor"), suffix="normalized")
     return _forth(call, base, y, "normalized"), mean, factor
 
@@ -275,9 +277,9 @@ def _number(call: Call, name: str, otherwise: float) -> float:
 
 
 def _view(call: Call, x: Tensor, axes: Sequence[int]) -> View:
-    """A value of which some axes are normalized; that of the batch is none of them."""
+    """A value with the axes to normalize, which exclude the batch axis."""
     if x.axis is not None and x.axis in axes:
         if not call.builder.batch.one:
             raise call.mixing(x)
-        x = freed(call, x)
+        x = unbatch(call, x)
     return View(plain(call, x), x)

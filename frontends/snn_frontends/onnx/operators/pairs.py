@@ -1,4 +1,4 @@
-"""Two activations: products, the larger and the smaller one, and what brings them to one shape."""
+"""Operators on two activations: products, maximum, minimum, and broadcasting."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def extremum(call: Call, choose: np.ufunc) -> Tensor:
     names = [*(f"step{k}" for k in range(1, len(others) + bool(constants))), ""]
     for other, name in zip(others, names, strict=False):
         mark = f"{name}." if name else ""
-        # What one exceeds the other by, with the sign of where it lies.
+        # The excess of one over the other, with its sign.
         apart = _difference(call, other, best, sign, mark)
         best = _added(call, best, apart, sign, mark, name)
     if constants:
@@ -64,12 +64,12 @@ def _added(call: Call, best: Tensor, excess: Tensor, sign: float, mark: str, nam
 
 
 def where(call: Call) -> Tensor:
-    """A choice by a constant mask: each side times where it is chosen, added up."""
+    """A choice by a constant mask: the sum of both sides, each times its mask."""
     mask = call.constant(0, "b")
     sides = [(1, mask), (2, ~mask)]
     tensors = {k: call.tensor(k) for k, _ in sides if isinstance(call.inputs[k], Tensor)}
     if not tensors:
-        return call.tensor(1)  # which complains
+        return call.tensor(1)  # raises
     constants = {k: call.parameter(k) for k, _ in sides if k not in tensors}
     shapes = [t.shape for t in tensors.values()]
     full = common_shape(call, mask.shape, *shapes, *(c.shape for c in constants.values()))
@@ -79,7 +79,7 @@ def where(call: Call) -> Tensor:
         if k in constants:
             shift = np.where(chosen, constants[k], np.float32(0))
         else:
-            x = stretched(call, tensors[k], full, f"side{k}.repeated")
+            x = repeat_axes(call, tensors[k], full, f"side{k}.repeated")
             parts.append((f"side{k}", x, call.per_sample(chosen.astype(np.float32), full)))
     offset = call.per_sample(shift, full)
     if len(parts) == 1:
@@ -99,21 +99,21 @@ def _scaled(call: Call, x: Tensor, factor: float, suffix: str) -> Tensor:
 
 
 def broadcast(call: Call, *tensors: Tensor) -> list[Tensor]:
-    """Activations of one shape: those that are smaller are repeated, by wiring.
+    """Activations broadcast to one shape, by wiring.
 
     Raises:
-        UnsupportedError: their axes do not go together, so that samples would be mixed.
+        UnsupportedError: broadcasting would mix samples.
     """
     full = common_shape(call, *(tensor.shape for tensor in tensors))
     several = len({tensor.shape for tensor in tensors} - {full}) > 1
     return [
-        stretched(call, tensor, full, f"repeated{k}" if several else "repeated")
+        repeat_axes(call, tensor, full, f"repeated{k}" if several else "repeated")
         for k, tensor in enumerate(tensors)
     ]
 
 
 def common_shape(call: Call, *shapes: Shape) -> Shape:
-    """What shapes broadcast to."""
+    """The shape to which shapes broadcast."""
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -125,8 +125,8 @@ def _misfit(call: Call, shapes: tuple[Shape, ...]) -> ModelError:
     return call.invalid(f"shapes {listed} do not fit")
 
 
-def stretched(call: Call, x: Tensor, shape: Shape, suffix: str = "repeated") -> Tensor:
-    """A value repeated along the axes in which it has the length 1."""
+def repeat_axes(call: Call, x: Tensor, shape: Shape, suffix: str = "repeated") -> Tensor:
+    """A value repeated along its axes of length 1."""
     if x.shape == shape:
         return x
     if len(x.shape) != len(shape):
@@ -138,6 +138,6 @@ def stretched(call: Call, x: Tensor, shape: Shape, suffix: str = "repeated") -> 
 
 def _mixed(call: Call, shape: Shape, full: Shape) -> UnsupportedError:
     return call.refusal(
-        f"repeats a value of shape {list(shape)} to {list(full)}, whose axis 0 is another",
+        f"repeats a value of shape {list(shape)} to {list(full)}, whose axis 0 differs",
         "give both operands the same number of axes, with the batch first",
     )

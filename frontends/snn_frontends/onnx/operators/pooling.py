@@ -90,7 +90,7 @@ def _max_volumes(call: Call, x: Tensor) -> Tensor:
 
 
 def _average_volumes(call: Call, x: Tensor) -> Tensor:
-    """A mean over volumes: the mean along each axis, which also divides by what is inside."""
+    """A mean over volumes: the mean along each axis, which also divides by the taps inside."""
     padding = bool(call.attributes.get("count_include_pad", 0))
     y = x
     for k, slide in enumerate(_sliding(call, x)):
@@ -109,9 +109,9 @@ def _average_volumes(call: Call, x: Tensor) -> Tensor:
 
 
 def _sliding(call: Call, x: Tensor) -> list[Slide]:
-    """The windows of a pool along each axis; each of them must see some of the map."""
+    """The windows of a pool along each axis; each must overlap the map."""
     if "kernel_shape" not in call.attributes:
-        raise call.invalid("states no kernel_shape")
+        raise call.invalid("has no kernel_shape")
     slides = slides_of(call, x.shape, tuple(call.attributes["kernel_shape"]))
     if any(max(s.before, s.after) >= s.span for s in slides):
         raise call.invalid("pads are not smaller than the kernel: some windows see padding only")

@@ -18,7 +18,7 @@ from snn_frontends.onnx.values import Tensor
 
 
 def reduce_mean(call: Call) -> Tensor:
-    """The mean over axes; over those of maps, it is a pool."""
+    """The mean over axes; a pool over those of maps."""
     axes = _axes(call)
     if axes is None:
         return call.value()
@@ -38,7 +38,7 @@ def reduce_sum(call: Call) -> Tensor:
 
 
 def reduce_max(call: Call) -> Tensor:
-    """The maximum over axes, as a pool over all that they hold."""
+    """The maximum over axes, as a pool over all their values."""
     axes = _axes(call)
     if axes is None:
         return call.value()
@@ -50,7 +50,7 @@ def reduce_max(call: Call) -> Tensor:
 
 
 def reduce_min(call: Call) -> Tensor:
-    """The minimum over axes: the maximum of what is mirrored, mirrored."""
+    """The minimum over axes: the negated maximum of the negated value."""
     axes = _axes(call)
     if axes is None:
         return call.value()
@@ -125,7 +125,7 @@ def cum_sum(call: Call) -> Tensor:
 
 
 def _axes(call: Call) -> tuple[int, ...] | None:
-    """The axes to reduce, from the front; None where nothing is to be done."""
+    """The axes to reduce, counted from the front; None for no reduction."""
     rank = len(call.value().shape)
     stated = call.integers("axes", 1)
     nothing = bool(call.attributes.get("noop_with_empty_axes", 0))
@@ -156,7 +156,7 @@ def _summed(call: Call, seen: View, axes: Sequence[int], keep: bool, *, mean: bo
 def _largest(
     call: Call, seen: View, x: Tensor, axes: Sequence[int], keep: bool, suffix: str = ""
 ) -> Tensor:
-    """The largest value over axes of ``(batch, *sample)``, which go last and become a window."""
+    """The maximum over axes of ``(batch, *sample)``, moved to the end and pooled."""
     gone = [seen.axis(axis) for axis in axes]
     rest = [k for k in range(1, len(x.shape)) if k not in gone]
     n, m = prod(x.shape[k] for k in gone), prod(x.shape[k] for k in rest)
@@ -187,7 +187,7 @@ def _largest(
 def _kept(
     call: Call, seen: View, y: Tensor, axes: Sequence[int], keep: bool, *, always: bool = False
 ) -> Tensor:
-    """A result with or without the axes of length 1 that have been reduced."""
+    """A result with or without the reduced axes."""
     if keep:
         return seen.restored(y)
     gone = {seen.axis(axis) for axis in axes}

@@ -12,7 +12,7 @@ from snn_compile.ir import ann
 from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.layout import view
 from snn_frontends.onnx.operators.arithmetic import affine
-from snn_frontends.onnx.operators.gathering import places, wired
+from snn_frontends.onnx.operators.gathering import places, take_places
 from snn_frontends.onnx.values import Tensor
 
 Float = npt.NDArray[np.float64]
@@ -26,17 +26,17 @@ ROUNDED: dict[str, Callable[[Float], Float]] = {
 
 
 ROUNDING = 1e-5
-"""How far beyond the border a place is still on it: shares of an axis are float32."""
+"""Tolerance of positions at the border: relative positions are float32."""
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """How one axis changes.
+    """Resampling of one axis.
 
     Attributes:
         size: of the input.
         count: of the result.
-        scale: from the one to the other, as it is stated.
+        scale: ratio of the two, from the attributes.
         start: of the region of interest, in shares of the axis.
         end: likewise.
     """
@@ -49,17 +49,17 @@ class _Axis:
 
     @property
     def kept(self) -> bool:
-        """Whether the axis stays as it is."""
+        """Whether the axis is unchanged."""
         return self.size == self.count and self.scale == 1 and (self.start, self.end) == (0, 1)
 
     @property
     def ambiguous(self) -> bool:
-        """Whether it is not kept although its number of values is."""
+        """Whether it changes but keeps its number of values."""
         whole = (self.start, self.end) == (0, 1)
         return self.size == self.count and not self.kept and not (whole and self.size == 1)
 
     def coordinates(self, call: Call, mode: str) -> npt.NDArray[np.floating]:
-        """Where each value of the result lies in the input.
+        """Position of each value of the result in the input.
 
         In float32, as runtimes do it: at a scale of 1/3, values lie on the border between two
         neighbours, and in float64 on one side of it.
@@ -162,7 +162,7 @@ def _nearest(
         read = np.clip(rounded(at), 0, axis.size - 1).astype(np.int64)
         index = np.take(index, read, k)
         index[(slice(None),) * k + (gone,)] = -1
-    return wired(call, x, index)
+    return take_places(call, x, index)
 
 
 def _interpolated(
@@ -174,7 +174,7 @@ def _interpolated(
     *,
     cubic: bool,
 ) -> Tensor:
-    """Each axis by a matrix of its own."""
+    """Interpolation by one matrix per axis."""
     coefficient = float(call.attributes.get("cubic_coeff_a", -0.75))
     antialias = bool(call.attributes.get("antialias", 0))
     exclude = bool(call.attributes.get("exclude_outside", 0))
@@ -199,8 +199,8 @@ def _matrix(
         axis: what changes.
         where: each value of the result lies.
         coefficient: of cubic interpolation; None for linear.
-        antialias: whether a filter for fewer values is as much wider.
-        exclude: whether what lies outside has no weight; else it is the value at the border.
+        antialias: whether the filter widens when values become fewer.
+        exclude: whether positions outside have no weight; else they have the border's value.
     """
     narrow = min(axis.scale, 1.0) if antialias else 1.0
     reach = (1 if coefficient is None else 2) / narrow
@@ -230,7 +230,7 @@ def _cubic(distance: Float, a: float) -> Float:
 
 
 def _axes(call: Call, x: Tensor) -> list[_Axis]:
-    """How each axis of the file's value changes.
+    """Resampling of each axis of the file's value.
 
     Raises:
         ModelError: sizes and scales do not fit, or there are none.
@@ -243,7 +243,7 @@ def _axes(call: Call, x: Tensor) -> list[_Axis]:
     sizes = [int(n) for n in call.constant(3, INTEGERS)] if late and call.has(3) else []
     roi = [float(v) for v in call.constant(1)] if late and call.has(1) else []
     if not scales and not sizes:
-        raise call.invalid("states neither sizes nor scales")
+        raise call.invalid("has neither sizes nor scales")
     if len(scales or sizes) != len(chosen) or min([*scales, *sizes]) <= 0:
         raise call.invalid(f"its {'scales' if scales else 'sizes'} do not fit {list(x.shape)}")
     policy = call.attributes.get("keep_aspect_ratio_policy", "stretch")
@@ -276,7 +276,7 @@ def _axes(call: Call, x: Tensor) -> list[_Axis]:
 
 
 def _numbers(call: Call, name: str, index: int) -> list[float]:
-    """Positive numbers as an attribute or an input; none where they are not given."""
+    """Positive numbers from an attribute or an input; empty if absent."""
     if name in call.attributes:
         return [float(v) for v in call.attributes[name]]
     return [float(v) for v in call.constant(index)] if call.has(index) else []

@@ -14,12 +14,12 @@ from snn_frontends.onnx.values import Tensor
 
 @dataclass(frozen=True)
 class Windows:
-    """How a kernel slides over a two-dimensional map.
+    """Geometry of a kernel over a two-dimensional map.
 
     Attributes:
         kernel: height and width.
         geometry: stride, padding and dilation; groups are left at 1.
-        overhang: by how much the last windows exceed the padded map (ceil mode).
+        overhang: excess of the last windows over the padded map (ceil mode).
         size: height and width of the result.
     """
 
@@ -48,7 +48,7 @@ def as_map(call: Call, x: Tensor) -> Tensor:
 
 
 def from_map(call: Call, y: Tensor, like: Tensor) -> Tensor:
-    """The result in as many dimensions as the operator's input had."""
+    """The result with the number of dimensions of the operator's input."""
     if len(like.shape) == 4:
         return y
     batch, channels, _, length = y.shape
@@ -57,16 +57,16 @@ def from_map(call: Call, y: Tensor, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Slide:
-    """How a window slides along one axis.
+    """Geometry of windows along one axis.
 
     Attributes:
-        taps: values under the window.
-        stride: from one window to the next.
-        dilation: from one tap to the next.
-        before: zeros in front of the axis.
-        after: zeros behind it.
-        overhang: by how much the last window exceeds both (ceil mode).
-        count: windows.
+        taps: number of values under the window.
+        stride: distance of windows.
+        dilation: distance of taps.
+        before: zeros before the axis.
+        after: zeros after it.
+        overhang: excess of the last window over both (ceil mode).
+        count: number of windows.
     """
 
     taps: int
@@ -79,16 +79,16 @@ class Slide:
 
     @property
     def span(self) -> int:
-        """From the first tap to the last."""
+        """Distance from the first tap to the last, inclusive."""
         return self.dilation * (self.taps - 1) + 1
 
 
 UNMOVED = Slide(1, 1, 1, 0, 0, 0, 1)
-"""Along an axis that a map has not, or that is left alone."""
+"""Geometry of an axis that is missing or unchanged."""
 
 
 def slides_of(call: Call, shape: Shape, kernel: tuple[int, ...]) -> list[Slide]:
-    """The windows that an operator's attributes describe, along each axis of (N, C, ...).
+    """The windows along each axis of (N, C, ...), from an operator's attributes.
 
     Raises:
         ModelError: the attributes do not fit the map or each other.
@@ -132,7 +132,7 @@ def geometry(slides: list[Slide], *, whole: bool = False) -> Geometry:
 
     Args:
         slides: along its two axes.
-        whole: whether what windows overhang is padding as well.
+        whole: whether the overhang counts as padding.
     """
     y, x = slides
     below, beside = (s.after + (s.overhang if whole else 0) for s in slides)
@@ -144,11 +144,11 @@ def geometry(slides: list[Slide], *, whole: bool = False) -> Geometry:
 
 
 def _count(room: int, stride: int, begin_of_end: int, ceil_mode: bool) -> int:
-    """How many windows there are where the first one leaves ``room`` to slide."""
+    """Number of windows, if the first one leaves ``room`` to slide."""
     if not ceil_mode:
         return room // stride + 1
     count = ceil(room / stride) + 1
-    # A window that would start in the padding at the end is not there.
+    # A window that would start in the padding at the end is omitted.
     return count - 1 if (count - 1) * stride >= begin_of_end else count
 
 
@@ -169,7 +169,7 @@ def _pads(
     if len(pads) != 2 * len(size) or min(pads) < 0:
         raise call.invalid(f"pads {pads} do not fit maps of {len(size)} dimensions")
     if mode != "NOTSET" and any(pads):
-        raise call.invalid(f"states pads {pads} and auto_pad {mode}: one of them is meant")
+        raise call.invalid(f"has both pads {pads} and auto_pad {mode}")
     if mode == "VALID":
         return [(0, 0)] * len(size)
     if mode in ("SAME_UPPER", "SAME_LOWER"):

@@ -1,4 +1,4 @@
-"""Operators that move values about without changing them."""
+"""Operators that rearrange values without changing them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.layout import View, freed, plain, view
+from snn_frontends.onnx.layout import View, plain, unbatch, view
 from snn_frontends.onnx.operators import functions
 from snn_frontends.onnx.operators.arithmetic import affine
-from snn_frontends.onnx.operators.gathering import padded, places, wired
+from snn_frontends.onnx.operators.gathering import places, take_places, zero_pad
 from snn_frontends.onnx.values import Tensor
 
 FLOATS = frozenset(
@@ -53,12 +53,12 @@ def cast_like(call: Call) -> Tensor:
 
 
 def reshape(call: Call) -> Tensor:
-    """Another shape; 0 keeps an axis and -1 takes what is left."""
+    """Another shape; 0 keeps an axis and -1 infers one."""
     x = call.value()
     target = list(call.integers("shape", 1) or ())
     if not call.attributes.get("allowzero", 0):
         if any(n == 0 and k >= len(x.shape) for k, n in enumerate(target)):
-            raise call.invalid(f"shape {target} keeps an axis that {list(x.shape)} has not")
+            raise call.invalid(f"shape {target} keeps an axis that {list(x.shape)} lacks")
         target = [x.shape[k] if n == 0 else n for k, n in enumerate(target)]
     rest = prod(n for n in target if n != -1)
     if target.count(-1) == 1 and rest > 0 and prod(x.shape) % rest == 0:
@@ -69,7 +69,7 @@ def reshape(call: Call) -> Tensor:
 
 
 def flatten(call: Call) -> Tensor:
-    """The axes before one, and those from it on, as one each."""
+    """The axes before one, and those from it on, merged into one each."""
     x = call.value()
     axis = int(call.attributes.get("axis", 1))
     axis = axis if axis == len(x.shape) else call.axis(axis, len(x.shape))
@@ -98,11 +98,11 @@ def unsqueeze(call: Call) -> Tensor:
     x = call.value()
     stated = call.integers("axes", 1)
     if stated is None:
-        raise call.invalid("states no axes")
+        raise call.invalid("has no axes")
     rank = len(x.shape) + len(stated)
     axes = {call.axis(axis, rank) for axis in stated}
     if len(axes) != len(stated):
-        raise call.invalid(f"axes {list(stated)} name one axis twice")
+        raise call.invalid(f"axes {list(stated)} contain an axis twice")
     sizes = iter(enumerate(x.shape))
     old = [None if k in axes else next(sizes) for k in range(rank)]
     shape = [1 if one is None else one[1] for one in old]
@@ -114,7 +114,7 @@ def unsqueeze(call: Call) -> Tensor:
 def _relabelled(
     call: Call, seen: View, shape: Sequence[int], removed: Sequence[int] = (), added: int = 0
 ) -> Tensor:
-    """A value with axes of length 1 fewer or more."""
+    """A value with axes of length 1 removed or inserted."""
     axis = seen.like.axis
     if axis is not None:
         axis += added - sum(gone < axis for gone in removed)
@@ -139,7 +139,7 @@ def _reshaped(call: Call, x: Tensor, shape: Sequence[int], suffix: str = "") -> 
         raise call.refusal(
             f"gives shape {list(shape)}, which does not keep the batch axis "
             f"(of size {call.batch}) apart",
-            "each sample must be computed by itself; keep axis 0 as it is",
+            "samples must be independent; keep axis 0 unchanged",
         )
     if target.sample == x.sample:
         return target
@@ -148,7 +148,7 @@ def _reshaped(call: Call, x: Tensor, shape: Sequence[int], suffix: str = "") -> 
 
 
 def _batch_in(x: Tensor, shape: Shape, batch: int) -> tuple[int, int, int] | None:
-    """Which axis of a new shape has the batch, with what around and within it.
+    """The batch axis of a new shape, with the positions around and within it.
 
     Values keep their order, so as many positions of a sample must precede the batch as before. Of
     several axes (a batch of 1 is hard to see) the first one counts in which it is alone.
@@ -205,11 +205,11 @@ def depth_to_space(call: Call) -> Tensor:
     else:
         split, order = (c // block**2, block, block, h, w), (0, 3, 1, 4, 2)
     index = places(x).reshape(split).transpose(order)
-    return wired(call, x, index.reshape(c // block**2, h * block, w * block))
+    return take_places(call, x, index.reshape(c // block**2, h * block, w * block))
 
 
 def _by_depth(call: Call) -> bool:
-    """Whether a channel of the map says first where in a block a value lies."""
+    """Whether the position in a block is the leading factor of a channel's index."""
     mode = call.attributes.get("mode", "DCR")
     if mode not in ("DCR", "CRD"):
         raise call.invalid(f"mode '{mode}' is unknown")
@@ -225,7 +225,7 @@ def space_to_depth(call: Call) -> Tensor:
     split = (c, h // block, block, w // block, block)
     order = (2, 4, 0, 1, 3) if _by_depth(call) else (0, 2, 4, 1, 3)
     index = places(x).reshape(split).transpose(order)
-    return wired(call, x, index.reshape(c * block**2, h // block, w // block))
+    return take_places(call, x, index.reshape(c * block**2, h // block, w // block))
 
 
 def slice_(call: Call) -> Tensor:
@@ -234,7 +234,7 @@ def slice_(call: Call) -> Tensor:
     rank = len(x.shape)
     starts, ends = call.integers("starts", 1), call.integers("ends", 2)
     if starts is None or ends is None:
-        raise call.invalid("states no starts or no ends")
+        raise call.invalid("has no starts or no ends")
     axes = call.integers("axes", 3) or tuple(range(len(starts)))
     steps = call.integers("steps", 4) or (1,) * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
@@ -246,7 +246,7 @@ def slice_(call: Call) -> Tensor:
 
 
 def _whole(call: Call, x: Tensor, part: slice) -> bool:
-    """Whether a slice along the axis of the batch takes all of it."""
+    """Whether a slice along the batch axis covers all of it."""
     size = call.batch * x.merged
     length = 1 << 62 if call.builder.batch.symbolic else size
     start, stop, step = part.indices(length)
@@ -254,11 +254,11 @@ def _whole(call: Call, x: Tensor, part: slice) -> bool:
 
 
 def _sliced(call: Call, x: Tensor, slices: Sequence[slice], suffix: str = "") -> Tensor:
-    """A slice with bounds as Python has them; the batch must stay whole."""
+    """A slice with Python's bounds; the batch must remain complete."""
     if x.axis is not None and not _whole(call, x, slices[x.axis]):
         if not call.builder.batch.one:
             raise call.mixing(x)
-        x = freed(call, x)
+        x = unbatch(call, x)
     ranges = [range(*s.indices(n)) for s, n in zip(slices, x.shape, strict=True)]
     if all(r == range(n) for r, n in zip(ranges, x.shape, strict=True)):
         return x
@@ -292,7 +292,7 @@ def split(call: Call) -> Sequence[Tensor]:
     size, n_parts = x.shape[axis], call.n_outputs
     stated = call.integers("split", 1)
     if call.attributes.get("num_outputs", n_parts) != n_parts:
-        raise call.invalid(f"has {n_parts} outputs, and states another number of them")
+        raise call.invalid(f"has {n_parts} outputs, but another number in its attributes")
     if stated is None:
         each = -(-size // n_parts)
         stated = (each,) * (n_parts - 1) + (size - each * (n_parts - 1),)
@@ -306,7 +306,7 @@ def split(call: Call) -> Sequence[Tensor]:
 
 
 def concat(call: Call) -> Tensor:
-    """Values one after the other; constants among them become padding and a shift."""
+    """Concatenation; constants among the inputs become padding and a shift."""
     tensors = [k for k, value in enumerate(call.inputs) if isinstance(value, Tensor)]
     rank = len(call.value(tensors[0]).shape)
     axis = call.axis(int(call.attributes.get("axis", 1)), rank)
@@ -314,7 +314,7 @@ def concat(call: Call) -> Tensor:
     first = views[tensors[0]].like
     if any((v.like.axis, v.like.merged) != (first.axis, first.merged) for v in views.values()):
         raise call.refusal(
-            "its inputs have the batch in different axes", "bring the batch to one axis before it"
+            "its inputs have different batch axes", "move the batch to one axis before it"
         )
     shapes = [v.shape for v in call.inputs if isinstance(v, Tensor | np.ndarray)]
     if any(
@@ -360,4 +360,4 @@ def _of_sample(call: Call, value: Float, like: Tensor) -> Float:
 def _embedded(call: Call, x: Tensor, axis: int, before: int, after: int, suffix: str) -> Tensor:
     """A value with zeros around it along one axis."""
     widths = [(before, after) if k == axis else (0, 0) for k in range(len(x.shape))]
-    return padded(call, x, [b for b, _ in widths], [a for _, a in widths], suffix)
+    return zero_pad(call, x, [b for b, _ in widths], [a for _, a in widths], suffix)

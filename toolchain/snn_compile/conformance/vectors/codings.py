@@ -53,8 +53,8 @@ def chain(kind: str) -> Vector:
     """Two dense layers and an output: where to begin."""
     coding, n_steps = STEPS[kind]
     net = Net(f"chain-{kind}", (10,), coding, n_steps)
-    first = net.suited(kind, "first", net.dense(INPUT, 8))
-    second = net.suited(kind, "second", net.dense(first, 6, bits=4))
+    first = net.add_active(kind, "first", net.dense(INPUT, 8))
+    second = net.add_active(kind, "second", net.dense(first, 6, bits=4))
     net.readout("out", net.dense(second, 4), bias=net.draw(-9, 9, 4))
     return net.vector(f"{ABOUT[kind]}; dense layers.", stream(net, 5))
 
@@ -67,7 +67,7 @@ def mixed(kind: str) -> Vector:
     given: dict[str, Any] = {}
     if kind in ("subtract", "zero", "signed"):  # each neuron's own, some below 0
         given["initial_potential"] = net.draw(-12, 60, (3, 4, 5))
-    first = net.suited(
+    first = net.add_active(
         kind,
         "first",
         net.conv(INPUT, 3, padding=(1, 1, 1, 1)),
@@ -75,15 +75,15 @@ def mixed(kind: str) -> Vector:
         **given,
     )
     relay = net.relay(kind, "relay", first)
-    second = net.suited(kind, "second", net.conv(first, 3, padding=(1, 1, 1, 1), bits=4))
-    joined = net.suited(
+    second = net.add_active(kind, "second", net.conv(first, 3, padding=(1, 1, 1, 1), bits=4))
+    joined = net.add_active(
         kind,
         "joined",
         net.conv(second, 4, (2, 2), exponent=1, bits=4),
         net.conv(relay, 4, (2, 2), exponent=least, bits=5),
         net.dense(INPUT, (4, 3, 4), bits=3),
     )
-    last = net.suited(kind, "last", net.dense(joined, 7, bits=4))
+    last = net.add_active(kind, "last", net.dense(joined, 7, bits=4))
     net.readout("early", net.conv(first, 2, (4, 5), bits=4), bias=3)
     net.readout("out", net.dense(last, 4), bias=net.draw(-9, 9, 4))
     about = "a join of three paths with exponents, a relay, an input that feeds two depths"
@@ -105,11 +105,11 @@ def cuba_subtract() -> Vector:
     first = net.dense(INPUT, 8)
     scale = net.scale(first)
     given = {"threshold": scale, "drop": net.draw(40 * scale, 70 * scale, 8), **taken}
-    hidden = net.suited("cuba", "first", first, current_decay=1900, **given)
+    hidden = net.add_active("cuba", "first", first, current_decay=1900, **given)
     second = net.dense(hidden, 6)
     scale = net.scale(second)
     given = {"threshold": scale, "drop": 64 * scale, "reset": Reset.SUBTRACT}
-    hidden = net.suited("cuba", "second", second, voltage_decay=900, **given)
+    hidden = net.add_active("cuba", "second", second, voltage_decay=900, **given)
     net.readout("out", net.dense(hidden, 3))
     about = "Leaky neurons whose spike takes a given amount; a bias that decays with the current."
     return net.vector(about, net.frames(5))
@@ -120,10 +120,10 @@ def stock(kind: str) -> Vector:
     net = Net(f"stock-{kind}", (3, 7, 6), "rate", 12)
     form: dict[str, Any] = {"stride": (2, 1), "padding": (1, 2, 1, 2)}
     given: dict[str, Any] = {} if kind == "cuba" else {"initial_potential": 0}
-    first = net.suited(kind, "first", net.conv(INPUT, 4, (3, 2), **form), **given)
+    first = net.add_active(kind, "first", net.conv(INPUT, 4, (3, 2), **form), **given)
     dilated: dict[str, Any] = {"dilation": (2, 3), "groups": 2}
-    second = net.suited(kind, "second", net.conv(first, 6, (2, 2), **dilated), **given)
-    third = net.suited(kind, "third", net.dense(second, 8), **given)
+    second = net.add_active(kind, "second", net.conv(first, 6, (2, 2), **dilated), **given)
+    third = net.add_active(kind, "third", net.dense(second, 8), **given)
     net.readout("out", net.dense(third, 4), bias=net.draw(-9, 9, 4))
     about = "A chain of convolutions and dense layers in which every neuron is one of Loihi's own."
     return net.vector(about, net.frames(4))
@@ -132,7 +132,7 @@ def stock(kind: str) -> Vector:
 def probed() -> Vector:
     """An output that is one of Loihi's own neurons, too."""
     net = Net("stock-probed", (8,), "rate", 8)
-    first = net.suited("zero", "first", net.dense(INPUT, 7), initial_potential=0)
+    first = net.add_active("zero", "first", net.dense(INPUT, 7), initial_potential=0)
     net.add(ProbedReadout, "out", net.dense(first, 4), bias=net.draw(-9, 9, 4))
     about = "An output of 18 bits, as a neuron of Loihi's own keeps it, read by a probe."
     return net.vector(about, net.frames(4))

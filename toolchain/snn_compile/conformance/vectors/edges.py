@@ -24,7 +24,7 @@ def ties(kind: str) -> Vector:
     net = Net(f"ties-{kind}", (16,), "rate", 7, low=-5, high=18)
     given = {"threshold": THRESHOLD, "bias": 0, "initial_potential": 0}
     eye = np.eye(16, dtype=np.int64)
-    first = net.suited(kind, "first", net.dense(INPUT, 16, weight=eye), **given)
+    first = net.add_active(kind, "first", net.dense(INPUT, 16, weight=eye), **given)
     net.readout("out", net.dense(first, 16, weight=eye))
     about = "V reaches its threshold exactly, falls short of it by 1, or is 1 over: V >= threshold."
     return net.vector(about, np.concatenate([COUNT, -COUNT % 6 - 5]))
@@ -35,7 +35,7 @@ def ties_signed() -> Vector:
     options: dict[str, Any] = {"low": -7, "high": 7, "arrives": InputCoding.EVENTS}
     net = Net("ties-signed", (12,), "signed", 12, **options)
     given = {"threshold": THRESHOLD, "bias": 0, "initial_potential": net.draw(0, 5, 12)}
-    first = net.suited("signed", "first", net.one_to_one(INPUT), **given)
+    first = net.add_active("signed", "first", net.one_to_one(INPUT), **given)
     net.readout("out", net.one_to_one(first))
     trains = net.draw(-1, 1, (3, 12, 12)) * THRESHOLD + net.draw(-1, 1, (3, 12, 12))
     trains[0] = THRESHOLD * (np.arange(12)[:, None] % 3 - 1)  # -6, 0, 6: never between
@@ -47,8 +47,8 @@ def ties_signed() -> Vector:
 def ties_window(kind: str) -> Vector:
     """Counts change where a sum is a multiple of the threshold."""
     net = Net(f"ties-{kind}", (20,), kind, 3, low=-30, high=70)
-    first = net.suited(kind, "first", net.one_to_one(INPUT), threshold=THRESHOLD, bias=0)
-    second = net.suited(kind, "second", net.one_to_one(first), threshold=1, bias=-1)
+    first = net.add_active(kind, "first", net.one_to_one(INPUT), threshold=THRESHOLD, bias=0)
+    second = net.add_active(kind, "second", net.one_to_one(first), threshold=1, bias=-1)
     net.readout("out", net.one_to_one(second), bias=-2)
     frames = np.stack([np.arange(20) - 3, np.arange(20) + 17, np.arange(20) + 40, -np.arange(20)])
     return net.vector("A sum that is a multiple of the threshold, 1 less and 1 more.", frames)
@@ -57,7 +57,7 @@ def ties_window(kind: str) -> Vector:
 def ties_graded() -> Vector:
     """The steps of payloads, and where they end."""
     net = Net("ties-graded", (8, 1, 9), "graded", low=-40, high=90)
-    first = net.suited(
+    first = net.add_active(
         "graded",
         "first",
         net.one_to_one(INPUT),
@@ -87,9 +87,9 @@ def floors() -> Vector:
     """Negative exponents round down, each group for itself and at every step."""
     net = Net("exponents", (8,), "rate", 6, low=-15, high=15)
     groups = [net.one_to_one(INPUT, weight, e) for weight, e in ((1, -1), (-3, -3), (5, -8))]
-    first = net.suited("subtract", "down", *groups, threshold=3, bias=0, initial_potential=0)
+    first = net.add_active("subtract", "down", *groups, threshold=3, bias=0, initial_potential=0)
     up = [net.dense(INPUT, 8, exponent=e, bits=3) for e in (0, 2, 7)]
-    second = net.suited("subtract", "up", *up)
+    second = net.add_active("subtract", "up", *up)
     net.readout("out", net.dense(first, 4, exponent=-2), net.dense(second, 4, exponent=3))
     frames = np.concatenate([np.arange(-15, 17).reshape(4, 8).clip(-15, 15), net.frames(2)])
     about = "Sums are shifted group by group and rounded down, negative ones too, at every step."
@@ -102,7 +102,7 @@ def weights(bits: int) -> Vector:
     top = 1 << (bits - 1)
     extreme = np.where(net.draw(0, 1, (6, 6)) == 1, top - 1, -top)
     extreme[0], extreme[1], extreme[2] = -top, top - 1, 0
-    first = net.suited("subtract", "first", net.dense(INPUT, 6, bits=bits, weight=extreme))
+    first = net.add_active("subtract", "first", net.dense(INPUT, 6, bits=bits, weight=extreme))
     net.readout("out", net.dense(first, 3, bits=bits))
     about = f"Weights of {bits} bits: {-top}, {top - 1} and nothing but 0."
     return net.vector(about, net.frames(4))
@@ -115,8 +115,8 @@ def payload(kind: str, bits: int) -> Vector:
     form: dict[str, Any] = {"payload": QFormat(bits, signed=False)}
     if bits == 16:  # less would be shifted than the largest sums need, and so they are cut off
         form["shift"] = 10
-    first = net.suited(kind, "first", net.dense(INPUT, 6, bits=6), **form)
-    second = net.suited(kind, "second", net.dense(first, 5, bits=3), **form)
+    first = net.add_active(kind, "first", net.dense(INPUT, 6, bits=6), **form)
+    second = net.add_active(kind, "second", net.dense(first, 5, bits=3), **form)
     net.readout("out", net.dense(second, 3, bits=3))
     frames = net.frames(6)
     frames[1], frames[2], frames[4] = -255, 255, 0
@@ -129,7 +129,9 @@ def no_synapses() -> Vector:
     net = Net("no-synapses", (4,), "rate", 6)
     none = net.sparse(INPUT, (5,), np.zeros((5, 4), bool))
     bias = np.array([0, 1, 2, 5, -3])
-    first = net.suited("subtract", "bias-alone", none, threshold=5, bias=bias, initial_potential=0)
+    first = net.add_active(
+        "subtract", "bias-alone", none, threshold=5, bias=bias, initial_potential=0
+    )
     net.readout("out", net.one_to_one(first), bias=-1)
     return net.vector(
         "A sparse group of no synapses: the bias alone drives the layer.", net.frames(3)
@@ -140,7 +142,7 @@ def single() -> Vector:
     """One of everything: neuron, synapse, step and stimulus."""
     net = Net("single", (1,), "rate", 1)
     given = {"threshold": 3, "bias": 0, "initial_potential": 0}
-    first = net.suited("subtract", "first", net.dense(INPUT, 1, weight=[[1]]), **given)
+    first = net.add_active("subtract", "first", net.dense(INPUT, 1, weight=[[1]]), **given)
     net.readout("out", net.dense(first, 1, weight=[[-7]]))
     return net.vector("One neuron, one synapse, one step, one stimulus.", [[3]])
 
@@ -148,7 +150,7 @@ def single() -> Vector:
 def one_step(kind: str) -> Vector:
     """A window of one step."""
     net = Net(f"one-step-{kind}", (1, 3, 3), {"subtract": "rate"}.get(kind, kind), 1)
-    first = net.suited(kind, "first", net.conv(INPUT, 2, (2, 2)))
+    first = net.add_active(kind, "first", net.conv(INPUT, 2, (2, 2)))
     net.readout("out", net.dense(first, 3))
     return net.vector("A window of a single step.", net.frames(3))
 
@@ -157,7 +159,7 @@ def silence() -> Vector:
     """Nothing comes in and nothing goes out."""
     net = Net("silence", (2, 3, 3), "rate", 4)
     still = {"bias": 0, "threshold": 9, "initial_potential": 8}
-    first = net.suited("subtract", "first", net.conv(INPUT, 2, (2, 2)), **still)
+    first = net.add_active("subtract", "first", net.conv(INPUT, 2, (2, 2)), **still)
     net.readout("out", net.dense(first, 3))
     return net.vector("Stimuli of zeros and no bias: no layer sends anything.", net.frames(2) * 0)
 

@@ -19,8 +19,8 @@ def events(kind: str) -> Vector:
     low, high = RANGES[kind]
     options: dict[str, Any] = {"low": low, "high": high, "arrives": InputCoding.EVENTS}
     net = Net(f"events-{kind}", (2, 4, 4), "rate", 7, **options)
-    first = net.suited("zero", "first", net.conv(INPUT, 3, (2, 2)), initial_potential=0)
-    second = net.suited("zero", "second", net.dense(first, 6), initial_potential=0)
+    first = net.add_active("zero", "first", net.conv(INPUT, 3, (2, 2)), initial_potential=0)
+    second = net.add_active("zero", "second", net.dense(first, 6), initial_potential=0)
     net.readout("out", net.dense(second, 3))
     trains = net.draw(low, high, (4, 7, 2, 4, 4)) * (net.draw(0, 2, (4, 7, 2, 4, 4)) == 0)
     trains[0], trains[3, 2:] = high, 0
@@ -32,7 +32,7 @@ def held() -> Vector:
     """Payloads that are sent again at every step."""
     options: dict[str, Any] = {"low": -20, "high": 90, "arrives": InputCoding.GRADED}
     net = Net("graded-input", (6,), "rate", 5, **options)
-    first = net.suited("subtract", "first", net.dense(INPUT, 6))
+    first = net.add_active("subtract", "first", net.dense(INPUT, 6))
     net.readout("out", net.dense(first, 3))
     return net.vector("Payloads into integrate and fire, the same at every step.", net.frames(4))
 
@@ -40,7 +40,7 @@ def held() -> Vector:
 def wide() -> Vector:
     """Inputs of 16 bits."""
     net = Net("wide-input", (5,), "graded", low=-(1 << 15), high=(1 << 15) - 1)
-    first = net.suited("graded", "first", net.dense(INPUT, 6, bits=4))
+    first = net.add_active("graded", "first", net.dense(INPUT, 6, bits=4))
     net.readout("out", net.dense(first, 3))
     frames = net.frames(5)
     frames[1] = -(1 << 15)
@@ -50,7 +50,7 @@ def wide() -> Vector:
 def still() -> Vector:
     """What does not change sends nothing."""
     net = Net("stream-still", (6,), "sigma-delta", low=-8, high=8)
-    first = net.suited("sigma-delta", "first", net.dense(INPUT, 6))
+    first = net.add_active("sigma-delta", "first", net.dense(INPUT, 6))
     net.readout("out", net.dense(first, 3), bias=5)
     moving = net.frames(3)
     frames = np.concatenate([np.zeros_like(moving[:1]), moving[:1], moving[:1], moving, -moving])

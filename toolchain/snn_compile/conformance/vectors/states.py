@@ -25,7 +25,7 @@ def saturating(kind: str) -> Vector:
     net = Net(f"saturation-{kind}", (8,), coding, 8, **options)
     threshold = net.draw(1 << 20, MAX_STATE, 8)
     threshold[0] = MAX_STATE  # met only by a potential at the very end
-    first = net.suited(
+    first = net.add_active(
         kind,
         "first",
         net.one_to_one(INPUT, 127, 6),
@@ -53,9 +53,9 @@ def saturating_sum(kind: str) -> Vector:
     two = [(net.one_to_one(INPUT, 127, 6), net.one_to_one(INPUT, 64, 6)) for _ in range(2)]
     bias = np.array([0, 1, -1, MAX_STATE, -MAX_STATE, 77])
     if kind in ("graded", "sigma-delta"):
-        first = net.suited(kind, "first", *two[0], bias=bias, multiplier=4095, shift=27)
+        first = net.add_active(kind, "first", *two[0], bias=bias, multiplier=4095, shift=27)
     else:
-        first = net.suited(kind, "first", *two[0], bias=bias, threshold=MAX_STATE // 9 + 1)
+        first = net.add_active(kind, "first", *two[0], bias=bias, threshold=MAX_STATE // 9 + 1)
     net.readout("out", net.one_to_one(first))
     net.readout("raw", *two[1], bias=bias)
     frames = net.draw(-DRIVE, DRIVE, (6, 6))
@@ -72,7 +72,7 @@ def narrow() -> Vector:
     for name, state in states.items():
         exponent = state.bits - 10
         given = {"threshold": net.draw(1 << (state.bits - 3), state.max, 8), "state": state}
-        first = net.suited(
+        first = net.add_active(
             "subtract", name, net.one_to_one(INPUT, 60, exponent), **given, initial_potential=0
         )
         net.readout(f"{name}-out", net.one_to_one(first))
@@ -89,7 +89,7 @@ def wrapping() -> Vector:
     net = Net("wrap", (8,), "rate", 8, **options)
     wraps = {"state": QFormat(12), "overflow": Overflow.WRAP}
     given = {"threshold": net.draw(1 << 9, (1 << 11) - 1, 8), "initial_potential": 0}
-    first = net.suited("subtract", "first", net.one_to_one(INPUT, 60, 2), **given, **wraps)
+    first = net.add_active("subtract", "first", net.one_to_one(INPUT, 60, 2), **given, **wraps)
     net.readout("out", net.one_to_one(first))
     net.readout("raw", net.one_to_one(INPUT, 60, 2), **wraps)
     trains = net.draw(-15, 15, (3, 8, 8))

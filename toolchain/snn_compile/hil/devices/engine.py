@@ -45,7 +45,7 @@ class EngineDevice:
             del program
             return engine.run(piece, **options)
 
-        for first, run in reference.recorded(self._program, frames, simulate):
+        for first, run in reference.record_runs(self._program, frames, simulate):
             yield Measured(first, run.messages)
 
     def close(self) -> None:

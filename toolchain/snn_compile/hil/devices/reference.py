@@ -29,7 +29,7 @@ class ReferenceDevice:
         del time_limit
         if self._program is None:
             raise RuntimeError("load a network first")
-        for first, run in reference.recorded(self._program, frames):
+        for first, run in reference.record_runs(self._program, frames):
             yield Measured(first, run.messages)
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ from snn_compile.hil.recording import Recording
 from snn_compile.hil.trace import EVENT_TYPE
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
-from snn_compile.memory import shown
+from snn_compile.memory import format_size
 
 GRACE_SECONDS = 60.0
 """Allowance for transfers and the remote start, beyond the run."""
@@ -170,7 +170,7 @@ class RemoteDevice:
             for file, most in bounds:
                 if os.fstat(file.fileno()).st_size > most:
                     raise DeviceError(
-                        f"{self._host} sent more than {shown(most)} and was stopped",
+                        f"{self._host} sent more than {format_size(most)} and was stopped",
                         code="remote-failed",
                         hint=f"no such trace is as large; check the output of {self._host}",
                     )

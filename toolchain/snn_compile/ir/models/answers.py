@@ -1,4 +1,4 @@
-"""What a neuron model answers with: bounds, and its forms in other executors."""
+"""Result types of neuron models: bounds, and forms in other executors."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class EngineForm:
-    """A population as ``toolchain/engine`` takes it.
+    """A population in the form of ``toolchain/engine``.
 
     Attributes:
         kind: number of the neuron model in ``neurons.hpp``.
-        per_channel: parameters (C,), by their name there.
+        per_channel: parameters (C,), by their names in the engine.
         initial: potential at the start of a window, if the model has one.
-        numbers: all else that the model is told, at most four, in the order of ``neurons.hpp``.
+        numbers: further arguments of the model, at most four, in the order of ``neurons.hpp``.
         table: rows of four integers for each channel, (C, S, 4), if the model has one.
-        moves: parameters that are added to a potential, or taken from it.
-        is_stateless: whether equal inputs always have equal answers.
+        moves: parameters that are added to a potential or subtracted from it.
+        is_stateless: whether messages depend on the current input only.
         sends_integers: whether messages may need more than 8 bits.
     """
 
@@ -53,11 +53,11 @@ class EngineForm:
 
 @dataclass(frozen=True, eq=False)
 class LIF:
-    """A population as the chip's neuron.
+    """A population as the chip's own neuron.
 
     Attributes:
         du, dv: decays.
-        threshold: (C,) in units of the weight; a spike is above it.
+        threshold: (C,) in units of the weight; the comparison is strict.
         bias: in units of 2**-6 of the weight; broadcasts to the shape.
     """
 
@@ -73,9 +73,9 @@ class LavaProcess:
 
     Attributes:
         name: its class.
-        reason: why no process of Lava's own does it.
-        arrays: parameters that it takes under their own names.
-        numbers: its other arguments beside the window and the ends of the state.
+        reason: why no process of Lava's own is suitable.
+        arrays: parameters passed under their own names.
+        numbers: its other arguments, apart from the window and the range of the state.
     """
 
     name: str
@@ -86,11 +86,11 @@ class LavaProcess:
 
 @dataclass(frozen=True)
 class Variant(Generic[T]):
-    """A part of the network as it would be if something about it were wrong.
+    """A part of the network with a hypothetical fault.
 
     Attributes:
-        kind: stable name of what is wrong.
-        text: the same for people.
+        kind: stable name of the fault.
+        text: description of the fault.
         part: the population or the synapse group.
     """
 

@@ -1,7 +1,7 @@
-"""Integer arithmetic that the equations of several neuron models share.
+"""Integer arithmetic shared by several neuron models.
 
-Arrays are ``(*shape, T, B)``; a time axis of length 1 stands for an input that is the same at every
-step. Parameters are (C,), or broadcast to the shape of the population.
+Arrays are ``(*shape, T, B)``; a time axis of length 1 represents an input that is constant over the
+steps. Parameters are (C,), or broadcast to the shape of the population.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from snn_compile.ir.models.answers import Interval
 from snn_compile.ir.models.population import Population
 
 VOLTAGE_LIMIT = (1 << 23) - 1
-"""Loihi clips potentials to +-(2**23 - 1), symmetrically, though 24 bits would hold one more."""
+"""Loihi clips potentials to +-(2**23 - 1), symmetrically, although 24 bits hold one value more."""
 WIDE = np.dtype(np.int64)
 
 
 def along_channels(values: npt.NDArray[np.int64], shape: Shape) -> npt.NDArray[np.int64]:
-    """A parameter of shape (C,), or one that broadcasts already, as a view of the full shape."""
+    """A parameter (C,), or one that broadcasts, as a view of the full shape."""
     if values.ndim == 1 and len(shape) > 1:
         values = values.reshape(-1, *[1] * (len(shape) - 1))
     return np.broadcast_to(values, shape)
@@ -45,13 +45,13 @@ def ends(tensor: QTensor, population: Population) -> Interval:
 
 
 def saturate(v: Int, format: QFormat) -> None:
-    """Cut a state off at the ends of its format, in place."""
+    """Clip a state to its format, in place."""
     limit = min(format.max, VOLTAGE_LIMIT)
     np.clip(v, -limit, limit, out=v)
 
 
 def bound(v: Int, population: Population) -> None:
-    """Keep a state in its format as the population says, in place."""
+    """Saturate or wrap a state, as defined by the population, in place."""
     format = population.state
     if population.overflow is Overflow.SATURATE:
         saturate(v, format)
@@ -62,19 +62,19 @@ def bound(v: Int, population: Population) -> None:
 
 
 def at_step(a: Int, t: int) -> Int:
-    """The input of a step, (*shape, B), of one that may be the same at all steps."""
+    """The input of a step, (*shape, B), of one that may be constant over the steps."""
     step: Int = a[..., min(t, a.shape[-2] - 1), :]
     return step
 
 
 def over_window(a: Int, n_steps: int) -> Int:
-    """What arrives in a whole window, (*shape, B)."""
+    """Sum of the input of a window, (*shape, B)."""
     total: Int = a.sum(axis=-2, dtype=np.int64) * (n_steps // a.shape[-2])
     return total
 
 
 def broadcast_steps(values: Int, n_steps: int) -> Int:
-    """One answer (*shape, 1, B) as that of every step."""
+    """One message (*shape, 1, B) broadcast to every step."""
     return np.broadcast_to(values, (*values.shape[:-2], n_steps, values.shape[-1]))
 
 
@@ -129,10 +129,10 @@ def unevenness(counts: Int, total: Int, threshold: Int, most: int) -> float:
     """Spikes more or less than if each neuron's drive had been even, as a share of all spikes.
 
     Args:
-        counts: what the neurons sent in a window, (N, *shape).
-        total: what their potentials added up to in it, (N, *shape).
+        counts: messages of the neurons in a window, (N, *shape).
+        total: sum of their input in it, (N, *shape).
         threshold: (*shape).
-        most: spikes of a window.
+        most: maximal number of spikes in a window.
     """
     even = np.clip(total // threshold, 0, most)
     return float(np.abs(counts - even).sum() / max(int(counts.sum()), 1))
@@ -146,9 +146,10 @@ def integrate(
     Args:
         start: bounds of the potential before the first step.
         threshold: (C,).
-        drive: bounds of what a step adds.
+        drive: bounds of the drive of a step.
         n_steps: length of the window.
-        most: spikes of a step, each of which takes a threshold; None if a spike resets to zero.
+        most: maximal number of spikes per step, each of which subtracts a threshold; None if a
+            spike resets to zero.
     """
     theta = threshold.values
     left = np.maximum(start.high, theta - 1)
@@ -159,19 +160,19 @@ def integrate(
 
 
 def shift_misfits(shift: QTensor) -> Iterator[str]:
-    """What is wrong with the shift of a product in int64."""
+    """Defects of the shift of a product in int64."""
     if shift.values.size and not 0 <= shift.values.min() <= shift.values.max() <= 62:
         yield "its shift is out of range"
 
 
 MULTIPLIER_BITS, OFFSET_BITS = 13, 48
-"""Of the lines of a table, sign included: products and sums stay exact in a double."""
+"""Limits of a table's lines, sign included: products and sums stay exact in a double."""
 
 
 def table_misfits(
     breakpoints: QTensor, multiplier: QTensor, offset: QTensor, shift: QTensor
 ) -> Iterator[str]:
-    """What is wrong with a table of lines, (C, S) each and (C, S - 1) breakpoints."""
+    """Defects of a table of lines, (C, S) each and (C, S - 1) breakpoints."""
     shape = multiplier.shape
     if len(shape) != 2 or not shape[1] or {offset.shape, shift.shape} != {shape}:
         yield f"its lines have the shapes {shape}, {offset.shape} and {shift.shape}"

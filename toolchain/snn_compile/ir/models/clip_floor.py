@@ -68,13 +68,13 @@ class ClipFloorNeurons(OneSumNeurons):
 
     @property
     def in_lava(self) -> str:
-        """As what it is spread into."""
+        """Only as its scheduled forms."""
         return "counts are sent as spikes over time: coding sync or radix"
 
     def own_variants(self) -> Iterator[Variant[Population]]:
         """Another threshold, or another comparison with it."""
         yield from variants.of_threshold(self, self.threshold)
-        yield variants.strict(self.changed(bias=variants.added(self.bias, -1)))
+        yield variants.strict(self.changed(bias=variants.increase(self.bias, -1)))
 
     def misfits(self) -> Iterator[str]:
         """At least one level."""

@@ -22,8 +22,8 @@ _DECAY_BITS = 12
 class CubaLIFNeurons(Neurons):
     """Loihi's current-based leaky integrate-and-fire neuron, as Lava 0.10.0 computes it.
 
-    And two things more, for networks that were trained with spikes, which no stock neuron has:
-    reset by subtraction, and a bias that flows through the current's filter.
+    Two extensions for networks trained with spikes are not available in stock neurons: reset by
+    subtraction, and a bias filtered like the current.
 
     At the first step of each window ``u = v = 0``. Every step (``proc/lif/models.py``)::
 
@@ -37,15 +37,15 @@ class CubaLIFNeurons(Neurons):
 
     A filtered bias is added to ``u`` before that wraps, and not to ``v``.
 
-    There ``tz(x) = sign(x) * (abs(x) >> 12)``, truncation toward zero.
+    Here ``tz(x) = sign(x) * (abs(x) >> 12)``, truncation toward zero.
 
     Attributes:
         threshold: (C,), in units of the synaptic weight.
         bias: in units of 2**-6 of the weight; broadcasts to the shape.
         current_decay: Loihi's du, 0 to 4095 (4095: no memory of the current).
         voltage_decay: Loihi's dv, 0 to 4095 (0: no leak).
-        reset: what a spike does to v.
-        drop: (C,), what a spike takes with reset by subtraction, in units of 2**-6 of the weight;
+        reset: reset of v after a spike.
+        drop: (C,), amount of a reset by subtraction, in units of 2**-6 of the weight;
             None with reset to zero.
         filtered_bias: whether the bias is added to the current.
         relay: whether the neurons only carry another population's values.
@@ -65,7 +65,7 @@ class CubaLIFNeurons(Neurons):
     conformance = "cuba-lif"
     trait = "leaky neurons whose decays truncate; their spikes would differ"
     sums_windows = False
-    window_reset = False  # not tried as an explanation: the current lasts, too
+    window_reset = False  # no hypothesis: the current persists, too
     soft_reset = False
     wraps = True
     bits_below_weights = FRACTION_BITS
@@ -78,21 +78,21 @@ class CubaLIFNeurons(Neurons):
 
     @property
     def is_stock(self) -> bool:
-        """Whether it is the chip's own neuron, with nothing added."""
+        """Whether it is the chip's own neuron, without extensions."""
         return self.reset is Reset.ZERO and not self.filtered_bias
 
     @property
     def integrates(self) -> bool:
         """Whether the current has no memory and the potential no leak: ``v = v + (a << 6) + bias``.
 
-        Then only the current can wrap. The potential saturates, far below zero where nothing is
-        near, and above the threshold where it is reset anyway.
+        Then only the current can wrap. The potential saturates far below zero, without effect, or
+        above the threshold, where it is reset anyway.
         """
         return self.current_decay == 4095 and self.voltage_decay == 0
 
     @property
     def kind(self) -> str:
-        """With what is added to the chip's own neuron."""
+        """With the extensions of the chip's own neuron."""
         added = ["subtract"] if self.reset is Reset.SUBTRACT else []
         return "-".join(["CubaLIF", *added, *(["filtered-bias"] if self.filtered_bias else [])])
 
@@ -126,13 +126,13 @@ class CubaLIFNeurons(Neurons):
         return spikes
 
     def potential(self, drive: Interval, n_steps: int) -> Interval:
-        """There are none: see ``leaky`` and ``states``."""
+        """Undefined: see ``leaky`` and ``states``."""
         raise TypeError("leaky neurons wrap and saturate by definition")
 
     def states(self, arriving: Interval, drive: Interval, n_steps: int) -> Interval:
-        """Those of both states; of the current alone where the potential only integrates.
+        """Bounds of both states; of the current alone if the potential only integrates.
 
-        Where such a potential saturates, that is its definition.
+        Saturation of such a potential is part of its definition.
         """
         if not self.integrates:
             return self.leaky(arriving, n_steps)
@@ -145,7 +145,7 @@ class CubaLIFNeurons(Neurons):
         """Bounds of both states per channel, in their units: 2**-6 of a weight.
 
         Every step is monotone in the states and the input, so the ends of an interval give the ends
-        of the next one. As long as these stay inside 24 bits, nothing wraps or saturates.
+        of the next one. As long as these fit 24 bits, nothing wraps or saturates.
         """
         bias = ends(self.bias, self)
         added = np.stack([bias.low, bias.high])
@@ -161,13 +161,13 @@ class CubaLIFNeurons(Neurons):
             v = toward_zero(self._after_reset(v) * keep_v) + u + into_v
             low = np.minimum(widest[0], np.minimum(u[0], v[0]))
             widest = np.stack([low, np.maximum(widest[1], np.maximum(u[1], v[1]))])
-            beyond = np.abs(widest).max() > _FAR_BEYOND  # nothing more to learn
+            beyond = np.abs(widest).max() > _FAR_BEYOND  # further steps add no information
             if beyond or (np.array_equal(before[0], u) and np.array_equal(before[1], v)):
                 break
         return Interval(widest[0], widest[1])
 
     def _after_reset(self, v: Int) -> Int:
-        """Bounds (2, C) of what a step leaves of potentials in the given bounds."""
+        """Bounds (2, C) of potentials after a step, from those before the reset."""
         low, high = v
         threshold = self.threshold.values << FRACTION_BITS
         silent, fires = np.minimum(high, threshold), high > threshold
@@ -196,7 +196,7 @@ class CubaLIFNeurons(Neurons):
 
     @property
     def in_lava(self) -> LavaProcess:
-        """For what is not the chip's own neuron, or has biases that its registers do not hold."""
+        """For neurons other than the chip's own, or with biases beyond its registers."""
         decays = {"du": self.current_decay, "dv": self.voltage_decay}
         if self.is_stock:
             reason = "the bias does not fit LIF's 16-bit mantissa"
@@ -207,7 +207,7 @@ class CubaLIFNeurons(Neurons):
         return LavaProcess("WindowedCubaLIF", reason, arrays, numbers)
 
     def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
-        """None is told from what the leak and the reset lose."""
+        """0: indistinguishable from the loss to leak and reset."""
         del counts, arrived, n_steps
         return 0.0
 
@@ -217,11 +217,11 @@ class CubaLIFNeurons(Neurons):
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """What a spike takes: a fixed share of the threshold that it was trained with."""
+        """The drop of a spike: a fixed share of the trained threshold."""
         return () if self.drop is None else ("drop",)
 
     def features(self) -> set[str]:
-        """Its reset, and where the bias goes."""
+        """Its reset, and the place of the bias."""
         filtered = {"bias:filtered"} if self.filtered_bias else set[str]()
         return {f"reset:{self.reset.value}"} | filtered
 

@@ -71,7 +71,7 @@ class GradedNeurons(OneSumNeurons):
 
     @property
     def threshold_steps(self) -> Float:
-        """Of a payload step."""
+        """Steps of the potential in a payload step."""
         steps: Float = 2.0**self.shift.values / self.multiplier.values
         return steps
 

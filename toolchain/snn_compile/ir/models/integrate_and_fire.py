@@ -34,7 +34,7 @@ class IFNeurons(Neurons):
         V = V - threshold where s             reset by subtraction
         V = 0             where s             reset to zero
 
-    With bursts, a potential of several thresholds leaves at once, as a payload (Li, Zeng 2022)::
+    With bursts, a potential of several thresholds is sent at once, as a payload (Li, Zeng 2022)::
 
         s = clip(V // threshold, 0, burst)
         V = V - threshold * s
@@ -43,8 +43,8 @@ class IFNeurons(Neurons):
         threshold: (C,), >= 1.
         bias: added at every step; broadcasts to the shape.
         initial_potential: (C,), or broadcasts to the shape.
-        reset: what a spike does.
-        burst: most spikes of one step; more than 1 only with reset by subtraction.
+        reset: reset after a spike.
+        burst: maximal number of spikes per step; more than 1 only with reset by subtraction.
         relay: whether the neurons only carry another population's values.
         state: format of V.
         overflow: what V would do at the ends of its range; shown never to happen.
@@ -98,12 +98,12 @@ class IFNeurons(Neurons):
         return spikes
 
     def potential(self, drive: Interval, n_steps: int) -> Interval:
-        """Those that a drive in [low, high] at every step allows.
+        """Bounds for a drive in [low, high] at every step.
 
         - downwards, nothing stops a negative drive: ``V >= min(v0, 0) + n_steps * min(low, 0)``
           (a spike leaves ``V >= 0``);
-        - upwards, a spike takes ``threshold`` away, so what is left after a step is at most
-          ``max(v0, threshold - 1)`` plus whatever the drive exceeds the threshold by, each step.
+        - upwards, a spike subtracts ``threshold``, so the potential after a step is at most
+          ``max(v0, threshold - 1)`` plus the excess of the drive over the threshold, each step.
         """
         most = self.burst if self.reset is Reset.SUBTRACT else None
         return integrate(ends(self.initial_potential, self), self.threshold, drive, n_steps, most)
@@ -123,7 +123,7 @@ class IFNeurons(Neurons):
 
     @property
     def as_lif(self) -> LIF | str:
-        """Without memory of the current and without leak, if it resets to zero and starts there."""
+        """Without memory of the current and without leak, if it resets to and starts at zero."""
         if self.reset is not Reset.ZERO:
             return "reset by subtraction; Loihi's LIF resets to zero"
         if self.initial_potential.values.any():
@@ -133,12 +133,12 @@ class IFNeurons(Neurons):
 
     @property
     def soft_reset(self) -> bool:
-        """If so it resets."""
+        """Whether the reset is by subtraction."""
         return self.reset is Reset.SUBTRACT
 
     @property
     def in_lava(self) -> LavaProcess:
-        """One for each way to fire and to reset."""
+        """One process per way to fire and to reset."""
         arrays = ("bias", "threshold", "initial_potential")
         if self.burst > 1:
             reason = "Lava has no neuron that sends several spikes at once"
@@ -148,7 +148,7 @@ class IFNeurons(Neurons):
         return LavaProcess("ZeroIF", "stock LIF has narrower numbers", arrays)
 
     def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float | None:
-        """Not known of what resets to zero, and loses more with that."""
+        """Unknown for reset to zero, whose own loss is larger."""
         if self.reset is Reset.ZERO:
             return None
         start, bias, threshold = (
@@ -163,7 +163,7 @@ class IFNeurons(Neurons):
         yield from variants.of_threshold(self, self.threshold)
         if self.reset is Reset.SUBTRACT:
             # V > threshold is V - 1 >= threshold, and a potential that starts one lower stays so.
-            start = variants.added(self.initial_potential, -1)
+            start = variants.increase(self.initial_potential, -1)
             yield variants.strict(self.changed(initial_potential=start))
         yield from variants.of_start(self, self.initial_potential)
         if self.burst > 1:

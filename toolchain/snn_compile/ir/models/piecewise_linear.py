@@ -22,11 +22,11 @@ from snn_compile.ir.models.population import STATE, ChangeNeurons, OneSumNeurons
 from snn_compile.ir.spiking import Float
 
 TABLES = ("breakpoints", "multiplier", "offset", "shift")
-"""Parameters of which each channel has a row."""
+"""Parameters with a row per channel."""
 
 
 class Lines(OneSumNeurons):
-    """What the models below have in common: the table, and what follows from it."""
+    """Base of both models below: the table, and its consequences."""
 
     breakpoints: QTensor
     multiplier: QTensor
@@ -54,7 +54,7 @@ class Lines(OneSumNeurons):
 
     @property
     def threshold_steps(self) -> Float:
-        """Of a payload step where the function is steepest."""
+        """Steps of the potential in a payload step where the function is steepest."""
         slopes = np.ldexp(np.abs(self.multiplier.values).astype(np.float64), -self.shift.values)
         steepest: Float = slopes.max(axis=1)
         return 1.0 / np.where(steepest > 0, steepest, 1.0)
@@ -63,7 +63,7 @@ class Lines(OneSumNeurons):
         """Another scale, or another line at a breakpoint."""
         yield from variants.of_scale(self, self.multiplier, self.shift)
         if self.breakpoints.values.size:
-            part = self.changed(breakpoints=variants.added(self.breakpoints, 1))
+            part = self.changed(breakpoints=variants.increase(self.breakpoints, 1))
             yield Variant("breakpoint", "lines begin one step too late", part)
 
     def features(self) -> set[str]:
@@ -71,7 +71,7 @@ class Lines(OneSumNeurons):
         return {"lines:several"} if self.breakpoints.values.size else {"lines:one"}
 
     def misfits(self) -> Iterator[str]:
-        """A table whose parts do not go together, and payloads without 0."""
+        """A table with inconsistent parts, and payloads without 0."""
         yield from table_misfits(self.breakpoints, self.multiplier, self.offset, self.shift)
         if not self.low <= 0 <= self.high:
             yield f"its messages from {self.low} to {self.high} leave out 0"
@@ -151,9 +151,9 @@ class PiecewiseLinearNeurons(Lines):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PiecewiseLinearDeltaNeurons(Lines, ChangeNeurons):
-    """Piecewise linear neurons that send only what has changed since the frame before.
+    """Piecewise linear neurons that send only the change since the frame before.
 
-    ``S`` adds up all that has ever arrived, ``q`` is what was sent in total; both start at 0 and
+    ``S`` is the sum of all input, ``q`` the sum of all messages; both start at 0 and
     are never reset. Every step, with k the number of breakpoints that ``V = S + bias`` has
     reached::
 
@@ -199,7 +199,7 @@ class PiecewiseLinearDeltaNeurons(Lines, ChangeNeurons):
 
     @property
     def in_lava(self) -> LavaProcess:
-        """The same, and what was sent before."""
+        """The same, with the sum sent before."""
         return LavaProcess(
             "PiecewiseLinearDelta",
             "Lava has no neuron with a table of lines",

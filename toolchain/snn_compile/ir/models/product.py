@@ -138,10 +138,10 @@ class ProductNeurons(_Product):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProductDeltaNeurons(_Product, ChangeNeurons):
-    """Product neurons that send only what has changed since the frame before.
+    """Product neurons that send only the change since the frame before.
 
-    ``S`` adds up all that has ever arrived: 2**12 times one operand and the other. ``q`` is what
-    was sent in total; both start at 0 and are never reset. Every step::
+    ``S`` is the sum of all input: 2**12 times one operand and the other. ``q`` is the sum of all
+    messages; both start at 0 and are never reset. Every step::
 
         S = S + a
         q' = the answer of ProductNeurons to S

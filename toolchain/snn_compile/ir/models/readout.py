@@ -1,4 +1,4 @@
-"""Readouts: populations that send nothing and hold an output of the network."""
+"""Readouts: populations that send no messages and hold an output of the network."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Readout(Population):
         return potentials
 
     def potential(self, drive: Interval, n_steps: int) -> Interval:
-        """Nothing resets it."""
+        """Bounds without reset."""
         return Interval(n_steps * np.minimum(drive.low, 0), n_steps * np.maximum(drive.high, 0))
 
     @property
@@ -75,14 +75,14 @@ class Readout(Population):
         return LavaProcess("Readout", "Lava has no neuron that sends its potential", ("bias",))
 
     def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
-        """Sums have no order."""
+        """0: sums are independent of order."""
         del counts, arrived, n_steps
         return 0.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProbedReadout(Readout):
-    """A readout that Lava's own LIF can be: it never fires, and a probe reads its potential.
+    """A readout as Lava's own LIF: it never fires, and a probe reads its potential.
 
     The equation is that of :class:`Readout`. The potential has 18 bits: a LIF has 24, six of them
     below the unit of the weights, and spikes beyond 17 bits and a sign.

@@ -1,7 +1,7 @@
 """The list of neuron models: the built-in ones and those of installed packages.
 
 A package adds a model by an entry point in the group ``snn_compile.neurons`` that names its class.
-Nothing is imported by what a file says: a file names a model, and the model is there or it is not.
+Files never cause imports: a file names a model, which is either installed or not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.documents import MissingError
-from snn_compile.installed import distribution, loaded
+from snn_compile.installed import distribution, load_entry_point
 from snn_compile.ir.fixedpoint import Overflow, QFormat, QTensor
 from snn_compile.ir.graph import Node
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
@@ -62,14 +62,14 @@ BUILT_IN: tuple[type[Population], ...] = (
     SigmaDeltaReadout,
 )
 PARAMETERS = (QTensor, QTensor | None, QFormat, Overflow, Reset, bool, int)
-"""Types of fields that files have a form for."""
+"""Types of fields that files can represent."""
 _FAMILIES = (Neurons, Readout)
 _OF_THE_EQUATIONS = ("potential", "sums_windows", "in_engine", "in_lava", "as_lif", "trained")
-"""What changes with the equations, and must not be left to a base class that has others."""
+"""Members that depend on the equations, and must not be inherited from other ones."""
 
 
 class UnknownNeuronsError(MissingError, KeyError):
-    """A file has neurons of which no model is installed."""
+    """A file has neurons whose model is not installed."""
 
     code = "unknown-neurons"
     __str__ = Exception.__str__  # a KeyError's has quotes around it
@@ -82,16 +82,16 @@ def models() -> Mapping[str, type[Population]]:
         UsageError: an installed model cannot be loaded, or lacks an answer; all at once.
     """
     raise_all(broken())
-    return usable()
+    return usable_models()
 
 
 def broken() -> list[CompileError]:
-    """What is wrong with models of other packages."""
+    """Errors of models of other packages."""
     return [model for _, model in of_other_packages() if isinstance(model, CompileError)]
 
 
-def usable() -> dict[str, type[Population]]:
-    """The models that there are, whatever is wrong with others."""
+def usable_models() -> dict[str, type[Population]]:
+    """The valid models, whatever the errors of others."""
     found = {model.__name__: model for model in BUILT_IN}
     for _, model in of_other_packages():
         if not isinstance(model, CompileError):
@@ -101,7 +101,7 @@ def usable() -> dict[str, type[Population]]:
 
 @cache
 def of_other_packages() -> tuple[tuple[EntryPoint, type[Population] | CompileError], ...]:
-    """What other packages add: the model, or what is wrong with it."""
+    """Models of other packages: the model, or its error."""
     found = {model.__name__: model for model in BUILT_IN}
     results: list[tuple[EntryPoint, type[Population] | CompileError]] = []
     for entry in entry_points(group=GROUP):
@@ -124,14 +124,14 @@ def _loaded(entry: EntryPoint, found: Mapping[str, type[Population]]) -> type[Po
             hint="update the package that adds it, or uninstall it",
         )
 
-    model: type[Population] = loaded(entry, error)
+    model: type[Population] = load_entry_point(entry, error)
     if wrong := tuple(_complaints(model)) or tuple(_taken(model, found)):
         raise error(f"is not complete: {'; '.join(wrong)}")
     return model
 
 
 def model_of(name: str) -> type[Population]:
-    """The model of a ``$type``; what is built in is found whatever else is installed.
+    """The model of a ``$type``; built-in ones are found whatever else is installed.
 
     Raises:
         UnknownNeuronsError: there is none of that name.
@@ -149,7 +149,7 @@ def of_conformance_file(name: str) -> type[Population]:
 
 
 def _one(name_of: Callable[[type[Population]], str], name: str) -> type[Population]:
-    for listed in (lambda: BUILT_IN, lambda: usable().values(), lambda: models().values()):
+    for listed in (lambda: BUILT_IN, lambda: usable_models().values(), lambda: models().values()):
         for model in listed():
             if name_of(model) == name:
                 return model
@@ -170,7 +170,7 @@ def _complaints(model: Any) -> Iterator[str]:
         yield "it is no dataclass that derives from Neurons or Readout"
         return
     stated = {field.name for field in fields(model)}
-    for name in unanswered(model):
+    for name in open_questions(model):
         yield f"it does not state '{name}'"
     for other in model.__mro__[1:] if "respond" in vars(model) else ():
         if "conformance" in vars(other) and other is not Readout:
@@ -188,8 +188,8 @@ def _complaints(model: Any) -> Iterator[str]:
             yield f"files have no form for the type of its '{name}'"
 
 
-def unanswered(model: type[Population]) -> list[str]:
-    """Names of what the base class leaves open and a model does not state."""
+def open_questions(model: type[Population]) -> list[str]:
+    """Names of abstract members that a model does not define."""
     stated = {field.name for field in fields(model)}
     names: list[str] = []
     owners: tuple[Any, ...] = (Population, Neurons, ChangeNeurons)

@@ -15,9 +15,9 @@ from snn_compile.ir.spiking import Float
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SigmaDeltaNeurons(ChangeNeurons):
-    """Graded neurons that send only what has changed since the frame before.
+    """Graded neurons that send only the change since the frame before.
 
-    ``S`` adds up all that has ever arrived, ``q`` is what was sent in total; both start at 0 and
+    ``S`` is the sum of all input, ``q`` the sum of all messages; both start at 0 and
     are never reset. Every step::
 
         S = S + a

@@ -24,7 +24,7 @@ from snn_compile.ir.models.population import STATE, Neurons, Population
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SignedIFNeurons(Neurons):
-    """Integrate and fire with spikes of both signs: a negative one takes a positive one back.
+    """Integrate and fire with spikes of both signs: a negative one cancels a positive one.
 
     At the first step of each window ``V = initial_potential; n = 0``. Every step::
 
@@ -84,7 +84,7 @@ class SignedIFNeurons(Neurons):
         return spikes
 
     def potential(self, drive: Interval, n_steps: int) -> Interval:
-        """Those of neurons that only fire upwards.
+        """Bounds of neurons with positive spikes only.
 
         A negative spike adds a threshold to a negative potential, which stays below the threshold.
         """
@@ -107,7 +107,7 @@ class SignedIFNeurons(Neurons):
         return LavaProcess("SignedIF", reason, ("bias", "threshold", "initial_potential"))
 
     def unevenness(self, counts: Int, arrived: Callable[[], Int], n_steps: int) -> float:
-        """What could not be taken back in time."""
+        """Spikes that could not be cancelled in time."""
         start, bias, threshold = (
             along_channels(p.values, self.shape)
             for p in (self.initial_potential, self.bias, self.threshold)

@@ -18,7 +18,7 @@ from snn_compile.ir.models.population import STATE, OneSumNeurons, Population
 class SyncIFNeurons(OneSumNeurons):
     """Layer-synchronous integrate and fire: listen for a window, then fire for a window.
 
-    ``A`` collects what arrives while the sources have their window. When that is over::
+    ``A`` accumulates the input during the window of the sources. After that::
 
         V = A + bias;  A = 0                  saturating at the state's format
 
@@ -58,7 +58,7 @@ class SyncIFNeurons(OneSumNeurons):
         return 0, 1
 
     def total(self, n_steps: int) -> Range:
-        """At most a spike at every step."""
+        """At most one spike per step."""
         return 0, n_steps
 
     def respond(self, a: Int, n_steps: int) -> Int:
@@ -82,4 +82,4 @@ class SyncIFNeurons(OneSumNeurons):
     def own_variants(self) -> Iterator[Variant[Population]]:
         """Another threshold, or another comparison with it."""
         yield from variants.of_threshold(self, self.threshold)
-        yield variants.strict(self.changed(bias=variants.added(self.bias, -1)))
+        yield variants.strict(self.changed(bias=variants.increase(self.bias, -1)))

@@ -1,4 +1,4 @@
-"""Ways to get a neuron wrong that several models share."""
+"""Faults common to several neuron models."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from snn_compile.ir.models.answers import Variant
 from snn_compile.ir.models.population import Population
 
 
-def added(tensor: QTensor, by: int) -> QTensor:
+def increase(tensor: QTensor, by: int) -> QTensor:
     """A parameter that is larger everywhere."""
     return QTensor.of(tensor.values + by)
 
 
 def of_threshold(population: Population, threshold: QTensor) -> Iterator[Variant[Population]]:
-    """A threshold that is off by one, but not below 1."""
+    """A threshold off by one, but not below 1."""
     for by, how in ((1, "high"), (-1, "low")):
         part = population.changed(threshold=QTensor.of(np.maximum(threshold.values + by, 1)))
         yield Variant("threshold", f"the threshold is one too {how}", part)
 
 
 def strict(part: Population) -> Variant[Population]:
-    """Neurons that compare with ``>``; what these are in parameters depends on the model."""
+    """Neurons that compare with ``>``; their parameters depend on the model."""
     return Variant("strict-comparison", "it fires only above the threshold, not at it", part)
 
 
@@ -37,12 +37,12 @@ def of_start(population: Population, start: QTensor) -> Iterator[Variant[Populat
 def of_scale(
     population: Population, multiplier: QTensor, shift: QTensor
 ) -> Iterator[Variant[Population]]:
-    """A multiplier or a shift that is off by one."""
+    """A multiplier or a shift off by one."""
     for by, how in ((1, "halved"), (-1, "doubled")):
-        places = added(shift, by)
+        places = increase(shift, by)
         if places.values.min() >= 0:
             text = f"payloads are {how}: the shift is off by one"
             yield Variant("shift", text, population.changed(shift=places))
     for by, how in ((1, "high"), (-1, "low")):
-        part = population.changed(multiplier=added(multiplier, by))
+        part = population.changed(multiplier=increase(multiplier, by))
         yield Variant("multiplier", f"the multiplier is one too {how}", part)

@@ -1,13 +1,13 @@
-"""The compiled engine: which builds of it are installed, and which one runs on this CPU.
+"""The compiled engine: its installed builds, and the choice of one for this CPU.
 
 A build is a shared library with a C ABI, ``snn_engine_<build>``, made from ``toolchain/engine`` for
 one instruction set. The libraries lie in this package, if a C++ compiler was there when the project
-was installed. Nothing is loaded before it is asked for.
+was installed. Libraries are loaded on demand.
 
 Two environment variables:
     ``SNN_COMPILE_ENGINE``: ``auto`` (the best build that the CPU can run, the default), ``off``, or
         the name of a build.
-    ``SNN_COMPILE_ENGINE_PATH``: a folder to take the libraries from instead of this package.
+    ``SNN_COMPILE_ENGINE_PATH``: a folder with the libraries, instead of this package.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import ctypes
 
 ABI = 6
-"""What ``SNN_ENGINE_ABI`` is in ``engine.h``; other libraries are refused."""
+"""Value of ``SNN_ENGINE_ABI`` in ``engine.h``; other libraries are refused."""
 
 BUILDS = ("avx512", "avx2", "baseline")
-"""Every build there can be, the fastest first."""
+"""All builds, the fastest first."""
 
 _SUFFIX = ".dll" if sys.platform == "win32" else ".so"
 _REBUILD = "install the project again, or switch the engine off with SNN_COMPILE_ENGINE=off"
@@ -37,13 +37,13 @@ _loaded: dict[Path, ctypes.CDLL] = {}
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of the engine, for people.
+    """Status of the engine, for display.
 
     Attributes:
-        build: the one in use, or None.
-        why: what decided that, in a few words.
-        installed: the builds that are there.
-        runnable: those of them that this CPU can run.
+        build: the build in use, or None.
+        why: the reason, in a few words.
+        installed: the installed builds.
+        runnable: the installed builds that this CPU supports.
     """
 
     build: str | None
@@ -53,18 +53,18 @@ class Status:
 
 
 def builds() -> tuple[str, ...]:
-    """The builds that are installed and that this CPU can run, the fastest first."""
+    """The installed builds that this CPU supports, the fastest first."""
     found = _installed()
     if "baseline" not in found:
-        return ()  # it is the one that knows what the CPU can do
-    # Only called once the name is checked: these functions are the same in every ABI.
+        return ()  # this build detects the CPU's features
+    # Called only after the check of the name: these functions are equal in every ABI.
     baseline = _open("baseline")
     return tuple(build for build in found if _runs_here(baseline, build))
 
 
 @functools.cache
 def _runs_here(baseline: ctypes.CDLL, build: str) -> bool:
-    """Whether this CPU can run a build. Asked once: in a virtual machine the question is slow."""
+    """Whether this CPU supports a build. Cached: the detection is slow in a virtual machine."""
     return bool(baseline.snn_engine_cpu_supports(build.encode()))
 
 
@@ -72,25 +72,25 @@ def load(build: str | None = None) -> ctypes.CDLL:
     """The library of a build; the same object each time.
 
     Args:
-        build: its name; None for the one that ``SNN_COMPILE_ENGINE`` asks for, by default the best.
+        build: its name; None for the one selected by ``SNN_COMPILE_ENGINE``, by default the best.
 
     Raises:
-        UsageError: it is not installed, does not run on this CPU or was built from other sources.
+        UsageError: it is not installed, not supported by this CPU, or built from other sources.
     """
     if build is not None:
         _require(build)
     chosen = build or _choose()
     if chosen is None:
         raise UsageError(
-            f"there is no compiled engine to load: {status().why}",
+            f"no compiled engine can be loaded: {status().why}",
             code="no-engine",
-            hint="a C++17 compiler has to be there when the project is installed",
+            hint="install the project again with a C++17 compiler available",
         )
     return _current(chosen)
 
 
 def _current(build: str) -> ctypes.CDLL:
-    """The library of a build that runs here, if it was built from these sources."""
+    """The library of a supported build, if it was built from these sources."""
     library = _open(build)
     abi = library.snn_engine_abi()
     if abi != ABI:
@@ -103,28 +103,28 @@ def _current(build: str) -> ctypes.CDLL:
 
 
 def find() -> ctypes.CDLL | None:
-    """``load()``, or None where the engine is switched off or was never built.
+    """``load()``, or None if the engine is switched off or was never built.
 
-    A process keeps the answer for as long as the environment variables stay the same. A long run
-    asks before every piece, and must not change its simulator, whose memory is bounded otherwise,
-    because the project is installed again meanwhile.
+    The result is cached while the environment variables are unchanged. A long run calls this before
+    every piece, and must not change its simulator, whose memory bounds differ, if the project is
+    installed again in the meantime.
 
     Raises:
-        UsageError: there is an engine, but not the one asked for, or not one that works.
+        UsageError: the engine is installed, but not the selected build, or it does not work.
     """
     return _first_found(_wanted(), os.environ.get("SNN_COMPILE_ENGINE_PATH"))
 
 
 @functools.cache
 def _first_found(wanted: str, folder: str | None) -> ctypes.CDLL | None:
-    """What ``find`` finds, by the variables that decide it."""
+    """The result of ``find`` for the variables that decide it."""
     del wanted, folder
     chosen = _choose()
     return _current(chosen) if chosen else None
 
 
 def status() -> Status:
-    """Which build is in use and why. Loads it to be sure; never raises."""
+    """The build in use and the reason. Loads it as a check; never raises."""
     installed = _installed()
     if _wanted() == "off":
         return Status(None, "switched off by SNN_COMPILE_ENGINE", installed)
@@ -140,10 +140,10 @@ def status() -> Status:
         return Status(None, error.message, installed, runnable)
     if chosen is None:
         folder = os.environ.get("SNN_COMPILE_ENGINE_PATH")
-        missing = f"none in {folder}" if folder else "not built when this was installed"
+        missing = f"none in {folder}" if folder else "not built at installation"
         return Status(None, missing, installed, runnable)
     asked = _wanted() == chosen
-    why = "asked for by SNN_COMPILE_ENGINE" if asked else "the best that this CPU can run"
+    why = "selected by SNN_COMPILE_ENGINE" if asked else "the best that this CPU supports"
     return Status(chosen, why, installed, runnable)
 
 
@@ -152,7 +152,7 @@ def _wanted() -> str:
 
 
 def _choose() -> str | None:
-    """The build to use: as the environment variable says, or the best; None for no engine."""
+    """The build to use: from the environment variable, or the best; None for no engine."""
     wanted = _wanted()
     if wanted == "off":
         return None
@@ -160,7 +160,7 @@ def _choose() -> str | None:
         return next(iter(builds()), None)
     if wanted not in BUILDS:
         raise UsageError(
-            f"SNN_COMPILE_ENGINE={wanted}: there is no such engine",
+            f"SNN_COMPILE_ENGINE={wanted}: unknown engine",
             code="unknown-engine",
             hint=f"one of: auto, off, {', '.join(reversed(BUILDS))}",
         )
@@ -169,20 +169,20 @@ def _choose() -> str | None:
 
 
 def _require(build: str) -> None:
-    """Complain about a build that was asked for and cannot be had."""
+    """Refuse a selected build that is unavailable."""
     installed, runnable = _installed(), builds()
     if build in runnable:
         return
     if build not in installed:
         reason = "it is not installed"
     elif "baseline" not in installed:
-        reason = "the baseline one, which knows what this CPU can run, is not installed"
+        reason = "the baseline build, which detects the CPU's features, is not installed"
     else:
-        reason = "this CPU cannot run it"
+        reason = "this CPU does not support it"
     raise UsageError(
         f"the {build} engine cannot be used: {reason}",
         code="no-engine",
-        hint=f"here there is: {', '.join(('off', *reversed(runnable)))}",
+        hint=f"available: {', '.join(('off', *reversed(runnable)))}",
     )
 
 
@@ -197,7 +197,7 @@ def _path(build: str) -> Path | None:
 
 
 def _open(build: str) -> ctypes.CDLL:
-    """Load the library of an installed build and see that it is the one its name says."""
+    """Load the library of an installed build and check that it matches its name."""
     import ctypes
 
     path = _path(build)
@@ -214,7 +214,7 @@ def _open(build: str) -> ctypes.CDLL:
             ) from error
         if name != build:
             raise UsageError(
-                f"{path.name} is the {name} engine under another's name",
+                f"{path.name} contains the {name} engine",
                 code="broken-engine",
                 hint=_REBUILD,
             )

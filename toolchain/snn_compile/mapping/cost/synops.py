@@ -1,12 +1,11 @@
-"""Synaptic operations and energy, from spike counts.
+"""Synaptic operations of a network, wherever its neurons are, from spike counts.
 
 A synaptic operation is one message through one synapse of nonzero weight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,6 @@ import numpy.typing as npt
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import Input, Neurons, QuantizedGraph, Synapses
 from snn_compile.mapping.counts import Int, counts_of
-from snn_compile.targets.target import Confidence, Energy, Target
 
 
 def fan_out(synapses: Synapses, source_shape: Shape) -> Int:
@@ -71,60 +69,3 @@ def neuron_updates(program: QuantizedGraph) -> int:
     """Neuron updates of one inference: every neuron at every step of its window."""
     neurons = sum(int(np.prod(node.shape)) for node in program.populations)
     return neurons * program.window.n_steps
-
-
-class EnergyEstimate(TypedDict):
-    """An energy in the report; ``confidence`` is the weakest of the figures used."""
-
-    value: float
-    low: float
-    high: float
-    unit: str
-    source: str
-    confidence: str
-
-
-def energy(
-    target: Target, *, synops: float, neuron_updates: float = 0.0, spikes: float = 0.0
-) -> EnergyEstimate | None:
-    """Energy of one inference, in joules; None if the target states no energies.
-
-    Excludes static power, the management phase, the barrier between steps and the host's work: no
-    public figures. A quantity without a figure in the target counts as 0, and ``source`` names only
-    the counted ones.
-
-    Args:
-        target: the chip.
-        synops: synaptic operations.
-        neuron_updates: neurons times steps.
-        spikes: messages sent.
-    """
-    terms = [
-        (count, name, figure)
-        for count, name, figure in (
-            (synops, "synaptic operation", target.synaptic_op),
-            (neuron_updates, "neuron update", target.neuron_update),
-            (spikes, "spike", target.spike),
-        )
-        if figure is not None
-    ]
-    if not terms:
-        return None
-    joule = 1e-12
-    return EnergyEstimate(
-        value=joule * sum(n * figure.value for n, _, figure in terms),
-        low=joule * sum(n * figure.low for n, _, figure in terms),
-        high=joule * sum(n * figure.high for n, _, figure in terms),
-        unit="J",
-        source=f"{target.file}: "
-        + "; ".join(
-            f"{figure.value:g} ({figure.low:g} to {figure.high:g}) {figure.unit} a {name}"
-            for _, name, figure in terms
-        ),
-        confidence=_weakest(figure for _, _, figure in terms).value,
-    )
-
-
-def _weakest(figures: Iterable[Energy]) -> Confidence:
-    order = list(Confidence)
-    return max((figure.confidence for figure in figures), key=order.index)

@@ -1,0 +1,183 @@
+"""The chips as a drawing: cores as tiles in the colour of their layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from snn_compile.pluralize import pluralize
+
+WIDTH = 860
+_MARGIN, _GAP, _HEADING = 10, 4, 22
+_MANY = 224
+"""Cores up to which each has a tile; beyond, neighbours with the same layers share one."""
+_SIZES = ((32, 8, 46), (_MANY, 12, 36))
+"""Number of tiles up to which a drawing has so many columns, and tiles of such a height."""
+_GROUPED = (5, 50)
+_GOLDEN = 137.508
+"""Degrees of hue from one layer to the next, so that any two of a few neighbours differ."""
+_LETTER = 5.9
+"""Width of a letter of the tiles' text."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A core, or neighbouring cores with the same layers.
+
+    Attributes:
+        x: left edge, y: upper edge, width, height: of the rectangle.
+        fill: height of the coloured part, by the utilization of the tightest limit.
+        stripes: left edge, width and hue of the colour of each layer on it.
+        title: its name and use.
+        layer: the layers on it, shortened to the tile.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    fill: float
+    stripes: tuple[tuple[float, float, float], ...]
+    title: str
+    layer: str
+
+
+@dataclass(frozen=True)
+class Board:
+    """The frame of a chip."""
+
+    y: float
+    height: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Chips:
+    """The drawing.
+
+    Attributes:
+        height: of the drawing.
+        boards: the chips in use.
+        tiles: of their cores.
+        legend: hue, name and cores of each layer.
+    """
+
+    height: float
+    boards: tuple[Board, ...]
+    tiles: tuple[Tile, ...]
+    legend: tuple[tuple[float, str, str], ...]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Cores that share a tile."""
+
+    chip: int
+    layers: tuple[str, ...]
+    first: int
+    last: int
+    low: float
+    high: float
+
+    @property
+    def title(self) -> str:
+        if self.first == self.last:
+            return f"{self.first}: {self.high:.0f} %"
+        low, high = f"{self.low:.0f}", f"{self.high:.0f}"
+        return f"{self.first}–{self.last}: {low if low == high else f'{low} to {high}'} %"
+
+
+def chips(report: Mapping[str, Any]) -> Chips | None:
+    """The drawing of a report; None without placed cores."""
+    cores = [
+        core
+        for core in (report.get("resources") or {}).get("per_core") or []
+        if core.get("populations")
+    ]
+    if not cores:
+        return None
+    groups = list(_groups(cores))
+    colours = hues(report)
+    boards, tiles, height = _placed(groups, colours)
+    return Chips(height, boards, tiles, tuple(_legend(colours, cores)))
+
+
+def hues(report: Mapping[str, Any]) -> dict[str, float]:
+    """A hue in degrees for each layer that is on a core, in the order of the network."""
+    cores = (report.get("resources") or {}).get("per_core") or []
+    placed = {layer for core in cores for layer in core.get("populations") or ()}
+    names = [layer["name"] for layer in report.get("layers") or [] if layer["name"] in placed]
+    names += sorted(placed - set(names))
+    return {name: round(index * _GOLDEN % 360, 1) for index, name in enumerate(names)}
+
+
+def _groups(cores: Sequence[Mapping[str, Any]]) -> Iterator[_Group]:
+    """One group a core, or, of many cores, one for neighbours with the same layers."""
+    one_each = len(cores) <= _MANY
+
+    def key(core: Mapping[str, Any]) -> tuple[Any, ...]:
+        chip, layers = core.get("chip") or 0, tuple(core["populations"])
+        return (chip, layers, core.get("core")) if one_each else (chip, layers)
+
+    for _, same in groupby(cores, key):
+        members = list(same)
+        full = [float(core.get("percent") or 0.0) for core in members]
+        numbers = [int(core.get("core") or 0) for core in members]
+        chip, layers = members[0].get("chip") or 0, tuple(members[0]["populations"])
+        yield _Group(chip, layers, numbers[0], numbers[-1], min(full), max(full))
+
+
+def _placed(
+    groups: Sequence[_Group], colours: Mapping[str, float]
+) -> tuple[tuple[Board, ...], tuple[Tile, ...], float]:
+    """Tiles row by row in the frames of their chips."""
+    grouped = any(group.first != group.last for group in groups)
+    sizes = [(columns, tall) for most, columns, tall in _SIZES if len(groups) <= most]
+    columns, tall = _GROUPED if grouped or not sizes else sizes[0]
+    wide = (WIDTH - 2 * _MARGIN - (columns - 1) * _GAP) / columns
+    boards, tiles, y = [], [], 0.0
+    for chip, members in groupby(groups, lambda group: group.chip):
+        on_chip = list(members)
+        rows = math.ceil(len(on_chip) / columns)
+        height = _HEADING + rows * (tall + _GAP) + _MARGIN
+        n_cores = sum(group.last - group.first + 1 for group in on_chip)
+        boards.append(Board(y, height, f"chip {chip} · {pluralize(n_cores, 'core')}"))
+        for index, group in enumerate(on_chip):
+            row, column = divmod(index, columns)
+            x = _MARGIN + column * (wide + _GAP)
+            own = [colours[name] for name in group.layers]
+            part = wide / len(own)
+            tiles.append(
+                Tile(
+                    round(x, 1),
+                    round(y + _HEADING + row * (tall + _GAP), 1),
+                    round(wide, 1),
+                    tall,
+                    round(tall * min(max(group.high, 2.0), 100.0) / 100, 1),
+                    tuple((round(x + i * part, 1), round(part, 1), h) for i, h in enumerate(own)),
+                    group.title,
+                    _shortened(group.layers, int((wide - 6) / _LETTER)),
+                )
+            )
+        y += height + 8
+    return tuple(boards), tuple(tiles), y
+
+
+def _shortened(layers: Sequence[str], room: int) -> str:
+    """The name of the first layer and the number of others, in so many characters."""
+    more = f" +{len(layers) - 1}" if len(layers) > 1 else ""
+    name, left = layers[0], room - len(more)
+    if len(name) > left:
+        name = name.rpartition("/")[2]
+    return (name if len(name) <= left else "…" + name[-(left - 1) :]) + more
+
+
+def _legend(
+    colours: Mapping[str, float], cores: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[float, str, str]]:
+    for name, hue in colours.items():
+        n_cores = sum(name in core["populations"] for core in cores)
+        yield hue, name, pluralize(n_cores, "core")
