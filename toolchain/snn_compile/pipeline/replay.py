@@ -65,7 +65,7 @@ from snn_compile.quantize.fit_layers import FitLayers
 from snn_compile.quantize.quantize import LayerNumbers, Quantization
 from snn_compile.quantize.states import States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
-from snn_compile.targets.target import Confidence, Constant, Figure, Target
+from snn_compile.targets.target import Confidence, Constant, Figure, Target, Times
 from snn_compile.version import __version__
 
 SCHEMA = 1
@@ -102,7 +102,7 @@ PASSES = (
 STAGES = (ANNGraph, SpikingGraph, Quantization)
 _PARTS = (
     *(QuantizedGraph, LayerNumbers, InputEncoding, States, Curve),
-    *(Target, Figure, Constant, Confidence),
+    *(Target, Figure, Constant, Times, Confidence),
 )
 _NODES = [
     kind
