@@ -110,6 +110,7 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
         f" {folded} folded · 0 unsupported"
     )
     for finding in of_fit(result.findings):
-        console.print(f"  {finding.code}: {printable(finding.message)}")
+        if not finding.warning:
+            console.print(f"  {finding.code}: {printable(finding.message)}")
     for finding in warnings:
         console.print(f"  warning[{finding.code}]: {finding}")

@@ -117,13 +117,13 @@ class InsertRectifiers:
         split[source] = added[-1].id
         layered[source] = None
         count = prod(node.shape) * sum(isinstance(part, ann.Activation) for part in added)
-        findings.append(
-            Finding(
-                f"{count} neurons carry its value to the next layer",
-                node.origin,
-                code=code,
+        message = f"{count} neurons carry its value to the next layer"
+        if code == "kept-pool":
+            message = (
+                f"the pool '{source}' has {count:,} neurons: composed with the next layer, it"
+                " exceeds the target"
             )
-        )
+        findings.append(Finding(message, node.origin, code=code))
 
     def _keeps(self, network: ANNGraph, before: AnnNode | None, node: AnnNode) -> bool:
         """Whether a pool that the layer after it could do costs less as neurons of its own."""

@@ -21,13 +21,14 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.targets.target import Target
 
 CODES = (
+    "kept-pool",
     "split-fan-in",
     "weights-widened",
     "weights-split",
     "sources-duplicated",
     APPROXIMATION,
 )
-"""Codes of the findings of these passes."""
+"""Codes of findings about what was done for the target, here and before (pools)."""
 
 
 def of_fit(findings: Iterable[Finding]) -> tuple[Finding, ...]:
