@@ -94,6 +94,10 @@ class Reach:
                 return values + 2 * self.stored(target)
         return values
 
+    def single(self, target: Shape) -> int:
+        """Synapses of all maps to a target that are part of no kernel or matrix."""
+        return self.terms * prod(target) * min(self.fan_in, self.size) * (self.form == "sparse")
+
     def unrolled(self, target: Shape) -> int:
         """Bytes while one map becomes a sparse matrix."""
         return prod(target) * min(self.fan_in, self.size) * SYNAPSE
@@ -127,7 +131,7 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
     reached: dict[NodeId, Mapping[NodeId, Reach]] = {}
     waiting = {node.id: len(network.graph.consumers(node.id)) for node in network.graph}
     maps: dict[NodeId, int] = {}
-    total = terms = 0
+    total = terms = single = 0
     for node in network.graph:
         sources = [(network.graph[s], reached[s]) for s in node.inputs]
         found, peak = _arriving(node, sources)
@@ -145,6 +149,15 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
             if not waiting[source]:
                 del maps[source]
         terms += sum(r.terms for r in found.values())
+        single += sum(r.single(node.shape) for r in found.values())
+        if single > ann.MAX_ENTRIES:
+            raise ModelError(
+                f"with it, {single:,} synapses are wired one by one; {ann.MAX_ENTRIES:,} at most",
+                code="too-large",
+                origin=node.origin,
+                hint="use a smaller input, or nearest neighbours and transposed convolutions"
+                " where values are interpolated",
+            )
         if terms > MAX_TERMS:
             raise ModelError(
                 f"with it, the network is a sum of {terms:,} linear maps; {MAX_TERMS:,} at most",
@@ -176,10 +189,12 @@ def _own(node: AnnNode) -> int:
             per_group, height, width = node.weight.shape[1:]
             padded = _padded(node.shape, node.geometry, (height, width))
             maps = per_group * node.geometry.groups * padded
-            return size + (int(node.weight.size) * 2 + int(maps)) * NUMBER
+            own = int(node.weight.size) * 2 + int(maps)
+            return size + (own + _reached(node.shape, node.geometry, (height, width))) * NUMBER
         case ann.AveragePool():
             padded = _padded(node.shape, node.geometry, node.kernel)
-            return size + node.shape[0] * (padded + 2 * prod(node.kernel)) * NUMBER
+            own = node.shape[0] * (padded + 2 * prod(node.kernel))
+            return size + (own + _reached(node.shape, node.geometry, node.kernel)) * NUMBER
         case ann.MaxPool():
             # A tournament: for each tap a kernel with one weight, and two rectifiers.
             taps = prod(node.kernel)
@@ -193,6 +208,12 @@ def _padded(target: Shape, geometry: Geometry, kernel: Pair) -> int:
     """Values of a map that a kernel slides over, padding included."""
     sizes = zip(target[1:], geometry.stride, geometry.dilation, kernel, strict=True)
     return prod(n * stride + d * (k - 1) for n, stride, d, k in sizes)
+
+
+def _reached(target: Shape, geometry: Geometry, kernel: Pair) -> int:
+    """Which values along each axis the taps of a kernel read, while synapses are counted."""
+    sizes = zip(target[1:], geometry.stride, geometry.dilation, kernel, strict=True)
+    return sum(k * (n * stride + d * (k - 1)) for n, stride, d, k in sizes)
 
 
 def _arriving(

@@ -107,7 +107,7 @@ def resize(call: Call) -> Tensor:
     call.builder.check_size((call.batch, *(axis.count for axis in axes)), call.origin)
     for axis in axes:
         if mode != "nearest" and not axis.kept:
-            call.builder.check_size((axis.count, axis.size, 2), call.origin)  # in float64
+            call.builder.check_matrix(axis.count, axis.size, call.origin)
     if how == "align_corners" and any(abs(a.size * a.scale - a.count) > 1e-3 for a in axes):
         raise call.refusal(
             "align_corners with a scale that gives no whole number of values has two meanings: "
