@@ -119,8 +119,9 @@ class Builder:
         """See that a matrix along one axis may be made.
 
         Raises:
-            ModelError: it would have too many entries.
+            ModelError: it would have too many entries, or take too much memory.
         """
+        self.check_size((n_out, n_in, 2), origin)  # in float64
         if n_out * n_in > ann.MAX_ENTRIES:
             raise ModelError(
                 f"needs a matrix of {n_out:,} x {n_in:,} along one axis; it may have"

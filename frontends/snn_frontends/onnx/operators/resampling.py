@@ -244,7 +244,7 @@ def _axes(call: Call, x: Tensor) -> list[_Axis]:
     roi = [float(v) for v in call.constant(1)] if late and call.has(1) else []
     if not scales and not sizes:
         raise call.invalid("states neither sizes nor scales")
-    if len(scales or sizes) != len(chosen) or min([*scales, *sizes]) <= 0:
+    if len(scales or sizes) != len(chosen) or not all(0 < n < np.inf for n in (*scales, *sizes)):
         raise call.invalid(f"its {'scales' if scales else 'sizes'} do not fit {list(x.shape)}")
     policy = call.attributes.get("keep_aspect_ratio_policy", "stretch")
     if policy != "stretch" and stated is not None and min(stated, default=0) < 0:
