@@ -95,8 +95,8 @@ class Reach:
         return values
 
     def single(self, target: Shape) -> int:
-        """Synapses of all maps to a target that are part of no kernel or matrix."""
-        return self.terms * prod(target) * min(self.fan_in, self.size) * (self.form == "sparse")
+        """Synapses of all maps to a target."""
+        return self.terms * prod(target) * min(self.fan_in, self.size)
 
     def unrolled(self, target: Shape) -> int:
         """Bytes while one map becomes a sparse matrix."""
@@ -149,10 +149,12 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
             if not waiting[source]:
                 del maps[source]
         terms += sum(r.terms for r in found.values())
-        single += sum(r.single(node.shape) for r in found.values())
+        if isinstance(node, ann.AxisMatrix):
+            single += sum(r.single(node.shape) for r in found.values())
         if single > ann.MAX_ENTRIES:
             raise ModelError(
-                f"with it, {single:,} synapses are wired one by one; {ann.MAX_ENTRIES:,} at most",
+                f"with it, matrices along an axis are {single:,} synapses wired one by one;"
+                f" {ann.MAX_ENTRIES:,} at most",
                 code="too-large",
                 origin=node.origin,
                 hint="use a smaller input, or nearest neighbours and transposed convolutions"
