@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, SparseSynapses, Synapses
 from snn_compile.mapping.block import Block, Span, as_map
@@ -43,6 +44,10 @@ class Counts(Protocol):
 
     def fan_out(self) -> Int:
         """Synapses of each source neuron, in the source's shape."""
+        ...
+
+    def fan_in(self) -> Int:
+        """Synapses onto each neuron, flat."""
         ...
 
 
@@ -191,12 +196,28 @@ class ConvCounts:
             where = full if mask is None else _reach(mask, rows, columns)[y0:y1, x0:x1]
             reached[taps.first + channels, y0:y1, x0:x1] += where
 
+    def fan_in(self) -> Int:
+        """Synapses onto each neuron."""
+        geometry, used = self.synapse_group.geometry, self.used.sum(axis=1, dtype=np.int64)
+        rows, columns = (
+            _reads(geometry, axis, used.shape[1 + axis], self.source[1 + axis], n)
+            for axis, n in enumerate(as_map(self.synapse_group.shape)[1:])
+        )
+        return np.einsum("okx,ky,xz->oyz", used, rows, columns).reshape(-1)
+
     def fan_out(self) -> Int:
         """Synapses of each source."""
         taps, rows, columns = self._factors(Block.whole(self.synapse_group.shape))
         over_x = taps.counts @ columns.reached.astype(np.int64)
         across = np.einsum("ikx,ky->iyx", over_x, rows.reached.astype(np.int64))
         return np.asarray(across.reshape(self.source_shape), dtype=np.int64)
+
+
+def _reads(geometry: Geometry, axis: int, n_taps: int, n_inputs: int, n_outputs: int) -> Int:
+    """(taps, outputs): 1 where a tap reads an input, 0 where it reads padding."""
+    taps = geometry.dilation[axis] * np.arange(n_taps)[:, None]
+    at = np.arange(n_outputs)[None] * geometry.stride[axis] + taps - geometry.padding[axis]
+    return ((at >= 0) & (at < n_inputs)).astype(np.int64)
 
 
 def _reach(mask: Bool, rows: _Axis, columns: _Axis) -> Bool:
@@ -245,6 +266,10 @@ class DenseCounts:
         """Add one for each source of a block."""
         reached += self._sources(block).reshape(reached.shape)
 
+    def fan_in(self) -> Int:
+        """Synapses onto each neuron."""
+        return np.asarray(self.per_target, dtype=np.int64)
+
     def fan_out(self) -> Int:
         """Synapses of each source."""
         per_source = np.asarray(np.count_nonzero(self.used, axis=0), dtype=np.int64)
@@ -289,6 +314,10 @@ class SparseCounts:
     def mark(self, block: Block, reached: Int) -> None:
         """Add one for each source of a block."""
         np.add.at(reached.reshape(-1), np.unique(self._onto(block)), 1)
+
+    def fan_in(self) -> Int:
+        """Synapses onto each neuron."""
+        return np.bincount(self.target, minlength=self.n_targets)
 
     def fan_out(self) -> Int:
         """Synapses of each source."""

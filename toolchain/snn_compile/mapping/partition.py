@@ -10,13 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import (
-    ConvSynapses,
-    DenseSynapses,
-    Population,
-    QuantizedGraph,
-    Synapses,
-)
+from snn_compile.ir.quantized import Population, QuantizedGraph, Synapses
 from snn_compile.mapping.block import (
     Block,
     Capacity,
@@ -27,34 +21,8 @@ from snn_compile.mapping.block import (
     capacity,
 )
 from snn_compile.mapping.counts import Counts, Int, counts_of
+from snn_compile.mapping.memory import RESET_WEIGHT_BITS, memory_bits
 from snn_compile.targets.target import Target
-
-RESET_WEIGHT_BITS = 8
-"""Width of the recurrent weight of a soft reset (NxTF: an 8-bit mantissa of the threshold)."""
-
-
-def memory_bits(
-    synapses: Synapses, counts: Counts, block: Block, n_axons: int, target: Target
-) -> int:
-    """Synapse memory of a synapse group on the core of a block.
-
-    Weights are stored in one of two forms: nonzero weights with an index each, or all weights in
-    order. A shared kernel is stored once, in the smaller form. All others are lists of synapses,
-    one for each input axon, cut into entries; a dense group takes the smaller form. The number of
-    entries is an upper bound, ``sum(ceil(n_i / k)) <= n_axons + sum(n_i) // k``.
-    """
-    width = synapses.weight.format.bits
-    with_index = width + target.index_bits.value
-    plain, listed = counts.stored(block)
-    if isinstance(synapses, ConvSynapses):
-        if target.shared_kernels.value:
-            return min(plain * width, listed * with_index)
-        listed = counts.synapses(block)
-    overhead, longest = target.entry_overhead_bits.value, target.synapses_per_entry.value
-    bits = listed * with_index + (n_axons + listed // longest) * overhead
-    if isinstance(synapses, DenseSynapses):
-        bits = min(bits, plain * width + (n_axons + plain // longest) * overhead)
-    return bits
 
 
 class Cutter:
