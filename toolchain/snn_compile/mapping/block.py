@@ -42,8 +42,24 @@ class Block:
     @property
     def size(self) -> int:
         """Number of neurons."""
-        spans = (self.channels, self.rows, self.columns)
-        return math.prod(stop - start for start, stop in spans)
+        return math.prod(stop - start for start, stop in self.spans)
+
+    @property
+    def spans(self) -> tuple[Span, Span, Span]:
+        """Its ranges of channels, rows and columns."""
+        return self.channels, self.rows, self.columns
+
+    def between(self, axis: int, start: int, stop: int) -> Block:
+        """The slab of it in a range of one axis."""
+        spans = list(self.spans)
+        spans[axis] = start, stop
+        return Block(*spans)
+
+    def halves(self, axis: int) -> tuple[Block, Block]:
+        """Both halves along an axis."""
+        start, stop = self.spans[axis]
+        middle = (start + stop) // 2
+        return self.between(axis, start, middle), self.between(axis, middle, stop)
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:

@@ -26,6 +26,8 @@ Bool = npt.NDArray[np.bool_]
 class Counts(Protocol):
     """Exact counts over one synapse group."""
 
+    source_shape: Shape
+
     def synapses(self, block: Block) -> int:
         """Synapses, with a weight that is not zero, onto the neurons of a block."""
         ...
@@ -162,6 +164,13 @@ class ConvCounts:
             self._axis(0, block.rows),
             self._axis(1, block.columns),
         )
+
+    def reads(self, axis: int, span: Span) -> int:
+        """Source channels, rows or columns of a span of outputs, as if no weight were zero."""
+        if axis:
+            return self._axis(axis - 1, span).n_any
+        out = len(self.used) // self.synapse_group.geometry.groups
+        return (-(-span[1] // out) - span[0] // out) * self.used.shape[1]
 
     def synapses(self, block: Block) -> int:
         """Synapses onto a block."""

@@ -158,6 +158,8 @@ def _boxes(used: Bool, geometry: Geometry) -> list[tuple[Box, Int]]:
     """Boxes of taps, each with the kernels of every output channel that it is counted for."""
     kh, kw = used.shape[2:]
     whole = ((0, kh), (0, kw))
+    if geometry.dilation == (1, 1) and used.all():
+        return [(whole, np.full(len(used), used.shape[1]))]
     singles = [((y, y + 1), (x, x + 1)) for y, x in _from_the_middle(kh, kw)]
     tried: list[Box] = singles
     if geometry.dilation == (1, 1):
@@ -173,6 +175,8 @@ def _boxes(used: Bool, geometry: Geometry) -> list[tuple[Box, Int]]:
     for (y0, y1), (x0, x1) in tried:
         fits = left & used[:, :, y0:y1, x0:x1].all(axis=(2, 3))
         left &= ~fits
+        if not left.any() and not fits.any():
+            break
         if fits.any():
             found.append((((y0, y1), (x0, x1)), fits.sum(axis=1)))
     return found
@@ -187,6 +191,8 @@ def _from_the_middle(kh: int, kw: int) -> list[tuple[int, int]]:
 def classes(synapses: ConvSynapses) -> Int:
     """(channels,) equal numbers for channels that are linked by sources in common."""
     used = (synapses.weight.values != 0).any(axis=(2, 3))
+    if synapses.geometry.groups == 1 and used.all(axis=0).any():
+        return np.zeros(len(used), dtype=np.int64)
     channels, per_group = used.shape
     first = np.arange(channels) // (channels // synapses.geometry.groups) * per_group
     out, into = np.nonzero(used)

@@ -15,7 +15,7 @@ fewer than any single layer needs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf, prod
 
 import numpy as np
@@ -25,7 +25,6 @@ from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import (
     ConvSynapses,
     DenseSynapses,
-    Input,
     Population,
     QuantizedGraph,
     Synapses,
@@ -45,38 +44,28 @@ EXACT = 1e-9
 
 
 @dataclass(frozen=True)
-class LayerBound:
-    """One limit of one layer.
+class Least:
+    """What any placement needs.
 
     Attributes:
-        layer: the population.
-        rule: name of the limit.
-        bound: the least that any placement takes.
-        used: taken by this one.
-    """
-
-    layer: NodeId
-    rule: str
-    bound: int
-    used: int
-
-
-@dataclass(frozen=True)
-class LowerBound:
-    """The whole network.
-
-    Attributes:
-        cores: the least number of any placement.
-        used: cores in use.
-        layers: each limit of each layer.
+        cores: their number.
+        layers: for each population the least of each limit, in the order of ``LIMITS``.
     """
 
     cores: int
-    used: int
-    layers: tuple[LayerBound, ...]
+    layers: Mapping[NodeId, tuple[int, int, int, int]]
+
+    def shares(self, target: Target) -> list[float]:
+        """Of each limit, the least of all layers together, in cores."""
+        return [
+            0.0
+            if limit is None
+            else sum(layer[i] for layer in self.layers.values()) / max(limit, 1)
+            for i, limit in enumerate(capacity(target))
+        ]
 
 
-def _ratio(axons: Float, neurons: Float, room: float) -> float:
+def _ratio(axons: Float, neurons: Float, room: float, free: int = 0) -> float:
     """The fewest axons for each neuron on cores with room for so many.
 
     A core with more than ``neurons[k - 1]`` and at most ``neurons[k]`` of them needs ``axons[k]``.
@@ -85,7 +74,7 @@ def _ratio(axons: Float, neurons: Float, room: float) -> float:
     held = (before < room) & (neurons > before)
     if not held.any():
         return 0.0
-    return float((axons[held] / np.minimum(neurons[held], room)).min())
+    return float((np.maximum(0.0, axons[held] - free) / np.minimum(neurons[held], room)).min())
 
 
 class _Group:
@@ -126,20 +115,32 @@ class _Group:
             axons, neurons = axons[:-1], neurons[1:]
         return axons, neurons
 
-    def _rates_apart(self, room: float) -> Float:
+    def _rates_apart(self, room: float, free: int = 0) -> Float:
         """Axons for each neuron of channels that share no sources."""
         most = np.concatenate([self.sizes[1:] - 1, self.sizes[-1:]])
         held = self.sizes <= room
-        return np.asarray((self.apart[:, held] / np.minimum(most[held], room)).min(axis=1))
+        return np.asarray(
+            (np.maximum(0.0, self.apart[:, held] - free) / np.minimum(most[held], room)).min(axis=1)
+        )
 
-    def least(self, room: float) -> float:
-        """The fewest axons of all cores, with room for so many neurons each."""
-        total = self.per_channel * float(self._rates_apart(room).sum())
+    def least(self, room: float, free: int = 0) -> float:
+        """The fewest axons of all cores.
+
+        Args:
+            room: for so many neurons on each.
+            free: axons of each block that do not count.
+        """
+        total = self.per_channel * float(self._rates_apart(room, free).sum())
         for fewest, curve in zip(self.classes, self.curves, strict=True):
             total += max(
-                len(kept) * self.per_channel * _ratio(*(curve if all_ else self._curve(kept)), room)
+                len(kept)
+                * self.per_channel
+                * _ratio(*(curve if all_ else self._curve(kept)), room, free)
                 for kept, all_ in _without_the_least(fewest)
             )
+        if len(self.classes) == 1 and not len(self.apart):  # each core holds one neuron at least
+            cores = ceil(len(self.classes[0]) * self.per_channel / room - EXACT)
+            total = max(total, cores * max(0.0, float(self.classes[0][:, 0].min()) - free))
         return total
 
     def needed(self, n: float) -> float:
@@ -207,18 +208,23 @@ class _Layer:
         self.recurrent = target.synapses_per_soft_reset_neuron.value if soft else 0
         shape = as_map(population.shape)
         sources = [program.graph[s.inputs[0]] for s, _ in incoming]
-        self.is_inner = [not isinstance(source, Input) for source in sources]
         self.groups = [
             _Group(synapses, counts, source.shape)
             for (synapses, counts), source in zip(incoming, sources, strict=True)
         ]
         limits = [inf if n is None else float(n) for n in capacity(target)]
         memory = LeastMemory(shape, incoming, self.recurrent, target)
-        rooms = limits[0] // self.compartments, memory.room(limits[1]), float(self.size)
+        neurons = limits[0] if limits[0] == inf else limits[0] // self.compartments
+        rooms = neurons, memory.room(limits[1]), float(self.size)
         self.room = self._room(max(1.0, min(rooms)), limits[2])
         self.axons = [group.least(self.room) for group in self.groups]
         copies = max(1, ceil(shape[1] * shape[2] / self.room - EXACT))
-        self.memory_bits = memory.total(copies, 0.0)
+        beyond = sum(
+            group.least(self.room, free=1)
+            for group, is_listed in zip(self.groups, memory.is_listed, strict=True)
+            if is_listed
+        )
+        self.memory_bits = memory.total(copies, beyond)
 
     def _room(self, most: float, limit: float) -> float:
         """The most neurons that a core has input axons for, by bisection."""
@@ -235,18 +241,15 @@ class _Layer:
             low, high = (middle, high) if fits(middle) else (low, middle)
         return low
 
-    def used(self) -> tuple[float, float, float, float]:
-        """Neurons, memory, input axons, and the output axons of what it reads."""
+    def least(self, sent: int) -> tuple[int, int, int, int]:
+        """Of each limit, with what its readers need of its output axons."""
         own = self.size * self.recurrent
-        inner = sum(n for n, inner in zip(self.axons, self.is_inner, strict=True) if inner)
-        neurons = self.size * self.compartments
-        return neurons, self.memory_bits, sum(self.axons) + own, inner + own
+        axons = sum(map(_up, self.axons))
+        return self.size * self.compartments, _up(self.memory_bits), axons + own, sent + own
 
 
-def lower_bound(
-    program: QuantizedGraph, target: Target, counts: Mapping[NodeId, Counts]
-) -> tuple[int, dict[NodeId, tuple[int, int, int, int]]]:
-    """The fewest cores; for each population the least of each limit, in the order of ``LIMITS``."""
+def lower_bound(program: QuantizedGraph, target: Target, counts: Mapping[NodeId, Counts]) -> Least:
+    """What any placement of a network needs."""
     layers: dict[NodeId, _Layer] = {}
     sent: dict[NodeId, int] = {node.id: 0 for node in program.graph}
     for population in program.populations:
@@ -254,16 +257,13 @@ def lower_bound(
         layer = layers[population.id] = _Layer(program, population, incoming, target)
         for (synapses, _), axons in zip(incoming, layer.axons, strict=True):
             sent[synapses.inputs[0]] += ceil(axons - EXACT)
-    limits = np.array([inf if n is None else float(max(n, 1)) for n in capacity(target)])
-    totals = np.sum([layer.used() for layer in layers.values()], axis=0) / limits
     alone = max((ceil(layer.size / layer.room - EXACT) for layer in layers.values()), default=0)
-    least = {
-        name: (
-            layer.size * layer.compartments,
-            ceil(layer.memory_bits - EXACT),
-            ceil(layer.used()[2] - EXACT),
-            sent[name] + layer.size * layer.recurrent,
-        )
-        for name, layer in layers.items()
-    }
-    return max(1, alone, ceil(totals.max() - EXACT)), least
+    least = Least(
+        max(1, alone),
+        {name: layer.least(sent[name]) for name, layer in layers.items()},
+    )
+    return replace(least, cores=max(least.cores, *map(_up, least.shares(target))))
+
+
+def _up(number: float) -> int:
+    return ceil(number - EXACT)

@@ -8,8 +8,7 @@ from typing import ClassVar
 from snn_compile.errors import raise_all
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
-from snn_compile.mapping.pack import pack
-from snn_compile.mapping.partition import partition
+from snn_compile.mapping.place import place
 from snn_compile.mapping.program import MappedProgram
 from snn_compile.mapping.resources import resources
 from snn_compile.mapping.rules import violations
@@ -31,8 +30,7 @@ class MapToCores:
         Raises:
             CapacityError: it does not fit (``CompileErrors`` for several reasons).
         """
-        parts = [part for cut in partition(program, self.target).values() for part in cut]
-        placements = pack(parts, self.target)
+        placements = place(program, self.target)
         raise_all([v.error for v in violations(program, self.target, placements)])
         mapped = MappedProgram(program, self.target, placements)
         return PassResult(mapped, (_summary(mapped), *_input_notes(mapped)))

@@ -50,7 +50,7 @@ class LeastMemory:
         lists: (channels, neurons of a channel) bits of the lists of each neuron, without what an
             axon adds.
         per_axon: bits that each input axon of a block adds to such lists, but the first.
-        n_lists: groups that are stored as lists.
+        is_listed: for each group, whether it is stored as lists.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class LeastMemory:
         channels, self.per_channel = shape[0], shape[1] * shape[2]
         self.kernels = np.zeros(channels)
         self.lists = np.zeros((channels, self.per_channel))
-        self.per_axon, self.n_lists = 0, 0
+        self.per_axon = 0
+        self.is_listed: list[bool] = []
         overhead = target.entry_overhead_bits.value
         longest = target.synapses_per_entry.value
         self.lists += recurrent * (RESET_WEIGHT_BITS + target.index_bits.value + overhead)
@@ -74,9 +75,10 @@ class LeastMemory:
                 used = synapses.weight.values != 0
                 listed = used.reshape(channels, -1).sum(axis=1)
                 self.kernels += np.minimum(used[0].size * width, listed * with_index)
+                self.is_listed.append(False)
                 continue
             self.per_axon = overhead
-            self.n_lists += 1
+            self.is_listed.append(True)
             fan_in = counts.fan_in().reshape(channels, -1)
             bits = fan_in * (with_index + overhead / longest)
             if isinstance(synapses, DenseSynapses):
