@@ -127,8 +127,8 @@ class Part:
 
     population: NodeId
     block: Block
-    demand: Demand
-    n_synapses: int
+    demand: Demand = Demand()
+    n_synapses: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import Shape
-from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, SparseSynapses, Synapses
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    DenseSynapses,
+    QuantizedGraph,
+    SparseSynapses,
+    Synapses,
+)
 from snn_compile.mapping.block import Block, Span, as_map
 
 Int = npt.NDArray[np.int64]
@@ -170,7 +176,7 @@ class ConvCounts:
         if axis:
             return self._axis(axis - 1, span).n_any
         out = len(self.used) // self.synapse_group.geometry.groups
-        return (-(-span[1] // out) - span[0] // out) * self.used.shape[1]
+        return int((-(-span[1] // out) - span[0] // out) * self.used.shape[1])
 
     def synapses(self, block: Block) -> int:
         """Synapses onto a block."""
@@ -212,7 +218,8 @@ class ConvCounts:
             _reads(geometry, axis, used.shape[1 + axis], self.source[1 + axis], n)
             for axis, n in enumerate(as_map(self.synapse_group.shape)[1:])
         )
-        return np.einsum("okx,ky,xz->oyz", used, rows, columns).reshape(-1)
+        found = np.einsum("okx,ky,xz->oyz", used, rows, columns)
+        return np.asarray(found.reshape(-1), dtype=np.int64)
 
     def fan_out(self) -> Int:
         """Synapses of each source."""
@@ -340,3 +347,12 @@ def counts_of(synapses: Synapses, source: Shape) -> Counts:
     if isinstance(synapses, DenseSynapses):
         return DenseCounts(synapses, source)
     return SparseCounts(synapses, source)
+
+
+def all_counts(program: QuantizedGraph) -> dict[NodeId, Counts]:
+    """Counts over every synapse group of a network."""
+    return {
+        node.id: counts_of(node, program.graph[node.inputs[0]].shape)
+        for node in program.graph
+        if isinstance(node, Synapses)
+    }

@@ -3,10 +3,10 @@
 It holds for every partition of the neurons into cores, not only for boxes. A core that holds ``n``
 neurons of a layer needs at least ``t(n)`` input axons for them: ``halo`` says how few sources ``p``
 neurons of one channel read, the core reads no fewer than its neurons of any one channel do, and so
-``t`` axons suffice for at most the sum over channels of the largest such ``p``. The layer then takes
-at least ``N min t(n)/n`` axons in all, over the ``n`` that a core has room for. Each synapse of a
-source into another core is an output axon of the source, so the same number bounds these. Memory is
-bounded by what each kernel, or each neuron's list, takes at least.
+``t`` axons suffice for at most the sum over channels of the largest such ``p``. The layer then
+takes at least ``N min t(n)/n`` axons in all, over the ``n`` that a core has room for. Each synapse
+of a source into another core is an output axon of the source, so the same number bounds these.
+Memory is bounded by what each kernel, or each neuron's list, takes at least.
 
 All layers together take the sums of what each takes, so no fewer cores than any sum fills; and no
 fewer than any single layer needs.

@@ -1,17 +1,20 @@
 """Packing of blocks onto cores, layer by layer from the last.
 
-Readers are placed before those they read, so the output axons of a block are known when it is placed.
-What any cut divides without reading a source twice (a relay, a pooling, a depthwise convolution) has
-no influence on its sources, wherever it is cut: it comes last, and fills what the others leave empty.
+Readers are placed before those they read, so the output axons of a block are known when it is
+placed. What any cut divides without reading a source twice (a relay, a pooling, a depthwise
+convolution) has no influence on its sources, wherever it is cut: it comes last, and fills what the
+others leave empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
+from snn_compile.errors import CapacityError, raise_all
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Block, Capacity, Demand, Part, as_map, capacity
@@ -22,7 +25,7 @@ from snn_compile.targets.target import Target
 FEW, MANY = 6, 32
 """Pieces that a block is split into, at most: where sources are read twice, and where not."""
 LITTLE, MUCH = 0.05, 0.8
-"""Cost of a split, as a share of what is split: while there is other work for the cores, and after."""
+"""Cost of a split, as a share of what is split: while other parts may fill the cores, and after."""
 FAILURES = 12
 """Cores that cannot be emptied before no others are tried."""
 CORES_TRIED = 2
@@ -58,7 +61,8 @@ class Cores:
 
     def room(self, core: int) -> Int:
         """What a core has left."""
-        return self._rows[self._at[core]]
+        room: Int = self._rows[self._at[core]]
+        return room
 
     def show(self, core: int, room: Int) -> None:
         """Look at a core from now on."""
@@ -71,7 +75,7 @@ class Cores:
     def hide(self, core: int) -> Int:
         """Look at a core no longer; returns what it has left."""
         row, last = self._at.pop(core), self._cores.pop()
-        room = self._rows[row].copy()
+        room: Int = self._rows[row].copy()
         if last != core:
             self._rows[row] = self._rows[len(self._cores)]
             self._cores[row] = last
@@ -234,6 +238,8 @@ class Filler:
                 return
             core = order[0]
             held, moved = self.cores.hide(core), []
+            for cutter in self.cutters.values():
+                cutter.forget()
             for part in self.cores.members[core]:
                 pieces = self.absorb(part, MUCH, FEW)
                 if not pieces:
@@ -275,50 +281,100 @@ class Filler:
         return bool(axes)
 
 
+@dataclass(frozen=True)
+class Packed:
+    """The parts of each core.
+
+    Attributes:
+        cores: of layers that may go anywhere.
+        pinned: of the others, by the numbers of the cores that they may use.
+    """
+
+    cores: list[list[Part]]
+    pinned: Mapping[tuple[int, ...], list[list[Part]]]
+
+    @property
+    def n_cores(self) -> int:
+        """Cores in use."""
+        return len(self.cores) + sum(map(len, self.pinned.values()))
+
+
 def pack(
     program: QuantizedGraph,
     target: Target,
     counts: Mapping[NodeId, Counts],
     prices: Sequence[float],
     waste: float,
-) -> list[list[Part]]:
-    """The parts of each core."""
-    cores = Cores(capacity(target))
+    pins: Mapping[NodeId, tuple[int, ...]],
+) -> Packed:
+    """Cut every population and put its parts onto cores.
+
+    Raises:
+        CapacityError: layers do not fit the cores that they are pinned to.
+    """
+    limits = capacity(target)
     sent = {node.id: np.zeros(as_map(node.shape), dtype=np.int64) for node in program.graph}
     cutters: dict[NodeId, Cutter] = {}
-    filler = Filler(cores, cutters)
+    filler = Filler(Cores(limits), cutters)
+    pinned = {cores: Filler(Cores(limits), cutters) for cores in pins.values()}
     last: list[list[Part]] = []
     for population in reversed(program.populations):
         incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
         cutter = Cutter(population, incoming, sent[population.id], target, prices)
         cutters[population.id] = cutter
         parts = cutter.cut(waste)
-        if incoming and filler.is_divisible(parts):
+        if population.id in pins:
+            blocks = pinned[pins[population.id]].fill(parts)
+        elif incoming and filler.is_divisible(parts):
             last.append(parts)
             blocks = [part.block for part in parts]
         else:
             blocks = filler.fill(parts)
+        cutter.forget()
         for synapses, counted in incoming:
             for block in blocks:
                 counted.mark(block, sent[synapses.inputs[0]])
     for parts in last:
         filler.fill(parts, MANY)
-    return _with_fewer(program, target, counts, filler)
+        cutters[parts[0].population].forget()
+    refused = [
+        CapacityError(
+            f"{', '.join(repr(str(n)) for n in pins if pins[n] == cores)} pinned to {len(cores)}"
+            f" core{'s' if len(cores) != 1 else ''} of {target.name}: needs {n_needed}",
+            code="pinned-cores",
+            hint="pin to more cores, or to a chip",
+        )
+        for cores, each in pinned.items()
+        if (n_needed := len(each.cores.members)) > len(cores)
+    ]
+    raise_all(refused)
+    held = {cores: each.cores.members for cores, each in pinned.items()}
+    return _with_fewer(program, target, counts, filler, held)
 
 
 def _with_fewer(
-    program: QuantizedGraph, target: Target, counts: Mapping[NodeId, Counts], filler: Filler
-) -> list[list[Part]]:
+    program: QuantizedGraph,
+    target: Target,
+    counts: Mapping[NodeId, Counts],
+    filler: Filler,
+    pinned: Mapping[tuple[int, ...], list[list[Part]]],
+) -> Packed:
     """The same with the emptiest cores emptied, unless the sources of what was split overflow."""
-    before = [list(parts) for parts in filler.cores.members]
+    before = Packed([list(parts) for parts in filler.cores.members], pinned)
     filler.eliminate()
     left = [parts for parts in filler.cores.members if parts]
-    if len(left) == len(before):
+    if len(left) == len(before.cores):
         return before
-    after = measured(program, target, counts, left)
+    fixed = [parts for cores in pinned.values() for parts in cores]
+    again = iter(measured(program, target, counts, [*left, *fixed]))
+    after = Packed(
+        list(islice(again, len(left))),
+        {cores: list(islice(again, len(parts))) for cores, parts in pinned.items()},
+    )
     limits = capacity(target)
-    if any(sum((p.demand for p in parts), Demand()).exceeds(limits) for parts in after):
-        return before
+    for parts in (*after.cores, *(p for cores in after.pinned.values() for p in cores)):
+        if sum((part.demand for part in parts), Demand()).exceeds(limits):
+            return before
     return after
 
 
@@ -335,13 +391,10 @@ def measured(
         for part in parts:
             for synapses in program.synapses_into(populations[part.population]):
                 counts[synapses.id].mark(part.block, sent[synapses.inputs[0]])
-    cutters = {
-        population.id: Cutter(
-            population,
-            [(s, counts[s.id]) for s in program.synapses_into(population)],
-            sent[population.id],
-            target,
-        )
-        for population in program.populations
-    }
-    return [[cutters[part.population].part(part.block) for part in parts] for parts in cores]
+    found: dict[tuple[NodeId, Block], Part] = {}
+    for population in program.populations:
+        incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
+        cutter = Cutter(population, incoming, sent.pop(population.id), target)
+        own = (part.block for parts in cores for part in parts if part.population == population.id)
+        found |= {(population.id, block): cutter.part(block) for block in own}
+    return [[found[part.population, part.block] for part in parts] for parts in cores]

@@ -68,6 +68,11 @@ class Cutter:
         summed: Int = padded.cumsum(axis=0).cumsum(axis=1).cumsum(axis=2)
         return summed
 
+    def forget(self) -> None:
+        """Free the memory of what can be computed again."""
+        self._demands.clear()
+        self.__dict__.pop("sent", None)
+
     def demand(self, block: Block) -> Demand:
         """Demand of a block on a core."""
         known = self._demands.get(block)
@@ -192,7 +197,8 @@ class Cutter:
         recurrent = float(self.recurrent)
         totals += [np.asarray(memory), np.asarray(axons) + neurons * recurrent]
         most += [np.asarray(largest_memory), np.asarray(largest_axons) + most[0] * recurrent]
-        cost, fullest, likely = 0.0, np.zeros(len(n_blocks)), np.ones(len(n_blocks), dtype=np.bool_)
+        cost, fullest = np.zeros(len(n_blocks)), np.zeros(len(n_blocks))
+        likely = np.ones(len(n_blocks), dtype=np.bool_)
         prices = (self.prices[0], self.prices[1], self.prices[2] + self.prices[3] / 2)
         for total, part, limit, price in zip(totals, most, limits, prices, strict=False):
             if limit is None:
@@ -246,7 +252,8 @@ def _bits(
     n_blocks = cuts[0] * cuts[1] * cuts[2]
     if isinstance(synapses, ConvSynapses) and target.shared_kernels.value:
         kernels = float(synapses.weight.values.size * width)
-        return kernels * cuts[1] * cuts[2], kernels / cuts[0]
+        copies = cuts[1] * cuts[2]
+        return np.asarray(kernels * copies), np.asarray(kernels / cuts[0], dtype=np.float64)
     with_index = width + target.index_bits.value
     overhead, longest = target.entry_overhead_bits.value, target.synapses_per_entry.value
     listed = float(counts.fan_in().sum())

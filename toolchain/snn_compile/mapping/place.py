@@ -2,50 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 import numpy as np
 
-from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import QuantizedGraph, Synapses
+from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Part, Placement
-from snn_compile.mapping.counts import Counts, counts_of
+from snn_compile.mapping.counts import all_counts
 from snn_compile.mapping.lower_bound import Least, lower_bound
-from snn_compile.mapping.pack import pack
+from snn_compile.mapping.pack import Packed, measured, pack
+from snn_compile.mapping.placement_file import PlacementFile, chip_of, pins_of, placed_as
 from snn_compile.targets.target import Target
 
 WASTE = (0.0, 0.3, 1.0)
 """Prices of what blocks leave empty: each is tried, and the fewest cores are taken."""
+MOST_CORES = 400
+"""For which another price is tried."""
 SHARPNESS = 4
 """How much more a limit costs than one that all layers together use less of."""
 
 
-def all_counts(program: QuantizedGraph) -> dict[NodeId, Counts]:
-    """Counts over every synapse group."""
-    return {
-        node.id: counts_of(node, program.graph[node.inputs[0]].shape)
-        for node in program.graph
-        if isinstance(node, Synapses)
-    }
-
-
-def place(program: QuantizedGraph, target: Target) -> tuple[Placement, ...]:
-    """Blocks on cores, populations in topological order.
+def place(
+    program: QuantizedGraph, target: Target, given: PlacementFile | None = None
+) -> tuple[tuple[Placement, ...], Least]:
+    """Blocks on cores, populations in topological order; and the least that any placement needs.
 
     The number of cores is not limited here: the design rules compare it with the board.
+
+    Args:
+        program: the network.
+        target: the chip.
+        given: a placement, or pins of some layers.
+
+    Raises:
+        CompileError: what is given does not fit the network or the board.
     """
     counts = all_counts(program)
     least = lower_bound(program, target, counts)
+    if given is not None and given.blocks:
+        cores: dict[int, list[Part]] = {}
+        for part, core in placed_as(given, program, target):
+            cores.setdefault(core, []).append(part)
+        parts = measured(program, target, counts, list(cores.values()))
+        return _placements(program, target, dict(zip(cores, parts, strict=True))), least
+    pins = {} if given is None else pins_of(given, program, target)
     prices = _prices(least, target)
-    best: list[list[Part]] | None = None
-    for waste in WASTE:
-        cores = pack(program, target, counts, prices, waste)
-        if best is None or len(cores) < len(best):
-            best = cores
-        if len(best) <= least.cores:
-            break
-    return _numbered(program, target, best or [])
+    best = pack(program, target, counts, prices, WASTE[0], pins)
+    for waste in WASTE[1:]:
+        if least.cores < best.n_cores <= MOST_CORES:
+            other = pack(program, target, counts, prices, waste, pins)
+            best = min(best, other, key=lambda packed: packed.n_cores)
+    return _placements(program, target, _numbered(program, target, best)), least
 
 
 def _prices(least: Least, target: Target) -> tuple[float, ...]:
@@ -57,28 +65,46 @@ def _prices(least: Least, target: Target) -> tuple[float, ...]:
     return tuple((weights / weights.sum()).tolist())
 
 
-def _numbered(
-    program: QuantizedGraph, target: Target, cores: list[list[Part]]
-) -> tuple[Placement, ...]:
-    """Cores numbered in the order of the network."""
-    order: Mapping[NodeId, int] = {p.id: k for k, p in enumerate(program.populations)}
+def _numbered(program: QuantizedGraph, target: Target, packed: Packed) -> dict[int, list[Part]]:
+    """Cores by number: those of pinned layers as stated, the others in the order of the network."""
+    key = _order(program)
+    found: dict[int, list[Part]] = {}
+    for numbers, cores in packed.pinned.items():
+        used = sorted((parts for parts in cores if parts), key=lambda parts: min(map(key, parts)))
+        found |= dict(zip(numbers, used, strict=False))
+    reserved = {core for numbers in packed.pinned for core in numbers}
+    free = (core for core in count() if core not in reserved)
+    return found | dict(
+        zip(free, sorted(packed.cores, key=lambda parts: min(map(key, parts))), strict=False)
+    )
+
+
+def _order(program: QuantizedGraph) -> Callable[[Part], tuple[int, tuple[int, ...]]]:
+    """The order of the network: by layer, then by place."""
+    order = {p.id: k for k, p in enumerate(program.populations)}
 
     def key(part: Part) -> tuple[int, tuple[int, ...]]:
         return order[part.population], tuple(start for start, _ in part.block.spans)
 
-    per_chip = target.cores_per_chip.value
-    numbered = zip(count(), sorted(cores, key=lambda parts: min(map(key, parts))), strict=False)
+    return key
+
+
+def _placements(
+    program: QuantizedGraph, target: Target, cores: Mapping[int, Sequence[Part]]
+) -> tuple[Placement, ...]:
+    key = _order(program)
+    placed = sorted(
+        ((key(part), core, part) for core, parts in cores.items() for part in parts),
+        key=lambda item: item[:2],
+    )
     return tuple(
         Placement(
             population=part.population,
             core=core,
-            chip=0 if per_chip is None else core // per_chip,
+            chip=chip_of(core, target),
             block=part.block,
             demand=part.demand,
             n_synapses=part.n_synapses,
         )
-        for _, core, part in sorted(
-            ((key(part), core, part) for core, parts in numbered for part in parts),
-            key=lambda item: item[:2],
-        )
+        for _, core, part in placed
     )

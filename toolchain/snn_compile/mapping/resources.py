@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile.ir.graph import NodeId
-from snn_compile.mapping.block import LIMITS, Placement, capacity
+from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
 from snn_compile.mapping.program import MappedProgram
 from snn_compile.mapping.rules import core_demands
 
@@ -86,6 +86,38 @@ class BindingLimit:
 
 
 @dataclass(frozen=True)
+class LayerBound:
+    """One limit of one layer.
+
+    Attributes:
+        layer: the population.
+        rule: name of the limit.
+        bound: the least that any placement takes.
+        used: taken by this one.
+    """
+
+    layer: NodeId
+    rule: str
+    bound: int
+    used: int
+
+
+@dataclass(frozen=True)
+class LowerBound:
+    """What any placement needs: see ``lower_bound``.
+
+    Attributes:
+        cores: the least number.
+        used: cores in use.
+        layers: each limit of each layer.
+    """
+
+    cores: int
+    used: int
+    layers: tuple[LayerBound, ...]
+
+
+@dataclass(frozen=True)
 class Resources:
     """The whole network.
 
@@ -96,6 +128,7 @@ class Resources:
         per_core: every core in use.
         binding_limit: None on a target without limits.
         layers: every population.
+        lower_bound: the least that any placement needs.
     """
 
     cores: int
@@ -104,6 +137,7 @@ class Resources:
     per_core: tuple[CoreResources, ...]
     binding_limit: BindingLimit | None
     layers: tuple[LayerResources, ...]
+    lower_bound: LowerBound
 
     def as_dict(self) -> dict[str, Any]:
         """The report's ``resources``, in types that JSON has."""
@@ -148,7 +182,21 @@ def resources(mapped: MappedProgram) -> Resources:
         per_core=tuple(per_core),
         binding_limit=binding,
         layers=_layers(mapped),
+        lower_bound=_lower_bound(mapped),
     )
+
+
+def _lower_bound(mapped: MappedProgram) -> LowerBound:
+    least = mapped.least
+    used = {name: Demand() for name in least.layers}
+    for placement in mapped.placements:
+        used[placement.population] += placement.demand
+    rows = tuple(
+        LayerBound(name, rule, bound, taken)
+        for name, bounds in least.layers.items()
+        for rule, bound, taken in zip(LIMITS, bounds, used[name].values, strict=True)
+    )
+    return LowerBound(least.cores, mapped.cores, rows)
 
 
 def _layers(mapped: MappedProgram) -> tuple[LayerResources, ...]:

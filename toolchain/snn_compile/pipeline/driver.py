@@ -99,6 +99,7 @@ def check_model(
     journal = Journal(observer or SilentObserver(), instruments)
     if frontend := spiking_frontend(path):
         return check_spiking(Task(path, options, target), frontend, journal)
+    placement = Task(path, options, target).placement
     options = stock.with_stock_defaults(options)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(path)
@@ -106,7 +107,7 @@ def check_model(
     observe = pass_observer(journal, network)
     folding = fold(network, coding, observe)
     convert = unmeasured(folding.graph, weight_bounds(folding.graph), options, coding)
-    mapped = map_program(convert(folding.graph, observe).graph.program, target)
+    mapped = map_program(convert(folding.graph, observe).graph.program, target, placement)
     findings = (*imported.findings, *folding.findings, *mapped.findings)
     return CheckResult(imported, folding.graph, findings, journal.timing)
 
@@ -243,6 +244,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> Prepared:
         evaluate,
         partial(assemble.report, task.path, in_effect, model, lowered.quantization, journal),
         lowered.quantization,
+        task.placement,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
-from snn_compile.mapping import MappedProgram, map_program
+from snn_compile.mapping import MappedProgram, map_program, resources
+from snn_compile.mapping.placement_file import (
+    CORES,
+    PLACEMENT,
+    PlacementFile,
+    read_placement,
+    to_csv,
+    to_toml,
+)
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, PassObserver
 from snn_compile.pipeline.verify_each import VerifyEach
@@ -66,6 +75,12 @@ class Task:
         given = {"calibrate": self.calibrate, "evaluate": self.evaluate}
         return provenance(self.path, self.options, given)
 
+    @cached_property
+    def placement(self) -> PlacementFile | None:
+        """The placement that is asked for."""
+        path = self.options.placement
+        return None if path is None else read_placement(path)
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -82,6 +97,7 @@ class Prepared:
         evaluate_stages: evaluates it and the stages before it.
         report: the content of ``report.json``, given the keys that are the same for all.
         quantization: what is told about the integers; None if a compilation has told it before.
+        placement: the one that is asked for.
     """
 
     program: QuantizedGraph
@@ -94,6 +110,7 @@ class Prepared:
     evaluate_stages: Callable[[Journal], Outcome]
     report: Callable[[MappedProgram, Outcome, Mapping[str, Any]], dict[str, Any]]
     quantization: Quantization | None = None
+    placement: PlacementFile | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +149,7 @@ def finish(prepared: Prepared, journal: Journal) -> CompiledModel:
     if prepared.quantization is not None:
         assemble.report_quantization(journal.observer, prepared.quantization)
     with journal.timed("map"):
-        mapped = map_program(program, prepared.target)
+        mapped = map_program(program, prepared.target, prepared.placement)
     journal.add_findings(mapped.findings)
     if prepared.quantization is not None:
         journal.observer.stage("map", mapped.findings[0].message)
@@ -148,6 +165,10 @@ def finish(prepared: Prepared, journal: Journal) -> CompiledModel:
         prepared.stimulus,
         prepared.provenance,
         backends=prepared.backends,
+        placement={
+            PLACEMENT: to_toml(mapped.graph.placements, prepared.target),
+            CORES: to_csv(resources(mapped.graph).per_core),
+        },
     )
 
 

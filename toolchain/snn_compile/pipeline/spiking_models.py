@@ -51,7 +51,7 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     encoding, _ = _encoding(imported, None, arrival, options)
     driven = _driven(imported.network, encoding, arrival)
     program = quantization(options)(driven, pass_observer(journal, driven)).graph.program
-    findings = (*imported.findings, *map_program(program, task.target).findings)
+    findings = (*imported.findings, *map_program(program, task.target, task.placement).findings)
     return CheckResult(imported, None, findings, journal.timing)
 
 
@@ -100,6 +100,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         partial(_climb, quantized, decodings, encoding, samples.evaluate),
         partial(assemble.report, task.path, in_effect, facts, quantized, journal),
         quantized,
+        task.placement,
     )
 
 

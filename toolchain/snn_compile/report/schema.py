@@ -120,6 +120,23 @@ class BindingLimit(TypedDict, total=False):
     percent: float
 
 
+class LayerBound(TypedDict):
+    """One limit of one layer: the least that any placement takes, and what is taken."""
+
+    layer: str
+    rule: str
+    bound: int
+    used: int
+
+
+class LowerBound(TypedDict):
+    """The least cores of any placement, and those in use."""
+
+    cores: int
+    used: int
+    layers: list[LayerBound]
+
+
 class Resources(TypedDict, total=False):
     """Utilization of the target."""
 
@@ -128,6 +145,7 @@ class Resources(TypedDict, total=False):
     chips: int
     per_core: list[Core]
     binding_limit: BindingLimit | None
+    lower_bound: LowerBound
 
 
 class Estimate(TypedDict, total=False):
