@@ -178,6 +178,14 @@ class ConvCounts:
         out = len(self.used) // self.synapse_group.geometry.groups
         return int((-(-span[1] // out) - span[0] // out) * self.used.shape[1])
 
+    def read_by(self, block: Block) -> tuple[Bool, Bool, Bool]:
+        """The source's channels, rows and columns that a block reads, as if no weight were zero."""
+        channels = np.zeros(self.source[0], dtype=np.bool_)
+        out = len(self.used) // self.synapse_group.geometry.groups
+        first, last = block.channels[0] // out, -(-block.channels[1] // out)
+        channels[first * self.used.shape[1] : last * self.used.shape[1]] = True
+        return channels, self._axis(0, block.rows).any, self._axis(1, block.columns).any
+
     def synapses(self, block: Block) -> int:
         """Synapses onto a block."""
         taps, rows, columns = self._factors(block)

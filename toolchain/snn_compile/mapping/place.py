@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import count, islice
 
 import numpy as np
 
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Part, Placement
-from snn_compile.mapping.counts import all_counts
+from snn_compile.mapping.chips import spread, traffic
+from snn_compile.mapping.counts import Counts, all_counts
 from snn_compile.mapping.lower_bound import Least, lower_bound
 from snn_compile.mapping.pack import Packed, measured, pack
 from snn_compile.mapping.placement_file import PlacementFile, chip_of, pins_of, placed_as
@@ -53,7 +55,7 @@ def place(
         if least.cores < best.n_cores <= MOST_CORES:
             other = pack(program, target, counts, prices, waste, pins)
             best = min(best, other, key=lambda packed: packed.n_cores)
-    return _placements(program, target, _numbered(program, target, best)), least
+    return _placements(program, target, _numbered(program, target, counts, best)), least
 
 
 def _prices(least: Least, target: Target) -> tuple[float, ...]:
@@ -65,7 +67,9 @@ def _prices(least: Least, target: Target) -> tuple[float, ...]:
     return tuple((weights / weights.sum()).tolist())
 
 
-def _numbered(program: QuantizedGraph, target: Target, packed: Packed) -> dict[int, list[Part]]:
+def _numbered(
+    program: QuantizedGraph, target: Target, counts: Mapping[NodeId, Counts], packed: Packed
+) -> dict[int, list[Part]]:
     """Cores by number: those of pinned layers as stated, the others in the order of the network."""
     key = _order(program)
     found: dict[int, list[Part]] = {}
@@ -73,10 +77,28 @@ def _numbered(program: QuantizedGraph, target: Target, packed: Packed) -> dict[i
         used = sorted((parts for parts in cores if parts), key=lambda parts: min(map(key, parts)))
         found |= dict(zip(numbers, used, strict=False))
     reserved = {core for numbers in packed.pinned for core in numbers}
-    free = (core for core in count() if core not in reserved)
-    return found | dict(
-        zip(free, sorted(packed.cores, key=lambda parts: min(map(key, parts))), strict=False)
-    )
+    others = sorted(packed.cores, key=lambda parts: min(map(key, parts)))
+    return found | dict(zip(_free(program, target, counts, others, reserved), others, strict=True))
+
+
+def _free(
+    program: QuantizedGraph,
+    target: Target,
+    counts: Mapping[NodeId, Counts],
+    cores: Sequence[Sequence[Part]],
+    reserved: Collection[int],
+) -> Iterable[int]:
+    """Numbers of cores, with few messages between chips."""
+    per_chip = target.cores_per_chip.value
+    if reserved or per_chip is None or len(cores) <= per_chip:
+        return islice((core for core in count() if core not in reserved), len(cores))
+    chips = spread(len(cores), per_chip, traffic(program, counts, cores))
+    taken: dict[int, int] = {}
+    numbers = []
+    for chip in chips.tolist():
+        numbers.append(chip * per_chip + taken.setdefault(chip, 0))
+        taken[chip] += 1
+    return numbers
 
 
 def _order(program: QuantizedGraph) -> Callable[[Part], tuple[int, tuple[int, ...]]]:

@@ -208,6 +208,11 @@ def placed_as(
             reader.complain(f"block {index}: outside of '{block.layer}', which is {shape}")
             continue
         chip = chip_of(block.core, target)
+        if target.cores is not None and block.core >= target.cores:
+            reader.complain(
+                f"block {index}: {target.name} has no core {block.core}",
+                f"its cores are 0 to {target.cores - 1}; --chips states more",
+            )
         if block.chip != chip:
             reader.complain(
                 f"block {index}: core {block.core} is on chip {chip} of {target.name}, not"

@@ -10,6 +10,7 @@ import numpy as np
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import StageError
 from snn_compile.mapping.block import Placement, as_map
+from snn_compile.mapping.chips import between_chips
 from snn_compile.mapping.counts import all_counts
 from snn_compile.mapping.lower_bound import Least, lower_bound
 from snn_compile.mapping.rules import RULES
@@ -36,6 +37,11 @@ class MappedProgram:
     def least(self) -> Least:
         """What any placement needs."""
         return self.bound or lower_bound(self.program, self.target, all_counts(self.program))
+
+    @cached_property
+    def links(self) -> dict[tuple[int, int], int]:
+        """Messages of a step from chip to chip, if every neuron sends one."""
+        return between_chips(self.program, all_counts(self.program), self.placements)
 
     def __post_init__(self) -> None:
         populations = {node.id: node for node in self.program.populations}

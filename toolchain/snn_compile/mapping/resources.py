@@ -86,6 +86,21 @@ class BindingLimit:
 
 
 @dataclass(frozen=True)
+class Link:
+    """What one chip sends to another.
+
+    Attributes:
+        sender: the chip that sends.
+        reader: the chip that reads.
+        messages: of a step, if every neuron sends one: pairs of a neuron and a block that reads it.
+    """
+
+    sender: int
+    reader: int
+    messages: int
+
+
+@dataclass(frozen=True)
 class LayerBound:
     """One limit of one layer.
 
@@ -129,6 +144,7 @@ class Resources:
         binding_limit: None on a target without limits.
         layers: every population.
         lower_bound: the least that any placement needs.
+        between_chips: messages of a step from chip to chip, if every neuron sends one.
     """
 
     cores: int
@@ -138,6 +154,7 @@ class Resources:
     binding_limit: BindingLimit | None
     layers: tuple[LayerResources, ...]
     lower_bound: LowerBound
+    between_chips: tuple[Link, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The report's ``resources``, in types that JSON has."""
@@ -183,6 +200,7 @@ def resources(mapped: MappedProgram) -> Resources:
         binding_limit=binding,
         layers=_layers(mapped),
         lower_bound=_lower_bound(mapped),
+        between_chips=tuple(Link(a, b, n) for (a, b), n in mapped.links.items()),
     )
 
 

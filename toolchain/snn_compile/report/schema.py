@@ -129,6 +129,14 @@ class LayerBound(TypedDict):
     used: int
 
 
+class Link(TypedDict):
+    """Messages of a step from chip to chip, if every neuron sends one."""
+
+    sender: int
+    reader: int
+    messages: int
+
+
 class LowerBound(TypedDict):
     """The least cores of any placement, and those in use."""
 
@@ -146,6 +154,7 @@ class Resources(TypedDict, total=False):
     per_core: list[Core]
     binding_limit: BindingLimit | None
     lower_bound: LowerBound
+    between_chips: list[Link]
 
 
 class Estimate(TypedDict, total=False):

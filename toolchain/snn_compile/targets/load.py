@@ -24,7 +24,15 @@ from snn_compile.files.documents import (
     read_bytes,
 )
 from snn_compile.files.typed import complaint
-from snn_compile.targets.target import Confidence, Energy, Figure, Limit, Target, Words
+from snn_compile.targets.target import (
+    UNSTATED_LINK,
+    Confidence,
+    Energy,
+    Figure,
+    Limit,
+    Target,
+    Words,
+)
 
 T = TypeVar("T")
 UNLIMITED = "unlimited"
@@ -194,6 +202,13 @@ class _Reader:
         value = None if found.value < 0 else found.value
         return Figure(value, found.unit, found.source, found.confidence)
 
+    def optional_limit(self, section: str, key: str) -> Limit:
+        """A limit that a file need not state."""
+        self.read.add((section, key))
+        if key not in self.tables.get(section, {}):
+            return UNSTATED_LINK
+        return self.limit(section, key)
+
     def integer(self, section: str, key: str) -> Figure[int]:
         """A whole number."""
         return self.figure(
@@ -307,6 +322,7 @@ class _Reader:
             synapses_per_entry=self.integer("memory", "synapses_per_entry"),
             neurons_per_soft_reset_neuron=self.integer("neurons", "per_soft_reset_neuron"),
             synapses_per_soft_reset_neuron=self.integer("neurons", "synapses_per_soft_reset"),
+            link_messages_per_step=self.optional_limit("board", "link_messages_per_step"),
             synaptic_op=self.energy("synaptic_op"),
             neuron_update=self.energy("neuron_update"),
             spike=self.energy("spike"),
