@@ -61,6 +61,11 @@ class Block:
         middle = (start + stop) // 2
         return self.between(axis, start, middle), self.between(axis, middle, stop)
 
+    def shared(self, other: Block) -> int:
+        """Number of neurons that are in both."""
+        pairs = zip(self.spans, other.spans, strict=True)
+        return math.prod(max(0, min(a[1], b[1]) - max(a[0], b[0])) for a, b in pairs)
+
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """Index of the block in an array of the population's shape as a map."""

@@ -39,10 +39,10 @@ def traffic(
             if isinstance(source, Input):
                 continue
             senders = np.array([core for core, _ in held[source.id]], dtype=np.int64)
-            blocks = [block for _, block in held[source.id]]
+            boxes = np.array([block.spans for _, block in held[source.id]], dtype=np.int64)
             shape = as_map(source.shape)
             for core, block in held[node.id]:
-                n = _read(counts[synapses.id], block, blocks, shape)
+                n = _read(counts[synapses.id], block, boxes, shape)
                 some = np.flatnonzero(n)
                 readers = np.full(len(some), core)
                 found.append(np.stack([senders[some], readers, n[some]]))
@@ -56,20 +56,20 @@ def traffic(
     return names // len(cores), names % len(cores), weight
 
 
-def _read(counts: Counts, block: Block, blocks: list[Block], shape: tuple[int, ...]) -> Int:
-    """Sources of a block in each of the blocks of its source; a kernel's zeros count as weights."""
-    sizes = np.array([each.size for each in blocks], dtype=np.int64)
+def _read(counts: Counts, block: Block, boxes: Int, shape: tuple[int, ...]) -> Int:
+    """Sources of a block in each of the boxes of its source; a kernel's zeros count as weights."""
     if isinstance(counts, DenseCounts):
+        sizes: Int = (boxes[:, :, 1] - boxes[:, :, 0]).prod(axis=1)
         return sizes
     if not isinstance(counts, ConvCounts):
         reached = np.zeros(shape, dtype=np.int64)
         counts.mark(block, reached)
-        return np.array([int((reached[b.slices] > 0).sum()) for b in blocks], dtype=np.int64)
-    total = np.ones(len(blocks), dtype=np.int64)
+        inside = [tuple(slice(*span) for span in box) for box in boxes.tolist()]
+        return np.array([int((reached[box] > 0).sum()) for box in inside], dtype=np.int64)
+    total = np.ones(len(boxes), dtype=np.int64)
     for axis, reads in enumerate(counts.read_by(block)):
         below = np.concatenate([[0], np.cumsum(reads)])
-        spans = np.array([each.spans[axis] for each in blocks])
-        total *= below[spans[:, 1]] - below[spans[:, 0]]
+        total *= below[boxes[:, axis, 1]] - below[boxes[:, axis, 0]]
     return total
 
 
@@ -78,8 +78,13 @@ def spread(n_cores: int, per_chip: int, edges: Edges) -> Int:
     n_chips = -(-n_cores // per_chip)
     if n_chips == 1:
         return np.zeros(n_cores, dtype=np.int64)
-    chips = _contiguous(n_cores, per_chip, n_chips, edges)
-    return _improved(chips, per_chip, n_chips, edges)
+    starts = (
+        _contiguous(n_cores, per_chip, n_chips, edges),
+        _grown(n_cores, n_chips, edges),
+        n_chips - 1 - _grown(n_cores, n_chips, _backwards(n_cores, edges))[::-1],
+    )
+    found = [_improved(chips, per_chip, n_chips, edges) for chips in starts]
+    return min(found, key=lambda chips: crossing(chips, edges))
 
 
 def crossing(chips: Int, edges: Edges) -> int:
@@ -115,6 +120,30 @@ def _contiguous(n_cores: int, per_chip: int, n_chips: int, edges: Edges) -> Int:
         start = end - int(lengths[chip][end])
         chips[start:end] = chip
         end = start
+    return chips
+
+
+def _backwards(n_cores: int, edges: Edges) -> Edges:
+    """The same with the cores in the opposite order."""
+    return n_cores - 1 - edges[0], n_cores - 1 - edges[1], edges[2]
+
+
+def _grown(n_cores: int, n_chips: int, edges: Edges) -> Int:
+    """Chips of even size, each grown by the core that is linked to it most."""
+    chips = np.full(n_cores, -1, dtype=np.int64)
+    near: list[list[tuple[int, int]]] = [[] for _ in range(n_cores)]
+    for a, b, n in zip(*(each.tolist() for each in edges), strict=True):
+        if a != b:
+            near[a].append((b, n))
+            near[b].append((a, n))
+    for chip in range(n_chips):
+        links = np.zeros(n_cores, dtype=np.int64)
+        core = int(np.flatnonzero(chips < 0)[0])
+        for _ in range((n_cores * (chip + 1)) // n_chips - (n_cores * chip) // n_chips):
+            chips[core] = chip
+            for other, n in near[core]:
+                links[other] += n
+            core = int(np.argmax(np.where(chips < 0, links, -1)))
     return chips
 
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -265,6 +265,65 @@ def pins_of(
                 )
     raise_all(reader.errors)
     return pins
+
+
+class Moved(TypedDict):
+    """One layer in two placements."""
+
+    layer: str
+    blocks_a: int
+    blocks_b: int
+    cores_a: int
+    cores_b: int
+    moved: int
+    chips_moved: int
+
+
+def compared(a: PlacementFile, b: PlacementFile) -> list[Moved]:
+    """The layers of two whole placements.
+
+    Raises:
+        UsageError: one of them only pins layers, or they are of different networks
+            (``CompileErrors`` if several).
+    """
+    readers = _Reader(a.file), _Reader(b.file)
+    layers: list[dict[str, list[PlacedBlock]]] = []
+    for reader, found in zip(readers, (a, b), strict=True):
+        if found.pins:
+            reader.complain("pins layers, and states no whole placement")
+        layers.append({})
+        for block in found.blocks:
+            layers[-1].setdefault(block.layer, []).append(block)
+    raise_all([error for reader in readers for error in reader.errors])
+    rows = []
+    for name, blocks in layers[0].items():
+        others = layers[1].get(name, [])
+        if sum(x.block.size for x in blocks) != sum(y.block.size for y in others):
+            readers[1].complain(f"its layer '{name}' has another size than in '{a.file}'")
+            continue
+        same, same_chip = 0, 0
+        for one in blocks:
+            for other in others:
+                shared = one.block.shared(other.block)
+                same += shared * (one.core == other.core)
+                same_chip += shared * (one.chip == other.chip)
+        size = sum(each.block.size for each in blocks)
+        cores = (len({each.core for each in each_of}) for each_of in (blocks, others))
+        rows.append(
+            Moved(
+                layer=name,
+                blocks_a=len(blocks),
+                blocks_b=len(others),
+                cores_a=next(cores),
+                cores_b=next(cores),
+                moved=size - same,
+                chips_moved=size - same_chip,
+            )
+        )
+    for name in sorted(set(layers[1]) - set(layers[0])):
+        readers[0].complain(f"has no layer '{name}', as '{b.file}' does")
+    raise_all([error for reader in readers for error in reader.errors])
+    return rows
 
 
 def _known(reader: _Reader, name: str, populations: Mapping[str, Any], where: str) -> bool:
