@@ -79,7 +79,7 @@ def spread(n_cores: int, per_chip: int, edges: Edges) -> Int:
     if n_chips == 1:
         return np.zeros(n_cores, dtype=np.int64)
     starts = (
-        _contiguous(n_cores, per_chip, n_chips, edges),
+        in_runs(n_cores, per_chip, edges),
         _grown(n_cores, n_chips, edges),
         n_chips - 1 - _grown(n_cores, n_chips, _backwards(n_cores, edges))[::-1],
     )
@@ -93,8 +93,9 @@ def crossing(chips: Int, edges: Edges) -> int:
     return int(weight[chips[senders] != chips[readers]].sum())
 
 
-def _contiguous(n_cores: int, per_chip: int, n_chips: int, edges: Edges) -> Int:
+def in_runs(n_cores: int, per_chip: int, edges: Edges) -> Int:
     """The best cut of the order into runs, each of at most a chip's cores."""
+    n_chips = -(-n_cores // per_chip)
     low, high = np.minimum(edges[0], edges[1]), np.maximum(edges[0], edges[1])
     near = high - low < per_chip
     band = np.zeros((n_cores, per_chip), dtype=np.int64)
