@@ -58,6 +58,10 @@ class Counts(Protocol):
         """Synapses onto each neuron, flat."""
         ...
 
+    def forget(self) -> None:
+        """Free the memory of what can be computed again."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Axis:
@@ -219,6 +223,12 @@ class ConvCounts:
             where = full if mask is None else _reach(mask, rows, columns)[y0:y1, x0:x1]
             reached[taps.first + channels, y0:y1, x0:x1] += where
 
+    def forget(self) -> None:
+        """Free what is kept of spans."""
+        self._axes.clear()
+        self._taps.clear()
+        self.__dict__.pop("_up_to", None)
+
     def fan_in(self) -> Int:
         """Synapses onto each neuron."""
         geometry, used = self.synapse_group.geometry, self.used.sum(axis=1, dtype=np.int64)
@@ -290,6 +300,10 @@ class DenseCounts:
         """Add one for each source of a block."""
         reached += self._sources(block).reshape(reached.shape)
 
+    def forget(self) -> None:
+        """Free what is kept of blocks."""
+        self._reached.clear()
+
     def fan_in(self) -> Int:
         """Synapses onto each neuron."""
         return np.asarray(self.per_target, dtype=np.int64)
@@ -338,6 +352,10 @@ class SparseCounts:
     def mark(self, block: Block, reached: Int) -> None:
         """Add one for each source of a block."""
         np.add.at(reached.reshape(-1), np.unique(self._onto(block)), 1)
+
+    def forget(self) -> None:
+        """Free what is kept of blocks."""
+        self._indices.clear()
 
     def fan_in(self) -> Int:
         """Synapses onto each neuron."""

@@ -330,10 +330,10 @@ def pack(
             blocks = [part.block for part in parts]
         else:
             blocks = filler.fill(parts)
-        cutter.forget()
         for synapses, counted in incoming:
             for block in blocks:
                 counted.mark(block, sent[synapses.inputs[0]])
+        cutter.forget()
     for parts in last:
         filler.fill(parts, MANY)
         cutters[parts[0].population].forget()

@@ -72,6 +72,8 @@ class Cutter:
         """Free the memory of what can be computed again."""
         self._demands.clear()
         self.__dict__.pop("sent", None)
+        for _, counts in self.incoming:
+            counts.forget()
 
     def demand(self, block: Block) -> Demand:
         """Demand of a block on a core."""

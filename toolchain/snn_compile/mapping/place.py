@@ -19,8 +19,8 @@ from snn_compile.targets.target import Target
 
 WASTE = (0.0, 0.3, 1.0)
 """Prices of what blocks leave empty: each is tried, and the fewest cores are taken."""
-MOST_CORES = 400
-"""For which another price is tried."""
+MOST_CORES, CLOSE = 400, 1.06
+"""Cores for which another price is tried, and how many times the bound is close enough."""
 SHARPNESS = 4
 """How much more a limit costs than one that all layers together use less of."""
 
@@ -52,7 +52,7 @@ def place(
     prices = _prices(least, target)
     best = pack(program, target, counts, prices, WASTE[0], pins)
     for waste in WASTE[1:]:
-        if least.cores < best.n_cores <= MOST_CORES:
+        if least.cores * CLOSE < best.n_cores <= MOST_CORES:
             other = pack(program, target, counts, prices, waste, pins)
             best = min(best, other, key=lambda packed: packed.n_cores)
     return _placements(program, target, _numbered(program, target, counts, best)), least

@@ -27,7 +27,7 @@ class Keywords(TypedDict, total=False):
 
     target: str
     chips: int | None
-    placement: Path | str | None
+    placement: Path | None
     coding: str | None
     timesteps: int | Auto
     payload_bits: int | Auto
