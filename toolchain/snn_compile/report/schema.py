@@ -136,6 +136,31 @@ class Link(TypedDict, total=False):
     axons: int
 
 
+class LayerBound(TypedDict):
+    """One limit of one layer: the least that any placement takes, and what is taken."""
+
+    layer: str
+    rule: str
+    bound: int
+    used: int
+
+
+class ChipLink(TypedDict):
+    """Messages of a step from chip to chip, if every neuron sends one."""
+
+    sender: int
+    reader: int
+    messages: int
+
+
+class LowerBound(TypedDict):
+    """The least cores of any placement, and those in use."""
+
+    cores: int
+    used: int
+    layers: list[LayerBound]
+
+
 class Resources(TypedDict, total=False):
     """Utilization of the target."""
 
@@ -145,6 +170,8 @@ class Resources(TypedDict, total=False):
     per_core: list[Core]
     binding_limit: BindingLimit | None
     links: list[Link]
+    lower_bound: LowerBound
+    between_chips: list[ChipLink]
 
 
 class Verification(TypedDict, total=False):
