@@ -8,118 +8,17 @@ import numpy as np
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from snn_compile.errors import CapacityError, CompileError, CompileErrors, Origin
-from snn_compile.ir.fixedpoint import QFormat, QTensor
-from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import Graph, NodeId
+from mapping_networks import UNLIMITED, networks, targets
+from snn_compile.errors import CapacityError, CompileError, CompileErrors
 from snn_compile.ir.quantized import (
-    ConvSynapses,
     DenseSynapses,
     IFNeurons,
-    Input,
-    QuantizedGraph,
-    Readout,
 )
-from snn_compile.ir.spiking import InputCoding, Reset, Window
+from snn_compile.ir.spiking import Reset
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.mapping.block import capacity
 from snn_compile.mapping.cost import events, exact_synops, fan_outs, synops
 from snn_compile.mapping.rules import core_demands
-from snn_compile.targets import load_target
-
-UNLIMITED = load_target("unlimited")
-
-
-def origin(name):
-    return Origin("net.onnx", name, "Op")
-
-
-def conv(name, source, shape, n_out, rng, stride=1, groups=1):
-    geometry = Geometry((stride, stride), (1, 1, 1, 1), (1, 1), groups)
-    weight = rng.integers(-1, 3, (n_out, shape[0] // groups, 3, 3))
-    return ConvSynapses(
-        id=NodeId(name),
-        inputs=(NodeId(source),),
-        shape=(n_out, *geometry.output_size(shape[1:], (3, 3))),
-        origin=origin(name),
-        weight=QTensor(weight, QFormat(4)),
-        exponent=0,
-        geometry=geometry,
-    )
-
-
-def spiking(name, feeding, reset):
-    shape = feeding[0].shape
-    one = QTensor.of(np.ones(shape[0], dtype=np.int64))
-    return IFNeurons(
-        id=NodeId(name),
-        inputs=tuple(s.id for s in feeding),
-        shape=shape,
-        origin=origin(name),
-        threshold=one,
-        bias=one,
-        initial_potential=one,
-        reset=reset,
-    )
-
-
-@st.composite
-def networks(draw):
-    """Two convolutions, a residual join through a relay, and a dense readout."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    size, channels = draw(st.integers(4, 7)), draw(st.sampled_from([2, 4]))
-    reset = draw(st.sampled_from(list(Reset)))
-    x = Input(
-        id=NodeId("x"),
-        inputs=(),
-        shape=(2, size, size),
-        origin=origin("x"),
-        format=QFormat(9),
-        low=-255,
-        high=255,
-        coding=InputCoding.CURRENT,
-    )
-    first = conv("c1", "x", x.shape, channels, rng)
-    a = spiking("a", [first], reset)
-    left = conv("c2", "a", a.shape, channels, rng, stride=2, groups=draw(st.sampled_from([1, 2])))
-    right = conv("c3", "a", a.shape, channels, rng, stride=2)
-    b = spiking("b", [left, right], reset)
-    weight = rng.integers(-1, 2, (3, int(np.prod(b.shape))))
-    last = DenseSynapses(
-        id=NodeId("fc"),
-        inputs=(NodeId("b"),),
-        shape=(3,),
-        origin=origin("fc"),
-        weight=QTensor(weight, QFormat(4)),
-        exponent=0,
-    )
-    out = Readout(
-        id=NodeId("out"),
-        inputs=(NodeId("fc"),),
-        shape=(3,),
-        origin=origin("out"),
-        bias=QTensor.of(np.zeros(3, dtype=np.int64)),
-    )
-    return QuantizedGraph(Graph([x, first, a, left, right, b, last, out]), Window("rate", 4))
-
-
-@st.composite
-def targets(draw):
-    def limit(figure, low, high):
-        return replace(figure, value=draw(st.none() | st.integers(low, high)))
-
-    return replace(
-        UNLIMITED,
-        neurons_per_core=limit(UNLIMITED.neurons_per_core, 8, 80),
-        synapse_memory_per_core=limit(UNLIMITED.synapse_memory_per_core, 1500, 20000),
-        input_axons_per_core=limit(UNLIMITED.input_axons_per_core, 40, 200),
-        output_axons_per_core=limit(UNLIMITED.output_axons_per_core, 20, 200),
-        shared_kernels=replace(UNLIMITED.shared_kernels, value=draw(st.booleans())),
-        index_bits=replace(UNLIMITED.index_bits, value=draw(st.sampled_from([0, 10]))),
-        neurons_per_soft_reset_neuron=replace(
-            UNLIMITED.neurons_per_soft_reset_neuron, value=draw(st.sampled_from([1, 2]))
-        ),
-    )
 
 
 def matrix(synapses, source):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from snn_compile.fit.joining import joined
 from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.sim import bounds, engine, reference
 
@@ -36,4 +37,11 @@ def assert_split(program, frames, target):
             for p in (program, split.program)
         )
         assert other.magnitude == one.magnitude, population.id
+    whole = joined(split.program)
+    own = {p.id for p in program.populations if not p.relay}
+    assert {p.id for p in whole.populations if not p.relay} == own
+    assert len(whole.populations) == len(program.populations)
+    unsplit = reference.run(whole, frames, record=True)
+    for name in own:
+        assert np.array_equal(before.messages[name], unsplit.messages[name]), name
     return split

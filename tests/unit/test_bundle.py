@@ -108,6 +108,8 @@ def test_a_saved_folder_holds_both_reports_and_golden_answers(model, saved):
         "golden",
         "report.json",
         "report.html",
+        "placement.toml",
+        "cores.csv",
     }
     with np.load(saved / "golden" / "expected.npz") as archive:
         assert archive.files == [str(k) for k in range(len(model.program.readouts))]

@@ -291,6 +291,13 @@ def test_without_times_the_latency_is_in_steps():
     assert all(row["energy"] is row["time"] is None for row in report["layers"])
 
 
+def test_without_messages_nothing_older_stays():
+    report, _ = reported()
+    found = with_bill(report, two_cores(), None)
+    assert "neurobench" not in found
+    assert (found["cost"]["energy"], found["cost"]["latency"]["unit"]) == (None, "time steps")
+
+
 def test_neurobench_by_hand():
     report, _ = reported()
     found = report["neurobench"]

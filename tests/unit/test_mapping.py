@@ -12,20 +12,26 @@ import numpy as np
 import pytest
 
 import spread_networks
-from snn_compile.errors import CapacityError, CompileErrors, Origin, exit_code
-from snn_compile.ir.fixedpoint import QFormat, QTensor
-from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import Graph, NodeId
-from snn_compile.ir.quantized import (
-    ConvSynapses,
-    DenseSynapses,
-    GradedNeurons,
-    IFNeurons,
-    Input,
-    QuantizedGraph,
-    Readout,
+from mapping_networks import (
+    LOIHI1,
+    LOIHI2,
+    UNLIMITED,
+    conv,
+    dense,
+    graded,
+    maps,
+    network,
+    one_layer,
+    origin,
+    readout,
+    source,
+    spiking,
+    with_values,
 )
-from snn_compile.ir.spiking import InputCoding, Reset, Window
+from snn_compile.errors import CapacityError, CompileErrors, exit_code
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.ir.stages import StageError
 from snn_compile.mapping import (
     Block,
@@ -38,117 +44,6 @@ from snn_compile.mapping import (
     resources,
     violations_without_placement,
 )
-from snn_compile.targets import load_target
-
-LOIHI1, LOIHI2, UNLIMITED = (load_target(n) for n in ("loihi1", "loihi2", "unlimited"))
-
-
-def with_values(target, **values):
-    """A target with other figures."""
-    return replace(target, **{k: replace(getattr(target, k), value=v) for k, v in values.items()})
-
-
-def origin(name):
-    return Origin("net.onnx", name, "Op")
-
-
-def source(shape, *, low=0, high=1, coding=InputCoding.GRADED):
-    return Input(
-        id=NodeId("x"),
-        inputs=(),
-        shape=shape,
-        origin=origin("x"),
-        format=QFormat(9),
-        low=low,
-        high=high,
-        coding=coding,
-    )
-
-
-def conv(name, read, weight, geometry, bits=8):
-    shape = (len(weight), *geometry.output_size(read.shape[1:], weight.shape[2:]))
-    return ConvSynapses(
-        id=NodeId(name),
-        inputs=(read.id,),
-        shape=shape,
-        origin=origin(name),
-        weight=QTensor(np.asarray(weight), QFormat(bits)),
-        exponent=0,
-        geometry=geometry,
-    )
-
-
-def dense(name, read, weight, bits=8):
-    return DenseSynapses(
-        id=NodeId(name),
-        inputs=(read.id,),
-        shape=(len(weight),),
-        origin=origin(name),
-        weight=QTensor(np.asarray(weight), QFormat(bits)),
-        exponent=0,
-    )
-
-
-def spiking(name, feeding, reset=Reset.ZERO):
-    one = QTensor.of(np.ones(feeding.shape[0], dtype=np.int64))
-    return IFNeurons(
-        id=NodeId(name),
-        inputs=(feeding.id,),
-        shape=feeding.shape,
-        origin=origin(name),
-        threshold=one,
-        bias=one,
-        initial_potential=one,
-        reset=reset,
-    )
-
-
-def graded(name, feeding, bits=8):
-    ones = np.ones(feeding.shape[0], dtype=np.int64)
-    return GradedNeurons(
-        id=NodeId(name),
-        inputs=(feeding.id,),
-        shape=feeding.shape,
-        origin=origin(name),
-        multiplier=QTensor.of(2048 * ones),
-        bias=QTensor.of(0 * ones),
-        shift=QTensor.of(12 * ones),
-        payload=QFormat(bits, signed=False),
-    )
-
-
-def readout(name, feeding, **kwargs):
-    bias = QTensor.of(np.zeros(feeding.shape[0], dtype=np.int64))
-    return Readout(
-        id=NodeId(name),
-        inputs=(feeding.id,),
-        shape=feeding.shape,
-        origin=origin(name),
-        bias=bias,
-        **kwargs,
-    )
-
-
-def network(*nodes, coding="rate", n_steps=4):
-    return QuantizedGraph(Graph(nodes), Window(coding, n_steps))
-
-
-def one_layer(n_out, n_in, *, bits=8, weight=None):
-    """An input and a readout with a dense connection: the smallest network."""
-    x = source((n_in,))
-    weight = np.ones((n_out, n_in), dtype=np.int64) if weight is None else weight
-    fc = dense("fc", x, weight, bits)
-    return network(x, fc, readout("out", fc))
-
-
-def maps(n_channels=2, size=8, reset=Reset.ZERO):
-    """Input, convolution of 3 x 3, spiking map, dense readout of 2."""
-    x = source((1, size, size))
-    weight = np.ones((n_channels, 1, 3, 3), dtype=np.int64)
-    c = conv("c", x, weight, Geometry((1, 1), (1, 1, 1, 1)))
-    a = spiking("a", c, reset)
-    fc = dense("fc", a, np.ones((2, n_channels * size**2), dtype=np.int64))
-    return network(x, c, a, fc, readout("out", fc))
 
 
 def layer(mapped, name):

@@ -210,3 +210,44 @@ def test_names_that_nobody_writes():
     made.doc_string = "long " * 5000
     made.metadata_props.add(key="notes", value="long " * 5000)
     assert imported(made).n_nodes == 1
+
+
+LINEAR = {"mode": "linear"}
+NOT_MADE = {
+    "interpolated": (node("Resize", "x - s", "y", **LINEAR), (1, 1 << 14), {"s": [1, 1, 2.0]}),
+    "cumulated": (node("CumSum", "x a", "y"), (1 << 14,), {"a": 1}),
+    "neighbours": (node("LRN", "x", "y", size=3), (1 << 14, 1, 1), {}),
+}
+
+
+@pytest.mark.parametrize("name", NOT_MADE)
+def test_matrices_along_long_axes(name):
+    bad, shape, constants = NOT_MADE[name]
+    given = {k: np.float32(v) if k == "s" else np.array(v) for k, v in constants.items()}
+    tracemalloc.start()
+    error = first_error(model([bad], ("N", *shape), given, opset=19))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error.code == "too-large"
+    assert "33,554,432 entries" in str(error)
+    assert peak < BUDGET
+
+
+INFINITE = {
+    "no value above": (node("Clip", "x a b", "y"), {"a": np.inf, "b": np.inf}),
+    "no value below": (node("Clip", "x - b", "y"), {"b": -np.inf}),
+    "border": (node("Pad", "x p a", "y"), {"p": ints(0, 0, 1, 0, 0, 1), "a": -np.inf}),
+    "border of NaN": (node("Pad", "x p a", "y"), {"p": ints(0, 0, 1, 0, 0, 1), "a": np.nan}),
+    "scales": (node("Resize", "x - s", "y"), {"s": np.float32([1, 1, np.nan])}),
+    "endless scales": (node("Resize", "x - s", "y"), {"s": np.float32([1, 1, np.inf])}),
+}
+
+
+@pytest.mark.parametrize("name", INFINITE)
+def test_attributes_that_are_not_finite(name):
+    bad, constants = INFINITE[name]
+    given = {k: np.float32(v) if np.ndim(v) == 0 else v for k, v in constants.items()}
+    error = first_error(model([bad], ("N", 1, 4), given, opset=19))
+    assert error.code in {"not-finite", "invalid-model"}
+    assert "differs between" not in str(error)
+    assert "interpreted" not in str(error)

@@ -27,6 +27,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
+from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import files
@@ -66,6 +67,7 @@ class CompiledModel:
         expected: potentials of each output for the stimuli at compile time.
         backends: that ``save`` writes too; the seal names them.
         findings: what there was to say of the folder that it was read from.
+        placement: texts that say where its neurons are on the target, by file name.
     """
 
     program: QuantizedGraph
@@ -78,6 +80,7 @@ class CompiledModel:
     expected: Mapping[str, Int] = field(default_factory=dict)
     backends: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    placement: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, x: npt.ArrayLike) -> Float:
         """The first output for real inputs, from the bit-accurate simulator.
@@ -179,7 +182,7 @@ class CompiledModel:
             self.write_network(beside)
             for backend in self.backends:
                 self.emit(backend, beside / backend)
-            for name, text in files.contents(self.report).items():
+            for name, text in {**self.placement, **files.contents(self.report)}.items():
                 (beside / name).write_text(text, encoding="utf-8")
             if sign is not None:
                 signing.sign(beside, sign, sealed.read_seal(beside))
@@ -322,7 +325,16 @@ def claimed_output(folder: str | Path) -> Iterator[None]:
         UsageError: something else is there, or another process is writing it.
         OSError: nothing can be written there.
     """
-    known = {MODEL, GOLDEN, REPORT, REPORT_PAGE, *signing.UNSIGNED, *BACKENDS.names()}
+    known = {
+        MODEL,
+        GOLDEN,
+        REPORT,
+        REPORT_PAGE,
+        PLACEMENT,
+        CORES,
+        *signing.UNSIGNED,
+        *BACKENDS.names(),
+    }
 
     def ours(entry: Path) -> bool:
         return entry.name in known

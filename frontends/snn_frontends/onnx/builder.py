@@ -113,6 +113,22 @@ class Builder:
         except TooLargeError as error:
             raise too_large(origin, error, ModelError) from error
 
+    def check_matrix(self, n_out: int, n_in: int, origin: Origin) -> None:
+        """See that a matrix along one axis may be made.
+
+        Raises:
+            ModelError: it would have too many entries, or take too much memory.
+        """
+        self.check_size((n_out, n_in, 2), origin)  # in float64
+        if n_out * n_in > ann.MAX_ENTRIES:
+            raise ModelError(
+                f"needs a matrix of {n_out:,} x {n_in:,} along one axis; it may have"
+                f" {ann.MAX_ENTRIES:,} entries",
+                code="too-large",
+                origin=origin,
+                hint="use a shorter axis",
+            )
+
     def add_output(self, name: str, value: Tensor, origin: Origin) -> None:
         """Mark a value as an output of the network.
 

@@ -30,6 +30,7 @@ COMMANDS = (
     "report",
     "replay",
     "targets",
+    "placement",
     "doctor",
     "lava-env",
 )

@@ -95,6 +95,10 @@ class Reach:
                 return values + 2 * self.map_bytes(target)
         return values
 
+    def single(self, target: Shape) -> int:
+        """Synapses of all maps to a target."""
+        return self.terms * prod(target) * min(self.fan_in, self.size)
+
     def unrolled_bytes(self, target: Shape) -> int:
         """Bytes of the conversion of one map to a sparse matrix."""
         return prod(target) * min(self.fan_in, self.size) * SYNAPSE
@@ -128,7 +132,7 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
     reached: dict[NodeId, Mapping[NodeId, Reach]] = {}
     waiting = {node.id: len(network.graph.consumers(node.id)) for node in network.graph}
     maps: dict[NodeId, int] = {}
-    total = terms = 0
+    total = terms = single = 0
     for node in network.graph:
         sources = [(network.graph[s], reached[s]) for s in node.inputs]
         found, peak = _arriving(node, sources)
@@ -146,6 +150,17 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
             if not waiting[source]:
                 del maps[source]
         terms += sum(r.terms for r in found.values())
+        if isinstance(node, ann.AxisMatrix):
+            single += sum(r.single(node.shape) for r in found.values())
+        if single > ann.MAX_ENTRIES:
+            raise ModelError(
+                f"with it, matrices along an axis are {single:,} synapses wired one by one;"
+                f" {ann.MAX_ENTRIES:,} at most",
+                code="too-large",
+                origin=node.origin,
+                hint="use a smaller input, or nearest neighbours and transposed convolutions"
+                " where values are interpolated",
+            )
         if terms > MAX_TERMS:
             raise ModelError(
                 f"with it, the network is a sum of {terms:,} linear maps; {MAX_TERMS:,} at most",
@@ -177,10 +192,12 @@ def _own(node: AnnNode) -> int:
             per_group, height, width = node.weight.shape[1:]
             padded = _padded(node.shape, node.geometry, (height, width))
             maps = per_group * node.geometry.groups * padded
-            return size + (int(node.weight.size) * 2 + int(maps)) * NUMBER
+            own = int(node.weight.size) * 2 + int(maps)
+            return size + (own + _reached(node.shape, node.geometry, (height, width))) * NUMBER
         case ann.AveragePool():
             padded = _padded(node.shape, node.geometry, node.kernel)
-            return size + node.shape[0] * (padded + 2 * prod(node.kernel)) * NUMBER
+            own = node.shape[0] * (padded + 2 * prod(node.kernel))
+            return size + (own + _reached(node.shape, node.geometry, node.kernel)) * NUMBER
         case ann.MaxPool():
             # A tournament: for each tap a kernel with one weight, and two rectifiers.
             taps = prod(node.kernel)
@@ -194,6 +211,12 @@ def _padded(target: Shape, geometry: Geometry, kernel: Pair) -> int:
     """Values of a map that a kernel slides over, padding included."""
     sizes = zip(target[1:], geometry.stride, geometry.dilation, kernel, strict=True)
     return prod(n * stride + d * (k - 1) for n, stride, d, k in sizes)
+
+
+def _reached(target: Shape, geometry: Geometry, kernel: Pair) -> int:
+    """Which values along each axis the taps of a kernel read, while synapses are counted."""
+    sizes = zip(target[1:], geometry.stride, geometry.dilation, kernel, strict=True)
+    return sum(k * (n * stride + d * (k - 1)) for n, stride, d, k in sizes)
 
 
 def _arriving(

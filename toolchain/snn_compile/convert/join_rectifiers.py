@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import ClassVar
@@ -29,7 +30,8 @@ class JoinRectifiers:
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Join the sums whose rectifiers nothing else reads."""
-        nodes = [_joined(network, node) or node for node in network.graph]
+        joined = {node.id: node for node in sums_of_rectifiers(network)}
+        nodes = [joined.get(node.id, node) for node in network.graph]
         needed = {node.id for node in nodes if isinstance(node, ann.Output)}
         for node in reversed(nodes):
             if node.id in needed:
@@ -38,8 +40,13 @@ class JoinRectifiers:
         return PassResult(network.with_graph(Graph(kept)))
 
 
-def _joined(network: ANNGraph, node: AnnNode) -> AnnNode | None:
-    """The function equal to a sum of rectifiers; None for other nodes."""
+def sums_of_rectifiers(network: ANNGraph) -> Iterator[ann.Function]:
+    """The functions that sums of rectifiers of one value are, under the names of the sums."""
+    return (found for node in network.graph if (found := _joined(network, node)))
+
+
+def _joined(network: ANNGraph, node: AnnNode) -> ann.Function | None:
+    """The function that a sum of rectifiers is; None for all else."""
     if not isinstance(node, ann.Add):
         return None
     found = [_rectified(network, source) for source in node.inputs]

@@ -23,7 +23,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.mapping.block import Block, Span, as_map
 from snn_compile.mapping.cost import fan_out
 from snn_compile.mapping.counts import Counts, counts_of
-from snn_compile.mapping.partition import partition
+from snn_compile.mapping.place import place
 from snn_compile.passes import Finding, PassResult
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.targets.target import Target
@@ -76,10 +76,9 @@ class DuplicateSources:
         limit = self.target.output_axons_per_core.value
         if limit is None or not _could_exceed(program, limit):
             return []
-        blocks = {
-            name: [part.block for part in parts]
-            for name, parts in partition(program, self.target).items()
-        }
+        blocks: dict[NodeId, list[Block]] = {}
+        for placement in place(program, self.target)[0]:
+            blocks.setdefault(placement.population, []).append(placement.block)
         found = []
         for node in reversed(program.populations):
             if isinstance(node, Neurons):

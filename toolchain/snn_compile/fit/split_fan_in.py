@@ -31,8 +31,8 @@ class SplitFanIn:
 
     A partial sum adds up what some of the sources send and sends it on as it is, a payload with a
     sign. The population adds up the partial sums and does as before, one step later; relays make
-    all paths beside it as long. Where only so many neurons fit because a single one has more
-    weights than a core's memory holds, it is split in the same way.
+    all paths beside it as long. A neuron whose weights alone exceed a core's memory is split in the
+    same way.
 
     Attributes:
         target: the chip.

@@ -93,7 +93,7 @@ class Splitting:
             groups = self._groups(name)
             parts = [part for group in groups if (part := self._divided(group)) is not None]
             if len(parts) < len(groups):
-                return "what its partial sums would send is wider than a payload"
+                return "what its partial sums would send is wider than a state or a payload"
             for group, part in zip(groups, parts, strict=True):
                 if part.n_parts > 1 or not (keeps_input and self._reads_input(group)):
                     self._insert(Sums(name, group, part))

@@ -42,8 +42,29 @@ class Block:
     @property
     def size(self) -> int:
         """Number of neurons."""
-        spans = (self.channels, self.rows, self.columns)
-        return math.prod(stop - start for start, stop in spans)
+        return math.prod(stop - start for start, stop in self.spans)
+
+    @property
+    def spans(self) -> tuple[Span, Span, Span]:
+        """Its ranges of channels, rows and columns."""
+        return self.channels, self.rows, self.columns
+
+    def between(self, axis: int, start: int, stop: int) -> Block:
+        """The slab of it in a range of one axis."""
+        spans = list(self.spans)
+        spans[axis] = start, stop
+        return Block(*spans)
+
+    def halves(self, axis: int) -> tuple[Block, Block]:
+        """Both halves along an axis."""
+        start, stop = self.spans[axis]
+        middle = (start + stop) // 2
+        return self.between(axis, start, middle), self.between(axis, middle, stop)
+
+    def shared(self, other: Block) -> int:
+        """Number of neurons that are in both."""
+        pairs = zip(self.spans, other.spans, strict=True)
+        return math.prod(max(0, min(a[1], b[1]) - max(a[0], b[0])) for a, b in pairs)
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
@@ -111,8 +132,8 @@ class Part:
 
     population: NodeId
     block: Block
-    demand: Demand
-    n_synapses: int
+    demand: Demand = Demand()
+    n_synapses: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.ir.graph import Shape
-from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, SparseSynapses, Synapses
+from snn_compile.ir.geometry import Geometry
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.quantized import (
+    ConvSynapses,
+    DenseSynapses,
+    QuantizedGraph,
+    SparseSynapses,
+    Synapses,
+)
 from snn_compile.mapping.block import Block, Span, as_map
 
 Int = npt.NDArray[np.int64]
@@ -27,6 +34,8 @@ EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 class Counts(Protocol):
     """Exact counts over one synapse group."""
+
+    source_shape: Shape
 
     def synapses(self, block: Block) -> int:
         """Synapses, with a weight that is not zero, onto the neurons of a block."""
@@ -50,6 +59,14 @@ class Counts(Protocol):
 
     def fan_out(self) -> Int:
         """Synapses of each source neuron, in the source's shape."""
+        ...
+
+    def fan_in(self) -> Int:
+        """Synapses onto each neuron, flat."""
+        ...
+
+    def forget(self) -> None:
+        """Free the memory of what can be computed again."""
         ...
 
 
@@ -200,6 +217,21 @@ class ConvCounts(_FanOut):
             self._axis(1, block.columns),
         )
 
+    def reads(self, axis: int, span: Span) -> int:
+        """Source channels, rows or columns of a span of outputs, as if no weight were zero."""
+        if axis:
+            return self._axis(axis - 1, span).n_any
+        out = len(self.used) // self.synapse_group.geometry.groups
+        return int((-(-span[1] // out) - span[0] // out) * self.used.shape[1])
+
+    def read_by(self, block: Block) -> tuple[Bool, Bool, Bool]:
+        """The source's channels, rows and columns that a block reads, as if no weight were zero."""
+        channels = np.zeros(self.source[0], dtype=np.bool_)
+        out = len(self.used) // self.synapse_group.geometry.groups
+        first, last = block.channels[0] // out, -(-block.channels[1] // out)
+        channels[first * self.used.shape[1] : last * self.used.shape[1]] = True
+        return channels, self._axis(0, block.rows).any, self._axis(1, block.columns).any
+
     def synapses(self, block: Block) -> int:
         """Synapses onto a block."""
         taps, rows, columns = self._factors(block)
@@ -244,6 +276,29 @@ class ConvCounts(_FanOut):
         across = along_y.T @ (taps.counts.astype(float) @ along_x.astype(float))
         box = slice(taps.first, taps.first + len(taps.counts)), slice(y0, y1), slice(x0, x1)
         return box, across.astype(np.int64)
+
+    def forget(self) -> None:
+        """Free what is kept of spans."""
+        self._axes.clear()
+        self._taps.clear()
+        self.__dict__.pop("_up_to", None)
+
+    def fan_in(self) -> Int:
+        """Synapses onto each neuron."""
+        geometry, used = self.synapse_group.geometry, self.used.sum(axis=1, dtype=np.int64)
+        rows, columns = (
+            _reads(geometry, axis, used.shape[1 + axis], self.source[1 + axis], n)
+            for axis, n in enumerate(as_map(self.synapse_group.shape)[1:])
+        )
+        found = np.einsum("okx,ky,xz->oyz", used, rows, columns)
+        return np.asarray(found.reshape(-1), dtype=np.int64)
+
+
+def _reads(geometry: Geometry, axis: int, n_taps: int, n_inputs: int, n_outputs: int) -> Int:
+    """(taps, outputs): 1 where a tap reads an input, 0 where it reads padding."""
+    taps = geometry.dilation[axis] * np.arange(n_taps)[:, None]
+    at = np.arange(n_outputs)[None] * geometry.stride[axis] + taps - geometry.padding[axis]
+    return ((at >= 0) & (at < n_inputs)).astype(np.int64)
 
 
 def _reach(mask: Bool, rows: _Axis, columns: _Axis) -> Bool:
@@ -298,6 +353,14 @@ class DenseCounts(_FanOut):
         per_source = np.asarray(np.count_nonzero(used, axis=0), dtype=np.int64)
         return EVERYWHERE, per_source.reshape(as_map(self.source_shape))
 
+    def forget(self) -> None:
+        """Free what is kept of blocks."""
+        self._reached.clear()
+
+    def fan_in(self) -> Int:
+        """Synapses onto each neuron."""
+        return np.asarray(self.per_target, dtype=np.int64)
+
 
 class SparseCounts(_FanOut):
     """Counts over an arbitrary wiring."""
@@ -343,6 +406,14 @@ class SparseCounts(_FanOut):
         per_source = np.bincount(self._onto(block), minlength=self.n_sources)
         return EVERYWHERE, per_source.reshape(as_map(self.source_shape))
 
+    def forget(self) -> None:
+        """Free what is kept of blocks."""
+        self._indices.clear()
+
+    def fan_in(self) -> Int:
+        """Synapses onto each neuron."""
+        return np.bincount(self.target, minlength=self.n_targets)
+
 
 def counts_of(synapses: Synapses, source: Shape) -> Counts:
     """Counts over a synapse group that reads a population of the given shape."""
@@ -351,3 +422,12 @@ def counts_of(synapses: Synapses, source: Shape) -> Counts:
     if isinstance(synapses, DenseSynapses):
         return DenseCounts(synapses, source)
     return SparseCounts(synapses, source)
+
+
+def all_counts(program: QuantizedGraph) -> dict[NodeId, Counts]:
+    """Counts over every synapse group of a network."""
+    return {
+        node.id: counts_of(node, program.graph[node.inputs[0]].shape)
+        for node in program.graph
+        if isinstance(node, Synapses)
+    }

@@ -8,8 +8,8 @@ from typing import ClassVar
 from snn_compile.errors import raise_all
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
-from snn_compile.mapping.pack import pack
-from snn_compile.mapping.partition import partition
+from snn_compile.mapping.place import place
+from snn_compile.mapping.placement_file import PlacementFile
 from snn_compile.mapping.program import MappedProgram
 from snn_compile.mapping.resources import resources
 from snn_compile.mapping.rules import violations
@@ -24,6 +24,7 @@ class MapToCores:
     name: ClassVar[str] = "map-to-cores"
 
     target: Target
+    placement: PlacementFile | None = None
 
     def __call__(self, program: QuantizedGraph, /) -> PassResult[MappedProgram]:
         """Map a network.
@@ -31,16 +32,17 @@ class MapToCores:
         Raises:
             CapacityError: it does not fit (``CompileErrors`` for several reasons).
         """
-        parts = [part for cut in partition(program, self.target).values() for part in cut]
-        placements = pack(parts, self.target)
+        placements, least = place(program, self.target, self.placement)
         raise_all([v.error for v in violations(program, self.target, placements)])
-        mapped = MappedProgram(program, self.target, placements)
+        mapped = MappedProgram(program, self.target, placements, least)
         return PassResult(mapped, (_summary(mapped), *_input_notes(mapped)))
 
 
-def map_program(program: QuantizedGraph, target: Target) -> PassResult[MappedProgram]:
+def map_program(
+    program: QuantizedGraph, target: Target, placement: PlacementFile | None = None
+) -> PassResult[MappedProgram]:
     """Map a network onto a target: see :class:`MapToCores`."""
-    return MapToCores(target)(program)
+    return MapToCores(target, placement)(program)
 
 
 def _summary(mapped: MappedProgram) -> Finding:

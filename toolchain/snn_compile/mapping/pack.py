@@ -1,47 +1,400 @@
-"""Bin packing of blocks onto cores."""
+"""Packing of blocks onto cores, layer by layer from the last.
+
+Readers are placed before those they read, so the output axons of a block are known when it is
+placed. What any cut divides without reading a source twice (a relay, a pooling, a depthwise
+convolution) has no influence on its sources, wherever it is cut: it comes last, and fills what the
+others leave empty.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
 import numpy as np
 
-from snn_compile.mapping.block import Part, Placement, capacity
+from snn_compile.errors import CapacityError, raise_all
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.mapping.block import Block, Capacity, Demand, Part, as_map, capacity
+from snn_compile.mapping.counts import Counts, Int
+from snn_compile.mapping.partition import Cutter
 from snn_compile.targets.target import Target
 
+FEW, MANY = 6, 32
+"""Pieces that a block is split into, at most: where sources are read twice, and where not."""
+LITTLE, MUCH = 0.05, 0.8
+"""Cost of a split, as a share of what is split: while other parts may fill the cores, and after."""
+FAILURES = 12
+"""Cores that cannot be emptied before no others are tried."""
+CORES_TRIED = 2
+"""The emptiest ones, for each piece."""
+FULL = 0.005
+"""Share of a core that is left of one that counts as full."""
+UNLIMITED = np.iinfo(np.int64).max // 2
 
-def pack(parts: list[Part], target: Target) -> tuple[Placement, ...]:
-    """Place blocks by first-fit decreasing; cores are numbered in the order of the network.
 
-    A block that exceeds a limit alone gets its own core. The number of cores is not
-    limited here: the design rules compare it with the board.
+@dataclass
+class Cores:
+    """Cores that fill up; one that is nearly full is not looked at again.
+
+    Attributes:
+        limits: of a core.
+        members: the parts of each core.
+    """
+
+    limits: Capacity
+    members: list[list[Part]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.bound = np.array([UNLIMITED if n is None else n for n in self.limits], dtype=np.int64)
+        self.weight = 1.0 / np.maximum(self.bound, 1)
+        self._rows = np.empty((64, 4), dtype=np.int64)
+        self._cores: list[int] = []
+        self._at: dict[int, int] = {}
+
+    @property
+    def _free(self) -> Int:
+        """(cores that are looked at, 4) what is left."""
+        return self._rows[: len(self._cores)]
+
+    def room(self, core: int) -> Int:
+        """What a core has left."""
+        room: Int = self._rows[self._at[core]]
+        return room
+
+    def show(self, core: int, room: Int) -> None:
+        """Look at a core from now on."""
+        if len(self._cores) == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._at[core] = len(self._cores)
+        self._cores.append(core)
+        self._rows[self._at[core]] = room
+
+    def hide(self, core: int) -> Int:
+        """Look at a core no longer; returns what it has left."""
+        row, last = self._at.pop(core), self._cores.pop()
+        room: Int = self._rows[row].copy()
+        if last != core:
+            self._rows[row] = self._rows[len(self._cores)]
+            self._cores[row] = last
+            self._at[last] = row
+        return room
+
+    def add(self, part: Part, core: int) -> None:
+        """Put a part onto a core."""
+        self.members[core].append(part)
+        self._rows[self._at[core]] -= part.demand.values
+
+    def take(self, part: Part, core: int) -> None:
+        """Take a part off a core."""
+        self.members[core].remove(part)
+        self._rows[self._at[core]] += part.demand.values
+
+    def open(self, part: Part) -> int:
+        """Put a part onto a core of its own."""
+        core = len(self.members)
+        self.members.append([])
+        self.show(core, self.bound)
+        self.add(part, core)
+        return core
+
+    def close_full(self, cores: Iterable[int]) -> None:
+        """Look no longer at those of the cores that are nearly full."""
+        for core in cores:
+            if core in self._at and float((self.room(core) * self.weight).min()) < FULL:
+                self.hide(core)
+
+    def have_room(self, part: Part, n_cores: int) -> bool:
+        """Whether a part could fit if it were a liquid."""
+        free = self._free
+        if len(free) > n_cores:
+            free = np.partition(free, -n_cores, axis=0)[-n_cores:]
+        return bool((free.sum(axis=0) >= np.array(part.demand.values)).all())
+
+    def best(self, part: Part) -> int | None:
+        """The core that a part fits most tightly; the first of equals."""
+        if not self._cores:
+            return None
+        left = self._free - np.array(part.demand.values)
+        fits = np.flatnonzero((left >= 0).all(axis=1))
+        if not fits.size:
+            return None
+        return self._cores[int(fits[np.argmin((left[fits] * self.weight).min(axis=1))])]
+
+    def by_room(self, most: int) -> list[int]:
+        """The cores with room in their tightest limit, those with the most first."""
+        room = (self._free * self.weight).min(axis=1)
+        found = []
+        for _ in range(min(most, len(room))):
+            row = int(np.argmax(room))
+            if room[row] <= 0:
+                break
+            found.append(self._cores[row])
+            room[row] = 0
+        return found
+
+
+class Filler:
+    """Places parts of a network onto cores.
+
+    Args:
+        cores: to be filled.
+        cutters: of every population, in the order in which they are cut.
+    """
+
+    def __init__(self, cores: Cores, cutters: Mapping[NodeId, Cutter]) -> None:
+        self.cores = cores
+        self.cutters = cutters
+
+    def fill(self, parts: Sequence[Part], n_pieces: int = FEW) -> list[Block]:
+        """Place the parts of a population, split where that saves a core; returns the blocks."""
+        placed: list[Block] = []
+        if not self._axes(parts[len(parts) // 2], LITTLE):
+            n_pieces = 1
+        for part in sorted(parts, key=lambda p: -max(p.demand.fullness(self.cores.limits))):
+            pieces = self.absorb(part, LITTLE, n_pieces) or [(part, self.cores.open(part))]
+            placed += [piece.block for piece, _ in pieces]
+            self.cores.close_full({core for _, core in pieces})
+        return placed
+
+    def absorb(self, part: Part, cost: float, n_pieces: int) -> list[tuple[Part, int]]:
+        """Put a part onto cores that are in use, in pieces; nothing, if they have too little room.
+
+        Args:
+            part: to be placed.
+            cost: of a split, at most, as a share of what is split.
+            n_pieces: at most.
+        """
+        done: list[tuple[Part, int]] = []
+        rest: Part | None = part
+        while rest is not None and len(done) < n_pieces:
+            core = self.cores.best(rest)
+            if core is not None:
+                done.append((rest, core))
+                self.cores.add(rest, core)
+                return done
+            left = n_pieces - len(done)
+            if left < 2 or not self.cores.have_room(rest, left):
+                break
+            found = self._slab(rest, cost)
+            if found is None:
+                break
+            piece, core, rest = found
+            done.append((piece, core))
+            self.cores.add(piece, core)
+        for piece, core in done:
+            self.cores.take(piece, core)
+        return []
+
+    def _slab(self, part: Part, most: float) -> tuple[Part, int, Part] | None:
+        """The largest slab of a part that one of the emptiest cores can take, and the rest."""
+        cutter = self.cutters[part.population]
+        best: tuple[int, Block, Block, int] | None = None
+        emptiest = self.cores.by_room(CORES_TRIED)
+        for axis in self._axes(part, most):
+            start, stop = part.block.spans[axis]
+            for core in emptiest:
+                least = 0 if best is None else best[0] * (stop - start) // part.block.size
+                length = self._longest(cutter, part.block, axis, self.cores.room(core), least)
+                if length <= least:
+                    continue
+                slab = part.block.between(axis, start, start + length)
+                best = slab.size, slab, part.block.between(axis, start + length, stop), core
+        if best is None:
+            return None
+        _, slab, rest, core = best
+        price = cutter.price(part.demand)
+        cost = cutter.price(cutter.demand(slab)) + cutter.price(cutter.demand(rest)) - price
+        if cost > most * price:
+            return None
+        return cutter.part(slab), core, cutter.part(rest)
+
+    @staticmethod
+    def _longest(cutter: Cutter, block: Block, axis: int, room: Int, least: int) -> int:
+        """The longest slab that fits into the room, if longer than the least."""
+        start, stop = block.spans[axis]
+
+        def fits(length: int) -> bool:
+            demand = cutter.demand(block.between(axis, start, start + length))
+            return all(n <= free for n, free in zip(demand.values, room, strict=True))
+
+        low, high = least, stop - start - 1
+        if low >= high or not fits(low + 1):
+            return low
+        low += 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        return low
+
+    def eliminate(self) -> None:
+        """Empty the emptiest cores into the others, as long as that succeeds."""
+        kept: set[int] = set()
+        while len(kept) < FAILURES:
+            order = [core for core in self.cores.by_room(len(kept) + 1) if core not in kept]
+            if not order:
+                return
+            core = order[0]
+            held, moved = self.cores.hide(core), []
+            for cutter in self.cutters.values():
+                cutter.forget()
+            for part in self.cores.members[core]:
+                pieces = self.absorb(part, MUCH, FEW)
+                if not pieces:
+                    break
+                moved += pieces
+            else:
+                self.cores.members[core] = []
+                continue
+            for piece, other in moved:
+                self.cores.take(piece, other)
+            self.cores.show(core, held)
+            kept.add(core)
+
+    def _axes(self, part: Part, cost: float) -> list[int]:
+        """Axes along which a part can be halved at a cost."""
+        cutter = self.cutters[part.population]
+        price = cutter.price(part.demand)
+        found = []
+        for axis, (start, stop) in enumerate(part.block.spans):
+            if stop - start > 1:
+                halves = sum(cutter.price(cutter.demand(h)) for h in part.block.halves(axis))
+                if halves - price <= cost * price:
+                    found.append(axis)
+        return found
+
+    def is_divisible(self, parts: Sequence[Part]) -> bool:
+        """Whether blocks read no source twice, neither those of the cut nor their halves."""
+        part = parts[len(parts) // 2]
+        cutter = self.cutters[part.population]
+        axes = self._axes(part, LITTLE)
+        whole = Block.whole(cutter.population.shape)
+        for _, counts in cutter.incoming:
+            if sum(counts.sources(part.block) for part in parts) != counts.sources(whole):
+                return False
+            for axis in axes:
+                halves = part.block.halves(axis)
+                if sum(counts.sources(half) for half in halves) != counts.sources(part.block):
+                    return False
+        return bool(axes)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The parts of each core.
+
+    Attributes:
+        cores: of layers that may go anywhere.
+        pinned: of the others, by the numbers of the cores that they may use.
+    """
+
+    cores: list[list[Part]]
+    pinned: Mapping[tuple[int, ...], list[list[Part]]]
+
+    @property
+    def n_cores(self) -> int:
+        """Cores in use."""
+        return len(self.cores) + sum(map(len, self.pinned.values()))
+
+
+def pack(
+    program: QuantizedGraph,
+    target: Target,
+    counts: Mapping[NodeId, Counts],
+    prices: Sequence[float],
+    waste: float,
+    pins: Mapping[NodeId, tuple[int, ...]],
+) -> Packed:
+    """Cut every population and put its parts onto cores.
+
+    Raises:
+        CapacityError: layers do not fit the cores that they are pinned to.
     """
     limits = capacity(target)
-    sizes = np.array([part.demand.values for part in parts], dtype=np.int64).reshape(-1, 4)
-    bound = np.array([np.iinfo(np.int64).max if n is None else n for n in limits], dtype=np.int64)
-    fullest = [max(part.demand.fullness(limits)) for part in parts]
-    free = np.empty((len(parts), 4), dtype=np.int64)
-    members: list[list[int]] = []
-    for index in sorted(range(len(parts)), key=lambda i: (-fullest[i], i)):
-        fits = np.flatnonzero((free[: len(members)] >= sizes[index]).all(axis=1))
-        if fits.size:
-            core = int(fits[0])
+    sent = {node.id: np.zeros(as_map(node.shape), dtype=np.int64) for node in program.graph}
+    cutters: dict[NodeId, Cutter] = {}
+    filler = Filler(Cores(limits), cutters)
+    pinned = {cores: Filler(Cores(limits), cutters) for cores in pins.values()}
+    last: list[list[Part]] = []
+    for population in reversed(program.populations):
+        incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
+        cutter = Cutter(population, incoming, sent[population.id], target, prices)
+        cutters[population.id] = cutter
+        parts = cutter.cut(waste)
+        if population.id in pins:
+            blocks = pinned[pins[population.id]].fill(parts)
+        elif incoming and filler.is_divisible(parts):
+            last.append(parts)
+            blocks = [part.block for part in parts]
         else:
-            core = len(members)
-            members.append([])
-            free[core] = bound
-        members[core].append(index)
-        free[core] -= sizes[index]
-    per_chip = target.cores_per_chip.value
-    placements = [
-        (index, core) for core, blocks in enumerate(sorted(members, key=min)) for index in blocks
-    ]
-    return tuple(
-        Placement(
-            population=parts[index].population,
-            core=core,
-            chip=0 if per_chip is None else core // per_chip,
-            block=parts[index].block,
-            demand=parts[index].demand,
-            n_synapses=parts[index].n_synapses,
+            blocks = filler.fill(parts)
+        for synapses, counted in incoming:
+            for block in blocks:
+                counted.mark(block, sent[synapses.inputs[0]])
+        cutter.forget()
+    for parts in last:
+        filler.fill(parts, MANY)
+        cutters[parts[0].population].forget()
+    refused = [
+        CapacityError(
+            f"{', '.join(repr(str(n)) for n in pins if pins[n] == cores)} pinned to {len(cores)}"
+            f" core{'s' if len(cores) != 1 else ''} of {target.name}: needs {n_needed}",
+            code="pinned-cores",
+            hint="pin to more cores, or to a chip",
         )
-        for index, core in sorted(placements)
+        for cores, each in pinned.items()
+        if (n_needed := len(each.cores.members)) > len(cores)
+    ]
+    raise_all(refused)
+    held = {cores: each.cores.members for cores, each in pinned.items()}
+    return _with_fewer(program, target, counts, filler, held)
+
+
+def _with_fewer(
+    program: QuantizedGraph,
+    target: Target,
+    counts: Mapping[NodeId, Counts],
+    filler: Filler,
+    pinned: Mapping[tuple[int, ...], list[list[Part]]],
+) -> Packed:
+    """The same with the emptiest cores emptied, unless the sources of what was split overflow."""
+    before = Packed([list(parts) for parts in filler.cores.members], pinned)
+    filler.eliminate()
+    left = [parts for parts in filler.cores.members if parts]
+    if len(left) == len(before.cores):
+        return before
+    fixed = [parts for cores in pinned.values() for parts in cores]
+    again = iter(measured(program, target, counts, [*left, *fixed]))
+    after = Packed(
+        list(islice(again, len(left))),
+        {cores: list(islice(again, len(parts))) for cores, parts in pinned.items()},
     )
+    limits = capacity(target)
+    for parts in (*after.cores, *(p for cores in after.pinned.values() for p in cores)):
+        if sum((part.demand for part in parts), Demand()).exceeds(limits):
+            return before
+    return after
+
+
+def measured(
+    program: QuantizedGraph,
+    target: Target,
+    counts: Mapping[NodeId, Counts],
+    cores: Sequence[Sequence[Part]],
+) -> list[list[Part]]:
+    """The same blocks with their demands."""
+    sent = {node.id: np.zeros(as_map(node.shape), dtype=np.int64) for node in program.graph}
+    populations = {population.id: population for population in program.populations}
+    for parts in cores:
+        for part in parts:
+            for synapses in program.synapses_into(populations[part.population]):
+                counts[synapses.id].mark(part.block, sent[synapses.inputs[0]])
+    found: dict[tuple[NodeId, Block], Part] = {}
+    for population in program.populations:
+        incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
+        cutter = Cutter(population, incoming, sent.pop(population.id), target)
+        own = (part.block for parts in cores for part in parts if part.population == population.id)
+        found |= {(population.id, block): cutter.part(block) for block in own}
+    return [[found[part.population, part.block] for part in parts] for parts in cores]

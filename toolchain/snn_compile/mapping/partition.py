@@ -1,22 +1,16 @@
-"""Partitioning of populations into blocks that fit a core."""
+"""Cutting of populations into blocks that fit a core."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import (
-    ConvSynapses,
-    DenseSynapses,
-    Population,
-    QuantizedGraph,
-    Synapses,
-)
+from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, Population, Synapses
 from snn_compile.mapping.block import (
     Block,
     Capacity,
@@ -26,35 +20,15 @@ from snn_compile.mapping.block import (
     as_map,
     capacity,
 )
-from snn_compile.mapping.counts import Counts, Int, counts_of
+from snn_compile.mapping.counts import ConvCounts, Counts, Int
+from snn_compile.mapping.memory import RESET_WEIGHT_BITS, memory_bits
 from snn_compile.targets.target import Target
 
-RESET_WEIGHT_BITS = 8
-"""Width of the recurrent weight of a soft reset (NxTF: an 8-bit mantissa of the threshold)."""
+Float = npt.NDArray[np.float64]
+Size = tuple[int, int, int]
 
-
-def memory_bits(
-    synapses: Synapses, counts: Counts, block: Block, n_axons: int, target: Target
-) -> int:
-    """Synapse memory of a synapse group on the core of a block.
-
-    Weights are stored in one of two forms: nonzero weights with an index each, or all weights in
-    order. A shared kernel is stored once, in the smaller form. All others are lists of synapses,
-    one for each input axon, cut into entries; a dense group takes the smaller form. The number of
-    entries is an upper bound, ``sum(ceil(n_i / k)) <= n_axons + sum(n_i) // k``.
-    """
-    width = synapses.weight.format.bits
-    with_index = width + target.index_bits.value
-    plain, listed = counts.stored(block)
-    if isinstance(synapses, ConvSynapses):
-        if target.shared_kernels.value:
-            return min(plain * width, listed * with_index)
-        listed = counts.synapses(block)
-    overhead, longest = target.entry_overhead_bits.value, target.synapses_per_entry.value
-    bits = listed * with_index + (n_axons + listed // longest) * overhead
-    if isinstance(synapses, DenseSynapses):
-        bits = min(bits, plain * width + (n_axons + plain // longest) * overhead)
-    return bits
+TRIED = 200
+"""Cuts that are measured exactly before the fewest blocks are taken."""
 
 
 class Cutter:
@@ -65,6 +39,7 @@ class Cutter:
         incoming: the synapse groups that feed it, with their counts.
         destinations: for each neuron, as a map, the blocks that it must be sent to.
         target: the chip.
+        prices: of a core's four limits, each as a share of the core.
     """
 
     def __init__(
@@ -73,11 +48,14 @@ class Cutter:
         incoming: list[tuple[Synapses, Counts]],
         destinations: Int,
         target: Target,
+        prices: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
     ) -> None:
         self.population = population
         self.incoming = incoming
         self.target = target
         self.destinations = destinations
+        self.prices = prices
+        self.limits = capacity(target)
         self._demands: dict[Block, Demand] = {}
         soft = population.soft_reset
         self.compartments = target.neurons_per_soft_reset_neuron.value if soft else 1
@@ -89,6 +67,13 @@ class Cutter:
         padded = np.pad(self.destinations, [(1, 0)] * 3)
         summed: Int = padded.cumsum(axis=0).cumsum(axis=1).cumsum(axis=2)
         return summed
+
+    def forget(self) -> None:
+        """Free the memory of what can be computed again."""
+        self._demands.clear()
+        self.__dict__.pop("sent", None)
+        for _, counts in self.incoming:
+            counts.forget()
 
     def demand(self, block: Block) -> Demand:
         """Demand of a block on a core."""
@@ -127,39 +112,157 @@ class Cutter:
         )
         return int(upper - lower)
 
-    def cut(self) -> list[Part]:
-        """The fewest blocks, by an even cut of channels, rows and columns, that all fit.
+    def price(self, demand: Demand) -> float:
+        """What a demand costs, as a share of a core."""
+        shares = demand.fullness(self.limits)
+        return sum(price * share for price, share in zip(self.prices, shares, strict=True))
+
+    def part(self, block: Block) -> Part:
+        """A block with its demand."""
+        n_synapses = sum(counts.synapses(block) for _, counts in self.incoming)
+        return Part(self.population.id, block, self.demand(block), n_synapses)
+
+    def cut(self, waste: float) -> list[Part]:
+        """The cheapest even cut of channels, rows and columns whose blocks all fit.
 
         A limit that a single neuron in the middle exceeds is raised to that neuron's demand, and a
         limit that no cut can meet is doubled: the design rules then report the violation, with
         blocks as small as possible.
+
+        Args:
+            waste: the price of what blocks of a size leave empty in their cores, from 0, where
+                something else will fill it, to 1.
         """
         size = as_map(self.population.shape)
         middle = self.demand(Block(*((n // 2, n // 2 + 1) for n in size)))
-        limits = _raised(capacity(self.target), middle, 1)
+        limits = _raised(self.limits, middle, 1)
         while True:
             over = Demand()
-            for pieces in _cuts(size, limits[0], self.compartments):
+            for pieces in self._cuts(size, limits, waste):
                 found = self._over(size, pieces, limits)
                 if found is None:
-                    return [self._part(block) for block in _blocks(size, pieces)]
+                    return [self.part(block) for block in blocks_of(size, pieces)]
                 over = found
             limits = _raised(limits, over, 2)
 
-    def _over(
-        self, size: tuple[int, int, int], pieces: tuple[int, int, int], limits: Capacity
-    ) -> Demand | None:
+    def _over(self, size: Size, pieces: Size, limits: Capacity) -> Demand | None:
         """The demand of a block that exceeds the limits after a cut; the middle one first."""
         centre = Block(*(_piece(n, k, k // 2) for n, k in zip(size, pieces, strict=True)))
-        for block in itertools.chain([centre], _blocks(size, pieces)):
+        for block in itertools.chain([centre], blocks_of(size, pieces)):
             demand = self.demand(block)
             if demand.exceeds(limits):
                 return demand
         return None
 
-    def _part(self, block: Block) -> Part:
-        n_synapses = sum(counts.synapses(block) for _, counts in self.incoming)
-        return Part(self.population.id, block, self.demand(block), n_synapses)
+    def _cuts(self, size: Size, limits: Capacity, waste: float) -> Iterator[Size]:
+        """Even cuts, the cheapest first, and after some of them those with the fewest blocks.
+
+        Only the smallest number of pieces for each size of piece is tried, and no cut with too many
+        neurons in a block. Of equals, that with the fewest cuts of the map comes first.
+        """
+        axes = [np.unique(-(-n // np.arange(1, n + 1))) for n in size]
+        c, h, w = (pieces.ravel() for pieces in np.meshgrid(*axes, indexing="ij"))
+        largest = self.compartments * (-(-size[0] // c)) * (-(-size[1] // h)) * (-(-size[2] // w))
+        if limits[0] is not None:
+            fits = largest <= limits[0]
+            c, h, w = c[fits], h[fits], w[fits]
+        if len(c) > 1:
+            cost, likely = self._costs(size, (c, h, w), limits, waste)
+            order = np.lexsort((h, w, c * h * w, np.round(cost, 9), ~likely))
+            for k in order[: min(TRIED, int(likely.sum()))].tolist():
+                yield int(c[k]), int(h[k]), int(w[k])
+        order = np.lexsort((h, w, c * h * w))
+        yield from zip(c[order].tolist(), h[order].tolist(), w[order].tolist(), strict=True)
+
+    def _costs(
+        self, size: Size, cuts: tuple[Int, Int, Int], limits: Capacity, waste: float
+    ) -> tuple[Float, npt.NDArray[np.bool_]]:
+        """The cost of each cut, and whether its blocks fit, as if no weight were zero."""
+        n_blocks = cuts[0] * cuts[1] * cuts[2]
+        neurons = math.prod(size)
+        totals = [np.full(len(n_blocks), float(neurons * self.compartments))]
+        most = [
+            float(self.compartments)
+            * (-(-size[0] // cuts[0]))
+            * (-(-size[1] // cuts[1]))
+            * (-(-size[2] // cuts[2]))
+        ]
+        axons: Float | float = 0.0
+        largest_axons: Float | float = 0.0
+        memory: Float | float = 0.0
+        largest_memory: Float | float = 0.0
+        for synapses, counts in self.incoming:
+            sources, most_sources = _sources(synapses, counts, size, cuts)
+            axons, largest_axons = axons + sources, largest_axons + most_sources
+            bits, most_bits = _bits(synapses, counts, cuts, sources, most_sources, self.target)
+            memory, largest_memory = memory + bits, largest_memory + most_bits
+        recurrent = float(self.recurrent)
+        totals += [np.asarray(memory), np.asarray(axons) + neurons * recurrent]
+        most += [np.asarray(largest_memory), np.asarray(largest_axons) + most[0] * recurrent]
+        cost, fullest = np.zeros(len(n_blocks)), np.zeros(len(n_blocks))
+        likely = np.ones(len(n_blocks), dtype=np.bool_)
+        prices = (self.prices[0], self.prices[1], self.prices[2] + self.prices[3] / 2)
+        for total, part, limit, price in zip(totals, most, limits, prices, strict=False):
+            if limit is None:
+                continue
+            cost = cost + price * total / max(limit, 1)
+            fullest = np.maximum(fullest, part / max(limit, 1))
+            likely &= part <= limit
+        together = np.maximum(1.0, np.floor(1.0 / np.maximum(fullest, 1e-6)))
+        empty = n_blocks * np.maximum(0.0, 1.0 - together * fullest) / together
+        return np.asarray(cost + waste * empty), likely
+
+
+def _sources(
+    synapses: Synapses, counts: Counts, size: Size, cuts: tuple[Int, Int, Int]
+) -> tuple[Float, Float]:
+    """The sources of all blocks of each cut, and of the largest block."""
+    n_blocks = cuts[0] * cuts[1] * cuts[2]
+    if not isinstance(counts, ConvCounts):
+        n_sources = float(math.prod(counts.source_shape))
+        each = np.full(len(n_blocks), n_sources)
+        if not isinstance(synapses, DenseSynapses):
+            fan_in = float(counts.fan_in().mean())
+            each = np.minimum(n_sources, fan_in * math.prod(size) / n_blocks)
+        return each * n_blocks, each
+    total, most = np.ones(len(n_blocks)), np.ones(len(n_blocks))
+    for axis, n_pieces in enumerate(cuts):
+        if axis == 0 and synapses.geometry.groups == 1:  # type: ignore[union-attr]
+            most *= counts.source[0]
+            total *= counts.source[0] * n_pieces
+            continue
+        numbers, inverse = np.unique(n_pieces, return_inverse=True)
+        read = [
+            [counts.reads(axis, _piece(size[axis], k, i)) for i in range(k)]
+            for k in numbers.tolist()
+        ]
+        total *= np.array([sum(each) for each in read], dtype=np.float64)[inverse]
+        most *= np.array([max(each) for each in read], dtype=np.float64)[inverse]
+    return total, most
+
+
+def _bits(
+    synapses: Synapses,
+    counts: Counts,
+    cuts: tuple[Int, Int, Int],
+    sources: Float,
+    most_sources: Float,
+    target: Target,
+) -> tuple[Float, Float]:
+    """The memory of all blocks of each cut, and of the largest block."""
+    width = synapses.weight.format.bits
+    n_blocks = cuts[0] * cuts[1] * cuts[2]
+    if isinstance(synapses, ConvSynapses) and target.shared_kernels.value:
+        kernels = float(synapses.weight.values.size * width)
+        copies = cuts[1] * cuts[2]
+        return np.asarray(kernels * copies), np.asarray(kernels / cuts[0], dtype=np.float64)
+    with_index = width + target.index_bits.value
+    overhead, longest = target.entry_overhead_bits.value, target.synapses_per_entry.value
+    listed = float(counts.fan_in().sum())
+    each = listed * (with_index + overhead / longest)
+    if isinstance(synapses, DenseSynapses):
+        each = min(each, synapses.weight.values.size * (width + overhead / longest))
+    return each + overhead * sources, each / n_blocks + overhead * most_sources
 
 
 def _raised(limits: Capacity, demand: Demand, factor: int) -> Capacity:
@@ -179,53 +282,8 @@ def _piece(n: int, pieces: int, index: int) -> Span:
     return start, stop
 
 
-def _cuts(
-    size: tuple[int, int, int], max_neurons: int | None, compartments: int
-) -> Iterator[tuple[int, int, int]]:
-    """Ways of cutting a map evenly, fewest blocks first; of those, fewest cuts of the map first.
-
-    Only the smallest number of pieces for each size of piece is tried, and no cut with too many
-    neurons in a block.
-    """
-    if max_neurons is None or math.prod(size) * compartments <= max_neurons:
-        yield 1, 1, 1  # before the search for the others
-    axes = [np.unique(-(-n // np.arange(1, n + 1))) for n in size]
-    c, h, w = (pieces.ravel() for pieces in np.meshgrid(*axes, indexing="ij"))
-    largest = compartments * (-(-size[0] // c)) * (-(-size[1] // h)) * (-(-size[2] // w))
-    fits = c * h * w > 1
-    if max_neurons is not None:
-        fits &= largest <= max_neurons
-    c, h, w = c[fits], h[fits], w[fits]
-    order = np.lexsort((h, w, c * h * w))
-    yield from zip(c[order].tolist(), h[order].tolist(), w[order].tolist(), strict=True)
-
-
-def _blocks(size: tuple[int, int, int], pieces: tuple[int, int, int]) -> Iterator[Block]:
+def blocks_of(size: Size, pieces: Size) -> Iterator[Block]:
     """The blocks of an even cut."""
     spans = [[_piece(n, k, i) for i in range(k)] for n, k in zip(size, pieces, strict=True)]
     for channels, rows, columns in itertools.product(*spans):
         yield Block(channels, rows, columns)
-
-
-def partition(program: QuantizedGraph, target: Target) -> dict[NodeId, list[Part]]:
-    """Blocks of every population, in topological order.
-
-    Readers are cut before those they read, so that the output axons of a block are known.
-    """
-    sent: dict[NodeId, Int] = {
-        node.id: np.zeros(as_map(node.shape), dtype=np.int64) for node in program.graph
-    }
-    counts: Mapping[NodeId, Counts] = {
-        node.id: counts_of(node, program.graph[node.inputs[0]].shape)
-        for node in program.graph
-        if isinstance(node, Synapses)
-    }
-    parts: dict[NodeId, list[Part]] = {}
-    for population in reversed(program.populations):
-        incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
-        cutter = Cutter(population, incoming, sent[population.id], target)
-        parts[population.id] = cutter.cut()
-        for synapses, counted in incoming:
-            for part in parts[population.id]:
-                counted.mark(part.block, sent[synapses.inputs[0]])
-    return {population.id: parts[population.id] for population in program.populations}

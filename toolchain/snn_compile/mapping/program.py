@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import StageError
 from snn_compile.mapping.block import Placement, as_map
+from snn_compile.mapping.chips import between_chips
+from snn_compile.mapping.counts import all_counts
+from snn_compile.mapping.lower_bound import Least, lower_bound
 from snn_compile.mapping.rules import RULES
 from snn_compile.targets.target import Target
 
@@ -21,11 +25,23 @@ class MappedProgram:
         program: the mapped network, the same object: placement cannot change a spike.
         target: the chip.
         placements: blocks of neurons, populations in topological order.
+        bound: what any placement needs, where that is known.
     """
 
     program: QuantizedGraph
     target: Target
     placements: tuple[Placement, ...]
+    bound: Least | None = None
+
+    @cached_property
+    def least(self) -> Least:
+        """What any placement needs."""
+        return self.bound or lower_bound(self.program, self.target, all_counts(self.program))
+
+    @cached_property
+    def links(self) -> dict[tuple[int, int], int]:
+        """Messages of a step from chip to chip, if every neuron sends one."""
+        return between_chips(self.program, all_counts(self.program), self.placements)
 
     def __post_init__(self) -> None:
         populations = {node.id: node for node in self.program.populations}
@@ -46,9 +62,9 @@ class MappedProgram:
     @property
     def cores(self) -> int:
         """Cores in use."""
-        return 1 + max(placement.core for placement in self.placements)
+        return len({placement.core for placement in self.placements})
 
     @property
     def chips(self) -> int:
         """Chips in use."""
-        return 1 + max(placement.chip for placement in self.placements)
+        return len({placement.chip for placement in self.placements})

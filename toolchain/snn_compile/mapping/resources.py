@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile.ir.graph import NodeId
-from snn_compile.mapping.block import LIMITS, Placement, capacity
+from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
 from snn_compile.mapping.links import Link, links
 from snn_compile.mapping.program import MappedProgram
 from snn_compile.mapping.rules import core_demands
@@ -87,6 +87,53 @@ class BindingLimit:
 
 
 @dataclass(frozen=True)
+class ChipLink:
+    """What one chip sends to another.
+
+    Attributes:
+        sender: the chip that sends.
+        reader: the chip that reads.
+        messages: of a step, if every neuron sends one: pairs of a neuron and a block that reads it.
+    """
+
+    sender: int
+    reader: int
+    messages: int
+
+
+@dataclass(frozen=True)
+class LayerBound:
+    """One limit of one layer.
+
+    Attributes:
+        layer: the population.
+        rule: name of the limit.
+        bound: the least that any placement takes.
+        used: taken by this one.
+    """
+
+    layer: NodeId
+    rule: str
+    bound: int
+    used: int
+
+
+@dataclass(frozen=True)
+class LowerBound:
+    """What any placement needs: see ``lower_bound``.
+
+    Attributes:
+        cores: the least number.
+        used: cores in use.
+        layers: each limit of each layer.
+    """
+
+    cores: int
+    used: int
+    layers: tuple[LayerBound, ...]
+
+
+@dataclass(frozen=True)
 class Resources:
     """The whole network.
 
@@ -98,6 +145,8 @@ class Resources:
         binding_limit: None on a target without limits.
         layers: every population.
         links: between populations, and from the input.
+        lower_bound: the least that any placement needs.
+        between_chips: messages of a step from chip to chip, if every neuron sends one.
     """
 
     cores: int
@@ -107,6 +156,8 @@ class Resources:
     binding_limit: BindingLimit | None
     layers: tuple[LayerResources, ...]
     links: tuple[Link, ...]
+    lower_bound: LowerBound
+    between_chips: tuple[ChipLink, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The report's ``resources``, in types that JSON has."""
@@ -152,7 +203,22 @@ def resources(mapped: MappedProgram) -> Resources:
         binding_limit=binding,
         layers=_layers(mapped),
         links=links(mapped),
+        lower_bound=_lower_bound(mapped),
+        between_chips=tuple(ChipLink(a, b, n) for (a, b), n in mapped.links.items()),
     )
+
+
+def _lower_bound(mapped: MappedProgram) -> LowerBound:
+    least = mapped.least
+    used = {name: Demand() for name in least.layers}
+    for placement in mapped.placements:
+        used[placement.population] += placement.demand
+    rows = tuple(
+        LayerBound(name, rule, bound, taken)
+        for name, bounds in least.layers.items()
+        for rule, bound, taken in zip(LIMITS, bounds, used[name].values, strict=True)
+    )
+    return LowerBound(least.cores, mapped.cores, rows)
 
 
 def _layers(mapped: MappedProgram) -> tuple[LayerResources, ...]:

@@ -20,6 +20,8 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
+from snn_compile.mapping.chips import between_chips
+from snn_compile.mapping.counts import all_counts
 from snn_compile.sim import bounds
 from snn_compile.targets.target import Target
 
@@ -230,6 +232,26 @@ def cores_per_board(
     return [Violation("cores_per_board", message, None, hint, needed, limit)]
 
 
+def link_bandwidth(
+    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+) -> list[Violation]:
+    """No chip sends more to another than the link between them carries in a step."""
+    limit = target.link_messages_per_step.value
+    if limit is None or not placements:
+        return []
+    links = between_chips(program, all_counts(program), placements)
+    over = {link: n for link, n in links.items() if n > limit}
+    if not over:
+        return []
+    (sender, reader), needed = max(over.items(), key=lambda item: item[1])
+    message = (
+        f"chip {sender} sends up to {needed} messages a step to chip {reader}; a link of"
+        f" {target.name} carries {limit} ({times(needed, limit)}; links over it: {len(over)})"
+    )
+    hint = "fewer neurons a chip, or --placement with layers that are linked on one chip"
+    return [Violation("link_bandwidth", message, None, hint, needed, limit)]
+
+
 def _named(nodes: Sequence[QuantizedNode]) -> str:
     """The first names, and the number of others."""
     shown = ", ".join(f"'{node.id}'" for node in nodes[:_SHOWN])
@@ -409,6 +431,7 @@ RULES: tuple[Rule, ...] = (
     input_axons_per_core,
     output_axons_per_core,
     cores_per_board,
+    link_bandwidth,
 )
 
 

@@ -103,6 +103,12 @@ class CompileOptions(TracedOptions):
         _NETWORK,
         shown="as many as the target has",
     )
+    placement: Path | None = option(
+        None,
+        file("FILE"),
+        "Where blocks of neurons go: a placement.toml, or pins of layers.",
+        _NETWORK,
+    )
     coding: str | None = option(
         None, one_of(coding_names), "Coding: how messages represent values.", _NETWORK, by="target"
     )
@@ -431,6 +437,8 @@ def _beside(config: Path, name: str, value: Any) -> Any:
     """Paths in a configuration file are relative to its folder."""
     if not isinstance(value, str):
         return value
-    if name in ("calibrate", "evaluate") or (name == "target" and value.endswith(".toml")):
+    if name in ("calibrate", "evaluate", "placement") or (
+        name == "target" and value.endswith(".toml")
+    ):
         return str(config.parent / value)
     return value

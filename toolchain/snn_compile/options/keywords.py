@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 from snn_compile.options.compiling import (
@@ -26,6 +27,7 @@ class Keywords(TypedDict, total=False):
 
     target: str
     chips: int | None
+    placement: Path | None
     coding: str | None
     timesteps: int | Auto
     payload_bits: int | Auto

@@ -115,6 +115,7 @@ def _checked(
     journal = Journal(observer or SilentObserver(), instruments)
     if frontend := spiking_frontend(path):
         return check_spiking(Task(path, options, target), frontend, journal)
+    placement = Task(path, options, target).placement
     options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
     imported = read_model(path)
@@ -123,7 +124,7 @@ def _checked(
     folding = fold(network, coding, observe, target=target)
     convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
-    mapped = map_program(made.graph.program, target)
+    mapped = map_program(made.graph.program, target, placement)
     findings = (
         *imported.findings,
         *folding.findings,
@@ -274,6 +275,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         evaluate,
         partial(assemble.report, task.path, in_effect, model, lowered.quantization, journal),
         lowered.quantization,
+        task.placement,
     )
 
 

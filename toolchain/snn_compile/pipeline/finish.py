@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
-from snn_compile.mapping import MappedProgram, map_program
+from snn_compile.mapping import MappedProgram, map_program, resources
+from snn_compile.mapping.placement_file import (
+    CORES,
+    PLACEMENT,
+    PlacementFile,
+    read_placement,
+    to_csv,
+    to_toml,
+)
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, PassObserver
 from snn_compile.pipeline.verify_each import VerifyEach
@@ -67,6 +76,12 @@ class Task:
         given = {"calibrate": self.calibrate, "evaluate": self.evaluate}
         return provenance(self.path, self.options, given)
 
+    @cached_property
+    def placement(self) -> PlacementFile | None:
+        """The requested placement."""
+        path = self.options.placement
+        return None if path is None else read_placement(path)
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedNetwork:
@@ -83,6 +98,7 @@ class PreparedNetwork:
         evaluate_stages: evaluates it and all earlier stages.
         report: the content of ``report.json``, from the keys common to all kinds.
         quantization: scales of the integers to report; None if already reported.
+        placement: the requested placement.
     """
 
     program: QuantizedGraph
@@ -95,6 +111,7 @@ class PreparedNetwork:
     evaluate_stages: Callable[[Journal], Outcome]
     report: Callable[[MappedProgram, Outcome, Mapping[str, Any]], dict[str, Any]]
     quantization: Quantization | None = None
+    placement: PlacementFile | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,7 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     for finding in of_fit(journal.findings):
         journal.observer.stage("fit", finding.message)
     with journal.timed("map"):
-        mapped = map_program(program, prepared.target)
+        mapped = map_program(program, prepared.target, prepared.placement)
     journal.add_findings(mapped.findings)
     if prepared.quantization is not None:
         journal.observer.stage("map", mapped.findings[0].message)
@@ -153,6 +170,10 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
         prepared.stimulus,
         prepared.provenance,
         backends=prepared.backends,
+        placement={
+            PLACEMENT: to_toml(mapped.graph.placements, prepared.target),
+            CORES: to_csv(resources(mapped.graph).per_core),
+        },
     )
 
 

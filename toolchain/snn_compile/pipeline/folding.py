@@ -8,7 +8,7 @@ from snn_compile.convert.fold_padding import FoldPadding
 from snn_compile.convert.footprint import check_footprint
 from snn_compile.convert.insert_rectifiers import InsertRectifiers
 from snn_compile.convert.isolate_operands import IsolateOperands
-from snn_compile.convert.join_rectifiers import JoinRectifiers
+from snn_compile.convert.join_rectifiers import JoinRectifiers, sums_of_rectifiers
 from snn_compile.convert.lay_out import LayOut
 from snn_compile.convert.lower_max_pool import LowerMaxPool
 from snn_compile.convert.magnitudes import check_magnitudes
@@ -56,9 +56,10 @@ def folding_of(
         # exactly: pools stay composed.
         target = None
     if coding.payloads:
-        joined = JoinRectifiers()(network).graph
-        joins = len(joined.graph) < len(network.graph)
-        signed = any(isinstance(node, ops.Function | ops.Product) for node in joined.graph)
+        joins = any(sums_of_rectifiers(network))
+        signed = joins or any(
+            isinstance(node, ops.Function | ops.Product) for node in network.graph
+        )
         return Pipeline(
             (*((JoinRectifiers(),) if joins else ()), *folding(signed=signed, target=target).steps)
         )

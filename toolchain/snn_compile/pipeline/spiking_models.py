@@ -53,7 +53,7 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     encoding, _ = _encoding(imported, None, arrival, options)
     driven = _driven(imported.network, encoding, arrival)
     made = quantization(options)(driven, pass_observer(journal, driven))
-    mapped = map_program(made.graph.program, task.target)
+    mapped = map_program(made.graph.program, task.target, task.placement)
     findings = (*imported.findings, *of_fit(made.findings), *mapped.findings)
     return CheckResult(imported, None, mapped.graph, findings, journal.timing)
 
@@ -104,6 +104,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         partial(_climb, quantized, decodings, encoding, samples.evaluate),
         partial(assemble.report, task.path, in_effect, facts, quantized, journal),
         quantized,
+        task.placement,
     )
 
 

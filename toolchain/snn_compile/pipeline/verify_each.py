@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile.errors import VerificationError
+from snn_compile.fit import of_fit
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.spiking import InputCoding
@@ -59,6 +60,8 @@ class VerifyEach:
             raise _broken(name, f"the stage violates its invariants: {error}") from error
         if isinstance(graph, Quantization):
             self._check_integers(name, graph)
+            if of_fit(findings) and not any(one.code == APPROXIMATION for one in findings):
+                self._compare_integers(name, graph)
         elif isinstance(graph, type(self.before)) and not any(
             finding.code == APPROXIMATION for finding in findings
         ):
@@ -93,6 +96,17 @@ class VerifyEach:
             for node in wanted:
                 if not np.array_equal(wanted[node], found[node]):
                     raise _broken(name, f"engine and reference differ in the {what} of '{node}'")
+
+    def _compare_integers(self, name: str, after: Quantization) -> None:
+        """Every layer sends what it did, whatever stands between them now."""
+        if not isinstance(self.before, Quantization):
+            return
+        before = self.before.program
+        frames = self._frames(before)
+        one, other = (reference.run(p, frames, record=True) for p in (before, after.program))
+        for node, messages in one.messages.items():
+            if node not in other.messages or not np.array_equal(messages, other.messages[node]):
+                raise _broken(name, f"layer '{node}' sends something else")
 
     def _x(self, network: ANNGraph) -> Any:
         if self.samples is not None:

@@ -24,7 +24,8 @@ def with_bill(
     steps = {"value": program.total_steps, "unit": "time steps", "source": "depth and window"}
     if activity is None:
         unknown = {key: None for key in ("spikes_per_inference", "synops_per_inference", "energy")}
-        return {**report, "cost": {**unknown, "latency": steps}}
+        known = {key: value for key, value in report.items() if key != "neurobench"}
+        return {**known, "cost": {**unknown, "latency": steps}}
     mean = {name: each / activity.n_samples for name, each in activity.messages.items()}
     found = bill(mapped, mean)
     shares = {name: _share(found, share) for name, share in found.layers.items()}

@@ -14,6 +14,7 @@ from typing import Any, Required, TypedDict
 
 from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
+from snn_compile.report.cost_schema import Cost, Estimate, NeuroBench
 
 SCHEMA = 1
 MAX_STEPS = 1 << 16
@@ -68,18 +69,6 @@ class Rung(TypedDict, total=False):
     n: Required[int]
     note: str
     before: Before
-
-
-class Estimate(TypedDict, total=False):
-    """An estimated quantity. ``interval`` says what lies between ``low`` and ``high``."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    unit: str
-    source: str
-    confidence: str
-    interval: str
 
 
 class Layer(TypedDict, total=False):
@@ -147,6 +136,31 @@ class Link(TypedDict, total=False):
     axons: int
 
 
+class LayerBound(TypedDict):
+    """One limit of one layer: the least that any placement takes, and what is taken."""
+
+    layer: str
+    rule: str
+    bound: int
+    used: int
+
+
+class ChipLink(TypedDict):
+    """Messages of a step from chip to chip, if every neuron sends one."""
+
+    sender: int
+    reader: int
+    messages: int
+
+
+class LowerBound(TypedDict):
+    """The least cores of any placement, and those in use."""
+
+    cores: int
+    used: int
+    layers: list[LayerBound]
+
+
 class Resources(TypedDict, total=False):
     """Utilization of the target."""
 
@@ -156,62 +170,8 @@ class Resources(TypedDict, total=False):
     per_core: list[Core]
     binding_limit: BindingLimit | None
     links: list[Link]
-
-
-class Energy(Estimate, total=False):
-    """Energy of one inference. ``value`` is the dynamic part, as ``dynamic`` is.
-
-    ``static`` is what the chips take at rest from one inference to the next, ``input`` the part of
-    ``dynamic`` that moves the input's messages and belongs to no layer.
-    """
-
-    dynamic: Estimate
-    static: Estimate | None
-    input: Estimate
-
-
-class Latency(Estimate, total=False):
-    """Time of one inference, in microseconds; in time steps where the target states no times."""
-
-    steps: int
-    step: Estimate | None
-
-
-class Binding(TypedDict, total=False):
-    """What limits the throughput: a core, a link between chips, or the host's input.
-
-    ``operation`` takes most of a core's time, ``share`` of it; ``time`` is for one inference.
-    """
-
-    resource: str
-    core: int | None
-    populations: list[str]
-    operation: str
-    share: float
-    time: Estimate
-
-
-class Cost(TypedDict, total=False):
-    """Cost of one inference. ``throughput`` is of inferences that follow each other."""
-
-    spikes_per_inference: float | None
-    synops_per_inference: float | None
-    energy: Energy | None
-    latency: Latency | None
-    throughput: Estimate | None
-    binding: Binding | None
-    events: dict[str, float]
-
-
-class NeuroBench(TypedDict):
-    """Metrics by NeuroBench's names and definitions; footprint in bytes, sparsities from 0 to 1."""
-
-    footprint: float
-    connection_sparsity: float
-    activation_sparsity: float
-    synaptic_operations: dict[str, float]
-    membrane_updates: float
-    classification_accuracy: float | None
+    lower_bound: LowerBound
+    between_chips: list[ChipLink]
 
 
 class Verification(TypedDict, total=False):

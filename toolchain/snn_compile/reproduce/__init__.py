@@ -18,7 +18,7 @@ from snn_compile.report.observer import Observer
 from snn_compile.report.schema import REPORT
 from snn_compile.reproduce.files import FileComparison, compare_folders
 from snn_compile.reproduce.inputs import locate, require_repeatable
-from snn_compile.sealed.provenance import DATA, Provenance
+from snn_compile.sealed.provenance import FILES, Provenance
 
 __all__ = ["MACHINE", "FileComparison", "compare_folders", "inputs_of", "recompile"]
 
@@ -73,7 +73,7 @@ def recompile(
     files = {
         k: _by_its_name(path, provenance.sources[k].name, scratch / k) for k, path in files.items()
     }
-    changes: dict[str, Any] = {kind: files[kind] for kind in DATA if kind in files}
+    changes: dict[str, Any] = {kind: files[kind] for kind in FILES if kind in files}
     if "target" in files:
         changes["target"] = str(files["target"])
     for name, path in changes.items():
@@ -101,7 +101,7 @@ def _moved(
     """A report with the original paths."""
     options = before.get("options", {})
     places = {"model": before.get("model", {}).get("path", "")}
-    places |= {kind: str(options.get(kind, {}).get("value") or "") for kind in (*DATA, "target")}
+    places |= {kind: str(options.get(kind, {}).get("value") or "") for kind in (*FILES, "target")}
     moves = {printable(str(path)): places[kind] for kind, path in files.items() if places[kind]}
 
     def moved(value: Any) -> Any:
@@ -115,7 +115,7 @@ def _moved(
         return value
 
     found: dict[str, Any] = moved(report)
-    for kind in (*DATA, "target"):  # two of them may be the same file by different names
+    for kind in (*FILES, "target"):  # two of them may be the same file by different names
         if kind in files:
             found["options"][kind]["value"] = places[kind]
     return found

@@ -14,7 +14,7 @@ from snn_compile.files.documents import describe_error, sha256
 from snn_compile.sealed.provenance import DATA, INPUTS, TOOL, Provenance, Source
 from snn_compile.targets import available, content_hash
 
-_OPTION = {"model": "M", "calibrate": "D", "evaluate": "D", "target": "FILE"}
+_OPTION = {"model": "M", "calibrate": "D", "evaluate": "D", "placement": "FILE", "target": "FILE"}
 
 
 def require_repeatable(provenance: Provenance, folder: Path) -> None:

@@ -23,7 +23,9 @@ from snn_compile.version import __version__
 
 TOOL = f"snn-compile {__version__}"
 DATA = ("calibrate", "evaluate")
-INPUTS = ("model", *DATA, "target")
+FILES = (*DATA, "placement")
+"""Options that name a file of their own."""
+INPUTS = ("model", *FILES, "target")
 """Sources of a network, apart from the options."""
 TUNED = "tuned"
 """Key of the training method of a tuned network."""
@@ -112,6 +114,8 @@ def provenance(
             document[kind] = _hash_of(arrays[kind])
         elif (path := getattr(options, kind)) is not None:
             document |= _file(kind, path)
+    if options.placement is not None:
+        document |= _file("placement", options.placement)
     own = options.target in available()
     name = options.target if own else Path(options.target).name
     document |= {"target": content_hash(options.target), _NAME.format("target"): name}
@@ -119,7 +123,7 @@ def provenance(
     for key, default in ADDED.items():
         if values[key] == default:
             del values[key]
-    stated = {key: value for key, value in values.items() if key not in DATA} | {"target": name}
+    stated = {key: value for key, value in values.items() if key not in FILES} | {"target": name}
     return {**document, "options": json.dumps(stated, sort_keys=True)}
 
 

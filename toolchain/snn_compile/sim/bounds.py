@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from snn_compile.ir.fixedpoint import Int, arithmetic_shift
+from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.models.answers import Interval, Range
 from snn_compile.ir.models.arithmetic import ends
@@ -66,8 +67,17 @@ def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interva
     Returns:
         The interval, and the largest magnitude of any partial sum in any order of addition.
     """
-    low, high = messages
     n_channels = synapses.shape[0]
+    rows, partial = _row_sums(synapses, messages)
+    # One row a channel (a kernel) or a neuron; the neurons of a channel are neighbours.
+    lowest = rows.low.reshape(n_channels, -1).min(axis=1)
+    highest = rows.high.reshape(n_channels, -1).max(axis=1)
+    return Interval(lowest, highest), partial
+
+
+def _row_sums(synapses: Synapses, messages: Range) -> tuple[Interval, int]:
+    """The same for each kernel or neuron."""
+    low, high = messages
     if isinstance(synapses, SparseSynapses):
         n_rows, weight = len(synapses.indptr) - 1, synapses.weight.values
         rows = np.repeat(np.arange(n_rows), np.diff(synapses.indptr))
@@ -75,10 +85,7 @@ def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interva
         negative = np.bincount(rows, np.minimum(weight, 0), n_rows).astype(np.int64)
     else:
         positive, negative = synapses.weight.sums
-    # One row per channel (a kernel) or per neuron; the neurons of a channel are adjacent.
-    lowest = (positive * low + negative * high).reshape(n_channels, -1).min(axis=1)
-    highest = (positive * high + negative * low).reshape(n_channels, -1).max(axis=1)
-    interval = Interval(lowest, highest)
+    interval = Interval(positive * low + negative * high, positive * high + negative * low)
     partial = int((positive - negative).max(initial=0)) * max(abs(low), abs(high))
     return interval, partial
 
@@ -125,18 +132,21 @@ def _sums(graph: Nodes, synapses: Synapses, arriving: Arriving) -> Interval:
     """
     source, messages = graph[synapses.inputs[0]], arriving(synapses)
     if not isinstance(source, Neurons) or not source.sends_sums or source.total(1) != messages:
-        return synapse_sums(synapses, messages)[0]
+        return _row_sums(synapses, messages)[0]
     passed = _added(graph, source, arriving)
     low, high = (np.clip(end, *messages) for end in (passed.low, passed.high))
     low, high = np.minimum(low, 0), np.maximum(high, 0)
     if (low == low[0, 0]).all() and (high == high[0, 0]).all():
-        return synapse_sums(synapses, (int(low[0, 0]), int(high[0, 0])))[0]
+        return _row_sums(synapses, (int(low[0, 0]), int(high[0, 0])))[0]
     return _sums_of_each(synapses, source.shape, low, high)
 
 
 def _sums_of_each(synapses: Synapses, source: Shape, low: Int, high: Int) -> Interval:
     """Bounds of a group's sum for messages with bounds of their own, (C, 1 or H * W)."""
     weight = synapses.weight.values
+    if isinstance(synapses, ConvSynapses) and _is_one_to_one(synapses):
+        ends = weight[:, 0, 0] * low, weight[:, 0, 0] * high
+        return Interval(np.minimum(*ends), np.maximum(*ends))
     if isinstance(synapses, ConvSynapses):
         lows, highs = low.min(axis=1), high.max(axis=1)
         read = synapses.geometry.channels_read(*weight.shape[:2])[:, :, None, None]
@@ -146,6 +156,11 @@ def _sums_of_each(synapses: Synapses, source: Shape, low: Int, high: Int) -> Int
         read = synapses.indices if isinstance(synapses, SparseSynapses) else np.arange(len(lows))
     ends = weight * lows[read], weight * highs[read]
     return Interval(_by_row(synapses, np.minimum(*ends)), _by_row(synapses, np.maximum(*ends)))
+
+
+def _is_one_to_one(synapses: ConvSynapses) -> bool:
+    n_channels, *kernel = synapses.weight.shape
+    return kernel == [1, 1, 1] and synapses.geometry == Geometry(groups=n_channels)
 
 
 def _by_row(synapses: Synapses, terms: Int) -> Int:

@@ -25,7 +25,16 @@ from snn_compile.files.documents import (
     read_bytes,
 )
 from snn_compile.files.typed import complaint
-from snn_compile.targets.target import Confidence, Constant, Figure, Limit, Target, Times, Words
+from snn_compile.targets.target import (
+    UNSTATED_LINK,
+    Confidence,
+    Constant,
+    Figure,
+    Limit,
+    Target,
+    Times,
+    Words,
+)
 
 T = TypeVar("T")
 UNLIMITED = "unlimited"
@@ -216,6 +225,13 @@ class _Reader:
         value = None if found.value < 0 else found.value
         return Figure(value, found.unit, found.source, found.confidence)
 
+    def optional_limit(self, section: str, key: str) -> Limit:
+        """A limit that a file need not state."""
+        self.read.add((section, key))
+        if key not in self.tables.get(section, {}):
+            return UNSTATED_LINK
+        return self.limit(section, key)
+
     def integer(self, section: str, key: str) -> Figure[int]:
         """A whole number."""
         return self.figure(
@@ -335,6 +351,7 @@ class _Reader:
             spike=self.constant("energy", "spike", "pJ"),
             static_chip=self.constant("energy", "static_chip", "mW"),
             times=Times(**{key: self.constant("time", key, "ns") for key in _TIMES}),
+            link_messages_per_step=self.optional_limit("board", "link_messages_per_step"),
         )
         self.unknown()
         self._consistent(target)

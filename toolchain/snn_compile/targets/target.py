@@ -85,6 +85,12 @@ class Times:
 
 Limit = Figure[int | None]
 Words = Figure[tuple[str, ...] | None]
+UNSTATED_LINK: Limit = Figure(
+    None,
+    "messages",
+    "no public figure of what a link between chips carries in a time step",
+    Confidence.ASSUMED,
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,7 @@ class Target:
         synapses_per_entry: longest entry of a synapse list.
         neurons_per_soft_reset_neuron: compartments of a neuron that resets by subtraction.
         synapses_per_soft_reset_neuron: recurrent synapses of such a neuron.
+        link_messages_per_step: that a chip can send to another chip in a step.
         synaptic_op: energy of one synaptic operation.
         neuron_update: energy of one neuron at one time step.
         spike: energy of routing one message to one of the cores that read it.
@@ -145,6 +152,7 @@ class Target:
     synapses_per_entry: Figure[int]
     neurons_per_soft_reset_neuron: Figure[int]
     synapses_per_soft_reset_neuron: Figure[int]
+    link_messages_per_step: Limit = UNSTATED_LINK
     synaptic_op: Constant | None = None
     neuron_update: Constant | None = None
     spike: Constant | None = None

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import Origin, UnsupportedError, UsageError
+from snn_compile.fit.joining import joined
+from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
@@ -118,6 +120,7 @@ def tune_model(
             _float_samples(path, train, compiling)  # report bad data before compiling
         base = _compiled(path, compiling, evaluate, journal)
         require_writable(base.program, _backends(base))  # before anything is trained
+        base = replace(base, program=joined(base.program))  # split again when it is finished
         setting = _setting(path, base, train, options, compiling)
         given = evaluate or compiling.evaluate
         test_set = None if given is None else samples_for(base, given)
@@ -295,16 +298,22 @@ def _prepared(
 ) -> PreparedNetwork:
     """The tuned program with the unchanged parts of the compiled one."""
     base = setting.base
+    target = load_target(
+        figures.option(base.report, "target") or base.report["target"],
+        figures.option(base.report, "chips"),
+    )
+    stock = figures.option(base.report, "neurons") == "stock"
+    split = SplitFanIn(target, stock).split(program)
+    if split is not None:
+        program = split.program
+        journal.add_findings(split.findings)
     tuning = Tuning(base, program, known)
     return PreparedNetwork(
         program,
         base.encoding,
         base.decodings,
         base.stimulus,
-        load_target(
-            figures.option(base.report, "target") or base.report["target"],
-            figures.option(base.report, "chips"),
-        ),
+        target,
         _backends(base),
         _provenance(setting.path, base),
         partial(evaluate_tuned_stages, tuning, test_set),

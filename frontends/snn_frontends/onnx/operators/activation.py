@@ -69,7 +69,11 @@ def _limit(call: Call, name: str, index: int) -> float | None:
         return None
     if np.isnan(value):
         raise call.invalid(f"its limit '{name}' is NaN", "not-finite")
-    return value if abs(value) < np.finfo(np.float32).max else None
+    if abs(value) < np.finfo(np.float32).max:
+        return value
+    if (value > 0) == (name == "min"):
+        raise call.invalid(f"its limit '{name}' is {value}, which no value is beyond", "not-finite")
+    return None
 
 
 def leaky_relu(call: Call) -> Tensor:

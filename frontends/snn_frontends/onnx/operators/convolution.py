@@ -186,7 +186,10 @@ def _transposed(
     phases = [axis.stride for axis in axes]
     n_phases = prod(phases)
     full = (groups, per_group, *phases, x.shape[1] // groups, *(axis.length for axis in axes))
-    call.builder.check_size(full, call.origin)
+    slides = [axis.slide for axis in axes]
+    maps = (per_group * groups * n_phases, *(slide.count for slide in slides))
+    for size in (full, maps):
+        call.builder.check_size(size, call.origin)
     spread = np.zeros(full, weight.dtype)
     by_group = weight.reshape(groups, x.shape[1] // groups, *weight.shape[1:]).swapaxes(1, 2)
     whole: Any = slice(None)
@@ -198,7 +201,6 @@ def _transposed(
         spread[(whole, whole, *phase, whole, *kernel)] = by_group[(whole, whole, whole, *taps)]
     n_out = per_group * groups
     layer = spread.reshape(n_out * n_phases, x.shape[1] // groups, *full[3 + len(axes) :])
-    slides = [axis.slide for axis in axes]
     plain = n_phases == 1 and all(
         a.before == a.first and a.count == s.count for a, s in zip(axes, slides, strict=True)
     )

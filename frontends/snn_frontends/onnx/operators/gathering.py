@@ -213,14 +213,15 @@ def pad(call: Call) -> Tensor:
         return x
     seen = view(call, 0, [k for k in range(rank) if before[k] or after[k]])
     before, after = _kept(seen, before, 0), _kept(seen, after, 0)
+    if mode == "constant" and not np.isfinite(np.float64(value.item())):
+        raise call.invalid(f"pads with {value.item()}", "not-finite")
     if mode != "constant":
         return seen.restored(_mirrored(call, seen.x, before, after, PAD_MODES[mode]))
     if not value.any():
         return seen.restored(zero_pad(call, seen.x, [0, *before], [0, *after]))
     y = zero_pad(call, seen.x, [0, *before], [0, *after], "zeros")
-    border = np.ones(y.shape[1:], np.float32)
+    border = np.full(y.shape[1:], np.float32(value.item()))
     border[_inside(before, y.shape[1:], after)] = 0
-    border *= np.float32(value.item())
     return seen.restored(affine(call, y, shift=border[None]))
 
 

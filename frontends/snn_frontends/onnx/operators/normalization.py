@@ -152,6 +152,7 @@ def lrn(call: Call) -> Tensor:
     x, size = call.tensor(), int(call.attributes["size"])
     alpha, beta = _number(call, "alpha", 1e-4), _number(call, "beta", 0.75)
     bias, channels = _number(call, "bias", 1.0), x.shape[1]
+    call.builder.check_matrix(channels, channels, call.origin)
     apart = np.arange(channels) - np.arange(channels)[:, None]
     near = (apart >= -((size - 1) // 2)) & (apart <= size // 2)
     matrix = near.astype(np.float32) * np.float32(alpha / size)

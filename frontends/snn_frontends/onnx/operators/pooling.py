@@ -95,7 +95,7 @@ def _average_volumes(call: Call, x: Tensor) -> Tensor:
     y = x
     for k, slide in enumerate(_sliding(call, x)):
         size = x.shape[k + 2]
-        call.builder.check_size((slide.count, size), call.origin)
+        call.builder.check_matrix(slide.count, size, call.origin)
         matrix = np.zeros((slide.count, size))
         for row in range(slide.count):
             at = row * slide.stride - slide.before + slide.dilation * np.arange(slide.taps)

@@ -116,7 +116,7 @@ def cum_sum(call: Call) -> Tensor:
     seen = view(call, 0, (axis,))
     along = seen.axis(axis)
     n = seen.x.shape[along]
-    call.builder.check_size((n, n), call.origin)
+    call.builder.check_matrix(n, n, call.origin)
     exclusive = bool(call.attributes.get("exclusive", 0))
     matrix = np.tri(n, k=-1 if exclusive else 0, dtype=np.float32)
     if call.attributes.get("reverse", 0):

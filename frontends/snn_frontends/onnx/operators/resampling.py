@@ -107,7 +107,7 @@ def resize(call: Call) -> Tensor:
     call.builder.check_size((call.batch, *(axis.count for axis in axes)), call.origin)
     for axis in axes:
         if mode != "nearest" and not axis.kept:
-            call.builder.check_size((axis.count, axis.size, 2), call.origin)  # in float64
+            call.builder.check_matrix(axis.count, axis.size, call.origin)
     if how == "align_corners" and any(abs(a.size * a.scale - a.count) > 1e-3 for a in axes):
         raise call.refusal(
             "align_corners with a scale that gives no whole number of values has two meanings: "
@@ -244,7 +244,7 @@ def _axes(call: Call, x: Tensor) -> list[_Axis]:
     roi = [float(v) for v in call.constant(1)] if late and call.has(1) else []
     if not scales and not sizes:
         raise call.invalid("has neither sizes nor scales")
-    if len(scales or sizes) != len(chosen) or min([*scales, *sizes]) <= 0:
+    if len(scales or sizes) != len(chosen) or not all(0 < n < np.inf for n in (*scales, *sizes)):
         raise call.invalid(f"its {'scales' if scales else 'sizes'} do not fit {list(x.shape)}")
     policy = call.attributes.get("keep_aspect_ratio_policy", "stretch")
     if policy != "stretch" and stated is not None and min(stated, default=0) < 0:

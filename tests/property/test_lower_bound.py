@@ -1,0 +1,108 @@
+"""What any placement needs: against every set of outputs, and against random placements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
+
+from mapping_networks import networks, targets
+from snn_compile.errors import CompileError
+from snn_compile.mapping import map_program, resources
+from snn_compile.mapping.block import Block, Part, as_map
+from snn_compile.mapping.counts import all_counts
+from snn_compile.mapping.halo import Axis, Line, map_bound
+from snn_compile.mapping.lower_bound import lower_bound
+from snn_compile.mapping.pack import measured
+
+
+@st.composite
+def axes(draw):
+    inputs, taps, stride = draw(st.integers(1, 5)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    before, after = draw(st.integers(0, taps - 1)), draw(st.integers(0, taps - 1))
+    outputs = (inputs + before + after - taps) // stride + 1
+    assume(outputs >= 1)
+    return Axis(outputs, inputs, stride, taps, before)
+
+
+def reads(axis):
+    """For each output the inputs that it reads, as bits."""
+    starts = [axis.stride * j - axis.padding for j in range(axis.outputs)]
+    return [
+        sum(1 << at for at in range(start, start + axis.taps) if 0 <= at < axis.inputs)
+        for start in starts
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(axes(), axes())
+def test_no_set_of_outputs_reads_less_than_the_bound(rows, columns):
+    assume(rows.outputs * columns.outputs <= 12)
+    fields = [
+        sum(
+            1 << (y * columns.inputs + x)
+            for y in range(rows.inputs)
+            for x in range(columns.inputs)
+            if row >> y & 1 and column >> x & 1
+        )
+        for row in reads(rows)
+        for column in reads(columns)
+    ]
+    n = len(fields)
+    union, least = [0] * (1 << n), [rows.inputs * columns.inputs] * (n + 1)
+    for chosen in range(1, 1 << n):
+        lowest = chosen & -chosen
+        union[chosen] = union[chosen ^ lowest] | fields[lowest.bit_length() - 1]
+        size = chosen.bit_count()
+        least[size] = min(least[size], union[chosen].bit_count())
+    bound = map_bound(Line.of(rows), Line.of(columns), tuple(range(1, n + 1)))
+    assert (bound <= np.array(least[1:]) + 1e-9).all()
+
+
+def test_the_bound_is_reached_by_squares_in_a_corner():
+    axis = Line.of(Axis(32, 32, 1, 3, 1))
+    assert map_bound(axis, axis, (9, 225, 1024)).tolist() == [16, 256, 1024]
+
+
+@pytest.mark.parametrize("n_examples", [25, pytest.param(1000, marks=pytest.mark.slow)])
+def test_no_placement_takes_less_than_the_bound(n_examples):
+    @settings(max_examples=n_examples, deadline=None)
+    @given(networks(), targets())
+    def check(program, target):
+        try:
+            mapped = map_program(program, target).graph
+        except CompileError:
+            assume(False)
+        found = resources(mapped).lower_bound
+        event(f"cores over the bound: {min(found.used - found.cores, 3)}")
+        assert 1 <= found.cores <= found.used == mapped.cores
+        assert all(0 <= each.bound <= each.used for each in found.layers)
+
+    check()
+
+
+@settings(max_examples=25, deadline=None)
+@given(networks(), targets(), st.integers(0, 2**32 - 1))
+def test_neurons_scattered_at_random_take_no_less_than_the_bound(program, target, seed):
+    """Every neuron is a block of its own, so cores hold sets that are no boxes."""
+    rng = np.random.default_rng(seed)
+    target = replace(
+        target,
+        input_axons_per_core=replace(target.input_axons_per_core, value=None),
+        output_axons_per_core=replace(target.output_axons_per_core, value=None),
+        synapse_memory_per_core=replace(target.synapse_memory_per_core, value=None),
+        neurons_per_core=replace(target.neurons_per_core, value=None),
+    )
+    counts = all_counts(program)
+    least = lower_bound(program, target, counts)
+    cores = [
+        [Part(p.id, Block(*((i, i + 1) for i in at))) for at in np.ndindex(*as_map(p.shape))]
+        for p in program.populations
+    ]
+    rng.shuffle(cores[0])
+    for parts in measured(program, target, counts, cores):
+        used = np.sum([part.demand.values for part in parts], axis=0)
+        assert (np.array(least.layers[parts[0].population]) <= used).all()

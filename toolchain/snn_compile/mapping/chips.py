@@ -1,0 +1,224 @@
+"""Cores on chips, with few messages between them.
+
+A core sends a neuron's message to every block that reads it. What crosses from chip to chip is to
+be little. The order of the network is cut into as few chips as hold it, by dynamic programming over
+all such cuts; then cores are moved and swapped as long as that helps (Kernighan and Lin, Fiduccia
+and Mattheyses, without their steps uphill).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import Input, QuantizedGraph
+from snn_compile.mapping.block import Block, Part, Placement, as_map
+from snn_compile.mapping.counts import ConvCounts, Counts, DenseCounts, Int
+
+PASSES = 8
+"""Over all cores, at most."""
+
+Edges = tuple[Int, Int, Int]
+"""Core that sends, core that reads, and pairs of a neuron and a block that reads it."""
+
+
+def traffic(
+    program: QuantizedGraph, counts: Mapping[NodeId, Counts], cores: Sequence[Sequence[Part]]
+) -> Edges:
+    """Messages of a step from core to core, if every neuron sends one."""
+    held: dict[NodeId, list[tuple[int, Block]]] = {}
+    for core, parts in enumerate(cores):
+        for part in parts:
+            held.setdefault(part.population, []).append((core, part.block))
+    found: list[Int] = []
+    for node in program.populations:
+        for synapses in program.synapses_into(node):
+            source = program.graph[synapses.inputs[0]]
+            if isinstance(source, Input):
+                continue
+            senders = np.array([core for core, _ in held[source.id]], dtype=np.int64)
+            boxes = np.array([block.spans for _, block in held[source.id]], dtype=np.int64)
+            shape = as_map(source.shape)
+            for core, block in held[node.id]:
+                n = _read(counts[synapses.id], block, boxes, shape)
+                some = np.flatnonzero(n)
+                readers = np.full(len(some), core)
+                found.append(np.stack([senders[some], readers, n[some]]))
+    if not found:
+        return (np.zeros(0, dtype=np.int64),) * 3
+    edges = np.concatenate(found, axis=1)
+    key = edges[0] * len(cores) + edges[1]
+    names, inverse = np.unique(key, return_inverse=True)
+    weight = np.zeros(len(names), dtype=np.int64)
+    np.add.at(weight, inverse, edges[2])
+    return names // len(cores), names % len(cores), weight
+
+
+def _read(counts: Counts, block: Block, boxes: Int, shape: tuple[int, ...]) -> Int:
+    """Sources of a block in each of the boxes of its source; a kernel's zeros count as weights."""
+    if isinstance(counts, DenseCounts):
+        sizes: Int = (boxes[:, :, 1] - boxes[:, :, 0]).prod(axis=1)
+        return sizes
+    if not isinstance(counts, ConvCounts):
+        reached = np.zeros(shape, dtype=np.int64)
+        counts.mark(block, reached)
+        inside = [tuple(slice(*span) for span in box) for box in boxes.tolist()]
+        return np.array([int((reached[box] > 0).sum()) for box in inside], dtype=np.int64)
+    total = np.ones(len(boxes), dtype=np.int64)
+    for axis, reads in enumerate(counts.read_by(block)):
+        below = np.concatenate([[0], np.cumsum(reads)])
+        total *= below[boxes[:, axis, 1]] - below[boxes[:, axis, 0]]
+    return total
+
+
+def spread(n_cores: int, per_chip: int, edges: Edges) -> Int:
+    """The chip of each core; as few chips as can hold them."""
+    n_chips = -(-n_cores // per_chip)
+    if n_chips == 1:
+        return np.zeros(n_cores, dtype=np.int64)
+    starts = (
+        in_runs(n_cores, per_chip, edges),
+        _grown(n_cores, n_chips, edges),
+        n_chips - 1 - _grown(n_cores, n_chips, _backwards(n_cores, edges))[::-1],
+    )
+    found = [_improved(chips, per_chip, n_chips, edges) for chips in starts]
+    return min(found, key=lambda chips: crossing(chips, edges))
+
+
+def crossing(chips: Int, edges: Edges) -> int:
+    """Messages of a step between chips."""
+    senders, readers, weight = edges
+    return int(weight[chips[senders] != chips[readers]].sum())
+
+
+def in_runs(n_cores: int, per_chip: int, edges: Edges) -> Int:
+    """The best cut of the order into runs, each of at most a chip's cores."""
+    n_chips = -(-n_cores // per_chip)
+    low, high = np.minimum(edges[0], edges[1]), np.maximum(edges[0], edges[1])
+    near = high - low < per_chip
+    band = np.zeros((n_cores, per_chip), dtype=np.int64)
+    np.add.at(band, (low[near], (high - low)[near]), edges[2][near])
+    inside = np.zeros((n_cores + 1, per_chip + 1), dtype=np.int64)
+    for start in range(n_cores - 1, -1, -1):
+        inside[start, 1:] = np.cumsum(band[start]) + inside[start + 1, :-1]
+    never = np.iinfo(np.int64).min // 2
+    best = np.full(n_cores + 1, never)
+    best[0] = 0
+    lengths = []
+    for _ in range(n_chips):
+        after, chosen = np.full(n_cores + 1, never), np.zeros(n_cores + 1, dtype=np.int64)
+        for length in range(1, per_chip + 1):
+            value = best[:-length] + inside[: n_cores + 1 - length, length]
+            better = value > after[length:]
+            after[length:][better] = value[better]
+            chosen[length:][better] = length
+        lengths.append(chosen)
+        best = after
+    chips, end = np.empty(n_cores, dtype=np.int64), n_cores
+    for chip in range(n_chips - 1, -1, -1):
+        start = end - int(lengths[chip][end])
+        chips[start:end] = chip
+        end = start
+    return chips
+
+
+def _backwards(n_cores: int, edges: Edges) -> Edges:
+    """The same with the cores in the opposite order."""
+    return n_cores - 1 - edges[0], n_cores - 1 - edges[1], edges[2]
+
+
+def _grown(n_cores: int, n_chips: int, edges: Edges) -> Int:
+    """Chips of even size, each grown by the core that is linked to it most."""
+    chips = np.full(n_cores, -1, dtype=np.int64)
+    near: list[list[tuple[int, int]]] = [[] for _ in range(n_cores)]
+    for a, b, n in zip(*(each.tolist() for each in edges), strict=True):
+        if a != b:
+            near[a].append((b, n))
+            near[b].append((a, n))
+    for chip in range(n_chips):
+        links = np.zeros(n_cores, dtype=np.int64)
+        core = int(np.flatnonzero(chips < 0)[0])
+        for _ in range((n_cores * (chip + 1)) // n_chips - (n_cores * chip) // n_chips):
+            chips[core] = chip
+            for other, n in near[core]:
+                links[other] += n
+            core = int(np.argmax(np.where(chips < 0, links, -1)))
+    return chips
+
+
+def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
+    """The same after moves and swaps of cores that make the traffic less."""
+    n_cores = len(chips)
+    chips = chips.copy()
+    senders = np.concatenate([edges[0], edges[1]])
+    readers = np.concatenate([edges[1], edges[0]])
+    weight = np.concatenate([edges[2], edges[2]])
+    order = np.argsort(senders, kind="stable")
+    senders, readers, weight = senders[order], readers[order], weight[order]
+    first = np.searchsorted(senders, np.arange(n_cores + 1))
+    linked = np.zeros((n_cores, n_chips), dtype=np.int64)
+    np.add.at(linked, (senders, chips[readers]), weight)
+    sizes = np.bincount(chips, minlength=n_chips)
+
+    def neighbours(core: int) -> tuple[Int, Int]:
+        these = slice(first[core], first[core + 1])
+        return readers[these], weight[these]
+
+    def move(core: int, chip: int) -> None:
+        near, n = neighbours(core)
+        np.subtract.at(linked, (near, np.full(len(near), chips[core])), n)
+        np.add.at(linked, (near, np.full(len(near), chip)), n)
+        sizes[chips[core]] -= 1
+        sizes[chip] += 1
+        chips[core] = chip
+
+    for _ in range(PASSES):
+        changed = False
+        for core in range(n_cores):
+            here = int(chips[core])
+            gains = linked[core] - linked[core, here]
+            for chip in np.argsort(-gains, kind="stable")[:2].tolist():
+                if chip == here or gains[chip] <= 0:
+                    continue
+                if sizes[chip] < per_chip:
+                    move(core, chip)
+                    changed = True
+                    break
+                others = np.flatnonzero(chips == chip)
+                near, n = neighbours(core)
+                between = np.zeros(n_cores, dtype=np.int64)
+                np.add.at(between, near, n)
+                back = linked[others, here] - linked[others, chip] - 2 * between[others]
+                k = int(np.argmax(back))
+                if gains[chip] + back[k] > 0:
+                    move(core, chip)
+                    move(int(others[k]), here)
+                    changed = True
+                    break
+        if not changed:
+            break
+    return chips
+
+
+def between_chips(
+    program: QuantizedGraph, counts: Mapping[NodeId, Counts], placements: Sequence[Placement]
+) -> dict[tuple[int, int], int]:
+    """Messages of a step from chip to chip, if every neuron sends one."""
+    cores: dict[int, list[Part]] = {}
+    chip: dict[int, int] = {}
+    for placement in placements:
+        part = Part(placement.population, placement.block)
+        cores.setdefault(placement.core, []).append(part)
+        chip[placement.core] = placement.chip
+    if len(set(chip.values())) < 2:
+        return {}
+    chips = np.array([chip[core] for core in cores], dtype=np.int64)
+    senders, readers, weight = traffic(program, counts, list(cores.values()))
+    found: dict[tuple[int, int], int] = {}
+    pairs = zip(chips[senders].tolist(), chips[readers].tolist(), weight.tolist(), strict=True)
+    for a, b, n in pairs:
+        if a != b:
+            found[a, b] = found.get((a, b), 0) + n
+    return dict(sorted(found.items()))

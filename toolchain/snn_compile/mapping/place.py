@@ -1,0 +1,132 @@
+"""Placement of a network: every population cut into blocks, every block on a core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import count, islice
+
+import numpy as np
+
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.mapping.block import Part, Placement
+from snn_compile.mapping.chips import spread, traffic
+from snn_compile.mapping.counts import Counts, all_counts
+from snn_compile.mapping.lower_bound import Least, lower_bound
+from snn_compile.mapping.pack import Packed, measured, pack
+from snn_compile.mapping.placement_file import PlacementFile, chip_of, pins_of, placed_as
+from snn_compile.targets.target import Target
+
+WASTE = (0.0, 0.3, 1.0)
+"""Prices of what blocks leave empty: each is tried, and the fewest cores are taken."""
+MOST_CORES, CLOSE = 400, 1.06
+"""Cores for which another price is tried, and how many times the bound is close enough."""
+SHARPNESS = 4
+"""How much more a limit costs than one that all layers together use less of."""
+
+
+def place(
+    program: QuantizedGraph, target: Target, given: PlacementFile | None = None
+) -> tuple[tuple[Placement, ...], Least]:
+    """Blocks on cores, populations in topological order; and the least that any placement needs.
+
+    The number of cores is not limited here: the design rules compare it with the board.
+
+    Args:
+        program: the network.
+        target: the chip.
+        given: a placement, or pins of some layers.
+
+    Raises:
+        CompileError: what is given does not fit the network or the board.
+    """
+    counts = all_counts(program)
+    least = lower_bound(program, target, counts)
+    if given is not None and given.blocks:
+        cores: dict[int, list[Part]] = {}
+        for part, core in placed_as(given, program, target):
+            cores.setdefault(core, []).append(part)
+        parts = measured(program, target, counts, list(cores.values()))
+        return _placements(program, target, dict(zip(cores, parts, strict=True))), least
+    pins = {} if given is None else pins_of(given, program, target)
+    prices = _prices(least, target)
+    best = pack(program, target, counts, prices, WASTE[0], pins)
+    for waste in WASTE[1:]:
+        if least.cores * CLOSE < best.n_cores <= MOST_CORES:
+            other = pack(program, target, counts, prices, waste, pins)
+            best = min(best, other, key=lambda packed: packed.n_cores)
+    return _placements(program, target, _numbered(program, target, counts, best)), least
+
+
+def _prices(least: Least, target: Target) -> tuple[float, ...]:
+    """Of the four limits, higher for those that all layers together need more of."""
+    totals = np.array(least.shares(target))
+    if not totals.any():
+        return (1.0,) * len(totals)
+    weights = (totals / totals.max()) ** SHARPNESS
+    return tuple((weights / weights.sum()).tolist())
+
+
+def _numbered(
+    program: QuantizedGraph, target: Target, counts: Mapping[NodeId, Counts], packed: Packed
+) -> dict[int, list[Part]]:
+    """Cores by number: those of pinned layers as stated, the others in the order of the network."""
+    key = _order(program)
+    found: dict[int, list[Part]] = {}
+    for numbers, cores in packed.pinned.items():
+        used = sorted((parts for parts in cores if parts), key=lambda parts: min(map(key, parts)))
+        found |= dict(zip(numbers, used, strict=False))
+    reserved = {core for numbers in packed.pinned for core in numbers}
+    others = sorted(packed.cores, key=lambda parts: min(map(key, parts)))
+    return found | dict(zip(_free(program, target, counts, others, reserved), others, strict=True))
+
+
+def _free(
+    program: QuantizedGraph,
+    target: Target,
+    counts: Mapping[NodeId, Counts],
+    cores: Sequence[Sequence[Part]],
+    reserved: Collection[int],
+) -> Iterable[int]:
+    """Numbers of cores, with few messages between chips."""
+    per_chip = target.cores_per_chip.value
+    if reserved or per_chip is None or len(cores) <= per_chip:
+        return islice((core for core in count() if core not in reserved), len(cores))
+    chips = spread(len(cores), per_chip, traffic(program, counts, cores))
+    taken: dict[int, int] = {}
+    numbers = []
+    for chip in chips.tolist():
+        numbers.append(chip * per_chip + taken.setdefault(chip, 0))
+        taken[chip] += 1
+    return numbers
+
+
+def _order(program: QuantizedGraph) -> Callable[[Part], tuple[int, tuple[int, ...]]]:
+    """The order of the network: by layer, then by place."""
+    order = {p.id: k for k, p in enumerate(program.populations)}
+
+    def key(part: Part) -> tuple[int, tuple[int, ...]]:
+        return order[part.population], tuple(start for start, _ in part.block.spans)
+
+    return key
+
+
+def _placements(
+    program: QuantizedGraph, target: Target, cores: Mapping[int, Sequence[Part]]
+) -> tuple[Placement, ...]:
+    key = _order(program)
+    placed = sorted(
+        ((key(part), core, part) for core, parts in cores.items() for part in parts),
+        key=lambda item: item[:2],
+    )
+    return tuple(
+        Placement(
+            population=part.population,
+            core=core,
+            chip=chip_of(core, target),
+            block=part.block,
+            demand=part.demand,
+            n_synapses=part.n_synapses,
+        )
+        for _, core, part in placed
+    )
