@@ -42,7 +42,8 @@ class Block:
     @property
     def size(self) -> int:
         """Number of neurons."""
-        return math.prod(stop - start for start, stop in self.spans)
+        (c, c_end), (y, y_end), (x, x_end) = self.spans
+        return (c_end - c) * (y_end - y) * (x_end - x)
 
     @property
     def spans(self) -> tuple[Span, Span, Span]:
@@ -104,8 +105,10 @@ class Demand:
 
     def exceeds(self, capacity: Capacity) -> bool:
         """Whether any limit is exceeded."""
-        pairs = zip(self.values, capacity, strict=True)
-        return any(limit is not None and needed > limit for needed, limit in pairs)
+        for needed, limit in zip(self.values, capacity, strict=True):
+            if limit is not None and needed > limit:
+                return True
+        return False
 
     def fullness(self, capacity: Capacity) -> tuple[float, ...]:
         """Utilization of each limit; 0 without a limit."""

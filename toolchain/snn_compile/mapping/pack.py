@@ -215,10 +215,12 @@ class Filler:
     def _longest(cutter: Cutter, block: Block, axis: int, room: Int, least: int) -> int:
         """The longest slab that fits into the room, if longer than the least."""
         start, stop = block.spans[axis]
+        a, b, c, d = room.tolist()
+        left: Capacity = (a, b, c, d)
 
         def fits(length: int) -> bool:
             demand = cutter.demand(block.between(axis, start, start + length))
-            return all(n <= free for n, free in zip(demand.values, room, strict=True))
+            return not demand.exceeds(left)
 
         low, high = least, stop - start - 1
         if low >= high or not fits(low + 1):

@@ -114,8 +114,11 @@ class Cutter:
 
     def price(self, demand: Demand) -> float:
         """What a demand costs, as a share of a core."""
-        shares = demand.fullness(self.limits)
-        return sum(price * share for price, share in zip(self.prices, shares, strict=True))
+        total = 0.0
+        for price, needed, limit in zip(self.prices, demand.values, self.limits, strict=True):
+            if limit is not None:
+                total += price * needed / max(limit, 1)
+        return total
 
     def part(self, block: Block) -> Part:
         """A block with its demand."""
