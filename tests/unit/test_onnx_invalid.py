@@ -37,6 +37,7 @@ def refused(made) -> CompileError:
 IMAGE = ("N", 3, 8, 8)
 F0 = np.float32(0)
 
+
 @pytest.mark.parametrize("name", ["absent.onnx", "."])
 def test_no_such_file(tmp_path, name):
     with pytest.raises(UsageError) as caught:
