@@ -10,6 +10,7 @@ import pytest
 
 from diagnoses import changed, diagnosed
 from hil_networks import CODINGS, network, with_quiet_neurons
+from network_builder import INPUT, Builder
 from networks import structures
 from snn_compile.hil import evidence as evidence_module
 from snn_compile.hil import variants
@@ -376,3 +377,19 @@ def test_flipped_bits_are_those_of_twos_complement():
         assert (flipped >= QFormat(4).min).all()
         assert (flipped <= QFormat(4).max).all()
         np.testing.assert_array_equal(variants.flipped_bit(flipped, bit, 4), values)
+
+
+def test_neurons_with_tables_are_asked_one_by_one():
+    """A table has a row for each channel, whatever the shape of its maps."""
+    net = Builder(4, (2, 3, 3))
+    hidden = net.neurons("lines", net.conv(INPUT, 3, (2, 2)))
+    net.neurons("readout", net.dense(hidden, 3))
+    program, frames = net.build(), net.frames(3)
+    sent = reference.run(program, frames, record=True).messages[hidden]
+    some = np.array([1, 5, 11])
+    a = reference.Simulator(program)
+    current = a.current(program.graph[hidden], {INPUT: a.encode_input(frames)})
+    answers = evidence_module._some(program.graph[hidden], some).respond(
+        current.reshape(12, 1, 3)[some], 1
+    )
+    assert np.array_equal(answers[:, 0], sent.reshape(3, 12)[:, some].T)

@@ -68,6 +68,19 @@ def test_groups_are_divided_by_themselves():
     assert group.geometry.groups == 4
 
 
+def test_sums_of_groups_are_found_in_their_places():
+    """On a map of one pixel they are listed: by the group, then by the part."""
+    geometry = Geometry(groups=2)
+    program, name, frames = wide(
+        lambda net, first: [net.conv(first, 24, (5, 5), geometry=geometry)]
+    )
+    split = assert_split(program, frames, small(input_axons_per_core=30)).program
+    (group,) = split.synapses_into(split.graph[name])
+    assert isinstance(group, SparseSynapses)
+    assert group.indices[:2].tolist() == [0, 12]
+    assert group.indices[-2:].tolist() == [35, 47]
+
+
 def test_a_kernel_is_divided_where_channels_cannot_be():
     """A depthwise kernel has one channel: its taps are divided, and no weight is there twice."""
     geometry = Geometry(groups=4)

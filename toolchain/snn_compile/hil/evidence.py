@@ -123,7 +123,10 @@ def _some(population: Population, neurons: Int) -> Population:
     per_neuron: dict[str, Any] = {}
     for item in fields(population):
         value = getattr(population, item.name)
-        if isinstance(value, QTensor):
+        if isinstance(value, QTensor) and item.name in population.tables:
+            rows = value.values[neurons // prod(population.shape[1:])]
+            per_neuron[item.name] = QTensor(rows, value.format)
+        elif isinstance(value, QTensor):
             full = along_channels(value.values, population.shape).reshape(-1)
             per_neuron[item.name] = QTensor(full[neurons], value.format)
     return replace(population, shape=(len(neurons),), **per_neuron)
