@@ -118,7 +118,7 @@ def test_loss_is_named_last_and_where_nothing_else_helps(network, tmp_path):
     assert as_options(error.nearest) == {"allow_approximate": True}
     found = check_model(network, CompileOptions(target=chip, allow_approximate=True))
     (lost,) = [f for f in found.findings if f.code == "approximation"]
-    assert lost.message.startswith("750 of 1,750 synapses of 'y' were dropped")  # not all of 2,160
+    assert lost.message.startswith("750 of 1,750 synapses of 'y' are pruned")  # not all of 2,160
     report = compile_model(network, target=chip, allow_approximate=True, emit=()).report
     assert report["options"]["allow_approximate"] == {"value": True, "origin": "keyword argument"}
     assert "approximation" in {warning["code"] for warning in report["warnings"]}

@@ -22,7 +22,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import UsageError
-from snn_compile.fit import of_fit
+from snn_compile.fit import fit_findings
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import for_target, lower, passes_at_bounds
@@ -128,7 +128,7 @@ def _checked(
     findings = (
         *imported.findings,
         *folding.findings,
-        *of_fit(made.findings),
+        *fit_findings(made.findings),
         *mapped.findings,
     )
     return CheckResult(imported, folding.graph, mapped.graph, findings, journal.timing)
