@@ -76,28 +76,28 @@ def test_nodes_may_stand_in_any_order():
     ("before", "after", "at", "message"),
     [
         ("snn-text 1", "ANNGraph", "ANNGraph", "expected 'snn-text 1' and a stage, not 'ANNGraph"),
-        ("snn-text 1", "snn-text 2", "2 Q", "the version is 2, and this tool reads 1"),
-        ("QuantizedGraph", "Quantum", "Quantum", "there is no stage 'Quantum'"),
-        ('("rate",3)', '("rate")', '("rate")', "window: there are 1 entries, not 2"),
+        ("snn-text 1", "snn-text 2", "2 Q", "version 2 is not supported, only 1"),
+        ("QuantizedGraph", "Quantum", "Quantum", "unknown stage 'Quantum'"),
+        ('("rate",3)', '("rate")', '("rate")', "window: 1 of 2 entries"),
         ('"rate",3', '"sigma-delta",3', '("sig', "window: a frame of 'sigma-delta' is one step"),
-        ("IFNeurons", "IfNeurons", "IfN", "there is no operator 'IfNeurons' in this stage"),
+        ("IFNeurons", "IfNeurons", "IfN", "unknown operator 'IfNeurons' in this stage"),
         ("fire: IF", "fire IF", " IF", "expected ': ' and an operator"),
-        ("exponent=0\n  f", "exponent=0 xp=1\n  f", "xp", "DenseSynapses: no field 'xp'"),
-        ("reset=zero", "reset=zero reset=zero", "reset=", "IFNeurons: 'reset' is given twice"),
-        (" reset=zero", "", "IFN", "IFNeurons: 'reset' is missing"),
-        ("reset=zero", "reset=none", "none", "reset: 'none' is none of subtract, zero"),
+        ("exponent=0\n  f", "exponent=0 xp=1\n  f", "xp", "DenseSynapses: unknown field 'xp'"),
+        ("reset=zero", "reset=zero reset=zero", "reset=", "IFNeurons: duplicate field 'reset'"),
+        (" reset=zero", "", "IFN", "IFNeurons: missing field 'reset'"),
+        ("reset=zero", "reset=none", "none", "reset: 'none' is not one of subtract, zero"),
         ("high=255", "high=25.5", ".5", "high: this belongs to no value"),
         ("u4[9,9]", "u4[9,19]", "u4[9", "threshold: values 9..19 do not fit u4"),
-        ("u4[9,9]", "u4[9,x]", "x]", "threshold: 'x' is no number of the type int64"),
+        ("u4[9,9]", "u4[9,x]", "x]", "threshold: 'x' is not a number of type int64"),
         ("u4[9,9]", "u99[9,9]", "u99", "threshold: a format has 1 to 63 bits, not 99"),
-        ("1,-2,3,4", "1,-2,3", "[2x2", "weight: 3 numbers for the shape 2x2"),
-        ("[2x2: 1", "[2xx: 1", "2xx", "weight: '2xx' is no shape"),
-        ("<- fire", "<- fier", "fier", "there is no node 'fier'"),
-        ("  y: R", "  x: R", "  x: R", "'x' stands in line 3 already"),
+        ("1,-2,3,4", "1,-2,3", "[2x2", "weight: 3 numbers do not match the shape 2x2"),
+        ("[2x2: 1", "[2xx: 1", "2xx", "weight: '2xx' is not a shape"),
+        ("<- fire", "<- fier", "fier", "undefined node 'fier'"),
+        ("  y: R", "  x: R", "  x: R", "duplicate id 'x', first in line 3"),
         ("Readout 1", "Readout 2", "  y: R", "synapses into 'y' have other shapes"),
         ("<- x weight", "<- y weight", "snn-text", "the graph has a cycle"),
         ('"y 1": D', '"y 1: D', '"y 1', "expected a text in quotation marks"),
-        ("s2[1x2: 1,1]", "s2[1x2 #ab]", "[1x2 #ab", "weight: the array #ab is not there"),
+        ("s2[1x2: 1,1]", "s2[1x2 #ab]", "[1x2 #ab", "weight: missing array #ab"),
     ],
 )
 def test_a_complaint_says_where_and_what(before, after, at, message):
@@ -119,7 +119,7 @@ def test_a_flood_of_complaints_is_cut():
     lines = [f"  n{k}: Nothing 1" for k in range(99)]
     found = all_refused("snn-text 1 ANNGraph\n" + "\n".join(lines))
     assert len(found) == MAX_COMPLAINTS
-    assert found[-1][2].endswith(f"(and {99 - MAX_COMPLAINTS} complaints more)")
+    assert found[-1][2].endswith(f"(and {99 - MAX_COMPLAINTS} more errors)")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "\0", "snn-text", "\u2028"])
@@ -134,7 +134,7 @@ def test_an_array_that_was_changed_is_refused():
     name = next(iter(arrays))
     assert f"#{name}]" in text
     arrays[name] = arrays[name] + 1
-    assert f"the numbers of #{name} are not those that were written" in refused(text, arrays)[0][2]
+    assert f"array #{name} does not match its hash" in refused(text, arrays)[0][2]
     arrays[name] = arrays[name].astype(np.int32)
     assert "holds int32" in refused(text, arrays)[0][2]
 

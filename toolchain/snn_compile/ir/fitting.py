@@ -40,7 +40,7 @@ def of_shape(node: Node) -> Iterator[str]:
 def of_input(low: int, high: int, format: QFormat, seed: int) -> Iterator[str]:
     """Defects of an input's range."""
     if not format.min <= low <= high <= format.max:
-        yield f"its values from {low} to {high} do not fit {format}"
+        yield f"its values {low} to {high} do not fit {format}"
     if not 0 <= seed < 1 << SEED_BITS:
         yield f"its seed is {seed}"
 
@@ -48,7 +48,7 @@ def of_input(low: int, high: int, format: QFormat, seed: int) -> Iterator[str]:
 def of_messages(low: int, high: int) -> Iterator[str]:
     """Defects of the range of a node's messages."""
     if not -MAX_MESSAGE <= low <= high <= MAX_MESSAGE:
-        yield f"its messages from {low} to {high} have more than 32 bits"
+        yield f"its messages {low} to {high} exceed 32 bits"
 
 
 def of_exponent(exponent: int) -> Iterator[str]:
@@ -62,21 +62,21 @@ def of_convolution(
 ) -> Iterator[str]:
     """Defects of the kernels of a convolution."""
     if len(weight.shape) != 4 or len(source) != 3 or len(target) != 3 or not prod(weight.shape):
-        yield f"its kernels of the shape {weight.shape} do not join {source} and {target}"
+        yield f"its kernels {weight.shape} do not connect {source} to {target}"
         return
     n_out, n_in, *kernel = weight.shape
     (_, height, width), (ky, kx) = source, kernel
     size = geometry.output_size((height, width), (ky, kx))
     if n_out % geometry.groups or n_in * geometry.groups != source[0]:
-        yield f"its kernels of the shape {weight.shape} do not take {source[0]} maps"
+        yield f"its kernels {weight.shape} do not match {source[0]} input maps"
     elif (n_out, *size) != target:
-        yield f"its kernels make {(n_out, *size)} of {source}, not {target}"
+        yield f"its kernels map {source} to {(n_out, *size)}, not to {target}"
 
 
 def of_dense(weight: QTensor, source: Shape, target: Shape) -> Iterator[str]:
     """Defects of the weights of all-to-all synapses."""
     if weight.shape != (prod(target), prod(source)):
-        yield f"its weights of the shape {weight.shape} do not join {source} and {target}"
+        yield f"its weights {weight.shape} do not connect {source} to {target}"
 
 
 def of_sparse(
@@ -90,11 +90,11 @@ def of_sparse(
     if any(a.ndim != 1 or a.dtype.kind not in "iu" for a in (indptr, indices, weight.values)):
         yield "its wiring is no list of integers"
     elif len(indptr) != prod(target) + 1 or len(indices) != len(weight.values):
-        yield f"its wiring does not join {source} and {target}"
+        yield f"its indices do not connect {source} to {target}"
     elif indptr[0] != 0 or indptr[-1] != len(indices) or (indptr[1:] < indptr[:-1]).any():
         yield "its rows do not follow each other"
     elif len(indices) and (indices.min() < 0 or indices.max() >= prod(source)):
-        yield f"its synapses come from outside of {source}"
+        yield f"its indices exceed the source {source}"
 
 
 def of_parameters(node: Node) -> Iterator[str]:

@@ -156,7 +156,7 @@ class _Text:
         more = len(self._complaints) - len(shown)
         errors: list[CompileError] = [
             ModelError(
-                c.message + (f" (and {more} complaints more)" if more and c is shown[-1] else ""),
+                c.message + (f" (and {more} more errors)" if more and c is shown[-1] else ""),
                 code=_CODE,
                 origin=Origin(f"{self._file}:{c.line}:{c.column + 1}"),
                 hint=c.hint,
@@ -173,12 +173,12 @@ class _Text:
             text.need(f"{MAGIC} ", f"'{MAGIC} {VERSION}' and a stage")
             start = text.column
             if (version := int(text.need(_NUMBER, "a version")[0])) != VERSION:
-                raise text.error(f"the version is {version}, and this tool reads {VERSION}", start)
+                raise text.error(f"version {version} is not supported, only {VERSION}", start)
             text.need(" ", "a stage")
             start = text.column
             name = text.need(_NAME, "a stage")[0]
             if name not in _STAGES:
-                raise text.error(f"there is no stage '{name}': {', '.join(_STAGES)}", start)
+                raise text.error(f"unknown stage '{name}', not in {', '.join(_STAGES)}", start)
         except MisspelledError as error:
             self._complain(line, error.column, str(error))
             self._refuse()
@@ -197,7 +197,7 @@ class _Text:
             name = text.need(_NAME, "an operator")[0]
             if name not in known:
                 self._broken = registry.broken()  # it may be one of theirs
-                message = f"there is no operator '{_short(name)}' in this stage"
+                message = f"unknown operator '{_short(name)}' in this stage"
                 self._complain(line, start, message, self._nearest(name, known))
                 return None
             text.need(" ", "a shape")
@@ -238,9 +238,9 @@ class _Text:
                 text.need("=", "'='")
                 value = text.need(_TOKEN, "a value")
                 if name not in own or name in named:
-                    twice = f"'{name}' is given twice"
-                    wrong = twice if name in named else f"no field '{_short(name)}'"
-                    hint = f"its fields: {', '.join(own)}"
+                    twice = f"duplicate field '{name}'"
+                    wrong = twice if name in named else f"unknown field '{_short(name)}'"
+                    hint = f"fields: {', '.join(own)}"
                     self._complain(line, column, f"{owner}: {wrong}", hint)
                     continue
                 named.add(name)
@@ -253,7 +253,7 @@ class _Text:
         for name, field in own.items():
             needed = field.default is MISSING and field.default_factory is MISSING
             if needed and name not in named and name != "origin":
-                self._complain(line, start, f"{owner}: '{name}' is missing")
+                self._complain(line, start, f"{owner}: missing field '{name}'")
         return read
 
     def _value(
@@ -278,12 +278,13 @@ class _Text:
         first: dict[str, int] = {}
         for read in nodes:
             if first.setdefault(read.node.id, read.line) != read.line:
-                message = f"'{_short(read.node.id)}' stands in line {first[read.node.id]} already"
+                line = first[read.node.id]
+                message = f"duplicate id '{_short(read.node.id)}', first in line {line}"
                 self._complain(read.line, 0, message)
         for read in nodes:
             for source, column in zip(read.node.inputs, read.sources, strict=True):
                 if source not in first:
-                    message = f"there is no node '{_short(source)}'"
+                    message = f"undefined node '{_short(source)}'"
                     self._complain(read.line, column, message, self._nearest(source, first))
 
 

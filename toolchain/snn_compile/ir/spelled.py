@@ -152,7 +152,7 @@ class Scanner:
         self.need("{", "'{'")
         while not done or self.take(";"):
             if len(done) == MAX_OPERATIONS:
-                raise self.error(f"there are more than {MAX_OPERATIONS} operations", start)
+                raise self.error(f"more than {MAX_OPERATIONS} operations", start)
             done.append(self._operation(done))
         self.need("}", "';' or '}'")
         return done[-1]
@@ -175,7 +175,7 @@ class Scanner:
             return X
         if place := self.take(_PLACE):
             if int(place[0]) >= len(done):
-                raise self.error(f"there is no operation {place[0]} yet", start)
+                raise self.error(f"operation {place[0]} is not defined yet", start)
             return done[int(place[0])]
         made: Expression = self._made(Number, (self._of_type(np.float64),), start)
         return made
@@ -191,7 +191,7 @@ class Scanner:
         names = [str(member.value) for member in kind]
         word = self.need(_WORD, f"one of {', '.join(names)}")[0]
         if word not in names:
-            raise self.error(f"'{word}' is none of {', '.join(names)}", start)
+            raise self.error(f"'{word}' is not one of {', '.join(names)}", start)
         return kind(word)
 
     def _items(self, kinds: tuple[Any, ...] | None, repeated: Any = None) -> tuple[Any, ...]:
@@ -203,10 +203,10 @@ class Scanner:
             if items:
                 self.need(",", "',' or ')'")
             if kinds is not None and len(items) >= len(kinds):
-                raise self.error(f"there are more than {len(kinds)} entries")
+                raise self.error(f"more than {len(kinds)} entries")
             items.append(self.value(repeated if kinds is None else kinds[len(items)]))
         if kinds is not None and len(items) < len(kinds):
-            raise self.error(f"there are {len(items)} entries, not {len(kinds)}", start)
+            raise self.error(f"{len(items)} of {len(kinds)} entries", start)
         return tuple(items)
 
     def _tensor(self) -> QTensor:
@@ -222,23 +222,23 @@ class Scanner:
         try:
             dtype = check_dtype(np.dtype(name))
         except TypeError as error:
-            raise self.error(f"'{name}' is no type of numbers", start) from error
+            raise self.error(f"'{name}' is not a numeric type", start) from error
         if not np.issubdtype(dtype, expected):
-            raise self.error(f"numbers of the type {name}, not {expected.__name__}", start)
+            raise self.error(f"numbers of type {name} instead of {expected.__name__}", start)
         return self._body(dtype)
 
     def _body(self, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         start = self.column
         stated, name, content = self.need(_BODY, "numbers in square brackets").groups()
         if stated and not SHAPE.fullmatch(stated):
-            raise self.error(f"'{stated}' is no shape", start + 1)
+            raise self.error(f"'{stated}' is not a shape", start + 1)
         shape = None if stated is None else shape_of(stated)
         if name is not None:
             return self._stored(name, shape or (), dtype, start)
         values = self._numbers(content, dtype, self.column - 1 - len(content))
         shape = values.shape if shape is None else shape
         if prod(shape) != values.size or min(shape, default=0) < 0:
-            raise self.error(f"{values.size} numbers for the shape {times(shape)}", start)
+            raise self.error(f"{values.size} numbers do not match the shape {times(shape)}", start)
         return values.reshape(shape)
 
     def _numbers(self, content: str, dtype: np.dtype[Any], start: int) -> npt.NDArray[Any]:
@@ -247,7 +247,7 @@ class Scanner:
         for k, item in enumerate(items):
             if not pattern.fullmatch(item):
                 column = start + len(",".join(items[:k])) + (k > 0)
-                raise self.error(f"'{item[:20]}' is no number of the type {dtype}", column)
+                raise self.error(f"'{item[:20]}' is not a number of type {dtype}", column)
         try:
             if dtype.kind != "f":
                 return np.array([int(item) for item in items], dtype)
@@ -260,11 +260,11 @@ class Scanner:
         values = from_decimals(["0" if i.startswith("0x") else i for i in items], dtype)
         for k in np.flatnonzero(np.isinf(values)):
             if "inf" not in items[k]:
-                raise self.error(f"{items[k][:20]} is beyond {dtype}", start)
+                raise self.error(f"{items[k][:20]} exceeds the range of {dtype}", start)
         for place in in_bits:
             number = int(items[place], 16)
             if number >> (8 * dtype.itemsize):
-                raise self.error(f"{items[place]} has more bits than {dtype}", start)
+                raise self.error(f"{items[place]} is wider than {dtype}", start)
             values.view(f"u{dtype.itemsize}")[place] = number
         return values
 
@@ -273,14 +273,14 @@ class Scanner:
     ) -> npt.NDArray[Any]:
         """An array from another file, if it matches the text's hash and shape."""
         if name not in self._arrays:
-            raise self.error(f"the array #{name} is not there", start)
+            raise self.error(f"missing array #{name}", start)
         values = np.asarray(self._arrays[name])
         if (values.shape, values.dtype) != (shape, dtype):
             raise self.error(
-                f"#{name} holds {values.dtype} of the shape {times(values.shape)}", start
+                f"array #{name} has type {values.dtype} and shape {times(values.shape)}", start
             )
         if hash_of(values.astype(dtype.newbyteorder("<"))) != name:
-            raise self.error(f"the numbers of #{name} are not those that were written", start)
+            raise self.error(f"array #{name} does not match its hash", start)
         return values.astype(dtype)
 
 
