@@ -50,7 +50,7 @@ def shares(report: Mapping[str, Any]) -> list[Row]:
     rows = []
     for layer in layers:
         n_cores, bound = placed[layer["name"]], bounds.get(layer["name"])
-        text = f"{n_cores:,}" if bound is None else f"{n_cores:,}, bound {figures.number(bound)}"
+        text = f"{n_cores:,}" if bound is None else f"{n_cores:,}, bound {bound:.1f}"
         most = largest["cores"]
         cores = Bar(text, n_cores / most, None if bound is None else min(bound / most, 1.0))
         bars = (_bar(layer, name, largest[name]) for name in ("energy", "time"))
@@ -68,12 +68,13 @@ def _cores(per_core: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _bounds(resources: Mapping[str, Any]) -> dict[str, float]:
-    """The lower bound of each layer's cores, the largest over the rules."""
-    bounds: dict[str, float] = {}
+    """A lower bound of each layer's share of cores, the largest over the limits of a core."""
+    found: dict[str, float] = {}
     for entry in (resources.get("lower_bound") or {}).get("layers") or []:
-        name = entry["name"]
-        bounds[name] = max(bounds.get(name, 0), entry["cores"])
-    return bounds
+        if entry.get("limit"):
+            cores = entry["bound"] / entry["limit"]
+            found[entry["layer"]] = max(found.get(entry["layer"], 0.0), cores)
+    return found
 
 
 def _value(layer: Mapping[str, Any], name: str) -> float | None:
