@@ -91,6 +91,8 @@ UNSTATED_LINK: Limit = Figure(
     "no public figure of what a link between chips carries in a time step",
     Confidence.ASSUMED,
 )
+UNSTATED_WORD: Limit = Figure(None, "bits", "memory is counted in bits", Confidence.ASSUMED)
+UNSTATED_STRIDE: Figure[int] = Figure(0, "bits", "kernels of any stride alike", Confidence.ASSUMED)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,9 @@ class Target:
         index_bits: bits beside each weight of an unrolled synapse that name its target.
         entry_overhead_bits: bits lost by each entry of a synapse list, at most.
         synapses_per_entry: longest entry of a synapse list.
+        word_bits: of a word of synapse memory, where lists take whole words; None to count bits.
+        stride_bits: bits beside each weight of a shared kernel, in words, for each doubling of the
+            stride along columns.
         neurons_per_soft_reset_neuron: compartments of a neuron that resets by subtraction.
         synapses_per_soft_reset_neuron: recurrent synapses of such a neuron.
         link_messages_per_step: that a chip can send to another chip in a step.
@@ -153,6 +158,8 @@ class Target:
     neurons_per_soft_reset_neuron: Figure[int]
     synapses_per_soft_reset_neuron: Figure[int]
     link_messages_per_step: Limit = UNSTATED_LINK
+    word_bits: Limit = UNSTATED_WORD
+    stride_bits: Figure[int] = UNSTATED_STRIDE
     synaptic_op: Constant | None = None
     neuron_update: Constant | None = None
     spike: Constant | None = None
