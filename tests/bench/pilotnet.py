@@ -4,7 +4,7 @@
 
 Measured: lava-dl's executed notebooks pilotnet_snn and pilotnet_sdnn (2023-01-10), one chip. The
 LIF network repeats one frame on the chip, so that the host's input is no limit; nor is it in our
-column. Of its 74 cores, 13 make the spikes of the input, which are given to our network. The constants
+column. Of its 74 cores, 13 make the spikes of the input, which our network is given. The constants
 of targets/*.toml were committed before this program was written.
 """
 
@@ -48,12 +48,21 @@ OF_INPUT = {"lif": 13}
 INTELS_STRIPS = {"layer1": 4, "layer2": 4, "layer3": 8, "layer4": 8, "layer5": 16, "layer7": 9}
 """Columns, or neurons, of a layer on a core, in the allocation logs of both networks."""
 TARGETS = ("loihi2", "loihi2-nxcore")
+COLUMNS = (
+    "PilotNet",
+    "target",
+    "measured",
+    "ours",
+    "range of cited constants",
+    "bound",
+    "ours / measured",
+)
 COSTS = ("synaptic_op", "neuron_update", "spike", "static_chip", "times")
 
 
 def table(targets: Sequence[str]) -> Iterator[str]:
     """The lines of the table, in Markdown, and what the bills count."""
-    yield "| PilotNet | target | measured | ours | range of cited constants | bound | ours / measured |"
+    yield f"| {' | '.join(COLUMNS)} |"
     yield "|---|---|---:|---:|---:|---:|---:|"
     nets = {kind: pilotnet(kind) for kind in CORES}
     activity = engine.run(nets["lif"].program, nets["lif"].frames).activity
@@ -126,8 +135,8 @@ def events(target: str, found: Bill) -> Iterator[str]:
     synops, updates, spikes, sent, received = found.events.total.tolist()
     binding = found.binding
     yield ""
-    yield f"On {target}, a frame: {synops / 1e6:.2f} M synaptic operations, {updates / 1e6:.2f} M updates,"
-    yield f"{spikes:,.0f} spikes, read on {sent:,.0f} cores together;"
+    yield f"On {target}, a frame: {synops / 1e6:.2f} M synaptic operations,"
+    yield f"{updates / 1e6:.2f} M updates, {spikes:,.0f} spikes, read on {sent:,.0f} cores in all;"
     yield f"{received:,.0f} messages arrive, {found.events.input_messages:,.0f} of the input."
     if binding is not None and binding.core is not None:
         yield (

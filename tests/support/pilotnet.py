@@ -5,10 +5,10 @@ own: the current has no memory, the potential leaks by 1024 of 4096 and is reset
 16 steps, and the states are reset before each frame, layer by layer, one step later for each. The
 last layer never spikes (its threshold is the largest that the chip has) and is read as a potential.
 
-The SDNN has the weights, biases and scales of the file, in the compiler's sigma-delta neurons. These
-send every change; lava-dl's send none below a threshold, and the file states one for each layer.
-``sdnn`` is the network of the benchmark, of which no record is stored; ``sdnn_small`` has half its
-input and one layer less; ``sums_with_thresholds`` computes its stored sums.
+The SDNN has the weights, biases and scales of the file, in the compiler's sigma-delta neurons.
+These send every change; lava-dl's send none below a threshold, which the file states for each
+layer. ``sdnn`` is the network of the benchmark, of which no record is stored; ``sdnn_small`` has
+half its input and one layer less; ``sums_with_thresholds`` computes its stored sums.
 """
 
 from __future__ import annotations
