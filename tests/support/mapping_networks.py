@@ -221,4 +221,6 @@ def targets(draw):
         neurons_per_soft_reset_neuron=replace(
             UNLIMITED.neurons_per_soft_reset_neuron, value=draw(st.sampled_from([1, 2]))
         ),
+        word_bits=replace(UNLIMITED.word_bits, value=draw(st.sampled_from([None, 16, 64]))),
+        stride_bits=replace(UNLIMITED.stride_bits, value=draw(st.sampled_from([0, 1]))),
     )

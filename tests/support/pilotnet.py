@@ -4,12 +4,17 @@ The LIF half reads weights, biases and neurons from the file as they stand. Its 
 own: the current has no memory, the potential leaks by 1024 of 4096 and is reset to 0. A frame takes
 16 steps, and the states are reset before each frame, layer by layer, one step later for each. The
 last layer never spikes (its threshold is the largest that the chip has) and is read as a potential.
+
+The SDNN has the weights, biases and scales of the file, in the compiler's sigma-delta neurons.
+These send every change; lava-dl's send none below a threshold, which the file states for each
+layer. ``sdnn`` is the network of the benchmark, of which no record is stored; ``sdnn_small`` has
+half its input and one layer less; ``sums_with_thresholds`` computes its stored sums.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +33,19 @@ from snn_compile.ir.quantized import (
     QuantizedGraph,
     QuantizedNode,
     Readout,
+    SigmaDeltaNeurons,
+    SigmaDeltaReadout,
 )
 from snn_compile.ir.spiking import InputCoding, Window
+from snn_compile.sim.reference import SynapseOperator
 
 BIAS_BITS = 6
 """The file's biases have weights' units; the neuron's have 2**-6 of them."""
+SPIKE_BITS = 6
+"""An SDNN's messages have 2**-6 of the input's units, its states 2**-6 of theirs."""
+MOST = 1 << 16
+"""No message of an SDNN is larger."""
+SDNN_FILES = {"sdnn": "network_tutorial.net", "sdnn_small": "network.net"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,48 +54,40 @@ class PilotNet:
 
     Attributes:
         program: the network.
-        frames: (N, T, *input shape) stimuli.
-        stored: of each population, the messages of the first stimulus (T, *shape).
-        potential: of the readout at each step, in units of a weight. It does not follow from the
-            stored spikes of the layer before: it was recorded in another run.
+        frames: stimuli: (N, T, *input shape) spikes, or (N, *input shape) values.
+        stored: of populations, the messages of the first stimulus (T, *shape); of an SDNN, the sums
+            of their input.
+        potential: of the readout at each step, in units of a weight. That of the LIF network does
+            not follow from the stored spikes of the layer before: it was recorded in another run.
+        thresholds: of each population of an SDNN, in units of the input.
     """
 
     program: QuantizedGraph
     frames: np.ndarray
     stored: dict[str, np.ndarray]
     potential: np.ndarray
+    thresholds: dict[str, int] = field(default_factory=dict)
 
 
 def folder(kind: str) -> Path:
     """Where the files of a kind lie: beside the clone, or in ``SNN_COMPILE_DATA``."""
     root = Path(__file__).resolve().parents[2]
     shared = os.environ.get("SNN_COMPILE_DATA") or root.parent / "shared"
-    return Path(shared) / "lava_dl" / f"pilotnet_{kind}"
+    return Path(shared) / "lava_dl" / f"pilotnet_{kind.removesuffix('_small')}"
 
 
 def pilotnet(kind: str) -> PilotNet:
-    """The network of a kind: ``lif``."""
-    if kind != "lif":
-        raise ValueError(f"no PilotNet of kind '{kind}' here")
-    return _lif(folder(kind))
+    """The network of a kind: ``lif``, ``sdnn`` or ``sdnn_small``."""
+    return _lif(folder(kind)) if kind == "lif" else _sdnn(folder(kind), kind)
 
 
 def _lif(files: Path) -> PilotNet:
     with h5py.File(files / "network.net") as file:
         n_steps = int(file["simulation/tSample"][()])
         layers = [file["layer"][str(i)] for i in range(len(file["layer"]))]
-        shape = tuple(int(n) for n in layers[0]["shape"])
-        nodes: list[QuantizedNode] = [_input(shape)]
-        names = []
-        for index, layer in enumerate(layers[1:], 1):
-            kind = _text(layer["type"])
-            if kind == "flatten":  # channels, rows, columns: as maps are flattened here, too
-                continue
-            last = index == len(layers) - 1
-            synapses = _synapses(f"layer{index}", nodes[-1], layer, kind)
-            nodes += [synapses, _neurons(f"layer{index}", synapses, layer, last=last)]
-            names.append(nodes[-1].id)
-    program = QuantizedGraph(Graph(nodes), Window("rate", n_steps))
+        source = _input(layers[0], QFormat(1, signed=False), InputCoding.EVENTS)
+        program = QuantizedGraph(_graph(layers, source, _neurons), Window("rate", n_steps))
+    names = [population.id for population in program.populations]
     spikes = _stored(files / "input.npy")
     stored = {}
     for depth, name in enumerate(names[:-1], 1):
@@ -90,6 +95,68 @@ def _lif(files: Path) -> PilotNet:
         stored[name] = known[depth : depth + n_steps].reshape(-1, *program.graph[name].shape)
     potential = np.load(files / "fc-3-v.npy")[0, len(names) :][:n_steps] / 2**BIAS_BITS
     return PilotNet(program, spikes[None, :n_steps].astype(np.uint8), stored, potential)
+
+
+def _sdnn(files: Path, kind: str) -> PilotNet:
+    with h5py.File(files / SDNN_FILES[kind]) as file:
+        layers = [file["layer"][str(i)] for i in range(len(file["layer"]))]
+        source = _input(layers[0], QFormat(8 + SPIKE_BITS), InputCoding.CHANGES)
+        program = QuantizedGraph(_graph(layers, source, _changes), Window("sigma-delta", 1))
+        thresholds = {
+            f"layer{i}": int(layer["neuron/vThMant"][()])
+            for i, layer in enumerate(layers)
+            if f"layer{i}" in program.graph
+        }
+    if kind == "sdnn":
+        nothing = np.zeros((0, *source.shape), dtype=np.int64)
+        return PilotNet(program, nothing, {}, nothing, thresholds)
+    stored = {f"layer{i}": _stored(files / f"sigma{i}.npy") for i in (1, 2)}
+    frames = _stored(files / "input.npy").astype(np.int64) << SPIKE_BITS
+    return PilotNet(program, frames, stored, np.load(files / "output.npy")[0], thresholds)
+
+
+def sums_with_thresholds(net: PilotNet, n_steps: int) -> dict[str, np.ndarray]:
+    """Sums of each population's input (T, *shape), where lava-dl's neurons get the first frame.
+
+    A message takes a step from layer to layer. What is below the threshold is left for later.
+    """
+    program = net.program
+    sent = np.zeros((n_steps, *program.input.shape), dtype=np.int64)
+    sent[0] = net.frames[0]
+    found = {}
+    for population in program.populations:
+        (synapses,) = program.synapses_into(population)
+        driven = SynapseOperator(synapses, (-MOST, MOST))(np.moveaxis(sent, 0, -1)[..., None])
+        arrived = np.moveaxis(driven[..., 0], -1, 0).cumsum(axis=0)
+        sums = np.concatenate([np.zeros_like(arrived[:1]), arrived[:-1]])
+        found[population.id] = sums
+        if isinstance(population, SigmaDeltaNeurons):
+            threshold = net.thresholds[population.id] << 2 * SPIKE_BITS
+            sent = _with_threshold(np.maximum(sums + population.bias.values, 0), threshold)
+    return found
+
+
+def _with_threshold(activity: np.ndarray, threshold: int) -> np.ndarray:
+    """Changes (T, ...) that reach the threshold; the others wait."""
+    sent = np.zeros_like(activity)
+    known = np.zeros_like(activity[0])
+    for step, now in enumerate(activity):
+        change = now - known
+        sent[step] = np.where(abs(change) >= threshold, change, 0)
+        known += sent[step]
+    return sent >> SPIKE_BITS
+
+
+def _graph(layers: list[Any], source: Input, neurons: Any) -> Graph[QuantizedNode]:
+    nodes: list[QuantizedNode] = [source]
+    for index, layer in enumerate(layers[1:], 1):
+        kind = _text(layer["type"])
+        if kind == "flatten":  # channels, rows, columns: as maps are flattened here, too
+            continue
+        synapses = _synapses(f"layer{index}", nodes[-1], layer, kind)
+        last = index == len(layers) - 1
+        nodes += [synapses, neurons(f"layer{index}", synapses, layer, last=last)]
+    return Graph(nodes)
 
 
 def _stored(path: Path) -> np.ndarray:
@@ -102,16 +169,16 @@ def _text(dataset: Any) -> str:
     return bytes(value).decode()
 
 
-def _input(shape: tuple[int, ...]) -> Input:
+def _input(layer: Any, format: QFormat, coding: InputCoding) -> Input:
     return Input(
         id=NodeId("input"),
         inputs=(),
-        shape=shape,
+        shape=tuple(int(n) for n in layer["shape"]),
         origin=Origin("network.net", "layer/0", "input"),
-        format=QFormat(1, signed=False),
-        low=0,
-        high=1,
-        coding=InputCoding.EVENTS,
+        format=format,
+        low=format.min,
+        high=format.max,
+        coding=coding,
     )
 
 
@@ -121,7 +188,8 @@ def _synapses(
     values = np.asarray(layer["weight"][()]).astype(np.int64)
     if (values != layer["weight"][()]).any():
         raise ValueError(f"'{name}' has weights that are no integers")
-    shape = tuple(int(n) for n in layer["shape"])
+    sizes = [int(n) for n in layer["shape"]]
+    shape = (*sizes, 1, 1) if len(sizes) == 1 else tuple(sizes)
     place = {
         "id": NodeId(f"{name}.synapses"),
         "inputs": (source.id,),
@@ -162,5 +230,30 @@ def _neurons(
         bias=QTensor.of(bias.reshape(-1, 1, 1) << BIAS_BITS),
         current_decay=int(neuron["iDecay"]) - 1,
         voltage_decay=int(neuron["vDecay"]),
+        **place,
+    )
+
+
+def _changes(
+    name: str, synapses: ConvSynapses | DenseSynapses, layer: Any, *, last: bool
+) -> SigmaDeltaNeurons | SigmaDeltaReadout:
+    channels = synapses.shape[0]
+    bias = np.zeros((channels, 1, 1), dtype=np.int64)
+    if "bias" in layer:
+        bias += np.asarray(layer["bias"][()]).astype(np.int64).reshape(-1, 1, 1)
+    place = {
+        "id": NodeId(name),
+        "inputs": (synapses.id,),
+        "shape": synapses.shape,
+        "origin": synapses.origin,
+        "bias": QTensor.of(bias << 2 * SPIKE_BITS),
+    }
+    if last:
+        return SigmaDeltaReadout(**place)
+    one = 11  # the multiplier is 1
+    return SigmaDeltaNeurons(
+        multiplier=QTensor.of(np.full(channels, 1 << one)),
+        shift=QTensor.of(np.full(channels, one + SPIKE_BITS)),
+        payload=QFormat(16, signed=False),
         **place,
     )

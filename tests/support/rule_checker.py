@@ -91,6 +91,7 @@ def _of_cores(program: QuantizedGraph, target: Any, placements: Sequence[Any]) -
         takes = target.neurons_per_soft_reset_neuron.value if soft else 1
         recurrent = target.synapses_per_soft_reset_neuron.value if soft else 0
         one = RESET_WEIGHT_BITS + target.index_bits.value + target.entry_overhead_bits.value
+        one = _in_words(one, target)
         np.add.at(neurons, cores, takes)
         np.add.at(inputs, cores, recurrent)
         np.add.at(outputs, cores, recurrent)
@@ -120,6 +121,8 @@ def _of_cores(program: QuantizedGraph, target: Any, placements: Sequence[Any]) -
 
 def _least_bits(group: Any, synapses: np.ndarray, target: Any) -> int:
     """The fewest bits that the synapses onto a block can take."""
+    if target.word_bits.value is not None:
+        return _least_words(group, synapses, target)
     width = group.weight.format.bits
     with_index = width + target.index_bits.value
     if isinstance(group, ConvSynapses) and target.shared_kernels.value:
@@ -128,3 +131,35 @@ def _least_bits(group: Any, synapses: np.ndarray, target: Any) -> int:
     entries = int(np.ceil(lengths / target.synapses_per_entry.value).sum())
     each = width if isinstance(group, DenseSynapses) else with_index
     return len(synapses) * each + entries * target.entry_overhead_bits.value
+
+
+def _in_words(bits: int, target: Any) -> int:
+    word = target.word_bits.value or 1
+    return -(-bits // word) * word
+
+
+def _least_words(group: Any, synapses: np.ndarray, target: Any) -> int:
+    """The same in lists of whole words, of the weights that are not 0."""
+    weights = group.weight.values
+    common = 1
+    while weights.any() and not (weights % (2 * common)).any():
+        common *= 2
+    low, high = int(weights.min()) // common, int(weights.max()) // common
+    signs = 1 if low < 0 else 0
+    width = 1
+    while not (-(1 << width - 1) if signs else 0) <= low <= high < 1 << width - signs:
+        width += 1
+    if isinstance(group, ConvSynapses) and target.shared_kernels.value:
+        stride = group.geometry.stride[1]
+        while stride > 1:
+            width, stride = width + target.stride_bits.value, -(-stride // 2)
+        positions = np.unique(synapses[:, 2])
+        channel, tap = np.divmod(positions, weights[0].size)
+        lists = (channel // (len(weights) // group.geometry.groups)) * weights[0].size + tap
+    else:
+        width += target.index_bits.value
+        lists = synapses[:, 0]
+    _, lengths = np.unique(lists, return_counts=True)
+    headers = np.ceil(lengths / target.synapses_per_entry.value).astype(np.int64)
+    bits = lengths * width + headers * target.entry_overhead_bits.value
+    return sum(_in_words(int(each), target) for each in bits)

@@ -39,4 +39,6 @@ def drawn(random: np.random.Generator) -> Target:
         synapses_per_entry=int(random.integers(1, 61)),
         neurons_per_soft_reset_neuron=one_of(1, 2),
         synapses_per_soft_reset_neuron=one_of(0, 1),
+        word_bits=one_of(None, 8, 32),
+        stride_bits=one_of(0, 1),
     )

@@ -19,7 +19,7 @@ def tables(name):
 
 def test_available():
     boards = ["hala-point", "kapoho-point", "oheo-gulch"]
-    assert available() == sorted(["loihi1", "loihi2", "unlimited", *boards])
+    assert available() == sorted(["loihi1", "loihi2", "loihi2-nxcore", "unlimited", *boards])
 
 
 @pytest.mark.parametrize("name", ["loihi1", "loihi2", "unlimited"])

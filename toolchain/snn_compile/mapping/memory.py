@@ -1,45 +1,26 @@
-"""Synapse memory: what a block takes, and the least that any placement does."""
+"""Synapse memory: the format of a target, and the least that any placement takes.
+
+A target counts in bits or, where it states a word, in whole words.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, Synapses
-from snn_compile.mapping.block import Block
+from snn_compile.ir.quantized import ConvSynapses, Synapses
+from snn_compile.mapping.bits import Bits
 from snn_compile.mapping.counts import Counts
+from snn_compile.mapping.stored import Format
+from snn_compile.mapping.words import Words
 from snn_compile.targets.target import Target
 
-Float = npt.NDArray[np.float64]
 
-RESET_WEIGHT_BITS = 8
-"""Width of the recurrent weight of a soft reset (NxTF: an 8-bit mantissa of the threshold)."""
-
-
-def memory_bits(
-    synapses: Synapses, counts: Counts, block: Block, n_axons: int, target: Target
-) -> int:
-    """Synapse memory of a synapse group on the core of a block.
-
-    Weights are stored in one of two forms: nonzero weights with an index each, or all weights in
-    order. A shared kernel is stored once, in the smaller form. All others are lists of synapses,
-    one for each input axon, cut into entries; a dense group takes the smaller form. The number of
-    entries is an upper bound, ``sum(ceil(n_i / k)) <= n_axons + sum(n_i) // k``.
-    """
-    width = synapses.weight.format.bits
-    with_index = width + target.index_bits.value
-    plain, listed = counts.stored(block)
-    if isinstance(synapses, ConvSynapses):
-        if target.shared_kernels.value:
-            return min(plain * width, listed * with_index)
-        listed = counts.synapses(block)
-    overhead, longest = target.entry_overhead_bits.value, target.synapses_per_entry.value
-    bits = listed * with_index + (n_axons + listed // longest) * overhead
-    if isinstance(synapses, DenseSynapses):
-        bits = min(bits, plain * width + (n_axons + plain // longest) * overhead)
-    return bits
+def format_of(target: Target) -> Format:
+    """How a target stores synapses."""
+    word = target.word_bits.value
+    return Bits(target) if word is None else Words(target, word)
 
 
 class LeastMemory:
@@ -50,7 +31,7 @@ class LeastMemory:
         lists: (channels, neurons of a channel) bits of the lists of each neuron, without what an
             axon adds.
         per_axon: bits that each input axon of a block adds to such lists, but the first.
-        is_listed: for each group, whether it is stored as lists.
+        is_listed: for each group, whether its axons add them.
     """
 
     def __init__(
@@ -61,30 +42,17 @@ class LeastMemory:
         target: Target,
     ) -> None:
         channels, self.per_channel = shape[0], shape[1] * shape[2]
+        form = format_of(target)
+        self.per_axon = form.per_axon
         self.kernels = np.zeros(channels)
-        self.lists = np.zeros((channels, self.per_channel))
-        self.per_axon = 0
-        self.is_listed: list[bool] = []
-        overhead = target.entry_overhead_bits.value
-        longest = target.synapses_per_entry.value
-        self.lists += recurrent * (RESET_WEIGHT_BITS + target.index_bits.value + overhead)
+        self.lists = np.full((channels, self.per_channel), float(recurrent * form.reset()))
+        self.is_listed = [form.is_by_axon(synapses) for synapses, _ in incoming]
         for synapses, counts in incoming:
-            width = synapses.weight.format.bits
-            with_index = width + target.index_bits.value
-            if isinstance(synapses, ConvSynapses) and target.shared_kernels.value:
-                used = synapses.weight.values != 0
-                listed = used.reshape(channels, -1).sum(axis=1)
-                self.kernels += np.minimum(used[0].size * width, listed * with_index)
-                self.is_listed.append(False)
+            if isinstance(synapses, ConvSynapses) and form.is_shared(synapses):
+                self.kernels += form.least_kernels(synapses)
                 continue
-            self.per_axon = overhead
-            self.is_listed.append(True)
-            fan_in = counts.fan_in().reshape(channels, -1)
-            bits = fan_in * (with_index + overhead / longest)
-            if isinstance(synapses, DenseSynapses):
-                plain = synapses.weight.values.shape[1]
-                bits = np.minimum(bits, plain * (width + overhead / longest))
-            self.lists += bits
+            fan_in = counts.fan_in().reshape(channels, -1).astype(np.float64)
+            self.lists += form.least_lists(synapses, fan_in)
 
     def room(self, limit: float) -> float:
         """The most neurons that so much memory can suffice for."""

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, Population, Synapses
+from snn_compile.ir.quantized import DenseSynapses, Population, Synapses
 from snn_compile.mapping.block import (
     Block,
     Capacity,
@@ -21,7 +21,8 @@ from snn_compile.mapping.block import (
     capacity,
 )
 from snn_compile.mapping.counts import ConvCounts, Counts, Int
-from snn_compile.mapping.memory import RESET_WEIGHT_BITS, memory_bits
+from snn_compile.mapping.memory import format_of
+from snn_compile.mapping.stored import Sources
 from snn_compile.targets.target import Target
 
 Float = npt.NDArray[np.float64]
@@ -56,6 +57,7 @@ class Cutter:
         self.destinations = destinations
         self.prices = prices
         self.limits = capacity(target)
+        self.format = format_of(target)
         self._demands: dict[Block, Demand] = {}
         soft = population.soft_reset
         self.compartments = target.neurons_per_soft_reset_neuron.value if soft else 1
@@ -87,10 +89,9 @@ class Cutter:
         for synapses, counts in self.incoming:
             n_axons = counts.sources(block)
             axons += n_axons
-            memory += memory_bits(synapses, counts, block, n_axons, self.target)
+            memory += self.format.taken(synapses, counts, block, n_axons)
         recurrent = block.size * self.recurrent
-        per_synapse = RESET_WEIGHT_BITS + self.target.index_bits.value
-        memory += recurrent * (per_synapse + self.target.entry_overhead_bits.value)
+        memory += recurrent * self.format.reset()
         return Demand(
             neurons=block.size * self.compartments,
             synapse_memory_bits=memory,
@@ -195,9 +196,9 @@ class Cutter:
         memory: Float | float = 0.0
         largest_memory: Float | float = 0.0
         for synapses, counts in self.incoming:
-            sources, most_sources = _sources(synapses, counts, size, cuts)
-            axons, largest_axons = axons + sources, largest_axons + most_sources
-            bits, most_bits = _bits(synapses, counts, cuts, sources, most_sources, self.target)
+            sources = _sources(synapses, counts, size, cuts)
+            axons, largest_axons = axons + sources.total, largest_axons + sources.most
+            bits, most_bits = self.format.estimated(synapses, counts, cuts, sources)
             memory, largest_memory = memory + bits, largest_memory + most_bits
         recurrent = float(self.recurrent)
         totals += [np.asarray(memory), np.asarray(axons) + neurons * recurrent]
@@ -216,9 +217,7 @@ class Cutter:
         return np.asarray(cost + waste * empty), likely
 
 
-def _sources(
-    synapses: Synapses, counts: Counts, size: Size, cuts: tuple[Int, Int, Int]
-) -> tuple[Float, Float]:
+def _sources(synapses: Synapses, counts: Counts, size: Size, cuts: tuple[Int, Int, Int]) -> Sources:
     """The sources of all blocks of each cut, and of the largest block."""
     n_blocks = cuts[0] * cuts[1] * cuts[2]
     if not isinstance(counts, ConvCounts):
@@ -227,7 +226,7 @@ def _sources(
         if not isinstance(synapses, DenseSynapses):
             fan_in = float(counts.fan_in().mean())
             each = np.minimum(n_sources, fan_in * math.prod(size) / n_blocks)
-        return each * n_blocks, each
+        return Sources(each * n_blocks, each)
     total, most = np.ones(len(n_blocks)), np.ones(len(n_blocks))
     for axis, n_pieces in enumerate(cuts):
         if axis == 0 and synapses.geometry.groups == 1:  # type: ignore[union-attr]
@@ -241,31 +240,7 @@ def _sources(
         ]
         total *= np.array([sum(each) for each in read], dtype=np.float64)[inverse]
         most *= np.array([max(each) for each in read], dtype=np.float64)[inverse]
-    return total, most
-
-
-def _bits(
-    synapses: Synapses,
-    counts: Counts,
-    cuts: tuple[Int, Int, Int],
-    sources: Float,
-    most_sources: Float,
-    target: Target,
-) -> tuple[Float, Float]:
-    """The memory of all blocks of each cut, and of the largest block."""
-    width = synapses.weight.format.bits
-    n_blocks = cuts[0] * cuts[1] * cuts[2]
-    if isinstance(synapses, ConvSynapses) and target.shared_kernels.value:
-        kernels = float(synapses.weight.values.size * width)
-        copies = cuts[1] * cuts[2]
-        return np.asarray(kernels * copies), np.asarray(kernels / cuts[0], dtype=np.float64)
-    with_index = width + target.index_bits.value
-    overhead, longest = target.entry_overhead_bits.value, target.synapses_per_entry.value
-    listed = float(counts.fan_in().sum())
-    each = listed * (with_index + overhead / longest)
-    if isinstance(synapses, DenseSynapses):
-        each = min(each, synapses.weight.values.size * (width + overhead / longest))
-    return each + overhead * sources, each / n_blocks + overhead * most_sources
+    return Sources(total, most)
 
 
 def _raised(limits: Capacity, demand: Demand, factor: int) -> Capacity:

@@ -27,6 +27,8 @@ from snn_compile.files.documents import (
 from snn_compile.files.typed import complaint
 from snn_compile.targets.target import (
     UNSTATED_LINK,
+    UNSTATED_STRIDE,
+    UNSTATED_WORD,
     Confidence,
     Constant,
     Figure,
@@ -225,12 +227,14 @@ class _Reader:
         value = None if found.value < 0 else found.value
         return Figure(value, found.unit, found.source, found.confidence)
 
-    def optional_limit(self, section: str, key: str) -> Limit:
-        """A limit that may be absent from a file."""
+    def optional(
+        self, section: str, key: str, default: Figure[T], read: Callable[[str, str], Figure[T]]
+    ) -> Figure[T]:
+        """A figure that a file need not state."""
         self.read.add((section, key))
         if key not in self.tables.get(section, {}):
-            return UNSTATED_LINK
-        return self.limit(section, key)
+            return default
+        return read(section, key)
 
     def integer(self, section: str, key: str) -> Figure[int]:
         """A whole number."""
@@ -353,7 +357,11 @@ class _Reader:
             spike=self.constant("energy", "spike", "pJ"),
             static_chip=self.constant("energy", "static_chip", "mW"),
             times=Times(**{key: self.constant("time", key, "ns") for key in _TIMES}),
-            link_messages_per_step=self.optional_limit("board", "link_messages_per_step"),
+            link_messages_per_step=self.optional(
+                "board", "link_messages_per_step", UNSTATED_LINK, self.limit
+            ),
+            word_bits=self.optional("memory", "word", UNSTATED_WORD, self.limit),
+            stride_bits=self.optional("memory", "stride_bits", UNSTATED_STRIDE, self.integer),
         )
         self.unknown()
         self._consistent(target)
@@ -374,6 +382,7 @@ class _Reader:
             ("board", "cores_per_chip", target.cores_per_chip.value),
             ("core", "neurons", target.neurons_per_core.value),
             ("memory", "synapses_per_entry", target.synapses_per_entry.value),
+            ("memory", "word", target.word_bits.value),
             ("neurons", "per_soft_reset_neuron", target.neurons_per_soft_reset_neuron.value),
         ):
             if value == 0:

@@ -91,6 +91,8 @@ UNSTATED_LINK: Limit = Figure(
     "no public figure for the messages per time step on a link between chips",
     Confidence.ASSUMED,
 )
+UNSTATED_WORD: Limit = Figure(None, "bits", "memory is counted in bits", Confidence.ASSUMED)
+UNSTATED_STRIDE: Figure[int] = Figure(0, "bits", "kernels of any stride alike", Confidence.ASSUMED)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,10 @@ class Target:
         index_bits: bits of the target index stored with each weight of an unrolled synapse.
         entry_overhead_bits: largest overhead of an entry of a synapse list.
         synapses_per_entry: most synapses of an entry of a synapse list.
+        word_bits: bits of a word of synapse memory, where lists take whole words; None to count
+            bits.
+        stride_bits: additional bits of each weight of a shared kernel, in words, for each doubling
+            of the stride along columns.
         neurons_per_soft_reset_neuron: compartments of a neuron that resets by subtraction.
         synapses_per_soft_reset_neuron: recurrent synapses of such a neuron.
         link_messages_per_step: messages that a chip can send to another chip in a time step.
@@ -153,6 +159,8 @@ class Target:
     neurons_per_soft_reset_neuron: Figure[int]
     synapses_per_soft_reset_neuron: Figure[int]
     link_messages_per_step: Limit = UNSTATED_LINK
+    word_bits: Limit = UNSTATED_WORD
+    stride_bits: Figure[int] = UNSTATED_STRIDE
     synaptic_op: Constant | None = None
     neuron_update: Constant | None = None
     spike: Constant | None = None
