@@ -216,7 +216,7 @@ def pad(call: Call) -> Tensor:
     if mode == "constant" and not np.isfinite(np.float64(value.item())):
         raise call.invalid(f"pads with {value.item()}", "not-finite")
     if mode != "constant":
-        return seen.restored(_mirrored(call, seen.x, before, after, PAD_MODES[mode]))
+        return seen.restored(mirrored(call, seen.x, before, after, PAD_MODES[mode]))
     if not value.any():
         return seen.restored(zero_pad(call, seen.x, [0, *before], [0, *after]))
     y = zero_pad(call, seen.x, [0, *before], [0, *after], "zeros")
@@ -250,10 +250,15 @@ def _inside(before: Sequence[int], shape: Sequence[int], after: Sequence[int]) -
     )
 
 
-def _mirrored(
-    call: Call, x: Tensor, before: Sequence[int], after: Sequence[int], mode: str
+def mirrored(
+    call: Call,
+    x: Tensor,
+    before: Sequence[int],
+    after: Sequence[int],
+    mode: str,
+    suffix: str = "",
 ) -> Tensor:
-    """A border of the value's own values."""
+    """``(batch, *sample)`` with a border of its own values; widths are those of the sample."""
     widths = [(max(b, 0), max(a, 0)) for b, a in zip(before, after, strict=True)]
     grown = [n + b + a for n, (b, a) in zip(x.shape[1:], widths, strict=True)]
     call.builder.check_size((call.batch, *grown), call.origin)
@@ -265,7 +270,7 @@ def _mirrored(
     ]
     if not cropped.size:
         raise call.invalid("crops the whole value")
-    return take_places(call, x, np.pad(cropped, widths, mode=mode))  # type: ignore[call-overload]
+    return take_places(call, x, np.pad(cropped, widths, mode=mode), suffix)  # type: ignore[call-overload]
 
 
 def trilu(call: Call) -> Tensor:
