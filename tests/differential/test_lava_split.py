@@ -37,7 +37,7 @@ def split(kind, seed=2):
         program, frames = networks.structures(seed, kind, n_steps)
     found = SplitFanIn(small(input_axons_per_core=12)).split(program)
     assert found is not None
-    assert found.relayed
+    assert found.relay_sources
     return Case(kind, found.program, frames[:3])
 
 

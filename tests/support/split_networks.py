@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snn_compile.fit.joining import joined
+from snn_compile.fit.merge_partial_sums import merge_partial_sums
 from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.sim import bounds, engine, reference
 
@@ -37,7 +37,7 @@ def assert_split(program, frames, target):
             for p in (program, split.program)
         )
         assert other.magnitude == one.magnitude, population.id
-    whole = joined(split.program)
+    whole = merge_partial_sums(split.program)
     own = {p.id for p in program.populations if not p.relay}
     assert {p.id for p in whole.populations if not p.relay} == own
     assert len(whole.populations) == len(program.populations)

@@ -118,7 +118,7 @@ def test_loss_is_named_last_and_where_nothing_else_helps(network, tmp_path):
     assert as_options(error.nearest) == {"allow_approximate": True}
     found = check_model(network, CompileOptions(target=chip, allow_approximate=True))
     (lost,) = [f for f in found.findings if f.code == "approximation"]
-    assert lost.message.startswith("750 of 1,750 synapses of 'y' were dropped")  # not all of 2,160
+    assert lost.message.startswith("750 of 1,750 synapses of 'y' are pruned")  # not all of 2,160
     report = compile_model(network, target=chip, allow_approximate=True, emit=()).report
     assert report["options"]["allow_approximate"] == {"value": True, "origin": "keyword argument"}
     assert "approximation" in {warning["code"] for warning in report["warnings"]}
@@ -128,12 +128,12 @@ def test_a_search_without_success_says_how_far_it_came(network, tmp_path, capsys
     chip = target(tmp_path, core__synapse_memory=20, **BINARY)
     said = refusal(network, target=chip).nearest
     assert re.match(
-        r"no configuration tried fits \(\d+ tried in [\d.]+ s, none begun after 10 s\):"
-        r" the nearest, --.*, needs [\d,]+ of 20 \(synapse-memory-per-core\)$",
+        r"no configuration found that fits \(\d+ tried in [\d.]+ s, limit 10 s\);"
+        r" closest: --.* \(synapse-memory-per-core: needs [\d,]+, the limit is 20\)$",
         said,
     )
     assert main(["check", str(network), "--target", chip]) == 5
-    assert "hint: no configuration tried fits" in capsys.readouterr().err
+    assert "hint: no configuration found that fits" in capsys.readouterr().err
 
 
 def test_the_search_ends_in_time(network, tmp_path, monkeypatch):

@@ -162,7 +162,7 @@ def test_the_summary_holds_what_a_person_asks_first(report: dict[str, Any]) -> N
         "cifar10_resnet20.onnx   opset 13 · 5 conv, 1 dense · 269,722 weights · input 3x32x32",
         "target loihi2 · coding graded, 8 bit · 21 steps",
         "98.9 % of 10,000 arg-max equal to the ONNX model",
-        "42,118 spikes · 9.6 M synaptic operations · 0.21 (0.15 to 0.34) mJ, 40 µJ at rest",
+        "42,118 spikes · 9.6 M synaptic operations · 0.21 (0.15 to 0.34) mJ, 40 µJ static",
         "2.1 (1.4 to 3.5) ms · 800 inferences/s, limited by core 17",
         "(range of cited constants: loihi2.toml)\n",
         "no-calibration",

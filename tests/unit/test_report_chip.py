@@ -107,11 +107,17 @@ def test_each_layer_has_bars_beside_its_bound() -> None:
     for layer, energy in zip(given["layers"], (3e-6, 1e-6), strict=True):
         layer["energy"] = {"value": energy, "low": energy, "high": 2 * energy, "unit": "J"}
     given["resources"]["lower_bound"] = {
-        "layers": [{"name": "conv", "cores": 1}, {"name": "fc", "cores": 1}]
+        "cores": 2,
+        "used": 2,
+        "layers": [
+            {"layer": "conv", "rule": "neurons", "bound": 100, "used": 100, "limit": 100},
+            {"layer": "conv", "rule": "input axons", "bound": 9, "used": 9, "limit": None},
+            {"layer": "fc", "rule": "neurons", "bound": 10, "used": 10, "limit": 100},
+        ],
     }
     conv, fc = shares(given)
-    assert conv.cores == Bar("2, bound 1", 1.0, 0.5)
-    assert fc.cores == Bar("1, bound 1", 0.5, 0.5)
+    assert conv.cores == Bar("2, bound 1.0", 1.0, 0.5)
+    assert fc.cores == Bar("1, bound 0.1", 0.5, 0.05)
     assert conv.energy == Bar("3 µJ", 1.0)
     assert fc.energy == Bar("1 µJ", 1 / 3)
     assert conv.time is None

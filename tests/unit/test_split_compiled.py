@@ -111,7 +111,7 @@ def test_a_check_says_what_would_be_split(tmp_path, capsys):
     line = ["check", str(tmp_path / "a.onnx"), "--target", str(tmp_path / "chip.toml")]
     line += ["--coding", "graded"]
     assert main([*line, "--verify-each"]) == 0
-    assert "split-fan-in: layer 'relu2': 285 sources in " in capsys.readouterr().out
+    assert "split-fan-in: layer 'relu2': fan-in 285, split into " in capsys.readouterr().out
     assert main([*line, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["findings"]
     assert "split-fan-in" in [finding["code"] for finding in found]

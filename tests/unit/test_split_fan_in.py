@@ -157,7 +157,7 @@ def test_partial_sums_are_split_in_their_turn():
     depth = split.program.depth[name] - program.depth[name]
     assert depth >= 2
     (finding,) = [finding for finding in split.findings if f"'{name}'" in finding.message]
-    assert f"100 sources in 20 partial sums, {depth} steps later" in finding.message
+    assert f"fan-in 100, split into 20 partial sums, {depth} steps later" in finding.message
 
 
 def test_weights_that_exceed_a_core_are_split():
@@ -179,7 +179,7 @@ def test_what_sees_an_earlier_layer_waits_for_the_others():
     net.neurons("readout", net.dense(fourth, 3))
     program, frames = net.build(), net.frames(2)
     split = assert_split(program, frames, small(input_axons_per_core=30))
-    sources = list(split.relayed.values())
+    sources = list(split.relay_sources.values())
     assert len(set(sources)) == len(sources)
     assert INPUT not in sources
 
@@ -192,11 +192,11 @@ def test_a_network_that_fits_stays_the_same_object():
 @pytest.mark.parametrize(
     ("values", "stock", "why"),
     [
-        ({"payload_bits": 0}, False, "without payloads small has no partial sums"),
-        ({"payload_bits": 6}, False, "wider"),
-        ({"neurons": ("Graded", "Readout")}, False, "has no neurons that send sums"),
-        ({}, True, "stock neurons send no sums"),
-        ({"input_axons_per_core": 1}, False, "no core receives as many partial sums"),
+        ({"payload_bits": 0}, False, "small has no payloads for partial sums"),
+        ({"payload_bits": 6}, False, "exceed the width"),
+        ({"neurons": ("Graded", "Readout")}, False, "has no neurons that send partial sums"),
+        ({}, True, "stock neurons cannot send partial sums"),
+        ({"input_axons_per_core": 1}, False, "even its partial sums do not fit a core"),
     ],
 )
 def test_what_cannot_be_split_is_refused_with_what_would_fit(values, stock, why):

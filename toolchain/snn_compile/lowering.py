@@ -23,7 +23,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.convert.spike_norm import spike_norm
 from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import UsageError
-from snn_compile.fit import fit_to
+from snn_compile.fit import fit_passes
 from snn_compile.ir import ann as ops
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
@@ -150,7 +150,7 @@ def conversion(
         for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
             passes = passes.then(adjust)
     passes = passes.then(Prove()).then(Schedule(coding.window))
-    return passes.followed_by(fit_to(load_target(options.target), options))
+    return passes.followed_by(fit_passes(load_target(options.target), options))
 
 
 def for_target(options: CompileOptions, target: Target) -> CompileOptions:

@@ -84,7 +84,7 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
     imported = result.imported
     network = getattr(imported, "ann", None) or imported.network
     folded = getattr(imported, "n_folded", 0)
-    from snn_compile.fit import of_fit
+    from snn_compile.fit import fit_findings
 
     warnings = [finding for finding in result.findings if finding.warning]
     if as_json:
@@ -109,7 +109,7 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
         f"{printable(model.name)}: {imported.n_nodes} nodes · {supported} supported ·"
         f" {folded} folded · 0 unsupported"
     )
-    for finding in of_fit(result.findings):
+    for finding in fit_findings(result.findings):
         if not finding.warning:
             console.print(f"  {finding.code}: {printable(finding.message)}")
     for finding in warnings:

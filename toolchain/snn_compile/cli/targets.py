@@ -13,7 +13,7 @@ from snn_compile.report import figures
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from snn_compile.targets import Stated, Target
+    from snn_compile.targets import FigureEntry, Target
 
 COLOURS = {"published": "green", "recalled": "yellow", "assumed": "red"}
 """Of the levels of confidence."""
@@ -32,11 +32,11 @@ def command(name: str | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from snn_compile.report.schema import plain
-    from snn_compile.targets import available, load_target, stated
+    from snn_compile.targets import available, figure_entries, load_target
 
     console = results()
     if name is not None:
-        target, found = load_target(name), stated(name)
+        target, found = load_target(name), figure_entries(name)
         if as_json:
             show_json(plain({"name": target.name, "figures": [asdict(f) for f in found]}))
             return
@@ -83,7 +83,7 @@ def _overview(targets: Sequence[Target]) -> Table:
     return table
 
 
-def _figures(found: Sequence[Stated]) -> Table:
+def _figures(found: Sequence[FigureEntry]) -> Table:
     """One figure a row, under the name that a target file has for it."""
     from rich.text import Text
 
@@ -103,7 +103,7 @@ def _figures(found: Sequence[Stated]) -> Table:
     return table
 
 
-def _value(figure: Stated) -> str:
+def _value(figure: FigureEntry) -> str:
     """A value as people write it, with its range."""
     value = figure.value
     if isinstance(value, bool):

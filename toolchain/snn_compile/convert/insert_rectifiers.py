@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from snn_compile.convert.composing import composes_better
 from snn_compile.convert.fuse_convolutions import pool_composes
 from snn_compile.convert.linear import Wiring, as_tap
+from snn_compile.convert.pool_composition import composes_better
 from snn_compile.convert.signs import non_negative
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode

@@ -1,8 +1,8 @@
-"""Making a network in integers fit a target: the passes between the proof and the placement.
+"""Fitting a fixed-point network to a target: the passes between the proof and the placement.
 
-Every pass takes a proven network and returns one that computes the same on the target's cores, or
-says in a finding what it computes instead. A network that fits already is returned as it is, the
-same object, so that its seal does not change.
+Every pass takes a network whose states are proven not to overflow. It preserves the messages of
+every layer, or reports the approximation as a finding. A network that fits is returned as the same
+object, and its seal does not change.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ CODES = (
     "sources-duplicated",
     APPROXIMATION,
 )
-"""Codes of findings about what was done for the target, here and before (pools)."""
+"""Codes of findings about changes made for the target, by these passes and by conversion."""
 
 
-def of_fit(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those of the findings of a compilation that these passes have made."""
+def fit_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings of a compilation about changes made for the target, in their order."""
     return tuple(finding for finding in findings if finding.code in CODES)
 
 
-def fit_to(target: Target, options: CompileOptions) -> tuple[Pass[Quantization, Quantization], ...]:
-    """The passes that make a network fit a target, in order.
+def fit_passes(
+    target: Target, options: CompileOptions
+) -> tuple[Pass[Quantization, Quantization], ...]:
+    """The passes that fit a network to a target, in order.
 
-    Those for which a target has no occasion are left out. States are narrowed first, so that other
-    passes know what these hold, and again with the populations that were added. Copies come last:
-    how often a neuron is read depends on how everything else is placed.
+    Passes that a target never needs are omitted. States are narrowed first, because other passes
+    depend on their width, and again after populations have been added. Sources are duplicated last,
+    because the fan-out of a neuron depends on the placement of its readers.
 
     Args:
         target: the chip.

@@ -1,4 +1,4 @@
-"""What is added to a network: names of nodes, and the numbers of populations."""
+"""Names and numbers of the nodes that the passes add to a network."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.sim import bounds
 
 
-def unused(like: NodeId, taken: set[NodeId]) -> NodeId:
-    """A name made from another one that no node has; it is taken from then on."""
+def unused_name(like: NodeId, taken: set[NodeId]) -> NodeId:
+    """The name with the first free suffix, which is added to ``taken``."""
     found = next(name for k in itertools.count(1) if (name := NodeId(f"{like}.{k}")) not in taken)
     taken.add(found)
     return found
 
 
 def with_program(quantization: Quantization, program: QuantizedGraph) -> Quantization:
-    """A quantization whose populations have other synapses, or copies.
+    """The quantization with another program, whose populations have other synapses or copies.
 
-    A copy has the numbers of the population that it is named after. Bounds are proven again.
+    A copy takes the numbers of the population after which it is named. The largest potential of
+    every population is computed anew.
     """
     numbers = {}
     for population in program.populations:

@@ -1,4 +1,4 @@
-"""Relays in integers, for paths that have become shorter than others."""
+"""Alignment of paths by integer relays, where passes have lengthened some of them."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ from collections.abc import Container
 from dataclasses import replace
 from itertools import count
 
-from snn_compile.fit.passing import one_to_one, passing_on
+from snn_compile.fit.relays import one_to_one, relay_neurons
 from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import Input, Neurons, Population, QuantizedNode
 
 
-def aligned(
+def align(
     graph: Graph[QuantizedNode], late: Container[NodeId], bits: QFormat
 ) -> tuple[Graph[QuantizedNode], dict[NodeId, NodeId]]:
-    """A network of which every synapse between populations spans one depth.
+    """The network with relays, so that every synapse between populations spans one depth.
 
-    A relay passes on what its source sends, one step later. All readers of a source share its
-    relays; the input needs none, because the host can send it at any step.
+    A relay repeats the messages of its source one step later. All readers of a source share its
+    relays. The input needs none, because the host can send it at any step.
 
     Args:
         graph: the network, some of whose paths are too short.
-        late: populations that come as late as their readers allow, so that rather what they read
-            is relayed, unless that is the input; the others come as early as they can.
+        late: populations placed at the largest depth that their readers allow, so that their
+            sources are relayed instead, unless a source is the input. All others have the smallest
+            depth possible.
         bits: format of the relays' weights.
 
     Returns:
         The network, and the source of each relay.
+
+    Raises:
+        TypeError: a population that sends no messages would need a relay.
     """
     depth = _depths(graph, late)
     added: dict[NodeId, QuantizedNode] = {}
@@ -36,7 +40,7 @@ def aligned(
     sources: dict[NodeId, NodeId] = {}
 
     def at_depth(source: NodeId, wanted: int) -> NodeId:
-        """The source, or its relay whose messages come from the wanted depth."""
+        """The source, or its relay at the given depth."""
         node = graph[source]
         if isinstance(node, Input) or depth[source] == wanted:
             return source
@@ -45,11 +49,11 @@ def aligned(
                 raise TypeError(f"'{source}' cannot be relayed")
             before = at_depth(source, wanted - 1)
             name = fresh(f"{source}+{wanted - depth[source]}", graph)
-            place = {**node.common_fields, "id": NodeId(f"{name}/synapses"), "inputs": (before,)}
-            synapses = one_to_one(place, bits)
-            place = {**node.common_fields, "id": name, "inputs": (synapses.id,)}
+            fields = {**node.common_fields, "id": NodeId(f"{name}/synapses"), "inputs": (before,)}
+            synapses = one_to_one(fields, bits)
+            fields = {**node.common_fields, "id": name, "inputs": (synapses.id,)}
             added[synapses.id] = synapses
-            added[name] = passing_on(place, node.messages)
+            added[name] = relay_neurons(fields, node.messages)
             relays[source, wanted], sources[name] = name, source
         return relays[source, wanted]
 
@@ -81,6 +85,6 @@ def _depths(graph: Graph[QuantizedNode], late: Container[NodeId]) -> dict[NodeId
 
 
 def fresh(name: str, taken: Container[object]) -> NodeId:
-    """The name, or the name and a number, whichever is free, for a population and its synapses."""
+    """The name, with a number if a node or its synapses already have it."""
     names = (name if k == 0 else f"{name}.{k}" for k in count())
     return NodeId(next(n for n in names if n not in taken and f"{n}/synapses" not in taken))

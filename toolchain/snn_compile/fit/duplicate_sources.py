@@ -1,4 +1,4 @@
-"""Copies of populations whose neurons reach more blocks than a core has output axons."""
+"""Duplication of populations whose fan-out exceeds the output axons of a core."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from snn_compile.fit.additions import unused, with_program
+from snn_compile.fit.additions import unused_name, with_program
 from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (
@@ -29,50 +29,50 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.targets.target import Target
 
 MAX_ROUNDS = 8
-"""And one for each population."""
+"""Rounds of duplication, in addition to one for each population."""
 
 
 @dataclass(frozen=True)
 class DuplicateSources:
-    """Makes copies of a population, with the same synapses and messages, and divides its readers.
+    """Duplicates a population, with the same synapses and messages, and divides its readers.
 
-    A neuron sends one message to each block of neurons that reads it, and has an output axon for
-    each. Copies share the readers: whole synapse groups, and where one group alone reaches too many
-    blocks, its output channels. A neuron of a reader is still reached by one copy only, so that its
-    sum is the same. Copies stand at the depth of the original.
+    A neuron has one output axon for each block of neurons that reads it. The readers are divided
+    among the copies by synapse groups, or by output channels if a single group has too many blocks.
+    Each reading neuron has synapses from one copy only, so its sum is unchanged. Copies have the
+    depth of the original.
 
     Attributes:
-        target: the chip, whose cores have so many output axons.
+        target: the chip, which limits the output axons of a core.
     """
 
     name: ClassVar[str] = "duplicate-sources"
     target: Target
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """Copy populations whose neurons reach too many blocks."""
+        """Duplicate populations whose fan-out exceeds the output axons of a core."""
         found = self.of_program(quantization.program)
         if not found.findings:
             return PassResult(quantization)
         return PassResult(with_program(quantization, found.graph), found.findings)
 
     def of_program(self, program: QuantizedGraph) -> PassResult[QuantizedGraph]:
-        """Copy populations until none reaches too many blocks, or copies help no more.
+        """Duplicate populations until no fan-out is too large, or further copies do not help.
 
-        What feeds a copied population is read more often, and copies change how readers are cut:
-        both may ask for more copies, in the next round.
+        A copy adds to the fan-out of its sources and changes the partition of its readers. Either
+        may require further copies in the next round.
         """
         copies: dict[NodeId, int] = {}
         for _ in range(MAX_ROUNDS + len(program.populations)):
-            crowded = self._crowded(program)
-            if not crowded:
+            exceeding = self._exceeding(program)
+            if not exceeding:
                 break
-            for population, shares in crowded:
+            for population, shares in exceeding:
                 copies[population.id] = copies.get(population.id, 1) + len(shares) - 1
                 program = _with_copies(program, population, shares)
         return PassResult(program, tuple(self._findings(program, copies)))
 
-    def _crowded(self, program: QuantizedGraph) -> list[tuple[Neurons, list[list[_Reached]]]]:
-        """Populations that reach too many blocks, each with its readers divided, the last first."""
+    def _exceeding(self, program: QuantizedGraph) -> list[tuple[Neurons, list[list[_Piece]]]]:
+        """Populations with too large a fan-out, last first, each with its readers divided."""
         limit = self.target.output_axons_per_core.value
         if limit is None or not _could_exceed(program, limit):
             return []
@@ -83,7 +83,7 @@ class DuplicateSources:
         for node in reversed(program.populations):
             if isinstance(node, Neurons):
                 own = self.target.synapses_per_soft_reset_neuron.value if node.soft_reset else 0
-                shares = _divided(program, node, blocks, limit - own)
+                shares = _shares(program, node, blocks, limit - own)
                 if shares is not None and len(shares) > 1:
                     found.append((node, shares))
         return found
@@ -91,15 +91,15 @@ class DuplicateSources:
     def _findings(self, program: QuantizedGraph, copies: Mapping[NodeId, int]) -> Iterator[Finding]:
         for name, n in copies.items():
             message = (
-                f"'{name}' exists {n} times: a neuron of it reaches more blocks than a core of"
-                f" {self.target.name} has output axons"
+                f"layer '{name}': duplicated into {n} copies, because its fan-out exceeds the"
+                f" output axons of a core of {self.target.name}"
             )
             yield Finding(message, program.graph[name].origin, code="sources-duplicated")
 
 
 @dataclass(frozen=True, eq=False)
-class _Reached:
-    """Output channels of a synapse group, and how many of their blocks each source reaches."""
+class _Piece:
+    """Output channels of a synapse group, and the fan-out of each source onto their blocks."""
 
     synapses: Synapses
     channels: Span
@@ -112,7 +112,7 @@ class _Reached:
 
 
 def _could_exceed(program: QuantizedGraph, limit: int) -> bool:
-    """Whether any neuron has as many synapses: it reaches no more blocks than that."""
+    """Whether any neuron has more synapses than the limit; its fan-out in blocks is no larger."""
     for node in program.populations:
         most = sum(int(fan_out(group, node.shape).max()) for group in _readers(program, node))
         if most + 1 > limit:  # and one for its own reset
@@ -128,22 +128,22 @@ def _counts(program: QuantizedGraph, group: Synapses) -> Counts:
     return counts_of(group, program.graph[group.inputs[0]].shape)
 
 
-def _divided(
+def _shares(
     program: QuantizedGraph,
     node: Neurons,
     blocks: dict[NodeId, list[Block]],
     limit: int,
-) -> list[list[_Reached]] | None:
-    """The readers of a population, in shares within the limit; None where no division helps."""
-    pieces: list[_Reached] = []
+) -> list[list[_Piece]] | None:
+    """The readers of a population in shares within the limit; None if no division suffices."""
+    pieces: list[_Piece] = []
     for group in _readers(program, node):
         readers = program.graph.consumers(group.id)
-        reached = [block for reader in readers for block in blocks[reader.id]]
-        for piece in _pieces(program, group, reached, limit):
+        read_blocks = [block for reader in readers for block in blocks[reader.id]]
+        for piece in _pieces(program, group, read_blocks, limit):
             if piece.destinations.max() > limit:
                 return None
             pieces.append(piece)
-    shares: list[list[_Reached]] = []
+    shares: list[list[_Piece]] = []
     totals: list[Int] = []
     for piece in pieces:
         for k, total in enumerate(totals):
@@ -159,8 +159,8 @@ def _divided(
 
 def _pieces(
     program: QuantizedGraph, group: Synapses, blocks: Sequence[Block], limit: int
-) -> Iterator[_Reached]:
-    """A group, cut between the channels of its blocks where all of them are too many."""
+) -> Iterator[_Piece]:
+    """A group, cut between channels where the fan-out onto all of its blocks is too large."""
     counts = _counts(program, group)
     shape = as_map(program.graph[group.inputs[0]].shape)
     start, stop, total = 0, 0, np.zeros(shape, np.int64)
@@ -170,16 +170,16 @@ def _pieces(
             if block.channels == span:
                 counts.mark(block, more)
         if stop > start and (total + more).max() > limit:
-            yield _Reached(group, (start, stop), total)
+            yield _Piece(group, (start, stop), total)
             start, total = span[0], np.zeros(shape, np.int64)
         stop, total = span[1], total + more
-    yield _Reached(group, (start, stop), total)
+    yield _Piece(group, (start, stop), total)
 
 
 def _with_copies(
-    program: QuantizedGraph, node: Neurons, shares: Sequence[Sequence[_Reached]]
+    program: QuantizedGraph, node: Neurons, shares: Sequence[Sequence[_Piece]]
 ) -> QuantizedGraph:
-    """The network with a copy of a population for each share of its readers but the first."""
+    """The network in which the population keeps the first share and a copy feeds each other one."""
     taken = {each.id for each in program.graph}
     added: list[QuantizedNode] = []
     parts: dict[NodeId, list[Synapses]] = {}
@@ -188,7 +188,7 @@ def _with_copies(
         for piece in share:
             part = piece.synapses if piece.is_whole else _of_channels(piece)
             of_group = parts.setdefault(piece.synapses.id, [])
-            name = unused(part.id, taken) if of_group else part.id
+            name = unused_name(part.id, taken) if of_group else part.id
             of_group.append(replace(part, id=name, inputs=(source.id,)))
     nodes: list[QuantizedNode] = []
     for each in program.graph:
@@ -206,15 +206,15 @@ def _with_copies(
 def _copy(
     program: QuantizedGraph, node: Neurons, taken: set[NodeId], added: list[QuantizedNode]
 ) -> Neurons:
-    """A population like another one, with synapses of its own from the same sources."""
-    fed = [replace(group, id=unused(group.id, taken)) for group in program.synapses_into(node)]
-    copy = node.changed(id=unused(node.id, taken), inputs=tuple(group.id for group in fed))
+    """A copy of a population, with its own synapses from the same sources."""
+    fed = [replace(group, id=unused_name(group.id, taken)) for group in program.synapses_into(node)]
+    copy = node.changed(id=unused_name(node.id, taken), inputs=tuple(group.id for group in fed))
     added += [*fed, copy]
     return copy
 
 
-def _of_channels(piece: _Reached) -> Synapses:
-    """A synapse group without the synapses onto other output channels."""
+def _of_channels(piece: _Piece) -> Synapses:
+    """The synapses of a group onto the output channels of the piece."""
     group, (start, stop) = piece.synapses, piece.channels
     values, per_channel = group.weight.values, int(np.prod(group.shape[1:]))
     if isinstance(group, SparseSynapses):

@@ -1,4 +1,4 @@
-"""What the neuron with the most sources needs of a core."""
+"""The demand on a core of the neuron with the largest fan-in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Incoming = Sequence[tuple[Synapses, Shape]]
 
 
 def fan_in(group: Synapses, source: Shape) -> Int:
-    """Synapses of each neuron, with a weight that is not zero, in the group's shape."""
+    """Nonzero synapses of each neuron, int64 in the group's shape."""
     used = group.weight.values != 0
     match group:
         case ConvSynapses():
@@ -42,7 +42,7 @@ def fan_in(group: Synapses, source: Shape) -> Int:
 
 
 def _taps_inside(group: ConvSynapses, source: Shape, axis: int) -> npt.NDArray[np.bool_]:
-    """(outputs, taps) along an axis: whether a tap reads the map and not its padding."""
+    """(outputs, taps), bool: whether a tap along an axis reads the map rather than its padding."""
     geometry, n_taps = group.geometry, group.weight.shape[2 + axis]
     first = np.arange(group.shape[1 + axis])[:, None] * geometry.stride[axis]
     at = first - geometry.padding[axis] + geometry.dilation[axis] * np.arange(n_taps)
@@ -51,7 +51,7 @@ def _taps_inside(group: ConvSynapses, source: Shape, axis: int) -> npt.NDArray[n
 
 
 def _sums_of_taps(taps: Int, rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.bool_]) -> Int:
-    """(C, H, W) sums of the taps (C, kh, kw) that are inside; most rows and columns are alike."""
+    """(C, H, W), int64: sums of the taps (C, kh, kw) inside the map; equal rows are summed once."""
     rows, row = np.unique(rows, axis=0, return_inverse=True)
     columns, column = np.unique(columns, axis=0, return_inverse=True)
     found = np.einsum("ckl,yk,xl->cyx", taps, rows.astype(np.int64), columns.astype(np.int64))
@@ -61,13 +61,13 @@ def _sums_of_taps(taps: Int, rows: npt.NDArray[np.bool_], columns: npt.NDArray[n
 
 @dataclass(frozen=True)
 class Need:
-    """What one neuron needs, and what a core has for it; None without a limit.
+    """The demand of one neuron and the capacity of a core; a capacity is None without a limit.
 
     Attributes:
-        sources: pairs of a source and a synapse group.
-        memory: bits of synapse memory.
-        most_sources: that the core receives, without what the neuron needs for itself.
-        most_memory: bits of the core.
+        sources: pairs of a source neuron and a synapse group.
+        memory: synapse memory of the neuron, in bits.
+        most_sources: input axons of the core, less those of the neuron's own reset.
+        most_memory: synapse memory of the core, in bits.
     """
 
     sources: int
@@ -77,7 +77,7 @@ class Need:
 
     @property
     def parts(self) -> int:
-        """In how many parts each could fit a core; 1 for a neuron that does."""
+        """The least number of parts that may each fit a core; 1 for a neuron that fits."""
         parts = [-(-self.sources // max(self.most_sources or self.sources, 1))]
         parts.append(-(-self.memory // max(self.most_memory or self.memory, 1)))
         return max(*parts, 1)
@@ -89,17 +89,17 @@ class Need:
 
     @property
     def has_too_many_sources(self) -> bool:
-        """Whether it has more sources than a core receives."""
+        """Whether its fan-in exceeds the input axons of a core."""
         return self.most_sources is not None and self.sources > self.most_sources
 
     @property
     def has_too_much_memory(self) -> bool:
-        """Whether its weights exceed a core."""
+        """Whether its weights exceed the synapse memory of a core."""
         return self.most_memory is not None and self.memory > self.most_memory
 
 
 def need(population: Population, incoming: Incoming, target: Target) -> Need:
-    """What the neuron of a population with the most synapses needs."""
+    """The demand of the neuron with the most synapses in a population."""
     demand = _largest_demand(population, incoming, target)
     own = target.synapses_per_soft_reset_neuron.value if population.soft_reset else 0
     most = target.input_axons_per_core.value
@@ -121,8 +121,8 @@ def _largest_demand(population: Population, incoming: Incoming, target: Target) 
     return cutter.demand(Block(*((int(i), int(i) + 1) for i in largest)))
 
 
-def bounded(target: Target) -> bool:
-    """Whether a target limits at all what a neuron reads."""
+def limits_fan_in(target: Target) -> bool:
+    """Whether a target limits fan-in, by input axons or by synapse memory."""
     limits: Iterable[int | None] = (
         target.input_axons_per_core.value,
         target.synapse_memory_per_core.value,

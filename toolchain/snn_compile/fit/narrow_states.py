@@ -1,4 +1,4 @@
-"""States in the width of the target, where that is proven to hold them."""
+"""Narrowing of states to the width of the target, where no potential can leave it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from snn_compile.sim import bounds
 
 @dataclass(frozen=True)
 class NarrowStates:
-    """Gives states the target's format where no potential can leave it: nothing else changes.
+    """Narrows states to the target's width where static bounds prove that none overflows.
 
-    States that wrap or saturate by definition would do so elsewhere, and keep their width.
+    States that wrap or saturate by definition keep their width, which determines their values.
 
     Attributes:
-        bits: of a state of the target.
+        bits: width of a state of the target, sign included.
     """
 
     name: ClassVar[str] = "narrow-states"
     bits: int
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """Replace the formats of populations that are wider."""
+        """Narrow the states of wider populations."""
         program = self.of_program(quantization.program)
         return PassResult(replace(quantization, program=program))
 

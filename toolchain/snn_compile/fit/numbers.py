@@ -1,4 +1,4 @@
-"""What the integers of partial sums and relays stand for."""
+"""Units and ranges of the partial sums and relays that splitting adds."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from snn_compile.quantize.quantize import LayerNumbers, Quantization
 
 
 def with_numbers(quantization: Quantization, split: Split) -> Quantization:
-    """A split network with the numbers of what was added; the bounds are still to be proven."""
+    """The split network with numbers for its partial sums and relays, before the proof."""
     program, numbers = split.program, dict(quantization.numbers)
     for population in program.populations:
         name = population.id
         if name in split.sums:
-            numbers[name] = _of_sums(numbers[split.sums[name].reader], population, split.sums[name])
-        elif name in split.relayed:
+            numbers[name] = _sum_numbers(
+                numbers[split.sums[name].reader], population, split.sums[name]
+            )
+        elif name in split.relay_sources:
             (synapses,) = program.synapses_into(population)
             bits = synapses.weight.format.bits
-            numbers[name] = _of_relay(quantization, split.relayed[name], bits)
+            numbers[name] = _relay_numbers(quantization, split.relay_sources[name], bits)
     return replace(quantization, program=program, numbers=numbers)
 
 
-def _of_sums(reader: LayerNumbers, population: Population, sums: Sums) -> LayerNumbers:
-    """As those of the reader; a sum has a step's value before the exponent magnifies it."""
+def _sum_numbers(reader: LayerNumbers, population: Population, sums: Sums) -> LayerNumbers:
+    """The numbers of the reader, with its unit divided by the group's ``2**exponent``."""
     shape = sums.group.shape
     channel = np.empty(prod(population.shape), dtype=np.int64)
     channel[sums.parts.neurons(shape)] = np.arange(prod(shape)) // prod(shape[1:])
@@ -42,9 +44,9 @@ def _of_sums(reader: LayerNumbers, population: Population, sums: Sums) -> LayerN
     )
 
 
-def _of_relay(quantization: Quantization, source: NodeId, bits: int) -> LayerNumbers:
-    """A step of the potential is a message."""
+def _relay_numbers(quantization: Quantization, source: NodeId, bits: int) -> LayerNumbers:
+    """The numbers of a relay, whose potential has the unit of the source's messages."""
     sending = quantization.network.graph[source]
     if not isinstance(sending, spiking.Neurons):
-        raise TypeError(f"'{source}' sends nothing")
+        raise TypeError(f"'{source}' sends no messages")
     return LayerNumbers(sending.unit, bits, 0, 0.0, 0, np.zeros(1))

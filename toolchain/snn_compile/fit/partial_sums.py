@@ -1,8 +1,8 @@
-"""The synapses of a population, divided among partial sums of what they add up to.
+"""Division of a synapse group into partial sums.
 
-A neuron's sum over its sources is the sum of its sums over parts of them. A part has the same
-weights, and what it adds up to is read with a weight of 1 and the exponent of the whole group, so
-that a shift to the right still floors the sum of all parts once.
+``sum_i w[i] x[i] = sum_k sum_{i in part k} w[i] x[i]``: each part keeps the weights, with exponent
+0. The reader adds up the partial sums with weights of 1 and the exponent of the whole group, so
+that a negative exponent floors the complete sum once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from snn_compile.fit.passing import one_to_one, ones
+from snn_compile.fit.relays import one_to_one, ones
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId, Shape
@@ -25,10 +25,10 @@ class Parts:
     """A synapse group onto partial sums, under the name of the group that it divides.
 
     Attributes:
-        synapses: onto all parts; the exponent is 0.
+        synapses: onto all parts, with exponent 0.
         n_parts: partial sums of each neuron.
-        n_groups: of channels that are divided by themselves. The channels of the partial sums are
-            ordered by the group, then by the part, then by the channel in the group.
+        n_groups: groups of channels, each divided separately. The channels of the partial sums are
+            ordered by group, then by part, then by channel within the group.
     """
 
     synapses: Synapses
@@ -36,7 +36,7 @@ class Parts:
     n_groups: int = 1
 
     def neurons(self, shape: Shape) -> Int:
-        """The partial sums of each neuron of a population of the shape, (parts, neurons)."""
+        """(parts, neurons), int64: indices of the partial sums of each neuron."""
         n_neurons = prod(shape)
         size = n_neurons // self.n_groups
         group, within = np.divmod(np.arange(n_neurons), size)
@@ -44,27 +44,27 @@ class Parts:
         index: Int = (group * self.n_parts + part) * size + within
         return index
 
-    def collected(self, group: Synapses, sums: NodeId, bits: QFormat) -> Synapses:
-        """The synapses that add up the partial sums, in the place of the group.
+    def summing_synapses(self, group: Synapses, sums: NodeId, bits: QFormat) -> Synapses:
+        """The synapses that add up the partial sums and replace the group.
 
-        A kernel of one pixel where that takes fewer numbers than the list of synapses.
+        They are a 1x1 convolution where that stores fewer numbers than a list of synapses.
         """
-        place = {**group.common_fields, "inputs": (sums,)}
+        fields = {**group.common_fields, "inputs": (sums,)}
         if self.n_parts == 1:
-            return one_to_one(place, bits, group.exponent)
+            return one_to_one(fields, bits, group.exponent)
         n_out = group.shape[0] // self.n_groups
         maps = isinstance(self.synapses, ConvSynapses) and isinstance(group, ConvSynapses)
         if maps and n_out <= 2 * prod(group.shape[1:]):
             kernel = np.tile(np.eye(n_out, dtype=np.int64), (self.n_groups, self.n_parts))
             return ConvSynapses(
-                **place,
+                **fields,
                 weight=QTensor(kernel[:, :, None, None], bits),
                 exponent=group.exponent,
                 geometry=Geometry(groups=self.n_groups),
             )
         index = self.neurons(group.shape)
         return SparseSynapses(
-            **place,
+            **fields,
             indptr=np.arange(index.shape[1] + 1) * self.n_parts,
             indices=index.T.ravel(),
             weight=ones(index.size, bits),
@@ -72,13 +72,13 @@ class Parts:
         )
 
 
-def divided(
+def divide(
     group: Synapses, source: Shape, at_least: int, fits: Callable[[Parts], bool]
 ) -> Parts | None:
-    """The group in the fewest parts that fit; None if not even single sources do.
+    """The group in the fewest parts that fit; None if not even a part of one source fits.
 
-    Ranges of source channels keep kernels whole: they are taken if that needs less than twice as
-    many parts as the fewest. A part that is no range of channels lists its synapses.
+    Ranges of source channels preserve kernels, and are preferred if they take less than twice the
+    least number of parts. Any other part zeroes the rest of its kernels or lists its synapses.
     """
     for n_parts in _numbers(at_least, prod(source)):
         whole = _of_channels(group, source, n_parts)
@@ -96,14 +96,17 @@ def divided(
 
 
 def _numbers(at_least: int, at_most: int) -> Iterator[int]:
-    """Numbers of parts to try: one by one, then in steps of an eighth."""
+    """Candidate numbers of parts: consecutive at first, then in steps of an eighth."""
     while at_least <= at_most:
         yield at_least
         at_least = max(at_least + 1, at_least * 9 // 8)
 
 
 def _of_channels(group: Synapses, source: Shape, n_parts: int) -> Parts | None:
-    """Parts that are ranges of source channels: a convolution with more groups, and no zeros."""
+    """Parts that are ranges of source channels, as one grouped convolution.
+
+    None if the number does not divide the channels.
+    """
     if n_parts == 1:
         return Parts(replace(group, exponent=0), 1)
     if isinstance(group, DenseSynapses) and len(source) == 3 and source[0] % n_parts == 0:
@@ -112,7 +115,7 @@ def _of_channels(group: Synapses, source: Shape, n_parts: int) -> Parts | None:
         return Parts(
             ConvSynapses(
                 **{**group.common_fields, "shape": (n_parts * n_out, 1, 1)},
-                weight=_joined(kernels.swapaxes(0, 1), group.weight.format),
+                weight=_flatten(kernels.swapaxes(0, 1), group.weight.format),
                 exponent=0,
                 geometry=Geometry(groups=n_parts),
             ),
@@ -129,7 +132,7 @@ def _of_channels(group: Synapses, source: Shape, n_parts: int) -> Parts | None:
         replace(
             group,
             shape=(n_parts * n_out, *group.shape[1:]),
-            weight=_joined(parts.swapaxes(1, 2), group.weight.format, 3),
+            weight=_flatten(parts.swapaxes(1, 2), group.weight.format, 3),
             exponent=0,
             geometry=replace(group.geometry, groups=n_groups * n_parts),
         ),
@@ -138,13 +141,13 @@ def _of_channels(group: Synapses, source: Shape, n_parts: int) -> Parts | None:
     )
 
 
-def _joined(weight: Int, bits: QFormat, n_axes: int = 2) -> QTensor:
-    """The first axes of an array made one."""
+def _flatten(weight: Int, bits: QFormat, n_axes: int = 2) -> QTensor:
+    """The weights with their first axes merged into one."""
     return QTensor(weight.reshape(-1, *weight.shape[n_axes:]), bits)
 
 
 def _of_ranges(group: Synapses, n_parts: int) -> Parts:
-    """Parts that are ranges of the positions that any neuron reads, of the same size each."""
+    """Parts that are equal ranges of the positions that any neuron reads."""
     match group:
         case ConvSynapses():
             return _of_positions(group, n_parts)
@@ -155,7 +158,7 @@ def _of_ranges(group: Synapses, n_parts: int) -> Parts:
 
 
 def _of_positions(group: ConvSynapses, n_parts: int) -> Parts:
-    """Kernels that are zero outside a range of their weights."""
+    """Kernels that are zero outside a range of their taps."""
     n_groups = group.geometry.groups
     n_out, *kernel = group.weight.shape
     flat = group.weight.values.reshape(n_groups, 1, n_out // n_groups, -1)
@@ -177,7 +180,7 @@ def _of_positions(group: ConvSynapses, n_parts: int) -> Parts:
 
 
 def _of_columns(group: DenseSynapses, n_parts: int) -> Parts:
-    """Lists of synapses with ranges of the sources."""
+    """Lists of synapses, from one range of sources for each part."""
     weight = group.weight.values
     used = np.flatnonzero(weight.any(axis=0))
     lists = [
@@ -185,7 +188,7 @@ def _of_columns(group: DenseSynapses, n_parts: int) -> Parts:
         for columns in np.array_split(used, n_parts)
         for row, row_used in enumerate(weight[:, columns] != 0)
     ]
-    return _listed(
+    return _as_lists(
         group,
         n_parts,
         np.array([len(indices) for _, indices, _ in lists]),
@@ -195,7 +198,7 @@ def _of_columns(group: DenseSynapses, n_parts: int) -> Parts:
 
 
 def _of_lists(group: SparseSynapses, n_parts: int) -> Parts:
-    """The list of each neuron, by its sources, in parts of the same length."""
+    """The synapse list of each neuron, sorted by source and cut into equal parts."""
     used = group.weight.values != 0
     row = np.repeat(np.arange(len(group.indptr) - 1), np.diff(group.indptr))[used]
     order = np.lexsort((group.indices[used], row))
@@ -205,11 +208,11 @@ def _of_lists(group: SparseSynapses, n_parts: int) -> Parts:
     part = rank * n_parts // np.maximum(lengths, 1)[row]
     by_part = np.lexsort((source, row, part))
     counted = np.bincount(part * len(lengths) + row, minlength=n_parts * len(lengths))
-    return _listed(group, n_parts, counted, source[by_part], weight[by_part])
+    return _as_lists(group, n_parts, counted, source[by_part], weight[by_part])
 
 
-def _listed(group: Synapses, n_parts: int, lengths: Int, indices: Int, weight: Int) -> Parts:
-    """Parts with a list of synapses for each partial sum."""
+def _as_lists(group: Synapses, n_parts: int, lengths: Int, indices: Int, weight: Int) -> Parts:
+    """Parts with one list of synapses for each partial sum."""
     return Parts(
         SparseSynapses(
             **{**group.common_fields, "shape": (n_parts * group.shape[0], *group.shape[1:])},

@@ -1,4 +1,4 @@
-"""Neurons with more sources than a core has input axons lose the synapses that matter least."""
+"""Pruning of fan-in that exceeds a core and cannot be split, for ``--allow-approximate``."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from snn_compile.targets.target import Target
 
 @dataclass(frozen=True)
 class PruneFanIn:
-    """Drops, of each neuron that no core holds and nothing splits, the sources of least weight.
+    """Prunes the least synapses of each neuron that exceeds a core and cannot be split.
 
-    What a source can add at most, its weight times its largest message, ranks it. What is dropped
-    is lost: the network computes something else, and a finding says how much.
+    Synapses are ranked by ``|weight| * 2**exponent * max |message|``, the most that each can add to
+    a sum. The network computes different sums afterwards; a finding states the pruned share.
 
     Attributes:
         target: the chip.
-        stock: whether only Lava's stock neurons may be used, so that nothing is split.
+        stock: whether only Lava's stock neurons are allowed, which precludes splitting.
     """
 
     name: ClassVar[str] = "prune-fan-in"
@@ -46,7 +46,7 @@ class PruneFanIn:
     stock: bool = False
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """Prune what nothing exact makes fit."""
+        """Prune the layers for which no exact remedy exists."""
         found = self.of_program(quantization.program)
         if not found.findings:
             return PassResult(quantization)
@@ -61,7 +61,7 @@ class PruneFanIn:
             if not isinstance(population, Population):
                 raise TypeError(f"'{name}' is no population")
             groups = program.synapses_into(population)
-            limit, pruned = self._pruned(program, population, first)
+            limit, pruned = self._prune(program, population, first)
             replaced += pruned
             before, after = (_total(program, some) for some in (groups, pruned))
             findings.append(_finding(population, limit, before, after))
@@ -70,14 +70,14 @@ class PruneFanIn:
         graph: Graph[QuantizedNode] = program.graph.edit(replaced=replaced)
         return PassResult(QuantizedGraph(graph, program.window), tuple(findings))
 
-    def _pruned(
+    def _prune(
         self, program: QuantizedGraph, population: Population, first: Need
     ) -> tuple[int, list[Synapses]]:
-        """The most sources with which every neuron fits a core, and the groups with so many."""
+        """A fan-in with which every neuron fits a core, and the groups pruned to it."""
         limit = first.sources if first.most_sources is None else first.most_sources
         groups = program.synapses_into(population)
         while True:
-            pruned = _within(program, groups, limit)
+            pruned = _limit_fan_in(program, groups, limit)
             incoming = [(group, program.graph[group.inputs[0]].shape) for group in pruned]
             left = need(population, incoming, self.target)
             if left.fits or not limit:
@@ -87,23 +87,25 @@ class PruneFanIn:
 
 
 def _total(program: QuantizedGraph, groups: Sequence[Synapses]) -> tuple[int, float]:
-    """Synapses, and the sum of their ``|weight| * 2**exponent``."""
+    """The number of nonzero synapses, and the sum of ``|weight| * 2**exponent`` over them."""
     number, total = 0, 0.0
     for group in groups:
         shape = program.graph[group.inputs[0]].shape
         number += int(fan_in(group, shape).sum())
         weight: npt.NDArray[Any] = np.abs(group.weight.values).astype(np.float64)
-        if isinstance(group, ConvSynapses):  # each tap as often as it meets the map
+        if isinstance(group, ConvSynapses):  # each tap as often as it falls inside the map
             weight = kernels.conv2d(np.ones((*shape, 1)), weight, group.geometry)
         total += float(np.ldexp(weight.sum(), group.exponent))
     return number, total
 
 
-def _within(program: QuantizedGraph, groups: Sequence[Synapses], limit: int) -> list[Synapses]:
-    """The groups into a population with no more synapses a neuron than the limit.
+def _limit_fan_in(
+    program: QuantizedGraph, groups: Sequence[Synapses], limit: int
+) -> list[Synapses]:
+    """The groups into a population, pruned to a fan-in of at most the limit.
 
-    A kernel is the same for all neurons of a map; where other synapses reach the same neurons,
-    kernels and lists get their shares of the limit.
+    All neurons of a map share a kernel. If a population has kernels and other synapses, the limit
+    is divided between the two in proportion to their fan-in.
     """
     kernel = [group for group in groups if isinstance(group, ConvSynapses)]
     listed = [group for group in groups if not isinstance(group, ConvSynapses)]
@@ -113,15 +115,15 @@ def _within(program: QuantizedGraph, groups: Sequence[Synapses], limit: int) -> 
     ]
     share = limit * most[0] // max(sum(most), 1)
     return [
-        *_of_least_weight(program, kernel, share),
-        *_of_least_weight(program, listed, limit - share),
+        *_keep_largest(program, kernel, share),
+        *_keep_largest(program, listed, limit - share),
     ]
 
 
-def _of_least_weight(
+def _keep_largest(
     program: QuantizedGraph, groups: Sequence[Synapses], limit: int
 ) -> Iterator[Synapses]:
-    """Groups of one form without the synapses of each row that rank behind the limit."""
+    """Groups of one form with the highest-ranked synapses of each row, up to the limit."""
     if not groups:
         return
     rows, ranks = [], []
@@ -137,19 +139,19 @@ def _of_least_weight(
     keeps[order] = np.arange(len(row)) - first[row[order]] < limit
     start = 0
     for group, own in zip(groups, rows, strict=True):
-        yield _kept(group, keeps[start : start + len(own)])
+        yield _select(group, keeps[start : start + len(own)])
         start += len(own)
 
 
 def _rows(group: Synapses) -> Int:
-    """The kernel, or the neuron, that each weight belongs to."""
+    """(weights,), int64: the kernel or the neuron of each weight."""
     if isinstance(group, SparseSynapses):
         return np.repeat(np.arange(prod(group.shape)), np.diff(group.indptr))
     weight = group.weight.values
     return np.repeat(np.arange(len(weight)), weight[0].size)
 
 
-def _kept(group: Synapses, keeps: npt.NDArray[np.bool_]) -> Synapses:
+def _select(group: Synapses, keeps: npt.NDArray[np.bool_]) -> Synapses:
     values = group.weight.values
     if not isinstance(group, SparseSynapses):
         kept = np.where(keeps.reshape(values.shape), values, 0)
@@ -165,7 +167,7 @@ def _finding(
     (n_before, sum_before), (n_after, sum_after) = before, after
     share = 100 * (1 - sum_after / sum_before)
     message = (
-        f"{n_before - n_after:,} of {n_before:,} synapses of '{population.id}' were dropped, so"
-        f" that no neuron has more than {limit:,} sources: {share:.1f} % of the sum of |weight|"
+        f"{n_before - n_after:,} of {n_before:,} synapses of '{population.id}' are pruned to limit"
+        f" the fan-in to {limit:,}; they carry {share:.1f} % of the sum of |weight|"
     )
     return Finding(message, population.origin, code=APPROXIMATION, warning=True)

@@ -1,4 +1,4 @@
-"""Splitting neurons with more sources, or more weights, than a core holds into partial sums."""
+"""Splitting of fan-in that exceeds a core into exact partial sums."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from snn_compile.errors import CapacityError, raise_all
-from snn_compile.fit.fan_in import Need, bounded, need
+from snn_compile.fit.fan_in import Need, limits_fan_in, need
 from snn_compile.fit.numbers import with_numbers
 from snn_compile.fit.splitting import Split, Splitting
 from snn_compile.ir.graph import NodeId
@@ -27,16 +27,15 @@ from snn_compile.targets.target import Target
 
 @dataclass(frozen=True)
 class SplitFanIn:
-    """Neurons of partial sums between a population and the sources that are too many for a core.
+    """Splits populations whose fan-in exceeds the input axons or the synapse memory of a core.
 
-    A partial sum adds up what some of the sources send and sends it on as it is, a payload with a
-    sign. The population adds up the partial sums and does as before, one step later; relays make
-    all paths beside it as long. A neuron whose weights alone exceed a core's memory is split in the
-    same way.
+    A partial sum accumulates a part of the sources and sends the unrounded sum as a signed payload.
+    The population adds up its partial sums and sends its messages one step later. Relays delay all
+    parallel paths by as much.
 
     Attributes:
         target: the chip.
-        stock: whether only Lava's stock neurons may be used, which send no sums.
+        stock: whether only Lava's stock neurons are allowed, which cannot send sums.
     """
 
     name: ClassVar[str] = "split-fan-in"
@@ -44,11 +43,12 @@ class SplitFanIn:
     stock: bool = False
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
-        """Split what does not fit; a network that fits stays the same object.
+        """Split the layers that do not fit; a network that fits is returned as the same object.
 
         Raises:
-            CapacityError: a neuron has too many sources, and the target, the coding or the neurons
-                allow no partial sums; all such layers at once, with what else does not fit.
+            CapacityError: the fan-in of a layer exceeds a core, and the target, the coding or the
+                neurons allow no partial sums. All such layers are reported at once, together with
+                violations that need no placement.
         """
         split = self.split(quantization.program)
         if split is None:
@@ -64,7 +64,7 @@ class SplitFanIn:
         wide = self.too_wide(program)
         if not wide:
             return None
-        splitting, why = self._tried(program, wide)
+        splitting, why = self._try_split(program, wide)
         if why:
             refused = [self._refusal(program.graph[n], wide[n], text) for n, text in why.items()]
             others = violations_without_placement(program, self.target)
@@ -72,22 +72,22 @@ class SplitFanIn:
         return splitting.result()
 
     def without_remedy(self, program: QuantizedGraph) -> dict[NodeId, Need]:
-        """The populations that do not fit a core and cannot be split."""
+        """The populations that do not fit a core and cannot be split, with their demands."""
         wide = self.too_wide(program)
-        return {name: wide[name] for name in self._tried(program, wide)[1]} if wide else {}
+        return {name: wide[name] for name in self._try_split(program, wide)[1]} if wide else {}
 
-    def _tried(
+    def _try_split(
         self, program: QuantizedGraph, wide: Mapping[NodeId, Need]
     ) -> tuple[Splitting, dict[NodeId, str]]:
-        """Wide populations split, and why some of them cannot be."""
+        """The splitting of wide populations, and an obstacle for each that cannot be split."""
         obstacle = self._obstacle(program.window)
         splitting = Splitting(program, self.target)
         found = {name: obstacle or splitting.split(name, first) for name, first in wide.items()}
         return splitting, {name: why for name, why in found.items() if why}
 
     def too_wide(self, program: QuantizedGraph) -> dict[NodeId, Need]:
-        """The populations one neuron of which does not fit a core by its sources or weights."""
-        if not bounded(self.target):
+        """The populations with a neuron whose sources or weights exceed a core."""
+        if not limits_fan_in(self.target):
             return {}
         needs = {
             population.id: need(
@@ -103,32 +103,32 @@ class SplitFanIn:
         return {name: found for name, found in needs.items() if not found.fits}
 
     def _obstacle(self, window: Window) -> str:
-        """Why there can be no partial sums at all, for people; empty if there can."""
+        """Why no partial sums are possible, as the end of a message; empty if they are."""
         form = _form(window)
         if self.stock:
-            return "stock neurons send no sums"
+            return "stock neurons cannot send partial sums"
         if form is None:
-            return f"--coding {window.coding} has no neurons that send sums"
+            return f"coding '{window.coding}' has no neurons that send partial sums"
         if not self.target.payload_bits.value and self.target.payload_bits.value is not None:
-            return f"without payloads {self.target.name} has no partial sums"
+            return f"{self.target.name} has no payloads for partial sums"
         kinds = self.target.neurons.value
         if kinds is not None and form.__name__.removesuffix("Neurons") not in kinds:
-            return f"{self.target.name} has no neurons that send sums"
+            return f"{self.target.name} has no neurons that send partial sums"
         return ""
 
     def _refusal(self, population: QuantizedNode, need: Need, why: str) -> CapacityError:
         if need.has_too_many_sources:
             code, limit = "input-axons-per-core", f"{need.most_sources:,} sources"
-            what = f"{need.sources:,} sources; a core of {self.target.name} receives {limit}"
+            what = f"has {need.sources:,} sources, a core of {self.target.name} receives {limit}"
         else:
             code, limit = "synapse-memory-per-core", f"{need.most_memory:,} bits of weights"
-            what = f"{need.memory:,} bits of weights; a core of {self.target.name} holds {limit}"
+            what = f"needs {need.memory:,} bits, a core of {self.target.name} holds {limit}"
         error = CapacityError(
-            f"a neuron of layer '{population.id}' has {what}, and {why}",
+            f"layer '{population.id}': a neuron {what}, and {why}",
             code=code,
             origin=population.origin,
-            hint=f"at most {limit} fit: pool or prune before this layer, take another --target, or"
-            " lose the others with --allow-approximate",
+            hint=f"at most {limit} fit: pool or prune before this layer, choose another --target,"
+            " or prune with --allow-approximate",
         )
         if need.has_too_many_sources:
             error.needed, error.limit = need.sources, need.most_sources or 0
@@ -138,7 +138,7 @@ class SplitFanIn:
 
 
 def _form(window: Window) -> type[Population] | None:
-    """The neurons that send sums in a coding."""
+    """The neuron class that sends partial sums in a coding; None if there is none."""
     if window.schedule is None:
         return PiecewiseLinearNeurons
     return window.schedule.forms.get(PiecewiseLinearNeurons)

@@ -1,4 +1,4 @@
-"""Weights of a width that the target has not, stored in those that it has."""
+"""Storage of weights in the widths of the target, exactly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from snn_compile.fit.additions import unused, with_program
+from snn_compile.fit.additions import unused_name, with_program
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import (
@@ -26,26 +26,26 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.sim import bounds
 
 WIDTHS = range(2, 9)
-"""Of weights that a network in fixed point may have."""
+"""Bits of a weight in a fixed-point network, sign included."""
 MAX_EXPONENT = 7
-"""The largest that Loihi's synapse format holds."""
+"""The largest exponent of Loihi's synapse format."""
 
 _DigitsOf = Callable[[Int, int], tuple[list[Int], int]]
-"""The digits of integers, in a number of bits each, and by how many powers of two they differ."""
+"""From integers and the bits of a digit: the digits, lowest first, and the log2 of the base."""
 
 
 @dataclass(frozen=True)
 class SplitWeights:
-    """Stores every weight in a width of the target; what arrives at a neuron stays the same.
+    """Stores every weight in a width of the target, without changing any sum.
 
-    A wider format holds the same weights. Where there is none, a weight becomes the sum of digits,
-    ``w = d[0] + 2**b * d[1] + ...``, each in a synapse group of its own with the same source and an
-    exponent that is higher by b a digit. A group keeps its width where that would change a sum: a
-    negative exponent floors the sum of a group, and several floors do not add up to that of the
-    whole.
+    A wider format holds the same weights. If the target has none, a weight is split into digits,
+    ``w = d[0] + 2**b * d[1] + ...``, each in its own synapse group with the same source and an
+    exponent that rises by b from digit to digit. A group keeps its width if that would change a
+    sum: a negative exponent floors the sum of a group, and the floors of several groups do not add
+    up to the floor of the whole.
 
     Attributes:
-        widths: of weights that the target stores.
+        widths: bits of the weights that the target stores, sign included.
     """
 
     name: ClassVar[str] = "split-weights"
@@ -68,10 +68,10 @@ class SplitWeights:
             if isinstance(node, Synapses):
                 continue
             if isinstance(node, Population):
-                fed = _stored(program, node, widths)
+                parts_of = _split(program, node, widths)
                 inputs = []
-                for group, parts in zip(program.synapses_into(node), fed, strict=True):
-                    named = [replace(part, id=unused(part.id, taken)) for part in parts[1:]]
+                for group, parts in zip(program.synapses_into(node), parts_of, strict=True):
+                    named = [replace(part, id=unused_name(part.id, taken)) for part in parts[1:]]
                     nodes.extend([parts[0], *named])
                     inputs += [part.id for part in (parts[0], *named)]
                     if parts[0] is not group:
@@ -83,13 +83,13 @@ class SplitWeights:
         return PassResult(QuantizedGraph(Graph(nodes), program.window), tuple(findings))
 
 
-def _stored(
+def _split(
     program: QuantizedGraph, population: Population, widths: Sequence[int]
 ) -> list[list[Synapses]]:
-    """The groups into a population in widths of the target, those that they become together.
+    """The parts of each group into a population, in widths of the target.
 
-    Balanced digits make the fewest groups. Their signs differ, so that bounds over all of them are
-    wider than over the weight; digits of one sign have the bounds of the weight.
+    Balanced digits give the fewest groups, but their signs differ, so the bounds over all digits
+    are wider than those of the weights. Digits of one sign have the bounds of the weights.
     """
     groups = program.synapses_into(population)
     balanced = [_parts(group, widths, _balanced) for group in groups]
@@ -99,10 +99,10 @@ def _stored(
 
 
 def _holds(
-    program: QuantizedGraph, population: Population, fed: Sequence[Sequence[Synapses]]
+    program: QuantizedGraph, population: Population, parts_of: Sequence[Sequence[Synapses]]
 ) -> bool:
-    """Whether it is proven that no state overflows when groups feed a population."""
-    flat = {f"{k}.{i}": part for k, parts in enumerate(fed) for i, part in enumerate(parts)}
+    """Whether static bounds prove that no state of a population overflows with these groups."""
+    flat = {f"{k}.{i}": part for k, parts in enumerate(parts_of) for i, part in enumerate(parts)}
     renamed = population.changed(inputs=tuple(flat))
     nodes = {part.inputs[0]: program.graph[part.inputs[0]] for part in flat.values()} | flat
     interval = bounds.states(nodes, renamed, program.window.n_steps)
@@ -110,7 +110,7 @@ def _holds(
 
 
 def _parts(group: Synapses, widths: Sequence[int], digits_of: _DigitsOf) -> list[Synapses]:
-    """A group in widths of the target; the group alone where it is, or cannot be, stored so."""
+    """A group in widths of the target; the group itself if it fits already or cannot be split."""
     bits = group.weight.format.bits
     if not widths or bits in widths:
         return [group]
@@ -126,7 +126,7 @@ def _parts(group: Synapses, widths: Sequence[int], digits_of: _DigitsOf) -> list
 
 
 def _with_weights(group: Synapses, values: Int, exponent: int, widths: Sequence[int]) -> Synapses:
-    """A group of other weights, in the narrowest width that holds them, without zeros in lists."""
+    """The group with other weights, in the narrowest width that holds them; lists drop zeros."""
     needed = QFormat.holding(int(values.min(initial=-1)), int(values.max(initial=0))).bits
     format = QFormat(next(width for width in widths if width >= needed))
     if not isinstance(group, SparseSynapses):
@@ -152,7 +152,7 @@ def _balanced(values: Int, bits: int) -> tuple[list[Int], int]:
 
 
 def _of_one_sign(values: Int, bits: int) -> tuple[list[Int], int]:
-    """Digits with the sign of the integer, of fewer than ``2**(bits - 1)`` each."""
+    """Digits with the sign of the integer, each less than ``2**(bits - 1)`` in magnitude."""
     sign, magnitude, digits = np.sign(values), np.abs(values), list[Int]()
     while magnitude.any() or not digits:
         digits.append(sign * (magnitude & ((1 << (bits - 1)) - 1)))
@@ -163,7 +163,7 @@ def _of_one_sign(values: Int, bits: int) -> tuple[list[Int], int]:
 def _finding(program: QuantizedGraph, group: Synapses, parts: Sequence[Synapses]) -> Finding:
     width, bits = group.weight.format.bits, parts[0].weight.format.bits
     if len(parts) == 1 and bits > width:
-        message = f"weights of {width} bits are stored in {bits}"
+        message = f"{width}-bit weights are stored with {bits} bits"
         return Finding(message, group.origin, code="weights-widened")
     source, everywhere = program.graph[group.inputs[0]].shape, Block.whole(group.shape)
     before, after = (
@@ -172,7 +172,7 @@ def _finding(program: QuantizedGraph, group: Synapses, parts: Sequence[Synapses]
     )
     listed = " and ".join(str(part.weight.format.bits) for part in parts)
     message = (
-        f"weights of {width} bits are stored as sums of weights of {listed} bits:"
-        f" {after - before:,} synapses more"
+        f"{width}-bit weights are split into digits of {listed} bits:"
+        f" {after - before:,} additional synapses"
     )
     return Finding(message, group.origin, code="weights-split")

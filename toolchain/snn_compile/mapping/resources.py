@@ -110,12 +110,14 @@ class LayerBound:
         rule: name of the limit.
         bound: the least that any placement takes.
         used: taken by this one.
+        limit: capacity of a core; None without a limit.
     """
 
     layer: NodeId
     rule: str
     bound: int
     used: int
+    limit: int | None
 
 
 @dataclass(frozen=True)
@@ -214,9 +216,11 @@ def _lower_bound(mapped: MappedProgram) -> LowerBound:
     for placement in mapped.placements:
         used[placement.population] += placement.demand
     rows = tuple(
-        LayerBound(name, rule, bound, taken)
+        LayerBound(name, rule, bound, taken, limit)
         for name, bounds in least.layers.items()
-        for rule, bound, taken in zip(LIMITS, bounds, used[name].values, strict=True)
+        for rule, bound, taken, limit in zip(
+            LIMITS, bounds, used[name].values, capacity(mapped.target), strict=True
+        )
     )
     return LowerBound(least.cores, mapped.cores, rows)
 

@@ -22,7 +22,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import UsageError
-from snn_compile.fit import of_fit
+from snn_compile.fit import fit_findings
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import for_target, lower, passes_at_bounds
@@ -55,7 +55,7 @@ from snn_compile.pipeline.inputs import (
     spiking_frontend,
     stimulus,
 )
-from snn_compile.pipeline.nearest import nearest_named
+from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
 from snn_compile.plugins import BACKENDS
@@ -97,7 +97,7 @@ def check_model(
             all complaints of a kind at once.
         Stopped: the pass after which to stop has run.
     """
-    with nearest_named(options, partial(_mapped, model)):
+    with name_nearest(options, partial(_mapped, model)):
         return _checked(model, options, observer, instruments)
 
 
@@ -128,7 +128,7 @@ def _checked(
     findings = (
         *imported.findings,
         *folding.findings,
-        *of_fit(made.findings),
+        *fit_findings(made.findings),
         *mapped.findings,
     )
     return CheckResult(imported, folding.graph, mapped.graph, findings, journal.timing)
@@ -213,7 +213,7 @@ def compile_model(
     )
     for name in options.emit:
         BACKENDS.load(name)  # fail early if one is missing
-    with nearest_named(options, partial(_mapped, task.path)):
+    with name_nearest(options, partial(_mapped, task.path)):
         if frontend := spiking_frontend(task.path):
             return finish(prepare_spiking(task, frontend, journal), journal)
         return finish(_prepare(task, journal, retrain), journal)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import raise_all
-from snn_compile.fit import of_fit
+from snn_compile.fit import fit_findings
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
@@ -151,7 +151,7 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     program = prepared.program
     if prepared.quantization is not None:
         assemble.report_quantization(journal.observer, prepared.quantization)
-    for finding in of_fit(journal.findings):
+    for finding in fit_findings(journal.findings):
         journal.observer.stage("fit", finding.message)
     with journal.timed("map"):
         mapped = map_program(program, prepared.target, prepared.placement)

@@ -1,11 +1,11 @@
-"""The nearest configuration that fits, where a network does not fit its target.
+"""Search for the nearest configuration that fits, for a network that exceeds its target.
 
-Configurations are tried as ``check`` does it, without data, in a fixed order: what leaves the
-network alone (more chips) comes before what makes its numbers coarser (fewer bits), before what
-changes how it runs (steps, coding), before what changes what it computes (dropped synapses), before
-two of these together. Only changes that can help with one of the complaints are tried. The search
-ends with the first that fits, or where the next one, if it took as long as the longest, would end
-after ``LIMIT_S`` seconds.
+Configurations are checked without data, as by ``check``, in order of increasing change: more chips
+leave the network as it is, fewer bits quantize it more coarsely, other steps or another coding
+change its execution, and pruned synapses change its function. Pairs of these come last. Only
+options that can resolve one of the violations are varied. The search ends with the first
+configuration that fits, or when another one as slow as the slowest so far would end after
+``LIMIT_S`` seconds.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
 LIMIT_S = 10.0
-"""Seconds of the search; at least one configuration is tried."""
+"""Time limit of the search in seconds; at least one configuration is tried."""
 
 Changes = Mapping[str, Any]
-"""Options by name with other values."""
+"""New values of options, by name."""
 Check = Callable[[CompileOptions], MappedProgram]
-"""Maps the network under other options, or says why it cannot be mapped."""
+"""Maps the network under other options; raises ``CompileError`` if it cannot be mapped."""
 Complaints = tuple[CapacityError, ...]
 
 HELPS: Mapping[str, tuple[str, ...]] = {
@@ -49,22 +49,22 @@ HELPS: Mapping[str, tuple[str, ...]] = {
     "output-axons-per-core": ("weight_bits", "coding"),
     "cores-per-board": ("weight_bits", "coding"),
 }
-"""Options that can help with a complaint, by its code."""
+"""Options that can resolve a violation, by its error code."""
 
 _ORDER = ("weight_bits", "timesteps", "coding", "allow_approximate")
 
 
 @dataclass
 class _Search:
-    """What was tried, and what came nearest.
+    """State of the search.
 
     Attributes:
-        check: tries a configuration.
-        start: when the search began.
+        check: checks a configuration.
+        start: start of the search on the monotonic clock, in seconds.
         tried: number of configurations.
-        longest: seconds of the slowest.
-        others: codes of the errors of those that were refused for other reasons than capacity.
-        nearest: the excess, the changes and the worst complaint of the one with the least excess.
+        longest: time of the slowest one in seconds.
+        others: number of refusals for reasons other than capacity, by error code.
+        nearest: the configuration with the least excess: its excess, changes and worst violation.
     """
 
     check: Check
@@ -76,31 +76,31 @@ class _Search:
 
     @property
     def seconds(self) -> float:
-        """Time since the search began."""
+        """Time since the start of the search."""
         return time.monotonic() - self.start
 
     @property
     def is_over(self) -> bool:
-        """Whether the slowest configuration would end after the limit."""
+        """Whether another configuration as slow as the slowest would exceed the time limit."""
         return self.tried > 0 and self.seconds + self.longest > LIMIT_S
 
     def attempt(self, options: CompileOptions, changes: Changes) -> MappedProgram | Complaints:
-        """The network as it is mapped with some changes, or the complaints about it."""
+        """The network mapped with some changes, or the violations if it does not fit."""
         start = time.monotonic()
         self.tried += 1
         try:
             return self.check(options.override(changes))
         except CompileError as error:
             complaints = _complaints(error)
-            self.judge(changes, complaints)
+            self.record(changes, complaints)
             if not complaints:
                 self.others[error.code] = self.others.get(error.code, 0) + 1
             return complaints
         finally:
             self.longest = max(self.longest, time.monotonic() - start)
 
-    def judge(self, changes: Changes, complaints: Complaints) -> None:
-        """See whether a configuration came nearer than all before it."""
+    def record(self, changes: Changes, complaints: Complaints) -> None:
+        """Record a configuration if its excess is the least so far."""
         if not complaints:
             return
         worst = max(complaints, key=lambda complaint: complaint.excess)
@@ -109,14 +109,15 @@ class _Search:
 
 
 @contextmanager
-def nearest_named(options: CompileOptions, check: Check) -> Iterator[None]:
-    """Add to a refusal the configuration that fits, or how far the nearest is from the target.
+def name_nearest(options: CompileOptions, check: Check) -> Iterator[None]:
+    """Add the nearest configuration that fits, or the closest one tried, to a refusal.
 
-    A refusal that is about something else as well stays as it is.
+    Sets ``CompileError.nearest`` if all errors concern capacity. The error is raised again in
+    every case.
 
     Args:
         options: of the compilation.
-        check: tries other options.
+        check: checks the network under other options.
     """
     try:
         yield
@@ -124,15 +125,17 @@ def nearest_named(options: CompileOptions, check: Check) -> Iterator[None]:
         complaints = _complaints(error)
         if complaints and options.is_resolved:
             search = _Search(check)
-            search.judge({}, complaints)
+            search.record({}, complaints)
             target = load_target(options.target, options.chips)
-            found = _found(search, options, target, complaints)
-            error.nearest = found or _not_found(search)
+            found = _first_fit(search, options, target, complaints)
+            error.nearest = found or _failure(search)
         raise
 
 
-def _found(search: _Search, options: CompileOptions, target: Target, complaints: Complaints) -> str:
-    """The first configuration that fits, as it is typed; empty if none was found in time."""
+def _first_fit(
+    search: _Search, options: CompileOptions, target: Target, complaints: Complaints
+) -> str:
+    """The first configuration that fits, as command-line options; empty if none was found."""
     for changes in _candidates(options, target, complaints):
         if search.is_over:
             return ""
@@ -145,24 +148,28 @@ def _found(search: _Search, options: CompileOptions, target: Target, complaints:
             cores = (
                 pluralize(found.cores, "core") if of is None else f"{found.cores:,} of {of:,} cores"
             )
-            return f"fits with {_typed(changes)} ({cores})"
+            return f"fits with {_command_line(changes)} ({cores})"
     return ""
 
 
-def _not_found(search: _Search) -> str:
-    tried = f"{search.tried} tried in {search.seconds:.1f} s, none begun after {LIMIT_S:g} s"
+def _failure(search: _Search) -> str:
+    tried = f"{search.tried} tried in {search.seconds:.1f} s, limit {LIMIT_S:g} s"
     if search.others:
-        tried += "; refused: " + ", ".join(f"{code} x{n}" for code, n in search.others.items())
+        tried += "; other errors: " + ", ".join(f"{code} x{n}" for code, n in search.others.items())
     if search.nearest is None:
-        return f"no configuration tried fits ({tried})"
+        return f"no configuration found that fits ({tried})"
     _, changes, worst = search.nearest
-    where = f", {_typed(changes)}," if changes else ", as it is,"
-    needs = f"{worst.needed:,} of {worst.limit:,}" if worst.needed else worst.message
-    return f"no configuration tried fits ({tried}): the nearest{where} needs {needs} ({worst.code})"
+    closest = _command_line(changes) if changes else "the given options"
+    excess = worst.message
+    if worst.needed:
+        excess = f"needs {worst.needed:,}, the limit is {worst.limit:,}"
+    return (
+        f"no configuration found that fits ({tried}); closest: {closest} ({worst.code}: {excess})"
+    )
 
 
 def _complaints(error: CompileError) -> Complaints:
-    """The refusals for capacity; none where something else is wrong, too."""
+    """The capacity violations of a refusal; none if it contains any other error."""
     errors = error.errors if isinstance(error, CompileErrors) else (error,)
     found = tuple(one for one in errors if isinstance(one, CapacityError))
     return found if len(found) == len(errors) else ()
@@ -171,16 +178,16 @@ def _complaints(error: CompileError) -> Complaints:
 def _candidates(
     options: CompileOptions, target: Target, complaints: Complaints
 ) -> Iterator[Changes]:
-    """Configurations in the order in which they are tried, see above."""
+    """Configurations in the order of the search."""
     if chips := _chips(target, complaints):
         yield chips
     if narrower := _narrower(options, target, complaints):
         yield narrower
-    wanted = {name for complaint in complaints for name in HELPS.get(complaint.code, ())}
+    relevant = {name for complaint in complaints for name in HELPS.get(complaint.code, ())}
     ways = {
         name: values
         for name in _ORDER
-        if name in wanted and (values := list(_values(name, options, target)))
+        if name in relevant and (values := list(_values(name, options, target)))
     }
     for name, values in ways.items():
         for value in values:
@@ -188,14 +195,14 @@ def _candidates(
     names = list(ways)
     for k, first in enumerate(names):
         for second in names[k + 1 :]:
-            # Of bits and steps the smallest number: what does not help there helps nowhere.
+            # The smallest number of bits or steps suffices: if it does not help, no other does.
             some = ways[first] if first == "coding" else ways[first][-1:]
             for one, other in product(some, ways[second]):
                 yield {first: one, second: other}
 
 
 def _values(name: str, options: CompileOptions, target: Target) -> Iterator[Any]:
-    """Other values of an option, the nearest first."""
+    """Other values of an option, nearest first."""
     coding = coding_of(options, target.default_coding.value)
     if name == "coding":
         first, have = target.default_coding.value, target.codings.value or coding_names()
@@ -214,7 +221,7 @@ def _values(name: str, options: CompileOptions, target: Target) -> Iterator[Any]
 
 
 def _narrower(options: CompileOptions, target: Target, complaints: Complaints) -> Changes | None:
-    """Payloads and inputs with as many bits less as the widest has too many."""
+    """Payloads and inputs narrowed by the largest excess of bits; None if that cannot help."""
     coding = coding_of(options, target.default_coding.value)
     wide = [c.needed - c.limit for c in complaints if c.code == "payload-bits" and c.limit]
     if not wide or "payload_bits" not in coding.relevant_options:
@@ -224,15 +231,15 @@ def _narrower(options: CompileOptions, target: Target, complaints: Complaints) -
 
 
 def _chips(target: Target, complaints: Complaints) -> Changes | None:
-    """As many chips as a network needs that lacks nothing but cores."""
+    """The chips that a network needs, if cores are its only violation; else None."""
     per_chip = target.cores_per_chip.value
     if [complaint.code for complaint in complaints] != ["cores-per-board"] or not per_chip:
         return None
     return {"chips": -(-complaints[0].needed // per_chip)}
 
 
-def _typed(changes: Changes) -> str:
-    """Options as the command line takes them."""
+def _command_line(changes: Changes) -> str:
+    """Changes as command-line options."""
     declared = options_of(CompileOptions)
     words = []
     for name, value in changes.items():

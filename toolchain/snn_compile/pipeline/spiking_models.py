@@ -10,7 +10,7 @@ import numpy as np
 
 from snn_compile.convert.expand import maps_shape
 from snn_compile.errors import UsageError
-from snn_compile.fit import fit_to, of_fit
+from snn_compile.fit import fit_findings, fit_passes
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding, Synapses
@@ -54,14 +54,14 @@ def check_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> Ch
     driven = _driven(imported.network, encoding, arrival)
     made = quantization(options)(driven, pass_observer(journal, driven))
     mapped = map_program(made.graph.program, task.target, task.placement)
-    findings = (*imported.findings, *of_fit(made.findings), *mapped.findings)
+    findings = (*imported.findings, *fit_findings(made.findings), *mapped.findings)
     return CheckResult(imported, None, mapped.graph, findings, journal.timing)
 
 
 def quantization(options: CompileOptions) -> Pipeline[SpikingGraph, Quantization]:
     """The passes over a spiking network."""
     passes = Pipeline.of(quantize_by(options)).then(Prove())
-    return passes.followed_by(fit_to(load_target(options.target), options))
+    return passes.followed_by(fit_passes(load_target(options.target), options))
 
 
 def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> PreparedNetwork:

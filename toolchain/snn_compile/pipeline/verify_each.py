@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from snn_compile.errors import VerificationError
-from snn_compile.fit import of_fit
+from snn_compile.fit import fit_findings
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.spiking import InputCoding
@@ -60,7 +60,7 @@ class VerifyEach:
             raise _broken(name, f"the stage violates its invariants: {error}") from error
         if isinstance(graph, Quantization):
             self._check_integers(name, graph)
-            if of_fit(findings) and not any(one.code == APPROXIMATION for one in findings):
+            if fit_findings(findings) and not any(one.code == APPROXIMATION for one in findings):
                 self._compare_integers(name, graph)
         elif isinstance(graph, type(self.before)) and not any(
             finding.code == APPROXIMATION for finding in findings

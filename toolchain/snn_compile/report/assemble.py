@@ -11,7 +11,7 @@ from typing import Any
 
 from snn_compile.codings import Coding
 from snn_compile.files.documents import sha256
-from snn_compile.fit import of_fit
+from snn_compile.fit import fit_findings
 from snn_compile.ir import ann as ops
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph
@@ -121,7 +121,7 @@ def report(
     per_layer = {layer.name: layer for layer in taken.layers}
     changed = [
         {"code": finding.code, "message": finding.message, "origin": str(finding.origin or "")}
-        for finding in of_fit(journal.findings)
+        for finding in fit_findings(journal.findings)
     ]
     written = {
         "schema": SCHEMA,

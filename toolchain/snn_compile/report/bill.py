@@ -1,4 +1,4 @@
-"""The report's entries on cost: of an inference, of each layer, and of each core."""
+"""The report's cost entries: for an inference, for each layer and for each core."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ MICRO = 1e6
 def with_bill(
     report: Mapping[str, Any], mapped: MappedProgram, activity: Activity | None
 ) -> dict[str, Any]:
-    """A report with what an inference costs: the whole, each layer's share, and each core's.
+    """The report with the cost of an inference: total, by layer and by core.
 
-    Without activity, nothing is known but the number of steps.
+    Args:
+        report: the report without costs.
+        mapped: the placed network.
+        activity: messages of each neuron on the evaluation set; without it, only the number of
+            time steps is known.
     """
     program = mapped.program
     steps = {"value": program.total_steps, "unit": "time steps", "source": "depth and window"}
@@ -27,26 +31,26 @@ def with_bill(
         known = {key: value for key, value in report.items() if key != "neurobench"}
         return {**known, "cost": {**unknown, "latency": steps}}
     mean = {name: each / activity.n_samples for name, each in activity.messages.items()}
-    found = bill(mapped, mean)
-    shares = {name: _share(found, share) for name, share in found.layers.items()}
+    costs = bill(mapped, mean)
+    shares = {name: _share(costs, share) for name, share in costs.layers.items()}
     layers = [{**row, **shares.get(row["name"], {})} for row in report["layers"]]
-    taken = report["resources"]
-    cores = [{**row, **_share(found, found.cores[row["core"]])} for row in taken["per_core"]]
+    used = report["resources"]
+    cores = [{**row, **_share(costs, costs.cores[row["core"]])} for row in used["per_core"]]
     cost: dict[str, Any] = {
         "spikes_per_inference": float(
             sum(each.sum() for name, each in mean.items() if name != program.input.id)
         ),
         "synops_per_inference": float(exact_synops(program, mean)),
-        "energy": _energy(mapped, found),
-        "latency": steps if found.latency is None else _latency(mapped, found, found.latency),
-        "throughput": _throughput(found),
-        "binding": _binding(found),
-        "events": _events(found),
+        "energy": _energy(mapped, costs),
+        "latency": steps if costs.latency is None else _latency(mapped, costs, costs.latency),
+        "throughput": _throughput(costs),
+        "binding": _binding(costs),
+        "events": _events(costs),
     }
     return {
         **report,
         "layers": layers,
-        "resources": {**taken, "per_core": cores},
+        "resources": {**used, "per_core": cores},
         "cost": cost,
         "neurobench": neurobench(program, activity, report.get("ladder") or []),
     }
@@ -57,42 +61,42 @@ def _estimate(quantity: Range, unit: str, factor: float = 1.0) -> dict[str, Any]
     return {"value": scaled.value, "low": scaled.low, "high": scaled.high, "unit": unit}
 
 
-def _energy(mapped: MappedProgram, found: Bill) -> dict[str, Any] | None:
-    """``value`` is the dynamic part: the energy of a network that runs slower is the same."""
-    synops, updates, _, messages, _ = found.events.total.tolist()
+def _energy(mapped: MappedProgram, costs: Bill) -> dict[str, Any] | None:
+    """``value`` is the dynamic energy, which does not depend on the speed of execution."""
+    synops, updates, _, messages, _ = costs.events.total.tolist()
     whole = energy(
         mapped.target,
         synops=synops,
         neuron_updates=updates,
-        spikes=messages + found.events.input_messages,
+        spikes=messages + costs.events.input_messages,
     )
     if whole is None:
         return None
-    static = None if found.static is None else _estimate(found.static, "J")
+    static = None if costs.static is None else _estimate(costs.static, "J")
     return {
         **whole,
         "interval": RANGE,
-        "dynamic": _estimate(found.dynamic, "J"),
+        "dynamic": _estimate(costs.dynamic, "J"),
         "static": static,
-        "input": _estimate(found.input, "J"),
+        "input": _estimate(costs.input, "J"),
     }
 
 
-def _latency(mapped: MappedProgram, found: Bill, latency: Range) -> dict[str, Any]:
+def _latency(mapped: MappedProgram, costs: Bill, latency: Range) -> dict[str, Any]:
     source, confidence = time_source(mapped.target)
     return {
         **_estimate(latency, "us", MICRO),
         "source": source,
         "confidence": confidence.value,
         "interval": RANGE,
-        "steps": found.events.total_steps,
-        "step": None if found.step is None else _estimate(found.step, "us", MICRO),
+        "steps": costs.events.total_steps,
+        "step": None if costs.step is None else _estimate(costs.step, "us", MICRO),
     }
 
 
-def _throughput(found: Bill) -> dict[str, Any] | None:
-    """Inferences that follow each other; a long period is a low throughput."""
-    period = found.period
+def _throughput(costs: Bill) -> dict[str, Any] | None:
+    """Inferences per second in sequence; its low end belongs to the long end of the period."""
+    period = costs.period
     if period is None or not period.low:
         return None
     return {
@@ -104,8 +108,8 @@ def _throughput(found: Bill) -> dict[str, Any] | None:
     }
 
 
-def _binding(found: Bill) -> dict[str, Any] | None:
-    binding = found.binding
+def _binding(costs: Bill) -> dict[str, Any] | None:
+    binding = costs.binding
     if binding is None:
         return None
     return {
@@ -118,10 +122,10 @@ def _binding(found: Bill) -> dict[str, Any] | None:
     }
 
 
-def _events(found: Bill) -> dict[str, float]:
+def _events(costs: Bill) -> dict[str, float]:
     names = (kind.replace(" ", "_") for kind in KINDS)
-    counts = dict(zip(names, found.events.total.tolist(), strict=True))
-    events = found.events
+    counts = dict(zip(names, costs.events.total.tolist(), strict=True))
+    events = costs.events
     return {
         **counts,
         "input_message": events.input_messages,
@@ -130,9 +134,9 @@ def _events(found: Bill) -> dict[str, float]:
     }
 
 
-def _share(found: Bill, share: Share) -> dict[str, Any]:
-    """Energy in joules for an inference; time in microseconds of each step."""
+def _share(costs: Bill, share: Share) -> dict[str, Any]:
+    """Energy of an inference in joules, and time of a step in microseconds."""
     return {
-        "energy": _estimate(share.energy, "J") if found.dynamic.high else None,
-        "time": None if found.step is None else _estimate(share.seconds, "us", MICRO),
+        "energy": _estimate(share.energy, "J") if costs.dynamic.high else None,
+        "time": None if costs.step is None else _estimate(share.seconds, "us", MICRO),
     }

@@ -1,4 +1,4 @@
-"""The chips as a drawing: cores as tiles in the colour of their layer."""
+"""Drawing of the chips, with cores as tiles in the colours of their layers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from snn_compile.pluralize import pluralize
 WIDTH = 860
 _MARGIN, _GAP, _HEADING = 10, 4, 22
 _MANY = 224
-"""Cores up to which each has a tile; beyond, neighbours with the same layers share one."""
+"""Largest number of cores with a tile each; beyond, neighbours with equal layers share one."""
 _SIZES = ((32, 8, 46), (_MANY, 12, 36))
-"""Number of tiles up to which a drawing has so many columns, and tiles of such a height."""
+"""Largest number of tiles, columns of the drawing, and height of a tile."""
 _GROUPED = (5, 50)
 _GOLDEN = 137.508
-"""Degrees of hue from one layer to the next, so that any two of a few neighbours differ."""
+"""Hue step between layers in degrees, so that neighbouring layers are distinct."""
 _LETTER = 5.9
-"""Width of a letter of the tiles' text."""
+"""Width of a character of the tiles' text."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Tile:
 
     Attributes:
         x: left edge, y: upper edge, width, height: of the rectangle.
-        fill: height of the coloured part, by the utilization of the tightest limit.
-        stripes: left edge, width and hue of the colour of each layer on it.
-        title: its name and use.
-        layer: the layers on it, shortened to the tile.
+        fill: height of the coloured part, proportional to the use of the tightest limit.
+        stripes: left edge, width and hue in degrees of each layer on the tile.
+        title: core numbers and use in percent.
+        layer: names of the layers, shortened to the width of the tile.
     """
 
     x: float
@@ -101,12 +101,12 @@ def chips(report: Mapping[str, Any]) -> Chips | None:
         return None
     groups = list(_groups(cores))
     colours = hues(report)
-    boards, tiles, height = _placed(groups, colours)
+    boards, tiles, height = _lay_out(groups, colours)
     return Chips(height, boards, tiles, tuple(_legend(colours, cores)))
 
 
 def hues(report: Mapping[str, Any]) -> dict[str, float]:
-    """A hue in degrees for each layer that is on a core, in the order of the network."""
+    """The hue in degrees of each placed layer, in the order of the network."""
     cores = (report.get("resources") or {}).get("per_core") or []
     placed = {layer for core in cores for layer in core.get("populations") or ()}
     names = [layer["name"] for layer in report.get("layers") or [] if layer["name"] in placed]
@@ -115,7 +115,7 @@ def hues(report: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _groups(cores: Sequence[Mapping[str, Any]]) -> Iterator[_Group]:
-    """One group a core, or, of many cores, one for neighbours with the same layers."""
+    """One group for each core or, with many cores, for neighbours with equal layers."""
     one_each = len(cores) <= _MANY
 
     def key(core: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -130,10 +130,10 @@ def _groups(cores: Sequence[Mapping[str, Any]]) -> Iterator[_Group]:
         yield _Group(chip, layers, numbers[0], numbers[-1], min(full), max(full))
 
 
-def _placed(
+def _lay_out(
     groups: Sequence[_Group], colours: Mapping[str, float]
 ) -> tuple[tuple[Board, ...], tuple[Tile, ...], float]:
-    """Tiles row by row in the frames of their chips."""
+    """The tiles, row by row in the frames of their chips."""
     grouped = any(group.first != group.last for group in groups)
     sizes = [(columns, tall) for most, columns, tall in _SIZES if len(groups) <= most]
     columns, tall = _GROUPED if grouped or not sizes else sizes[0]
@@ -159,15 +159,15 @@ def _placed(
                     round(tall * min(max(group.high, 2.0), 100.0) / 100, 1),
                     tuple((round(x + i * part, 1), round(part, 1), h) for i, h in enumerate(own)),
                     group.title,
-                    _shortened(group.layers, int((wide - 6) / _LETTER)),
+                    _shorten(group.layers, int((wide - 6) / _LETTER)),
                 )
             )
         y += height + 8
     return tuple(boards), tuple(tiles), y
 
 
-def _shortened(layers: Sequence[str], room: int) -> str:
-    """The name of the first layer and the number of others, in so many characters."""
+def _shorten(layers: Sequence[str], room: int) -> str:
+    """The name of the first layer and the number of others, in at most ``room`` characters."""
     more = f" +{len(layers) - 1}" if len(layers) > 1 else ""
     name, left = layers[0], room - len(more)
     if len(name) > left:

@@ -260,8 +260,8 @@ def cost(report: Mapping[str, Any]) -> str:
         parts.append(f"{short(known['synops_per_inference'])} synaptic operations")
     energy = known.get("energy") or {}
     if text := estimate(energy):
-        at_rest = estimate({**energy["static"], "low": None}) if energy.get("static") else ""
-        parts.append(text + (f", {at_rest} at rest" if at_rest else ""))
+        static = estimate({**energy["static"], "low": None}) if energy.get("static") else ""
+        parts.append(text + (f", {static} static" if static else ""))
     if text := estimate(known.get("latency")):
         parts.append(text)
     if throughput := known.get("throughput"):
@@ -272,17 +272,17 @@ def cost(report: Mapping[str, Any]) -> str:
 
 
 def limiting(report: Mapping[str, Any]) -> str:
-    """What limits the throughput, in words."""
+    """The resource that limits the throughput, as words for a message."""
     binding = (report.get("cost") or {}).get("binding") or {}
     if binding.get("resource") != "core":
         return {"host input": "the host's input", "link": "a link between chips"}.get(
-            binding.get("resource", ""), "nothing known"
+            binding.get("resource", ""), "an unknown resource"
         )
     return f"core {binding['core']}"
 
 
 def _interval(cost: Mapping[str, Any]) -> str:
-    """What stands in parentheses, and the file that its constants are from."""
+    """The meaning of the intervals in parentheses, and the file of their constants."""
     for name in ("energy", "latency"):
         value = cost.get(name) or {}
         if value.get("low") is not None:

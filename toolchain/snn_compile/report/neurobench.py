@@ -1,8 +1,8 @@
-"""NeuroBench's metrics of the network that runs, by their names.
+"""NeuroBench's metrics of the compiled network.
 
 As in the package ``neurobench`` 2.3 (Yik et al., Nature Communications 16, 1545, 2025), with two
-differences that follow from a chip: the footprint counts bits as they are stored, and every
-potential is updated at every step, whether it changes or not.
+differences: the footprint counts stored bits, and every membrane potential is updated at every
+step, as on a chip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ ANSWER = "fixed"
 def neurobench(
     program: QuantizedGraph, activity: Activity, ladder: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The metrics; ``classification_accuracy`` is None without labels."""
+    """The metrics by NeuroBench's names.
+
+    Args:
+        program: the network.
+        activity: messages of each neuron on the evaluation set.
+        ladder: accuracy of each stage in percent; ``classification_accuracy`` is that of the
+            fixed-point stage from 0 to 1, or None without labels.
+    """
     top1 = next((rung.get("top1") for rung in ladder if rung["stage"] == ANSWER), None)
     return {
         "footprint": footprint(program),
@@ -38,7 +45,7 @@ def neurobench(
 
 
 def footprint(program: QuantizedGraph) -> float:
-    """Bytes of all parameters, each in the bits of its format."""
+    """Bytes of all parameters, in the widths of their formats."""
     bits = 0
     for node in program.graph:
         for field in fields(node):
@@ -49,14 +56,14 @@ def footprint(program: QuantizedGraph) -> float:
 
 
 def connection_sparsity(program: QuantizedGraph) -> float:
-    """Share of the weights that are 0."""
+    """Share of zero weights, from 0 to 1."""
     weights = [node.weight.values for node in program.graph if isinstance(node, Synapses)]
     zeros = sum(int(np.count_nonzero(each == 0)) for each in weights)
     return zeros / max(1, sum(each.size for each in weights))
 
 
 def activation_sparsity(program: QuantizedGraph, activity: Activity) -> float:
-    """Share of neurons and steps at which nothing is sent; readouts send nothing by definition."""
+    """Share of pairs of neuron and step without a message, from 0 to 1; readouts are excluded."""
     neurons = [node for node in program.populations if isinstance(node, Neurons)]
     places = sum(prod(node.shape) for node in neurons)
     places *= program.window.n_steps * activity.n_samples
@@ -65,19 +72,19 @@ def activation_sparsity(program: QuantizedGraph, activity: Activity) -> float:
 
 
 def synaptic_operations(program: QuantizedGraph, activity: Activity) -> dict[str, float]:
-    """Operations of one inference: accumulations where messages are -1, 0 or 1, else products.
+    """Operations of one inference: accumulates for messages of -1, 0 or 1, else multiplies.
 
-    ``Dense`` counts every synapse at every step, messages and weights of 0 included.
+    ``Dense`` counts every synapse at every step, including zero messages and zero weights.
     """
-    found = {"Effective_MACs": 0.0, "Effective_ACs": 0.0, "Dense": 0.0}
+    counts = {"Effective_MACs": 0.0, "Effective_ACs": 0.0, "Dense": 0.0}
     for node in program.graph:
         if isinstance(node, Synapses):
             source = program.graph[node.inputs[0]]
             low, high = source.messages if isinstance(source, Input | Neurons) else (0, 0)
             kind = "Effective_ACs" if low >= -1 and high <= 1 else "Effective_MACs"
             sent = activity.messages[source.id] / activity.n_samples
-            found[kind] += float((sent * fan_out(node, source.shape)).sum())
+            counts[kind] += float((sent * fan_out(node, source.shape)).sum())
             ones = QTensor.of(np.ones_like(node.weight.values))
             every = replace(node, weight=ones)
-            found["Dense"] += float(fan_out(every, source.shape).sum()) * program.window.n_steps
-    return found
+            counts["Dense"] += float(fan_out(every, source.shape).sum()) * program.window.n_steps
+    return counts

@@ -137,12 +137,13 @@ class Link(TypedDict, total=False):
 
 
 class LayerBound(TypedDict):
-    """One limit of one layer: the least that any placement takes, and what is taken."""
+    """One limit of one layer: the least that any placement takes, what is taken, a core's limit."""
 
     layer: str
     rule: str
     bound: int
     used: int
+    limit: int | None
 
 
 class ChipLink(TypedDict):

@@ -1,4 +1,4 @@
-"""What each layer takes of the chip: cores beside their lower bound, energy and time, as bars."""
+"""Bars of each layer's cores, with their lower bound, and of its energy and time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Bar:
     """A quantity of one layer.
 
     Attributes:
-        text: with its unit.
-        share: of the largest layer's, from 0 to 1.
-        bound: a lower bound as such a share; None without one.
+        text: the quantity with its unit.
+        share: ratio to the largest layer, from 0 to 1.
+        bound: lower bound as a ratio to the largest layer; None without one.
     """
 
     text: str
@@ -26,7 +26,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """One layer; None where a quantity is not known."""
+    """The bars of one layer; None for an unknown quantity."""
 
     layer: str
     cores: Bar | None
@@ -35,10 +35,10 @@ class Row:
 
 
 def shares(report: Mapping[str, Any]) -> list[Row]:
-    """A row a layer that is on a core, in the order of the network."""
-    known = report.get("resources") or {}
-    placed = _cores(known.get("per_core") or [])
-    bounds = _bounds(known)
+    """One row for each placed layer, in the order of the network."""
+    resources = report.get("resources") or {}
+    placed = _cores(resources.get("per_core") or [])
+    bounds = _bounds(resources)
     layers = [layer for layer in report.get("layers") or [] if layer["name"] in placed]
     largest = {
         "cores": max(placed.values(), default=0),
@@ -50,7 +50,7 @@ def shares(report: Mapping[str, Any]) -> list[Row]:
     rows = []
     for layer in layers:
         n_cores, bound = placed[layer["name"]], bounds.get(layer["name"])
-        text = f"{n_cores:,}" if bound is None else f"{n_cores:,}, bound {figures.number(bound)}"
+        text = f"{n_cores:,}" if bound is None else f"{n_cores:,}, bound {bound:.1f}"
         most = largest["cores"]
         cores = Bar(text, n_cores / most, None if bound is None else min(bound / most, 1.0))
         bars = (_bar(layer, name, largest[name]) for name in ("energy", "time"))
@@ -68,11 +68,12 @@ def _cores(per_core: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _bounds(resources: Mapping[str, Any]) -> dict[str, float]:
-    """The lower bound of each layer's cores, the largest over the rules."""
+    """A lower bound of each layer's share of cores, the largest over the limits of a core."""
     found: dict[str, float] = {}
     for entry in (resources.get("lower_bound") or {}).get("layers") or []:
-        name = entry["name"]
-        found[name] = max(found.get(name, 0), entry["cores"])
+        if entry.get("limit"):
+            cores = entry["bound"] / entry["limit"]
+            found[entry["layer"]] = max(found.get(entry["layer"], 0.0), cores)
     return found
 
 

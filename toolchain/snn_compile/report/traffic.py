@@ -1,4 +1,4 @@
-"""Traffic between layers as a drawing: layers in a row, an arc for each link."""
+"""Drawing of the traffic between layers: layers in a row, and an arc for each link."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from snn_compile.report.chip import WIDTH, hues
 
 _LEFT, _RIGHT, _BELOW = 60, 40, 96
 _WIDEST = 96.0
-"""Between two layers."""
+"""Largest distance of two layers."""
 _LETTERS = 18
-"""Of a layer's name."""
+"""Most characters of a layer's name."""
 _STEEP = 0.62
 """Height of an arc as a share of its span."""
 _HIGHEST = 200.0
 _HEAVIEST = 12.0
 """Width of the link with the most traffic."""
 _SHOWN = 8
-"""Links in the table."""
+"""Number of links in the table."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """A layer: its place, colour and name; the input has no hue."""
+    """A layer: its position, hue in degrees and name; the input has no hue."""
 
     x: float
     hue: float | None
@@ -35,7 +35,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Arc:
-    """A link: its path and width, by the root of the traffic, and what it is in words."""
+    """A link: its path, its width by the square root of the traffic, and its description."""
 
     path: str
     width: float
@@ -53,7 +53,7 @@ class Traffic:
         arcs: the links.
         links: source, target and messages of the links with the most traffic.
         others: number of links that the table leaves out.
-        unit: what is counted.
+        unit: the quantity that the links count.
     """
 
     height: float
@@ -89,7 +89,7 @@ def traffic(report: Mapping[str, Any]) -> Traffic | None:
     return Traffic(
         base + _BELOW,
         base,
-        tuple(Stop(place[name], colours.get(name), _shortened(name)) for name in names),
+        tuple(Stop(place[name], colours.get(name), _shorten(name)) for name in names),
         tuple(arcs),
         tuple((source, target, figures.short(n)) for source, target, n in heavy[:_SHOWN]),
         max(len(heavy) - _SHOWN, 0),
@@ -97,13 +97,13 @@ def traffic(report: Mapping[str, Any]) -> Traffic | None:
     )
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}"
 
 
 def _messages(report: Mapping[str, Any]) -> tuple[list[tuple[str, str, float]], str]:
-    """Source, target and messages of each link, and what these are."""
-    known = (report.get("resources") or {}).get("links") or []
+    """Source, target and messages of each link, and the name of that quantity."""
+    entries = (report.get("resources") or {}).get("links") or []
     sent = {
         layer["name"]: layer["spikes_per_inference"] / layer["neurons"]
         for layer in report.get("layers") or []
@@ -112,6 +112,6 @@ def _messages(report: Mapping[str, Any]) -> tuple[list[tuple[str, str, float]], 
     unit = "messages per inference" if sent else "messages if every neuron sends one"
     links = [
         (link["source"], link["target"], link["axons"] * sent.get(link["source"], 1.0))
-        for link in known
+        for link in entries
     ]
     return links, unit

@@ -1,8 +1,8 @@
-"""Reading a target from its TOML file.
+"""Loading of a target from its TOML file.
 
 Every figure is a table with ``value``, ``unit``, ``source`` and ``confidence``; an energy, a power
-or a time has ``low`` and ``high`` besides. A file may set ``inherits = "loihi2"`` and state only
-differences.
+or a time also has ``low`` and ``high``. A file may set ``inherits = "loihi2"`` and define only the
+figures that differ.
 """
 
 from __future__ import annotations
@@ -51,33 +51,33 @@ def available() -> list[str]:
 
 
 def load_target(name_or_path: str | Path, chips: int | None = None) -> Target:
-    """A target by its name, or from a TOML file of the same form.
+    """Load a built-in target by name, or a target from a TOML file.
 
     Args:
-        name_or_path: of the target.
-        chips: on the board, in place of the file's number.
+        name_or_path: name of a built-in target, or path of a TOML file.
+        chips: chips on the board; overrides the number in the file.
 
     Raises:
-        UsageError: there is no such target, or its file has unknown keys, missing keys or values of
+        UsageError: the target is unknown, or its file has unknown keys, missing keys or values of
             the wrong type (``CompileErrors`` if several).
     """
     tables, file = _read(str(name_or_path), frozenset(), {})
     target = _Reader(tables, file).target()
     if chips is None:
         return target
-    stated = replace(target.chips, value=chips, source="--chips", confidence=Confidence.ASSUMED)
-    return replace(target, chips=stated)
+    limit = replace(target.chips, value=chips, source="--chips", confidence=Confidence.ASSUMED)
+    return replace(target, chips=limit)
 
 
 def read_tables(name_or_path: str) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
-    """The tables of a target, and the file that states each figure; errors as ``load_target``."""
+    """The tables of a target, and the file that defines each figure; errors as ``load_target``."""
     origins: dict[tuple[str, str], str] = {}
     tables, _ = _read(name_or_path, frozenset(), origins)
     return tables, origins
 
 
 def content_hash(name_or_path: str | Path) -> str:
-    """SHA-256 of a target with all that it inherits; errors as of ``load_target``."""
+    """SHA-256 (hex) of a target, inherited figures included; errors as ``load_target``."""
     tables, _ = _read(str(name_or_path), frozenset(), {})
     return hashlib.sha256(json.dumps(tables, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -85,9 +85,9 @@ def content_hash(name_or_path: str | Path) -> str:
 def _read(
     name: str, inheriting: frozenset[str], origins: dict[tuple[str, str], str]
 ) -> tuple[dict[str, Any], str]:
-    """The tables of a target file, on top of those that it inherits.
+    """The tables of a target file, merged with those that it inherits.
 
-    ``origins`` receives the file of each figure.
+    The file of each figure is added to ``origins``.
     """
     if name in available():
         file = f"{name}.toml"
@@ -100,7 +100,7 @@ def _read(
                 f"no target named '{name}'",
                 code="unknown-target",
                 hint=(f"did you mean '{near[0]}'? " if near else "")
-                + f"available: {', '.join(available())}; or the path of a TOML file",
+                + f"built-in: {', '.join(available())}; or give the path of a TOML file",
             )
         try:
             content = read_bytes(path, MAX_TOML_SIZE)
@@ -117,7 +117,7 @@ def _read(
             str(error),
             code="invalid-target",
             origin=Origin(file),
-            hint='a figure looks like: neurons = { value = 1024, unit = "", ... }',
+            hint='form of a figure: neurons = { value = 1024, unit = "", ... }',
         ) from error
     own = {
         (section, key): file
@@ -135,11 +135,11 @@ def _read(
             code="invalid-target",
             origin=Origin(file),
         )
-    below, _ = _read(parent, inheriting | {name}, origins)
+    inherited, _ = _read(parent, inheriting | {name}, origins)
     origins.update(own)
-    merged = dict(below)
+    merged = dict(inherited)
     for key, value in tables.items():
-        known = below.get(key)
+        known = inherited.get(key)
         both = isinstance(value, dict) and isinstance(known, dict)
         merged[key] = {**known, **value} if both else value  # type: ignore[dict-item]
     return merged, file
@@ -163,10 +163,10 @@ class _Reader:
         self.errors.append(UsageError(message, code=code, origin=Origin(self.file), hint=hint))
 
     def text(self, key: str) -> str:
-        """A top-level text."""
+        """A top-level string."""
         value = self.tables.get(key)
         if not isinstance(value, str) or not value:
-            self.complain(f"'{key}' must be a text")
+            self.complain(f"'{key}' must be a string")
             return ""
         return value
 
@@ -190,7 +190,7 @@ class _Reader:
             self.complain(f"[{section}.{key}] lacks '{missing}'")
         for name in ("unit", "source", "confidence"):
             if name in table and (not isinstance(table[name], str) or not table[name].strip()):
-                self.complain(f"'{name}' of [{section}.{key}] must be a nonempty text")
+                self.complain(f"'{name}' of [{section}.{key}] must be a nonempty string")
         levels = [c.value for c in Confidence]
         if table.get("confidence", levels[0]) not in levels:
             self.complain(
@@ -200,7 +200,7 @@ class _Reader:
         return table if len(self.errors) == before else None
 
     def figure(
-        self, section: str, key: str, default: T, wanted: str, parse: Callable[[Any], T | None]
+        self, section: str, key: str, default: T, expected: str, parse: Callable[[Any], T | None]
     ) -> Figure[T]:
         """A figure; ``parse`` returns None for a value of the wrong type."""
         table = self.table(section, key, ("value", "unit", "source", "confidence"))
@@ -208,7 +208,7 @@ class _Reader:
             return Figure(default, "", "", Confidence.ASSUMED)
         value = parse(table["value"])
         if value is None:
-            self.complain(f"'value' of [{section}.{key}] is {table['value']!r}, not {wanted}")
+            self.complain(f"'value' of [{section}.{key}] is {table['value']!r}, not {expected}")
             value = default
         confidence = Confidence(table["confidence"])
         return Figure(value, table["unit"], table["source"], confidence)
@@ -226,7 +226,7 @@ class _Reader:
         return Figure(value, found.unit, found.source, found.confidence)
 
     def optional_limit(self, section: str, key: str) -> Limit:
-        """A limit that a file need not state."""
+        """A limit that may be absent from a file."""
         self.read.add((section, key))
         if key not in self.tables.get(section, {}):
             return UNSTATED_LINK
@@ -245,8 +245,10 @@ class _Reader:
         )
 
     def word(self, section: str, key: str) -> Figure[str]:
-        """A name."""
-        return self.figure(section, key, "", "a text", lambda v: v if isinstance(v, str) else None)
+        """A string."""
+        return self.figure(
+            section, key, "", "a string", lambda v: v if isinstance(v, str) else None
+        )
 
     def integers(self, section: str, key: str) -> Figure[tuple[int, ...]]:
         """A list of whole numbers."""
@@ -271,7 +273,7 @@ class _Reader:
         return Figure(found.value or None, found.unit, found.source, found.confidence)
 
     def constant(self, section: str, key: str, unit: str) -> Constant | None:
-        """An energy, a power or a time; None where the file states none."""
+        """An energy, a power or a time in the given unit; None if absent from the file."""
         self.read.add((section, key))
         if key not in self.tables.get(section, {}):
             return None
@@ -320,7 +322,7 @@ class _Reader:
                     f"'{section}' must be a table",
                     code="invalid-target",
                     origin=Origin(self.file),
-                    hint=f"[{section}.synaptic_op] and so on",
+                    hint=f"its figures are tables, such as [{section}.synaptic_op]",
                 )
         target = Target(
             name=self.text("name"),
@@ -359,7 +361,7 @@ class _Reader:
         return target
 
     def _consistent(self, target: Target) -> None:
-        """Record contradictory or meaningless values."""
+        """Record inconsistent values."""
         if self.errors:
             return
         coding, codings = target.default_coding.value, target.codings.value

@@ -39,15 +39,15 @@ class Figure(Generic[T]):
 
 @dataclass(frozen=True)
 class Constant:
-    """What one operation costs in energy or time, with the range of cited constants.
+    """Energy, power or time of one operation, with the range of cited constants.
 
     Attributes:
         value: the constant that estimates use.
         low: the smallest constant of a cited source.
-        high: the largest.
+        high: the largest constant of a cited source.
         unit: ``pJ``, ``mW``, ``ns`` or ``us``.
         source: the sources, with caveats.
-        confidence: confidence in them.
+        confidence: confidence in the sources.
     """
 
     value: float
@@ -60,17 +60,17 @@ class Constant:
 
 @dataclass(frozen=True)
 class Times:
-    """Times of a core's operations; None where no source states one.
+    """Times of a core's operations in nanoseconds; None without a public source.
 
     Attributes:
-        synaptic_op: of one synaptic operation.
-        neuron_update: of one neuron at one time step.
-        spike_out: of one neuron that sends.
-        message_out: of one message to one of the cores that read it, at the sender.
-        message_in: of one message, at a core that reads it.
-        barrier: of the synchronization that ends a time step.
-        link_message: of one message between two chips.
-        input_value: of one value of the input, sent by the host.
+        synaptic_op: one synaptic operation.
+        neuron_update: one neuron update at one time step.
+        spike_out: one spike, at its neuron.
+        message_out: one message to one reading core, at the sender.
+        message_in: one message, at a reading core.
+        barrier: the synchronization that ends a time step.
+        link_message: one message between two chips.
+        input_value: one input value, sent by the host.
     """
 
     synaptic_op: Constant | None = None
@@ -88,7 +88,7 @@ Words = Figure[tuple[str, ...] | None]
 UNSTATED_LINK: Limit = Figure(
     None,
     "messages",
-    "no public figure of what a link between chips carries in a time step",
+    "no public figure for the messages per time step on a link between chips",
     Confidence.ASSUMED,
 )
 
@@ -106,7 +106,7 @@ class Target:
         neurons_per_core: neurons, or compartments where a neuron takes several.
         synapse_memory_per_core: bits.
         input_axons_per_core: distinct (source neuron, block) pairs that a core can receive.
-        output_axons_per_core: (neuron, block that it reaches) pairs that a core can address.
+        output_axons_per_core: distinct (neuron, reading block) pairs that a core can address.
         state_bits: width of a membrane potential.
         max_delay: longest synaptic delay in time steps.
         payload_bits: widest payload of a graded spike; 0 without payloads.
@@ -116,17 +116,17 @@ class Target:
         neurons: supported neuron kinds, by ``Population.kind``; None for any.
         default_coding: the default coding.
         shared_kernels: whether a core stores a kernel once, not once per synapse.
-        index_bits: bits beside each weight of an unrolled synapse that name its target.
-        entry_overhead_bits: bits lost by each entry of a synapse list, at most.
-        synapses_per_entry: longest entry of a synapse list.
+        index_bits: bits of the target index stored with each weight of an unrolled synapse.
+        entry_overhead_bits: largest overhead of an entry of a synapse list.
+        synapses_per_entry: most synapses of an entry of a synapse list.
         neurons_per_soft_reset_neuron: compartments of a neuron that resets by subtraction.
         synapses_per_soft_reset_neuron: recurrent synapses of such a neuron.
-        link_messages_per_step: that a chip can send to another chip in a step.
-        synaptic_op: energy of one synaptic operation.
-        neuron_update: energy of one neuron at one time step.
-        spike: energy of routing one message to one of the cores that read it.
-        static_chip: power that a chip takes at rest.
-        times: times of the same operations, and of a time step's end.
+        link_messages_per_step: messages that a chip can send to another chip in a time step.
+        synaptic_op: energy of one synaptic operation, in pJ.
+        neuron_update: energy of one neuron update at one time step, in pJ.
+        spike: energy of routing one message to one reading core, in pJ.
+        static_chip: static power of a chip, in mW.
+        times: times of the operations, and of the barrier that ends a time step.
     """
 
     name: str

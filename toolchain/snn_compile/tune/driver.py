@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import Origin, UnsupportedError, UsageError
-from snn_compile.fit.joining import joined
+from snn_compile.fit.merge_partial_sums import merge_partial_sums
 from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
@@ -120,7 +120,8 @@ def tune_model(
             _float_samples(path, train, compiling)  # report bad data before compiling
         base = _compiled(path, compiling, evaluate, journal)
         require_writable(base.program, _backends(base))  # before anything is trained
-        base = replace(base, program=joined(base.program))  # split again when it is finished
+        # Finishing splits the network again.
+        base = replace(base, program=merge_partial_sums(base.program))
         setting = _setting(path, base, train, options, compiling)
         given = evaluate or compiling.evaluate
         test_set = None if given is None else samples_for(base, given)

@@ -1,10 +1,10 @@
-"""Whether a pool is better composed with the next layer on a target, or kept as neurons.
+"""The decision whether a pool is composed with the next layer or kept as a population.
 
-Composed, each neuron of the layer reads all that the pool averages: as many sources more, and as
-many synapses. Kept, the pool's neurons cost a population and a rounding of their own. The pool is
-kept where the composed layer has more sources than a core receives, or takes more than four times
-the cores by the estimates below: a rounding and a step of time have to pay. Estimates count weights
-of eight bits, none of them zero, and bands of whole rows, which the partition often betters.
+Composition multiplies the fan-in and the synapses of the next layer by the sources of a pooled
+value. A kept pool costs a population, a rounding and a time step. The pool is kept if the composed
+fan-in exceeds the input axons of a core, or if composition takes more than ``MARGIN`` times the
+cores. The estimates of cores assume nonzero weights of eight bits and bands of whole rows, which
+the partition often improves on.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from snn_compile.targets.target import Target
 
 WEIGHT_BITS = 8
 MARGIN = 4
-"""Times as many cores as kept, from which on a composed layer is not worth a rounding less."""
+"""Ratio of composed to kept cores above which a pool is kept despite its rounding and step."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer as the estimates see it.
+    """The size of a layer, for estimates.
 
     Attributes:
-        neurons: of the layer.
+        neurons: number of neurons.
         fan_in: sources of a neuron.
-        weights: that are stored once where kernels are shared.
-        bands: pieces of which none reads more sources than a core receives.
+        weights: number of weights if kernels are shared.
+        bands: blocks into which the input axons of a core divide the layer.
     """
 
     neurons: int
@@ -40,7 +40,7 @@ class Layer:
     bands: int
 
     def cores(self, target: Target) -> int:
-        """Cores that hold it, at least."""
+        """Estimated number of cores."""
         memory, compartments = target.synapse_memory_per_core.value, target.neurons_per_core.value
         stored = self.weights * self.bands
         bits = WEIGHT_BITS
@@ -54,7 +54,14 @@ class Layer:
 def composes_better(
     network: ANNGraph, pool: AnnNode, layer: ann.Conv | ann.Dense, target: Target | None
 ) -> bool:
-    """Whether a layer and the pool before it fit as one, in not many more cores than as two."""
+    """Whether to compose a pool with the next layer: see the module for the criterion.
+
+    Args:
+        network: the network.
+        pool: the average pool, or another linear node that averages.
+        layer: its only reader.
+        target: the chip; None for no limits.
+    """
     axons = None if target is None else target.input_axons_per_core.value
     if target is None or axons is None:
         return True
@@ -68,7 +75,7 @@ def composes_better(
 def _layers(
     network: ANNGraph, pool: AnnNode, layer: ann.Conv | ann.Dense, sources: int, axons: int
 ) -> tuple[Layer, Layer, Layer]:
-    """The composed layer, the pool alone, and the layer alone."""
+    """The sizes of the composed layer, the pool and the layer."""
     n_pooled = prod(pool.shape)
     taps = -(-sources // n_pooled)
     if isinstance(pool, ann.AveragePool):
@@ -97,7 +104,7 @@ def _convolution(
     source: tuple[int, ...],
     axons: int,
 ) -> Layer:
-    """A convolution with other kernels, in bands of rows, or tiles where a row is too wide."""
+    """The size of a convolution with other kernels, in bands of rows, or tiles of wide rows."""
     _, height, width = layer.shape
     read = channels * layer.geometry.groups
     columns = min(source[2], (width - 1) * stride[1] + kernel[1])
@@ -111,7 +118,7 @@ def _convolution(
 
 
 def _sources(network: ANNGraph, node: AnnNode) -> int:
-    """Neurons whose values a value is made of; a layer in between has neurons behind it."""
+    """Neurons that a node reads through linear nodes without neurons of their own."""
     found: dict[NodeId, int] = {}
     waiting, seen = [node], {node.id}
     while waiting:

@@ -1,4 +1,4 @@
-"""The figures of a target as its files state them, one by one."""
+"""A list of the figures of a target, with the file of each."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from snn_compile.targets.load import SECTIONS, load_target, read_tables
 
 
 @dataclass(frozen=True)
-class Stated:
-    """One figure of a target.
+class FigureEntry:
+    """One figure of a target, as in its file.
 
     Attributes:
-        section: its table in the file, such as ``core``.
-        key: its name there.
-        value: as in the file: a number, a list, a word or a truth value.
-        low: lower end of a range; None without one.
-        high: upper end of a range; None without one.
-        unit: of the value.
-        confidence: name of a :class:`~snn_compile.targets.target.Confidence`.
-        source: where it is from.
-        file: the file that states it; another one where it is inherited.
+        section: its table, such as ``core``.
+        key: its name in the table.
+        value: a number, a list, a string or a truth value.
+        low: lower end of the range; None without one.
+        high: upper end of the range; None without one.
+        unit: unit of the value.
+        confidence: value of a :class:`~snn_compile.targets.target.Confidence`.
+        source: its source, with caveats.
+        file: the file that defines it, which is another one if the figure is inherited.
     """
 
     section: str
@@ -36,19 +36,22 @@ class Stated:
     file: str
 
 
-def stated(name_or_path: str | Path) -> tuple[Stated, ...]:
-    """All figures of a target, those of a section together.
+def figure_entries(name_or_path: str | Path) -> tuple[FigureEntry, ...]:
+    """All figures of a target, by section.
+
+    Args:
+        name_or_path: name of a built-in target, or path of a TOML file.
 
     Raises:
-        UsageError: as ``load_target``, which checks the file.
+        UsageError: the target is unknown or its file is invalid, as for ``load_target``.
     """
     load_target(name_or_path)
-    by_section: dict[str, list[Stated]] = {section: [] for section in SECTIONS}
+    by_section: dict[str, list[FigureEntry]] = {section: [] for section in SECTIONS}
     tables, origins = read_tables(str(name_or_path))
     for section, figures in by_section.items():
         for key, table in tables.get(section, {}).items():
             figures.append(
-                Stated(
+                FigureEntry(
                     section,
                     key,
                     table["value"],

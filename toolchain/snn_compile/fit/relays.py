@@ -1,4 +1,4 @@
-"""Neurons that pass on what they receive, and synapses with weights of 1."""
+"""Neurons that send their input sum unchanged, and synapses of weight 1."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from snn_compile.ir.quantized import (
 )
 
 
-def passing_on(place: Mapping[str, Any], messages: Range) -> PiecewiseLinearNeurons:
-    """Neurons whose message is the sum that they receive: one line through the origin.
+def relay_neurons(fields: Mapping[str, Any], messages: Range) -> PiecewiseLinearNeurons:
+    """Piecewise linear neurons with one segment, ``y = x``: their message is their input sum.
 
     Args:
-        place: id, inputs, shape and origin.
-        messages: smallest and largest sum, so that the ends of the line are never reached.
+        fields: id, inputs, shape and origin.
+        messages: smallest and largest sum; clipping begins beyond them.
     """
     low, high = min(messages[0], 0), max(messages[1], 0)
-    column = np.zeros((place["shape"][0], 1), dtype=np.int64)
+    column = np.zeros((fields["shape"][0], 1), dtype=np.int64)
     return PiecewiseLinearNeurons(
-        **place,
+        **fields,
         bias=QTensor.of(column[:, 0]),
         breakpoints=QTensor.of(column[:, :0]),
         multiplier=QTensor.of(column + 1),
@@ -43,31 +43,31 @@ def passing_on(place: Mapping[str, Any], messages: Range) -> PiecewiseLinearNeur
     )
 
 
-def holds(messages: Range) -> bool:
-    """Whether the state of such neurons holds all sums of a range."""
+def fits_state(messages: Range) -> bool:
+    """Whether the state of such neurons holds every sum of a range."""
     return max(-messages[0], messages[1]) <= min(STATE.max, VOLTAGE_LIMIT)
 
 
-def one_to_one(place: Mapping[str, Any], bits: QFormat, exponent: int = 0) -> Synapses:
-    """Synapses from each neuron to the one in its place.
+def one_to_one(fields: Mapping[str, Any], bits: QFormat, exponent: int = 0) -> Synapses:
+    """One synapse of weight 1 from each neuron to the neuron of the same index.
 
     Args:
-        place: id, inputs, shape and origin.
+        fields: id, inputs, shape and origin.
         bits: format of the weights.
         exponent: of the synapses.
     """
-    shape = place["shape"]
+    shape = fields["shape"]
     if len(shape) == 3:
         weight = QTensor(np.ones((shape[0], 1, 1, 1), dtype=np.int64), bits)
         geometry = Geometry(groups=shape[0])
-        return ConvSynapses(**place, weight=weight, exponent=exponent, geometry=geometry)
+        return ConvSynapses(**fields, weight=weight, exponent=exponent, geometry=geometry)
     index = np.arange(prod(shape) + 1)
     weight = ones(len(index) - 1, bits)
     return SparseSynapses(
-        **place, indptr=index, indices=index[:-1], weight=weight, exponent=exponent
+        **fields, indptr=index, indices=index[:-1], weight=weight, exponent=exponent
     )
 
 
 def ones(n: int, bits: QFormat) -> QTensor:
-    """So many weights of 1."""
+    """``n`` weights of 1."""
     return QTensor(np.ones(n, dtype=np.int64), bits)
