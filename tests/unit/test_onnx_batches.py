@@ -169,3 +169,27 @@ def test_samples_of_an_open_batch_are_not_mixed(name):
     nodes, constants = MIXED[name]
     with pytest.raises(UnsupportedError):
         imported(model(nodes, ("N", 4), constants))
+
+
+def strided(offset, step=4):
+    """Values of a flattened batch by ``index = step * sample + offset``, as exporters of views."""
+    nodes = [
+        node("Reshape", "x flat", "f"),
+        node("Shape", "x", "n", end=1),
+        node("Squeeze", "n", "count"),
+        node("Range", "zero count one", "k"),
+        node("Mul", "k step", "row"),
+        node("Unsqueeze", "row behind", "column"),
+        node("Add", "column offset", "index"),
+        node("Gather", "f index", "y", axis=0),
+    ]
+    constants = {"flat": ints(-1), "zero": np.array(0), "one": np.array(1), "step": np.array(step)}
+    constants |= {"behind": ints(1), "offset": ints(*offset)}
+    return model(nodes, ("N", 4), constants, opset=20)
+
+
+def test_views_with_strides_of_a_flattened_batch():
+    assert_equal(strided([3, 1, 1]), (3, 4))
+    for other in (strided([3, 1, 1], step=0), strided([0, 1], step=2)):
+        with pytest.raises(UnsupportedError, match="works along axis 0, which is the batch"):
+            imported(other)

@@ -161,7 +161,8 @@ GROWING = {
     "expand": (node("Expand", "x c", "y"), ints(1 << 30, 1, 1, 4096)),
     "gather": (node("Gather", "x c", "y", axis=1), ints(*[0] * 1000)),
     "nearest": (node("Resize", "x - c", "y"), np.float32([1, 1, 1e5])),
-    "linear": (node("Resize", "x - c", "y", mode="linear"), np.float32([1, 1, 300])),
+    "linear": (node("Resize", "x - c", "y", mode="linear"), np.float32([1, 1, 300.5])),
+    "interpolated": (node("Resize", "x - c", "y", mode="linear"), np.float32([1, 1, 1e5])),
     "cumulated": (node("CumSum", "x c", "y"), np.array(2)),
     "transposed": (
         node("ConvTranspose", "x c", "y", strides=[1 << 30]), np.ones((1, 1, 1), np.float32),
@@ -214,7 +215,7 @@ def test_names_that_nobody_writes():
 
 LINEAR = {"mode": "linear"}
 NOT_MADE = {
-    "interpolated": (node("Resize", "x - s", "y", **LINEAR), (1, 1 << 14), {"s": [1, 1, 2.0]}),
+    "interpolated": (node("Resize", "x - s", "y", **LINEAR), (1, 1 << 14), {"s": [1, 1, 2.5]}),
     "cumulated": (node("CumSum", "x a", "y"), (1 << 14,), {"a": 1}),
     "neighbours": (node("LRN", "x", "y", size=3), (1 << 14, 1, 1), {}),
 }
@@ -236,7 +237,7 @@ def test_matrices_along_long_axes(name):
 INFINITE = {
     "no value above": (node("Clip", "x a b", "y"), {"a": np.inf, "b": np.inf}),
     "no value below": (node("Clip", "x - b", "y"), {"b": -np.inf}),
-    "border": (node("Pad", "x p a", "y"), {"p": ints(0, 0, 1, 0, 0, 1), "a": -np.inf}),
+    "border": (node("Pad", "x p a", "y"), {"p": ints(0, 0, 1, 0, 0, 1), "a": np.inf}),
     "border of NaN": (node("Pad", "x p a", "y"), {"p": ints(0, 0, 1, 0, 0, 1), "a": np.nan}),
     "scales": (node("Resize", "x - s", "y"), {"s": np.float32([1, 1, np.nan])}),
     "endless scales": (node("Resize", "x - s", "y"), {"s": np.float32([1, 1, np.inf])}),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_models import NEWEST, OPSETS, assert_same, model, node, ops
+from onnx_models import NEWEST, OPSETS, assert_same, imported, model, node, ops
+from snn_compile.errors import UnsupportedError
 
 
 @settings(max_examples=120, deadline=None)
@@ -82,3 +83,47 @@ def test_average_of_an_overhanging_window_counts_what_is_there():
 def test_one_dimensional_pool_is_lifted():
     result = assert_same(model([node("MaxPool", "x", "y", kernel_shape=[2])], ("N", 3, 9)))
     assert ops(result) == ["Reshape", "MaxPool", "Reshape"]
+
+
+BORDERED = {
+    "maps": ((5, 5), [1, 1], [1, 1], {"kernel_shape": [3, 3], "strides": [2, 2]}),
+    "one side, and pads": (
+        (5, 5),
+        [1, 0],
+        [0, 1],
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 1, 1, 0], "ceil_mode": 1},
+    ),
+    "a line": ((7,), [1], [1], {"kernel_shape": [3], "strides": [2]}),
+    "volumes": ((4, 4, 4), [1, 1, 0], [1, 1, 1], {"kernel_shape": [3, 3, 3], "strides": [1, 2, 2]}),
+}
+
+
+def bordered(value, size, before, after, *readers):
+    pads = np.array([0, 0, *before, 0, 0, *after], np.int64)
+    border = node("Pad", "x p v", "b")
+    return model([border, *readers], ("N", 2, *size), {"p": pads, "v": np.float32(value)}, opset=19)
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.finfo(np.float32).min])
+@pytest.mark.parametrize("name", BORDERED)
+def test_a_border_below_all_values_is_a_pools_own_padding(name, value):
+    size, before, after, attributes = BORDERED[name]
+    pool = node("MaxPool", "b", "y", **attributes)
+    result = assert_same(bordered(value, size, before, after, pool))
+    assert set(ops(result)) <= {"MaxPool", "Reshape"}
+
+
+@pytest.mark.parametrize(
+    ("readers", "reason"),
+    [
+        ([node("Relu", "b", "y")], "not read by max pooling alone"),
+        (
+            [node("MaxPool", "b", "m", kernel_shape=[3], pads=[1, 1]), node("Add", "m b", "y")],
+            "not read by max pooling alone",
+        ),
+        ([node("MaxPool", "b", "y", kernel_shape=[1])], "not smaller than its kernel"),
+    ],
+)
+def test_a_border_below_all_values_elsewhere_is_refused(readers, reason):
+    with pytest.raises(UnsupportedError, match=reason):
+        imported(bordered(-np.inf, (4,), [1], [1], *readers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,9 @@ class Call:
         n_outputs: number of results in the file.
         only_feeds_outputs: whether the result reaches only outputs of the network, through
             operators of the given types alone.
+        readers: types of the operators that read the result; an empty text for the caller of the
+            network.
+        of_pair: constant inputs that depend on the size of the batch, by index, for a batch of two.
     """
 
     builder: Builder
@@ -44,6 +47,8 @@ class Call:
     attributes: Attributes
     n_outputs: int
     only_feeds_outputs: Callable[[frozenset[str]], bool]
+    readers: frozenset[str]
+    of_pair: Mapping[int, Constant]
 
     @property
     def op(self) -> str:

@@ -37,7 +37,7 @@ from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_sh
 from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
 from snn_frontends.onnx.order import in_order, live
 from snn_frontends.onnx.survey import Surveyor
-from snn_frontends.onnx.values import Batch, Tensor, Unknown, Value
+from snn_frontends.onnx.values import Batch, Constant, Tensor, Unknown, Value
 
 CONTRIBUTOR = "com.microsoft"
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
@@ -133,6 +133,7 @@ class _Importer:
         )
         self.times_named = Counter(node.name for node in self.nodes)
         self.values: dict[str, Value] = {}
+        self.of_pairs: dict[str, Constant] = {}
         self.errors: list[CompileError] = []
         self.n_folded = 0
         self.folding = Folding(builder.opset)
@@ -216,11 +217,15 @@ class _Importer:
             self._check(node, origin)
             self.n_folded += 1
             same_shape = np.broadcast_to(np.float32(0), inputs[0].shape)
+            self._fold_pair(node, [_of_pair(inputs[0])], origin)
             return self.folding.evaluate(node, [same_shape], origin)
         constants = [value for value in inputs if value is None or isinstance(value, np.ndarray)]
         if len(constants) == len(inputs) and node.op_type not in RANDOM:
             self._check(node, origin)
             self.n_folded += 1
+            if any(name in self.of_pairs for name in node.input):
+                pair = [self.of_pairs.get(n, v) for n, v in zip(node.input, constants, strict=True)]
+                self._fold_pair(node, pair, origin)
             return self.folding.evaluate(node, constants, origin)
         unknown = [value for value in inputs if isinstance(value, Unknown)]
         if unknown and not any(isinstance(value, Tensor) for value in inputs):
@@ -240,6 +245,18 @@ class _Importer:
         result = layout.run(operator.handler, call)
         raise_all(call.attributes.unread(schema, origin))
         return [result] if isinstance(result, Tensor) else result
+
+    def _fold_pair(
+        self, node: onnx.NodeProto, inputs: Sequence[Constant | None], origin: Origin
+    ) -> None:
+        """Evaluate a constant that may depend on the batch's size for a batch of two."""
+        if not self.builder.batch.symbolic:
+            return
+        try:
+            results = self.folding.evaluate(node, inputs, origin)
+        except CompileError:  # two samples do not fit; one sample is what counts
+            return
+        self.of_pairs.update(zip(node.output, results, strict=False))
 
     def _contributed(
         self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
@@ -261,6 +278,8 @@ class _Importer:
             attributes=Attributes(node, origin),
             n_outputs=len(node.output),
             only_feeds_outputs=lambda ops: self._only_feeds_outputs(node.output[0], ops),
+            readers=self._reading(node.output[0]),
+            of_pair={k: self.of_pairs[n] for k, n in enumerate(node.input) if n in self.of_pairs},
         )
 
     def _check(self, node: onnx.NodeProto, origin: Origin) -> None:
@@ -339,6 +358,11 @@ class _Importer:
         name = node.name if unique else next(filter(None, node.output), node.op_type)
         return Origin(self.builder.file, name, node.op_type)
 
+    def _reading(self, name: str) -> frozenset[str]:
+        """Types of the operators that read a value; an empty text for an output of the network."""
+        types = {node.op_type for node in self.readers.get(name, [])}
+        return frozenset(types | {""} if name in self.outputs else types)
+
     def _only_feeds_outputs(self, name: str, ops: frozenset[str]) -> bool:
         """Whether a value reaches only outputs, through operators of the given types."""
         return all(
@@ -346,6 +370,12 @@ class _Importer:
             or (node.op_type in ops and self._only_feeds_outputs(node.output[0], ops))
             for node in self.readers.get(name, [])
         )
+
+
+def _of_pair(x: Tensor) -> Constant:
+    """A value of the shape that a tensor has for a batch of two."""
+    shape = [n * 2 if k == x.axis else n for k, n in enumerate(x.shape)]
+    return np.broadcast_to(np.float32(0), shape)
 
 
 def _domain(stated: str) -> str:

@@ -26,6 +26,8 @@ class Tensor:
         axis: the batch axis; None if the value is one sample.
         outer: positions along this axis that go around the batch: it has ``outer * batch * inner``.
         inner: positions within each sample of the batch.
+        border: numbers of values before and after each axis by which the shape exceeds the node's;
+            they are below any other. Only maxima read such a value.
     """
 
     node: NodeId
@@ -33,6 +35,7 @@ class Tensor:
     axis: int | None = 0
     outer: int = 1
     inner: int = 1
+    border: tuple[tuple[int, int], ...] = ()
 
     @property
     def merged(self) -> int:

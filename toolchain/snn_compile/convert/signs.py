@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from snn_compile.ir import ann
+from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 
@@ -20,6 +21,16 @@ _CARRIERS = (
 )
 
 
+def _carries(node: AnnNode) -> bool:
+    """Whether a value is non-negative if the inputs are."""
+    match node:
+        case ann.AxisMatrix():
+            return bool((node.matrix >= 0).all())
+        case ann.Conv():
+            return bool((node.weight >= 0).all() and (node.bias >= 0).all())
+    return isinstance(node, (*_CARRIERS, ann.Product))
+
+
 def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
     """For every node, whether its value is provably non-negative."""
     known: dict[NodeId, bool] = {}
@@ -27,10 +38,7 @@ def non_negative(network: ANNGraph) -> dict[NodeId, bool]:
         if isinstance(node, ann.Activation) and not isinstance(node, ann.Product):
             known[node.id] = node.non_negative
         else:
-            carries = isinstance(node, (*_CARRIERS, ann.Product)) or (
-                isinstance(node, ann.AxisMatrix) and bool((node.matrix >= 0).all())
-            )
-            known[node.id] = carries and all(known[s] for s in node.inputs)
+            known[node.id] = all(known[s] for s in node.inputs) and _carries(node)
         if isinstance(node, ann.Product) and node.non_negative:
             known[node.id] = True
     return known

@@ -75,7 +75,12 @@ class Block:
     def flat(self, shape: Shape) -> npt.NDArray[np.int64]:
         """Flat indices of its neurons in a population of the given shape, row-major."""
         c, h, w = as_map(shape)
-        return np.arange(c * h * w, dtype=np.int64).reshape(c, h, w)[self.slices].ravel()
+        channels, rows, columns = (
+            np.arange(n, dtype=np.int64)[part]
+            for n, part in zip((c, h, w), self.slices, strict=True)
+        )
+        flat: npt.NDArray[np.int64] = (channels[:, None, None] * h + rows[:, None]) * w + columns
+        return flat.ravel()
 
 
 @dataclass(frozen=True)

@@ -370,26 +370,35 @@ class SparseCounts(_FanOut):
         self.synapse_group = synapses
         self.n_sources = int(np.prod(source))
         used = synapses.weight.values != 0
-        target = np.repeat(np.arange(len(synapses.indptr) - 1), np.diff(synapses.indptr))
-        self.target, self.index = target[used], synapses.indices[used]
-        self.n_targets = len(synapses.indptr) - 1
+        self.index = synapses.indices[used]
+        self.ends = np.concatenate([[0], used.cumsum()])[synapses.indptr]
+        fan_in = self.fan_in()
+        self.alike = int(fan_in[0]) if (fan_in == fan_in[0]).all() else None
+        self.apart = bool(np.bincount(self.index, minlength=1).max() <= 1)
         self._indices: dict[Block, Int] = {}
 
     def _onto(self, block: Block) -> Int:
         """The source of each synapse onto a block."""
         known = self._indices.get(block)
         if known is None:
-            inside = np.zeros(self.n_targets, dtype=np.bool_)
-            inside[block.flat(self.synapse_group.shape)] = True
-            known = self._indices[block] = self.index[inside[self.target]]
+            targets = block.flat(self.synapse_group.shape)
+            first, fan_in = self.ends[targets], self.ends[targets + 1] - self.ends[targets]
+            skipped = first - np.concatenate([[0], fan_in.cumsum()[:-1]])
+            places = np.repeat(skipped, fan_in) + np.arange(fan_in.sum())
+            known = self._indices[block] = self.index[places]
         return known
 
     def synapses(self, block: Block) -> int:
         """Synapses onto a block."""
-        return len(self._onto(block))
+        if self.alike is not None:
+            return self.alike * block.size
+        targets = block.flat(self.synapse_group.shape)
+        return int((self.ends[targets + 1] - self.ends[targets]).sum())
 
     def sources(self, block: Block) -> int:
         """Distinct sources of a block."""
+        if self.apart:  # interleaved and joined maps
+            return self.synapses(block)
         return len(np.unique(self._onto(block)))
 
     def stored(self, block: Block) -> tuple[int, int]:
@@ -412,7 +421,7 @@ class SparseCounts(_FanOut):
 
     def fan_in(self) -> Int:
         """Synapses onto each neuron."""
-        return np.bincount(self.target, minlength=self.n_targets)
+        return np.diff(self.ends)
 
 
 def counts_of(synapses: Synapses, source: Shape) -> Counts:

@@ -109,7 +109,7 @@ def _volumes(
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class Stretch:
     """A transposed convolution along one axis.
 
     Value ``stride * q + r`` is the sum over the taps of phase r at input ``q - shift``: for each
@@ -175,13 +175,16 @@ def conv_transpose(call: Call) -> Tensor:
         raise call.invalid(f"{x.shape[1]} channels do not fall into {groups} groups")
     axes = _stretches(call, x, weight.shape[2:])
     bias = _bias(call, weight.shape[1] * groups, weight)
-    return _transposed(call, x, weight, bias, axes, groups)
+    return transposed(call, x, weight, bias, axes, groups)
 
 
-def _transposed(
-    call: Call, x: Tensor, weight: Float, bias: Float, axes: list[_Stretch], groups: int
+def transposed(
+    call: Call, x: Tensor, weight: Float, bias: Float, axes: list[Stretch], groups: int
 ) -> Tensor:
-    """A transposed convolution of (N, C, ...), with weights (C, O / groups, ...)."""
+    """A transposed convolution of (N, C, ...), with weights (C, O / groups, ...).
+
+    Its nodes are a convolution to all phases, and wiring that interleaves them.
+    """
     per_group = weight.shape[1]
     phases = [axis.stride for axis in axes]
     n_phases = prod(phases)
@@ -234,7 +237,7 @@ def col2im(call: Call) -> Tensor:
     if min(counts) < 1 or prod(counts) != x.shape[2]:
         raise call.invalid(f"{x.shape[2]} blocks do not fit an image of {list(image)}")
     axes = [
-        _Stretch(counts[k], block[k], strides[k], dilations[k], pads[k], image[k])
+        Stretch(counts[k], block[k], strides[k], dilations[k], pads[k], image[k])
         for k in range(rank)
     ]
     call.builder.check_size((prod(block), x.shape[1]), call.origin)
@@ -242,10 +245,10 @@ def col2im(call: Call) -> Tensor:
     weight = np.tile(own, (channels, *[1] * (rank + 1)))
     bias = np.zeros(channels, np.float32)
     blocks = call.emit(ann.Reshape, x, shape=(call.batch, x.shape[1], *counts), suffix="blocks")
-    return _transposed(call, blocks, weight, bias, axes, channels)
+    return transposed(call, blocks, weight, bias, axes, channels)
 
 
-def _interleaved(call: Call, y: Tensor, axes: list[_Stretch], n_out: int) -> Tensor:
+def _interleaved(call: Call, y: Tensor, axes: list[Stretch], n_out: int) -> Tensor:
     """Channels of phases interleaved, without cropped values."""
     index = places(y).reshape(n_out, *(axis.stride for axis in axes), *y.shape[2:])
     rank = len(axes)
@@ -259,7 +262,7 @@ def _interleaved(call: Call, y: Tensor, axes: list[_Stretch], n_out: int) -> Ten
     return take_places(call, y, index[(slice(None), *parts)])
 
 
-def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[_Stretch]:
+def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[Stretch]:
     """The parameters of each axis from the attributes.
 
     Raises:
@@ -293,5 +296,5 @@ def _stretches(call: Call, x: Tensor, kernel: Sequence[int]) -> list[_Stretch]:
             before = cut // 2 if mode == "SAME_UPPER" else cut - cut // 2
         if min(count, taps) < 1 or before < 0:
             raise call.invalid(f"gives an axis of {count} values")
-        found.append(_Stretch(n, taps, s, d, before, count))
+        found.append(Stretch(n, taps, s, d, before, count))
     return found

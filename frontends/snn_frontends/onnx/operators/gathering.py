@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -10,12 +11,14 @@ import numpy.typing as npt
 
 from snn_compile.ir import ann
 from snn_frontends.onnx.call import INTEGERS, Call
-from snn_frontends.onnx.layout import View, view
+from snn_frontends.onnx.layout import View, plain, view
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.values import Tensor
 
 Index = npt.NDArray[np.int64]
 
+LOWEST = float(np.finfo(np.float32).min)
+"""No value is below it."""
 PAD_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
@@ -53,6 +56,8 @@ def gather(call: Call) -> Tensor:
     """Values along one axis, in any order and number."""
     rank, indices = len(call.value().shape), call.constant(1, INTEGERS)
     axis = call.axis(int(call.attributes.get("axis", 0)), rank)
+    if axis == 0 and (of_sample := _of_sample(call, indices)):
+        return of_sample
     seen = view(call, 0, (axis,))
     chosen, along = _within(call, indices, seen.like.shape[axis]), seen.axis(axis)
     shape = (*seen.x.shape[1:along], *chosen.shape, *seen.x.shape[along + 1 :])
@@ -63,6 +68,22 @@ def gather(call: Call) -> Tensor:
         y = take_places(call, seen.x, np.take(places(seen.x), chosen, along - 1))
     before_batch = seen.like.axis is not None and axis < seen.like.axis
     return seen.restored(y, added=chosen.ndim - 1 if before_batch else 0)
+
+
+def _of_sample(call: Call, indices: Index) -> Tensor | None:
+    """Each sample's own values from a batch that has been flattened with other axes.
+
+    Exporters write strided views so: indices ``n * size + k`` for sample n.
+    """
+    x, pair = call.value(), call.of_pair.get(1)
+    if x.axis != 0 or x.outer != 1 or pair is None or indices.ndim < 1 or len(indices) != 1:
+        return None
+    own = _within(call, indices, x.inner)
+    if not np.array_equal(pair, np.concatenate([own, own + x.inner])):
+        return None
+    source = places(plain(call, x)).reshape(x.inner, *x.shape[1:])
+    call.builder.check_size((*own.shape, *x.shape[1:]), call.origin)
+    return take_places(call, plain(call, x), np.take(source, own[0], 0))
 
 
 def _run(call: Call, x: Tensor, axis: int, chosen: Index, *, scalar: bool) -> Tensor:
@@ -213,16 +234,37 @@ def pad(call: Call) -> Tensor:
         return x
     seen = view(call, 0, [k for k in range(rank) if before[k] or after[k]])
     before, after = _kept(seen, before, 0), _kept(seen, after, 0)
+    if mode == "constant" and value.item() <= LOWEST:
+        return _below(call, seen, before, after)
     if mode == "constant" and not np.isfinite(np.float64(value.item())):
         raise call.invalid(f"pads with {value.item()}", "not-finite")
     if mode != "constant":
-        return seen.restored(_mirrored(call, seen.x, before, after, PAD_MODES[mode]))
+        return seen.restored(mirrored(call, seen.x, before, after, PAD_MODES[mode]))
     if not value.any():
         return seen.restored(zero_pad(call, seen.x, [0, *before], [0, *after]))
     y = zero_pad(call, seen.x, [0, *before], [0, *after], "zeros")
     border = np.full(y.shape[1:], np.float32(value.item()))
     border[_inside(before, y.shape[1:], after)] = 0
     return seen.restored(affine(call, y, shift=border[None]))
+
+
+def _below(call: Call, seen: View, before: Sequence[int], after: Sequence[int]) -> Tensor:
+    """A border that no maximum takes, for the pools that read the value."""
+    if call.readers != {"MaxPool"}:
+        raise call.refusal(
+            "pads with -inf, or the least float, what is not read by max pooling alone",
+            "pad with 0, or use the pads of MaxPool",
+        )
+    x = seen.x
+    if not seen.like.plain or min(*before, *after) < 0:
+        raise call.refusal(
+            "pads with -inf along the batch axis, or crops",
+            "pad maps only, and crop with Slice",
+        )
+    border = tuple(zip((0, *before), (0, *after), strict=True))
+    shape = tuple(n + sum(widths) for n, widths in zip(x.shape, border, strict=True))
+    call.builder.check_size(shape, call.origin)
+    return replace(x, shape=shape, border=border)
 
 
 def center_crop_pad(call: Call) -> Tensor:
@@ -250,10 +292,15 @@ def _inside(before: Sequence[int], shape: Sequence[int], after: Sequence[int]) -
     )
 
 
-def _mirrored(
-    call: Call, x: Tensor, before: Sequence[int], after: Sequence[int], mode: str
+def mirrored(
+    call: Call,
+    x: Tensor,
+    before: Sequence[int],
+    after: Sequence[int],
+    mode: str,
+    suffix: str = "",
 ) -> Tensor:
-    """A border of the value's own values."""
+    """``(batch, *sample)`` with a border of its own values; widths are those of the sample."""
     widths = [(max(b, 0), max(a, 0)) for b, a in zip(before, after, strict=True)]
     grown = [n + b + a for n, (b, a) in zip(x.shape[1:], widths, strict=True)]
     call.builder.check_size((call.batch, *grown), call.origin)
@@ -265,7 +312,7 @@ def _mirrored(
     ]
     if not cropped.size:
         raise call.invalid("crops the whole value")
-    return take_places(call, x, np.pad(cropped, widths, mode=mode))  # type: ignore[call-overload]
+    return take_places(call, x, np.pad(cropped, widths, mode=mode), suffix)  # type: ignore[call-overload]
 
 
 def trilu(call: Call) -> Tensor:

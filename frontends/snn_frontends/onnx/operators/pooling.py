@@ -13,7 +13,6 @@ from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators.windows import (
     UNMOVED,
     Slide,
-    Windows,
     as_map,
     from_map,
     geometry,
@@ -25,11 +24,12 @@ from snn_frontends.onnx.values import Tensor
 
 def max_pool(call: Call) -> Tensor:
     """The maximum over windows; padding never wins."""
-    x = call.tensor()
+    padded = call.tensor()
     call.ignore("storage_order")  # of the indices, which nothing reads
+    x, slides = _without_border(call, padded, _sliding(call, padded))
     if len(x.shape) == 5:
-        return _max_volumes(call, x)
-    maps, view = as_map(call, x), _windows(call, x)
+        return _max_volumes(call, x, slides)
+    maps, view = as_map(call, x), windows(slides)
     top, left, bottom, right = view.geometry.padding
     padding = (top, left, bottom + view.overhang[0], right + view.overhang[1])
     y = call.emit(
@@ -47,7 +47,7 @@ def average_pool(call: Call) -> Tensor:
     x = call.tensor()
     if len(x.shape) == 5:
         return _average_volumes(call, x)
-    maps, view = as_map(call, x), _windows(call, x)
+    maps, view = as_map(call, x), windows(_sliding(call, x))
     y = call.emit(
         ann.AveragePool,
         maps,
@@ -60,9 +60,8 @@ def average_pool(call: Call) -> Tensor:
     return from_map(call, y, like=x)
 
 
-def _max_volumes(call: Call, x: Tensor) -> Tensor:
+def _max_volumes(call: Call, x: Tensor, slides: list[Slide]) -> Tensor:
     """A maximum over volumes: over the maps of each depth, and then over depths."""
-    slides = _sliding(call, x)
     depth, *plane = slides
     _, c, d, h, w = x.shape
     _, height, width = (slide.count for slide in slides)
@@ -87,6 +86,24 @@ def _max_volumes(call: Call, x: Tensor) -> Tensor:
     return call.emit(
         ann.Reshape, y, shape=(*x.shape[:2], depth.count, height, width), suffix="lower"
     )
+
+
+def _without_border(call: Call, x: Tensor, slides: list[Slide]) -> tuple[Tensor, list[Slide]]:
+    """A value without its border of values below any other, which is a pool's own padding."""
+    if not x.border:
+        return x, slides
+    wider = [
+        replace(slide, before=slide.before + before, after=slide.after + after)
+        for slide, (before, after) in zip(slides, x.border[2:], strict=True)
+    ]
+    if any(x.border[1]) or any(max(s.before, s.after) >= s.span for s in wider):
+        raise call.refusal(
+            "the border of -inf that it reads is not smaller than its kernel: some windows see"
+            " nothing else",
+            "pad by less",
+        )
+    shape = (n - sum(widths) for n, widths in zip(x.shape, x.border, strict=True))
+    return replace(x, shape=tuple(shape), border=()), wider
 
 
 def _average_volumes(call: Call, x: Tensor) -> Tensor:
@@ -116,11 +133,6 @@ def _sliding(call: Call, x: Tensor) -> list[Slide]:
     if any(max(s.before, s.after) >= s.span for s in slides):
         raise call.invalid("pads are not smaller than the kernel: some windows see padding only")
     return slides
-
-
-def _windows(call: Call, x: Tensor) -> Windows:
-    """The windows of a pool over a map."""
-    return windows(_sliding(call, x))
 
 
 def over_maps(

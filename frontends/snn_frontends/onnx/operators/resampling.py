@@ -1,9 +1,14 @@
-"""Maps of another size: nearest neighbours are wiring, interpolation a matrix along each axis."""
+"""Maps of another size: nearest neighbours are wiring.
+
+Interpolation by whole factors is a transposed convolution, any other a matrix along each axis.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +17,8 @@ from snn_compile.ir import ann
 from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.layout import view
 from snn_frontends.onnx.operators.arithmetic import affine
-from snn_frontends.onnx.operators.gathering import places, take_places
+from snn_frontends.onnx.operators.convolution import Stretch, transposed
+from snn_frontends.onnx.operators.gathering import mirrored, places, take_places
 from snn_frontends.onnx.values import Tensor
 
 Float = npt.NDArray[np.float64]
@@ -105,9 +111,6 @@ def resize(call: Call) -> Tensor:
     outside = float(call.attributes.get("extrapolation_value", 0.0))
     call.ignore("nearest_mode", "cubic_coeff_a", "exclude_outside", "antialias")  # of other modes
     call.builder.check_size((call.batch, *(axis.count for axis in axes)), call.origin)
-    for axis in axes:
-        if mode != "nearest" and not axis.kept:
-            call.builder.check_matrix(axis.count, axis.size, call.origin)
     if how == "align_corners" and any(abs(a.size * a.scale - a.count) > 1e-3 for a in axes):
         raise call.refusal(
             "align_corners with a scale that gives no whole number of values has two meanings: "
@@ -130,7 +133,12 @@ def resize(call: Call) -> Tensor:
     if mode == "nearest":
         y = _nearest(call, seen.x, axes, where, beyond, old=old)
     elif mode in ("linear", "bilinear", "cubic"):
-        y = _interpolated(call, seen.x, axes, where, beyond, cubic=mode == "cubic")
+        cubic = mode == "cubic"
+        steps = _steps(call, axes, how)
+        if steps:
+            y = _stretched(call, seen.x, axes, steps, cubic=cubic)
+        else:
+            y = _interpolated(call, seen.x, axes, where, beyond, cubic=cubic)
     else:
         raise call.invalid(f"mode '{mode}' is unknown")
     if outside and any(part.any() for part in beyond):
@@ -165,6 +173,96 @@ def _nearest(
     return take_places(call, x, index)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """Positions ``k / factor + offset`` along an axis: the same weights in every period.
+
+    Attributes:
+        factor: number of values of the result for each of the input.
+        offset: position of the first one.
+    """
+
+    factor: int
+    offset: Fraction
+
+    def borders(self, axis: _Axis, reach: int) -> tuple[int, int]:
+        """Number of values read before and after the axis."""
+        last = Fraction(axis.count - 1, self.factor) + self.offset
+        before = reach - 1 - floor(self.offset)
+        after = ceil(last + reach) - axis.size
+        return max(before, 0), max(after, 0)
+
+    def taps(self, reach: int) -> tuple[int, list[Fraction]]:
+        """The first tap of the kernel, in steps of the result, and the distance at every tap."""
+        first = floor(self.factor * (-reach - self.offset)) + 1
+        end = ceil(self.factor * (reach - self.offset))
+        return first, [Fraction(k, self.factor) + self.offset for k in range(first, end)]
+
+
+UNCHANGED = _Step(1, Fraction(0))
+"""Positions along an axis that is kept."""
+
+
+def _steps(call: Call, axes: list[_Axis], how: str) -> list[_Step]:
+    """The steps along the axes of maps, without their channels; empty if an axis has none."""
+    borders = call.attributes.get("antialias", 0) or call.attributes.get("exclude_outside", 0)
+    if borders or len(axes) not in (2, 3) or not axes[0].kept:
+        return []
+    steps = [UNCHANGED if axis.kept else _step(axis, how) for axis in axes[1:]]
+    return [step for step in steps if step] if all(steps) else []
+
+
+def _step(axis: _Axis, how: str) -> _Step | None:
+    """The step along one axis, if its factor is whole."""
+    if how == "align_corners":
+        factor, rest = divmod(axis.count - 1, max(axis.size - 1, 1))
+        return _Step(factor, Fraction(0)) if factor > 1 and axis.size > 1 and not rest else None
+    factor = int(axis.scale)
+    if factor < 2 or axis.scale != factor or axis.count != axis.size * factor:
+        return None
+    match how:
+        case "half_pixel" | "half_pixel_symmetric" | "pytorch_half_pixel":
+            return _Step(factor, Fraction(1 - factor, 2 * factor))
+        case "asymmetric":
+            return _Step(factor, Fraction(0))
+    return None
+
+
+def _stretched(
+    call: Call, x: Tensor, axes: list[_Axis], steps: list[_Step], *, cubic: bool
+) -> Tensor:
+    """Interpolation by whole factors: a transposed convolution of each channel.
+
+    Values outside are those of the border.
+    """
+    coefficient = float(call.attributes.get("cubic_coeff_a", -0.75)) if cubic else None
+    kernel = np.ones(1)
+    stretches, borders = [], []
+    for axis, step in zip(axes[1:], steps, strict=True):
+        reach = 1 if coefficient is None else 2
+        border = (0, 0) if axis.kept else step.borders(axis, reach)
+        first, distances = (0, [Fraction(0)]) if axis.kept else step.taps(reach)
+        weight = _weights(np.abs(np.array(distances, np.float64)), coefficient)
+        kernel = np.multiply.outer(kernel, weight)
+        borders.append(border)
+        stretches.append(
+            Stretch(
+                size=axis.size + sum(border),
+                taps=len(weight),
+                stride=step.factor,
+                dilation=1,
+                before=border[0] * step.factor - first,
+                count=axis.count,
+            )
+        )
+    if np.any(borders):
+        before, after = zip((0, 0), *borders, strict=True)
+        x = mirrored(call, x, before, after, "edge", suffix="border")
+    n = axes[0].count
+    weight = np.repeat(kernel[None], n, axis=0)
+    return transposed(call, x, weight, np.zeros(n), stretches, n)
+
+
 def _interpolated(
     call: Call,
     x: Tensor,
@@ -180,6 +278,8 @@ def _interpolated(
     exclude = bool(call.attributes.get("exclude_outside", 0))
     y = x
     changed = [k for k, axis in enumerate(axes) if not axis.kept]
+    for k in changed:
+        call.builder.check_matrix(axes[k].count, axes[k].size, call.origin)
     for k in changed:
         axis = axes[k]
         matrix = _matrix(axis, where[k], coefficient if cubic else None, antialias, exclude)
@@ -209,7 +309,7 @@ def _matrix(
     taps = np.arange(1 - n_taps, n_taps + 1)
     at = base[:, None] + taps
     distance = np.abs(at - where[:, None]) * narrow
-    weight = np.maximum(1 - distance, 0) if coefficient is None else _cubic(distance, coefficient)
+    weight = _weights(distance, coefficient)
     if exclude:
         weight = np.where((at >= 0) & (at < axis.size), weight, 0.0)
     if exclude or antialias:
@@ -219,6 +319,11 @@ def _matrix(
     rows = np.broadcast_to(np.arange(axis.count)[:, None], at.shape)
     np.add.at(matrix, (rows, np.clip(at, 0, axis.size - 1).astype(np.int64)), weight)
     return matrix
+
+
+def _weights(distance: Float, coefficient: float | None) -> Float:
+    """The weights of values at a distance, by linear or cubic interpolation."""
+    return np.maximum(1 - distance, 0) if coefficient is None else _cubic(distance, coefficient)
 
 
 def _cubic(distance: Float, a: float) -> Float:
