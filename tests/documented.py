@@ -28,6 +28,7 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -225,8 +226,10 @@ def run(
     Raises:
         PageError: a command failed.
     """
-    for name in ("examples", "tests"):
-        (folder / name).symlink_to(ROOT / name)
+    (folder / "tests").symlink_to(ROOT / "tests")
+    # Tests import from the examples, and pages list them.
+    bytecode = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=bytecode)
     steps = [step for step in page.steps if step.needs <= provided.keys()]
     script = PREAMBLE + "".join(f"{step.command}\n{AFTER_EACH}\n" for step in steps)
     done = subprocess.run(

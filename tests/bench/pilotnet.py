@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from pilotnet import pilotnet
+from pilotnet_network import pilotnet
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping import (
     Bill,

@@ -23,7 +23,7 @@ ALLOCATED = {
 
 def read(kind):
     pytest.importorskip("h5py")
-    from pilotnet import folder, pilotnet
+    from pilotnet_network import folder, pilotnet
 
     if not (folder(kind) / "network.net").exists():
         pytest.skip(f"no PilotNet in {folder(kind)}")
@@ -63,7 +63,7 @@ def test_the_energy_is_within_15_percent_of_the_measured(lif):
 
 
 def test_sums_of_the_sdnn_are_the_stored_ones_with_the_thresholds_of_lava_dl(small):
-    from pilotnet import sums_with_thresholds
+    from pilotnet_network import sums_with_thresholds
 
     sums = sums_with_thresholds(small, 20)
     for name, stored in small.stored.items():

@@ -10,11 +10,13 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from mapping_networks import networks, targets
+from network_builder import INPUT, Builder
 from snn_compile.errors import CompileError
+from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.mapping import map_program, resources
 from snn_compile.mapping.block import Block, Part, as_map
 from snn_compile.mapping.counts import all_counts
-from snn_compile.mapping.halo import Axis, Line, map_bound
+from snn_compile.mapping.halo import Axis, ConvHalo, Line, map_bound
 from snn_compile.mapping.lower_bound import lower_bound
 from snn_compile.mapping.pack import measured
 
@@ -106,3 +108,10 @@ def test_neurons_scattered_at_random_take_no_less_than_the_bound(program, target
     for parts in measured(program, target, counts, cores):
         used = np.sum([part.demand.values for part in parts], axis=0)
         assert (np.array(least.layers[parts[0].population]) <= used).all()
+
+
+def test_kernels_without_a_weight_read_nothing():
+    net = Builder(0, (2, 5, 5))
+    synapses = net[net.conv(INPUT, 3)]
+    nothing = replace(synapses, weight=QTensor(0 * synapses.weight.values, QFormat(8)))
+    assert ConvHalo(nothing, (2, 5, 5))(np.array([1, 9])).tolist() == [[0, 0]] * 3

@@ -79,7 +79,7 @@ def test_errors_findings_and_origins_are_printable():
 
 def test_a_graph_takes_printable_ids_alone():
     for name in (ALL, "\n", 7, None):
-        with pytest.raises(ValueError, match="is no id"):
+        with pytest.raises(ValueError, match="is not an id"):
             Graph([Node(id=NodeId(name), inputs=(), shape=(1,), origin=Origin("f"))])
 
 

@@ -68,13 +68,20 @@ def network(kind, size, channels):
 
 
 def assert_same_layers(path, x, target, **options):
-    """Compile for a target and for none, and compare all layers of the latter."""
+    """Compile for a target and for none, and compare all layers of the latter.
+
+    With payloads a pool may be kept as neurons for the target, which rounds once more: then the
+    layers behind it are those of another network, and only the network's fit is compared.
+    """
     split, whole = (
         compile_model(path, calibrate=x, target=str(name), **options)
         for name in (target, "unlimited")
     )
     frames = whole.encoding(x[:4])
     one, other = (engine.run(m.program, frames, record=True) for m in (whole, split))
+    if any(finding["code"] == "kept-pool" for finding in split.report["fit"]):
+        assert options["coding"] == "graded"
+        return split
     for name, messages in one.messages.items():
         assert np.array_equal(messages, other.messages[name]), name
     assert split.program.latency > whole.program.latency
@@ -84,8 +91,8 @@ def assert_same_layers(path, x, target, **options):
 @pytest.mark.parametrize(
     ("kind", "coding"),
     [
-        ("AveragePool", "graded"),
-        ("Flatten", "sync"),
+        ("AveragePool", "sync"),  # with payloads the pool is kept: another rounding
+        ("Flatten", "graded"),
         ("Conv", "rate"),
         ("MaxPool", "sigma-delta"),
         ("GlobalAveragePool", "radix"),

@@ -79,7 +79,7 @@ def how(program: QuantizedGraph, layers: list[Layer]) -> dict[str, Any]:
         "n_steps": program.window.n_steps,
         "latency": program.latency,
         "layers": [layer.node.id for layer in layers],
-        "output": f"v >> 6 of the last layer after the window; it never reaches threshold {NEVER}",
+        "output": f"v >> 6 of the last layer after the window; its threshold {NEVER} is never met",
     }
 
 
