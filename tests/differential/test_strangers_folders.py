@@ -96,14 +96,14 @@ def named_file(lava: Path, code: str) -> None:
 
 
 CHANGES = {
-    "added-package": (added_package, "numpy does not belong here"),
-    "bytecode": (bytecode, "scipy.pyc does not belong here"),
-    "cached-bytecode": (cached_bytecode, "__pycache__ does not belong here"),
-    "linked-file": (linked_file, "layout.py does not belong here"),
-    "linked-folder": (linked_folder, ". does not belong here"),
+    "added-package": (added_package, "unexpected file numpy"),
+    "bytecode": (bytecode, "unexpected file scipy.pyc"),
+    "cached-bytecode": (cached_bytecode, "unexpected file __pycache__"),
+    "linked-file": (linked_file, "unexpected file layout.py"),
+    "linked-folder": (linked_folder, "unexpected file ."),
     "edited-processes": (edited_processes, "processes/neurons.py differs"),
     "edited-runner": (edited_runner, "run.py differs"),
-    "added-file": (named_file, "notes.txt does not belong here"),
+    "added-file": (named_file, "unexpected file notes.txt"),
 }
 
 

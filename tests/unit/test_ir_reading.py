@@ -136,7 +136,7 @@ def test_an_array_that_was_changed_is_refused():
     arrays[name] = arrays[name] + 1
     assert f"array #{name} does not match its hash" in refused(text, arrays)[0][2]
     arrays[name] = arrays[name].astype(np.int32)
-    assert "holds int32" in refused(text, arrays)[0][2]
+    assert "has type int32" in refused(text, arrays)[0][2]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_spikes_are_steps_whatever_the_surrogate(name):
 def test_the_gradient_of_a_width_through_time(name, kind, monkeypatch):
     """Central differences of the smooth network, all layers and steps of it."""
     # Straight-through rounding of decayed states has no slope that differences could see.
-    monkeypatch.setattr(neurons, "truncated", lambda x: x)
+    monkeypatch.setattr(neurons, "truncate_ste", lambda x: x)
     x, y = spike_patterns(24, seed=1)
     method = method_of(spiking_mlp(kind=kind, seed=2), surrogate=name, width=0.7)
     batch = Batch(method.task.network.messages(x), torch.tensor(y))

@@ -72,7 +72,7 @@ class LavaBackend:
         unknown = sorted(set(given) - {"synapses"})
         if unknown or given.get("synapses", "sparse") not in emission.FORMS:
             raise UsageError(
-                f"the Lava backend does not take {unknown or given}",
+                f"invalid options for the Lava backend: {unknown or given}",
                 hint="synapses: sparse or conv",
             )
         require_empty(folder)

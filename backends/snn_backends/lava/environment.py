@@ -88,12 +88,12 @@ def default_folder() -> Path:
         DeviceError: this user has no home.
     """
     if os.environ.get(FOLDER_VARIABLE):
-        return _expanded(os.environ[FOLDER_VARIABLE])
+        return _expand_path(os.environ[FOLDER_VARIABLE])
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return _expanded(cache) / "snn-compile" / "lava-env"
+    return _expand_path(cache) / "snn-compile" / "lava-env"
 
 
-def _expanded(path: str) -> Path:
+def _expand_path(path: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -112,7 +112,7 @@ def locate() -> LavaEnvironment | None:
     """
     named = os.environ.get(PYTHON_VARIABLE)
     if named:
-        found = examine(_expanded(named))
+        found = examine(_expand_path(named))
         if found is None:
             raise DeviceError(
                 f"{PYTHON_VARIABLE} is {named}, which has no working {LAVA}",

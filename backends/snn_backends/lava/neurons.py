@@ -111,7 +111,7 @@ def _custom(program: QuantizedGraph, node: Population, reason: str = "") -> Neur
     return NeuronProcess(own.name, reason or own.reason, constants, _arrays(node, *own.arrays))
 
 
-def _probed(program: QuantizedGraph, node: ProbedReadout) -> NeuronProcess:
+def _probe_process(program: QuantizedGraph, node: ProbedReadout) -> NeuronProcess:
     split = split_bias(node.bias.values, 6)
     if split is None or probed_obstacle(program, node):
         raise ValueError(f"'{node.id}': {probed_obstacle(program, node)}")
@@ -146,7 +146,7 @@ def _integrate_and_fire(program: QuantizedGraph, node: IFNeurons) -> NeuronProce
 
 
 _STOCK: dict[type[Population], Callable[..., NeuronProcess]] = {
-    ProbedReadout: _probed,
+    ProbedReadout: _probe_process,
     CubaLIFNeurons: _leaky,
     IFNeurons: _integrate_and_fire,
 }

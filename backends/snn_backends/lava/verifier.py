@@ -87,11 +87,11 @@ class Verifier:
         run = run_emitted(
             self.environment,
             emitted,
-            _saved(scratch / "stimulus.npz", stimulus),
+            _save(scratch / "stimulus.npz", stimulus),
             scratch / "traces",
             time_limit=max(left, 1.0),
             synapses=form,
-            probes=_saved(scratch / "probes.npz", payloads),
+            probes=_save(scratch / "probes.npz", payloads),
         )
         advance = self.advance if form == "sparse" else no_progress
         streamed = traces.compare_run(self.plan, run.folder, frames, advance)
@@ -109,7 +109,7 @@ class Verifier:
             self._found = self._found or outcome.divergence
 
 
-def _saved(path: Path, arrays: Mapping[str, Int]) -> Path:
+def _save(path: Path, arrays: Mapping[str, Int]) -> Path:
     small = {key: value.astype(np.int32) for key, value in arrays.items()}
     np.savez(path, **small)  # type: ignore[arg-type]
     return path

@@ -45,7 +45,7 @@ class Conventions:
         return self.producer not in ("spikingjelly", "sinabs", OWN)
 
 
-def conventions(
+def resolve_conventions(
     graph: nir.NIRGraph, nodes: Mapping[str, Any], options: CompileOptions
 ) -> Conventions:
     """The options, over the file's metadata.
@@ -67,7 +67,7 @@ def conventions(
         missing.append(("the time step", "--nir-dt SECONDS"))
     if missing:
         raise UsageError(
-            f"the NIR file does not state {_listed([what for what, _ in missing])}",
+            f"the NIR file lacks {_listed([what for what, _ in missing])}",
             code="nir-unsaid",
             hint=f"add {_listed([option for _, option in missing])}",
         )

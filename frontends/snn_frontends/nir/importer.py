@@ -35,7 +35,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.plugins import ImportedSpiking
-from snn_frontends.nir.conventions import Conventions, conventions
+from snn_frontends.nir.conventions import Conventions, resolve_conventions
 from snn_frontends.nir.layers import linear
 from snn_frontends.nir.neurons import Model, Reading
 from snn_frontends.nir.wiring import Wiring, flat
@@ -55,8 +55,8 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
         UnsupportedError: unsupported nodes (``CompileErrors`` if several).
     """
     wiring = flat(graph, file)
-    stated = conventions(graph, wiring.nodes, options)
-    walk = _Walk(wiring, file, Reading(stated, [], []))
+    conventions = resolve_conventions(graph, wiring.nodes, options)
+    walk = _Walk(wiring, file, Reading(conventions, [], []))
     with np.errstate(all="ignore"):  # what is not finite is refused
         walk.run()
     raise_all(walk.reading.errors)
@@ -65,7 +65,7 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
     check_magnitudes(network)
     shape = network.input.shape
     maps = maps_shape(shape)
-    coding = _AsTrained(_n_steps(stated, options, file), models=walk.models)
+    coding = _AsTrained(_n_steps(conventions, options, file), models=walk.models)
     spikes = InputEncoding(np.ones(1), 0, 1, shape, maps)
     scales = {name: np.ones(maps_shape(network.graph[name].shape)[0]) for name in walk.models}
     passes = Pipeline.of(ToSpiking(coding, scales, spikes, InputCoding.EVENTS)).then(AlignPaths())
@@ -74,22 +74,24 @@ def import_graph(graph: nir.NIRGraph, file: str, options: CompileOptions) -> Imp
         result.graph,
         shape,
         {node.id: node.shape for node in network.outputs},
-        (*_convention_findings(stated), *walk.reading.findings, *result.findings),
+        (*_convention_findings(conventions), *walk.reading.findings, *result.findings),
         len(graph.nodes),
         sum(n.weight.size for n in network.graph if isinstance(n, ann.Conv | ann.Dense)),
     )
 
 
-def _n_steps(stated: Conventions, options: CompileOptions, file: str) -> int:
-    if stated.n_steps is not None and not options.is_given("timesteps"):
-        options = options.with_value("timesteps", stated.n_steps, file)
+def _n_steps(conventions: Conventions, options: CompileOptions, file: str) -> int:
+    if conventions.n_steps is not None and not options.is_given("timesteps"):
+        options = options.with_value("timesteps", conventions.n_steps, file)
     return options.number("timesteps")
 
 
-def _convention_findings(stated: Conventions) -> list[Finding]:
-    late = ", one step late" if stated.producer == "snntorch" and stated.reset_delay else ""
-    step = "" if stated.dt is None else f", time step {stated.dt:g} s"
-    text = f"read as {stated.producer} means it: reset {stated.reset.value}{late}{step}"
+def _convention_findings(conventions: Conventions) -> list[Finding]:
+    late = (
+        ", one step late" if conventions.producer == "snntorch" and conventions.reset_delay else ""
+    )
+    step = "" if conventions.dt is None else f", time step {conventions.dt:g} s"
+    text = f"conventions of {conventions.producer}: reset {conventions.reset.value}{late}{step}"
     return [Finding(text, code="nir-conventions")]
 
 
@@ -201,10 +203,10 @@ class _Walk:
     def _neurons(self, name: str, node: Any, source: str, origin: Origin) -> None:
         shape = self.shapes[source]
         self.shapes[name] = shape
-        stated = np.shape(node.v_threshold)
-        if stated not in ((), (1,), shape):
+        threshold_shape = np.shape(node.v_threshold)
+        if threshold_shape not in ((), (1,), shape):
             raise UnsupportedError(
-                f"neurons of shape {stated} for an input of shape {shape}",
+                f"neurons of shape {threshold_shape} for an input of shape {shape}",
                 code="unsupported-shape",
                 origin=origin,
             )
@@ -249,8 +251,8 @@ _KNOWN = (
 )
 
 
-def _port_shape(stated: Any) -> Shape:
-    sizes = np.asarray(stated).ravel()
+def _port_shape(port: Any) -> Shape:
+    sizes = np.asarray(port).ravel()
     if sizes.dtype.kind not in "iuf" or not (sizes == np.floor(sizes)).all() or len(sizes) > 32:
         raise ValueError("the shape of the input is none")
     return tuple(int(n) for n in sizes)

@@ -58,12 +58,12 @@ class Reading:
     """Reads the neurons of one file.
 
     Attributes:
-        stated: conventions that the file leaves open.
+        conventions: those that the file leaves open.
         errors: all refusals.
         findings: all repairs and assumptions.
     """
 
-    stated: Conventions
+    conventions: Conventions
     errors: list[CompileError]
     findings: list[Finding]
 
@@ -89,8 +89,8 @@ class Reading:
         self._check_decays(alpha, beta, origin)
         initial = np.zeros_like(threshold)
         drop = threshold
-        if self.stated.reset is Reset.SUBTRACT and self.stated.producer == "snntorch":
-            if self.stated.reset_delay:
+        if self.conventions.reset is Reset.SUBTRACT and self.conventions.producer == "snntorch":
+            if self.conventions.reset_delay:
                 # The potential leaks before the late reset takes the threshold away.
                 drop = threshold / beta
             else:
@@ -100,7 +100,7 @@ class Reading:
                     "nir-assumed",
                     origin,
                 )
-        elif self.stated.producer == OWN:
+        elif self.conventions.producer == OWN:
             threshold, initial = self._restored(node, threshold, shape, origin)
             drop = threshold
         if len(self.errors) > before:
@@ -112,8 +112,8 @@ class Reading:
             drop,
             alpha,
             beta,
-            self.stated.reset,
-            self.stated.strict,
+            self.conventions.reset,
+            self.conventions.strict,
         )
 
     def _check_numbers(self, node: Any, origin: Origin) -> None:
@@ -149,12 +149,12 @@ class Reading:
 
     def _dynamics(self, node: Any, origin: Origin) -> tuple[float, float, Any]:
         """alpha, beta and the gain."""
-        stated = self.stated
+        conventions = self.conventions
         if isinstance(node, nir.IF):
-            if (node.r == 1).all() or stated.producer == "norse":
+            if (node.r == 1).all() or conventions.producer == "norse":
                 return 0.0, 1.0, 1.0
-            return 0.0, 1.0, node.r * (stated.dt or 1.0)
-        if stated.producer == OWN:
+            return 0.0, 1.0, node.r * (conventions.dt or 1.0)
+        if conventions.producer == OWN:
             self._refuse("our own export has no leaky neurons", "nir-neuron", origin)
             return 0.0, 1.0, 1.0
         if isinstance(node, nir.LIF):
@@ -162,7 +162,7 @@ class Reading:
         return self._current_based(node, origin)
 
     def _leaky(self, node: nir.LIF, origin: Origin) -> tuple[float, float, Any]:
-        producer = self.stated.producer
+        producer = self.conventions.producer
         if producer == "snntorch":
             # R = tau / dt: the file has both, whatever the unit of tau.
             return 0.0, self._uniform(1 - 1 / node.r, "beta", origin), 1.0
@@ -181,8 +181,8 @@ class Reading:
         return 0.0, kept, node.r * share
 
     def _current_based(self, node: nir.CubaLIF, origin: Origin) -> tuple[float, float, Any]:
-        if self.stated.producer == "snntorch":
-            if self.stated.reset is Reset.ZERO and self.stated.reset_delay:
+        if self.conventions.producer == "snntorch":
+            if self.conventions.reset is Reset.ZERO and self.conventions.reset_delay:
                 self._refuse(
                     "snnTorch's Synaptic with a late reset to zero loses the input of the step"
                     " after a spike; no neuron here does",
@@ -194,15 +194,15 @@ class Reading:
             return alpha, self._uniform(1 - 1 / node.r, "beta", origin), 1.0
         alpha, in_share = self._kept(node.tau_syn, "tau_syn", origin)
         beta, share = self._kept(node.tau_mem, "tau_mem", origin)
-        if self.stated.producer == "norse":
+        if self.conventions.producer == "norse":
             return alpha, beta, node.r * share  # a spike adds its whole weight to the current
         return alpha, beta, node.w_in * in_share * node.r * share
 
     def _kept(self, tau: Any, name: str, origin: Origin) -> tuple[float, Float]:
         """Decay factor of a forward Euler step, and dt / tau."""
-        dt = self.stated.dt or 1.0
+        dt = self.conventions.dt or 1.0
         tau = np.asarray(tau, np.float64)
-        if (tau < dt).any() and self.stated.producer == "norse":
+        if (tau < dt).any() and self.conventions.producer == "norse":
             # Norse 1.1.0 writes dt / tau_inv where it means 1 / tau_inv.
             tau = tau / dt
             self._note(f"{name} was divided by dt: Norse writes it so", "nir-repaired", origin)
@@ -246,10 +246,10 @@ class Reading:
         self, node: Any, threshold: Float, shape: Shape, origin: Origin
     ) -> tuple[Float, Float]:
         """Threshold and initial potential, without the offset of our export for > and >=."""
-        half = 0.5 if self.stated.reset is Reset.ZERO else 0.0
-        given = (node.metadata or {}).get("initial_potential", 0.0)
-        stated = np.broadcast_to(np.asarray(given, np.float64), np.shape(node.v_threshold))
-        initial = np.broadcast_to(stated, shape).reshape(maps_shape(shape))
+        half = 0.5 if self.conventions.reset is Reset.ZERO else 0.0
+        value = (node.metadata or {}).get("initial_potential", 0.0)
+        per_neuron = np.broadcast_to(np.asarray(value, np.float64), np.shape(node.v_threshold))
+        initial = np.broadcast_to(per_neuron, shape).reshape(maps_shape(shape))
         if (initial == initial[:, :1, :1]).all():
             initial = initial[:, 0, 0]
         return threshold + half, initial - (0.5 - half)

@@ -108,12 +108,12 @@ def cannot_run(error: CompileError) -> bool:
 
 def compiled_folder(case: Case, folder: Path) -> None:
     """Write a vector as a compiled folder, with the files of every backend that supports it."""
-    given = case.program.input
-    maps = (*given.shape, 1, 1)[:3] if len(given.shape) < 3 else given.shape
-    events = given.coding is InputCoding.EVENTS
+    source = case.program.input
+    maps = (*source.shape, 1, 1)[:3] if len(source.shape) < 3 else source.shape
+    events = source.coding is InputCoding.EVENTS
     steps = (case.program.window.n_steps,) if events else ()
-    shapes = (*steps, *given.shape), (*steps, *maps)
-    encoding = InputEncoding(np.ones(1), given.low, given.high, *shapes)
+    shapes = (*steps, *source.shape), (*steps, *maps)
+    encoding = InputEncoding(np.ones(1), source.low, source.high, *shapes)
     folder.mkdir(parents=True)
     compiled = CompiledModel(case.program, encoding, {}, {}, case.frames)
     compiled.write_network(folder)
@@ -178,13 +178,13 @@ def exclusions_of(folder: Path, known: Mapping[str, object]) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        said = read_json(path)
-        valid = isinstance(said, dict) and all(
-            isinstance(why, str) and why.strip() for why in said.values()
+        document = read_json(path)
+        valid = isinstance(document, dict) and all(
+            isinstance(why, str) and why.strip() for why in document.values()
         )
     except (OSError, ValueError):
         valid = False
-    unknown = sorted(set(said) - set(known)) if valid else []
+    unknown = sorted(set(document) - set(known)) if valid else []
     if not valid or unknown:
         what = f"names '{unknown[0]}', not a vector" if unknown else "is not an object of reasons"
         raise UsageError(
@@ -193,7 +193,7 @@ def exclusions_of(folder: Path, known: Mapping[str, object]) -> dict[str, str]:
             origin=Origin(str(path)),
             hint='{"vector": "reason for the exclusion", ...}',
         )
-    return dict(said)
+    return dict(document)
 
 
 def of_trace(case: Case, path: Path) -> Row:
@@ -231,11 +231,11 @@ def _of_arrays(case: Case, path: Path) -> Row:
             arrays = Arrays(archive, itemsize=8)
             if wrong := sorted(set(arrays) - set(shapes)):
                 return Row(case.name, FAILED, why=f"{wrong[0]!r} is not a layer")
-            given = dict(arrays.items())
+            trace = dict(arrays.items())
     except DAMAGE as error:
         return Row(case.name, FAILED, why=f"the file cannot be read ({describe_error(error)})")
     sent: dict[str, Int] = {}
-    for name, values in given.items():
+    for name, values in trace.items():
         shape = shapes[name]
         flat = (*shape[:2], int(np.prod(shape[2:])))
         if values.dtype.kind not in "iub" or values.shape not in (shape, flat):

@@ -120,10 +120,10 @@ def write(
 
 def _is_set(folder: Path) -> bool:
     try:
-        said = read_json(inside(folder, INDEX))
+        document = read_json(inside(folder, INDEX))
     except (OSError, DamagedError):
         return False
-    return isinstance(said, dict) and said.get("format") == FORMAT
+    return isinstance(document, dict) and document.get("format") == FORMAT
 
 
 def _is_ours(entry: Path) -> bool:
@@ -246,16 +246,16 @@ def _well_formed(listed: Any) -> bool:
             return False
         if not isinstance(entry.get("exercises", []), list):
             return False
-        if not all(isinstance(said, dict) and "sha256" in said for said in files.values()):
+        if not all(isinstance(item, dict) and "sha256" in item for item in files.values()):
             return False
     return True
 
 
 def _changed(folder: Path, entry: Mapping[str, Any]) -> list[CompileError]:
     errors: list[CompileError] = []
-    for name, said in entry["files"].items():
+    for name, item in entry["files"].items():
         path = folder / entry["name"] / name
-        if _hash(folder, path) != said["sha256"]:
+        if _hash(folder, path) != item["sha256"]:
             errors.append(
                 VerificationError(
                     "its hash differs from the index",

@@ -229,9 +229,13 @@ class Net:
             exponent=exponent,
         )
 
-    def _synapses(self, kind: type[Synapses], source: NodeId, shape: Shape, **given: Any) -> NodeId:
+    def _synapses(
+        self, kind: type[Synapses], source: NodeId, shape: Shape, **parameters: Any
+    ) -> NodeId:
         name = NodeId(f"{source}.to{len(self._nodes)}")
-        self._nodes[name] = kind(id=name, inputs=(source,), shape=shape, origin=ORIGIN, **given)
+        self._nodes[name] = kind(
+            id=name, inputs=(source,), shape=shape, origin=ORIGIN, **parameters
+        )
         return name
 
     # Populations ------------------------------------------------------------------------------
@@ -252,7 +256,7 @@ class Net:
         return max(1, largest // 10)
 
     def add(
-        self, kind: type[Population], name: str, *synapses: NodeId, bias: Any = 0, **given: Any
+        self, kind: type[Population], name: str, *synapses: NodeId, bias: Any = 0, **parameters: Any
     ) -> NodeId:
         """Add a population. Numbers become one value a channel; sequences and arrays are kept.
 
@@ -261,78 +265,82 @@ class Net:
             name: its name in traces.
             synapses: groups that feed it.
             bias: as the others.
-            given: its other parameters.
+            parameters: its other parameters.
         """
         shape = self.shape(synapses[0])
         model: Any = kind
         types = fields_of(model)
-        for key, value in given.items():
+        for key, value in parameters.items():
             if types[key] in (QTensor, QTensor | None):
-                given[key] = _per_channel(value, shape)
+                parameters[key] = _per_channel(value, shape)
         node: Any = model(
             id=NodeId(name),
             inputs=synapses,
             shape=shape,
             origin=ORIGIN,
             bias=_per_channel(bias, shape),
-            **given,
+            **parameters,
         )
         self._nodes[node.id] = node
         return NodeId(name)
 
-    def readout(self, name: str, *synapses: NodeId, **given: Any) -> NodeId:
+    def readout(self, name: str, *synapses: NodeId, **parameters: Any) -> NodeId:
         """An output of the network's coding."""
         kind = self._schedule.forms[Readout] if self._schedule else Readout
-        return self.add(kind, name, *synapses, **given)
+        return self.add(kind, name, *synapses, **parameters)
 
-    def add_active(self, kind: str, name: str, *synapses: NodeId, **given: Any) -> NodeId:
-        """Add a population with random parameters that keep it active; ``given`` overrides some.
+    def add_active(self, kind: str, name: str, *synapses: NodeId, **parameters: Any) -> NodeId:
+        """Add a population with random parameters that keep it active.
 
         Args:
             kind: ``subtract``, ``zero``, ``burst``, ``signed``, ``sync``, ``radix``, ``graded``,
                 ``clip-floor``, ``sigma-delta``, ``cuba`` or one of ``LINES``.
             name: its name in traces.
             synapses: groups that feed it.
-            given: parameters.
+            parameters: those that replace random ones.
         """
         channels, scale = self.shape(synapses[0])[0], self.scale(*synapses)
         bias = self.draw(-max(1, scale // 8), max(1, scale // 8), channels)
         threshold = self.draw(max(1, scale // 2), 2 * scale, channels)
         payload = QFormat(8, signed=False)
         if kind in LINES:
-            return self.add(LINES[kind], name, *synapses, **(self._lines(scale, channels) | given))
+            return self.add(
+                LINES[kind], name, *synapses, **(self._lines(scale, channels) | parameters)
+            )
         if kind in ("graded", "sigma-delta"):
             like = GradedNeurons if kind == "graded" else SigmaDeltaNeurons
-            fitting = 11 + max(0, (2 * scale).bit_length() - given.get("payload", payload).bits)
+            fitting = 11 + max(
+                0, (2 * scale).bit_length() - parameters.get("payload", payload).bits
+            )
             suits: dict[str, Any] = {
                 "multiplier": self.draw(1 << 11, (1 << 12) - 1, channels),
                 "shift": fitting,
                 "payload": payload,
             }
-            return self.add(like, name, *synapses, **({"bias": bias} | suits | given))
+            return self.add(like, name, *synapses, **({"bias": bias} | suits | parameters))
         suits = {"bias": bias, "threshold": threshold}
         if kind == "clip-floor":
             suits |= {"threshold": np.maximum(1, threshold // LEVELS), "levels": LEVELS}
-            return self.add(ClipFloorNeurons, name, *synapses, **(suits | given))
+            return self.add(ClipFloorNeurons, name, *synapses, **(suits | parameters))
         if kind in ("sync", "radix"):
             n_steps = self.window.n_steps
             levels = n_steps if kind == "sync" else (1 << n_steps) - 1
             suits["threshold"] = np.maximum(1, threshold // levels)
             if kind == "sync":
-                return self.add(SyncIFNeurons, name, *synapses, **(suits | given))
+                return self.add(SyncIFNeurons, name, *synapses, **(suits | parameters))
             digits = {"payload": QFormat(n_steps, signed=False)}
-            return self.add(RadixIFNeurons, name, *synapses, **(suits | digits | given))
+            return self.add(RadixIFNeurons, name, *synapses, **(suits | digits | parameters))
         if kind == "cuba":
             suits["bias"] = bias << 6
             decays = {"current_decay": 1200, "voltage_decay": 300}
-            return self.add(CubaLIFNeurons, name, *synapses, **(suits | decays | given))
+            return self.add(CubaLIFNeurons, name, *synapses, **(suits | decays | parameters))
         suits["initial_potential"] = threshold // 2
         if kind == "signed":
-            return self.add(SignedIFNeurons, name, *synapses, **(suits | given))
+            return self.add(SignedIFNeurons, name, *synapses, **(suits | parameters))
         if kind == "burst":
             suits |= {"threshold": np.maximum(1, threshold // 3), "burst": 3}
         reset = Reset.ZERO if kind == "zero" else Reset.SUBTRACT
-        return self.add(IFNeurons, name, *synapses, **(suits | {"reset": reset} | given))
+        return self.add(IFNeurons, name, *synapses, **(suits | {"reset": reset} | parameters))
 
     def _lines(self, scale: int, channels: int) -> dict[str, Any]:
         """A table of four lines of both signs, the last of them level."""

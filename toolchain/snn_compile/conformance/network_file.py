@@ -46,7 +46,7 @@ def encode(program: QuantizedGraph) -> tuple[dict[str, Any], Arrays]:
         ValueError: a synapse group feeds several populations: the file lists it under one.
     """
     arrays: Arrays = {}
-    given = program.input
+    source = program.input
     for node in program.graph:
         if isinstance(node, Synapses) and len(program.graph.consumers(node.id)) != 1:
             raise ValueError(f"'{node.id}' does not feed exactly one population")
@@ -57,12 +57,12 @@ def encode(program: QuantizedGraph) -> tuple[dict[str, Any], Arrays]:
         "n_steps": program.window.n_steps,
         "lag": program.window.lag,
         "input": {
-            "name": given.id,
-            "shape": list(given.shape),
-            "low": given.low,
-            "high": given.high,
-            "coding": given.coding.value,
-            "seed": given.seed,
+            "name": source.id,
+            "shape": list(source.shape),
+            "low": source.low,
+            "high": source.high,
+            "coding": source.coding.value,
+            "seed": source.seed,
         },
         "populations": [_population(program, node, arrays) for node in program.populations],
     }
@@ -89,7 +89,7 @@ def _input(document: Mapping[str, Any]) -> Input:
     low, high = document["low"], document["high"]
     if wrong := complaint([low, high], list[int], "low and high"):
         raise DamagedError(wrong)
-    given = {
+    parameters = {
         "id": document["name"],
         "inputs": (),
         "shape": tuple(document["shape"]),
@@ -100,7 +100,7 @@ def _input(document: Mapping[str, Any]) -> Input:
         "coding": InputCoding(document["coding"]),
         "seed": document["seed"],
     }
-    return instantiate(Input, given)
+    return instantiate(Input, parameters)
 
 
 def _population(program: QuantizedGraph, node: Population, arrays: Arrays) -> dict[str, Any]:
@@ -171,22 +171,22 @@ def _nodes(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Quant
     shape = tuple(document["shape"])
     groups = [_group(group, shape, arrays) for group in document["synapses"]]
     kind: Any = registry.of_conformance_file(document["kind"])
-    given: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for field in fields(kind):
         if field.name in _OF_A_NODE:
             continue
         if f"{field.name}_bits" in document:
             bits = document[f"{field.name}_bits"]
-            given[field.name] = instantiate(
+            parameters[field.name] = instantiate(
                 QFormat, {"bits": bits, "signed": field.name == "state"}
             )
         elif field.name == "overflow":
-            given[field.name] = Overflow(document["overflow"])
+            parameters[field.name] = Overflow(document["overflow"])
         elif field.name == "reset":
-            given[field.name] = Reset(document["reset"])
+            parameters[field.name] = Reset(document["reset"])
         else:
             value = document[field.name]
-            given[field.name] = (
+            parameters[field.name] = (
                 value if isinstance(value, _PLAIN) else QTensor.of(_array(arrays, value))
             )
     place = {
@@ -195,7 +195,7 @@ def _nodes(document: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[Quant
         "shape": shape,
         "origin": Origin(FORMAT),
     }
-    node: QuantizedNode = instantiate(kind, place | given)
+    node: QuantizedNode = instantiate(kind, place | parameters)
     return [*groups, node]
 
 
@@ -203,7 +203,7 @@ def _group(
     document: Mapping[str, Any], shape: tuple[int, ...], arrays: Mapping[str, Any]
 ) -> QuantizedNode:
     values = _array(arrays, document["weight"])
-    given: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "id": document["name"],
         "inputs": (document["source"],),
         "shape": shape,
@@ -221,12 +221,12 @@ def _group(
                 "dilation": (dy, dx),
                 "groups": document["groups"],
             }
-            return instantiate(ConvSynapses, given | {"geometry": instantiate(Geometry, form)})
+            return instantiate(ConvSynapses, parameters | {"geometry": instantiate(Geometry, form)})
         case "dense":
-            return instantiate(DenseSynapses, given)
+            return instantiate(DenseSynapses, parameters)
         case "sparse":
             indptr, indices = (_array(arrays, document[key]) for key in ("indptr", "indices"))
-            return instantiate(SparseSynapses, given | {"indptr": indptr, "indices": indices})
+            return instantiate(SparseSynapses, parameters | {"indptr": indptr, "indices": indices})
     raise KeyError(document["kind"])
 
 

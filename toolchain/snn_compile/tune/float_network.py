@@ -19,7 +19,7 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.tune.grid import floored
+from snn_compile.tune.grid import floor_ste
 
 MIN_SCALE = 1e-3
 """Lower bound of an activation's full scale, relative to its initial value."""
@@ -130,7 +130,7 @@ class FloatNetwork:
 
     def _rectified(self, node: ops.Relu, x: Tensor) -> Tensor:
         scale = self._scale(node).reshape(-1, *[1] * (x.ndim - 2))
-        counts = floored(x * (self.levels / scale) + 0.5)
+        counts = floor_ste(x * (self.levels / scale) + 0.5)
         return torch.clamp(counts, 0, self.levels) * (scale / self.levels)
 
     def _scale(self, node: ops.Relu) -> Tensor:

@@ -25,24 +25,24 @@ class _Through(torch.autograd.Function):
         return gradient, None
 
 
-def rounded(x: Tensor) -> Tensor:
+def round_ste(x: Tensor) -> Tensor:
     """Nearest integer, ties to even as the compiler rounds; the gradient passes."""
     nearest: Tensor = _Through.apply(x, torch.round)
     return nearest
 
 
-def floored(x: Tensor) -> Tensor:
+def floor_ste(x: Tensor) -> Tensor:
     """Largest integer that is not above; the gradient passes."""
     lower: Tensor = _Through.apply(x, torch.floor)
     return lower
 
 
-def truncated(x: Tensor) -> Tensor:
+def truncate_ste(x: Tensor) -> Tensor:
     """The integer part, rounded toward zero; the gradient passes."""
     whole: Tensor = _Through.apply(x, torch.trunc)
     return whole
 
 
-def on_grid(x: Tensor, low: float, high: float) -> Tensor:
+def clip_round_ste(x: Tensor, low: float, high: float) -> Tensor:
     """Nearest integer from low to high; the gradient passes between them and stops beyond."""
-    return rounded(torch.clamp(x, low, high))
+    return round_ste(torch.clamp(x, low, high))

@@ -25,7 +25,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.ir.spiking import Float
 from snn_compile.quantize import stock
-from snn_compile.tune.grid import on_grid, rounded
+from snn_compile.tune.grid import clip_round_ste, round_ste
 from snn_compile.tune.normalization import Normalization
 from snn_compile.tune.synapses import Group
 
@@ -97,8 +97,8 @@ class Layer:
         values = real * self._steps_of(name)
         if name in self.registers:
             step, most = self.registers[name]
-            values = step * on_grid(values / step, -most, most)
-        values = rounded(values)
+            values = step * clip_round_ste(values / step, -most, most)
+        values = round_ste(values)
         if name in ("threshold", "drop"):
             values = torch.clamp(values, min=1)
         return values.to(self.dtype)

@@ -21,7 +21,7 @@ from snn_compile.ir.quantized import CubaLIFNeurons, IFNeurons, Readout
 from snn_compile.ir.spiking import Reset
 from snn_compile.tune import neurons
 from snn_compile.tune.flips import Membrane, VanRossum, fire
-from snn_compile.tune.grid import truncated
+from snn_compile.tune.grid import truncate_ste
 from snn_compile.tune.layers import LEAKY_BITS, Layer
 from snn_compile.tune.method import Batch, Steps, Task
 from snn_compile.tune.neurons import Answer
@@ -129,7 +129,7 @@ def _leaky(
     if keep_u:
         u, currents = torch.zeros_like(arriving[0]), []
         for t in range(n_steps):
-            u = truncated(u * keep_u / 4096) + arriving[min(t, len(arriving) - 1)]
+            u = truncate_ste(u * keep_u / 4096) + arriving[min(t, len(arriving) - 1)]
             currents.append(u)
         arriving = torch.stack(currents)
     drop = layer.integers("drop").detach() if node.drop is not None else None

@@ -25,7 +25,7 @@ from snn_compile.ir.quantized import (
     SignedIFNeurons,
 )
 from snn_compile.ir.spiking import Reset
-from snn_compile.tune.grid import floored, truncated
+from snn_compile.tune.grid import floor_ste, truncate_ste
 from snn_compile.tune.layers import LEAKY_BITS, Layer
 
 Fire = Callable[[Tensor], Tensor]
@@ -129,8 +129,8 @@ def _(node: CubaLIFNeurons, layer: Layer, a: Tensor, n_steps: int, fire: Fire) -
     u = v = torch.zeros(a.shape[1:], dtype=a.dtype, device=a.device)
     spikes, potentials = [], []
     for t in range(n_steps):
-        u = truncated(u * keep_u / 4096) + arriving[t] + into_u
-        v = truncated(v * keep_v / 4096) + u + into_v
+        u = truncate_ste(u * keep_u / 4096) + arriving[t] + into_u
+        v = truncate_ste(v * keep_v / 4096) + u + into_v
         potentials.append(v)
         s = fire(layer.potential(v - threshold - 1))  # strict: V > threshold
         v = v * (1 - s) if drop is None else v - drop * s
@@ -141,7 +141,7 @@ def _(node: CubaLIFNeurons, layer: Layer, a: Tensor, n_steps: int, fire: Fire) -
 @_respond.register
 def _(node: ClipFloorNeurons, layer: Layer, a: Tensor, n_steps: int, fire: Fire) -> Answer:
     del n_steps, fire
-    counts = floored((a + layer.integers("bias")) / layer.integers("threshold"))
+    counts = floor_ste((a + layer.integers("bias")) / layer.integers("threshold"))
     return Answer(torch.clamp(counts, 0, node.levels))
 
 
@@ -155,7 +155,7 @@ def _(node: GradedNeurons, layer: Layer, a: Tensor, n_steps: int, fire: Fire) ->
         for values in (node.multiplier.values, node.shift.values)
     )
     v = torch.clamp(a + layer.integers("bias"), min=0)
-    payloads = floored(v * multiplier / 2.0**shift)
+    payloads = floor_ste(v * multiplier / 2.0**shift)
     return Answer(torch.clamp(payloads, max=node.payload.max))
 
 

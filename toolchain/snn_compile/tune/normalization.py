@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snn_compile.tune.grid import rounded
+from snn_compile.tune.grid import round_ste
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -68,7 +68,7 @@ class Normalization:
             self._note(n, mean.detach()[0, 0].to(self.mean), var.detach()[0, 0].to(self.var))
         gain = self._gain(var).to(a.dtype)
         y = (x - mean) * gain + self.beta.to(a.dtype)
-        return rounded(y * steps.to(a.dtype))
+        return round_ste(y * steps.to(a.dtype))
 
     def _note(self, n: int, mean: Tensor, var: Tensor) -> None:
         """Accumulate the statistics of n values a channel."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, SparseSynapses, Synapses
 from snn_compile.ir.spiking import Float
-from snn_compile.tune.grid import floored, on_grid
+from snn_compile.tune.grid import clip_round_ste, floor_ste
 
 EXACT_IN_FLOAT32 = 1 << 24
 """Integers below it, and their sums as long as they stay below, are exact in float32."""
@@ -66,7 +66,7 @@ class Group:
 
     def integers(self) -> Tensor:
         """The weights on the grid of the target."""
-        return on_grid(self.weight / self.step, self.low, self.high)
+        return clip_round_ste(self.weight / self.step, self.low, self.high)
 
     def __call__(self, messages: Tensor) -> Tensor:
         """Synaptic input (T, B, *shape) for messages (T, B, *source shape), in steps."""
@@ -74,7 +74,7 @@ class Group:
         s = messages.to(self.dtype).flatten(0, 1)
         sums = self._sums(s).reshape(n_steps, batch, *self.node.shape)
         if self.node.exponent < 0:
-            return floored(sums * 2.0**self.node.exponent)
+            return floor_ste(sums * 2.0**self.node.exponent)
         return sums * 2.0**self.node.exponent
 
     def _sums(self, s: Tensor) -> Tensor:

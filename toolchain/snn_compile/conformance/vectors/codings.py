@@ -64,15 +64,15 @@ def mixed(kind: str) -> Vector:
     coding, n_steps = STEPS[kind]
     net = Net(f"mixed-{kind}", (2, 4, 5), coding, n_steps, low=-9, high=22)
     least = 0 if kind in SCHEDULED else -1
-    given: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     if kind in ("subtract", "zero", "signed"):  # each neuron's own, some below 0
-        given["initial_potential"] = net.draw(-12, 60, (3, 4, 5))
+        parameters["initial_potential"] = net.draw(-12, 60, (3, 4, 5))
     first = net.add_active(
         kind,
         "first",
         net.conv(INPUT, 3, padding=(1, 1, 1, 1)),
         bias=net.draw(-40, 40, (3, 4, 5)) << (6 if kind == "cuba" else 0),
-        **given,
+        **parameters,
     )
     relay = net.relay(kind, "relay", first)
     second = net.add_active(kind, "second", net.conv(first, 3, padding=(1, 1, 1, 1), bits=4))
@@ -104,12 +104,12 @@ def cuba_subtract() -> Vector:
     taken: dict[str, Any] = {"reset": Reset.SUBTRACT, "filtered_bias": True}
     first = net.dense(INPUT, 8)
     scale = net.scale(first)
-    given = {"threshold": scale, "drop": net.draw(40 * scale, 70 * scale, 8), **taken}
-    hidden = net.add_active("cuba", "first", first, current_decay=1900, **given)
+    parameters = {"threshold": scale, "drop": net.draw(40 * scale, 70 * scale, 8), **taken}
+    hidden = net.add_active("cuba", "first", first, current_decay=1900, **parameters)
     second = net.dense(hidden, 6)
     scale = net.scale(second)
-    given = {"threshold": scale, "drop": 64 * scale, "reset": Reset.SUBTRACT}
-    hidden = net.add_active("cuba", "second", second, voltage_decay=900, **given)
+    parameters = {"threshold": scale, "drop": 64 * scale, "reset": Reset.SUBTRACT}
+    hidden = net.add_active("cuba", "second", second, voltage_decay=900, **parameters)
     net.readout("out", net.dense(hidden, 3))
     about = "Leaky neurons whose spike takes a given amount; a bias that decays with the current."
     return net.vector(about, net.frames(5))
@@ -119,11 +119,11 @@ def stock(kind: str) -> Vector:
     """Only what chips have: reset to zero from a potential of 0, or decays; no payloads."""
     net = Net(f"stock-{kind}", (3, 7, 6), "rate", 12)
     form: dict[str, Any] = {"stride": (2, 1), "padding": (1, 2, 1, 2)}
-    given: dict[str, Any] = {} if kind == "cuba" else {"initial_potential": 0}
-    first = net.add_active(kind, "first", net.conv(INPUT, 4, (3, 2), **form), **given)
+    parameters: dict[str, Any] = {} if kind == "cuba" else {"initial_potential": 0}
+    first = net.add_active(kind, "first", net.conv(INPUT, 4, (3, 2), **form), **parameters)
     dilated: dict[str, Any] = {"dilation": (2, 3), "groups": 2}
-    second = net.add_active(kind, "second", net.conv(first, 6, (2, 2), **dilated), **given)
-    third = net.add_active(kind, "third", net.dense(second, 8), **given)
+    second = net.add_active(kind, "second", net.conv(first, 6, (2, 2), **dilated), **parameters)
+    third = net.add_active(kind, "third", net.dense(second, 8), **parameters)
     net.readout("out", net.dense(third, 4), bias=net.draw(-9, 9, 4))
     about = "A chain of convolutions and dense layers in which every neuron is one of Loihi's own."
     return net.vector(about, net.frames(4))

@@ -22,9 +22,9 @@ COUNT = np.arange(32).reshape(2, 16) % 19
 def ties(kind: str) -> Vector:
     """Potentials that equal their threshold, after one step and after several."""
     net = Net(f"ties-{kind}", (16,), "rate", 7, low=-5, high=18)
-    given = {"threshold": THRESHOLD, "bias": 0, "initial_potential": 0}
+    parameters = {"threshold": THRESHOLD, "bias": 0, "initial_potential": 0}
     eye = np.eye(16, dtype=np.int64)
-    first = net.add_active(kind, "first", net.dense(INPUT, 16, weight=eye), **given)
+    first = net.add_active(kind, "first", net.dense(INPUT, 16, weight=eye), **parameters)
     net.readout("out", net.dense(first, 16, weight=eye))
     about = "V reaches its threshold exactly, falls short of it by 1, or is 1 over: V >= threshold."
     return net.vector(about, np.concatenate([COUNT, -COUNT % 6 - 5]))
@@ -34,8 +34,8 @@ def ties_signed() -> Vector:
     """A potential of exactly 0 takes nothing back."""
     options: dict[str, Any] = {"low": -7, "high": 7, "arrives": InputCoding.EVENTS}
     net = Net("ties-signed", (12,), "signed", 12, **options)
-    given = {"threshold": THRESHOLD, "bias": 0, "initial_potential": net.draw(0, 5, 12)}
-    first = net.add_active("signed", "first", net.one_to_one(INPUT), **given)
+    parameters = {"threshold": THRESHOLD, "bias": 0, "initial_potential": net.draw(0, 5, 12)}
+    first = net.add_active("signed", "first", net.one_to_one(INPUT), **parameters)
     net.readout("out", net.one_to_one(first))
     trains = net.draw(-1, 1, (3, 12, 12)) * THRESHOLD + net.draw(-1, 1, (3, 12, 12))
     trains[0] = THRESHOLD * (np.arange(12)[:, None] % 3 - 1)  # -6, 0, 6: never between
@@ -76,9 +76,9 @@ def ties_graded() -> Vector:
 def ties_cuba() -> Vector:
     """A strict threshold."""
     net = Net("ties-cuba", (16,), "rate", 7, low=-5, high=18)
-    given = {"threshold": THRESHOLD, "bias": 0, "current_decay": 4095, "voltage_decay": 0}
+    parameters = {"threshold": THRESHOLD, "bias": 0, "current_decay": 4095, "voltage_decay": 0}
     eye = np.eye(16, dtype=np.int64)
-    first = net.add(CubaLIFNeurons, "first", net.dense(INPUT, 16, weight=eye), **given)
+    first = net.add(CubaLIFNeurons, "first", net.dense(INPUT, 16, weight=eye), **parameters)
     net.readout("out", net.dense(first, 16, weight=eye))
     return net.vector("v equals its threshold and is silent: v > threshold << 6.", COUNT)
 
@@ -141,8 +141,8 @@ def no_synapses() -> Vector:
 def single() -> Vector:
     """One of everything: neuron, synapse, step and stimulus."""
     net = Net("single", (1,), "rate", 1)
-    given = {"threshold": 3, "bias": 0, "initial_potential": 0}
-    first = net.add_active("subtract", "first", net.dense(INPUT, 1, weight=[[1]]), **given)
+    parameters = {"threshold": 3, "bias": 0, "initial_potential": 0}
+    first = net.add_active("subtract", "first", net.dense(INPUT, 1, weight=[[1]]), **parameters)
     net.readout("out", net.dense(first, 1, weight=[[-7]]))
     return net.vector("One neuron, one synapse, one step, one stimulus.", [[3]])
 

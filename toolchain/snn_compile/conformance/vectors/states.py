@@ -71,9 +71,9 @@ def narrow() -> Vector:
     states = {"twelve": QFormat(12), "eighteen": QFormat(18)}
     for name, state in states.items():
         exponent = state.bits - 10
-        given = {"threshold": net.draw(1 << (state.bits - 3), state.max, 8), "state": state}
+        parameters = {"threshold": net.draw(1 << (state.bits - 3), state.max, 8), "state": state}
         first = net.add_active(
-            "subtract", name, net.one_to_one(INPUT, 60, exponent), **given, initial_potential=0
+            "subtract", name, net.one_to_one(INPUT, 60, exponent), **parameters, initial_potential=0
         )
         net.readout(f"{name}-out", net.one_to_one(first))
     net.add(Readout, "raw", net.one_to_one(INPUT, 60, 2), state=QFormat(12))
@@ -88,8 +88,8 @@ def wrapping() -> Vector:
     options: dict[str, Any] = {"low": -15, "high": 15, "arrives": InputCoding.EVENTS}
     net = Net("wrap", (8,), "rate", 8, **options)
     wraps = {"state": QFormat(12), "overflow": Overflow.WRAP}
-    given = {"threshold": net.draw(1 << 9, (1 << 11) - 1, 8), "initial_potential": 0}
-    first = net.add_active("subtract", "first", net.one_to_one(INPUT, 60, 2), **given, **wraps)
+    parameters = {"threshold": net.draw(1 << 9, (1 << 11) - 1, 8), "initial_potential": 0}
+    first = net.add_active("subtract", "first", net.one_to_one(INPUT, 60, 2), **parameters, **wraps)
     net.readout("out", net.one_to_one(first))
     net.readout("raw", net.one_to_one(INPUT, 60, 2), **wraps)
     trains = net.draw(-15, 15, (3, 8, 8))
@@ -131,8 +131,8 @@ def wrapping_current() -> Vector:
         "none": {"current_decay": 4095, "voltage_decay": 200},
     }.items():
         threshold = net.draw(1 << 10, (1 << 17) - 1, 8)
-        given = {"threshold": threshold, "bias": net.draw(-500, 500, 8) << 6}
-        first = net.add(CubaLIFNeurons, name, net.one_to_one(INPUT, 127), **given, **form)
+        parameters = {"threshold": threshold, "bias": net.draw(-500, 500, 8) << 6}
+        first = net.add(CubaLIFNeurons, name, net.one_to_one(INPUT, 127), **parameters, **form)
         net.readout(f"{name}-out", net.one_to_one(first))
     trains = net.draw(-1200, 1200, (4, 10, 8))
     trains[0] = np.array([1032, 1033, -1032, -1033, 1200, -1200, 1031, 0])
