@@ -8,8 +8,8 @@ others leave empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -18,8 +18,10 @@ from snn_compile.errors import CapacityError, raise_all
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Block, Capacity, Demand, Part, as_map, capacity
-from snn_compile.mapping.counts import Counts, Int
+from snn_compile.mapping.cores import Cores
+from snn_compile.mapping.counts import Counts
 from snn_compile.mapping.partition import Cutter
+from snn_compile.mapping.taps import Int
 from snn_compile.targets.target import Target
 
 FEW, MANY = 6, 32
@@ -30,110 +32,6 @@ FAILURES = 12
 """Cores that cannot be emptied before no others are tried."""
 CORES_TRIED = 2
 """The emptiest ones, for each piece."""
-FULL = 0.005
-"""Share of a core that is left of one that counts as full."""
-UNLIMITED = np.iinfo(np.int64).max // 2
-
-
-@dataclass
-class Cores:
-    """Cores that fill up; one that is nearly full is not looked at again.
-
-    Attributes:
-        limits: of a core.
-        members: the parts of each core.
-    """
-
-    limits: Capacity
-    members: list[list[Part]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.bound = np.array([UNLIMITED if n is None else n for n in self.limits], dtype=np.int64)
-        self.weight = 1.0 / np.maximum(self.bound, 1)
-        self._rows = np.empty((64, 4), dtype=np.int64)
-        self._cores: list[int] = []
-        self._at: dict[int, int] = {}
-
-    @property
-    def _free(self) -> Int:
-        """(cores that are looked at, 4) what is left."""
-        return self._rows[: len(self._cores)]
-
-    def room(self, core: int) -> Int:
-        """What a core has left."""
-        room: Int = self._rows[self._at[core]]
-        return room
-
-    def show(self, core: int, room: Int) -> None:
-        """Look at a core from now on."""
-        if len(self._cores) == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-        self._at[core] = len(self._cores)
-        self._cores.append(core)
-        self._rows[self._at[core]] = room
-
-    def hide(self, core: int) -> Int:
-        """Look at a core no longer; returns what it has left."""
-        row, last = self._at.pop(core), self._cores.pop()
-        room: Int = self._rows[row].copy()
-        if last != core:
-            self._rows[row] = self._rows[len(self._cores)]
-            self._cores[row] = last
-            self._at[last] = row
-        return room
-
-    def add(self, part: Part, core: int) -> None:
-        """Put a part onto a core."""
-        self.members[core].append(part)
-        self._rows[self._at[core]] -= part.demand.values
-
-    def take(self, part: Part, core: int) -> None:
-        """Take a part off a core."""
-        self.members[core].remove(part)
-        self._rows[self._at[core]] += part.demand.values
-
-    def open(self, part: Part) -> int:
-        """Put a part onto a core of its own."""
-        core = len(self.members)
-        self.members.append([])
-        self.show(core, self.bound)
-        self.add(part, core)
-        return core
-
-    def close_full(self, cores: Iterable[int]) -> None:
-        """Look no longer at those of the cores that are nearly full."""
-        for core in cores:
-            if core in self._at and float((self.room(core) * self.weight).min()) < FULL:
-                self.hide(core)
-
-    def have_room(self, part: Part, n_cores: int) -> bool:
-        """Whether a part could fit if it were a liquid."""
-        free = self._free
-        if len(free) > n_cores:
-            free = np.partition(free, -n_cores, axis=0)[-n_cores:]
-        return bool((free.sum(axis=0) >= np.array(part.demand.values)).all())
-
-    def best(self, part: Part) -> int | None:
-        """The core that a part fits most tightly; the first of equals."""
-        if not self._cores:
-            return None
-        left = self._free - np.array(part.demand.values)
-        fits = np.flatnonzero((left >= 0).all(axis=1))
-        if not fits.size:
-            return None
-        return self._cores[int(fits[np.argmin((left[fits] * self.weight).min(axis=1))])]
-
-    def by_room(self, most: int) -> list[int]:
-        """The cores with room in their tightest limit, those with the most first."""
-        room = (self._free * self.weight).min(axis=1)
-        found = []
-        for _ in range(min(most, len(room))):
-            row = int(np.argmax(room))
-            if room[row] <= 0:
-                break
-            found.append(self._cores[row])
-            room[row] = 0
-        return found
 
 
 class Filler:
@@ -222,7 +120,8 @@ class Filler:
             demand = cutter.demand(block.between(axis, start, start + length))
             return not demand.exceeds(left)
 
-        low, high = least, stop - start - 1
+        each = cutter.compartments * (block.size // (stop - start))
+        low, high = least, min(stop - start - 1, a // each)
         if low >= high or not fits(low + 1):
             return low
         low += 1

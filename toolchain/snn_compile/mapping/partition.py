@@ -20,8 +20,9 @@ from snn_compile.mapping.block import (
     as_map,
     capacity,
 )
-from snn_compile.mapping.counts import ConvCounts, Counts, Int
+from snn_compile.mapping.counts import ConvCounts, Counts
 from snn_compile.mapping.memory import RESET_WEIGHT_BITS, memory_bits
+from snn_compile.mapping.taps import Int
 from snn_compile.targets.target import Target
 
 Float = npt.NDArray[np.float64]
@@ -102,15 +103,11 @@ class Cutter:
         """Sum of the destinations of a block's neurons; few or all neurons need no table."""
         if block.size in (1, self.destinations.size):
             return int(self.destinations[block.slices].sum())
-        (c, c_end), (y, y_end), (x, x_end) = block.channels, block.rows, block.columns
-        upper, lower = (
-            self.sent[k, y_end, x_end]
-            - self.sent[k, y, x_end]
-            - self.sent[k, y_end, x]
-            + self.sent[k, y, x]
-            for k in (c_end, c)
-        )
-        return int(upper - lower)
+        (c, c_end), (y, y_end), (x, x_end) = block.spans
+        at = self.sent.item
+        return (
+            at(c_end, y_end, x_end) - at(c_end, y, x_end) - at(c_end, y_end, x) + at(c_end, y, x)
+        ) - (at(c, y_end, x_end) - at(c, y, x_end) - at(c, y_end, x) + at(c, y, x))
 
     def price(self, demand: Demand) -> float:
         """What a demand costs, as a share of a core."""
