@@ -61,9 +61,10 @@ def traffic(
         return (np.zeros(0, dtype=np.int64),) * 3
     edges = np.concatenate(found, axis=1)
     key = edges[0] * len(cores) + edges[1]
-    names, inverse = np.unique(key, return_inverse=True)
-    weight = np.zeros(len(names), dtype=np.int64)
-    np.add.at(weight, inverse, edges[2])
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    begin = np.flatnonzero(np.diff(key, prepend=-1))
+    names, weight = key[begin], np.add.reduceat(edges[2][order], begin)
     return names // len(cores), names % len(cores), weight
 
 
@@ -263,9 +264,10 @@ def between_chips(
         return {}
     chips = np.array([chip[core] for core in cores], dtype=np.int64)
     senders, readers, weight = traffic(program, counts, list(cores.values()))
-    found: dict[tuple[int, int], int] = {}
-    pairs = zip(chips[senders].tolist(), chips[readers].tolist(), weight.tolist(), strict=True)
-    for a, b, n in pairs:
-        if a != b:
-            found[a, b] = found.get((a, b), 0) + n
-    return dict(sorted(found.items()))
+    n_chips = int(chips.max()) + 1
+    links = np.bincount(chips[senders] * n_chips + chips[readers], weights=weight).astype(np.int64)
+    return {
+        divmod(link, n_chips): int(links[link])
+        for link in np.flatnonzero(links).tolist()
+        if link // n_chips != link % n_chips
+    }

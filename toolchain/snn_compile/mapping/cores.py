@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.mapping.block import Capacity, Part
 from snn_compile.mapping.taps import Int

@@ -45,6 +45,8 @@ class Filler:
     def __init__(self, cores: Cores, cutters: Mapping[NodeId, Cutter]) -> None:
         self.cores = cores
         self.cutters = cutters
+        self._slabs: dict[tuple[object, ...], tuple[int, int, int] | None] = {}
+        self._divisible: dict[tuple[object, ...], list[int]] = {}
 
     def fill(self, parts: Sequence[Part], n_pieces: int = FEW) -> list[Block]:
         """Place the parts of a population, split where that saves a core; returns the blocks."""
@@ -87,41 +89,69 @@ class Filler:
         return []
 
     def _slab(self, part: Part, most: float) -> tuple[Part, int, Part] | None:
-        """The largest slab of a part that one of the emptiest cores can take, and the rest."""
-        cutter = self.cutters[part.population]
-        best: tuple[int, Block, Block, int] | None = None
+        """The largest slab of a part that one of the emptiest cores can take, and the rest.
+
+        Blocks of one cut differ little, and the cores that they leave behind differ little, too:
+        what held for a block of this size and demand beside cores this empty is not tried again.
+        """
         emptiest = self.cores.by_room(CORES_TRIED)
+        rooms = [self.cores.room(core) for core in emptiest]
+        key = (
+            part.population,
+            _lengths(part.block),
+            part.demand.values,
+            most,
+            *(room.tobytes() for room in rooms),
+        )
+        if key not in self._slabs:
+            self._slabs[key] = self._largest(part, most, rooms)
+        found = self._slabs[key]
+        if found is None:
+            return None
+        axis, length, index = found
+        cutter = self.cutters[part.population]
+        start, stop = part.block.spans[axis]
+        slab = cutter.part(part.block.between(axis, start, start + length))
+        if slab.demand.exceeds(_as_capacity(rooms[index])):  # not quite like the other block
+            found = self._slabs[key] = self._largest(part, most, rooms)
+            return self._slab(part, most) if found is not None else None
+        return slab, emptiest[index], cutter.part(part.block.between(axis, start + length, stop))
+
+    def _largest(
+        self, part: Part, most: float, rooms: Sequence[Int]
+    ) -> tuple[int, int, int] | None:
+        """The axis and the length of the largest slab that fits a room, and which room that is."""
+        cutter = self.cutters[part.population]
+        best, found = 0, None
         for axis in self._axes(part, most):
             start, stop = part.block.spans[axis]
-            for core in emptiest:
-                least = 0 if best is None else best[0] * (stop - start) // part.block.size
-                length = self._longest(cutter, part.block, axis, self.cores.room(core), least)
-                if length <= least:
-                    continue
-                slab = part.block.between(axis, start, start + length)
-                best = slab.size, slab, part.block.between(axis, start + length, stop), core
-        if best is None:
+            each = part.block.size // (stop - start)
+            for index, room in enumerate(rooms):
+                least = best // each
+                length = self._longest(cutter, part.block, axis, room, least)
+                if length > least:
+                    best, found = length * each, (axis, length, index)
+        if found is None:
             return None
-        _, slab, rest, core = best
+        axis, length, _ = found
+        start, stop = part.block.spans[axis]
         price = cutter.price(part.demand)
-        cost = cutter.price(cutter.demand(slab)) + cutter.price(cutter.demand(rest)) - price
-        if cost > most * price:
-            return None
-        return cutter.part(slab), core, cutter.part(rest)
+        pieces = ((start, start + length), (start + length, stop))
+        cost = sum(cutter.price(cutter.demand(part.block.between(axis, *p))) for p in pieces)
+        return found if cost - price <= most * price else None
 
     @staticmethod
     def _longest(cutter: Cutter, block: Block, axis: int, room: Int, least: int) -> int:
         """The longest slab that fits into the room, if longer than the least."""
         start, stop = block.spans[axis]
-        a, b, c, d = room.tolist()
-        left: Capacity = (a, b, c, d)
+        left = _as_capacity(room)
 
         def fits(length: int) -> bool:
             demand = cutter.demand(block.between(axis, start, start + length))
             return not demand.exceeds(left)
 
         each = cutter.compartments * (block.size // (stop - start))
-        low, high = least, min(stop - start - 1, a // each)
+        low, high = least, min(stop - start - 1, int(room[0]) // each)
         if low >= high or not fits(low + 1):
             return low
         low += 1
@@ -155,16 +185,19 @@ class Filler:
             kept.add(core)
 
     def _axes(self, part: Part, cost: float) -> list[int]:
-        """Axes along which a part can be halved at a cost."""
-        cutter = self.cutters[part.population]
-        price = cutter.price(part.demand)
-        found = []
-        for axis, (start, stop) in enumerate(part.block.spans):
-            if stop - start > 1:
-                halves = sum(cutter.price(cutter.demand(h)) for h in part.block.halves(axis))
-                if halves - price <= cost * price:
-                    found.append(axis)
-        return found
+        """Axes along which a part can be halved at a cost; blocks of a size are taken as alike."""
+        key = part.population, _lengths(part.block), cost
+        if key not in self._divisible:
+            cutter = self.cutters[part.population]
+            price = cutter.price(part.demand)
+            found = []
+            for axis, (start, stop) in enumerate(part.block.spans):
+                if stop - start > 1:
+                    halves = sum(cutter.price(cutter.demand(h)) for h in part.block.halves(axis))
+                    if halves - price <= cost * price:
+                        found.append(axis)
+            self._divisible[key] = found
+        return self._divisible[key]
 
     def is_divisible(self, parts: Sequence[Part]) -> bool:
         """Whether blocks read no source twice, neither those of the cut nor their halves."""
@@ -180,6 +213,15 @@ class Filler:
                 if sum(counts.sources(half) for half in halves) != counts.sources(part.block):
                     return False
         return bool(axes)
+
+
+def _lengths(block: Block) -> tuple[int, ...]:
+    return tuple(stop - start for start, stop in block.spans)
+
+
+def _as_capacity(room: Int) -> Capacity:
+    a, b, c, d = room.tolist()
+    return a, b, c, d
 
 
 @dataclass(frozen=True)
