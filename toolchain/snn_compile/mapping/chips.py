@@ -137,9 +137,10 @@ def in_runs(n_cores: int, per_chip: int, edges: Edges) -> Int:
     near = high - low < per_chip
     band = np.zeros((n_cores, per_chip), dtype=np.int64)
     np.add.at(band, (low[near], (high - low)[near]), edges[2][near])
+    band = np.cumsum(band, axis=1)
     inside = np.zeros((n_cores + 1, per_chip + 1), dtype=np.int64)
     for start in range(n_cores - 1, -1, -1):
-        inside[start, 1:] = np.cumsum(band[start]) + inside[start + 1, :-1]
+        np.add(band[start], inside[start + 1, :-1], out=inside[start, 1:])
     never = np.iinfo(np.int64).min // 2
     best = np.full(n_cores + 1, never)
     best[0] = 0
@@ -219,13 +220,16 @@ def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
         sizes[chips[core]] -= 1
         sizes[chip] += 1
         chips[core] = chip
+        worth_a_look[near] = True
+        worth_a_look[core] = True
 
     for _ in range(PASSES):
         changed = False
+        worth_a_look = linked.max(axis=1) > linked[np.arange(n_cores), chips]
         for core in range(n_cores):
-            here = int(chips[core])
-            if linked[core].max() <= linked[core, here]:
+            if not worth_a_look[core]:
                 continue
+            here = int(chips[core])
             gains = linked[core] - linked[core, here]
             for chip in np.argsort(-gains, kind="stable")[:2].tolist():
                 if chip == here or gains[chip] <= 0:

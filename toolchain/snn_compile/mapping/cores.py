@@ -97,27 +97,28 @@ class Cores:
 
     def have_room(self, part: Part, n_cores: int) -> bool:
         """Whether a part could fit if it were a liquid."""
-        free = self._free
-        for left, needed in zip(free, part.demand.values, strict=True):
-            if len(left) <= n_cores:
-                if left.sum() < needed:
-                    return False
-            elif n_cores * left.max() < needed:
+        for left, needed in zip(self._free, part.demand.values, strict=True):
+            most = int(left.max(initial=0))
+            if most >= needed:
+                continue
+            if n_cores * most < needed:
                 return False
-            elif np.partition(left, -n_cores)[-n_cores:].sum() < needed:
+            if len(left) > n_cores:
+                left = np.partition(left, -n_cores)[-n_cores:]
+            if left.sum() < needed:
                 return False
         return True
 
     def best(self, part: Part) -> int | None:
         """The core that a part fits most tightly; the first of equals."""
         free = self._free
-        fits: Int | None = None
-        for left, needed in zip(free, part.demand.values, strict=True):
-            fits = np.flatnonzero(left >= needed) if fits is None else fits[left[fits] >= needed]
-            if not fits.size:
-                return None
-        left = free[:, fits] - np.array(part.demand.values)[:, None]
-        return self._cores[int(fits[np.argmin((left * self._weight[:, None]).min(axis=0))])]
+        fits = np.flatnonzero(free[0] >= part.demand.values[0])
+        for left, needed in zip(free[1:], part.demand.values[1:], strict=True):
+            fits = fits[left[fits] >= needed]
+        if not fits.size:
+            return None
+        rest = free[:, fits] - np.array(part.demand.values)[:, None]
+        return self._cores[int(fits[np.argmin((rest * self._weight[:, None]).min(axis=0))])]
 
     def by_room(self, most: int) -> list[int]:
         """The cores with room in their tightest limit, those with the most first."""

@@ -145,24 +145,20 @@ class ConvCounts(_FanOut):
             known = self._kernels_of[span] = Kernels(first * self.used.shape[1], counts)
         return known
 
-    def reads(self, axis: int, span: Span) -> int:
-        """Source channels, rows or columns of a span of outputs, as if no weight were zero."""
+    def reads(self, axis: int, starts: Int, stops: Int) -> Int:
+        """Source channels, rows or columns of spans of outputs, as if no weight were zero."""
         if axis:
-            return self._along[axis - 1].n_read(span)
-        first, last = self._channels_read(span)
-        return last - first
-
-    def _channels_read(self, span: Span) -> Span:
-        """The range of source channels of a span of output channels."""
-        out = len(self.used) // self.synapse_group.geometry.groups
-        return span[0] // out * self.used.shape[1], -(-span[1] // out) * self.used.shape[1]
+            return self._along[axis - 1].n_read_each(starts, stops)
+        out, each = len(self.used) // self.synapse_group.geometry.groups, self.used.shape[1]
+        return (-(-stops // out) - starts // out) * each
 
     def read_by(self, axis: int, span: Span) -> Bool:
         """Which source channels, rows or columns a span reads, as if no weight were zero."""
         if axis:
             return self._along[axis - 1].any(span)
         channels = np.zeros(self.source[0], dtype=np.bool_)
-        channels[slice(*self._channels_read(span))] = True
+        out, each = len(self.used) // self.synapse_group.geometry.groups, self.used.shape[1]
+        channels[span[0] // out * each : -(-span[1] // out) * each] = True
         return channels
 
     def synapses(self, block: Block) -> int:

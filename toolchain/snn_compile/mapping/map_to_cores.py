@@ -34,7 +34,7 @@ class MapToCores:
         """
         placements, least = place(program, self.target, self.placement)
         raise_all([v.error for v in violations(program, self.target, placements)])
-        mapped = MappedProgram(program, self.target, placements, least)
+        mapped = MappedProgram(program, self.target, placements, least, is_checked=True)
         return PassResult(mapped, (_summary(mapped), *_input_notes(mapped)))
 
 

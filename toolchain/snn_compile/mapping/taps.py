@@ -68,6 +68,14 @@ class Along:
             return begun[span[1]] - ended[span[0]] if span[1] > span[0] else 0
         return int(np.count_nonzero(self.any(span)))
 
+    def n_read_each(self, starts: Int, stops: Int) -> Int:
+        """The same of many spans."""
+        if self._is_gapless:
+            begun, ended = (np.array(each) for each in self._begun_and_ended)
+            return np.asarray(begun[stops] - ended[starts])
+        spans = zip(starts.tolist(), stops.tolist(), strict=True)
+        return np.array([self.n_read(span) for span in spans], dtype=np.int64)
+
     def outputs(self, span: Span) -> Int:
         """For each tap, at how many outputs of a span it reads an input, not padding."""
         known = self._outputs.get(span)
