@@ -151,14 +151,14 @@ def in_runs(n_cores: int, per_chip: int, edges: Edges) -> Int:
         first = max(0, n_cores - (n_chips - chip) * per_chip)
         last = min(n_cores, chip * per_chip)
         for length in range(1, per_chip + 1):
-            low = max(first, length)
+            start = max(first, length)
             value = (
-                best[low - length : last + 1 - length]
-                + inside[low - length : last + 1 - length, length]
+                best[start - length : last + 1 - length]
+                + inside[start - length : last + 1 - length, length]
             )
-            better = value > after[low : last + 1]
-            after[low : last + 1][better] = value[better]
-            chosen[low : last + 1][better] = length
+            better = value > after[start : last + 1]
+            after[start : last + 1][better] = value[better]
+            chosen[start : last + 1][better] = length
         lengths.append(chosen)
         best = after
     chips, end = np.empty(n_cores, dtype=np.int64), n_cores
