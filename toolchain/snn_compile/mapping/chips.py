@@ -8,7 +8,6 @@ and Mattheyses, without their steps uphill).
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -17,10 +16,12 @@ from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import Input, QuantizedGraph
 from snn_compile.mapping.block import Block, Part, Placement, as_map
 from snn_compile.mapping.counts import ConvCounts, Counts, DenseCounts
-from snn_compile.mapping.taps import Bool, Int
+from snn_compile.mapping.taps import Int
 
 PASSES = 8
 """Over all cores, at most."""
+CHIPS_TRIED = 2
+"""To move a core to, those that it is linked to most."""
 PLACED = np.iinfo(np.int64).min // 2
 """Links of a core that is on a chip: fewer than of any other."""
 MAX_PAIRS = 1 << 20
@@ -78,10 +79,13 @@ def _read(counts: Counts, readers: Sequence[Block], boxes: Int, source: Shape) -
         yield np.broadcast_to(sizes, (len(readers), len(boxes)))
         return
     if not isinstance(counts, ConvCounts):
+        box_of = np.empty(as_map(source), dtype=np.int64)
+        for number, spans in enumerate(boxes.tolist()):
+            box_of[tuple(slice(*span) for span in spans)] = number
         for block in readers:
             reached = np.zeros(as_map(source), dtype=np.int64)
             counts.mark(block, reached)
-            yield _within(reached > 0, boxes)[None]
+            yield np.bincount(box_of[reached > 0], minlength=len(boxes))[None]
         return
     shared, which = zip(*(_shared(counts, k, readers, boxes[:, k]) for k in range(3)), strict=True)
     at_once = max(1, MAX_PAIRS // len(boxes))
@@ -98,16 +102,6 @@ def _shared(counts: ConvCounts, axis: int, readers: Sequence[Block], boxes: Int)
     below = np.pad(read, [(0, 0), (1, 0)]).cumsum(axis=1)
     which = np.array([number[span] for span in spans], dtype=np.int64)
     return below[:, boxes[:, 1]] - below[:, boxes[:, 0]], which
-
-
-def _within(reached: Bool, boxes: Int) -> Int:
-    """How many of the places that are true each box holds."""
-    below = np.pad(reached, [(1, 0)] * 3).cumsum(axis=0).cumsum(axis=1).cumsum(axis=2)
-    total = np.zeros(len(boxes), dtype=np.int64)
-    for c, y, x in itertools.product((0, 1), repeat=3):
-        corner = below[boxes[:, 0, c], boxes[:, 1, y], boxes[:, 2, x]]
-        total += (-1) ** (c + y + x + 1) * corner
-    return total
 
 
 def spread(n_cores: int, per_chip: int, edges: Edges) -> Int:
@@ -208,6 +202,8 @@ def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
     linked = np.zeros((n_cores, n_chips), dtype=np.int64)
     np.add.at(linked, (senders, chips[readers]), weight)
     sizes = np.bincount(chips, minlength=n_chips)
+    on_chip: dict[int, Int] = {}
+    between = np.zeros(n_cores, dtype=np.int64)
 
     def neighbours(core: int) -> tuple[Int, Int]:
         these = slice(first[core], first[core + 1])
@@ -218,6 +214,8 @@ def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
         np.subtract.at(linked, (near, np.full(len(near), chips[core])), n)
         np.add.at(linked, (near, np.full(len(near), chip)), n)
         sizes[chips[core]] -= 1
+        for changing in (int(chips[core]), chip):
+            on_chip.pop(changing, None)
         sizes[chip] += 1
         chips[core] = chip
         worth_a_look[near] = True
@@ -231,20 +229,25 @@ def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
                 continue
             here = int(chips[core])
             gains = linked[core] - linked[core, here]
-            for chip in np.argsort(-gains, kind="stable")[:2].tolist():
-                if chip == here or gains[chip] <= 0:
-                    continue
+            for _ in range(CHIPS_TRIED):
+                chip = int(np.argmax(gains))
+                gain = int(gains[chip])
+                if gain <= 0:
+                    break
+                gains[chip] = 0
                 if sizes[chip] < per_chip:
                     move(core, chip)
                     changed = True
                     break
-                others = np.flatnonzero(chips == chip)
+                if chip not in on_chip:
+                    on_chip[chip] = np.flatnonzero(chips == chip)
+                others = on_chip[chip]
                 near, n = neighbours(core)
-                between = np.zeros(n_cores, dtype=np.int64)
                 np.add.at(between, near, n)
                 back = linked[others, here] - linked[others, chip] - 2 * between[others]
+                between[near] = 0
                 k = int(np.argmax(back))
-                if gains[chip] + back[k] > 0:
+                if gain + back[k] > 0:
                     move(core, chip)
                     move(int(others[k]), here)
                     changed = True
@@ -267,7 +270,12 @@ def between_chips(
     if len(set(chip.values())) < 2:
         return {}
     chips = np.array([chip[core] for core in cores], dtype=np.int64)
-    senders, readers, weight = traffic(program, counts, list(cores.values()))
+    return links_of(chips, traffic(program, counts, list(cores.values())))
+
+
+def links_of(chips: Int, edges: Edges) -> dict[tuple[int, int], int]:
+    """Messages of a step from chip to chip."""
+    senders, readers, weight = edges
     n_chips = int(chips.max()) + 1
     links = np.bincount(chips[senders] * n_chips + chips[readers], weights=weight).astype(np.int64)
     return {

@@ -150,7 +150,7 @@ class ConvCounts(_FanOut):
         if axis:
             return self._along[axis - 1].n_read_each(starts, stops)
         out, each = len(self.used) // self.synapse_group.geometry.groups, self.used.shape[1]
-        return (-(-stops // out) - starts // out) * each
+        return np.asarray((-(-stops // out) - starts // out) * each)
 
     def read_by(self, axis: int, span: Span) -> Bool:
         """Which source channels, rows or columns a span reads, as if no weight were zero."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
 from functools import cached_property
 
@@ -26,6 +27,7 @@ class MappedProgram:
         target: the chip.
         placements: blocks of neurons, populations in topological order.
         bound: what any placement needs, where that is known.
+        counted: messages of a step from chip to chip, where these are known.
         is_checked: that every design rule holds.
     """
 
@@ -33,6 +35,7 @@ class MappedProgram:
     target: Target
     placements: tuple[Placement, ...]
     bound: Least | None = None
+    counted: Mapping[tuple[int, int], int] | None = None
     is_checked: InitVar[bool] = False
 
     @cached_property
@@ -41,8 +44,10 @@ class MappedProgram:
         return self.bound or lower_bound(self.program, self.target, all_counts(self.program))
 
     @cached_property
-    def links(self) -> dict[tuple[int, int], int]:
+    def links(self) -> Mapping[tuple[int, int], int]:
         """Messages of a step from chip to chip, if every neuron sends one."""
+        if self.counted is not None:
+            return self.counted
         return between_chips(self.program, all_counts(self.program), self.placements)
 
     def __post_init__(self, is_checked: bool) -> None:
