@@ -54,6 +54,7 @@ class Reach:
         depthwise: whether each channel of a kernel reads one channel.
         alike: whether all channels of a depthwise kernel have the same weights.
         reshaped: whether the target of a kernel has another shape than its maps.
+        read: targets that have synapses at most, where wiring left others without; None: all.
     """
 
     terms: int
@@ -65,6 +66,7 @@ class Reach:
     depthwise: bool = False
     alike: bool = False
     reshaped: bool = False
+    read: int | None = None
 
     @property
     def size(self) -> int:
@@ -81,7 +83,12 @@ class Reach:
                 return target[0] * channels * prod(self.window) * NUMBER
             case "matrix":
                 return prod(target) * self.size * NUMBER
-        return prod(target) * min(self.fan_in, self.size) * KEPT_SYNAPSE
+        return self.synapses(target) * KEPT_SYNAPSE + prod(target) * NUMBER
+
+    def synapses(self, target: Shape) -> int:
+        """Synapses of one map to a target."""
+        n_targets = prod(target) if self.read is None else min(self.read, prod(target))
+        return n_targets * min(self.fan_in, self.size)
 
     def bound_bytes(self, target: Shape) -> int:
         """Bytes of the sums that bound the values behind one map."""
@@ -97,11 +104,11 @@ class Reach:
 
     def single(self, target: Shape) -> int:
         """Synapses of all maps to a target."""
-        return self.terms * prod(target) * min(self.fan_in, self.size)
+        return self.terms * self.synapses(target)
 
     def unrolled_bytes(self, target: Shape) -> int:
         """Bytes of the conversion of one map to a sparse matrix."""
-        return prod(target) * min(self.fan_in, self.size) * SYNAPSE
+        return self.synapses(target) * SYNAPSE + prod(target) * NUMBER
 
 
 def check_values(network: ANNGraph) -> None:
@@ -244,6 +251,7 @@ def _worse(a: Reach, b: Reach) -> Reach:
         window=(max(a.window[0], b.window[0]), max(a.window[1], b.window[1])),
         depthwise=a.depthwise and b.depthwise,
         alike=a.alike and b.alike,
+        read=None if a.read is None or b.read is None else max(a.read, b.read),
     )
 
 
@@ -256,7 +264,9 @@ def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
             return _wired(node, inner, reach)
         case ann.AxisMatrix():
             own = int((node.matrix != 0).sum(axis=1).max(initial=1))
-            composed = replace(reach, form="sparse", fan_in=min(own * reach.fan_in, reach.size))
+            composed = replace(
+                reach, form="sparse", read=None, fan_in=min(own * reach.fan_in, reach.size)
+            )
             alone = prod(node.shape) * own * SYNAPSE
             return composed, alone + reach.unrolled_bytes(inner) + composed.unrolled_bytes(
                 node.shape
@@ -289,7 +299,7 @@ def _after(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
             if reach.form != "kernel" or not reach.depthwise:  # averaging stays a kernel
                 if reach.form not in ("identity", "wiring"):
                     peak += reach.unrolled_bytes(inner)
-            return replace(reach, form="matrix", fan_in=reach.size), peak
+            return replace(reach, form="matrix", fan_in=reach.size, read=None), peak
         case ann.BatchNorm():
             return _scaled(node.shape, reach, 0, uneven=False)
         case ann.Affine():
@@ -314,9 +324,12 @@ def _wired(node: AnnNode, inner: Shape, reach: Reach) -> tuple[Reach, int]:
         if len(inner) == 3 and inner[1:] == node.shape[1:]:  # whole channels are picked
             full = replace(reach, depthwise=False)
             return full, peak + 2 * full.map_bytes(inner) + 2 * full.map_bytes(node.shape)
-    return replace(reach, form="sparse"), peak + reach.unrolled_bytes(inner) + reach.unrolled_bytes(
-        node.shape
-    )
+    # Every value is picked once, except by a gather; what has none stays without synapses.
+    picked = prod(node.shape) if isinstance(node, ann.Gather) else prod(inner)
+    known = picked if reach.read is None or isinstance(node, ann.Gather) else reach.read
+    composed = replace(reach, form="sparse", read=min(known, prod(node.shape)))
+    peak += reach.unrolled_bytes(inner) + composed.unrolled_bytes(node.shape)
+    return composed, peak
 
 
 def _any_window(reach: Reach) -> Pair:
@@ -388,7 +401,7 @@ def _convolved(
         fused = replace(own, fan_in=fan_in, window=window, step=step)
         return fused, peak + 2 * fused.map_bytes(target)
     both = kernel.unrolled_bytes(target) + reach.unrolled_bytes(inner)
-    composed = replace(reach, form="sparse", fan_in=fan_in)
+    composed = replace(reach, form="sparse", fan_in=fan_in, read=None)
     return composed, peak + both + composed.unrolled_bytes(target)
 
 

@@ -77,7 +77,7 @@ class DuplicateSources:
         if limit is None or not _could_exceed(program, limit):
             return []
         blocks: dict[NodeId, list[Block]] = {}
-        for placement in place(program, self.target)[0]:
+        for placement in place(program, self.target).blocks:
             blocks.setdefault(placement.population, []).append(placement.block)
         found = []
         for node in reversed(program.populations):

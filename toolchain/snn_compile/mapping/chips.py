@@ -8,17 +8,24 @@ and Mattheyses, without their steps uphill).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import Input, QuantizedGraph
 from snn_compile.mapping.block import Block, Part, Placement, as_map
-from snn_compile.mapping.counts import ConvCounts, Counts, DenseCounts, Int
+from snn_compile.mapping.counts import ConvCounts, Counts, DenseCounts
+from snn_compile.mapping.taps import Int
 
 PASSES = 8
 """Over all cores, at most."""
+CHIPS_TRIED = 2
+"""To move a core to, those that it is linked to most."""
+PLACED = np.iinfo(np.int64).min // 2
+"""Links of a core that is on a chip: fewer than of any other."""
+MAX_PAIRS = 1 << 20
+"""Of a block that sends and one that reads, compared at once."""
 
 Edges = tuple[Int, Int, Int]
 """Core that sends, core that reads, and pairs of a neuron and a block that reads it."""
@@ -39,38 +46,62 @@ def traffic(
             if isinstance(source, Input):
                 continue
             senders = np.array([core for core, _ in held[source.id]], dtype=np.int64)
-            boxes = np.array([block.spans for _, block in held[source.id]], dtype=np.int64)
-            shape = as_map(source.shape)
-            for core, block in held[node.id]:
-                n = _read(counts[synapses.id], block, boxes, shape)
-                some = np.flatnonzero(n)
-                readers = np.full(len(some), core)
-                found.append(np.stack([senders[some], readers, n[some]]))
+            readers = np.array([core for core, _ in held[node.id]], dtype=np.int64)
+            sent_from = np.array([block.spans for _, block in held[source.id]], dtype=np.int64)
+            read = _read(
+                counts[synapses.id], [block for _, block in held[node.id]], sent_from, source.shape
+            )
+            start = 0
+            for n in read:
+                reader, sender = np.nonzero(n)
+                found.append(
+                    np.stack([senders[sender], readers[start + reader], n[reader, sender]])
+                )
+                start += len(n)
     if not found:
         return (np.zeros(0, dtype=np.int64),) * 3
     edges = np.concatenate(found, axis=1)
     key = edges[0] * len(cores) + edges[1]
-    names, inverse = np.unique(key, return_inverse=True)
-    weight = np.zeros(len(names), dtype=np.int64)
-    np.add.at(weight, inverse, edges[2])
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    begin = np.flatnonzero(np.diff(key, prepend=-1))
+    names, weight = key[begin], np.add.reduceat(edges[2][order], begin)
     return names // len(cores), names % len(cores), weight
 
 
-def _read(counts: Counts, block: Block, boxes: Int, shape: tuple[int, ...]) -> Int:
-    """Sources of a block in each of the boxes of its source; a kernel's zeros count as weights."""
+def _read(counts: Counts, readers: Sequence[Block], boxes: Int, source: Shape) -> Iterator[Int]:
+    """(some readers, boxes): sources of each reader in each of the boxes of its source.
+
+    A kernel's zeros count as weights.
+    """
     if isinstance(counts, DenseCounts):
-        sizes: Int = (boxes[:, :, 1] - boxes[:, :, 0]).prod(axis=1)
-        return sizes
+        sizes = (boxes[:, :, 1] - boxes[:, :, 0]).prod(axis=1)
+        yield np.broadcast_to(sizes, (len(readers), len(boxes)))
+        return
     if not isinstance(counts, ConvCounts):
-        reached = np.zeros(shape, dtype=np.int64)
-        counts.mark(block, reached)
-        inside = [tuple(slice(*span) for span in box) for box in boxes.tolist()]
-        return np.array([int((reached[box] > 0).sum()) for box in inside], dtype=np.int64)
-    total = np.ones(len(boxes), dtype=np.int64)
-    for axis, reads in enumerate(counts.read_by(block)):
-        below = np.concatenate([[0], np.cumsum(reads)])
-        total *= below[boxes[:, axis, 1]] - below[boxes[:, axis, 0]]
-    return total
+        box_of = np.empty(as_map(source), dtype=np.int64)
+        for number, spans in enumerate(boxes.tolist()):
+            box_of[tuple(slice(*span) for span in spans)] = number
+        for block in readers:
+            reached = np.zeros(as_map(source), dtype=np.int64)
+            counts.mark(block, reached)
+            yield np.bincount(box_of[reached > 0], minlength=len(boxes))[None]
+        return
+    shared, which = zip(*(_shared(counts, k, readers, boxes[:, k]) for k in range(3)), strict=True)
+    at_once = max(1, MAX_PAIRS // len(boxes))
+    for start in range(0, len(readers), at_once):
+        y, x, z = (n[k[start : start + at_once]] for n, k in zip(shared, which, strict=True))
+        yield y * x * z
+
+
+def _shared(counts: ConvCounts, axis: int, readers: Sequence[Block], boxes: Int) -> tuple[Int, Int]:
+    """(distinct spans, boxes): what a span reads of each box along an axis; each reader's span."""
+    spans = [block.spans[axis] for block in readers]
+    number = {span: k for k, span in enumerate(dict.fromkeys(spans))}
+    read = np.array([counts.read_by(axis, span) for span in number])
+    below = np.pad(read, [(0, 0), (1, 0)]).cumsum(axis=1)
+    which = np.array([number[span] for span in spans], dtype=np.int64)
+    return below[:, boxes[:, 1]] - below[:, boxes[:, 0]], which
 
 
 def spread(n_cores: int, per_chip: int, edges: Edges) -> Int:
@@ -100,20 +131,28 @@ def in_runs(n_cores: int, per_chip: int, edges: Edges) -> Int:
     near = high - low < per_chip
     band = np.zeros((n_cores, per_chip), dtype=np.int64)
     np.add.at(band, (low[near], (high - low)[near]), edges[2][near])
+    band = np.cumsum(band, axis=1)
     inside = np.zeros((n_cores + 1, per_chip + 1), dtype=np.int64)
     for start in range(n_cores - 1, -1, -1):
-        inside[start, 1:] = np.cumsum(band[start]) + inside[start + 1, :-1]
+        np.add(band[start], inside[start + 1, :-1], out=inside[start, 1:])
     never = np.iinfo(np.int64).min // 2
     best = np.full(n_cores + 1, never)
     best[0] = 0
     lengths = []
-    for _ in range(n_chips):
+    for chip in range(1, n_chips + 1):
         after, chosen = np.full(n_cores + 1, never), np.zeros(n_cores + 1, dtype=np.int64)
+        # No chip ends so early that the others cannot hold what follows.
+        first = max(0, n_cores - (n_chips - chip) * per_chip)
+        last = min(n_cores, chip * per_chip)
         for length in range(1, per_chip + 1):
-            value = best[:-length] + inside[: n_cores + 1 - length, length]
-            better = value > after[length:]
-            after[length:][better] = value[better]
-            chosen[length:][better] = length
+            start = max(first, length)
+            value = (
+                best[start - length : last + 1 - length]
+                + inside[start - length : last + 1 - length, length]
+            )
+            better = value > after[start : last + 1]
+            after[start : last + 1][better] = value[better]
+            chosen[start : last + 1][better] = length
         lengths.append(chosen)
         best = after
     chips, end = np.empty(n_cores, dtype=np.int64), n_cores
@@ -132,35 +171,39 @@ def _backwards(n_cores: int, edges: Edges) -> Edges:
 def _grown(n_cores: int, n_chips: int, edges: Edges) -> Int:
     """Chips of even size, each grown by the core that is linked to it most."""
     chips = np.full(n_cores, -1, dtype=np.int64)
-    near: list[list[tuple[int, int]]] = [[] for _ in range(n_cores)]
-    for a, b, n in zip(*(each.tolist() for each in edges), strict=True):
-        if a != b:
-            near[a].append((b, n))
-            near[b].append((a, n))
+    first, near, weight = _neighbours(n_cores, edges)
     for chip in range(n_chips):
-        links = np.zeros(n_cores, dtype=np.int64)
+        links = np.where(chips < 0, 0, PLACED)
         core = int(np.flatnonzero(chips < 0)[0])
         for _ in range((n_cores * (chip + 1)) // n_chips - (n_cores * chip) // n_chips):
             chips[core] = chip
-            for other, n in near[core]:
-                links[other] += n
-            core = int(np.argmax(np.where(chips < 0, links, -1)))
+            links[core] = PLACED
+            these = slice(first[core], first[core + 1])
+            np.add.at(links, near[these], weight[these])
+            core = int(np.argmax(links))
     return chips
+
+
+def _neighbours(n_cores: int, edges: Edges) -> Edges:
+    """Where the neighbours of each core begin, which cores they are, and the messages of each."""
+    ends = np.concatenate([edges[0], edges[1]])
+    order = np.argsort(ends, kind="stable")
+    near = np.concatenate([edges[1], edges[0]])[order]
+    weight = np.concatenate([edges[2], edges[2]])[order]
+    return np.searchsorted(ends[order], np.arange(n_cores + 1)), near, weight
 
 
 def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
     """The same after moves and swaps of cores that make the traffic less."""
     n_cores = len(chips)
     chips = chips.copy()
-    senders = np.concatenate([edges[0], edges[1]])
-    readers = np.concatenate([edges[1], edges[0]])
-    weight = np.concatenate([edges[2], edges[2]])
-    order = np.argsort(senders, kind="stable")
-    senders, readers, weight = senders[order], readers[order], weight[order]
-    first = np.searchsorted(senders, np.arange(n_cores + 1))
+    first, readers, weight = _neighbours(n_cores, edges)
+    senders = np.repeat(np.arange(n_cores), np.diff(first))
     linked = np.zeros((n_cores, n_chips), dtype=np.int64)
     np.add.at(linked, (senders, chips[readers]), weight)
     sizes = np.bincount(chips, minlength=n_chips)
+    on_chip: dict[int, Int] = {}
+    between = np.zeros(n_cores, dtype=np.int64)
 
     def neighbours(core: int) -> tuple[Int, Int]:
         these = slice(first[core], first[core + 1])
@@ -171,28 +214,40 @@ def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
         np.subtract.at(linked, (near, np.full(len(near), chips[core])), n)
         np.add.at(linked, (near, np.full(len(near), chip)), n)
         sizes[chips[core]] -= 1
+        for changing in (int(chips[core]), chip):
+            on_chip.pop(changing, None)
         sizes[chip] += 1
         chips[core] = chip
+        worth_a_look[near] = True
+        worth_a_look[core] = True
 
     for _ in range(PASSES):
         changed = False
+        worth_a_look = linked.max(axis=1) > linked[np.arange(n_cores), chips]
         for core in range(n_cores):
+            if not worth_a_look[core]:
+                continue
             here = int(chips[core])
             gains = linked[core] - linked[core, here]
-            for chip in np.argsort(-gains, kind="stable")[:2].tolist():
-                if chip == here or gains[chip] <= 0:
-                    continue
+            for _ in range(CHIPS_TRIED):
+                chip = int(np.argmax(gains))
+                gain = int(gains[chip])
+                if gain <= 0:
+                    break
+                gains[chip] = 0
                 if sizes[chip] < per_chip:
                     move(core, chip)
                     changed = True
                     break
-                others = np.flatnonzero(chips == chip)
+                if chip not in on_chip:
+                    on_chip[chip] = np.flatnonzero(chips == chip)
+                others = on_chip[chip]
                 near, n = neighbours(core)
-                between = np.zeros(n_cores, dtype=np.int64)
                 np.add.at(between, near, n)
                 back = linked[others, here] - linked[others, chip] - 2 * between[others]
+                between[near] = 0
                 k = int(np.argmax(back))
-                if gains[chip] + back[k] > 0:
+                if gain + back[k] > 0:
                     move(core, chip)
                     move(int(others[k]), here)
                     changed = True
@@ -215,10 +270,16 @@ def between_chips(
     if len(set(chip.values())) < 2:
         return {}
     chips = np.array([chip[core] for core in cores], dtype=np.int64)
-    senders, readers, weight = traffic(program, counts, list(cores.values()))
-    found: dict[tuple[int, int], int] = {}
-    pairs = zip(chips[senders].tolist(), chips[readers].tolist(), weight.tolist(), strict=True)
-    for a, b, n in pairs:
-        if a != b:
-            found[a, b] = found.get((a, b), 0) + n
-    return dict(sorted(found.items()))
+    return links_of(chips, traffic(program, counts, list(cores.values())))
+
+
+def links_of(chips: Int, edges: Edges) -> dict[tuple[int, int], int]:
+    """Messages of a step from chip to chip."""
+    senders, readers, weight = edges
+    n_chips = int(chips.max()) + 1
+    links = np.bincount(chips[senders] * n_chips + chips[readers], weights=weight).astype(np.int64)
+    return {
+        divmod(link, n_chips): int(links[link])
+        for link in np.flatnonzero(links).tolist()
+        if link // n_chips != link % n_chips
+    }

@@ -8,14 +8,13 @@ padding do not exist, and a weight of zero is no synapse.
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+import math
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import (
     ConvSynapses,
@@ -25,9 +24,8 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.mapping.block import Block, Span, as_map
+from snn_compile.mapping.taps import Along, Bool, Int, Kernels, extent, n_used, reach
 
-Int = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
@@ -70,72 +68,6 @@ class Counts(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """Taps of a kernel along one axis, over a span of outputs: which inputs they read."""
-
-    reached: Bool
-    """(taps, inputs): whether a tap reads an input."""
-
-    @cached_property
-    def outputs(self) -> Int:
-        """For each tap the outputs at which it reads a real input, not padding."""
-        return np.asarray(self.reached.sum(axis=1), dtype=np.int64)
-
-    @cached_property
-    def any(self) -> Bool:
-        """Inputs that any tap reads."""
-        return np.asarray(self.reached.any(axis=0))
-
-    @cached_property
-    def n_any(self) -> int:
-        """Number of inputs that any tap reads."""
-        return int(np.count_nonzero(self.any))
-
-
-@dataclass(frozen=True)
-class _Taps:
-    """The kernels that read each source channel, over a span of output channels."""
-
-    first: int
-    """First source channel."""
-    counts: Int
-    """(source channels, kh, kw): weights of each tap that are not zero."""
-
-    @cached_property
-    def total(self) -> Int:
-        """(kh, kw): the same, summed over the source channels."""
-        return np.asarray(self.counts.sum(axis=0), dtype=np.int64)
-
-    @cached_property
-    def full(self) -> Int:
-        """Source channels of which every tap is in use."""
-        return np.flatnonzero((self.counts > 0).all(axis=(1, 2)))
-
-    @cached_property
-    def patterns(self) -> list[tuple[Bool, Int]]:
-        """The other sets of taps in use, each with its source channels."""
-        used = self.counts > 0
-        partly = np.flatnonzero(used.any(axis=(1, 2)) & ~used.all(axis=(1, 2)))
-        if not partly.size:
-            return []
-        flat = used[partly].reshape(len(partly), -1)
-        masks, which = np.unique(flat, axis=0, return_inverse=True)
-        shape = self.counts.shape[1:]
-        return [
-            (mask.reshape(shape), partly[which.ravel() == index])
-            for index, mask in enumerate(masks)
-        ]
-
-
-def _count(used: Bool) -> Int:
-    """How often each place is used: in bytes, which many fewer instructions add up."""
-    total = np.zeros(used.shape[1:], np.int64)
-    for start in range(0, len(used), 255):
-        total += np.add.reduce(used[start : start + 255].view(np.uint8), axis=0, dtype=np.uint8)
-    return total
-
-
 class _FanOut(abc.ABC):
     """Fan-out: the synapses onto all targets.
 
@@ -167,8 +99,25 @@ class ConvCounts(_FanOut):
         self.synapse_group = synapses
         self.source = as_map(source)
         self.used = synapses.weight.values != 0
-        self._axes: dict[tuple[int, Span], _Axis] = {}
-        self._taps: dict[Span, _Taps] = {}
+        self._per_channel = math.prod(self.used.shape[1:])
+        self._kernels_of: dict[Span, Kernels] = {}
+
+    @cached_property
+    def _along(self) -> tuple[Along, Along]:
+        """The taps along y and along x."""
+        geometry = self.synapse_group.geometry
+        y, x = (
+            Along(
+                self.used.shape[2 + axis],
+                geometry.stride[axis],
+                geometry.dilation[axis],
+                geometry.padding[axis],
+                self.source[1 + axis],
+                as_map(self.synapse_group.shape)[1 + axis],
+            )
+            for axis in (0, 1)
+        )
+        return y, x
 
     @cached_property
     def _up_to(self) -> npt.NDArray[np.int32]:
@@ -176,23 +125,9 @@ class ConvCounts(_FanOut):
         below = np.zeros((1, *self.used.shape[1:]), dtype=np.int32)
         return np.concatenate([below, np.cumsum(self.used, axis=0, dtype=np.int32)])
 
-    def _axis(self, axis: int, span: Span) -> _Axis:
-        """Taps along y (axis 0) or x (axis 1), over a span of output rows or columns."""
-        known = self._axes.get((axis, span))
-        if known is None:
-            geometry = self.synapse_group.geometry
-            size, n_taps = self.source[1 + axis], self.used.shape[2 + axis]
-            taps = geometry.dilation[axis] * np.arange(n_taps)[:, None]
-            at = np.arange(*span)[None] * geometry.stride[axis] + taps - geometry.padding[axis]
-            reached = np.zeros((n_taps, size), dtype=np.bool_)
-            tap, position = np.nonzero((at >= 0) & (at < size))
-            reached[tap, at[tap, position]] = True
-            known = self._axes[axis, span] = _Axis(reached)
-        return known
-
-    def _kernels(self, span: Span) -> _Taps:
+    def _kernels(self, span: Span) -> Kernels:
         """The kernels of a span of output channels, by the source channel that they read."""
-        known = self._taps.get(span)
+        known = self._kernels_of.get(span)
         if known is None:
             out = len(self.used) // self.synapse_group.geometry.groups
             first, last = span[0] // out, -(-span[1] // out)
@@ -200,117 +135,97 @@ class ConvCounts(_FanOut):
             starts, stops = np.maximum(starts, span[0]), np.minimum(starts + out, span[1])
             if span in ((0, len(self.used)), (span[0], span[0] + 1)):  # the common queries
                 counts = (
-                    _count(self.used[starts[0] : stops[0]])[None]
+                    n_used(self.used[starts[0] : stops[0]])[None]
                     if len(starts) == 1
                     else np.add.reduceat(self.used[: span[1]], starts, axis=0, dtype=np.int64)
                 )
             else:
                 counts = (self._up_to[stops] - self._up_to[starts]).astype(np.int64)
             counts = counts.reshape(-1, *counts.shape[2:])
-            known = self._taps[span] = _Taps(first * self.used.shape[1], counts)
+            known = self._kernels_of[span] = Kernels(first * self.used.shape[1], counts)
         return known
 
-    def _factors(self, block: Block) -> tuple[_Taps, _Axis, _Axis]:
-        return (
-            self._kernels(block.channels),
-            self._axis(0, block.rows),
-            self._axis(1, block.columns),
-        )
-
-    def reads(self, axis: int, span: Span) -> int:
-        """Source channels, rows or columns of a span of outputs, as if no weight were zero."""
+    def reads(self, axis: int, starts: Int, stops: Int) -> Int:
+        """Source channels, rows or columns of spans of outputs, as if no weight were zero."""
         if axis:
-            return self._axis(axis - 1, span).n_any
-        out = len(self.used) // self.synapse_group.geometry.groups
-        return int((-(-span[1] // out) - span[0] // out) * self.used.shape[1])
+            return self._along[axis - 1].n_read_each(starts, stops)
+        out, each = len(self.used) // self.synapse_group.geometry.groups, self.used.shape[1]
+        return np.asarray((-(-stops // out) - starts // out) * each)
 
-    def read_by(self, block: Block) -> tuple[Bool, Bool, Bool]:
-        """The source's channels, rows and columns that a block reads, as if no weight were zero."""
+    def read_by(self, axis: int, span: Span) -> Bool:
+        """Which source channels, rows or columns a span reads, as if no weight were zero."""
+        if axis:
+            return self._along[axis - 1].any(span)
         channels = np.zeros(self.source[0], dtype=np.bool_)
-        out = len(self.used) // self.synapse_group.geometry.groups
-        first, last = block.channels[0] // out, -(-block.channels[1] // out)
-        channels[first * self.used.shape[1] : last * self.used.shape[1]] = True
-        return channels, self._axis(0, block.rows).any, self._axis(1, block.columns).any
+        out, each = len(self.used) // self.synapse_group.geometry.groups, self.used.shape[1]
+        channels[span[0] // out * each : -(-span[1] // out) * each] = True
+        return channels
 
     def synapses(self, block: Block) -> int:
         """Synapses onto a block."""
-        taps, rows, columns = self._factors(block)
-        return int(rows.outputs @ taps.total @ columns.outputs)
+        rows, columns = self._along
+        total = self._kernels(block.channels).total
+        return int(rows.outputs(block.rows) @ total @ columns.outputs(block.columns))
 
     def sources(self, block: Block) -> int:
         """Distinct sources of a block."""
-        taps, rows, columns = self._factors(block)
-        found = len(taps.full) * rows.n_any * columns.n_any
-        for mask, channels in taps.patterns:
-            found += len(channels) * int(np.count_nonzero(_reach(mask, rows, columns)))
+        kernels, (rows, columns) = self._kernels(block.channels), self._along
+        found = kernels.n_full and (
+            kernels.n_full * rows.n_read(block.rows) * columns.n_read(block.columns)
+        )
+        if kernels.patterns:
+            along_y, along_x = rows.reached(block.rows), columns.reached(block.columns)
+            for mask, channels in kernels.patterns:
+                found += len(channels) * int(np.count_nonzero(reach(mask, along_y, along_x)))
         return found
 
     def stored(self, block: Block) -> tuple[int, int]:
         """Weights of the kernels that a block uses, and those that are not zero."""
         start, stop = block.channels
-        every = (stop - start) * int(np.prod(self.used.shape[1:]))
-        return every, int(self._kernels(block.channels).total.sum())
+        return (stop - start) * self._per_channel, self._kernels(block.channels).n_weights
 
     def mark(self, block: Block, reached: Int) -> None:
         """Add one for each source of a block."""
-        taps, rows, columns = self._factors(block)
-        if not (rows.n_any and columns.n_any):
+        kernels, (rows, columns) = self._kernels(block.channels), self._along
+        any_y, any_x = rows.any(block.rows), columns.any(block.columns)
+        if not (any_y.any() and any_x.any()):
             return
-        (y0, y1), (x0, x1) = _bounds(rows.any), _bounds(columns.any)
-        full = np.logical_and.outer(rows.any[y0:y1], columns.any[x0:x1])
-        if len(taps.full) == len(taps.counts):
-            reached[taps.first : taps.first + len(taps.full), y0:y1, x0:x1] += full
+        (y0, y1), (x0, x1) = extent(any_y), extent(any_x)
+        full = np.logical_and.outer(any_y[y0:y1], any_x[x0:x1])
+        if kernels.n_full == len(kernels.counts):
+            reached[kernels.first : kernels.first + kernels.n_full, y0:y1, x0:x1] += full
             return
-        for mask, channels in [(None, taps.full), *taps.patterns]:
-            where = full if mask is None else _reach(mask, rows, columns)[y0:y1, x0:x1]
-            reached[taps.first + channels, y0:y1, x0:x1] += where
+        along_y, along_x = rows.reached(block.rows), columns.reached(block.columns)
+        for mask, channels in [(None, kernels.full), *kernels.patterns]:
+            where = full if mask is None else reach(mask, along_y, along_x)[y0:y1, x0:x1]
+            reached[kernels.first + channels, y0:y1, x0:x1] += where
 
     def onto(self, block: Block) -> tuple[Box, Int]:
         """Synapses of each source onto a block."""
-        taps, rows, columns = self._factors(block)
-        if not (rows.n_any and columns.n_any):
+        kernels, (rows, columns) = self._kernels(block.channels), self._along
+        any_y, any_x = rows.any(block.rows), columns.any(block.columns)
+        if not (any_y.any() and any_x.any()):
             return (slice(0, 0),) * 3, np.zeros((0, 0, 0), dtype=np.int64)
-        (y0, y1), (x0, x1) = _bounds(rows.any), _bounds(columns.any)
+        (y0, y1), (x0, x1) = extent(any_y), extent(any_x)
         # In floats, whose products are much faster and exact for numbers this small.
-        along_y, along_x = rows.reached[:, y0:y1].astype(float), columns.reached[:, x0:x1]
-        across = along_y.T @ (taps.counts.astype(float) @ along_x.astype(float))
-        box = slice(taps.first, taps.first + len(taps.counts)), slice(y0, y1), slice(x0, x1)
-        return box, across.astype(np.int64)
+        along_y = rows.reached(block.rows)[:, y0:y1].astype(float)
+        along_x = columns.reached(block.columns)[:, x0:x1].astype(float)
+        across = along_y.T @ (kernels.counts.astype(float) @ along_x)
+        channels = slice(kernels.first, kernels.first + len(kernels.counts))
+        return (channels, slice(y0, y1), slice(x0, x1)), across.astype(np.int64)
 
     def forget(self) -> None:
         """Free what is kept of spans."""
-        self._axes.clear()
-        self._taps.clear()
-        self.__dict__.pop("_up_to", None)
+        self._kernels_of.clear()
+        for kept in ("_up_to", "_along"):
+            self.__dict__.pop(kept, None)
 
     def fan_in(self) -> Int:
         """Synapses onto each neuron."""
-        geometry, used = self.synapse_group.geometry, self.used.sum(axis=1, dtype=np.int64)
-        rows, columns = (
-            _reads(geometry, axis, used.shape[1 + axis], self.source[1 + axis], n)
-            for axis, n in enumerate(as_map(self.synapse_group.shape)[1:])
-        )
+        used = self.used.sum(axis=1, dtype=np.int64)
+        rows, columns = (along.is_input.astype(np.int64) for along in self._along)
         found = np.einsum("okx,ky,xz->oyz", used, rows, columns)
         return np.asarray(found.reshape(-1), dtype=np.int64)
-
-
-def _reads(geometry: Geometry, axis: int, n_taps: int, n_inputs: int, n_outputs: int) -> Int:
-    """(taps, outputs): 1 where a tap reads an input, 0 where it reads padding."""
-    taps = geometry.dilation[axis] * np.arange(n_taps)[:, None]
-    at = np.arange(n_outputs)[None] * geometry.stride[axis] + taps - geometry.padding[axis]
-    return ((at >= 0) & (at < n_inputs)).astype(np.int64)
-
-
-def _reach(mask: Bool, rows: _Axis, columns: _Axis) -> Bool:
-    """The map of inputs that a set of taps reads."""
-    taps = mask.astype(np.int64)
-    return (rows.reached.T.astype(np.int64) @ taps @ columns.reached.astype(np.int64)) > 0
-
-
-def _bounds(reached: Bool) -> Span:
-    """The half-open range that encloses all true entries."""
-    where = np.flatnonzero(reached)
-    return int(where[0]), int(where[-1]) + 1
 
 
 class DenseCounts(_FanOut):

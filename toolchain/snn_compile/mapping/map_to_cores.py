@@ -11,7 +11,7 @@ from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping.place import place
 from snn_compile.mapping.placement_file import PlacementFile
 from snn_compile.mapping.program import MappedProgram
-from snn_compile.mapping.resources import resources
+from snn_compile.mapping.resources import use_of_cores
 from snn_compile.mapping.rules import violations
 from snn_compile.passes import Finding, PassResult
 from snn_compile.targets.target import Target
@@ -32,9 +32,11 @@ class MapToCores:
         Raises:
             CapacityError: it does not fit (``CompileErrors`` for several reasons).
         """
-        placements, least = place(program, self.target, self.placement)
-        raise_all([v.error for v in violations(program, self.target, placements)])
-        mapped = MappedProgram(program, self.target, placements, least)
+        placed = place(program, self.target, self.placement)
+        raise_all([v.error for v in violations(program, self.target, placed.blocks)])
+        mapped = MappedProgram(
+            program, self.target, placed.blocks, placed.least, placed.links, is_checked=True
+        )
         return PassResult(mapped, (_summary(mapped), *_input_notes(mapped)))
 
 
@@ -47,11 +49,11 @@ def map_program(
 
 def _summary(mapped: MappedProgram) -> Finding:
     """Utilization in one line."""
-    taken = resources(mapped)
-    of = "" if taken.cores_available is None else f" of {taken.cores_available}"
-    tightest = f" · tightest: {taken.binding_limit}" if taken.binding_limit else ""
-    chips = f"{taken.chips} chip{'s' if taken.chips != 1 else ''}"
-    cores = f"{taken.cores}{of} core{'s' if (taken.cores_available or taken.cores) != 1 else ''}"
+    (_, binding), available = use_of_cores(mapped), mapped.target.cores
+    of = "" if available is None else f" of {available}"
+    tightest = f" · tightest: {binding}" if binding else ""
+    chips = f"{mapped.chips} chip{'s' if mapped.chips != 1 else ''}"
+    cores = f"{mapped.cores}{of} core{'s' if (available or mapped.cores) != 1 else ''}"
     message = f"{cores} on {chips}{tightest}"
     return Finding(message, code="mapped")
 

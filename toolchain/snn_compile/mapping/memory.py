@@ -58,6 +58,8 @@ class LeastMemory:
         """The most neurons that so much memory can suffice for."""
         kernels = np.sort(self.kernels).cumsum()
         by_kernels = np.searchsorted(kernels, limit, side="right") * self.per_channel
+        if not self.lists.any():
+            return float(min(int(by_kernels), self.lists.size))
         lists = np.sort(self.lists, axis=None).cumsum()
         return float(min(by_kernels, np.searchsorted(lists, limit, side="right")))
 

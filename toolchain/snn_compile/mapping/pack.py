@@ -8,8 +8,8 @@ others leave empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -18,8 +18,10 @@ from snn_compile.errors import CapacityError, raise_all
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Block, Capacity, Demand, Part, as_map, capacity
-from snn_compile.mapping.counts import Counts, Int
+from snn_compile.mapping.cores import Cores
+from snn_compile.mapping.counts import Counts
 from snn_compile.mapping.partition import Cutter
+from snn_compile.mapping.taps import Int
 from snn_compile.targets.target import Target
 
 FEW, MANY = 6, 32
@@ -30,110 +32,6 @@ FAILURES = 12
 """Cores that cannot be emptied before no others are tried."""
 CORES_TRIED = 2
 """The emptiest ones, for each piece."""
-FULL = 0.005
-"""Share of a core that is left of one that counts as full."""
-UNLIMITED = np.iinfo(np.int64).max // 2
-
-
-@dataclass
-class Cores:
-    """Cores that fill up; one that is nearly full is not looked at again.
-
-    Attributes:
-        limits: of a core.
-        members: the parts of each core.
-    """
-
-    limits: Capacity
-    members: list[list[Part]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.bound = np.array([UNLIMITED if n is None else n for n in self.limits], dtype=np.int64)
-        self.weight = 1.0 / np.maximum(self.bound, 1)
-        self._rows = np.empty((64, 4), dtype=np.int64)
-        self._cores: list[int] = []
-        self._at: dict[int, int] = {}
-
-    @property
-    def _free(self) -> Int:
-        """(cores that are looked at, 4) what is left."""
-        return self._rows[: len(self._cores)]
-
-    def room(self, core: int) -> Int:
-        """What a core has left."""
-        room: Int = self._rows[self._at[core]]
-        return room
-
-    def show(self, core: int, room: Int) -> None:
-        """Look at a core from now on."""
-        if len(self._cores) == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-        self._at[core] = len(self._cores)
-        self._cores.append(core)
-        self._rows[self._at[core]] = room
-
-    def hide(self, core: int) -> Int:
-        """Look at a core no longer; returns what it has left."""
-        row, last = self._at.pop(core), self._cores.pop()
-        room: Int = self._rows[row].copy()
-        if last != core:
-            self._rows[row] = self._rows[len(self._cores)]
-            self._cores[row] = last
-            self._at[last] = row
-        return room
-
-    def add(self, part: Part, core: int) -> None:
-        """Put a part onto a core."""
-        self.members[core].append(part)
-        self._rows[self._at[core]] -= part.demand.values
-
-    def take(self, part: Part, core: int) -> None:
-        """Take a part off a core."""
-        self.members[core].remove(part)
-        self._rows[self._at[core]] += part.demand.values
-
-    def open(self, part: Part) -> int:
-        """Put a part onto a core of its own."""
-        core = len(self.members)
-        self.members.append([])
-        self.show(core, self.bound)
-        self.add(part, core)
-        return core
-
-    def close_full(self, cores: Iterable[int]) -> None:
-        """Look no longer at those of the cores that are nearly full."""
-        for core in cores:
-            if core in self._at and float((self.room(core) * self.weight).min()) < FULL:
-                self.hide(core)
-
-    def have_room(self, part: Part, n_cores: int) -> bool:
-        """Whether a part could fit if it were a liquid."""
-        free = self._free
-        if len(free) > n_cores:
-            free = np.partition(free, -n_cores, axis=0)[-n_cores:]
-        return bool((free.sum(axis=0) >= np.array(part.demand.values)).all())
-
-    def best(self, part: Part) -> int | None:
-        """The core that a part fits most tightly; the first of equals."""
-        if not self._cores:
-            return None
-        left = self._free - np.array(part.demand.values)
-        fits = np.flatnonzero((left >= 0).all(axis=1))
-        if not fits.size:
-            return None
-        return self._cores[int(fits[np.argmin((left[fits] * self.weight).min(axis=1))])]
-
-    def by_room(self, most: int) -> list[int]:
-        """The cores with room in their tightest limit, those with the most first."""
-        room = (self._free * self.weight).min(axis=1)
-        found = []
-        for _ in range(min(most, len(room))):
-            row = int(np.argmax(room))
-            if room[row] <= 0:
-                break
-            found.append(self._cores[row])
-            room[row] = 0
-        return found
 
 
 class Filler:
@@ -147,6 +45,8 @@ class Filler:
     def __init__(self, cores: Cores, cutters: Mapping[NodeId, Cutter]) -> None:
         self.cores = cores
         self.cutters = cutters
+        self._slabs: dict[tuple[object, ...], tuple[int, int, int] | None] = {}
+        self._divisible: dict[tuple[object, ...], list[int]] = {}
 
     def fill(self, parts: Sequence[Part], n_pieces: int = FEW) -> list[Block]:
         """Place the parts of a population, split where that saves a core; returns the blocks."""
@@ -189,40 +89,69 @@ class Filler:
         return []
 
     def _slab(self, part: Part, most: float) -> tuple[Part, int, Part] | None:
-        """The largest slab of a part that one of the emptiest cores can take, and the rest."""
-        cutter = self.cutters[part.population]
-        best: tuple[int, Block, Block, int] | None = None
+        """The largest slab of a part that one of the emptiest cores can take, and the rest.
+
+        Blocks of one cut differ little, and the cores that they leave behind differ little, too:
+        what held for a block of this size and demand beside cores this empty is not tried again.
+        """
         emptiest = self.cores.by_room(CORES_TRIED)
+        rooms = [self.cores.room(core) for core in emptiest]
+        key = (
+            part.population,
+            _lengths(part.block),
+            part.demand.values,
+            most,
+            *(room.tobytes() for room in rooms),
+        )
+        if key not in self._slabs:
+            self._slabs[key] = self._largest(part, most, rooms)
+        found = self._slabs[key]
+        if found is None:
+            return None
+        axis, length, index = found
+        cutter = self.cutters[part.population]
+        start, stop = part.block.spans[axis]
+        slab = cutter.part(part.block.between(axis, start, start + length))
+        if slab.demand.exceeds(_as_capacity(rooms[index])):  # not quite like the other block
+            found = self._slabs[key] = self._largest(part, most, rooms)
+            return self._slab(part, most) if found is not None else None
+        return slab, emptiest[index], cutter.part(part.block.between(axis, start + length, stop))
+
+    def _largest(
+        self, part: Part, most: float, rooms: Sequence[Int]
+    ) -> tuple[int, int, int] | None:
+        """The axis and the length of the largest slab that fits a room, and which room that is."""
+        cutter = self.cutters[part.population]
+        best, found = 0, None
         for axis in self._axes(part, most):
             start, stop = part.block.spans[axis]
-            for core in emptiest:
-                least = 0 if best is None else best[0] * (stop - start) // part.block.size
-                length = self._longest(cutter, part.block, axis, self.cores.room(core), least)
-                if length <= least:
-                    continue
-                slab = part.block.between(axis, start, start + length)
-                best = slab.size, slab, part.block.between(axis, start + length, stop), core
-        if best is None:
+            each = part.block.size // (stop - start)
+            for index, room in enumerate(rooms):
+                least = best // each
+                length = self._longest(cutter, part.block, axis, room, least)
+                if length > least:
+                    best, found = length * each, (axis, length, index)
+        if found is None:
             return None
-        _, slab, rest, core = best
+        axis, length, _ = found
+        start, stop = part.block.spans[axis]
         price = cutter.price(part.demand)
-        cost = cutter.price(cutter.demand(slab)) + cutter.price(cutter.demand(rest)) - price
-        if cost > most * price:
-            return None
-        return cutter.part(slab), core, cutter.part(rest)
+        pieces = ((start, start + length), (start + length, stop))
+        cost = sum(cutter.price(cutter.demand(part.block.between(axis, *p))) for p in pieces)
+        return found if cost - price <= most * price else None
 
     @staticmethod
     def _longest(cutter: Cutter, block: Block, axis: int, room: Int, least: int) -> int:
         """The longest slab that fits into the room, if longer than the least."""
         start, stop = block.spans[axis]
-        a, b, c, d = room.tolist()
-        left: Capacity = (a, b, c, d)
+        left = _as_capacity(room)
 
         def fits(length: int) -> bool:
             demand = cutter.demand(block.between(axis, start, start + length))
             return not demand.exceeds(left)
 
-        low, high = least, stop - start - 1
+        each = cutter.compartments * (block.size // (stop - start))
+        low, high = least, min(stop - start - 1, int(room[0]) // each)
         if low >= high or not fits(low + 1):
             return low
         low += 1
@@ -256,16 +185,19 @@ class Filler:
             kept.add(core)
 
     def _axes(self, part: Part, cost: float) -> list[int]:
-        """Axes along which a part can be halved at a cost."""
-        cutter = self.cutters[part.population]
-        price = cutter.price(part.demand)
-        found = []
-        for axis, (start, stop) in enumerate(part.block.spans):
-            if stop - start > 1:
-                halves = sum(cutter.price(cutter.demand(h)) for h in part.block.halves(axis))
-                if halves - price <= cost * price:
-                    found.append(axis)
-        return found
+        """Axes along which a part can be halved at a cost; blocks of a size are taken as alike."""
+        key = part.population, _lengths(part.block), cost
+        if key not in self._divisible:
+            cutter = self.cutters[part.population]
+            price = cutter.price(part.demand)
+            found = []
+            for axis, (start, stop) in enumerate(part.block.spans):
+                if stop - start > 1:
+                    halves = sum(cutter.price(cutter.demand(h)) for h in part.block.halves(axis))
+                    if halves - price <= cost * price:
+                        found.append(axis)
+            self._divisible[key] = found
+        return self._divisible[key]
 
     def is_divisible(self, parts: Sequence[Part]) -> bool:
         """Whether blocks read no source twice, neither those of the cut nor their halves."""
@@ -281,6 +213,15 @@ class Filler:
                 if sum(counts.sources(half) for half in halves) != counts.sources(part.block):
                     return False
         return bool(axes)
+
+
+def _lengths(block: Block) -> tuple[int, ...]:
+    return tuple(stop - start for start, stop in block.spans)
+
+
+def _as_capacity(room: Int) -> Capacity:
+    a, b, c, d = room.tolist()
+    return a, b, c, d
 
 
 @dataclass(frozen=True)

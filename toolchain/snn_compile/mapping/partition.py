@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,10 @@ from snn_compile.mapping.block import (
     as_map,
     capacity,
 )
-from snn_compile.mapping.counts import ConvCounts, Counts, Int
+from snn_compile.mapping.counts import ConvCounts, Counts
 from snn_compile.mapping.memory import format_of
 from snn_compile.mapping.stored import Sources
+from snn_compile.mapping.taps import Int
 from snn_compile.targets.target import Target
 
 Float = npt.NDArray[np.float64]
@@ -66,8 +67,9 @@ class Cutter:
     @cached_property
     def sent(self) -> Int:
         """The summed-area table of the destinations."""
-        padded = np.pad(self.destinations, [(1, 0)] * 3)
-        summed: Int = padded.cumsum(axis=0).cumsum(axis=1).cumsum(axis=2)
+        summed: Int = np.pad(self.destinations, [(1, 0)] * 3)
+        for axis in (2, 1, 0):
+            np.cumsum(summed, axis=axis, out=summed)
         return summed
 
     def forget(self) -> None:
@@ -103,15 +105,11 @@ class Cutter:
         """Sum of the destinations of a block's neurons; few or all neurons need no table."""
         if block.size in (1, self.destinations.size):
             return int(self.destinations[block.slices].sum())
-        (c, c_end), (y, y_end), (x, x_end) = block.channels, block.rows, block.columns
-        upper, lower = (
-            self.sent[k, y_end, x_end]
-            - self.sent[k, y, x_end]
-            - self.sent[k, y_end, x]
-            + self.sent[k, y, x]
-            for k in (c_end, c)
-        )
-        return int(upper - lower)
+        (c, c_end), (y, y_end), (x, x_end) = block.spans
+        at = self.sent.item
+        return (
+            at(c_end, y_end, x_end) - at(c_end, y, x_end) - at(c_end, y_end, x) + at(c_end, y, x)
+        ) - (at(c, y_end, x_end) - at(c, y, x_end) - at(c, y_end, x) + at(c, y, x))
 
     def price(self, demand: Demand) -> float:
         """What a demand costs, as a share of a core."""
@@ -151,7 +149,7 @@ class Cutter:
 
     def _over(self, size: Size, pieces: Size, limits: Capacity) -> Demand | None:
         """The demand of a block that exceeds the limits after a cut; the middle one first."""
-        centre = Block(*(_piece(n, k, k // 2) for n, k in zip(size, pieces, strict=True)))
+        centre = Block(*(_spans(n, k)[k // 2] for n, k in zip(size, pieces, strict=True)))
         for block in itertools.chain([centre], blocks_of(size, pieces)):
             demand = self.demand(block)
             if demand.exceeds(limits):
@@ -234,12 +232,10 @@ def _sources(synapses: Synapses, counts: Counts, size: Size, cuts: tuple[Int, In
             total *= counts.source[0] * n_pieces
             continue
         numbers, inverse = np.unique(n_pieces, return_inverse=True)
-        read = [
-            [counts.reads(axis, _piece(size[axis], k, i)) for i in range(k)]
-            for k in numbers.tolist()
-        ]
-        total *= np.array([sum(each) for each in read], dtype=np.float64)[inverse]
-        most *= np.array([max(each) for each in read], dtype=np.float64)[inverse]
+        edges = [_edges(size[axis], k) for k in numbers.tolist()]
+        read = [counts.reads(axis, np.array(each[:-1]), np.array(each[1:])) for each in edges]
+        total *= np.array([each.sum() for each in read], dtype=np.float64)[inverse]
+        most *= np.array([each.max() for each in read], dtype=np.float64)[inverse]
     return Sources(total, most)
 
 
@@ -252,16 +248,24 @@ def _raised(limits: Capacity, demand: Demand, factor: int) -> Capacity:
     return a, b, c, d
 
 
-def _piece(n: int, pieces: int, index: int) -> Span:
-    """One of the even pieces of an axis of n; the larger ones at the ends, by the padding."""
+@lru_cache(maxsize=4096)
+def _edges(n: int, pieces: int) -> tuple[int, ...]:
+    """Where the even pieces of an axis of n begin and end; the larger ones at both ends of it.
+
+    Blocks there read padding, so they have room for more.
+    """
     size, larger = divmod(n, pieces)
     first, last = -(-larger // 2), pieces - larger // 2
-    start, stop = (i * size + min(i, first) + max(0, i - last) for i in (index, index + 1))
-    return start, stop
+    return tuple(i * size + min(i, first) + max(0, i - last) for i in range(pieces + 1))
+
+
+def _spans(n: int, pieces: int) -> list[Span]:
+    """The even pieces of an axis of n."""
+    return list(itertools.pairwise(_edges(n, pieces)))
 
 
 def blocks_of(size: Size, pieces: Size) -> Iterator[Block]:
     """The blocks of an even cut."""
-    spans = [[_piece(n, k, i) for i in range(k)] for n, k in zip(size, pieces, strict=True)]
+    spans = [_spans(n, k) for n, k in zip(size, pieces, strict=True)]
     for channels, rows, columns in itertools.product(*spans):
         yield Block(channels, rows, columns)

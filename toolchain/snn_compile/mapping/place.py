@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import count, islice
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Part, Placement
-from snn_compile.mapping.chips import spread, traffic
+from snn_compile.mapping.chips import links_of, spread, traffic
 from snn_compile.mapping.counts import Counts, all_counts
 from snn_compile.mapping.lower_bound import Least, lower_bound
 from snn_compile.mapping.pack import Packed, measured, pack
 from snn_compile.mapping.placement_file import PlacementFile, chip_of, pins_of, placed_as
+from snn_compile.mapping.taps import Int
 from snn_compile.targets.target import Target
 
 WASTE = (0.0, 0.3, 1.0)
@@ -25,10 +27,23 @@ SHARPNESS = 4
 """How much more a limit costs than one that all layers together use less of."""
 
 
-def place(
-    program: QuantizedGraph, target: Target, given: PlacementFile | None = None
-) -> tuple[tuple[Placement, ...], Least]:
-    """Blocks on cores, populations in topological order; and the least that any placement needs.
+@dataclass(frozen=True)
+class Placed:
+    """A network on cores.
+
+    Attributes:
+        blocks: on their cores, populations in topological order.
+        least: what any placement needs.
+        links: messages of a step from chip to chip, if they have been counted.
+    """
+
+    blocks: tuple[Placement, ...]
+    least: Least
+    links: Mapping[tuple[int, int], int] | None = None
+
+
+def place(program: QuantizedGraph, target: Target, given: PlacementFile | None = None) -> Placed:
+    """Blocks on cores.
 
     The number of cores is not limited here: the design rules compare it with the board.
 
@@ -47,7 +62,7 @@ def place(
         for part, core in placed_as(given, program, target):
             cores.setdefault(core, []).append(part)
         parts = measured(program, target, counts, list(cores.values()))
-        return _placements(program, target, dict(zip(cores, parts, strict=True))), least
+        return Placed(_placements(program, target, dict(zip(cores, parts, strict=True))), least)
     pins = {} if given is None else pins_of(given, program, target)
     prices = _prices(least, target)
     best = pack(program, target, counts, prices, WASTE[0], pins)
@@ -55,7 +70,8 @@ def place(
         if least.cores * CLOSE < best.n_cores <= MOST_CORES:
             other = pack(program, target, counts, prices, waste, pins)
             best = min(best, other, key=lambda packed: packed.n_cores)
-    return _placements(program, target, _numbered(program, target, counts, best)), least
+    numbered, links = _numbered(program, target, counts, best)
+    return Placed(_placements(program, target, numbered), least, links)
 
 
 def _prices(least: Least, target: Target) -> tuple[float, ...]:
@@ -69,30 +85,32 @@ def _prices(least: Least, target: Target) -> tuple[float, ...]:
 
 def _numbered(
     program: QuantizedGraph, target: Target, counts: Mapping[NodeId, Counts], packed: Packed
-) -> dict[int, list[Part]]:
-    """Cores by number: those of pinned layers as stated, the others in the order of the network."""
-    key = _order(program)
+) -> tuple[dict[int, list[Part]], Mapping[tuple[int, int], int] | None]:
+    """Cores by number: those of pinned layers as stated, the others in the order of the network.
+
+    With the messages from chip to chip, where these decided.
+    """
+    order = _order(program)
     found: dict[int, list[Part]] = {}
+
+    def first(parts: Sequence[Part]) -> tuple[int, tuple[int, ...]]:
+        return min(map(order, parts))
+
     for numbers, cores in packed.pinned.items():
-        used = sorted((parts for parts in cores if parts), key=lambda parts: min(map(key, parts)))
-        found |= dict(zip(numbers, used, strict=False))
+        found |= dict(zip(numbers, sorted(filter(None, cores), key=first), strict=False))
     reserved = {core for numbers in packed.pinned for core in numbers}
-    others = sorted(packed.cores, key=lambda parts: min(map(key, parts)))
-    return found | dict(zip(_free(program, target, counts, others, reserved), others, strict=True))
-
-
-def _free(
-    program: QuantizedGraph,
-    target: Target,
-    counts: Mapping[NodeId, Counts],
-    cores: Sequence[Sequence[Part]],
-    reserved: Collection[int],
-) -> Iterable[int]:
-    """Numbers of cores, with few messages between chips."""
+    others = sorted(packed.cores, key=first)
     per_chip = target.cores_per_chip.value
-    if reserved or per_chip is None or len(cores) <= per_chip:
-        return islice((core for core in count() if core not in reserved), len(cores))
-    chips = spread(len(cores), per_chip, traffic(program, counts, cores))
+    if reserved or per_chip is None or len(others) <= per_chip:
+        free = (core for core in count() if core not in reserved)
+        return found | dict(zip(free, others, strict=False)), None
+    edges = traffic(program, counts, others)
+    chips = spread(len(others), per_chip, edges)
+    return dict(zip(_numbers(chips, per_chip), others, strict=True)), links_of(chips, edges)
+
+
+def _numbers(chips: Int, per_chip: int) -> list[int]:
+    """Numbers of cores on their chips."""
     taken: dict[int, int] = {}
     numbers = []
     for chip in chips.tolist():

@@ -167,8 +167,8 @@ class Resources:
         return plain
 
 
-def resources(mapped: MappedProgram) -> Resources:
-    """Summarize a mapped network."""
+def use_of_cores(mapped: MappedProgram) -> tuple[tuple[CoreResources, ...], BindingLimit | None]:
+    """Every core in use, and the limit with the highest utilization."""
     limits = capacity(mapped.target)
     holding: dict[int, list[NodeId]] = {}
     chip_of: dict[int, int] = {}
@@ -197,11 +197,17 @@ def resources(mapped: MappedProgram) -> Resources:
         if available is not None and (binding is None or percent > binding.percent):
             used = demand.values[tightest]
             binding = BindingLimit(LIMITS[tightest], core, used, available, percent)
+    return tuple(per_core), binding
+
+
+def resources(mapped: MappedProgram) -> Resources:
+    """Summarize a mapped network."""
+    per_core, binding = use_of_cores(mapped)
     return Resources(
         cores=mapped.cores,
         cores_available=mapped.target.cores,
         chips=mapped.chips,
-        per_core=tuple(per_core),
+        per_core=per_core,
         binding_limit=binding,
         layers=_layers(mapped),
         links=links(mapped),

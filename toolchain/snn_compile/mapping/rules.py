@@ -78,11 +78,14 @@ class Rule(Protocol):
 
 def core_demands(placements: Sequence[Placement]) -> dict[int, Demand]:
     """Total demand of the blocks of each core, in the order of the cores."""
-    demands: dict[int, Demand] = {}
+    sums: dict[int, list[int]] = {}
     for placement in placements:
-        so_far = demands.get(placement.core, Demand())
-        demands[placement.core] = so_far + placement.demand
-    return dict(sorted(demands.items()))
+        so_far, demand = sums.setdefault(placement.core, [0, 0, 0, 0]), placement.demand
+        so_far[0] += demand.neurons
+        so_far[1] += demand.synapse_memory_bits
+        so_far[2] += demand.input_axons
+        so_far[3] += demand.output_axons
+    return {core: Demand(*so_far) for core, so_far in sorted(sums.items())}
 
 
 def times(needed: int, limit: int) -> str:
@@ -118,14 +121,17 @@ def _core_limit(
     limit = capacity(target)[index]
     if limit is None:
         return []
+    over = {
+        core: demand.values[index]
+        for core, demand in core_demands(placements).items()
+        if demand.values[index] > limit
+    }
+    on_core: dict[int, list[Placement]] = {core: [] for core in over}
+    for placement in placements if over else ():
+        if placement.core in over:
+            on_core[placement.core].append(placement)
     worst: dict[NodeId, Violation] = {}
-    on_core: dict[int, list[Placement]] = {}
-    for placement in placements:
-        on_core.setdefault(placement.core, []).append(placement)
-    for core, demand in core_demands(placements).items():
-        needed = demand.values[index]
-        if needed <= limit:
-            continue
+    for core, needed in over.items():
         largest = max(on_core[core], key=lambda p: p.demand.values[index])
         name = largest.population
         if name in worst and worst[name].needed >= needed:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import Input, Neurons, QuantizedGraph, Synapses
-from snn_compile.mapping.counts import Int, counts_of
+from snn_compile.mapping.counts import counts_of
+from snn_compile.mapping.taps import Int
 
 
 def fan_out(synapses: Synapses, source_shape: Shape) -> Int:
