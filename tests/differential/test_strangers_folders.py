@@ -96,14 +96,14 @@ def named_file(lava: Path, code: str) -> None:
 
 
 CHANGES = {
-    "added-package": (added_package, "unexpected file numpy"),
-    "bytecode": (bytecode, "unexpected file scipy.pyc"),
-    "cached-bytecode": (cached_bytecode, "unexpected file __pycache__"),
-    "linked-file": (linked_file, "unexpected file layout.py"),
-    "linked-folder": (linked_folder, "unexpected file ."),
+    "added-package": (added_package, "numpy is not an emitted file"),
+    "bytecode": (bytecode, "scipy.pyc is not an emitted file"),
+    "cached-bytecode": (cached_bytecode, "__pycache__ is not an emitted file"),
+    "linked-file": (linked_file, "layout.py is not an emitted file"),
+    "linked-folder": (linked_folder, ". is not an emitted file"),
     "edited-processes": (edited_processes, "processes/neurons.py differs"),
     "edited-runner": (edited_runner, "run.py differs"),
-    "added-file": (named_file, "unexpected file notes.txt"),
+    "added-file": (named_file, "notes.txt is not an emitted file"),
 }
 
 

@@ -199,8 +199,8 @@ def layers_damaged(lava):
         (weights_changed, "layer 'relu', array 'bias' [1, 0, 0] is "),
         (weights_missing, "weights.npz cannot be read"),
         (weights_linked, "weights.npz is a link"),
-        (layers_renamed, "unexpected member of weights.npz: relu_synapses.weight.npy"),
-        (layers_damaged, "unexpected member of weights.npz: relu.bias.npy"),
+        (layers_renamed, "has an unexpected member: relu_synapses.weight.npy"),
+        (layers_damaged, "has an unexpected member: relu.bias.npy"),
     ],
 )
 def test_old_numbers_for_lava_are_compared(old, change, what, capsys):

@@ -155,9 +155,9 @@ def differences(plan: Plan, folder: Path) -> list[str]:
     """
     texts = source_files()
     found = [text for name in texts if (text := _text_difference(folder / name, name, texts[name]))]
-    found += [f"unexpected file {name}" for name in _superfluous(folder)]
+    found += [f"{name} is not an emitted file" for name in _superfluous(folder)]
     if any((folder / name).is_symlink() for name in (ARRAYS, MANIFEST)):
-        return found  # each is reported as unexpected
+        return found  # each is reported as not emitted
     arrays = array_differences(plan, folder)
     return found + arrays + _manifest_differences(plan, folder, bool(arrays))
 
@@ -214,7 +214,7 @@ def array_differences(
             for name, _, suffix in [key.rpartition(".")]
         }
     named = {f"{key}.npy" for key in keys.values()}
-    found = [f"unexpected member of {ARRAYS}: {name}" for name in sorted({*members} - named)]
+    found = [f"{ARRAYS} has an unexpected member: {name}" for name in sorted({*members} - named)]
     for key, expected in plan.arrays.items():
         name, _, suffix = key.rpartition(".")
         label = f"layer '{owners[name]}', array '{suffix}'"
@@ -246,7 +246,7 @@ def _manifest_differences(plan: Plan, folder: Path, arrays_differ: bool) -> list
     files[ARRAYS] = written.get(ARRAYS, "") if isinstance(written, dict) else ""
     expected = manifest(plan, options, files)
     if not isinstance(actual, dict) or actual.keys() != expected.keys():
-        return [f"unexpected keys in {MANIFEST}"]
+        return [f"{MANIFEST} has unexpected keys"]
     found = [f"{MANIFEST}: '{key}' differs" for key in expected if actual[key] != expected[key]]
     if not found and not arrays_differ:
         if sha256(folder / ARRAYS) != files[ARRAYS]:

@@ -9,16 +9,16 @@ import click
 from snn_compile.cli.console import as_json, common, results, show_json, show_table
 
 
-@click.command("placement", short_help="Compare where two placements put each layer.")
+@click.command("placement", short_help="Compare two placements, layer by layer.")
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="B", type=click.Path(path_type=Path))
 @as_json
 @common
 def command(first: Path, second: Path, as_json: bool) -> None:
-    """Compare two placements: compiled folders, or files as --placement takes them.
+    """Compare two placements, given as compiled folders or placement files.
 
-    For each layer the blocks and cores of both, and how many of its neurons are on another core or
-    on another chip.
+    For each layer: blocks and cores of both placements, and the neurons that are on a different
+    core or chip.
     """
     from snn_compile.mapping.placement_file import PLACEMENT, compared, read_placement
 

@@ -120,13 +120,13 @@ class InsertRectifiers:
         message = f"{count} neurons carry its value to the next layer"
         if code == "kept-pool":
             message = (
-                f"the pool '{source}' has {count:,} neurons: composed with the next layer, it"
+                f"pool '{source}' is kept as {count:,} neurons: composition with the next layer"
                 " exceeds the target"
             )
         findings.append(Finding(message, node.origin, code=code))
 
     def _keeps(self, network: ANNGraph, before: AnnNode | None, node: AnnNode) -> bool:
-        """Whether a pool that the layer after it could do costs less as neurons of its own."""
+        """Whether to keep as neurons a pool that could be composed with the next layer."""
         if not isinstance(before, _POOLS) or not isinstance(node, ann.Conv | ann.Dense):
             return False
         return not composes_better(network, before, node, self.target)
