@@ -16,8 +16,7 @@ from snn_compile.fit.narrow_states import NarrowStates
 from snn_compile.fit.prune_fan_in import PruneFanIn
 from snn_compile.fit.split_weights import SplitWeights
 from snn_compile.ir.quantized import Synapses
-from snn_compile.mapping.pack import pack
-from snn_compile.mapping.partition import partition
+from snn_compile.mapping.place import place
 from snn_compile.mapping.rules import violations
 from snn_compile.sim import bounds, reference
 from snn_compile.targets import load_target
@@ -57,8 +56,7 @@ def assert_same_messages(before, after, frames):
 
 
 def broken(program, target):
-    parts = [part for cut in partition(program, target).values() for part in cut]
-    return {v.rule for v in violations(program, target, pack(parts, target))}
+    return {v.rule for v in violations(program, target, place(program, target).blocks)}
 
 
 @pytest.mark.parametrize(

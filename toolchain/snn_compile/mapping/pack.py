@@ -28,6 +28,8 @@ FEW, MANY = 6, 32
 """Pieces that a block is split into, at most: where sources are read twice, and where not."""
 LITTLE, MUCH = 0.05, 0.8
 """Cost of a split, as a share of what is split: while other parts may fill the cores, and after."""
+PATIENT = 1500
+"""Cores in use up to which every part is tried."""
 FAILURES = 12
 """Cores that cannot be emptied before no others are tried."""
 CORES_TRIED = 2
@@ -77,7 +79,7 @@ class Filler:
                 done.append((rest, core))
                 self.cores.add(rest, core)
                 return done
-            if asked is None:
+            if asked is None and len(self.cores.members) > PATIENT:
                 asked = n_pieces, *self._question(part, cost)
                 if asked in self._refused:
                     return []
