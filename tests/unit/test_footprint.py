@@ -118,6 +118,25 @@ NETWORKS = {
         (4, 32, 32),
         {"a": real(8, 4, 3, 3), "b": real(7200, 100)},
     ),
+    "heads": (  # the few values of one have many sources, the many values of the other have few
+        [
+            node("Relu", "x", "fine"),
+            helper.make_node("Conv", ["fine", "a"], ["b"], strides=[8, 8]),
+            node("Relu", "b", "coarse"),
+            node("Conv", "fine c", "many"),
+            node("Conv", "coarse d", "few"),
+            node("Reshape", "many s", "flat"),
+            node("Reshape", "few s", "short"),
+            helper.make_node("Concat", ["flat", "short"], ["y"], axis=1),
+        ],
+        (8, 40, 40),
+        {
+            "a": real(64, 8, 3, 3),
+            "c": real(4, 8, 1, 1),
+            "d": real(4, 64, 3, 3),
+            "s": ints(0, -1),
+        },
+    ),
 }  # fmt: skip
 
 

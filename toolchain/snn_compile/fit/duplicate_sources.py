@@ -23,7 +23,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.mapping.block import Block, Span, as_map
 from snn_compile.mapping.cost import fan_out
 from snn_compile.mapping.counts import Counts, counts_of
-from snn_compile.mapping.place import place
+from snn_compile.mapping.place import blocks_without_chips
 from snn_compile.passes import Finding, PassResult
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.targets.target import Target
@@ -77,8 +77,8 @@ class DuplicateSources:
         if limit is None or not _could_exceed(program, limit):
             return []
         blocks: dict[NodeId, list[Block]] = {}
-        for placement in place(program, self.target).blocks:
-            blocks.setdefault(placement.population, []).append(placement.block)
+        for part in blocks_without_chips(program, self.target):
+            blocks.setdefault(part.population, []).append(part.block)
         found = []
         for node in reversed(program.populations):
             if isinstance(node, Neurons):

@@ -20,6 +20,8 @@ from snn_compile.mapping.taps import Int
 
 PASSES = 8
 """Over all cores, at most."""
+LITTLE = 0.001
+"""Of the messages between chips: what a pass must save for another to follow."""
 CHIPS_TRIED = 2
 """To move a core to, those that it is linked to most."""
 PLACED = np.iinfo(np.int64).min // 2
@@ -221,8 +223,9 @@ def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
         worth_a_look[near] = True
         worth_a_look[core] = True
 
+    crossed = crossing(chips, edges)
     for _ in range(PASSES):
-        changed = False
+        saved = 0
         worth_a_look = linked.max(axis=1) > linked[np.arange(n_cores), chips]
         for core in range(n_cores):
             if not worth_a_look[core]:
@@ -230,14 +233,14 @@ def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
             here = int(chips[core])
             gains = linked[core] - linked[core, here]
             for _ in range(CHIPS_TRIED):
-                chip = int(np.argmax(gains))
+                chip = int(gains.argmax())
                 gain = int(gains[chip])
                 if gain <= 0:
                     break
                 gains[chip] = 0
                 if sizes[chip] < per_chip:
                     move(core, chip)
-                    changed = True
+                    saved += gain
                     break
                 if chip not in on_chip:
                     on_chip[chip] = np.flatnonzero(chips == chip)
@@ -246,13 +249,13 @@ def _improved(chips: Int, per_chip: int, n_chips: int, edges: Edges) -> Int:
                 np.add.at(between, near, n)
                 back = linked[others, here] - linked[others, chip] - 2 * between[others]
                 between[near] = 0
-                k = int(np.argmax(back))
+                k = int(back.argmax())
                 if gain + back[k] > 0:
                     move(core, chip)
                     move(int(others[k]), here)
-                    changed = True
+                    saved += gain + int(back[k])
                     break
-        if not changed:
+        if saved <= LITTLE * crossed:
             break
     return chips
 

@@ -96,6 +96,10 @@ class _Group:
         fewest, labels = np.maximum.accumulate(fewest[reads], axis=1), labels[reads]
         names, members = np.unique(labels, return_counts=True)
         self.apart = fewest[np.isin(labels, names[members == 1])]
+        self.n_alike = 1
+        """Channels that each row of these stands for."""
+        if len(self.apart) and (self.apart == self.apart[:1]).all():
+            self.n_alike, self.apart = len(self.apart), self.apart[:1]
         self.classes = [fewest[labels == name] for name in names[members > 1]]
         self.curves = [self._curve(each) for each in self.classes]
 
@@ -130,7 +134,7 @@ class _Group:
             room: for so many neurons on each.
             free: axons of each block that do not count.
         """
-        total = self.per_channel * float(self._rates_apart(room, free).sum())
+        total = self.n_alike * self.per_channel * float(self._rates_apart(room, free).sum())
         for fewest, curve in zip(self.classes, self.curves, strict=True):
             total += max(
                 len(kept)

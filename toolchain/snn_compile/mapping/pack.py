@@ -28,6 +28,8 @@ FEW, MANY = 6, 32
 """Pieces that a block is split into, at most: where sources are read twice, and where not."""
 LITTLE, MUCH = 0.05, 0.8
 """Cost of a split, as a share of what is split: while other parts may fill the cores, and after."""
+PATIENT = 1500
+"""Cores in use up to which every part is tried."""
 FAILURES = 12
 """Cores that cannot be emptied before no others are tried."""
 CORES_TRIED = 2
@@ -46,6 +48,7 @@ class Filler:
         self.cores = cores
         self.cutters = cutters
         self._slabs: dict[tuple[object, ...], tuple[int, int, int] | None] = {}
+        self._refused: set[tuple[object, ...]] = set()
         self._divisible: dict[tuple[object, ...], list[int]] = {}
 
     def fill(self, parts: Sequence[Part], n_pieces: int = FEW) -> list[Block]:
@@ -69,12 +72,17 @@ class Filler:
         """
         done: list[tuple[Part, int]] = []
         rest: Part | None = part
+        asked: tuple[object, ...] | None = None
         while rest is not None and len(done) < n_pieces:
             core = self.cores.best(rest)
             if core is not None:
                 done.append((rest, core))
                 self.cores.add(rest, core)
                 return done
+            if asked is None and len(self.cores.members) > PATIENT:
+                asked = n_pieces, *self._question(part, cost)
+                if asked in self._refused:
+                    return []
             left = n_pieces - len(done)
             if left < 2 or not self.cores.have_room(rest, left):
                 break
@@ -86,23 +94,25 @@ class Filler:
             self.cores.add(piece, core)
         for piece, core in done:
             self.cores.take(piece, core)
+        if asked is not None:
+            self._refused.add(asked)
         return []
 
-    def _slab(self, part: Part, most: float) -> tuple[Part, int, Part] | None:
-        """The largest slab of a part that one of the emptiest cores can take, and the rest.
+    def _question(self, part: Part, cost: float) -> tuple[object, ...]:
+        """What decides how a part is split, but for its place.
 
         Blocks of one cut differ little, and the cores that they leave behind differ little, too:
         what held for a block of this size and demand beside cores this empty is not tried again.
         """
         emptiest = self.cores.by_room(CORES_TRIED)
+        rooms = (self.cores.room(core).tobytes() for core in emptiest)
+        return part.population, _lengths(part.block), part.demand.values, cost, *rooms
+
+    def _slab(self, part: Part, most: float) -> tuple[Part, int, Part] | None:
+        """The largest slab of a part that one of the emptiest cores can take, and the rest."""
+        emptiest = self.cores.by_room(CORES_TRIED)
         rooms = [self.cores.room(core) for core in emptiest]
-        key = (
-            part.population,
-            _lengths(part.block),
-            part.demand.values,
-            most,
-            *(room.tobytes() for room in rooms),
-        )
+        key = self._question(part, most)
         if key not in self._slabs:
             self._slabs[key] = self._largest(part, most, rooms)
         found = self._slabs[key]

@@ -64,14 +64,33 @@ def place(program: QuantizedGraph, target: Target, given: PlacementFile | None =
         parts = measured(program, target, counts, list(cores.values()))
         return Placed(_placements(program, target, dict(zip(cores, parts, strict=True))), least)
     pins = {} if given is None else pins_of(given, program, target)
+    best = _packed(program, target, counts, least, pins)
+    numbered, links = _numbered(program, target, counts, best)
+    return Placed(_placements(program, target, numbered), least, links)
+
+
+def blocks_without_chips(program: QuantizedGraph, target: Target) -> list[Part]:
+    """The blocks that :func:`place` would put onto cores."""
+    counts = all_counts(program)
+    packed = _packed(program, target, counts, lower_bound(program, target, counts), {})
+    return [part for parts in packed.cores for part in parts]
+
+
+def _packed(
+    program: QuantizedGraph,
+    target: Target,
+    counts: Mapping[NodeId, Counts],
+    least: Least,
+    pins: Mapping[NodeId, tuple[int, ...]],
+) -> Packed:
+    """The fewest cores, of a few prices of what blocks leave empty."""
     prices = _prices(least, target)
     best = pack(program, target, counts, prices, WASTE[0], pins)
     for waste in WASTE[1:]:
         if least.cores * CLOSE < best.n_cores <= MOST_CORES:
             other = pack(program, target, counts, prices, waste, pins)
             best = min(best, other, key=lambda packed: packed.n_cores)
-    numbered, links = _numbered(program, target, counts, best)
-    return Placed(_placements(program, target, numbered), least, links)
+    return best
 
 
 def _prices(least: Least, target: Target) -> tuple[float, ...]:
