@@ -160,7 +160,8 @@ def words(target: Target) -> Iterator[str]:
             source = program.graph[synapses.inputs[0]].shape
             counts, whole = counts_of(synapses, source), Block.whole(synapses.shape)
             bits = form.taken(synapses, counts, whole, prod(source))
-            name = f"{synapses.origin.op} {synapses.weight.values.shape[1]:,} to {synapses.shape[0]}"
+            outputs, inputs = synapses.weight.values.shape[:2]
+            name = f"{synapses.origin.op} {inputs:,} to {outputs}"
             taken.setdefault(name, []).append(f"{bits // word:,}")
     yield "| layer | words, SDNN | words, LIF |"
     yield "|---|---:|---:|"
