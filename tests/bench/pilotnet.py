@@ -1,6 +1,7 @@
 """PilotNet on Loihi 2: what Intel measured, and what the compiler's placement and bill say.
 
     python tests/bench/pilotnet.py [--targets loihi2 loihi2-nxcore]
+    python tests/bench/pilotnet.py --words      memory of each layer, if it were on one core
 
 Measured: lava-dl's executed notebooks pilotnet_snn and pilotnet_sdnn (2023-01-10), one chip. The
 LIF network repeats one frame on the chip, so that the host's input is no limit; nor is it in our
@@ -14,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
@@ -33,6 +35,8 @@ from snn_compile.mapping import (
 )
 from snn_compile.mapping.block import as_map
 from snn_compile.mapping.cost import overlapped_step_time
+from snn_compile.mapping.counts import counts_of
+from snn_compile.mapping.memory import format_of
 from snn_compile.sim import engine
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
@@ -145,6 +149,26 @@ def events(target: str, found: Bill) -> Iterator[str]:
         )
 
 
+def words(target: Target) -> Iterator[str]:
+    """Words of synapse memory of each layer, as a table in Markdown."""
+    form, word = format_of(target), target.word_bits.value or 1
+    taken: dict[str, list[str]] = {}
+    for kind in ("sdnn", "lif"):
+        program = pilotnet(kind).program
+        for population in program.populations:
+            (synapses,) = program.synapses_into(population)
+            source = program.graph[synapses.inputs[0]].shape
+            counts, whole = counts_of(synapses, source), Block.whole(synapses.shape)
+            bits = form.taken(synapses, counts, whole, prod(source))
+            outputs, inputs = synapses.weight.values.shape[:2]
+            name = f"{synapses.origin.op} {inputs:,} to {outputs}"
+            taken.setdefault(name, []).append(f"{bits // word:,}")
+    yield "| layer | words, SDNN | words, LIF |"
+    yield "|---|---:|---:|"
+    for name, each in taken.items():
+        yield f"| {name} | {' | '.join(each)} |"
+
+
 def exactly(number: float) -> Range:
     """A number without a range."""
     return Range(number, number, number)
@@ -161,8 +185,10 @@ def row(name: str, target: str, measured: float, ours: Range, bound: str = "") -
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--targets", nargs="+", default=TARGETS)
+    parser.add_argument("--words", action="store_true")
     arguments = parser.parse_args()
-    print("\n".join(table(arguments.targets)))
+    lines = words(load_target(TARGETS[1])) if arguments.words else table(arguments.targets)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

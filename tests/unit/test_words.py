@@ -11,7 +11,7 @@ from mapping_networks import UNLIMITED, maps, one_layer
 from snn_compile.mapping import map_program
 from snn_compile.mapping.counts import all_counts
 from snn_compile.mapping.lower_bound import lower_bound
-from snn_compile.mapping.words import own_width
+from snn_compile.mapping.words import Words, own_width
 from snn_compile.targets.target import Target
 
 
@@ -85,3 +85,11 @@ def test_words_lose_less_where_they_are_short():
     sizes = [memory(program, in_words(word))[0] for word in (1, 8, 64)]
     assert sizes == sorted(sizes)
     assert sizes[0] == 7 * (22 + 10 * (3 + 12))
+
+
+def test_layers_of_one_name_have_widths_of_their_own():
+    form = Words(in_words(), 64)
+    for weight, bits in ((-1, 1), (-3, 3)):
+        program = one_layer(10, 7, weight=np.full((10, 7), weight))
+        (group,) = program.synapses_into(program.populations[0])
+        assert form.each(group) == bits + 12

@@ -13,11 +13,11 @@ the layer's exponent holds, is taken out. ``loihi2-nxcore.toml`` states what of 
 from __future__ import annotations
 
 import math
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from snn_compile.ir.fixedpoint import QFormat
-from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses, Synapses
 from snn_compile.mapping.block import Block
 from snn_compile.mapping.counts import Counts
@@ -54,7 +54,7 @@ class Words:
         self.shared = target.shared_kernels.value
         self.most_neurons = target.neurons_per_core.value
         self.per_axon = self.header + word - 1
-        self._each: dict[NodeId, int] = {}
+        self._each = WeakKeyDictionary[Synapses, int]()
 
     def taken(self, synapses: Synapses, counts: Counts, block: Block, n_axons: int) -> int:
         """Lists of equal length are counted one by one, others as if each filled its last word."""
@@ -126,14 +126,14 @@ class Words:
 
     def each(self, synapses: Synapses) -> int:
         """Bits of a synapse in a list."""
-        width = self._each.get(synapses.id)
+        width = self._each.get(synapses)
         if width is None:
             width = own_width(synapses.weight.values)
             if isinstance(synapses, ConvSynapses) and self.shared:
                 width += self.stride_bits * (synapses.geometry.stride[1] - 1).bit_length()
             else:
                 width += self.index
-            self._each[synapses.id] = width
+            self._each[synapses] = width
         return width
 
     def list(self, length: int | Int, each: int) -> Int:
