@@ -110,15 +110,16 @@ def test_each_layer_has_bars_beside_its_bound() -> None:
         "cores": 2,
         "used": 2,
         "layers": [
-            {"layer": "conv", "rule": "neurons", "bound": 100, "used": 100, "limit": 100},
-            {"layer": "conv", "rule": "input axons", "bound": 9, "used": 9, "limit": None},
-            {"layer": "fc", "rule": "neurons", "bound": 10, "used": 10, "limit": 100},
+            {"layer": "conv", "rule": "neurons", "bound": 100, "used": 150, "limit": 100},
+            {"layer": "conv", "rule": "output axons", "bound": 9, "used": 14, "limit": 10},
+            {"layer": "conv", "rule": "input axons", "bound": 900, "used": 900, "limit": None},
+            {"layer": "fc", "rule": "neurons", "bound": 30, "used": 30, "limit": 100},
         ],
     }
     conv, fc = shares(given)
-    assert conv.cores == Bar("2, bound 1.0", 1.0, 0.5)
-    assert fc.cores == Bar("1, bound 0.1", 0.5, 0.05)
+    assert conv.cores == Bar("1.5, bound 1.0, on 2 cores", 1.0, 1 / 1.5)
+    assert fc.cores == Bar("0.3, bound 0.3, on 1 core", 0.3 / 1.5, 0.3 / 1.5)
     assert conv.energy == Bar("3 µJ", 1.0)
     assert fc.energy == Bar("1 µJ", 1 / 3)
     assert conv.time is None
-    assert 'style="left:50.0%"' in html.render(given)
+    assert 'style="left:66.7%"' in html.render(given)

@@ -19,7 +19,7 @@ _SIZES = ((32, 8, 46), (_MANY, 12, 36))
 _GROUPED = (5, 50)
 _GOLDEN = 137.508
 """Hue step between layers in degrees, so that neighbouring layers are distinct."""
-_LETTER = 5.9
+_LETTER = 6.6
 """Width of a character of the tiles' text."""
 
 

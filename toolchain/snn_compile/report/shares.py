@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from snn_compile.pluralize import pluralize
 from snn_compile.report import figures
 
 
@@ -38,23 +39,22 @@ def shares(report: Mapping[str, Any]) -> list[Row]:
     """One row for each placed layer, in the order of the network."""
     resources = report.get("resources") or {}
     placed = _cores(resources.get("per_core") or [])
-    bounds = _bounds(resources)
+    demands = _demands(resources)
     layers = [layer for layer in report.get("layers") or [] if layer["name"] in placed]
+    most = max((used for used, _ in demands.values()), default=0.0)
     largest = {
-        "cores": max(placed.values(), default=0),
-        **{
-            name: max((_value(layer, name) or 0.0 for layer in layers), default=0.0)
-            for name in ("energy", "time")
-        },
+        name: max((_value(layer, name) or 0.0 for layer in layers), default=0.0)
+        for name in ("energy", "time")
     }
     rows = []
     for layer in layers:
-        n_cores, bound = placed[layer["name"]], bounds.get(layer["name"])
-        text = f"{n_cores:,}" if bound is None else f"{n_cores:,}, bound {bound:.1f}"
-        most = largest["cores"]
-        cores = Bar(text, n_cores / most, None if bound is None else min(bound / most, 1.0))
-        bars = (_bar(layer, name, largest[name]) for name in ("energy", "time"))
-        rows.append(Row(layer["name"], cores, *bars))
+        name, cores = layer["name"], None
+        if most and name in demands:
+            used, bound = demands[name]
+            on = pluralize(placed[name], "core")
+            cores = Bar(f"{used:.1f}, bound {bound:.1f}, on {on}", used / most, bound / most)
+        bars = (_bar(layer, quantity, largest[quantity]) for quantity in largest)
+        rows.append(Row(name, cores, *bars))
     return rows
 
 
@@ -67,13 +67,13 @@ def _cores(per_core: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return placed
 
 
-def _bounds(resources: Mapping[str, Any]) -> dict[str, float]:
-    """A lower bound of each layer's share of cores, the largest over the limits of a core."""
-    found: dict[str, float] = {}
+def _demands(resources: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Demand of each layer on its tightest limit and the bound of it, in capacities of a core."""
+    found: dict[str, tuple[float, float]] = {}
     for entry in (resources.get("lower_bound") or {}).get("layers") or []:
         if entry.get("limit"):
-            cores = entry["bound"] / entry["limit"]
-            found[entry["layer"]] = max(found.get(entry["layer"], 0.0), cores)
+            cores = entry["used"] / entry["limit"], entry["bound"] / entry["limit"]
+            found[entry["layer"]] = max(found.get(entry["layer"], (0.0, 0.0)), cores)
     return found
 
 
