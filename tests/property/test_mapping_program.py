@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from snn_compile.mapping.core_rules import core_demands
 
 from mapping_networks import UNLIMITED, networks, targets
 from snn_compile.errors import CapacityError, CompileError, CompileErrors
@@ -18,7 +19,6 @@ from snn_compile.ir.spiking import Reset
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.mapping.block import capacity
 from snn_compile.mapping.cost import events, exact_synops, fan_outs, synops
-from snn_compile.mapping.rules import core_demands
 
 
 def matrix(synapses, source):

@@ -63,6 +63,7 @@ class Cutter:
         soft = population.soft_reset
         self.compartments = target.neurons_per_soft_reset_neuron.value if soft else 1
         self.recurrent = target.synapses_per_soft_reset_neuron.value if soft else 0
+        self._reset_bits = self.format.reset()
 
     @cached_property
     def sent(self) -> Int:
@@ -92,11 +93,11 @@ class Cutter:
             n_axons = counts.sources(block)
             axons += n_axons
             memory += self.format.taken(synapses, counts, block, n_axons)
-        recurrent = block.size * self.recurrent
-        memory += recurrent * self.format.reset()
+        size = block.size
+        recurrent = size * self.recurrent
         return Demand(
-            neurons=block.size * self.compartments,
-            synapse_memory_bits=memory,
+            neurons=size * self.compartments,
+            synapse_memory_bits=memory + recurrent * self._reset_bits,
             input_axons=axons + recurrent,
             output_axons=self._sent(block) + recurrent,
         )
