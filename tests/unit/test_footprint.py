@@ -171,6 +171,15 @@ def test_estimates(name):
     assert allowed(network, folded, MAX_DISTANCE * peak)
 
 
+@pytest.fixture(scope="module")
+def _imported(tmp_path_factory):
+    """What the command imports is not measured with the first network."""
+    path = tmp_path_factory.mktemp("imported") / "net.onnx"
+    path.write_bytes(made("values").SerializeToString())
+    main(["check", str(path), "--max-memory", "2M"])
+
+
+@pytest.mark.usefixtures("_imported")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_commands_refuse(tmp_path, capsys, name):
     path = tmp_path / "net.onnx"

@@ -17,7 +17,8 @@ from snn_compile.mapping.cost import (
 from snn_compile.mapping.map_to_cores import MapToCores, map_program
 from snn_compile.mapping.program import MappedProgram
 from snn_compile.mapping.resources import LayerResources, Resources, resources
-from snn_compile.mapping.rules import RULES, Violation, violations_without_placement
+from snn_compile.mapping.rules import RULES, violations_without_placement
+from snn_compile.mapping.violation import Violation
 
 __all__ = [
     "RANGE",

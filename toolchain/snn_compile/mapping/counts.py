@@ -24,7 +24,7 @@ from snn_compile.ir.quantized import (
     Synapses,
 )
 from snn_compile.mapping.block import Block, Span, as_map
-from snn_compile.mapping.taps import Along, Bool, Int, Kernels, extent, n_used, reach
+from snn_compile.mapping.taps import Along, Bool, Int, Kernels, n_used, reach
 
 Box = tuple[slice, slice, slice]
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
@@ -188,9 +188,9 @@ class ConvCounts(_FanOut):
         """Add one for each source of a block."""
         kernels, (rows, columns) = self._kernels(block.channels), self._along
         any_y, any_x = rows.any(block.rows), columns.any(block.columns)
-        if not (any_y.any() and any_x.any()):
+        (y0, y1), (x0, x1) = rows.extent(block.rows), columns.extent(block.columns)
+        if y0 == y1 or x0 == x1:
             return
-        (y0, y1), (x0, x1) = extent(any_y), extent(any_x)
         full = np.logical_and.outer(any_y[y0:y1], any_x[x0:x1])
         if kernels.n_full == len(kernels.counts):
             reached[kernels.first : kernels.first + kernels.n_full, y0:y1, x0:x1] += full
@@ -203,10 +203,9 @@ class ConvCounts(_FanOut):
     def onto(self, block: Block) -> tuple[Box, Int]:
         """Synapses of each source onto a block."""
         kernels, (rows, columns) = self._kernels(block.channels), self._along
-        any_y, any_x = rows.any(block.rows), columns.any(block.columns)
-        if not (any_y.any() and any_x.any()):
+        (y0, y1), (x0, x1) = rows.extent(block.rows), columns.extent(block.columns)
+        if y0 == y1 or x0 == x1:
             return (slice(0, 0),) * 3, np.zeros((0, 0, 0), dtype=np.int64)
-        (y0, y1), (x0, x1) = extent(any_y), extent(any_x)
         # In floats, whose products are much faster and exact for numbers this small.
         along_y = rows.reached(block.rows)[:, y0:y1].astype(float)
         along_x = columns.reached(block.columns)[:, x0:x1].astype(float)

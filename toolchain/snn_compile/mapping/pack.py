@@ -80,7 +80,7 @@ class Filler:
                 self.cores.add(rest, core)
                 return done
             if asked is None and len(self.cores.members) > PATIENT:
-                asked = n_pieces, *self._question(part, cost)
+                asked = n_pieces, *self._question(part, cost, self._emptiest())
                 if asked in self._refused:
                     return []
             left = n_pieces - len(done)
@@ -98,21 +98,27 @@ class Filler:
             self._refused.add(asked)
         return []
 
-    def _question(self, part: Part, cost: float) -> tuple[object, ...]:
+    def _emptiest(self) -> list[tuple[int, Int]]:
+        """The emptiest cores, and what they have left."""
+        return [(core, self.cores.room(core)) for core in self.cores.by_room(CORES_TRIED)]
+
+    @staticmethod
+    def _question(
+        part: Part, cost: float, emptiest: Sequence[tuple[int, Int]]
+    ) -> tuple[object, ...]:
         """What decides how a part is split, but for its place.
 
         Blocks of one cut differ little, and the cores that they leave behind differ little, too:
         what held for a block of this size and demand beside cores this empty is not tried again.
         """
-        emptiest = self.cores.by_room(CORES_TRIED)
-        rooms = (self.cores.room(core).tobytes() for core in emptiest)
+        rooms = (room.tobytes() for _, room in emptiest)
         return part.population, _lengths(part.block), part.demand.values, cost, *rooms
 
     def _slab(self, part: Part, most: float) -> tuple[Part, int, Part] | None:
         """The largest slab of a part that one of the emptiest cores can take, and the rest."""
-        emptiest = self.cores.by_room(CORES_TRIED)
-        rooms = [self.cores.room(core) for core in emptiest]
-        key = self._question(part, most)
+        emptiest = self._emptiest()
+        rooms = [room for _, room in emptiest]
+        key = self._question(part, most, emptiest)
         if key not in self._slabs:
             self._slabs[key] = self._largest(part, most, rooms)
         found = self._slabs[key]
@@ -125,7 +131,7 @@ class Filler:
         if slab.demand.exceeds(_as_capacity(rooms[index])):  # not quite like the other block
             found = self._slabs[key] = self._largest(part, most, rooms)
             return self._slab(part, most) if found is not None else None
-        return slab, emptiest[index], cutter.part(part.block.between(axis, start + length, stop))
+        return slab, emptiest[index][0], cutter.part(part.block.between(axis, start + length, stop))
 
     def _largest(
         self, part: Part, most: float, rooms: Sequence[Int]

@@ -61,6 +61,9 @@ class Cutter:
         soft = population.soft_reset
         self.compartments = target.neurons_per_soft_reset_neuron.value if soft else 1
         self.recurrent = target.synapses_per_soft_reset_neuron.value if soft else 0
+        self._reset_bits = (
+            RESET_WEIGHT_BITS + target.index_bits.value + target.entry_overhead_bits.value
+        )
 
     @cached_property
     def sent(self) -> Int:
@@ -90,12 +93,11 @@ class Cutter:
             n_axons = counts.sources(block)
             axons += n_axons
             memory += memory_bits(synapses, counts, block, n_axons, self.target)
-        recurrent = block.size * self.recurrent
-        per_synapse = RESET_WEIGHT_BITS + self.target.index_bits.value
-        memory += recurrent * (per_synapse + self.target.entry_overhead_bits.value)
+        size = block.size
+        recurrent = size * self.recurrent
         return Demand(
-            neurons=block.size * self.compartments,
-            synapse_memory_bits=memory,
+            neurons=size * self.compartments,
+            synapse_memory_bits=memory + recurrent * self._reset_bits,
             input_axons=axons + recurrent,
             output_axons=self._sent(block) + recurrent,
         )

@@ -9,9 +9,9 @@ import numpy as np
 
 from snn_compile.ir.graph import NodeId
 from snn_compile.mapping.block import LIMITS, Demand, Placement, capacity
+from snn_compile.mapping.core_rules import core_demands
 from snn_compile.mapping.links import Link, links
 from snn_compile.mapping.program import MappedProgram
-from snn_compile.mapping.rules import core_demands
 
 
 @dataclass(frozen=True)

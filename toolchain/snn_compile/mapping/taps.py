@@ -42,6 +42,7 @@ class Along:
         self._outputs: dict[Span, Int] = {}
         self._reached: dict[Span, Bool] = {}
         self._any: dict[Span, Bool] = {}
+        self._extents: dict[Span, Span] = {}
 
     @cached_property
     def _begun_and_ended(self) -> tuple[list[int], list[int]]:
@@ -100,9 +101,18 @@ class Along:
             known = self._any[span] = np.asarray(self.reached(span).any(axis=0))
         return known
 
+    def extent(self, span: Span) -> Span:
+        """The half-open range that encloses the inputs that a span of outputs reads."""
+        known = self._extents.get(span)
+        if known is None:
+            where = np.flatnonzero(self.any(span))
+            known = (int(where[0]), int(where[-1]) + 1) if where.size else (0, 0)
+            self._extents[span] = known
+        return known
+
     def forget(self) -> None:
         """Free what is kept of spans."""
-        for kept in (self._outputs, self._reached, self._any):
+        for kept in (self._outputs, self._reached, self._any, self._extents):
             kept.clear()
 
 
@@ -171,9 +181,3 @@ def n_used(used: Bool) -> Int:
 def reach(mask: Bool, rows: Bool, columns: Bool) -> Bool:
     """The map of inputs that a set of taps reads, each along rows and columns as stated."""
     return (rows.T.astype(np.int64) @ mask.astype(np.int64) @ columns.astype(np.int64)) > 0
-
-
-def extent(reached: Bool) -> Span:
-    """The half-open range that encloses all true entries."""
-    where = np.flatnonzero(reached)
-    return int(where[0]), int(where[-1]) + 1
