@@ -125,6 +125,7 @@ class ConvHalo:
         geometry = synapses.geometry
         _, height, width = as_map(source)
         used = synapses.weight.values != 0
+        self.n_channels = len(used)
         self.boxes = _boxes(used, geometry)
         outputs = as_map(synapses.shape)[1:]
         self.lines = [
@@ -145,10 +146,10 @@ class ConvHalo:
 
     def __call__(self, sizes: Int) -> Float:
         """(channels, sizes): the fewest sources of so many neurons of each channel."""
-        total: Float | float = 0.0
+        total = np.zeros((self.n_channels, len(sizes)))
         for (_, kernels), (rows, columns) in zip(self.boxes, self.lines, strict=True):
             total = total + kernels[:, None] * map_bound(rows, columns, tuple(sizes.tolist()))[None]
-        return np.asarray(total, dtype=np.float64)
+        return total
 
 
 Box = tuple[tuple[int, int], tuple[int, int]]
