@@ -18,6 +18,7 @@ from snn_compile.ir.quantized import (
 from snn_compile.ir.spiking import Reset
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.mapping.block import capacity
+from snn_compile.mapping.core_rules import core_demands
 from snn_compile.mapping.cost import events, exact_synops, fan_outs, synops
 
 
