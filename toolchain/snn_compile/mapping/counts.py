@@ -176,15 +176,19 @@ class ConvCounts(_FanOut):
         below = np.zeros((1, *self.used.shape[1:]), dtype=np.int32)
         return np.concatenate([below, np.cumsum(self.used, axis=0, dtype=np.int32)])
 
+    def _read_at(self, axis: int, span: Span) -> Int:
+        """(taps, outputs): the position that a tap reads, of padding too, for a span of outputs."""
+        geometry, n_taps = self.synapse_group.geometry, self.used.shape[2 + axis]
+        taps = geometry.dilation[axis] * np.arange(n_taps)[:, None]
+        at: Int = np.arange(*span)[None] * geometry.stride[axis] + taps - geometry.padding[axis]
+        return at
+
     def _axis(self, axis: int, span: Span) -> _Axis:
         """Taps along y (axis 0) or x (axis 1), over a span of output rows or columns."""
         known = self._axes.get((axis, span))
         if known is None:
-            geometry = self.synapse_group.geometry
-            size, n_taps = self.source[1 + axis], self.used.shape[2 + axis]
-            taps = geometry.dilation[axis] * np.arange(n_taps)[:, None]
-            at = np.arange(*span)[None] * geometry.stride[axis] + taps - geometry.padding[axis]
-            reached = np.zeros((n_taps, size), dtype=np.bool_)
+            at, size = self._read_at(axis, span), self.source[1 + axis]
+            reached = np.zeros((len(at), size), dtype=np.bool_)
             tap, position = np.nonzero((at >= 0) & (at < size))
             reached[tap, at[tap, position]] = True
             known = self._axes[axis, span] = _Axis(reached)
@@ -219,8 +223,15 @@ class ConvCounts(_FanOut):
 
     def reads(self, axis: int, span: Span) -> int:
         """Source channels, rows or columns of a span of outputs, as if no weight were zero."""
-        if axis:
-            return self._axis(axis - 1, span).n_any
+        if axis:  # asked for every piece of every cut: nothing is kept
+            at = self._read_at(axis - 1, span)
+            inside = at[(at >= 0) & (at < self.source[axis])]
+            if not inside.size:
+                return 0
+            first = inside.min()
+            seen = np.zeros(inside.max() - first + 1, dtype=np.bool_)
+            seen[inside - first] = True
+            return int(np.count_nonzero(seen))
         out = len(self.used) // self.synapse_group.geometry.groups
         return int((-(-span[1] // out) - span[0] // out) * self.used.shape[1])
 
