@@ -125,7 +125,8 @@ class ConvHalo:
         geometry = synapses.geometry
         _, height, width = as_map(source)
         used = synapses.weight.values != 0
-        self.boxes = _boxes(used, geometry)
+        self.channels = len(used)
+        self.boxes = _boxes(used, geometry)  # none where all weights are zero
         outputs = as_map(synapses.shape)[1:]
         self.lines = [
             tuple(
@@ -145,10 +146,10 @@ class ConvHalo:
 
     def __call__(self, sizes: Int) -> Float:
         """(channels, sizes): the fewest sources of so many neurons of each channel."""
-        total: Float | float = 0.0
+        total = np.zeros((self.channels, len(sizes)))
         for (_, kernels), (rows, columns) in zip(self.boxes, self.lines, strict=True):
             total = total + kernels[:, None] * map_bound(rows, columns, tuple(sizes.tolist()))[None]
-        return np.asarray(total, dtype=np.float64)
+        return total
 
 
 Box = tuple[tuple[int, int], tuple[int, int]]
