@@ -158,11 +158,13 @@ def check_footprint(network: ANNGraph, *, measured: bool = False) -> None:
                 del maps[source]
         terms += sum(r.terms for r in found.values())
         if isinstance(node, ann.AxisMatrix):
-            single += sum(r.single(node.shape) for r in found.values())
-        if single > ann.MAX_ENTRIES:
+            each = (node.matrix != 0).sum(axis=1)
+            share = float(each.mean()) / max(int(each.max()), 1)
+            single += int(share * sum(r.single(node.shape) for r in found.values()))
+        if single > ann.MAX_SYNAPSES:
             raise ModelError(
                 f"with it, matrices along an axis are {single:,} synapses wired one by one;"
-                f" {ann.MAX_ENTRIES:,} at most",
+                f" {ann.MAX_SYNAPSES:,} at most",
                 code="too-large",
                 origin=node.origin,
                 hint="use a smaller input, or nearest neighbours and transposed convolutions"

@@ -16,9 +16,11 @@ from snn_compile.ir.graph import Node, NodeId, Shape
 
 Float = npt.NDArray[np.floating]
 
-MAX_ENTRIES = 1 << 25
-"""Of a matrix along an axis, and of the synapses that all of them become in a network, wired one by
-one: each takes a microsecond and up to 80 bytes."""
+MAX_ENTRIES = 1 << 26
+"""Of a matrix along an axis, zeros included."""
+MAX_SYNAPSES = 1 << 25
+"""Of all matrices along an axis in a network, wired one by one: each takes a microsecond and up to
+80 bytes. Zeros are none."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
