@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from snn_compile.mapping.core_rules import core_demands
 
 from mapping_networks import UNLIMITED, networks, targets
 from snn_compile.errors import CapacityError, CompileError, CompileErrors
