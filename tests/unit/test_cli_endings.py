@@ -90,7 +90,14 @@ def test_signals_end_a_command_as_an_error_does(place, monkeypatch, capsys, hear
     monkeypatch.setattr(growing.Rows, "write", killing(number))
     assert main(["run", "net.snn", "--data", "data.npz", "-o", "out.npz", "--trace", "-q"]) == code
     assert (names(place), (place / "net.snn" / "model.snn").read_bytes()) == before
-    assert names(place / "net.snn") == ["golden", "model.snn", "report.html", "report.json"]
+    assert names(place / "net.snn") == [
+        "cores.csv",
+        "golden",
+        "model.snn",
+        "placement.toml",
+        "report.html",
+        "report.json",
+    ]
     assert "Traceback" not in capsys.readouterr().err
     assert handlers == [
         signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -178,7 +178,8 @@ def test_killed_in_the_middle_nothing_is_left(compiled, lava_environment, tmp_pa
             there = processes(str(scratch)).items()
             return sorted(pid for pid, words in there if "-c" in words)
 
-        until(lambda: len(running()) > 4)  # a process for each layer
+        until(lambda: tool.poll() is not None or len(running()) > 4)  # a process for each layer
+        assert tool.poll() is None, tool.stderr and tool.stderr.read()
         main_one = running()[0]
         words = processes(str(scratch))[main_one]
         token = words[words.index("-c") + 2]
