@@ -73,9 +73,13 @@ def main(arguments: Sequence[str]) -> int:
 
     commands: Path = bootstrap.prepare(["test", *(["tune"] if "--torch" in chosen else [])])
 
+    def start(name: str, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [bootstrap.command(commands, name), *words], cwd=ROOT, env=environment
+        )
+
     def call(name: str, *words: str) -> int:
-        line = [bootstrap.command(commands, name), *words]
-        return subprocess.run(line, cwd=ROOT, env=environment, check=False).returncode
+        return start(name, *words).wait()
 
     def pytest(*words: str) -> int:
         options = ["--slow"] if "--slow" in chosen else []
@@ -85,13 +89,15 @@ def main(arguments: Sequence[str]) -> int:
     if rest:
         return pytest(*rest)
 
-    if "--no-lava" not in chosen:
-        steps.run("lava-env", lambda: call("snn-compile", "lava-env"), required=CI)
+    # Made while the code is checked: both use one core.
+    lava_env = None if "--no-lava" in chosen else start("snn-compile", "lava-env")
     if "--no-lint" not in chosen:
         steps.run("ruff check", lambda: call("ruff", "check", "--quiet", "."))
         steps.run("ruff format", lambda: call("ruff", "format", "--check", "--quiet", "."))
         steps.run("mypy", lambda: call("mypy"))
         steps.run("import-linter", lambda: call("lint-imports", "--no-logo"))
+    if lava_env is not None:
+        steps.run("lava-env", lava_env.wait, required=CI)
     # A worker that is done takes tests from the other: some take half a minute.
     parallel = ("-n", str(WORKERS), "--dist", "worksteal", "--slowest-files", "10")
     steps.run("pytest", lambda: pytest(*parallel))

@@ -114,6 +114,7 @@ def test_the_emitted_runner_takes_the_configuration_of_the_chip(
     compiled, monkeypatch, chip, generation, named
 ):
     """With the extension: which of Lava's configurations; LOIHI_GEN only if it is open."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the folder is read again, and checked
     made = []
 
     def module(name, **content):
