@@ -6,17 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
-from snn_compile.ir.quantized import (
-    ConvSynapses,
-    DenseSynapses,
-    Population,
-    SparseSynapses,
-    Synapses,
-)
+from snn_compile.ir.quantized import Population, Synapses
 from snn_compile.mapping.block import Block, Demand, as_map
 from snn_compile.mapping.counts import counts_of
 from snn_compile.mapping.partition import Cutter
@@ -28,35 +21,7 @@ Incoming = Sequence[tuple[Synapses, Shape]]
 
 def fan_in(group: Synapses, source: Shape) -> Int:
     """Nonzero synapses of each neuron, int64 in the group's shape."""
-    used = group.weight.values != 0
-    match group:
-        case ConvSynapses():
-            rows, columns = (_taps_inside(group, source, axis) for axis in (0, 1))
-            return _sums_of_taps(used.sum(axis=1), rows, columns)
-        case DenseSynapses():
-            counted = np.count_nonzero(used, axis=1)
-        case SparseSynapses():
-            counted = np.diff(np.append(0, np.cumsum(used))[group.indptr])
-    shaped: Int = counted.reshape(group.shape)
-    return shaped
-
-
-def _taps_inside(group: ConvSynapses, source: Shape, axis: int) -> npt.NDArray[np.bool_]:
-    """(outputs, taps), bool: whether a tap along an axis reads the map rather than its padding."""
-    geometry, n_taps = group.geometry, group.weight.shape[2 + axis]
-    first = np.arange(group.shape[1 + axis])[:, None] * geometry.stride[axis]
-    at = first - geometry.padding[axis] + geometry.dilation[axis] * np.arange(n_taps)
-    inside: npt.NDArray[np.bool_] = (at >= 0) & (at < source[1 + axis])
-    return inside
-
-
-def _sums_of_taps(taps: Int, rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.bool_]) -> Int:
-    """(C, H, W), int64: sums of the taps (C, kh, kw) inside the map; equal rows are summed once."""
-    rows, row = np.unique(rows, axis=0, return_inverse=True)
-    columns, column = np.unique(columns, axis=0, return_inverse=True)
-    found = np.einsum("ckl,yk,xl->cyx", taps, rows.astype(np.int64), columns.astype(np.int64))
-    spread: Int = found[:, row.ravel()][:, :, column.ravel()]
-    return spread
+    return counts_of(group, source).fan_in().reshape(group.shape)
 
 
 @dataclass(frozen=True)
@@ -113,9 +78,9 @@ def need(population: Population, incoming: Incoming, target: Target) -> Need:
 
 def _largest_demand(population: Population, incoming: Incoming, target: Target) -> Demand:
     size = as_map(population.shape)
-    total = sum(fan_in(group, source).reshape(size) for group, source in incoming)
-    largest = np.unravel_index(int(np.argmax(total)), size)
     counted = [(group, counts_of(group, source)) for group, source in incoming]
+    total = sum(counts.fan_in() for _, counts in counted)
+    largest = np.unravel_index(int(np.argmax(total)), size)
     unread = np.zeros(size, dtype=np.int64)
     cutter = Cutter(population, counted, unread, target)
     return cutter.demand(Block(*((int(i), int(i) + 1) for i in largest)))

@@ -220,11 +220,13 @@ class ConvCounts(_FanOut):
             self.__dict__.pop(kept, None)
 
     def fan_in(self) -> Int:
-        """Synapses onto each neuron."""
+        """Synapses onto each neuron; rows and columns that read the same taps are summed once."""
         used = self.used.sum(axis=1, dtype=np.int64)
-        rows, columns = (along.is_input.astype(np.int64) for along in self._along)
-        found = np.einsum("okx,ky,xz->oyz", used, rows, columns)
-        return np.asarray(found.reshape(-1), dtype=np.int64)
+        (rows, row), (columns, column) = (
+            np.unique(along.is_input, axis=1, return_inverse=True) for along in self._along
+        )
+        found = np.einsum("okx,ky,xz->oyz", used, rows.astype(np.int64), columns.astype(np.int64))
+        return np.asarray(found[:, row.ravel()][:, :, column.ravel()].reshape(-1), dtype=np.int64)
 
 
 class DenseCounts(_FanOut):
