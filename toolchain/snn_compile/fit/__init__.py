@@ -13,8 +13,8 @@ from snn_compile.fit.duplicate_sources import DuplicateSources
 from snn_compile.fit.narrow_states import NarrowStates
 from snn_compile.fit.prune_fan_in import PruneFanIn
 from snn_compile.fit.split_fan_in import SplitFanIn
-from snn_compile.fit.split_weights import WIDTHS, SplitWeights
-from snn_compile.ir.quantized import STATE
+from snn_compile.fit.split_weights import SplitWeights
+from snn_compile.ir.quantized import STATE, WEIGHT_BITS
 from snn_compile.options import CompileOptions
 from snn_compile.passes import APPROXIMATION, Finding, Pass
 from snn_compile.quantize.quantize import Quantization
@@ -53,7 +53,7 @@ def fit_passes(
     stock = options.neurons == "stock"
     narrow = [NarrowStates(bits)] if bits is not None and bits < STATE.bits else []
     passes: list[Pass[Quantization, Quantization]] = [*narrow]
-    if not set(WIDTHS) <= set(widths):
+    if not set(WEIGHT_BITS) <= set(widths):
         passes.append(SplitWeights(widths))
     if options.allow_approximate:
         passes.append(PruneFanIn(target, stock=stock))

@@ -13,6 +13,7 @@ from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.graph import Graph
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
+    WEIGHT_BITS,
     Population,
     QuantizedGraph,
     QuantizedNode,
@@ -25,8 +26,6 @@ from snn_compile.passes import Finding, PassResult
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.sim import bounds
 
-WIDTHS = range(2, 9)
-"""Bits of a weight in a fixed-point network, sign included."""
 MAX_EXPONENT = 7
 """The largest exponent of Loihi's synapse format."""
 
@@ -60,7 +59,7 @@ class SplitWeights:
 
     def of_program(self, program: QuantizedGraph) -> PassResult[QuantizedGraph]:
         """The network alone."""
-        widths = [bits for bits in sorted(self.widths) if bits in WIDTHS]
+        widths = [bits for bits in sorted(self.widths) if bits in WEIGHT_BITS]
         taken = {node.id for node in program.graph}
         nodes: list[QuantizedNode] = []
         findings: list[Finding] = []

@@ -13,6 +13,7 @@ from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.models.answers import Range
 from snn_compile.ir.quantized import (
+    WEIGHT_BITS,
     Input,
     PiecewiseLinearNeurons,
     Population,
@@ -75,7 +76,7 @@ class Splitting:
         self._graph = self._at_once.graph
         self._sums: dict[NodeId, Sums] = {}
         self._findings: list[Finding] = []
-        widths = [bits for bits in target.weight_bits.value if 2 <= bits <= 8]
+        widths = [bits for bits in target.weight_bits.value if bits in WEIGHT_BITS]
         self._one = QFormat(min(widths, default=8))
 
     def split(self, name: NodeId, first: Need) -> str:

@@ -52,6 +52,9 @@ from snn_compile.ir.models.sync import SyncIFNeurons
 from snn_compile.ir.spiking import InputCoding, Window
 from snn_compile.ir.stages import StageError
 
+WEIGHT_BITS = range(2, 9)
+"""Widths of a weight, sign included."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Input(Node):
@@ -189,7 +192,7 @@ class QuantizedGraph:
         if isinstance(node, Synapses):
             if len(sources) != 1 or not isinstance(sources[0], Input | Neurons):
                 raise StageError(f"synapses '{node.id}' need one source that sends messages")
-            if not 2 <= node.weight.format.bits <= 8 or not node.weight.format.signed:
+            if node.weight.format.bits not in WEIGHT_BITS or not node.weight.format.signed:
                 raise StageError(f"'{node.id}' has weights in {node.weight.format}, not s2 to s8")
             if node.exponent < 0 and self.window.schedule:
                 # Floors of several sums do not add up to the floor of their sum.

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from snn_compile.coding_registry import coding_names
 from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.quantized import (
+    WEIGHT_BITS,
     Input,
     Neurons,
     Population,
@@ -78,7 +79,7 @@ def weight_bits_exist(
         if bits in have:
             continue
         below = [b for b in sorted(have) if 2 <= b < bits][-1:]
-        near = sorted({b for b in (*below, max(have)) if 2 <= b <= 8})
+        near = sorted({b for b in (*below, max(have)) if b in WEIGHT_BITS})
         message = f"{_named(nodes)}: weights of {bits} bits; {target.name} has {listed}"
         if below:
             exponents = sorted({node.exponent for node in nodes})

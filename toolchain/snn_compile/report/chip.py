@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -102,7 +103,14 @@ def chips(report: Mapping[str, Any]) -> Chips | None:
     groups = list(_groups(cores))
     colours = hues(report)
     boards, tiles, height = _lay_out(groups, colours)
-    return Chips(height, boards, tiles, tuple(_legend(colours, cores)))
+    placed = cores_of_layers(cores)
+    legend = tuple((hue, name, pluralize(placed[name], "core")) for name, hue in colours.items())
+    return Chips(height, boards, tiles, legend)
+
+
+def cores_of_layers(per_core: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """The number of cores of each layer."""
+    return Counter(layer for core in per_core for layer in core.get("populations") or ())
 
 
 def hues(report: Mapping[str, Any]) -> dict[str, float]:
@@ -173,11 +181,3 @@ def _shorten(layers: Sequence[str], room: int) -> str:
     if len(name) > left:
         name = name.rpartition("/")[2]
     return (name if len(name) <= left else "…" + name[-(left - 1) :]) + more
-
-
-def _legend(
-    colours: Mapping[str, float], cores: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[float, str, str]]:
-    for name, hue in colours.items():
-        n_cores = sum(name in core["populations"] for core in cores)
-        yield hue, name, pluralize(n_cores, "core")

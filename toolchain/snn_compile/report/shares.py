@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from snn_compile.pluralize import pluralize
 from snn_compile.report import figures
+from snn_compile.report.chip import cores_of_layers
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Row:
 def shares(report: Mapping[str, Any]) -> list[Row]:
     """One row for each placed layer, in the order of the network."""
     resources = report.get("resources") or {}
-    placed = _cores(resources.get("per_core") or [])
+    placed = cores_of_layers(resources.get("per_core") or [])
     demands = _demands(resources)
     layers = [layer for layer in report.get("layers") or [] if layer["name"] in placed]
     most = max((used for used, _ in demands.values()), default=0.0)
@@ -56,15 +57,6 @@ def shares(report: Mapping[str, Any]) -> list[Row]:
         bars = (_bar(layer, quantity, largest[quantity]) for quantity in largest)
         rows.append(Row(name, cores, *bars))
     return rows
-
-
-def _cores(per_core: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The number of cores of each layer."""
-    placed: dict[str, int] = {}
-    for core in per_core:
-        for layer in core.get("populations") or ():
-            placed[layer] = placed.get(layer, 0) + 1
-    return placed
 
 
 def _demands(resources: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
