@@ -8,7 +8,7 @@ import pytest
 import onnx_models
 from engine_equality import assert_same
 from lava_examples import assert_equal_on_lava
-from onnx_models import node
+from onnx_models import ints, node
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.folding import FOLDING
 from snn_compile.sim import ann, engine, reference
@@ -18,10 +18,6 @@ SHAPE = (2, 6, 6)
 
 def real(*shape):
     return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32) / 3
-
-
-def ints(*values):
-    return np.array(values, np.int64)
 
 
 TO_SEQUENCE = node("Reshape", "a seq", "s")

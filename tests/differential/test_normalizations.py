@@ -9,7 +9,7 @@ from onnx import helper
 import onnx_models
 from engine_equality import assert_same
 from lava_examples import assert_equal_on_lava
-from onnx_models import node
+from onnx_models import ints, node
 from snn_compile.errors import CompileError
 from snn_compile.ir import ann as ops
 from snn_compile.ir.quantized import ProductDeltaNeurons, ProductNeurons
@@ -24,10 +24,6 @@ DRAW = np.random.default_rng(3)
 
 def real(*shape):
     return (DRAW.normal(size=shape) + (len(shape) == 1)).astype(np.float32)
-
-
-def ints(*values):
-    return np.array(values, np.int64)
 
 
 PARAMETERS = {

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from snn_compile.errors import CompileError
 from snn_compile.plugins import Imported
 from snn_compile.sim.ann import forward
 from snn_frontends.onnx import OnnxFrontend
@@ -66,6 +68,18 @@ def imported(made: onnx.ModelProto | bytes) -> Imported:
         path = Path(folder) / "net.onnx"
         path.write_bytes(made if isinstance(made, bytes) else made.SerializeToString())
         return OnnxFrontend().read(path)
+
+
+def refused(made: onnx.ModelProto) -> CompileError:
+    """The error with which a model is refused."""
+    with pytest.raises(CompileError) as caught:
+        imported(made)
+    return caught.value
+
+
+def ints(*values: int) -> np.ndarray:
+    """A constant of whole numbers, as axes and sizes are."""
+    return np.array(values, np.int64)
 
 
 def session(made: onnx.ModelProto | str) -> onnxruntime.InferenceSession:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snn_compile.errors import Origin
+from mapping_networks import dense, network, origin, readout, spiking
 from snn_compile.ir.fixedpoint import QFormat, QTensor
-from snn_compile.ir.graph import Graph, NodeId
-from snn_compile.ir.quantized import DenseSynapses, IFNeurons, Input, QuantizedGraph, Readout
-from snn_compile.ir.spiking import InputCoding, Reset, Window
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import Input
+from snn_compile.ir.spiking import InputCoding, Reset
 from snn_compile.mapping import Block, MappedProgram, bill, map_program, resources
 from snn_compile.mapping.cost import KINDS, events
 from snn_compile.report import schema
@@ -46,35 +46,6 @@ TARGET = replace(
 )
 
 
-def origin(name):
-    return Origin("net.onnx", name, "Op")
-
-
-def dense(name, read, weight):
-    return DenseSynapses(
-        id=NodeId(name),
-        inputs=(read.id,),
-        shape=(len(weight),),
-        origin=origin(name),
-        weight=QTensor(np.array(weight), QFormat(8)),
-        exponent=0,
-    )
-
-
-def spiking(name, feeding, reset=Reset.ZERO):
-    one = QTensor.of(np.ones(feeding.shape[0], dtype=np.int64))
-    return IFNeurons(
-        id=NodeId(name),
-        inputs=(feeding.id,),
-        shape=feeding.shape,
-        origin=origin(name),
-        threshold=one,
-        bias=one,
-        initial_potential=one,
-        reset=reset,
-    )
-
-
 def three_layers(reset=Reset.ZERO):
     """2 inputs, 3 neurons, 2 neurons, 1 readout; one weight of 0 onto the first neuron."""
     x = Input(
@@ -92,14 +63,7 @@ def three_layers(reset=Reset.ZERO):
     onto_b = dense("ab", a, [[1, 1, 1], [1, 1, 1]])
     b = spiking("b", onto_b, reset)
     last = dense("bo", b, [[1, 1]])
-    out = Readout(
-        id=NodeId("out"),
-        inputs=(last.id,),
-        shape=(1,),
-        origin=origin("out"),
-        bias=QTensor.of(np.zeros(1, dtype=np.int64)),
-    )
-    return QuantizedGraph(Graph([x, onto_a, a, onto_b, b, last, out]), Window("rate", 4))
+    return network(x, onto_a, a, onto_b, b, last, readout("out", last))
 
 
 MESSAGES = {"x": np.array([3, 1]), "a": np.array([2, 0, 1]), "b": np.array([1, 2])}

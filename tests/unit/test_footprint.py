@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse  # noqa: F401  (before memory is measured)
 from onnx import helper
 
-from onnx_models import imported, model, node
+from onnx_models import imported, ints, model, node
 from snn_compile import memory
 from snn_compile.cli import main
 from snn_compile.convert.footprint import check_footprint, check_values
@@ -24,10 +24,6 @@ MAX_DISTANCE = 10
 
 def real(*shape):
     return RNG.normal(size=shape).astype(np.float32)
-
-
-def ints(*values):
-    return np.array(values, np.int64)
 
 
 def doubled(levels):

@@ -9,7 +9,7 @@ import pytest
 from onnx import defs, helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_models import evaluate_all, imported, model, node, ops
+from onnx_models import evaluate_all, imported, model, node, ops, refused
 from snn_compile.errors import CompileError, ModelError, UnsupportedError
 from snn_frontends.onnx import frontend, operators
 from snn_frontends.onnx.operators import OPERATORS
@@ -20,12 +20,6 @@ K = [2, 2]
 
 def real(*shape):
     return np.random.default_rng(3).normal(size=shape).astype(np.float32)
-
-
-def refused(made) -> CompileError:
-    with pytest.raises(CompileError) as caught:
-        imported(made)
-    return caught.value
 
 
 def test_the_newest_operator_set_is_the_one_that_is_pinned():

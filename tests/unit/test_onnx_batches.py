@@ -5,16 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx_models import evaluate_all, imported, model, node, session
+from onnx_models import evaluate_all, imported, ints, model, node, session
 from snn_compile.errors import UnsupportedError
 
 
 def real(*shape):
     return np.random.default_rng(5).normal(size=shape).astype(np.float32)
-
-
-def ints(*values):
-    return np.array(values, np.int64)
 
 
 def assert_equal(made, shape, *, batch_axis=0):

@@ -8,17 +8,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_models import imported, model, node, ops
+from onnx_models import imported, ints, model, node, ops
 from snn_compile import memory
 from snn_compile.errors import CompileError, CompileErrors, ModelError
 from snn_frontends.onnx import folding
 from snn_frontends.onnx.builder import Builder
 
 BUDGET = 8 << 20
-
-
-def ints(*values):
-    return np.array(values, np.int64)
 
 
 def first_error(made) -> CompileError:

@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from onnx_models import NEWEST, OPSETS, assert_same, evaluate_all, imported, model, node, ops
+from onnx_models import NEWEST, OPSETS, assert_same, evaluate_all, imported, ints, model, node, ops
 from snn_compile.errors import ModelError, Origin
 from snn_frontends.onnx import OnnxFrontend
-
-
-def ints(*values):
-    return np.array(values, np.int64)
 
 
 def constant(name, value):

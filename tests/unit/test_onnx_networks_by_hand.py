@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from onnx_models import evaluate_all, imported, model, node
+from onnx_models import evaluate_all, imported, ints, model, node
 from snn_compile import compile_model
 from snn_compile.sim import engine, reference
 
@@ -27,10 +27,6 @@ class Case:
 
 def floats(*values):
     return np.array(values, np.float32)
-
-
-def ints(*values):
-    return np.array(values, np.int64)
 
 
 def convolution(weight):

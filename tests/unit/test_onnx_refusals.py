@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from onnx_models import NEWEST, imported, model, node
+from onnx_models import NEWEST, imported, ints, model, node, refused
 from snn_compile.errors import (
-    CompileError,
     CompileErrors,
     UnsupportedError,
 )
@@ -18,16 +17,6 @@ RNG = np.random.default_rng(3)
 
 def real(*shape):
     return RNG.normal(size=shape).astype(np.float32)
-
-
-def ints(*values):
-    return np.array(values, np.int64)
-
-
-def refused(made) -> CompileError:
-    with pytest.raises(CompileError) as caught:
-        imported(made)
-    return caught.value
 
 
 IMAGE = ("N", 3, 8, 8)

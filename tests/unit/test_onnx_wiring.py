@@ -7,14 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_models import NEWEST, OPSETS, assert_same, model, node, ops
+from onnx_models import NEWEST, OPSETS, assert_same, ints, model, node, ops
 
 INT_MAX = np.iinfo(np.int64).max
 INT_MIN = np.iinfo(np.int64).min
-
-
-def ints(*values):
-    return np.array(values, np.int64)
 
 
 @pytest.mark.parametrize("opset", OPSETS)
