@@ -26,7 +26,7 @@ from snn_compile.errors import UsageError
 from snn_compile.fit import fit_passes
 from snn_compile.ir import ann as ops
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
@@ -58,7 +58,7 @@ class Lowering:
 
     Attributes:
         folded: the float network.
-        encoding: encoding of the input.
+        encoding: encoding of the inputs.
         scales: full scale of each rectifier per channel.
         quantization: the network in fixed point, scheduled.
         decodings: decodings of the outputs.
@@ -66,14 +66,14 @@ class Lowering:
     """
 
     folded: ANNGraph
-    encoding: InputEncoding
+    encoding: Encoding
     scales: Mapping[NodeId, Float]
     quantization: Quantization
     decodings: Mapping[NodeId, OutputDecoding]
     curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
     def answers(self, x: npt.NDArray[Any]) -> Float:
-        """The first output in fixed point for (N, *input shape) samples, as real values."""
+        """The first output in fixed point for (N, *sample shape) samples, as real values."""
         output, decoding = next(iter(self.decodings.items()))
         return decoding(engine.run(self.program, self.encoding(x)).outputs[output])
 
@@ -135,7 +135,7 @@ def passes_at_bounds(
 
 def conversion(
     folded: ANNGraph,
-    encoding: InputEncoding,
+    encoding: Encoding,
     scales: Mapping[NodeId, Float],
     samples: Samples | None,
     options: CompileOptions,
@@ -176,7 +176,7 @@ def _scales(
     folded: ANNGraph,
     statistics: Calibration,
     samples: Samples | None,
-    encoding: InputEncoding,
+    encoding: Encoding,
     options: CompileOptions,
     coding: Coding,
 ) -> dict[NodeId, Float]:
@@ -240,15 +240,16 @@ def _curves(
     )
 
 
-def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:
-    shape = folded.input.shape
-    return InputEncoding.spanning(
-        statistics.low, statistics.high, options.input_bits, shape, maps_shape(shape)
+def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
+    bits, ranges = options.input_bits, statistics.inputs
+    return join_encodings(
+        InputEncoding.spanning(*ranges[node.id], bits, node.shape, maps_shape(node.shape))
+        for node in folded.inputs
     )
 
 
 def _to_spiking(
-    encoding: InputEncoding,
+    encoding: Encoding,
     scales: Mapping[NodeId, Float],
     options: CompileOptions,
     coding: Coding,

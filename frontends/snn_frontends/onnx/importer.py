@@ -46,7 +46,7 @@ SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The one real input of a model.
+    """An input of a model that is no initializer.
 
     Attributes:
         name: its name.
@@ -61,7 +61,7 @@ class ModelInput:
     whole: bool = False
 
     def value(self, builder: Builder, origin: Origin) -> Tensor:
-        """The network's input."""
+        """The network's node for it."""
         if not self.whole:
             return builder.add(ann.Input, self.name, (), self.shape, origin)
         x = builder.add(ann.Input, self.name, (), (1, *self.shape), origin)
@@ -72,7 +72,7 @@ def import_graph(
     model: onnx.ModelProto,
     file: str,
     opset: int,
-    entry: ModelInput,
+    entries: Sequence[ModelInput],
     stated_opset: int,
     findings: Sequence[Finding],
     modules: Sequence[str],
@@ -83,39 +83,57 @@ def import_graph(
         model: the file's contents.
         file: the user's name of the file.
         opset: the operator set version to use.
-        entry: the network's input.
+        entries: the network's inputs, in order; all of one batch.
         stated_opset: the version in the file, which may be newer.
         findings: findings about the file so far.
         modules: source modules of its operators, by name; empty if unknown.
     """
-    builder = Builder(file, opset, entry.batch, findings=list(findings))
-    importer = _Importer(model, builder, entry, modules)
+    batch = entries[0].batch
+    builder = Builder(file, opset, batch, findings=list(findings))
+    importer = _Importer(model, builder, entries, modules)
     try:
         return importer.run(stated_opset)
     except CompileError:
-        fixed = entry.batch.size > 1 and not entry.batch.symbolic
+        fixed = batch.size > 1 and not batch.symbolic
         if not fixed or not any(isinstance(e, MixesSamplesError) for e in importer.errors):
             raise
-    whole = replace(entry, batch=Batch(1, symbolic=False), whole=True)
-    message = f"axis 0 (of size {entry.batch.size}) is not a batch: the whole input is one sample"
-    finding = Finding(message, Origin(file, entry.name), code="whole-input")
-    builder = Builder(file, opset, whole.batch, findings=[*findings, finding])
+    one = Batch(1, symbolic=False)
+    whole = [replace(entry, batch=one, whole=True) for entry in entries]
+    assumed = [whole_input(file, entry) for entry in entries]
+    builder = Builder(file, opset, one, findings=[*findings, *assumed])
     return _Importer(model, builder, whole, modules).run(stated_opset)
+
+
+def whole_input(file: str, entry: ModelInput) -> Finding:
+    """The finding that the first axis of an input is none of samples."""
+    size = entry.batch.size
+    message = f"axis 0 (of size {size}) is not a batch: the whole input is one sample"
+    return Finding(message, Origin(file, entry.name), code="whole-input")
+
+
+def unused_input(file: str, name: str) -> Finding:
+    """The finding that an input has been removed."""
+    message = "removed: no output of the network depends on this input; data need not have it"
+    return Finding(message, Origin(file, name), "unused-input")
 
 
 class _Importer:
     """State of one import."""
 
     def __init__(
-        self, model: onnx.ModelProto, builder: Builder, entry: ModelInput, modules: Sequence[str]
+        self,
+        model: onnx.ModelProto,
+        builder: Builder,
+        entries: Sequence[ModelInput],
+        modules: Sequence[str],
     ) -> None:
         self.builder = builder
-        self.entry = entry
+        self.entries = entries
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.sparse = {one.values.name: one for one in model.graph.sparse_initializer}
         self.functions = {(_domain(f.domain), f.name) for f in model.functions}
         self.outputs = [output.name for output in model.graph.output]
-        given = {entry.name, *self.initializers, *self.sparse}
+        given = {*(entry.name for entry in entries), *self.initializers, *self.sparse}
         nodes = list(model.graph.node)
         self.nodes = in_order(nodes, given, builder.file)
         for node in self.nodes:
@@ -143,9 +161,9 @@ class _Importer:
 
     def run(self, stated_opset: int) -> Imported:
         """Import all nodes, or raise all complaints."""
-        builder, entry = self.builder, self.entry
-        origin = Origin(builder.file, entry.name)
-        self.values[entry.name] = entry.value(builder, origin)
+        builder = self.builder
+        for entry in self.entries:
+            self.values[entry.name] = entry.value(builder, Origin(builder.file, entry.name))
         for node in self.nodes:
             if id(node) in self.live:
                 with np.errstate(all="ignore"):  # the builder refuses overflows
@@ -160,6 +178,11 @@ class _Importer:
         raise_all(self.errors)
         graph: Graph[AnnNode] = Graph(builder.nodes)
         graph = graph.prune(node.id for node in graph if isinstance(node, ann.Output))
+        builder.findings.extend(
+            unused_input(builder.file, entry.name)
+            for entry in self.entries
+            if entry.name not in graph
+        )
         return Imported(
             ann=ANNGraph(graph, builder.file, stated_opset),
             findings=tuple(builder.findings),
@@ -307,7 +330,7 @@ class _Importer:
         shapes = infer_shapes(node, inputs, self.builder.opset)
         return [
             Tensor(NodeId(name), shape)
-            if shape and shape[0] == self.builder.batch.size and not self.entry.whole
+            if shape and shape[0] == self.builder.batch.size and not self.entries[0].whole
             else Unknown()
             for name, shape in zip(node.output, shapes, strict=True)
         ]

@@ -30,7 +30,8 @@ from snn_compile.errors import CompileError, raise_all
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.encoding import Encoding, InputEncoding
+from snn_compile.ir.fitting import SEED_BITS
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.spiking import InputCoding, Neurons, SpikingNode
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
@@ -44,16 +45,16 @@ class ToSpiking:
     Attributes:
         coding: how activations become spikes.
         scales: full scale per channel of each rectifier.
-        encoding: encoding of the input.
+        encoding: encoding of the inputs.
         input: input coding; None for the coding's default.
-        seed: seed of Poisson input.
+        seed: seed of Poisson input, of the first input; each further one has the next seed.
         curves: functions as lines.
     """
 
     name: ClassVar[str] = "to-spiking"
     coding: Coding
     scales: Mapping[NodeId, Float]
-    encoding: InputEncoding
+    encoding: Encoding
     input: InputCoding | None = None
     seed: int = 0
     curves: Mapping[NodeId, Curve] = field(default_factory=dict)
@@ -62,9 +63,10 @@ class ToSpiking:
         """Build the spiking network."""
         raise_all([*products.refusals(network, self.coding), *self._refused(network)])
         positive = non_negative(network)
-        source = self._input(network.input)
-        nodes: list[SpikingNode] = [source]
-        units: dict[NodeId, Float] = {source.id: source.unit}
+        seeds = (self.seed + k for k in range(len(network.inputs)))
+        sources = list(map(self._input, network.inputs, self.encoding.parts, seeds))
+        nodes: list[SpikingNode] = [*sources]
+        units: dict[NodeId, Float] = {source.id: source.unit for source in sources}
         for name, drive in drives_of(network):
             node = network.graph[name]
             if not isinstance(node, ann.Activation | ann.Output):
@@ -111,20 +113,20 @@ class ToSpiking:
             if isinstance(node, ann.Function)
         ]
 
-    def _input(self, node: ann.Input) -> spiking.Input:
+    def _input(self, node: ann.Input, encoding: InputEncoding, seed: int) -> spiking.Input:
         shape = maps_shape(node.shape)
-        unit = np.broadcast_to(self.encoding.unit, (shape[0],)).astype(np.float64)
+        unit = np.broadcast_to(encoding.unit, (shape[0],)).astype(np.float64)
         coding = self.input or self.coding.input
         if coding is InputCoding.POISSON:
             # A spike stands for full scale; its probability carries the value.
-            unit = unit * max(abs(self.encoding.low), abs(self.encoding.high))
+            unit = unit * max(abs(encoding.low), abs(encoding.high))
         return spiking.Input(
             **{**node.common_fields, "shape": shape},
             unit=unit,
-            low=self.encoding.low,
-            high=self.encoding.high,
+            low=encoding.low,
+            high=encoding.high,
             coding=coding,
-            seed=self.seed,
+            seed=seed % (1 << SEED_BITS),
         )
 
 

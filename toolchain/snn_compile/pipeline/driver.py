@@ -67,6 +67,7 @@ from snn_compile.report.evaluation import Outcome, Stages, evaluate_stages
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.named import ArraysLike
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -156,7 +157,7 @@ def passes_of(
     is_measured = with_data and options.calibrate is not None
     folded = fold(network, coding, measured=is_measured, target=target).graph
     adjusts = with_data and options.equalize != "none"
-    some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
+    some = np.stack([np.full(network.inputs.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
     convert = passes_at_bounds(
         folded, calibration.calibrate(folded, some), options, coding, samples
@@ -174,8 +175,8 @@ def compile_model(
     model: str | Path,
     *,
     options: CompileOptions | None = None,
-    calibrate: Array | str | Path | None = None,
-    evaluate: tuple[Array, Array | None] | str | Path | None = None,
+    calibrate: ArraysLike | str | Path | None = None,
+    evaluate: tuple[ArraysLike, Array | None] | str | Path | None = None,
     observer: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
@@ -186,7 +187,8 @@ def compile_model(
     Args:
         model: the file.
         options: all options; ``changes`` override single ones by name.
-        calibrate: (N, *input shape) samples or a file, instead of ``options.calibrate``.
+        calibrate: (N, *input shape) samples, of several inputs each by its name, or a file,
+            instead of ``options.calibrate``.
         evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``.
         observer: observer of the progress.
         retrain: may replace the folded network before conversion.
@@ -233,7 +235,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
     samples = load_data(options, network, task.calibrate, task.evaluate)
-    journal.add_findings(data_findings(samples.calibrate, samples.evaluate))
+    journal.add_findings(data_findings(samples.calibrate, samples.evaluate, network.inputs))
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
     folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
@@ -252,7 +254,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
 
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
-        runner = source_runtime(task.path, options) if test_set is not None else None
+        runner = source_runtime(task.path, options, network) if test_set is not None else None
         outcome = evaluate_stages(Stages(network, lowered, coding, runner), test_set, journal)
         if options.neurons == "any" or test_set is None:
             return outcome
@@ -262,7 +264,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
                 free, folded, statistics, samples.calibrate, test_set, target, outcome
             )
 
-    used = assemble.used(lowered.program, lowered.spiking.input.coding)
+    used = assemble.used(lowered.program, lowered.spiking.input_coding)
     in_effect, model = options.in_effect(facts, used), assemble.facts(imported.ann)
     return PreparedNetwork(
         lowered.program,

@@ -9,7 +9,7 @@ the plug-in, by its name and distribution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -149,6 +149,15 @@ class HasSourceRuntime(Protocol):
 
     def source_runtime(self, path: Path) -> SourceRuntime | None:
         """The file, ready to run; None if it runs no faster than our evaluator."""
+        ...
+
+
+@runtime_checkable
+class HasNamedRuntime(Protocol):
+    """A frontend whose format has a runtime for files with several inputs."""
+
+    def named_runtime(self, path: Path, inputs: Sequence[str]) -> SourceRuntime | None:
+        """As ``source_runtime``; a sample has the values of these inputs, one after another."""
         ...
 
 

@@ -93,7 +93,7 @@ def quantize(
             in stock neurons (``not-stock``); all of them at once.
     """
     states = states or States()
-    nodes: dict[NodeId, QuantizedNode] = {network.input.id: _input(network.input)}
+    nodes: dict[NodeId, QuantizedNode] = {node.id: _input(node) for node in network.inputs}
     numbers: dict[NodeId, LayerNumbers] = {}
     refused, missing = list[CompileError](), set[NodeId]()
     for population in network.populations:

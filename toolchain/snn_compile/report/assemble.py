@@ -46,7 +46,8 @@ def report_header(
     if joins:
         parts[-1] += f", {joins} residual join{'s' if joins != 1 else ''}"
     parts.append(f"{n_weights(ann):,} weights")
-    parts.append(f"input {figures.times(ann.input.shape)}")
+    shapes = [figures.times(node.shape) for node in ann.inputs]
+    parts.append(f"input{'s'[: len(shapes) > 1]} {', '.join(shapes)}")
     observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
     auto = AUTO in (options.timesteps, getattr(options, coding.resolution()))
     what = coding.format_size(AUTO if auto else coding.size)
@@ -97,7 +98,8 @@ def facts(ann: ANNGraph) -> dict[str, Any]:
     """The report's facts on a trained network's file."""
     return {
         "opset": ann.opset,
-        "input_shape": list(ann.input.shape),
+        "input_shape": list(ann.inputs.shape),
+        **({"inputs": {n.id: list(n.shape) for n in ann.inputs}} if len(ann.inputs) > 1 else {}),
         "weights": n_weights(ann),
     }
 

@@ -105,7 +105,8 @@ def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[V
     for first, run in reference.record_runs(program, frames, engine.run):
         shown = frames[first : first + run.n_stimuli]
         sent = reference.input_messages(program, shown, first=first)
-        for key, messages in (*run.messages.items(), (program.input.id, sent)):
+        arriving = program.inputs.split(sent, 2)
+        for key, messages in (*run.messages.items(), *arriving.items()):
             pieces.setdefault(key, []).append(messages.sum(axis=1, dtype=np.int64))
         outputs.append(run.outputs[program.readouts[0].id])
     # One layout for all simulators: floats are then added in the same order.

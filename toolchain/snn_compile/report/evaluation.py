@@ -14,7 +14,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
@@ -123,7 +123,7 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
     return Outcome(ladder.rungs, activity, losses, engine.simulator(program), ladder)
 
 
-def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
+def encoded(encoding: Encoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
     """The frames of many samples (N, *input shape), as (N, *maps), in few bytes."""
     fitting = np.min_scalar_type(-2 * max(-encoding.low, encoding.high))
     frames = np.empty((len(x), *encoding.maps), fitting)

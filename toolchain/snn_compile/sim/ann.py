@@ -50,7 +50,7 @@ def evaluate(
 
     Args:
         ann: the network.
-        x: (N, *input shape), any numeric type.
+        x: (N, *sample shape), any numeric type.
         hook: may observe or replace every intermediate value.
         dtype: floating type of the values.
         operators: evaluation of nodes, ``apply`` by default. Values that decide an integer of the
@@ -92,17 +92,17 @@ def forward(
     operators: Operators | None = None,
     given: Mapping[NodeId, Array] = MappingProxyType({}),
 ) -> dict[NodeId, Array]:
-    """The outputs for one piece; x is (*shape, B). Intermediate values are dropped after use.
+    """The outputs for one piece; x is (*sample shape, B). Values are dropped after use.
 
     ``given`` values replace those of their nodes; nodes needed only for them are skipped.
     """
     compute = operators or apply
     computed = _computed(ann, given)
     readers = Counter(source for node in computed for source in set(node.inputs))
-    values = dict(given)
+    values, arriving = dict(given), ann.inputs.split(x, 0)
     for node in computed:
         sources = [values[s] for s in node.inputs]
-        value = x if isinstance(node, ops.Input) else compute(node, sources)
+        value = arriving[node.id] if isinstance(node, ops.Input) else compute(node, sources)
         values[node.id] = value if hook is None else hook(node, value)
         for source in set(node.inputs):
             readers[source] -= 1
