@@ -64,7 +64,8 @@ def worst_errors(lowered: Any, frames: Array, run: Any) -> Iterator[tuple[str, W
         run: what the reference or the engine made of them, with all messages.
     """
     values = {name: np.moveaxis(m[:, 0], 0, -1).astype(float) for name, m in run.messages.items()}
-    values[lowered.program.input.id] = np.moveaxis(frames, 0, -1).astype(float)
+    for name, shown in lowered.program.inputs.split(frames).items():
+        values[name] = np.moveaxis(shown, 0, -1).astype(float)
     for population in lowered.spiking.populations:
         if isinstance(population, spiking.Neurons) and population.relay:
             continue
