@@ -167,7 +167,15 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
         program,
         prepared.encoding,
         prepared.decodings,
-        prepared.report(mapped.graph, outcome, {**outcome.more, "portability": portability}),
+        prepared.report(
+            mapped.graph,
+            outcome,
+            {
+                **outcome.more,
+                **assemble.inputs_of(program, prepared.encoding),
+                "portability": portability,
+            },
+        ),
         prepared.stimulus,
         prepared.provenance,
         backends=prepared.backends,

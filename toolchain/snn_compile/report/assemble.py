@@ -13,6 +13,7 @@ from snn_compile.codings import Coding
 from snn_compile.files.documents import sha256
 from snn_compile.fit import fit_findings
 from snn_compile.ir import ann as ops
+from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
@@ -99,7 +100,6 @@ def facts(ann: ANNGraph) -> dict[str, Any]:
     return {
         "opset": ann.opset,
         "input_shape": list(ann.inputs.shape),
-        **({"inputs": {n.id: list(n.shape) for n in ann.inputs}} if len(ann.inputs) > 1 else {}),
         "weights": n_weights(ann),
     }
 
@@ -157,6 +157,24 @@ def report(
         **more,
     }
     return with_bill(written, mapped, outcome.activity)
+
+
+def inputs_of(program: QuantizedGraph, encoding: Encoding) -> dict[str, Any]:
+    """The entry ``inputs``: how each of several inputs is encoded; nothing for a single one."""
+    if len(program.inputs) == 1:
+        return {}
+    entries = [
+        {
+            "name": node.id,
+            "shape": list(part.shape),
+            "coding": node.coding.value,
+            "low": part.low,
+            "high": part.high,
+            "unit": [float(part.unit.min()), float(part.unit.max())],
+        }
+        for node, part in zip(program.inputs, encoding.parts, strict=True)
+    ]
+    return {"inputs": entries}
 
 
 def portability_of(program: QuantizedGraph, frames: Int) -> dict[str, Any]:
