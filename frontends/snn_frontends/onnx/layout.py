@@ -29,7 +29,7 @@ ELEMENTWISE = frozenset(
 """Element-wise operators, with constants that broadcast."""
 AWARE = frozenset(
     (
-        "ArgMax Cast CastLike CenterCropPad Concat CumSum Dropout Einsum Expand Flatten "
+        "GRU LSTM RNN ArgMax Cast CastLike CenterCropPad Concat CumSum Dropout Einsum Expand Flatten "
         "Gather GatherElements GatherND Gemm Identity LayerNormalization LogSoftmax "
         "LpNormalization MatMul MeanVarianceNormalization Pad RMSNormalization ReduceL1 ReduceL2 "
         "ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Resize Reshape ReverseSequence "
