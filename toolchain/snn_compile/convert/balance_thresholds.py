@@ -39,6 +39,7 @@ def balance_thresholds(
     *,
     levels: int,
     per_layer: bool = False,
+    payloads: bool = True,
 ) -> dict[NodeId, Float]:
     """Full scale per channel of every rectifier: its largest representable activation.
 
@@ -49,6 +50,7 @@ def balance_thresholds(
             needs a simulation and starts from ``max`` (see ``spike_norm``).
         levels: activations are multiples of full scale / levels.
         per_layer: one value for all channels of a layer.
+        payloads: whether messages have payloads, which some layers have wider than others.
 
     Returns:
         (C,) positive values, at most the cap (ReLU6).
@@ -59,13 +61,14 @@ def balance_thresholds(
         if not isinstance(node, ann.Activation) or node.like is not None:
             continue
         activations = statistics[node.id]
+        most = node.finest(levels) if payloads else levels
         if per_layer or node.uniform:
             activations = _merged(activations)
         if _is_factor(node):
             at_0 = float(evaluate(node.expression, np.zeros((1, 1)))[0, 0])
-            scale = _least_share(activations, node.finest(levels), at_0)
+            scale = _least_share(activations, most, at_0)
         else:
-            scale = _full_scale(activations, method(node.id), node.finest(levels))
+            scale = _full_scale(activations, method(node.id), most)
         scale = np.broadcast_to(scale, calibration.activations[node.id].peak.shape).copy()
         scales[node.id] = _alive(scale)
         if isinstance(node, ann.Relu) and node.cap is not None:

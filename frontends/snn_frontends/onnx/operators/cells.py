@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -100,10 +101,7 @@ class Step:
         """``scale * x + shift``; ``x`` itself where that is all."""
         if (scale == 1).all() and not shift.any():
             return x
-        full = self.call.emit(
-            ann.Affine, x, suffix=f"{self.name}.{name}", scale=scale, shift=shift
-        )
-        return full
+        return self.call.emit(ann.Affine, x, suffix=f"{self.name}.{name}", scale=scale, shift=shift)
 
     def minus(self, name: str, x: Tensor) -> Tensor:
         """``-x``."""
@@ -118,7 +116,7 @@ class Step:
                 right,
                 suffix=f"{self.name}.{name}",
                 payload_bits=BITS,
-                peers=f"{self.group}.{peers or name}",
+                peers=f"{self.group}{peers or name}",
             )
         factor, value = (right, left) if isinstance(left, Tensor) else (left, right)
         if isinstance(factor, Tensor):
@@ -139,20 +137,25 @@ class Step:
 
     def neurons(self, name: str, x: Tensor, expression: Expression, peers: str) -> Tensor:
         """A population that computes a function, or carries a value if that is the identity."""
-        fields = {
-            "suffix": f"{self.name}.{name}",
-            "payload_bits": BITS,
-            "peers": f"{self.group}.{peers}",
-        }
+        fields: dict[str, Any] = {"payload_bits": BITS, "peers": f"{self.group}{peers}"}
+        suffix = f"{self.name}.{name}"
         if expression == RELU:
-            return self.call.emit(ann.Relu, x, **fields)
-        # What is summed up to a state is not fitted: the weights of a sum are one integer.
+            return self.call.emit(ann.Relu, x, suffix=suffix, **fields)
+        # Sums of values with one scale have one weight, which is not fitted.
+        is_sum = expression == X
         return self.call.emit(
-            ann.Function, x, expression=expression, exact=expression == X, **fields
+            ann.Function, x, suffix=suffix, expression=expression, exact=is_sum, **fields
         )
 
 
 RELU = apply("max", X, 0.0)
+
+
+def computed(value: Value) -> Tensor:
+    """A value that depends on the network's input, as every state after a step does."""
+    if not isinstance(value, Tensor):
+        raise TypeError("a state does not depend on the network's input")
+    return value
 
 
 def rnn(step: Step, state: State) -> State:
@@ -190,7 +193,7 @@ def gru(step: Step, state: State, *, reset_after: bool) -> State:
         past = step.recurrent("n", _reset(step, r, h))
         drive = step.total("new", step.input("n"), past, bias["b.n"], bias["r.n"])
     n = step.apply("new", 1, drive, STATE)
-    parts: list[Value] = [n, step.minus("replaced", _tensor(step.product("shed", z, n, STATE)))]
+    parts: list[Value] = [n, step.minus("replaced", computed(step.product("shed", z, n, STATE)))]
     parts.append(step.product("kept", z, h, STATE))
     return (step.neurons("state", step.total("state", *parts), X, STATE),)
 
@@ -200,12 +203,6 @@ def _reset(step: Step, r: Tensor, h: Value) -> Value:
     if not isinstance(h, Tensor) and not h.any():
         return h
     return step.product("past", r, h)
-
-
-def _tensor(value: Value) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise TypeError("a value that depends on the network's input is needed")
-    return value
 
 
 def lstm(step: Step, state: State, *, coupled: bool) -> State:
@@ -235,4 +232,4 @@ def lstm(step: Step, state: State, *, coupled: bool) -> State:
     o = step.apply("output", 0, drive("o", cell))
     shown = step.functions[2]
     seen = step.neurons("shown", total, shown, "shown")
-    return _tensor(step.product("state", o, seen, STATE)), cell
+    return computed(step.product("state", o, seen, STATE)), cell
