@@ -193,6 +193,7 @@ def _scales(
             options.thresholds_of,
             levels=coding.levels,
             per_layer=per_layer,
+            payloads=coding.payloads,
         )
     rectifiers = [node for node in folded.graph if isinstance(node, ops.Relu)]
     by_spikes = {n.id for n in rectifiers if options.thresholds_of(n.id) == "spike-norm"}

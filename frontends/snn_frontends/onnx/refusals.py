@@ -23,11 +23,6 @@ CUT = (
 
 REASONS = (
     Reason(
-        frozenset(("LSTM", "GRU", "RNN")),
-        "recurrent layers have no spiking form here",
-        "replace it by convolutions, or run it outside the network",
-    ),
-    Reason(
         frozenset(
             "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
             "ConvInteger MatMulInteger".split()

@@ -104,12 +104,15 @@ class Activation(Node):
             channels can be wired to others.
         exact: whether its input is a difference of values with one scale, or a mean: such weights
             must not be fitted.
+        peers: name of a group of activations that share one scale, found from the statistics of
+            all: what a recurrent layer computes in each of its steps.
     """
 
     like: NodeId | None = None
     payload_bits: int | None = None
     uniform: bool = False
     exact: bool = False
+    peers: str | None = None
 
     def finest(self, levels: int) -> int:
         """Its largest payload, if that of the coding is ``levels``."""

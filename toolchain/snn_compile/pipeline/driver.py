@@ -386,7 +386,13 @@ def _equalize(
     ranges = None
     if mode == "range":
         statistics = _calibrate(folded, samples, Journal(SilentObserver()))
-        ranges = balance_thresholds(folded, statistics, options.thresholds_of, levels=coding.levels)
+        ranges = balance_thresholds(
+            folded,
+            statistics,
+            options.thresholds_of,
+            levels=coding.levels,
+            payloads=coding.payloads,
+        )
     adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
     return Pipeline.of(adjust)(folded, observe).graph
 
