@@ -125,13 +125,10 @@ def _checked(
     folding = fold(network, coding, observe, target=target)
     convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
-    mapped = map_program(made.graph.program, target, placement)
-    findings = (
-        *imported.findings,
-        *folding.findings,
-        *fit_findings(made.findings),
-        *mapped.findings,
-    )
+    program, fitted = made.graph.program, fit_findings(made.findings)
+    del made  # and the weights in floating point
+    mapped = map_program(program, target, placement)
+    findings = (*imported.findings, *folding.findings, *fitted, *mapped.findings)
     return CheckResult(imported, folding.graph, mapped.graph, findings, journal.timing)
 
 
