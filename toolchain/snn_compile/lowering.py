@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
@@ -241,7 +242,10 @@ def _curves(
 
 
 def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:
-    shape = folded.input.shape
+    source, shape = folded.input, folded.input.shape
+    if source.step is not None and source.high - source.low < 1 << options.input_bits:
+        unit = source.step.astype(np.float64)
+        return InputEncoding(unit, source.low, source.high, shape, maps_shape(shape))
     return InputEncoding.spanning(
         statistics.low, statistics.high, options.input_bits, shape, maps_shape(shape)
     )

@@ -72,6 +72,7 @@ class OnnxFrontend:
 
 
 def _read(path: Path) -> Imported:
+    from snn_frontends.onnx.expansion import expand
     from snn_frontends.onnx.importer import import_graph
 
     file = str(path)
@@ -88,7 +89,10 @@ def _read(path: Path) -> Imported:
             hint="simplify it (onnx-simplifier), or split it",
         )
     entry = _input(model.graph, file)
-    return import_graph(model, file, opset, entry, stated, findings, modules)
+    modules, expanded = expand(model, file, opset, modules)
+    return import_graph(
+        model, file, opset, entry, stated, [*findings, *expanded], modules
+    )
 
 
 def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
