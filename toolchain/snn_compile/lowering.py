@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
@@ -243,10 +244,15 @@ def _curves(
 
 def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
     bits, ranges = options.input_bits, statistics.inputs
-    return join_encodings(
-        InputEncoding.spanning(*ranges[node.id], bits, node.shape, maps_shape(node.shape))
-        for node in folded.inputs
-    )
+    return join_encodings(_encoding_of(node, *ranges[node.id], bits) for node in folded.inputs)
+
+
+def _encoding_of(source: ops.Input, low: Float, high: Float, bits: int) -> InputEncoding:
+    """Of an input with its own grid, that grid where it has no more than ``2**bits`` levels."""
+    shape, maps = source.shape, maps_shape(source.shape)
+    if source.step is not None and source.high - source.low < 1 << bits:
+        return InputEncoding(source.step.astype(np.float64), source.low, source.high, shape, maps)
+    return InputEncoding.spanning(low, high, bits, shape, maps)
 
 
 def _to_spiking(

@@ -78,6 +78,7 @@ class OnnxFrontend:
 
 
 def _read(path: Path) -> Imported:
+    from snn_frontends.onnx.expansion import expand
     from snn_frontends.onnx.importer import import_graph
 
     file = str(path)
@@ -94,7 +95,9 @@ def _read(path: Path) -> Imported:
             hint="simplify it (onnx-simplifier), or split it",
         )
     entries, unused = _inputs(model.graph, file)
-    return import_graph(model, file, opset, entries, stated, [*findings, *unused], modules)
+    modules, expanded = expand(model, file, opset, modules)
+    findings = [*findings, *expanded, *unused]
+    return import_graph(model, file, opset, entries, stated, findings, modules)
 
 
 def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:

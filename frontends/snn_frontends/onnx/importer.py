@@ -34,13 +34,18 @@ from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
-from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
+from snn_frontends.onnx.grids import settle
+from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quantization
 from snn_frontends.onnx.order import in_order, live
 from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.values import Batch, Constant, Tensor, Unknown, Value
 
 CONTRIBUTOR = "com.microsoft"
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
+STEPS_FOLLOW = frozenset(
+    "Cast Expand Flatten Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
+)
+"""Operators on constants that move quantized weights, and their steps with them."""
 SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
@@ -151,6 +156,7 @@ class _Importer:
         )
         self.times_named = Counter(node.name for node in self.nodes)
         self.values: dict[str, Value] = {}
+        self.steps: dict[str, Constant] = {}
         self.of_pairs: dict[str, Constant] = {}
         self.errors: list[CompileError] = []
         self.n_folded = 0
@@ -183,8 +189,9 @@ class _Importer:
             for entry in self.entries
             if entry.name not in graph
         )
+        network = settle(ANNGraph(graph, builder.file, stated_opset))
         return Imported(
-            ann=ANNGraph(graph, builder.file, stated_opset),
+            ann=network,
             findings=tuple(builder.findings),
             n_nodes=len(self.nodes),
             n_folded=self.n_folded,
@@ -230,6 +237,9 @@ class _Importer:
     ) -> Sequence[Value]:
         """The values of a node's outputs."""
         function = (node.domain, node.op_type) in self.functions
+        if node.op_type in quantization.OPERATORS and not function:
+            if node.domain in ("", CONTRIBUTOR):
+                return self._quantize(node, inputs, origin)
         if node.domain == CONTRIBUTOR and node.op_type in CONTRIBUTED and not function:
             return self._contributed(node, inputs, origin)
         if node.domain or function:  # a function may have the name of an operator
@@ -246,6 +256,9 @@ class _Importer:
         if len(constants) == len(inputs) and node.op_type not in RANDOM:
             self._check(node, origin)
             self.n_folded += 1
+            if node.op_type in STEPS_FOLLOW and node.input and node.input[0] in self.steps:
+                moved = [self.steps[node.input[0]], *constants[1:]]
+                self.steps[node.output[0]] = self.folding.evaluate(node, moved, origin)[0]
             if any(name in self.of_pairs for name in node.input):
                 pair = [self.of_pairs.get(n, v) for n, v in zip(node.input, constants, strict=True)]
                 self._fold_pair(node, pair, origin)
@@ -265,9 +278,59 @@ class _Importer:
         if unknown:
             return [Unknown()] * len(node.output)
         call = self._call(node, inputs, origin)
-        result = layout.run(operator.handler, call)
+        n_before = len(self.builder.nodes)
+        result = self._on_integers(operator.handler, call)
         raise_all(call.attributes.unread(schema, origin))
+        given = [step for name in node.input if (step := self.steps.get(name)) is not None]
+        if given:
+            self.builder.state_steps(n_before, given)
         return [result] if isinstance(result, Tensor) else result
+
+    def _on_integers(self, handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
+        """The result of an operator, some of whose inputs may be integers of the file."""
+        grids = {value.grid for value in call.inputs if isinstance(value, Tensor)}
+        if grids <= {None}:
+            return layout.run(handler, call)
+        x = call.inputs[0]
+        if call.op == "Clip" and isinstance(x, Tensor):
+            return quantization.limited(call, x)
+        inputs: list[Value | None] = list(call.inputs)
+        moves = call.op in quantization.MOVES or call.op == "Concat"
+        if moves and len(grids) == 1 and not (call.op == "Concat" and call.has_constants):
+            if isinstance(x, Tensor):
+                quantization.check_padding(call, x)
+            inputs = [replace(v, grid=None) if isinstance(v, Tensor) else v for v in inputs]
+            if call.op == "Pad":
+                inputs[2:3] = [None] * len(inputs[2:3])
+            result = layout.run(handler, replace(call, inputs=tuple(inputs)))
+            (grid,) = grids
+            if isinstance(result, Tensor):
+                return replace(result, grid=grid)
+            return [replace(one, grid=grid) for one in result]
+        if call.op not in quantization.COMPUTE:
+            raise refusals.on_integers(call.origin)
+        inputs = [
+            quantization.integers(call, v, f"integers{k or ''}") if isinstance(v, Tensor) else v
+            for k, v in enumerate(inputs)
+        ]
+        return layout.run(handler, replace(call, inputs=tuple(inputs)))
+
+    def _quantize(
+        self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
+    ) -> Sequence[Value]:
+        """A value on a grid, or the value that integers stand for."""
+        if any(isinstance(value, Unknown) for value in inputs):
+            return [Unknown()] * len(node.output)
+        call = self._call(node, inputs, origin)
+        if call.has(0) and not isinstance(inputs[0], Tensor):
+            self.n_folded += 1
+            value, steps = quantization.of_constants(call)
+            if steps is not None:
+                self.steps[node.output[0]] = steps
+            return [value]
+        if call.op == "DequantizeLinear":
+            return [quantization.dequantize(call)]
+        return [quantization.quantize(call)]
 
     def _fold_pair(
         self, node: onnx.NodeProto, inputs: Sequence[Constant | None], origin: Origin
@@ -294,6 +357,7 @@ class _Importer:
     def _call(self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin) -> Call:
         return Call(
             builder=self.builder,
+            op=node.op_type,
             name=origin.node,
             origin=origin,
             inputs=tuple(inputs),
@@ -364,6 +428,9 @@ class _Importer:
             self.errors.append(error)
             return
         if isinstance(value, Tensor):
+            if value.grid is not None:
+                message = f"the output '{name}' has the real values of its integers"
+                self.builder.findings.append(Finding(message, origin, code="real-output"))
             try:
                 self.builder.add_output(name, value, origin)
             except MixesSamplesError as error:
@@ -379,7 +446,7 @@ class _Importer:
         """Location of a node in the file, by its name or that of its first output."""
         unique = node.name and self.times_named[node.name] == 1
         name = node.name if unique else next(filter(None, node.output), node.op_type)
-        return Origin(self.builder.file, name, node.op_type)
+        return Origin(self.builder.file, name, node.doc_string or node.op_type)
 
     def _reading(self, name: str) -> frozenset[str]:
         """Types of the operators that read a value; an empty text for an output of the network."""

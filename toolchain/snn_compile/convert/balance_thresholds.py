@@ -60,6 +60,10 @@ def balance_thresholds(
     for node in network.graph:
         if not isinstance(node, ann.Activation) or node.like is not None:
             continue
+        if node.full_scale is not None and node.on_own_grid(levels):
+            channels = maps_shape(node.shape)[0]
+            scales[node.id] = np.broadcast_to(node.full_scale, channels).astype(np.float64)
+            continue
         activations = statistics[node.id]
         most = node.finest(levels) if payloads else levels
         if per_layer or node.uniform:

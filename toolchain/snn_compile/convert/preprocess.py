@@ -40,14 +40,16 @@ class FoldPreprocessing:
         if not self.mean_values and not self.scale_values:
             return PassResult(network)
         raise_all(list(self._complaints(network)))
-        scaled = {source.id: self._scaled(source) for source in network.inputs}
+        # Raw values have another grid.
+        inputs = [replace(node, step=None, low=0, high=0) for node in network.inputs]
+        scaled = {source.id: self._scaled(source) for source in inputs}
         new = {source: node.id for source, node in scaled.items()}
         rest = [
             replace(n, inputs=tuple(new.get(s, s) for s in n.inputs))
             for n in network.graph
             if n.id not in scaled
         ]
-        return PassResult(network.with_graph(Graph([*network.inputs, *scaled.values(), *rest])))
+        return PassResult(network.with_graph(Graph([*inputs, *scaled.values(), *rest])))
 
     def _scaled(self, source: ann.Input) -> ann.Affine:
         mean = self._per_channel(self.mean_values or (0.0,), source)
