@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from snn_compile.files.documents import (
     too_large,
 )
 from snn_compile.memory import format_size
+from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
@@ -43,10 +43,14 @@ class OnnxFrontend:
     suffixes: tuple[str, ...] = (".onnx",)
 
     def read(self, path: Path) -> Imported:
-        """Read a file.
+        """Read a file as it states itself; raises as ``read_with``."""
+        return self.read_with(path, CompileOptions())
+
+    def read_with(self, path: Path, options: CompileOptions) -> Imported:
+        """Read a file, with the shapes of the options.
 
         Raises:
-            UsageError: the file does not exist.
+            UsageError: the file does not exist, or has no such inputs.
             ModelError: the file is not a valid model.
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
         """
@@ -55,7 +59,7 @@ class OnnxFrontend:
                 f"there is no file '{path}'", code="no-such-file", hint="check the path"
             )
         try:
-            return _read(path)
+            return _read(path, options)
         except CompileError:
             raise
         except Exception as error:
@@ -66,13 +70,18 @@ class OnnxFrontend:
 
     def source_runtime(self, path: Path) -> OnnxRuntime | None:
         """The file in onnxruntime; None if that is not installed."""
+        return self.source_runtime_with(path, CompileOptions())
+
+    def source_runtime_with(self, path: Path, options: CompileOptions) -> OnnxRuntime | None:
+        """The file in onnxruntime, with the shapes of the options."""
         from snn_frontends.onnx.runtime import OnnxRuntime
 
-        return OnnxRuntime.of(path)
+        return OnnxRuntime.of(path, options.input_shape)
 
 
-def _read(path: Path) -> Imported:
+def _read(path: Path, options: CompileOptions) -> Imported:
     from snn_frontends.onnx.importer import import_graph
+    from snn_frontends.onnx.shapes import set_shapes
 
     file = str(path)
     model, modules = _load(path, file)
@@ -87,6 +96,7 @@ def _read(path: Path) -> Imported:
             origin=Origin(file),
             hint="simplify it (onnx-simplifier), or split it",
         )
+    findings += set_shapes(model.graph, options.input_shape, file)
     entry = _input(model.graph, file)
     return import_graph(model, file, opset, entry, stated, findings, modules)
 
@@ -230,6 +240,8 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
     """
     from onnx import TensorProto
 
+    from snn_frontends.onnx.shapes import model_input
+
     initialized = {tensor.name for tensor in graph.initializer}
     initialized |= {sparse.values.name for sparse in graph.sparse_initializer}
     inputs = [entry for entry in graph.input if entry.name not in initialized]
@@ -254,54 +266,4 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
             hint="export the network with a float input; raw integer data is supported all the "
             "same, with --mean-values and --scale-values",
         )
-    return _shaped(entry.name, tensor, origin)
-
-
-def _shaped(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> ModelInput:
-    """The input with its shape in the file.
-
-    Raises:
-        ModelError: it has no shape, or an unsupported one.
-    """
-    from snn_frontends.onnx.importer import ModelInput
-    from snn_frontends.onnx.values import Batch
-
-    if not tensor.HasField("shape"):
-        raise ModelError(
-            "the input has no shape",
-            code="dynamic-shape",
-            origin=origin,
-            hint="export the model with a fixed input shape",
-        )
-    vector = len(tensor.shape.dim) == 1 and tensor.shape.dim[0].dim_value > 0
-    if len(tensor.shape.dim) < 2 and not vector:
-        raise ModelError(
-            f"the input has {len(tensor.shape.dim)} axes; it needs a batch axis and at least one "
-            "more",
-            code="no-batch-axis",
-            origin=origin,
-            hint="export the model with inputs of shape (batch, ...)",
-        )
-    sizes = [int(dim.dim_value) if dim.dim_value > 0 else 0 for dim in tensor.shape.dim]
-    for axis, size in enumerate(sizes[1:], start=1):
-        if not size:
-            symbol = tensor.shape.dim[axis].dim_param
-            raise ModelError(
-                f"axis {axis} of the input"
-                + (f" ('{symbol}')" if symbol else "")
-                + " has no fixed "
-                "size; only the batch (axis 0) may be symbolic",
-                code="dynamic-shape",
-                origin=origin,
-                hint="export with a fixed size, or set it: python -m "
-                "onnxruntime.tools.make_dynamic_shape_fixed "
-                + (
-                    f"--dim_param {shlex.quote(symbol)} --dim_value SIZE IN OUT"
-                    if symbol
-                    else "--help"
-                ),
-            )
-    if vector:
-        return ModelInput(name, (sizes[0],), Batch(1, symbolic=False), whole=True)
-    batch = Batch(sizes[0] or 1, symbolic=not sizes[0])
-    return ModelInput(name, (batch.size, *sizes[1:]), batch)
+    return model_input(entry.name, tensor, origin)

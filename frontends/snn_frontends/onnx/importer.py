@@ -53,19 +53,22 @@ class ModelInput:
         shape: its shape in the file.
         batch: the axis of the samples.
         whole: whether it is a single sample, without such an axis.
+        axis: position of that axis.
     """
 
     name: str
     shape: Shape
     batch: Batch
     whole: bool = False
+    axis: int = 0
 
     def value(self, builder: Builder, origin: Origin) -> Tensor:
         """The network's input."""
+        sample = self.shape
         if not self.whole:
-            return builder.add(ann.Input, self.name, (), self.shape, origin)
-        x = builder.add(ann.Input, self.name, (), (1, *self.shape), origin)
-        return Tensor(x.node, self.shape, None)
+            sample = (*self.shape[: self.axis], *self.shape[self.axis + 1 :])
+        x = builder.add(ann.Input, self.name, (), (self.batch.size, *sample), origin)
+        return Tensor(x.node, self.shape, None if self.whole else self.axis)
 
 
 def import_graph(

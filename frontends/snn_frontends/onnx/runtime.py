@@ -6,12 +6,14 @@ result is independent of our import.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from snn_compile.options.shapes import name_and_sizes
 
 BATCH_SIZE = 64
 """Samples per call."""
@@ -34,11 +36,15 @@ class OnnxRuntime:
         self._output = session.get_outputs()[0].name
 
     @staticmethod
-    def of(path: Path) -> OnnxRuntime | None:
+    def of(path: Path, shapes: Sequence[str] = ()) -> OnnxRuntime | None:
         """The file, ready to run; None if the library is missing or rejects it.
 
         Files that fix the number of samples are left out: called once for each sample, the library
         is the slower one.
+
+        Args:
+            path: the file.
+            shapes: of inputs, in place of the file's, as the option states them.
         """
         try:
             import onnxruntime
@@ -62,6 +68,10 @@ class OnnxRuntime:
             entries = session.get_inputs()
             batch, *shape = entries[0].shape
             if len(entries) > 1 or isinstance(batch, int) or entries[0].type != "tensor(float)":
+                return None
+            for name, sizes in map(name_and_sizes, shapes):
+                shape = sizes[1:] if name in ("", entries[0].name) else shape
+            if not all(isinstance(size, int) for size in shape):
                 return None
             runtime = OnnxRuntime(session)
             probes = [runtime(np.zeros((n, *shape), np.float32)) for n in (2, 3)]

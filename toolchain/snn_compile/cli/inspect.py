@@ -10,6 +10,7 @@ import click
 
 from snn_compile.cli import trust
 from snn_compile.cli.console import common, results, show_table
+from snn_compile.cli.settings import options_named, read_options
 from snn_compile.printable import printable
 from snn_compile.report import figures
 
@@ -27,23 +28,23 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Also write the network's text: of a folder, its program; of a model, as it was imported.",
 )
+@options_named("input_shape")
 @trust.signer
 @common
-def command(path: Path, text: Path | None, signer: Path | None) -> None:
+def command(path: Path, text: Path | None, signer: Path | None, **given: Any) -> None:
     """Show the operators of a model before and after folding, or what a folder holds."""
     if path.is_dir() or signer is not None:
         _show_folder(path, signer, text)
     else:
-        _show_model(path, text)
+        _show_model(path, text, given)
 
 
-def _show_model(path: Path, text: Path | None) -> None:
+def _show_model(path: Path, text: Path | None, given: dict[str, Any]) -> None:
     from snn_compile.errors import Origin, UsageError
-    from snn_compile.options import CompileOptions
     from snn_compile.pipeline.driver import check_model
     from snn_compile.plugins import Imported
 
-    result = check_model(path, CompileOptions())
+    result = check_model(path, read_options(None, given))
     imported, folded = result.imported, result.folded
     if not isinstance(imported, Imported) or folded is None:
         raise UsageError(

@@ -10,6 +10,7 @@ from snn_compile.errors import CompileError, DeviceError, UsageError, raise_all
 from snn_compile.hil.device import Device
 from snn_compile.plugins.contracts import (
     Backend,
+    ConfigurableFrontend,
     Frontend,
     HasSourceRuntime,
     Imported,
@@ -27,6 +28,7 @@ __all__ = [
     "DEVICES",
     "FRONTENDS",
     "Backend",
+    "ConfigurableFrontend",
     "Frontend",
     "HasSourceRuntime",
     "Imported",
@@ -44,7 +46,10 @@ BACKEND_NAME = re.compile(r"(?!(golden|engine)\Z)[a-z0-9][a-z0-9_-]{0,63}")
 """Allowed names: also a folder's name, and an argument of ``verify --against``."""
 
 FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
-    "snn_compile.frontends", "frontend", (Frontend, SpikingFrontend), (HasSourceRuntime,)
+    "snn_compile.frontends",
+    "frontend",
+    (Frontend, SpikingFrontend),
+    (HasSourceRuntime, ConfigurableFrontend),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends", "backend", (Backend,), (Verifiable, NeedsEnvironment), BACKEND_NAME

@@ -133,6 +133,19 @@ class SpikingFrontend(Protocol):
         ...
 
 
+@runtime_checkable
+class ConfigurableFrontend(Protocol):
+    """A frontend whose reading depends on the options of the compilation."""
+
+    def read_with(self, path: Path, options: CompileOptions) -> Imported:
+        """As ``read``, by the options that concern the file."""
+        ...
+
+    def source_runtime_with(self, path: Path, options: CompileOptions) -> SourceRuntime | None:
+        """As ``source_runtime`` of ``HasSourceRuntime``, by the same options."""
+        ...
+
+
 class SourceRuntime(Protocol):
     """The user's own file, executed by the runtime of its format."""
 
