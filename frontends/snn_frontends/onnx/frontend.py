@@ -84,7 +84,7 @@ def _read(path: Path, options: CompileOptions) -> Imported:
     from snn_frontends.onnx.shapes import set_shapes
 
     file = str(path)
-    model, modules = _load(path, file)
+    model, modules = load(path, file)
     opset, stated, findings = _opset(model, file)
     if not model.graph.node or not model.graph.output:
         lack = "outputs" if model.graph.node else "operators"
@@ -101,7 +101,7 @@ def _read(path: Path, options: CompileOptions) -> Imported:
     return import_graph(model, file, opset, entry, stated, findings, modules)
 
 
-def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
+def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     """The file's contents, with external weights, and the module of each operator.
 
     Raises:

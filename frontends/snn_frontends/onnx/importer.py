@@ -34,6 +34,7 @@ from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
+from snn_frontends.onnx.layer_values import Feed, LayerValues, tensors_of
 from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
 from snn_frontends.onnx.order import in_order, live
 from snn_frontends.onnx.survey import Surveyor
@@ -54,6 +55,7 @@ class ModelInput:
         batch: the axis of the samples.
         whole: whether it is a single sample, without such an axis.
         axis: position of that axis.
+        elem_type: ONNX's number of its type.
     """
 
     name: str
@@ -61,6 +63,13 @@ class ModelInput:
     batch: Batch
     whole: bool = False
     axis: int = 0
+    elem_type: int = onnx.TensorProto.FLOAT
+
+    def feed(self) -> Feed:
+        """What onnxruntime is given for a sample."""
+        axis = None if self.whole else self.axis
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
+        return Feed(self.name, self.shape, axis, self.batch.size, dtype)
 
     def value(self, builder: Builder, origin: Origin) -> Tensor:
         """The network's input."""
@@ -168,7 +177,16 @@ class _Importer:
             findings=tuple(builder.findings),
             n_nodes=len(self.nodes),
             n_folded=self.n_folded,
+            layer_values=self._layer_values(graph),
         )
+
+    def _layer_values(self, graph: Graph[AnnNode]) -> LayerValues:
+        """The file in onnxruntime, for the nodes that have a tensor in it."""
+        built = {node.id: node for node in graph}
+        tensors = tensors_of(self.nodes, self.values, self._origin, built)
+        feed = self.entry.feed()
+        shapes = {name: built[name].shape for name in tensors}
+        return LayerValues(self.builder.file, (feed,), tensors, shapes)
 
     def _visit(self, node: onnx.NodeProto) -> None:
         """Import a node, or record the reason why not and replace it by a value of its shape."""

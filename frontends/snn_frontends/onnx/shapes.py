@@ -108,7 +108,8 @@ def model_input(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> Mod
     sizes = [max(int(dim.dim_value), 0) for dim in tensor.shape.dim]
     words = [str(dim.dim_param) for dim in tensor.shape.dim]
     if len(sizes) < 2 and all(sizes):
-        return ModelInput(name, tuple(sizes), Batch(1, symbolic=False), whole=True)
+        one = Batch(1, symbolic=False)
+        return ModelInput(name, tuple(sizes), one, whole=True, elem_type=tensor.elem_type)
     axis = _batch_axis(sizes, words)
     unknown = [k for k, size in enumerate(sizes) if not size and k != axis]
     if unknown or len(sizes) < 2:
@@ -124,7 +125,7 @@ def model_input(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> Mod
         )
     batch = Batch(sizes[axis] or 1, symbolic=not sizes[axis])
     sizes[axis] = batch.size
-    return ModelInput(name, tuple(sizes), batch, axis=axis)
+    return ModelInput(name, tuple(sizes), batch, axis=axis, elem_type=tensor.elem_type)
 
 
 def _batch_axis(sizes: Sequence[int], words: Sequence[str]) -> int:
