@@ -13,8 +13,8 @@ are taken, small ones first. Each is checked in a process of its own
 With `--compile`, each accepted one is compiled in graded coding for few random images, without what
 calibration data can do about errors. Then the float network must answer as onnxruntime does, engine
 and reference must be equal bit for bit, and each layer, given the same integers, must be within the
-bound of its own numbers (`layer_bounds.py`); how much of its bound the worst layer needs is
-printed. The exit code is 1 if any of it fails.
+bound of its own numbers (`snn_compile.report.layer_bounds`); how much of its bound the worst layer
+needs is printed. The exit code is 1 if any of it fails.
 
 With `--markdown`, the tables are those of docs/reference/architectures.md.
 """
@@ -133,13 +133,13 @@ def export(cache: Path, exporters: Sequence[str], names: Sequence[str], python: 
 def judged(path: Path) -> dict[str, Any]:
     """Compile a file; what its integers are worth."""
     import numpy as np
-    from layer_bounds import worst_errors
 
     from snn_compile.codings import coding_of
     from snn_compile.convert.calibrate import calibrate
     from snn_compile.lowering import lower
     from snn_compile.options import CompileOptions
     from snn_compile.pipeline.folding import folding_of
+    from snn_compile.report.layer_bounds import worst_errors
     from snn_compile.samples.arrays import Samples
     from snn_compile.sim import engine, reference
     from snn_compile.sim.ann import evaluate
@@ -166,7 +166,7 @@ def judged(path: Path) -> dict[str, Any]:
     )
     worst = dict(worst_errors(lowered, frames, expected))
     names = [node.id for node in folded.inputs] if len(folded.inputs) > 1 else []
-    runtime = frontend.named_runtime(path, names)
+    runtime = frontend.source_runtime_with(path, CompileOptions(), names)
     dropped = {finding.code for finding in imported.findings} & {
         "softmax-dropped",
         "argmax-dropped",

@@ -44,7 +44,6 @@ UNSUPPORTED = {
     "mean-batch": (node("ReduceMean", "x", "y", axes=[0]), IMAGE, {}, "axis 0"),
     "mean-all": (node("ReduceMean", "x", "y"), IMAGE, {}, "axis 0"),
     "pad-batch": (node("Pad", "x p", "y"), IMAGE, {"p": ints(1, *[0] * 7)}, "axis 0"),
-    "reshape-batch": (node("Reshape", "x s", "y"), (3, 4), {"s": ints(2, 6)}, "axis 0"),
     "flatten-batch": (node("Flatten", "x", "y", axis=0), IMAGE, {}, "axis 0"),
     "squeeze-batch": (node("Squeeze", "x a", "y"), ("N", 4), {"a": ints(0)}, "axis 0"),
     "concat-batch": (node("Concat", "x x", "y", axis=0), IMAGE, {}, "axis 0"),

@@ -50,6 +50,18 @@ class Builder:
             return self._by_id[node_id]
         return ann.Input(id=node_id, inputs=(), shape=(), origin=Origin(self.file))
 
+    def mark(self) -> tuple[int, int]:
+        """The present state, for ``undo``."""
+        return len(self.nodes), len(self.findings)
+
+    def undo(self, mark: tuple[int, int]) -> None:
+        """Remove the nodes and findings added since a mark."""
+        n_nodes, n_findings = mark
+        for node in self.nodes[n_nodes:]:
+            self._taken.discard(node.id)
+            self._by_id.pop(node.id, None)
+        del self.nodes[n_nodes:], self.findings[n_findings:]
+
     def unique(self, requested: str, otherwise: str = "") -> NodeId:
         """An unused id: the requested one, the other, or the requested one with a number."""
         for candidate in (requested, otherwise):
@@ -78,7 +90,7 @@ class Builder:
             ModelError: the value would be empty or too large, or a parameter is not finite.
         """
         if not shape or shape[0] != self.batch.size:
-            raise UnsupportedError(
+            raise MixesSamplesError(
                 f"gives shape {list(shape)}, which does not keep the batch axis "
                 f"(of size {self.batch.size}) first",
                 origin=origin,

@@ -35,6 +35,7 @@ from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.grids import settle
+from snn_frontends.onnx.layer_values import Feed, LayerValues, tensors_of
 from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quantization
 from snn_frontends.onnx.order import in_order, live
 from snn_frontends.onnx.survey import Surveyor
@@ -58,19 +59,30 @@ class ModelInput:
         shape: its shape in the file.
         batch: the axis of the samples.
         whole: whether it is a single sample, without such an axis.
+        axis: position of that axis.
+        elem_type: ONNX's number of its type.
     """
 
     name: str
     shape: Shape
     batch: Batch
     whole: bool = False
+    axis: int = 0
+    elem_type: int = onnx.TensorProto.FLOAT
+
+    def feed(self, *, used: bool) -> Feed:
+        """What onnxruntime is given for a sample."""
+        axis = None if self.whole else self.axis
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
+        return Feed(self.name, self.shape, axis, self.batch.size, dtype, used)
 
     def value(self, builder: Builder, origin: Origin) -> Tensor:
         """The network's node for it."""
+        sample = self.shape
         if not self.whole:
-            return builder.add(ann.Input, self.name, (), self.shape, origin)
-        x = builder.add(ann.Input, self.name, (), (1, *self.shape), origin)
-        return Tensor(x.node, self.shape, None)
+            sample = (*self.shape[: self.axis], *self.shape[self.axis + 1 :])
+        x = builder.add(ann.Input, self.name, (), (self.batch.size, *sample), origin)
+        return Tensor(x.node, self.shape, None if self.whole else self.axis)
 
 
 def import_graph(
@@ -195,7 +207,16 @@ class _Importer:
             findings=tuple(builder.findings),
             n_nodes=len(self.nodes),
             n_folded=self.n_folded,
+            layer_values=self._layer_values(graph),
         )
+
+    def _layer_values(self, graph: Graph[AnnNode]) -> LayerValues:
+        """The file in onnxruntime, for the nodes that have a tensor in it."""
+        built = {node.id: node for node in graph}
+        tensors = tensors_of(self.nodes, self.values, self._origin, built)
+        feeds = tuple(entry.feed(used=entry.name in graph) for entry in self.entries)
+        shapes = {name: built[name].shape for name in tensors}
+        return LayerValues(self.builder.file, feeds, tensors, shapes)
 
     def _visit(self, node: onnx.NodeProto) -> None:
         """Import a node, or record the reason why not and replace it by a value of its shape."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from snn_compile.errors import CompileError, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.call import Call
@@ -127,9 +128,32 @@ def view(call: Call, index: int = 0, axes: Sequence[int] | None = ()) -> View:
 
 
 def run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
-    """The result of a handler for inputs with the batch axis in any position."""
+    """The result of a handler for inputs with the batch axis in any position.
+
+    An operator that does not do with the batch where it is gets a batch of one as an ordinary axis.
+    """
     if call.op in ELEMENTWISE:
         call = _of_one_rank(call)
+    batched = any(isinstance(x, Tensor) and x.axis is not None for x in call.inputs)
+    if not call.builder.batch.one or not batched:
+        return _run(handler, call)
+    mark = call.builder.mark()
+    try:
+        return _run(handler, call)
+    except UnsupportedError as error:
+        call.builder.undo(mark)
+        inputs = tuple(
+            unbatch(call, value, f"sample_{k}") if isinstance(value, Tensor) else value
+            for k, value in enumerate(call.inputs)
+        )
+        try:
+            return _run(handler, replace(call, inputs=inputs))
+        except CompileError:
+            call.builder.undo(mark)
+            raise error from None
+
+
+def _run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     if call.op in AWARE or all(tensor.plain for tensor in tensors):
         return handler(call)

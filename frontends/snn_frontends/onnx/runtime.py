@@ -6,13 +6,15 @@ result is independent of our import.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from snn_compile.options.shapes import Sizes, name_and_sizes
 
 BATCH_SIZE = 64
 """Samples per call."""
@@ -29,14 +31,18 @@ class OnnxRuntime:
 
     name = "onnxruntime"
 
-    def __init__(self, session: Any, fed: Sequence[str] = ()) -> None:
+    def __init__(
+        self, session: Any, shapes: Mapping[str, tuple[int, ...]], fed: Sequence[str] = ()
+    ) -> None:
         self._session = session
-        self._shapes = {entry.name: entry.shape[1:] for entry in session.get_inputs()}
-        self._fed = fed or list(self._shapes)[:1]
+        self._shapes = shapes
+        self._fed = fed or list(shapes)[:1]
         self._output = session.get_outputs()[0].name
 
     @staticmethod
-    def of(path: Path, inputs: Sequence[str] = ()) -> OnnxRuntime | None:
+    def of(
+        path: Path, inputs: Sequence[str] = (), shapes: Sequence[str] = ()
+    ) -> OnnxRuntime | None:
         """The file, ready to run; None if the library is missing or rejects it.
 
         Samples hold the values of the named inputs, one after another; by default, those of the
@@ -44,6 +50,11 @@ class OnnxRuntime:
 
         Files that fix the number of samples are left out: called once for each sample, the library
         is the slower one.
+
+        Args:
+            path: the file.
+            inputs: names of the inputs that samples have values of.
+            shapes: of inputs, in place of the file's, as the option states them.
         """
         try:
             import onnxruntime
@@ -68,7 +79,10 @@ class OnnxRuntime:
             known = set(inputs) <= set(entries) if inputs else len(entries) == 1
             if not known or not all(map(_takes_batches, entries.values())):
                 return None
-            runtime = OnnxRuntime(session, inputs)
+            sizes = _sample_shapes(session.get_inputs(), dict(map(name_and_sizes, shapes)))
+            if sizes is None:
+                return None
+            runtime = OnnxRuntime(session, sizes, inputs)
             probes = [runtime(np.zeros((n, runtime.size), np.float32)) for n in (2, 3)]
         except refusals:
             return None
@@ -101,7 +115,20 @@ class OnnxRuntime:
 
 
 def _takes_batches(entry: Any) -> bool:
-    """Whether an input takes any number of samples, as floats, of a known shape."""
-    batch, *shape = entry.shape or [1]
-    known = all(isinstance(size, int) for size in shape)
-    return not isinstance(batch, int) and known and entry.type == "tensor(float)"
+    """Whether an input takes any number of samples, as floats."""
+    fixed = not entry.shape or isinstance(entry.shape[0], int)
+    return not fixed and entry.type == "tensor(float)"
+
+
+def _sample_shapes(
+    entries: Sequence[Any], stated: Mapping[str, Sizes]
+) -> dict[str, tuple[int, ...]] | None:
+    """The shape of a sample of each input, stated or of the file; None if one is unknown."""
+    only = stated.get("") if len(entries) == 1 else None
+    found = {}
+    for entry in entries:
+        shape = tuple((stated.get(entry.name, only) or entry.shape)[1:])
+        if not all(isinstance(size, int) for size in shape):
+            return None
+        found[entry.name] = shape
+    return found

@@ -26,6 +26,7 @@ from snn_compile.options.kinds import (
     Auto,
     choice,
     file,
+    input_shapes,
     names,
     number,
     numbers,
@@ -92,6 +93,13 @@ class CompileOptions(TracedOptions):
     )
     evaluate: Path | None = option(
         None, file("NPZ"), "Data for the accuracy of each stage: x and, for top-1, labels y.", _DATA
+    )
+    input_shape: tuple[str, ...] = option(
+        (),
+        input_shapes(),
+        "Shape of an input, in place of the file's; a word leaves the batch open: N,3,224,224.",
+        _DATA,
+        _FLOAT,
     )
     target: str = option(
         "loihi2", text("NAME|FILE"), "Target chip; snn-compile targets lists them.", _NETWORK

@@ -25,6 +25,7 @@ class Keywords(TypedDict, total=False):
     A test holds them to the declarations; samples are arguments of their own.
     """
 
+    input_shape: Mapping[str, Sequence[int | str]] | Sequence[str] | str
     target: str
     chips: int | None
     placement: Path | None

@@ -9,6 +9,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from snn_compile.options.shapes import name_and_sizes, read_shapes
+
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
 """In place of a number: the smallest one that keeps ``max_accuracy_drop``."""
@@ -29,6 +31,7 @@ class Kind:
             functions, where installed packages add values.
         allows: whether a converted value is in range.
         flags: spelling of a switch as flags on the command line.
+        repeats: whether the option may be given several times on the command line.
     """
 
     expected: str
@@ -38,6 +41,7 @@ class Kind:
     range: str | Callable[[], str] = ""
     allows: Callable[[Any], bool] = lambda value: True
     flags: str = ""
+    repeats: bool = False
 
     @property
     def metavar(self) -> str:
@@ -110,7 +114,20 @@ def switch(flags: str = "") -> Kind:
 
 def names(metavar: str) -> Kind:
     """Several names, with or without commas between them."""
-    return Kind("names", metavar, _names, 'emit = ["lava"]')
+    return Kind("names", metavar, _names, 'emit = ["lava"]', repeats=True)
+
+
+def input_shapes() -> Kind:
+    """Shapes of inputs, at most one for each."""
+    return Kind(
+        "a name and a size for each axis, as in image=1,3,224,224",
+        "NAME=1,3,224,224",
+        read_shapes,
+        'input_shape = ["image=1,3,224,224"]',
+        "one shape for each input",
+        lambda shapes: len({name_and_sizes(one)[0] for one in shapes}) == len(shapes),
+        repeats=True,
+    )
 
 
 def _text(value: Any) -> str:

@@ -21,11 +21,11 @@ from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.linear import Float
 from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
-from snn_compile.errors import UsageError
+from snn_compile.errors import Origin, UsageError
 from snn_compile.fit import fit_findings
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import for_target, lower, passes_at_bounds
+from snn_compile.lowering import Lowering, for_target, lower, passes_at_bounds
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import (
     AUTO,
@@ -65,6 +65,7 @@ from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble, restriction
 from snn_compile.report.evaluation import Outcome, Stages, evaluate_stages
 from snn_compile.report.journal import Journal
+from snn_compile.report.layer_losses import has_lost, with_losses
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.named import ArraysLike
@@ -119,7 +120,7 @@ def _checked(
     placement = Task(path, options, target).placement
     options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
-    imported = read_model(path)
+    imported = read_model(path, options)
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
     folding = fold(network, coding, observe, target=target)
@@ -150,7 +151,7 @@ def passes_of(
         return quantization(for_target(options, target)).steps
     options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
-    network = preprocess(read_model(path), options)
+    network = preprocess(read_model(path, options), options)
     is_measured = with_data and options.calibrate is not None
     folded = fold(network, coding, measured=is_measured, target=target).graph
     adjusts = with_data and options.equalize != "none"
@@ -218,6 +219,27 @@ def compile_model(
         return finish(_prepare(task, journal, retrain), journal)
 
 
+def lower_model(model: str | Path, options: CompileOptions) -> Lowering:
+    """All stages of a compilation's network; nothing is mapped or evaluated.
+
+    Raises:
+        CompileError: defects of the model, the data, the options or the target.
+        UsageError: the file has a spiking network, which is not converted.
+    """
+    task = Task(Path(model), options, load_target(options.target, options.chips))
+    if spiking_frontend(task.path):
+        raise UsageError(
+            "a spiking network has no float stages",
+            code="bad-argument",
+            origin=Origin(str(model)),
+            hint="use a model that is to be converted",
+        )
+    lowering = _prepare(task, Journal(SilentObserver()), None).lowering
+    if lowering is None:
+        raise TypeError("a converted network has stages")
+    return lowering
+
+
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedNetwork:
     """Prepare a network trained without spikes: fold, equalize, calibrate, convert."""
     asked, target = task.options, task.target
@@ -227,7 +249,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         asked = asked.with_default("timesteps", coding.window.n_steps)
     options = options.with_default("timesteps", coding.window.n_steps)
     with journal.timed("import"):
-        imported = read_model(task.path)
+        imported = read_model(task.path, options)
     journal.add_findings(imported.findings)
     network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
@@ -253,6 +275,9 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         test_set = samples.evaluate
         runner = source_runtime(task.path, options, network) if test_set is not None else None
         outcome = evaluate_stages(Stages(network, lowered, coding, runner), test_set, journal)
+        if test_set is not None and has_lost(outcome.ladder, options.max_accuracy_drop):
+            with journal.timed("locate"):
+                outcome = with_losses(outcome, lowered, test_set.x)
         if options.neurons == "any" or test_set is None:
             return outcome
         free = stock.without_stock_defaults(options, task.options)
@@ -275,6 +300,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         partial(assemble.report, task.path, in_effect, model, lowered.quantization, journal),
         lowered.quantization,
         task.placement,
+        lowered,
     )
 
 

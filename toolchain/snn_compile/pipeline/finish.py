@@ -23,6 +23,7 @@ from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.lowering import Lowering
 from snn_compile.mapping import MappedProgram, map_program, resources
 from snn_compile.mapping.placement_file import (
     CORES,
@@ -100,6 +101,7 @@ class PreparedNetwork:
         report: the content of ``report.json``, from the keys common to all kinds.
         quantization: scales of the integers to report; None if already reported.
         placement: the requested placement.
+        lowering: all stages of the network, if it was converted.
     """
 
     program: QuantizedGraph
@@ -113,6 +115,7 @@ class PreparedNetwork:
     report: Callable[[MappedProgram, Outcome, Mapping[str, Any]], dict[str, Any]]
     quantization: Quantization | None = None
     placement: PlacementFile | None = None
+    lowering: Lowering | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
-    HasNamedRuntime,
+    ConfigurableFrontend,
     HasSourceRuntime,
     Imported,
     SourceRuntime,
@@ -77,10 +77,11 @@ def spiking_frontend(path: Path) -> SpikingFrontend | None:
     return frontend
 
 
-def read_model(path: Path) -> Imported:
+def read_model(path: Path, options: CompileOptions) -> Imported:
     """Import a model that is to be converted.
 
     Raises:
+        UsageError: an option concerns the reading of the file, and its frontend knows none.
         CompileError: the file is missing, unreadable, or has unsupported operators.
         TypeError: its suffix is that of spiking networks.
     """
@@ -88,7 +89,12 @@ def read_model(path: Path) -> Imported:
     frontend = frontend_for(path)
     if isinstance(frontend, SpikingFrontend):
         raise TypeError(f"'{path}' contains a spiking network")
-    imported = frontend.read(path)
+    if isinstance(frontend, ConfigurableFrontend):
+        imported = frontend.read_with(path, options)
+    elif options.input_shape:
+        raise options.refusal("input_shape", "it with ONNX files")
+    else:
+        imported = frontend.read(path)
     outputs = imported.ann.outputs
     if any(not output.shape for output in outputs):
         raise UnsupportedError(
@@ -104,8 +110,8 @@ def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> So
     frontend = frontend_for(path)
     if options.mean_values or options.scale_values:
         return None
-    if len(network.inputs) > 1 and isinstance(frontend, HasNamedRuntime):
-        return frontend.named_runtime(path, [node.id for node in network.inputs])
+    if isinstance(frontend, ConfigurableFrontend):
+        return frontend.source_runtime_with(path, options, [node.id for node in network.inputs])
     if len(network.inputs) == 1 and isinstance(frontend, HasSourceRuntime):
         return frontend.source_runtime(path)
     return None

@@ -10,11 +10,12 @@ from snn_compile.errors import CompileError, DeviceError, UsageError, raise_all
 from snn_compile.hil.device import Device
 from snn_compile.plugins.contracts import (
     Backend,
+    ConfigurableFrontend,
     Frontend,
-    HasNamedRuntime,
     HasSourceRuntime,
     Imported,
     ImportedSpiking,
+    LayerValues,
     NeedsEnvironment,
     SourceRuntime,
     SpikingFrontend,
@@ -28,11 +29,12 @@ __all__ = [
     "DEVICES",
     "FRONTENDS",
     "Backend",
+    "ConfigurableFrontend",
     "Frontend",
-    "HasNamedRuntime",
     "HasSourceRuntime",
     "Imported",
     "ImportedSpiking",
+    "LayerValues",
     "NeedsEnvironment",
     "Plugins",
     "SourceRuntime",
@@ -49,7 +51,7 @@ FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
     "snn_compile.frontends",
     "frontend",
     (Frontend, SpikingFrontend),
-    (HasSourceRuntime, HasNamedRuntime),
+    (HasSourceRuntime, ConfigurableFrontend),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends", "backend", (Backend,), (Verifiable, NeedsEnvironment), BACKEND_NAME

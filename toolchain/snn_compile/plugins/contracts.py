@@ -30,6 +30,30 @@ VERSION = 1
 """Version of the contracts, raised by an incompatible change."""
 
 
+class LayerValues(Protocol):
+    """A file in the runtime of its format, for the values inside it.
+
+    Attributes:
+        name: of the runtime.
+    """
+
+    @property
+    def name(self) -> str:
+        """The runtime's name."""
+        ...
+
+    def __call__(self, x: npt.NDArray[Any]) -> Mapping[NodeId, npt.NDArray[Any]]:
+        """The value of each node for samples (N, *input shape), (N, *shape of the node).
+
+        Nodes without a counterpart in the file are missing.
+
+        Raises:
+            UsageError: the runtime is missing.
+            ModelError: it refuses the file.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Imported:
     """Result of a frontend on a file with a network to convert.
@@ -39,12 +63,14 @@ class Imported:
         findings: everything that was dropped, folded or assumed.
         n_nodes: operators in the file.
         n_folded: constant operators among them, folded away.
+        layer_values: the file in the runtime of its format, if it has one.
     """
 
     ann: ANNGraph
     findings: tuple[Finding, ...]
     n_nodes: int
     n_folded: int
+    layer_values: LayerValues | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +159,24 @@ class SpikingFrontend(Protocol):
         ...
 
 
+@runtime_checkable
+class ConfigurableFrontend(Protocol):
+    """A frontend whose reading depends on the options of the compilation."""
+
+    def read_with(self, path: Path, options: CompileOptions) -> Imported:
+        """As ``read``, by the options that concern the file."""
+        ...
+
+    def source_runtime_with(
+        self, path: Path, options: CompileOptions, inputs: Sequence[str]
+    ) -> SourceRuntime | None:
+        """As ``source_runtime`` of ``HasSourceRuntime``, by the same options.
+
+        A sample has the values of these inputs, one after another.
+        """
+        ...
+
+
 class SourceRuntime(Protocol):
     """The user's own file, executed by the runtime of its format."""
 
@@ -149,15 +193,6 @@ class HasSourceRuntime(Protocol):
 
     def source_runtime(self, path: Path) -> SourceRuntime | None:
         """The file, ready to run; None if it runs no faster than our evaluator."""
-        ...
-
-
-@runtime_checkable
-class HasNamedRuntime(Protocol):
-    """A frontend whose format has a runtime for files with several inputs."""
-
-    def named_runtime(self, path: Path, inputs: Sequence[str]) -> SourceRuntime | None:
-        """As ``source_runtime``; a sample has the values of these inputs, one after another."""
         ...
 
 

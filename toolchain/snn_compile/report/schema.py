@@ -305,6 +305,22 @@ class Fitting(TypedDict):
     origin: str
 
 
+class LayerLoss(TypedDict):
+    """A layer in fixed point by itself, given the integers nearest to the float network's values.
+
+    ``share``: its worst error as a share of its bound, right up to 1; ``ours`` and ``theirs``: the
+    value farthest from the float layer's, and that.
+    """
+
+    name: str
+    origin: str
+    sqnr_db: float
+    saturated: float
+    share: float
+    ours: float
+    theirs: float
+
+
 class Report(TypedDict, total=False):
     """The whole report."""
 
@@ -320,6 +336,7 @@ class Report(TypedDict, total=False):
     simulator: str | None
     environment: dict[str, str]
     ladder: list[Rung]
+    losses: list[LayerLoss]
     neurons: Restriction
     layers: list[Layer]
     resources: Resources
@@ -338,6 +355,7 @@ _SHAPES: dict[str, type] = {
     "model": Model,
     "inputs": ModelInput,
     "ladder": Rung,
+    "losses": LayerLoss,
     "neurons": Restriction,
     "layers": Layer,
     "resources": Resources,
