@@ -66,11 +66,13 @@ from snn_compile.report import assemble, restriction
 from snn_compile.report.evaluation import Outcome, Stages, evaluate_stages
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
-from snn_compile.samples.arrays import Samples
+from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
 MAX_WEIGHT_BITS = 8
+LEFT_OFF = ("softmax-dropped", "argmax-dropped")
+"""Findings of an import that left out operators at the end of the file."""
 
 Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
@@ -175,7 +177,7 @@ def compile_model(
     *,
     options: CompileOptions | None = None,
     calibrate: Array | str | Path | None = None,
-    evaluate: tuple[Array, Array | None] | str | Path | None = None,
+    evaluate: tuple[Array, Labels | None] | str | Path | None = None,
     observer: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
@@ -187,7 +189,8 @@ def compile_model(
         model: the file.
         options: all options; ``changes`` override single ones by name.
         calibrate: (N, *input shape) samples or a file, instead of ``options.calibrate``.
-        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``.
+        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``. Labels
+            or targets of several outputs are a mapping by their names.
         observer: observer of the progress.
         retrain: may replace the folded network before conversion.
         instruments: what is done around the passes.
@@ -253,7 +256,9 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
         runner = source_runtime(task.path, options) if test_set is not None else None
-        outcome = evaluate_stages(Stages(network, lowered, coding, runner), test_set, journal)
+        left_off = any(finding.code in LEFT_OFF for finding in imported.findings)
+        stages = Stages(network, lowered, coding, runner, left_off)
+        outcome = evaluate_stages(stages, test_set, journal)
         if options.neurons == "any" or test_set is None:
             return outcome
         free = stock.without_stock_defaults(options, task.options)
@@ -357,11 +362,11 @@ def _choose_equalization(
         return options
     silent_journal = Journal(SilentObserver())
 
-    def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
+    def compiled(mode: str, x: Array) -> Callable[[Array], list[Float]]:
         trial, few = options.with_value("equalize", mode, "tried"), Samples(x)
         equalized = _equalize(folded, few, trial, coding)
         statistics = _calibrate(equalized, few, silent_journal)
-        return lower(equalized, statistics, few, trial, coding).answers
+        return lower(equalized, statistics, few, trial, coding).outputs
 
     modes = [mode for mode in EQUALIZE if mode != AUTO]
     with journal.timed("choose-equalization"):
