@@ -148,6 +148,15 @@ def test_an_output_that_other_layers_read(tmp_path):
     np.testing.assert_allclose(found["features"], onnx["features"], atol=0.05)
 
 
+def test_outputs_keep_their_order_in_the_folder(tmp_path):
+    path = segmenter(tmp_path, outputs="map features")
+    compiled = compile_model(path, calibrate=uniform(5, 2, 8, 8), emit=())
+    compiled.save(tmp_path / "net.snn")
+    again = CompiledModel.load(tmp_path / "net.snn")
+    assert list(again.decodings) == list(compiled.decodings)  # sorted, features came first
+    assert list(again.output_names.values()) == ["map", "features"]
+
+
 def test_the_page_and_the_terminal_show_every_output(tmp_path):
     compiled, *_ = compiled_heads(tmp_path)
     report = json.loads(schema.dumps(compiled.report))
@@ -285,8 +294,8 @@ def test_tuning_refuses_what_has_no_classes(tmp_path):
     x = uniform(20, 8)
     several, single = two_heads(tmp_path), regressor(tmp_path)
     with pytest.raises(UnsupportedError, match="there are 2: policy, value") as raised:
-        tune_model(several, train=(x, np.zeros(20, int)), compiling=CompileOptions(emit=()))
+        tune_model(several, (x, np.zeros(20, int)))
     assert raised.value.code == "tune-output"
     with pytest.raises(UnsupportedError, match="the labels are of regression") as raised:
-        tune_model(single, train=(x, x[:, :2]), compiling=CompileOptions(emit=()))
+        tune_model(single, (x, x[:, :2]))
     assert raised.value.code == "tune-output"
