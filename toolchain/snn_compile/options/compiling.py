@@ -24,6 +24,7 @@ from snn_compile.options.declared import (
 from snn_compile.options.kinds import (
     AUTO,
     Auto,
+    assignments,
     choice,
     file,
     input_shapes,
@@ -50,6 +51,7 @@ Reset = Literal["subtract", "zero"]
 Neurons = Literal["any", "stock"]
 Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
 Layout = Literal["nchw", "nhwc"]
+OutputKinds = Literal["classes", "regression", "segmentation"]
 Rounding = Literal["nearest", "compensated"]
 Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
@@ -278,6 +280,16 @@ class CompileOptions(TracedOptions):
         _DATA,
         _FLOAT,
     )
+    output_kind: tuple[str, ...] = option(
+        (),
+        assignments(
+            "[NAME=]KIND[,...]", get_args(OutputKinds), 'output_kind = ["value=regression"]'
+        ),
+        "What outputs are, where neither labels nor shapes tell: classes, regression (real values)"
+        " or segmentation (a class for each position).",
+        _DATA,
+        shown="by labels or shape",
+    )
     layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
     emit: tuple[str, ...] = option(
         ("lava",), names("B[,B]"), "Backends to emit: lava, netx, nir.", _RESULT
@@ -285,8 +297,8 @@ class CompileOptions(TracedOptions):
     max_accuracy_drop: float | None = option(
         None,
         number("POINTS", "points, 0 or more", lambda points: points >= 0),
-        "Largest loss of top-1 accuracy (of agreement, without labels); beyond it, exit code 6."
-        " Requires --evaluate.",
+        "Largest loss of top-1 accuracy (of agreement, without labels), of pixel accuracy or of"
+        " 100 R2, of any output; beyond it, exit code 6. Requires --evaluate.",
         _RESULT,
     )
     seed: int = option(

@@ -130,6 +130,18 @@ def input_shapes() -> Kind:
     )
 
 
+def assignments(metavar: str, choices: tuple[str, ...], example: str) -> Kind:
+    """Several ``NAME=VALUE``, or a single ``VALUE``, with values among ``choices``."""
+    return Kind(
+        "names",
+        metavar,
+        _names,
+        example,
+        f"NAME=KIND with {', '.join(choices)}",
+        lambda all_: all(one.rpartition("=")[2] in choices for one in all_),
+    )
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
@@ -33,6 +33,7 @@ from snn_compile.plugins import (
 )
 from snn_compile.report import figures
 from snn_compile.samples.arrays import (
+    Labels,
     Samples,
     check_samples,
     holds_events,
@@ -43,12 +44,13 @@ from snn_compile.samples.arrays import (
 )
 from snn_compile.samples.events import Recordings
 from snn_compile.samples.named import ArraysLike, check_named, load_named
+from snn_compile.samples.outputs import OutputShapes, stated_kinds
 
 N_STIMULI = 100
 """Stimuli stored with a compiled network for verification."""
 
 Array = npt.NDArray[Any]
-Labelled = tuple[ArraysLike, Array | None]
+Labelled = tuple[ArraysLike, Labels | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +149,7 @@ def load_data(
     """Both sets of samples, from arrays or files; all complaints at once."""
     errors: list[CompileError] = []
 
-    def load(given: ArraysLike | None, labels: Array | None, file: Path | None) -> Samples | None:
+    def load(given: ArraysLike | None, labels: Labels | None, file: Path | None) -> Samples | None:
         try:
             if given is not None:
                 return float_samples(network, options, (given, labels))
@@ -178,7 +180,7 @@ def float_samples(
     reading: dict[str, Any] = {
         "layout": options.layout,
         "raw": bool(options.mean_values or options.scale_values),
-        "n_classes": prod(network.outputs[0].shape),
+        "outputs": outputs_of(network, options),
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     return _samples(given, shapes, need_labels, reading)
@@ -203,6 +205,12 @@ def _samples(
     return check_named(x, y, shapes, **reading)
 
 
+def outputs_of(network: ANNGraph, options: CompileOptions) -> OutputShapes:
+    """The outputs of a float network by their names in the file."""
+    shapes = {output_name(output): output.shape for output in network.outputs}
+    return OutputShapes(shapes, stated_kinds(options.output_kind), network.inputs.shape)
+
+
 def samples_for(
     compiled: CompiledModel, given: Path | Labelled, *, need_labels: bool = False
 ) -> Samples:
@@ -220,27 +228,28 @@ def samples_for(
     """
     said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
-    decoding = next(iter(compiled.decodings.values()))
-    shapes, n_classes = compiled.input_shapes, prod(decoding.shape)
-    layout = figures.option(compiled.report, "layout") or "nchw"
+    shapes = compiled.input_shapes
+    outputs = OutputShapes(
+        {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()},
+        stated_kinds(figures.option(compiled.report, "output_kind") or ()),
+        compiled.encoding.shape,
+    )
     reading: dict[str, Any] = {
-        "layout": layout,
+        "layout": figures.option(compiled.report, "layout") or "nchw",
         "raw": any(said) or whole,
-        "n_classes": n_classes,
+        "outputs": outputs,
     }
     events = compiled.program.input_coding is InputCoding.EVENTS
     if not isinstance(given, Path) or not events or len(shapes) > 1:
         return _samples(given, shapes, need_labels, reading)
     (shape,) = shapes.values()
-    arrays = read_npz(given)
+    arrays = read_npz(given, outputs=outputs)
     if holds_events(arrays):
         recordings = Recordings.of(arrays, str(given))
         step_us = figures.option(compiled.report, "event_step")
         labels = recordings.required_labels() if need_labels else recordings.labels
         trains = recordings.trains(shape[1:], shape[0], step_us)
-        return check_samples(
-            trains, labels, shape, raw=True, n_classes=n_classes, source=str(given)
-        )
+        return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
     return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 
 
