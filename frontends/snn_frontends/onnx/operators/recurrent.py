@@ -195,10 +195,14 @@ def _functions(call: Call, kind: Kind, n_directions: int) -> list[list[Expressio
             )
         make, defaults = known[name.lower()]
         values = [
-            left.pop(0) if left else float(np.float32(default))
-            for left, default in zip(given, defaults, strict=False)
+            left.pop(0) if left else default for left, default in zip(given, defaults, strict=False)
         ]
-        found.append(make(*values))
+        if None in values:
+            raise call.refusal(
+                f"its activation '{name}' has no parameters, and runtimes have different defaults",
+                "state activation_alpha and activation_beta",
+            )
+        found.append(make(*(float(np.float32(value)) for value in values)))
     if any(given):
         raise call.invalid("has more values of activation_alpha or activation_beta than functions")
     return [found[k * count : (k + 1) * count] for k in range(n_directions)]
@@ -220,17 +224,18 @@ def _scaled_tanh(alpha: float, beta: float) -> Expression:
     return apply("mul", alpha, apply("tanh", apply("mul", beta, X)))
 
 
-FUNCTIONS: dict[str, tuple[Callable[..., Expression], tuple[float, ...]]] = {
-    "Affine": (_line, (1.0, 0.0)),
+FUNCTIONS: dict[str, tuple[Callable[..., Expression], tuple[float | None, ...]]] = {
+    "Affine": (_line, (None, None)),
     "Elu": (lambda alpha: exponential_below(X, alpha, 1.0), (1.0,)),
     "HardSigmoid": (partial(hard_sigmoid, X), (0.2, 0.5)),
     "LeakyRelu": (_leaky, (0.01,)),
     "Relu": (lambda: cells.RELU, ()),
-    "ScaledTanh": (_scaled_tanh, (1.0, 1.0)),
+    "ScaledTanh": (_scaled_tanh, (None, None)),
     "Sigmoid": (lambda: apply("sigmoid", X), ()),
     "Softplus": (lambda: apply("softplus", X), ()),
     "Softsign": (lambda: apply("div", X, apply("add", 1.0, apply("abs", X))), ()),
     "Tanh": (lambda: apply("tanh", X), ()),
-    "ThresholdedRelu": (_thresholded, (1.0,)),
+    "ThresholdedRelu": (_thresholded, (None,)),
 }
-"""Functions of cells by their names in ONNX, and the defaults of alpha and beta."""
+"""Functions of cells by their names in ONNX, and the defaults of alpha and beta: None where
+onnxruntime takes 0, which ONNX does not say."""
