@@ -10,6 +10,7 @@ import numpy as np
 
 from snn_compile.ir.ann import Float
 from snn_compile.ir.expression import Expression, X, apply
+from snn_compile.passes import Finding
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import cells
 from snn_frontends.onnx.operators.cells import State, Step
@@ -62,6 +63,14 @@ def lstm(call: Call) -> Sequence[Tensor]:
     return _unrolled(call, LSTM, partial(cells.lstm, coupled=coupled))
 
 
+def quantized_lstm(call: Call) -> Sequence[Tensor]:
+    """``com.microsoft.DynamicQuantizeLSTM``, refused."""
+    raise call.refusal(
+        "an LSTM whose weights are already quantized is not supported",
+        "export the float model; this tool quantizes it for the target itself",
+    )
+
+
 def _unrolled(call: Call, kind: Kind, cell: Callable[[Step, State], State]) -> Sequence[Tensor]:
     """The states of every step, and the last ones."""
     batch_first = bool(call.attributes.get("layout", 0))
@@ -90,6 +99,11 @@ def _unrolled(call: Call, kind: Kind, cell: Callable[[Step, State], State]) -> S
             state = cell(step, state)
             hidden[t].append(cells.computed(state[0]))
         lasts.append(state)
+    message = (
+        f"unrolled: {n_steps} steps of {size * len(directions)} cells, each with neurons and"
+        " synapses of its own"
+    )
+    call.builder.findings.append(Finding(message, call.origin, "unrolled"))
     last = [
         layout.last(call, [cells.computed(state[k]) for state in lasts], f"last{k}")
         for k in range(kind.n_states)
