@@ -139,10 +139,8 @@ def _unit(lowered: Lowering, population: Any) -> Array:
     """The real value of a payload step, or of a step of an output's potential; (C, 1, 1, 1)."""
     if isinstance(population, spiking.Readout):
         unit = lowered.quantization.numbers[population.id].unit
-    elif isinstance(population, spiking.GradedNeurons):
-        unit = population.threshold
     else:
-        unit = population.step
+        unit = lowered.scales[population.id] / _ends(population)[1]
     return np.asarray(unit, float)[:, None, None, None]
 
 
