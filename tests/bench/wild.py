@@ -152,7 +152,7 @@ def judged(path: Path) -> dict[str, Any]:
     frontend = OnnxFrontend()
     imported = frontend.read(path)
     folded = folding_of(imported.ann, coding)(imported.ann).graph
-    x = np.random.default_rng(0).random((N_CALIBRATE, *folded.input.shape), np.float32)
+    x = np.random.default_rng(0).random((N_CALIBRATE, *folded.inputs.shape), np.float32)
     statistics = calibrate(folded, x)
     lowered = lower(folded, statistics, Samples(x), options, coding)
     frames = lowered.encoding(x[:N_STIMULI])
@@ -165,7 +165,8 @@ def judged(path: Path) -> dict[str, Any]:
         np.array_equal(expected.outputs[name], found.outputs[name]) for name in expected.outputs
     )
     worst = dict(worst_errors(lowered, frames, expected))
-    runtime = frontend.source_runtime(path)
+    names = [node.id for node in folded.inputs] if len(folded.inputs) > 1 else []
+    runtime = frontend.named_runtime(path, names)
     dropped = {finding.code for finding in imported.findings} & {
         "softmax-dropped",
         "argmax-dropped",

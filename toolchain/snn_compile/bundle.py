@@ -22,9 +22,9 @@ from snn_compile.errors import Origin, UsageError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.hil.verification import Verification
-from snn_compile.ir.encoding import Float, InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import Encoding, Float, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.mapping.placement_file import CORES, PLACEMENT
@@ -32,6 +32,7 @@ from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
+from snn_compile.samples.named import ArraysLike, join_named
 from snn_compile.sealed import (
     EXPECTED,
     GOLDEN,
@@ -58,10 +59,10 @@ class CompiledModel:
 
     Attributes:
         program: the network; it defines the answer.
-        encoding: of the input.
+        encoding: of the inputs.
         decodings: of each output.
         report: the content of ``report.json``.
-        stimulus: encoded frames that verification uses, (N, C, H, W).
+        stimulus: encoded frames that verification uses, (N, *encoded sample).
         provenance: hashes of what the network was made from.
         golden: for each layer and stimulus, the hash of its messages at compile time.
         expected: potentials of each output for the stimuli at compile time.
@@ -71,7 +72,7 @@ class CompiledModel:
     """
 
     program: QuantizedGraph
-    encoding: InputEncoding
+    encoding: Encoding
     decodings: Mapping[NodeId, OutputDecoding]
     report: dict[str, Any]
     stimulus: Int
@@ -82,31 +83,32 @@ class CompiledModel:
     findings: tuple[Finding, ...] = ()
     placement: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, x: npt.ArrayLike) -> Float:
+    def run(self, x: ArraysLike) -> Float:
         """The first output for real inputs, from the bit-accurate simulator.
 
         Args:
-            x: (N, *input shape) in the units that the trained network takes.
+            x: (N, *input shape) in the units that the trained network takes; of several inputs
+                each by its name.
 
         Returns:
             (N, *output shape) float64.
 
         Raises:
-            UsageError: x has another shape.
+            UsageError: x has other shapes, or other names.
         """
         run = self.simulate(x)
         name, decoding = next(iter(self.decodings.items()))
         return decoding(run.outputs[name])
 
     def simulate(
-        self, x: npt.ArrayLike, *, record: bool = False, advance: Advance = no_progress
+        self, x: ArraysLike, *, record: bool = False, advance: Advance = no_progress
     ) -> Run:
         """Outputs as integers, activity and, if recorded, every message for real inputs."""
         frames = self.encoding(self._samples(x))
         return engine.run(self.program, frames, record=record, advance=advance)
 
     def simulate_in_pieces(
-        self, x: npt.ArrayLike, *, record: bool = False, advance: Advance = no_progress
+        self, x: ArraysLike, *, record: bool = False, advance: Advance = no_progress
     ) -> Iterator[Run]:
         """What ``simulate`` gives, as runs of a few samples that follow each other.
 
@@ -127,7 +129,7 @@ class CompiledModel:
     def samples_per_batch(self, record: bool) -> int:
         """Samples in a piece of ``simulate_in_pieces``."""
         program = self.program
-        sent = reference.encode_input(program.input, self._blank(), program.window.n_steps, 0)
+        sent = reference.encode_inputs(program.inputs, self._blank(), program.window.n_steps, 0)
         held = INPUT_COPIES * sent.nbytes
         if record:
             held += sum(self.message_bytes.values())
@@ -142,8 +144,14 @@ class CompiledModel:
     def _blank(self) -> Int:
         return self.encoding(np.zeros((1, *self.encoding.shape)))
 
-    def _samples(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
-        samples = np.asarray(x)
+    @property
+    def input_shapes(self) -> dict[str, Shape]:
+        """The shape of a sample of each input, by its name."""
+        parts = zip(self.program.inputs, self.encoding.parts, strict=True)
+        return {node.id: part.shape for node, part in parts}
+
+    def _samples(self, x: ArraysLike) -> npt.NDArray[Any]:
+        samples = join_named(x, self.input_shapes)
         if samples.shape[1:] != self.encoding.shape:
             raise UsageError(
                 f"x has the shape {samples.shape}, but the network takes"
@@ -195,18 +203,20 @@ class CompiledModel:
     def _sealed(self) -> bytes:
         """The bytes of ``model.snn``: JSON and npy files, the same for the same network."""
         description, arrays = dump_program(self.program)
-        arrays = {**arrays, "encoding:unit": self.encoding.unit}
+        parts = self.encoding.parts
+        for number, part in enumerate(parts):
+            arrays[sealed.encoding_key(number, len(parts))] = part.unit
         for name, decoding in self.decodings.items():
             arrays[f"{name}:decoding"] = decoding.unit
+        several = len(parts) > 1
+        encodings = [
+            {"low": e.low, "high": e.high, "shape": list(e.shape), "maps": list(e.maps)}
+            for e in parts
+        ]
         content = {
-            "schema": compatibility.SCHEMA,
+            "schema": compatibility.SEVERAL_INPUTS if several else compatibility.SCHEMA,
             "program": description,
-            "encoding": {
-                "low": self.encoding.low,
-                "high": self.encoding.high,
-                "shape": list(self.encoding.shape),
-                "maps": list(self.encoding.maps),
-            },
+            "encoding": encodings if several else encodings[0],
             "decodings": {name: list(d.shape) for name, d in self.decodings.items()},
             "provenance": dict(self.provenance),
             "emitted": list(self.backends),

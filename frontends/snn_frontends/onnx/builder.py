@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -15,7 +16,8 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.numerics.functions import all_finite
 from snn_compile.passes import Finding
-from snn_frontends.onnx.values import Batch, Tensor
+from snn_frontends.onnx.grids import row_steps
+from snn_frontends.onnx.values import Batch, Constant, Tensor
 
 FLOAT_BYTES = 4
 
@@ -113,6 +115,19 @@ class Builder:
         self.nodes.append(node)
         self._by_id[node_id] = node
         return Tensor(node_id, shape)
+
+    def state_steps(self, first: int, given: Sequence[Constant]) -> None:
+        """Say in which steps the weights of new layers are integers.
+
+        Args:
+            first: number of the first new node.
+            given: the step of each weight in the file, in whatever order of axes.
+        """
+        for k, node in enumerate(self.nodes[first:], start=first):
+            if isinstance(node, ann.Conv | ann.Dense) and node.step is None:
+                step = next(filter(None.__ne__, (row_steps(node.weight, s) for s in given)), None)
+                if step is not None:
+                    self.nodes[k] = self._by_id[node.id] = replace(node, step=step)
 
     def check_size(self, shape: Shape, origin: Origin) -> None:
         """Check the memory for a value of a shape.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_compile import memory
-from snn_compile.errors import CompileError, ModelError, Origin, UsageError
+from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
 from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
@@ -72,14 +74,21 @@ class OnnxFrontend:
         """The file in onnxruntime; None if that is not installed."""
         return self.source_runtime_with(path, CompileOptions())
 
-    def source_runtime_with(self, path: Path, options: CompileOptions) -> OnnxRuntime | None:
-        """The file in onnxruntime, with the shapes of the options."""
+    def named_runtime(self, path: Path, inputs: Sequence[str]) -> OnnxRuntime | None:
+        """The same for samples with the values of several inputs, by default of the only one."""
+        return self.source_runtime_with(path, CompileOptions(), inputs)
+
+    def source_runtime_with(
+        self, path: Path, options: CompileOptions, inputs: Sequence[str] = ()
+    ) -> OnnxRuntime | None:
+        """The same, with the shapes of the options."""
         from snn_frontends.onnx.runtime import OnnxRuntime
 
-        return OnnxRuntime.of(path, options.input_shape)
+        return OnnxRuntime.of(path, inputs, options.input_shape)
 
 
 def _read(path: Path, options: CompileOptions) -> Imported:
+    from snn_frontends.onnx.expansion import expand
     from snn_frontends.onnx.importer import import_graph
     from snn_frontends.onnx.shapes import set_shapes
 
@@ -97,8 +106,10 @@ def _read(path: Path, options: CompileOptions) -> Imported:
             hint="simplify it (onnx-simplifier), or split it",
         )
     findings += set_shapes(model.graph, options.input_shape, file)
-    entry = _input(model.graph, file)
-    return import_graph(model, file, opset, entry, stated, findings, modules)
+    entries, unused = _inputs(model.graph, file)
+    modules, expanded = expand(model, file, opset, modules)
+    findings = [*findings, *expanded, *unused]
+    return import_graph(model, file, opset, entries, stated, findings, modules)
 
 
 def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
@@ -232,29 +243,60 @@ def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
     return opset, stated, [finding]
 
 
-def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
-    """The one input that is not an initializer.
+def _inputs(graph: onnx.GraphProto, file: str) -> tuple[list[ModelInput], list[Finding]]:
+    """The inputs that are no initializers, in order, and findings about unused ones.
 
     Raises:
-        ModelError: it is missing or not unique, or its type or shape is unsupported.
+        ModelError: there is none, or types or shapes are unsupported; all complaints at once.
+    """
+    from snn_frontends.onnx.importer import unused_input, whole_input
+    from snn_frontends.onnx.order import read_by
+    from snn_frontends.onnx.values import Batch
+
+    initialized = {tensor.name for tensor in graph.initializer}
+    initialized |= {sparse.values.name for sparse in graph.sparse_initializer}
+    inputs = [entry for entry in graph.input if entry.name not in initialized]
+    if not inputs:
+        raise ModelError(
+            "the model has no input",
+            code="no-input",
+            origin=Origin(file),
+            hint="export it with its input as an argument",
+        )
+    needed = read_by(list(graph.node), [output.name for output in graph.output])
+    used = [entry for entry in inputs if entry.name in needed] or inputs
+    found: list[ModelInput] = []
+    errors: list[CompileError] = []
+    for entry in used:
+        try:
+            found.append(_checked(entry, Origin(file, entry.name)))
+        except CompileError as error:
+            errors.append(error)
+    raise_all(errors)
+    findings = [unused_input(file, entry.name) for entry in inputs if entry not in used]
+    sizes = {entry.batch.size for entry in found}
+    if len(sizes) == 1:
+        batch = Batch(sizes.pop(), symbolic=all(entry.batch.symbolic for entry in found))
+        return [replace(entry, batch=batch) for entry in found], findings
+    # Without a batch in common, what looks like one is an axis of the only sample.
+    findings += [whole_input(file, entry) for entry in found if entry.batch.size > 1]
+    one = Batch(1, symbolic=False)
+    return [
+        replace(entry, batch=one, whole=entry.whole or entry.batch.size > 1) for entry in found
+    ], findings
+
+
+def _checked(entry: onnx.ValueInfoProto, origin: Origin) -> ModelInput:
+    """An input of a supported type and shape.
+
+    Raises:
+        ModelError: it has another one.
     """
     from onnx import TensorProto
 
     from snn_frontends.onnx.shapes import model_input
 
-    initialized = {tensor.name for tensor in graph.initializer}
-    initialized |= {sparse.values.name for sparse in graph.sparse_initializer}
-    inputs = [entry for entry in graph.input if entry.name not in initialized]
-    if len(inputs) != 1:
-        names = ", ".join(f"'{entry.name}'" for entry in inputs)
-        raise ModelError(
-            f"the model has {len(inputs)} inputs: {names}" if inputs else "the model has no input",
-            code="several-inputs" if inputs else "no-input",
-            origin=Origin(file),
-            hint="a network is compiled with exactly one input",
-        )
-    (entry,) = inputs
-    origin, tensor = Origin(file, entry.name), entry.type.tensor_type
+    tensor = entry.type.tensor_type
     floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
     if not entry.type.HasField("tensor_type") or tensor.elem_type not in floats:
         known = tensor.elem_type in TensorProto.DataType.values()

@@ -34,20 +34,25 @@ from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
-from snn_frontends.onnx.layer_values import Feed, LayerValues, tensors_of
-from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
+from snn_frontends.onnx.grids import settle
+from snn_frontends.onnx.layer_values import Feed, LayerValues, of_settled, tensors_of
+from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quantization
 from snn_frontends.onnx.order import in_order, live
 from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.values import Batch, Constant, Tensor, Unknown, Value
 
 CONTRIBUTOR = "com.microsoft"
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
+STEPS_FOLLOW = frozenset(
+    "Cast Expand Flatten Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
+)
+"""Operators on constants that move quantized weights, and their steps with them."""
 SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The one real input of a model.
+    """An input of a model that is no initializer.
 
     Attributes:
         name: its name.
@@ -72,7 +77,7 @@ class ModelInput:
         return Feed(self.name, self.shape, axis, self.batch.size, dtype)
 
     def value(self, builder: Builder, origin: Origin) -> Tensor:
-        """The network's input."""
+        """The network's node for it."""
         sample = self.shape
         if not self.whole:
             sample = (*self.shape[: self.axis], *self.shape[self.axis + 1 :])
@@ -84,7 +89,7 @@ def import_graph(
     model: onnx.ModelProto,
     file: str,
     opset: int,
-    entry: ModelInput,
+    entries: Sequence[ModelInput],
     stated_opset: int,
     findings: Sequence[Finding],
     modules: Sequence[str],
@@ -95,39 +100,57 @@ def import_graph(
         model: the file's contents.
         file: the user's name of the file.
         opset: the operator set version to use.
-        entry: the network's input.
+        entries: the network's inputs, in order; all of one batch.
         stated_opset: the version in the file, which may be newer.
         findings: findings about the file so far.
         modules: source modules of its operators, by name; empty if unknown.
     """
-    builder = Builder(file, opset, entry.batch, findings=list(findings))
-    importer = _Importer(model, builder, entry, modules)
+    batch = entries[0].batch
+    builder = Builder(file, opset, batch, findings=list(findings))
+    importer = _Importer(model, builder, entries, modules)
     try:
         return importer.run(stated_opset)
     except CompileError:
-        fixed = entry.batch.size > 1 and not entry.batch.symbolic
+        fixed = batch.size > 1 and not batch.symbolic
         if not fixed or not any(isinstance(e, MixesSamplesError) for e in importer.errors):
             raise
-    whole = replace(entry, batch=Batch(1, symbolic=False), whole=True)
-    message = f"axis 0 (of size {entry.batch.size}) is not a batch: the whole input is one sample"
-    finding = Finding(message, Origin(file, entry.name), code="whole-input")
-    builder = Builder(file, opset, whole.batch, findings=[*findings, finding])
+    one = Batch(1, symbolic=False)
+    whole = [replace(entry, batch=one, whole=True) for entry in entries]
+    assumed = [whole_input(file, entry) for entry in entries]
+    builder = Builder(file, opset, one, findings=[*findings, *assumed])
     return _Importer(model, builder, whole, modules).run(stated_opset)
+
+
+def whole_input(file: str, entry: ModelInput) -> Finding:
+    """The finding that the first axis of an input is none of samples."""
+    size = entry.batch.size
+    message = f"axis 0 (of size {size}) is not a batch: the whole input is one sample"
+    return Finding(message, Origin(file, entry.name), code="whole-input")
+
+
+def unused_input(file: str, name: str) -> Finding:
+    """The finding that an input has been removed."""
+    message = "removed: no output of the network depends on this input; data need not have it"
+    return Finding(message, Origin(file, name), "unused-input")
 
 
 class _Importer:
     """State of one import."""
 
     def __init__(
-        self, model: onnx.ModelProto, builder: Builder, entry: ModelInput, modules: Sequence[str]
+        self,
+        model: onnx.ModelProto,
+        builder: Builder,
+        entries: Sequence[ModelInput],
+        modules: Sequence[str],
     ) -> None:
         self.builder = builder
-        self.entry = entry
+        self.entries = entries
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.sparse = {one.values.name: one for one in model.graph.sparse_initializer}
         self.functions = {(_domain(f.domain), f.name) for f in model.functions}
         self.outputs = [output.name for output in model.graph.output]
-        given = {entry.name, *self.initializers, *self.sparse}
+        given = {*(entry.name for entry in entries), *self.initializers, *self.sparse}
         nodes = list(model.graph.node)
         self.nodes = in_order(nodes, given, builder.file)
         for node in self.nodes:
@@ -145,6 +168,7 @@ class _Importer:
         )
         self.times_named = Counter(node.name for node in self.nodes)
         self.values: dict[str, Value] = {}
+        self.steps: dict[str, Constant] = {}
         self.of_pairs: dict[str, Constant] = {}
         self.errors: list[CompileError] = []
         self.n_folded = 0
@@ -155,9 +179,9 @@ class _Importer:
 
     def run(self, stated_opset: int) -> Imported:
         """Import all nodes, or raise all complaints."""
-        builder, entry = self.builder, self.entry
-        origin = Origin(builder.file, entry.name)
-        self.values[entry.name] = entry.value(builder, origin)
+        builder = self.builder
+        for entry in self.entries:
+            self.values[entry.name] = entry.value(builder, Origin(builder.file, entry.name))
         for node in self.nodes:
             if id(node) in self.live:
                 with np.errstate(all="ignore"):  # the builder refuses overflows
@@ -172,21 +196,27 @@ class _Importer:
         raise_all(self.errors)
         graph: Graph[AnnNode] = Graph(builder.nodes)
         graph = graph.prune(node.id for node in graph if isinstance(node, ann.Output))
+        builder.findings.extend(
+            unused_input(builder.file, entry.name)
+            for entry in self.entries
+            if entry.name not in graph
+        )
+        network = settle(ANNGraph(graph, builder.file, stated_opset))
         return Imported(
-            ann=ANNGraph(graph, builder.file, stated_opset),
+            ann=network,
             findings=tuple(builder.findings),
             n_nodes=len(self.nodes),
             n_folded=self.n_folded,
-            layer_values=self._layer_values(graph),
+            layer_values=self._layer_values(graph, network.graph),
         )
 
-    def _layer_values(self, graph: Graph[AnnNode]) -> LayerValues:
+    def _layer_values(self, graph: Graph[AnnNode], settled: Graph[AnnNode]) -> LayerValues:
         """The file in onnxruntime, for the nodes that have a tensor in it."""
-        built = {node.id: node for node in graph}
-        tensors = tensors_of(self.nodes, self.values, self._origin, built)
-        feed = self.entry.feed()
-        shapes = {name: built[name].shape for name in tensors}
-        return LayerValues(self.builder.file, (feed,), tensors, shapes)
+        found = tensors_of(self.nodes, self.values, self._origin, graph)
+        tensors = of_settled(found, graph, settled)
+        feeds = [entry.feed() for entry in self.entries if entry.name in settled]
+        shapes = {name: settled[name].shape for name in tensors}
+        return LayerValues(self.builder.file, tuple(feeds), tensors, shapes)
 
     def _visit(self, node: onnx.NodeProto) -> None:
         """Import a node, or record the reason why not and replace it by a value of its shape."""
@@ -228,6 +258,9 @@ class _Importer:
     ) -> Sequence[Value]:
         """The values of a node's outputs."""
         function = (node.domain, node.op_type) in self.functions
+        if node.op_type in quantization.OPERATORS and not function:
+            if node.domain in ("", CONTRIBUTOR):
+                return self._quantize(node, inputs, origin)
         if node.domain == CONTRIBUTOR and node.op_type in CONTRIBUTED and not function:
             return self._contributed(node, inputs, origin)
         if node.domain or function:  # a function may have the name of an operator
@@ -244,6 +277,9 @@ class _Importer:
         if len(constants) == len(inputs) and node.op_type not in RANDOM:
             self._check(node, origin)
             self.n_folded += 1
+            if node.op_type in STEPS_FOLLOW and node.input and node.input[0] in self.steps:
+                moved = [self.steps[node.input[0]], *constants[1:]]
+                self.steps[node.output[0]] = self.folding.evaluate(node, moved, origin)[0]
             if any(name in self.of_pairs for name in node.input):
                 pair = [self.of_pairs.get(n, v) for n, v in zip(node.input, constants, strict=True)]
                 self._fold_pair(node, pair, origin)
@@ -263,9 +299,59 @@ class _Importer:
         if unknown:
             return [Unknown()] * len(node.output)
         call = self._call(node, inputs, origin)
-        result = layout.run(operator.handler, call)
+        n_before = len(self.builder.nodes)
+        result = self._on_integers(operator.handler, call)
         raise_all(call.attributes.unread(schema, origin))
+        given = [step for name in node.input if (step := self.steps.get(name)) is not None]
+        if given:
+            self.builder.state_steps(n_before, given)
         return [result] if isinstance(result, Tensor) else result
+
+    def _on_integers(self, handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
+        """The result of an operator, some of whose inputs may be integers of the file."""
+        grids = {value.grid for value in call.inputs if isinstance(value, Tensor)}
+        if grids <= {None}:
+            return layout.run(handler, call)
+        x = call.inputs[0]
+        if call.op == "Clip" and isinstance(x, Tensor):
+            return quantization.limited(call, x)
+        inputs: list[Value | None] = list(call.inputs)
+        moves = call.op in quantization.MOVES or call.op == "Concat"
+        if moves and len(grids) == 1 and not (call.op == "Concat" and call.has_constants):
+            if isinstance(x, Tensor):
+                quantization.check_padding(call, x)
+            inputs = [replace(v, grid=None) if isinstance(v, Tensor) else v for v in inputs]
+            if call.op == "Pad":
+                inputs[2:3] = [None] * len(inputs[2:3])
+            result = layout.run(handler, replace(call, inputs=tuple(inputs)))
+            (grid,) = grids
+            if isinstance(result, Tensor):
+                return replace(result, grid=grid)
+            return [replace(one, grid=grid) for one in result]
+        if call.op not in quantization.COMPUTE:
+            raise refusals.on_integers(call.origin)
+        inputs = [
+            quantization.integers(call, v, f"integers{k or ''}") if isinstance(v, Tensor) else v
+            for k, v in enumerate(inputs)
+        ]
+        return layout.run(handler, replace(call, inputs=tuple(inputs)))
+
+    def _quantize(
+        self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
+    ) -> Sequence[Value]:
+        """A value on a grid, or the value that integers stand for."""
+        if any(isinstance(value, Unknown) for value in inputs):
+            return [Unknown()] * len(node.output)
+        call = self._call(node, inputs, origin)
+        if call.has(0) and not isinstance(inputs[0], Tensor):
+            self.n_folded += 1
+            value, steps = quantization.of_constants(call)
+            if steps is not None:
+                self.steps[node.output[0]] = steps
+            return [value]
+        if call.op == "DequantizeLinear":
+            return [quantization.dequantize(call)]
+        return [quantization.quantize(call)]
 
     def _fold_pair(
         self, node: onnx.NodeProto, inputs: Sequence[Constant | None], origin: Origin
@@ -292,6 +378,7 @@ class _Importer:
     def _call(self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin) -> Call:
         return Call(
             builder=self.builder,
+            op=node.op_type,
             name=origin.node,
             origin=origin,
             inputs=tuple(inputs),
@@ -328,7 +415,7 @@ class _Importer:
         shapes = infer_shapes(node, inputs, self.builder.opset)
         return [
             Tensor(NodeId(name), shape)
-            if shape and shape[0] == self.builder.batch.size and not self.entry.whole
+            if shape and shape[0] == self.builder.batch.size and not self.entries[0].whole
             else Unknown()
             for name, shape in zip(node.output, shapes, strict=True)
         ]
@@ -362,6 +449,9 @@ class _Importer:
             self.errors.append(error)
             return
         if isinstance(value, Tensor):
+            if value.grid is not None:
+                message = f"the output '{name}' has the real values of its integers"
+                self.builder.findings.append(Finding(message, origin, code="real-output"))
             try:
                 self.builder.add_output(name, value, origin)
             except MixesSamplesError as error:
@@ -377,7 +467,7 @@ class _Importer:
         """Location of a node in the file, by its name or that of its first output."""
         unique = node.name and self.times_named[node.name] == 1
         name = node.name if unique else next(filter(None, node.output), node.op_type)
-        return Origin(self.builder.file, name, node.op_type)
+        return Origin(self.builder.file, name, node.doc_string or node.op_type)
 
     def _reading(self, name: str) -> frozenset[str]:
         """Types of the operators that read a value; an empty text for an output of the network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +159,9 @@ def _show_folder(path: Path, signer: Path | None, text: Path | None) -> None:
     console = results()
     console.print(terminal.header(report))
     console.print()
+    if report.get("inputs"):
+        show_table(console, _inputs(report["inputs"]))
+        console.print()
     table = _table("layer", "operator", "shape", "neurons", "synapses", "bits", "threshold", "rate")
     for layer in report.get("layers", []):
         table.add_row(
@@ -176,6 +180,16 @@ def _show_folder(path: Path, signer: Path | None, text: Path | None) -> None:
         console.print(f"\n{figures.resources(report)}")
     if signed := trust.signature_of(path, signer):
         console.print(f"\n{signed}")
+
+
+def _inputs(inputs: Sequence[Mapping[str, Any]]) -> Table:
+    """The encoding of each of several inputs."""
+    table = _table("input", "shape", "sent as", "levels", "real value of a level")
+    for one in inputs:
+        levels = f"{one['low']:,} to {one['high']:,}"
+        shape = figures.times(one["shape"])
+        table.add_row(one["name"], shape, one["coding"], levels, figures.span(one["unit"]))
+    return table
 
 
 def _table(*columns: str) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -71,7 +71,8 @@ def command(
         with GrowingNpz(output) as file:
             outcome = simulate(compiled, samples, observer, file, trace)
             file.save({f"spikes/{name}": total for name, total in outcome.spikes.items()})
-    _show(facts(outcome, samples, compiled.program.input.id), output, as_json)
+    inputs = [node.id for node in compiled.program.inputs]
+    _show(facts(outcome, samples, inputs), output, as_json)
 
 
 @dataclass
@@ -93,7 +94,7 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
     from snn_compile.pipeline.inputs import samples_for
 
     samples, most = samples_for(compiled, path), compiled.encoding.high
-    if compiled.program.input.coding is InputCoding.EVENTS:
+    if compiled.program.input_coding is InputCoding.EVENTS:
         if crowded := int((samples.x > most * compiled.encoding.unit[0]).sum()):
             messages().print(
                 f"{crowded:,} event counts exceed {most}, the largest input of the network, and are"
@@ -164,7 +165,7 @@ def decode_outputs(compiled: CompiledModel, run: Run) -> dict[str, Array]:
     return arrays | {f"trace/{name}": messages for name, messages in run.messages.items()}
 
 
-def facts(outcome: Outcome, samples: Samples, source: str) -> dict[str, Any]:
+def facts(outcome: Outcome, samples: Samples, inputs: Sequence[str]) -> dict[str, Any]:
     """Summary figures of the run."""
     import numpy as np
 
@@ -175,7 +176,7 @@ def facts(outcome: Outcome, samples: Samples, source: str) -> dict[str, Any]:
     return {
         "samples": n,
         "top1": None if samples.y is None else 100 * float((answers == samples.y).mean()),
-        "input": source,
+        "input": inputs[0] if len(inputs) == 1 else list(inputs),
         "spikes_per_inference": {name: total / n for name, total in outcome.spikes.items()},
         "simulator": engine.simulator(),
     }
@@ -195,7 +196,8 @@ def _show(known: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
     if known["top1"] is not None:
         console.print(row("accuracy", f"{known['top1']:.2f} %"))
     spikes: dict[str, float] = known["spikes_per_inference"]
-    total = sum(mean for name, mean in spikes.items() if name != known["input"])
+    given = known["input"] if isinstance(known["input"], list) else [known["input"]]
+    total = sum(mean for name, mean in spikes.items() if name not in given)
     console.print(row("spikes", f"{figures.short(total)} per inference, without the input's"))
     width = max((len(name) for name in spikes), default=0)
     for name, mean in spikes.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from snn_compile.errors import UsageError
+from snn_compile.errors import UsageError, raise_all
 from snn_compile.ir import ann
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
@@ -18,7 +19,8 @@ from snn_compile.passes import PassResult
 class FoldPreprocessing:
     """``y = (x - mean) / scale`` per channel, in front of everything else.
 
-    The constant part is folded into the first biases, exactly, at padded borders too.
+    The constant part is folded into the first biases, exactly, at padded borders too. Of several
+    inputs, each has the same preprocessing.
 
     Attributes:
         mean_values: one per channel, or one for all; none for 0.
@@ -37,10 +39,22 @@ class FoldPreprocessing:
         """
         if not self.mean_values and not self.scale_values:
             return PassResult(network)
-        source = network.input
-        mean = self._per_channel("mean-values", self.mean_values or (0.0,), source)
-        scale = self._per_channel("scale-values", self.scale_values or (1.0,), source)
-        scaled = ann.Affine(
+        raise_all(list(self._complaints(network)))
+        # Raw values have another grid.
+        inputs = [replace(node, step=None, low=0, high=0) for node in network.inputs]
+        scaled = {source.id: self._scaled(source) for source in inputs}
+        new = {source: node.id for source, node in scaled.items()}
+        rest = [
+            replace(n, inputs=tuple(new.get(s, s) for s in n.inputs))
+            for n in network.graph
+            if n.id not in scaled
+        ]
+        return PassResult(network.with_graph(Graph([*inputs, *scaled.values(), *rest])))
+
+    def _scaled(self, source: ann.Input) -> ann.Affine:
+        mean = self._per_channel(self.mean_values or (0.0,), source)
+        scale = self._per_channel(self.scale_values or (1.0,), source)
+        return ann.Affine(
             id=NodeId(f"{source.id}.preprocessed"),
             inputs=(source.id,),
             shape=source.shape,
@@ -48,20 +62,21 @@ class FoldPreprocessing:
             scale=1 / scale,
             shift=-mean / scale,
         )
-        rest = [
-            replace(n, inputs=tuple(scaled.id if s == source.id else s for s in n.inputs))
-            for n in network.graph
-            if n.id != source.id
-        ]
-        return PassResult(network.with_graph(Graph([source, scaled, *rest])))
+
+    def _complaints(self, network: ANNGraph) -> Iterator[UsageError]:
+        """Numbers of values that do not fit an input; every input has the same preprocessing."""
+        given = {"mean-values": self.mean_values, "scale-values": self.scale_values}
+        for source in network.inputs:
+            which = f" of the input '{source.id}'" if len(network.inputs) > 1 else ""
+            for option, values in given.items():
+                if values and len(values) not in (1, source.shape[0]):
+                    yield UsageError(
+                        f"{option} has {len(values)} values for {source.shape[0]} channels{which}",
+                        code="bad-option",
+                        hint=f"give one value or {source.shape[0]}",
+                    )
 
     @staticmethod
-    def _per_channel(option: str, values: tuple[float, ...], source: ann.Input) -> ann.Float:
-        if len(values) not in (1, source.shape[0]):
-            raise UsageError(
-                f"{option} has {len(values)} values for {source.shape[0]} channels",
-                code="bad-option",
-                hint=f"give one value or {source.shape[0]}",
-            )
+    def _per_channel(values: tuple[float, ...], source: ann.Input) -> ann.Float:
         column = np.array(values, np.float64).reshape(-1, *[1] * (len(source.shape) - 1))
         return np.broadcast_to(column, (source.shape[0], *column.shape[1:])).copy()

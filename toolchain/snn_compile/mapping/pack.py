@@ -20,6 +20,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Block, Capacity, Demand, Part, as_map, capacity
 from snn_compile.mapping.cores import Cores
 from snn_compile.mapping.counts import Counts
+from snn_compile.mapping.memory import format_of
 from snn_compile.mapping.partition import Cutter
 from snn_compile.mapping.taps import Int
 from snn_compile.targets.target import Target
@@ -50,6 +51,7 @@ class Filler:
         self._slabs: dict[tuple[object, ...], tuple[int, int, int] | None] = {}
         self._refused: set[tuple[object, ...]] = set()
         self._divisible: dict[tuple[object, ...], list[int]] = {}
+        self._free: dict[tuple[object, ...], bool] = {}
 
     def fill(self, parts: Sequence[Part], n_pieces: int = FEW) -> list[Block]:
         """Place the parts of a population, split where that saves a core; returns the blocks."""
@@ -202,9 +204,9 @@ class Filler:
 
     def _axes(self, part: Part, cost: float) -> list[int]:
         """Axes along which a part can be halved at a cost; blocks of a size are taken as alike."""
-        key = part.population, _lengths(part.block), cost
+        cutter = self.cutters[part.population]
+        key = cutter.key, _lengths(part.block), cost
         if key not in self._divisible:
-            cutter = self.cutters[part.population]
             price = cutter.price(part.demand)
             found = []
             for axis, (start, stop) in enumerate(part.block.spans):
@@ -217,6 +219,12 @@ class Filler:
 
     def is_divisible(self, parts: Sequence[Part]) -> bool:
         """Whether blocks read no source twice, neither those of the cut nor their halves."""
+        key = self.cutters[parts[0].population].key
+        if key not in self._free:
+            self._free[key] = self._reads_once(parts)
+        return self._free[key]
+
+    def _reads_once(self, parts: Sequence[Part]) -> bool:
         part = parts[len(parts) // 2]
         cutter = self.cutters[part.population]
         axes = self._axes(part, LITTLE)
@@ -277,9 +285,12 @@ def pack(
     filler = Filler(Cores(limits), cutters)
     pinned = {cores: Filler(Cores(limits), cutters) for cores in pins.values()}
     last: list[list[Part]] = []
+    form = format_of(target)
+    alike: dict[tuple[object, ...], Cutter] = {}
     for population in reversed(program.populations):
         incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
-        cutter = Cutter(population, incoming, sent[population.id], target, prices)
+        own = Cutter(population, incoming, sent[population.id], target, prices, form)
+        cutter = alike.setdefault(own.key, own).of(population)
         cutters[population.id] = cutter
         parts = cutter.cut(waste)
         if population.id in pins:

@@ -68,6 +68,7 @@ from snn_compile.report.journal import Journal
 from snn_compile.report.layer_losses import has_lost, with_losses
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.named import ArraysLike
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -125,13 +126,10 @@ def _checked(
     folding = fold(network, coding, observe, target=target)
     convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
-    mapped = map_program(made.graph.program, target, placement)
-    findings = (
-        *imported.findings,
-        *folding.findings,
-        *fit_findings(made.findings),
-        *mapped.findings,
-    )
+    program, fitted = made.graph.program, fit_findings(made.findings)
+    del made  # and the weights in floating point
+    mapped = map_program(program, target, placement)
+    findings = (*imported.findings, *folding.findings, *fitted, *mapped.findings)
     return CheckResult(imported, folding.graph, mapped.graph, findings, journal.timing)
 
 
@@ -157,7 +155,7 @@ def passes_of(
     is_measured = with_data and options.calibrate is not None
     folded = fold(network, coding, measured=is_measured, target=target).graph
     adjusts = with_data and options.equalize != "none"
-    some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
+    some = np.stack([np.full(network.inputs.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
     convert = passes_at_bounds(
         folded, calibration.calibrate(folded, some), options, coding, samples
@@ -175,8 +173,8 @@ def compile_model(
     model: str | Path,
     *,
     options: CompileOptions | None = None,
-    calibrate: Array | str | Path | None = None,
-    evaluate: tuple[Array, Array | None] | str | Path | None = None,
+    calibrate: ArraysLike | str | Path | None = None,
+    evaluate: tuple[ArraysLike, Array | None] | str | Path | None = None,
     observer: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
@@ -187,7 +185,8 @@ def compile_model(
     Args:
         model: the file.
         options: all options; ``changes`` override single ones by name.
-        calibrate: (N, *input shape) samples or a file, instead of ``options.calibrate``.
+        calibrate: (N, *input shape) samples, of several inputs each by its name, or a file,
+            instead of ``options.calibrate``.
         evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``.
         observer: observer of the progress.
         retrain: may replace the folded network before conversion.
@@ -255,7 +254,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
     samples = load_data(options, network, task.calibrate, task.evaluate)
-    journal.add_findings(data_findings(samples.calibrate, samples.evaluate))
+    journal.add_findings(data_findings(samples.calibrate, samples.evaluate, network.inputs))
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
     folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
@@ -274,7 +273,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
 
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
-        runner = source_runtime(task.path, options) if test_set is not None else None
+        runner = source_runtime(task.path, options, network) if test_set is not None else None
         outcome = evaluate_stages(Stages(network, lowered, coding, runner), test_set, journal)
         if test_set is not None and has_lost(outcome.ladder, options.max_accuracy_drop):
             with journal.timed("locate"):
@@ -287,7 +286,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
                 free, folded, statistics, samples.calibrate, test_set, target, outcome
             )
 
-    used = assemble.used(lowered.program, lowered.spiking.input.coding)
+    used = assemble.used(lowered.program, lowered.spiking.input_coding)
     in_effect, model = options.in_effect(facts, used), assemble.facts(imported.ann)
     return PreparedNetwork(
         lowered.program,
@@ -410,7 +409,13 @@ def _equalize(
     ranges = None
     if mode == "range":
         statistics = _calibrate(folded, samples, Journal(SilentObserver()))
-        ranges = balance_thresholds(folded, statistics, options.thresholds_of, levels=coding.levels)
+        ranges = balance_thresholds(
+            folded,
+            statistics,
+            options.thresholds_of,
+            levels=coding.levels,
+            payloads=coding.payloads,
+        )
     adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
     return Pipeline.of(adjust)(folded, observe).graph
 

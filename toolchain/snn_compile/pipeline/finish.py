@@ -18,7 +18,7 @@ import numpy.typing as npt
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import raise_all
 from snn_compile.fit import fit_findings
-from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
@@ -42,6 +42,7 @@ from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.named import ArraysLike
 from snn_compile.sealed.provenance import provenance
 from snn_compile.targets.target import Target
 
@@ -63,8 +64,8 @@ class Task:
     path: Path
     options: CompileOptions
     target: Target
-    calibrate: Array | None = None
-    evaluate: tuple[Array, Array | None] | None = None
+    calibrate: ArraysLike | None = None
+    evaluate: tuple[ArraysLike, Array | None] | None = None
 
     @property
     def is_measured(self) -> bool:
@@ -90,7 +91,7 @@ class PreparedNetwork:
 
     Attributes:
         program: the network.
-        encoding: encoding of the input.
+        encoding: encoding of the inputs.
         decodings: decoding of each output.
         stimulus: encoded frames for verification.
         target: the chip.
@@ -104,7 +105,7 @@ class PreparedNetwork:
     """
 
     program: QuantizedGraph
-    encoding: InputEncoding
+    encoding: Encoding
     decodings: Mapping[NodeId, OutputDecoding]
     stimulus: Int
     target: Target
@@ -169,7 +170,15 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
         program,
         prepared.encoding,
         prepared.decodings,
-        prepared.report(mapped.graph, outcome, {**outcome.more, "portability": portability}),
+        prepared.report(
+            mapped.graph,
+            outcome,
+            {
+                **outcome.more,
+                **assemble.inputs_of(program, prepared.encoding),
+                "portability": portability,
+            },
+        ),
         prepared.stimulus,
         prepared.provenance,
         backends=prepared.backends,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,14 +16,16 @@ from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
-from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
     ConfigurableFrontend,
+    HasNamedRuntime,
     HasSourceRuntime,
     Imported,
     SourceRuntime,
@@ -35,15 +38,18 @@ from snn_compile.samples.arrays import (
     check_samples,
     holds_events,
     load_samples,
+    missing_arrays,
     read_npz,
     samples_in,
 )
 from snn_compile.samples.events import Recordings
+from snn_compile.samples.named import ArraysLike, check_named, load_named
 
 N_STIMULI = 100
 """Stimuli stored with a compiled network for verification."""
 
 Array = npt.NDArray[Any]
+Labelled = tuple[ArraysLike, Array | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +106,20 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
     return imported
 
 
-def source_runtime(path: Path, options: CompileOptions) -> SourceRuntime | None:
+def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> SourceRuntime | None:
     """The runtime of the user's file; None if preprocessing is applied outside the file."""
     frontend = frontend_for(path)
     if options.mean_values or options.scale_values:
         return None
     if isinstance(frontend, ConfigurableFrontend):
-        return frontend.source_runtime_with(path, options)
-    if not isinstance(frontend, HasSourceRuntime):
+        names = [node.id for node in network.inputs]
+        return frontend.source_runtime_with(path, options, names)
         return None
-    return frontend.source_runtime(path)
+    if len(network.inputs) > 1 and isinstance(frontend, HasNamedRuntime):
+        return frontend.named_runtime(path, [node.id for node in network.inputs])
+    if len(network.inputs) == 1 and isinstance(frontend, HasSourceRuntime):
+        return frontend.source_runtime(path)
+    return None
 
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
@@ -136,13 +146,13 @@ def preprocess(
 def load_data(
     options: CompileOptions,
     network: ANNGraph,
-    calibrate: Array | None,
-    evaluate: tuple[Array, Array | None] | None,
+    calibrate: ArraysLike | None,
+    evaluate: Labelled | None,
 ) -> Data:
     """Both sets of samples, from arrays or files; all complaints at once."""
     errors: list[CompileError] = []
 
-    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
+    def load(given: ArraysLike | None, labels: Array | None, file: Path | None) -> Samples | None:
         try:
             if given is not None:
                 return float_samples(network, options, (given, labels))
@@ -161,11 +171,11 @@ def load_data(
 def float_samples(
     network: ANNGraph,
     options: CompileOptions,
-    given: Path | tuple[Array, Array | None],
+    given: Path | Labelled,
     *,
     need_labels: bool = False,
 ) -> Samples:
-    """Samples for the float network, from an npz file, or from arrays x and y (or None).
+    """Samples for the float network, from an npz file, or from x and y (or None).
 
     Raises:
         UsageError: the file or what it holds cannot be used.
@@ -175,21 +185,39 @@ def float_samples(
         "raw": bool(options.mean_values or options.scale_values),
         "n_classes": prod(network.outputs[0].shape),
     }
-    shape = network.input.shape
+    shapes = {str(node.id): node.shape for node in network.inputs}
+    return _samples(given, shapes, need_labels, reading)
+
+
+def _samples(
+    given: Path | Labelled, shapes: Mapping[str, Shape], need_labels: bool, reading: dict[str, Any]
+) -> Samples:
+    """Samples of one input or several; a single one may be called ``x``."""
     if isinstance(given, Path):
-        return load_samples(given, shape, need_labels=need_labels, **reading)
-    return check_samples(*given, shape, **reading)
+        if len(shapes) > 1:
+            return load_named(given, shapes, need_labels=need_labels, **reading)
+        ((name, shape),) = shapes.items()
+        return load_samples(given, shape, name=name, need_labels=need_labels, **reading)
+    x, y = given
+    if not isinstance(x, Mapping):
+        if len(shapes) > 1:
+            raise missing_arrays("x", list(shapes), [])
+        return check_samples(np.asarray(x), y, *shapes.values(), **reading)
+    if len(shapes) == 1 and set(x) == {"x"}:
+        x = dict.fromkeys(shapes, x["x"])
+    return check_named(x, y, shapes, **reading)
 
 
 def samples_for(
-    compiled: CompiledModel, given: Path | tuple[Array, Array | None], *, need_labels: bool = False
+    compiled: CompiledModel, given: Path | Labelled, *, need_labels: bool = False
 ) -> Samples:
     """Samples for a compiled network, read like the data of its compilation.
 
     Args:
         compiled: the network.
-        given: an npz file with ``x`` and optionally ``y``, or of recorded events if the network
-            reads events; or x and y as arrays.
+        given: an npz file with ``x`` (of several inputs an array for each, by its name) and
+            optionally ``y``, or of recorded events if the network reads events; or x and y as
+            arrays.
         need_labels: whether samples without labels are refused.
 
     Raises:
@@ -198,19 +226,17 @@ def samples_for(
     said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
     decoding = next(iter(compiled.decodings.values()))
-    shape, n_classes = compiled.encoding.shape, prod(decoding.shape)
+    shapes, n_classes = compiled.input_shapes, prod(decoding.shape)
     layout = figures.option(compiled.report, "layout") or "nchw"
-    raw = any(said) or whole
-    if not isinstance(given, Path):
-        return check_samples(*given, shape, layout=layout, raw=raw, n_classes=n_classes)
     reading: dict[str, Any] = {
         "layout": layout,
-        "raw": raw,
+        "raw": any(said) or whole,
         "n_classes": n_classes,
-        "need_labels": need_labels,
     }
-    if compiled.program.input.coding is not InputCoding.EVENTS:
-        return load_samples(given, shape, **reading)
+    events = compiled.program.input_coding is InputCoding.EVENTS
+    if not isinstance(given, Path) or not events or len(shapes) > 1:
+        return _samples(given, shapes, need_labels, reading)
+    (shape,) = shapes.values()
     arrays = read_npz(given)
     if holds_events(arrays):
         recordings = Recordings.of(arrays, str(given))
@@ -220,15 +246,13 @@ def samples_for(
         return check_samples(
             trains, labels, shape, raw=True, n_classes=n_classes, source=str(given)
         )
-    return samples_in(arrays, shape, source=str(given), **reading)
+    return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 
 
-def stimulus(samples: Samples | None, encoding: InputEncoding, seed: int) -> Int:
+def stimulus(samples: Samples | None, encoding: Encoding, seed: int) -> Int:
     """Encoded stimuli for verification: real samples first, noise over the whole range after."""
     real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
-    generator = np.random.default_rng(seed)
-    missing = (N_STIMULI - len(real), *encoding.maps)
-    noise = generator.integers(encoding.low, encoding.high, missing, endpoint=True)
+    noise = encoding.noise(N_STIMULI - len(real), np.random.default_rng(seed))
     return np.concatenate([real, noise]) if len(real) else noise
 
 

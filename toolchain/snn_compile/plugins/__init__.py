@@ -12,6 +12,7 @@ from snn_compile.plugins.contracts import (
     Backend,
     ConfigurableFrontend,
     Frontend,
+    HasNamedRuntime,
     HasSourceRuntime,
     Imported,
     ImportedSpiking,
@@ -31,6 +32,7 @@ __all__ = [
     "Backend",
     "ConfigurableFrontend",
     "Frontend",
+    "HasNamedRuntime",
     "HasSourceRuntime",
     "Imported",
     "ImportedSpiking",
@@ -51,7 +53,7 @@ FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
     "snn_compile.frontends",
     "frontend",
     (Frontend, SpikingFrontend),
-    (HasSourceRuntime, ConfigurableFrontend),
+    (HasSourceRuntime, HasNamedRuntime, ConfigurableFrontend),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends", "backend", (Backend,), (Verifiable, NeedsEnvironment), BACKEND_NAME

@@ -9,7 +9,7 @@ the plug-in, by its name and distribution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -167,8 +167,10 @@ class ConfigurableFrontend(Protocol):
         """As ``read``, by the options that concern the file."""
         ...
 
-    def source_runtime_with(self, path: Path, options: CompileOptions) -> SourceRuntime | None:
-        """As ``source_runtime`` of ``HasSourceRuntime``, by the same options."""
+    def source_runtime_with(
+        self, path: Path, options: CompileOptions, inputs: Sequence[str]
+    ) -> SourceRuntime | None:
+        """The runtime of the file; a sample has the values of these inputs, one after another."""
         ...
 
 
@@ -188,6 +190,15 @@ class HasSourceRuntime(Protocol):
 
     def source_runtime(self, path: Path) -> SourceRuntime | None:
         """The file, ready to run; None if it runs no faster than our evaluator."""
+        ...
+
+
+@runtime_checkable
+class HasNamedRuntime(Protocol):
+    """A frontend whose format has a runtime for files with several inputs."""
+
+    def named_runtime(self, path: Path, inputs: Sequence[str]) -> SourceRuntime | None:
+        """As ``source_runtime``; a sample has the values of these inputs, one after another."""
         ...
 
 

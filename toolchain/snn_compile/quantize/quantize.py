@@ -17,17 +17,12 @@ from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize import stock
+from snn_compile.quantize.integers import IntegerWeights, channel_of
 from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.products import OPERAND_WEIGHT, operand_weights
 from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
-from snn_compile.quantize.weights import (
-    MAX_EXPONENT_SPREAD,
-    IntegerWeights,
-    channel_of,
-    integer_weights,
-    with_unit,
-)
+from snn_compile.quantize.weights import MAX_EXPONENT_SPREAD, integer_weights, with_unit
 from snn_compile.quantize.wide_sums import narrow_weights, of_payloads, payload_doublings
 from snn_compile.sim import bounds
 
@@ -49,6 +44,7 @@ class LayerNumbers:
         saturated: share of the weights that were clipped.
         largest: proven largest magnitude of the potential.
         bias: real bias in steps of the potential, broadcasts to the shape.
+        given: the synapses whose weights are the integers of a quantized file.
     """
 
     unit: Float
@@ -57,6 +53,7 @@ class LayerNumbers:
     saturated: float
     largest: int
     bias: Float
+    given: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +90,7 @@ def quantize(
             in stock neurons (``not-stock``); all of them at once.
     """
     states = states or States()
-    nodes: dict[NodeId, QuantizedNode] = {network.input.id: _input(network.input)}
+    nodes: dict[NodeId, QuantizedNode] = {node.id: _input(node) for node in network.inputs}
     numbers: dict[NodeId, LayerNumbers] = {}
     refused, missing = list[CompileError](), set[NodeId]()
     for population in network.populations:
@@ -253,7 +250,9 @@ class _Layer:
         """The scales of integers, with ``below`` bits below the unit of the weights."""
         unit = weights.unit * 2.0**-below
         bias = self.population.bias / unit[:, None, None]
-        return LayerNumbers(unit, self.bits, below, weights.saturated, largest, bias)
+        kept = zip(self.groups, weights.given, strict=False)
+        given = tuple(group.id for group, same in kept if same)
+        return LayerNumbers(unit, self.bits, below, weights.saturated, largest, bias, given)
 
     def _fraction_bits(self, weights: IntegerWeights) -> int:
         """The bits that fit in three quarters of the channels, or that all channels can drop."""

@@ -14,7 +14,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
@@ -98,7 +98,8 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
         operators = as_lines(lowered.curves)
         if lowered.curves:
             ladder.add("activations", ann.evaluate(lowered.folded, x, operators=operators))
-        rounded = on_levels(lowered.scales, stages.coding.levels)
+        levels = levels_of(lowered.folded, stages.coding)
+        rounded = on_levels(lowered.scales, levels)
         on_grid = ann.evaluate(
             lowered.folded, x, hook=rounded, operators=operators, advance=advance
         )
@@ -116,14 +117,14 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
             x,
             frames,
             lowered.scales,
-            stages.coding.levels,
+            levels,
             lowered.decodings,
         )
     activity = Activity(run.activity, n)
     return Outcome(ladder.rungs, activity, losses, engine.simulator(program), ladder)
 
 
-def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
+def encoded(encoding: Encoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
     """The frames of many samples (N, *input shape), as (N, *maps), in few bytes."""
     fitting = np.min_scalar_type(-2 * max(-encoding.low, encoding.high))
     frames = np.empty((len(x), *encoding.maps), fitting)
@@ -147,12 +148,21 @@ def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
     return compute
 
 
-def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
-    """Rounds every activation onto ``levels + 1`` levels, as an ideal coding would."""
+def levels_of(network: ANNGraph, coding: Coding) -> dict[NodeId, int]:
+    """The largest spike count or payload of each activation."""
+    return {
+        node.id: coding.finer(node.payload_bits).levels
+        for node in network.graph
+        if isinstance(node, ops.Activation)
+    }
+
+
+def on_levels(scales: Mapping[NodeId, Float], levels: Mapping[NodeId, int]) -> ann.Hook:
+    """Rounds every activation onto its ``levels + 1`` levels, as an ideal coding would."""
 
     def rounded(node: AnnNode, value: Array) -> Array:
         if not isinstance(node, ops.Activation):
             return value
-        return ann.on_levels(value, scales[node.id], levels, signed=not node.non_negative)
+        return ann.on_levels(value, scales[node.id], levels[node.id], signed=not node.non_negative)
 
     return rounded

@@ -69,8 +69,8 @@ def fixed_layers(
     """
     exact = _float_values(lowered, x, known or {})
     simulator = Simulator(integer_network(lowered.program))
-    frames = lowered.encoding(x)
-    values: Values = {lowered.program.input.id: np.moveaxis(frames, 0, -1).astype(float)}
+    frames = lowered.program.inputs.split(lowered.encoding(x))
+    values: Values = {n: np.moveaxis(shown, 0, -1).astype(float) for n, shown in frames.items()}
     layers = []
     for population in lowered.spiking.populations:
         node: Any = simulator.program.graph[population.id]

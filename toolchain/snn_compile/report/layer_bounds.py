@@ -33,8 +33,8 @@ from snn_compile.ir.expression import evaluate
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.lowering import Lowering
+from snn_compile.quantize.integers import channel_of
 from snn_compile.quantize.neurons import in_fixed_point
-from snn_compile.quantize.weights import channel_of
 from snn_compile.sim.reference import Run
 from snn_compile.sim.spiking import current
 
@@ -81,7 +81,8 @@ def worst_errors(lowered: Lowering, frames: Array, run: Run) -> Iterator[tuple[N
         run: what the reference or the engine made of them, with all messages.
     """
     values = {name: np.moveaxis(m[:, 0], 0, -1).astype(float) for name, m in run.messages.items()}
-    values[lowered.program.input.id] = np.moveaxis(frames, 0, -1).astype(float)
+    for name, shown in lowered.program.inputs.split(frames).items():
+        values[name] = np.moveaxis(shown, 0, -1).astype(float)
     for population in lowered.spiking.populations:
         if isinstance(population, spiking.Neurons) and population.relay:
             continue

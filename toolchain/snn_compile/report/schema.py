@@ -42,6 +42,21 @@ class Model(TypedDict, total=False):
     weights: int
 
 
+class ModelInput(TypedDict):
+    """One of several inputs, and how its values are sent.
+
+    ``low`` and ``high``: of the encoded values; ``unit``: smallest and largest real value of a step
+    of them, over the channels.
+    """
+
+    name: str
+    shape: list[int]
+    coding: str
+    low: int
+    high: int
+    unit: list[float]
+
+
 class Option(TypedDict):
     """An option in effect."""
 
@@ -312,6 +327,7 @@ class Report(TypedDict, total=False):
     schema: int
     tool: Tool
     model: Model
+    inputs: list[ModelInput]
     options: dict[str, Option]
     target: str
     coding: str
@@ -337,6 +353,7 @@ class Report(TypedDict, total=False):
 _SHAPES: dict[str, type] = {
     "tool": Tool,
     "model": Model,
+    "inputs": ModelInput,
     "ladder": Rung,
     "losses": LayerLoss,
     "neurons": Restriction,
