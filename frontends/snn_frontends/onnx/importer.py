@@ -35,7 +35,7 @@ from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.grids import settle
-from snn_frontends.onnx.layer_values import Feed, LayerValues, tensors_of
+from snn_frontends.onnx.layer_values import Feed, LayerValues, of_settled, tensors_of
 from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quantization
 from snn_frontends.onnx.order import in_order, live
 from snn_frontends.onnx.survey import Surveyor
@@ -70,11 +70,11 @@ class ModelInput:
     axis: int = 0
     elem_type: int = onnx.TensorProto.FLOAT
 
-    def feed(self, *, used: bool) -> Feed:
+    def feed(self) -> Feed:
         """What onnxruntime is given for a sample."""
         axis = None if self.whole else self.axis
         dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
-        return Feed(self.name, self.shape, axis, self.batch.size, dtype, used)
+        return Feed(self.name, self.shape, axis, self.batch.size, dtype)
 
     def value(self, builder: Builder, origin: Origin) -> Tensor:
         """The network's node for it."""
@@ -207,16 +207,16 @@ class _Importer:
             findings=tuple(builder.findings),
             n_nodes=len(self.nodes),
             n_folded=self.n_folded,
-            layer_values=self._layer_values(graph),
+            layer_values=self._layer_values(graph, network.graph),
         )
 
-    def _layer_values(self, graph: Graph[AnnNode]) -> LayerValues:
+    def _layer_values(self, graph: Graph[AnnNode], settled: Graph[AnnNode]) -> LayerValues:
         """The file in onnxruntime, for the nodes that have a tensor in it."""
-        built = {node.id: node for node in graph}
-        tensors = tensors_of(self.nodes, self.values, self._origin, built)
-        feeds = tuple(entry.feed(used=entry.name in graph) for entry in self.entries)
-        shapes = {name: built[name].shape for name in tensors}
-        return LayerValues(self.builder.file, feeds, tensors, shapes)
+        found = tensors_of(self.nodes, self.values, self._origin, graph)
+        tensors = of_settled(found, graph, settled)
+        feeds = [entry.feed() for entry in self.entries if entry.name in settled]
+        shapes = {name: settled[name].shape for name in tensors}
+        return LayerValues(self.builder.file, tuple(feeds), tensors, shapes)
 
     def _visit(self, node: onnx.NodeProto) -> None:
         """Import a node, or record the reason why not and replace it by a value of its shape."""

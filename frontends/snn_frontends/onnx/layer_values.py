@@ -15,11 +15,12 @@ import onnx
 from snn_compile import extras
 from snn_compile.errors import CompileError, ModelError, Origin, raise_all
 from snn_compile.files.documents import TooLargeError, check_size, first_line, too_large
-from snn_compile.ir.ann import AnnNode, Input
-from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.ann import Activation, AnnNode, Input
+from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_frontends.onnx.values import Tensor, Value
 
 Array = npt.NDArray[Any]
+DEQUANTIZE = "DequantizeLinear"
 WIDEST = 8
 """Maximal size of an element in bytes."""
 
@@ -30,7 +31,7 @@ class LayerValues:
 
     Attributes:
         file: the file.
-        feeds: the inputs; a sample has the values of those used, one after another.
+        feeds: the inputs that a sample has values of, one after another.
         tensors: the tensor of the file for each node; nodes without one are missing.
         shapes: shapes of these nodes.
     """
@@ -61,7 +62,8 @@ class LayerValues:
         try:
             model = self._model()
             run = _session(model, [output.name for output in model.graph.output])
-            found = [run(self._fed(sample)) for sample in x]
+            others = _zeros(model.graph, {feed.name for feed in self.feeds})
+            found = [run(self._fed(sample, others)) for sample in x]
         except CompileError:
             raise
         except Exception as error:  # onnxruntime has one class for each of its reasons
@@ -91,10 +93,13 @@ class LayerValues:
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
         return model
 
-    def _fed(self, sample: Array) -> dict[str, Array]:
-        ends = np.cumsum([feed.size for feed in self.feeds])[:-1]
-        parts = np.split(sample.reshape(-1), ends)
-        return {feed.name: feed.of(part) for feed, part in zip(self.feeds, parts, strict=True)}
+    def _fed(self, sample: Array, others: Mapping[str, Array]) -> dict[str, Array]:
+        """The value of every input of the file, from those of a sample, one after another."""
+        row, start, fed = sample.reshape(-1), 0, dict(others)
+        for feed in self.feeds:
+            fed[feed.name] = feed.of(row[start : start + feed.size])
+            start += feed.size
+        return fed
 
     def _sample(self, value: Array, tensor: Tensor, shape: Shape) -> Array:
         """One sample of a value of the file, in the shape of its node."""
@@ -120,7 +125,6 @@ class Feed:
         axis: the batch axis; None if it has none.
         batch: size of the batch, which the same sample fills.
         dtype: its type.
-        used: whether samples have values of it; no output depends on others.
     """
 
     name: str
@@ -128,12 +132,11 @@ class Feed:
     axis: int | None
     batch: int
     dtype: np.dtype[Any]
-    used: bool = True
 
     @property
     def size(self) -> int:
-        """Number of its values in a sample."""
-        return prod(self._kept) if self.used else 0
+        """Number of values in a sample."""
+        return prod(self._kept)
 
     @property
     def _kept(self) -> Shape:
@@ -144,8 +147,6 @@ class Feed:
 
     def of(self, sample: Array) -> Array:
         """The input for its part of a sample."""
-        if not self.used:
-            return np.zeros(self.shape, self.dtype)
         value = sample.astype(self.dtype).reshape(self._kept)
         if self.axis is None:
             return value
@@ -163,23 +164,62 @@ def tensors_of(
     nodes: Iterable[onnx.NodeProto],
     values: Mapping[str, Value],
     origin_of: Callable[[onnx.NodeProto], Origin],
-    built: Mapping[NodeId, AnnNode],
+    graph: Graph[AnnNode],
 ) -> dict[NodeId, tuple[str, Tensor]]:
     """The tensor of the file that each node computes.
 
     An operator's results are the values of its own nodes; what passes on another operator's value,
-    or is left off at the end, has none.
+    or is left off at the end, has none. Of a quantized value it is the dequantized one.
     """
     found: dict[NodeId, tuple[str, Tensor]] = {}
     for node in nodes:
         origin = origin_of(node)
         for name in node.output:
             value = values.get(name)
-            if not isinstance(value, Tensor) or value.node in found or value.node not in built:
+            if not isinstance(value, Tensor) or value.grid is not None or value.node in found:
                 continue
-            made = built[value.node]
-            if made.origin == origin and not isinstance(made, Input):
+            if value.node not in graph or isinstance(made := graph[value.node], Input):
+                continue
+            if made.origin == origin or node.op_type == DEQUANTIZE:
                 found[value.node] = name, value
+    return found
+
+
+def of_settled(
+    found: Mapping[NodeId, tuple[str, Tensor]], graph: Graph[AnnNode], settled: Graph[AnnNode]
+) -> dict[NodeId, tuple[str, Tensor]]:
+    """The same after populations have taken over the grids behind them.
+
+    Such a population computes the tensor of the node that rounded to its grid; where that is not
+    the next one, it has none.
+    """
+    kept = {}
+    for node in settled:
+        if _levels(node) == _levels(graph[node.id]):
+            tensor = found.get(node.id)
+        else:
+            gone = [n for n in graph.consumers(node.id) if n.id not in settled]
+            tensor = found.get(gone[0].id) if len(gone) == 1 else None
+        if tensor is not None and not isinstance(node, Input):
+            kept[node.id] = tensor
+    return kept
+
+
+def _levels(node: AnnNode) -> int | None:
+    """Levels of the grid of a population; None without one."""
+    return node.levels if isinstance(node, Activation) else None
+
+
+def _zeros(graph: onnx.GraphProto, fed: set[str]) -> dict[str, Array]:
+    """Values of the inputs that no output depends on."""
+    initialized = {tensor.name for tensor in graph.initializer}
+    initialized |= {sparse.values.name for sparse in graph.sparse_initializer}
+    found = {}
+    for entry in graph.input:
+        if entry.name not in initialized | fed:
+            kind = entry.type.tensor_type
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+            found[entry.name] = np.zeros([max(d.dim_value, 1) for d in kind.shape.dim], dtype)
     return found
 
 

@@ -132,8 +132,6 @@ def run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
 
     An operator that does not do with the batch where it is gets a batch of one as an ordinary axis.
     """
-    if call.op in ELEMENTWISE:
-        call = _of_one_rank(call)
     batched = any(isinstance(x, Tensor) and x.axis is not None for x in call.inputs)
     if not call.builder.batch.one or not batched:
         return _run(handler, call)
@@ -154,6 +152,9 @@ def run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
 
 
 def _run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
+    """The result for inputs where they are."""
+    if call.op in ELEMENTWISE:
+        call = _of_one_rank(call)
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     if call.op in AWARE or all(tensor.plain for tensor in tensors):
         return handler(call)

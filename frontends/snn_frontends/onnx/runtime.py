@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ BATCH_SIZE = 64
 """Samples per call."""
 
 Array = npt.NDArray[Any]
+NO_SHAPES: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 class OnnxRuntime:

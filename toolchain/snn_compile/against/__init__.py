@@ -20,7 +20,10 @@ from snn_compile.against.float_layers import FloatLayer, compare_float, first_be
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import Origin, UnsupportedError, UsageError, VerificationError
+from snn_compile.ir.ann import AnnNode
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.serialize import array_hashes, dump_program
+from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
@@ -164,19 +167,7 @@ def _compare(
             hint="inspect an ONNX file",
         )
     x, source = _samples(path, options, data, n_samples)
-    shown = x.astype(np.float32)
-    if options.mean_values or options.scale_values:
-        scaled = FoldPreprocessing(options.mean_values, options.scale_values)(imported.ann).graph
-        kept: list[Array] = []
-        name = f"{imported.ann.input.id}.preprocessed"
-
-        def keep(node: Any, value: Array) -> Array:
-            if node.id == name:
-                kept.append(np.moveaxis(value, -1, 0))
-            return value
-
-        ann.forward(scaled, ann.batch_last(shown), keep)
-        shown = kept[0]
+    shown = _preprocessed(imported.ann, options, x.astype(np.float32))
     theirs = imported.layer_values(shown)
     layers = compare_float(imported.ann, shown, theirs)
     fixed = [] if lowered is None else fixed_layers(lowered, x, theirs)
@@ -186,18 +177,36 @@ def _compare(
     )
 
 
+def _preprocessed(network: ANNGraph, options: CompileOptions, x: Array) -> Array:
+    """What the file is given for raw samples."""
+    if not options.mean_values and not options.scale_values:
+        return x
+    scaled = FoldPreprocessing(options.mean_values, options.scale_values)(network).graph
+    inputs = {f"{node.id}.preprocessed": node.id for node in network.inputs}
+    found: dict[NodeId, Array] = {}
+
+    def keep(node: AnnNode, value: Array) -> Array:
+        if node.id in inputs:
+            found[inputs[node.id]] = np.moveaxis(value, -1, 0)
+        return value
+
+    ann.forward(scaled, ann.batch_last(x), keep)
+    return network.inputs.join(found)
+
+
 def _samples(
     path: Path, options: CompileOptions, data: Array | str | Path | None, n_samples: int
 ) -> tuple[Array, str]:
     """The first samples in the float network's input format, and where they are from."""
     network = preprocess(read_model(path, options), options)
+    shape = network.inputs.shape
     if n_samples < 1:
         raise UsageError(
             f"{n_samples} samples cannot be compared", code="bad-argument", hint="use 1 or more"
         )
     if data is None:
         generator = np.random.default_rng(options.seed)
-        return generator.normal(size=(n_samples, *network.input.shape)).astype(np.float32), NOISE
+        return generator.normal(size=(n_samples, *shape)).astype(np.float32), NOISE
     if isinstance(data, str | Path):
         return float_samples(network, options, Path(data)).x[:n_samples], str(data)
     return float_samples(network, options, (np.asarray(data), None)).x[:n_samples], "arrays"

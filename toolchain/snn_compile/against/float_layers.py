@@ -67,10 +67,11 @@ def compare_float(network: ANNGraph, x: Array, theirs: Mapping[NodeId, Array]) -
 
     Args:
         network: as imported.
-        x: samples of its input.
+        x: samples, (N, *sample shape).
         theirs: values in the file, (N, *shape of the node).
     """
-    given = {**theirs, network.input.id: x}
+    entering = network.inputs.split(x)
+    given = {**theirs, **{node.id: _entered(node, entering[node.id]) for node in network.inputs}}
     generator = np.random.default_rng(0)
     readers = Counter(source for node in network.graph for source in set(node.inputs))
     values: dict[NodeId, Array] = {}
@@ -86,6 +87,10 @@ def compare_float(network: ANNGraph, x: Array, theirs: Mapping[NodeId, Array]) -
             if not readers[source]:
                 del values[source]
     return found
+
+
+def _entered(node: ops.Input, x: Array) -> Array:
+    return np.moveaxis(ann.entered(node, np.moveaxis(x, 0, -1)), -1, 0)
 
 
 def _tried(x: Array, generator: np.random.Generator) -> Array:

@@ -69,8 +69,8 @@ def fixed_layers(
     """
     exact = _float_values(lowered, x, known or {})
     simulator = Simulator(integer_network(lowered.program))
-    frames = lowered.encoding(x)
-    values: Values = {lowered.program.input.id: np.moveaxis(frames, 0, -1).astype(float)}
+    frames = lowered.program.inputs.split(lowered.encoding(x))
+    values: Values = {n: np.moveaxis(shown, 0, -1).astype(float) for n, shown in frames.items()}
     layers = []
     for population in lowered.spiking.populations:
         node: Any = simulator.program.graph[population.id]
@@ -139,10 +139,8 @@ def _unit(lowered: Lowering, population: Any) -> Array:
     """The real value of a payload step, or of a step of an output's potential; (C, 1, 1, 1)."""
     if isinstance(population, spiking.Readout):
         unit = lowered.quantization.numbers[population.id].unit
-    elif isinstance(population, spiking.GradedNeurons):
-        unit = population.threshold
     else:
-        unit = population.step
+        unit = lowered.scales[population.id] / _ends(population)[1]
     return np.asarray(unit, float)[:, None, None, None]
 
 
