@@ -37,12 +37,11 @@ from snn_compile.samples.arrays import (
     check_samples,
     holds_events,
     load_samples,
-    missing_arrays,
     read_npz,
     samples_in,
 )
 from snn_compile.samples.events import Recordings
-from snn_compile.samples.named import ArraysLike, check_named, load_named
+from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
 
 N_STIMULI = 100
 """Stimuli stored with a compiled network for verification."""
@@ -190,7 +189,7 @@ def _samples(
     x, y = given
     if not isinstance(x, Mapping):
         if len(shapes) > 1:
-            raise missing_arrays("x", list(shapes), [])
+            raise unnamed(shapes)
         return check_samples(np.asarray(x), y, *shapes.values(), **reading)
     if len(shapes) == 1 and set(x) == {"x"}:
         x = dict.fromkeys(shapes, x["x"])

@@ -127,6 +127,17 @@ def check_named(
     return Samples(joined, check_labels(y, len(joined), n_classes, source), source)
 
 
+def unnamed(shapes: Mapping[str, Shape]) -> UsageError:
+    """The error for a single array where there are several inputs."""
+    names = ", ".join(f"'{name}'" for name in shapes)
+    named = ", ".join(f"'{name}': ..." for name in shapes)
+    return UsageError(
+        f"the network takes several inputs: {names}",
+        code="missing-key",
+        hint=f"give an array for each: {{{named}}}",
+    )
+
+
 def only_array(x: ArraysLike) -> Array:
     """The samples of a network with a single input, which has no name.
 
