@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from several_inputs import IMAGE_AND_VECTOR, THREE
-from snn_compile import compile_model
+from snn_compile import CompileOptions, compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import CompileError, CompileErrors, UsageError
@@ -180,3 +180,57 @@ def test_an_encoding_for_another_number_of_inputs_is_damage(compiled, tmp_path):
     replace(model, encoding=image).save(tmp_path / "bad")
     with pytest.raises(CompileError, match="has 1 encodings for 2 inputs"):
         CompiledModel.load(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "image=100,120,vector=1",
+        {"image": [100, 120], "vector": 1},
+        [["image", [100, 120]], ["vector", [1]]],
+    ],
+)
+def test_preprocessing_names_its_input(values):
+    options = CompileOptions().override({"mean_values": values})
+    assert options.mean_values == (("image", (100.0, 120.0)), ("vector", (1.0,)))
+
+
+@pytest.mark.parametrize(
+    "values", ["1,image=2", "=2", "image=1,image=2", "image=a", {"image": "b"}]
+)
+def test_preprocessing_that_names_no_input(values):
+    with pytest.raises(UsageError, match="mean-values must be numbers"):
+        CompileOptions().override({"mean_values": values})
+
+
+def test_preprocessing_of_one_of_several_inputs(tmp_path):
+    """An image as bytes beside a vector of floats: the same network as for scaled images."""
+    model, x = IMAGE_AND_VECTOR, IMAGE_AND_VECTOR.samples(96)
+    path = model.save(tmp_path)
+    raw = {"image": np.rint(255 * x["image"]).astype(np.uint8), "vector": x["vector"]}
+    given = {"scale_values": {"image": [255]}, "mean_values": {"image": [51]}}
+    compiled = compile_model(path, calibrate=raw, emit=(), **given)
+    image, _ = compiled.encoding.parts
+    assert (image.low, image.high) == (0, 255)
+    wanted = model.wanted({"image": (raw["image"] - np.float32(51)) / 255, "vector": x["vector"]})
+    assert np.abs(compiled.run(raw) - wanted).max() < 0.03 * np.abs(wanted).max()
+    compiled.save(tmp_path / "out")
+    data = save(tmp_path, **raw)
+    assert main(["run", str(tmp_path / "out"), "--data", str(data)]) == 0
+    with pytest.raises(UsageError, match="'vector' has the type int64, but its scale is unknown"):
+        compile_model(path, calibrate={**raw, "vector": np.ones((96, 5), int)}, emit=(), **given)
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "words"),
+    [
+        ((0.5,), "bad-option", "mean-values do not say of which input: image, vector"),
+        ({"picture": [1]}, "unknown-input", "mean-values name 'picture', which is no input"),
+        ({"image": [1, 2, 3]}, "bad-option", "has 3 values for 2 channels of 'image'"),
+    ],
+)
+def test_preprocessing_that_fits_no_input(values, code, words, tmp_path):
+    with pytest.raises(UsageError, match=words) as caught:
+        compile_model(IMAGE_AND_VECTOR.save(tmp_path), mean_values=values, emit=())
+    assert caught.value.code == code
+    assert caught.value.hint

@@ -24,11 +24,12 @@ from snn_compile.options.declared import (
 from snn_compile.options.kinds import (
     AUTO,
     Auto,
+    OfInputs,
     choice,
     file,
     names,
     number,
-    numbers,
+    numbers_of_inputs,
     one_of,
     switch,
     text,
@@ -248,25 +249,27 @@ class CompileOptions(TracedOptions):
         _RESETS,
         idle=False,
     )
-    mean_values: tuple[float, ...] = option(
+    mean_values: OfInputs = option(
         (),
-        numbers(
-            "M[,M]",
+        numbers_of_inputs(
+            "[INPUT=]M[,M]",
             f"values up to {MAX_DISTANCE:g} in size",
             lambda mean: abs(mean) <= MAX_DISTANCE,
         ),
-        "Subtracted from the raw input; one value, or one per channel.",
+        "Subtracted from the raw input; one value, or one per channel. Of several inputs, those"
+        " that are named.",
         _DATA,
         _FLOAT,
     )
-    scale_values: tuple[float, ...] = option(
+    scale_values: OfInputs = option(
         (),
-        numbers(
-            "S[,S]",
+        numbers_of_inputs(
+            "[INPUT=]S[,S]",
             f"values other than 0, from {1 / MAX_DISTANCE:g} to {MAX_DISTANCE:g} in size",
             lambda scale: 1 / MAX_DISTANCE <= abs(scale) <= MAX_DISTANCE,
         ),
-        "Divides the difference; one value, or one per channel.",
+        "Divides the difference; one value, or one per channel. Of several inputs, those that are"
+        " named.",
         _DATA,
         _FLOAT,
     )

@@ -22,6 +22,7 @@ from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
+from snn_compile.options.kinds import by_input
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
     HasNamedRuntime,
@@ -111,9 +112,13 @@ def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> So
 
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
-    """The pass that folds the preprocessing, if any."""
-    values = options.mean_values, options.scale_values
-    return (FoldPreprocessing(*values),) if any(values) else ()
+    """The passes that fold the preprocessing of each input that has one."""
+    means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
+    return tuple(
+        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
+        for name in dict.fromkeys((*means, *scales))
+        if means.get(name) or scales.get(name)
+    )
 
 
 def preprocess(
@@ -122,8 +127,10 @@ def preprocess(
     """The network for raw samples of the user.
 
     Raises:
+        UsageError: the values do not fit the inputs; all complaints at once.
         ModelError: its values and weights take too much memory, or are too large.
     """
+    raise_all([e for step in preprocessing(options) for e in step.complaints(imported.ann)])
     fold: Pipeline[ANNGraph, ANNGraph] = Pipeline(preprocessing(options))
     network = fold(imported.ann, observe).graph
     check_values(network)
@@ -170,11 +177,22 @@ def float_samples(
     """
     reading: dict[str, Any] = {
         "layout": options.layout,
-        "raw": bool(options.mean_values or options.scale_values),
+        "raw": _preprocessed(options.mean_values, options.scale_values),
         "n_classes": prod(network.outputs[0].shape),
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     return _samples(given, shapes, need_labels, reading)
+
+
+def _preprocessed(*stated: Any) -> bool | set[str]:
+    """Whether the preprocessing is folded into the network; or for which of several inputs.
+
+    Args:
+        stated: values of the options, from these or from a report.
+    """
+    items = [item for values in stated for item in values or ()]
+    named = {str(item[0]) for item in items if isinstance(item, list | tuple)}
+    return named or bool(items)
 
 
 def _samples(
@@ -185,11 +203,13 @@ def _samples(
         if len(shapes) > 1:
             return load_named(given, shapes, need_labels=need_labels, **reading)
         ((name, shape),) = shapes.items()
+        reading["raw"] = bool(reading["raw"])
         return load_samples(given, shape, name=name, need_labels=need_labels, **reading)
     x, y = given
     if not isinstance(x, Mapping):
         if len(shapes) > 1:
             raise unnamed(shapes)
+        reading["raw"] = bool(reading["raw"])
         return check_samples(np.asarray(x), y, *shapes.values(), **reading)
     if len(shapes) == 1 and set(x) == {"x"}:
         x = dict.fromkeys(shapes, x["x"])
@@ -211,14 +231,14 @@ def samples_for(
     Raises:
         UsageError: the file or what it holds cannot be used.
     """
-    said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
+    said = [figures.option(compiled.report, name) for name in ("mean_values", "scale_values")]
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
     decoding = next(iter(compiled.decodings.values()))
     shapes, n_classes = compiled.input_shapes, prod(decoding.shape)
     layout = figures.option(compiled.report, "layout") or "nchw"
     reading: dict[str, Any] = {
         "layout": layout,
-        "raw": any(said) or whole,
+        "raw": whole or _preprocessed(*said),
         "n_classes": n_classes,
     }
     events = compiled.program.input_coding is InputCoding.EVENTS

@@ -5,7 +5,7 @@ Checked arrays are joined to one, a row for each sample (``ir.inputs``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def load_named(
     shapes: Mapping[str, Shape],
     *,
     layout: str = "nchw",
-    raw: bool = False,
+    raw: bool | Collection[str] = False,
     n_classes: int | None = None,
     need_labels: bool = False,
 ) -> Samples:
@@ -46,7 +46,8 @@ def load_named(
         path: the file; nothing in it is unpickled.
         shapes: of each input, by its name; in the order of their values in a sample.
         layout: of images in the file.
-        raw: whether preprocessing is folded into the network, so that integers are accepted.
+        raw: whether preprocessing is folded into the network, so that integers are accepted; or
+            for which inputs.
         n_classes: upper bound of labels.
         need_labels: whether a file without labels is refused.
 
@@ -79,7 +80,7 @@ def check_named(
     shapes: Mapping[str, Shape],
     *,
     layout: str = "nchw",
-    raw: bool = False,
+    raw: bool | Collection[str] = False,
     n_classes: int | None = None,
     source: str = "x",
 ) -> Samples:
@@ -105,7 +106,7 @@ def check_named(
                 np.asarray(x[name]),
                 shapes[name],
                 layout=layout,
-                raw=raw,
+                raw=raw if isinstance(raw, bool) else name in raw,
                 source=source,
                 name=f"'{name}'",
             )
