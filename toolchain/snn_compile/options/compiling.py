@@ -89,7 +89,10 @@ class CompileOptions(TracedOptions):
     """
 
     calibrate: Path | None = option(
-        None, file("NPZ"), "Calibration data: x, (N, *input shape).", _DATA
+        None,
+        file("NPZ"),
+        "Calibration data: x, (N, *input shape); of several inputs each by its name.",
+        _DATA,
     )
     evaluate: Path | None = option(
         None, file("NPZ"), "Data for the accuracy of each stage: x and, for top-1, labels y.", _DATA
