@@ -22,6 +22,7 @@ from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
+from snn_compile.options.kinds import by_input
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
     ConfigurableFrontend,
@@ -38,12 +39,11 @@ from snn_compile.samples.arrays import (
     check_samples,
     holds_events,
     load_samples,
-    missing_arrays,
     read_npz,
     samples_in,
 )
 from snn_compile.samples.events import Recordings
-from snn_compile.samples.named import ArraysLike, check_named, load_named
+from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
 from snn_compile.samples.outputs import OutputShapes, stated_kinds
 
 N_STIMULI = 100
@@ -120,9 +120,13 @@ def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> So
 
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
-    """The pass that folds the preprocessing, if any."""
-    values = options.mean_values, options.scale_values
-    return (FoldPreprocessing(*values),) if any(values) else ()
+    """The passes that fold the preprocessing of each input that has one."""
+    means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
+    return tuple(
+        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
+        for name in dict.fromkeys((*means, *scales))
+        if means.get(name) or scales.get(name)
+    )
 
 
 def preprocess(
@@ -131,8 +135,10 @@ def preprocess(
     """The network for raw samples of the user.
 
     Raises:
+        UsageError: the values do not fit the inputs; all complaints at once.
         ModelError: its values and weights take too much memory, or are too large.
     """
+    raise_all([e for step in preprocessing(options) for e in step.complaints(imported.ann)])
     fold: Pipeline[ANNGraph, ANNGraph] = Pipeline(preprocessing(options))
     network = fold(imported.ann, observe).graph
     check_values(network)
@@ -179,11 +185,22 @@ def float_samples(
     """
     reading: dict[str, Any] = {
         "layout": options.layout,
-        "raw": bool(options.mean_values or options.scale_values),
+        "raw": _preprocessed(options.mean_values, options.scale_values),
         "outputs": outputs_of(network, options),
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     return _samples(given, shapes, need_labels, reading)
+
+
+def _preprocessed(*stated: Any) -> bool | set[str]:
+    """Whether the preprocessing is folded into the network; or for which of several inputs.
+
+    Args:
+        stated: values of the options, from these or from a report.
+    """
+    items = [item for values in stated for item in values or ()]
+    named = {str(item[0]) for item in items if isinstance(item, list | tuple)}
+    return named or bool(items)
 
 
 def _samples(
@@ -194,11 +211,13 @@ def _samples(
         if len(shapes) > 1:
             return load_named(given, shapes, need_labels=need_labels, **reading)
         ((name, shape),) = shapes.items()
+        reading["raw"] = bool(reading["raw"])
         return load_samples(given, shape, name=name, need_labels=need_labels, **reading)
     x, y = given
     if not isinstance(x, Mapping):
         if len(shapes) > 1:
-            raise missing_arrays("x", list(shapes), [])
+            raise unnamed(shapes)
+        reading["raw"] = bool(reading["raw"])
         return check_samples(np.asarray(x), y, *shapes.values(), **reading)
     if len(shapes) == 1 and set(x) == {"x"}:
         x = dict.fromkeys(shapes, x["x"])
@@ -226,7 +245,7 @@ def samples_for(
     Raises:
         UsageError: the file or what it holds cannot be used.
     """
-    said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
+    said = [figures.option(compiled.report, name) for name in ("mean_values", "scale_values")]
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
     shapes = compiled.input_shapes
     outputs = OutputShapes(
@@ -236,7 +255,7 @@ def samples_for(
     )
     reading: dict[str, Any] = {
         "layout": figures.option(compiled.report, "layout") or "nchw",
-        "raw": any(said) or whole,
+        "raw": whole or _preprocessed(*said),
         "outputs": outputs,
     }
     events = compiled.program.input_coding is InputCoding.EVENTS

@@ -5,7 +5,7 @@ Checked arrays are joined to one, a row for each sample (``ir.inputs``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def load_named(
     shapes: Mapping[str, Shape],
     *,
     layout: str = "nchw",
-    raw: bool = False,
+    raw: bool | Collection[str] = False,
     outputs: OutputShapes | None = None,
     need_labels: bool = False,
 ) -> Samples:
@@ -48,7 +48,8 @@ def load_named(
         path: the file; nothing in it is unpickled.
         shapes: of each input, by its name; in the order of their values in a sample.
         layout: of images in the file.
-        raw: whether preprocessing is folded into the network, so that integers are accepted.
+        raw: whether preprocessing is folded into the network, so that integers are accepted; or
+            for which inputs.
         outputs: of the network; None leaves labels unread.
         need_labels: whether a file without labels is refused.
 
@@ -86,7 +87,7 @@ def check_named(
     shapes: Mapping[str, Shape],
     *,
     layout: str = "nchw",
-    raw: bool = False,
+    raw: bool | Collection[str] = False,
     outputs: OutputShapes | None = None,
     source: str = "x",
 ) -> Samples:
@@ -112,7 +113,7 @@ def check_named(
                 np.asarray(x[name]),
                 shapes[name],
                 layout=layout,
-                raw=raw,
+                raw=raw if isinstance(raw, bool) else name in raw,
                 source=source,
                 name=f"'{name}'",
             )
@@ -132,6 +133,17 @@ def check_named(
     raise_all(errors)
     joined = _joined(checked)
     return labelled(joined, y, outputs, source)
+
+
+def unnamed(shapes: Mapping[str, Shape]) -> UsageError:
+    """The error for a single array where there are several inputs."""
+    names = ", ".join(f"'{name}'" for name in shapes)
+    named = ", ".join(f"'{name}': ..." for name in shapes)
+    return UsageError(
+        f"the network takes several inputs: {names}",
+        code="missing-key",
+        hint=f"give an array for each: {{{named}}}",
+    )
 
 
 def only_array(x: ArraysLike) -> Array:
