@@ -27,7 +27,7 @@ import numpy as np
 
 from snn_compile.ir import spiking
 from snn_compile.ir.expression import evaluate
-from snn_compile.quantize.integers import channel_of
+from snn_compile.ir.integer_weights import channel_of
 from snn_compile.sim.spiking import current
 
 MULTIPLIER_ERROR = 2.0**-11

@@ -243,12 +243,16 @@ def _curves(
 
 def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:
     source, shape = folded.input, folded.input.shape
-    if source.step is not None and source.high - source.low < 1 << options.input_bits:
-        unit = source.step.astype(np.float64)
-        return InputEncoding(unit, source.low, source.high, shape, maps_shape(shape))
-    return InputEncoding.spanning(
-        statistics.low, statistics.high, options.input_bits, shape, maps_shape(shape)
-    )
+    if source.step is not None and source.ends is not None:
+        least, most = source.ends
+        if most - least < 1 << options.input_bits:
+            unit = source.step.astype(np.float64)
+            return InputEncoding(unit, least, most, shape, maps_shape(shape))
+    low, high = statistics.low, statistics.high
+    readers = folded.graph.consumers(source.id)
+    if any(isinstance(r, ops.Conv | ops.Dense) and r.step is not None for r in readers):
+        low, high = low.min(keepdims=True), high.max(keepdims=True)  # one unit keeps integers
+    return InputEncoding.spanning(low, high, options.input_bits, shape, maps_shape(shape))
 
 
 def _to_spiking(

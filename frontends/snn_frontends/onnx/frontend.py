@@ -90,9 +90,7 @@ def _read(path: Path) -> Imported:
         )
     entry = _input(model.graph, file)
     modules, expanded = expand(model, file, opset, modules)
-    return import_graph(
-        model, file, opset, entry, stated, [*findings, *expanded], modules
-    )
+    return import_graph(model, file, opset, entry, stated, [*findings, *expanded], modules)
 
 
 def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:

@@ -50,9 +50,7 @@ class FoldBatchNorm:
 def _scaled(layer: ann.Conv | ann.Dense, scale: Float, shift: Float) -> AnnNode:
     column = scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
     step = None if layer.step is None else layer.step * np.abs(scale)
-    return replace(
-        layer, weight=layer.weight * column, bias=layer.bias * scale + shift, step=step
-    )
+    return replace(layer, weight=layer.weight * column, bias=layer.bias * scale + shift, step=step)
 
 
 def per_channel(node: ann.BatchNorm | ann.Affine) -> tuple[Float, Float] | None:

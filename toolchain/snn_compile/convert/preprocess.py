@@ -37,7 +37,7 @@ class FoldPreprocessing:
         """
         if not self.mean_values and not self.scale_values:
             return PassResult(network)
-        source = replace(network.input, step=None, low=0, high=0)  # raw values have another grid
+        source = replace(network.input, step=None, ends=None)  # raw values have another grid
         mean = self._per_channel("mean-values", self.mean_values or (0.0,), source)
         scale = self._per_channel("scale-values", self.scale_values or (1.0,), source)
         scaled = ann.Affine(

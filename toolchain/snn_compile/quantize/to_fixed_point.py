@@ -12,8 +12,8 @@ from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import Window
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.passes import PassResult
-from snn_compile.quantize.products import check_operands
 from snn_compile.quantize.given import given_findings
+from snn_compile.quantize.products import check_operands
 from snn_compile.quantize.quantize import Quantization, quantize
 from snn_compile.quantize.states import States
 from snn_compile.sim import bounds

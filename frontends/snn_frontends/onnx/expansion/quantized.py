@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snn_frontends.onnx.expansion.call import Expansion, Rule
 
+
 def conv(e: Expansion) -> None:
     """``QLinearConv``: X, W and the bias in integers, with the scale of their product."""
     x, weight = _channels_first(e), e.dequantized(3, 4, 5, axis=0)
@@ -99,9 +100,7 @@ def reduce_mean(e: Expansion) -> None:
     """``QLinearReduceMean``, whose axes are an attribute in every operator set."""
     x, axes = e.dequantized(0, 1, 2), e.attribute("axes", None)
     if axes is not None and e.opset >= 18:
-        y = e.add(
-            "ReduceMean", x, e.constant(axes, "int64"), main=True, **e.others("axes")
-        )
+        y = e.add("ReduceMean", x, e.constant(axes, "int64"), main=True, **e.others("axes"))
     else:
         y = e.add("ReduceMean", x, main=True, **e.others())
     e.quantize(y, 3, 4)
@@ -127,9 +126,7 @@ def _unit(e: Expansion, x: int, zero: int, axis: int | None = None) -> str:
 
 def conv_integer(e: Expansion) -> None:
     """``ConvInteger``: differences to the zero points are convolved; scales follow."""
-    e.add(
-        "Conv", _unit(e, 0, 2), _unit(e, 1, 3, 0), to=e.outputs[0], main=True, **e.others()
-    )
+    e.add("Conv", _unit(e, 0, 2), _unit(e, 1, 3, 0), to=e.outputs[0], main=True, **e.others())
 
 
 def mat_mul_integer(e: Expansion) -> None:
