@@ -153,6 +153,7 @@ def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
     def rounded(node: AnnNode, value: Array) -> Array:
         if not isinstance(node, ops.Activation):
             return value
-        return ann.on_levels(value, scales[node.id], levels, signed=not node.non_negative)
+        own = node.finest(levels) if node.on_own_grid(levels) else levels
+        return ann.on_levels(value, scales[node.id], own, signed=not node.non_negative)
 
     return rounded
