@@ -125,7 +125,8 @@ class Builder:
         """
         for k, node in enumerate(self.nodes[first:], start=first):
             if isinstance(node, ann.Conv | ann.Dense) and node.step is None:
-                step = next(filter(None.__ne__, (row_steps(node.weight, s) for s in given)), None)
+                found = (row_steps(node.weight, steps) for steps in given)
+                step = next((steps for steps in found if steps is not None), None)
                 if step is not None:
                     self.nodes[k] = self._by_id[node.id] = replace(node, step=step)
 

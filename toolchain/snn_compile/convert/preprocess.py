@@ -42,7 +42,7 @@ class FoldPreprocessing:
             return PassResult(network)
         raise_all(list(self.complaints(network)))
         found = network.graph[NodeId(self.input or network.inputs[0].id)]
-        source = found.changed(step=None, low=0, high=0)  # raw values have another grid
+        source = found.changed(step=None, ends=None)  # raw values have another grid
         mean = _per_channel(self.mean_values or (0.0,), source)
         scale = _per_channel(self.scale_values or (1.0,), source)
         scaled = ann.Affine(

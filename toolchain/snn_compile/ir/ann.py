@@ -29,13 +29,11 @@ class Input(Node):
 
     Attributes:
         step: one step of its grid in a network whose input is quantized, (1,) or (C,); else None.
-        low: the lowest value of the grid, in steps, at most 0.
-        high: the highest, at least 1.
+        ends: its lowest value in steps, at most 0, and its highest, at least 1; or None.
     """
 
     step: Float | None = None
-    low: int = 0
-    high: int = 0
+    ends: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -138,6 +136,13 @@ class Activation(Node):
     peers: str | None = None
     levels: int | None = None
     full_scale: Float | None = None
+
+    @property
+    def step(self) -> Float:
+        """One step of its own grid, (C,)."""
+        if self.full_scale is None or self.levels is None:
+            raise TypeError(f"'{self.id}' has no grid of its own")
+        return self.full_scale / self.levels
 
     def on_own_grid(self, levels: int) -> bool:
         """Whether payloads of up to ``levels`` can be the values of its own grid."""

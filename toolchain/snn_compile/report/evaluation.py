@@ -205,7 +205,9 @@ def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
 def levels_of(network: ANNGraph, coding: Coding) -> dict[NodeId, int]:
     """The largest spike count or payload of each activation."""
     return {
-        node.id: coding.finer(node.payload_bits).levels
+        node.id: node.finest(coding.levels)
+        if node.on_own_grid(coding.levels)
+        else coding.finer(node.payload_bits).levels
         for node in network.graph
         if isinstance(node, ops.Activation)
     }

@@ -162,10 +162,10 @@ def apply(node: AnnNode, sources: Sequence[Array]) -> Array:
 
 def entered(node: ops.Input, x: Array) -> Array:
     """The input on its grid, if it has one."""
-    if node.step is None:
+    if node.step is None or node.ends is None:
         return x
     step = column(node.step, x)
-    return np.clip(np.rint(x / step), node.low, node.high) * step
+    return np.clip(np.rint(x / step), *node.ends) * step
 
 
 def column(parameter: ops.Float, x: Array) -> Array:
