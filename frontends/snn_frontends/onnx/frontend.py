@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from snn_compile.files.documents import (
     read_bytes,
     too_large,
 )
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.memory import format_size
+from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
     from snn_frontends.onnx.importer import ModelInput
-    from snn_frontends.onnx.runtime import OnnxRuntime
+    from snn_frontends.onnx.runtime import HostModel, OnnxRuntime
 
 OLDEST_OPSET = 7
 MAX_NAME_LENGTH = 4096
@@ -43,10 +46,14 @@ class OnnxFrontend:
     suffixes: tuple[str, ...] = (".onnx",)
 
     def read(self, path: Path) -> Imported:
-        """Read a file.
+        """Read a file as it states itself; raises as ``read_with``."""
+        return self.read_with(path, CompileOptions())
+
+    def read_with(self, path: Path, options: CompileOptions) -> Imported:
+        """Read a file, up to where the options say.
 
         Raises:
-            UsageError: the file does not exist.
+            UsageError: the file does not exist, or has no such tensors.
             ModelError: the file is not a valid model.
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
         """
@@ -55,7 +62,7 @@ class OnnxFrontend:
                 f"there is no file '{path}'", code="no-such-file", hint="check the path"
             )
         try:
-            return _read(path)
+            return _read(path, options)
         except CompileError:
             raise
         except Exception as error:
@@ -66,12 +73,34 @@ class OnnxFrontend:
 
     def source_runtime(self, path: Path) -> OnnxRuntime | None:
         """The file in onnxruntime; None if that is not installed."""
+        return self.source_runtime_with(path, CompileOptions())
+
+    def source_runtime_with(self, path: Path, options: CompileOptions) -> OnnxRuntime | None:
+        """The file in onnxruntime; None if the network does not end at the file's outputs."""
         from snn_frontends.onnx.runtime import OnnxRuntime
 
-        return OnnxRuntime.of(path)
+        return None if options.outputs or options.cut_at else OnnxRuntime.of(path)
+
+    def tail_runtime(self, tail: HostTail) -> HostModel | None:
+        """An untrusted tail in onnxruntime; None if that is not installed."""
+        from snn_frontends.onnx.runtime import HostModel
+        from snn_frontends.onnx.tail import checked
+
+        return HostModel.of(checked(tail), bounded=True)
+
+    def whole_runtime(self, path: Path, options: CompileOptions) -> HostModel | None:
+        """The file in onnxruntime, for all its outputs; None if that is not installed."""
+        from snn_frontends.onnx.cut import with_outputs
+        from snn_frontends.onnx.runtime import HostModel
+
+        if not options.outputs:
+            return HostModel.of(str(path))
+        model, _ = _load(path, str(path))
+        return HostModel.of(with_outputs(model, options.outputs).SerializeToString())
 
 
-def _read(path: Path) -> Imported:
+def _read(path: Path, options: CompileOptions) -> Imported:
+    from snn_frontends.onnx.cut import Request
     from snn_frontends.onnx.importer import import_graph
 
     file = str(path)
@@ -88,7 +117,8 @@ def _read(path: Path) -> Imported:
             hint="simplify it (onnx-simplifier), or split it",
         )
     entry = _input(model.graph, file)
-    return import_graph(model, file, opset, entry, stated, findings, modules)
+    request = Request(options.outputs, options.cut_at)
+    return import_graph(model, file, opset, entry, stated, findings, modules, request)
 
 
 def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
@@ -254,7 +284,7 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
             hint="export the network with a float input; raw integer data is supported all the "
             "same, with --mean-values and --scale-values",
         )
-    return _shaped(entry.name, tensor, origin)
+    return replace(_shaped(entry.name, tensor, origin), elem_type=tensor.elem_type)
 
 
 def _shaped(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> ModelInput:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
-from onnx import checker, defs
+from onnx import checker, defs, helper
 
 from snn_compile.errors import (
     CompileError,
     CompileErrors,
     ModelError,
     Origin,
+    Survey,
     UnsupportedError,
     raise_all,
 )
@@ -26,13 +27,16 @@ from snn_compile.files.documents import TooLargeError, first_line, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.host_tail import Feed, HostTail
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
-from snn_frontends.onnx import layout, refusals
+from snn_frontends.onnx import decision, layout, refusals, tail
 from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.cut import Cut, Request, chosen_outputs, requested_cut
+from snn_frontends.onnx.flow import Flow
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
 from snn_frontends.onnx.order import in_order, live
@@ -41,6 +45,8 @@ from snn_frontends.onnx.values import Batch, Constant, Tensor, Unknown, Value
 
 CONTRIBUTOR = "com.microsoft"
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
+DROPPED = frozenset({"argmax-dropped", "softmax-dropped"})
+"""Findings about operators at the end that are left off."""
 SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
@@ -53,12 +59,14 @@ class ModelInput:
         shape: its shape in the file.
         batch: the axis of the samples.
         whole: whether it is a single sample, without such an axis.
+        elem_type: ONNX's number of its type.
     """
 
     name: str
     shape: Shape
     batch: Batch
     whole: bool = False
+    elem_type: int = onnx.TensorProto.FLOAT
 
     def value(self, builder: Builder, origin: Origin) -> Tensor:
         """The network's input."""
@@ -76,6 +84,7 @@ def import_graph(
     stated_opset: int,
     findings: Sequence[Finding],
     modules: Sequence[str],
+    request: Request,
 ) -> Imported:
     """Import a model after the checks of its header and input.
 
@@ -87,52 +96,104 @@ def import_graph(
         stated_opset: the version in the file, which may be newer.
         findings: findings about the file so far.
         modules: source modules of its operators, by name; empty if unknown.
+        request: where the network ends.
+
+    Raises:
+        CompileError: it is invalid, or no tail of it can be left to the host so that the rest is
+            supported; all complaints at once.
     """
-    builder = Builder(file, opset, entry.batch, findings=list(findings))
-    importer = _Importer(model, builder, entry, modules)
+    nodes = list(model.graph.node)
+    source = _Source(model, nodes, file, opset, stated_opset, modules, request)
+    importer = source.importer(entry, findings)
     try:
-        return importer.run(stated_opset)
+        return importer.run()
     except CompileError:
         fixed = entry.batch.size > 1 and not entry.batch.symbolic
         if not fixed or not any(isinstance(e, MixesSamplesError) for e in importer.errors):
-            raise
-    whole = replace(entry, batch=Batch(1, symbolic=False), whole=True)
-    message = f"axis 0 (of size {entry.batch.size}) is not a batch: the whole input is one sample"
-    finding = Finding(message, Origin(file, entry.name), code="whole-input")
-    builder = Builder(file, opset, whole.batch, findings=[*findings, finding])
-    return _Importer(model, builder, whole, modules).run(stated_opset)
+            return source.before_tail(importer, findings)
+    entry = replace(entry, batch=Batch(1, symbolic=False), whole=True)
+    message = f"axis 0 (of size {importer.entry.batch.size}) is not a batch: the whole input is one"
+    finding = Finding(f"{message} sample", Origin(file, entry.name), code="whole-input")
+    findings = [*findings, finding]
+    importer = source.importer(entry, findings)
+    try:
+        return importer.run()
+    except CompileError:
+        return source.before_tail(importer, findings)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file to import."""
+
+    model: onnx.ModelProto
+    nodes: list[onnx.NodeProto]
+    file: str
+    opset: int
+    stated_opset: int
+    modules: Sequence[str]
+    request: Request
+
+    def importer(
+        self, entry: ModelInput, findings: Sequence[Finding], cut: Cut | None = None
+    ) -> _Importer:
+        """A new import."""
+        builder = Builder(self.file, self.opset, entry.batch, findings=list(findings))
+        return _Importer(self, builder, entry, cut)
+
+    def before_tail(self, refused: _Importer, findings: Sequence[Finding]) -> Imported:
+        """Import what stands before the tail of a refused network.
+
+        Raises:
+            CompileError: the errors of the refused import, if it has no such tail.
+        """
+        cut = refused.tail()
+        if cut is None:
+            raise_all(refused.errors)
+        return self.importer(refused.entry, findings, cut).run()
 
 
 class _Importer:
     """State of one import."""
 
     def __init__(
-        self, model: onnx.ModelProto, builder: Builder, entry: ModelInput, modules: Sequence[str]
+        self, source: _Source, builder: Builder, entry: ModelInput, cut: Cut | None
     ) -> None:
+        model = source.model
+        self.source = source
         self.builder = builder
         self.entry = entry
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.sparse = {one.values.name: one for one in model.graph.sparse_initializer}
         self.functions = {(_domain(f.domain), f.name) for f in model.functions}
-        self.outputs = [output.name for output in model.graph.output]
         given = {entry.name, *self.initializers, *self.sparse}
-        nodes = list(model.graph.node)
+        nodes = source.nodes
         self.nodes = in_order(nodes, given, builder.file)
         for node in self.nodes:
             node.domain = _domain(node.domain)
+        self.outputs = chosen_outputs(model.graph, source.request, builder.file)
         self.live = live(self.nodes, self.outputs)
+        used = [node for node in self.nodes if id(node) in self.live]
+        self.flow = Flow(used, entry.name, self.outputs)
+        self.cut = cut or requested_cut(self.flow, model.graph, source.request, builder.file)
+        self.ends = list(self.cut.ends) if self.cut else self.outputs
+        in_tail = self.cut.tail if self.cut else frozenset[int]()
+        self.visited = self.live - in_tail
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
-            if id(node) in self.live:
+            if id(node) in self.visited:
                 for name in filter(None, node.input):
                     self.readers.setdefault(name, []).append(node)
+        self.dropped: list[onnx.NodeProto] = []
+        self.refused: set[int] = set()
         self.surveyor = Surveyor(
-            {id(node): module for node, module in zip(nodes, modules, strict=True)},
+            {id(node): module for node, module in zip(nodes, source.modules, strict=True)},
             self.readers,
             {name: node for node in self.nodes for name in node.output},
         )
         self.times_named = Counter(node.name for node in self.nodes)
         self.values: dict[str, Value] = {}
+        self.output_ids: dict[str, NodeId] = {}
         self.of_pairs: dict[str, Constant] = {}
         self.errors: list[CompileError] = []
         self.n_folded = 0
@@ -141,31 +202,73 @@ class _Importer:
         self.rules.ir_version = onnx.IR_VERSION
         self.rules.opset_imports = {"": builder.opset}
 
-    def run(self, stated_opset: int) -> Imported:
-        """Import all nodes, or raise all complaints."""
+    def run(self) -> Imported:
+        """Import all nodes before the tail, or raise all complaints."""
         builder, entry = self.builder, self.entry
         origin = Origin(builder.file, entry.name)
         self.values[entry.name] = entry.value(builder, origin)
         for node in self.nodes:
-            if id(node) in self.live:
+            if id(node) in self.visited:
                 with np.errstate(all="ignore"):  # the builder refuses overflows
                     self._visit(node)
-            else:
+            elif id(node) not in self.live:
                 message = "removed: no output of the network depends on it"
                 builder.findings.append(Finding(message, self._origin(node), "dead-node"))
-        for name in self.outputs:
+        for name in self.ends:
             self._mark_output(name)
-        for error in self.errors:
-            error.survey = self.surveyor.survey
+        if self.errors:
+            survey = self._survey()
+            for error in self.errors:
+                error.survey = survey
         raise_all(self.errors)
         graph: Graph[AnnNode] = Graph(builder.nodes)
         graph = graph.prune(node.id for node in graph if isinstance(node, ann.Output))
+        network = ANNGraph(graph, builder.file, self.source.stated_opset)
+        tail = self._host_tail()
+        if tail is not None and tail.cut:
+            origin = Origin(builder.file, tail.tensors[0] if tail.tensors else "")
+            builder.findings.append(Finding(tail.sentence, origin, "host-tail"))
         return Imported(
-            ann=ANNGraph(graph, builder.file, stated_opset),
+            ann=network,
             findings=tuple(builder.findings),
             n_nodes=len(self.nodes),
             n_folded=self.n_folded,
+            tail=tail,
         )
+
+    def tail(self) -> Cut | None:
+        """The tail that can be left to the host so that the rest is supported; None if none can."""
+        refused = all(isinstance(error, UnsupportedError) for error in self.errors)
+        if self.cut is not None or not refused or not self.refused:
+            return None
+        return decision.automatic_cut(self.flow, self._known())
+
+    def _known(self) -> decision.Known:
+        return decision.Known(frozenset(self.refused), self.values, self.surveyor.work)
+
+    def _survey(self) -> Survey:
+        """How much of a refused model is fine."""
+        survey = self.surveyor.survey
+        if self.cut is not None or not self.refused:
+            return survey
+        names, work = decision.largest_part(self.flow, self._known())
+        return replace(survey, cut_at=names, operations_before=work)
+
+    def _host_tail(self) -> HostTail | None:
+        """The operators that are not in the network, for the host."""
+        left = set(self.cut.tail) if self.cut else set()
+        left |= self.flow.after(self.dropped)
+        if not left:
+            return None
+        file, dtype = self.builder.file, helper.tensor_dtype_to_np_dtype(self.entry.elem_type)
+        border = tail.Border(
+            lambda name: self._value(name, Origin(file)),
+            self.output_ids,
+            Feed(self.entry.name, None, self.entry.shape, dtype.name),
+            self.builder.batch.size,
+        )
+        cut = self.cut is not None
+        return tail.host_tail(self.source.model, self.flow, left, border, file, cut=cut)
 
     def _visit(self, node: onnx.NodeProto) -> None:
         """Import a node, or record the reason why not and replace it by a value of its shape."""
@@ -173,11 +276,15 @@ class _Importer:
         inputs: list[Value | None] = []
         try:
             inputs = [self._value(name, origin) if name else None for name in node.input]
+            n_findings = len(self.builder.findings)
             results = self._import(node, inputs, origin)
+            if any(f.code in DROPPED for f in self.builder.findings[n_findings:]):
+                self.dropped.append(node)
             self._check_unread(node, len(results), origin)
             self.surveyor.count(node, inputs, [v.shape for v in results if isinstance(v, Tensor)])
         except CompileError as error:
             errors = error.errors if isinstance(error, CompileErrors) else (error,)
+            self.refused.add(id(node))
             self._refuse(node, inputs, errors)
             unsupported = all(isinstance(one, UnsupportedError) for one in errors)
             results = self._stand_ins(node, inputs if unsupported else [])
@@ -292,7 +399,7 @@ class _Importer:
     def _check_unread(self, node: onnx.NodeProto, n_results: int, origin: Origin) -> None:
         """Refuse a node with more results in use than imported."""
         for name in node.output[n_results:]:
-            if name and (name in self.readers or name in self.outputs):
+            if name and (name in self.readers or name in self.ends):
                 raise UnsupportedError(
                     f"its further output '{name}' is used, which has no spiking form",
                     origin=origin,
@@ -342,7 +449,7 @@ class _Importer:
             return
         if isinstance(value, Tensor):
             try:
-                self.builder.add_output(name, value, origin)
+                self.output_ids[name] = self.builder.add_output(name, value, origin)
             except MixesSamplesError as error:
                 self.errors.append(error)
         elif not isinstance(value, Unknown):
@@ -361,7 +468,7 @@ class _Importer:
     def _reading(self, name: str) -> frozenset[str]:
         """Types of the operators that read a value; an empty text for an output of the network."""
         types = {node.op_type for node in self.readers.get(name, [])}
-        return frozenset(types | {""} if name in self.outputs else types)
+        return frozenset(types | {""} if name in self.ends else types)
 
     def _only_feeds_outputs(self, name: str, ops: frozenset[str]) -> bool:
         """Whether a value reaches only outputs, through operators of the given types."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.errors import UsageError
 from snn_compile.ir import ann
@@ -54,6 +55,15 @@ class FoldPreprocessing:
             if n.id != source.id
         ]
         return PassResult(network.with_graph(Graph([source, scaled, *rest])))
+
+    def of_samples(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Raw samples (N, C, ...) as the model file takes them."""
+        if not self.mean_values and not self.scale_values:
+            return x
+        places = (-1, *(1 for _ in x.shape[2:]))
+        mean, scale = self.mean_values or (0.0,), self.scale_values or (1.0,)
+        y: npt.NDArray[Any] = (x - np.reshape(mean, places)) / np.reshape(scale, places)
+        return y
 
     @staticmethod
     def _per_channel(option: str, values: tuple[float, ...], source: ann.Input) -> ann.Float:

@@ -25,6 +25,8 @@ class Keywords(TypedDict, total=False):
     A test holds them to the declarations; samples are arguments of their own.
     """
 
+    outputs: Sequence[str]
+    cut_at: Sequence[str]
     target: str
     chips: int | None
     placement: Path | None

@@ -118,7 +118,7 @@ def _checked(
     placement = Task(path, options, target).placement
     options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
-    imported = read_model(path)
+    imported = read_model(path, options)
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
     folding = fold(network, coding, observe, target=target)
@@ -152,7 +152,7 @@ def passes_of(
         return quantization(for_target(options, target)).steps
     options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
-    network = preprocess(read_model(path), options)
+    network = preprocess(read_model(path, options), options)
     is_measured = with_data and options.calibrate is not None
     folded = fold(network, coding, measured=is_measured, target=target).graph
     adjusts = with_data and options.equalize != "none"
@@ -228,7 +228,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         asked = asked.with_default("timesteps", coding.window.n_steps)
     options = options.with_default("timesteps", coding.window.n_steps)
     with journal.timed("import"):
-        imported = read_model(task.path)
+        imported = read_model(task.path, options)
     journal.add_findings(imported.findings)
     network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
@@ -238,6 +238,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     observe = pass_observer(journal, network, samples.calibrate)
     folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
     assemble.report_import(journal.observer, imported, folded)
+    cut = imported.tail if imported.tail is not None and imported.tail.cut else None
     options = _choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))
     folded = _equalize(folded, samples.calibrate, options, coding, observe)
@@ -252,7 +253,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
 
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
-        runner = source_runtime(task.path, options) if test_set is not None else None
+        runner = source_runtime(task.path, options) if test_set is not None and not cut else None
         outcome = evaluate_stages(Stages(network, lowered, coding, runner), test_set, journal)
         if options.neurons == "any" or test_set is None:
             return outcome
@@ -276,6 +277,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         partial(assemble.report, task.path, in_effect, model, lowered.quantization, journal),
         lowered.quantization,
         task.placement,
+        imported.tail,
     )
 
 

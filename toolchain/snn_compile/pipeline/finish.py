@@ -21,6 +21,7 @@ from snn_compile.fit import fit_findings
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.mapping import MappedProgram, map_program, resources
@@ -41,6 +42,7 @@ from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
 from snn_compile.samples.arrays import Samples
+from snn_compile.sealed import tail
 from snn_compile.sealed.provenance import provenance
 from snn_compile.targets.target import Target
 
@@ -99,6 +101,7 @@ class PreparedNetwork:
         report: the content of ``report.json``, from the keys common to all kinds.
         quantization: scales of the integers to report; None if already reported.
         placement: the requested placement.
+        tail: what is left to the host, if anything.
     """
 
     program: QuantizedGraph
@@ -112,6 +115,7 @@ class PreparedNetwork:
     report: Callable[[MappedProgram, Outcome, Mapping[str, Any]], dict[str, Any]]
     quantization: Quantization | None = None
     placement: PlacementFile | None = None
+    tail: HostTail | None = None
 
 
 @dataclass(frozen=True)
@@ -161,19 +165,22 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     require_writable(program, prepared.backends)
     outcome = prepared.evaluate_stages(journal)
     with journal.timed("portability"):
-        portability = assemble.portability_of(program, prepared.stimulus)
+        more = {"portability": assemble.portability_of(program, prepared.stimulus)}
+    if prepared.tail is not None and prepared.tail.cut:
+        more["tail"] = tail.report_entry(prepared.tail)
     return CompiledModel(
         program,
         prepared.encoding,
         prepared.decodings,
-        prepared.report(mapped.graph, outcome, {**outcome.more, "portability": portability}),
+        prepared.report(mapped.graph, outcome, {**outcome.more, **more}),
         prepared.stimulus,
-        prepared.provenance,
+        {**prepared.provenance, **tail.seal_of(prepared.tail)},
         backends=prepared.backends,
         placement={
             PLACEMENT: to_toml(mapped.graph.placements, prepared.target),
             CORES: to_csv(resources(mapped.graph).per_core),
         },
+        tail=prepared.tail,
     )
 
 

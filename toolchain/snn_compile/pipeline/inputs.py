@@ -22,6 +22,7 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
+    ConfigurableFrontend,
     HasSourceRuntime,
     Imported,
     SourceRuntime,
@@ -71,10 +72,11 @@ def spiking_frontend(path: Path) -> SpikingFrontend | None:
     return frontend
 
 
-def read_model(path: Path) -> Imported:
+def read_model(path: Path, options: CompileOptions) -> Imported:
     """Import a model that is to be converted.
 
     Raises:
+        UsageError: an option concerns the reading of the file, and its frontend knows none.
         CompileError: the file is missing, unreadable, or has unsupported operators.
         TypeError: its suffix is that of spiking networks.
     """
@@ -82,7 +84,12 @@ def read_model(path: Path) -> Imported:
     frontend = frontend_for(path)
     if isinstance(frontend, SpikingFrontend):
         raise TypeError(f"'{path}' contains a spiking network")
-    imported = frontend.read(path)
+    if isinstance(frontend, ConfigurableFrontend):
+        imported = frontend.read_with(path, options)
+    elif named := [name for name in ("outputs", "cut_at") if getattr(options, name)]:
+        raise options.refusal(named[0], "it with ONNX files")
+    else:
+        imported = frontend.read(path)
     outputs = imported.ann.outputs
     if any(not output.shape for output in outputs):
         raise UnsupportedError(
@@ -96,7 +103,11 @@ def read_model(path: Path) -> Imported:
 def source_runtime(path: Path, options: CompileOptions) -> SourceRuntime | None:
     """The runtime of the user's file; None if preprocessing is applied outside the file."""
     frontend = frontend_for(path)
-    if options.mean_values or options.scale_values or not isinstance(frontend, HasSourceRuntime):
+    if options.mean_values or options.scale_values:
+        return None
+    if isinstance(frontend, ConfigurableFrontend):
+        return frontend.source_runtime_with(path, options)
+    if not isinstance(frontend, HasSourceRuntime):
         return None
     return frontend.source_runtime(path)
 

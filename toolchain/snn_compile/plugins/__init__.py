@@ -10,11 +10,14 @@ from snn_compile.errors import CompileError, DeviceError, UsageError, raise_all
 from snn_compile.hil.device import Device
 from snn_compile.plugins.contracts import (
     Backend,
+    ConfigurableFrontend,
     Frontend,
     HasSourceRuntime,
+    HostRuntime,
     Imported,
     ImportedSpiking,
     NeedsEnvironment,
+    RunsOnHost,
     SourceRuntime,
     SpikingFrontend,
     Verifiable,
@@ -27,12 +30,15 @@ __all__ = [
     "DEVICES",
     "FRONTENDS",
     "Backend",
+    "ConfigurableFrontend",
     "Frontend",
     "HasSourceRuntime",
+    "HostRuntime",
     "Imported",
     "ImportedSpiking",
     "NeedsEnvironment",
     "Plugins",
+    "RunsOnHost",
     "SourceRuntime",
     "SpikingFrontend",
     "Verifiable",
@@ -44,7 +50,10 @@ BACKEND_NAME = re.compile(r"(?!(golden|engine)\Z)[a-z0-9][a-z0-9_-]{0,63}")
 """Allowed names: also a folder's name, and an argument of ``verify --against``."""
 
 FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
-    "snn_compile.frontends", "frontend", (Frontend, SpikingFrontend), (HasSourceRuntime,)
+    "snn_compile.frontends",
+    "frontend",
+    (Frontend, SpikingFrontend),
+    (HasSourceRuntime, ConfigurableFrontend, RunsOnHost),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends", "backend", (Backend,), (Verifiable, NeedsEnvironment), BACKEND_NAME

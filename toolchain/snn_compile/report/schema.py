@@ -290,6 +290,31 @@ class Fitting(TypedDict):
     origin: str
 
 
+class Operator(TypedDict):
+    """An operator of the model file."""
+
+    name: str
+    op: str
+
+
+class End(TypedDict):
+    """A tensor where the network ends, and its readout; none for the network's own input."""
+
+    tensor: str
+    output: str | None
+    shape: list[int]
+
+
+class Tail(TypedDict, total=False):
+    """What is left to the host: operators, the file's outputs, and what travels in an inference."""
+
+    cut: list[End]
+    operators: list[Operator]
+    outputs: list[str]
+    values: int
+    bytes: int
+
+
 class Report(TypedDict, total=False):
     """The whole report."""
 
@@ -305,6 +330,7 @@ class Report(TypedDict, total=False):
     environment: dict[str, str]
     ladder: list[Rung]
     neurons: Restriction
+    tail: Tail
     layers: list[Layer]
     resources: Resources
     fit: list[Fitting]
@@ -322,6 +348,7 @@ _SHAPES: dict[str, type] = {
     "model": Model,
     "ladder": Rung,
     "neurons": Restriction,
+    "tail": Tail,
     "layers": Layer,
     "resources": Resources,
     "fit": Fitting,

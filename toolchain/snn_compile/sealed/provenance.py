@@ -30,7 +30,13 @@ INPUTS = ("model", *FILES, "target")
 TUNED = "tuned"
 """Key of the training method of a tuned network."""
 _NAME = "{}.name"
-ADDED = {"activation_segments": 32, "chips": None, "allow_approximate": False}
+ADDED: dict[str, Any] = {
+    "activation_segments": 32,
+    "chips": None,
+    "allow_approximate": False,
+    "outputs": [],
+    "cut_at": [],
+}
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""
 Array = npt.NDArray[Any]

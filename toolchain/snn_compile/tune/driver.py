@@ -179,7 +179,7 @@ def _setting(
 
 def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
     """Labelled samples in the float network's input format."""
-    network = preprocess(read_model(path), options)
+    network = preprocess(read_model(path, options), options)
     return _labelled(float_samples(network, options, train, need_labels=True))
 
 
@@ -254,7 +254,7 @@ def _teacher(path: Path, options: CompileOptions, x: Array) -> Array | None:
     """Outputs of the float network, or None without one."""
     if path.is_dir() or spiking_frontend(path):
         return None
-    network = preprocess(read_model(path), options)
+    network = preprocess(read_model(path, options), options)
     return ann.evaluate(network, x).reshape(len(x), -1)
 
 
