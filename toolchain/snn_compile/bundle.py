@@ -23,7 +23,7 @@ from snn_compile.errors import Origin, UsageError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.hil.verification import Verification
-from snn_compile.ir.encoding import Float, InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.host_tail import HostTail
@@ -87,21 +87,32 @@ class CompiledModel:
     placement: Mapping[str, str] = field(default_factory=dict)
     tail: HostTail | None = None
 
-    def run(self, x: npt.ArrayLike) -> Float:
-        """The first output for real inputs, from the bit-accurate simulator.
+    def run(self, x: npt.ArrayLike) -> Any:
+        """The outputs for real inputs, from the bit-accurate simulator.
 
         Args:
             x: (N, *input shape) in the units that the trained network takes.
 
         Returns:
-            (N, *output shape) float64.
+            (N, *output shape) float64; of a network with several outputs, one array for each, by
+            its name in the user's file.
 
         Raises:
             UsageError: x has another shape.
         """
         run = self.simulate(x)
-        name, decoding = next(iter(self.decodings.items()))
-        return decoding(run.outputs[name])
+        decoded = {name: decoding(run.outputs[name]) for name, decoding in self.decodings.items()}
+        if len(decoded) == 1:
+            return next(iter(decoded.values()))
+        return {self.output_names[name]: values for name, values in decoded.items()}
+
+    @cached_property
+    def output_names(self) -> dict[NodeId, str]:
+        """The name of each output in the user's file, as far as the report has it."""
+        named = {one["layer"]: one["name"] for one in self.report.get("outputs") or ()}
+        names = {output: named.get(output, str(output)) for output in self.decodings}
+        unique = len(set(names.values())) == len(names)
+        return names if unique else {output: str(output) for output in names}
 
     def run_host_tail(self, x: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
         """The outputs of the model file by name: those of the network, and of its host tail.

@@ -72,10 +72,10 @@ class Lowering:
     decodings: Mapping[NodeId, OutputDecoding]
     curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
-    def answers(self, x: npt.NDArray[Any]) -> Float:
-        """The first output in fixed point for (N, *input shape) samples, as real values."""
-        output, decoding = next(iter(self.decodings.items()))
-        return decoding(engine.run(self.program, self.encoding(x)).outputs[output])
+    def outputs(self, x: npt.NDArray[Any]) -> list[Float]:
+        """Every output in fixed point for (N, *input shape) samples, as real values."""
+        run = engine.run(self.program, self.encoding(x))
+        return [decoding(run.outputs[name]) for name, decoding in self.decodings.items()]
 
     @property
     def spiking(self) -> SpikingGraph:

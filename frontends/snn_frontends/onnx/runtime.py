@@ -36,7 +36,7 @@ class OnnxRuntime:
     def __init__(self, session: Any) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
-        self._output = session.get_outputs()[0].name
+        self._outputs = [output.name for output in session.get_outputs()]
 
     @staticmethod
     def of(path: Path) -> OnnxRuntime | None:
@@ -69,20 +69,30 @@ class OnnxRuntime:
             if len(entries) > 1 or isinstance(batch, int) or entries[0].type != "tensor(float)":
                 return None
             runtime = OnnxRuntime(session)
-            probes = [runtime(np.zeros((n, *shape), np.float32)) for n in (2, 3)]
+            probes = [runtime.every_output(np.zeros((n, *shape), np.float32)) for n in (2, 3)]
         except refusals:
             return None
-        kept = [len(probe) for probe in probes] == [2, 3]
+        kept = [{len(values) for values in probe.values()} for probe in probes] == [{2}, {3}]
         return runtime if kept else None  # samples may have been merged, or moved to another axis
 
     def __call__(self, x: Array, advance: Callable[[int], None] = lambda n: None) -> Array:
         """The first output for every sample (N, *input shape)."""
+        return next(iter(self._run(self._outputs[:1], x, advance).values()))
+
+    def every_output(
+        self, x: Array, advance: Callable[[int], None] = lambda n: None
+    ) -> dict[str, Array]:
+        """Each output for every sample, by its name in the file."""
+        return self._run(self._outputs, x, advance)
+
+    def _run(self, names: list[str], x: Array, advance: Callable[[int], None]) -> dict[str, Array]:
         found = []
         for start in range(0, len(x), BATCH_SIZE):
             piece = np.ascontiguousarray(x[start : start + BATCH_SIZE], np.float32)
-            found.append(self._session.run([self._output], {self._input: piece})[0])
+            found.append(self._session.run(names, {self._input: piece}))
             advance(len(piece))
-        return np.concatenate(found)
+        pairs = zip(names, zip(*found, strict=True), strict=True)
+        return {name: np.concatenate(pieces) for name, pieces in pairs}
 
 
 class HostModel:

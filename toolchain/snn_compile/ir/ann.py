@@ -33,6 +33,11 @@ class Output(Node):
     """Marks a node's value as an output of the network: ``y = x``."""
 
 
+def output_name(output: Output) -> str:
+    """The name of an output in the user's file, or its id if the file has none."""
+    return output.origin.node if output.origin and output.origin.node else str(output.id)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Conv(Node):
     """``y[o] = sum_i weight[o, i] * x[i] + bias[o]``, cross-correlation over (C, H, W).

@@ -24,6 +24,7 @@ from snn_compile.options.declared import (
 from snn_compile.options.kinds import (
     AUTO,
     Auto,
+    assignments,
     choice,
     file,
     names,
@@ -49,6 +50,7 @@ Reset = Literal["subtract", "zero"]
 Neurons = Literal["any", "stock"]
 Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
 Layout = Literal["nchw", "nhwc"]
+OutputKinds = Literal["classes", "regression", "segmentation"]
 Rounding = Literal["nearest", "compensated"]
 Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
@@ -284,6 +286,16 @@ class CompileOptions(TracedOptions):
         "Divides the difference; one value, or one per channel.",
         _DATA,
         _FLOAT,
+    )
+    output_kind: tuple[str, ...] = option(
+        (),
+        assignments(
+            "[NAME=]KIND[,...]", get_args(OutputKinds), 'output_kind = ["value=regression"]'
+        ),
+        "What outputs are, where neither labels nor shapes tell: classes, regression (real values)"
+        " or segmentation (a class for each position).",
+        _DATA,
+        shown="by labels or shape",
     )
     layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
     emit: tuple[str, ...] = option(

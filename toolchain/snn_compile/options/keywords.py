@@ -52,6 +52,7 @@ class Keywords(TypedDict, total=False):
     reset_calibration: bool
     mean_values: Sequence[float]
     scale_values: Sequence[float]
+    output_kind: Sequence[str]
     layout: Layout
     emit: Sequence[str]
     max_accuracy_drop: float | None

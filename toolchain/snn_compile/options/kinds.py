@@ -113,6 +113,18 @@ def names(metavar: str) -> Kind:
     return Kind("names", metavar, _names, 'emit = ["lava"]')
 
 
+def assignments(metavar: str, choices: tuple[str, ...], example: str) -> Kind:
+    """Several ``NAME=VALUE``, or a single ``VALUE``, with values among ``choices``."""
+    return Kind(
+        "names",
+        metavar,
+        _names,
+        example,
+        f"NAME=KIND with {', '.join(choices)}",
+        lambda all_: all(one.rpartition("=")[2] in choices for one in all_),
+    )
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError

@@ -58,19 +58,22 @@ from snn_compile.pipeline.inputs import (
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
-from snn_compile.plugins import BACKENDS
+from snn_compile.plugins import BACKENDS, Imported
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble, restriction
 from snn_compile.report.evaluation import Outcome, Stages, evaluate_stages
+from snn_compile.report.host import HostStage, expected_of
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
-from snn_compile.samples.arrays import Samples
+from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
 MAX_WEIGHT_BITS = 8
+LEFT_OFF = ("softmax-dropped", "argmax-dropped")
+"""Findings of an import that left out operators at the end of the file."""
 
 Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
@@ -175,7 +178,7 @@ def compile_model(
     *,
     options: CompileOptions | None = None,
     calibrate: Array | str | Path | None = None,
-    evaluate: tuple[Array, Array | None] | str | Path | None = None,
+    evaluate: tuple[Array, Labels | None] | str | Path | None = None,
     observer: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
@@ -187,7 +190,8 @@ def compile_model(
         model: the file.
         options: all options; ``changes`` override single ones by name.
         calibrate: (N, *input shape) samples or a file, instead of ``options.calibrate``.
-        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``.
+        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``. Labels
+            or targets of several outputs are a mapping by their names.
         observer: observer of the progress.
         retrain: may replace the folded network before conversion.
         instruments: what is done around the passes.
@@ -232,13 +236,18 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     journal.add_findings(imported.findings)
     network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
-    samples = load_data(options, network, task.calibrate, task.evaluate)
+    host = _host(task.path, options, imported, journal)
+    labelled = None if host is None else host.outputs(network, options)
+    samples = load_data(options, network, task.calibrate, task.evaluate, labelled)
+    of_file = () if samples.evaluate is None else samples.evaluate.expected
+    if host is not None and samples.evaluate is not None:
+        own = expected_of(network, of_file, options)
+        samples = replace(samples, evaluate=replace(samples.evaluate, expected=own))
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate))
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
     folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
     assemble.report_import(journal.observer, imported, folded)
-    cut = imported.tail if imported.tail is not None and imported.tail.cut else None
     options = _choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))
     folded = _equalize(folded, samples.calibrate, options, coding, observe)
@@ -253,8 +262,12 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
 
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
-        runner = source_runtime(task.path, options) if test_set is not None and not cut else None
-        outcome = evaluate_stages(Stages(network, lowered, coding, runner), test_set, journal)
+        runner = source_runtime(task.path, options) if test_set is not None else None
+        left_off = any(finding.code in LEFT_OFF for finding in imported.findings)
+        if imported.tail is not None and imported.tail.cut:
+            runner = None  # its outputs are not those of the network
+        stages = Stages(network, lowered, coding, runner, left_off, host, of_file)
+        outcome = evaluate_stages(stages, test_set, journal)
         if options.neurons == "any" or test_set is None:
             return outcome
         free = stock.without_stock_defaults(options, task.options)
@@ -279,6 +292,19 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         task.placement,
         imported.tail,
     )
+
+
+def _host(
+    path: Path, options: CompileOptions, imported: Imported, journal: Journal
+) -> HostStage | None:
+    """What is left to the host, ready to be evaluated; None if there is nothing."""
+    if imported.tail is None or not imported.tail.cut:
+        return None
+    stage = HostStage.of(path, options, imported.tail)
+    if isinstance(stage, HostStage):
+        return stage
+    journal.add_findings([stage])
+    return None
 
 
 def _calibrate(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
@@ -359,11 +385,11 @@ def _choose_equalization(
         return options
     silent_journal = Journal(SilentObserver())
 
-    def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
+    def compiled(mode: str, x: Array) -> Callable[[Array], list[Float]]:
         trial, few = options.with_value("equalize", mode, "tried"), Samples(x)
         equalized = _equalize(folded, few, trial, coding)
         statistics = _calibrate(equalized, few, silent_journal)
-        return lower(equalized, statistics, few, trial, coding).answers
+        return lower(equalized, statistics, few, trial, coding).outputs
 
     modes = [mode for mode in EQUALIZE if mode != AUTO]
     with journal.timed("choose-equalization"):

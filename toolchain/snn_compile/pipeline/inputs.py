@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import InputEncoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.spiking import InputCoding
@@ -31,6 +31,7 @@ from snn_compile.plugins import (
 )
 from snn_compile.report import figures
 from snn_compile.samples.arrays import (
+    Labels,
     Samples,
     check_samples,
     holds_events,
@@ -39,6 +40,7 @@ from snn_compile.samples.arrays import (
     samples_in,
 )
 from snn_compile.samples.events import Recordings
+from snn_compile.samples.outputs import OutputShapes, stated_kinds
 
 N_STIMULI = 100
 """Stimuli stored with a compiled network for verification."""
@@ -137,17 +139,21 @@ def load_data(
     options: CompileOptions,
     network: ANNGraph,
     calibrate: Array | None,
-    evaluate: tuple[Array, Array | None] | None,
+    evaluate: tuple[Array, Labels | None] | None,
+    outputs: OutputShapes | None = None,
 ) -> Data:
-    """Both sets of samples, from arrays or files; all complaints at once."""
+    """Both sets of samples, from arrays or files; all complaints at once.
+
+    The labels are those of the network's outputs, or of others.
+    """
     errors: list[CompileError] = []
 
-    def load(given: Array | None, labels: Array | None, file: Path | None) -> Samples | None:
+    def load(given: Array | None, labels: Labels | None, file: Path | None) -> Samples | None:
         try:
             if given is not None:
-                return float_samples(network, options, (given, labels))
+                return float_samples(network, options, (given, labels), outputs=outputs)
             if file is not None:
-                return float_samples(network, options, file)
+                return float_samples(network, options, file, outputs=outputs)
         except CompileError as error:
             errors.append(error)
         return None
@@ -161,9 +167,10 @@ def load_data(
 def float_samples(
     network: ANNGraph,
     options: CompileOptions,
-    given: Path | tuple[Array, Array | None],
+    given: Path | tuple[Array, Labels | None],
     *,
     need_labels: bool = False,
+    outputs: OutputShapes | None = None,
 ) -> Samples:
     """Samples for the float network, from an npz file, or from arrays x and y (or None).
 
@@ -173,7 +180,7 @@ def float_samples(
     reading: dict[str, Any] = {
         "layout": options.layout,
         "raw": bool(options.mean_values or options.scale_values),
-        "n_classes": prod(network.outputs[0].shape),
+        "outputs": outputs or outputs_of(network, options),
     }
     shape = network.input.shape
     if isinstance(given, Path):
@@ -181,8 +188,14 @@ def float_samples(
     return check_samples(*given, shape, **reading)
 
 
+def outputs_of(network: ANNGraph, options: CompileOptions) -> OutputShapes:
+    """The outputs of a float network by their names in the file."""
+    shapes = {output_name(output): output.shape for output in network.outputs}
+    return OutputShapes(shapes, stated_kinds(options.output_kind), network.input.shape)
+
+
 def samples_for(
-    compiled: CompiledModel, given: Path | tuple[Array, Array | None], *, need_labels: bool = False
+    compiled: CompiledModel, given: Path | tuple[Array, Labels | None], *, need_labels: bool = False
 ) -> Samples:
     """Samples for a compiled network, read like the data of its compilation.
 
@@ -197,29 +210,31 @@ def samples_for(
     """
     said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
-    decoding = next(iter(compiled.decodings.values()))
-    shape, n_classes = compiled.encoding.shape, prod(decoding.shape)
+    shape = compiled.encoding.shape
+    shapes = {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()}
+    kinds = stated_kinds(figures.option(compiled.report, "output_kind") or ())
+    has_labels = need_labels or compiled.tail is None or not compiled.tail.cut
+    # Of a network that was cut, labels are those of the outputs of the file.
+    outputs = OutputShapes(shapes, kinds, shape) if has_labels else None
     layout = figures.option(compiled.report, "layout") or "nchw"
     raw = any(said) or whole
     if not isinstance(given, Path):
-        return check_samples(*given, shape, layout=layout, raw=raw, n_classes=n_classes)
+        return check_samples(*given, shape, layout=layout, raw=raw, outputs=outputs)
     reading: dict[str, Any] = {
         "layout": layout,
         "raw": raw,
-        "n_classes": n_classes,
+        "outputs": outputs,
         "need_labels": need_labels,
     }
     if compiled.program.input.coding is not InputCoding.EVENTS:
         return load_samples(given, shape, **reading)
-    arrays = read_npz(given)
+    arrays = read_npz(given, outputs=outputs)
     if holds_events(arrays):
         recordings = Recordings.of(arrays, str(given))
         step_us = figures.option(compiled.report, "event_step")
         labels = recordings.required_labels() if need_labels else recordings.labels
         trains = recordings.trains(shape[1:], shape[0], step_us)
-        return check_samples(
-            trains, labels, shape, raw=True, n_classes=n_classes, source=str(given)
-        )
+        return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
     return samples_in(arrays, shape, source=str(given), **reading)
 
 

@@ -160,6 +160,15 @@ class SourceRuntime(Protocol):
 
 
 @runtime_checkable
+class RunsEveryOutput(SourceRuntime, Protocol):
+    """A runtime that gives further outputs, too."""
+
+    def every_output(self, x: npt.NDArray[Any], advance: Advance) -> Mapping[str, npt.NDArray[Any]]:
+        """Each output for every sample, by its name in the file."""
+        ...
+
+
+@runtime_checkable
 class HasSourceRuntime(Protocol):
     """A frontend whose format has its own runtime."""
 

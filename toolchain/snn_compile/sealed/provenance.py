@@ -36,6 +36,7 @@ ADDED: dict[str, Any] = {
     "allow_approximate": False,
     "outputs": [],
     "cut_at": [],
+    "output_kind": [],
 }
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""
@@ -138,9 +139,12 @@ def _file(kind: str, path: Path) -> dict[str, str]:
 
 
 def _hash_of(given: Any) -> str:
-    """The hash of an array, or of several."""
+    """The hash of an array, or of several; labels by name are in the order of their names."""
     digest = hashlib.sha256()
-    arrays = given if isinstance(given, tuple) else (given,)
+    parts = given if isinstance(given, tuple) else (given,)
+    arrays: list[Any] = []
+    for part in parts:
+        arrays += [part[name] for name in sorted(part)] if isinstance(part, Mapping) else [part]
     for values in (np.ascontiguousarray(array) for array in arrays if array is not None):
         digest.update(f"{values.dtype.str}{values.shape}".encode())
         digest.update(values.reshape(-1).view(np.uint8).data)
