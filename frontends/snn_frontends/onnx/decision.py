@@ -124,7 +124,7 @@ def _with_functions(flow: Flow, tail: set[int], known: Known) -> set[int]:
     """The tail with the functions before it, as far as no more values travel to the host."""
 
     def traffic(nodes: set[int]) -> int:
-        return sum(_size(known.values.get(name)) for name in flow.crossing(nodes))
+        return sum(_size(known.values.get(name)) for name in flow.ends(nodes))
 
     before = _before(flow, flow.crossing(tail))
     free = _after_layers(flow, before, known)
