@@ -39,12 +39,12 @@ class Cut:
     Attributes:
         tail: identities of the operators that are left to the host.
         ends: names of the outputs of the network before it.
-        asked: whether the user named the tensors.
+        also: further tensors at which it ends than the user has named, because the tail reads them.
     """
 
     tail: frozenset[int]
     ends: tuple[str, ...]
-    asked: bool
+    also: tuple[str, ...] = ()
 
 
 def chosen_outputs(graph: onnx.GraphProto, request: Request, file: str) -> list[str]:
@@ -84,7 +84,9 @@ def requested_cut(flow: Flow, graph: onnx.GraphProto, request: Request, file: st
     names = list(dict.fromkeys(request.cut_at))
     errors: list[CompileError] = []
     for name in names:
-        if name not in known:
+        if name == flow.entry:
+            errors.append(_unfit(name, "it is the input", file))
+        elif name not in known:
             errors.append(_unknown("cut-at", name, known, graph, file))
         elif name not in flow.producers:
             errors.append(_unfit(name, "no output depends on it", file))
@@ -97,7 +99,8 @@ def requested_cut(flow: Flow, graph: onnx.GraphProto, request: Request, file: st
     within = [name for name in names if id(flow.producers[name]) in tail]
     raise_all([_unfit(name, "another of the tensors leads to it", file) for name in within])
     ends = list(dict.fromkeys([*flow.ends(tail), *names]))
-    return Cut(frozenset(tail), tuple(ends), asked=True)
+    also = tuple(name for name in flow.crossing(tail) if name not in names)
+    return Cut(frozenset(tail), tuple(ends), also)
 
 
 def _unknown(

@@ -79,7 +79,7 @@ def automatic_cut(flow: Flow, known: Known) -> Cut | None:
     if tail is None or not all(_may_run(node, known) for node in flow.nodes if id(node) in tail):
         return None
     tail = _with_functions(flow, tail, known)
-    return Cut(frozenset(tail), tuple(flow.ends(tail)), asked=False)
+    return Cut(frozenset(tail), tuple(flow.ends(tail)))
 
 
 def _may_run(node: onnx.NodeProto, known: Known) -> bool:

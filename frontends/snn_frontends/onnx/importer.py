@@ -224,16 +224,20 @@ class _Importer:
         graph: Graph[AnnNode] = Graph(builder.nodes)
         graph = graph.prune(node.id for node in graph if isinstance(node, ann.Output))
         network = ANNGraph(graph, builder.file, self.source.stated_opset)
-        tail = self._host_tail()
-        if tail is not None and tail.cut:
-            origin = Origin(builder.file, tail.tensors[0] if tail.tensors else "")
-            builder.findings.append(Finding(tail.sentence, origin, "host-tail"))
+        host_tail = self._host_tail()
+        if host_tail is not None and host_tail.cut:
+            origin = Origin(builder.file, host_tail.tensors[0])
+            builder.findings.append(Finding(host_tail.sentence, origin, "host-tail"))
+            if self.cut is not None and self.cut.also:
+                also = ", ".join(repr(name) for name in self.cut.also)
+                message = f"it also reads {also}: the network ends there, too"
+                builder.findings.append(Finding(message, origin, "host-tail"))
         return Imported(
             ann=network,
             findings=tuple(builder.findings),
             n_nodes=len(self.nodes),
             n_folded=self.n_folded,
-            tail=tail,
+            tail=host_tail,
         )
 
     def tail(self) -> Cut | None:
