@@ -101,6 +101,7 @@ class CompileOptions(TracedOptions):
         "Tensors of the file that are outputs, in place of its own.",
         _DATA,
         _FLOAT,
+        shown="the file's",
     )
     cut_at: tuple[str, ...] = option(
         (),
