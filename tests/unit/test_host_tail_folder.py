@@ -202,6 +202,9 @@ def test_the_rung_host_is_that_of_the_file(tmp_path):
     tail = compiled.report["tail"]
     assert (tail["values"], tail["bytes"], tail["outputs"]) == (5, 20, ["row"])
     assert [one["tensor"] for one in tail["cut"]] == ["logits"]
+    compiled.save(tmp_path / "net.snn")
+    page = (tmp_path / "net.snn" / "report.html").read_text()
+    assert "2 operators (ArgMax, Gather), which read 5 values, 20 bytes" in page
 
 
 def test_preprocessing_is_that_of_the_whole_file(tmp_path):
