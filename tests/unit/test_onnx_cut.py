@@ -211,3 +211,15 @@ def test_control_flow_is_not_left_to_the_host():
 )
 def test_which_weights_are_a_pattern(values, pattern):
     assert is_pattern(values) == pattern
+
+
+def test_operators_of_the_tail_are_checked_against_onnx():
+    after = [node("TopK", "p k", "y best", axis=1, k=2), node("Odder", "best", "z")]
+    made = gate(after)
+    made.graph.initializer.append(onnx.numpy_helper.from_array(ints(2), "k"))
+    made.graph.output.append(onnx.ValueInfoProto(name="z"))
+    found = errors_of(made)
+    assert [(error.code, error.origin.op) for error in found] == [
+        ("invalid-model", "TopK"),
+        ("invalid-model", "Odder"),
+    ]

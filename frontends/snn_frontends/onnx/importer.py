@@ -264,6 +264,7 @@ class _Importer:
         left |= self.flow.after(self.dropped)
         if not left:
             return None
+        self._check_all(left)
         file, dtype = self.builder.file, helper.tensor_dtype_to_np_dtype(self.entry.elem_type)
         border = tail.Border(
             lambda name: self._value(name, Origin(file)),
@@ -273,6 +274,18 @@ class _Importer:
         )
         cut = self.cut is not None
         return tail.host_tail(self.source.model, self.flow, left, border, file, cut=cut)
+
+    def _check_all(self, identities: set[int]) -> None:
+        """Check operators that are not imported against ONNX's definitions, all at once."""
+        errors = []
+        for node in self.nodes:
+            nested = any(attribute.type in SUBGRAPHS for attribute in node.attribute)
+            if id(node) in identities and not node.domain and not nested:
+                try:
+                    self._check(node, self._origin(node))
+                except ModelError as error:
+                    errors.append(error)
+        raise_all(errors)
 
     def _visit(self, node: onnx.NodeProto) -> None:
         """Import a node, or record the reason why not and replace it by a value of its shape."""
