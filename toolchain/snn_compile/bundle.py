@@ -108,9 +108,16 @@ class CompiledModel:
 
     @cached_property
     def output_names(self) -> dict[NodeId, str]:
-        """The name of each output in the user's file, as far as the report has it."""
+        """The name of each output in the user's file.
+
+        Their ids are these names, unless another node has the name: then the id is longer, and the
+        report, which nothing seals, is asked for what it is short for.
+        """
         named = {one["layer"]: one["name"] for one in self.report.get("outputs") or ()}
-        names = {output: named.get(output, str(output)) for output in self.decodings}
+        names = {
+            output: name if output.startswith(f"{name}.") else str(output)
+            for output, name in ((output, named.get(output, "")) for output in self.decodings)
+        }
         unique = len(set(names.values())) == len(names)
         return names if unique else {output: str(output) for output in names}
 
@@ -365,10 +372,12 @@ class CompiledModel:
                 hint="compile a model first: snn-compile MODEL.onnx",
             )
         found = sealed.read(Path(folder))
+        order = [one["layer"] for one in found.report.get("outputs") or ()]
+        first = {NodeId(name): found.decodings[name] for name in order if name in found.decodings}
         return CompiledModel(
             found.program,
             found.encoding,
-            found.decodings,
+            {**first, **found.decodings},
             found.report,
             found.stimulus,
             found.provenance,

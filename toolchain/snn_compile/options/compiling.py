@@ -305,8 +305,8 @@ class CompileOptions(TracedOptions):
     max_accuracy_drop: float | None = option(
         None,
         number("POINTS", "points, 0 or more", lambda points: points >= 0),
-        "Largest loss of top-1 accuracy (of agreement, without labels); beyond it, exit code 6."
-        " Requires --evaluate.",
+        "Largest loss of top-1 accuracy (of agreement, without labels), of pixel accuracy or of"
+        " 100 R2, of any output; beyond it, exit code 6. Requires --evaluate.",
         _RESULT,
     )
     seed: int = option(

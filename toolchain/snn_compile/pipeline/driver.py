@@ -48,6 +48,7 @@ from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
     Data,
     load_data,
+    outputs_of,
     preprocess,
     preprocessing,
     read_model,
@@ -63,9 +64,10 @@ from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble, restriction
-from snn_compile.report.evaluation import Outcome, Stages, evaluate_stages
+from snn_compile.report.evaluation import Outcome, Stages, described, evaluate_stages
 from snn_compile.report.host import HostStage, expected_of
 from snn_compile.report.journal import Journal
+from snn_compile.report.ladder import Ladder
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.targets import load_target
@@ -268,7 +270,10 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
             runner = None  # its outputs are not those of the network
         stages = Stages(network, lowered, coding, runner, left_off, host, of_file)
         outcome = evaluate_stages(stages, test_set, journal)
-        if options.neurons == "any" or test_set is None:
+        if test_set is None:
+            expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
+            return replace(outcome, more={"outputs": described(lowered.decodings, expected)})
+        if options.neurons == "any":
             return outcome
         free = stock.without_stock_defaults(options, task.options)
         with journal.timed("unrestricted"):
@@ -364,7 +369,7 @@ def _with_restriction_cost(
     coding = coding_of(free, target.default_coding.value)
     other = lower(folded, statistics, calibrate, free, coding)
     cost = restriction.compared(outcome.judge, other, evaluate, coding)
-    return replace(outcome, more={"neurons": cost})
+    return replace(outcome, more={**outcome.more, "neurons": cost})
 
 
 def _choose_equalization(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -25,12 +26,12 @@ from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
 from snn_compile.report import assemble
-from snn_compile.report.evaluation import Outcome, decoded, encoded
+from snn_compile.report.evaluation import Outcome, decoded, described, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.samples.arrays import Samples
-from snn_compile.samples.outputs import OutputShapes, stated_kinds
+from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
 from snn_compile.samples.spike_trains import load_trains
 from snn_compile.sim import engine, spiking
 from snn_compile.targets import load_target
@@ -92,6 +93,11 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         node.id: OutputDecoding(quantized.numbers[node.id].unit, imported.output_shapes[node.id])
         for node in quantized.program.readouts
     }
+    by_name = {
+        one.name: one
+        for one in (samples.evaluate.expected if samples.evaluate else outputs.expected({}, 0, ""))
+    }
+    expected = [by_name[str(output)] for output in decodings]
     facts = {"input_shape": list(shape), "weights": imported.n_weights}
     in_effect = options.in_effect(FACTS, assemble.used(quantized.program, arrival))
     return PreparedNetwork(
@@ -102,7 +108,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         task.target,
         options.emit,
         task.provenance,
-        partial(_climb, quantized, decodings, encoding, samples.evaluate),
+        partial(_climb, quantized, decodings, expected, encoding, samples.evaluate),
         partial(assemble.report, task.path, in_effect, facts, quantized, journal),
         quantized,
         task.placement,
@@ -212,17 +218,17 @@ def _driven(network: SpikingGraph, encoding: InputEncoding, arrival: InputCoding
 def _climb(
     quantized: Quantization,
     decodings: dict[NodeId, OutputDecoding],
+    expected: Sequence[Expected],
     encoding: InputEncoding,
     samples: Samples | None,
     journal: Journal,
 ) -> Outcome:
     """Accuracy and agreement in floating point and in fixed point; empty without samples."""
     if samples is None:
-        return Outcome()
+        return Outcome(more={"outputs": described(decodings, Ladder(expected))})
     program, n = quantized.program, len(samples)
     frames = encoded(encoding, samples.x)
-    expected = {one.name: one for one in samples.expected}
-    ladder = Ladder([expected[str(output)] for output in decodings])
+    ladder = Ladder(expected)
     with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
         note = "the trained network, in floating point"
         floats = spiking.evaluate_outputs(quantized.network, frames, advance=advance)
@@ -230,4 +236,10 @@ def _climb(
         run = engine.run(program, frames, advance=advance)
         ladder.add("fixed", decoded(decodings, run))
     ladder.repeat("mapped", "fixed")
-    return Outcome(ladder.rungs, Activity(run.activity, n), {}, engine.simulator(program))
+    return Outcome(
+        ladder.rungs,
+        Activity(run.activity, n),
+        {},
+        engine.simulator(program),
+        more={"outputs": described(decodings, ladder, samples.x)},
+    )

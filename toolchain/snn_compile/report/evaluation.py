@@ -26,6 +26,7 @@ from snn_compile.report.host import HostStage
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
+from snn_compile.report.pictures import pictures
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputKind
 from snn_compile.sim import ann, engine, spiking
@@ -134,7 +135,23 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
             lowered.decodings,
         )
     activity = Activity(run.activity, n)
-    return Outcome(rungs, activity, losses, engine.simulator(program), ladder)
+    more = {"outputs": described(lowered.decodings, ladder, x)}
+    return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
+
+
+def described(
+    decodings: Mapping[NodeId, OutputDecoding],
+    ladder: Ladder,
+    x: npt.NDArray[np.number] | None = None,
+) -> list[dict[str, Any]]:
+    """The entry ``outputs`` of ``report.json``; with pictures, once all stages are evaluated."""
+    found: list[dict[str, Any]] = []
+    for index, (layer, expected) in enumerate(zip(decodings, ladder.expected, strict=True)):
+        entry = {"name": expected.name, "layer": str(layer), "kind": expected.kind.value}
+        found.append({**entry, "shape": list(expected.shape)})
+        if x is not None:
+            found[-1] |= pictures(expected, x, ladder.first[index], ladder.answers[index])
+    return found
 
 
 def _outputs_of_file(

@@ -66,6 +66,13 @@ class Ladder:
             raise ValueError("nothing has been evaluated")
         return self._whole[1]
 
+    @property
+    def first(self) -> Values:
+        """Answers of the first stage."""
+        if self._first is None:
+            raise ValueError("nothing has been evaluated")
+        return self._first
+
     def answers_of(self, values: Values) -> Values:
         """What is compared of each output."""
         pairs = zip(self.expected, values, strict=True)

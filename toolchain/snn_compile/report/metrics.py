@@ -32,6 +32,8 @@ _MEASURES = {
     OutputKind.SEGMENTATION: ("pixel_accuracy", "agreement"),
     OutputKind.REGRESSION: ("r2", "r2_onnx"),
 }
+AGAINST_FIRST = ("agreement", "mse_onnx", "r2_onnx")
+"""Figures against the first stage."""
 _DIGITS = 4
 
 

@@ -65,8 +65,13 @@ def tuned_report(
     base = {key: value for key, value in base.items() if key != "neurons"}
     known = len(journal.warnings)  # those of the mapping: the base reports them, too
     journal.add_findings(worse(before, after))
+    outputs = [
+        {key: value for key, value in one.items() if key not in ("samples", "scatter")}
+        for one in base.get("outputs") or ()
+    ]
     written = {
         **base,
+        "outputs": outputs,  # its pictures are of the network before tuning
         "simulator": outcome.simulator or base.get("simulator"),
         "ladder": outcome.ladder,
         "layers": _layers(tuning, mapped, outcome),
