@@ -27,7 +27,7 @@ from snn_compile.samples.arrays import (
 
 ArraysLike = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 """Samples of the only input, or of each input by its name."""
-LABELS = ("y", "labels")
+LABELS = ("y", "labels", "target", "class")
 """Names of the labels in a file: the first one that is no input's."""
 
 
@@ -54,7 +54,7 @@ def load_named(
     Raises:
         UsageError: the file or its content is invalid; all complaints at once.
     """
-    label = next(name for name in LABELS if name not in shapes)
+    label = next((name for name in LABELS if name not in shapes), LABELS[0])
 
     def select(arrays: Arrays) -> dict[str, Array]:
         if missing := [name for name in shapes if name not in arrays]:
@@ -71,7 +71,8 @@ def load_named(
     arrays = read_arrays(path, select)
     x = {name: arrays[name] for name in shapes}
     reading: dict[str, Any] = {"layout": layout, "raw": raw, "source": str(path)}
-    return check_named(x, arrays.get(label), shapes, n_classes=n_classes, **reading)
+    labels = None if label in shapes else arrays.get(label)
+    return check_named(x, labels, shapes, n_classes=n_classes, **reading)
 
 
 def check_named(
