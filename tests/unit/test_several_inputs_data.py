@@ -52,6 +52,12 @@ def test_an_input_called_y_is_no_label(tmp_path):
     assert samples.x[0].tolist() == [0, 0, 1, 1, 1, 1]
 
 
+def test_inputs_may_take_every_name_of_labels(tmp_path):
+    shapes = {"y": (2,), "labels": (2,), "target": (2,), "class": (2,)}
+    path = save(tmp_path, **{name: np.zeros((3, 2), "f4") for name in shapes})
+    assert load_named(path, shapes).y is None
+
+
 @pytest.mark.parametrize(
     ("names", "missing", "hint"),
     [
