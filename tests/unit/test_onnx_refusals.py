@@ -143,18 +143,6 @@ def test_what_only_control_flow_reads_is_looked_at():
     assert [e.origin.node for e in caught.value.errors] == ["n1", "n2"]
 
 
-def test_functions_of_the_model():
-    made = model([node("Block", "x", "y", name="bad", domain="mine")])
-    imports = [helper.make_opsetid("", 13)]
-    made.functions.append(
-        helper.make_function("mine", "Block", ["a"], ["b"], [node("Relu", "a", "b")], imports)
-    )
-    made.opset_import.append(helper.make_opsetid("mine", 1))
-    error = refused(made)
-    assert error.code == "unsupported-op"
-    assert "inline" in error.hint
-
-
 def test_everything_unsupported_comes_at_once():
     nodes = [
         node("Hardmax", "x", "a", name="n1"),
