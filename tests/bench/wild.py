@@ -166,7 +166,7 @@ def judged(path: Path) -> dict[str, Any]:
     )
     worst = dict(worst_errors(lowered, frames, expected))
     names = [node.id for node in folded.inputs] if len(folded.inputs) > 1 else []
-    runtime = frontend.named_runtime(path, names)
+    runtime = frontend.source_runtime_with(path, CompileOptions(), names)
     dropped = {finding.code for finding in imported.findings} & {
         "softmax-dropped",
         "argmax-dropped",

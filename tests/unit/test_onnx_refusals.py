@@ -38,7 +38,6 @@ UNSUPPORTED = {
     "where-rows": (node("Where", "c x w", "y"), (2, 2), {"c": np.eye(2) > 0, "w": F0}, ""),
     "div-by": (node("Div", "c x", "y"), IMAGE, {"c": real(8)}, "one number per channel"),
     "enlarge": (node("Add", "x c", "y"), ("N", 1, 8), {"c": real(4, 8)}, "repeat"),
-    "rank": (node("Add", "x c", "y"), (1, 8), {"c": real(1, 1, 8)}, "repeat"),
     "per-row": (node("Add", "x c", "y"), (2, 8), {"c": real(2, 8)}, ""),
     "dropout": (node("Dropout", "x r t", "y"), IMAGE, {"r": F0, "t": np.array(True)}, "eval"),
     "mean-batch": (node("ReduceMean", "x", "y", axes=[0]), IMAGE, {}, "axis 0"),

@@ -22,12 +22,12 @@ from snn_compile.cli.settings import GroupedCommand, declared_options
 from snn_compile.errors import CompileErrors, UsageError
 from snn_compile.options import Keywords, LayerOptions
 from snn_compile.options.declared import option, options_of
-from snn_compile.options.kinds import AUTO, number
+from snn_compile.options.kinds import AUTO, OfInputs, number
 from snn_compile.tune.options import TuneKeywords, TuneOptions
 
 ROOT = Path(__file__).parents[2]
 WIDER = {
-    tuple[float, ...]: Sequence[float],
+    OfInputs: Sequence[float] | Mapping[str, Sequence[float]],
     tuple[str, ...]: Sequence[str],
     tuple[LayerOptions, ...]: Sequence[LayerOptions] | Mapping[str, Mapping[str, typing.Any]],
 }

@@ -22,7 +22,7 @@ from snn_compile.errors import Origin, UsageError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.hil.verification import Verification
-from snn_compile.ir.encoding import Encoding, Float, OutputDecoding
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import QuantizedGraph
@@ -83,22 +83,40 @@ class CompiledModel:
     findings: tuple[Finding, ...] = ()
     placement: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, x: ArraysLike) -> Float:
-        """The first output for real inputs, from the bit-accurate simulator.
+    def run(self, x: ArraysLike) -> Any:
+        """The outputs for real inputs, from the bit-accurate simulator.
 
         Args:
             x: (N, *input shape) in the units that the trained network takes; of several inputs
                 each by its name.
 
         Returns:
-            (N, *output shape) float64.
+            (N, *output shape) float64; of a network with several outputs, one array for each, by
+            its name in the user's file.
 
         Raises:
             UsageError: x has other shapes, or other names.
         """
         run = self.simulate(x)
-        name, decoding = next(iter(self.decodings.items()))
-        return decoding(run.outputs[name])
+        decoded = {name: decoding(run.outputs[name]) for name, decoding in self.decodings.items()}
+        if len(decoded) == 1:
+            return next(iter(decoded.values()))
+        return {self.output_names[name]: values for name, values in decoded.items()}
+
+    @cached_property
+    def output_names(self) -> dict[NodeId, str]:
+        """The name of each output in the user's file.
+
+        Their ids are these names, unless another node has the name: then the id is longer, and the
+        report, which nothing seals, is asked for what it is short for.
+        """
+        named = {one["layer"]: one["name"] for one in self.report.get("outputs") or ()}
+        names = {
+            output: name if output.startswith(f"{name}.") else str(output)
+            for output, name in ((output, named.get(output, "")) for output in self.decodings)
+        }
+        unique = len(set(names.values())) == len(names)
+        return names if unique else {output: str(output) for output in names}
 
     def simulate(
         self, x: ArraysLike, *, record: bool = False, advance: Advance = no_progress
@@ -313,10 +331,12 @@ class CompiledModel:
                 hint="compile a model first: snn-compile MODEL.onnx",
             )
         found = sealed.read(Path(folder))
+        order = [one["layer"] for one in found.report.get("outputs") or ()]
+        first = {NodeId(name): found.decodings[name] for name in order if name in found.decodings}
         return CompiledModel(
             found.program,
             found.encoding,
-            found.decodings,
+            {**first, **found.decodings},
             found.report,
             found.stimulus,
             found.provenance,

@@ -6,7 +6,7 @@ network with its calibration statistics; the output is every later stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import UsageError
 from snn_compile.fit import fit_passes
 from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
 from snn_compile.ir.fixedpoint import Int
@@ -73,10 +74,10 @@ class Lowering:
     decodings: Mapping[NodeId, OutputDecoding]
     curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
-    def answers(self, x: npt.NDArray[Any]) -> Float:
-        """The first output in fixed point for (N, *sample shape) samples, as real values."""
-        output, decoding = next(iter(self.decodings.items()))
-        return decoding(engine.run(self.program, self.encoding(x)).outputs[output])
+    def outputs(self, x: npt.NDArray[Any]) -> list[Float]:
+        """Every output in fixed point for (N, *sample shape) samples, as real values."""
+        run = engine.run(self.program, self.encoding(x))
+        return [decoding(run.outputs[name]) for name, decoding in self.decodings.items()]
 
     @property
     def spiking(self) -> SpikingGraph:
@@ -244,14 +245,23 @@ def _curves(
 
 def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
     bits, ranges = options.input_bits, statistics.inputs
-    return join_encodings(_encoding_of(node, *ranges[node.id], bits) for node in folded.inputs)
+    return join_encodings(
+        _encoding_of(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
+        for node in folded.inputs
+    )
 
 
-def _encoding_of(source: ops.Input, low: Float, high: Float, bits: int) -> InputEncoding:
+def _encoding_of(
+    source: ops.Input, readers: Iterable[AnnNode], low: Float, high: Float, bits: int
+) -> InputEncoding:
     """Of an input with its own grid, that grid where it has no more than ``2**bits`` levels."""
     shape, maps = source.shape, maps_shape(source.shape)
-    if source.step is not None and source.high - source.low < 1 << bits:
-        return InputEncoding(source.step.astype(np.float64), source.low, source.high, shape, maps)
+    if source.step is not None and source.ends is not None:
+        least, most = source.ends
+        if most - least < 1 << bits:
+            return InputEncoding(source.step.astype(np.float64), least, most, shape, maps)
+    if any(isinstance(r, ops.Conv | ops.Dense) and r.step is not None for r in readers):
+        low, high = low.min(keepdims=True), high.max(keepdims=True)  # one unit keeps integers
     return InputEncoding.spanning(low, high, bits, shape, maps)
 
 

@@ -125,8 +125,8 @@ class Builder:
         """
         for k, node in enumerate(self.nodes[first:], start=first):
             if isinstance(node, ann.Conv | ann.Dense) and node.step is None:
-                steps = (row_steps(node.weight, one) for one in given)
-                step = next((one for one in steps if one is not None), None)
+                found = (row_steps(node.weight, steps) for steps in given)
+                step = next((steps for steps in found if steps is not None), None)
                 if step is not None:
                     self.nodes[k] = self._by_id[node.id] = replace(node, step=step)
 

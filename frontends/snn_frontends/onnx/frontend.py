@@ -72,16 +72,12 @@ class OnnxFrontend:
 
     def source_runtime(self, path: Path) -> OnnxRuntime | None:
         """The file in onnxruntime; None if that is not installed."""
-        return self.source_runtime_with(path, CompileOptions())
-
-    def named_runtime(self, path: Path, inputs: Sequence[str]) -> OnnxRuntime | None:
-        """The same for samples with the values of several inputs, by default of the only one."""
-        return self.source_runtime_with(path, CompileOptions(), inputs)
+        return self.source_runtime_with(path, CompileOptions(), ())
 
     def source_runtime_with(
-        self, path: Path, options: CompileOptions, inputs: Sequence[str] = ()
+        self, path: Path, options: CompileOptions, inputs: Sequence[str]
     ) -> OnnxRuntime | None:
-        """The same, with the shapes of the options."""
+        """The file in onnxruntime, with the shapes of the options."""
         from snn_frontends.onnx.runtime import OnnxRuntime
 
         return OnnxRuntime.of(path, inputs, options.input_shape)

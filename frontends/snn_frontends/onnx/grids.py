@@ -10,7 +10,7 @@ import numpy.typing as npt
 from snn_compile.convert.signs import non_negative
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode, Float
-from snn_compile.ir.expression import substitute
+from snn_compile.ir.expression import ends, substitute
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_frontends.onnx.values import Constant
@@ -19,6 +19,8 @@ INTEGER = 1e-3
 """Largest distance of a weight from an integer, in steps: 16 bits of float32 rounding."""
 MOVES = (ann.MaxPool, ann.Reshape, ann.Transpose, ann.Slice, ann.Gather, ann.Pad)
 """Operators whose result consists of values of their input, and zeros."""
+LINEAR = (ann.Add, ann.AveragePool, ann.Concat)
+"""Operators that a layer's weights are composed with."""
 
 
 def row_steps(weight: Float, given: Constant) -> npt.NDArray[np.float64] | None:
@@ -68,7 +70,27 @@ def settle(network: ANNGraph) -> ANNGraph:
         node = graph[name]
         if isinstance(node, ann.Relu | ann.Function) and node.full_scale is not None:
             graph = _settled(network.with_graph(graph), node)
-    return network.with_graph(graph)
+    return network.with_graph(_with_uniform_sources(graph))
+
+
+def _with_uniform_sources(graph: Graph[AnnNode]) -> Graph[AnnNode]:
+    """One scale for all channels of a population whose values integer weights multiply.
+
+    Scales of its own for each channel would multiply the columns of the weights.
+    """
+    wanted: set[NodeId] = set()
+    for node in reversed(list(graph)):
+        given = isinstance(node, ann.Conv | ann.Dense) and node.step is not None
+        passes_on = node.id in wanted and isinstance(node, (*MOVES, *LINEAR))
+        if given or passes_on:
+            wanted.update(node.inputs)
+    return graph.edit(
+        replaced=[
+            replace(node, uniform=True)
+            for node in graph
+            if node.id in wanted and isinstance(node, ann.Activation)
+        ]
+    )
 
 
 def _without_copies(graph: Graph[AnnNode]) -> Graph[AnnNode]:
@@ -87,8 +109,7 @@ def _without_copies(graph: Graph[AnnNode]) -> Graph[AnnNode]:
 
 def _settled(network: ANNGraph, node: ann.Relu | ann.Function) -> Graph[AnnNode]:
     graph = network.graph
-    assert node.full_scale is not None
-    uniform = bool((node.full_scale == node.full_scale[0]).all())
+    uniform = bool((node.step == node.step[0]).all())
     source, alone = _behind_moves(graph, node, uniform)
     if isinstance(source, ann.Activation) and _contains(node, source):
         return graph.edit(bypassed={node.id: node.inputs[0]})
@@ -108,16 +129,11 @@ def _behind_moves(graph: Graph[AnnNode], node: AnnNode, uniform: bool) -> tuple[
     return source, alone
 
 
-def _step(node: ann.Activation) -> Float:
-    assert node.full_scale is not None and node.levels is not None
-    return node.full_scale / node.levels
-
-
 def _contains(node: ann.Relu | ann.Function, source: ann.Activation) -> bool:
     """Whether a value on the grid of a population is on another one as well."""
     if source.full_scale is None or source.levels is None or node.levels is None:
         return False
-    own, others = _step(node), _step(source)
+    own, others = node.step, source.step
     if not np.allclose(own[:1], others[:1], rtol=1e-6, atol=0):
         return False
     if len(own) == len(others) and not np.allclose(own, others, rtol=1e-6, atol=0):
@@ -129,55 +145,40 @@ def _contains(node: ann.Relu | ann.Function, source: ann.Activation) -> bool:
 
 def _ends(node: ann.Activation) -> tuple[int, int]:
     """Smallest and largest value of a grid in steps."""
-    from snn_compile.ir.expression import ends
-
-    assert node.levels is not None
+    levels = node.levels or 0
     if isinstance(node, ann.Function):
-        low, high = (np.array(end) / _step(node).min() for end in ends(node.expression))
-        return (
-            int(max(np.rint(low), -node.levels)),
-            int(min(np.rint(high), node.levels)),
-        )
-    return (0 if node.non_negative else -node.levels), node.levels
+        low, high = (np.rint(end / node.step.min()) for end in ends(node.expression))
+        return int(max(low, -levels)), int(min(high, levels))
+    return (0 if node.non_negative else -levels), levels
 
 
 def _merged(source: AnnNode, node: ann.Relu | ann.Function) -> AnnNode | None:
     """A population, or the input, that rounds to the grid of the next itself."""
-    assert node.full_scale is not None and node.levels is not None
+    step = node.step
+    uniform = bool((step == step[0]).all())
+    low, high = _ends(node)
     if isinstance(source, ann.Input):
-        low, high = _ends(node)
-        uniform = bool((node.full_scale == node.full_scale[0]).all())
-        step = _step(node)[:1] if uniform else _step(node)
-        return replace(source, step=step, low=low, high=max(high, 1))
+        return replace(source, step=step[:1] if uniform else step, ends=(low, max(high, 1)))
     if not isinstance(source, ann.Activation) or source.levels is not None:
         return None
     channels = (source.shape or (1,))[0]
-    scale = node.full_scale
-    if len(scale) != channels:
-        scale = np.full(channels, scale[0])
-    match source:
-        case ann.Relu():
-            levels, step = _ends(node)[1], scale / node.levels
-            if source.cap is not None:
-                levels = max(min(levels, int(np.floor(source.cap / step.max() + 0.5))), 1)
-            return replace(source, cap=None, levels=levels, full_scale=step * levels)
-        case ann.Function():
-            inner = source.expression
-            expression = (
-                substitute(node.expression, inner) if isinstance(node, ann.Function) else inner
-            )
-            if isinstance(node, ann.Relu) and not source.non_negative:
-                return None
-            place = {**source.common_fields, "expression": expression}
-            return replace(source, **place, levels=node.levels, full_scale=scale)
-        case ann.Product():
-            if isinstance(node, ann.Relu) and not source.non_negative:
-                return None
-            return replace(source, levels=node.levels, full_scale=scale)
-    return None
+    step = step if len(step) == channels else np.full(channels, step[0])
+    if isinstance(source, ann.Relu):
+        levels = high
+        if source.cap is not None:
+            levels = min(levels, int(np.floor(source.cap / step.max() + 0.5)))
+        levels = max(levels, 1)
+        return replace(source, cap=None, levels=levels, full_scale=step * levels)
+    if isinstance(node, ann.Relu) and not source.non_negative:
+        return None
+    levels = node.levels or 1
+    if isinstance(source, ann.Function) and isinstance(node, ann.Function):
+        expression = substitute(node.expression, source.expression)
+        source = replace(source, expression=expression)
+    return replace(source, levels=levels, full_scale=step * levels)
 
 
 def _rectifier(node: ann.Function) -> ann.Relu:
     """The population of a grid for a value that is never negative."""
-    levels, step = max(_ends(node)[1], 1), _step(node)
+    levels, step = max(_ends(node)[1], 1), node.step
     return ann.Relu(**node.common_fields, levels=levels, full_scale=step * levels)

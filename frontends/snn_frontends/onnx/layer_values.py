@@ -32,7 +32,7 @@ class LayerValues:
 
     Attributes:
         file: the file.
-        feeds: the inputs.
+        feeds: the inputs that a sample has values of, one after another.
         tensors: the tensor of the file for each node; nodes without one are missing.
         shapes: shapes of these nodes.
     """
@@ -151,15 +151,21 @@ class Feed:
     @property
     def size(self) -> int:
         """Number of values in a sample."""
-        return prod(self.shape) // (1 if self.axis is None else self.batch)
+        return prod(self._kept)
+
+    @property
+    def _kept(self) -> Shape:
+        """Its shape without the batch."""
+        if self.axis is None:
+            return self.shape
+        return self.shape[: self.axis] + self.shape[self.axis + 1 :]
 
     def of(self, sample: Array) -> Array:
-        """The input for a sample."""
-        value = sample.astype(self.dtype)
+        """The input for its part of a sample."""
+        value = sample.astype(self.dtype).reshape(self._kept)
         if self.axis is None:
-            return value.reshape(self.shape)
-        kept = self.shape[: self.axis] + self.shape[self.axis + 1 :]
-        return np.repeat(np.expand_dims(value.reshape(kept), self.axis), self.batch, self.axis)
+            return value
+        return np.repeat(np.expand_dims(value, self.axis), self.batch, self.axis)
 
     def set_shape(self, kind: onnx.TypeProto.Tensor) -> None:
         """State the shape in a file."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.options.shapes import name_and_sizes
+from snn_compile.options.shapes import Sizes, name_and_sizes
 
 BATCH_SIZE = 64
 """Samples per call."""
@@ -34,14 +34,12 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(
-        self, session: Any, fed: Sequence[str] = (), shapes: Mapping[str, Sequence[int]] = NO_SHAPES
+        self, session: Any, shapes: Mapping[str, tuple[int, ...]], fed: Sequence[str] = ()
     ) -> None:
         self._session = session
-        self._shapes = {
-            entry.name: shapes.get(entry.name, entry.shape)[1:] for entry in session.get_inputs()
-        }
-        self._fed = fed or list(self._shapes)[:1]
-        self._output = session.get_outputs()[0].name
+        self._shapes = shapes
+        self._fed = fed or list(shapes)[:1]
+        self._outputs = [output.name for output in session.get_outputs()]
 
     @staticmethod
     def of(
@@ -57,7 +55,7 @@ class OnnxRuntime:
 
         Args:
             path: the file.
-            inputs: the named inputs.
+            inputs: names of the inputs that samples have values of.
             shapes: of inputs, in place of the file's, as the option states them.
         """
         try:
@@ -81,24 +79,36 @@ class OnnxRuntime:
             session = onnxruntime.InferenceSession(str(path), options, providers=providers)
             entries = {entry.name: entry for entry in session.get_inputs()}
             known = set(inputs) <= set(entries) if inputs else len(entries) == 1
-            stated = _stated(shapes, list(entries))
-            if not known or not all(_takes_batches(e, stated) for e in entries.values()):
+            if not known or not all(map(_takes_batches, entries.values())):
                 return None
-            runtime = OnnxRuntime(session, inputs, stated)
-            probes = [runtime(np.zeros((n, runtime.size), np.float32)) for n in (2, 3)]
+            sizes = _sample_shapes(session.get_inputs(), dict(map(name_and_sizes, shapes)))
+            if sizes is None:
+                return None
+            runtime = OnnxRuntime(session, sizes, inputs)
+            probes = [runtime.every_output(np.zeros((n, runtime.size), np.float32)) for n in (2, 3)]
         except refusals:
             return None
-        kept = [len(probe) for probe in probes] == [2, 3]
+        kept = [{len(values) for values in probe.values()} for probe in probes] == [{2}, {3}]
         return runtime if kept else None  # samples may have been merged, or moved to another axis
 
     def __call__(self, x: Array, advance: Callable[[int], None] = lambda n: None) -> Array:
         """The first output for every sample (N, *sample shape)."""
+        return next(iter(self._run(self._outputs[:1], x, advance).values()))
+
+    def every_output(
+        self, x: Array, advance: Callable[[int], None] = lambda n: None
+    ) -> dict[str, Array]:
+        """Each output for every sample, by its name in the file."""
+        return self._run(self._outputs, x, advance)
+
+    def _run(self, names: list[str], x: Array, advance: Callable[[int], None]) -> dict[str, Array]:
         found = []
         for start in range(0, len(x), BATCH_SIZE):
             piece = np.ascontiguousarray(x[start : start + BATCH_SIZE], np.float32)
-            found.append(self._session.run([self._output], self._by_name(piece))[0])
+            found.append(self._session.run(names, self._by_name(piece)))
             advance(len(piece))
-        return np.concatenate(found)
+        pairs = zip(names, zip(*found, strict=True), strict=True)
+        return {name: np.concatenate(pieces) for name, pieces in pairs}
 
     @property
     def size(self) -> int:
@@ -116,15 +126,21 @@ class OnnxRuntime:
         return values
 
 
-def _stated(shapes: Sequence[str], names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """Shapes by the input's name, from options."""
-    found = map(name_and_sizes, shapes)
-    return {name or names[0]: sizes for name, sizes in found}
+def _takes_batches(entry: Any) -> bool:
+    """Whether an input takes any number of samples, as floats."""
+    fixed = not entry.shape or isinstance(entry.shape[0], int)
+    return not fixed and entry.type == "tensor(float)"
 
 
-def _takes_batches(entry: Any, stated: Mapping[str, Sequence[int]]) -> bool:
-    """Whether an input takes any number of samples, as floats, of a known shape."""
-    batch, *shape = entry.shape or [1]
-    shape = [*stated.get(entry.name, (batch, *shape))[1:]]
-    known = all(isinstance(size, int) for size in shape)
-    return not isinstance(batch, int) and known and entry.type == "tensor(float)"
+def _sample_shapes(
+    entries: Sequence[Any], stated: Mapping[str, Sizes]
+) -> dict[str, tuple[int, ...]] | None:
+    """The shape of a sample of each input, stated or of the file; None if one is unknown."""
+    only = stated.get("") if len(entries) == 1 else None
+    found = {}
+    for entry in entries:
+        shape = tuple((stated.get(entry.name, only) or entry.shape)[1:])
+        if not all(isinstance(size, int) for size in shape):
+            return None
+        found[entry.name] = shape
+    return found

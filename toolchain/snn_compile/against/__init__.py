@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from snn_compile.against.float_layers import FloatLayer, compare_float, first_beyond
 from snn_compile.bundle import CompiledModel
-from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import Origin, UnsupportedError, UsageError, VerificationError
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId
@@ -28,7 +27,7 @@ from snn_compile.lowering import Lowering
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.pipeline.driver import lower_model
-from snn_compile.pipeline.inputs import float_samples, preprocess, read_model
+from snn_compile.pipeline.inputs import float_samples, preprocess, preprocessing, read_model
 from snn_compile.report.fixed_layers import FixedLayer, fixed_layers
 from snn_compile.report.layer_bounds import has_bounds
 from snn_compile.reproduce import inputs_of, options_of_sources
@@ -183,8 +182,11 @@ def _preprocessed(network: ANNGraph, options: CompileOptions, x: Array) -> Array
     """What the file is given for raw samples."""
     if not options.mean_values and not options.scale_values:
         return x
-    scaled = FoldPreprocessing(options.mean_values, options.scale_values)(network).graph
-    inputs = {f"{node.id}.preprocessed": node.id for node in network.inputs}
+    scaled = network
+    for fold in preprocessing(options):
+        scaled = fold(scaled).graph
+    inputs = {node.id: node.id for node in network.inputs}
+    inputs |= {NodeId(f"{name}.preprocessed"): name for name in inputs}
     found: dict[NodeId, Array] = {}
 
     def keep(node: AnnNode, value: Array) -> Array:

@@ -52,6 +52,7 @@ def command(
 
     Writes outputs (real values), potentials (the integers behind them), argmax, the messages that
     each layer sent over all samples (spikes/LAYER) and, with --trace, each of them (trace/LAYER).
+    Of several outputs, each is there under its own name, and outputs is the first.
     """
     from snn_compile.cli.growing import GrowingNpz
     from snn_compile.report.progress import TerminalObserver
@@ -80,11 +81,11 @@ class Outcome:
     """Totals over all samples; everything else is in the output file.
 
     Attributes:
-        argmax: of the first output.
+        answers: of each output that has labels or targets, by its index.
         spikes: message counts of each layer.
     """
 
-    argmax: list[Array] = field(default_factory=list)
+    answers: dict[int, list[Array]] = field(default_factory=dict)
     spikes: Counter[str] = field(default_factory=Counter)
 
 
@@ -114,7 +115,8 @@ def require_room(compiled: CompiledModel, n_samples: int, output: Path) -> str:
         FileNotFoundError: the folder does not exist.
     """
     traces = compiled.message_bytes.values()
-    answers = [16 * prod(decoding.shape) for decoding in compiled.decodings.values()]
+    each = 16 if len(compiled.decodings) == 1 else 32  # under two names
+    answers = [each * prod(decoding.shape) for decoding in compiled.decodings.values()]
     needed = n_samples * (sum(traces) + sum(answers) + max(traces))
     free = shutil.disk_usage(output.parent).free
     if needed > free:
@@ -137,45 +139,72 @@ def simulate(
     trace: bool = False,
 ) -> Outcome:
     """Run the network on the samples, a few at a time; into a file, if there is one."""
+    from snn_compile.report import metrics
+    from snn_compile.report.evaluation import decoded
+
     outcome = Outcome()
+    judged = [index for index, one in enumerate(samples.expected) if one.y is not None]
     text = pluralize(len(samples), "sample")
     with observer.progress("simulate", text, len(samples)) as advance:
         record = trace and file is not None
         for run in compiled.simulate_in_pieces(samples.x, record=record, advance=advance):
-            rows = decode_outputs(compiled, run)
-            outcome.argmax.append(rows["argmax"])
+            values = decoded(compiled.decodings, run)
+            rows = output_arrays(compiled, run, values)
+            for index in judged:
+                answers = metrics.answers(samples.expected[index], values[index])
+                outcome.answers.setdefault(index, []).append(answers)
             outcome.spikes.update({name: int(n.sum()) for name, n in run.activity.items()})
             if file is not None:
-                for name, values in rows.items():
-                    file.append(name, values)
-            del run, rows  # before the next piece is simulated
+                for name, array in rows.items():
+                    file.append(name, array)
+            del run, rows, values  # before the next piece is simulated
     return outcome
 
 
-def decode_outputs(compiled: CompiledModel, run: Run) -> dict[str, Array]:
-    """The output file's arrays for each sample."""
-    arrays: dict[str, Array] = {}
-    for index, (name, decoding) in enumerate(compiled.decodings.items()):
-        outputs = decoding(run.outputs[name])
-        further = f"/{name}" if index else ""
-        arrays[f"outputs{further}"] = outputs
-        arrays[f"potentials{further}"] = run.outputs[name].reshape(outputs.shape)
-        if not index:
-            arrays["argmax"] = outputs.reshape(len(outputs), -1).argmax(axis=1)
+def output_arrays(compiled: CompiledModel, run: Run, values: Sequence[Array]) -> dict[str, Array]:
+    """The output file's arrays for each sample, from the outputs' real values."""
+    arrays: dict[str, Array] = {
+        "outputs": values[0],
+        "potentials": _potentials(compiled, run, 0),
+        "argmax": values[0].reshape(len(values[0]), -1).argmax(axis=1),
+    }
+    names = list(compiled.output_names.values())
+    for index, name in enumerate(names if len(names) > 1 else ()):
+        arrays |= {name: values[index]} if name not in arrays else {}
+        arrays[f"outputs/{name}"] = values[index]
+        arrays[f"potentials/{name}"] = _potentials(compiled, run, index)
     return arrays | {f"trace/{name}": messages for name, messages in run.messages.items()}
+
+
+def _potentials(compiled: CompiledModel, run: Run, index: int) -> Array:
+    """The integers behind an output, in the shape of the user's network."""
+    name, decoding = list(compiled.decodings.items())[index]
+    potentials = run.outputs[name]
+    return potentials.reshape(len(potentials), *decoding.shape)
 
 
 def facts(outcome: Outcome, samples: Samples, inputs: Sequence[str]) -> dict[str, Any]:
     """Summary figures of the run."""
     import numpy as np
 
+    from snn_compile.report import metrics
+    from snn_compile.samples.outputs import OutputKind
     from snn_compile.sim import engine
 
     n = len(samples)
-    answers = np.concatenate(outcome.argmax)
+    judged, top1 = [], None
+    for index, answers in outcome.answers.items():
+        expected, found = samples.expected[index], np.concatenate(answers)
+        judged.append(metrics.compare(expected, found, found))
+        if expected.kind is OutputKind.CLASSES and top1 is None:
+            top1 = 100 * float((found == expected.y).mean())
     return {
         "samples": n,
-        "top1": None if samples.y is None else 100 * float((answers == samples.y).mean()),
+        "top1": top1,
+        "outputs": [
+            {key: value for key, value in one.items() if key not in metrics.AGAINST_FIRST}
+            for one in judged
+        ],
         "input": inputs[0] if len(inputs) == 1 else list(inputs),
         "spikes_per_inference": {name: total / n for name, total in outcome.spikes.items()},
         "simulator": engine.simulator(),
@@ -188,13 +217,15 @@ def _show(known: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
 
         click.echo(json.dumps(known, indent=2, ensure_ascii=False))
         return
-    from snn_compile.report import figures
+    from snn_compile.report import figures, output_figures
     from snn_compile.report.terminal import row
 
     console = results()
     console.print(row("samples", f"{known['samples']:,}"))
-    if known["top1"] is not None:
-        console.print(row("accuracy", f"{known['top1']:.2f} %"))
+    for one in known["outputs"]:
+        of_output = f"   {one['name']}" if len(known["outputs"]) > 1 else ""
+        label = "error" if one["kind"] == "regression" else "accuracy"
+        console.print(row(label, output_figures.against_labels(one) + of_output))
     spikes: dict[str, float] = known["spikes_per_inference"]
     given = known["input"] if isinstance(known["input"], list) else [known["input"]]
     total = sum(mean for name, mean in spikes.items() if name not in given)

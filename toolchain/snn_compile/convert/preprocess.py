@@ -19,42 +19,33 @@ from snn_compile.passes import PassResult
 class FoldPreprocessing:
     """``y = (x - mean) / scale`` per channel, in front of everything else.
 
-    The constant part is folded into the first biases, exactly, at padded borders too. Of several
-    inputs, each has the same preprocessing.
+    The constant part is folded into the first biases, exactly, at padded borders too.
 
     Attributes:
         mean_values: one per channel, or one for all; none for 0.
         scale_values: likewise; none for 1.
+        input: name of the input; empty for the only one.
     """
 
     name: ClassVar[str] = "fold-preprocessing"
     mean_values: tuple[float, ...] = ()
     scale_values: tuple[float, ...] = ()
+    input: str = ""
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Insert the scaling after the input.
 
         Raises:
-            UsageError: the number of values is neither 1 nor that of the channels.
+            UsageError: as of ``complaints``; all of them at once.
         """
         if not self.mean_values and not self.scale_values:
             return PassResult(network)
-        raise_all(list(self._complaints(network)))
-        # Raw values have another grid.
-        inputs = [replace(node, step=None, low=0, high=0) for node in network.inputs]
-        scaled = {source.id: self._scaled(source) for source in inputs}
-        new = {source: node.id for source, node in scaled.items()}
-        rest = [
-            replace(n, inputs=tuple(new.get(s, s) for s in n.inputs))
-            for n in network.graph
-            if n.id not in scaled
-        ]
-        return PassResult(network.with_graph(Graph([*inputs, *scaled.values(), *rest])))
-
-    def _scaled(self, source: ann.Input) -> ann.Affine:
-        mean = self._per_channel(self.mean_values or (0.0,), source)
-        scale = self._per_channel(self.scale_values or (1.0,), source)
-        return ann.Affine(
+        raise_all(list(self.complaints(network)))
+        found = network.graph[NodeId(self.input or network.inputs[0].id)]
+        source = found.changed(step=None, ends=None)  # raw values have another grid
+        mean = _per_channel(self.mean_values or (0.0,), source)
+        scale = _per_channel(self.scale_values or (1.0,), source)
+        scaled = ann.Affine(
             id=NodeId(f"{source.id}.preprocessed"),
             inputs=(source.id,),
             shape=source.shape,
@@ -62,21 +53,45 @@ class FoldPreprocessing:
             scale=1 / scale,
             shift=-mean / scale,
         )
+        rest = [
+            replace(n, inputs=tuple(scaled.id if s == source.id else s for s in n.inputs))
+            for n in network.graph
+            if not isinstance(n, ann.Input)
+        ]
+        inputs = [source if node.id == source.id else node for node in network.inputs]
+        return PassResult(network.with_graph(Graph([*inputs, scaled, *rest])))
 
-    def _complaints(self, network: ANNGraph) -> Iterator[UsageError]:
-        """Numbers of values that do not fit an input; every input has the same preprocessing."""
+    def complaints(self, network: ANNGraph) -> Iterator[UsageError]:
+        """Reasons why the values do not fit the network's inputs."""
+        names = [str(source.id) for source in network.inputs]
         given = {"mean-values": self.mean_values, "scale-values": self.scale_values}
-        for source in network.inputs:
-            which = f" of the input '{source.id}'" if len(network.inputs) > 1 else ""
-            for option, values in given.items():
-                if values and len(values) not in (1, source.shape[0]):
-                    yield UsageError(
-                        f"{option} has {len(values)} values for {source.shape[0]} channels{which}",
-                        code="bad-option",
-                        hint=f"give one value or {source.shape[0]}",
-                    )
+        for option, values in given.items():
+            if not values:
+                continue
+            if not self.input and len(names) > 1:
+                yield UsageError(
+                    f"{option} do not say of which input: {', '.join(names)}",
+                    code="bad-option",
+                    hint=f"name it: {names[0]}={','.join(f'{one:g}' for one in values)}",
+                )
+            elif self.input and self.input not in names:
+                yield UsageError(
+                    f"{option} name '{self.input}', which is no input",
+                    code="unknown-input",
+                    hint=f"the inputs are {', '.join(names)}",
+                )
+            elif len(values) not in (
+                1,
+                n := network.graph[NodeId(self.input or names[0])].shape[0],
+            ):
+                which = f" of '{self.input}'" if self.input else ""
+                yield UsageError(
+                    f"{option} has {len(values)} values for {n} channels{which}",
+                    code="bad-option",
+                    hint=f"give one value or {n}",
+                )
 
-    @staticmethod
-    def _per_channel(values: tuple[float, ...], source: ann.Input) -> ann.Float:
-        column = np.array(values, np.float64).reshape(-1, *[1] * (len(source.shape) - 1))
-        return np.broadcast_to(column, (source.shape[0], *column.shape[1:])).copy()
+
+def _per_channel(values: tuple[float, ...], source: ann.AnnNode) -> ann.Float:
+    column = np.array(values, np.float64).reshape(-1, *[1] * (len(source.shape) - 1))
+    return np.broadcast_to(column, (source.shape[0], *column.shape[1:])).copy()

@@ -13,6 +13,7 @@ from snn_compile.coding_registry import guard_call
 from snn_compile.codings import Coding
 from snn_compile.convert import products
 from snn_compile.convert.expand import Affine, Term, drives_of, maps_shape
+from snn_compile.convert.file_integers import of_file
 from snn_compile.convert.linear import (
     Float,
     Kernel,
@@ -181,8 +182,9 @@ def _synapses(
         group = _group(place(number, source), scaled)
         if group is not None:
             if part.step is not None and len(part.step) == shape[0]:
-                group = replace(group, step=part.step)
-            groups.append(group)
+                groups += of_file(replace(group, step=part.step))
+            else:
+                groups.append(group)
     if not groups:
         # A constant still needs synapses to be a population: a group of none.
         groups.append(

@@ -29,18 +29,21 @@ class Input(Node):
 
     Attributes:
         step: one step of its grid in a network whose input is quantized, (1,) or (C,); else None.
-        low: the lowest value of the grid, in steps, at most 0.
-        high: the highest, at least 1.
+        ends: its lowest value in steps, at most 0, and its highest, at least 1; or None.
     """
 
     step: Float | None = None
-    low: int = 0
-    high: int = 0
+    ends: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Output(Node):
     """Marks a node's value as an output of the network: ``y = x``."""
+
+
+def output_name(output: Output) -> str:
+    """The name of an output in the user's file, or its id if the file has none."""
+    return output.origin.node if output.origin and output.origin.node else str(output.id)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -133,6 +136,13 @@ class Activation(Node):
     peers: str | None = None
     levels: int | None = None
     full_scale: Float | None = None
+
+    @property
+    def step(self) -> Float:
+        """One step of its own grid, (C,)."""
+        if self.full_scale is None or self.levels is None:
+            raise TypeError(f"'{self.id}' has no grid of its own")
+        return self.full_scale / self.levels
 
     def on_own_grid(self, levels: int) -> bool:
         """Whether payloads of up to ``levels`` can be the values of its own grid."""

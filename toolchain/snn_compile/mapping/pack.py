@@ -88,7 +88,7 @@ class Filler:
             left = n_pieces - len(done)
             if left < 2 or not self.cores.have_room(rest, left):
                 break
-            found = self._slab(rest, cost)
+            found = self._slab(rest, cost, self._emptiest())
             if found is None:
                 break
             piece, core, rest = found
@@ -116,9 +116,10 @@ class Filler:
         rooms = (room.tobytes() for _, room in emptiest)
         return part.population, _lengths(part.block), part.demand.values, cost, *rooms
 
-    def _slab(self, part: Part, most: float) -> tuple[Part, int, Part] | None:
+    def _slab(
+        self, part: Part, most: float, emptiest: Sequence[tuple[int, Int]]
+    ) -> tuple[Part, int, Part] | None:
         """The largest slab of a part that one of the emptiest cores can take, and the rest."""
-        emptiest = self._emptiest()
         rooms = [room for _, room in emptiest]
         key = self._question(part, most, emptiest)
         if key not in self._slabs:
@@ -132,7 +133,7 @@ class Filler:
         slab = cutter.part(part.block.between(axis, start, start + length))
         if slab.demand.exceeds(_as_capacity(rooms[index])):  # not quite like the other block
             found = self._slabs[key] = self._largest(part, most, rooms)
-            return self._slab(part, most) if found is not None else None
+            return self._slab(part, most, emptiest) if found is not None else None
         return slab, emptiest[index][0], cutter.part(part.block.between(axis, start + length, stop))
 
     def _largest(

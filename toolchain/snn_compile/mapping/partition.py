@@ -81,14 +81,18 @@ class Cutter:
     @cached_property
     def key(self) -> tuple[object, ...]:
         """Equal for cutters that give equal answers, of all with the same target and prices."""
-        sent = self.destinations
-        is_uniform = bool((sent == sent[:1, :1, :1]).all())
         return (
             as_map(self.population.shape),
             self.population.soft_reset,
             tuple((counts, self.format.each(synapses)) for synapses, counts in self.incoming),
-            int(sent[0, 0, 0]) if is_uniform else self.population.id,
+            self.population.id if self._each_sent is None else self._each_sent,
         )
+
+    @cached_property
+    def _each_sent(self) -> int | None:
+        """To how many blocks each neuron must be sent; None if they differ."""
+        first = int(self.destinations[0, 0, 0])
+        return first if (self.destinations == first).all() else None
 
     def of(self, population: Population) -> Cutter:
         """The cutter of a population whose own one has the same key; it shares what is known."""
@@ -127,9 +131,11 @@ class Cutter:
 
     def _sent(self, block: Block) -> int:
         """Sum of the destinations of a block's neurons; few or all neurons need no table."""
+        if self._each_sent is not None:
+            return self._each_sent * block.size
         if block.size in (1, self.destinations.size):
             return int(self.destinations[block.slices].sum())
-        (c, c_end), (y, y_end), (x, x_end) = block.spans
+        (c, c_end), (y, y_end), (x, x_end) = block
         at = self.sent.item
         return (
             at(c_end, y_end, x_end) - at(c_end, y, x_end) - at(c_end, y_end, x) + at(c_end, y, x)

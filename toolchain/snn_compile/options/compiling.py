@@ -24,12 +24,14 @@ from snn_compile.options.declared import (
 from snn_compile.options.kinds import (
     AUTO,
     Auto,
+    OfInputs,
+    assignments,
     choice,
     file,
     input_shapes,
     names,
     number,
-    numbers,
+    numbers_of_inputs,
     one_of,
     switch,
     text,
@@ -50,6 +52,7 @@ Reset = Literal["subtract", "zero"]
 Neurons = Literal["any", "stock"]
 Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
 Layout = Literal["nchw", "nhwc"]
+OutputKinds = Literal["classes", "regression", "segmentation"]
 Rounding = Literal["nearest", "compensated"]
 Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
@@ -89,7 +92,10 @@ class CompileOptions(TracedOptions):
     """
 
     calibrate: Path | None = option(
-        None, file("NPZ"), "Calibration data: x, (N, *input shape).", _DATA
+        None,
+        file("NPZ"),
+        "Calibration data: x, (N, *input shape); of several inputs each by its name.",
+        _DATA,
     )
     evaluate: Path | None = option(
         None, file("NPZ"), "Data for the accuracy of each stage: x and, for top-1, labels y.", _DATA
@@ -256,27 +262,39 @@ class CompileOptions(TracedOptions):
         _RESETS,
         idle=False,
     )
-    mean_values: tuple[float, ...] = option(
+    mean_values: OfInputs = option(
         (),
-        numbers(
-            "M[,M]",
+        numbers_of_inputs(
+            "[INPUT=]M[,M]",
             f"values up to {MAX_DISTANCE:g} in size",
             lambda mean: abs(mean) <= MAX_DISTANCE,
         ),
-        "Subtracted from the raw input; one value, or one per channel.",
+        "Subtracted from the raw input; one value, or one per channel. Of several inputs, those"
+        " that are named.",
         _DATA,
         _FLOAT,
     )
-    scale_values: tuple[float, ...] = option(
+    scale_values: OfInputs = option(
         (),
-        numbers(
-            "S[,S]",
+        numbers_of_inputs(
+            "[INPUT=]S[,S]",
             f"values other than 0, from {1 / MAX_DISTANCE:g} to {MAX_DISTANCE:g} in size",
             lambda scale: 1 / MAX_DISTANCE <= abs(scale) <= MAX_DISTANCE,
         ),
-        "Divides the difference; one value, or one per channel.",
+        "Divides the difference; one value, or one per channel. Of several inputs, those that are"
+        " named.",
         _DATA,
         _FLOAT,
+    )
+    output_kind: tuple[str, ...] = option(
+        (),
+        assignments(
+            "[NAME=]KIND[,...]", get_args(OutputKinds), 'output_kind = ["value=regression"]'
+        ),
+        "What outputs are, where neither labels nor shapes tell: classes, regression (real values)"
+        " or segmentation (a class for each position).",
+        _DATA,
+        shown="by labels or shape",
     )
     layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
     emit: tuple[str, ...] = option(
@@ -285,8 +303,8 @@ class CompileOptions(TracedOptions):
     max_accuracy_drop: float | None = option(
         None,
         number("POINTS", "points, 0 or more", lambda points: points >= 0),
-        "Largest loss of top-1 accuracy (of agreement, without labels); beyond it, exit code 6."
-        " Requires --evaluate.",
+        "Largest loss of top-1 accuracy (of agreement, without labels), of pixel accuracy or of"
+        " 100 R2, of any output; beyond it, exit code 6. Requires --evaluate.",
         _RESULT,
     )
     seed: int = option(

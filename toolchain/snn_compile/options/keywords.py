@@ -49,8 +49,9 @@ class Keywords(TypedDict, total=False):
     bias_correction: bool
     potential_calibration: bool
     reset_calibration: bool
-    mean_values: Sequence[float]
-    scale_values: Sequence[float]
+    mean_values: Sequence[float] | Mapping[str, Sequence[float]]
+    scale_values: Sequence[float] | Mapping[str, Sequence[float]]
+    output_kind: Sequence[str]
     layout: Layout
     emit: Sequence[str]
     max_accuracy_drop: float | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -15,6 +15,8 @@ Auto = Literal["auto"]
 AUTO: Auto = "auto"
 """In place of a number: the smallest one that keeps ``max_accuracy_drop``."""
 AUTOMATIC = "N|auto"
+OfInputs = tuple[float, ...] | tuple[tuple[str, tuple[float, ...]], ...]
+"""Numbers for the only input, or for some of several, each with its name."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,23 @@ def number(
     return Kind("a number", metavar, _number, "max_accuracy_drop = 0.5", allowed, allows)
 
 
-def numbers(metavar: str, allowed: str, allows: Callable[[float], bool]) -> Kind:
-    """Several finite numbers: a list, a text with commas, or a single one."""
+def numbers_of_inputs(metavar: str, allowed: str, allows: Callable[[float], bool]) -> Kind:
+    """Several finite numbers: a list, a text with commas, or a single one; or such for each input.
+
+    A text with names has each before its numbers (``a=0.5,0.5,b=1``), a mapping has them as keys.
+    """
+
+    def allow(value: OfInputs) -> bool:
+        return all(allows(one) for _, numbers in by_input(value) for one in numbers)
+
     example = "mean_values = [0.5, 0.5, 0.5]"
-    return Kind("numbers", metavar, _numbers, example, allowed, lambda all_: all(map(allows, all_)))
+    return Kind("numbers", metavar, _numbers_of_inputs, example, allowed, allow)
+
+
+def by_input(value: OfInputs) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """Numbers by the name of their input, which is empty for numbers without one."""
+    pairs = tuple(item for item in value if isinstance(item, tuple))
+    return pairs or (("", tuple(item for item in value if not isinstance(item, tuple))),)
 
 
 def switch(flags: str = "") -> Kind:
@@ -127,6 +142,18 @@ def input_shapes() -> Kind:
         "one shape for each input",
         lambda shapes: len({name_and_sizes(one)[0] for one in shapes}) == len(shapes),
         repeats=True,
+    )
+
+
+def assignments(metavar: str, choices: tuple[str, ...], example: str) -> Kind:
+    """Several ``NAME=VALUE``, or a single ``VALUE``, with values among ``choices``."""
+    return Kind(
+        "names",
+        metavar,
+        _names,
+        example,
+        f"NAME=KIND with {', '.join(choices)}",
+        lambda all_: all(one.rpartition("=")[2] in choices for one in all_),
     )
 
 
@@ -172,6 +199,25 @@ def _numbers(value: Any) -> tuple[float, ...]:
     if isinstance(value, str):
         return tuple(_number(float(part)) for part in value.split(","))
     return tuple(_number(item) for item in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _numbers_of_inputs(value: Any) -> OfInputs:
+    if isinstance(value, str) and "=" in value:
+        found: list[tuple[str, tuple[float, ...]]] = []
+        for part in value.split(","):
+            name, equals, number = part.rpartition("=")
+            if equals and name and name not in dict(found):
+                found.append((name, ()))
+            elif equals or not found:
+                raise ValueError
+            last, numbers = found.pop()
+            found.append((last, (*numbers, _number(float(number)))))
+        return tuple(found)
+    if isinstance(value, Mapping):
+        value = tuple(value.items())
+    if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
+        return tuple((_text(name), _numbers(numbers)) for name, numbers in value)
+    return _numbers(value)
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
     Data,
     load_data,
+    outputs_of,
     preprocess,
     preprocessing,
     read_model,
@@ -63,16 +64,19 @@ from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble, restriction
-from snn_compile.report.evaluation import Outcome, Stages, evaluate_stages
+from snn_compile.report.evaluation import Outcome, Stages, described, evaluate_stages
 from snn_compile.report.journal import Journal
+from snn_compile.report.ladder import Ladder
 from snn_compile.report.layer_losses import has_lost, with_losses
 from snn_compile.report.observer import Observer, SilentObserver
-from snn_compile.samples.arrays import Samples
+from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
 MAX_WEIGHT_BITS = 8
+LEFT_OFF = ("softmax-dropped", "argmax-dropped")
+"""Findings of an import that left out operators at the end of the file."""
 
 Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
@@ -174,7 +178,7 @@ def compile_model(
     *,
     options: CompileOptions | None = None,
     calibrate: ArraysLike | str | Path | None = None,
-    evaluate: tuple[ArraysLike, Array | None] | str | Path | None = None,
+    evaluate: tuple[ArraysLike, Labels | None] | str | Path | None = None,
     observer: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
@@ -187,7 +191,8 @@ def compile_model(
         options: all options; ``changes`` override single ones by name.
         calibrate: (N, *input shape) samples, of several inputs each by its name, or a file,
             instead of ``options.calibrate``.
-        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``.
+        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``. Labels
+            or targets of several outputs are a mapping by their names.
         observer: observer of the progress.
         retrain: may replace the folded network before conversion.
         instruments: what is done around the passes.
@@ -274,11 +279,16 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
         runner = source_runtime(task.path, options, network) if test_set is not None else None
-        outcome = evaluate_stages(Stages(network, lowered, coding, runner), test_set, journal)
-        if test_set is not None and has_lost(outcome.ladder, options.max_accuracy_drop):
+        left_off = any(finding.code in LEFT_OFF for finding in imported.findings)
+        stages = Stages(network, lowered, coding, runner, left_off)
+        outcome = evaluate_stages(stages, test_set, journal)
+        if test_set is None:
+            expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
+            return replace(outcome, more={"outputs": described(lowered.decodings, expected)})
+        if has_lost(outcome.ladder, options.max_accuracy_drop):
             with journal.timed("locate"):
                 outcome = with_losses(outcome, lowered, test_set.x)
-        if options.neurons == "any" or test_set is None:
+        if options.neurons == "any":
             return outcome
         free = stock.without_stock_defaults(options, task.options)
         with journal.timed("unrestricted"):
@@ -361,7 +371,7 @@ def _with_restriction_cost(
     coding = coding_of(free, target.default_coding.value)
     other = lower(folded, statistics, calibrate, free, coding)
     cost = restriction.compared(outcome.judge, other, evaluate, coding)
-    return replace(outcome, more={"neurons": cost})
+    return replace(outcome, more={**outcome.more, "neurons": cost})
 
 
 def _choose_equalization(
@@ -382,11 +392,11 @@ def _choose_equalization(
         return options
     silent_journal = Journal(SilentObserver())
 
-    def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
+    def compiled(mode: str, x: Array) -> Callable[[Array], list[Float]]:
         trial, few = options.with_value("equalize", mode, "tried"), Samples(x)
         equalized = _equalize(folded, few, trial, coding)
         statistics = _calibrate(equalized, few, silent_journal)
-        return lower(equalized, statistics, few, trial, coding).answers
+        return lower(equalized, statistics, few, trial, coding).outputs
 
     modes = [mode for mode in EQUALIZE if mode != AUTO]
     with journal.timed("choose-equalization"):

@@ -41,7 +41,7 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
-from snn_compile.samples.arrays import Samples
+from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
 from snn_compile.sealed.provenance import provenance
 from snn_compile.targets.target import Target
@@ -65,7 +65,7 @@ class Task:
     options: CompileOptions
     target: Target
     calibrate: ArraysLike | None = None
-    evaluate: tuple[ArraysLike, Array | None] | None = None
+    evaluate: tuple[ArraysLike, Labels | None] | None = None
 
     @property
     def is_measured(self) -> bool:

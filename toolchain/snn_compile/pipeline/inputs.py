@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,17 @@ from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
+from snn_compile.options.kinds import by_input
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
     ConfigurableFrontend,
-    HasNamedRuntime,
     HasSourceRuntime,
     Imported,
     SourceRuntime,
@@ -34,22 +34,23 @@ from snn_compile.plugins import (
 )
 from snn_compile.report import figures
 from snn_compile.samples.arrays import (
+    Labels,
     Samples,
     check_samples,
     holds_events,
     load_samples,
-    missing_arrays,
     read_npz,
     samples_in,
 )
 from snn_compile.samples.events import Recordings
-from snn_compile.samples.named import ArraysLike, check_named, load_named
+from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
+from snn_compile.samples.outputs import OutputShapes, stated_kinds
 
 N_STIMULI = 100
 """Stimuli stored with a compiled network for verification."""
 
 Array = npt.NDArray[Any]
-Labelled = tuple[ArraysLike, Array | None]
+Labelled = tuple[ArraysLike, Labels | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,20 +113,20 @@ def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> So
     if options.mean_values or options.scale_values:
         return None
     if isinstance(frontend, ConfigurableFrontend):
-        names = [node.id for node in network.inputs]
-        return frontend.source_runtime_with(path, options, names)
-        return None
-    if len(network.inputs) > 1 and isinstance(frontend, HasNamedRuntime):
-        return frontend.named_runtime(path, [node.id for node in network.inputs])
+        return frontend.source_runtime_with(path, options, [node.id for node in network.inputs])
     if len(network.inputs) == 1 and isinstance(frontend, HasSourceRuntime):
         return frontend.source_runtime(path)
     return None
 
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
-    """The pass that folds the preprocessing, if any."""
-    values = options.mean_values, options.scale_values
-    return (FoldPreprocessing(*values),) if any(values) else ()
+    """The passes that fold the preprocessing of each input that has one."""
+    means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
+    return tuple(
+        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
+        for name in dict.fromkeys((*means, *scales))
+        if means.get(name) or scales.get(name)
+    )
 
 
 def preprocess(
@@ -134,8 +135,10 @@ def preprocess(
     """The network for raw samples of the user.
 
     Raises:
+        UsageError: the values do not fit the inputs; all complaints at once.
         ModelError: its values and weights take too much memory, or are too large.
     """
+    raise_all([e for step in preprocessing(options) for e in step.complaints(imported.ann)])
     fold: Pipeline[ANNGraph, ANNGraph] = Pipeline(preprocessing(options))
     network = fold(imported.ann, observe).graph
     check_values(network)
@@ -152,7 +155,7 @@ def load_data(
     """Both sets of samples, from arrays or files; all complaints at once."""
     errors: list[CompileError] = []
 
-    def load(given: ArraysLike | None, labels: Array | None, file: Path | None) -> Samples | None:
+    def load(given: ArraysLike | None, labels: Labels | None, file: Path | None) -> Samples | None:
         try:
             if given is not None:
                 return float_samples(network, options, (given, labels))
@@ -182,11 +185,22 @@ def float_samples(
     """
     reading: dict[str, Any] = {
         "layout": options.layout,
-        "raw": bool(options.mean_values or options.scale_values),
-        "n_classes": prod(network.outputs[0].shape),
+        "raw": _preprocessed(options.mean_values, options.scale_values),
+        "outputs": outputs_of(network, options),
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     return _samples(given, shapes, need_labels, reading)
+
+
+def _preprocessed(*stated: Any) -> bool | set[str]:
+    """Whether the preprocessing is folded into the network; or for which of several inputs.
+
+    Args:
+        stated: values of the options, from these or from a report.
+    """
+    items = [item for values in stated for item in values or ()]
+    named = {str(item[0]) for item in items if isinstance(item, list | tuple)}
+    return named or bool(items)
 
 
 def _samples(
@@ -197,15 +211,23 @@ def _samples(
         if len(shapes) > 1:
             return load_named(given, shapes, need_labels=need_labels, **reading)
         ((name, shape),) = shapes.items()
+        reading["raw"] = bool(reading["raw"])
         return load_samples(given, shape, name=name, need_labels=need_labels, **reading)
     x, y = given
     if not isinstance(x, Mapping):
         if len(shapes) > 1:
-            raise missing_arrays("x", list(shapes), [])
+            raise unnamed(shapes)
+        reading["raw"] = bool(reading["raw"])
         return check_samples(np.asarray(x), y, *shapes.values(), **reading)
     if len(shapes) == 1 and set(x) == {"x"}:
         x = dict.fromkeys(shapes, x["x"])
     return check_named(x, y, shapes, **reading)
+
+
+def outputs_of(network: ANNGraph, options: CompileOptions) -> OutputShapes:
+    """The outputs of a float network by their names in the file."""
+    shapes = {output_name(output): output.shape for output in network.outputs}
+    return OutputShapes(shapes, stated_kinds(options.output_kind), network.inputs.shape)
 
 
 def samples_for(
@@ -223,29 +245,30 @@ def samples_for(
     Raises:
         UsageError: the file or what it holds cannot be used.
     """
-    said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
+    said = [figures.option(compiled.report, name) for name in ("mean_values", "scale_values")]
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
-    decoding = next(iter(compiled.decodings.values()))
-    shapes, n_classes = compiled.input_shapes, prod(decoding.shape)
-    layout = figures.option(compiled.report, "layout") or "nchw"
+    shapes = compiled.input_shapes
+    outputs = OutputShapes(
+        {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()},
+        stated_kinds(figures.option(compiled.report, "output_kind") or ()),
+        compiled.encoding.shape,
+    )
     reading: dict[str, Any] = {
-        "layout": layout,
-        "raw": any(said) or whole,
-        "n_classes": n_classes,
+        "layout": figures.option(compiled.report, "layout") or "nchw",
+        "raw": whole or _preprocessed(*said),
+        "outputs": outputs,
     }
     events = compiled.program.input_coding is InputCoding.EVENTS
     if not isinstance(given, Path) or not events or len(shapes) > 1:
         return _samples(given, shapes, need_labels, reading)
     (shape,) = shapes.values()
-    arrays = read_npz(given)
+    arrays = read_npz(given, outputs=outputs)
     if holds_events(arrays):
         recordings = Recordings.of(arrays, str(given))
         step_us = figures.option(compiled.report, "event_step")
         labels = recordings.required_labels() if need_labels else recordings.labels
         trains = recordings.trains(shape[1:], shape[0], step_us)
-        return check_samples(
-            trains, labels, shape, raw=True, n_classes=n_classes, source=str(given)
-        )
+        return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
     return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 
 

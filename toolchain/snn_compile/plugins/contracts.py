@@ -175,7 +175,10 @@ class ConfigurableFrontend(Protocol):
     def source_runtime_with(
         self, path: Path, options: CompileOptions, inputs: Sequence[str]
     ) -> SourceRuntime | None:
-        """The runtime of the file; a sample has the values of these inputs, one after another."""
+        """As ``source_runtime`` of ``HasSourceRuntime``, by the same options.
+
+        A sample has the values of these inputs, one after another.
+        """
         ...
 
 
@@ -190,20 +193,20 @@ class SourceRuntime(Protocol):
 
 
 @runtime_checkable
+class RunsEveryOutput(SourceRuntime, Protocol):
+    """A runtime that gives further outputs, too."""
+
+    def every_output(self, x: npt.NDArray[Any], advance: Advance) -> Mapping[str, npt.NDArray[Any]]:
+        """Each output for every sample, by its name in the file."""
+        ...
+
+
+@runtime_checkable
 class HasSourceRuntime(Protocol):
     """A frontend whose format has its own runtime."""
 
     def source_runtime(self, path: Path) -> SourceRuntime | None:
         """The file, ready to run; None if it runs no faster than our evaluator."""
-        ...
-
-
-@runtime_checkable
-class HasNamedRuntime(Protocol):
-    """A frontend whose format has a runtime for files with several inputs."""
-
-    def named_runtime(self, path: Path, inputs: Sequence[str]) -> SourceRuntime | None:
-        """As ``source_runtime``; a sample has the values of these inputs, one after another."""
         ...
 
 

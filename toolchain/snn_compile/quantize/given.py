@@ -11,16 +11,15 @@ import numpy as np
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.integer_weights import channel_of, file_integers
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import log2
 from snn_compile.passes import Finding
-from snn_compile.quantize.integers import IntegerWeights, channel_of
+from snn_compile.quantize.integers import IntegerWeights
 
 KEPT = "integers-kept"
 """Code of the finding about a layer whose weights are the file's integers."""
-INTEGER = 1e-3
-"""Largest distance of a weight from an integer, in steps: 16 bits of float32 rounding."""
 SAME = 1e-6
 """Largest relative difference of two equal steps."""
 ROUNDED = 2.0**-7
@@ -51,15 +50,15 @@ def given_integers(
         same = next((g for g in given if g.group is group), None)
         apart = None if same is None else _power(same.step / main.step)
         if same is not None and apart is not None:
-            found = apart, same.integers
+            exponent, integers = apart, same.integers
         else:
             rounded = _rounded(group, main.step, bits)
             if rounded is None:
                 return None
-            found = rounded
+            exponent, integers = rounded
         exact.append(same is not None and apart is not None)
-        exponents.append(found[0])
-        mantissas.append(found[1])
+        exponents.append(exponent)
+        mantissas.append(integers)
     least = min(exponents)
     if max(exponents) - least > most_apart:
         return None
@@ -93,16 +92,13 @@ class _Given:
     @staticmethod
     def of(group: spiking.Synapses, bits: int) -> _Given | None:
         """The group's integers, if it has them and they fit."""
-        if group.step is None:
-            return None
-        exact = np.ravel(group.weight) / group.step[channel_of(group)]
-        integers = np.rint(exact)
-        if not np.abs(exact - integers).max(initial=0.0) < INTEGER:
+        integers = file_integers(group)
+        if group.step is None or integers is None:
             return None
         most = 1 << (bits - 1)
         if integers.min(initial=0) < -most or integers.max(initial=0) >= most:
             return None
-        return _Given(group, group.step, integers.astype(np.int64))
+        return _Given(group, group.step, integers)
 
 
 def _power(ratio: Float) -> int | None:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
-import numpy as np
-
-from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.spiking import Float
 
@@ -38,13 +34,3 @@ class IntegerWeights:
     def mantissas(self) -> tuple[Int, ...]:
         """Mantissas of each group, flat."""
         return tuple(tensor.values.ravel() for tensor in self.tensors)
-
-
-def channel_of(group: spiking.Synapses) -> Int:
-    """Output channel of every weight, flat."""
-    n_channels = group.shape[0]
-    if isinstance(group, spiking.SparseSynapses):
-        rows = np.repeat(np.arange(len(group.indptr) - 1), np.diff(group.indptr))
-        return rows // prod(group.shape[1:])
-    rows = np.arange(group.weight.shape[0]) // (group.weight.shape[0] // n_channels)
-    return np.repeat(rows, prod(group.weight.shape[1:]))

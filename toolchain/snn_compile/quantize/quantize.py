@@ -12,12 +12,13 @@ from snn_compile.errors import CapacityError, CompileError, raise_all
 from snn_compile.ir import quantized, spiking
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.integer_weights import channel_of
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize import stock
-from snn_compile.quantize.integers import IntegerWeights, channel_of
+from snn_compile.quantize.integers import IntegerWeights
 from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.products import OPERAND_WEIGHT, operand_weights
 from snn_compile.quantize.ranges import on_a_grid
@@ -268,6 +269,8 @@ class _Layer:
         lowest = 0 if self.window.schedule else states.least_exponent()
         least = lowest - min(weights.exponents)
         for_all, for_most = int(room.min()), int(np.quantile(room, 0.25))
+        if any(weights.given):  # no channel may give up weight bits
+            for_most = for_all
         return min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))
 
     def _potential(self, added: list[QuantizedNode]) -> bounds.Interval:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, QFormat, QTensor, round_half_even, to_int64
 from snn_compile.ir.graph import Shape
+from snn_compile.ir.integer_weights import channel_of
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import log2
 from snn_compile.quantize.given import given_integers
-from snn_compile.quantize.integers import IntegerWeights, channel_of
+from snn_compile.quantize.integers import IntegerWeights
 
 N_RATIOS = 24
 """Clipping ratios tried per channel, from 1 down to ``MIN_RATIO``."""

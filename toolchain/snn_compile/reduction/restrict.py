@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from math import prod
 from typing import Any
@@ -60,17 +60,16 @@ def of_groups(case: Case, node_id: NodeId, kept: list[int]) -> Case:
     return _restrict(case, chosen)
 
 
-def of_maps(case: Case, size: tuple[int, int]) -> Case:
-    """The network on the upper left corner of its inputs and of every later map.
+def of_maps(case: Case, size: tuple[int, int], cropped: Collection[NodeId]) -> Case:
+    """The network on the upper left corner of some of its inputs and of every later map.
 
     Raises:
-        StageError: nothing is left of a map, an input has smaller ones, or maps that are added
-            differ in size.
+        StageError: nothing is left of a map, or maps that are added differ in size.
     """
     program = case.program
-    if any(len(node.shape) != 3 or node.shape[1:] < size for node in program.inputs):
-        raise StageError("an input has no maps of this size")
-    sizes: dict[NodeId, tuple[int, ...]] = {node.id: size for node in program.inputs}
+    sizes: dict[NodeId, tuple[int, ...]] = {
+        node.id: size if node.id in cropped else node.shape[1:] for node in program.inputs
+    }
     for population in program.populations:
         groups = program.synapses_into(population)
         after = [found for group in groups if (found := _size_after(program, group, sizes))]

@@ -15,6 +15,7 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     ConvSynapses,
+    Input,
     Population,
     QuantizedGraph,
     QuantizedNode,
@@ -113,14 +114,21 @@ def _beginnings(case: Case) -> Iterator[Candidate]:
 
 
 def _maps(case: Case) -> Iterator[Candidate]:
-    shapes = [node.shape for node in case.program.inputs]
-    if any(len(shape) != 3 for shape in shapes):
-        return
-    height, width = (min(shape[axis] for shape in shapes) for axis in (1, 2))
+    images = [node for node in case.program.inputs if len(node.shape) == 3]
+    together = [images] if len({node.shape[1:] for node in images}) == 1 else []
+    alone = [[node] for node in images] if len(images) > 1 else []
+    for chosen in [*together, *alone]:
+        yield from _smaller_maps(case, chosen)
+
+
+def _smaller_maps(case: Case, images: Sequence[Input]) -> Iterator[Candidate]:
+    """Inputs of one size, cropped alike."""
+    _, height, width = images[0].shape
+    cropped = [node.id for node in images]
     for h, w in [(1, 1), (height // 2, width // 2), (height - 1, width - 1)]:
         for size in [(h, w), (h, width), (height, w)]:
             if min(size) >= 1 and size != (height, width):
-                yield partial(restrict.of_maps, case, size)
+                yield partial(restrict.of_maps, case, size, cropped)
 
 
 def _channels(node_id: NodeId, case: Case) -> Sequence[int]:

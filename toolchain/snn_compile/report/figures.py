@@ -18,6 +18,15 @@ ANSWER = "fixed"
 
 MODELS = "Lava, nengo-loihi, brian2-loihi"
 
+WORDS = {
+    "top1": "top-1 accuracy",
+    "agreement": "agreement with {}",
+    "pixel_accuracy": "pixel accuracy",
+    "r2": "100 R²",
+    "r2_onnx": "100 R² against {}",
+}
+"""The main figures in words."""
+
 _BASES = {"us": (1e-6, "s")}
 _PREFIXES = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"), (1e12, "p"))
 

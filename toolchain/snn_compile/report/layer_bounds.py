@@ -31,9 +31,9 @@ import numpy.typing as npt
 from snn_compile.ir import spiking
 from snn_compile.ir.expression import evaluate
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.integer_weights import channel_of
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.lowering import Lowering
-from snn_compile.quantize.integers import channel_of
 from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.sim.reference import Run
 from snn_compile.sim.spiking import current

@@ -97,8 +97,9 @@ def _given(
     """Share of the weights of a quantized file whose integers are the layer's."""
     if network is None or population.id not in network.graph:
         return {}
-    groups = [network.graph[name] for name in network.graph[population.id].inputs]
-    sizes = {g.id: g.weight.size for g in groups if getattr(g, "step", None) is not None}
+    node = network.graph[population.id]
+    groups = network.synapses_into(node) if isinstance(node, spiking.Population) else ()
+    sizes = {g.id: g.weight.size for g in groups if g.step is not None}
     if not sizes:
         return {}
     kept = sum(size for name, size in sizes.items() if name in numbers.given)

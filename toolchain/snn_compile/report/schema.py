@@ -15,6 +15,7 @@ from typing import Any, Required, TypedDict
 from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
 from snn_compile.report.cost_schema import Cost, Estimate, NeuroBench
+from snn_compile.report.output_schema import Before, Output, OutputFigures, wrong_outputs
 
 SCHEMA = 1
 MAX_STEPS = 1 << 16
@@ -64,18 +65,12 @@ class Option(TypedDict):
     origin: str
 
 
-class Before(TypedDict):
-    """The stage that another is compared with, on the samples of the latter."""
-
-    stage: str
-    top1: float | None
-    agreement: float | None
-
-
 class Rung(TypedDict, total=False):
     """A stage of the accuracy ladder; percentages of the first ``n`` samples of the evaluation set.
 
     ``before``, if not all samples were evaluated: the latest stage with all of them, on these.
+    ``top1`` and ``agreement`` are of the first output with classes; ``outputs`` has the figures of
+    each, unless there is only one and it has classes.
     """
 
     stage: Required[str]
@@ -84,6 +79,7 @@ class Rung(TypedDict, total=False):
     n: Required[int]
     note: str
     before: Before
+    outputs: list[OutputFigures]
 
 
 class Layer(TypedDict, total=False):
@@ -335,6 +331,7 @@ class Report(TypedDict, total=False):
     total_steps: int
     simulator: str | None
     environment: dict[str, str]
+    outputs: list[Output]
     ladder: list[Rung]
     losses: list[LayerLoss]
     neurons: Restriction
@@ -354,6 +351,7 @@ _SHAPES: dict[str, type] = {
     "tool": Tool,
     "model": Model,
     "inputs": ModelInput,
+    "outputs": Output,
     "ladder": Rung,
     "losses": LayerLoss,
     "neurons": Restriction,
@@ -383,7 +381,7 @@ def complaint(report: Any) -> str:
         return "the report names a best epoch that is not on the curve"
     if found and found["expressible"] and not found["portable"] and not found["leaves"]:
         return "the report names no layer that makes the network not portable"
-    return ""
+    return wrong_outputs(report)
 
 
 def verified(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

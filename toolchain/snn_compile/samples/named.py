@@ -5,7 +5,7 @@ Checked arrays are joined to one, a row for each sample (``ir.inputs``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ from snn_compile.files.archives import Arrays
 from snn_compile.ir.graph import Shape
 from snn_compile.samples.arrays import (
     Array,
+    Labels,
     Samples,
     check_array,
-    check_labels,
+    labelled,
     missing_arrays,
     read_arrays,
 )
+from snn_compile.samples.outputs import OutputShapes
 
 ArraysLike = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 """Samples of the only input, or of each input by its name."""
-LABELS = ("y", "labels")
-"""Names of the labels in a file: the first one that is no input's."""
+LABELS = "labels"
+"""Name of the labels in a file whose network has an input called ``y``."""
 
 
 def load_named(
@@ -36,8 +38,8 @@ def load_named(
     shapes: Mapping[str, Shape],
     *,
     layout: str = "nchw",
-    raw: bool = False,
-    n_classes: int | None = None,
+    raw: bool | Collection[str] = False,
+    outputs: OutputShapes | None = None,
     need_labels: bool = False,
 ) -> Samples:
     """Samples from an npz file with an array for each input, and labels or not.
@@ -46,41 +48,47 @@ def load_named(
         path: the file; nothing in it is unpickled.
         shapes: of each input, by its name; in the order of their values in a sample.
         layout: of images in the file.
-        raw: whether preprocessing is folded into the network, so that integers are accepted.
-        n_classes: upper bound of labels.
+        raw: whether preprocessing is folded into the network, so that integers are accepted; or
+            for which inputs.
+        outputs: of the network; None leaves labels unread.
         need_labels: whether a file without labels is refused.
 
     Raises:
         UsageError: the file or its content is invalid; all complaints at once.
     """
-    label = next(name for name in LABELS if name not in shapes)
+    label = LABELS if "y" in shapes else "y"
+    known = {label} if outputs is None else {label, *outputs.keys()} - {*shapes}
 
     def select(arrays: Arrays) -> dict[str, Array]:
         if missing := [name for name in shapes if name not in arrays]:
-            raise missing_arrays(path, missing, sorted(set(arrays) - {*shapes, label}))
-        if need_labels and label not in arrays:
+            raise missing_arrays(path, missing, sorted(set(arrays) - {*shapes, *known}))
+        if outputs is not None:
+            others = [name for name in arrays if name not in {*shapes, *known}]
+            raise_all(outputs.misspelt(others, str(path)))
+        if need_labels and not known & {*arrays}:
             raise UsageError(
                 f"it has no labels ('{label}')",
                 code="missing-labels",
                 origin=Origin(str(path)),
                 hint=f"add {label}, one integer a sample",
             )
-        return {name: arrays[name] for name in arrays if name in {*shapes, label}}
+        return {name: arrays[name] for name in arrays if name in {*shapes, *known}}
 
     arrays = read_arrays(path, select)
     x = {name: arrays[name] for name in shapes}
     reading: dict[str, Any] = {"layout": layout, "raw": raw, "source": str(path)}
-    return check_named(x, arrays.get(label), shapes, n_classes=n_classes, **reading)
+    y = {"y" if name == label else name: arrays[name] for name in arrays if name in known}
+    return check_named(x, y, shapes, outputs=outputs, **reading)
 
 
 def check_named(
     x: Mapping[str, npt.ArrayLike],
-    y: Array | None,
+    y: Labels | None,
     shapes: Mapping[str, Shape],
     *,
     layout: str = "nchw",
-    raw: bool = False,
-    n_classes: int | None = None,
+    raw: bool | Collection[str] = False,
+    outputs: OutputShapes | None = None,
     source: str = "x",
 ) -> Samples:
     """Samples from arrays by name; arguments and errors as in ``load_named``."""
@@ -105,7 +113,7 @@ def check_named(
                 np.asarray(x[name]),
                 shapes[name],
                 layout=layout,
-                raw=raw,
+                raw=raw if isinstance(raw, bool) else name in raw,
                 source=source,
                 name=f"'{name}'",
             )
@@ -124,7 +132,18 @@ def check_named(
         )
     raise_all(errors)
     joined = _joined(checked)
-    return Samples(joined, check_labels(y, len(joined), n_classes, source), source)
+    return labelled(joined, y, outputs, source)
+
+
+def unnamed(shapes: Mapping[str, Shape]) -> UsageError:
+    """The error for a single array where there are several inputs."""
+    names = ", ".join(f"'{name}'" for name in shapes)
+    named = ", ".join(f"'{name}': ..." for name in shapes)
+    return UsageError(
+        f"the network takes several inputs: {names}",
+        code="missing-key",
+        hint=f"give an array for each: {{{named}}}",
+    )
 
 
 def only_array(x: ArraysLike) -> Array:

@@ -49,7 +49,7 @@ class Expansion:
         """
         if not self.has(index):
             raise ModelError(f"input {index} is missing", origin=self.origin)
-        return self.inputs[index]
+        return str(self.inputs[index])
 
     def optional(self, index: int) -> str:
         """The name of an input; empty if it is missing."""

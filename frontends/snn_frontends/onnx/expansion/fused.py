@@ -76,7 +76,7 @@ def _activate(e: Expansion, x: str, kind: str, given: list[float]) -> None:
         else:
             e.add("Mul", e.add("Tanh", e.add("Mul", x, second)), first, to=e.outputs[0])
     else:
-        e.add(kind, x, to=e.outputs[0], **values)
+        e.add(kind, x, to=e.outputs[0], **dict[str, Any](values))
 
 
 def mat_mul(e: Expansion) -> None:

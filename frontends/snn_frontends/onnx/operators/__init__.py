@@ -157,6 +157,7 @@ OPERATORS: dict[str, Operator] = {
 
 CONTRIBUTED: dict[str, Handler] = {
     "BiasGelu": functions.bias_gelu,
+    "DynamicQuantizeLSTM": recurrent.quantized_lstm,
     "FastGelu": functions.fast_gelu,
     "Gelu": unary(functions.gelu(X, approximate=False)),
     "QuickGelu": functions.quick_gelu,

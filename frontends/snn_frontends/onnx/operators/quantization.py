@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir import ann
-from snn_compile.ir.expression import X, apply
+from snn_compile.ir.expression import X, apply, evaluate
 from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.layout import plain, reorder_axes
 from snn_frontends.onnx.operators import functions
@@ -213,7 +214,7 @@ def _signs(call: Call, x: Tensor) -> Tensor:
     return functions.of(call, x, apply("sub", step, apply("mul", negative, 2 * step)))
 
 
-def carrier(call: Call, x: Tensor, grid: Grid, suffix: str = "") -> Tensor:
+def carrier(call: Call, x: Tensor, grid: Grid) -> Tensor:
     """The population that rounds a value to a grid."""
     low, high = grid.ends
     one = plain(call, x)
@@ -221,13 +222,15 @@ def carrier(call: Call, x: Tensor, grid: Grid, suffix: str = "") -> Tensor:
     step = grid.steps.astype(np.float64)
     most = int(np.maximum(high, -low).max())
     limits = _broadcast(low, step) * step, _broadcast(high, step) * step
-    place = {"levels": max(most, 1), "full_scale": np.broadcast_to(step * max(most, 1), channels)}
-    if not low.any() and (high == most).all():
-        y = call.emit(ann.Relu, one, suffix=suffix, **place)
-    else:
-        expression = apply("min", apply("max", X, limits[0]), limits[1])
-        y = call.emit(ann.Function, one, suffix=suffix, expression=expression, **place)
-    return replace(x, node=y.node)
+    kind: type[ann.AnnNode] = ann.Relu
+    fields: dict[str, Any] = {
+        "levels": max(most, 1),
+        "full_scale": np.broadcast_to(step * max(most, 1), channels),
+    }
+    if low.any() or (high != most).any():
+        kind = ann.Function
+        fields["expression"] = apply("min", apply("max", X, limits[0]), limits[1])
+    return replace(x, node=call.emit(kind, one, **fields).node)
 
 
 def _broadcast(ends: npt.NDArray[np.int64], step: npt.NDArray[np.float64]) -> Constant:
@@ -251,9 +254,8 @@ def dequantize(call: Call) -> Tensor:
     found = integers(call, x, "integers")
     scale, zeros = (reorder_axes(call, p, found, len(x.shape)) for p in spread)
     shift = (-zeros * scale).astype(np.float32)
-    return replace(
-        x, node=affine(call, plain(call, found), scale=scale, shift=shift).node, grid=None
-    )
+    y = affine(call, plain(call, found), scale=scale, shift=shift)
+    return replace(x, node=y.node, grid=None)
 
 
 def integers(call: Call, x: Tensor, suffix: str = "") -> Tensor:
@@ -294,23 +296,16 @@ def rectified(call: Call, x: Tensor) -> Tensor | None:
     Rounding and rectifying commute, so that one population does both.
     """
     node = call.builder.node(x.node)
-    if not isinstance(node, ann.Function) or node.full_scale is None or node.levels is None:
+    if not isinstance(node, ann.Function) or node.full_scale is None:
         return None
-    step = node.full_scale / node.levels
-    highest = np.rint(_highest(node) / step)
+    step = node.step
+    highest = np.rint(evaluate(node.expression, node.full_scale[:, None])[:, 0] / step)
     if not (highest == highest.flat[0]).all() or highest.flat[0] < 1:
         return None
     levels = int(highest.flat[0])
     one = plain(call, replace(x, node=node.inputs[0]))
     y = call.emit(ann.Relu, one, levels=levels, full_scale=step * levels)
     return replace(x, node=y.node)
-
-
-def _highest(node: ann.Function) -> npt.NDArray[np.float64]:
-    from snn_compile.ir.expression import evaluate
-
-    assert node.full_scale is not None
-    return evaluate(node.expression, node.full_scale[:, None])[:, 0]
 
 
 def check_padding(call: Call, x: Tensor) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from snn_compile.ir.ann import Float
 from snn_compile.ir.expression import Expression, X, apply
+from snn_compile.passes import Finding
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import cells
 from snn_frontends.onnx.operators.cells import State, Step
@@ -62,6 +63,14 @@ def lstm(call: Call) -> Sequence[Tensor]:
     return _unrolled(call, LSTM, partial(cells.lstm, coupled=coupled))
 
 
+def quantized_lstm(call: Call) -> Sequence[Tensor]:
+    """``com.microsoft.DynamicQuantizeLSTM``, refused."""
+    raise call.refusal(
+        "an LSTM whose weights are already quantized is not supported",
+        "export the float model; this tool quantizes it for the target itself",
+    )
+
+
 def _unrolled(call: Call, kind: Kind, cell: Callable[[Step, State], State]) -> Sequence[Tensor]:
     """The states of every step, and the last ones."""
     batch_first = bool(call.attributes.get("layout", 0))
@@ -90,6 +99,11 @@ def _unrolled(call: Call, kind: Kind, cell: Callable[[Step, State], State]) -> S
             state = cell(step, state)
             hidden[t].append(cells.computed(state[0]))
         lasts.append(state)
+    message = (
+        f"unrolled: {n_steps} steps of {size * len(directions)} cells, each with neurons and"
+        " synapses of its own"
+    )
+    call.builder.findings.append(Finding(message, call.origin, "unrolled"))
     last = [
         layout.last(call, [cells.computed(state[k]) for state in lasts], f"last{k}")
         for k in range(kind.n_states)
@@ -195,10 +209,14 @@ def _functions(call: Call, kind: Kind, n_directions: int) -> list[list[Expressio
             )
         make, defaults = known[name.lower()]
         values = [
-            left.pop(0) if left else float(np.float32(default))
-            for left, default in zip(given, defaults, strict=False)
+            left.pop(0) if left else default for left, default in zip(given, defaults, strict=False)
         ]
-        found.append(make(*values))
+        if None in values:
+            raise call.refusal(
+                f"its activation '{name}' has no parameters, and runtimes have different defaults",
+                "state activation_alpha and activation_beta",
+            )
+        found.append(make(*(float(np.float32(value)) for value in values)))
     if any(given):
         raise call.invalid("has more values of activation_alpha or activation_beta than functions")
     return [found[k * count : (k + 1) * count] for k in range(n_directions)]
@@ -220,17 +238,18 @@ def _scaled_tanh(alpha: float, beta: float) -> Expression:
     return apply("mul", alpha, apply("tanh", apply("mul", beta, X)))
 
 
-FUNCTIONS: dict[str, tuple[Callable[..., Expression], tuple[float, ...]]] = {
-    "Affine": (_line, (1.0, 0.0)),
+FUNCTIONS: dict[str, tuple[Callable[..., Expression], tuple[float | None, ...]]] = {
+    "Affine": (_line, (None, None)),
     "Elu": (lambda alpha: exponential_below(X, alpha, 1.0), (1.0,)),
     "HardSigmoid": (partial(hard_sigmoid, X), (0.2, 0.5)),
     "LeakyRelu": (_leaky, (0.01,)),
     "Relu": (lambda: cells.RELU, ()),
-    "ScaledTanh": (_scaled_tanh, (1.0, 1.0)),
+    "ScaledTanh": (_scaled_tanh, (None, None)),
     "Sigmoid": (lambda: apply("sigmoid", X), ()),
     "Softplus": (lambda: apply("softplus", X), ()),
     "Softsign": (lambda: apply("div", X, apply("add", 1.0, apply("abs", X))), ()),
     "Tanh": (lambda: apply("tanh", X), ()),
-    "ThresholdedRelu": (_thresholded, (1.0,)),
+    "ThresholdedRelu": (_thresholded, (None,)),
 }
-"""Functions of cells by their names in ONNX, and the defaults of alpha and beta."""
+"""Functions of cells by their names in ONNX, and the defaults of alpha and beta: None where
+onnxruntime takes 0, which ONNX does not say."""
