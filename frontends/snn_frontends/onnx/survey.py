@@ -55,9 +55,9 @@ class Surveyor:
         readers: readers of each value.
     """
 
-    modules: Mapping[int, str]
+    modules: dict[int, str]
     readers: Mapping[str, Sequence[onnx.NodeProto]]
-    producers: Mapping[str, onnx.NodeProto]
+    producers: dict[str, onnx.NodeProto]
     n_operators: int = 0
     n_refused: int = 0
     operations: int = 0
