@@ -127,6 +127,54 @@ def test_preprocessing_stands_before_the_file(tmp_path):
     assert inspect_against(saved(tmp_path), real(3, 2, 6, 6), options=options).first is None
 
 
+def test_several_inputs(tmp_path):
+    nodes = [
+        node("MatMul", "x w", "m"), node("Relu", "m", "r"),
+        node("Concat", "r more", "c", axis=1), node("Gemm", "c v", "y"),
+    ]  # fmt: skip
+    made = model(nodes, ("N", 5), {"w": real(5, 4), "v": real(7, 3)}, more_inputs=["more", "not"])
+    for entry in made.graph.input[1:]:
+        entry.type.tensor_type.shape.dim[0].dim_param = "N"
+    onnx.save(made, tmp_path / "net.onnx")
+    data = {"x": real(3, 5), "more": real(3, 3)}
+    report = inspect_against(tmp_path / "net.onnx", data)
+    assert (report.first, report.samples) == (None, 3)
+    assert len(report.layers) >= 4
+
+
+def test_quantized_files(tmp_path):
+    """Values on grids, ties included; integers have no counterpart."""
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"),
+        node("MatMul", "d w", "m"), node("Relu", "m", "r"),
+        node("QuantizeLinear", "r s z", "k"), node("DequantizeLinear", "k s z", "e"),
+        node("ReduceMean", "e", "a", axes=[1], keepdims=1), node("QuantizeLinear", "a s z", "n"),
+        node("DequantizeLinear", "n s z", "y"),
+    ]  # fmt: skip
+    constants = {"s": np.float32(0.25), "z": np.int8(0), "w": np.round(real(4, 8) * 4) / 4}
+    constants["w"] = constants["w"].astype(np.float32)
+    report = inspect_against(saved(tmp_path, ("N", 4), nodes, constants), n_samples=16)
+    assert report.first is None
+    assert [layer.origin.op for layer in report.layers][:1] == ["MatMul"]
+    assert len(report.layers) >= 3
+
+
+def test_layers_that_the_file_rounds_for_each_sample(tmp_path):
+    """The import computes them in floating point, so that they are not judged."""
+    nodes = [
+        node("DynamicQuantizeLinear", "x", "q s z"), node("MatMulInteger", "q w z v", "m"),
+        node("Cast", "m", "f", to=1), node("Mul", "s step", "t"), node("Mul", "f t", "g"),
+        node("Relu", "g", "y"),
+    ]  # fmt: skip
+    constants = {
+        "w": RNG.integers(-9, 9, (4, 3)).astype(np.int8), "v": np.int8(0),
+        "step": np.float32(0.125),
+    }  # fmt: skip
+    report = inspect_against(saved(tmp_path, ("N", 4), nodes, constants))
+    assert report.first is None
+    assert [layer.origin.op for layer in report.layers] == ["Relu"]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("digits")
@@ -207,7 +255,7 @@ def test_a_difference_ends_with_exit_code_7(tmp_path, monkeypatch, capsys):
     path = saved(tmp_path)
     exact = compare_float
 
-    def off(network, x, theirs):
+    def off(network, x, theirs, approximated):
         layers = exact(network, x, theirs)
         return [*layers[:2], replace(layers[2], error=1.0), *layers[3:]]
 

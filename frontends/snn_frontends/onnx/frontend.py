@@ -139,6 +139,7 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     import onnx
 
     from snn_frontends.onnx import external, wire
+    from snn_frontends.onnx.inlining import inline
     from snn_frontends.onnx.survey import module_of
 
     origin = Origin(file)
@@ -163,7 +164,7 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     external.load(model, path, len(content))
     modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
     _make_printable(model)
-    return model, modules
+    return model, inline(model, modules, file, MAX_NODES)
 
 
 def _content(path: Path) -> bytes:

@@ -32,18 +32,20 @@ from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
-from snn_frontends.onnx import decision, layout, refusals, tail
+from snn_frontends.onnx import control, decision, layout, refusals, tail
 from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.control import Copy
 from snn_frontends.onnx.cut import Cut, Request, chosen_outputs, requested_cut
 from snn_frontends.onnx.flow import Flow
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.grids import settle
 from snn_frontends.onnx.layer_values import Feed, LayerValues, of_settled, tensors_of
 from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quantization
-from snn_frontends.onnx.order import in_order, live
+from snn_frontends.onnx.order import in_order, live, reads_of
 from snn_frontends.onnx.survey import Surveyor
+from snn_frontends.onnx.unfolding import Unfolding
 from snn_frontends.onnx.values import Batch, Constant, Tensor, Unknown, Value
 
 CONTRIBUTOR = "com.microsoft"
@@ -216,7 +218,7 @@ class _Importer:
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
             if id(node) in self.visited:
-                for name in filter(None, node.input):
+                for name in reads_of(node):
                     self.readers.setdefault(name, []).append(node)
         self.dropped: list[onnx.NodeProto] = []
         self.refused: set[int] = set()
@@ -231,6 +233,8 @@ class _Importer:
         self.output_ids: dict[str, NodeId] = {}
         self.of_pairs: dict[str, Constant] = {}
         self.errors: list[CompileError] = []
+        self.unfolded: list[onnx.NodeProto] = []
+        self.unfolding = Unfolding(self.values, self._enter, builder.opset)
         self.n_folded = 0
         self.folding = Folding(builder.opset)
         self.rules = checker.C.CheckerContext()
@@ -283,7 +287,7 @@ class _Importer:
 
     def _layer_values(self, graph: Graph[AnnNode], settled: Graph[AnnNode]) -> LayerValues:
         """The file in onnxruntime, for the nodes that have a tensor in it."""
-        found = tensors_of(self.nodes, self.values, self._origin, graph)
+        found = tensors_of([*self.nodes, *self.unfolded], self.values, self._origin, graph)
         tensors = of_settled(found, graph, settled)
         feeds = [entry.feed() for entry in self.entries if entry.name in settled]
         shapes = {name: settled[name].shape for name in tensors}
@@ -344,6 +348,9 @@ class _Importer:
         inputs: list[Value | None] = []
         try:
             inputs = [self._value(name, origin) if name else None for name in node.input]
+            if node.op_type in control.OPERATORS and not node.domain:
+                self.unfolding.run(node, origin)
+                return
             n_findings = len(self.builder.findings)
             results = self._import(node, inputs, origin)
             if any(f.code in DROPPED for f in self.builder.findings[n_findings:]):
@@ -361,6 +368,30 @@ class _Importer:
             self.errors.append(ModelError(message, origin=origin))
             results = [Unknown()] * len(node.output)
         self.values.update(zip(node.output, results, strict=False))
+
+    def _enter(self, copy: Copy) -> None:
+        """Import a graph of control flow.
+
+        Raises:
+            ModelError: one of its names is that of another value.
+        """
+        for node in copy.nodes:
+            for name in filter(None, node.output):
+                owner = self.surveyor.producers.get(name)
+                if name in self.values or (owner and owner.op_type not in control.OPERATORS):
+                    message = f"the value '{name}' is defined twice"
+                    raise ModelError(message, origin=self._origin(node))
+        self.initializers.update(copy.initializers)
+        self.sparse.update(copy.sparse)
+        self.unfolded.extend(copy.nodes)
+        self.times_named.update(node.name for node in copy.nodes)
+        for node in copy.nodes:
+            self.surveyor.modules[id(node)] = ""
+            for name in reads_of(node):
+                self.readers.setdefault(name, []).append(node)
+            self.surveyor.producers.update(dict.fromkeys(node.output, node))
+        for node in copy.nodes:
+            self._visit(node)
 
     def _refuse(
         self,

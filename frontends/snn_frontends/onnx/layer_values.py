@@ -21,6 +21,7 @@ from snn_frontends.onnx.values import Tensor, Value
 
 Array = npt.NDArray[Any]
 DEQUANTIZE = "DequantizeLinear"
+ROUNDING = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"})
 WIDEST = 8
 """Maximal size of an element in bytes."""
 
@@ -77,6 +78,20 @@ class LayerValues:
                 samples = [self._sample(p.astype(kind), tensor, self.shapes[node]) for p in pieces]
                 values[node] = np.stack(samples)
         return values
+
+    @property
+    def approximated(self) -> set[NodeId]:
+        """Layers whose inputs the file rounds to a grid of each sample's own."""
+        from snn_frontends.onnx.frontend import load
+
+        nodes = {name: node for node, (name, _) in self.tensors.items()}
+        rounded, found = set[str](), set[NodeId]()
+        for node in load(Path(self.file), self.file)[0].graph.node:
+            if node.op_type in ROUNDING or rounded.intersection(node.input):
+                known = {nodes[name] for name in node.output if name in nodes}
+                found |= known
+                rounded.update(() if known else node.output)
+        return found
 
     def _model(self) -> onnx.ModelProto:
         """The file as it was imported, with more outputs."""

@@ -56,9 +56,9 @@ class Surveyor:
         work: operations of each operator, by the identity of its node.
     """
 
-    modules: Mapping[int, str]
+    modules: dict[int, str]
     readers: Mapping[str, Sequence[onnx.NodeProto]]
-    producers: Mapping[str, onnx.NodeProto]
+    producers: dict[str, onnx.NodeProto]
     n_operators: int = 0
     n_refused: int = 0
     operations: int = 0

@@ -31,6 +31,7 @@ from snn_compile.pipeline.inputs import float_samples, preprocess, preprocessing
 from snn_compile.report.fixed_layers import FixedLayer, fixed_layers
 from snn_compile.report.layer_bounds import has_bounds
 from snn_compile.reproduce import inputs_of, options_of_sources
+from snn_compile.samples.named import ArraysLike
 from snn_compile.sim import ann
 
 __all__ = ["FixedLayer", "FloatLayer", "LayerReport", "inspect_against"]
@@ -109,7 +110,7 @@ class LayerReport:
 
 def inspect_against(
     path: str | Path,
-    data: Array | str | Path | None = None,
+    data: ArraysLike | str | Path | None = None,
     *,
     options: CompileOptions | None = None,
     sources: Mapping[str, Path] | None = None,
@@ -119,7 +120,8 @@ def inspect_against(
 
     Args:
         path: a model, or a compiled folder.
-        data: samples or a file of them, as for a compilation; noise by default.
+        data: samples or a file of them, as for a compilation; by default the evaluation data of
+            a folder, else noise.
         options: of a model; those of a folder are recorded in it.
         sources: of a folder: ``model``, ``calibrate`` and ``evaluate`` that are not beside it.
         n_samples: samples to use at most.
@@ -146,7 +148,7 @@ def inspect_against(
 def _compare(
     path: Path,
     options: CompileOptions,
-    data: Array | str | Path | None,
+    data: ArraysLike | str | Path | None,
     n_samples: int,
     lowered: Lowering | None = None,
 ) -> LayerReport:
@@ -168,7 +170,7 @@ def _compare(
     x, source = _samples(path, options, data, n_samples)
     shown = _preprocessed(imported.ann, options, x.astype(np.float32))
     theirs = imported.layer_values(shown)
-    layers = compare_float(imported.ann, shown, theirs)
+    layers = compare_float(imported.ann, shown, theirs, imported.layer_values.approximated)
     fixed = [] if lowered is None else fixed_layers(lowered, x, theirs)
     runtime = imported.layer_values.name
     return LayerReport(
@@ -197,7 +199,7 @@ def _preprocessed(network: ANNGraph, options: CompileOptions, x: Array) -> Array
 
 
 def _samples(
-    path: Path, options: CompileOptions, data: Array | str | Path | None, n_samples: int
+    path: Path, options: CompileOptions, data: ArraysLike | str | Path | None, n_samples: int
 ) -> tuple[Array, str]:
     """The first samples in the float network's input format, and where they are from."""
     network = preprocess(read_model(path, options), options)
@@ -211,7 +213,7 @@ def _samples(
         return generator.normal(size=(n_samples, *shape)).astype(np.float32), NOISE
     if isinstance(data, str | Path):
         return float_samples(network, options, Path(data)).x[:n_samples], str(data)
-    return float_samples(network, options, (np.asarray(data), None)).x[:n_samples], "arrays"
+    return float_samples(network, options, (data, None)).x[:n_samples], "arrays"
 
 
 def _require_same(folder: Path, compiled: CompiledModel, lowered: Lowering) -> None:

@@ -8,7 +8,7 @@ and by the last five bits of its largest value: both sides round their sums, eac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,8 @@ from snn_compile.sim import ann
 
 LAST_BITS = 32
 """Units in the last place of the file's type that a layer may be off by."""
-TRIALS = 3
-"""Changes of a layer's inputs that are tried."""
+TRIALS = 4
+"""Changes of a layer's inputs that are tried: pairs of opposite ones, for jumps on either side."""
 
 Array = npt.NDArray[Any]
 
@@ -62,13 +62,19 @@ class FloatLayer:
         return self.error <= self.bound
 
 
-def compare_float(network: ANNGraph, x: Array, theirs: Mapping[NodeId, Array]) -> list[FloatLayer]:
+def compare_float(
+    network: ANNGraph,
+    x: Array,
+    theirs: Mapping[NodeId, Array],
+    approximated: Collection[NodeId] = (),
+) -> list[FloatLayer]:
     """Every layer that has a counterpart in the file, in the order of the network.
 
     Args:
         network: as imported.
         x: samples, (N, *sample shape).
         theirs: values in the file, (N, *shape of the node).
+        approximated: nodes that are read otherwise on purpose, and are not judged.
     """
     entering = network.inputs.split(x)
     given = {**theirs, **{node.id: _entered(node, entering[node.id]) for node in network.inputs}}
@@ -79,7 +85,7 @@ def compare_float(network: ANNGraph, x: Array, theirs: Mapping[NodeId, Array]) -
     for node in network.graph:
         if not isinstance(node, ops.Input):
             value = ann.apply(node, [values[source] for source in node.inputs])
-            if node.id in theirs:
+            if node.id in theirs and node.id not in approximated:
                 found.append(_layer(node, value, theirs[node.id]))
         values[node.id] = _tried(given[node.id], generator) if node.id in given else value
         for source in set(node.inputs):
@@ -97,8 +103,9 @@ def _tried(x: Array, generator: np.random.Generator) -> Array:
     """Samples, and after them their changed copies, (*shape, B)."""
     size = LAST_BITS * _resolution(x)
     exact = x.astype(np.float64)
-    signs = generator.choice([-1.0, 1.0], (TRIALS, *x.shape))
-    return np.moveaxis(np.concatenate([exact, *(exact * (1 + size * signs))]), 0, -1)
+    signs = generator.choice([-1.0, 1.0], (TRIALS // 2, *x.shape))
+    changed = [exact * (1 + size * sign) for one in signs for sign in (one, -one)]
+    return np.moveaxis(np.concatenate([exact, *changed]), 0, -1)
 
 
 def _layer(node: AnnNode, value: Array, theirs: Array) -> FloatLayer:

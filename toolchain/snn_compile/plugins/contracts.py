@@ -9,7 +9,7 @@ the plug-in, by its name and distribution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -41,6 +41,11 @@ class LayerValues(Protocol):
     @property
     def name(self) -> str:
         """The runtime's name."""
+        ...
+
+    @property
+    def approximated(self) -> Collection[NodeId]:
+        """Nodes that the import computes otherwise on purpose."""
         ...
 
     def __call__(self, x: npt.NDArray[Any]) -> Mapping[NodeId, npt.NDArray[Any]]:
