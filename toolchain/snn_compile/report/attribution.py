@@ -80,7 +80,8 @@ def attribute(
     values, outputs = _values(at_once, frames)
     uneven = _unevenness(at_once, values)
     rectifiers = [n for n in folded.graph if isinstance(n, ops.Activation) and n.id in scales]
-    fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels) for n in rectifiers}
+    most = {n.id: folded.levels_of(n, levels) for n in rectifiers}
+    fixed = {n.id: _real(n, values[n.id], scales[n.id] / most[n.id]) for n in rectifiers}
     batch = ann.batch_last(x)
     run = partial(ann.forward, folded, batch, operators=Reproducible(folded, x))
     exact, scores = _exact(folded, run, fixed)
@@ -88,7 +89,7 @@ def attribute(
     found = {
         n.id: Loss(
             _decibels(exact[n.id]),
-            float((np.abs(values[n.id]) >= levels).mean()),
+            float((np.abs(values[n.id]) >= most[n.id]).mean()),
             uneven.get(n.id),
             shares.get(n.id),
         )

@@ -98,7 +98,7 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
         operators = as_lines(lowered.curves)
         if lowered.curves:
             ladder.add("activations", ann.evaluate(lowered.folded, x, operators=operators))
-        rounded = on_levels(lowered.scales, stages.coding.levels)
+        rounded = on_levels(lowered.folded, lowered.scales, stages.coding.levels)
         on_grid = ann.evaluate(
             lowered.folded, x, hook=rounded, operators=operators, advance=advance
         )
@@ -140,20 +140,21 @@ def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
     """Operators of the float network in which functions are the lines that stand for them."""
 
     def compute(node: AnnNode, sources: Sequence[Array]) -> Array:
-        if node.id in curves:
-            return curves[node.id](sources[0]).astype(sources[0].dtype)
+        if isinstance(node, ops.Function) and node.id in curves:
+            value: Array = curves[node.id](sources[0]).astype(sources[0].dtype)
+            return ann.on_own_grid(node, value)
         return ann.apply(node, sources)
 
     return compute
 
 
-def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
+def on_levels(network: ANNGraph, scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
     """Rounds every activation onto ``levels + 1`` levels, as an ideal coding would."""
 
     def rounded(node: AnnNode, value: Array) -> Array:
         if not isinstance(node, ops.Activation):
             return value
-        own = node.finest(levels) if node.on_own_grid(levels) else levels
+        own = network.levels_of(node, levels)
         return ann.on_levels(value, scales[node.id], own, signed=not node.non_negative)
 
     return rounded
