@@ -99,10 +99,7 @@ class ToSpiking:
     def _coding(self, node: ann.Activation, network: ANNGraph) -> Coding:
         """The coding of a population, whose payloads may be those of its own grid."""
         coding = self.coding.finer(node.payload_bits)
-        owner = node if node.like is None else network.graph[node.like]
-        if isinstance(owner, ann.Activation) and owner.on_own_grid(coding.levels):
-            return coding.on_levels(owner.finest(coding.levels))
-        return coding
+        return coding.on_levels(network.levels_of(node, coding.levels))
 
     def _neurons(
         self, node: ann.Activation, place: dict[str, Any], bias: Float, network: ANNGraph
