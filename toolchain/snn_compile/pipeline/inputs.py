@@ -165,6 +165,7 @@ def load_data(
 
     x, y = evaluate if evaluate is not None else (None, None)
     data = Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
+    errors += outputs_of(network, options).unknown()
     raise_all(errors)
     return data
 
