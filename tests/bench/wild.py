@@ -13,10 +13,10 @@ are taken, small ones first. Each is checked in a process of its own
 With `--compile`, each accepted one is compiled in graded coding for few random images, without what
 calibration data can do about errors. Then the float network must answer as onnxruntime does, engine
 and reference must be equal bit for bit, and each layer, given the same integers, must be within the
-bound of its own numbers (`layer_bounds.py`); how much of its bound the worst layer needs is
-printed. A network with operators left to the host is run with them: from the float network's
-outputs they must give what onnxruntime gives for the whole file, and how far they are off from the
-integers is printed. The exit code is 1 if any of it fails.
+bound of its own numbers (`snn_compile.report.layer_bounds`); how much of its bound the worst layer
+needs is printed. A network with operators left to the host is run with them: from the float
+network's outputs they must give what onnxruntime gives for the whole file, and how far they are off
+from the integers is printed. The exit code is 1 if any of it fails.
 
 With `--markdown`, the tables are those of docs/reference/architectures.md.
 """
@@ -135,13 +135,13 @@ def export(cache: Path, exporters: Sequence[str], names: Sequence[str], python: 
 def judged(path: Path) -> dict[str, Any]:
     """Compile a file; what its integers are worth."""
     import numpy as np
-    from layer_bounds import worst_errors
 
     from snn_compile.codings import coding_of
     from snn_compile.convert.calibrate import calibrate
     from snn_compile.lowering import lower
     from snn_compile.options import CompileOptions
     from snn_compile.pipeline.folding import folding_of
+    from snn_compile.report.layer_bounds import worst_errors
     from snn_compile.samples.arrays import Samples
     from snn_compile.sim import engine, reference
     from snn_compile.sim.ann import evaluate, evaluate_outputs
@@ -154,7 +154,7 @@ def judged(path: Path) -> dict[str, Any]:
     frontend = OnnxFrontend()
     imported = frontend.read(path)
     folded = folding_of(imported.ann, coding)(imported.ann).graph
-    x = np.random.default_rng(0).random((N_CALIBRATE, *folded.input.shape), np.float32)
+    x = np.random.default_rng(0).random((N_CALIBRATE, *folded.inputs.shape), np.float32)
     statistics = calibrate(folded, x)
     lowered = lower(folded, statistics, Samples(x), options, coding)
     frames = lowered.encoding(x[:N_STIMULI])
@@ -167,7 +167,8 @@ def judged(path: Path) -> dict[str, Any]:
         np.array_equal(expected.outputs[name], found.outputs[name]) for name in expected.outputs
     )
     worst = dict(worst_errors(lowered, frames, expected))
-    runtime = frontend.source_runtime(path)
+    names = [node.id for node in folded.inputs] if len(folded.inputs) > 1 else []
+    runtime = frontend.source_runtime_with(path, CompileOptions(), names)
     dropped = {finding.code for finding in imported.findings} & {
         "softmax-dropped",
         "argmax-dropped",

@@ -55,7 +55,7 @@ VALUES = {
     "nir_producer": st.just("norse"),
     "layers": st.sampled_from([(), (LayerOptions("*", weight_bits=5),)]),
 }
-ELSEWHERE = {"calibrate", "evaluate", "placement", "max_accuracy_drop"}
+ELSEWHERE = {"calibrate", "evaluate", "input_shape", "placement", "max_accuracy_drop"}
 """Options about files and about what is measured."""
 
 

@@ -24,6 +24,7 @@ LAVA = {
     "wrap": "they do not wrap",
 }
 NIR = {
+    "several-inputs-*": "is a further input; the runtimes of NIR feed one",
     "*-piecewise-linear": LINES,
     "*-piecewise-linear-delta": LINE_CHANGES,
     "*-piecewise-linear-window": LINE_WINDOWS,
@@ -52,6 +53,10 @@ NIR = {
 }
 STARTS, SUBTRACTS = "netx starts every window at 0", "no reset by subtraction"
 NETX = {
+    "several-inputs-rate": STARTS,
+    "several-inputs-sync": "no neuron like SyncIF",
+    "several-inputs-graded": "no neuron like Graded",
+    "several-inputs-sigma-delta": "netx's SigmaDelta has no multiplier",
     "*-piecewise-linear": "no neuron like PiecewiseLinear",
     "*-piecewise-linear-delta": "no neuron like PiecewiseLinearDelta",
     "*-piecewise-linear-window": "no neuron like PiecewiseLinearWindow",

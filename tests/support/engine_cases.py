@@ -57,7 +57,7 @@ def write(path: Path, given: Iterable[Named]) -> int:
         for name, program, frames in given:
             at_once = integer_network(program)
             n_steps = at_once.window.n_steps
-            sent = reference.encode_input(at_once.input, frames.astype(np.int64), n_steps, 0)
+            sent = reference.encode_inputs(at_once.inputs, frames.astype(np.int64), n_steps, 0)
             once = sent[:, :1]
             ways = {"once": once}
             if n_steps > 1:

@@ -71,7 +71,7 @@ def _runs(
     n_steps = program.window.n_steps
     if n_steps == 1 or is_scheduled(program):
         return
-    messages = reference.encode_input(program.input, frames, n_steps, 0)
+    messages = reference.encode_inputs(program.inputs, frames, n_steps, 0)
     once = messages[:, :1]
     if messages.shape[1] > 1:
         expected = reference.run_messages(program, once, record=True)

@@ -69,7 +69,7 @@ def with_quiet_neurons(program: QuantizedGraph, frames: np.ndarray) -> Quantized
     as low as their largest current is high.
     """
     simulator = reference.Simulator(program)
-    values = {program.input.id: simulator.encode_input(frames)}
+    values = simulator.encode_inputs(frames)
     changes = program.input.coding is InputCoding.CHANGES
     parts = {}
     for population in program.populations:

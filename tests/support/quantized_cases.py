@@ -73,7 +73,9 @@ class Quantized:
         self.x = np.random.default_rng(1).normal(size=(200, *shape)) if x is None else x
         found = calibrate(self.folded, self.x)
         maps = maps_shape(shape)
-        self.encoding = encoding or InputEncoding.spanning(found.low, found.high, 8, shape, maps)
+        self.encoding = encoding or InputEncoding.spanning(
+            *found.inputs[self.folded.input.id], 8, shape, maps
+        )
         self.scales = balance_thresholds(self.folded, found, lambda _: "mmse", levels=coding.levels)
         if scale is not None:
             self.scales = {key: np.full_like(value, scale) for key, value in self.scales.items()}
@@ -102,7 +104,7 @@ class Case(Quantized):
         """Mean drive of each layer less the wanted one, in steps of the potential, per channel."""
         program, wanted = quantization.program, self.wanted(n)
         simulator = Simulator(program)
-        values = {program.input.id: simulator.encode_input(self.encoding(self.x[:n]))}
+        values = simulator.encode_inputs(self.encoding(self.x[:n]))
         found = {}
         for population in program.populations:
             a = simulator.current(population, values)

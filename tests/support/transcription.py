@@ -60,7 +60,7 @@ class Trace:
 def transcribe(program: QuantizedGraph, frames: np.ndarray) -> Trace:
     """Stream the frames, one window after the other."""
     n_steps, n_frames = program.window.n_steps, len(frames)
-    sent = host(program.input, frames, n_steps)
+    sent = {node.id: host(node, own, n_steps) for node, own in each_input(program, frames)}
     synchronous = any(isinstance(node, SyncReadout) for node in program.graph)
     lag = n_steps if synchronous else 1
     depths = {key: depth * lag for key, depth in depths_of(program).items()}
@@ -69,7 +69,6 @@ def transcribe(program: QuantizedGraph, frames: np.ndarray) -> Trace:
     populations = [node for node in program.graph if node.id in depths]
     cells = {node.id: Cells(node) for node in populations}
     trace = Trace()
-    silent = [0] * prod(program.input.shape)
     for row in range(n_frames * n_steps + max(depths.values())):
         now = {}
         for node in populations:
@@ -94,7 +93,8 @@ def transcribe(program: QuantizedGraph, frames: np.ndarray) -> Trace:
                 # The host sends to each depth when that depth is ready for it.
                 (reader,) = (node for node in populations if key in node.inputs)
                 step = row - (depths[reader.id] - lag)
-                s = sent[step] if 0 <= step < len(sent) else silent
+                rows = sent[source.id]
+                s = rows[step] if 0 <= step < len(rows) else [0] * prod(source.shape)
             else:
                 s = now[source.id]
             arriving[key] = [shifted(sum(w * s[i] for i, w in t), group.exponent) for t in targets]
@@ -108,12 +108,26 @@ def keep(record: dict, key: str, values: list[int], which) -> None:
 
 def depths_of(program: QuantizedGraph) -> dict:
     """One more than the deepest source, for every population."""
-    depths = {program.input.id: 0}
+    inputs = {node.id for node in program.graph if isinstance(node, Input)}
+    depths = dict.fromkeys(inputs, 0)
     for node in program.graph:
         if not isinstance(node, Input) and not hasattr(node, "exponent"):
             sources = [program.graph[s].inputs[0] for s in node.inputs]
             depths[node.id] = max(depths[s] for s in sources) + 1
-    return {key: depth for key, depth in depths.items() if key != program.input.id}
+    return {key: depth for key, depth in depths.items() if key not in inputs}
+
+
+def each_input(program: QuantizedGraph, frames: np.ndarray):
+    """Every input with its own part of the frames: of several, they lie in a row one by one."""
+    nodes = [node for node in program.graph if isinstance(node, Input)]
+    if len(nodes) == 1:
+        yield nodes[0], frames
+        return
+    start = 0
+    for node in nodes:
+        stop = start + prod(node.shape)
+        yield node, frames[..., start:stop]
+        start = stop
 
 
 def host(node: Input, frames: np.ndarray, n_steps: int) -> list[list[int]]:
@@ -370,7 +384,7 @@ def assert_equal(run, program: QuantizedGraph, frames: np.ndarray) -> None:
         outputs = np.array(expected.outputs[readout.id]).reshape(len(frames), *readout.shape)
         np.testing.assert_array_equal(run.outputs[readout.id], outputs)
     for name, activity in run.activity.items():
-        if name != program.input.id:
+        if not isinstance(program.graph[name], Input):
             sent = np.array(expected.messages[name])
             if not isinstance(program.graph[name], ClipFloorNeurons):
                 sent = sent != 0

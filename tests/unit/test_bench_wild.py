@@ -16,6 +16,7 @@ from snn_compile.convert.calibrate import calibrate
 from snn_compile.lowering import lower
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.folding import FOLDING
+from snn_compile.report.layer_bounds import worst_errors
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import reference
 from snn_frontends.onnx import OnnxFrontend
@@ -23,7 +24,6 @@ from tailed_networks import NETWORKS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 wild = pytest.importorskip("wild")
-worst_errors = pytest.importorskip("layer_bounds").worst_errors
 
 RNG = np.random.default_rng(5)
 

@@ -143,7 +143,9 @@ def quantized(network, x, bits=4, weight_bits=8):
     statistics = calibrate(folded, x)
     scales = balance_thresholds(folded, statistics, lambda _: "max", levels=coding.levels)
     shape = folded.input.shape
-    encoding = InputEncoding.spanning(statistics.low, statistics.high, 6, shape, maps_shape(shape))
+    encoding = InputEncoding.spanning(
+        *next(iter(statistics.inputs.values())), 6, shape, maps_shape(shape)
+    )
     spikes = AlignPaths()(ToSpiking(coding, scales, encoding)(folded).graph).graph
     return encoding, quantize(spikes, lambda _: weight_bits)
 

@@ -66,17 +66,20 @@ def test_statistics_are_those_of_the_activations():
             # float32 may put a value one bin further on.
             assert np.abs(counts.cumsum() - expected.cumsum()).max() <= 2
     channels = x.transpose(1, 0, 2, 3).reshape(2, -1)
-    np.testing.assert_allclose(found.low, channels.min(axis=1))
-    np.testing.assert_allclose(found.high, channels.max(axis=1))
+    ((low, high),) = found.inputs.values()
+    np.testing.assert_allclose(low, channels.min(axis=1))
+    np.testing.assert_allclose(high, channels.max(axis=1))
     assert found.n_samples == 20
 
 
 def test_the_range_of_the_input_includes_zero():
     network = small_network()
     found = calibrate(network, np.full((2, 2, 6, 6), 3.0))
-    assert (found.low.tolist(), found.high.tolist()) == ([0, 0], [3, 3])
+    assert [[end.tolist() for end in ends] for ends in found.inputs.values()] == [[[0, 0], [3, 3]]]
     found = calibrate(network, np.full((2, 2, 6, 6), -3.0))
-    assert (found.low.tolist(), found.high.tolist()) == ([-3, -3], [0, 0])
+    assert [[end.tolist() for end in ends] for ends in found.inputs.values()] == [
+        [[-3, -3], [0, 0]]
+    ]
 
 
 def test_pieces_change_nothing(monkeypatch):
@@ -286,7 +289,9 @@ def test_weight_bounds_respect_caps_and_the_range():
     found = weight_bounds(net.build(), low=-1.0, high=4.0)
     (activations,) = found.activations.values()
     assert (activations.peak <= 0.25).all()
-    assert (found.low.tolist(), found.high.tolist()) == ([-1, -1], [4, 4])
+    assert [[end.tolist() for end in ends] for ends in found.inputs.values()] == [
+        [[-1, -1], [4, 4]]
+    ]
     assert found.n_samples == 0
 
 

@@ -388,7 +388,7 @@ def test_neurons_with_tables_are_asked_one_by_one():
     sent = reference.run(program, frames, record=True).messages[hidden]
     some = np.array([1, 5, 11])
     a = reference.Simulator(program)
-    current = a.current(program.graph[hidden], {INPUT: a.encode_input(frames)})
+    current = a.current(program.graph[hidden], a.encode_inputs(frames))
     answers = evidence_module._some(program.graph[hidden], some).respond(
         current.reshape(12, 1, 3)[some], 1
     )

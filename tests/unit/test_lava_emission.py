@@ -183,7 +183,7 @@ def test_windows_start_a_lag_apart(tmp_path, coding, n_steps):
         assert population.first_row == lag * population.depth
         assert population.constants["first_row"] == population.first_row
         for group in population.synapses:
-            held_back = population.depth - 1 if group.source == plan.input_name else 0
+            held_back = population.depth - 1 if group.source in plan.input_names else 0
             assert group.delay == lag * held_back
     manifest = json.loads((tmp_path / emission.MANIFEST).read_text(encoding="utf-8"))
     deepest = max(program.depth.values())

@@ -220,7 +220,7 @@ def test_the_reference_runs_it():
     run = reference.run(PROGRAM, FRAMES, record=True)
     node = PROGRAM.populations[0]
     simulator = reference.Simulator(PROGRAM)
-    a = simulator.current(node, {PROGRAM.input.id: simulator.encode_input(FRAMES)})
+    a = simulator.current(node, simulator.encode_inputs(FRAMES))
     fired = 0
     for c, y, x, b in np.ndindex(*node.shape, len(FRAMES)):
         v = rests = 0
@@ -275,7 +275,7 @@ def test_its_potential_is_bounded():
     simulator = reference.Simulator(PROGRAM)
     random = np.random.default_rng(1)
     frames = random.integers(0, 16, (200, 2, 3, 3))
-    drive = simulator.current(node, {PROGRAM.input.id: simulator.encode_input(frames)})[..., 0, :]
+    drive = simulator.current(node, simulator.encode_inputs(frames))[..., 0, :]
     drive = drive + node.bias.values[:, None, None, None]
     assert (drive.max(axis=(1, 2, 3)) <= proof.high).all()
     assert (6 * np.minimum(drive, 0).min(axis=(1, 2, 3)) >= proof.low).all()

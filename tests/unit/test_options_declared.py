@@ -22,16 +22,17 @@ from snn_compile.cli.settings import GroupedCommand, declared_options
 from snn_compile.errors import CompileErrors, UsageError
 from snn_compile.options import Keywords, LayerOptions
 from snn_compile.options.declared import option, options_of
-from snn_compile.options.kinds import AUTO, number
+from snn_compile.options.kinds import AUTO, OfInputs, number
 from snn_compile.tune.options import TuneKeywords, TuneOptions
 
 ROOT = Path(__file__).parents[2]
 WIDER = {
-    tuple[float, ...]: Sequence[float],
+    OfInputs: Sequence[float] | Mapping[str, Sequence[float]],
     tuple[str, ...]: Sequence[str],
     tuple[LayerOptions, ...]: Sequence[LayerOptions] | Mapping[str, Mapping[str, typing.Any]],
 }
 """What a call may pass for what options hold."""
+SHAPES = Mapping[str, Sequence[int | str]] | Sequence[str] | str
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def test_keywords_are_the_declared_options(owner, keywords, elsewhere):
     hints = typing.get_type_hints(owner)
     expected = {name: hints[name] for name in options_of(owner) if name not in elsewhere}
     expected = {name: WIDER.get(hint, hint) for name, hint in expected.items()}
+    expected |= {name: SHAPES for name in expected if name == "input_shape"}
     assert typing.get_type_hints(keywords) == expected
 
 

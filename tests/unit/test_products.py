@@ -107,7 +107,9 @@ def converted(folded, coding, x=X):
     """In fixed point, with scales of the largest values; the encoded samples and the scales."""
     statistics = calibrate(folded, x)
     shape = folded.input.shape
-    encoding = InputEncoding.spanning(statistics.low, statistics.high, 8, shape, maps_shape(shape))
+    encoding = InputEncoding.spanning(
+        *next(iter(statistics.inputs.values())), 8, shape, maps_shape(shape)
+    )
     scales = balance_thresholds(folded, statistics, lambda _: "max", levels=coding.levels)
     spiking = AlignPaths()(ToSpiking(coding, scales, encoding)(folded).graph).graph
     return Prove()(quantize(spiking, lambda _: 4)).graph, encoding(x), scales

@@ -47,7 +47,9 @@ def compiled(network, coding: Coding, weight_bits=8, arrival=None, n=24, seed=0)
         if isinstance(node, ann.Relu) and node.like is not None:
             scales[node.id] = scales[node.like]
     shape = folded.input.shape
-    encoding = InputEncoding.spanning(statistics.low, statistics.high, 8, shape, maps_shape(shape))
+    encoding = InputEncoding.spanning(
+        *next(iter(statistics.inputs.values())), 8, shape, maps_shape(shape)
+    )
     network = ToSpiking(coding, scales, encoding, arrival, 7)(folded).graph
     network = AlignPaths()(network).graph
     return x, network, encoding, quantize(network, lambda _: weight_bits)

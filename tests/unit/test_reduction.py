@@ -10,6 +10,7 @@ import pytest
 import anns
 import networks
 import scheduled_networks
+import several_inputs
 from snn_compile.errors import UsageError
 from snn_compile.hil import engine as verification
 from snn_compile.ir import ann
@@ -86,6 +87,49 @@ def test_a_fault_of_a_join_keeps_both_arms(kind):
     assert outcome.case.size.neurons <= 4
 
 
+def two_sources(case):
+    """A fault that shows where two inputs meet in a population that fires."""
+    inputs, sent = {node.id for node in case.program.inputs}, messages(case)
+    return any(
+        len(inputs & {group.inputs[0] for group in case.program.synapses_into(p)}) >= 2
+        and sent[p.id].any()
+        for p in case.program.populations
+    )
+
+
+@pytest.mark.parametrize("coding", [InputCoding.CURRENT, InputCoding.EVENTS])
+def test_several_inputs_are_reduced_each_by_itself(coding):
+    case = Case(*several_inputs.random_network(7, "subtract", 5, coding))
+    outcome = reduce_case(case, two_sources, strategies, LIMIT)
+    assert two_sources(outcome.case)
+    program = outcome.case.program
+    assert len(program.inputs) == 2
+    assert [node.shape for node in program.inputs if np.prod(node.shape) > 1] == []
+    assert outcome.case.frames.shape[outcome.case.axes :] == program.inputs.shape
+    outcome = reduce_case(case, joined, strategies, LIMIT)
+    assert joined(outcome.case)
+    assert outcome.case.size.nodes <= 7
+
+
+@pytest.mark.parametrize("kind", ["subtract", "graded"])
+def test_without_an_input_and_from_a_layer_on_the_rest_is_what_it_was(kind):
+    """A removed input is as silent; a layer that becomes the input sends what it sent."""
+    steps = 1 if kind == "graded" else 5
+    coding = InputCoding.GRADED if steps == 1 else InputCoding.CURRENT
+    case = Case(*several_inputs.random_network(3, kind, steps, coding))
+    first, *rest = (node.id for node in case.program.inputs)
+    less = cut.without(case, [first])
+    assert [node.id for node in less.program.inputs] == rest
+    values = case.values | {first: np.zeros_like(case.values[first])}
+    silent = Case(case.program, case.program.inputs.join(values))
+    wanted, found = messages(silent), messages(less)
+    for name, sent in found.items():
+        np.testing.assert_array_equal(sent, wanted[name], name)
+    hidden = next(p.id for p in case.program.populations if not isinstance(p, Readout))
+    begun = cut.beginning_at(case, hidden)
+    assert [node.id for node in begun.program.inputs] == [hidden]
+
+
 def test_the_same_again():
     texts = [
         dump_text(reduce_case(case_of("sync"), joined, strategies, LIMIT).case.program)
@@ -152,7 +196,7 @@ def convolutions(groups=1):
 def test_the_corner_that_is_left_of_maps_sends_what_it_did():
     case = convolutions()
     before = messages(case)
-    smaller = restrict.of_maps(case, (6, 5))
+    smaller = restrict.of_maps(case, (6, 5), [case.program.input.id])
     after = messages(smaller)
     for population in smaller.program.populations[:2]:
         _, height, width = population.shape
@@ -160,7 +204,7 @@ def test_the_corner_that_is_left_of_maps_sends_what_it_did():
         corner = before[population.id][..., :height, :width]
         np.testing.assert_array_equal(after[population.id], corner)
     with pytest.raises(StageError, match="nothing is left"):
-        restrict.of_maps(case, (1, 1))
+        restrict.of_maps(case, (1, 1), [case.program.input.id])
 
 
 def test_groups_that_are_left_send_what_they_did():

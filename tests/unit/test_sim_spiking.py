@@ -136,7 +136,7 @@ def layer_by_layer(net, stimuli):
     """Potentials of all readouts and messages of all neurons, (*shape, T, B): one whole window of
     one population after the other."""
     n_steps = net.window.n_steps
-    arriving = simulation.encode_input(net.input, stimuli, n_steps)
+    (arriving,) = simulation.encode_inputs(net, stimuli).values()
     batch = (*net.input.shape, n_steps, len(stimuli))
     values = {INPUT: np.broadcast_to(arriving, batch)}
     for node in net.graph:
@@ -201,7 +201,7 @@ def test_a_population_at_a_time_is_the_same(name, coding, reset):
     net = network(name, coding=coding, reset=reset)
     stimuli = frames(net, 3)
     expected = layer_by_layer(net, stimuli)
-    values = {INPUT: simulation.encode_input(net.input, stimuli, net.window.n_steps)}
+    values = simulation.encode_inputs(net, stimuli)
     for population in net.populations:
         a = simulation.current(net, population, values)
         kept = a.copy()

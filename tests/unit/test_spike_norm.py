@@ -69,7 +69,9 @@ class Case:
         shape = self.network.input.shape
         x = np.random.default_rng(3).normal(size=(9, *shape)) * (1 if name != "mlp" else 2)
         found = calibrate(self.network, x)
-        self.encoding = InputEncoding.spanning(found.low, found.high, 8, shape, maps_shape(shape))
+        self.encoding = InputEncoding.spanning(
+            *next(iter(found.inputs.values())), 8, shape, maps_shape(shape)
+        )
         self.frames = self.encoding(x)
         self.scales = balance_thresholds(
             self.network, found, lambda _: "max", levels=n_steps, per_layer=per_layer
@@ -96,7 +98,7 @@ class Case:
 
     def inputs(self):
         """What arrives at each step in real values, (*shape, B)."""
-        sent = simulation.encode_input(self.spiking.input, self.frames, self.coding.n_steps)
+        (sent,) = simulation.encode_inputs(self.spiking, self.frames).values()
         real = sent.astype(np.float64) * self.spiking.input.unit[:, None, None, None, None]
         shape = (*self.network.input.shape, len(self.frames))
         return [

@@ -4,9 +4,9 @@
 #ifndef SNN_ENGINE_H
 #define SNN_ENGINE_H
 
-/* Raised whenever a function's signature or a struct here changes; `snn_compile.sim.native` states
+/* Raised whenever a function, a struct or the meaning of one changes; `snn_compile.sim.native` states
  * the same number and refuses a library that was built from other sources. */
-#define SNN_ENGINE_ABI 6
+#define SNN_ENGINE_ABI 7
 
 #if defined(_WIN32)
 #define SNN_ENGINE_API __declspec(dllexport)
@@ -58,7 +58,7 @@ typedef struct {
 typedef struct {
     int64_t n_samples;
     int64_t input_steps;     /* 1 or n_steps */
-    const void *messages;    /* (n_samples, input_steps, C, H, W) of the input */
+    const void *messages;    /* (n_samples, input_steps, row): of each input, in order, its (C, H, W) */
     int32_t message_bytes;   /* width of each: 1 (int8) or 4 (int32) */
     int64_t **outputs;       /* per population: (n_samples, C, H, W); readouts only, added to nothing */
     int64_t **activity;      /* per population: (C, H, W); the number of messages other than 0 is
@@ -99,7 +99,7 @@ SNN_ENGINE_API snn_network *snn_engine_network_new(const snn_population *populat
 SNN_ENGINE_API void snn_engine_network_free(snn_network *network);
 
 /* Simulates a batch; may be called from several threads at once. 0; 1 if memory ran out; 2 if a
- * message is not between `low` and `high` of the input. */
+ * message is not between `low` and `high` of its input. */
 SNN_ENGINE_API int snn_engine_run(snn_network *network, const snn_batch *batch);
 
 #ifdef __cplusplus

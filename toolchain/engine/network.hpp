@@ -74,6 +74,7 @@ struct Population {
     std::vector<int> groups;  // synapse groups that feed it
     int planes = 0;           // bytes of a message, 0 for spikes
     int signs = 1;            // maps of spikes in a step: 2 if there are negative ones
+    size_t message_at = 0;    // of an input: where its messages begin in a row of the caller's
 
     bool spikes() const { return given.kind == SNN_INPUT_SPIKES || facts.states; }
     bool values() const { return !spikes() && !readout(); }
@@ -171,6 +172,7 @@ struct snn_network {
     std::vector<snn::Population> populations;
     std::vector<snn::Group> groups;
     int n_steps = 1;
+    size_t message_row = 0;  // messages of all inputs at one step
     std::mutex mutex;  // of the free workspaces
     std::vector<std::unique_ptr<snn::Workspace>> free;
 

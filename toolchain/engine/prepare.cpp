@@ -349,8 +349,13 @@ Group group(const snn_network &network, const snn_synapses &given) {
 void prepare(snn_network &network, const snn_population *populations, int n_populations,
              const snn_synapses *synapses, int n_synapses, int n_steps) {
     network.n_steps = n_steps;
-    for (int i = 0; i < n_populations; ++i)
+    for (int i = 0; i < n_populations; ++i) {
         network.populations.push_back(population(populations[i]));
+        Population &last = network.populations.back();
+        if (!last.input()) continue;
+        last.message_at = network.message_row;
+        network.message_row += last.shape.neurons();
+    }
     for (int i = 0; i < n_synapses; ++i) {
         network.groups.push_back(group(network, synapses[i]));
         network.populations[synapses[i].target].groups.push_back(i);

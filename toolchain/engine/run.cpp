@@ -89,15 +89,15 @@ void write_trace(const Population &p, const Workspace &work, const Messages &m,
 // Thrown for input that no network of this kind can have been given.
 struct OutOfRange {};
 
-void take_input(const snn_network &network, const snn_batch &batch, int64_t sample,
+void take_input(const snn_network &network, size_t index, const snn_batch &batch, int64_t sample,
                 const Window &window, Workspace &work) {
-    const Population &input = network.populations[0];
-    const size_t n = input.shape.neurons();
+    const Population &input = network.populations[index];
     const int steps = input.given.held ? 1 : window.steps;
     for (int t = 0; t < steps; ++t) {
         const int64_t step = batch.input_steps == 1 ? 0 : window.first + t;
-        const size_t at = size_t(sample * batch.input_steps + step) * n;
-        Messages &to = work.messages[0];
+        const size_t row = size_t(sample * batch.input_steps + step);
+        const size_t at = row * network.message_row + input.message_at;
+        Messages &to = work.messages[index];
         const bool taken =
             batch.message_bytes == 1
                 ? take(input, static_cast<const int8_t *>(batch.messages) + at, to, t)
@@ -117,7 +117,7 @@ void run_sample(const snn_network &network, const snn_batch &batch, int64_t samp
             // What is the same at every step has been computed in the first window.
             if (!p.given.held || first == 0) {
                 work.spoil(network, int(i), first == 0);
-                if (p.input()) take_input(network, batch, sample, window, work);
+                if (p.input()) take_input(network, i, batch, sample, window, work);
                 advance(network, int(i), window, trace != nullptr, work);
             }
             if (trace)

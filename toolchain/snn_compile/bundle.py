@@ -18,14 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed, signing
-from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import Origin, UsageError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.hil.verification import Verification
-from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
@@ -33,8 +32,9 @@ from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.plugins.host import TAIL, HostRunner
-from snn_compile.report import figures, files
+from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
+from snn_compile.samples.named import ArraysLike, join_named
 from snn_compile.sealed import (
     EXPECTED,
     GOLDEN,
@@ -61,10 +61,10 @@ class CompiledModel:
 
     Attributes:
         program: the network; it defines the answer.
-        encoding: of the input.
+        encoding: of the inputs.
         decodings: of each output.
         report: the content of ``report.json``.
-        stimulus: encoded frames that verification uses, (N, C, H, W).
+        stimulus: encoded frames that verification uses, (N, *encoded sample).
         provenance: hashes of what the network was made from.
         golden: for each layer and stimulus, the hash of its messages at compile time.
         expected: potentials of each output for the stimuli at compile time.
@@ -75,7 +75,7 @@ class CompiledModel:
     """
 
     program: QuantizedGraph
-    encoding: InputEncoding
+    encoding: Encoding
     decodings: Mapping[NodeId, OutputDecoding]
     report: dict[str, Any]
     stimulus: Int
@@ -87,18 +87,19 @@ class CompiledModel:
     placement: Mapping[str, str] = field(default_factory=dict)
     tail: HostTail | None = None
 
-    def run(self, x: npt.ArrayLike) -> Any:
+    def run(self, x: ArraysLike) -> Any:
         """The outputs for real inputs, from the bit-accurate simulator.
 
         Args:
-            x: (N, *input shape) in the units that the trained network takes.
+            x: (N, *input shape) in the units that the trained network takes; of several inputs
+                each by its name.
 
         Returns:
             (N, *output shape) float64; of a network with several outputs, one array for each, by
             its name in the user's file.
 
         Raises:
-            UsageError: x has another shape.
+            UsageError: x has other shapes, or other names.
         """
         run = self.simulate(x)
         decoded = {name: decoding(run.outputs[name]) for name, decoding in self.decodings.items()}
@@ -121,7 +122,7 @@ class CompiledModel:
         unique = len(set(names.values())) == len(names)
         return names if unique else {output: str(output) for output in names}
 
-    def run_host_tail(self, x: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
+    def run_host_tail(self, x: ArraysLike) -> dict[str, npt.NDArray[Any]]:
         """The outputs of the model file by name: those of the network, and of its host tail.
 
         Args:
@@ -161,19 +162,17 @@ class CompiledModel:
     ) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """The outputs of the file for each sample of a run, as rows of arrays for all samples."""
         decoded = {name: decode(run.outputs[name]) for name, decode in self.decodings.items()}
-        values = (figures.option(self.report, name) for name in ("mean_values", "scale_values"))
-        given = FoldPreprocessing(*(tuple(one or ()) for one in values)).of_samples(x)
-        return (host.rows(outputs) for outputs in host(decoded, given))
+        return (host.rows(outputs) for outputs in host(decoded, x))
 
     def simulate(
-        self, x: npt.ArrayLike, *, record: bool = False, advance: Advance = no_progress
+        self, x: ArraysLike, *, record: bool = False, advance: Advance = no_progress
     ) -> Run:
         """Outputs as integers, activity and, if recorded, every message for real inputs."""
         frames = self.encoding(self._samples(x))
         return engine.run(self.program, frames, record=record, advance=advance)
 
     def simulate_in_pieces(
-        self, x: npt.ArrayLike, *, record: bool = False, advance: Advance = no_progress
+        self, x: ArraysLike, *, record: bool = False, advance: Advance = no_progress
     ) -> Iterator[Run]:
         """What ``simulate`` gives, as runs of a few samples that follow each other.
 
@@ -194,7 +193,7 @@ class CompiledModel:
     def samples_per_batch(self, record: bool) -> int:
         """Samples in a piece of ``simulate_in_pieces``."""
         program = self.program
-        sent = reference.encode_input(program.input, self._blank(), program.window.n_steps, 0)
+        sent = reference.encode_inputs(program.inputs, self._blank(), program.window.n_steps, 0)
         held = INPUT_COPIES * sent.nbytes
         if record:
             held += sum(self.message_bytes.values())
@@ -209,8 +208,14 @@ class CompiledModel:
     def _blank(self) -> Int:
         return self.encoding(np.zeros((1, *self.encoding.shape)))
 
-    def _samples(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
-        samples = np.asarray(x)
+    @property
+    def input_shapes(self) -> dict[str, Shape]:
+        """The shape of a sample of each input, by its name."""
+        parts = zip(self.program.inputs, self.encoding.parts, strict=True)
+        return {node.id: part.shape for node, part in parts}
+
+    def _samples(self, x: ArraysLike) -> npt.NDArray[Any]:
+        samples = join_named(x, self.input_shapes)
         if samples.shape[1:] != self.encoding.shape:
             raise UsageError(
                 f"x has the shape {samples.shape}, but the network takes"
@@ -264,18 +269,20 @@ class CompiledModel:
     def _sealed(self) -> bytes:
         """The bytes of ``model.snn``: JSON and npy files, the same for the same network."""
         description, arrays = dump_program(self.program)
-        arrays = {**arrays, "encoding:unit": self.encoding.unit}
+        parts = self.encoding.parts
+        for number, part in enumerate(parts):
+            arrays[sealed.encoding_key(number, len(parts))] = part.unit
         for name, decoding in self.decodings.items():
             arrays[f"{name}:decoding"] = decoding.unit
+        several = len(parts) > 1
+        encodings = [
+            {"low": e.low, "high": e.high, "shape": list(e.shape), "maps": list(e.maps)}
+            for e in parts
+        ]
         content = {
-            "schema": compatibility.SCHEMA,
+            "schema": compatibility.SEVERAL_INPUTS if several else compatibility.SCHEMA,
             "program": description,
-            "encoding": {
-                "low": self.encoding.low,
-                "high": self.encoding.high,
-                "shape": list(self.encoding.shape),
-                "maps": list(self.encoding.maps),
-            },
+            "encoding": encodings if several else encodings[0],
             "decodings": {name: list(d.shape) for name, d in self.decodings.items()},
             "provenance": dict(self.provenance),
             "emitted": list(self.backends),

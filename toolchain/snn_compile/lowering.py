@@ -6,10 +6,11 @@ network with its calibration statistics; the output is every later stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
@@ -25,8 +26,9 @@ from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import UsageError
 from snn_compile.fit import fit_passes
 from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
@@ -58,7 +60,7 @@ class Lowering:
 
     Attributes:
         folded: the float network.
-        encoding: encoding of the input.
+        encoding: encoding of the inputs.
         scales: full scale of each rectifier per channel.
         quantization: the network in fixed point, scheduled.
         decodings: decodings of the outputs.
@@ -66,14 +68,14 @@ class Lowering:
     """
 
     folded: ANNGraph
-    encoding: InputEncoding
+    encoding: Encoding
     scales: Mapping[NodeId, Float]
     quantization: Quantization
     decodings: Mapping[NodeId, OutputDecoding]
     curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
     def outputs(self, x: npt.NDArray[Any]) -> list[Float]:
-        """Every output in fixed point for (N, *input shape) samples, as real values."""
+        """Every output in fixed point for (N, *sample shape) samples, as real values."""
         run = engine.run(self.program, self.encoding(x))
         return [decoding(run.outputs[name]) for name, decoding in self.decodings.items()]
 
@@ -135,7 +137,7 @@ def passes_at_bounds(
 
 def conversion(
     folded: ANNGraph,
-    encoding: InputEncoding,
+    encoding: Encoding,
     scales: Mapping[NodeId, Float],
     samples: Samples | None,
     options: CompileOptions,
@@ -176,7 +178,7 @@ def _scales(
     folded: ANNGraph,
     statistics: Calibration,
     samples: Samples | None,
-    encoding: InputEncoding,
+    encoding: Encoding,
     options: CompileOptions,
     coding: Coding,
 ) -> dict[NodeId, Float]:
@@ -193,6 +195,7 @@ def _scales(
             options.thresholds_of,
             levels=coding.levels,
             per_layer=per_layer,
+            payloads=coding.payloads,
         )
     rectifiers = [node for node in folded.graph if isinstance(node, ops.Relu)]
     by_spikes = {n.id for n in rectifiers if options.thresholds_of(n.id) == "spike-norm"}
@@ -240,15 +243,30 @@ def _curves(
     )
 
 
-def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> InputEncoding:
-    shape = folded.input.shape
-    return InputEncoding.spanning(
-        statistics.low, statistics.high, options.input_bits, shape, maps_shape(shape)
+def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
+    bits, ranges = options.input_bits, statistics.inputs
+    return join_encodings(
+        _encoding_of(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
+        for node in folded.inputs
     )
 
 
+def _encoding_of(
+    source: ops.Input, readers: Iterable[AnnNode], low: Float, high: Float, bits: int
+) -> InputEncoding:
+    """Of an input with its own grid, that grid where it has no more than ``2**bits`` levels."""
+    shape, maps = source.shape, maps_shape(source.shape)
+    if source.step is not None and source.ends is not None:
+        least, most = source.ends
+        if most - least < 1 << bits:
+            return InputEncoding(source.step.astype(np.float64), least, most, shape, maps)
+    if any(isinstance(r, ops.Conv | ops.Dense) and r.step is not None for r in readers):
+        low, high = low.min(keepdims=True), high.max(keepdims=True)  # one unit keeps integers
+    return InputEncoding.spanning(low, high, bits, shape, maps)
+
+
 def _to_spiking(
-    encoding: InputEncoding,
+    encoding: Encoding,
     scales: Mapping[NodeId, Float],
     options: CompileOptions,
     coding: Coding,

@@ -172,7 +172,7 @@ def _require_extension(found: LavaEnvironment) -> None:
 
 
 def _stimulus(program: QuantizedGraph, frames: Int, path: Path) -> Path:
-    if program.input.coding in (InputCoding.POISSON, InputCoding.EVENTS):
+    if program.input_coding in (InputCoding.POISSON, InputCoding.EVENTS):
         np.savez(path, messages=input_messages(program, frames).astype(np.int32))
     else:
         np.savez(path, frames=frames.astype(np.int32))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
+from itertools import accumulate
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ COPIED = (
     *("README.md", "run.py", "network.py", "layout.py"),
     *("processes/__init__.py", "processes/neurons.py", "probing/__init__.py", "probing/sink.py"),
 )
+RENAMED = {"network.py": "layers.py", "several_inputs.py": "network.py"}
+"""What templates are called in the folder of a network with several inputs."""
 FORMS = ("sparse", "conv")
 """Of convolutions, best first."""
 ARRAYS = "weights.npz"
@@ -29,13 +33,19 @@ MANIFEST = "manifest.json"
 MAX_TEXT_SIZE = 1 << 20
 
 
-def source_files() -> dict[str, str]:
+def source_files(plan: Plan) -> dict[str, str]:
     """Every text file of the emitted folder but the manifest, by relative path.
 
-    They are the same for every network: nothing that comes from a user's file is ever part of code.
+    They are the same for every network, with one input or with several: nothing that comes from a
+    user's file is ever part of code.
     """
     templates = resources.files("snn_backends.lava") / "templates"
-    return {name: (templates / name).read_text(encoding="utf-8") for name in COPIED}
+    names = {name: name for name in COPIED}
+    if len(plan.input_names) > 1:
+        names |= RENAMED
+    return {
+        name: (templates / template).read_text(encoding="utf-8") for template, name in names.items()
+    }
 
 
 def array_hash(array: npt.NDArray[np.generic]) -> str:
@@ -53,7 +63,23 @@ def content_hash(content: bytes) -> str:
 def manifest(plan: Plan, options: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
     """What ``manifest.json`` holds; ``files`` maps the other files to their hashes."""
     program = plan.program
-    node = program.input
+    shape, coding = program.inputs.shape, program.input_coding.value
+    entries = [
+        {
+            "name": name,
+            "id": node.id,
+            "shape": list(node.shape),
+            "low": node.low,
+            "high": node.high,
+            "coding": coding,
+        }
+        for name, node in zip(plan.input_names, program.inputs, strict=True)
+    ]
+    given: dict[str, Any] = {"input": entries[0]}
+    if len(entries) > 1:
+        starts = accumulate((prod(node.shape) for node in program.inputs), initial=0)
+        inputs = [{**entry, "first": start} for entry, start in zip(entries, starts, strict=False)]
+        given = {"input": {"shape": list(shape), "coding": coding}, "inputs": inputs}
     return {
         "schema": 2,
         "backend": "lava",
@@ -65,14 +91,7 @@ def manifest(plan: Plan, options: Mapping[str, Any], files: Mapping[str, str]) -
         "rows": f"n_stimuli * {program.window.n_steps} + {plan.drain}",
         "timing": timing(plan),
         "synapses": options.get("synapses", FORMS[0]),
-        "input": {
-            "name": plan.input_name,
-            "id": node.id,
-            "shape": list(node.shape),
-            "low": node.low,
-            "high": node.high,
-            "coding": node.coding.value,
-        },
+        **given,
         "layers": [entry for p in plan.populations for entry in _entries(p)],
         "arrays": {key: array_hash(value) for key, value in sorted(plan.arrays.items())},
         "files": dict(sorted(files.items())),
@@ -135,7 +154,7 @@ def _group(group: SynapsePlan, target: str) -> dict[str, Any]:
 
 def write(plan: Plan, folder: Path, options: Mapping[str, Any]) -> None:
     """Write everything into an existing folder."""
-    texts = source_files()
+    texts = source_files(plan)
     for name, text in texts.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
@@ -153,9 +172,9 @@ def differences(plan: Plan, folder: Path) -> list[str]:
 
     Each line names the layer and, for arrays, the first element that differs.
     """
-    texts = source_files()
+    texts = source_files(plan)
     found = [text for name in texts if (text := _text_difference(folder / name, name, texts[name]))]
-    found += [f"{name} is not an emitted file" for name in _superfluous(folder)]
+    found += [f"{name} is not an emitted file" for name in _superfluous(folder, texts)]
     if any((folder / name).is_symlink() for name in (ARRAYS, MANIFEST)):
         return found  # each is reported as not emitted
     arrays = array_differences(plan, folder)
@@ -177,10 +196,10 @@ def _text_difference(path: Path, name: str, text: str) -> str:
     return f"{name} differs" + (f", line {line}" if line else " in length")
 
 
-def _superfluous(folder: Path) -> list[str]:
+def _superfluous(folder: Path, texts: Iterable[str]) -> list[str]:
     """Files and folders that are not written, and links, whatever they lead to."""
-    files = {ARRAYS, MANIFEST, *COPIED}
-    folders = {name.rpartition("/")[0] for name in COPIED} - {""}
+    files = {ARRAYS, MANIFEST, *texts}
+    folders = {name.rpartition("/")[0] for name in texts} - {""}
     found = ["." for link in (folder,) if link.is_symlink()]
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
@@ -240,7 +259,7 @@ def _manifest_differences(plan: Plan, folder: Path, arrays_differ: bool) -> list
         return [f"{MANIFEST} cannot be read: {describe_error(error)}"]
     chosen = actual.get("synapses") if isinstance(actual, dict) else None
     options = {"synapses": chosen} if chosen in FORMS else {}
-    files = {name: content_hash(text.encode()) for name, text in source_files().items()}
+    files = {name: content_hash(text.encode()) for name, text in source_files(plan).items()}
     # The archive's own bytes depend on what wrote it: they are only held to the manifest.
     written = actual.get("files") if isinstance(actual, dict) else None
     files[ARRAYS] = written.get(ARRAYS, "") if isinstance(written, dict) else ""

@@ -65,7 +65,7 @@ class PopulationPlan:
         name: name of its process.
         process: class of the process.
         custom_reason: why no stock process does it; empty if one does.
-        depth: synapses between the input and it.
+        depth: synapses between the inputs and it.
         first_row: row in which its first window starts.
         form: how its messages are stored.
         constants: scalar arguments of the process.
@@ -103,12 +103,12 @@ class Plan:
 
     Attributes:
         program: the network.
-        input_name: name of the input.
+        input_names: names of the inputs, in order.
         populations: in topological order.
     """
 
     program: QuantizedGraph
-    input_name: str
+    input_names: tuple[str, ...]
     populations: tuple[PopulationPlan, ...] = field(default=())
 
     @cached_property
@@ -153,7 +153,7 @@ def make_plan(program: QuantizedGraph) -> Plan:
                 probed=neurons.probed,
             )
         )
-    return Plan(program, names[program.input.id], tuple(populations))
+    return Plan(program, tuple(names[node.id] for node in program.inputs), tuple(populations))
 
 
 def number_nodes(program: QuantizedGraph) -> dict[NodeId, str]:
@@ -162,8 +162,9 @@ def number_nodes(program: QuantizedGraph) -> dict[NodeId, str]:
     Names of files and arrays are made of it; a user's own names are data in the manifest.
     """
     groups = [node.id for node in program.graph if isinstance(node, Synapses)]
+    one = len(program.inputs) == 1
     return {
-        program.input.id: "input",
+        **{node.id: "input" if one else f"input{k}" for k, node in enumerate(program.inputs)},
         **{node_id: f"synapses{number}" for number, node_id in enumerate(groups)},
         **{node.id: f"layer{number}" for number, node in enumerate(program.populations)},
     }

@@ -78,7 +78,7 @@ class Verifier:
 
     def _run(self, frames: Int, form: str, emitted: Path, scratch: Path) -> None:
         program = self.plan.program
-        if program.input.coding in (InputCoding.POISSON, InputCoding.EVENTS):
+        if program.input_coding in (InputCoding.POISSON, InputCoding.EVENTS):
             stimulus = {"messages": input_messages(program, frames)}
         else:
             stimulus = {"frames": frames}

@@ -92,8 +92,10 @@ def _refusal(node: Any, message: str, hint: str = "") -> UnsupportedError:
 
 def _of_chain(program: QuantizedGraph) -> list[CompileError]:
     """Netx connects each layer to the one before it."""
-    errors: list[CompileError] = []
-    before: Any = program.input
+    errors: list[CompileError] = [
+        _refusal(given, "is a further input; netx has one") for given in program.inputs[1:]
+    ]
+    before: Any = program.inputs[0]
     for node in program.populations:
         groups = program.synapses_into(node)
         if len(groups) > 1 or groups[0].inputs[0] != before.id:

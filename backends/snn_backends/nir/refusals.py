@@ -26,7 +26,15 @@ MAX_MATRIX = 1 << 26
 
 def refusals(program: QuantizedGraph) -> list[CompileError]:
     """The reasons why a network cannot be exported."""
-    found: list[CompileError] = []
+    found: list[CompileError] = [
+        UnsupportedError(
+            f"'{given.id}' is a further input; the runtimes of NIR feed one",
+            code="several-inputs",
+            origin=given.origin,
+            hint="emit for lava instead",
+        )
+        for given in program.inputs[1:]
+    ]
     firing = [n for n in program.populations if isinstance(n, IFNeurons) and not n.relay]
     if len({node.reset for node in firing}) > 1:
         found.append(

@@ -30,11 +30,15 @@ BATCH_SIZE = 256
 def refusals(program: QuantizedGraph) -> list[CompileError]:
     """Everything that the emulators have no form for, all at once."""
     found: list[CompileError] = []
-    low, high = program.input.messages
-    if low < 0 or high > 1:
-        found.append(
-            _refusal(program.input, f"sends {low} to {high}; the emulators take spikes, 0 or 1")
-        )
+    for given in program.inputs:
+        low, high = given.messages
+        if low < 0 or high > 1:
+            text = f"sends {low} to {high}; the emulators take spikes, 0 or 1"
+            found.append(_refusal(given, text))
+    found += [
+        _refusal(given, "is a further input; the emulators take one")
+        for given in program.inputs[1:]
+    ]
     for node in program.populations:
         if isinstance(form := node.as_lif, str):
             found.append(_refusal(node, f"has {form}"))

@@ -48,7 +48,7 @@ def flat(graph: nir.NIRGraph, file: str) -> Wiring:
             f"the graph has {len(inputs)} inputs",
             code="several-inputs" if inputs else "no-input",
             origin=origin,
-            hint="a network is compiled with exactly one input",
+            hint="a spiking network is read with exactly one input",
         )
     if not outputs:
         raise ModelError("the graph has no output", code="empty-graph", origin=origin)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import MappingProxyType
 
 import onnx
 from onnx import TensorProto, defs
@@ -84,8 +85,8 @@ def requested_cut(flow: Flow, graph: onnx.GraphProto, request: Request, file: st
     names = list(dict.fromkeys(request.cut_at))
     errors: list[CompileError] = []
     for name in names:
-        if name == flow.entry:
-            errors.append(_unfit(name, "it is the input", file))
+        if name in flow.entries:
+            errors.append(_unfit(name, "it is an input", file))
         elif name not in known:
             errors.append(_unknown("cut-at", name, known, graph, file))
         elif name not in flow.producers:
@@ -126,15 +127,15 @@ def _unfit(name: str, reason: str, file: str) -> UsageError:
     )
 
 
-def element_type(flow: Flow, name: str, entry: int = TensorProto.FLOAT) -> int:
+def element_type(flow: Flow, name: str, entries: Mapping[str, int] = MappingProxyType({})) -> int:
     """The element type of a value that depends on the network's input.
 
     Args:
         flow: the graph.
         name: of the value.
-        entry: the type of the input.
+        entries: types of the inputs; by default, float32.
     """
-    while name != flow.entry:
+    while name not in flow.entries:
         node = flow.producers[name]
         found = _stated_type(node, name)
         if found:
@@ -143,7 +144,7 @@ def element_type(flow: Flow, name: str, entry: int = TensorProto.FLOAT) -> int:
         if source is None:
             break
         name = source
-    return entry
+    return entries.get(name, TensorProto.FLOAT)
 
 
 def _stated_type(node: onnx.NodeProto, name: str) -> int:

@@ -136,7 +136,7 @@ def _with_functions(flow: Flow, tail: set[int], known: Known) -> set[int]:
         added = [node for node in flow.nodes if id(node) in wider - tail]
         if not added or not _is_decoding(flow, added, free, known):
             continue
-        if name != flow.entry and traffic(wider) <= size:
+        if name not in flow.entries and traffic(wider) <= size:
             tail, size = wider, traffic(wider)
     return tail
 

@@ -18,13 +18,15 @@ class Flow:
 
     Args:
         nodes: in topological order, without those that no output depends on.
-        entry: name of the network's input.
+        entries: names of the network's inputs.
         outputs: names of the outputs.
     """
 
-    def __init__(self, nodes: Sequence[onnx.NodeProto], entry: str, outputs: Sequence[str]) -> None:
+    def __init__(
+        self, nodes: Sequence[onnx.NodeProto], entries: Sequence[str], outputs: Sequence[str]
+    ) -> None:
         self.nodes = nodes
-        self.entry = entry
+        self.entries = entries
         self.outputs = outputs
         self.producers = {name: n for node in nodes if (n := node) for name in results_of(node)}
         self.readers: dict[str, list[onnx.NodeProto]] = {}
@@ -35,7 +37,7 @@ class Flow:
     @cached_property
     def dependent(self) -> frozenset[str]:
         """Values that depend on the input's values, and not on its shape alone."""
-        found = {self.entry}
+        found = set(self.entries)
         for node in self.nodes:
             if node.op_type not in SHAPES and any(name in found for name in reads_of(node)):
                 found.update(results_of(node))
@@ -67,7 +69,7 @@ class Flow:
         ]
 
     def crossing(self, tail: set[int] | frozenset[int]) -> list[str]:
-        """The values that a tail reads from before it, without the network's input, in order."""
+        """The values that a tail reads from before it, without the network's inputs, in order."""
         found: dict[str, None] = {}
         for node in self.nodes:
             if id(node) not in tail:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snn_compile import memory
-from snn_compile.errors import CompileError, ModelError, Origin, UsageError
+from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
 from snn_compile.files.documents import (
     DamagedError,
     TooLargeError,
@@ -50,10 +50,10 @@ class OnnxFrontend:
         return self.read_with(path, CompileOptions())
 
     def read_with(self, path: Path, options: CompileOptions) -> Imported:
-        """Read a file, up to where the options say.
+        """Read a file, with the shapes and up to the tensors of the options.
 
         Raises:
-            UsageError: the file does not exist, or has no such tensors.
+            UsageError: the file does not exist, or has no such inputs or tensors.
             ModelError: the file is not a valid model.
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
         """
@@ -73,13 +73,17 @@ class OnnxFrontend:
 
     def source_runtime(self, path: Path) -> OnnxRuntime | None:
         """The file in onnxruntime; None if that is not installed."""
-        return self.source_runtime_with(path, CompileOptions())
+        return self.source_runtime_with(path, CompileOptions(), ())
 
-    def source_runtime_with(self, path: Path, options: CompileOptions) -> OnnxRuntime | None:
-        """The file in onnxruntime; None if the network does not end at the file's outputs."""
+    def source_runtime_with(
+        self, path: Path, options: CompileOptions, inputs: Sequence[str]
+    ) -> OnnxRuntime | None:
+        """The file in onnxruntime, with the shapes of the options; None if it is cut."""
         from snn_frontends.onnx.runtime import OnnxRuntime
 
-        return None if options.outputs or options.cut_at else OnnxRuntime.of(path)
+        if options.outputs or options.cut_at:
+            return None
+        return OnnxRuntime.of(path, inputs, options.input_shape)
 
     def tail_runtime(self, tail: HostTail) -> HostModel | None:
         """An untrusted tail in onnxruntime; None if that is not installed."""
@@ -95,16 +99,18 @@ class OnnxFrontend:
 
         if not options.outputs:
             return HostModel.of(str(path))
-        model, _ = _load(path, str(path))
+        model, _ = load(path, str(path))
         return HostModel.of(with_outputs(model, options.outputs).SerializeToString())
 
 
 def _read(path: Path, options: CompileOptions) -> Imported:
     from snn_frontends.onnx.cut import Request
+    from snn_frontends.onnx.expansion import expand
     from snn_frontends.onnx.importer import import_graph
+    from snn_frontends.onnx.shapes import set_shapes
 
     file = str(path)
-    model, modules = _load(path, file)
+    model, modules = load(path, file)
     opset, stated, findings = _opset(model, file)
     if not model.graph.node or not model.graph.output:
         lack = "outputs" if model.graph.node else "operators"
@@ -116,12 +122,15 @@ def _read(path: Path, options: CompileOptions) -> Imported:
             origin=Origin(file),
             hint="simplify it (onnx-simplifier), or split it",
         )
-    entry = _input(model.graph, file)
+    findings += set_shapes(model.graph, options.input_shape, file)
+    entries, unused = _inputs(model.graph, file)
+    modules, expanded = expand(model, file, opset, modules)
+    findings = [*findings, *expanded, *unused]
     request = Request(options.outputs, options.cut_at)
-    return import_graph(model, file, opset, entry, stated, findings, modules, request)
+    return import_graph(model, file, opset, entries, stated, findings, modules, request)
 
 
-def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
+def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     """The file's contents, with external weights, and the module of each operator.
 
     Raises:
@@ -252,27 +261,60 @@ def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
     return opset, stated, [finding]
 
 
-def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
-    """The one input that is not an initializer.
+def _inputs(graph: onnx.GraphProto, file: str) -> tuple[list[ModelInput], list[Finding]]:
+    """The inputs that are no initializers, in order, and findings about unused ones.
 
     Raises:
-        ModelError: it is missing or not unique, or its type or shape is unsupported.
+        ModelError: there is none, or types or shapes are unsupported; all complaints at once.
     """
-    from onnx import TensorProto
+    from snn_frontends.onnx.importer import unused_input, whole_input
+    from snn_frontends.onnx.order import read_by
+    from snn_frontends.onnx.values import Batch
 
     initialized = {tensor.name for tensor in graph.initializer}
     initialized |= {sparse.values.name for sparse in graph.sparse_initializer}
     inputs = [entry for entry in graph.input if entry.name not in initialized]
-    if len(inputs) != 1:
-        names = ", ".join(f"'{entry.name}'" for entry in inputs)
+    if not inputs:
         raise ModelError(
-            f"the model has {len(inputs)} inputs: {names}" if inputs else "the model has no input",
-            code="several-inputs" if inputs else "no-input",
+            "the model has no input",
+            code="no-input",
             origin=Origin(file),
-            hint="a network is compiled with exactly one input",
+            hint="export it with its input as an argument",
         )
-    (entry,) = inputs
-    origin, tensor = Origin(file, entry.name), entry.type.tensor_type
+    needed = read_by(list(graph.node), [output.name for output in graph.output])
+    used = [entry for entry in inputs if entry.name in needed] or inputs
+    found: list[ModelInput] = []
+    errors: list[CompileError] = []
+    for entry in used:
+        try:
+            found.append(_checked(entry, Origin(file, entry.name)))
+        except CompileError as error:
+            errors.append(error)
+    raise_all(errors)
+    findings = [unused_input(file, entry.name) for entry in inputs if entry not in used]
+    sizes = {entry.batch.size for entry in found}
+    if len(sizes) == 1:
+        batch = Batch(sizes.pop(), symbolic=all(entry.batch.symbolic for entry in found))
+        return [replace(entry, batch=batch) for entry in found], findings
+    # Without a batch in common, what looks like one is an axis of the only sample.
+    findings += [whole_input(file, entry) for entry in found if entry.batch.size > 1]
+    one = Batch(1, symbolic=False)
+    return [
+        replace(entry, batch=one, whole=entry.whole or entry.batch.size > 1) for entry in found
+    ], findings
+
+
+def _checked(entry: onnx.ValueInfoProto, origin: Origin) -> ModelInput:
+    """An input of a supported type and shape.
+
+    Raises:
+        ModelError: it has another one.
+    """
+    from onnx import TensorProto
+
+    from snn_frontends.onnx.shapes import model_input
+
+    tensor = entry.type.tensor_type
     floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
     if not entry.type.HasField("tensor_type") or tensor.elem_type not in floats:
         known = tensor.elem_type in TensorProto.DataType.values()
@@ -284,54 +326,4 @@ def _input(graph: onnx.GraphProto, file: str) -> ModelInput:
             hint="export the network with a float input; raw integer data is supported all the "
             "same, with --mean-values and --scale-values",
         )
-    return replace(_shaped(entry.name, tensor, origin), elem_type=tensor.elem_type)
-
-
-def _shaped(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> ModelInput:
-    """The input with its shape in the file.
-
-    Raises:
-        ModelError: it has no shape, or an unsupported one.
-    """
-    from snn_frontends.onnx.importer import ModelInput
-    from snn_frontends.onnx.values import Batch
-
-    if not tensor.HasField("shape"):
-        raise ModelError(
-            "the input has no shape",
-            code="dynamic-shape",
-            origin=origin,
-            hint="export the model with a fixed input shape",
-        )
-    vector = len(tensor.shape.dim) == 1 and tensor.shape.dim[0].dim_value > 0
-    if len(tensor.shape.dim) < 2 and not vector:
-        raise ModelError(
-            f"the input has {len(tensor.shape.dim)} axes; it needs a batch axis and at least one "
-            "more",
-            code="no-batch-axis",
-            origin=origin,
-            hint="export the model with inputs of shape (batch, ...)",
-        )
-    sizes = [int(dim.dim_value) if dim.dim_value > 0 else 0 for dim in tensor.shape.dim]
-    for axis, size in enumerate(sizes[1:], start=1):
-        if not size:
-            symbol = tensor.shape.dim[axis].dim_param
-            raise ModelError(
-                f"axis {axis} of the input"
-                + (f" ('{symbol}')" if symbol else "")
-                + " has no fixed "
-                "size; only the batch (axis 0) may be symbolic",
-                code="dynamic-shape",
-                origin=origin,
-                hint="export with a fixed size, or set it: python -m "
-                "onnxruntime.tools.make_dynamic_shape_fixed "
-                + (
-                    f"--dim_param {shlex.quote(symbol)} --dim_value SIZE IN OUT"
-                    if symbol
-                    else "--help"
-                ),
-            )
-    if vector:
-        return ModelInput(name, (sizes[0],), Batch(1, symbolic=False), whole=True)
-    batch = Batch(sizes[0] or 1, symbolic=not sizes[0])
-    return ModelInput(name, (batch.size, *sizes[1:]), batch)
+    return model_input(entry.name, tensor, origin)

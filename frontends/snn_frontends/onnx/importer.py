@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
-from onnx import checker, defs, helper
+from onnx import checker, defs
 
 from snn_compile.errors import (
     CompileError,
@@ -27,7 +27,8 @@ from snn_compile.files.documents import TooLargeError, first_line, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId, Shape
-from snn_compile.ir.host_tail import Feed, HostTail
+from snn_compile.ir.host_tail import Feed as HostFeed
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
@@ -38,7 +39,9 @@ from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.cut import Cut, Request, chosen_outputs, requested_cut
 from snn_frontends.onnx.flow import Flow
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
-from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS
+from snn_frontends.onnx.grids import settle
+from snn_frontends.onnx.layer_values import Feed, LayerValues, of_settled, tensors_of
+from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quantization
 from snn_frontends.onnx.order import in_order, live
 from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.values import Batch, Constant, Tensor, Unknown, Value
@@ -47,18 +50,23 @@ CONTRIBUTOR = "com.microsoft"
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
 DROPPED = frozenset({"argmax-dropped", "softmax-dropped"})
 """Findings about operators at the end that are left off."""
+STEPS_FOLLOW = frozenset(
+    "Cast Expand Flatten Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
+)
+"""Operators on constants that move quantized weights, and their steps with them."""
 SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The one real input of a model.
+    """An input of a model that is no initializer.
 
     Attributes:
         name: its name.
         shape: its shape in the file.
         batch: the axis of the samples.
         whole: whether it is a single sample, without such an axis.
+        axis: position of that axis.
         elem_type: ONNX's number of its type.
     """
 
@@ -66,21 +74,34 @@ class ModelInput:
     shape: Shape
     batch: Batch
     whole: bool = False
+    axis: int = 0
     elem_type: int = onnx.TensorProto.FLOAT
 
+    def feed(self) -> Feed:
+        """What onnxruntime is given for a sample."""
+        axis = None if self.whole else self.axis
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
+        return Feed(self.name, self.shape, axis, self.batch.size, dtype)
+
+    def host_feed(self) -> HostFeed:
+        """The same for the host's part of the file."""
+        feed = self.feed()
+        return HostFeed(self.name, None, self.shape, feed.dtype.name, feed.axis)
+
     def value(self, builder: Builder, origin: Origin) -> Tensor:
-        """The network's input."""
+        """The network's node for it."""
+        sample = self.shape
         if not self.whole:
-            return builder.add(ann.Input, self.name, (), self.shape, origin)
-        x = builder.add(ann.Input, self.name, (), (1, *self.shape), origin)
-        return Tensor(x.node, self.shape, None)
+            sample = (*self.shape[: self.axis], *self.shape[self.axis + 1 :])
+        x = builder.add(ann.Input, self.name, (), (self.batch.size, *sample), origin)
+        return Tensor(x.node, self.shape, None if self.whole else self.axis)
 
 
 def import_graph(
     model: onnx.ModelProto,
     file: str,
     opset: int,
-    entry: ModelInput,
+    entries: Sequence[ModelInput],
     stated_opset: int,
     findings: Sequence[Finding],
     modules: Sequence[str],
@@ -92,7 +113,7 @@ def import_graph(
         model: the file's contents.
         file: the user's name of the file.
         opset: the operator set version to use.
-        entry: the network's input.
+        entries: the network's inputs, in order; all of one batch.
         stated_opset: the version in the file, which may be newer.
         findings: findings about the file so far.
         modules: source modules of its operators, by name; empty if unknown.
@@ -102,20 +123,20 @@ def import_graph(
         CompileError: it is invalid, or no tail of it can be left to the host so that the rest is
             supported; all complaints at once.
     """
+    batch = entries[0].batch
     nodes = list(model.graph.node)
     source = _Source(model, nodes, file, opset, stated_opset, modules, request)
-    importer = source.importer(entry, findings)
+    importer = source.importer(entries, findings)
     try:
         return importer.run()
     except CompileError:
-        fixed = entry.batch.size > 1 and not entry.batch.symbolic
+        fixed = batch.size > 1 and not batch.symbolic
         if not fixed or not any(isinstance(e, MixesSamplesError) for e in importer.errors):
             return source.before_tail(importer, findings)
-    entry = replace(entry, batch=Batch(1, symbolic=False), whole=True)
-    message = f"axis 0 (of size {importer.entry.batch.size}) is not a batch: the whole input is one"
-    finding = Finding(f"{message} sample", Origin(file, entry.name), code="whole-input")
-    findings = [*findings, finding]
-    importer = source.importer(entry, findings)
+    one = Batch(1, symbolic=False)
+    findings = [*findings, *(whole_input(file, entry) for entry in entries)]
+    entries = [replace(entry, batch=one, whole=True) for entry in entries]
+    importer = source.importer(entries, findings)
     try:
         return importer.run()
     except CompileError:
@@ -135,11 +156,11 @@ class _Source:
     request: Request
 
     def importer(
-        self, entry: ModelInput, findings: Sequence[Finding], cut: Cut | None = None
+        self, entries: Sequence[ModelInput], findings: Sequence[Finding], cut: Cut | None = None
     ) -> _Importer:
         """A new import."""
-        builder = Builder(self.file, self.opset, entry.batch, findings=list(findings))
-        return _Importer(self, builder, entry, cut)
+        builder = Builder(self.file, self.opset, entries[0].batch, findings=list(findings))
+        return _Importer(self, builder, entries, cut)
 
     def before_tail(self, refused: _Importer, findings: Sequence[Finding]) -> Imported:
         """Import what stands before the tail of a refused network.
@@ -150,23 +171,40 @@ class _Source:
         cut = refused.tail()
         if cut is None:
             raise_all(refused.errors)
-        return self.importer(refused.entry, findings, cut).run()
+        return self.importer(refused.entries, findings, cut).run()
+
+
+def whole_input(file: str, entry: ModelInput) -> Finding:
+    """The finding that the first axis of an input is none of samples."""
+    size = entry.batch.size
+    message = f"axis 0 (of size {size}) is not a batch: the whole input is one sample"
+    return Finding(message, Origin(file, entry.name), code="whole-input")
+
+
+def unused_input(file: str, name: str) -> Finding:
+    """The finding that an input has been removed."""
+    message = "removed: no output of the network depends on this input; data need not have it"
+    return Finding(message, Origin(file, name), "unused-input")
 
 
 class _Importer:
     """State of one import."""
 
     def __init__(
-        self, source: _Source, builder: Builder, entry: ModelInput, cut: Cut | None
+        self,
+        source: _Source,
+        builder: Builder,
+        entries: Sequence[ModelInput],
+        cut: Cut | None,
     ) -> None:
         model = source.model
         self.source = source
         self.builder = builder
-        self.entry = entry
+        self.entries = entries
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.sparse = {one.values.name: one for one in model.graph.sparse_initializer}
         self.functions = {(_domain(f.domain), f.name) for f in model.functions}
-        given = {entry.name, *self.initializers, *self.sparse}
+        given = {*(entry.name for entry in entries), *self.initializers, *self.sparse}
         nodes = source.nodes
         self.nodes = in_order(nodes, given, builder.file)
         for node in self.nodes:
@@ -174,7 +212,7 @@ class _Importer:
         self.outputs = chosen_outputs(model.graph, source.request, builder.file)
         self.live = live(self.nodes, self.outputs)
         used = [node for node in self.nodes if id(node) in self.live]
-        self.flow = Flow(used, entry.name, self.outputs)
+        self.flow = Flow(used, [entry.name for entry in entries], self.outputs)
         self.cut = cut or requested_cut(self.flow, model.graph, source.request, builder.file)
         self.ends = list(self.cut.ends) if self.cut else self.outputs
         in_tail = self.cut.tail if self.cut else frozenset[int]()
@@ -194,6 +232,7 @@ class _Importer:
         self.times_named = Counter(node.name for node in self.nodes)
         self.values: dict[str, Value] = {}
         self.output_ids: dict[str, NodeId] = {}
+        self.steps: dict[str, Constant] = {}
         self.of_pairs: dict[str, Constant] = {}
         self.errors: list[CompileError] = []
         self.n_folded = 0
@@ -204,9 +243,9 @@ class _Importer:
 
     def run(self) -> Imported:
         """Import all nodes before the tail, or raise all complaints."""
-        builder, entry = self.builder, self.entry
-        origin = Origin(builder.file, entry.name)
-        self.values[entry.name] = entry.value(builder, origin)
+        builder = self.builder
+        for entry in self.entries:
+            self.values[entry.name] = entry.value(builder, Origin(builder.file, entry.name))
         for node in self.nodes:
             if id(node) in self.visited:
                 with np.errstate(all="ignore"):  # the builder refuses overflows
@@ -223,8 +262,13 @@ class _Importer:
         raise_all(self.errors)
         graph: Graph[AnnNode] = Graph(builder.nodes)
         graph = graph.prune(node.id for node in graph if isinstance(node, ann.Output))
-        network = ANNGraph(graph, builder.file, self.source.stated_opset)
-        host_tail = self._host_tail()
+        builder.findings.extend(
+            unused_input(builder.file, entry.name)
+            for entry in self.entries
+            if entry.name not in graph
+        )
+        network = settle(ANNGraph(graph, builder.file, self.source.stated_opset))
+        host_tail = self._host_tail(network)
         if host_tail is not None and host_tail.cut:
             origin = Origin(builder.file, host_tail.tensors[0])
             builder.findings.append(Finding(host_tail.sentence, origin, "host-tail"))
@@ -237,8 +281,17 @@ class _Importer:
             findings=tuple(builder.findings),
             n_nodes=len(self.nodes),
             n_folded=self.n_folded,
+            layer_values=self._layer_values(graph, network.graph),
             tail=host_tail,
         )
+
+    def _layer_values(self, graph: Graph[AnnNode], settled: Graph[AnnNode]) -> LayerValues:
+        """The file in onnxruntime, for the nodes that have a tensor in it."""
+        found = tensors_of(self.nodes, self.values, self._origin, graph)
+        tensors = of_settled(found, graph, settled)
+        feeds = [entry.feed() for entry in self.entries if entry.name in settled]
+        shapes = {name: settled[name].shape for name in tensors}
+        return LayerValues(self.builder.file, tuple(feeds), tensors, shapes)
 
     def tail(self) -> Cut | None:
         """The tail that can be left to the host so that the rest is supported; None if none can."""
@@ -258,18 +311,18 @@ class _Importer:
         names, work = decision.largest_part(self.flow, self._known())
         return replace(survey, cut_at=names, operations_before=work)
 
-    def _host_tail(self) -> HostTail | None:
+    def _host_tail(self, network: ANNGraph) -> HostTail | None:
         """The operators that are not in the network, for the host."""
         left = set(self.cut.tail) if self.cut else set()
         left |= self.flow.after(self.dropped)
         if not left:
             return None
         self._check_all(left)
-        file, dtype = self.builder.file, helper.tensor_dtype_to_np_dtype(self.entry.elem_type)
+        file, used = self.builder.file, {node.id for node in network.inputs}
         border = tail.Border(
             lambda name: self._value(name, Origin(file)),
             self.output_ids,
-            Feed(self.entry.name, None, self.entry.shape, dtype.name),
+            tuple(entry.host_feed() for entry in self.entries if entry.name in used),
             self.builder.batch.size,
         )
         cut = self.cut is not None
@@ -331,6 +384,9 @@ class _Importer:
     ) -> Sequence[Value]:
         """The values of a node's outputs."""
         function = (node.domain, node.op_type) in self.functions
+        if node.op_type in quantization.OPERATORS and not function:
+            if node.domain in ("", CONTRIBUTOR):
+                return self._quantize(node, inputs, origin)
         if node.domain == CONTRIBUTOR and node.op_type in CONTRIBUTED and not function:
             return self._contributed(node, inputs, origin)
         if node.domain or function:  # a function may have the name of an operator
@@ -347,6 +403,9 @@ class _Importer:
         if len(constants) == len(inputs) and node.op_type not in RANDOM:
             self._check(node, origin)
             self.n_folded += 1
+            if node.op_type in STEPS_FOLLOW and node.input and node.input[0] in self.steps:
+                moved = [self.steps[node.input[0]], *constants[1:]]
+                self.steps[node.output[0]] = self.folding.evaluate(node, moved, origin)[0]
             if any(name in self.of_pairs for name in node.input):
                 pair = [self.of_pairs.get(n, v) for n, v in zip(node.input, constants, strict=True)]
                 self._fold_pair(node, pair, origin)
@@ -366,9 +425,59 @@ class _Importer:
         if unknown:
             return [Unknown()] * len(node.output)
         call = self._call(node, inputs, origin)
-        result = layout.run(operator.handler, call)
+        n_before = len(self.builder.nodes)
+        result = self._on_integers(operator.handler, call)
         raise_all(call.attributes.unread(schema, origin))
+        given = [step for name in node.input if (step := self.steps.get(name)) is not None]
+        if given:
+            self.builder.state_steps(n_before, given)
         return [result] if isinstance(result, Tensor) else result
+
+    def _on_integers(self, handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
+        """The result of an operator, some of whose inputs may be integers of the file."""
+        grids = {value.grid for value in call.inputs if isinstance(value, Tensor)}
+        if grids <= {None}:
+            return layout.run(handler, call)
+        x = call.inputs[0]
+        if call.op == "Clip" and isinstance(x, Tensor):
+            return quantization.limited(call, x)
+        inputs: list[Value | None] = list(call.inputs)
+        moves = call.op in quantization.MOVES or call.op == "Concat"
+        if moves and len(grids) == 1 and not (call.op == "Concat" and call.has_constants):
+            if isinstance(x, Tensor):
+                quantization.check_padding(call, x)
+            inputs = [replace(v, grid=None) if isinstance(v, Tensor) else v for v in inputs]
+            if call.op == "Pad":
+                inputs[2:3] = [None] * len(inputs[2:3])
+            result = layout.run(handler, replace(call, inputs=tuple(inputs)))
+            (grid,) = grids
+            if isinstance(result, Tensor):
+                return replace(result, grid=grid)
+            return [replace(one, grid=grid) for one in result]
+        if call.op not in quantization.COMPUTE:
+            raise refusals.on_integers(call.origin)
+        inputs = [
+            quantization.integers(call, v, f"integers{k or ''}") if isinstance(v, Tensor) else v
+            for k, v in enumerate(inputs)
+        ]
+        return layout.run(handler, replace(call, inputs=tuple(inputs)))
+
+    def _quantize(
+        self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin
+    ) -> Sequence[Value]:
+        """A value on a grid, or the value that integers stand for."""
+        if any(isinstance(value, Unknown) for value in inputs):
+            return [Unknown()] * len(node.output)
+        call = self._call(node, inputs, origin)
+        if call.has(0) and not isinstance(inputs[0], Tensor):
+            self.n_folded += 1
+            value, steps = quantization.of_constants(call)
+            if steps is not None:
+                self.steps[node.output[0]] = steps
+            return [value]
+        if call.op == "DequantizeLinear":
+            return [quantization.dequantize(call)]
+        return [quantization.quantize(call)]
 
     def _fold_pair(
         self, node: onnx.NodeProto, inputs: Sequence[Constant | None], origin: Origin
@@ -395,6 +504,7 @@ class _Importer:
     def _call(self, node: onnx.NodeProto, inputs: list[Value | None], origin: Origin) -> Call:
         return Call(
             builder=self.builder,
+            op=node.op_type,
             name=origin.node,
             origin=origin,
             inputs=tuple(inputs),
@@ -431,7 +541,7 @@ class _Importer:
         shapes = infer_shapes(node, inputs, self.builder.opset)
         return [
             Tensor(NodeId(name), shape)
-            if shape and shape[0] == self.builder.batch.size and not self.entry.whole
+            if shape and shape[0] == self.builder.batch.size and not self.entries[0].whole
             else Unknown()
             for name, shape in zip(node.output, shapes, strict=True)
         ]
@@ -465,6 +575,9 @@ class _Importer:
             self.errors.append(error)
             return
         if isinstance(value, Tensor):
+            if value.grid is not None:
+                message = f"the output '{name}' has the real values of its integers"
+                self.builder.findings.append(Finding(message, origin, code="real-output"))
             try:
                 self.output_ids[name] = self.builder.add_output(name, value, origin)
             except MixesSamplesError as error:
@@ -480,7 +593,7 @@ class _Importer:
         """Location of a node in the file, by its name or that of its first output."""
         unique = node.name and self.times_named[node.name] == 1
         name = node.name if unique else next(filter(None, node.output), node.op_type)
-        return Origin(self.builder.file, name, node.op_type)
+        return Origin(self.builder.file, name, node.doc_string or node.op_type)
 
     def _reading(self, name: str) -> frozenset[str]:
         """Types of the operators that read a value; an empty text for an output of the network."""

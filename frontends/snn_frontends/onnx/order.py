@@ -41,13 +41,26 @@ def in_order(nodes: list[onnx.NodeProto], given: set[str], file: str) -> list[on
 
 
 def live(nodes: list[onnx.NodeProto], outputs: list[str]) -> set[int]:
-    """The identities of the nodes that an output depends on."""
+    """The identities of the nodes that an output depends on, of nodes in topological order."""
     needed, found = set(outputs), set[int]()
     for node in reversed(nodes):
         if needed.intersection(filter(None, node.output)):
             found.add(id(node))
             needed.update(reads_of(node))
     return found
+
+
+def read_by(nodes: list[onnx.NodeProto], outputs: list[str]) -> set[str]:
+    """The names that outputs depend on, of nodes in any order."""
+    producers = {name: node for node in nodes for name in filter(None, node.output)}
+    needed, waiting = set[str](), list(outputs)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            if name in producers:
+                waiting.extend(reads_of(producers[name]))
+    return needed
 
 
 def reads_of(node: onnx.NodeProto) -> Iterator[str]:

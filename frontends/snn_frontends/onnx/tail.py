@@ -32,13 +32,13 @@ class Border:
     Attributes:
         value: the value of a name before the tail; decodes constants.
         outputs: readout of each end of the network, by name.
-        entry: the network's own input, as a feed.
+        entries: the network's own inputs.
         batch: samples that the file fixes at a time.
     """
 
     value: Callable[[str], Value]
     outputs: Mapping[str, NodeId]
-    entry: Feed
+    entries: tuple[Feed, ...]
     batch: int
 
 
@@ -96,7 +96,7 @@ def host_tail(
         tuple(feeds.values()),
         tuple(flow.outputs),
         tuple((origins[id(node)].node, node.op_type) for node in nodes),
-        border.entry,
+        border.entries,
         border.batch,
         cut,
     )
@@ -106,8 +106,15 @@ def _feed(
     name: str, value: Value, flow: Flow, left: set[int], border: Border, origin: Origin
 ) -> Feed:
     """What the tail reads under a name."""
-    if name == border.entry.tensor:
-        return border.entry
+    own = next((entry for entry in border.entries if entry.tensor == name), None)
+    if own is not None:
+        return own
+    if name in flow.entries:
+        raise UnsupportedError(
+            f"reads the input '{name}', which the network before it does not",
+            origin=origin,
+            hint="cut the network where it reads all inputs",
+        )
     if not isinstance(value, Tensor):
         message = f"reads '{name}', whose shape is unknown"
         raise UnsupportedError(message, origin=origin, hint="cut the network later or earlier")
@@ -117,7 +124,7 @@ def _feed(
             origin=origin,
             hint="export the model with a batch of one",
         )
-    dtype = element_type(flow, name, _type_of(border.entry))
+    dtype = element_type(flow, name, {own.tensor: _type_of(own) for own in border.entries})
     output = border.outputs.get(name) or _left_off(name, flow, left, border)
     return Feed(name, output, value.shape, helper.tensor_dtype_to_np_dtype(dtype).name)
 

@@ -81,7 +81,8 @@ def command(
         with GrowingNpz(output) as file:
             outcome = simulate(compiled, samples, observer, file, trace, host)
             file.save({f"spikes/{name}": total for name, total in outcome.spikes.items()})
-    _show(facts(outcome, samples, compiled.program.input.id), output, as_json)
+    inputs = [node.id for node in compiled.program.inputs]
+    _show(facts(outcome, samples, inputs), output, as_json)
 
 
 @dataclass
@@ -103,7 +104,7 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
     from snn_compile.pipeline.inputs import samples_for
 
     samples, most = samples_for(compiled, path), compiled.encoding.high
-    if compiled.program.input.coding is InputCoding.EVENTS:
+    if compiled.program.input_coding is InputCoding.EVENTS:
         if crowded := int((samples.x > most * compiled.encoding.unit[0]).sum()):
             messages().print(
                 f"{crowded:,} event counts exceed {most}, the largest input of the network, and are"
@@ -201,7 +202,7 @@ def _potentials(compiled: CompiledModel, run: Run, index: int) -> Array:
     return potentials.reshape(len(potentials), *decoding.shape)
 
 
-def facts(outcome: Outcome, samples: Samples, source: str) -> dict[str, Any]:
+def facts(outcome: Outcome, samples: Samples, inputs: Sequence[str]) -> dict[str, Any]:
     """Summary figures of the run."""
     import numpy as np
 
@@ -223,7 +224,7 @@ def facts(outcome: Outcome, samples: Samples, source: str) -> dict[str, Any]:
             {key: value for key, value in one.items() if key not in metrics.AGAINST_FIRST}
             for one in judged
         ],
-        "input": source,
+        "input": inputs[0] if len(inputs) == 1 else list(inputs),
         "spikes_per_inference": {name: total / n for name, total in outcome.spikes.items()},
         "simulator": engine.simulator(),
     }
@@ -245,7 +246,8 @@ def _show(known: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
         label = "error" if one["kind"] == "regression" else "accuracy"
         console.print(row(label, output_figures.against_labels(one) + of_output))
     spikes: dict[str, float] = known["spikes_per_inference"]
-    total = sum(mean for name, mean in spikes.items() if name != known["input"])
+    given = known["input"] if isinstance(known["input"], list) else [known["input"]]
+    total = sum(mean for name, mean in spikes.items() if name not in given)
     console.print(row("spikes", f"{figures.short(total)} per inference, without the input's"))
     width = max((len(name) for name in spikes), default=0)
     for name, mean in spikes.items():

@@ -19,8 +19,10 @@ from snn_compile.hil.comparison import Comparison
 from snn_compile.hil.device import CANNOT_RUN, Capabilities, Device, layers_of, validate_pieces
 from snn_compile.hil.recording import Recording
 from snn_compile.hil.trace import HEADER, About, TraceWriter, series_of
-from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.encoding import InputEncoding, join_encodings
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import Shape
+from snn_compile.ir.quantized import Input
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.plugins import BACKENDS, Verifiable
 from snn_compile.sim.batches import no_progress
@@ -108,18 +110,21 @@ def cannot_run(error: CompileError) -> bool:
 
 def compiled_folder(case: Case, folder: Path) -> None:
     """Write a vector as a compiled folder, with the files of every backend that supports it."""
-    source = case.program.input
-    maps = (*source.shape, 1, 1)[:3] if len(source.shape) < 3 else source.shape
-    events = source.coding is InputCoding.EVENTS
+    events = case.program.input_coding is InputCoding.EVENTS
     steps = (case.program.window.n_steps,) if events else ()
-    shapes = (*steps, *source.shape), (*steps, *maps)
-    encoding = InputEncoding(np.ones(1), source.low, source.high, *shapes)
+    encoding = join_encodings(_identity(source, steps) for source in case.program.inputs)
     folder.mkdir(parents=True)
     compiled = CompiledModel(case.program, encoding, {}, {}, case.frames)
     compiled.write_network(folder)
     for name in BACKENDS.names():
         if not BACKENDS.load(name).check(case.program):
             compiled.emit(name, folder / name)
+
+
+def _identity(source: Input, steps: Shape) -> InputEncoding:
+    maps = (*source.shape, 1, 1)[:3] if len(source.shape) < 3 else source.shape
+    shapes = (*steps, *source.shape), (*steps, *maps)
+    return InputEncoding(np.ones(1), source.low, source.high, *shapes)
 
 
 def refusal(case: Case, backend: str) -> str:

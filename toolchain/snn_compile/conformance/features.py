@@ -30,9 +30,11 @@ def exercised_features(vector: Vector, messages: dict[NodeId, Int]) -> list[str]
         messages: recorded messages of every population.
     """
     program = vector.program
+    inputs = {node.id for node in program.inputs}
     words = {
         f"coding:{program.window.coding}",
-        f"input:{program.input.coding.value}",
+        f"input:{program.input_coding.value}",
+        *(["inputs:several"] if len(program.inputs) > 1 else []),
         *(["input:negative"] if (vector.frames < 0).any() else []),
         *(["readouts:several"] if len(program.readouts) > 1 else []),
         *(["steps:one"] if program.window.n_steps == 1 else []),
@@ -41,7 +43,8 @@ def exercised_features(vector: Vector, messages: dict[NodeId, Int]) -> list[str]
         words |= _of_population(node)
         groups = program.synapses_into(node)
         words |= {"join"} if len(groups) > 1 else set()
-        late = program.input.id in [g.inputs[0] for g in groups] and program.depth[node.id] > 1
+        reads_input = inputs.intersection(group.inputs[0] for group in groups)
+        late = bool(reads_input) and program.depth[node.id] > 1
         words |= {"input:late"} if late else set()
         sent = messages[node.id]
         signed = not isinstance(node, Readout) and bool((sent < 0).any())

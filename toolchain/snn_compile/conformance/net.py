@@ -16,6 +16,7 @@ from snn_compile.files.typed import fields_of
 from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.inputs import Inputs
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     ConvSynapses,
@@ -60,7 +61,7 @@ class Vector:
         name: name of its folder.
         about: its purpose beyond its structure, in a sentence.
         program: the network.
-        frames: encoded stimuli, (N, *input shape); events (N, T, *input shape).
+        frames: encoded stimuli, (N, *sample shape); events (N, T, *sample shape).
     """
 
     name: str
@@ -112,17 +113,26 @@ class Net:
         self.window = Window(coding, n_steps)
         self._schedule = self.window.schedule
         usual = self._schedule.input if self._schedule else coding_class(coding).input
-        self._input = Input(
-            id=INPUT,
+        self._arrives = arrives or usual
+        self._inputs: list[Input] = []
+        self._nodes: dict[NodeId, QuantizedNode] = {}
+        self.input(INPUT, shape, low=low, high=high)
+
+    def input(self, name: str, shape: Shape, *, low: int = 0, high: int = 15) -> NodeId:
+        """A further input; its values follow those of the others in a sample."""
+        node = Input(
+            id=NodeId(name),
             inputs=(),
             shape=shape,
             origin=ORIGIN,
             format=QFormat.holding(low, high),
             low=low,
             high=high,
-            coding=arrives or usual,
+            coding=self._arrives,
         )
-        self._nodes: dict[NodeId, QuantizedNode] = {INPUT: self._input}
+        self._inputs.append(node)
+        self._nodes[node.id] = node
+        return node.id
 
     def shape(self, node: NodeId) -> Shape:
         """Of a population, the input or a synapse group's target."""
@@ -135,10 +145,14 @@ class Net:
 
     def frames(self, n: int) -> Int:
         """Random stimuli, about half of their values 0; the first has the largest value."""
-        shape = (n, *self._input.shape)
-        values = self.draw(self._input.low, self._input.high, shape) * self.draw(0, 1, shape)
-        values[0] = self._input.high
-        return values
+        made: dict[NodeId, Int] = {}
+        for node in self._inputs:
+            shape = (n, *node.shape)
+            values = self.draw(node.low, node.high, shape) * self.draw(0, 1, shape)
+            values[0] = node.high
+            made[node.id] = values
+        frames: Int = Inputs(self._inputs).join(made)
+        return frames
 
     # Synapses ---------------------------------------------------------------------------------
 

@@ -46,7 +46,17 @@ def encode(program: QuantizedGraph) -> tuple[dict[str, Any], Arrays]:
         ValueError: a synapse group feeds several populations: the file lists it under one.
     """
     arrays: Arrays = {}
-    source = program.input
+    entries = [
+        {
+            "name": source.id,
+            "shape": list(source.shape),
+            "low": source.low,
+            "high": source.high,
+            "coding": source.coding.value,
+            "seed": source.seed,
+        }
+        for source in program.inputs
+    ]
     for node in program.graph:
         if isinstance(node, Synapses) and len(program.graph.consumers(node.id)) != 1:
             raise ValueError(f"'{node.id}' does not feed exactly one population")
@@ -56,14 +66,7 @@ def encode(program: QuantizedGraph) -> tuple[dict[str, Any], Arrays]:
         "coding": program.window.coding,
         "n_steps": program.window.n_steps,
         "lag": program.window.lag,
-        "input": {
-            "name": source.id,
-            "shape": list(source.shape),
-            "low": source.low,
-            "high": source.high,
-            "coding": source.coding.value,
-            "seed": source.seed,
-        },
+        **({"input": entries[0]} if len(entries) == 1 else {"inputs": entries}),
         "populations": [_population(program, node, arrays) for node in program.populations],
     }
     return description, arrays
@@ -78,7 +81,8 @@ def decode(description: Mapping[str, Any], arrays: Mapping[str, Any]) -> Quantiz
     """
     if (description["format"], description["version"]) != (FORMAT, VERSION):
         raise ValueError(f"not a {FORMAT} of version {VERSION}")
-    nodes: list[QuantizedNode] = [_input(description["input"])]
+    entries = description.get("inputs") or [description["input"]]
+    nodes: list[QuantizedNode] = [_input(entry) for entry in entries]
     for population in description["populations"]:
         nodes += _nodes(population, arrays)
     window = {"coding": description["coding"], "n_steps": description["n_steps"]}

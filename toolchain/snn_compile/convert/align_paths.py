@@ -22,7 +22,7 @@ class AlignPaths:
     Each synapse takes one step, so both arms of a residual block must cross the same number of
     populations for their spikes to meet. A relay is the source's own neuron model with a weight and
     a threshold of one unit: it passes every message unchanged, one step later. All readers of a
-    source share its relays. The input needs none: the host can send it at any step.
+    source share its relays. Inputs need none: the host can send it at any step.
     """
 
     name: ClassVar[str] = "align-paths"
@@ -30,14 +30,15 @@ class AlignPaths:
     def __call__(self, network: SpikingGraph, /) -> PassResult[SpikingGraph]:
         """Insert relays where paths differ in length."""
         graph = network.graph
-        depth: dict[NodeId, int] = {network.input.id: 0}
+        inputs = {node.id for node in network.inputs}
+        depth: dict[NodeId, int] = dict.fromkeys(inputs, 0)
         nodes: list[SpikingNode] = []
         relays: dict[tuple[NodeId, int], NodeId] = {}
         findings: list[Finding] = []
 
         def at_depth(source: NodeId, required_depth: int) -> NodeId:
             """The source, or its relay at the required depth."""
-            if source == network.input.id or depth[source] >= required_depth:
+            if source in inputs or depth[source] >= required_depth:
                 return source
             if (source, required_depth) not in relays:
                 node = graph[source]

@@ -52,15 +52,14 @@ class Calibration:
 
     Attributes:
         activations: of every rectifier.
-        low: smallest input per entry of the first axis, at most 0.
-        high: largest input per channel, at least 0.
+        inputs: smallest value of each input per entry of its first axis, at most 0, and the
+            largest one, at least 0.
         n_samples: number of samples.
         ranges: smallest and largest argument of every function, (C,) each.
     """
 
     activations: Mapping[NodeId, Activations]
-    low: Float
-    high: Float
+    inputs: Mapping[NodeId, tuple[Float, Float]]
     n_samples: int
     ranges: Mapping[NodeId, tuple[Float, Float]] = field(default_factory=dict)
 
@@ -138,7 +137,7 @@ def calibrate(
 
     Args:
         network: a network without max pools.
-        x: (N, *input shape).
+        x: (N, *sample shape).
         advance: progress callback, in samples; each sample counts twice.
     """
     collector, operators = _Collector(_functions(network)), Reproducible(network, x)
@@ -151,8 +150,6 @@ def calibrate(
             advance=advance,
             piece_bytes=PIECE_BYTES,
         )
-    shape = network.input.shape
-    by_channel = x.astype(np.float64).reshape(len(x), shape[0], -1)
     empty = np.zeros(0, np.int64)
     return Calibration(
         {
@@ -163,8 +160,14 @@ def calibrate(
             )
             for key, peak in collector.peak.items()
         },
-        np.minimum(by_channel.min(axis=(0, 2)), 0),
-        np.maximum(by_channel.max(axis=(0, 2)), 0),
+        {key: _range(values) for key, values in network.inputs.split(x).items()},
         len(x),
         collector.ranges,
     )
+
+
+def _range(x: npt.NDArray[np.generic]) -> tuple[Float, Float]:
+    """Smallest and largest value of an input (N, C, ...) per entry of its first axis, and 0."""
+    by_channel = x.astype(np.float64).reshape(len(x), x.shape[1], -1)
+    low, high = by_channel.min(axis=(0, 2)), by_channel.max(axis=(0, 2))
+    return np.minimum(low, 0), np.maximum(high, 0)

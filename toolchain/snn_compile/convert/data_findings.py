@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import log, prod, sqrt
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from snn_compile.convert.balance_thresholds import TAIL_COUNTS
 from snn_compile.convert.linear import Float
 from snn_compile.ir.graph import Shape
+from snn_compile.ir.inputs import Inputs
 from snn_compile.passes import Finding
 from snn_compile.samples.arrays import Array, Samples
 
@@ -39,12 +41,15 @@ PIECE_BYTES = 1 << 21
 """Size of the samples processed together: they stay in the cache."""
 
 
-def data_findings(calibrate: Samples | None, evaluate: Samples | None) -> tuple[Finding, ...]:
+def data_findings(
+    calibrate: Samples | None, evaluate: Samples | None, inputs: Inputs[Any] | None = None
+) -> tuple[Finding, ...]:
     """Warnings about the data.
 
     Args:
-        calibrate: x (N, *input shape) of any real type.
-        evaluate: x (M, *input shape), or None where nothing is evaluated.
+        calibrate: x (N, *sample shape) of any real type.
+        evaluate: x (M, *sample shape), or None where nothing is evaluated.
+        inputs: of the network; None for a single one.
 
     Returns:
         At most one finding with each of the codes ``few-samples``, ``constant-samples``,
@@ -57,7 +62,11 @@ def data_findings(calibrate: Samples | None, evaluate: Samples | None) -> tuple[
     looks = [_Look.at(x, names) for x, names in zip(sets, _identities(sets), strict=True)]
     found = [_few(looks[0]), _constant(looks[0])]
     if evaluate is not None:
-        found += [_shifted(*looks), _shared(*looks)]
+        found += (
+            [_shifted(*looks), _shared(*looks)]
+            if inputs is None or len(inputs) == 1
+            else [*_shifted_inputs(inputs, sets), _shared(*looks)]
+        )
     return tuple(finding for finding in found if finding is not None)
 
 
@@ -210,6 +219,15 @@ def _shifted(ours: _Look, theirs: _Look) -> Finding | None:
         hint="preprocess both alike, and sample both from the inputs of deployment",
         warning=True,
     )
+
+
+def _shifted_inputs(inputs: Inputs[Any], sets: list[Array]) -> Iterator[Finding | None]:
+    """The same for each of several inputs, by its name."""
+    ours, theirs = (inputs.split(x) for x in sets)
+    for node in inputs:
+        found = _shifted(_Look.at(ours[node.id], []), _Look.at(theirs[node.id], []))
+        if found is not None:
+            yield replace(found, message=f"input '{node.id}': {found.message}")
 
 
 def _unlike(ours: _Look, theirs: _Look) -> str:

@@ -246,8 +246,7 @@ def to_depthwise(kernel: Kernel) -> Kernel:
     n_out, n_in = kernel.weight.shape[:2]
     if kernel.geometry.groups != 1 or n_out != n_in or n_in == 1:
         return kernel
-    outside = kernel.weight[~np.eye(n_out, dtype=bool)]
-    if outside.any():
+    if kernel.weight[0, 1:].any() or kernel.weight[~np.eye(n_out, dtype=bool)].any():
         return kernel
     own = kernel.weight[np.arange(n_out), np.arange(n_out)][:, None]
     return replace(kernel, weight=own, geometry=replace(kernel.geometry, groups=n_out))
@@ -300,22 +299,31 @@ def _through_channels(weight: Float, kernel: Kernel) -> Float:
 
 def scale(factor: Float, inner: LinearMap) -> LinearMap:
     """Element-wise scaling after a map; ``factor`` broadcasts to the target."""
-    full = np.broadcast_to(factor, inner.target)
-    if (full == 1).all():
+    if (factor == 1).all():
         return inner
     if isinstance(inner, Wiring):
         tap = as_kernel(inner)
         inner = inner if tap is None else tap
     if isinstance(inner, Kernel):
-        by_channel = full.reshape(len(inner.weight), -1)
-        if (by_channel == by_channel[:, :1]).all():
-            return replace(inner, weight=inner.weight * by_channel[:, :1, None, None])
+        each = _by_channel(factor, inner)
+        if each is not None:
+            return replace(inner, weight=inner.weight * each[:, None, None, None])
+    full = np.broadcast_to(factor, inner.target)
     if isinstance(inner, Matrix):
         return replace(inner, weight=inner.weight * full.reshape(-1, 1))
     from scipy.sparse import csr_array, diags_array
 
     matrix = csr_array(diags_array(full.ravel()) @ sparse(inner))
     return Sparse(inner.source, inner.target, matrix)
+
+
+def _by_channel(factor: Float, kernel: Kernel) -> Float | None:
+    """A factor's value for each channel of a convolution; None if it varies over a map."""
+    channels = len(kernel.weight)
+    if factor.shape == (channels, *[1] * (len(kernel.target) - 1)):  # the usual one
+        return factor.ravel()
+    rows = np.broadcast_to(factor, kernel.target).reshape(channels, -1)
+    return rows[:, 0] if (rows == rows[:, :1]).all() else None
 
 
 def as_kernel(wiring: Wiring) -> Kernel | None:
@@ -368,7 +376,8 @@ def apply_map(linear: LinearMap, x: Float) -> Float:
 
 def by_source(kernel: Kernel, factor: Float) -> Kernel:
     """A convolution of source channels scaled by a factor each."""
-    n_out, per_group = kernel.weight.shape[:2]
+    n_out, per_group, *taps = kernel.weight.shape
     one_group = kernel.geometry.groups == 1
     by_tap = factor[None] if one_group else factor[kernel.geometry.channels_read(n_out, per_group)]
-    return replace(kernel, weight=kernel.weight * by_tap[:, :, None, None])
+    rows = kernel.weight.reshape(n_out, -1) * np.repeat(by_tap, prod(taps), axis=1)
+    return replace(kernel, weight=rows.reshape(kernel.weight.shape))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from snn_compile.errors import UsageError
+from snn_compile.errors import UsageError, raise_all
 from snn_compile.ir import ann
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
@@ -24,23 +24,27 @@ class FoldPreprocessing:
     Attributes:
         mean_values: one per channel, or one for all; none for 0.
         scale_values: likewise; none for 1.
+        input: name of the input; empty for the only one.
     """
 
     name: ClassVar[str] = "fold-preprocessing"
     mean_values: tuple[float, ...] = ()
     scale_values: tuple[float, ...] = ()
+    input: str = ""
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Insert the scaling after the input.
 
         Raises:
-            UsageError: the number of values is neither 1 nor that of the channels.
+            UsageError: as of ``complaints``; all of them at once.
         """
         if not self.mean_values and not self.scale_values:
             return PassResult(network)
-        source = network.input
-        mean = self._per_channel("mean-values", self.mean_values or (0.0,), source)
-        scale = self._per_channel("scale-values", self.scale_values or (1.0,), source)
+        raise_all(list(self.complaints(network)))
+        found = network.graph[NodeId(self.input or network.inputs[0].id)]
+        source = found.changed(step=None, ends=None)  # raw values have another grid
+        mean = _per_channel(self.mean_values or (0.0,), source)
+        scale = _per_channel(self.scale_values or (1.0,), source)
         scaled = ann.Affine(
             id=NodeId(f"{source.id}.preprocessed"),
             inputs=(source.id,),
@@ -52,26 +56,42 @@ class FoldPreprocessing:
         rest = [
             replace(n, inputs=tuple(scaled.id if s == source.id else s for s in n.inputs))
             for n in network.graph
-            if n.id != source.id
+            if not isinstance(n, ann.Input)
         ]
-        return PassResult(network.with_graph(Graph([source, scaled, *rest])))
+        inputs = [source if node.id == source.id else node for node in network.inputs]
+        return PassResult(network.with_graph(Graph([*inputs, scaled, *rest])))
 
-    def of_samples(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Raw samples (N, C, ...) as the model file takes them."""
-        if not self.mean_values and not self.scale_values:
-            return x
-        places = (-1, *(1 for _ in x.shape[2:]))
-        mean, scale = self.mean_values or (0.0,), self.scale_values or (1.0,)
-        y: npt.NDArray[Any] = (x - np.reshape(mean, places)) / np.reshape(scale, places)
-        return y
+    def complaints(self, network: ANNGraph) -> Iterator[UsageError]:
+        """Reasons why the values do not fit the network's inputs."""
+        names = [str(source.id) for source in network.inputs]
+        given = {"mean-values": self.mean_values, "scale-values": self.scale_values}
+        for option, values in given.items():
+            if not values:
+                continue
+            if not self.input and len(names) > 1:
+                yield UsageError(
+                    f"{option} do not say of which input: {', '.join(names)}",
+                    code="bad-option",
+                    hint=f"name it: {names[0]}={','.join(f'{one:g}' for one in values)}",
+                )
+            elif self.input and self.input not in names:
+                yield UsageError(
+                    f"{option} name '{self.input}', which is no input",
+                    code="unknown-input",
+                    hint=f"the inputs are {', '.join(names)}",
+                )
+            elif len(values) not in (
+                1,
+                n := network.graph[NodeId(self.input or names[0])].shape[0],
+            ):
+                which = f" of '{self.input}'" if self.input else ""
+                yield UsageError(
+                    f"{option} has {len(values)} values for {n} channels{which}",
+                    code="bad-option",
+                    hint=f"give one value or {n}",
+                )
 
-    @staticmethod
-    def _per_channel(option: str, values: tuple[float, ...], source: ann.Input) -> ann.Float:
-        if len(values) not in (1, source.shape[0]):
-            raise UsageError(
-                f"{option} has {len(values)} values for {source.shape[0]} channels",
-                code="bad-option",
-                hint=f"give one value or {source.shape[0]}",
-            )
-        column = np.array(values, np.float64).reshape(-1, *[1] * (len(source.shape) - 1))
-        return np.broadcast_to(column, (source.shape[0], *column.shape[1:])).copy()
+
+def _per_channel(values: tuple[float, ...], source: ann.AnnNode) -> ann.Float:
+    column = np.array(values, np.float64).reshape(-1, *[1] * (len(source.shape) - 1))
+    return np.broadcast_to(column, (source.shape[0], *column.shape[1:])).copy()

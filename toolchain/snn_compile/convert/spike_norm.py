@@ -56,9 +56,7 @@ def spike_norm(
     n = min(len(frames), max(MIN_SPIKES, min(SPIKES, MESSAGES // largest) // n_steps))
     found = dict(scales)
     readers = {node.id: len(network.graph.consumers(node.id)) for node in network.graph}
-    values: dict[NodeId, Array] = {
-        network.input.id: simulation.encode_input(network.input, frames[:n], n_steps)
-    }
+    values = simulation.encode_inputs(network, frames[:n])
     for population in network.populations:
         if not isinstance(population, spiking.Neurons):
             continue

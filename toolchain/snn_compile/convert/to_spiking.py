@@ -12,7 +12,8 @@ import numpy as np
 from snn_compile.coding_registry import guard_call
 from snn_compile.codings import Coding
 from snn_compile.convert import products
-from snn_compile.convert.expand import Affine, drives_of, maps_shape
+from snn_compile.convert.expand import Affine, Term, drives_of, maps_shape
+from snn_compile.convert.file_integers import of_file
 from snn_compile.convert.linear import (
     Float,
     Kernel,
@@ -30,7 +31,8 @@ from snn_compile.errors import CompileError, raise_all
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.encoding import Encoding, InputEncoding
+from snn_compile.ir.fitting import SEED_BITS
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.spiking import InputCoding, Neurons, SpikingNode
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
@@ -44,16 +46,16 @@ class ToSpiking:
     Attributes:
         coding: how activations become spikes.
         scales: full scale per channel of each rectifier.
-        encoding: encoding of the input.
+        encoding: encoding of the inputs.
         input: input coding; None for the coding's default.
-        seed: seed of Poisson input.
+        seed: seed of Poisson input, of the first input; each further one has the next seed.
         curves: functions as lines.
     """
 
     name: ClassVar[str] = "to-spiking"
     coding: Coding
     scales: Mapping[NodeId, Float]
-    encoding: InputEncoding
+    encoding: Encoding
     input: InputCoding | None = None
     seed: int = 0
     curves: Mapping[NodeId, Curve] = field(default_factory=dict)
@@ -62,9 +64,10 @@ class ToSpiking:
         """Build the spiking network."""
         raise_all([*products.refusals(network, self.coding), *self._refused(network)])
         positive = non_negative(network)
-        source = self._input(network.input)
-        nodes: list[SpikingNode] = [source]
-        units: dict[NodeId, Float] = {source.id: source.unit}
+        seeds = (self.seed + k for k in range(len(network.inputs)))
+        sources = list(map(self._input, network.inputs, self.encoding.parts, seeds))
+        nodes: list[SpikingNode] = [*sources]
+        units: dict[NodeId, Float] = {source.id: source.unit for source in sources}
         for name, drive in drives_of(network):
             node = network.graph[name]
             if not isinstance(node, ann.Activation | ann.Output):
@@ -81,10 +84,10 @@ class ToSpiking:
             if isinstance(node, ann.Product):
                 scale, signed = self.scales[node.id], not positive[node.id]
                 with guard_call(self.coding.name, "product"):
-                    coding = self.coding.finer(node.payload_bits)
+                    coding = self._coding(node, network)
                     population = coding.product(place, scale=scale, step=step, signed=signed)
             else:
-                population = self._neurons(node, place, bias)
+                population = self._neurons(node, place, bias, network)
             nodes.append(population)
             units[node.id] = population.unit
         window = self.coding.window
@@ -92,9 +95,19 @@ class ToSpiking:
             window = replace(window, n_steps=1)  # it is spread over time in fixed point
         return PassResult(SpikingGraph(Graph(nodes), window))
 
-    def _neurons(self, node: ann.Activation, place: dict[str, Any], bias: Float) -> Neurons:
-        scale = self.scales[node.id]
+    def _coding(self, node: ann.Activation, network: ANNGraph) -> Coding:
+        """The coding of a population, whose payloads may be those of its own grid."""
         coding = self.coding.finer(node.payload_bits)
+        owner = node if node.like is None else network.graph[node.like]
+        if isinstance(owner, ann.Activation) and owner.on_own_grid(coding.levels):
+            return coding.on_levels(owner.finest(coding.levels))
+        return coding
+
+    def _neurons(
+        self, node: ann.Activation, place: dict[str, Any], bias: Float, network: ANNGraph
+    ) -> Neurons:
+        scale = self.scales[node.id]
+        coding = self._coding(node, network)
         if isinstance(node, ann.Function):
             with guard_call(self.coding.name, "of_function"):
                 return coding.of_function(place, self.curves[node.id], scale=scale, bias=bias)
@@ -111,20 +124,20 @@ class ToSpiking:
             if isinstance(node, ann.Function)
         ]
 
-    def _input(self, node: ann.Input) -> spiking.Input:
+    def _input(self, node: ann.Input, encoding: InputEncoding, seed: int) -> spiking.Input:
         shape = maps_shape(node.shape)
-        unit = np.broadcast_to(self.encoding.unit, (shape[0],)).astype(np.float64)
+        unit = np.broadcast_to(encoding.unit, (shape[0],)).astype(np.float64)
         coding = self.input or self.coding.input
         if coding is InputCoding.POISSON:
             # A spike stands for full scale; its probability carries the value.
-            unit = unit * max(abs(self.encoding.low), abs(self.encoding.high))
+            unit = unit * max(abs(encoding.low), abs(encoding.high))
         return spiking.Input(
             **{**node.common_fields, "shape": shape},
             unit=unit,
-            low=self.encoding.low,
-            high=self.encoding.high,
+            low=encoding.low,
+            high=encoding.high,
             coding=coding,
-            seed=self.seed,
+            seed=seed % (1 << SEED_BITS),
         )
 
 
@@ -137,16 +150,22 @@ def _compact(bias: Float, shape: Shape) -> Float:
 
 def _scaled(
     node: AnnNode, drive: Affine, units: Mapping[NodeId, Float], network: ANNGraph
-) -> tuple[list[tuple[NodeId, LinearMap]], Float]:
+) -> tuple[list[Term], Float]:
     """Sources of a node with its synaptic weights; of a product also its operands' step."""
     if isinstance(node, ann.Product):
-        return products.operands(node, drive, units, network)
-    merged = _merged(drive)
-    return [(s, scale_sources(linear, units[s])) for s, linear in merged], np.ones(1)
+        terms, step = products.operands(node, drive, units, network)
+        return [Term(*term) for term in terms], step
+    return [_in_units(term, units[term.source]) for term in _merged(drive)], np.ones(1)
+
+
+def _in_units(term: Term, unit: Float) -> Term:
+    """A term of a source measured in units."""
+    step = None if term.step is None or (unit != unit[0]).any() else term.step * unit[0]
+    return Term(term.source, scale_sources(term.map, unit), step)
 
 
 def _synapses(
-    node: AnnNode, shape: Shape, parts: list[tuple[NodeId, LinearMap]], network: ANNGraph
+    node: AnnNode, shape: Shape, parts: list[Term], network: ANNGraph
 ) -> list[spiking.Synapses]:
     groups: list[spiking.Synapses] = []
 
@@ -154,19 +173,23 @@ def _synapses(
         name = NodeId(f"{node.id}/synapses{number or ''}")
         return {**node.common_fields, "id": name, "inputs": (source,), "shape": shape}
 
-    for number, (source, scaled) in enumerate(parts):
+    for number, part in enumerate(parts):
+        source, scaled = part.source, part.map
         source_maps = maps_shape(network.graph[source].shape)
         # A convolution over reshaped maps is not one over its population: it is unrolled.
         if isinstance(scaled, Kernel) and (scaled.source != source_maps or scaled.maps != shape):
             scaled = Sparse(scaled.source, scaled.target, sparse(scaled))
         group = _group(place(number, source), scaled)
         if group is not None:
-            groups.append(group)
+            if part.step is not None and len(part.step) == shape[0]:
+                groups += of_file(replace(group, step=part.step))
+            else:
+                groups.append(group)
     if not groups:
         # A constant still needs synapses to be a population: a group of none.
         groups.append(
             spiking.SparseSynapses(
-                **place(0, parts[0][0]),
+                **place(0, parts[0].source),
                 indptr=np.zeros(prod(shape) + 1, np.int64),
                 indices=np.zeros(0, np.int64),
                 weight=np.zeros(0),
@@ -175,16 +198,17 @@ def _synapses(
     return groups
 
 
-def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
+def _merged(drive: Affine) -> list[Term]:
     """The terms, as convolutions if possible; those of one source and form are summed."""
-    merged: list[tuple[NodeId, LinearMap]] = []
+    merged: list[Term] = []
     for term in drive.terms:
         linear: LinearMap = term.map
         if isinstance(linear, Wiring):
             linear = as_kernel(linear) or linear
-        for k, (source, other) in enumerate(merged):
+        for k, known in enumerate(merged):
+            other = known.map
             if (
-                source == term.source
+                known.source == term.source
                 and linear.source == other.source
                 and isinstance(linear, Kernel)
                 and isinstance(other, Kernel)
@@ -192,10 +216,10 @@ def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
                 and linear.weight.shape == other.weight.shape
             ):
                 total = np.add(other.weight, linear.weight, dtype=np.float64)
-                merged[k] = (source, replace(other, weight=total))
+                merged[k] = Term(known.source, replace(other, weight=total))
                 break
         else:
-            merged.append((term.source, linear))
+            merged.append(replace(term, map=linear))
     return merged
 
 

@@ -81,9 +81,12 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
     Every activation lies below its peak, far below it in a deep network: the bound adds up the
     worst case of every layer, and resolution is lost in proportion.
     """
-    channels = network.input.shape[0]
-    given = _Range(np.full(channels, min(low, 0.0)), np.full(channels, max(high, 0.0)))
-    ranges = {network.input.id: given}
+    ends = min(low, 0.0), max(high, 0.0)
+    given = {
+        node.id: (np.full(node.shape[0], ends[0]), np.full(node.shape[0], ends[1]))
+        for node in network.inputs
+    }
+    ranges = {key: _Range(*values) for key, values in given.items()}
     arguments: dict[NodeId, tuple[Float, Float]] = {}
     activations: dict[NodeId, Activations] = {}
     for node_id, drive in drives_of(network):
@@ -91,8 +94,8 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
         if not isinstance(node, ann.Activation):
             continue
         if isinstance(node, ann.Function):
-            ends = _least(node, drive, ranges), _most(node, drive, ranges)
-            low_end, high_end = (np.clip(end, -MAX_RANGE, MAX_RANGE) for end in ends)
+            reached = _least(node, drive, ranges), _most(node, drive, ranges)
+            low_end, high_end = (np.clip(end, -MAX_RANGE, MAX_RANGE) for end in reached)
             arguments[node_id] = low_end, high_end
             found = _Range(*extremes(node.expression, *arguments[node_id]))
         elif isinstance(node, ann.Product):
@@ -102,9 +105,13 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
             found = _Range(np.zeros(1), _most(node, drive, ranges))
         if isinstance(node, ann.Relu) and node.cap is not None:
             found = _Range(found.low, np.minimum(found.high, node.cap))
+        if node.full_scale is not None:
+            found = _Range(
+                np.maximum(found.low, -node.full_scale), np.minimum(found.high, node.full_scale)
+            )
         ranges[node_id] = _in_use(found)
         activations[node_id] = _at(ranges[node_id].magnitude)
-    return Calibration(activations, given.low, given.high, 0, arguments)
+    return Calibration(activations, given, 0, arguments)
 
 
 def _in_use(found: _Range) -> _Range:

@@ -230,7 +230,7 @@ def feeding(evidence: Evidence, divergence: Divergence) -> tuple[tuple[Synapse, 
 def _carried(evidence: Evidence, flat: Int, step: int, column: int) -> Int:
     """The input of each source at the time of the neuron's decision."""
     carried: Int = flat[:, step, column]
-    if evidence.program.input.coding is InputCoding.CHANGES:
+    if evidence.program.input_coding is InputCoding.CHANGES:
         carried = flat[:, 0, : column + 1].sum(axis=1)
     elif evidence.program.window.schedule:
         carried = flat[:, :, column].sum(axis=1)

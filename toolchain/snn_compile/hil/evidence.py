@@ -169,7 +169,8 @@ def collect(
 def healthy(program: QuantizedGraph, frames: Int, population: Population) -> Evidence:
     """The evidence about a layer of a correct device, for stimuli shown from the first on."""
     run = reference.run(program, frames, record=True)
-    sent = {**run.messages, program.input.id: reference.input_messages(program, frames)}
+    arriving = program.inputs.split(reference.input_messages(program, frames), 2)
+    sent = {**run.messages, **arriving}
     sources = dict.fromkeys(group.inputs[0] for group in program.synapses_into(population))
     inputs = {source: _time_last(sent[source]) for source in sources}
     observed = _time_last(sent[population.id])
@@ -198,7 +199,7 @@ class _Collector:
 
     @property
     def skipped(self) -> int:
-        carries_state = self.program.input.coding is InputCoding.CHANGES
+        carries_state = self.program.input_coding is InputCoding.CHANGES
         return 1 if carries_state and self.first else 0
 
     def is_assumed(self, source: NodeId) -> bool:
@@ -209,7 +210,8 @@ class _Collector:
         """(*shape, T, skipped + B); the skipped frame is the sum of all messages before."""
         if isinstance(self.program.graph[source], Input):
             frames = self.frames[self.first - self.skipped : self.stop]
-            return _time_last(reference.input_messages(self.program, frames, first=self.first))
+            sent = reference.input_messages(self.program, frames, first=self.first)
+            return _time_last(self.program.inputs.split(sent, 2)[source])
         if self.is_assumed(source):
             frames, first = self.frames[self.first : self.stop], self.first
             before = reference.shown_before(self.frames, first)

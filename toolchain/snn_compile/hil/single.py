@@ -67,7 +67,7 @@ class Witness:
     def columns(self) -> slice:
         """Frames of the inputs that determine its messages for the stimulus."""
         last = self.evidence.skipped + self.stimulus + 1
-        carries_state = self.evidence.program.input.coding is InputCoding.CHANGES
+        carries_state = self.evidence.program.input_coding is InputCoding.CHANGES
         return slice(0 if carries_state else last - 1, last)
 
     def fan_in(self, group: Synapses) -> tuple[FanIn, Int]:
@@ -243,7 +243,7 @@ def _of_lost_inputs(witness: Witness, group: Synapses) -> Iterator[Cause]:
     """One message reached none of the layer's neurons."""
     evidence = witness.evidence
     wrong = (evidence.normal != evidence.observed).any(axis=(0, 1))
-    carries_state = evidence.program.input.coding is InputCoding.CHANGES
+    carries_state = evidence.program.input_coding is InputCoding.CHANGES
     if wrong.sum() > 1 and not carries_state:
         return
     found, messages = witness.fan_in(group)

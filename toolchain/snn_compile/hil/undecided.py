@@ -81,7 +81,7 @@ def find_ambiguity(
     if found is not None:
         return Ambiguity(len(equal), len(frames), found[0], decides=found[1])
     for value in _constants(program):
-        frame = np.full((_REPEATED, *program.input.shape), value, np.int64)
+        frame = np.full((_REPEATED, *program.inputs.shape), value, np.int64)
         found = _first(_parting(equal, program, population, frame))
         if found is not None:
             return Ambiguity(len(equal), len(frames), constant=value, decides=found[1])
@@ -89,10 +89,11 @@ def find_ambiguity(
 
 
 def _constants(program: QuantizedGraph) -> list[int]:
-    """Values of constant stimuli: the largest, the smallest, zero."""
-    if program.input.coding is InputCoding.EVENTS:
+    """Values of constant stimuli: the largest of every input, the smallest, zero."""
+    if program.input_coding is InputCoding.EVENTS:
         return []
-    return list(dict.fromkeys((program.input.high, program.input.low, 0)))
+    high, low = (min(n.high for n in program.inputs), max(n.low for n in program.inputs))
+    return list(dict.fromkeys((high, low, 0)))
 
 
 def _first(parting: npt.NDArray[np.bool_]) -> tuple[int, bool] | None:

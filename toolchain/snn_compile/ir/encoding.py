@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,11 @@ class InputEncoding:
     shape: Shape
     maps: Shape
 
+    @property
+    def parts(self) -> tuple[InputEncoding, ...]:
+        """The encoding of each input."""
+        return (self,)
+
     @staticmethod
     def spanning(low: Float, high: Float, bits: int, shape: Shape, maps: Shape) -> InputEncoding:
         """An encoding on ``2**bits`` levels that holds 0 exactly, so that padding stays 0.
@@ -55,11 +62,82 @@ class InputEncoding:
 
     def __call__(self, x: npt.NDArray[np.number]) -> Int:
         """Encode (N, *shape) real values as (N, *maps) integers."""
-        unit = self.unit.reshape(-1, *[1] * (len(self.shape) - 1))
         with np.errstate(over="ignore"):  # infinity exceeds the highest level anyway
-            levels = np.clip(np.rint(x / unit), self.low, self.high)
+            levels = np.clip(np.rint(x / _column(self)), self.low, self.high)
         encoded: Int = levels.astype(np.int64).reshape(len(x), *self.maps)
         return encoded
+
+    def noise(self, n: int, generator: np.random.Generator) -> Int:
+        """Random encoded samples over the whole range, (n, *maps)."""
+        shape = (n, *self.maps)
+        return generator.integers(self.low, self.high, shape, np.int64, endpoint=True)
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedEncoding:
+    """The encodings of several inputs; a sample is one row, real as encoded (``ir.inputs``).
+
+    Attributes:
+        parts: the encoding of each input.
+    """
+
+    parts: tuple[InputEncoding, ...]
+
+    @property
+    def unit(self) -> Float:
+        """Real value of one step of each value of a sample."""
+        units = [np.broadcast_to(_column(part), part.shape).ravel() for part in self.parts]
+        return np.concatenate(units)
+
+    @property
+    def low(self) -> int:
+        """Smallest encoded value."""
+        return min(part.low for part in self.parts)
+
+    @property
+    def high(self) -> int:
+        """Largest encoded value."""
+        return max(part.high for part in self.parts)
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample in real values."""
+        return (sum(prod(part.shape) for part in self.parts),)
+
+    @property
+    def maps(self) -> Shape:
+        """Shape of an encoded sample."""
+        return self.shape
+
+    def __call__(self, x: npt.NDArray[np.number]) -> Int:
+        """Encode (N, *shape) real values as (N, *maps) integers."""
+        encoded, start = [], 0
+        for part in self.parts:
+            stop = start + prod(part.shape)
+            values = part(x[:, start:stop].reshape(len(x), *part.shape))
+            encoded.append(values.reshape(len(x), stop - start))
+            start = stop
+        return np.concatenate(encoded, axis=1)
+
+    def noise(self, n: int, generator: np.random.Generator) -> Int:
+        """Random encoded samples over the whole range of each input, (n, *maps)."""
+        drawn = [part.noise(n, generator) for part in self.parts]
+        return np.concatenate(
+            [values.reshape(n, prod(values.shape[1:])) for values in drawn], axis=1
+        )
+
+
+def join_encodings(parts: Iterable[InputEncoding]) -> Encoding:
+    """The encoding of a sample from those of the inputs, in order."""
+    listed = tuple(parts)
+    return listed[0] if len(listed) == 1 else JoinedEncoding(listed)
+
+
+def _column(encoding: InputEncoding) -> Float:
+    return encoding.unit.reshape(-1, *[1] * (len(encoding.shape) - 1))
+
+
+Encoding = InputEncoding | JoinedEncoding
 
 
 @dataclass(frozen=True, eq=False)

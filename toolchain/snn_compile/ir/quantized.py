@@ -8,7 +8,7 @@ shift (floor).
 Time. A synapse takes one step, a neuron none. A population of depth d (one more than the
 populations that feed it) handles step t of stimulus n in row ``n * n_steps + t + d * lag`` of the
 device's clock, where the lag of a window is one row, or the whole window if layers wait for it
-(``sync``). Every synapse between populations spans exactly one depth; relays make it so. The input
+(``sync``). Every synapse between populations spans exactly one depth; relays make it so. An input
 may be sent at any row, so it may feed any depth.
 """
 
@@ -26,6 +26,7 @@ from snn_compile.ir import fitting
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, Node, NodeId
+from snn_compile.ir.inputs import Inputs
 from snn_compile.ir.models import registry
 from snn_compile.ir.models.arithmetic import VOLTAGE_LIMIT, along_channels
 from snn_compile.ir.models.clip_floor import ClipFloorNeurons
@@ -138,7 +139,7 @@ class QuantizedGraph:
     """A spiking network in fixed point, with every edge aligned in time.
 
     Attributes:
-        graph: input, synapses and populations.
+        graph: inputs, synapses and populations.
         window: coding and number of steps.
     """
 
@@ -146,8 +147,10 @@ class QuantizedGraph:
     window: Window
 
     def __post_init__(self) -> None:
-        if sum(isinstance(node, Input) for node in self.graph) != 1:
-            raise StageError("a QuantizedGraph has exactly one Input")
+        if not self.inputs:
+            raise StageError("a QuantizedGraph has at least one Input")
+        if len({node.coding for node in self.inputs}) > 1:
+            raise StageError("the inputs of a QuantizedGraph have one coding")
         if not self.readouts:
             raise StageError("a QuantizedGraph has at least one Readout")
         for wrong in fitting.of_window(self.window):
@@ -218,9 +221,25 @@ class QuantizedGraph:
                 )
 
     @cached_property
+    def inputs(self) -> Inputs[Input]:
+        """The network's inputs, in order; all of one coding."""
+        return Inputs.of(self.graph, Input)
+
+    @property
     def input(self) -> Input:
-        """The network's input."""
-        return next(node for node in self.graph if isinstance(node, Input))
+        """The network's only input.
+
+        Raises:
+            StageError: it has several.
+        """
+        if len(self.inputs) != 1:
+            raise StageError("the network has several inputs")
+        return self.inputs[0]
+
+    @property
+    def input_coding(self) -> InputCoding:
+        """How the inputs send their values."""
+        return self.inputs[0].coding
 
     @property
     def populations(self) -> tuple[Population, ...]:
@@ -234,7 +253,7 @@ class QuantizedGraph:
 
     @cached_property
     def depth(self) -> dict[NodeId, int]:
-        """Synapses between the input and each population; the row in which its window starts."""
+        """Synapses between the inputs and each population; the row in which its window starts."""
         depth: dict[NodeId, int] = {}
         for node in self.graph:
             if isinstance(node, Input):
@@ -246,7 +265,7 @@ class QuantizedGraph:
 
     @property
     def latency(self) -> int:
-        """Steps from the input's first message to the start of the last output's window."""
+        """Steps from the inputs' first message to the start of the last output's window."""
         return max(self.depth[node.id] for node in self.readouts) * self.window.lag
 
     @property

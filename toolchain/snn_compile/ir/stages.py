@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId
-from snn_compile.ir.spiking import SpikingNode, Window
+from snn_compile.ir.inputs import Inputs
+from snn_compile.ir.spiking import InputCoding, SpikingNode, Window
 from snn_compile.numerics.functions import all_finite
 
 
@@ -20,7 +22,7 @@ class ANNGraph:
     """A trained network: static shapes, finite float parameters, acyclic, every node traced.
 
     Attributes:
-        graph: the operators. Exactly one ``Input``; at least one ``Output``.
+        graph: the operators. At least one ``Input`` and one ``Output``.
         file: the file it came from, as the user named it.
         opset: the version of the ONNX operator set, 0 where that has no meaning.
     """
@@ -30,8 +32,8 @@ class ANNGraph:
     opset: int = 0
 
     def __post_init__(self) -> None:
-        if sum(isinstance(node, ann.Input) for node in self.graph) != 1:
-            raise StageError("an ANNGraph has exactly one Input")
+        if not self.inputs:
+            raise StageError("an ANNGraph has at least one Input")
         if not self.outputs:
             raise StageError("an ANNGraph has at least one Output")
         for node in self.graph:
@@ -42,10 +44,21 @@ class ANNGraph:
             ):
                 raise StageError(f"'{node.id}' has parameters that are not finite")
 
+    @cached_property
+    def inputs(self) -> Inputs[ann.Input]:
+        """The network's inputs, in order."""
+        return Inputs.of(self.graph, ann.Input)
+
     @property
     def input(self) -> ann.Input:
-        """The network's input."""
-        return next(node for node in self.graph if isinstance(node, ann.Input))
+        """The network's only input.
+
+        Raises:
+            StageError: it has several.
+        """
+        if len(self.inputs) != 1:
+            raise StageError("the network has several inputs")
+        return self.inputs[0]
 
     @property
     def outputs(self) -> tuple[ann.Output, ...]:
@@ -67,7 +80,7 @@ class SpikingGraph:
     """A spiking network in floating point: synapses feed neurons, thresholds are positive.
 
     Attributes:
-        graph: input, synapses, neurons and readouts.
+        graph: inputs, synapses, neurons and readouts.
         window: coding and number of steps.
     """
 
@@ -75,8 +88,10 @@ class SpikingGraph:
     window: Window
 
     def __post_init__(self) -> None:
-        if sum(isinstance(node, spiking.Input) for node in self.graph) != 1:
-            raise StageError("a spiking network has one input")
+        if not self.inputs:
+            raise StageError("a spiking network has an input")
+        if len({node.coding for node in self.inputs}) > 1:
+            raise StageError("the inputs of a spiking network have one coding")
         for node in self.graph:
             sources = [self.graph[s] for s in node.inputs]
             if isinstance(node, spiking.Synapses):
@@ -92,10 +107,26 @@ class SpikingGraph:
         if self.window.n_steps < 1:
             raise StageError("a window has at least one step")
 
+    @cached_property
+    def inputs(self) -> Inputs[spiking.Input]:
+        """The network's inputs, in order; all of one coding."""
+        return Inputs.of(self.graph, spiking.Input)
+
     @property
     def input(self) -> spiking.Input:
-        """The network's input."""
-        return next(node for node in self.graph if isinstance(node, spiking.Input))
+        """The network's only input.
+
+        Raises:
+            StageError: it has several.
+        """
+        if len(self.inputs) != 1:
+            raise StageError("the network has several inputs")
+        return self.inputs[0]
+
+    @property
+    def input_coding(self) -> InputCoding:
+        """How the inputs send their values."""
+        return self.inputs[0].coding
 
     @property
     def populations(self) -> tuple[spiking.Population, ...]:

@@ -27,6 +27,8 @@ from snn_compile.mapping.block import Block, Span, as_map
 from snn_compile.mapping.taps import Along, Bool, Int, Kernels, n_used, reach
 
 Box = tuple[slice, slice, slice]
+STRIDE = 64
+"""Output channels between two of which the sum of all weights before them is kept."""
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 
@@ -121,9 +123,21 @@ class ConvCounts(_FanOut):
 
     @cached_property
     def _up_to(self) -> npt.NDArray[np.int32]:
-        """Nonzero weights of each tap, cumulative over the output channels."""
-        below = np.zeros((1, *self.used.shape[1:]), dtype=np.int32)
-        return np.concatenate([below, np.cumsum(self.used, axis=0, dtype=np.int32)])
+        """Nonzero weights of each tap in the output channels before every ``STRIDE``-th one."""
+        n_kept = len(self.used) // STRIDE
+        found = np.zeros((n_kept + 1, *self.used.shape[1:]), dtype=np.int32)
+        for k in range(n_kept):
+            found[k + 1] = found[k] + n_used(self.used[k * STRIDE : (k + 1) * STRIDE])
+        return found
+
+    def _n_used(self, start: int, stop: int) -> Int:
+        """Nonzero weights of each tap in a range of output channels."""
+        first, last = -(-start // STRIDE), stop // STRIDE
+        if first >= last:
+            return n_used(self.used[start:stop])
+        within = (self._up_to[last] - self._up_to[first]).astype(np.int64)
+        before, after = self.used[start : first * STRIDE], self.used[last * STRIDE : stop]
+        return np.asarray(within + n_used(before) + n_used(after))
 
     def _kernels(self, span: Span) -> Kernels:
         """The kernels of a span of output channels, by the source channel that they read."""
@@ -133,14 +147,11 @@ class ConvCounts(_FanOut):
             first, last = span[0] // out, -(-span[1] // out)
             starts = np.arange(first, last) * out
             starts, stops = np.maximum(starts, span[0]), np.minimum(starts + out, span[1])
-            if span in ((0, len(self.used)), (span[0], span[0] + 1)):  # the common queries
-                counts = (
-                    n_used(self.used[starts[0] : stops[0]])[None]
-                    if len(starts) == 1
-                    else np.add.reduceat(self.used[: span[1]], starts, axis=0, dtype=np.int64)
-                )
-            else:
-                counts = (self._up_to[stops] - self._up_to[starts]).astype(np.int64)
+            counts = (
+                self._n_used(int(starts[0]), int(stops[0]))[None]
+                if len(starts) == 1
+                else np.add.reduceat(self.used[: span[1]], starts, axis=0, dtype=np.int64)
+            )
             counts = counts.reshape(-1, *counts.shape[2:])
             known = self._kernels_of[span] = Kernels(first * self.used.shape[1], counts)
         return known
@@ -350,9 +361,21 @@ def counts_of(synapses: Synapses, source: Shape) -> Counts:
 
 
 def all_counts(program: QuantizedGraph) -> dict[NodeId, Counts]:
-    """Counts over every synapse group of a network."""
-    return {
-        node.id: counts_of(node, program.graph[node.inputs[0]].shape)
-        for node in program.graph
-        if isinstance(node, Synapses)
-    }
+    """Counts over every synapse group of a network; those that are alike share them.
+
+    Relays, of which a deep network with joins has thousands, are alike.
+    """
+    alike: dict[tuple[object, ...], Counts] = {}
+    found: dict[NodeId, Counts] = {}
+    for node in program.graph:
+        if not isinstance(node, Synapses):
+            continue
+        source = program.graph[node.inputs[0]].shape
+        if isinstance(node, ConvSynapses) and node.weight.values.all():
+            key = (node.shape, source, node.geometry, node.weight.shape)
+            if key not in alike:
+                alike[key] = counts_of(node, source)
+            found[node.id] = alike[key]
+        else:
+            found[node.id] = counts_of(node, source)
+    return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from snn_compile.errors import raise_all
-from snn_compile.ir.quantized import QuantizedGraph
+from snn_compile.ir.quantized import Input, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.mapping.place import place
 from snn_compile.mapping.placement_file import PlacementFile
@@ -60,7 +60,12 @@ def _summary(mapped: MappedProgram) -> Finding:
 
 def _input_notes(mapped: MappedProgram) -> tuple[Finding, ...]:
     """Notes on inputs that the chip cannot receive as spikes, left to the host."""
-    source, target = mapped.program.input, mapped.target
+    return tuple(
+        note for source in mapped.program.inputs for note in _notes_on(source, mapped.target)
+    )
+
+
+def _notes_on(source: Input, target: Target) -> tuple[Finding, ...]:
     low, high = source.messages
     if target.graded_spikes.value or (low >= 0 and high <= 1):
         return ()

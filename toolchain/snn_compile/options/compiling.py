@@ -24,12 +24,14 @@ from snn_compile.options.declared import (
 from snn_compile.options.kinds import (
     AUTO,
     Auto,
+    OfInputs,
     assignments,
     choice,
     file,
+    input_shapes,
     names,
     number,
-    numbers,
+    numbers_of_inputs,
     one_of,
     switch,
     text,
@@ -90,7 +92,10 @@ class CompileOptions(TracedOptions):
     """
 
     calibrate: Path | None = option(
-        None, file("NPZ"), "Calibration data: x, (N, *input shape).", _DATA
+        None,
+        file("NPZ"),
+        "Calibration data: x, (N, *input shape); of several inputs each by its name.",
+        _DATA,
     )
     evaluate: Path | None = option(
         None, file("NPZ"), "Data for the accuracy of each stage: x and, for top-1, labels y.", _DATA
@@ -110,6 +115,13 @@ class CompileOptions(TracedOptions):
         _DATA,
         _FLOAT,
         shown="where nothing but functions without a spiking form follows",
+    )
+    input_shape: tuple[str, ...] = option(
+        (),
+        input_shapes(),
+        "Shape of an input, in place of the file's; a word leaves the batch open: N,3,224,224.",
+        _DATA,
+        _FLOAT,
     )
     target: str = option(
         "loihi2", text("NAME|FILE"), "Target chip; snn-compile targets lists them.", _NETWORK
@@ -266,25 +278,27 @@ class CompileOptions(TracedOptions):
         _RESETS,
         idle=False,
     )
-    mean_values: tuple[float, ...] = option(
+    mean_values: OfInputs = option(
         (),
-        numbers(
-            "M[,M]",
+        numbers_of_inputs(
+            "[INPUT=]M[,M]",
             f"values up to {MAX_DISTANCE:g} in size",
             lambda mean: abs(mean) <= MAX_DISTANCE,
         ),
-        "Subtracted from the raw input; one value, or one per channel.",
+        "Subtracted from the raw input; one value, or one per channel. Of several inputs, those"
+        " that are named.",
         _DATA,
         _FLOAT,
     )
-    scale_values: tuple[float, ...] = option(
+    scale_values: OfInputs = option(
         (),
-        numbers(
-            "S[,S]",
+        numbers_of_inputs(
+            "[INPUT=]S[,S]",
             f"values other than 0, from {1 / MAX_DISTANCE:g} to {MAX_DISTANCE:g} in size",
             lambda scale: 1 / MAX_DISTANCE <= abs(scale) <= MAX_DISTANCE,
         ),
-        "Divides the difference; one value, or one per channel.",
+        "Divides the difference; one value, or one per channel. Of several inputs, those that are"
+        " named.",
         _DATA,
         _FLOAT,
     )

@@ -27,6 +27,7 @@ class Keywords(TypedDict, total=False):
 
     outputs: Sequence[str]
     cut_at: Sequence[str]
+    input_shape: Mapping[str, Sequence[int | str]] | Sequence[str] | str
     target: str
     chips: int | None
     placement: Path | None
@@ -50,8 +51,8 @@ class Keywords(TypedDict, total=False):
     bias_correction: bool
     potential_calibration: bool
     reset_calibration: bool
-    mean_values: Sequence[float]
-    scale_values: Sequence[float]
+    mean_values: Sequence[float] | Mapping[str, Sequence[float]]
+    scale_values: Sequence[float] | Mapping[str, Sequence[float]]
     output_kind: Sequence[str]
     layout: Layout
     emit: Sequence[str]

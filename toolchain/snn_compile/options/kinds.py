@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from snn_compile.options.shapes import name_and_sizes, read_shapes
+
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
 """In place of a number: the smallest one that keeps ``max_accuracy_drop``."""
 AUTOMATIC = "N|auto"
+OfInputs = tuple[float, ...] | tuple[tuple[str, tuple[float, ...]], ...]
+"""Numbers for the only input, or for some of several, each with its name."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Kind:
             functions, where installed packages add values.
         allows: whether a converted value is in range.
         flags: spelling of a switch as flags on the command line.
+        repeats: whether the option may be given several times on the command line.
     """
 
     expected: str
@@ -38,6 +43,7 @@ class Kind:
     range: str | Callable[[], str] = ""
     allows: Callable[[Any], bool] = lambda value: True
     flags: str = ""
+    repeats: bool = False
 
     @property
     def metavar(self) -> str:
@@ -97,10 +103,23 @@ def number(
     return Kind("a number", metavar, _number, "max_accuracy_drop = 0.5", allowed, allows)
 
 
-def numbers(metavar: str, allowed: str, allows: Callable[[float], bool]) -> Kind:
-    """Several finite numbers: a list, a text with commas, or a single one."""
+def numbers_of_inputs(metavar: str, allowed: str, allows: Callable[[float], bool]) -> Kind:
+    """Several finite numbers: a list, a text with commas, or a single one; or such for each input.
+
+    A text with names has each before its numbers (``a=0.5,0.5,b=1``), a mapping has them as keys.
+    """
+
+    def allow(value: OfInputs) -> bool:
+        return all(allows(one) for _, numbers in by_input(value) for one in numbers)
+
     example = "mean_values = [0.5, 0.5, 0.5]"
-    return Kind("numbers", metavar, _numbers, example, allowed, lambda all_: all(map(allows, all_)))
+    return Kind("numbers", metavar, _numbers_of_inputs, example, allowed, allow)
+
+
+def by_input(value: OfInputs) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """Numbers by the name of their input, which is empty for numbers without one."""
+    pairs = tuple(item for item in value if isinstance(item, tuple))
+    return pairs or (("", tuple(item for item in value if not isinstance(item, tuple))),)
 
 
 def switch(flags: str = "") -> Kind:
@@ -110,7 +129,20 @@ def switch(flags: str = "") -> Kind:
 
 def names(metavar: str) -> Kind:
     """Several names, with or without commas between them."""
-    return Kind("names", metavar, _names, 'emit = ["lava"]')
+    return Kind("names", metavar, _names, 'emit = ["lava"]', repeats=True)
+
+
+def input_shapes() -> Kind:
+    """Shapes of inputs, at most one for each."""
+    return Kind(
+        "a name and a size for each axis, as in image=1,3,224,224",
+        "NAME=1,3,224,224",
+        read_shapes,
+        'input_shape = ["image=1,3,224,224"]',
+        "one shape for each input",
+        lambda shapes: len({name_and_sizes(one)[0] for one in shapes}) == len(shapes),
+        repeats=True,
+    )
 
 
 def assignments(metavar: str, choices: tuple[str, ...], example: str) -> Kind:
@@ -167,6 +199,25 @@ def _numbers(value: Any) -> tuple[float, ...]:
     if isinstance(value, str):
         return tuple(_number(float(part)) for part in value.split(","))
     return tuple(_number(item) for item in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _numbers_of_inputs(value: Any) -> OfInputs:
+    if isinstance(value, str) and "=" in value:
+        found: list[tuple[str, tuple[float, ...]]] = []
+        for part in value.split(","):
+            name, equals, number = part.rpartition("=")
+            if equals and name and name not in dict(found):
+                found.append((name, ()))
+            elif equals or not found:
+                raise ValueError
+            last, numbers = found.pop()
+            found.append((last, (*numbers, _number(float(number)))))
+        return tuple(found)
+    if isinstance(value, Mapping):
+        value = tuple(value.items())
+    if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple):
+        return tuple((_text(name), _numbers(numbers)) for name, numbers in value)
+    return _numbers(value)
 
 
 def _names(value: Any) -> tuple[str, ...]:

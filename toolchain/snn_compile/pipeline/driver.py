@@ -21,11 +21,11 @@ from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.linear import Float
 from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
-from snn_compile.errors import UsageError
+from snn_compile.errors import Origin, UsageError
 from snn_compile.fit import fit_findings
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import for_target, lower, passes_at_bounds
+from snn_compile.lowering import Lowering, for_target, lower, passes_at_bounds
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import (
     AUTO,
@@ -55,6 +55,7 @@ from snn_compile.pipeline.inputs import (
     source_runtime,
     spiking_frontend,
     stimulus,
+    with_preprocessing,
 )
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.search import Promise, resolve_auto
@@ -68,8 +69,10 @@ from snn_compile.report.evaluation import Outcome, Stages, described, evaluate_s
 from snn_compile.report.host import HostStage, expected_of
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
+from snn_compile.report.layer_losses import has_lost, with_losses
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Labels, Samples
+from snn_compile.samples.named import ArraysLike
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -129,13 +132,10 @@ def _checked(
     folding = fold(network, coding, observe, target=target)
     convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
-    mapped = map_program(made.graph.program, target, placement)
-    findings = (
-        *imported.findings,
-        *folding.findings,
-        *fit_findings(made.findings),
-        *mapped.findings,
-    )
+    program, fitted = made.graph.program, fit_findings(made.findings)
+    del made  # and the weights in floating point
+    mapped = map_program(program, target, placement)
+    findings = (*imported.findings, *folding.findings, *fitted, *mapped.findings)
     return CheckResult(imported, folding.graph, mapped.graph, findings, journal.timing)
 
 
@@ -161,7 +161,7 @@ def passes_of(
     is_measured = with_data and options.calibrate is not None
     folded = fold(network, coding, measured=is_measured, target=target).graph
     adjusts = with_data and options.equalize != "none"
-    some = np.stack([np.full(network.input.shape, value) for value in (0.0, 1.0)])
+    some = np.stack([np.full(network.inputs.shape, value) for value in (0.0, 1.0)])
     samples = Samples(some) if is_measured else None
     convert = passes_at_bounds(
         folded, calibration.calibrate(folded, some), options, coding, samples
@@ -179,8 +179,8 @@ def compile_model(
     model: str | Path,
     *,
     options: CompileOptions | None = None,
-    calibrate: Array | str | Path | None = None,
-    evaluate: tuple[Array, Labels | None] | str | Path | None = None,
+    calibrate: ArraysLike | str | Path | None = None,
+    evaluate: tuple[ArraysLike, Labels | None] | str | Path | None = None,
     observer: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
@@ -191,7 +191,8 @@ def compile_model(
     Args:
         model: the file.
         options: all options; ``changes`` override single ones by name.
-        calibrate: (N, *input shape) samples or a file, instead of ``options.calibrate``.
+        calibrate: (N, *input shape) samples, of several inputs each by its name, or a file,
+            instead of ``options.calibrate``.
         evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``. Labels
             or targets of several outputs are a mapping by their names.
         observer: observer of the progress.
@@ -225,6 +226,27 @@ def compile_model(
         return finish(_prepare(task, journal, retrain), journal)
 
 
+def lower_model(model: str | Path, options: CompileOptions) -> Lowering:
+    """All stages of a compilation's network; nothing is mapped or evaluated.
+
+    Raises:
+        CompileError: defects of the model, the data, the options or the target.
+        UsageError: the file has a spiking network, which is not converted.
+    """
+    task = Task(Path(model), options, load_target(options.target, options.chips))
+    if spiking_frontend(task.path):
+        raise UsageError(
+            "a spiking network has no float stages",
+            code="bad-argument",
+            origin=Origin(str(model)),
+            hint="use a model that is to be converted",
+        )
+    lowering = _prepare(task, Journal(SilentObserver()), None).lowering
+    if lowering is None:
+        raise TypeError("a converted network has stages")
+    return lowering
+
+
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedNetwork:
     """Prepare a network trained without spikes: fold, equalize, calibrate, convert."""
     asked, target = task.options, task.target
@@ -234,7 +256,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         asked = asked.with_default("timesteps", coding.window.n_steps)
     options = options.with_default("timesteps", coding.window.n_steps)
     with journal.timed("import"):
-        imported = read_model(task.path, options)
+        imported = with_preprocessing(read_model(task.path, options), options)
     journal.add_findings(imported.findings)
     network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
@@ -245,7 +267,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     if host is not None and samples.evaluate is not None:
         own = expected_of(network, of_file, options)
         samples = replace(samples, evaluate=replace(samples.evaluate, expected=own))
-    journal.add_findings(data_findings(samples.calibrate, samples.evaluate))
+    journal.add_findings(data_findings(samples.calibrate, samples.evaluate, network.inputs))
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
     folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
@@ -264,7 +286,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
 
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
-        runner = source_runtime(task.path, options) if test_set is not None else None
+        runner = source_runtime(task.path, options, network) if test_set is not None else None
         left_off = any(finding.code in LEFT_OFF for finding in imported.findings)
         if imported.tail is not None and imported.tail.cut:
             runner = None  # its outputs are not those of the network
@@ -273,6 +295,9 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         if test_set is None:
             expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
             return replace(outcome, more={"outputs": described(lowered.decodings, expected)})
+        if has_lost(outcome.ladder, options.max_accuracy_drop):
+            with journal.timed("locate"):
+                outcome = with_losses(outcome, lowered, test_set.x)
         if options.neurons == "any":
             return outcome
         free = stock.without_stock_defaults(options, task.options)
@@ -281,7 +306,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
                 free, folded, statistics, samples.calibrate, test_set, target, outcome
             )
 
-    used = assemble.used(lowered.program, lowered.spiking.input.coding)
+    used = assemble.used(lowered.program, lowered.spiking.input_coding)
     in_effect, model = options.in_effect(facts, used), assemble.facts(imported.ann)
     return PreparedNetwork(
         lowered.program,
@@ -295,6 +320,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         partial(assemble.report, task.path, in_effect, model, lowered.quantization, journal),
         lowered.quantization,
         task.placement,
+        lowered,
         imported.tail,
     )
 
@@ -417,7 +443,13 @@ def _equalize(
     ranges = None
     if mode == "range":
         statistics = _calibrate(folded, samples, Journal(SilentObserver()))
-        ranges = balance_thresholds(folded, statistics, options.thresholds_of, levels=coding.levels)
+        ranges = balance_thresholds(
+            folded,
+            statistics,
+            options.thresholds_of,
+            levels=coding.levels,
+            payloads=coding.payloads,
+        )
     adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
     return Pipeline.of(adjust)(folded, observe).graph
 

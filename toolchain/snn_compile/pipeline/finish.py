@@ -18,12 +18,13 @@ import numpy.typing as npt
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import raise_all
 from snn_compile.fit import fit_findings
-from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
+from snn_compile.lowering import Lowering
 from snn_compile.mapping import MappedProgram, map_program, resources
 from snn_compile.mapping.placement_file import (
     CORES,
@@ -42,6 +43,7 @@ from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
 from snn_compile.samples.arrays import Labels, Samples
+from snn_compile.samples.named import ArraysLike
 from snn_compile.sealed import tail
 from snn_compile.sealed.provenance import provenance
 from snn_compile.targets.target import Target
@@ -64,8 +66,8 @@ class Task:
     path: Path
     options: CompileOptions
     target: Target
-    calibrate: Array | None = None
-    evaluate: tuple[Array, Labels | None] | None = None
+    calibrate: ArraysLike | None = None
+    evaluate: tuple[ArraysLike, Labels | None] | None = None
 
     @property
     def is_measured(self) -> bool:
@@ -91,7 +93,7 @@ class PreparedNetwork:
 
     Attributes:
         program: the network.
-        encoding: encoding of the input.
+        encoding: encoding of the inputs.
         decodings: decoding of each output.
         stimulus: encoded frames for verification.
         target: the chip.
@@ -101,11 +103,12 @@ class PreparedNetwork:
         report: the content of ``report.json``, from the keys common to all kinds.
         quantization: scales of the integers to report; None if already reported.
         placement: the requested placement.
+        lowering: all stages of the network, if it was converted.
         tail: what is left to the host, if anything.
     """
 
     program: QuantizedGraph
-    encoding: InputEncoding
+    encoding: Encoding
     decodings: Mapping[NodeId, OutputDecoding]
     stimulus: Int
     target: Target
@@ -115,6 +118,7 @@ class PreparedNetwork:
     report: Callable[[MappedProgram, Outcome, Mapping[str, Any]], dict[str, Any]]
     quantization: Quantization | None = None
     placement: PlacementFile | None = None
+    lowering: Lowering | None = None
     tail: HostTail | None = None
 
 
@@ -172,7 +176,11 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
         program,
         prepared.encoding,
         prepared.decodings,
-        prepared.report(mapped.graph, outcome, {**outcome.more, **more}),
+        prepared.report(
+            mapped.graph,
+            outcome,
+            {**outcome.more, **assemble.inputs_of(program, prepared.encoding), **more},
+        ),
         prepared.stimulus,
         {**prepared.provenance, **tail.seal_of(prepared.tail)},
         backends=prepared.backends,

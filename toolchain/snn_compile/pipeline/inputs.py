@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
 from snn_compile.ir.ann import output_name
-from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
+from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
+from snn_compile.options.kinds import by_input
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
     ConfigurableFrontend,
@@ -40,12 +43,14 @@ from snn_compile.samples.arrays import (
     samples_in,
 )
 from snn_compile.samples.events import Recordings
+from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
 from snn_compile.samples.outputs import OutputShapes, stated_kinds
 
 N_STIMULI = 100
 """Stimuli stored with a compiled network for verification."""
 
 Array = npt.NDArray[Any]
+Labelled = tuple[ArraysLike, Labels | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +93,7 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
         raise TypeError(f"'{path}' contains a spiking network")
     if isinstance(frontend, ConfigurableFrontend):
         imported = frontend.read_with(path, options)
-    elif named := [name for name in ("outputs", "cut_at") if getattr(options, name)]:
+    elif named := [n for n in ("input_shape", "outputs", "cut_at") if getattr(options, n)]:
         raise options.refusal(named[0], "it with ONNX files")
     else:
         imported = frontend.read(path)
@@ -102,22 +107,40 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
     return imported
 
 
-def source_runtime(path: Path, options: CompileOptions) -> SourceRuntime | None:
+def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> SourceRuntime | None:
     """The runtime of the user's file; None if preprocessing is applied outside the file."""
     frontend = frontend_for(path)
     if options.mean_values or options.scale_values:
         return None
     if isinstance(frontend, ConfigurableFrontend):
-        return frontend.source_runtime_with(path, options)
-    if not isinstance(frontend, HasSourceRuntime):
-        return None
-    return frontend.source_runtime(path)
+        return frontend.source_runtime_with(path, options, [node.id for node in network.inputs])
+    if len(network.inputs) == 1 and isinstance(frontend, HasSourceRuntime):
+        return frontend.source_runtime(path)
+    return None
 
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
-    """The pass that folds the preprocessing, if any."""
-    values = options.mean_values, options.scale_values
-    return (FoldPreprocessing(*values),) if any(values) else ()
+    """The passes that fold the preprocessing of each input that has one."""
+    means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
+    return tuple(
+        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
+        for name in dict.fromkeys((*means, *scales))
+        if means.get(name) or scales.get(name)
+    )
+
+
+def with_preprocessing(imported: Imported, options: CompileOptions) -> Imported:
+    """An import whose tail applies the preprocessing to the inputs that it reads itself."""
+    if imported.tail is None:
+        return imported
+    steps = {step.input: step for step in preprocessing(options)}
+    entries = []
+    for entry in imported.tail.entries:
+        step = steps.get(entry.tensor, steps.get(""))
+        if step is not None:
+            entry = replace(entry, mean=step.mean_values, scale=step.scale_values)
+        entries.append(entry)
+    return replace(imported, tail=replace(imported.tail, entries=tuple(entries)))
 
 
 def preprocess(
@@ -126,8 +149,10 @@ def preprocess(
     """The network for raw samples of the user.
 
     Raises:
+        UsageError: the values do not fit the inputs; all complaints at once.
         ModelError: its values and weights take too much memory, or are too large.
     """
+    raise_all([e for step in preprocessing(options) for e in step.complaints(imported.ann)])
     fold: Pipeline[ANNGraph, ANNGraph] = Pipeline(preprocessing(options))
     network = fold(imported.ann, observe).graph
     check_values(network)
@@ -138,8 +163,8 @@ def preprocess(
 def load_data(
     options: CompileOptions,
     network: ANNGraph,
-    calibrate: Array | None,
-    evaluate: tuple[Array, Labels | None] | None,
+    calibrate: ArraysLike | None,
+    evaluate: Labelled | None,
     outputs: OutputShapes | None = None,
 ) -> Data:
     """Both sets of samples, from arrays or files; all complaints at once.
@@ -148,7 +173,7 @@ def load_data(
     """
     errors: list[CompileError] = []
 
-    def load(given: Array | None, labels: Labels | None, file: Path | None) -> Samples | None:
+    def load(given: ArraysLike | None, labels: Labels | None, file: Path | None) -> Samples | None:
         try:
             if given is not None:
                 return float_samples(network, options, (given, labels), outputs=outputs)
@@ -167,67 +192,97 @@ def load_data(
 def float_samples(
     network: ANNGraph,
     options: CompileOptions,
-    given: Path | tuple[Array, Labels | None],
+    given: Path | Labelled,
     *,
     need_labels: bool = False,
     outputs: OutputShapes | None = None,
 ) -> Samples:
-    """Samples for the float network, from an npz file, or from arrays x and y (or None).
+    """Samples for the float network, from an npz file, or from x and y (or None).
 
     Raises:
         UsageError: the file or what it holds cannot be used.
     """
     reading: dict[str, Any] = {
         "layout": options.layout,
-        "raw": bool(options.mean_values or options.scale_values),
+        "raw": _preprocessed(options.mean_values, options.scale_values),
         "outputs": outputs or outputs_of(network, options),
     }
-    shape = network.input.shape
+    shapes = {str(node.id): node.shape for node in network.inputs}
+    return _samples(given, shapes, need_labels, reading)
+
+
+def _preprocessed(*stated: Any) -> bool | set[str]:
+    """Whether the preprocessing is folded into the network; or for which of several inputs.
+
+    Args:
+        stated: values of the options, from these or from a report.
+    """
+    items = [item for values in stated for item in values or ()]
+    named = {str(item[0]) for item in items if isinstance(item, list | tuple)}
+    return named or bool(items)
+
+
+def _samples(
+    given: Path | Labelled, shapes: Mapping[str, Shape], need_labels: bool, reading: dict[str, Any]
+) -> Samples:
+    """Samples of one input or several; a single one may be called ``x``."""
     if isinstance(given, Path):
-        return load_samples(given, shape, need_labels=need_labels, **reading)
-    return check_samples(*given, shape, **reading)
+        if len(shapes) > 1:
+            return load_named(given, shapes, need_labels=need_labels, **reading)
+        ((name, shape),) = shapes.items()
+        reading["raw"] = bool(reading["raw"])
+        return load_samples(given, shape, name=name, need_labels=need_labels, **reading)
+    x, y = given
+    if not isinstance(x, Mapping):
+        if len(shapes) > 1:
+            raise unnamed(shapes)
+        reading["raw"] = bool(reading["raw"])
+        return check_samples(np.asarray(x), y, *shapes.values(), **reading)
+    if len(shapes) == 1 and set(x) == {"x"}:
+        x = dict.fromkeys(shapes, x["x"])
+    return check_named(x, y, shapes, **reading)
 
 
 def outputs_of(network: ANNGraph, options: CompileOptions) -> OutputShapes:
     """The outputs of a float network by their names in the file."""
     shapes = {output_name(output): output.shape for output in network.outputs}
-    return OutputShapes(shapes, stated_kinds(options.output_kind), network.input.shape)
+    return OutputShapes(shapes, stated_kinds(options.output_kind), network.inputs.shape)
 
 
 def samples_for(
-    compiled: CompiledModel, given: Path | tuple[Array, Labels | None], *, need_labels: bool = False
+    compiled: CompiledModel, given: Path | Labelled, *, need_labels: bool = False
 ) -> Samples:
     """Samples for a compiled network, read like the data of its compilation.
 
     Args:
         compiled: the network.
-        given: an npz file with ``x`` and optionally ``y``, or of recorded events if the network
-            reads events; or x and y as arrays.
+        given: an npz file with ``x`` (of several inputs an array for each, by its name) and
+            optionally ``y``, or of recorded events if the network reads events; or x and y as
+            arrays.
         need_labels: whether samples without labels are refused.
 
     Raises:
         UsageError: the file or what it holds cannot be used.
     """
-    said = (figures.option(compiled.report, name) for name in ("mean_values", "scale_values"))
+    said = [figures.option(compiled.report, name) for name in ("mean_values", "scale_values")]
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
-    shape = compiled.encoding.shape
-    shapes = {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()}
-    kinds = stated_kinds(figures.option(compiled.report, "output_kind") or ())
-    has_labels = need_labels or compiled.tail is None or not compiled.tail.cut
-    # Of a network that was cut, labels are those of the outputs of the file.
-    outputs = OutputShapes(shapes, kinds, shape) if has_labels else None
-    layout = figures.option(compiled.report, "layout") or "nchw"
-    raw = any(said) or whole
-    if not isinstance(given, Path):
-        return check_samples(*given, shape, layout=layout, raw=raw, outputs=outputs)
+    shapes = compiled.input_shapes
+    outputs: OutputShapes | None = OutputShapes(
+        {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()},
+        stated_kinds(figures.option(compiled.report, "output_kind") or ()),
+        compiled.encoding.shape,
+    )
+    if compiled.tail is not None and compiled.tail.cut and not need_labels:
+        outputs = None  # labels are those of the outputs of the file
     reading: dict[str, Any] = {
-        "layout": layout,
-        "raw": raw,
+        "layout": figures.option(compiled.report, "layout") or "nchw",
+        "raw": whole or _preprocessed(*said),
         "outputs": outputs,
-        "need_labels": need_labels,
     }
-    if compiled.program.input.coding is not InputCoding.EVENTS:
-        return load_samples(given, shape, **reading)
+    events = compiled.program.input_coding is InputCoding.EVENTS
+    if not isinstance(given, Path) or not events or len(shapes) > 1:
+        return _samples(given, shapes, need_labels, reading)
+    (shape,) = shapes.values()
     arrays = read_npz(given, outputs=outputs)
     if holds_events(arrays):
         recordings = Recordings.of(arrays, str(given))
@@ -235,15 +290,13 @@ def samples_for(
         labels = recordings.required_labels() if need_labels else recordings.labels
         trains = recordings.trains(shape[1:], shape[0], step_us)
         return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
-    return samples_in(arrays, shape, source=str(given), **reading)
+    return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 
 
-def stimulus(samples: Samples | None, encoding: InputEncoding, seed: int) -> Int:
+def stimulus(samples: Samples | None, encoding: Encoding, seed: int) -> Int:
     """Encoded stimuli for verification: real samples first, noise over the whole range after."""
     real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
-    generator = np.random.default_rng(seed)
-    missing = (N_STIMULI - len(real), *encoding.maps)
-    noise = generator.integers(encoding.low, encoding.high, missing, endpoint=True)
+    noise = encoding.noise(N_STIMULI - len(real), np.random.default_rng(seed))
     return np.concatenate([real, noise]) if len(real) else noise
 
 

@@ -49,7 +49,7 @@ from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.fit.split_weights import SplitWeights
 from snn_compile.ir import ann, serialize, spiking
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import InputEncoding
+from snn_compile.ir.encoding import InputEncoding, JoinedEncoding
 from snn_compile.ir.expression import Expression
 from snn_compile.ir.graph import Node
 from snn_compile.ir.quantized import QuantizedGraph
@@ -101,7 +101,7 @@ PASSES = (
 )
 STAGES = (ANNGraph, SpikingGraph, Quantization)
 _PARTS = (
-    *(QuantizedGraph, LayerNumbers, InputEncoding, States, Curve),
+    *(QuantizedGraph, LayerNumbers, InputEncoding, JoinedEncoding, States, Curve),
     *(Target, Figure, Constant, Times, Confidence),
 )
 _NODES = [

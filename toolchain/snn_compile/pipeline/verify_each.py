@@ -119,13 +119,18 @@ class VerifyEach:
     def _x(self, network: ANNGraph) -> Any:
         if self.samples is not None:
             return self.samples.x[:N_SAMPLES]
-        return self._generator.normal(size=(N_SAMPLES, *network.input.shape))
+        return self._generator.normal(size=(N_SAMPLES, *network.inputs.shape))
 
     def _frames(self, network: Any) -> Int:
-        given = network.input
-        events = given.coding is InputCoding.EVENTS
-        shape = (network.window.n_steps, *given.shape) if events else given.shape
-        return self._generator.integers(given.low, given.high, (N_STIMULI, *shape), endpoint=True)
+        events = network.input_coding is InputCoding.EVENTS
+        before = (N_STIMULI, network.window.n_steps) if events else (N_STIMULI,)
+        generator = self._generator
+        drawn = {
+            node.id: generator.integers(node.low, node.high, (*before, *node.shape), endpoint=True)
+            for node in network.inputs
+        }
+        frames: Int = network.inputs.join(drawn, len(before))
+        return frames
 
     @property
     def _generator(self) -> np.random.Generator:

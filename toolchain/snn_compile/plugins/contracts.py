@@ -9,7 +9,7 @@ the plug-in, by its name and distribution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -31,6 +31,30 @@ VERSION = 1
 """Version of the contracts, raised by an incompatible change."""
 
 
+class LayerValues(Protocol):
+    """A file in the runtime of its format, for the values inside it.
+
+    Attributes:
+        name: of the runtime.
+    """
+
+    @property
+    def name(self) -> str:
+        """The runtime's name."""
+        ...
+
+    def __call__(self, x: npt.NDArray[Any]) -> Mapping[NodeId, npt.NDArray[Any]]:
+        """The value of each node for samples (N, *input shape), (N, *shape of the node).
+
+        Nodes without a counterpart in the file are missing.
+
+        Raises:
+            UsageError: the runtime is missing.
+            ModelError: it refuses the file.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Imported:
     """Result of a frontend on a file with a network to convert.
@@ -41,6 +65,7 @@ class Imported:
         n_nodes: operators in the file.
         n_folded: constant operators among them, folded away.
         tail: operators left to the host, if any.
+        layer_values: the file in the runtime of its format, if it has one.
     """
 
     ann: ANNGraph
@@ -48,6 +73,7 @@ class Imported:
     n_nodes: int
     n_folded: int
     tail: HostTail | None = None
+    layer_values: LayerValues | None = None
 
 
 @dataclass(frozen=True)
@@ -144,8 +170,13 @@ class ConfigurableFrontend(Protocol):
         """As ``read``, by the options that concern the file."""
         ...
 
-    def source_runtime_with(self, path: Path, options: CompileOptions) -> SourceRuntime | None:
-        """As ``source_runtime`` of ``HasSourceRuntime``, by the same options."""
+    def source_runtime_with(
+        self, path: Path, options: CompileOptions, inputs: Sequence[str]
+    ) -> SourceRuntime | None:
+        """As ``source_runtime`` of ``HasSourceRuntime``, by the same options.
+
+        A sample has the values of these inputs, one after another.
+        """
         ...
 
 

@@ -27,7 +27,7 @@ class Sweep:
 
     Args:
         program: the network, updated by ``replace_weights``.
-        frames: (N, C, H, W) encoded samples.
+        frames: (N, *sample shape) encoded samples.
     """
 
     def __init__(self, program: QuantizedGraph, frames: Int) -> None:
@@ -36,9 +36,8 @@ class Sweep:
         self._size = batch_size(max(prod(node.shape) for node in program.graph) * self._n_steps)
         self._simulator = Simulator(program)
         starts = range(0, len(frames), self._size)
-        entry = program.input.id
         self._values: list[dict[NodeId, Int]] = [
-            {entry: self._simulator.encode_input(frames[start : start + self._size], start)}
+            self._simulator.encode_inputs(frames[start : start + self._size], start)
             for start in starts
         ]
         self._readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +11,11 @@ import numpy.typing as npt
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, QFormat, QTensor, round_half_even, to_int64
 from snn_compile.ir.graph import Shape
+from snn_compile.ir.integer_weights import channel_of
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import log2
+from snn_compile.quantize.given import given_integers
+from snn_compile.quantize.integers import IntegerWeights
 
 N_RATIOS = 24
 """Clipping ratios tried per channel, from 1 down to ``MIN_RATIO``."""
@@ -24,32 +26,6 @@ NEAR = 1e-6
 """Relative difference of two sums above which the order of additions cannot reverse them."""
 MAX_EXPONENT_SPREAD = 15
 """Largest difference of two groups' exponents: the chip's range is -8 to 7."""
-
-
-@dataclass(frozen=True, eq=False)
-class IntegerWeights:
-    """The mantissas of all groups that feed one population.
-
-    ``weight of group k = mantissa[k] * unit[channel] * 2**exponent[k]``, up to rounding.
-
-    Attributes:
-        tensors: the mantissas of each group, in the shape of its weights.
-        exponents: exponent of each group, >= 0; 0 for at least one.
-        unit: (C,), the potential represented by one step of the state.
-        saturated: share of all weights that were clipped.
-        exact: whether nothing was rounded because the weights are small integers already.
-    """
-
-    tensors: tuple[QTensor, ...]
-    exponents: tuple[int, ...]
-    unit: Float
-    saturated: float
-    exact: bool
-
-    @property
-    def mantissas(self) -> tuple[Int, ...]:
-        """Mantissas of each group, flat."""
-        return tuple(tensor.values.ravel() for tensor in self.tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,16 +113,6 @@ class _Weights:
         return found
 
 
-def channel_of(group: spiking.Synapses) -> Int:
-    """Output channel of every weight, flat."""
-    n_channels = group.shape[0]
-    if isinstance(group, spiking.SparseSynapses):
-        rows = np.repeat(np.arange(len(group.indptr) - 1), np.diff(group.indptr))
-        return rows // prod(group.shape[1:])
-    rows = np.arange(group.weight.shape[0]) // (group.weight.shape[0] // n_channels)
-    return np.repeat(rows, prod(group.weight.shape[1:]))
-
-
 def integer_weights(
     groups: tuple[spiking.Synapses, ...],
     bits: int,
@@ -177,6 +143,10 @@ def integer_weights(
     n_channels = groups[0].shape[0]
     weights = [_Weights.of(group) for group in groups]
     peaks = np.stack([w.extreme(np.maximum, np.abs, np.zeros(n_channels)) for w in weights])
+    if as_integers:
+        kept = given_integers(groups, bits, common=common, most_apart=most_apart)
+        if kept is not None and (kept.unit >= smallest_unit).all():
+            return kept
     exact = _small_integers(weights, largest, threshold)
     if exact is not None and as_integers:
         unit, tensors = exact

@@ -18,7 +18,7 @@ from snn_compile.files.documents import read_bytes, reading
 from snn_compile.files.writing import replace_text, replacing_file, require_file
 from snn_compile.ir.fixedpoint import Int, QTensor
 from snn_compile.ir.geometry import Geometry
-from snn_compile.ir.graph import Node
+from snn_compile.ir.graph import Node, NodeId
 from snn_compile.ir.quantized import QuantizedGraph, Synapses
 from snn_compile.ir.reading import Stage, load_text, most_text
 from snn_compile.ir.serialize import Arrays
@@ -69,11 +69,32 @@ class Case:
 
     Attributes:
         program: the network.
-        frames: encoded stimuli, (N, *input shape), of events (N, T, *input shape).
+        frames: encoded stimuli, (N, *sample shape), of events (N, T, *sample shape).
     """
 
     program: QuantizedGraph
     frames: Int
+
+    @property
+    def axes(self) -> int:
+        """Axes of the stimuli before those of a sample."""
+        return 2 if self.program.input_coding is InputCoding.EVENTS else 1
+
+    @property
+    def values(self) -> dict[NodeId, Int]:
+        """The stimuli of each input."""
+        return self.program.inputs.split(self.frames, self.axes)
+
+    def on(self, program: QuantizedGraph) -> Case:
+        """Another network with these stimuli, as far as it still has the inputs."""
+        return Case(program, program.inputs.join(self.values, self.axes))
+
+    def clipped(self, frames: Int) -> Case:
+        """The network with other stimuli, within the range of each input."""
+        values = self.program.inputs.split(frames, self.axes)
+        for node in self.program.inputs:
+            values[node.id] = np.clip(values[node.id], node.low, node.high)
+        return Case(self.program, self.program.inputs.join(values, self.axes))
 
     @property
     def size(self) -> Size:
@@ -224,10 +245,14 @@ def _beside(path: Path, ending: str) -> Path:
 
 def _made_up(program: QuantizedGraph) -> Int:
     """Deterministic random stimuli; half of their values are 0, the first is the largest."""
-    given, random = program.input, np.random.default_rng(0)
-    steps = (program.window.n_steps,) if given.coding is InputCoding.EVENTS else ()
-    shape = (MADE_UP, *steps, *given.shape)
-    values = random.integers(given.low, given.high, shape, endpoint=True)
-    frames: Int = np.where(random.random(shape) < 1 / 2, values, np.clip(0, given.low, given.high))
-    frames[0] = given.high
+    random = np.random.default_rng(0)
+    steps = (program.window.n_steps,) if program.input_coding is InputCoding.EVENTS else ()
+    made: dict[NodeId, Int] = {}
+    for given in program.inputs:
+        shape = (MADE_UP, *steps, *given.shape)
+        values = random.integers(given.low, given.high, shape, endpoint=True)
+        silent = np.clip(0, given.low, given.high)
+        made[given.id] = np.where(random.random(shape) < 1 / 2, values, silent)
+        made[given.id][0] = given.high
+    frames: Int = program.inputs.join(made, 1 + len(steps))
     return frames

@@ -123,12 +123,12 @@ def beginning_at(case: Case, node_id: NodeId) -> Case:
         format=QFormat.holding(low, high),
         low=low,
         high=high,
-        coding=program.input.coding if spread else coding,
+        coding=program.input_coding if spread else coding,
     )
     nodes = [given if node.id == node_id else node for node in program.graph]
-    into = set(population.inputs) | {program.input.id}
+    into = set(population.inputs) | {node.id for node in program.inputs}
     left = _left(Graph(nodes), into)
-    return _grown(Case(program, sent[:, 0] if one_step else sent), left)
+    return Case(_up_to_outputs(case, left), sent[:, 0] if one_step else sent)
 
 
 def _left(graph: Graph[QuantizedNode], removed: set[NodeId]) -> list[QuantizedNode]:
@@ -143,8 +143,12 @@ def _left(graph: Graph[QuantizedNode], removed: set[NodeId]) -> list[QuantizedNo
 
 def _grown(case: Case, nodes: Iterable[QuantizedNode]) -> Case:
     """The case with a network of these nodes, as far as an output depends on them."""
+    return case.on(_up_to_outputs(case, nodes))
+
+
+def _up_to_outputs(case: Case, nodes: Iterable[QuantizedNode]) -> QuantizedGraph:
     graph = Graph(nodes)
     outputs = [node.id for node in graph if isinstance(node, Readout)]
     if not outputs:
         raise StageError("no output is left")
-    return Case(QuantizedGraph(graph.prune(outputs), case.program.window), case.frames)
+    return QuantizedGraph(graph.prune(outputs), case.program.window)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from math import prod
 from typing import Any
@@ -60,14 +60,16 @@ def of_groups(case: Case, node_id: NodeId, kept: list[int]) -> Case:
     return _restrict(case, chosen)
 
 
-def of_maps(case: Case, size: tuple[int, int]) -> Case:
-    """The network on the upper left corner of its input and of every later map.
+def of_maps(case: Case, size: tuple[int, int], cropped: Collection[NodeId]) -> Case:
+    """The network on the upper left corner of some of its inputs and of every later map.
 
     Raises:
         StageError: nothing is left of a map, or maps that are added differ in size.
     """
     program = case.program
-    sizes: dict[NodeId, tuple[int, ...]] = {program.input.id: size}
+    sizes: dict[NodeId, tuple[int, ...]] = {
+        node.id: size if node.id in cropped else node.shape[1:] for node in program.inputs
+    }
     for population in program.populations:
         groups = program.synapses_into(population)
         after = [found for group in groups if (found := _size_after(program, group, sizes))]
@@ -138,11 +140,19 @@ def _restrict(case: Case, chosen: Mapping[NodeId, Kept]) -> Case:
         else:
             shape = tuple(len(axis) for axis in chosen[node.id])
             nodes.append(replace(node, shape=shape, **_parameters(node, chosen[node.id])))
-    given = case.program.input
-    frames = case.frames
-    for axis, kept in enumerate(chosen[given.id], frames.ndim - len(given.shape)):
-        frames = frames.take(kept, axis)
-    return Case(QuantizedGraph(Graph(nodes), case.program.window), frames)
+    program = QuantizedGraph(Graph(nodes), case.program.window)
+    return Case(program, _frames(case, chosen, program))
+
+
+def _frames(case: Case, chosen: Mapping[NodeId, Kept], program: QuantizedGraph) -> Int:
+    """The stimuli for the remaining values of each input."""
+    values = case.values
+    for node in case.program.inputs:
+        part = values[node.id]
+        for axis, kept in enumerate(chosen[node.id], part.ndim - len(node.shape)):
+            part = part.take(kept, axis)
+        values[node.id] = part
+    return program.inputs.join(values, case.axes)
 
 
 def _parameters(node: QuantizedNode, kept: Kept) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.quantized import (
     ClipFloorNeurons,
     ConvSynapses,
+    Input,
     Population,
     QuantizedGraph,
     QuantizedNode,
@@ -75,7 +76,7 @@ def _with_stimuli(case: Case, kept: list[int]) -> Case:
 
 def _with_steps(case: Case, kept: list[int]) -> Case:
     program, frames = case.program, case.frames
-    if program.input.coding is InputCoding.EVENTS:
+    if program.input_coding is InputCoding.EVENTS:
         frames = frames[:, kept]
     window = Window(program.window.coding, len(kept))
     if not is_scheduled(program):
@@ -113,14 +114,21 @@ def _beginnings(case: Case) -> Iterator[Candidate]:
 
 
 def _maps(case: Case) -> Iterator[Candidate]:
-    shape = case.program.input.shape
-    if len(shape) != 3:
-        return
-    _, height, width = shape
+    images = [node for node in case.program.inputs if len(node.shape) == 3]
+    together = [images] if len({node.shape[1:] for node in images}) == 1 else []
+    alone = [[node] for node in images] if len(images) > 1 else []
+    for chosen in [*together, *alone]:
+        yield from _smaller_maps(case, chosen)
+
+
+def _smaller_maps(case: Case, images: Sequence[Input]) -> Iterator[Candidate]:
+    """Inputs of one size, cropped alike."""
+    _, height, width = images[0].shape
+    cropped = [node.id for node in images]
     for h, w in [(1, 1), (height // 2, width // 2), (height - 1, width - 1)]:
         for size in [(h, w), (h, width), (height, w)]:
             if min(size) >= 1 and size != (height, width):
-                yield partial(restrict.of_maps, case, size)
+                yield partial(restrict.of_maps, case, size, cropped)
 
 
 def _channels(node_id: NodeId, case: Case) -> Sequence[int]:
@@ -195,9 +203,7 @@ def _values(case: Case) -> Sequence[int]:
 
 
 def _with_values(case: Case, kept: list[int]) -> Case:
-    given = case.program.input
-    frames = np.clip(_only(case.frames, kept), given.low, given.high)
-    return Case(case.program, frames)
+    return case.clipped(_only(case.frames, kept))
 
 
 def _only(values: Int, kept: list[int]) -> Int:
@@ -213,15 +219,17 @@ def _few(places: Int) -> Sequence[int]:
 
 
 def _inputs(case: Case) -> Iterator[Candidate]:
-    """Smaller stimuli, and the narrowest range that contains the rest."""
-    frames, given = case.frames, case.program.input
+    """Smaller stimuli, and the narrowest range of each input that contains the rest."""
+    frames, inputs = case.frames, case.program.inputs
     for most in (1, int(np.abs(frames).max()) // 2):
-        if given.low <= 0 < most <= given.high:
-            yield partial(Case, case.program, np.clip(frames, max(-most, given.low), most))
-    low, high = min(int(frames.min()), 0), max(int(frames.max()), 1)
-    if (low, high) != (given.low, given.high):
-        narrow = replace(given, low=low, high=high, format=QFormat.holding(low, high))
-        yield partial(_replacing, case, narrow)
+        if all(given.low <= 0 for given in inputs) and 0 < most <= max(g.high for g in inputs):
+            yield partial(case.clipped, np.clip(frames, -most, most))
+    for given in inputs:
+        values = case.values[given.id]
+        low, high = min(int(values.min()), 0), max(int(values.max()), 1)
+        if (low, high) != (given.low, given.high):
+            narrow = replace(given, low=low, high=high, format=QFormat.holding(low, high))
+            yield partial(_replacing, case, narrow)
 
 
 def _parameters(node_id: NodeId, name: str, case: Case) -> Iterator[Candidate]:

@@ -13,6 +13,7 @@ from snn_compile.codings import Coding
 from snn_compile.files.documents import sha256
 from snn_compile.fit import fit_findings
 from snn_compile.ir import ann as ops
+from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import VOLTAGE_LIMIT, QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
@@ -46,7 +47,8 @@ def report_header(
     if joins:
         parts[-1] += f", {joins} residual join{'s' if joins != 1 else ''}"
     parts.append(f"{n_weights(ann):,} weights")
-    parts.append(f"input {figures.times(ann.input.shape)}")
+    shapes = [figures.times(node.shape) for node in ann.inputs]
+    parts.append(f"input{'s'[: len(shapes) > 1]} {', '.join(shapes)}")
     observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
     auto = AUTO in (options.timesteps, getattr(options, coding.resolution()))
     what = coding.format_size(AUTO if auto else coding.size)
@@ -103,7 +105,7 @@ def facts(ann: ANNGraph) -> dict[str, Any]:
     """The report's facts on a trained network's file."""
     return {
         "opset": ann.opset,
-        "input_shape": list(ann.input.shape),
+        "input_shape": list(ann.inputs.shape),
         "weights": n_weights(ann),
     }
 
@@ -161,6 +163,24 @@ def report(
         **more,
     }
     return with_bill(written, mapped, outcome.activity)
+
+
+def inputs_of(program: QuantizedGraph, encoding: Encoding) -> dict[str, Any]:
+    """The entry ``inputs``: how each of several inputs is encoded; nothing for a single one."""
+    if len(program.inputs) == 1:
+        return {}
+    entries = [
+        {
+            "name": node.id,
+            "shape": list(part.shape),
+            "coding": node.coding.value,
+            "low": part.low,
+            "high": part.high,
+            "unit": [float(part.unit.min()), float(part.unit.max())],
+        }
+        for node, part in zip(program.inputs, encoding.parts, strict=True)
+    ]
+    return {"inputs": entries}
 
 
 def portability_of(program: QuantizedGraph, frames: Int) -> dict[str, Any]:

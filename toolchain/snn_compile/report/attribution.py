@@ -62,7 +62,7 @@ def attribute(
     x: npt.NDArray[np.number],
     frames: npt.NDArray[np.integer],
     scales: Mapping[NodeId, Float],
-    levels: int,
+    levels: Mapping[NodeId, int],
     decodings: Mapping[NodeId, OutputDecoding],
 ) -> dict[NodeId, Loss]:
     """The loss of every layer that represents a rectifier, and of the outputs.
@@ -76,7 +76,7 @@ def attribute(
         x: real inputs; the first ``SAMPLES`` are used.
         frames: the same, encoded.
         scales: full scale of each rectifier per channel.
-        levels: largest spike count or payload.
+        levels: largest spike count or payload of each rectifier.
         decodings: of the outputs.
     """
     x, frames = x[:SAMPLES], frames[:SAMPLES]
@@ -84,7 +84,7 @@ def attribute(
     values, outputs = _values(at_once, frames)
     uneven = _unevenness(at_once, values)
     rectifiers = [n for n in folded.graph if isinstance(n, ops.Activation) and n.id in scales]
-    fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels) for n in rectifiers}
+    fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels[n.id]) for n in rectifiers}
     batch = ann.batch_last(x)
     run = partial(ann.forward, folded, batch, operators=Reproducible(folded, x))
     exact, scores = _exact(folded, run, fixed)
@@ -95,7 +95,7 @@ def attribute(
     found = {
         n.id: Loss(
             _decibels(exact[n.id]),
-            float((np.abs(values[n.id]) >= levels).mean()),
+            float((np.abs(values[n.id]) >= levels[n.id]).mean()),
             uneven.get(n.id),
             shares.get(n.id),
         )
@@ -113,7 +113,8 @@ def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[V
     for first, run in reference.record_runs(program, frames, engine.run):
         shown = frames[first : first + run.n_stimuli]
         sent = reference.input_messages(program, shown, first=first)
-        for key, messages in (*run.messages.items(), (program.input.id, sent)):
+        arriving = program.inputs.split(sent, 2)
+        for key, messages in (*run.messages.items(), *arriving.items()):
             pieces.setdefault(key, []).append(messages.sum(axis=1, dtype=np.int64))
         for key, found in outputs.items():
             found.append(run.outputs[key])

@@ -30,6 +30,7 @@ def with_bill(
         unknown = {key: None for key in ("spikes_per_inference", "synops_per_inference", "energy")}
         known = {key: value for key, value in report.items() if key != "neurobench"}
         return {**known, "cost": {**unknown, "latency": steps}}
+    inputs = {node.id for node in program.inputs}
     mean = {name: each / activity.n_samples for name, each in activity.messages.items()}
     costs = bill(mapped, mean)
     shares = {name: _share(costs, share) for name, share in costs.layers.items()}
@@ -38,7 +39,7 @@ def with_bill(
     cores = [{**row, **_share(costs, costs.cores[row["core"]])} for row in used["per_core"]]
     cost: dict[str, Any] = {
         "spikes_per_inference": float(
-            sum(each.sum() for name, each in mean.items() if name != program.input.id)
+            sum(each.sum() for name, each in mean.items() if name not in inputs)
         ),
         "synops_per_inference": float(exact_synops(program, mean)),
         "energy": _energy(mapped, costs),

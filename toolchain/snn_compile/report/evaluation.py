@@ -15,7 +15,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
@@ -107,7 +107,8 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
         if lowered.curves:
             lines = ann.evaluate_outputs(lowered.folded, x, operators=operators)
             ladder.add("activations", lines)
-        rounded = on_levels(lowered.scales, stages.coding.levels)
+        levels = levels_of(lowered.folded, stages.coding)
+        rounded = on_levels(lowered.scales, levels)
         on_grid = ann.evaluate_outputs(
             lowered.folded, x, hook=rounded, operators=operators, advance=advance
         )
@@ -131,7 +132,7 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
             x,
             frames,
             lowered.scales,
-            stages.coding.levels,
+            levels,
             lowered.decodings,
         )
     activity = Activity(run.activity, n)
@@ -188,7 +189,7 @@ def decoded(decodings: Mapping[NodeId, OutputDecoding], run: Run) -> list[Array]
     return [decoding(run.outputs[output]) for output, decoding in decodings.items()]
 
 
-def encoded(encoding: InputEncoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
+def encoded(encoding: Encoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
     """The frames of many samples (N, *input shape), as (N, *maps), in few bytes."""
     fitting = np.min_scalar_type(-2 * max(-encoding.low, encoding.high))
     frames = np.empty((len(x), *encoding.maps), fitting)
@@ -212,12 +213,23 @@ def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
     return compute
 
 
-def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
-    """Rounds every activation onto ``levels + 1`` levels, as an ideal coding would."""
+def levels_of(network: ANNGraph, coding: Coding) -> dict[NodeId, int]:
+    """The largest spike count or payload of each activation."""
+    return {
+        node.id: node.finest(coding.levels)
+        if node.on_own_grid(coding.levels)
+        else coding.finer(node.payload_bits).levels
+        for node in network.graph
+        if isinstance(node, ops.Activation)
+    }
+
+
+def on_levels(scales: Mapping[NodeId, Float], levels: Mapping[NodeId, int]) -> ann.Hook:
+    """Rounds every activation onto its ``levels + 1`` levels, as an ideal coding would."""
 
     def rounded(node: AnnNode, value: Array) -> Array:
         if not isinstance(node, ops.Activation):
             return value
-        return ann.on_levels(value, scales[node.id], levels, signed=not node.non_negative)
+        return ann.on_levels(value, scales[node.id], levels[node.id], signed=not node.non_negative)
 
     return rounded

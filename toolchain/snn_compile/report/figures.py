@@ -188,7 +188,10 @@ def header(report: Mapping[str, Any]) -> tuple[str, str, str]:
         about.append(counts)
     if model.get("weights"):
         about.append(f"{model['weights']:,} weights")
-    if model.get("input_shape"):
+    if inputs := report.get("inputs"):
+        shapes = ", ".join(f"{one['name']} {times(one['shape'])}" for one in inputs)
+        about.append(f"inputs {shapes}")
+    elif model.get("input_shape"):
         about.append(f"input {times(model['input_shape'])}")
     steps = report.get("total_steps", 0)
     plan = [f"target {report.get('target', '?')}", f"coding {report.get('coding', '?')}"]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import UsageError
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.graph import NodeId
@@ -34,12 +33,10 @@ class HostStage:
     Attributes:
         tail: runs the tail.
         whole: runs the file.
-        preprocessing: what the file expects to have been done to samples.
     """
 
     tail: HostRunner
     whole: WholeRunner
-    preprocessing: FoldPreprocessing
 
     @staticmethod
     def of(path: Path, options: CompileOptions, tail: HostTail) -> HostStage | Finding:
@@ -52,8 +49,7 @@ class HostStage:
         whole = WholeRunner.of(path, options, tail)
         if whole is None:
             raise TypeError("a tail runs, and its file does not")
-        preprocessing = FoldPreprocessing(options.mean_values, options.scale_values)
-        return HostStage(runner, whole, preprocessing)
+        return HostStage(runner, whole)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -68,7 +64,7 @@ class HostStage:
 
     def outputs(self, network: ANNGraph, options: CompileOptions) -> OutputShapes:
         """The outputs of the file, as far as their labels are checked."""
-        return OutputShapes(self.shapes, stated_kinds(options.output_kind), network.input.shape)
+        return OutputShapes(self.shapes, stated_kinds(options.output_kind), network.inputs.shape)
 
     def rung(
         self, expected: Sequence[Expected], decoded: Mapping[NodeId, Array], x: Array
@@ -80,7 +76,6 @@ class HostStage:
             decoded: real values of each readout, from the fixed-point network.
             x: raw samples.
         """
-        x = self.preprocessing.of_samples(x)
         wanted = _stacked(expected, self.whole(x))
         found = _stacked(expected, self.tail(decoded, x))
         judged = [one for one in expected if one.name in wanted and one.name in found]
@@ -105,7 +100,7 @@ def expected_of(
         name, shape = output_name(output), output.shape
         same = known.get(name)
         if same is None or prod(same.shape) != prod(shape):
-            kind = asked.get(name) or kind_of_shape(shape, network.input.shape)
+            kind = asked.get(name) or kind_of_shape(shape, network.inputs.shape)
             same = Expected(name, shape, kind)
         found.append(same)
     return tuple(found)

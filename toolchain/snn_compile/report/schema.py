@@ -43,6 +43,21 @@ class Model(TypedDict, total=False):
     weights: int
 
 
+class ModelInput(TypedDict):
+    """One of several inputs, and how its values are sent.
+
+    ``low`` and ``high``: of the encoded values; ``unit``: smallest and largest real value of a step
+    of them, over the channels.
+    """
+
+    name: str
+    shape: list[int]
+    coding: str
+    low: int
+    high: int
+    unit: list[float]
+
+
 class Option(TypedDict):
     """An option in effect."""
 
@@ -311,12 +326,29 @@ class Tail(TypedDict, total=False):
     bytes: int
 
 
+class LayerLoss(TypedDict):
+    """A layer in fixed point by itself, given the integers nearest to the float network's values.
+
+    ``share``: its worst error as a share of its bound, right up to 1; ``ours`` and ``theirs``: the
+    value farthest from the float layer's, and that.
+    """
+
+    name: str
+    origin: str
+    sqnr_db: float
+    saturated: float
+    share: float
+    ours: float
+    theirs: float
+
+
 class Report(TypedDict, total=False):
     """The whole report."""
 
     schema: int
     tool: Tool
     model: Model
+    inputs: list[ModelInput]
     options: dict[str, Option]
     target: str
     coding: str
@@ -326,6 +358,7 @@ class Report(TypedDict, total=False):
     environment: dict[str, str]
     outputs: list[Output]
     ladder: list[Rung]
+    losses: list[LayerLoss]
     neurons: Restriction
     tail: Tail
     layers: list[Layer]
@@ -343,8 +376,10 @@ class Report(TypedDict, total=False):
 _SHAPES: dict[str, type] = {
     "tool": Tool,
     "model": Model,
+    "inputs": ModelInput,
     "outputs": Output,
     "ladder": Rung,
+    "losses": LayerLoss,
     "neurons": Restriction,
     "tail": Tail,
     "layers": Layer,

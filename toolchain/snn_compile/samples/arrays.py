@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def load_samples(
     raw: bool = False,
     outputs: OutputShapes | None = None,
     need_labels: bool = False,
+    name: str = "x",
 ) -> Samples:
     """Samples from an npz file with ``x`` and, perhaps, ``y``.
 
@@ -73,11 +75,12 @@ def load_samples(
         raw: whether preprocessing is folded into the network, so that integers are accepted.
         outputs: of the network; None leaves labels unread.
         need_labels: whether a file without ``y`` is refused.
+        name: another name of ``x``.
 
     Raises:
         UsageError: the file or its content is invalid.
     """
-    arrays = read_npz(path, outputs=outputs)
+    arrays = read_npz(path, name=name, outputs=outputs)
     if holds_events(arrays):
         raise _error(
             "it holds recorded events, but the network takes whole frames",
@@ -136,12 +139,26 @@ def check_samples(
     source: str = "x",
 ) -> Samples:
     """Samples from arrays; arguments and errors as in ``load_samples``."""
-    x = _checked_type(np.asarray(x), raw, source)
-    x = _checked_shape(x, input_shape, layout, source)
+    x = check_array(x, input_shape, layout=layout, raw=raw, source=source)
+    return labelled(x, y, outputs, source)
+
+
+def check_array(
+    x: Array,
+    input_shape: tuple[int, ...],
+    *,
+    layout: str = "nchw",
+    raw: bool = False,
+    source: str = "x",
+    name: str = "x",
+) -> Array:
+    """The samples of one input, called ``name``; arguments and errors as in ``load_samples``."""
+    x = _checked_type(np.asarray(x), raw, source, name)
+    x = _checked_shape(x, input_shape, layout, source, name)
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
         raise _error(
-            f"x is not finite (NaN or infinity; first in sample {bad})",
+            f"{name} is not finite (NaN or infinity; first in sample {bad})",
             "not-finite",
             source,
             "remove or repair these samples",
@@ -149,11 +166,16 @@ def check_samples(
     largest = max(abs(float(x.min())), abs(float(x.max()))) if x.size else 0.0
     if largest > MAX_MAGNITUDE:
         raise _error(
-            f"x has values up to {largest:.3g}; the largest allowed is {MAX_MAGNITUDE:g}",
+            f"{name} has values up to {largest:.3g}; the largest allowed is {MAX_MAGNITUDE:g}",
             "out-of-range",
             source,
             "scale the samples, or remove invalid ones",
         )
+    return x
+
+
+def labelled(x: Array, y: Labels | None, outputs: OutputShapes | None, source: str) -> Samples:
+    """Checked samples with their labels, if there are any; errors as of ``load_samples``."""
     if outputs is None:
         return Samples(x, file=source)
     labels = y if isinstance(y, Mapping) else {} if y is None else {"y": y}
@@ -162,19 +184,42 @@ def check_samples(
 
 
 def read_npz(
-    path: Path, also: tuple[str, ...] = (), outputs: OutputShapes | None = None
+    path: Path,
+    also: tuple[str, ...] = (),
+    name: str = "x",
+    outputs: OutputShapes | None = None,
 ) -> dict[str, Array]:
     """The arrays of an npz file for samples, labels or recorded events.
 
     Args:
         path: the file; nothing in it is unpickled, and only requested members are inflated.
         also: further optional arrays.
+        name: another name of ``x``, for files without one.
         outputs: of the network, which name further labels.
 
     Raises:
         UsageError: the file does not exist, is not an npz file, holds pickled objects or no ``x``,
             or its stated content exceeds the memory budget.
     """
+
+    def select(arrays: Arrays) -> dict[str, Array]:
+        first = "x" if "x" in arrays else name
+        if first not in arrays:
+            raise missing_arrays(path, ["x"], sorted(arrays))
+        wanted = {"x", "y", *also}
+        if holds_events(arrays):
+            wanted |= {*EVENT_KEYS, "offsets", "label"}
+        elif outputs is not None:
+            raise_all(outputs.misspelt([key for key in arrays if key != first], str(path)))
+            wanted |= {*outputs.keys()}
+        wanted -= {first}
+        return {"x": arrays[first]} | {key: arrays[key] for key in arrays if key in wanted}
+
+    return read_arrays(path, select)
+
+
+def read_arrays(path: Path, select: Callable[[Arrays], dict[str, Array]]) -> dict[str, Array]:
+    """What is selected from an npz file; errors as of ``read_npz``."""
     try:
         with open_regular(path) as stream:
             start = stream.read(2)
@@ -183,16 +228,7 @@ def read_npz(
         if start != b"PK":
             raise _error("not an npz file", "unreadable-data", path, "write it with numpy.savez")
         with Archive(path) as archive:
-            arrays = Arrays(archive)
-            if "x" not in arrays:
-                raise _without_x(path, sorted(arrays))
-            wanted = {"x", "y", *also}
-            if holds_events(arrays):
-                wanted |= {*EVENT_KEYS, "offsets", "label"}
-            elif outputs is not None:
-                raise_all(outputs.misspelt([*arrays], str(path)))
-                wanted |= {*outputs.keys()}
-            return {name: arrays[name] for name in arrays if name in wanted}
+            return select(Arrays(archive))
     except PickledError as error:
         raise _pickled(path) from error
     except TooLargeError as error:
@@ -210,14 +246,19 @@ def read_npz(
         ) from error
 
 
-def _without_x(path: Path, names: list[str]) -> CompileError:
+def missing_arrays(source: Path | str, missing: list[str], names: list[str]) -> CompileError:
+    """The error for arrays that data lack; ``names`` are those that they have."""
     shown = ", ".join(ascii(name)[1:-1] for name in names[:10]) or "nothing"
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    without = " and ".join(f"'{name}'" for name in missing)
+    alike = [match for name in missing for match in get_close_matches(name, names, 1)]
+    write = "write it with numpy.savez(file, x=..., y=...)"
+    if missing != ["x"]:
+        write = "name the arrays as the network's inputs"
+    if missing != ["x"] and alike:
+        write = f"did you mean {' and '.join(ascii(name) for name in alike)}? {write}"
     return _error(
-        f"there is no 'x' in it (it holds {shown}{more})",
-        "missing-key",
-        path,
-        "write it with numpy.savez(file, x=..., y=...)",
+        f"there is no {without} in it (it holds {shown}{more})", "missing-key", source, write
     )
 
 
@@ -226,7 +267,7 @@ def holds_events(arrays: Mapping[str, Array]) -> bool:
     return set(EVENT_KEYS) <= set(arrays)
 
 
-def _checked_type(x: Array, raw: bool, source: str) -> Array:
+def _checked_type(x: Array, raw: bool, source: str, name: str) -> Array:
     """Floats as float32; integers unchanged, where the network accepts them."""
     if x.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what overflows is reported as not finite
@@ -235,14 +276,14 @@ def _checked_type(x: Array, raw: bool, source: str) -> Array:
         return x.astype(np.uint8)
     if x.dtype.kind not in "iu":
         raise _error(
-            f"x has the type {x.dtype}; it must be float32 or an integer type",
+            f"{name} has the type {x.dtype}; it must be float32 or an integer type",
             "wrong-dtype",
             source,
             "convert it with x.astype('float32')",
         )
     if not raw:
         raise _error(
-            f"x has the type {x.dtype}, but its scale is unknown",
+            f"{name} has the type {x.dtype}, but its scale is unknown",
             "wrong-dtype",
             source,
             "set --mean-values and --scale-values (0 and 1 if the network takes raw values),"
@@ -251,17 +292,21 @@ def _checked_type(x: Array, raw: bool, source: str) -> Array:
     return x
 
 
-def _checked_shape(x: Array, input_shape: tuple[int, ...], layout: str, source: str) -> Array:
+def _checked_shape(
+    x: Array, input_shape: tuple[int, ...], layout: str, source: str, name: str
+) -> Array:
     """The samples with channels first, if they fit the network."""
     expected = input_shape
     if layout == "nhwc" and len(input_shape) == 3:
         expected = (*input_shape[1:], input_shape[0])
     if x.ndim and len(x) == 0:
-        raise _error("x holds no samples", "empty-data", source, "at least one sample is required")
+        raise _error(
+            f"{name} holds no samples", "empty-data", source, "at least one sample is required"
+        )
     if x.shape[1:] != expected or x.ndim == 0:
         wanted = ", ".join(str(size) for size in ("N", *expected))
         raise _error(
-            f"x has the shape {x.shape}, but the network takes ({wanted})",
+            f"{name} has the shape {x.shape}, but the network takes ({wanted})",
             "wrong-shape",
             source,
             _shape_hint(x.shape, expected, layout),

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
@@ -21,6 +20,7 @@ from snn_compile.samples.arrays import (
     x_and_labels,
 )
 from snn_compile.samples.events import Recordings
+from snn_compile.samples.named import ArraysLike, only_array
 from snn_compile.samples.outputs import OutputShapes
 
 Array = npt.NDArray[Any]
@@ -46,8 +46,8 @@ def load_trains(
     shape: Shape,
     n_steps: int,
     outputs: OutputShapes,
-    calibrate: Array | None,
-    evaluate: tuple[Array, Labels | None] | None,
+    calibrate: ArraysLike | None,
+    evaluate: tuple[ArraysLike, Labels | None] | None,
 ) -> TrainData:
     """Both sets of samples, from arrays or files; all errors at once.
 
@@ -63,14 +63,14 @@ def load_trains(
     errors: list[CompileError] = []
     trains: set[bool] = set()
 
-    def load(given: Array | None, labels: Labels | None, file: Path | None) -> Samples | None:
+    def load(given: ArraysLike | None, labels: Labels | None, file: Path | None) -> Samples | None:
         if given is None and file is None:
             return None
         try:
             if given is None:
                 x, y, source = _read(Path(str(file)), shape, n_steps, options, outputs)
             else:
-                x, y, source = np.asarray(given), labels, "x"
+                x, y, source = only_array(given), labels, "x"
             train = x.ndim == len(shape) + 2
             trains.add(train)
             expected = _with_steps(x, shape, n_steps, source) if train else shape

@@ -26,11 +26,11 @@ from snn_compile.files.documents import (
     reading,
 )
 from snn_compile.files.typed import complaint
-from snn_compile.ir.encoding import InputEncoding, OutputDecoding
+from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.host_tail import HostTail
-from snn_compile.ir.quantized import ConvSynapses, QuantizedGraph, Synapses
+from snn_compile.ir.quantized import ConvSynapses, Input, QuantizedGraph, Synapses
 from snn_compile.ir.serialize import array_hashes, load_program
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.options import CompileOptions
@@ -39,7 +39,7 @@ from snn_compile.plugins import BACKEND_NAME
 from snn_compile.report import schema
 from snn_compile.report.schema import REPORT
 from snn_compile.sealed import compatibility, tail
-from snn_compile.sealed.compatibility import OLDER, SCHEMA
+from snn_compile.sealed.compatibility import OLDER, SCHEMA, SEVERAL_INPUTS
 from snn_compile.signing import VERIFICATION
 from snn_compile.sim.bounds import message_range, synapse_sums
 from snn_compile.sim.kernels import exact_dtype
@@ -62,7 +62,7 @@ class _Content(TypedDict):
     """Content of ``program.json``."""
 
     program: dict[str, Any]
-    encoding: _Encoding
+    encoding: list[_Encoding]
     decodings: dict[str, list[int]]
     provenance: dict[str, str]
     emitted: list[str]
@@ -74,7 +74,7 @@ class SealedFolder:
     """The content of a compiled folder; names as in :class:`snn_compile.bundle.CompiledModel`."""
 
     program: QuantizedGraph
-    encoding: InputEncoding
+    encoding: Encoding
     decodings: Mapping[NodeId, OutputDecoding]
     report: dict[str, Any]
     stimulus: Int
@@ -98,7 +98,7 @@ def read(folder: Path) -> SealedFolder:
         written, content, arrays = _unsealed(inside(folder, MODEL))
         program = load_program(content["program"], arrays)
         check_network(program)
-        encoding = _encoding(content["encoding"], arrays, program)
+        encoding = _encodings(content["encoding"], arrays, program)
         decodings = {
             NodeId(node): _decoding(node, shape, arrays, program)
             for node, shape in content["decodings"].items()
@@ -147,7 +147,7 @@ def check_network(program: QuantizedGraph) -> None:
         TooLargeError: a stimulus exceeds the memory budget.
         OverflowError: sums exceed the exact range.
     """
-    nodes = (*program.populations, program.input)
+    nodes = (*program.populations, *program.inputs)
     largest = max(nodes, key=lambda node: prod(node.shape))
     n_neurons, n_steps = sum(prod(node.shape) for node in nodes), program.window.n_steps
     what = f"a network of {n_neurons:,} neurons ({prod(largest.shape):,} in '{largest.id}')"
@@ -171,16 +171,19 @@ def frames_in(arrays: Mapping[str, Int], program: QuantizedGraph) -> Int:
     """
     if "frames" not in arrays:
         raise DamagedError(f"{STIMULUS} holds no 'frames'")
-    given, frames = program.input, arrays["frames"]
-    events = given.coding is InputCoding.EVENTS
-    shape = (program.window.n_steps, *given.shape) if events else given.shape
+    frames, shape = arrays["frames"], program.inputs.shape
+    events = program.input_coding is InputCoding.EVENTS
+    if events:
+        shape = (program.window.n_steps, *shape)
     if frames.shape[1:] != shape or not len(frames):
         raise DamagedError(f"the stimuli have the shape {frames.shape}, not (N, {shape})")
-    if frames.min() < given.low or frames.max() > given.high:
-        raise DamagedError(
-            f"stimuli from {frames.min()} to {frames.max()}, and the input takes {given.low} to"
-            f" {given.high}"
-        )
+    values = program.inputs.split(frames, 2 if events else 1)
+    for given in program.inputs:
+        low, high = values[given.id].min(), values[given.id].max()
+        if low < given.low or high > given.high:
+            raise DamagedError(
+                f"stimuli from {low} to {high}, and the input takes {given.low} to {given.high}"
+            )
     return frames
 
 
@@ -221,7 +224,7 @@ def _unsealed(path: Path) -> tuple[int, _Content, dict[str, Any]]:
 
 def _schema(document: Any) -> int:
     version = document.get("schema") if isinstance(document, dict) else None
-    readable = (*OLDER, SCHEMA)
+    readable = (*OLDER, SCHEMA, SEVERAL_INPUTS)
     if not isinstance(version, int) or isinstance(version, bool) or version not in readable:
         either = " and ".join(map(str, readable))
         raise DamagedError(f"its schema is {version!r}, and this version reads {either}")
@@ -260,14 +263,27 @@ def _arrays(folder: Path, name: str) -> dict[str, Int]:
     return integers(inside(folder, name))
 
 
-def _encoding(
-    document: _Encoding, arrays: Mapping[str, Any], program: QuantizedGraph
-) -> InputEncoding:
-    given, unit = program.input, _units(arrays, "encoding:unit")
+def encoding_key(number: int, n_inputs: int) -> str:
+    """Name of the array with the units of an input."""
+    return "encoding:unit" if n_inputs == 1 else f"encoding:{number}:unit"
+
+
+def _encodings(
+    documents: list[_Encoding], arrays: Mapping[str, Any], program: QuantizedGraph
+) -> Encoding:
+    n = len(program.inputs)
+    if len(documents) != n:
+        raise DamagedError(f"it has {len(documents)} encodings for {n} inputs")
+    units = [_units(arrays, encoding_key(k, n)) for k in range(n)]
+    steps = program.window.n_steps if program.input_coding is InputCoding.EVENTS else 1
+    made = zip(documents, units, program.inputs, strict=True)
+    return join_encodings(_encoding(*each, steps) for each in made)
+
+
+def _encoding(document: _Encoding, unit: Any, given: Input, steps: int) -> InputEncoding:
     shape, maps = _shape(document["shape"], "shape"), _shape(document["maps"], "maps")
     if not given.low <= document["low"] <= document["high"] <= given.high:
         raise DamagedError("the encoding has levels outside the input's range")
-    steps = program.window.n_steps if given.coding is InputCoding.EVENTS else 1
     if not prod(shape) == prod(maps) == steps * prod(given.shape):
         raise DamagedError(f"the encoding makes {maps} of {shape}, and the input is {given.shape}")
     if len(unit) not in (1, shape[0]) or not (unit > 0).all():

@@ -15,13 +15,17 @@ from snn_compile.passes import Finding
 
 SCHEMA = 2
 """Schema of ``program.json``; raised by a change that older versions cannot read."""
+SEVERAL_INPUTS = 3
+"""Schema of networks with several inputs: ``encoding`` is a list. Others are written as before."""
 OLDER = (1,)
 """Schemas that are still read."""
 
 
 def upgrade(content: dict[str, Any]) -> dict[str, Any]:
     """The content of ``program.json`` in the present schema, without missing entries."""
-    if content["schema"] == SCHEMA:
+    if content["schema"] != SEVERAL_INPUTS:
+        content = {**content, "encoding": [content.get("encoding")]}
+    if content["schema"] not in OLDER:
         return content
     known = content.get("provenance")
     if isinstance(known, Mapping):
@@ -36,7 +40,7 @@ def output_key(schema: int, number: int, name: str) -> str:
 
 def notice(schema: int) -> tuple[Finding, ...]:
     """A warning about a folder of an older schema."""
-    if schema == SCHEMA:
+    if schema not in OLDER:
         return ()
     return (
         Finding(

@@ -139,12 +139,13 @@ def _file(kind: str, path: Path) -> dict[str, str]:
 
 
 def _hash_of(given: Any) -> str:
-    """The hash of an array, or of several; labels by name are in the order of their names."""
+    """The hash of an array, or of several; those by name are of several inputs, or labels."""
     digest = hashlib.sha256()
-    parts = given if isinstance(given, tuple) else (given,)
-    arrays: list[Any] = []
-    for part in parts:
-        arrays += [part[name] for name in sorted(part)] if isinstance(part, Mapping) else [part]
+    arrays = list[Any]()
+    for part in given if isinstance(given, tuple) else (given,):
+        if isinstance(part, Mapping):
+            digest.update(json.dumps(list(part)).encode())
+        arrays.extend(part.values() if isinstance(part, Mapping) else [part])
     for values in (np.ascontiguousarray(array) for array in arrays if array is not None):
         digest.update(f"{values.dtype.str}{values.shape}".encode())
         digest.update(values.reshape(-1).view(np.uint8).data)

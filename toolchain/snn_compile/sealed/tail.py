@@ -38,6 +38,9 @@ class _Feed(TypedDict):
     output: str | None
     shape: list[int]
     dtype: str
+    axis: int | None
+    mean: list[float]
+    scale: list[float]
 
 
 class _Content(TypedDict):
@@ -48,7 +51,7 @@ class _Content(TypedDict):
     feeds: list[_Feed]
     outputs: list[str]
     operators: list[list[str]]
-    entry: _Feed
+    entries: list[_Feed]
     batch: int
     cut: bool
 
@@ -61,7 +64,7 @@ def description(tail: HostTail) -> bytes:
         "feeds": [asdict(feed) for feed in tail.feeds],
         "outputs": tail.outputs,
         "operators": tail.operators,
-        "entry": asdict(tail.entry),
+        "entries": [asdict(entry) for entry in tail.entries],
         "batch": tail.batch,
         "cut": tail.cut,
     }
@@ -110,13 +113,15 @@ def read(
         raise DamagedError(f"a batch of {document['batch']}")
     if any(len(operator) != 2 for operator in document["operators"]):
         raise DamagedError("operators without a name and a type")
-    batch = document["batch"]
+    batch, own = document["batch"], {entry["tensor"] for entry in document["entries"]}
+    if any(feed["output"] is None and feed["tensor"] not in own for feed in document["feeds"]):
+        raise DamagedError("the tail reads an input that the network does not have")
     return HostTail(
         model,
         tuple(_feed(feed, batch, decodings) for feed in document["feeds"]),
         tuple(printable(name) for name in document["outputs"]),
         tuple((printable(name), printable(op)) for name, op in document["operators"]),
-        _feed({**document["entry"], "output": None}, batch, decodings),
+        tuple(_feed(entry, batch, decodings) for entry in document["entries"]),
         batch,
         document["cut"],
     )
@@ -130,8 +135,13 @@ def _feed(document: _Feed, batch: int, decodings: Mapping[NodeId, OutputDecoding
         decoding = decodings.get(NodeId(output))
         if decoding is None or batch * prod(decoding.shape) != prod(shape):
             raise DamagedError(f"the tail reads {printable(output)!r}, which fits no output")
+    axis, mean, scale = (document["axis"], tuple(document["mean"]), tuple(document["scale"]))
+    channels = next((n for at, n in enumerate(shape) if at != axis), 1)
+    fitting = all(len(values) in (0, 1, channels) for values in (mean, scale))
+    if not fitting or 0 in scale or (axis is not None and not 0 <= axis < len(shape)):
+        raise DamagedError(f"the tail reads {printable(document['tensor'])!r} by other rules")
     name = None if output is None else NodeId(output)
-    return Feed(printable(document["tensor"]), name, shape, document["dtype"])
+    return Feed(printable(document["tensor"]), name, shape, document["dtype"], axis, mean, scale)
 
 
 def _broken(folder: Path, what: str) -> VerificationError:

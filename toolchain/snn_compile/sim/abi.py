@@ -136,13 +136,13 @@ class Description:
 
     Args:
         program: the network.
-        held: whether the input's messages are equal at every step.
+        held: whether the inputs' messages are equal at every step.
     """
 
     def __init__(self, program: QuantizedGraph, held: bool) -> None:
         self._alive: list[npt.NDArray[np.generic]] = []
-        self._held = {program.input.id: held or program.window.n_steps == 1}
-        nodes: list[Input | quantized.Population] = [program.input, *program.populations]
+        self._held = {node.id: held or program.window.n_steps == 1 for node in program.inputs}
+        nodes: list[Input | quantized.Population] = [*program.inputs, *program.populations]
         described = [self._population(program, node) for node in nodes]
         index = {node.id: i for i, node in enumerate(nodes)}
         groups = [

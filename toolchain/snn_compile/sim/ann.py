@@ -78,7 +78,7 @@ def evaluate_outputs(
 
     Args:
         ann: the network.
-        x: (N, *input shape), any numeric type.
+        x: (N, *sample shape), any numeric type.
         hook: may observe or replace every intermediate value.
         dtype: floating type of the values.
         operators: evaluation of nodes, ``apply`` by default. Values that decide an integer of the
@@ -121,17 +121,20 @@ def forward(
     operators: Operators | None = None,
     given: Mapping[NodeId, Array] = MappingProxyType({}),
 ) -> dict[NodeId, Array]:
-    """The outputs for one piece; x is (*shape, B). Intermediate values are dropped after use.
+    """The outputs for one piece; x is (*sample shape, B). Values are dropped after use.
 
     ``given`` values replace those of their nodes; nodes needed only for them are skipped.
     """
     compute = operators or apply
     computed = _computed(ann, given)
     readers = Counter(source for node in computed for source in set(node.inputs))
-    values = dict(given)
+    values, arriving = dict(given), ann.inputs.split(x, 0)
     for node in computed:
         sources = [values[s] for s in node.inputs]
-        value = x if isinstance(node, ops.Input) else compute(node, sources)
+        if isinstance(node, ops.Input):
+            value = entered(node, arriving[node.id])
+        else:
+            value = compute(node, sources)
         values[node.id] = value if hook is None else hook(node, value)
         for source in set(node.inputs):
             readers[source] -= 1
@@ -155,6 +158,14 @@ def _computed(ann: ANNGraph, given: Mapping[NodeId, Array]) -> list[AnnNode]:
 def apply(node: AnnNode, sources: Sequence[Array]) -> Array:
     """The value of one operator; sources and result are (*shape, B)."""
     return _apply(node, *sources)
+
+
+def entered(node: ops.Input, x: Array) -> Array:
+    """The input on its grid, if it has one."""
+    if node.step is None or node.ends is None:
+        return x
+    step = column(node.step, x)
+    return np.clip(np.rint(x / step), *node.ends) * step
 
 
 def column(parameter: ops.Float, x: Array) -> Array:
@@ -221,20 +232,24 @@ def _(node: ops.Affine, x: Array) -> Array:
 
 @_apply.register
 def _(node: ops.Product, left: Array, right: Array) -> Array:
-    del node
-    return left * right
+    return _on_own_grid(node, left * right)
 
 
 @_apply.register
 def _(node: ops.Relu, x: Array) -> Array:
+    return _on_own_grid(node, np.clip(x, 0, node.cap))
+
+
+def _on_own_grid(node: ops.Activation, x: Array) -> Array:
+    """Activations on the grid of a network with quantized activations; else unchanged."""
     if node.levels is None or node.full_scale is None:
-        return np.clip(x, 0, node.cap)
-    return on_levels(x, node.full_scale, node.levels)
+        return x
+    return on_levels(x, node.full_scale, node.levels, signed=not node.non_negative)
 
 
 @_apply.register
 def _(node: ops.Function, x: Array) -> Array:
-    return value_of(node.expression, x).astype(x.dtype)
+    return _on_own_grid(node, value_of(node.expression, x).astype(x.dtype))
 
 
 @_apply.register

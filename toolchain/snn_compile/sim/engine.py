@@ -109,8 +109,8 @@ class Engine:
         self._window = program.window
         self._schedule = program.window.schedule if is_scheduled(program) else None
         at_once = integer_network(program)
-        self._input = at_once.input
-        self._populations: list[Input | Population] = [at_once.input, *at_once.populations]
+        self._inputs = at_once.inputs
+        self._populations: list[Input | Population] = [*at_once.inputs, *at_once.populations]
         self._n_steps = at_once.window.n_steps
         self._recording_batch_size = reference.recording_batch_size(at_once)
         self._held = abi.Description(at_once, held=True)
@@ -132,7 +132,7 @@ class Engine:
         """Simulate encoded frames.
 
         Args:
-            frames: (N, *input shape) encoded values.
+            frames: (N, *sample shape) encoded values.
             first: index of the first frame among all stimuli; seeds the Poisson draws.
             before: as for :func:`snn_compile.sim.reference.run`.
             record: whether to keep every message.
@@ -146,7 +146,7 @@ class Engine:
 
         def messages(piece: npt.NDArray[np.generic], start: int) -> Int:
             encoded = piece.astype(np.int64)
-            return reference.encode_input(self._input, encoded, self._n_steps, first + start)
+            return reference.encode_inputs(self._inputs, encoded, self._n_steps, first + start)
 
         return self._spread(
             np.asarray(frames), before, messages, record, activity, threads, advance
@@ -161,7 +161,7 @@ class Engine:
         threads: int | None = None,
         advance: Advance = no_progress,
     ) -> Run:
-        """Simulate input messages, (N, T or 1, *input shape) integers; otherwise as ``run``."""
+        """Simulate input messages, (N, T or 1, *sample shape) integers; otherwise as ``run``."""
         n_steps = self._window.n_steps
         if messages.shape[1] not in (1, n_steps):
             raise ValueError(f"messages of {messages.shape[1]} steps, not {n_steps} or 1")
@@ -170,7 +170,7 @@ class Engine:
         if self._schedule and activity:
             # Not of their sums.
             sent = n_steps // messages.shape[1] * np.count_nonzero(messages, axis=(0, 1))
-            found.activity[self._input.id] = sent
+            found.activity.update(self._inputs.split(sent, 0))
         return found
 
     def _sums(self, messages: npt.NDArray[np.integer], schedule: Schedule) -> Int:
@@ -227,7 +227,8 @@ class Engine:
         threads: int | None,
         advance: Advance,
     ) -> Run:
-        low, high = self._input.messages
+        low = min(node.messages[0] for node in self._inputs)
+        high = max(node.messages[1] for node in self._inputs)
         dtype = np.int8 if -128 <= low and high < 128 else np.int32
         result = _Result(self._populations, self._n_steps, len(samples), record, activity)
 

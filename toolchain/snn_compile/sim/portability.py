@@ -96,7 +96,7 @@ def portability(program: QuantizedGraph, frames: Int) -> Portability:
 
     Args:
         program: the network.
-        frames: (N, *input shape) encoded stimuli; the first ``MAX_STIMULI`` are simulated if
+        frames: (N, *sample shape) encoded stimuli; the first ``MAX_STIMULI`` are simulated if
             bounds do not decide.
     """
     for node in program.populations:
@@ -123,9 +123,10 @@ def portability(program: QuantizedGraph, frames: Int) -> Portability:
 
 def _fixed(program: QuantizedGraph) -> Iterator[Leaving]:
     """Violations that follow from the parameters alone."""
-    low, high = program.input.messages
-    if low < 0 or high > 1:
-        yield Leaving(program.input.id, "message of the input", max(-low, high), 1)
+    for source in program.inputs:
+        low, high = source.messages
+        if low < 0 or high > 1:
+            yield Leaving(source.id, "message of the input", max(-low, high), 1)
     for node in program.populations:
         for group in program.synapses_into(node):
             dropped = group.weight.values & ((1 << max(-group.exponent, 0)) - 1)
@@ -168,7 +169,7 @@ def _measured(
 ) -> Iterator[tuple[NodeId, dict[str, int]]]:
     """Largest magnitudes of some layers on stimuli."""
     simulator = Simulator(program)
-    values = {program.input.id: simulator.encode_input(frames)}
+    values = simulator.encode_inputs(frames)
     n_steps = program.window.n_steps
     for node in program.populations:
         a = simulator.current(node, values)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import Int, arithmetic_shift
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.inputs import Inputs
 from snn_compile.ir.quantized import (
     ConvSynapses,
     DenseSynapses,
@@ -44,7 +45,7 @@ class Run:
         messages: if recorded, messages of each population at each step of the window,
             (N, T, *shape); for a readout, its potential after each step.
         activity: messages other than 0 of each neuron over all stimuli, (*shape,) int64, for the
-            input and every population that sends; of clip-floor neurons the sum of their counts,
+            inputs and every population that sends; of clip-floor neurons the sum of their counts,
             equal to the number of spikes that a sync network sends for them.
     """
 
@@ -81,19 +82,28 @@ def input_messages(
 
     Args:
         program: the network.
-        frames: (N, *input shape) encoded values; (N, T, *input shape) events.
+        frames: (N, *sample shape) encoded values; (N, T, *sample shape) events.
         first: index of the first frame among all stimuli; decides the Poisson draws.
 
     Returns:
-        (N, T, *input shape) int64.
+        (N, T, *sample shape) int64.
     """
     n_steps = program.window.n_steps
-    messages = encode_input(program.input, np.asarray(frames, np.int64), n_steps, first)
-    return np.broadcast_to(messages, (len(frames), n_steps, *program.input.shape))
+    messages = encode_inputs(program.inputs, np.asarray(frames, np.int64), n_steps, first)
+    return np.broadcast_to(messages, (len(frames), n_steps, *program.inputs.shape))
+
+
+def encode_inputs(
+    inputs: Inputs[Input] | Inputs[spiking.Input], frames: Int, n_steps: int, first: int
+) -> Int:
+    """Messages of all inputs, (N, 1 or T, *sample shape): one step where all steps are the same."""
+    values = inputs.split(frames, 2 if inputs[0].coding is InputCoding.EVENTS else 1)
+    sent = {node.id: encode_input(node, values[node.id], n_steps, first) for node in inputs}
+    return inputs.join(sent, 2)
 
 
 def encode_input(node: Input | spiking.Input, frames: Int, n_steps: int, first: int) -> Int:
-    """(N, 1 or T, *shape): one step where all steps are the same."""
+    """Messages of one input, (N, 1 or T, *shape)."""
     if frames.size and (frames.min() < node.low or frames.max() > node.high):
         raise ValueError(
             f"encoded input {frames.min()}..{frames.max()} outside {node.low}..{node.high}"
@@ -128,9 +138,9 @@ def run(
 
     Args:
         program: the network.
-        frames: (N, *input shape) encoded values.
+        frames: (N, *sample shape) encoded values.
         first: index of the first frame among all stimuli; decides the Poisson draws.
-        before: (*input shape), the frame before the first one, for sigma-delta networks, which
+        before: (*sample shape), the frame before the first one, for sigma-delta networks, which
             carry state; None at the start of a stream.
         record: whether to keep every message.
         advance: progress callback, in stimuli.
@@ -172,7 +182,7 @@ def run_messages(
     record: bool = False,
     advance: Advance = no_progress,
 ) -> Run:
-    """Simulate input messages, (N, T or 1, *input shape) integers; otherwise as ``run``."""
+    """Simulate input messages, (N, T or 1, *sample shape) integers; otherwise as ``run``."""
     simulate = Simulator(program, record)
 
     def run_piece(piece: npt.NDArray[np.generic], start: int) -> Run:
@@ -222,7 +232,7 @@ class Simulator:
             if isinstance(node, Synapses)
         }
         self.dtypes = {node.id: self._state_dtype(node) for node in program.populations}
-        self.carries_state = program.input.coding is InputCoding.CHANGES
+        self.carries_state = program.input_coding is InputCoding.CHANGES
         """Whether the answers to a frame depend on earlier frames."""
 
     def _state_dtype(self, population: Population) -> type[np.int32] | type[np.int64]:
@@ -238,15 +248,15 @@ class Simulator:
         if self.carries_state and before is not None:
             # All states are sums of changes: the first frame continues from the last one.
             frames, skipped = np.concatenate([before[None].astype(np.int64), frames]), 1
-        messages = encode_input(self.program.input, frames, self.program.window.n_steps, first)
-        return self.on(messages, skipped)
+        n_steps = self.program.window.n_steps
+        return self.on(encode_inputs(self.program.inputs, frames, n_steps, first), skipped)
 
     def on(self, messages: Int, skipped: int = 0) -> Run:
-        """Simulate messages (B, T or 1, *input shape); omit the first ``skipped`` results."""
+        """Simulate messages (B, T or 1, *sample shape); omit the first ``skipped`` results."""
         program, n_steps = self.program, self.program.window.n_steps
-        values = {program.input.id: np.moveaxis(messages, (0, 1), (-1, -2))}
-        held = n_steps // values[program.input.id].shape[-2]
-        activity = {program.input.id: held * _active(values[program.input.id][..., skipped:])}
+        values = self.input_values(messages)
+        held = n_steps // messages.shape[1]
+        activity = {key: held * _active(sent[..., skipped:]) for key, sent in values.items()}
         readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
         outputs: dict[NodeId, Int] = {}
         recorded: dict[NodeId, Int] = {}
@@ -269,10 +279,15 @@ class Simulator:
                 values[population.id] = answer
         return Run(outputs, recorded, activity)
 
-    def encode_input(self, frames: Int, first: int = 0) -> Int:
-        """The input's messages, (*shape, T, B); one step where all steps are the same."""
-        messages = encode_input(self.program.input, frames, self.program.window.n_steps, first)
-        return np.moveaxis(messages, (0, 1), (-1, -2))
+    def encode_inputs(self, frames: Int, first: int = 0) -> dict[NodeId, Int]:
+        """Messages of each input, (*shape, T, B); one step where all steps are the same."""
+        n_steps = self.program.window.n_steps
+        return self.input_values(encode_inputs(self.program.inputs, frames, n_steps, first))
+
+    def input_values(self, messages: Int) -> dict[NodeId, Int]:
+        """Messages (B, T or 1, *sample shape) of each input, (*shape, T or 1, B)."""
+        by_input = self.program.inputs.split(messages, 2)
+        return {key: np.moveaxis(sent, (0, 1), (-1, -2)) for key, sent in by_input.items()}
 
     def current(self, population: Population, values: Mapping[NodeId, Int]) -> Int:
         """Summed synaptic input of a population, (*shape, T or 1, B), for its sources' messages."""

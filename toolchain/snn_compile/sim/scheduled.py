@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.inputs import Inputs
 from snn_compile.ir.quantized import Input, Population, Readout
 from snn_compile.ir.spiking import Schedule
 from snn_compile.sim.batches import Advance, no_progress
@@ -32,7 +33,7 @@ def in_windows(
 
     Args:
         schedule: schedule of the coding.
-        populations: the input and the populations of the network.
+        populations: the inputs and the populations of the network.
         values: a run of its integer network: recorded, if messages are kept or their number differs
             from the values.
         n_steps: length of the window.
@@ -71,9 +72,9 @@ def stream(
     """The run of a stream, piece by piece: neurons send changes of their value.
 
     Args:
-        populations: the input and the populations of the network.
-        frames: (N, *input shape), its input.
-        before: (*input shape), the frame before, or None at the start of a stream.
+        populations: the inputs and the populations of the network.
+        frames: (N, *sample shape), its input.
+        before: (*sample shape), the frame before, or None at the start of a stream.
         values_of: runs the integer network and records everything; reports progress.
         at_once: frames in a piece.
         record: whether to keep messages, which dominate memory use.
@@ -89,17 +90,23 @@ def stream(
         sent = {key: _differences(now, last.get(key)) for key, now in values.items()}
         activity = {key: np.count_nonzero(messages, axis=(0, 1)) for key, messages in sent.items()}
         last = {key: now[-1:] for key, now in values.items()}
-        sent.pop(populations[0].id)
+        for node in _inputs(populations):
+            sent.pop(node.id)
         yield Run(run.outputs, {**run.messages, **sent} if record else {}, activity)
 
 
 def _values(
     populations: Sequence[Input | Population], frames: Integers, run: Run
 ) -> dict[NodeId, Int]:
-    """Values (N, 1, *shape) of the input and of every population that sends."""
-    sending = [p for p in populations[1:] if not isinstance(p, Readout)]
-    shown = frames.astype(np.int64).reshape(len(frames), 1, *populations[0].shape)
-    return {populations[0].id: shown, **{p.id: run.messages[p.id] for p in sending}}
+    """Values (N, 1, *shape) of the inputs and of every population that sends."""
+    sending = [p for p in populations if not isinstance(p, Input | Readout)]
+    inputs = _inputs(populations)
+    shown = frames.astype(np.int64).reshape(len(frames), 1, *inputs.shape)
+    return {**inputs.split(shown, 2), **{p.id: run.messages[p.id] for p in sending}}
+
+
+def _inputs(populations: Sequence[Input | Population]) -> Inputs[Input]:
+    return Inputs(node for node in populations if isinstance(node, Input))
 
 
 def _differences(values: Int, before: Int | None) -> Int:

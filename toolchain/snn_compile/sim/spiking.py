@@ -52,7 +52,7 @@ def evaluate(
     *,
     advance: Advance = no_progress,
 ) -> npt.NDArray[np.floating]:
-    """The first output for encoded frames (N, *input shape): (N, C, H, W), real values."""
+    """The first output for encoded frames (N, *sample shape): (N, C, H, W), real values."""
     return next(iter(evaluate_outputs(network, frames, advance=advance).values()))
 
 
@@ -80,23 +80,28 @@ def evaluate_outputs(
 def _piece_size(network: SpikingGraph) -> int:
     """Samples in a piece."""
     largest = batch_size(max(prod(n.shape) for n in network.graph), working_bytes=PIECE_BYTES)
-    if network.input.coding not in (InputCoding.POISSON, InputCoding.EVENTS):
+    if network.input_coding not in (InputCoding.POISSON, InputCoding.EVENTS):
         return largest
-    drawn = prod(network.input.shape) * network.window.n_steps
+    drawn = prod(network.inputs.shape) * network.window.n_steps
     return min(largest, batch_size(drawn, working_bytes=WINDOW_BYTES))
 
 
 def forward(network: SpikingGraph, frames: Int, first: int = 0) -> dict[NodeId, Array]:
     """Every readout's potential after the window for one piece, (*shape, B) float32."""
     n_steps = network.window.n_steps
-    messages = reference.encode_input(network.input, frames, n_steps, first)
-    arriving = np.moveaxis(messages, 0, -1).astype(np.float32, order="C")  # (1 or T, *shape, B)
+    messages = reference.encode_inputs(network.inputs, frames, n_steps, first)
+    by_input = network.inputs.split(messages, 2)
+    arriving = {  # (1 or T, *shape, B)
+        key: np.moveaxis(sent, 0, -1).astype(np.float32, order="C")
+        for key, sent in by_input.items()
+    }
     inputs = [(p, _input(network, p, arriving)) for p in network.populations]
     unread = _unread(network)
     steps: dict[NodeId, Step] = {}
     values: dict[NodeId, Array] = {}
     for t in range(n_steps):
-        values[network.input.id] = arriving[min(t, len(arriving) - 1)]
+        for key, sent in arriving.items():
+            values[key] = sent[min(t, len(sent) - 1)]
         for population, summed in inputs:
             a = summed(values)
             for source in unread[population.id]:
@@ -123,10 +128,15 @@ def _unread(network: SpikingGraph) -> dict[NodeId, list[NodeId]]:
     return unread
 
 
-def encode_input(node: spiking.Input, frames: Int, n_steps: int, first: int = 0) -> Array:
-    """The input's messages, (*shape, 1 or T, B); one step where all steps are the same."""
-    messages = reference.encode_input(node, frames, n_steps, first)
-    return np.moveaxis(messages, (0, 1), (-1, -2)).astype(np.float32)
+def encode_inputs(network: SpikingGraph, frames: Int, first: int = 0) -> dict[NodeId, Array]:
+    """Messages of each input, (*shape, 1 or T, B); one step where all steps are the same."""
+    n_steps = network.window.n_steps
+    messages = reference.encode_inputs(network.inputs, frames, n_steps, first)
+    by_input = network.inputs.split(messages, 2)
+    return {
+        key: np.moveaxis(sent, (0, 1), (-1, -2)).astype(np.float32)
+        for key, sent in by_input.items()
+    }
 
 
 def current(
@@ -161,7 +171,7 @@ def respond(population: spiking.Population, a: Array, n_steps: int) -> Array:
 
 
 def _input(
-    network: SpikingGraph, population: spiking.Population, arriving: Array
+    network: SpikingGraph, population: spiking.Population, arriving: Values
 ) -> Callable[[Values], Array]:
     """Summed synaptic input of a population in one step, as a new array."""
     groups = network.synapses_into(population)
@@ -170,13 +180,13 @@ def _input(
 
 
 def _part(
-    network: SpikingGraph, group: spiking.Synapses, arriving: Array
+    network: SpikingGraph, group: spiking.Synapses, arriving: Values
 ) -> Callable[[Values], Array]:
-    """Contribution of one group; computed only once if the network's input is constant."""
+    """Contribution of one group; computed only once if it reads an input that is constant."""
     (source,) = group.inputs
-    linear = _linear(network, group, arriving.dtype)
-    if source == network.input.id and len(arriving) == 1:
-        product = linear(arriving[0])
+    linear = _linear(network, group, np.float32)
+    if source in arriving and len(arriving[source]) == 1:
+        product = linear(arriving[source][0])
         return lambda values: product.copy("K")
     return lambda values: linear(values[source])
 

@@ -57,9 +57,24 @@ def still() -> Vector:
     return net.vector("A stream that begins with zeros, stands still and turns round.", frames)
 
 
+def several(coding: str, neurons: str, n_steps: int) -> Vector:
+    """Two inputs of different shapes and ranges, one of which feeds two depths."""
+    net = Net(f"several-inputs-{coding}", (2, 4, 4), coding, n_steps)
+    other = net.input("other", (5,), low=-7, high=9)
+    first = net.add_active(neurons, "first", net.conv(INPUT, 3, (2, 2)))
+    second = net.add_active(neurons, "second", net.dense(first, 6), net.dense(other, 6))
+    net.readout("out", net.dense(second, 3), net.dense(other, 3))
+    about = "Two inputs of different shapes and ranges; the second feeds layers of two depths."
+    return net.vector(about, net.frames(4))
+
+
 MAKE: tuple[Callable[[], Vector], ...] = (
     *(partial(events, kind) for kind in RANGES),
     held,
     wide,
     still,
+    partial(several, "rate", "subtract", 6),
+    partial(several, "sync", "sync", 5),
+    partial(several, "graded", "graded", 1),
+    partial(several, "sigma-delta", "sigma-delta", 1),
 )

@@ -46,7 +46,7 @@ def simulate(
 ) -> dict[NodeId, Int]:
     """Messages of every layer, (n, T, *shape), with a transformation applied in transit."""
     simulator, n_steps = Simulator(program), program.window.n_steps
-    values: dict[NodeId, Int] = {program.input.id: simulator.encode_input(frames)}
+    values: dict[NodeId, Int] = simulator.encode_inputs(frames)
     for population in program.populations:
         answer = population.respond(simulator.current(population, values), n_steps)
         values[population.id] = meddle(population, answer)
@@ -209,7 +209,7 @@ def faulty_messages(
         UsageError: the fault has no effect.
     """
     simulator = Simulator(program)
-    healthy = {program.input.id: simulator.encode_input(frames)}
+    healthy = simulator.encode_inputs(frames)
     for name, messages in simulate(program, frames).items():
         healthy[name] = np.moveaxis(messages, (0, 1), (-1, -2))
     for population in program.populations:

@@ -102,15 +102,16 @@ def events(mapped: MappedProgram, messages: Messages) -> Events:
             row[3] += float((sent[name][where] * readers.cores[name][where]).sum())
     order = {node.id: rank for rank, node in enumerate(program.populations)}
     keys = sorted(rows, key=lambda key: (order[key[0]], key[1]))
-    source = program.input
     return Events(
         layer=tuple(layer for layer, _ in keys),
         core=np.array([core for _, core in keys], dtype=np.int64),
         counts=np.array([rows[key] for key in keys]),
         n_steps=program.window.n_steps,
         total_steps=program.total_steps,
-        input_messages=float((sent[source.id] * readers.cores[source.id]).sum()),
-        input_values=_values_of_the_host(source, sent[source.id]),
+        input_messages=sum(
+            float((sent[source.id] * readers.cores[source.id]).sum()) for source in program.inputs
+        ),
+        input_values=sum(_values_of_the_host(source, sent[source.id]) for source in program.inputs),
         between_chips=dict(readers.between_chips),
         chips=mapped.chips,
     )
