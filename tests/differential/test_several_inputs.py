@@ -11,6 +11,7 @@ from several_inputs import IMAGE_AND_VECTOR, MODELS, SHARED_AND_LATE, THREE, Mod
 from snn_backends.lava import LavaBackend
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
+from snn_compile.options import CompileOptions
 from snn_compile.sim import ann
 from snn_frontends.onnx import OnnxFrontend
 
@@ -113,10 +114,10 @@ def test_an_unused_input_is_removed(tmp_path):
 def test_onnxruntime_is_fed_by_name(tmp_path):
     """The file's order of inputs and that of a sample may differ; unused ones get zeros."""
     path, x = THREE.save(tmp_path), THREE.samples(70)
-    runtime = OnnxFrontend().named_runtime(path, ["z", "x", "y_"])
+    runtime = OnnxFrontend().source_runtime_with(path, CompileOptions(), ["z", "x", "y_"])
     packed = np.concatenate([x["z"], x["x"], x["y_"]], axis=1)
     np.testing.assert_allclose(runtime(packed), THREE.wanted(x), rtol=1e-5, atol=1e-6)
-    assert OnnxFrontend().named_runtime(path, ["z", "missing"]) is None
+    assert OnnxFrontend().source_runtime_with(path, CompileOptions(), ["z", "missing"]) is None
     assert OnnxFrontend().source_runtime(path) is None
 
 

@@ -142,7 +142,7 @@ def test_a_cut_never_makes_messages_cheaper(program, target, seed, data):
     (first, last), core = placements[index].block.channels, whole.cores
     cut = data.draw(st.integers(first, last))
     halves = [
-        replace(placements[index], block=replace(placements[index].block, channels=span), core=at)
+        replace(placements[index], block=placements[index].block._replace(channels=span), core=at)
         for span, at in (((first, cut), placements[index].core), ((cut, last), core))
         if span[0] < span[1]
     ]

@@ -43,6 +43,9 @@ VALUES = {
     "mean_values": st.sampled_from([(0.5,), (0.25, 0.5)]),
     "scale_values": st.sampled_from([(2.0,), (0.5, 4.0)]),
     "layout": st.sampled_from(["nchw", "nhwc"]),
+    "outputs": st.just(("y",)),
+    "cut_at": st.just(("r",)),
+    "output_kind": st.sampled_from([("classes",), ("y=regression",)]),
     "emit": st.sampled_from([(), ("nir",), ("lava",)]),
     "seed": st.integers(0, 3),
     "event_step": st.just(10.0),
@@ -52,7 +55,7 @@ VALUES = {
     "nir_producer": st.just("norse"),
     "layers": st.sampled_from([(), (LayerOptions("*", weight_bits=5),)]),
 }
-ELSEWHERE = {"calibrate", "evaluate", "placement", "max_accuracy_drop"}
+ELSEWHERE = {"calibrate", "evaluate", "input_shape", "placement", "max_accuracy_drop"}
 """Options about files and about what is measured."""
 
 

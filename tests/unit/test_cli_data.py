@@ -11,8 +11,10 @@ import pytest
 
 from snn_compile.errors import UsageError
 from snn_compile.samples.arrays import check_samples, load_samples
+from snn_compile.samples.outputs import OutputShapes
 
 SHAPE = (3, 4, 5)
+OUTPUTS = OutputShapes({"y": (6,)}, {})
 X = np.random.default_rng(0).random((6, *SHAPE)).astype(np.float32)
 
 
@@ -32,7 +34,8 @@ def refusal(path: Path, **settings: Any) -> UsageError:
 
 
 def test_samples_with_labels(tmp_path: Path) -> None:
-    samples = load_samples(save(tmp_path, x=X, y=np.arange(6, dtype=np.uint8)), SHAPE, n_classes=6)
+    path = save(tmp_path, x=X, y=np.arange(6, dtype=np.uint8))
+    samples = load_samples(path, SHAPE, outputs=OUTPUTS)
     assert np.array_equal(samples.x, X)
     assert samples.y is not None
     assert samples.y.dtype == np.int64
@@ -90,7 +93,7 @@ def test_double_precision_becomes_single() -> None:
 def test_what_is_wrong_with_the_arrays(
     tmp_path: Path, arrays: dict[str, Any], code: str, words: str
 ) -> None:
-    error = refusal(save(tmp_path, **arrays), n_classes=6)
+    error = refusal(save(tmp_path, **arrays), outputs=OUTPUTS)
     assert error.code == code
     assert words in error.message
 

@@ -79,7 +79,7 @@ def placed(program, target, *where):
             core=core,
             chip=chip,
             block=Block((first, last), (0, 1), (0, 1)),
-            demand=replace(whole.demand, neurons=last - first),
+            demand=whole.demand._replace(neurons=last - first),
         )
         for name, first, last, core, chip in where
     )

@@ -12,6 +12,7 @@ from rich.console import Console
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.report import evaluation, figures, html, schema, terminal
 from snn_compile.report.ladder import Ladder
+from snn_compile.samples.outputs import Expected
 
 LABELS = np.array([0, 1, 0, 1, 0, 1, 0, 1])
 
@@ -23,11 +24,11 @@ def scores(*answers):
 
 def climbed(labels=LABELS):
     """Eight samples; `rate` and `spiking` answer the first four of them differently."""
-    ladder = Ladder(labels)
-    ladder.add("onnx", scores(0, 1, 0, 1, 0, 1, 0, 0))
-    ladder.add("rate", scores(0, 1, 0, 0, 0, 1, 1, 0))
-    ladder.add("spiking", scores(0, 1, 1, 0))
-    ladder.add("fixed", scores(0, 1, 1, 1, 0, 1, 1, 0))
+    ladder = Ladder([Expected("y", (2,), y=labels)])
+    ladder.add("onnx", [scores(0, 1, 0, 1, 0, 1, 0, 0)])
+    ladder.add("rate", [scores(0, 1, 0, 0, 0, 1, 1, 0)])
+    ladder.add("spiking", [scores(0, 1, 1, 0)])
+    ladder.add("fixed", [scores(0, 1, 1, 1, 0, 1, 1, 0)])
     ladder.repeat("mapped", "fixed")
     return ladder.rungs
 
@@ -62,9 +63,9 @@ def test_a_rung_is_compared_with_the_first_on_its_own_samples():
 
 
 def test_as_many_samples_as_the_others_are_all():
-    ladder = Ladder(None)
+    ladder = Ladder([Expected("y", (2,))])
     for stage in ("onnx", "spiking"):
-        ladder.add(stage, scores(0, 1, 1))
+        ladder.add(stage, [scores(0, 1, 1)])
     assert all("before" not in rung for rung in ladder.rungs)
 
 

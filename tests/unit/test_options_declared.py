@@ -32,6 +32,7 @@ WIDER = {
     tuple[LayerOptions, ...]: Sequence[LayerOptions] | Mapping[str, Mapping[str, typing.Any]],
 }
 """What a call may pass for what options hold."""
+SHAPES = Mapping[str, Sequence[int | str]] | Sequence[str] | str
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def test_keywords_are_the_declared_options(owner, keywords, elsewhere):
     hints = typing.get_type_hints(owner)
     expected = {name: hints[name] for name in options_of(owner) if name not in elsewhere}
     expected = {name: WIDER.get(hint, hint) for name, hint in expected.items()}
+    expected |= {name: SHAPES for name in expected if name == "input_shape"}
     assert typing.get_type_hints(keywords) == expected
 
 

@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING, Any
 from snn_compile.version import __version__
 
 if TYPE_CHECKING:
+    from snn_compile.against import inspect_against
     from snn_compile.bundle import CompiledModel
     from snn_compile.errors import CompileError
     from snn_compile.options import CompileOptions
     from snn_compile.pipeline.driver import compile_model
 
-__all__ = ["CompileError", "CompileOptions", "CompiledModel", "__version__", "compile_model"]
+__all__ = [
+    "CompileError",
+    "CompileOptions",
+    "CompiledModel",
+    "__version__",
+    "compile_model",
+    "inspect_against",
+]
 
 _HOMES = {
+    "inspect_against": "snn_compile.against",
     "compile_model": "snn_compile.pipeline.driver",
     "CompiledModel": "snn_compile.bundle",
     "CompileError": "snn_compile.errors",

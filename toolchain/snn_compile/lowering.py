@@ -6,10 +6,11 @@ network with its calibration statistics; the output is every later stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
@@ -25,6 +26,7 @@ from snn_compile.convert.to_spiking import ToSpiking
 from snn_compile.errors import UsageError
 from snn_compile.fit import fit_passes
 from snn_compile.ir import ann as ops
+from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
 from snn_compile.ir.fixedpoint import Int
@@ -72,10 +74,10 @@ class Lowering:
     decodings: Mapping[NodeId, OutputDecoding]
     curves: Mapping[NodeId, Curve] = field(default_factory=dict)
 
-    def answers(self, x: npt.NDArray[Any]) -> Float:
-        """The first output in fixed point for (N, *sample shape) samples, as real values."""
-        output, decoding = next(iter(self.decodings.items()))
-        return decoding(engine.run(self.program, self.encoding(x)).outputs[output])
+    def outputs(self, x: npt.NDArray[Any]) -> list[Float]:
+        """Every output in fixed point for (N, *sample shape) samples, as real values."""
+        run = engine.run(self.program, self.encoding(x))
+        return [decoding(run.outputs[name]) for name, decoding in self.decodings.items()]
 
     @property
     def spiking(self) -> SpikingGraph:
@@ -193,6 +195,7 @@ def _scales(
             options.thresholds_of,
             levels=coding.levels,
             per_layer=per_layer,
+            payloads=coding.payloads,
         )
     rectifiers = [node for node in folded.graph if isinstance(node, ops.Relu)]
     by_spikes = {n.id for n in rectifiers if options.thresholds_of(n.id) == "spike-norm"}
@@ -243,9 +246,23 @@ def _curves(
 def _encoding(folded: ANNGraph, statistics: Calibration, options: CompileOptions) -> Encoding:
     bits, ranges = options.input_bits, statistics.inputs
     return join_encodings(
-        InputEncoding.spanning(*ranges[node.id], bits, node.shape, maps_shape(node.shape))
+        _encoding_of(node, folded.graph.consumers(node.id), *ranges[node.id], bits)
         for node in folded.inputs
     )
+
+
+def _encoding_of(
+    source: ops.Input, readers: Iterable[AnnNode], low: Float, high: Float, bits: int
+) -> InputEncoding:
+    """Of an input with its own grid, that grid where it has no more than ``2**bits`` levels."""
+    shape, maps = source.shape, maps_shape(source.shape)
+    if source.step is not None and source.ends is not None:
+        least, most = source.ends
+        if most - least < 1 << bits:
+            return InputEncoding(source.step.astype(np.float64), least, most, shape, maps)
+    if any(isinstance(r, ops.Conv | ops.Dense) and r.step is not None for r in readers):
+        low, high = low.min(keepdims=True), high.max(keepdims=True)  # one unit keeps integers
+    return InputEncoding.spanning(low, high, bits, shape, maps)
 
 
 def _to_spiking(
@@ -266,7 +283,13 @@ def _adjustments(
     options: CompileOptions,
     coding: Coding,
 ) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
-    """Passes that calibrate errors of rounding and of timing, in order."""
+    """Passes that calibrate errors of rounding and of timing, in order.
+
+    A quantized file states every integer: nothing is left to fit where its grids are kept.
+    """
+    asked = any(options.is_given(name) for name in ("bias_correction", "rounding"))
+    if coding.payloads and not asked and _is_quantized(folded, coding.levels):
+        return
     options = options.relevant_to(coding.name)
     correction = coding.correction(options)
     if correction is Correction.RESETS:
@@ -289,6 +312,17 @@ def _adjustments(
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
     elif options.bias_correction and options.rounding != "compensated":
         yield CorrectBiases(folded, x, frames)
+
+
+def _is_quantized(folded: ANNGraph, levels: int) -> bool:
+    """Whether all layers have the integers of a file, and all populations its grids."""
+    layers = [node for node in folded.graph if isinstance(node, ops.Conv | ops.Dense)]
+    owners = [n for n in folded.graph if isinstance(n, ops.Activation) and n.like is None]
+    return (
+        any(layer.step is not None for layer in layers)
+        and bool(owners)
+        and all(node.on_own_grid(levels) for node in owners)
+    )
 
 
 def _decodings(

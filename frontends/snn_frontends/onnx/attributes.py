@@ -81,4 +81,4 @@ def _plain(value: Any) -> Any:
     """A value with its text decoded."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -15,7 +16,8 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.numerics.functions import all_finite
 from snn_compile.passes import Finding
-from snn_frontends.onnx.values import Batch, Tensor
+from snn_frontends.onnx.grids import row_steps
+from snn_frontends.onnx.values import Batch, Constant, Tensor
 
 FLOAT_BYTES = 4
 
@@ -48,6 +50,18 @@ class Builder:
             return self._by_id[node_id]
         return ann.Input(id=node_id, inputs=(), shape=(), origin=Origin(self.file))
 
+    def mark(self) -> tuple[int, int]:
+        """The present state, for ``undo``."""
+        return len(self.nodes), len(self.findings)
+
+    def undo(self, mark: tuple[int, int]) -> None:
+        """Remove the nodes and findings added since a mark."""
+        n_nodes, n_findings = mark
+        for node in self.nodes[n_nodes:]:
+            self._taken.discard(node.id)
+            self._by_id.pop(node.id, None)
+        del self.nodes[n_nodes:], self.findings[n_findings:]
+
     def unique(self, requested: str, otherwise: str = "") -> NodeId:
         """An unused id: the requested one, the other, or the requested one with a number."""
         for candidate in (requested, otherwise):
@@ -76,7 +90,7 @@ class Builder:
             ModelError: the value would be empty or too large, or a parameter is not finite.
         """
         if not shape or shape[0] != self.batch.size:
-            raise UnsupportedError(
+            raise MixesSamplesError(
                 f"gives shape {list(shape)}, which does not keep the batch axis "
                 f"(of size {self.batch.size}) first",
                 origin=origin,
@@ -101,6 +115,20 @@ class Builder:
         self.nodes.append(node)
         self._by_id[node_id] = node
         return Tensor(node_id, shape)
+
+    def state_steps(self, first: int, given: Sequence[Constant]) -> None:
+        """Say in which steps the weights of new layers are integers.
+
+        Args:
+            first: number of the first new node.
+            given: the step of each weight in the file, in whatever order of axes.
+        """
+        for k, node in enumerate(self.nodes[first:], start=first):
+            if isinstance(node, ann.Conv | ann.Dense) and node.step is None:
+                found = (row_steps(node.weight, steps) for steps in given)
+                step = next((steps for steps in found if steps is not None), None)
+                if step is not None:
+                    self.nodes[k] = self._by_id[node.id] = replace(node, step=step)
 
     def check_size(self, shape: Shape, origin: Origin) -> None:
         """Check the memory for a value of a shape.
@@ -129,8 +157,8 @@ class Builder:
                 hint="use a shorter axis",
             )
 
-    def add_output(self, name: str, value: Tensor, origin: Origin) -> None:
-        """Mark a value as an output of the network.
+    def add_output(self, name: str, value: Tensor, origin: Origin) -> NodeId:
+        """Mark a value as an output of the network, and return the id of the readout.
 
         Raises:
             UnsupportedError: the file fixes several samples, and they do not lie along axis 0.
@@ -141,11 +169,11 @@ class Builder:
                 origin=origin,
                 hint="bring the batch to axis 0 before the output",
             )
-        self.nodes.append(
-            ann.Output(
-                id=self.unique(name, f"{name}.output"),
-                inputs=(value.node,),
-                shape=value.sample or (1,),
-                origin=origin,
-            )
+        output = ann.Output(
+            id=self.unique(name, f"{name}.output"),
+            inputs=(value.node,),
+            shape=value.sample or (1,),
+            origin=origin,
         )
+        self.nodes.append(output)
+        return output.id

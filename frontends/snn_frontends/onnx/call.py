@@ -26,6 +26,7 @@ class Call:
 
     Attributes:
         builder: the network under construction.
+        op: the operator's type.
         name: id of the operator's main node.
         origin: the operator in the user's file.
         inputs: values of the inputs; None for an omitted optional one.
@@ -40,6 +41,7 @@ class Call:
     """
 
     builder: Builder
+    op: str
     name: str
     origin: Origin
     inputs: tuple[Value | None, ...]
@@ -49,11 +51,6 @@ class Call:
     only_feeds_outputs: Callable[[frozenset[str]], bool]
     readers: frozenset[str]
     of_pair: Mapping[int, Constant]
-
-    @property
-    def op(self) -> str:
-        """The operator's type."""
-        return self.origin.op
 
     @property
     def opset(self) -> int:
@@ -88,6 +85,11 @@ class Call:
     def has(self, index: int) -> bool:
         """Whether an optional input is present."""
         return index < len(self.inputs) and self.inputs[index] is not None
+
+    @property
+    def has_constants(self) -> bool:
+        """Whether any input is a constant."""
+        return any(isinstance(value, np.ndarray) for value in self.inputs)
 
     def tensor(self, index: int = 0) -> Tensor:
         """An input that depends on the network's input, with the batch as axis 0."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,9 @@ from snn_compile.files.documents import (
     read_bytes,
     too_large,
 )
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.memory import format_size
+from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
 from snn_compile.printable import printable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
     from snn_frontends.onnx.importer import ModelInput
-    from snn_frontends.onnx.runtime import OnnxRuntime
+    from snn_frontends.onnx.runtime import HostModel, OnnxRuntime
 
 OLDEST_OPSET = 7
 MAX_NAME_LENGTH = 4096
@@ -45,10 +46,14 @@ class OnnxFrontend:
     suffixes: tuple[str, ...] = (".onnx",)
 
     def read(self, path: Path) -> Imported:
-        """Read a file.
+        """Read a file as it states itself; raises as ``read_with``."""
+        return self.read_with(path, CompileOptions())
+
+    def read_with(self, path: Path, options: CompileOptions) -> Imported:
+        """Read a file with the shapes of the options, up to where they say.
 
         Raises:
-            UsageError: the file does not exist.
+            UsageError: the file does not exist, or has no such inputs or tensors.
             ModelError: the file is not a valid model.
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
         """
@@ -57,7 +62,7 @@ class OnnxFrontend:
                 f"there is no file '{path}'", code="no-such-file", hint="check the path"
             )
         try:
-            return _read(path)
+            return _read(path, options)
         except CompileError:
             raise
         except Exception as error:
@@ -68,20 +73,44 @@ class OnnxFrontend:
 
     def source_runtime(self, path: Path) -> OnnxRuntime | None:
         """The file in onnxruntime; None if that is not installed."""
-        return self.named_runtime(path, ())
+        return self.source_runtime_with(path, CompileOptions(), ())
 
-    def named_runtime(self, path: Path, inputs: Sequence[str]) -> OnnxRuntime | None:
-        """The same for samples with the values of several inputs, by default of the only one."""
+    def source_runtime_with(
+        self, path: Path, options: CompileOptions, inputs: Sequence[str]
+    ) -> OnnxRuntime | None:
+        """The file in onnxruntime; None if the network does not end at the file's outputs."""
         from snn_frontends.onnx.runtime import OnnxRuntime
 
-        return OnnxRuntime.of(path, inputs)
+        if options.outputs or options.cut_at:
+            return None
+        return OnnxRuntime.of(path, inputs, options.input_shape)
+
+    def tail_runtime(self, tail: HostTail) -> HostModel | None:
+        """An untrusted tail in onnxruntime; None if that is not installed."""
+        from snn_frontends.onnx.runtime import HostModel
+        from snn_frontends.onnx.tail import checked
+
+        return HostModel.of(checked(tail), bounded=True)
+
+    def whole_runtime(self, path: Path, options: CompileOptions) -> HostModel | None:
+        """The file in onnxruntime, for all its outputs; None if that is not installed."""
+        from snn_frontends.onnx.cut import with_outputs
+        from snn_frontends.onnx.runtime import HostModel
+
+        if not options.outputs:
+            return HostModel.of(str(path))
+        model, _ = load(path, str(path))
+        return HostModel.of(with_outputs(model, options.outputs).SerializeToString())
 
 
-def _read(path: Path) -> Imported:
+def _read(path: Path, options: CompileOptions) -> Imported:
+    from snn_frontends.onnx.cut import Request
+    from snn_frontends.onnx.expansion import expand
     from snn_frontends.onnx.importer import import_graph
+    from snn_frontends.onnx.shapes import set_shapes
 
     file = str(path)
-    model, modules = _load(path, file)
+    model, modules = load(path, file)
     opset, stated, findings = _opset(model, file)
     if not model.graph.node or not model.graph.output:
         lack = "outputs" if model.graph.node else "operators"
@@ -93,11 +122,15 @@ def _read(path: Path) -> Imported:
             origin=Origin(file),
             hint="simplify it (onnx-simplifier), or split it",
         )
+    findings += set_shapes(model.graph, options.input_shape, file)
     entries, unused = _inputs(model.graph, file)
-    return import_graph(model, file, opset, entries, stated, [*findings, *unused], modules)
+    modules, expanded = expand(model, file, opset, modules)
+    findings = [*findings, *expanded, *unused]
+    request = Request(options.outputs, options.cut_at)
+    return import_graph(model, file, opset, entries, stated, findings, modules, request)
 
 
-def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
+def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     """The file's contents, with external weights, and the module of each operator.
 
     Raises:
@@ -106,6 +139,7 @@ def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     import onnx
 
     from snn_frontends.onnx import external, wire
+    from snn_frontends.onnx.inlining import inline
     from snn_frontends.onnx.survey import module_of
 
     origin = Origin(file)
@@ -130,7 +164,7 @@ def _load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     external.load(model, path, len(content))
     modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
     _make_printable(model)
-    return model, modules
+    return model, inline(model, modules, file, MAX_NODES)
 
 
 def _content(path: Path) -> bytes:
@@ -279,6 +313,8 @@ def _checked(entry: onnx.ValueInfoProto, origin: Origin) -> ModelInput:
     """
     from onnx import TensorProto
 
+    from snn_frontends.onnx.shapes import model_input
+
     tensor = entry.type.tensor_type
     floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
     if not entry.type.HasField("tensor_type") or tensor.elem_type not in floats:
@@ -291,54 +327,4 @@ def _checked(entry: onnx.ValueInfoProto, origin: Origin) -> ModelInput:
             hint="export the network with a float input; raw integer data is supported all the "
             "same, with --mean-values and --scale-values",
         )
-    return _shaped(entry.name, tensor, origin)
-
-
-def _shaped(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> ModelInput:
-    """The input with its shape in the file.
-
-    Raises:
-        ModelError: it has no shape, or an unsupported one.
-    """
-    from snn_frontends.onnx.importer import ModelInput
-    from snn_frontends.onnx.values import Batch
-
-    if not tensor.HasField("shape"):
-        raise ModelError(
-            "the input has no shape",
-            code="dynamic-shape",
-            origin=origin,
-            hint="export the model with a fixed input shape",
-        )
-    vector = len(tensor.shape.dim) == 1 and tensor.shape.dim[0].dim_value > 0
-    if len(tensor.shape.dim) < 2 and not vector:
-        raise ModelError(
-            f"the input has {len(tensor.shape.dim)} axes; it needs a batch axis and at least one "
-            "more",
-            code="no-batch-axis",
-            origin=origin,
-            hint="export the model with inputs of shape (batch, ...)",
-        )
-    sizes = [int(dim.dim_value) if dim.dim_value > 0 else 0 for dim in tensor.shape.dim]
-    for axis, size in enumerate(sizes[1:], start=1):
-        if not size:
-            symbol = tensor.shape.dim[axis].dim_param
-            raise ModelError(
-                f"axis {axis} of the input"
-                + (f" ('{symbol}')" if symbol else "")
-                + " has no fixed "
-                "size; only the batch (axis 0) may be symbolic",
-                code="dynamic-shape",
-                origin=origin,
-                hint="export with a fixed size, or set it: python -m "
-                "onnxruntime.tools.make_dynamic_shape_fixed "
-                + (
-                    f"--dim_param {shlex.quote(symbol)} --dim_value SIZE IN OUT"
-                    if symbol
-                    else "--help"
-                ),
-            )
-    if vector:
-        return ModelInput(name, (sizes[0],), Batch(1, symbolic=False), whole=True)
-    batch = Batch(sizes[0] or 1, symbolic=not sizes[0])
-    return ModelInput(name, (batch.size, *sizes[1:]), batch)
+    return model_input(entry.name, tensor, origin)

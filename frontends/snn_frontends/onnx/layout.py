@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from snn_compile.errors import CompileError, UnsupportedError
 from snn_compile.ir import ann
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.call import Call
@@ -30,7 +31,7 @@ ELEMENTWISE = frozenset(
 AWARE = frozenset(
     (
         "ArgMax Cast CastLike CenterCropPad Concat CumSum Dropout Einsum Expand Flatten "
-        "Gather GatherElements GatherND Gemm Identity LayerNormalization LogSoftmax "
+        "GRU LSTM RNN Gather GatherElements GatherND Gemm Identity LayerNormalization LogSoftmax "
         "LpNormalization MatMul MeanVarianceNormalization Pad RMSNormalization ReduceL1 ReduceL2 "
         "ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Resize Reshape ReverseSequence "
         "Slice Softmax Split Squeeze Tile Transpose Trilu Unsqueeze Upsample"
@@ -127,13 +128,58 @@ def view(call: Call, index: int = 0, axes: Sequence[int] | None = ()) -> View:
 
 
 def run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
-    """The result of a handler for inputs with the batch axis in any position."""
+    """The result of a handler for inputs with the batch axis in any position.
+
+    An operator that does not do with the batch where it is gets a batch of one as an ordinary axis.
+    """
+    batched = any(isinstance(x, Tensor) and x.axis is not None for x in call.inputs)
+    if not call.builder.batch.one or not batched:
+        return _run(handler, call)
+    mark = call.builder.mark()
+    try:
+        return _run(handler, call)
+    except UnsupportedError as error:
+        call.builder.undo(mark)
+        inputs = tuple(
+            unbatch(call, value, f"sample_{k}") if isinstance(value, Tensor) else value
+            for k, value in enumerate(call.inputs)
+        )
+        try:
+            return _run(handler, replace(call, inputs=inputs))
+        except CompileError:
+            call.builder.undo(mark)
+            raise error from None
+
+
+def _run(handler: Handler, call: Call) -> Tensor | Sequence[Tensor]:
+    """The result for inputs where they are."""
+    if call.op in ELEMENTWISE:
+        call = _of_one_rank(call)
     tensors = [value for value in call.inputs if isinstance(value, Tensor)]
     if call.op in AWARE or all(tensor.plain for tensor in tensors):
         return handler(call)
     if call.op in ELEMENTWISE:
         return _elementwise(handler, call, tensors)
     return _by_position(handler, call, tensors)
+
+
+def _of_one_rank(call: Call) -> Call:
+    """The call with leading axes of length 1 where another operand has more axes."""
+    ranks = [len(v.shape) for v in call.inputs if isinstance(v, Tensor | np.ndarray)]
+    rank = max(ranks, default=0)
+
+    def lifted(x: Tensor, place: int) -> Tensor:
+        more = rank - len(x.shape)
+        if not more:
+            return x
+        sample = (*[1] * more, *x.sample)
+        suffix = f"lifted{place}"
+        y = call.emit(ann.Reshape, plain(call, x), shape=(call.batch, *sample), suffix=suffix)
+        axis = None if x.axis is None else x.axis + more
+        return replace(x, node=y.node, shape=(*[1] * more, *x.shape), axis=axis)
+
+    inputs = tuple(lifted(v, k) if isinstance(v, Tensor) else v for k, v in enumerate(call.inputs))
+    return replace(call, inputs=inputs)
 
 
 def _elementwise(handler: Handler, call: Call, tensors: list[Tensor]) -> Tensor:

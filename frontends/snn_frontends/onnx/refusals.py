@@ -23,19 +23,6 @@ CUT = (
 
 REASONS = (
     Reason(
-        frozenset(("LSTM", "GRU", "RNN")),
-        "recurrent layers have no spiking form here",
-        "replace it by convolutions, or run it outside the network",
-    ),
-    Reason(
-        frozenset(
-            "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
-            "ConvInteger MatMulInteger".split()
-        ),
-        "the model is already quantized",
-        "export the float model; this tool quantizes it for the target itself",
-    ),
-    Reason(
         frozenset(("If", "Loop", "Scan", "SequenceMap")),
         "control flow has no spiking form",
         "export with fixed control flow, or simplify the model (onnx-simplifier)",
@@ -74,6 +61,16 @@ def unsupported(origin: Origin) -> UnsupportedError:
         if origin.op in reason.ops:
             return UnsupportedError(reason.message, origin=origin, hint=reason.hint)
     return UnsupportedError("operator not supported on activations", origin=origin, hint=CUT)
+
+
+def on_integers(origin: Origin) -> UnsupportedError:
+    """The error for an operator between a quantization and its inverse."""
+    return UnsupportedError(
+        "computes with the integers of a quantized value, not with the value",
+        code="integer-arithmetic",
+        origin=origin,
+        hint="put DequantizeLinear before it and QuantizeLinear behind it",
+    )
 
 
 def newer(found: int, known: int, origin: Origin) -> UnsupportedError:

@@ -6,18 +6,26 @@ result is independent of our import.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile import memory
+from snn_compile.errors import ModelError, Origin, UsageError
+from snn_compile.files.documents import first_line
+from snn_compile.options.shapes import Sizes, name_and_sizes
+
 BATCH_SIZE = 64
 """Samples per call."""
 
 Array = npt.NDArray[Any]
+NO_SHAPES: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 class OnnxRuntime:
@@ -29,14 +37,18 @@ class OnnxRuntime:
 
     name = "onnxruntime"
 
-    def __init__(self, session: Any, fed: Sequence[str] = ()) -> None:
+    def __init__(
+        self, session: Any, shapes: Mapping[str, tuple[int, ...]], fed: Sequence[str] = ()
+    ) -> None:
         self._session = session
-        self._shapes = {entry.name: entry.shape[1:] for entry in session.get_inputs()}
-        self._fed = fed or list(self._shapes)[:1]
-        self._output = session.get_outputs()[0].name
+        self._shapes = shapes
+        self._fed = fed or list(shapes)[:1]
+        self._outputs = [output.name for output in session.get_outputs()]
 
     @staticmethod
-    def of(path: Path, inputs: Sequence[str] = ()) -> OnnxRuntime | None:
+    def of(
+        path: Path, inputs: Sequence[str] = (), shapes: Sequence[str] = ()
+    ) -> OnnxRuntime | None:
         """The file, ready to run; None if the library is missing or rejects it.
 
         Samples hold the values of the named inputs, one after another; by default, those of the
@@ -44,6 +56,11 @@ class OnnxRuntime:
 
         Files that fix the number of samples are left out: called once for each sample, the library
         is the slower one.
+
+        Args:
+            path: the file.
+            inputs: names of the inputs that samples have values of.
+            shapes: of inputs, in place of the file's, as the option states them.
         """
         try:
             import onnxruntime
@@ -68,21 +85,34 @@ class OnnxRuntime:
             known = set(inputs) <= set(entries) if inputs else len(entries) == 1
             if not known or not all(map(_takes_batches, entries.values())):
                 return None
-            runtime = OnnxRuntime(session, inputs)
-            probes = [runtime(np.zeros((n, runtime.size), np.float32)) for n in (2, 3)]
+            sizes = _sample_shapes(session.get_inputs(), dict(map(name_and_sizes, shapes)))
+            if sizes is None:
+                return None
+            runtime = OnnxRuntime(session, sizes, inputs)
+            probes = [runtime.every_output(np.zeros((n, runtime.size), np.float32)) for n in (2, 3)]
         except refusals:
             return None
-        kept = [len(probe) for probe in probes] == [2, 3]
+        kept = [{len(values) for values in probe.values()} for probe in probes] == [{2}, {3}]
         return runtime if kept else None  # samples may have been merged, or moved to another axis
 
     def __call__(self, x: Array, advance: Callable[[int], None] = lambda n: None) -> Array:
         """The first output for every sample (N, *sample shape)."""
+        return next(iter(self._run(self._outputs[:1], x, advance).values()))
+
+    def every_output(
+        self, x: Array, advance: Callable[[int], None] = lambda n: None
+    ) -> dict[str, Array]:
+        """Each output for every sample, by its name in the file."""
+        return self._run(self._outputs, x, advance)
+
+    def _run(self, names: list[str], x: Array, advance: Callable[[int], None]) -> dict[str, Array]:
         found = []
         for start in range(0, len(x), BATCH_SIZE):
             piece = np.ascontiguousarray(x[start : start + BATCH_SIZE], np.float32)
-            found.append(self._session.run([self._output], self._by_name(piece))[0])
+            found.append(self._session.run(names, self._by_name(piece)))
             advance(len(piece))
-        return np.concatenate(found)
+        pairs = zip(names, zip(*found, strict=True), strict=True)
+        return {name: np.concatenate(pieces) for name, pieces in pairs}
 
     @property
     def size(self) -> int:
@@ -101,7 +131,108 @@ class OnnxRuntime:
 
 
 def _takes_batches(entry: Any) -> bool:
-    """Whether an input takes any number of samples, as floats, of a known shape."""
-    batch, *shape = entry.shape or [1]
-    known = all(isinstance(size, int) for size in shape)
-    return not isinstance(batch, int) and known and entry.type == "tensor(float)"
+    """Whether an input takes any number of samples, as floats."""
+    fixed = not entry.shape or isinstance(entry.shape[0], int)
+    return not fixed and entry.type == "tensor(float)"
+
+
+def _sample_shapes(
+    entries: Sequence[Any], stated: Mapping[str, Sizes]
+) -> dict[str, tuple[int, ...]] | None:
+    """The shape of a sample of each input, stated or of the file; None if one is unknown."""
+    only = stated.get("") if len(entries) == 1 else None
+    found = {}
+    for entry in entries:
+        shape = tuple((stated.get(entry.name, only) or entry.shape)[1:])
+        if not all(isinstance(size, int) for size in shape):
+            return None
+        found[entry.name] = shape
+    return found
+
+
+class HostModel:
+    """A model in onnxruntime, as it stands, for one sample at a time.
+
+    Attributes:
+        name: name of the library, for display.
+        shapes: of each output, as far as the library infers it; None for other sizes.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.shapes = [_inferred(output.shape) for output in session.get_outputs()]
+
+    @staticmethod
+    def of(model: bytes | str, *, bounded: bool = False) -> HostModel | None:
+        """A model or its file, ready to run; None if the library is missing.
+
+        Args:
+            model: its content, or a path.
+            bounded: whether its tensors may take no more memory than ``memory.budget`` allows.
+
+        Raises:
+            ModelError: the library rejects it.
+        """
+        try:
+            import onnxruntime
+        except ImportError:
+            return None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if bounded:
+            _bound_arena(memory.budget())
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            # Constants would be folded on loading, whatever their size.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        providers = ["CPUExecutionProvider"]
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=providers)
+        except Exception as error:
+            raise ModelError(
+                f"onnxruntime rejects it: {first_line(error)}",
+                code="host-runtime",
+                origin=Origin(model if isinstance(model, str) else "tail.onnx"),
+                hint="upgrade onnxruntime, or export the model with an older operator set",
+            ) from error
+        return HostModel(session)
+
+    def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """All outputs, in order.
+
+        Raises:
+            UsageError: they cannot be computed, or take too much memory.
+        """
+        try:
+            return list(self._session.run(None, dict(feeds)))
+        except Exception as error:
+            raise UsageError(
+                f"the host cannot compute it: {first_line(error)}",
+                code="host-runtime",
+                hint="--max-memory sets the memory that it may take",
+            ) from error
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs."""
+        return [entry.name for entry in self._session.get_inputs()]
+
+
+def _inferred(shape: Sequence[Any] | None) -> tuple[int | None, ...] | None:
+    """A shape with None for sizes that are not fixed."""
+    if shape is None:
+        return None
+    return tuple(size if isinstance(size, int) else None for size in shape)
+
+
+@cache
+def _bound_arena(size: int) -> None:
+    """Limit the memory for the tensors of all bounded models of this process together."""
+    import onnxruntime
+
+    kinds = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
+    place = onnxruntime.OrtMemoryInfo("Cpu", kinds[0].ORT_ARENA_ALLOCATOR, 0, kinds[1].DEFAULT)
+    limits = onnxruntime.OrtArenaCfg({"max_mem": size, "arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(place, limits)

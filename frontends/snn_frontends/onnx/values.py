@@ -5,12 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from snn_compile.ir.graph import NodeId, Shape
 
 Constant = npt.NDArray[Any]
 """A value independent of the input: an initializer, or computed from initializers."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a quantized value of the file stands for a real one: ``real = (q - zero) * step``.
+
+    Attributes:
+        step: one number, or one per channel.
+        zero: the integer that stands for 0, likewise.
+        low: smallest integer.
+        high: largest integer.
+    """
+
+    step: tuple[float, ...]
+    zero: tuple[int, ...]
+    low: int
+    high: int
+
+    @property
+    def steps(self) -> npt.NDArray[np.float32]:
+        """The steps, as in the file."""
+        return np.array(self.step, np.float32)
+
+    @property
+    def ends(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Smallest and largest real value in steps, of each channel."""
+        zero = np.array(self.zero, np.int64)
+        return self.low - zero, self.high - zero
 
 
 @dataclass(frozen=True)
@@ -28,6 +57,7 @@ class Tensor:
         inner: positions within each sample of the batch.
         border: numbers of values before and after each axis by which the shape exceeds the node's;
             they are below any other. Only maxima read such a value.
+        grid: where the file has integers, how these stand for the node's real values.
     """
 
     node: NodeId
@@ -36,6 +66,7 @@ class Tensor:
     outer: int = 1
     inner: int = 1
     border: tuple[tuple[int, int], ...] = ()
+    grid: Grid | None = None
 
     @property
     def merged(self) -> int:

@@ -12,7 +12,7 @@ from snn_compile.cli.console import as_json, common, progress_options, results
 from snn_compile.cli.model_config import config_beside, options_for
 from snn_compile.cli.passes import AroundPasses, around_passes
 from snn_compile.cli.settings import GroupedCommand, settings
-from snn_compile.errors import AccuracyError, Origin, UsageError
+from snn_compile.errors import AccuracyError, CompileError, Origin, UsageError, raise_all
 
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
@@ -88,23 +88,35 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
     Raises:
         AccuracyError: the loss is larger.
     """
-    from snn_compile.report import figures
+    from snn_compile.report import figures, metrics
 
-    if limit is None:
+    if limit is None or not report.get("ladder"):
         return
-    key = figures.measure(report)
     rungs = figures.reference(report), figures.rung(report, figures.ANSWER)
-    before, after = (rung.get(key) for rung in rungs)
-    if before is None or after is None:
-        return
-    if before - after > limit:
-        what = "top-1 accuracy" if key == "top1" else f"agreement with {figures.origin_of(report)}"
-        raise AccuracyError(
-            f"{what} fell from {before:.2f} to {after:.2f}, by {before - after:.2f} points;"
-            f" the limit is {limit:g}",
-            origin=Origin(file),
-            hint="more bits, more steps, other thresholds; the report names the costliest layer",
-        )
+    if host := figures.rung(report, figures.HOST):
+        rungs = host["before"], host
+    origin = figures.origin_of(report)
+    errors: list[CompileError] = []
+    for before, after in zip(*map(metrics.of_rung, rungs), strict=True):
+        of_output = f" of '{before['name']}'" if before["name"] else ""
+        lost, one, other = metrics.points_lost(before, after), *map(metrics.score, (before, after))
+        if lost is None:
+            message = f"the loss{of_output} cannot be measured: its values do not vary"
+            hint = "give more samples with --evaluate"
+            errors.append(AccuracyError(message, code="unmeasurable", hint=hint))
+        elif lost > limit:
+            what = figures.WORDS[metrics.measure(before)].format(origin)
+            errors.append(
+                AccuracyError(
+                    f"{what}{of_output} fell from {one:.2f} to {other:.2f}, by {lost:.2f} points;"
+                    f" the limit is {limit:g}",
+                    hint="more bits, more steps, other thresholds; the report names the costliest"
+                    " layer",
+                )
+            )
+    for error in errors:
+        error.origin = Origin(file)
+    raise_all(errors)
 
 
 def refuse_unmeasurable(options: CompileOptions) -> None:

@@ -30,10 +30,12 @@ def accuracy(
 
     Returns:
         ``top1`` of the device and ``reference`` in percent, None without labels; and the share of
-        stimuli, ``agreement``, where both name the same class. Empty if it records no output.
+        stimuli, ``agreement``, where both name the same class. Empty if it records no output, or
+        one without classes.
     """
     name, decoding = next(iter(compiled.decodings.items()))
-    if name not in session.outputs:
+    kinds = {one["layer"]: one["kind"] for one in compiled.report.get("outputs") or ()}
+    if name not in session.outputs or kinds.get(name, "classes") != "classes":
         return {}
     ours, theirs = (
         decoding(values[name]).reshape(session.done, -1).argmax(axis=1)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snn_compile.cli import trust
-from snn_compile.cli.console import common, results, show_table
+from snn_compile.cli import inspect_against, trust
+from snn_compile.cli.console import as_json, common, results, show_table
+from snn_compile.cli.settings import options_named, read_options
 from snn_compile.printable import printable
 from snn_compile.report import figures
 
@@ -28,23 +29,73 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Also write the network's text: of a folder, its program; of a model, as it was imported.",
 )
+@click.option(
+    "--against",
+    type=click.Choice(["onnxruntime"]),
+    help="Compare every layer with the user's file, given the same inputs.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="NPZ",
+    help="Samples for --against: x, as for a compilation (default: of a folder, the evaluation"
+    " data; else noise).",
+)
+@click.option(
+    "--samples",
+    "n_samples",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Most samples for --against, the first ones.",
+)
+@click.option("--model", type=click.Path(path_type=Path), metavar="M", help="A folder's model.")
+@click.option(
+    "--calibrate", type=click.Path(path_type=Path), metavar="D", help="A folder's calibration data."
+)
+@click.option(
+    "--evaluate", type=click.Path(path_type=Path), metavar="D", help="A folder's evaluation data."
+)
+@options_named(*inspect_against.OPTIONS)
 @trust.signer
+@as_json
 @common
-def command(path: Path, text: Path | None, signer: Path | None) -> None:
-    """Show the operators of a model before and after folding, or what a folder holds."""
+def command(
+    path: Path,
+    text: Path | None,
+    against: str | None,
+    data: Path | None,
+    n_samples: int,
+    signer: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Show the operators of a model before and after folding, or what a folder holds.
+
+    With --against, show each layer beside the user's file instead: its largest difference, given
+    the same inputs, and its bound; of a folder also in integers. Exit code 7 if one exceeds it.
+    """
+    if against is not None:
+        if signer is not None:
+            trust.open_folder(path, signer)
+        inspect_against.compare(path, data, n_samples, given, as_json=as_json)
+        return
+    if data is not None or as_json or any(given[name] for name in inspect_against.SOURCES):
+        raise click.UsageError("--data, --json, --model, --calibrate, --evaluate need --against.")
+    given = {name: given[name] for name in inspect_against.OPTIONS}
     if path.is_dir() or signer is not None:
         _show_folder(path, signer, text)
     else:
-        _show_model(path, text)
+        _show_model(path, text, given)
 
 
-def _show_model(path: Path, text: Path | None) -> None:
+def _show_model(path: Path, text: Path | None, given: dict[str, Any]) -> None:
     from snn_compile.errors import Origin, UsageError
-    from snn_compile.options import CompileOptions
     from snn_compile.pipeline.driver import check_model
     from snn_compile.plugins import Imported
 
-    result = check_model(path, CompileOptions())
+    result = check_model(path, read_options(None, given))
     imported, folded = result.imported, result.folded
     if not isinstance(imported, Imported) or folded is None:
         raise UsageError(

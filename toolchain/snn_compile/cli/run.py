@@ -20,6 +20,7 @@ from snn_compile.pluralize import pluralize
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.cli.growing import GrowingNpz
+    from snn_compile.plugins.host import HostRunner
     from snn_compile.report.observer import Observer
     from snn_compile.samples.arrays import Array, Samples
     from snn_compile.sim.reference import Run
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="NPZ", help="File for the results."
 )
+@click.option(
+    "--host-tail",
+    is_flag=True,
+    help="Also compute what is left to the host, with onnxruntime: the model file's own outputs.",
+)
 @click.option("--trace", is_flag=True, help="Also write every message of every layer.")
 @trust.signer
 @as_json
@@ -42,6 +48,7 @@ def command(
     folder: Path,
     data: Path,
     output: Path | None,
+    host_tail: bool,
     trace: bool,
     signer: Path | None,
     as_json: bool,
@@ -52,6 +59,8 @@ def command(
 
     Writes outputs (real values), potentials (the integers behind them), argmax, the messages that
     each layer sent over all samples (spikes/LAYER) and, with --trace, each of them (trace/LAYER).
+    Of several outputs, each is there under its own name, and outputs is the first. With
+    --host-tail, the outputs of the model file are there by their names.
     """
     from snn_compile.cli.growing import GrowingNpz
     from snn_compile.report.progress import TerminalObserver
@@ -61,15 +70,16 @@ def command(
             "--trace needs an output file", code="bad-option", hint="name a file: -o OUT.npz"
         )
     compiled = trust.open_folder(folder, signer)
+    host = compiled.host() if host_tail else None
     samples = load(compiled, data)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     if output is None:
-        outcome = simulate(compiled, samples, observer)
+        outcome = simulate(compiled, samples, observer, host=host)
     else:
         if trace:
             observer.stage("traces", require_room(compiled, len(samples), output))
         with GrowingNpz(output) as file:
-            outcome = simulate(compiled, samples, observer, file, trace)
+            outcome = simulate(compiled, samples, observer, file, trace, host)
             file.save({f"spikes/{name}": total for name, total in outcome.spikes.items()})
     inputs = [node.id for node in compiled.program.inputs]
     _show(facts(outcome, samples, inputs), output, as_json)
@@ -80,11 +90,11 @@ class Outcome:
     """Totals over all samples; everything else is in the output file.
 
     Attributes:
-        argmax: of the first output.
+        answers: of each output that has labels or targets, by its index.
         spikes: message counts of each layer.
     """
 
-    argmax: list[Array] = field(default_factory=list)
+    answers: dict[int, list[Array]] = field(default_factory=dict)
     spikes: Counter[str] = field(default_factory=Counter)
 
 
@@ -114,7 +124,8 @@ def require_room(compiled: CompiledModel, n_samples: int, output: Path) -> str:
         FileNotFoundError: the folder does not exist.
     """
     traces = compiled.message_bytes.values()
-    answers = [16 * prod(decoding.shape) for decoding in compiled.decodings.values()]
+    each = 16 if len(compiled.decodings) == 1 else 32  # under two names
+    answers = [each * prod(decoding.shape) for decoding in compiled.decodings.values()]
     needed = n_samples * (sum(traces) + sum(answers) + max(traces))
     free = shutil.disk_usage(output.parent).free
     if needed > free:
@@ -135,47 +146,84 @@ def simulate(
     observer: Observer,
     file: GrowingNpz | None = None,
     trace: bool = False,
+    host: HostRunner | None = None,
 ) -> Outcome:
     """Run the network on the samples, a few at a time; into a file, if there is one."""
+    from snn_compile.report import metrics
+    from snn_compile.report.evaluation import decoded
+
     outcome = Outcome()
+    judged = [index for index, one in enumerate(samples.expected) if one.y is not None]
     text = pluralize(len(samples), "sample")
     with observer.progress("simulate", text, len(samples)) as advance:
-        record = trace and file is not None
+        record, done = trace and file is not None, 0
+        named = host.tail.outputs if host is not None else ()
         for run in compiled.simulate_in_pieces(samples.x, record=record, advance=advance):
-            rows = decode_outputs(compiled, run)
-            outcome.argmax.append(rows["argmax"])
+            values = decoded(compiled.decodings, run)
+            rows = output_arrays(compiled, run, values)
+            for index in judged:
+                answers = metrics.answers(samples.expected[index], values[index])
+                outcome.answers.setdefault(index, []).append(answers)
             outcome.spikes.update({name: int(n.sum()) for name, n in run.activity.items()})
+            piece = samples.x[done : done + run.n_stimuli]
+            done += run.n_stimuli
+            hosted = compiled.host_rows(host, run, piece) if host is not None else ()
             if file is not None:
-                for name, values in rows.items():
-                    file.append(name, values)
-            del run, rows  # before the next piece is simulated
+                for name, array in rows.items():
+                    if name not in named:
+                        file.append(name, array)
+            for outputs in hosted:
+                for name, array in outputs.items():
+                    if file is not None:
+                        file.append(name, array)
+            del run, rows, values, hosted  # before the next piece is simulated
     return outcome
 
 
-def decode_outputs(compiled: CompiledModel, run: Run) -> dict[str, Array]:
-    """The output file's arrays for each sample."""
-    arrays: dict[str, Array] = {}
-    for index, (name, decoding) in enumerate(compiled.decodings.items()):
-        outputs = decoding(run.outputs[name])
-        further = f"/{name}" if index else ""
-        arrays[f"outputs{further}"] = outputs
-        arrays[f"potentials{further}"] = run.outputs[name].reshape(outputs.shape)
-        if not index:
-            arrays["argmax"] = outputs.reshape(len(outputs), -1).argmax(axis=1)
+def output_arrays(compiled: CompiledModel, run: Run, values: Sequence[Array]) -> dict[str, Array]:
+    """The output file's arrays for each sample, from the outputs' real values."""
+    arrays: dict[str, Array] = {
+        "outputs": values[0],
+        "potentials": _potentials(compiled, run, 0),
+        "argmax": values[0].reshape(len(values[0]), -1).argmax(axis=1),
+    }
+    names = list(compiled.output_names.values())
+    for index, name in enumerate(names if len(names) > 1 else ()):
+        arrays |= {name: values[index]} if name not in arrays else {}
+        arrays[f"outputs/{name}"] = values[index]
+        arrays[f"potentials/{name}"] = _potentials(compiled, run, index)
     return arrays | {f"trace/{name}": messages for name, messages in run.messages.items()}
+
+
+def _potentials(compiled: CompiledModel, run: Run, index: int) -> Array:
+    """The integers behind an output, in the shape of the user's network."""
+    name, decoding = list(compiled.decodings.items())[index]
+    potentials = run.outputs[name]
+    return potentials.reshape(len(potentials), *decoding.shape)
 
 
 def facts(outcome: Outcome, samples: Samples, inputs: Sequence[str]) -> dict[str, Any]:
     """Summary figures of the run."""
     import numpy as np
 
+    from snn_compile.report import metrics
+    from snn_compile.samples.outputs import OutputKind
     from snn_compile.sim import engine
 
     n = len(samples)
-    answers = np.concatenate(outcome.argmax)
+    judged, top1 = [], None
+    for index, answers in outcome.answers.items():
+        expected, found = samples.expected[index], np.concatenate(answers)
+        judged.append(metrics.compare(expected, found, found))
+        if expected.kind is OutputKind.CLASSES and top1 is None:
+            top1 = 100 * float((found == expected.y).mean())
     return {
         "samples": n,
-        "top1": None if samples.y is None else 100 * float((answers == samples.y).mean()),
+        "top1": top1,
+        "outputs": [
+            {key: value for key, value in one.items() if key not in metrics.AGAINST_FIRST}
+            for one in judged
+        ],
         "input": inputs[0] if len(inputs) == 1 else list(inputs),
         "spikes_per_inference": {name: total / n for name, total in outcome.spikes.items()},
         "simulator": engine.simulator(),
@@ -188,13 +236,15 @@ def _show(known: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
 
         click.echo(json.dumps(known, indent=2, ensure_ascii=False))
         return
-    from snn_compile.report import figures
+    from snn_compile.report import figures, output_figures
     from snn_compile.report.terminal import row
 
     console = results()
     console.print(row("samples", f"{known['samples']:,}"))
-    if known["top1"] is not None:
-        console.print(row("accuracy", f"{known['top1']:.2f} %"))
+    for one in known["outputs"]:
+        of_output = f"   {one['name']}" if len(known["outputs"]) > 1 else ""
+        label = "error" if one["kind"] == "regression" else "accuracy"
+        console.print(row(label, output_figures.against_labels(one) + of_output))
     spikes: dict[str, float] = known["spikes_per_inference"]
     given = known["input"] if isinstance(known["input"], list) else [known["input"]]
     total = sum(mean for name, mean in spikes.items() if name not in given)

@@ -52,7 +52,7 @@ class Setting(click.Option):
             type=None if is_flag else _TYPES.get(kind.expected, str),
             is_flag=is_flag,
             default=None,
-            multiple=kind.expected == "names",
+            multiple=kind.repeats,
             metavar=None if is_flag else kind.metavar,
             help=f"{item.help}  [{'; '.join(limits(item))}]",
         )
@@ -89,6 +89,18 @@ def declared_options(owner: type) -> Callable[[F], F]:
 
     def add(command: F) -> F:
         settings = [Setting(item) for group in groups for item in items if item.group == group]
+        known = getattr(command, "__click_params__", [])
+        command.__click_params__ = [*known, *reversed(settings)]  # type: ignore[attr-defined]
+        return command
+
+    return add
+
+
+def options_named(*names: str) -> Callable[[F], F]:
+    """Add some options of a compilation."""
+
+    def add(command: F) -> F:
+        settings = [Setting(options_of(CompileOptions)[name]) for name in names]
         known = getattr(command, "__click_params__", [])
         command.__click_params__ = [*known, *reversed(settings)]  # type: ignore[attr-defined]
         return command

@@ -133,6 +133,14 @@ class Coding(ABC):
         del bits
         return self
 
+    def on_levels(self, levels: int) -> Coding:
+        """The coding with payloads of at most ``levels``, if it has payloads and these are fewer.
+
+        A network with quantized activations states the grid of each population.
+        """
+        del levels
+        return self
+
     @classmethod
     def levels_of(cls, size: int) -> int:
         """Largest activation in units of the smallest, for so many steps or bits."""

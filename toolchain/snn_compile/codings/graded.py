@@ -35,6 +35,7 @@ class Graded(Coding):
     max_size: ClassVar[int] = 8
 
     bits: int = 8
+    most: int | None = None
 
     @property
     def size(self) -> int:
@@ -45,6 +46,15 @@ class Graded(Coding):
     def levels_of(cls, size: int) -> int:
         """Largest payload."""
         return (1 << size) - 1
+
+    @property
+    def levels(self) -> int:
+        """Largest payload of this network's or, on a grid of its own, this population's."""
+        return self.levels_of(self.bits) if self.most is None else self.most
+
+    def on_levels(self, levels: int) -> Coding:
+        """With the payloads of a grid that the coding's cover."""
+        return replace(self, most=levels) if levels < self.levels else self
 
     def finer(self, bits: int | None) -> Coding:
         """With payloads of so many bits, if that is more."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -38,6 +39,7 @@ def balance_thresholds(
     *,
     levels: int,
     per_layer: bool = False,
+    payloads: bool = True,
 ) -> dict[NodeId, Float]:
     """Full scale per channel of every rectifier: its largest representable activation.
 
@@ -48,22 +50,29 @@ def balance_thresholds(
             needs a simulation and starts from ``max`` (see ``spike_norm``).
         levels: activations are multiples of full scale / levels.
         per_layer: one value for all channels of a layer.
+        payloads: whether messages have payloads, which some layers have wider than others.
 
     Returns:
         (C,) positive values, at most the cap (ReLU6).
     """
     scales: dict[NodeId, Float] = {}
+    statistics = _with_peers(network, calibration)
     for node in network.graph:
         if not isinstance(node, ann.Activation) or node.like is not None:
             continue
-        activations = calibration.activations[node.id]
+        if node.full_scale is not None and node.on_own_grid(levels):
+            channels = maps_shape(node.shape)[0]
+            scales[node.id] = np.broadcast_to(node.full_scale, channels).astype(np.float64)
+            continue
+        activations = statistics[node.id]
+        most = node.finest(levels) if payloads else levels
         if per_layer or node.uniform:
             activations = _merged(activations)
-        if isinstance(node, ann.Function) and node.payload_bits and node.expression != X:
+        if _is_factor(node):
             at_0 = float(evaluate(node.expression, np.zeros((1, 1)))[0, 0])
-            scale = _least_share(activations, node.finest(levels), at_0)
+            scale = _least_share(activations, most, at_0)
         else:
-            scale = _full_scale(activations, method(node.id), node.finest(levels))
+            scale = _full_scale(activations, method(node.id), most)
         scale = np.broadcast_to(scale, calibration.activations[node.id].peak.shape).copy()
         scales[node.id] = _alive(scale)
         if isinstance(node, ann.Relu) and node.cap is not None:
@@ -75,6 +84,12 @@ def balance_thresholds(
                 scale = np.full(maps_shape(node.shape)[0], scale.max())
             scales[node.id] = scale
     return scales
+
+
+def _is_factor(node: ann.Activation) -> TypeGuard[ann.Function]:
+    """Whether a value is a normalization factor, whose relative error counts."""
+    wide = bool(node.payload_bits) and node.peers is None
+    return isinstance(node, ann.Function) and wide and node.expression != X
 
 
 def _full_scale(activations: Activations, method: str, levels: int) -> Float:
@@ -196,6 +211,33 @@ def _percentile(activations: Activations, percentile: float) -> Float:
     reached = (cumulative >= target).argmax(axis=1)
     scale: Float = (reached + 1) / activations.histogram.shape[1] * activations.peak
     return scale
+
+
+def _with_peers(network: ANNGraph, calibration: Calibration) -> dict[NodeId, Activations]:
+    """Statistics of each activation; of peers those of all of them."""
+    found = dict(calibration.activations)
+    groups: dict[str, list[NodeId]] = {}
+    for node in network.graph:
+        if isinstance(node, ann.Activation) and node.peers is not None:
+            groups.setdefault(node.peers, []).append(node.id)
+    for members in groups.values():
+        found |= dict.fromkeys(members, _pooled([found[name] for name in members]))
+    return found
+
+
+def _pooled(peers: Sequence[Activations]) -> Activations:
+    """Statistics of several layers as one, channel by channel, in bins up to the largest peak."""
+    n_bins = peers[0].histogram.shape[1]
+    peak = np.maximum.reduce([one.peak for one in peers])
+    counts = np.zeros((len(peak), n_bins), np.int64)
+    row = np.arange(len(peak))[:, None] * n_bins
+    for one in peers:
+        ratio = one.centers / np.maximum(peak, np.finfo(np.float64).tiny)[:, None]
+        bins = np.minimum((ratio * n_bins).astype(np.int64), n_bins - 1)
+        weights = one.histogram.ravel()
+        total = np.bincount((bins + row).ravel(), weights, counts.size)
+        counts += total.astype(np.int64).reshape(counts.shape)
+    return Activations(peak, counts, sum(one.n_seen for one in peers))
 
 
 def _merged(activations: Activations) -> Activations:

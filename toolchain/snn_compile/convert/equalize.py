@@ -89,6 +89,8 @@ class Equalize:
                 continue
             if node.id in multiplied:  # a factor of a channel would be one of the product
                 continue
+            if node.peers is not None:  # a factor for each step would part their scales
+                continue
             if self.method == "range" and self.ranges is not None:
                 norm, limits = self.ranges[node.id], (0.0, np.inf)
             else:

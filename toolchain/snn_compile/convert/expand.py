@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 from snn_compile.convert import linear
+from snn_compile.convert.fold_batch_norm import per_channel
 from snn_compile.convert.fuse_convolutions import convolve
 from snn_compile.convert.linear import Float, Index, LinearMap, Wiring
 from snn_compile.ir import ann
@@ -30,10 +31,18 @@ from snn_compile.sim.reproducible import apply_layer
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One linear map from one population."""
+    """One linear map from one population.
+
+    Attributes:
+        source: the population.
+        map: the map.
+        step: (O,) of the last layer of the map, where a quantized file gives its weights as
+            integers in these steps; else None.
+    """
 
     source: NodeId
     map: LinearMap
+    step: Float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +92,7 @@ def drives_of(network: ANNGraph) -> Iterator[tuple[NodeId, Affine]]:
         else:
             read = [graph[s] for s in node.inputs]
             terms = tuple(
-                Term(term.source, _after(node, term.map, place, read))
+                Term(term.source, _after(node, term.map, place, read), _step_after(node, term))
                 for place, source in enumerate(sources)
                 for term in source.terms
             )
@@ -100,6 +109,21 @@ def _drive(node: AnnNode, sources: list[Affine]) -> Affine:
         left, right = sources
         return Affine((*left.terms, *right.terms), _everywhere(np.zeros(1), node.shape))
     return sources[0]
+
+
+def _step_after(node: AnnNode, term: Term) -> Float | None:
+    """The steps of the weights of a map with a node behind it, if they are evident.
+
+    Whether weights are integers in these steps is for who uses them to see.
+    """
+    if isinstance(node, ann.Conv | ann.Dense):
+        return None if node.step is None else node.step.astype(np.float64)
+    if term.step is None or node.shape[0] != len(term.step):
+        return None
+    if isinstance(node, ann.Affine | ann.BatchNorm):
+        parameters = per_channel(node)
+        return None if parameters is None else term.step * np.abs(parameters[0])
+    return term.step
 
 
 def _constant(node: AnnNode, sources: list[Float]) -> Float:

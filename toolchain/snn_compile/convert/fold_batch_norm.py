@@ -35,7 +35,7 @@ class FoldBatchNorm:
             (source,) = node.inputs
             name = folded_into.get(source, source)
             layer = layers.get(name, graph[name])
-            parameters = _per_channel(node)
+            parameters = per_channel(node)
             if not isinstance(layer, ann.Conv | ann.Dense) or parameters is None:
                 continue
             if len(graph.consumers(source)) != 1:
@@ -49,10 +49,11 @@ class FoldBatchNorm:
 
 def _scaled(layer: ann.Conv | ann.Dense, scale: Float, shift: Float) -> AnnNode:
     column = scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
-    return replace(layer, weight=layer.weight * column, bias=layer.bias * scale + shift)
+    step = None if layer.step is None else layer.step * np.abs(scale)
+    return replace(layer, weight=layer.weight * column, bias=layer.bias * scale + shift, step=step)
 
 
-def _per_channel(node: ann.BatchNorm | ann.Affine) -> tuple[Float, Float] | None:
+def per_channel(node: ann.BatchNorm | ann.Affine) -> tuple[Float, Float] | None:
     """Scale and shift, (C,) each; None where they differ within a channel."""
     if isinstance(node, ann.BatchNorm):
         scale = node.gamma.astype(np.float64) / np.sqrt(node.var.astype(np.float64) + node.epsilon)

@@ -200,12 +200,15 @@ def as_tap(wiring: Wiring) -> Kernel | None:
         return None
     (_, height, width), (n_out, out_h, out_w) = wiring.source, wiring.target
     index = wiring.index.reshape(wiring.target)
-    used = np.argwhere(index >= 0)
-    if not len(used):
+    # All channels of a tap that read anything do so at the same places.
+    is_used = (index >= 0).any(axis=(1, 2))
+    if not is_used.any():
         return None
-    channel = np.full(n_out, -1)
-    origin_c, origin_y, origin_x = np.unravel_index(index[tuple(used.T)], wiring.source)
-    channel[used[:, 0]] = origin_c
+    first = index[is_used.argmax()]
+    used = np.argwhere(first >= 0)
+    _, origin_y, origin_x = np.unravel_index(first[tuple(used.T)], wiring.source)
+    start = index[:, used[0, 0], used[0, 1]]
+    channel = np.where(start >= 0, start // (height * width), -1)
 
     def line(to: Index, at: Index) -> tuple[int, int]:
         """Step and offset with ``at = step * to + offset``, from the first points."""
@@ -216,9 +219,16 @@ def as_tap(wiring: Wiring) -> Kernel | None:
         step = int((at[k] - at[0]) // (to[k] - to[0]))
         return step, int(at[0] - step * to[0])
 
-    (sy, oy), (sx, ox) = line(used[:, 1], origin_y), line(used[:, 2], origin_x)
+    (sy, oy), (sx, ox) = line(used[:, 0], origin_y), line(used[:, 1], origin_x)
     if sy < 1 or sx < 1:
         return None
+    y, x = np.arange(out_h) * sy + oy, np.arange(out_w) * sx + ox
+    inside = np.logical_and.outer((y >= 0) & (y < height), (x >= 0) & (x < width))
+    place = y[:, None] * width + x
+    for own, read in zip(index, channel.tolist(), strict=True):
+        is_read = inside & (read >= 0)
+        if not np.array_equal(own, np.where(is_read, read * height * width + place, -1)):
+            return None
     padding = (
         max(-oy, 0),
         max(-ox, 0),
@@ -235,10 +245,7 @@ def as_tap(wiring: Wiring) -> Kernel | None:
         wider = (out_w - 1) * sx + taps[1] - (width + padding[1] + padding[3])
         padding = (padding[0], padding[1], padding[2] + extra, padding[3] + wider)
         tap = replace(tap, geometry=Geometry((sy, sx), padding))
-    rows, columns, _ = _unroll(tap)
-    found = np.full(prod(wiring.target), -1)
-    found[rows] = columns
-    return to_depthwise(tap) if np.array_equal(found, wiring.index) else None
+    return to_depthwise(tap)
 
 
 def to_depthwise(kernel: Kernel) -> Kernel:
@@ -246,8 +253,7 @@ def to_depthwise(kernel: Kernel) -> Kernel:
     n_out, n_in = kernel.weight.shape[:2]
     if kernel.geometry.groups != 1 or n_out != n_in or n_in == 1:
         return kernel
-    outside = kernel.weight[~np.eye(n_out, dtype=bool)]
-    if outside.any():
+    if kernel.weight[0, 1:].any() or kernel.weight[~np.eye(n_out, dtype=bool)].any():
         return kernel
     own = kernel.weight[np.arange(n_out), np.arange(n_out)][:, None]
     return replace(kernel, weight=own, geometry=replace(kernel.geometry, groups=n_out))
@@ -300,22 +306,31 @@ def _through_channels(weight: Float, kernel: Kernel) -> Float:
 
 def scale(factor: Float, inner: LinearMap) -> LinearMap:
     """Element-wise scaling after a map; ``factor`` broadcasts to the target."""
-    full = np.broadcast_to(factor, inner.target)
-    if (full == 1).all():
+    if (factor == 1).all():
         return inner
     if isinstance(inner, Wiring):
         tap = as_kernel(inner)
         inner = inner if tap is None else tap
     if isinstance(inner, Kernel):
-        by_channel = full.reshape(len(inner.weight), -1)
-        if (by_channel == by_channel[:, :1]).all():
-            return replace(inner, weight=inner.weight * by_channel[:, :1, None, None])
+        each = _by_channel(factor, inner)
+        if each is not None:
+            return replace(inner, weight=inner.weight * each[:, None, None, None])
+    full = np.broadcast_to(factor, inner.target)
     if isinstance(inner, Matrix):
         return replace(inner, weight=inner.weight * full.reshape(-1, 1))
     from scipy.sparse import csr_array, diags_array
 
     matrix = csr_array(diags_array(full.ravel()) @ sparse(inner))
     return Sparse(inner.source, inner.target, matrix)
+
+
+def _by_channel(factor: Float, kernel: Kernel) -> Float | None:
+    """A factor's value for each channel of a convolution; None if it varies over a map."""
+    channels = len(kernel.weight)
+    if factor.shape == (channels, *[1] * (len(kernel.target) - 1)):  # the usual one
+        return factor.ravel()
+    rows = np.broadcast_to(factor, kernel.target).reshape(channels, -1)
+    return rows[:, 0] if (rows == rows[:, :1]).all() else None
 
 
 def as_kernel(wiring: Wiring) -> Kernel | None:
@@ -368,7 +383,8 @@ def apply_map(linear: LinearMap, x: Float) -> Float:
 
 def by_source(kernel: Kernel, factor: Float) -> Kernel:
     """A convolution of source channels scaled by a factor each."""
-    n_out, per_group = kernel.weight.shape[:2]
+    n_out, per_group, *taps = kernel.weight.shape
     one_group = kernel.geometry.groups == 1
     by_tap = factor[None] if one_group else factor[kernel.geometry.channels_read(n_out, per_group)]
-    return replace(kernel, weight=kernel.weight * by_tap[:, :, None, None])
+    rows = kernel.weight.reshape(n_out, -1) * np.repeat(by_tap, prod(taps), axis=1)
+    return replace(kernel, weight=rows.reshape(kernel.weight.shape))

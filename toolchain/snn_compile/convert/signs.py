@@ -25,9 +25,9 @@ def _carries(node: AnnNode) -> bool:
     """Whether a value is non-negative if the inputs are."""
     match node:
         case ann.AxisMatrix():
-            return bool((node.matrix >= 0).all())
+            return bool(node.matrix.min(initial=0) >= 0)
         case ann.Conv():
-            return bool((node.weight >= 0).all() and (node.bias >= 0).all())
+            return bool(node.bias.min(initial=0) >= 0 and node.weight.min(initial=0) >= 0)
     return isinstance(node, (*_CARRIERS, ann.Product))
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from snn_compile.coding_registry import guard_call
 from snn_compile.codings import Coding
 from snn_compile.convert import products
-from snn_compile.convert.expand import Affine, drives_of, maps_shape
+from snn_compile.convert.expand import Affine, Term, drives_of, maps_shape
+from snn_compile.convert.file_integers import of_file
 from snn_compile.convert.linear import (
     Float,
     Kernel,
@@ -32,6 +33,7 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, InputEncoding
 from snn_compile.ir.fitting import SEED_BITS
+from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.spiking import InputCoding, Neurons, SpikingNode
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
@@ -83,10 +85,10 @@ class ToSpiking:
             if isinstance(node, ann.Product):
                 scale, signed = self.scales[node.id], not positive[node.id]
                 with guard_call(self.coding.name, "product"):
-                    coding = self.coding.finer(node.payload_bits)
+                    coding = self._coding(node, network)
                     population = coding.product(place, scale=scale, step=step, signed=signed)
             else:
-                population = self._neurons(node, place, bias)
+                population = self._neurons(node, place, bias, network)
             nodes.append(population)
             units[node.id] = population.unit
         window = self.coding.window
@@ -94,9 +96,16 @@ class ToSpiking:
             window = replace(window, n_steps=1)  # it is spread over time in fixed point
         return PassResult(SpikingGraph(Graph(nodes), window))
 
-    def _neurons(self, node: ann.Activation, place: dict[str, Any], bias: Float) -> Neurons:
-        scale = self.scales[node.id]
+    def _coding(self, node: ann.Activation, network: ANNGraph) -> Coding:
+        """The coding of a population, whose payloads may be those of its own grid."""
         coding = self.coding.finer(node.payload_bits)
+        return coding.on_levels(network.levels_of(node, coding.levels))
+
+    def _neurons(
+        self, node: ann.Activation, place: dict[str, Any], bias: Float, network: ANNGraph
+    ) -> Neurons:
+        scale = self.scales[node.id]
+        coding = self._coding(node, network)
         if isinstance(node, ann.Function):
             with guard_call(self.coding.name, "of_function"):
                 return coding.of_function(place, self.curves[node.id], scale=scale, bias=bias)
@@ -139,16 +148,22 @@ def _compact(bias: Float, shape: Shape) -> Float:
 
 def _scaled(
     node: AnnNode, drive: Affine, units: Mapping[NodeId, Float], network: ANNGraph
-) -> tuple[list[tuple[NodeId, LinearMap]], Float]:
+) -> tuple[list[Term], Float]:
     """Sources of a node with its synaptic weights; of a product also its operands' step."""
     if isinstance(node, ann.Product):
-        return products.operands(node, drive, units, network)
-    merged = _merged(drive)
-    return [(s, scale_sources(linear, units[s])) for s, linear in merged], np.ones(1)
+        terms, step = products.operands(node, drive, units, network)
+        return [Term(*term) for term in terms], step
+    return [_in_units(term, units[term.source]) for term in _merged(drive)], np.ones(1)
+
+
+def _in_units(term: Term, unit: Float) -> Term:
+    """A term of a source measured in units."""
+    step = None if term.step is None or (unit != unit[0]).any() else term.step * unit[0]
+    return Term(term.source, scale_sources(term.map, unit), step)
 
 
 def _synapses(
-    node: AnnNode, shape: Shape, parts: list[tuple[NodeId, LinearMap]], network: ANNGraph
+    node: AnnNode, shape: Shape, parts: list[Term], network: ANNGraph
 ) -> list[spiking.Synapses]:
     groups: list[spiking.Synapses] = []
 
@@ -156,19 +171,22 @@ def _synapses(
         name = NodeId(f"{node.id}/synapses{number or ''}")
         return {**node.common_fields, "id": name, "inputs": (source,), "shape": shape}
 
-    for number, (source, scaled) in enumerate(parts):
+    for number, part in enumerate(parts):
+        source, scaled = part.source, part.map
         source_maps = maps_shape(network.graph[source].shape)
-        # A convolution over reshaped maps is not one over its population: it is unrolled.
         if isinstance(scaled, Kernel) and (scaled.source != source_maps or scaled.maps != shape):
-            scaled = Sparse(scaled.source, scaled.target, sparse(scaled))
+            scaled = _over_maps(scaled, source_maps, shape)
         group = _group(place(number, source), scaled)
         if group is not None:
-            groups.append(group)
+            if part.step is not None and len(part.step) == shape[0]:
+                groups += of_file(replace(group, step=part.step))
+            else:
+                groups.append(group)
     if not groups:
         # A constant still needs synapses to be a population: a group of none.
         groups.append(
             spiking.SparseSynapses(
-                **place(0, parts[0][0]),
+                **place(0, parts[0].source),
                 indptr=np.zeros(prod(shape) + 1, np.int64),
                 indices=np.zeros(0, np.int64),
                 weight=np.zeros(0),
@@ -177,16 +195,31 @@ def _synapses(
     return groups
 
 
-def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
+def _over_maps(kernel: Kernel, source: Shape, shape: Shape) -> Kernel | Sparse:
+    """A convolution over reshaped maps as one over those of its populations.
+
+    One that reads each position alone is the same over any maps of as many channels and positions.
+    Others are unrolled.
+    """
+    _, _, *taps = kernel.weight.shape
+    alone = taps == [1, 1] and kernel.geometry == Geometry(groups=kernel.geometry.groups)
+    channels = (kernel.source[0], len(kernel.weight)) == (source[0], shape[0])
+    if alone and channels and source[1:] == shape[1:]:
+        return Kernel(source, shape, kernel.weight, kernel.geometry)
+    return Sparse(kernel.source, kernel.target, sparse(kernel))
+
+
+def _merged(drive: Affine) -> list[Term]:
     """The terms, as convolutions if possible; those of one source and form are summed."""
-    merged: list[tuple[NodeId, LinearMap]] = []
+    merged: list[Term] = []
     for term in drive.terms:
         linear: LinearMap = term.map
         if isinstance(linear, Wiring):
             linear = as_kernel(linear) or linear
-        for k, (source, other) in enumerate(merged):
+        for k, known in enumerate(merged):
+            other = known.map
             if (
-                source == term.source
+                known.source == term.source
                 and linear.source == other.source
                 and isinstance(linear, Kernel)
                 and isinstance(other, Kernel)
@@ -194,10 +227,10 @@ def _merged(drive: Affine) -> list[tuple[NodeId, LinearMap]]:
                 and linear.weight.shape == other.weight.shape
             ):
                 total = np.add(other.weight, linear.weight, dtype=np.float64)
-                merged[k] = (source, replace(other, weight=total))
+                merged[k] = Term(known.source, replace(other, weight=total))
                 break
         else:
-            merged.append((term.source, linear))
+            merged.append(replace(term, map=linear))
     return merged
 
 

@@ -105,6 +105,10 @@ def weight_bounds(network: ANNGraph, *, low: float = 0.0, high: float = 1.0) -> 
             found = _Range(np.zeros(1), _most(node, drive, ranges))
         if isinstance(node, ann.Relu) and node.cap is not None:
             found = _Range(found.low, np.minimum(found.high, node.cap))
+        if node.full_scale is not None:
+            found = _Range(
+                np.maximum(found.low, -node.full_scale), np.minimum(found.high, node.full_scale)
+            )
         ranges[node_id] = _in_use(found)
         activations[node_id] = _at(ranges[node_id].magnitude)
     return Calibration(activations, given, 0, arguments)

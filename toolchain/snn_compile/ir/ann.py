@@ -25,12 +25,25 @@ MAX_SYNAPSES = 1 << 25
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Input(Node):
-    """The network's input."""
+    """The network's input.
+
+    Attributes:
+        step: one step of its grid in a network whose input is quantized, (1,) or (C,); else None.
+        ends: its lowest value in steps, at most 0, and its highest, at least 1; or None.
+    """
+
+    step: Float | None = None
+    ends: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Output(Node):
     """Marks a node's value as an output of the network: ``y = x``."""
+
+
+def output_name(output: Output) -> str:
+    """The name of an output in the user's file, or its id if the file has none."""
+    return output.origin.node if output.origin and output.origin.node else str(output.id)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,10 +53,13 @@ class Conv(Node):
     Attributes:
         weight: (O, I / groups, kh, kw).
         bias: (O,).
+        step: (O,), where the weights of each row are integers in these steps, as a quantized file
+            gives them; else None.
     """
 
     weight: Float
     bias: Float
+    step: Float | None = None
     geometry: Geometry = field(default_factory=Geometry)
 
 
@@ -54,10 +70,12 @@ class Dense(Node):
     Attributes:
         weight: (O, I).
         bias: (O,).
+        step: as of ``Conv``.
     """
 
     weight: Float
     bias: Float
+    step: Float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -104,15 +122,36 @@ class Activation(Node):
             channels can be wired to others.
         exact: whether its input is a difference of values with one scale, or a mean: such weights
             must not be fitted.
+        peers: name of a group of activations that share one scale, found from the statistics of
+            all: what a recurrent layer computes in each of its steps.
+        levels: number of steps from 0 to ``full_scale`` in a network with quantized activations;
+            ``y`` is rounded to the nearest of them, or of as many below 0. Else None.
+        full_scale: (C,), or None.
     """
 
     like: NodeId | None = None
     payload_bits: int | None = None
     uniform: bool = False
     exact: bool = False
+    peers: str | None = None
+    levels: int | None = None
+    full_scale: Float | None = None
+
+    @property
+    def step(self) -> Float:
+        """One step of its own grid, (C,)."""
+        if self.full_scale is None or self.levels is None:
+            raise TypeError(f"'{self.id}' has no grid of its own")
+        return self.full_scale / self.levels
+
+    def on_own_grid(self, levels: int) -> bool:
+        """Whether payloads of up to ``levels`` can be the values of its own grid."""
+        return self.full_scale is not None and self.levels is not None and self.levels <= levels
 
     def finest(self, levels: int) -> int:
         """Its largest payload, if that of the coding is ``levels``."""
+        if self.levels is not None and self.on_own_grid(levels):
+            return self.levels
         return max(levels, (1 << self.payload_bits) - 1 if self.payload_bits else 0)
 
     @property
@@ -127,14 +166,9 @@ class Relu(Activation):
 
     Attributes:
         cap: upper limit (6 for ReLU6), or None.
-        levels: number of steps from 0 to ``full_scale`` in a network trained with quantized
-            activations; ``y`` is rounded to the nearest of them. Else None.
-        full_scale: (C,), or None.
     """
 
     cap: float | None = None
-    levels: int | None = None
-    full_scale: Float | None = None
 
     @property
     def non_negative(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 from typing import Any, Generic, NewType, Self, TypeVar
@@ -43,8 +43,8 @@ class Node:
     origin: Origin
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            freeze(getattr(self, field.name))
+        for value in vars(self).values():
+            freeze(value)
 
     def changed(self, **parameters: Any) -> Self:
         """The node with other parameters."""

@@ -60,17 +60,26 @@ class ConvSynapses(Node):
     Attributes:
         weight: (O, I / groups, kh, kw).
         geometry: stride, padding, dilation and groups.
+        step: (C,) of each target channel, where the weights are those of a quantized file: integers
+            in these steps; else None.
     """
 
     weight: Float
     geometry: Geometry
+    step: Float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DenseSynapses(Node):
-    """All to all: ``a = weight @ s`` with s flattened in row-major order; weight (O, I)."""
+    """All to all: ``a = weight @ s`` with s flattened in row-major order; weight (O, I).
+
+    Attributes:
+        weight: (O, I).
+        step: as of ``ConvSynapses``.
+    """
 
     weight: Float
+    step: Float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,11 +90,13 @@ class SparseSynapses(Node):
         indptr: (O + 1,).
         indices: (K,) flat source of each synapse.
         weight: (K,).
+        step: as of ``ConvSynapses``.
     """
 
     indptr: npt.NDArray[np.int64]
     indices: npt.NDArray[np.int64]
     weight: Float
+    step: Float | None = None
 
 
 class Population(Node):

@@ -27,9 +27,13 @@ class Bits:
         self.longest = target.synapses_per_entry.value
         self.shared = target.shared_kernels.value
 
+    def each(self, synapses: Synapses) -> int:
+        """The width of a weight, without an index."""
+        return synapses.weight.format.bits
+
     def taken(self, synapses: Synapses, counts: Counts, block: Block, n_axons: int) -> int:
         """See :class:`~snn_compile.mapping.stored.Format`."""
-        width = synapses.weight.format.bits
+        width = self.each(synapses)
         with_index = width + self.index
         plain, listed = counts.stored(block)
         if isinstance(synapses, ConvSynapses):
@@ -50,7 +54,7 @@ class Bits:
         self, synapses: Synapses, counts: Counts, cuts: tuple[Int, Int, Int], sources: Sources
     ) -> tuple[Float, Float]:
         """See :class:`~snn_compile.mapping.stored.Format`."""
-        width = synapses.weight.format.bits
+        width = self.each(synapses)
         if self.is_shared(synapses):
             kernels = float(synapses.weight.values.size * width)
             copies = cuts[1] * cuts[2]
@@ -73,13 +77,13 @@ class Bits:
 
     def least_kernels(self, synapses: ConvSynapses) -> Float:
         """See :class:`~snn_compile.mapping.stored.Format`."""
-        width, used = synapses.weight.format.bits, synapses.weight.values != 0
+        width, used = self.each(synapses), synapses.weight.values != 0
         listed = used.reshape(len(used), -1).sum(axis=1) * (width + self.index)
         return np.asarray(np.minimum(used[0].size * width, listed), dtype=np.float64)
 
     def least_lists(self, synapses: Synapses, fan_in: Float) -> Float:
         """See :class:`~snn_compile.mapping.stored.Format`."""
-        width, share = synapses.weight.format.bits, self.per_axon / self.longest
+        width, share = self.each(synapses), self.per_axon / self.longest
         bits = fan_in * (width + self.index + share)
         if isinstance(synapses, DenseSynapses):
             bits = np.minimum(bits, synapses.weight.values.shape[1] * (width + share))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +26,7 @@ def as_map(shape: Shape) -> tuple[int, int, int]:
     return shape[0], math.prod(shape[1:-1]), shape[-1]
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A box of neurons of one population: channels x rows x columns."""
 
     channels: Span
@@ -42,19 +42,22 @@ class Block:
     @property
     def size(self) -> int:
         """Number of neurons."""
-        (c, c_end), (y, y_end), (x, x_end) = self.spans
+        (c, c_end), (y, y_end), (x, x_end) = self
         return (c_end - c) * (y_end - y) * (x_end - x)
 
     @property
     def spans(self) -> tuple[Span, Span, Span]:
         """Its ranges of channels, rows and columns."""
-        return self.channels, self.rows, self.columns
+        return self
 
     def between(self, axis: int, start: int, stop: int) -> Block:
         """The slab of it in a range of one axis."""
-        spans = list(self.spans)
-        spans[axis] = start, stop
-        return Block(*spans)
+        channels, rows, columns = self
+        if axis == 0:
+            return Block((start, stop), rows, columns)
+        if axis == 1:
+            return Block(channels, (start, stop), columns)
+        return Block(channels, rows, (start, stop))
 
     def halves(self, axis: int) -> tuple[Block, Block]:
         """Both halves along an axis."""
@@ -83,8 +86,7 @@ class Block:
         return flat.ravel()
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(NamedTuple):
     """Demand of a block, or of a core's blocks together, on each of the four limits.
 
     Attributes:
@@ -99,18 +101,17 @@ class Demand:
     input_axons: int = 0
     output_axons: int = 0
 
-    def __add__(self, other: Demand) -> Demand:
-        pairs = zip(self.values, other.values, strict=True)
-        return Demand(*(a + b for a, b in pairs))
+    def __add__(self, other: Demand) -> Demand:  # type: ignore[override]  # sums, not a longer tuple
+        return Demand(*(a + b for a, b in zip(self, other, strict=True)))
 
     @property
     def values(self) -> tuple[int, int, int, int]:
         """The four numbers, in the order of ``LIMITS``."""
-        return self.neurons, self.synapse_memory_bits, self.input_axons, self.output_axons
+        return self
 
     def exceeds(self, capacity: Capacity) -> bool:
         """Whether any limit is exceeded."""
-        for needed, limit in zip(self.values, capacity, strict=True):
+        for needed, limit in zip(self, capacity, strict=True):
             if limit is not None and needed > limit:
                 return True
         return False
@@ -140,7 +141,7 @@ class Part:
 
     population: NodeId
     block: Block
-    demand: Demand = Demand()
+    demand: Demand = field(default_factory=Demand)
     n_synapses: int = 0
 
 

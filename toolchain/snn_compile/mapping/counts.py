@@ -27,6 +27,8 @@ from snn_compile.mapping.block import Block, Span, as_map
 from snn_compile.mapping.taps import Along, Bool, Int, Kernels, n_used, reach
 
 Box = tuple[slice, slice, slice]
+STRIDE = 64
+"""Output channels between two of which the sum of all weights before them is kept."""
 EVERYWHERE: Box = (slice(None), slice(None), slice(None))
 
 
@@ -121,9 +123,21 @@ class ConvCounts(_FanOut):
 
     @cached_property
     def _up_to(self) -> npt.NDArray[np.int32]:
-        """Nonzero weights of each tap, cumulative over the output channels."""
-        below = np.zeros((1, *self.used.shape[1:]), dtype=np.int32)
-        return np.concatenate([below, np.cumsum(self.used, axis=0, dtype=np.int32)])
+        """Nonzero weights of each tap in the output channels before every ``STRIDE``-th one."""
+        n_kept = len(self.used) // STRIDE
+        found = np.zeros((n_kept + 1, *self.used.shape[1:]), dtype=np.int32)
+        for k in range(n_kept):
+            found[k + 1] = found[k] + n_used(self.used[k * STRIDE : (k + 1) * STRIDE])
+        return found
+
+    def _n_used(self, start: int, stop: int) -> Int:
+        """Nonzero weights of each tap in a range of output channels."""
+        first, last = -(-start // STRIDE), stop // STRIDE
+        if first >= last:
+            return n_used(self.used[start:stop])
+        within = (self._up_to[last] - self._up_to[first]).astype(np.int64)
+        before, after = self.used[start : first * STRIDE], self.used[last * STRIDE : stop]
+        return np.asarray(within + n_used(before) + n_used(after))
 
     def _kernels(self, span: Span) -> Kernels:
         """The kernels of a span of output channels, by the source channel that they read."""
@@ -133,14 +147,11 @@ class ConvCounts(_FanOut):
             first, last = span[0] // out, -(-span[1] // out)
             starts = np.arange(first, last) * out
             starts, stops = np.maximum(starts, span[0]), np.minimum(starts + out, span[1])
-            if span in ((0, len(self.used)), (span[0], span[0] + 1)):  # the common queries
-                counts = (
-                    n_used(self.used[starts[0] : stops[0]])[None]
-                    if len(starts) == 1
-                    else np.add.reduceat(self.used[: span[1]], starts, axis=0, dtype=np.int64)
-                )
-            else:
-                counts = (self._up_to[stops] - self._up_to[starts]).astype(np.int64)
+            counts = (
+                self._n_used(int(starts[0]), int(stops[0]))[None]
+                if len(starts) == 1
+                else np.add.reduceat(self.used[: span[1]], starts, axis=0, dtype=np.int64)
+            )
             counts = counts.reshape(-1, *counts.shape[2:])
             known = self._kernels_of[span] = Kernels(first * self.used.shape[1], counts)
         return known
@@ -297,25 +308,47 @@ class SparseCounts(_FanOut):
         """The source of each synapse onto a block."""
         known = self._indices.get(block)
         if known is None:
-            targets = block.flat(self.synapse_group.shape)
-            first, fan_in = self.ends[targets], self.ends[targets + 1] - self.ends[targets]
-            skipped = first - np.concatenate([[0], fan_in.cumsum()[:-1]])
-            places = np.repeat(skipped, fan_in) + np.arange(fan_in.sum())
-            known = self._indices[block] = self.index[places]
+            starts, stops = (self.ends[each] for each in self._runs(block))
+            if len(starts) == 1:
+                known = self.index[starts[0] : stops[0]]
+            else:
+                n = stops - starts
+                skipped = starts - np.concatenate([[0], n.cumsum()[:-1]])
+                known = self.index[np.repeat(skipped, n) + np.arange(n.sum())]
+            self._indices[block] = known
         return known
+
+    def _runs(self, block: Block) -> tuple[Int, Int]:
+        """Where runs of adjacent neurons of a block start and stop."""
+        _, height, width = as_map(self.synapse_group.shape)
+        channels, (top, bottom), (left, right) = block
+        if (top, bottom, left, right) == (0, height, 0, width):
+            runs = np.array([channels], dtype=np.int64) * (height * width)
+            return runs[:, 0], runs[:, 1]
+        each = np.arange(*channels, dtype=np.int64) * height
+        if (left, right) == (0, width):
+            return (each + top) * width, (each + bottom) * width
+        rows = (each[:, None] + np.arange(top, bottom)).ravel() * width
+        return rows + left, rows + right
+
+    def _reached(self, block: Block) -> Bool:
+        """Which sources have a synapse onto a block."""
+        found = np.zeros(self.n_sources, dtype=np.bool_)
+        found[self._onto(block)] = True
+        return found
 
     def synapses(self, block: Block) -> int:
         """Synapses onto a block."""
         if self.alike is not None:
             return self.alike * block.size
-        targets = block.flat(self.synapse_group.shape)
-        return int((self.ends[targets + 1] - self.ends[targets]).sum())
+        starts, stops = self._runs(block)
+        return int((self.ends[stops] - self.ends[starts]).sum())
 
     def sources(self, block: Block) -> int:
         """Distinct sources of a block."""
         if self.apart:  # interleaved and joined maps
             return self.synapses(block)
-        return len(np.unique(self._onto(block)))
+        return int(np.count_nonzero(self._reached(block)))
 
     def stored(self, block: Block) -> tuple[int, int]:
         """The synapses of a block: a list has no zeros."""
@@ -324,7 +357,7 @@ class SparseCounts(_FanOut):
 
     def mark(self, block: Block, reached: Int) -> None:
         """Add one for each source of a block."""
-        np.add.at(reached.reshape(-1), np.unique(self._onto(block)), 1)
+        reached += self._reached(block).reshape(reached.shape)
 
     def onto(self, block: Block) -> tuple[Box, Int]:
         """Synapses of each source onto a block."""
@@ -350,9 +383,21 @@ def counts_of(synapses: Synapses, source: Shape) -> Counts:
 
 
 def all_counts(program: QuantizedGraph) -> dict[NodeId, Counts]:
-    """Counts over every synapse group of a network."""
-    return {
-        node.id: counts_of(node, program.graph[node.inputs[0]].shape)
-        for node in program.graph
-        if isinstance(node, Synapses)
-    }
+    """Counts over every synapse group of a network; those that are alike share them.
+
+    Relays, of which a deep network with joins has thousands, are alike.
+    """
+    alike: dict[tuple[object, ...], Counts] = {}
+    found: dict[NodeId, Counts] = {}
+    for node in program.graph:
+        if not isinstance(node, Synapses):
+            continue
+        source = program.graph[node.inputs[0]].shape
+        if isinstance(node, ConvSynapses) and node.weight.values.all():
+            key = (node.shape, source, node.geometry, node.weight.shape)
+            if key not in alike:
+                alike[key] = counts_of(node, source)
+            found[node.id] = alike[key]
+        else:
+            found[node.id] = counts_of(node, source)
+    return found

@@ -119,12 +119,18 @@ class ConvHalo:
 
     Weights of zero are no synapses. Of a kernel with such weights, the largest full box among a few
     is counted: without its first or last row or column, or a single tap.
+
+    Args:
+        synapses: the convolution.
+        source: shape of the population that it reads.
+        used: where its weights are not zero, if that is known.
     """
 
-    def __init__(self, synapses: ConvSynapses, source: Shape) -> None:
+    def __init__(self, synapses: ConvSynapses, source: Shape, used: Bool | None = None) -> None:
         geometry = synapses.geometry
         _, height, width = as_map(source)
-        used = synapses.weight.values != 0
+        if used is None:
+            used = synapses.weight.values != 0
         self.n_channels = len(used)
         self.boxes = _boxes(used, geometry)
         outputs = as_map(synapses.shape)[1:]
@@ -189,21 +195,35 @@ def _from_the_middle(kh: int, kw: int) -> list[tuple[int, int]]:
     return sorted(taps, key=lambda t: (abs(2 * t[0] - kh + 1) + abs(2 * t[1] - kw + 1), t))
 
 
-def classes(synapses: ConvSynapses) -> Int:
-    """(channels,) equal numbers for channels that are linked by sources in common."""
-    used = (synapses.weight.values != 0).any(axis=(2, 3))
-    if synapses.geometry.groups == 1 and used.all(axis=0).any():
+def classes(kernels: Bool, groups: int) -> Int:
+    """(channels,) equal numbers for channels that are linked by sources in common.
+
+    Args:
+        kernels: (channels, sources of a group, kh, kw), where weights are not zero.
+        groups: of the convolution.
+    """
+    used = np.asarray(kernels.reshape(*kernels.shape[:2], -1).any(axis=2))
+    if groups == 1 and _are_linked(used):
         return np.zeros(len(used), dtype=np.int64)
     channels, per_group = used.shape
-    first = np.arange(channels) // (channels // synapses.geometry.groups) * per_group
+    first = np.arange(channels) // (channels // groups) * per_group
     out, into = np.nonzero(used)
     into = into + first[out]
     labels = np.arange(channels)
     while True:
-        least = np.full(per_group * synapses.geometry.groups, channels)
+        least = np.full(per_group * groups, channels)
         np.minimum.at(least, into, labels[out])
         joined = labels.copy()
         np.minimum.at(joined, out, least[into])
         if (joined == labels).all():
             return labels
         labels = joined
+
+
+def _are_linked(used: Bool) -> bool:
+    """Whether the readers of one source read all sources between them, and every channel reads any.
+
+    Then all channels are linked. Nearly all kernels that are not sparse show it.
+    """
+    readers = used[:, int(used.sum(axis=0).argmax())]
+    return bool(used[readers].any(axis=0).all() and used.any(axis=1).all())

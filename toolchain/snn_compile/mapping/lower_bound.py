@@ -23,16 +23,15 @@ import numpy.typing as npt
 
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.quantized import (
-    ConvSynapses,
     DenseSynapses,
     Population,
     QuantizedGraph,
     Synapses,
 )
 from snn_compile.mapping.block import as_map, capacity
-from snn_compile.mapping.counts import Counts
+from snn_compile.mapping.counts import ConvCounts, Counts
 from snn_compile.mapping.halo import ConvHalo, classes
-from snn_compile.mapping.memory import LeastMemory
+from snn_compile.mapping.memory import LeastMemory, format_of
 from snn_compile.targets.target import Target
 
 Float = npt.NDArray[np.float64]
@@ -185,8 +184,9 @@ def _sizes(most: int) -> Int:
 def _fewest(synapses: Synapses, counts: Counts, source: Shape, sizes: Int) -> tuple[Float, Int]:
     """(channels, sizes): the fewest sources of so many neurons of one channel; their classes."""
     channels, height, width = as_map(synapses.shape)
-    if isinstance(synapses, ConvSynapses):
-        return ConvHalo(synapses, source)(sizes), classes(synapses)
+    if isinstance(counts, ConvCounts):
+        halo = ConvHalo(counts.synapse_group, source, counts.used)
+        return halo(sizes), classes(counts.used, counts.synapse_group.geometry.groups)
     per_neuron = counts.fan_in().reshape(channels, height * width)
     if isinstance(synapses, DenseSynapses):
         least = per_neuron.min(axis=1).astype(np.float64)
@@ -255,10 +255,16 @@ class _Layer:
 def lower_bound(program: QuantizedGraph, target: Target, counts: Mapping[NodeId, Counts]) -> Least:
     """What any placement of a network needs."""
     layers: dict[NodeId, _Layer] = {}
+    alike: dict[tuple[object, ...], _Layer] = {}
+    form = format_of(target)
     sent: dict[NodeId, int] = {node.id: 0 for node in program.graph}
     for population in program.populations:
         incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
-        layer = layers[population.id] = _Layer(program, population, incoming, target)
+        read = tuple((counted, form.each(synapses)) for synapses, counted in incoming)
+        key = as_map(population.shape), population.soft_reset, read
+        if key not in alike:
+            alike[key] = _Layer(program, population, incoming, target)
+        layer = layers[population.id] = alike[key]
         for (synapses, _), axons in zip(incoming, layer.axons, strict=True):
             sent[synapses.inputs[0]] += ceil(axons - EXACT)
     alone = max((ceil(layer.size / layer.room - EXACT) for layer in layers.values()), default=0)

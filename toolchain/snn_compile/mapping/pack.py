@@ -20,6 +20,7 @@ from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.mapping.block import Block, Capacity, Demand, Part, as_map, capacity
 from snn_compile.mapping.cores import Cores
 from snn_compile.mapping.counts import Counts
+from snn_compile.mapping.memory import format_of
 from snn_compile.mapping.partition import Cutter
 from snn_compile.mapping.taps import Int
 from snn_compile.targets.target import Target
@@ -50,6 +51,7 @@ class Filler:
         self._slabs: dict[tuple[object, ...], tuple[int, int, int] | None] = {}
         self._refused: set[tuple[object, ...]] = set()
         self._divisible: dict[tuple[object, ...], list[int]] = {}
+        self._free: dict[tuple[object, ...], bool] = {}
 
     def fill(self, parts: Sequence[Part], n_pieces: int = FEW) -> list[Block]:
         """Place the parts of a population, split where that saves a core; returns the blocks."""
@@ -86,7 +88,7 @@ class Filler:
             left = n_pieces - len(done)
             if left < 2 or not self.cores.have_room(rest, left):
                 break
-            found = self._slab(rest, cost)
+            found = self._slab(rest, cost, self._emptiest())
             if found is None:
                 break
             piece, core, rest = found
@@ -114,9 +116,10 @@ class Filler:
         rooms = (room.tobytes() for _, room in emptiest)
         return part.population, _lengths(part.block), part.demand.values, cost, *rooms
 
-    def _slab(self, part: Part, most: float) -> tuple[Part, int, Part] | None:
+    def _slab(
+        self, part: Part, most: float, emptiest: Sequence[tuple[int, Int]]
+    ) -> tuple[Part, int, Part] | None:
         """The largest slab of a part that one of the emptiest cores can take, and the rest."""
-        emptiest = self._emptiest()
         rooms = [room for _, room in emptiest]
         key = self._question(part, most, emptiest)
         if key not in self._slabs:
@@ -130,7 +133,7 @@ class Filler:
         slab = cutter.part(part.block.between(axis, start, start + length))
         if slab.demand.exceeds(_as_capacity(rooms[index])):  # not quite like the other block
             found = self._slabs[key] = self._largest(part, most, rooms)
-            return self._slab(part, most) if found is not None else None
+            return self._slab(part, most, emptiest) if found is not None else None
         return slab, emptiest[index][0], cutter.part(part.block.between(axis, start + length, stop))
 
     def _largest(
@@ -202,9 +205,9 @@ class Filler:
 
     def _axes(self, part: Part, cost: float) -> list[int]:
         """Axes along which a part can be halved at a cost; blocks of a size are taken as alike."""
-        key = part.population, _lengths(part.block), cost
+        cutter = self.cutters[part.population]
+        key = cutter.key, _lengths(part.block), cost
         if key not in self._divisible:
-            cutter = self.cutters[part.population]
             price = cutter.price(part.demand)
             found = []
             for axis, (start, stop) in enumerate(part.block.spans):
@@ -217,6 +220,12 @@ class Filler:
 
     def is_divisible(self, parts: Sequence[Part]) -> bool:
         """Whether blocks read no source twice, neither those of the cut nor their halves."""
+        key = self.cutters[parts[0].population].key
+        if key not in self._free:
+            self._free[key] = self._reads_once(parts)
+        return self._free[key]
+
+    def _reads_once(self, parts: Sequence[Part]) -> bool:
         part = parts[len(parts) // 2]
         cutter = self.cutters[part.population]
         axes = self._axes(part, LITTLE)
@@ -272,14 +281,20 @@ def pack(
         CapacityError: layers do not fit the cores that they are pinned to.
     """
     limits = capacity(target)
+    if not pins and all(limit is None for limit in limits):  # one core holds everything
+        whole = [Part(p.id, Block.whole(p.shape)) for p in reversed(program.populations)]
+        return Packed(measured(program, target, counts, [whole]), {})
     sent = {node.id: np.zeros(as_map(node.shape), dtype=np.int64) for node in program.graph}
     cutters: dict[NodeId, Cutter] = {}
     filler = Filler(Cores(limits), cutters)
     pinned = {cores: Filler(Cores(limits), cutters) for cores in pins.values()}
     last: list[list[Part]] = []
+    form = format_of(target)
+    alike: dict[tuple[object, ...], Cutter] = {}
     for population in reversed(program.populations):
         incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
-        cutter = Cutter(population, incoming, sent[population.id], target, prices)
+        own = Cutter(population, incoming, sent[population.id], target, prices, form)
+        cutter = alike.setdefault(own.key, own).of(population)
         cutters[population.id] = cutter
         parts = cutter.cut(waste)
         if population.id in pins:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -22,7 +24,7 @@ from snn_compile.mapping.block import (
 )
 from snn_compile.mapping.counts import ConvCounts, Counts
 from snn_compile.mapping.memory import format_of
-from snn_compile.mapping.stored import Sources
+from snn_compile.mapping.stored import Format, Sources
 from snn_compile.mapping.taps import Int
 from snn_compile.targets.target import Target
 
@@ -42,6 +44,7 @@ class Cutter:
         destinations: for each neuron, as a map, the blocks that it must be sent to.
         target: the chip.
         prices: of a core's four limits, each as a share of the core.
+        form: how the chip stores synapses, if one is to remember what it has seen.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Cutter:
         destinations: Int,
         target: Target,
         prices: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+        form: Format | None = None,
     ) -> None:
         self.population = population
         self.incoming = incoming
@@ -58,8 +62,9 @@ class Cutter:
         self.destinations = destinations
         self.prices = prices
         self.limits = capacity(target)
-        self.format = format_of(target)
+        self.format = form or format_of(target)
         self._demands: dict[Block, Demand] = {}
+        self._cut: dict[float, list[Part]] = {}
         soft = population.soft_reset
         self.compartments = target.neurons_per_soft_reset_neuron.value if soft else 1
         self.recurrent = target.synapses_per_soft_reset_neuron.value if soft else 0
@@ -72,6 +77,28 @@ class Cutter:
         for axis in (2, 1, 0):
             np.cumsum(summed, axis=axis, out=summed)
         return summed
+
+    @cached_property
+    def key(self) -> tuple[object, ...]:
+        """Equal for cutters that give equal answers, of all with the same target and prices."""
+        return (
+            as_map(self.population.shape),
+            self.population.soft_reset,
+            tuple((counts, self.format.each(synapses)) for synapses, counts in self.incoming),
+            self.population.id if self._each_sent is None else self._each_sent,
+        )
+
+    @cached_property
+    def _each_sent(self) -> int | None:
+        """To how many blocks each neuron must be sent; None if they differ."""
+        first = int(self.destinations[0, 0, 0])
+        return first if (self.destinations == first).all() else None
+
+    def of(self, population: Population) -> Cutter:
+        """The cutter of a population whose own one has the same key; it shares what is known."""
+        other = copy.copy(self)
+        other.population = population
+        return other
 
     def forget(self) -> None:
         """Free the memory of what can be computed again."""
@@ -104,9 +131,11 @@ class Cutter:
 
     def _sent(self, block: Block) -> int:
         """Sum of the destinations of a block's neurons; few or all neurons need no table."""
+        if self._each_sent is not None:
+            return self._each_sent * block.size
         if block.size in (1, self.destinations.size):
             return int(self.destinations[block.slices].sum())
-        (c, c_end), (y, y_end), (x, x_end) = block.spans
+        (c, c_end), (y, y_end), (x, x_end) = block
         at = self.sent.item
         return (
             at(c_end, y_end, x_end) - at(c_end, y, x_end) - at(c_end, y_end, x) + at(c_end, y, x)
@@ -136,6 +165,11 @@ class Cutter:
             waste: the price of what blocks of a size leave empty in their cores, from 0, where
                 something else will fill it, to 1.
         """
+        if waste not in self._cut:
+            self._cut[waste] = self._cheapest(waste)
+        return [replace(part, population=self.population.id) for part in self._cut[waste]]
+
+    def _cheapest(self, waste: float) -> list[Part]:
         size = as_map(self.population.shape)
         middle = self.demand(Block(*((n // 2, n // 2 + 1) for n in size)))
         limits = _raised(self.limits, middle, 1)
@@ -234,7 +268,7 @@ def _sources(synapses: Synapses, counts: Counts, size: Size, cuts: tuple[Int, In
             continue
         numbers, inverse = np.unique(n_pieces, return_inverse=True)
         edges = [_edges(size[axis], k) for k in numbers.tolist()]
-        read = [counts.reads(axis, np.array(each[:-1]), np.array(each[1:])) for each in edges]
+        read = [counts.reads(axis, each[:-1], each[1:]) for each in edges]
         total *= np.array([each.sum() for each in read], dtype=np.float64)[inverse]
         most *= np.array([each.max() for each in read], dtype=np.float64)[inverse]
     return Sources(total, most)
@@ -250,19 +284,23 @@ def _raised(limits: Capacity, demand: Demand, factor: int) -> Capacity:
 
 
 @lru_cache(maxsize=4096)
-def _edges(n: int, pieces: int) -> tuple[int, ...]:
+def _edges(n: int, pieces: int) -> Int:
     """Where the even pieces of an axis of n begin and end; the larger ones at both ends of it.
 
     Blocks there read padding, so they have room for more.
     """
     size, larger = divmod(n, pieces)
     first, last = -(-larger // 2), pieces - larger // 2
-    return tuple(i * size + min(i, first) + max(0, i - last) for i in range(pieces + 1))
+    i = np.arange(pieces + 1, dtype=np.int64)
+    edges: Int = i * size + np.minimum(i, first) + np.maximum(0, i - last)
+    edges.setflags(write=False)
+    return edges
 
 
-def _spans(n: int, pieces: int) -> list[Span]:
+@lru_cache(maxsize=4096)
+def _spans(n: int, pieces: int) -> tuple[Span, ...]:
     """The even pieces of an axis of n."""
-    return list(itertools.pairwise(_edges(n, pieces)))
+    return tuple(itertools.pairwise(_edges(n, pieces).tolist()))
 
 
 def blocks_of(size: Size, pieces: Size) -> Iterator[Block]:

@@ -41,6 +41,10 @@ class Format(Protocol):
 
     per_axon: int
 
+    def each(self, synapses: Synapses) -> int:
+        """What a synapse takes: groups with equal counts that agree in it take the same memory."""
+        ...
+
     def taken(self, synapses: Synapses, counts: Counts, block: Block, n_axons: int) -> int:
         """What a synapse group takes on the core of a block: an upper bound."""
         ...

@@ -25,8 +25,10 @@ from snn_compile.options.kinds import (
     AUTO,
     Auto,
     OfInputs,
+    assignments,
     choice,
     file,
+    input_shapes,
     names,
     number,
     numbers_of_inputs,
@@ -50,6 +52,7 @@ Reset = Literal["subtract", "zero"]
 Neurons = Literal["any", "stock"]
 Equalization = Literal["auto", "none", "range", "l2", "l4", "data"]
 Layout = Literal["nchw", "nhwc"]
+OutputKinds = Literal["classes", "regression", "segmentation"]
 Rounding = Literal["nearest", "compensated"]
 Producer = Literal["snntorch", "norse", "spikingjelly", "sinabs", "other"]
 EQUALIZE: tuple[str, ...] = get_args(Equalization)
@@ -96,6 +99,29 @@ class CompileOptions(TracedOptions):
     )
     evaluate: Path | None = option(
         None, file("NPZ"), "Data for the accuracy of each stage: x and, for top-1, labels y.", _DATA
+    )
+    input_shape: tuple[str, ...] = option(
+        (),
+        input_shapes(),
+        "Shape of an input, in place of the file's; a word leaves the batch open: N,3,224,224.",
+        _DATA,
+        _FLOAT,
+    )
+    outputs: tuple[str, ...] = option(
+        (),
+        names("A[,B]"),
+        "Tensors of the file that are outputs, in place of its own.",
+        _DATA,
+        _FLOAT,
+        shown="the file's",
+    )
+    cut_at: tuple[str, ...] = option(
+        (),
+        names("A[,B]"),
+        "Tensors of the file where the spiking network ends; the rest is left to the host.",
+        _DATA,
+        _FLOAT,
+        shown="where nothing but functions without a spiking form follows",
     )
     target: str = option(
         "loihi2", text("NAME|FILE"), "Target chip; snn-compile targets lists them.", _NETWORK
@@ -276,6 +302,16 @@ class CompileOptions(TracedOptions):
         _DATA,
         _FLOAT,
     )
+    output_kind: tuple[str, ...] = option(
+        (),
+        assignments(
+            "[NAME=]KIND[,...]", get_args(OutputKinds), 'output_kind = ["value=regression"]'
+        ),
+        "What outputs are, where neither labels nor shapes tell: classes, regression (real values)"
+        " or segmentation (a class for each position).",
+        _DATA,
+        shown="by labels or shape",
+    )
     layout: Layout = option("nchw", choice(Layout), "Layout of x in the data files.", _DATA, _FLOAT)
     emit: tuple[str, ...] = option(
         ("lava",), names("B[,B]"), "Backends to emit: lava, netx, nir.", _RESULT
@@ -283,8 +319,8 @@ class CompileOptions(TracedOptions):
     max_accuracy_drop: float | None = option(
         None,
         number("POINTS", "points, 0 or more", lambda points: points >= 0),
-        "Largest loss of top-1 accuracy (of agreement, without labels); beyond it, exit code 6."
-        " Requires --evaluate.",
+        "Largest loss of top-1 accuracy (of agreement, without labels), of pixel accuracy or of"
+        " 100 R2, of any output; beyond it, exit code 6. Requires --evaluate.",
         _RESULT,
     )
     seed: int = option(

@@ -25,6 +25,9 @@ class Keywords(TypedDict, total=False):
     A test holds them to the declarations; samples are arguments of their own.
     """
 
+    input_shape: Mapping[str, Sequence[int | str]] | Sequence[str] | str
+    outputs: Sequence[str]
+    cut_at: Sequence[str]
     target: str
     chips: int | None
     placement: Path | None
@@ -50,6 +53,7 @@ class Keywords(TypedDict, total=False):
     reset_calibration: bool
     mean_values: Sequence[float] | Mapping[str, Sequence[float]]
     scale_values: Sequence[float] | Mapping[str, Sequence[float]]
+    output_kind: Sequence[str]
     layout: Layout
     emit: Sequence[str]
     max_accuracy_drop: float | None

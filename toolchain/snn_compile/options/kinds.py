@@ -9,6 +9,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from snn_compile.options.shapes import name_and_sizes, read_shapes
+
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
 """In place of a number: the smallest one that keeps ``max_accuracy_drop``."""
@@ -31,6 +33,7 @@ class Kind:
             functions, where installed packages add values.
         allows: whether a converted value is in range.
         flags: spelling of a switch as flags on the command line.
+        repeats: whether the option may be given several times on the command line.
     """
 
     expected: str
@@ -40,6 +43,7 @@ class Kind:
     range: str | Callable[[], str] = ""
     allows: Callable[[Any], bool] = lambda value: True
     flags: str = ""
+    repeats: bool = False
 
     @property
     def metavar(self) -> str:
@@ -125,7 +129,32 @@ def switch(flags: str = "") -> Kind:
 
 def names(metavar: str) -> Kind:
     """Several names, with or without commas between them."""
-    return Kind("names", metavar, _names, 'emit = ["lava"]')
+    return Kind("names", metavar, _names, 'emit = ["lava"]', repeats=True)
+
+
+def input_shapes() -> Kind:
+    """Shapes of inputs, at most one for each."""
+    return Kind(
+        "a name and a size for each axis, as in image=1,3,224,224",
+        "NAME=1,3,224,224",
+        read_shapes,
+        'input_shape = ["image=1,3,224,224"]',
+        "one shape for each input",
+        lambda shapes: len({name_and_sizes(one)[0] for one in shapes}) == len(shapes),
+        repeats=True,
+    )
+
+
+def assignments(metavar: str, choices: tuple[str, ...], example: str) -> Kind:
+    """Several ``NAME=VALUE``, or a single ``VALUE``, with values among ``choices``."""
+    return Kind(
+        "names",
+        metavar,
+        _names,
+        example,
+        f"NAME=KIND with {', '.join(choices)}",
+        lambda all_: all(one.rpartition("=")[2] in choices for one in all_),
+    )
 
 
 def _text(value: Any) -> str:

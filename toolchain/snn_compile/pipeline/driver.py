@@ -21,11 +21,11 @@ from snn_compile.convert.equalize import Equalize
 from snn_compile.convert.linear import Float
 from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
-from snn_compile.errors import UsageError
+from snn_compile.errors import Origin, UsageError
 from snn_compile.fit import fit_findings
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import for_target, lower, passes_at_bounds
+from snn_compile.lowering import Lowering, for_target, lower, passes_at_bounds
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import (
     AUTO,
@@ -48,6 +48,7 @@ from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
     Data,
     load_data,
+    outputs_of,
     preprocess,
     preprocessing,
     read_model,
@@ -58,20 +59,25 @@ from snn_compile.pipeline.inputs import (
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
-from snn_compile.plugins import BACKENDS
+from snn_compile.plugins import BACKENDS, Imported
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble, restriction
-from snn_compile.report.evaluation import Outcome, Stages, evaluate_stages
+from snn_compile.report.evaluation import Outcome, Stages, described, evaluate_stages
+from snn_compile.report.host import HostStage, expected_of
 from snn_compile.report.journal import Journal
+from snn_compile.report.ladder import Ladder
+from snn_compile.report.layer_losses import has_lost, with_losses
 from snn_compile.report.observer import Observer, SilentObserver
-from snn_compile.samples.arrays import Samples
+from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
 MAX_WEIGHT_BITS = 8
+LEFT_OFF = ("softmax-dropped", "argmax-dropped")
+"""Findings of an import that left out operators at the end of the file."""
 
 Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
@@ -119,19 +125,16 @@ def _checked(
     placement = Task(path, options, target).placement
     options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
-    imported = read_model(path)
+    imported = read_model(path, options)
     network = preprocess(imported, options, journal.record_pass)
     observe = pass_observer(journal, network)
     folding = fold(network, coding, observe, target=target)
     convert = passes_at_bounds(folding.graph, weight_bounds(folding.graph), options, coding)
     made = convert(folding.graph, observe)
-    mapped = map_program(made.graph.program, target, placement)
-    findings = (
-        *imported.findings,
-        *folding.findings,
-        *fit_findings(made.findings),
-        *mapped.findings,
-    )
+    program, fitted = made.graph.program, fit_findings(made.findings)
+    del made  # and the weights in floating point
+    mapped = map_program(program, target, placement)
+    findings = (*imported.findings, *folding.findings, *fitted, *mapped.findings)
     return CheckResult(imported, folding.graph, mapped.graph, findings, journal.timing)
 
 
@@ -153,7 +156,7 @@ def passes_of(
         return quantization(for_target(options, target)).steps
     options = for_target(stock.with_stock_defaults(options), target)
     coding = coding_of(options, target.default_coding.value)
-    network = preprocess(read_model(path), options)
+    network = preprocess(read_model(path, options), options)
     is_measured = with_data and options.calibrate is not None
     folded = fold(network, coding, measured=is_measured, target=target).graph
     adjusts = with_data and options.equalize != "none"
@@ -176,7 +179,7 @@ def compile_model(
     *,
     options: CompileOptions | None = None,
     calibrate: ArraysLike | str | Path | None = None,
-    evaluate: tuple[ArraysLike, Array | None] | str | Path | None = None,
+    evaluate: tuple[ArraysLike, Labels | None] | str | Path | None = None,
     observer: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
@@ -189,7 +192,8 @@ def compile_model(
         options: all options; ``changes`` override single ones by name.
         calibrate: (N, *input shape) samples, of several inputs each by its name, or a file,
             instead of ``options.calibrate``.
-        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``.
+        evaluate: samples and labels (or None), or a file, instead of ``options.evaluate``. Labels
+            or targets of several outputs are a mapping by their names.
         observer: observer of the progress.
         retrain: may replace the folded network before conversion.
         instruments: what is done around the passes.
@@ -221,6 +225,27 @@ def compile_model(
         return finish(_prepare(task, journal, retrain), journal)
 
 
+def lower_model(model: str | Path, options: CompileOptions) -> Lowering:
+    """All stages of a compilation's network; nothing is mapped or evaluated.
+
+    Raises:
+        CompileError: defects of the model, the data, the options or the target.
+        UsageError: the file has a spiking network, which is not converted.
+    """
+    task = Task(Path(model), options, load_target(options.target, options.chips))
+    if spiking_frontend(task.path):
+        raise UsageError(
+            "a spiking network has no float stages",
+            code="bad-argument",
+            origin=Origin(str(model)),
+            hint="use a model that is to be converted",
+        )
+    lowering = _prepare(task, Journal(SilentObserver()), None).lowering
+    if lowering is None:
+        raise TypeError("a converted network has stages")
+    return lowering
+
+
 def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedNetwork:
     """Prepare a network trained without spikes: fold, equalize, calibrate, convert."""
     asked, target = task.options, task.target
@@ -230,11 +255,17 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         asked = asked.with_default("timesteps", coding.window.n_steps)
     options = options.with_default("timesteps", coding.window.n_steps)
     with journal.timed("import"):
-        imported = read_model(task.path)
+        imported = read_model(task.path, options)
     journal.add_findings(imported.findings)
     network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
-    samples = load_data(options, network, task.calibrate, task.evaluate)
+    host = _host(task.path, options, imported, journal)
+    labelled = None if host is None else host.outputs(network, options)
+    samples = load_data(options, network, task.calibrate, task.evaluate, labelled)
+    of_file = () if samples.evaluate is None else samples.evaluate.expected
+    if host is not None and samples.evaluate is not None:
+        own = expected_of(network, of_file, options)
+        samples = replace(samples, evaluate=replace(samples.evaluate, expected=own))
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate, network.inputs))
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
@@ -255,8 +286,18 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
         runner = source_runtime(task.path, options, network) if test_set is not None else None
-        outcome = evaluate_stages(Stages(network, lowered, coding, runner), test_set, journal)
-        if options.neurons == "any" or test_set is None:
+        left_off = any(finding.code in LEFT_OFF for finding in imported.findings)
+        if imported.tail is not None and imported.tail.cut:
+            runner = None  # its outputs are not those of the network
+        stages = Stages(network, lowered, coding, runner, left_off, host, of_file)
+        outcome = evaluate_stages(stages, test_set, journal)
+        if test_set is None:
+            expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
+            return replace(outcome, more={"outputs": described(lowered.decodings, expected)})
+        if has_lost(outcome.ladder, options.max_accuracy_drop):
+            with journal.timed("locate"):
+                outcome = with_losses(outcome, lowered, test_set.x)
+        if options.neurons == "any":
             return outcome
         free = stock.without_stock_defaults(options, task.options)
         with journal.timed("unrestricted"):
@@ -278,7 +319,22 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         partial(assemble.report, task.path, in_effect, model, lowered.quantization, journal),
         lowered.quantization,
         task.placement,
+        lowered,
+        imported.tail,
     )
+
+
+def _host(
+    path: Path, options: CompileOptions, imported: Imported, journal: Journal
+) -> HostStage | None:
+    """What is left to the host, ready to be evaluated; None if there is nothing."""
+    if imported.tail is None or not imported.tail.cut:
+        return None
+    stage = HostStage.of(path, options, imported.tail, imported.ann)
+    if isinstance(stage, HostStage):
+        return stage
+    journal.add_findings([stage])
+    return None
 
 
 def _calibrate(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
@@ -338,7 +394,7 @@ def _with_restriction_cost(
     coding = coding_of(free, target.default_coding.value)
     other = lower(folded, statistics, calibrate, free, coding)
     cost = restriction.compared(outcome.judge, other, evaluate, coding)
-    return replace(outcome, more={"neurons": cost})
+    return replace(outcome, more={**outcome.more, "neurons": cost})
 
 
 def _choose_equalization(
@@ -359,11 +415,11 @@ def _choose_equalization(
         return options
     silent_journal = Journal(SilentObserver())
 
-    def compiled(mode: str, x: Array) -> Callable[[Array], Float]:
+    def compiled(mode: str, x: Array) -> Callable[[Array], list[Float]]:
         trial, few = options.with_value("equalize", mode, "tried"), Samples(x)
         equalized = _equalize(folded, few, trial, coding)
         statistics = _calibrate(equalized, few, silent_journal)
-        return lower(equalized, statistics, few, trial, coding).answers
+        return lower(equalized, statistics, few, trial, coding).outputs
 
     modes = [mode for mode in EQUALIZE if mode != AUTO]
     with journal.timed("choose-equalization"):
@@ -386,7 +442,13 @@ def _equalize(
     ranges = None
     if mode == "range":
         statistics = _calibrate(folded, samples, Journal(SilentObserver()))
-        ranges = balance_thresholds(folded, statistics, options.thresholds_of, levels=coding.levels)
+        ranges = balance_thresholds(
+            folded,
+            statistics,
+            options.thresholds_of,
+            levels=coding.levels,
+            payloads=coding.payloads,
+        )
     adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
     return Pipeline.of(adjust)(folded, observe).graph
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,18 @@ import numpy.typing as npt
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
-from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.preprocess import FoldPreprocessing, preprocessing_of
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
-from snn_compile.options.kinds import by_input
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
-    HasNamedRuntime,
+    ConfigurableFrontend,
     HasSourceRuntime,
     Imported,
     SourceRuntime,
@@ -34,6 +33,7 @@ from snn_compile.plugins import (
 )
 from snn_compile.report import figures
 from snn_compile.samples.arrays import (
+    Labels,
     Samples,
     check_samples,
     holds_events,
@@ -43,12 +43,13 @@ from snn_compile.samples.arrays import (
 )
 from snn_compile.samples.events import Recordings
 from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
+from snn_compile.samples.outputs import OutputShapes, stated_kinds
 
 N_STIMULI = 100
 """Stimuli stored with a compiled network for verification."""
 
 Array = npt.NDArray[Any]
-Labelled = tuple[ArraysLike, Array | None]
+Labelled = tuple[ArraysLike, Labels | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +78,11 @@ def spiking_frontend(path: Path) -> SpikingFrontend | None:
     return frontend
 
 
-def read_model(path: Path) -> Imported:
+def read_model(path: Path, options: CompileOptions) -> Imported:
     """Import a model that is to be converted.
 
     Raises:
+        UsageError: an option concerns the reading of the file, and its frontend knows none.
         CompileError: the file is missing, unreadable, or has unsupported operators.
         TypeError: its suffix is that of spiking networks.
     """
@@ -88,7 +90,12 @@ def read_model(path: Path) -> Imported:
     frontend = frontend_for(path)
     if isinstance(frontend, SpikingFrontend):
         raise TypeError(f"'{path}' contains a spiking network")
-    imported = frontend.read(path)
+    if isinstance(frontend, ConfigurableFrontend):
+        imported = frontend.read_with(path, options)
+    elif named := [n for n in ("input_shape", "outputs", "cut_at") if getattr(options, n)]:
+        raise options.refusal(named[0], "it with ONNX files")
+    else:
+        imported = frontend.read(path)
     outputs = imported.ann.outputs
     if any(not output.shape for output in outputs):
         raise UnsupportedError(
@@ -104,8 +111,8 @@ def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> So
     frontend = frontend_for(path)
     if options.mean_values or options.scale_values:
         return None
-    if len(network.inputs) > 1 and isinstance(frontend, HasNamedRuntime):
-        return frontend.named_runtime(path, [node.id for node in network.inputs])
+    if isinstance(frontend, ConfigurableFrontend):
+        return frontend.source_runtime_with(path, options, [node.id for node in network.inputs])
     if len(network.inputs) == 1 and isinstance(frontend, HasSourceRuntime):
         return frontend.source_runtime(path)
     return None
@@ -113,12 +120,7 @@ def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> So
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
     """The passes that fold the preprocessing of each input that has one."""
-    means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
-    return tuple(
-        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
-        for name in dict.fromkeys((*means, *scales))
-        if means.get(name) or scales.get(name)
-    )
+    return preprocessing_of(options.mean_values, options.scale_values)
 
 
 def preprocess(
@@ -143,22 +145,27 @@ def load_data(
     network: ANNGraph,
     calibrate: ArraysLike | None,
     evaluate: Labelled | None,
+    outputs: OutputShapes | None = None,
 ) -> Data:
-    """Both sets of samples, from arrays or files; all complaints at once."""
+    """Both sets of samples, from arrays or files; all complaints at once.
+
+    The labels are those of the network's outputs, or of others.
+    """
     errors: list[CompileError] = []
 
-    def load(given: ArraysLike | None, labels: Array | None, file: Path | None) -> Samples | None:
+    def load(given: ArraysLike | None, labels: Labels | None, file: Path | None) -> Samples | None:
         try:
             if given is not None:
-                return float_samples(network, options, (given, labels))
+                return float_samples(network, options, (given, labels), outputs=outputs)
             if file is not None:
-                return float_samples(network, options, file)
+                return float_samples(network, options, file, outputs=outputs)
         except CompileError as error:
             errors.append(error)
         return None
 
     x, y = evaluate if evaluate is not None else (None, None)
     data = Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
+    errors += outputs_of(network, options).unknown()
     raise_all(errors)
     return data
 
@@ -169,6 +176,7 @@ def float_samples(
     given: Path | Labelled,
     *,
     need_labels: bool = False,
+    outputs: OutputShapes | None = None,
 ) -> Samples:
     """Samples for the float network, from an npz file, or from x and y (or None).
 
@@ -178,7 +186,7 @@ def float_samples(
     reading: dict[str, Any] = {
         "layout": options.layout,
         "raw": _preprocessed(options.mean_values, options.scale_values),
-        "n_classes": prod(network.outputs[0].shape),
+        "outputs": outputs or outputs_of(network, options),
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     return _samples(given, shapes, need_labels, reading)
@@ -216,6 +224,12 @@ def _samples(
     return check_named(x, y, shapes, **reading)
 
 
+def outputs_of(network: ANNGraph, options: CompileOptions) -> OutputShapes:
+    """The outputs of a float network by their names in the file."""
+    shapes = {output_name(output): output.shape for output in network.outputs}
+    return OutputShapes(shapes, stated_kinds(options.output_kind), network.inputs.shape)
+
+
 def samples_for(
     compiled: CompiledModel, given: Path | Labelled, *, need_labels: bool = False
 ) -> Samples:
@@ -233,27 +247,30 @@ def samples_for(
     """
     said = [figures.option(compiled.report, name) for name in ("mean_values", "scale_values")]
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
-    decoding = next(iter(compiled.decodings.values()))
-    shapes, n_classes = compiled.input_shapes, prod(decoding.shape)
-    layout = figures.option(compiled.report, "layout") or "nchw"
+    shapes = compiled.input_shapes
+    # Of a network that was cut, labels are those of the outputs of the file.
+    has_labels = need_labels or compiled.tail is None or not compiled.tail.cut
+    outputs = OutputShapes(
+        {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()},
+        stated_kinds(figures.option(compiled.report, "output_kind") or ()),
+        compiled.encoding.shape,
+    )
     reading: dict[str, Any] = {
-        "layout": layout,
+        "layout": figures.option(compiled.report, "layout") or "nchw",
         "raw": whole or _preprocessed(*said),
-        "n_classes": n_classes,
+        "outputs": outputs if has_labels else None,
     }
     events = compiled.program.input_coding is InputCoding.EVENTS
     if not isinstance(given, Path) or not events or len(shapes) > 1:
         return _samples(given, shapes, need_labels, reading)
     (shape,) = shapes.values()
-    arrays = read_npz(given)
+    arrays = read_npz(given, outputs=outputs)
     if holds_events(arrays):
         recordings = Recordings.of(arrays, str(given))
         step_us = figures.option(compiled.report, "event_step")
         labels = recordings.required_labels() if need_labels else recordings.labels
         trains = recordings.trains(shape[1:], shape[0], step_us)
-        return check_samples(
-            trains, labels, shape, raw=True, n_classes=n_classes, source=str(given)
-        )
+        return check_samples(trains, labels, shape, raw=True, outputs=outputs, source=str(given))
     return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import dataclass
+from functools import cached_property
 
 from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import Calibration
+from snn_compile.errors import UsageError
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import lower
 from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.pluralize import pluralize
+from snn_compile.report import metrics
+from snn_compile.report.ladder import Ladder
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import ann
 from snn_compile.sim.reproducible import Reproducible
 
 SEARCH_SAMPLES = 2_000
 """Number of first samples of a search; its result is confirmed on all samples."""
-
-Answers = npt.NDArray[np.int64]
 
 
 def smallest(candidates: Sequence[int], keeps: Callable[[int], bool]) -> int | None:
@@ -68,7 +67,8 @@ class Promise:
         statistics: statistics of its activations.
         calibrate: samples for calibration.
         evaluate: samples to measure the loss on.
-        points: points of top-1 accuracy, or of agreement with the float network without labels.
+        points: points of the main figure of each output (``report.metrics``): top-1 accuracy,
+            pixel accuracy or 100 R², against the float network without labels.
         default_coding: default coding of the target.
     """
 
@@ -78,27 +78,34 @@ class Promise:
     evaluate: Samples
     points: float
     default_coding: str
-    _exact: list[Answers] = field(default_factory=list)
 
     def lost(self, options: CompileOptions, n: int) -> float:
-        """Points lost on the first n evaluation samples, from the network in fixed point."""
+        """Points lost on the first n evaluation samples, from the network in fixed point.
+
+        Raises:
+            UsageError: no output can be judged.
+        """
         coding = coding_of(options, self.default_coding)
         lowered = lower(self.folded, self.statistics, self.calibrate, options, coding)
-        answers = _answers(lowered.answers(self.evaluate.x[:n]))
-        exact = self._float_answers()[:n]
-        if self.evaluate.y is None:
-            return 100 * float((answers != exact).mean())
-        labels = self.evaluate.y[:n]
-        return 100 * float((exact == labels).mean() - (answers == labels).mean())
+        if not self._ladder.rungs:
+            operators = Reproducible(self.folded, self.evaluate.x)
+            floats = ann.evaluate_outputs(self.folded, self.evaluate.x, operators=operators)
+            self._ladder.add("folded", floats)
+        exact = [some[:n] for some in self._ladder.answers]
+        found = self._ladder.answers_of(lowered.outputs(self.evaluate.x[:n]))
+        before, after = (metrics.of_rung(self._ladder.judged(some)) for some in (exact, found))
+        lost = metrics.most_points_lost(before, after)
+        if lost is None:
+            raise UsageError(
+                "auto has nothing to judge by: no output varies over the samples",
+                code="unmeasurable",
+                hint="give more samples with --evaluate, or numbers in place of auto",
+            )
+        return lost
 
-    def _scores(self) -> npt.NDArray[np.floating]:
-        operators = Reproducible(self.folded, self.evaluate.x)
-        return ann.evaluate(self.folded, self.evaluate.x, operators=operators)
-
-    def _float_answers(self) -> Answers:
-        if not self._exact:
-            self._exact.append(_answers(self._scores()))
-        return self._exact[0]
+    @cached_property
+    def _ladder(self) -> Ladder:
+        return Ladder(self.evaluate.expected)
 
 
 def resolve_auto(
@@ -163,8 +170,3 @@ def _resolve(
         text = f"{says}; no number up to there keeps the promise of {promise.points:g}"
         return options, Finding(text, code="promise-not-kept", hint=hint, warning=True)
     return options, Finding(f"{says} (tried {tried})", code="settled")
-
-
-def _answers(scores: npt.NDArray[np.floating]) -> Answers:
-    flat = scores.reshape(len(scores), -1)
-    return flat.argmax(axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0).astype(np.int64)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from math import prod
 
 import numpy as np
 
 from snn_compile.convert.expand import maps_shape
-from snn_compile.errors import UsageError
+from snn_compile.errors import UsageError, raise_all
 from snn_compile.fit import fit_findings, fit_passes
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId
@@ -26,11 +26,12 @@ from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
 from snn_compile.report import assemble
-from snn_compile.report.evaluation import Outcome, encoded
+from snn_compile.report.evaluation import Outcome, decoded, described, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
 from snn_compile.samples.spike_trains import load_trains
 from snn_compile.sim import engine, spiking
 from snn_compile.targets import load_target
@@ -79,8 +80,10 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
     journal.add_findings(imported.findings)
     journal.add_findings(assemble.ignored(options, FACTS))
     shape, n_steps = imported.input_shape, imported.network.window.n_steps
-    n_classes = prod(next(iter(imported.output_shapes.values())))
-    samples = load_trains(options, shape, n_steps, n_classes, task.calibrate, task.evaluate)
+    shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
+    outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
+    raise_all(outputs.unknown())
+    samples = load_trains(options, shape, n_steps, outputs, task.calibrate, task.evaluate)
     arrival = _arrival(imported, options, samples.trains)
     encoding, findings = _encoding(imported, samples.calibrate, arrival, options)
     journal.add_findings(findings)
@@ -91,6 +94,11 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         node.id: OutputDecoding(quantized.numbers[node.id].unit, imported.output_shapes[node.id])
         for node in quantized.program.readouts
     }
+    by_name = {
+        one.name: one
+        for one in (samples.evaluate.expected if samples.evaluate else outputs.expected({}, 0, ""))
+    }
+    expected = [by_name[str(output)] for output in decodings]
     facts = {"input_shape": list(shape), "weights": imported.n_weights}
     in_effect = options.in_effect(FACTS, assemble.used(quantized.program, arrival))
     return PreparedNetwork(
@@ -101,7 +109,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         task.target,
         options.emit,
         task.provenance,
-        partial(_climb, quantized, decodings, encoding, samples.evaluate),
+        partial(_climb, quantized, decodings, expected, encoding, samples.evaluate),
         partial(assemble.report, task.path, in_effect, facts, quantized, journal),
         quantized,
         task.placement,
@@ -211,21 +219,28 @@ def _driven(network: SpikingGraph, encoding: InputEncoding, arrival: InputCoding
 def _climb(
     quantized: Quantization,
     decodings: dict[NodeId, OutputDecoding],
+    expected: Sequence[Expected],
     encoding: InputEncoding,
     samples: Samples | None,
     journal: Journal,
 ) -> Outcome:
     """Accuracy and agreement in floating point and in fixed point; empty without samples."""
     if samples is None:
-        return Outcome()
+        return Outcome(more={"outputs": described(decodings, Ladder(expected))})
     program, n = quantized.program, len(samples)
     frames = encoded(encoding, samples.x)
-    ladder = Ladder(samples.y)
+    ladder = Ladder(expected)
     with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
         note = "the trained network, in floating point"
-        ladder.add("spiking", spiking.evaluate(quantized.network, frames, advance=advance), note)
+        floats = spiking.evaluate_outputs(quantized.network, frames, advance=advance)
+        ladder.add("spiking", [floats[output] for output in decodings], note)
         run = engine.run(program, frames, advance=advance)
-        output, decoding = next(iter(decodings.items()))
-        ladder.add("fixed", decoding(run.outputs[output]))
+        ladder.add("fixed", decoded(decodings, run))
     ladder.repeat("mapped", "fixed")
-    return Outcome(ladder.rungs, Activity(run.activity, n), {}, engine.simulator(program))
+    return Outcome(
+        ladder.rungs,
+        Activity(run.activity, n),
+        {},
+        engine.simulator(program),
+        more={"outputs": described(decodings, ladder, samples.x)},
+    )

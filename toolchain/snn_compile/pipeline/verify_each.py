@@ -10,7 +10,7 @@ import numpy as np
 from snn_compile.errors import VerificationError
 from snn_compile.fit import fit_findings
 from snn_compile.ir.fixedpoint import Int
-from snn_compile.ir.graph import Graph
+from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.passes import APPROXIMATION, Finding, PassObserver
@@ -70,20 +70,28 @@ class VerifyEach:
         self.observe(name, graph, findings, seconds)
 
     def _compare(self, name: str, after: ANNGraph | SpikingGraph) -> None:
-        one, other = self._outputs(self.before), self._outputs(after)
-        if one.shape != other.shape:
-            raise _broken(name, f"the output has the shape {other.shape[1:]}, not {one.shape[1:]}")
-        error, largest = np.abs(one - other).max(), np.abs(one).max()
-        if not error <= TOLERANCE * max(largest, 1e-30):
-            raise _broken(name, f"an output of up to {largest:.6g} has moved by {error:.6g}")
+        before, found = self._outputs(self.before), self._outputs(after)
+        if before.keys() != found.keys():
+            raise _broken(name, f"the outputs are {', '.join(found)}, not {', '.join(before)}")
+        for output, one in before.items():
+            other = found[output]
+            if one.shape != other.shape:
+                shapes = f"{other.shape[1:]}, not {one.shape[1:]}"
+                raise _broken(name, f"the output has the shape {shapes}")
+            error, largest = np.abs(one - other).max(), np.abs(one).max()
+            if not error <= TOLERANCE * max(largest, 1e-30):
+                raise _broken(name, f"an output of up to {largest:.6g} has moved by {error:.6g}")
 
-    def _outputs(self, network: Stage) -> Any:
+    def _outputs(self, network: Stage) -> dict[NodeId, Any]:
         if isinstance(network, ANNGraph):
             x = self._x(network)
-            return ann.evaluate(network, x, dtype=np.float64).reshape(len(x), -1)
+            floats = ann.evaluate_outputs(network, x, dtype=np.float64)
+            pairs = zip(network.outputs, floats, strict=True)
+            return {output.id: values.reshape(len(x), -1) for output, values in pairs}
         if isinstance(network, SpikingGraph):
             frames = self._frames(network)
-            return spiking.evaluate(network, frames).reshape(len(frames), -1)
+            found = spiking.evaluate_outputs(network, frames)
+            return {output: values.reshape(len(frames), -1) for output, values in found.items()}
         raise TypeError(f"a {type(network).__name__} has no outputs in floating point")
 
     def _check_integers(self, name: str, quantization: Quantization) -> None:

@@ -9,7 +9,7 @@ the plug-in, by its name and distribution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from snn_compile.errors import CompileError
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options import CompileOptions
@@ -28,6 +29,35 @@ from snn_compile.sim.batches import Advance
 
 VERSION = 1
 """Version of the contracts, raised by an incompatible change."""
+
+
+class LayerValues(Protocol):
+    """A file in the runtime of its format, for the values inside it.
+
+    Attributes:
+        name: of the runtime.
+    """
+
+    @property
+    def name(self) -> str:
+        """The runtime's name."""
+        ...
+
+    @property
+    def approximated(self) -> Collection[NodeId]:
+        """Nodes that the import computes otherwise on purpose."""
+        ...
+
+    def __call__(self, x: npt.NDArray[Any]) -> Mapping[NodeId, npt.NDArray[Any]]:
+        """The value of each node for samples (N, *input shape), (N, *shape of the node).
+
+        Nodes without a counterpart in the file are missing.
+
+        Raises:
+            UsageError: the runtime is missing.
+            ModelError: it refuses the file.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,12 +69,16 @@ class Imported:
         findings: everything that was dropped, folded or assumed.
         n_nodes: operators in the file.
         n_folded: constant operators among them, folded away.
+        layer_values: the file in the runtime of its format, if it has one.
+        tail: operators left to the host, if any.
     """
 
     ann: ANNGraph
     findings: tuple[Finding, ...]
     n_nodes: int
     n_folded: int
+    layer_values: LayerValues | None = None
+    tail: HostTail | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +167,24 @@ class SpikingFrontend(Protocol):
         ...
 
 
+@runtime_checkable
+class ConfigurableFrontend(Protocol):
+    """A frontend whose reading depends on the options of the compilation."""
+
+    def read_with(self, path: Path, options: CompileOptions) -> Imported:
+        """As ``read``, by the options that concern the file."""
+        ...
+
+    def source_runtime_with(
+        self, path: Path, options: CompileOptions, inputs: Sequence[str]
+    ) -> SourceRuntime | None:
+        """As ``source_runtime`` of ``HasSourceRuntime``, by the same options.
+
+        A sample has the values of these inputs, one after another.
+        """
+        ...
+
+
 class SourceRuntime(Protocol):
     """The user's own file, executed by the runtime of its format."""
 
@@ -140,6 +192,15 @@ class SourceRuntime(Protocol):
 
     def __call__(self, x: npt.NDArray[Any], advance: Advance) -> npt.NDArray[Any]:
         """The first output for every sample (N, *input shape), (N, *output shape)."""
+        ...
+
+
+@runtime_checkable
+class RunsEveryOutput(SourceRuntime, Protocol):
+    """A runtime that gives further outputs, too."""
+
+    def every_output(self, x: npt.NDArray[Any], advance: Advance) -> Mapping[str, npt.NDArray[Any]]:
+        """Each output for every sample, by its name in the file."""
         ...
 
 
@@ -152,12 +213,42 @@ class HasSourceRuntime(Protocol):
         ...
 
 
-@runtime_checkable
-class HasNamedRuntime(Protocol):
-    """A frontend whose format has a runtime for files with several inputs."""
+class HostRuntime(Protocol):
+    """A model, executed on the host for one sample at a time.
 
-    def named_runtime(self, path: Path, inputs: Sequence[str]) -> SourceRuntime | None:
-        """As ``source_runtime``; a sample has the values of these inputs, one after another."""
+    Attributes:
+        name: of the runtime.
+        inputs: names of the model's inputs.
+        shapes: shape of each output, with None for sizes that vary; None if unknown.
+    """
+
+    name: str
+    inputs: list[str]
+    shapes: list[tuple[int | None, ...] | None]
+
+    def __call__(self, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """All outputs, in order, for the values of all inputs.
+
+        Raises:
+            UsageError: it fails, or takes more memory than it may.
+        """
+        ...
+
+
+@runtime_checkable
+class RunsOnHost(Protocol):
+    """A frontend whose files, and the tails cut from them, a runtime of the host executes."""
+
+    def tail_runtime(self, tail: HostTail) -> HostRuntime | None:
+        """An untrusted tail, ready to run in bounded memory; None if the runtime is missing.
+
+        Raises:
+            ModelError: it is not what this tool writes.
+        """
+        ...
+
+    def whole_runtime(self, path: Path, options: CompileOptions) -> HostRuntime | None:
+        """The whole file, with the outputs of the options; None if the runtime is missing."""
         ...
 
 

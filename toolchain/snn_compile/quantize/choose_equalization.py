@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.numerics import products
 from snn_compile.passes import Finding
-from snn_compile.sim.ann import evaluate
+from snn_compile.sim.ann import evaluate_outputs
 from snn_compile.sim.reproducible import Reproducible
 
 HELD_OUT = 4
@@ -24,19 +24,19 @@ Samples = npt.NDArray[np.generic]
 
 def least_error_of(
     modes: Iterable[str],
-    compiled: Callable[[str, Samples], Callable[[Samples], Float]],
+    compiled: Callable[[str, Samples], Callable[[Samples], Sequence[Float]]],
     network: ANNGraph,
     x: Samples,
 ) -> tuple[str, Finding]:
     """The mode with fixed-point outputs closest to those of the float network.
 
     The error is the mean squared difference over the variance of the float outputs, on held-out
-    samples: 0 is perfect, 1 is as good as a constant.
+    samples: 0 is perfect, 1 is as good as a constant. Of several outputs, it is their mean.
 
     Args:
         modes: the candidates; the first wins a tie.
         compiled: compiles a mode with calibration samples; returns a function from
-            samples to (N, *output shape).
+            samples to the outputs, (N, *output shape) each.
         network: the float network.
         x: (N, *input shape) calibration samples; a single one is used for both.
 
@@ -49,9 +49,16 @@ def least_error_of(
         held[-1] = True
     new = x[held][:MAX_MEASURED]
     seen = x[~held] if len(x) > 1 else x
-    wanted = evaluate(network, new, operators=Reproducible(network, new)).astype(np.float64)
-    power = max(_power(wanted - products.mean(wanted, axis=0)), np.finfo(np.float64).tiny)
-    errors = {mode: _power(compiled(mode, seen)(new) - wanted) / power for mode in modes}
+    floats = evaluate_outputs(network, new, operators=Reproducible(network, new))
+    wanted = [values.astype(np.float64) for values in floats]
+    tiny = float(np.finfo(np.float64).tiny)
+    powers = [max(_power(values - products.mean(values, axis=0)), tiny) for values in wanted]
+
+    def error(found: Sequence[Float]) -> float:
+        triples = zip(found, wanted, powers, strict=True)
+        return sum(_power(f - values) / power for f, values, power in triples) / len(wanted)
+
+    errors = {mode: error(compiled(mode, seen)(new)) for mode in modes}
     best = min(errors, key=lambda mode: errors[mode])
     figures = ", ".join(f"{mode} {error:.3g}" for mode, error in errors.items())
     return best, Finding(

@@ -53,11 +53,11 @@ class FitLayers:
     weights of the branch compensate the errors of the shortcut too. The mean of the remaining
     residual goes into the biases.
 
-    Sparse groups, and neurons with more than ``WIDEST`` weights, keep their nearest integers.
-    Relays and comparators correspond to no layer of the float network and are unchanged. Networks
-    that reset to zero are refitted only after their thresholds are calibrated
-    (``CalibrateResets``): before that, the loss is proportional to activity, and weights that
-    compensated it would excite neurons that should be silent.
+    Sparse groups, and neurons with more than ``WIDEST`` weights, keep their nearest integers. The
+    integers of a quantized file stay as they are. Relays and comparators correspond to no layer of
+    the float network and are unchanged. Networks that reset to zero are refitted only after their
+    thresholds are calibrated (``CalibrateResets``): before that, the loss is proportional to
+    activity, and weights that compensated it would excite neurons that should be silent.
 
     Attributes:
         folded: the float network, the source of the target drives.
@@ -151,6 +151,8 @@ class _Layer:
         changed: list[tuple[Synapses, Synapses]] = []
         for group in groups:
             if not isinstance(group, ConvSynapses | DenseSynapses) or not self._is_known(group):
+                continue
+            if group.id in self.numbers.given:  # integers of the user's file are no errors
                 continue
             step = self._step(group)
             trains = sweep.pieces(group.inputs[0])

@@ -16,7 +16,7 @@ from snn_compile.ir.quantized import (
     QuantizedNode,
     Synapses,
 )
-from snn_compile.quantize.weights import IntegerWeights
+from snn_compile.quantize.integers import IntegerWeights
 from snn_compile.sim import bounds
 
 OPERAND_WEIGHT = QFormat(8)

@@ -12,22 +12,18 @@ from snn_compile.errors import CapacityError, CompileError, raise_all
 from snn_compile.ir import quantized, spiking
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.integer_weights import channel_of
 from snn_compile.ir.quantized import QuantizedGraph, QuantizedNode
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import floor_log2
 from snn_compile.quantize import stock
+from snn_compile.quantize.integers import IntegerWeights
 from snn_compile.quantize.neurons import in_fixed_point
 from snn_compile.quantize.products import OPERAND_WEIGHT, operand_weights
 from snn_compile.quantize.ranges import on_a_grid
 from snn_compile.quantize.states import EXPONENTS, States
-from snn_compile.quantize.weights import (
-    MAX_EXPONENT_SPREAD,
-    IntegerWeights,
-    channel_of,
-    integer_weights,
-    with_unit,
-)
+from snn_compile.quantize.weights import MAX_EXPONENT_SPREAD, integer_weights, with_unit
 from snn_compile.quantize.wide_sums import narrow_weights, of_payloads, payload_doublings
 from snn_compile.sim import bounds
 
@@ -49,6 +45,7 @@ class LayerNumbers:
         saturated: share of the weights that were clipped.
         largest: proven largest magnitude of the potential.
         bias: real bias in steps of the potential, broadcasts to the shape.
+        given: the synapses whose weights are the integers of a quantized file.
     """
 
     unit: Float
@@ -57,6 +54,7 @@ class LayerNumbers:
     saturated: float
     largest: int
     bias: Float
+    given: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +251,9 @@ class _Layer:
         """The scales of integers, with ``below`` bits below the unit of the weights."""
         unit = weights.unit * 2.0**-below
         bias = self.population.bias / unit[:, None, None]
-        return LayerNumbers(unit, self.bits, below, weights.saturated, largest, bias)
+        kept = zip(self.groups, weights.given, strict=False)
+        given = tuple(group.id for group, same in kept if same)
+        return LayerNumbers(unit, self.bits, below, weights.saturated, largest, bias, given)
 
     def _fraction_bits(self, weights: IntegerWeights) -> int:
         """The bits that fit in three quarters of the channels, or that all channels can drop."""
@@ -269,6 +269,8 @@ class _Layer:
         lowest = 0 if self.window.schedule else states.least_exponent()
         least = lowest - min(weights.exponents)
         for_all, for_most = int(room.min()), int(np.quantile(room, 0.25))
+        if any(weights.given):  # no channel may give up weight bits
+            for_most = for_all
         return min(most, max(least, for_all if for_all >= 0 else min(0, for_most)))
 
     def _potential(self, added: list[QuantizedNode]) -> bounds.Interval:

@@ -12,6 +12,7 @@ from snn_compile.ir.schedule import schedule
 from snn_compile.ir.spiking import Window
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.passes import PassResult
+from snn_compile.quantize.given import given_findings
 from snn_compile.quantize.products import check_operands
 from snn_compile.quantize.quantize import Quantization, quantize
 from snn_compile.quantize.states import States
@@ -39,7 +40,9 @@ class Quantize:
         Raises:
             CapacityError: layers whose state could overflow; all of them at once.
         """
-        return PassResult(quantize(network, self._bits, self.states))
+        found = quantize(network, self._bits, self.states)
+        kept = {name: numbers.given for name, numbers in found.numbers.items()}
+        return PassResult(found, tuple(given_findings(network, kept)))
 
     def _bits(self, layer: str) -> int:
         bits = [bits for pattern, bits in self.layers if fnmatchcase(layer, pattern)]

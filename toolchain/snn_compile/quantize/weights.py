@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -12,44 +11,23 @@ import numpy.typing as npt
 from snn_compile.ir import spiking
 from snn_compile.ir.fixedpoint import MAX_INTEGER, Int, QFormat, QTensor, round_half_even, to_int64
 from snn_compile.ir.graph import Shape
+from snn_compile.ir.integer_weights import channel_of
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import log2
+from snn_compile.quantize.given import given_integers
+from snn_compile.quantize.integers import IntegerWeights
 
 N_RATIOS = 24
 """Clipping ratios tried per channel, from 1 down to ``MIN_RATIO``."""
 MIN_RATIO = 0.4
 PIECE = 1 << 16
 """Weights processed at once, few enough for a cache with their intermediate results."""
+LONG, FEW = 1 << 12, 16
+"""Weights of a channel from which a share of them is looked at first, and one over this share."""
 NEAR = 1e-6
 """Relative difference of two sums above which the order of additions cannot reverse them."""
 MAX_EXPONENT_SPREAD = 15
 """Largest difference of two groups' exponents: the chip's range is -8 to 7."""
-
-
-@dataclass(frozen=True, eq=False)
-class IntegerWeights:
-    """The mantissas of all groups that feed one population.
-
-    ``weight of group k = mantissa[k] * unit[channel] * 2**exponent[k]``, up to rounding.
-
-    Attributes:
-        tensors: the mantissas of each group, in the shape of its weights.
-        exponents: exponent of each group, >= 0; 0 for at least one.
-        unit: (C,), the potential represented by one step of the state.
-        saturated: share of all weights that were clipped.
-        exact: whether nothing was rounded because the weights are small integers already.
-    """
-
-    tensors: tuple[QTensor, ...]
-    exponents: tuple[int, ...]
-    unit: Float
-    saturated: float
-    exact: bool
-
-    @property
-    def mantissas(self) -> tuple[Int, ...]:
-        """Mantissas of each group, flat."""
-        return tuple(tensor.values.ravel() for tensor in self.tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +87,13 @@ class _Weights:
         return found
 
     def errors(
-        self, size: Float, largest: int, selected: npt.NDArray[np.bool_], *, exactly: bool
+        self,
+        size: Float,
+        largest: int,
+        selected: npt.NDArray[np.bool_],
+        *,
+        exactly: bool = False,
+        few: bool = False,
     ) -> Float:
         """Squared errors of the weights in steps of ``size``, summed per selected channel.
 
@@ -119,32 +103,26 @@ class _Weights:
             selected: selected channels; values of the others are meaningless.
             exactly: whether they are added sequentially. Otherwise the order is numpy's, which is
                 many times faster, but differs between machines.
+            few: whether only the first weights of long rows count, which are a lower bound.
         """
+        if few and (self.channel is not None or self.values.shape[1] < LONG):
+            return np.zeros(len(size))
         if self.channel is not None:
             squares = _squared_errors(self.values, size[self.channel], largest)
             return np.bincount(self.channel, squares, len(size)).astype(np.float64, copy=False)
         found = np.zeros(len(size))
-        rows = max(PIECE // max(self.values.shape[1], 1), 1)
+        values = self.values[:, : self.values.shape[1] // FEW] if few else self.values
+        rows = max(PIECE // max(values.shape[1], 1), 1)
         which = np.flatnonzero(selected)
         for some in (which[k : k + rows] for k in range(0, len(which), rows)):
             rows_of = slice(some[0], some[-1] + 1) if len(some) == some[-1] + 1 - some[0] else some
-            squares = _squared_errors(self.values[rows_of], size[some, None], largest)
+            squares = _squared_errors(values[rows_of], size[some, None], largest)
             if exactly:
                 row = np.repeat(np.arange(len(some)), squares.shape[1])
                 found[some] = np.bincount(row, squares.ravel(), len(some))
             else:
                 found[some] = squares.sum(axis=1)
         return found
-
-
-def channel_of(group: spiking.Synapses) -> Int:
-    """Output channel of every weight, flat."""
-    n_channels = group.shape[0]
-    if isinstance(group, spiking.SparseSynapses):
-        rows = np.repeat(np.arange(len(group.indptr) - 1), np.diff(group.indptr))
-        return rows // prod(group.shape[1:])
-    rows = np.arange(group.weight.shape[0]) // (group.weight.shape[0] // n_channels)
-    return np.repeat(rows, prod(group.weight.shape[1:]))
 
 
 def integer_weights(
@@ -177,6 +155,10 @@ def integer_weights(
     n_channels = groups[0].shape[0]
     weights = [_Weights.of(group) for group in groups]
     peaks = np.stack([w.extreme(np.maximum, np.abs, np.zeros(n_channels)) for w in weights])
+    if as_integers:
+        kept = given_integers(groups, bits, common=common, most_apart=most_apart)
+        if kept is not None and (kept.unit >= smallest_unit).all():
+            return kept
     exact = _small_integers(weights, largest, threshold)
     if exact is not None and as_integers:
         unit, tensors = exact
@@ -310,15 +292,15 @@ def _least_error(
 ) -> Float:
     """The candidate unit of each channel with the least error.
 
-    The error of a channel's largest weight alone is no larger than that of all of them, so that
-    narrow ratios, which clip it, are excluded without the others. The comparison of two errors
-    does not depend on the order of additions, unless they are close.
+    The error of a channel's largest weight alone, or of its first ones, is no larger than that of
+    all of them, so that narrow ratios, which clip them, are excluded without the others. The
+    comparison of two errors does not depend on the order of additions, unless they are close.
     """
 
-    def errors(unit: Float, selected: npt.NDArray[np.bool_], *, exactly: bool = False) -> Float:
+    def errors(unit: Float, selected: npt.NDArray[np.bool_], **which: bool) -> Float:
         total = np.zeros(len(unit))
         for group, step in zip(weights, steps, strict=True):
-            total += group.errors(unit * step, largest, selected, exactly=exactly)
+            total += group.errors(unit * step, largest, selected, **which)
         return np.full(len(unit), total.sum()) if common else total
 
     best = np.full(len(widest), np.inf)
@@ -330,6 +312,8 @@ def _least_error(
         if common:
             least = np.full(len(best), least.sum())
         promising = (least <= best * (1 + NEAR)) & (best > 0)
+        if np.isfinite(best).all() and promising.any():
+            promising &= errors(trial, promising, few=True) <= best * (1 + NEAR)
         if not promising.any():
             continue
         error = errors(trial, promising)

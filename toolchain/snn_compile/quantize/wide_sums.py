@@ -11,7 +11,7 @@ from snn_compile.ir import spiking
 from snn_compile.ir.models.product import MAX_OPERAND
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.numerics.functions import floor_log2
-from snn_compile.quantize.weights import IntegerWeights
+from snn_compile.quantize.integers import IntegerWeights
 
 SUM_BITS = 30
 """Bits of a sum without sign, before its exponent: the limit of 32-bit accumulators."""
@@ -58,7 +58,11 @@ def of_payloads(
     if not any(doublings):
         return choose(groups)
     magnified = tuple(
-        replace(group, weight=np.ldexp(group.weight, n))
+        replace(
+            group,
+            weight=np.ldexp(group.weight, n),
+            step=None if group.step is None else np.ldexp(group.step, n),
+        )
         for group, n in zip(groups, doublings, strict=True)
     )
     found = choose(magnified)

@@ -51,7 +51,7 @@ def steps(model: Path, options: CompileOptions) -> list[Step]:
     """
     recorder = _StageRecorder()
     if spiking_frontend(model) is None:
-        recorder.steps.append(Step(IMPORT, read_model(model).ann))
+        recorder.steps.append(Step(IMPORT, read_model(model, options).ann))
     compiled = compile_model(model, options=options, observer=recorder)
     if recorder.steps[-1].stage is not compiled.program:
         recorder.steps.append(Step(PROGRAM, compiled.program))

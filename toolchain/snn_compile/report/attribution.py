@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,10 +62,13 @@ def attribute(
     x: npt.NDArray[np.number],
     frames: npt.NDArray[np.integer],
     scales: Mapping[NodeId, Float],
-    levels: int,
+    levels: Mapping[NodeId, int],
     decodings: Mapping[NodeId, OutputDecoding],
 ) -> dict[NodeId, Loss]:
-    """The loss of every layer that represents a rectifier, and of the first output.
+    """The loss of every layer that represents a rectifier, and of the outputs.
+
+    The error of several outputs is the sum of their squared errors, each over the power of its
+    output: none counts for more because its values are larger.
 
     Args:
         folded: the float network; populations represent its rectifiers.
@@ -72,7 +76,7 @@ def attribute(
         x: real inputs; the first ``SAMPLES`` are used.
         frames: the same, encoded.
         scales: full scale of each rectifier per channel.
-        levels: largest spike count or payload.
+        levels: largest spike count or payload of each rectifier.
         decodings: of the outputs.
     """
     x, frames = x[:SAMPLES], frames[:SAMPLES]
@@ -80,38 +84,46 @@ def attribute(
     values, outputs = _values(at_once, frames)
     uneven = _unevenness(at_once, values)
     rectifiers = [n for n in folded.graph if isinstance(n, ops.Activation) and n.id in scales]
-    fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels) for n in rectifiers}
+    fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels[n.id]) for n in rectifiers}
     batch = ann.batch_last(x)
     run = partial(ann.forward, folded, batch, operators=Reproducible(folded, x))
     exact, scores = _exact(folded, run, fixed)
-    shares = _output_shares(folded, run, fixed, scores, decodings[folded.outputs[0].id](outputs))
+    answers = {
+        name: np.moveaxis(decoding(outputs[name]), 0, -1) for name, decoding in decodings.items()
+    }
+    shares = _output_shares(run, fixed, scores, answers)
     found = {
         n.id: Loss(
             _decibels(exact[n.id]),
-            float((np.abs(values[n.id]) >= levels).mean()),
+            float((np.abs(values[n.id]) >= levels[n.id]).mean()),
             uneven.get(n.id),
             shares.get(n.id),
         )
         for n in rectifiers
     }
-    found[folded.outputs[0].id] = Loss(None, None, None, shares[folded.outputs[0].id])
+    last = folded.outputs[0].id
+    found[last] = Loss(None, None, None, shares[last])
     return found
 
 
-def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[Values, Int]:
-    """Messages of each population and the input in a window, and potentials of the output."""
+def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[Values, Values]:
+    """Messages of each population and the input in a window, and potentials of the outputs."""
     pieces: dict[NodeId, list[Int]] = {}
-    outputs: list[Int] = []
+    outputs: dict[NodeId, list[Int]] = {node.id: [] for node in program.readouts}
     for first, run in reference.record_runs(program, frames, engine.run):
         shown = frames[first : first + run.n_stimuli]
         sent = reference.input_messages(program, shown, first=first)
         arriving = program.inputs.split(sent, 2)
         for key, messages in (*run.messages.items(), *arriving.items()):
             pieces.setdefault(key, []).append(messages.sum(axis=1, dtype=np.int64))
-        outputs.append(run.outputs[program.readouts[0].id])
+        for key, found in outputs.items():
+            found.append(run.outputs[key])
+
     # One layout for all simulators: floats are then added in the same order.
-    counts = {key: np.ascontiguousarray(np.concatenate(p)) for key, p in pieces.items()}
-    return counts, np.ascontiguousarray(np.concatenate(outputs))
+    def joined(of_node: Mapping[NodeId, list[Int]]) -> dict[NodeId, Int]:
+        return {key: np.ascontiguousarray(np.concatenate(p)) for key, p in of_node.items()}
+
+    return joined(pieces), joined(outputs)
 
 
 def _unevenness(program: QuantizedGraph, values: Values) -> dict[NodeId, float]:
@@ -140,8 +152,8 @@ def _real(node: AnnNode, values: Int, unit: Float) -> Array:
 
 def _exact(
     folded: ANNGraph, run: Forward, fixed: Mapping[NodeId, Array]
-) -> tuple[dict[NodeId, tuple[float, float]], Array]:
-    """Signal and squared error of each layer, and the scores of the float network."""
+) -> tuple[dict[NodeId, tuple[float, float]], dict[NodeId, Array]]:
+    """Signal and squared error of each layer, and the outputs of the float network."""
     found: dict[NodeId, tuple[float, float]] = {}
 
     def compare(node: AnnNode, value: Array) -> Array:
@@ -150,7 +162,8 @@ def _exact(
             found[node.id] = float((wide**2).sum()), float(((fixed[node.id] - wide) ** 2).sum())
         return value
 
-    return found, run(compare)[folded.outputs[0].id]
+    values = run(compare)
+    return found, {output.id: values[output.id] for output in folded.outputs}
 
 
 def _decibels(powers: tuple[float, float]) -> float | None:
@@ -159,29 +172,33 @@ def _decibels(powers: tuple[float, float]) -> float | None:
 
 
 def _output_shares(
-    folded: ANNGraph,
     run: Forward,
     fixed: Mapping[NodeId, Array],
-    scores: Array,
-    answers: npt.NDArray[np.floating],
+    scores: Mapping[NodeId, Array],
+    answers: Mapping[NodeId, npt.NDArray[np.floating]],
 ) -> dict[NodeId, float]:
-    """See ``Loss.output_share``.
+    """See ``Loss.output_share``; what no layer adds is the first output's.
 
     The float network continues from layers in fixed point, one more each time; finally the
-    fixed-point output itself is compared.
+    fixed-point outputs themselves are compared.
     """
+    several, last = len(scores) > 1, next(iter(scores))
 
-    def error(found: Array) -> float:
-        return float(((found.astype(np.float64) - scores) ** 2).sum())
+    def error(found: Mapping[NodeId, npt.NDArray[Any]]) -> float:
+        total = 0.0
+        for name, exact in scores.items():
+            of_output = float(((found[name].astype(np.float64) - exact) ** 2).sum())
+            total += of_output / (float((exact**2).sum()) or 1.0) if several else of_output
+        return total
 
-    total = error(np.moveaxis(answers, 0, -1))
+    total = error(answers)
     if not total:
-        return dict.fromkeys((*fixed, folded.outputs[0].id), 0.0)
+        return dict.fromkeys((*fixed, last), 0.0)
     shares: dict[NodeId, float] = {}
     before, given = 0.0, dict[NodeId, Array]()
     for layer, values in fixed.items():
         given[layer] = values
-        now = error(run(given=given)[folded.outputs[0].id])
+        now = error(run(given=given))
         shares[layer], before = (now - before) / total, now
-    shares[folded.outputs[0].id] = (total - before) / total
+    shares[last] = (total - before) / total
     return shares

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,24 @@ from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import Encoding
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
-from snn_compile.plugins import SourceRuntime
+from snn_compile.plugins import RunsEveryOutput, SourceRuntime
 from snn_compile.pluralize import pluralize
 from snn_compile.report.attribution import Loss, attribute
+from snn_compile.report.host import HostStage
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
+from snn_compile.report.pictures import pictures
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.outputs import Expected, OutputKind
 from snn_compile.sim import ann, engine, spiking
-from snn_compile.sim.batches import map_batches
+from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.kernels import Array
+from snn_compile.sim.reference import Run
 
 ENCODING_BATCH_SIZE = 256
 """Samples per encoding task of a thread."""
@@ -49,12 +54,18 @@ class Stages:
         coding: coding of activations as spikes.
         source_runtime: runs the user's own file on raw samples; None: our evaluator runs
             ``network``.
+        left_off: whether operators at the end of the file are not in ``network``.
+        host: what is left to the host, if anything.
+        of_file: what is expected of the outputs of the file then.
     """
 
     network: ANNGraph
     lowered: Lowering
     coding: Coding
     source_runtime: SourceRuntime | None = None
+    left_off: bool = False
+    host: HostStage | None = None
+    of_file: tuple[Expected, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Outcome:
     activity: Activity | None = None
     losses: dict[NodeId, Loss] = field(default_factory=dict)
     simulator: str | None = None
-    judge: Ladder = field(default_factory=lambda: Ladder(None))
+    judge: Ladder = field(default_factory=lambda: Ladder(()))
     more: dict[str, Any] = field(default_factory=dict)
 
 
@@ -85,30 +96,35 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
     x, n = samples.x, len(samples)
     lowered, program = stages.lowered, stages.lowered.program
     frames = encoded(lowered.encoding, x)
-    ladder = Ladder(samples.y)
+    ladder = Ladder(samples.expected)
     with_spikes = not stages.coding.payloads  # a payload equals its activation
     few = min(n, SPIKING_SAMPLES)
     with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + with_spikes * few) as advance:
-        if stages.source_runtime is None:
-            ladder.add("onnx", ann.evaluate(stages.network, x, advance=advance))
-        else:
-            note = f"as {stages.source_runtime.name} runs the file"
-            ladder.add("onnx", stages.source_runtime(x, advance), note)
-        ladder.add("folded", ann.evaluate(lowered.folded, x, advance=advance))
+        first, note = _outputs_of_file(stages, samples.expected, x, advance)
+        ladder.add("onnx", first, note)
+        ladder.add("folded", ann.evaluate_outputs(lowered.folded, x, advance=advance))
         operators = as_lines(lowered.curves)
         if lowered.curves:
-            ladder.add("activations", ann.evaluate(lowered.folded, x, operators=operators))
-        rounded = on_levels(lowered.scales, stages.coding.levels)
-        on_grid = ann.evaluate(
+            lines = ann.evaluate_outputs(lowered.folded, x, operators=operators)
+            ladder.add("activations", lines)
+        levels = levels_of(lowered.folded, stages.coding)
+        rounded = on_levels(lowered.scales, levels)
+        on_grid = ann.evaluate_outputs(
             lowered.folded, x, hook=rounded, operators=operators, advance=advance
         )
         ladder.add("rate", on_grid)
         if with_spikes:
-            ladder.add("spiking", spiking.evaluate(lowered.spiking, frames[:few], advance=advance))
+            spikes = spiking.evaluate_outputs(lowered.spiking, frames[:few], advance=advance)
+            ladder.add("spiking", [spikes[output] for output in lowered.decodings])
         run = engine.run(program, frames, advance=advance)
-        output, decoding = next(iter(lowered.decodings.items()))
-        ladder.add("fixed", decoding(run.outputs[output]))
+        ladder.add("fixed", decoded(lowered.decodings, run))
     ladder.repeat("mapped", "fixed")
+    rungs = ladder.rungs
+    if stages.host is not None:
+        values = {name: decode(run.outputs[name]) for name, decode in lowered.decodings.items()}
+        with journal.timed("host"):
+            rung = stages.host.rung(stages.of_file, values, x)
+        rungs = [*rungs, *([rung] if rung else [])]
     with journal.timed("attribute"):
         losses = attribute(
             lowered.folded,
@@ -116,11 +132,61 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
             x,
             frames,
             lowered.scales,
-            stages.coding.levels,
+            levels,
             lowered.decodings,
         )
     activity = Activity(run.activity, n)
-    return Outcome(ladder.rungs, activity, losses, engine.simulator(program), ladder)
+    more = {"outputs": described(lowered.decodings, ladder, x)}
+    return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
+
+
+def described(
+    decodings: Mapping[NodeId, OutputDecoding],
+    ladder: Ladder,
+    x: npt.NDArray[np.number] | None = None,
+) -> list[dict[str, Any]]:
+    """The entry ``outputs`` of ``report.json``; with pictures, once all stages are evaluated."""
+    found: list[dict[str, Any]] = []
+    for index, (layer, expected) in enumerate(zip(decodings, ladder.expected, strict=True)):
+        entry = {"name": expected.name, "layer": str(layer), "kind": expected.kind.value}
+        found.append({**entry, "shape": list(expected.shape)})
+        if x is not None:
+            found[-1] |= pictures(expected, x, ladder.first[index], ladder.answers[index])
+    return found
+
+
+def _outputs_of_file(
+    stages: Stages, expected: Sequence[Expected], x: Array, advance: Advance
+) -> tuple[list[Array], str]:
+    """The outputs of the file, in floating point, and a note if its own runtime computed them.
+
+    Where the import left a Softmax or an ArgMax off, the runtime's values are no longer those of
+    the network: they serve outputs with classes alone, if the shape is the same.
+    """
+    runtime = stages.source_runtime
+    found: Mapping[str, Array] = {}
+    if isinstance(runtime, RunsEveryOutput):
+        found = runtime.every_output(x, advance)
+    elif runtime is not None:
+        found = {expected[0].name: runtime(x, advance)}
+    usable = {
+        one.name: found[one.name]
+        for one in expected
+        if one.name in found
+        and prod(found[one.name].shape[1:]) == prod(one.shape)
+        and not (stages.left_off and one.kind is OutputKind.REGRESSION)
+    }
+    note = f"as {runtime.name} runs the file" if usable and runtime else ""
+    if len(usable) == len(expected):
+        return list(usable.values()), note
+    ours = ann.evaluate_outputs(stages.network, x, advance=no_progress if found else advance)
+    pairs = zip(expected, ours, strict=True)
+    return [usable.get(one.name, values) for one, values in pairs], note
+
+
+def decoded(decodings: Mapping[NodeId, OutputDecoding], run: Run) -> list[Array]:
+    """The outputs of a run as real values."""
+    return [decoding(run.outputs[output]) for output, decoding in decodings.items()]
 
 
 def encoded(encoding: Encoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
@@ -140,19 +206,29 @@ def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
     """Operators of the float network in which functions are the lines that stand for them."""
 
     def compute(node: AnnNode, sources: Sequence[Array]) -> Array:
-        if node.id in curves:
-            return curves[node.id](sources[0]).astype(sources[0].dtype)
+        if isinstance(node, ops.Function) and node.id in curves:
+            value: Array = curves[node.id](sources[0]).astype(sources[0].dtype)
+            return ann.on_own_grid(node, value)
         return ann.apply(node, sources)
 
     return compute
 
 
-def on_levels(scales: Mapping[NodeId, Float], levels: int) -> ann.Hook:
-    """Rounds every activation onto ``levels + 1`` levels, as an ideal coding would."""
+def levels_of(network: ANNGraph, coding: Coding) -> dict[NodeId, int]:
+    """The largest spike count or payload of each activation."""
+    return {
+        node.id: network.levels_of(node, coding.finer(node.payload_bits).levels)
+        for node in network.graph
+        if isinstance(node, ops.Activation)
+    }
+
+
+def on_levels(scales: Mapping[NodeId, Float], levels: Mapping[NodeId, int]) -> ann.Hook:
+    """Rounds every activation onto its ``levels + 1`` levels, as an ideal coding would."""
 
     def rounded(node: AnnNode, value: Array) -> Array:
         if not isinstance(node, ops.Activation):
             return value
-        return ann.on_levels(value, scales[node.id], levels, signed=not node.non_negative)
+        return ann.on_levels(value, scales[node.id], levels[node.id], signed=not node.non_negative)
 
     return rounded

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from snn_compile.report import advice, figures, schema
+from snn_compile.report import advice, figures, output_figures, schema
 from snn_compile.report.chip import chips
 from snn_compile.report.curve import curve
 from snn_compile.report.drawing import HEIGHT, WIDTH, layout, path
@@ -82,6 +82,8 @@ def render(report: Mapping[str, Any]) -> str:
         "measure": figures.measure(report),
         "steps": figures.ladder(report),
         "plot": plot(report),
+        "outputs": output_figures.tables(report),
+        "origin": figures.origin_of(report),
         "curve": curve(report),
         "chips": chips(report),
         "traffic": traffic(report),
@@ -120,18 +122,10 @@ def plot(report: Mapping[str, Any]) -> Plot | None:
 
 def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The main figures: label, value and remark."""
-    tiles = []
+    tiles = output_figures.tiles(report)
     answer, first = figures.rung(report, figures.ANSWER), figures.reference(report)
-    if answer.get("top1") is not None:
-        text = ""
-        if first.get("top1") is not None:
-            against = "ONNX" if first["stage"] == "onnx" else "floating point"
-            text = f"{figures.points(answer['top1'] - first['top1'])} points against {against}"
-        tiles.append(("top-1 accuracy", f"{answer['top1']:.2f} %", text))
-    if answer.get("agreement") is not None:
-        tiles.append(
-            ("agreement", f"{answer['agreement']:.1f} %", f"of {answer.get('n', 0):,} inputs")
-        )
+    if not tiles:
+        tiles += _accuracy(answer, first)
     known = report.get("resources") or {}
     if known.get("cores") is not None:
         chips = known.get("chips") or 1
@@ -155,6 +149,20 @@ def _tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         word = f"inferences/s, limited by {figures.limiting(report)}"
         tiles.append(("throughput", figures.short(throughput["value"]), word))
     return tiles
+
+
+def _accuracy(
+    answer: Mapping[str, Any], first: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    """The figures of the only output."""
+    if answer.get("top1") is not None:
+        text = ""
+        if first.get("top1") is not None:
+            against = "ONNX" if first["stage"] == "onnx" else "floating point"
+            text = f"{figures.points(answer['top1'] - first['top1'])} points against {against}"
+        yield "top-1 accuracy", f"{answer['top1']:.2f} %", text
+    if answer.get("agreement") is not None:
+        yield "agreement", f"{answer['agreement']:.1f} %", f"of {answer.get('n', 0):,} inputs"
 
 
 def _sources(report: Mapping[str, Any]) -> list[tuple[str, str]]:

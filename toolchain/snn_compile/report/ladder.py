@@ -1,52 +1,57 @@
-"""The accuracy ladder: the effect of each stage of a compilation on the answers."""
+"""The accuracy ladder: the effect of each stage of a compilation on the outputs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-Scores = npt.NDArray[Any]
-Answers = npt.NDArray[np.int64]
+from snn_compile.report import metrics
+from snn_compile.samples.outputs import Expected, OutputKind
+
+Values = Sequence[npt.NDArray[Any]]
+"""The values of each output, (n, ...)."""
 
 
 @dataclass
 class Ladder:
-    """Accuracy and agreement of each stage on one evaluation set.
+    """Figures of each stage on one evaluation set.
 
     A stage may be evaluated on fewer samples than the others, the first ones. Its entry then holds,
     as ``before``, the figures of the stage that it is compared with on the same samples.
 
     Attributes:
-        labels: (N,) integer labels, or None.
+        expected: of each output.
         rungs: entries of ``report.json``.
     """
 
-    labels: npt.NDArray[np.int64] | None
+    expected: Sequence[Expected]
     rungs: list[dict[str, Any]] = field(default_factory=list)
-    _first: Answers | None = None
-    _whole: tuple[str, Answers] | None = None
+    _first: Values | None = None
+    _whole: tuple[str, Values] | None = None
     """The latest stage that was evaluated on all samples, and its answers."""
 
-    def add(self, stage: str, scores: Scores, note: str = "") -> None:
-        """Add a stage from its outputs (n, ...), whose largest entry is the answer.
+    def add(self, stage: str, values: Values, note: str = "") -> None:
+        """Add a stage from its outputs.
 
-        The other stages are compared with the first; it has all samples. A single output is a
-        threshold at 0, not a class. The note replaces the usual note of the stage.
+        The other stages are compared with the first; it has all samples. The note replaces the
+        usual note of the stage.
         """
-        answers = answers_of(scores)
+        answers = self.answers_of(values)
+        n = len(answers[0])
         if self._first is None:
             self._first = answers
-        rung: dict[str, Any] = {"stage": stage, **self.judged(answers), "n": len(answers)}
+        figures = self.judged(answers)
+        rung: dict[str, Any] = {"stage": stage, **figures, "n": n}
         if note:
             rung["note"] = note
-        if self._whole is None or len(answers) == len(self._first):
+        if self._whole is None or n == len(self._first[0]):
             self._whole = stage, answers
         else:
-            before, all_answers = self._whole
-            rung["before"] = {"stage": before, **self.judged(all_answers[: len(answers)])}
+            before, whole = self._whole
+            rung["before"] = {"stage": before, **self.judged([some[:n] for some in whole])}
         self.rungs.append(rung)
 
     def repeat(self, stage: str, of: str) -> None:
@@ -55,25 +60,33 @@ class Ladder:
         self.rungs.append({**same, "stage": stage})
 
     @property
-    def answers(self) -> Answers:
+    def answers(self) -> Values:
         """Answers of the latest stage evaluated on all samples."""
         if self._whole is None:
             raise ValueError("nothing has been evaluated")
         return self._whole[1]
 
-    def judged(self, answers: Answers) -> dict[str, float | None]:
-        """Accuracy and agreement of the answers to the first samples, in percent."""
-        n = len(answers)
+    @property
+    def first(self) -> Values:
+        """Answers of the first stage."""
+        if self._first is None:
+            raise ValueError("nothing has been evaluated")
+        return self._first
+
+    def answers_of(self, values: Values) -> Values:
+        """What is compared of each output."""
+        pairs = zip(self.expected, values, strict=True)
+        return [metrics.answers(expected, some) for expected, some in pairs]
+
+    def judged(self, answers: Values) -> dict[str, Any]:
+        """The figures of the answers to the first samples.
+
+        ``top1`` and ``agreement`` are those of the first output with classes. All outputs have
+        their figures in ``outputs``, unless it is the only one.
+        """
         first = answers if self._first is None else self._first
-        top1 = None if self.labels is None else _percent(answers == self.labels[:n])
-        return {"top1": top1, "agreement": _percent(answers == first[:n])}
-
-
-def answers_of(scores: Scores) -> Answers:
-    """The largest entry of each output (n, ...); of a single one, whether it is above 0."""
-    flat = scores.reshape(len(scores), -1)
-    return flat.argmax(axis=1) if flat.shape[1] > 1 else (flat[:, 0] > 0).astype(np.int64)
-
-
-def _percent(equal: npt.NDArray[np.bool_]) -> float:
-    return round(100 * float(equal.mean()), 4)
+        triples = zip(self.expected, answers, first, strict=True)
+        found = [metrics.compare(*triple) for triple in triples]
+        classes = next((one for one in found if one["kind"] == OutputKind.CLASSES), {})
+        figures = {key: classes.get(key) for key in ("top1", "agreement")}
+        return figures if classes and len(found) == 1 else {**figures, "outputs": found}

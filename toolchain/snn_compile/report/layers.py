@@ -59,6 +59,7 @@ def layer_table(
             **asdict(losses.get(population.id, _UNKNOWN)),
             **_activity(population, program.window.n_steps, activity),
             **_function(population, network),
+            **_given(population, network, numbers[population.id]),
         }
         for population in program.populations
     ]
@@ -88,6 +89,21 @@ def _function(population: Population, network: SpikingGraph | None) -> dict[str,
     if not isinstance(node, spiking.PiecewiseLinearNeurons):
         return {}
     return {"lines": node.slope.shape[1], "function_error": float(node.error.max())}
+
+
+def _given(
+    population: Population, network: SpikingGraph | None, numbers: LayerNumbers
+) -> dict[str, Any]:
+    """Share of the weights of a quantized file whose integers are the layer's."""
+    if network is None or population.id not in network.graph:
+        return {}
+    node = network.graph[population.id]
+    groups = network.synapses_into(node) if isinstance(node, spiking.Population) else ()
+    sizes = {g.id: g.weight.size for g in groups if g.step is not None}
+    if not sizes:
+        return {}
+    kept = sum(size for name, size in sizes.items() if name in numbers.given)
+    return {"integers_kept": kept / sum(sizes.values())}
 
 
 def _activity(

@@ -6,7 +6,8 @@ from typing import Any
 
 from snn_compile.codings import Coding
 from snn_compile.lowering import Lowering
-from snn_compile.report.ladder import Ladder, answers_of
+from snn_compile.report import metrics
+from snn_compile.report.ladder import Ladder
 from snn_compile.samples.arrays import Samples
 
 MAX_SAMPLES = 2_000
@@ -26,13 +27,13 @@ def compared(ladder: Ladder, free: Lowering, samples: Samples, coding: Coding) -
         coding: of the network without the restriction.
     """
     n = min(len(samples), MAX_SAMPLES)
-    one = ladder.judged(ladder.answers[:n])
-    other = ladder.judged(answers_of(free.answers(samples.x[:n])))
-    key = "agreement" if one["top1"] is None else "top1"
+    one = ladder.judged([some[:n] for some in ladder.answers])
+    other = ladder.judged(ladder.answers_of(free.outputs(samples.x[:n])))
+    lost = metrics.most_points_lost(metrics.of_rung(other), metrics.of_rung(one))
     return {
         "allowed": "stock",
         "n": n,
         **one,
         "against": {"neurons": "any", "network": coding.describe(), **other},
-        "points": round((one[key] or 0.0) - (other[key] or 0.0), 4),
+        "points": round(-(lost or 0.0), 4),
     }

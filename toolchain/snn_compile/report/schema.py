@@ -15,6 +15,7 @@ from typing import Any, Required, TypedDict
 from snn_compile.files import typed
 from snn_compile.printable import printable, printable_lines
 from snn_compile.report.cost_schema import Cost, Estimate, NeuroBench
+from snn_compile.report.output_schema import Before, Output, OutputFigures, wrong_outputs
 
 SCHEMA = 1
 MAX_STEPS = 1 << 16
@@ -64,18 +65,12 @@ class Option(TypedDict):
     origin: str
 
 
-class Before(TypedDict):
-    """The stage that another is compared with, on the samples of the latter."""
-
-    stage: str
-    top1: float | None
-    agreement: float | None
-
-
 class Rung(TypedDict, total=False):
     """A stage of the accuracy ladder; percentages of the first ``n`` samples of the evaluation set.
 
     ``before``, if not all samples were evaluated: the latest stage with all of them, on these.
+    ``top1`` and ``agreement`` are of the first output with classes; ``outputs`` has the figures of
+    each, unless there is only one and it has classes.
     """
 
     stage: Required[str]
@@ -84,6 +79,7 @@ class Rung(TypedDict, total=False):
     n: Required[int]
     note: str
     before: Before
+    outputs: list[OutputFigures]
 
 
 class Layer(TypedDict, total=False):
@@ -110,6 +106,7 @@ class Layer(TypedDict, total=False):
     output_share: float | None
     lines: int
     function_error: float
+    integers_kept: float
     largest_potential: int
     fraction_bits: int
     relay: bool
@@ -305,6 +302,47 @@ class Fitting(TypedDict):
     origin: str
 
 
+class LayerLoss(TypedDict):
+    """A layer in fixed point by itself, given the integers nearest to the float network's values.
+
+    ``share``: its worst error as a share of its bound, right up to 1; ``ours`` and ``theirs``: the
+    value farthest from the float layer's, and that.
+    """
+
+    name: str
+    origin: str
+    sqnr_db: float
+    saturated: float
+    share: float
+    ours: float
+    theirs: float
+
+
+class Operator(TypedDict):
+    """An operator of the model file."""
+
+    name: str
+    op: str
+
+
+class End(TypedDict):
+    """A tensor where the network ends, and its readout; none for the network's own input."""
+
+    tensor: str
+    output: str | None
+    shape: list[int]
+
+
+class Tail(TypedDict, total=False):
+    """What is left to the host: operators, the file's outputs, and what travels in an inference."""
+
+    cut: list[End]
+    operators: list[Operator]
+    outputs: list[str]
+    values: int
+    bytes: int
+
+
 class Report(TypedDict, total=False):
     """The whole report."""
 
@@ -319,8 +357,11 @@ class Report(TypedDict, total=False):
     total_steps: int
     simulator: str | None
     environment: dict[str, str]
+    outputs: list[Output]
     ladder: list[Rung]
+    losses: list[LayerLoss]
     neurons: Restriction
+    tail: Tail
     layers: list[Layer]
     resources: Resources
     fit: list[Fitting]
@@ -337,8 +378,11 @@ _SHAPES: dict[str, type] = {
     "tool": Tool,
     "model": Model,
     "inputs": ModelInput,
+    "outputs": Output,
     "ladder": Rung,
+    "losses": LayerLoss,
     "neurons": Restriction,
+    "tail": Tail,
     "layers": Layer,
     "resources": Resources,
     "fit": Fitting,
@@ -365,7 +409,7 @@ def complaint(report: Any) -> str:
         return "the report names a best epoch that is not on the curve"
     if found and found["expressible"] and not found["portable"] and not found["leaves"]:
         return "the report names no layer that makes the network not portable"
-    return ""
+    return wrong_outputs(report)
 
 
 def verified(report: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

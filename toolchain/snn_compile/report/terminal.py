@@ -8,7 +8,8 @@ from typing import Any
 from rich.text import Text
 
 from snn_compile.pluralize import pluralize
-from snn_compile.report import advice, figures
+from snn_compile.report import advice, figures, output_figures
+from snn_compile.report.output_figures import OutputTable
 
 LABEL = 14
 """Width of the column of labels."""
@@ -22,8 +23,11 @@ def header(report: Mapping[str, Any]) -> Text:
 
 def summary(report: Mapping[str, Any], folder: str = "") -> Text:
     """The accuracy ladder and the other main figures."""
-    lines: list[Text] = [*_ladder(report)]
-    if agreement := _agreement(report):
+    tables = output_figures.tables(report)
+    lines: list[Text] = [*_ladder(report)] if not tables else []
+    for table in tables:
+        lines += _output(table, report, several=len(tables) > 1)
+    if not tables and (agreement := _agreement(report)):
         lines.append(row("agreement", agreement))
     if restriction := figures.restriction(report):
         lines.append(row(f"{report['neurons']['allowed']} neurons", restriction))
@@ -66,6 +70,27 @@ def _ladder(report: Mapping[str, Any]) -> Iterable[Text]:
             text.append("   <- the answer", "bold green")
         text.rstrip()
         yield row(label, text)
+
+
+def _output(table: OutputTable, report: Mapping[str, Any], *, several: bool) -> Iterable[Text]:
+    """The ladder of one output, and how close the answer is to the first stage."""
+    widest = max(len(step.stage) for step in table.steps) + 2
+    values = max(len(step.value) for step in table.steps)
+    changes = max(len(step.change) for step in table.steps)
+    if several:
+        yield row("output", Text.assemble((table.name, "bold"), f" ({table.kind})"))
+    for index, step in enumerate(table.steps):
+        text = Text(f"{step.stage:<{widest}}{step.value:<{values}}", "bold" if step.answer else "")
+        if changes:
+            text.append(f"  {step.change:>{changes}}", _colour(step.points))
+        if step.note:
+            text.append(f"   {step.note}", "dim")
+        if step.answer:
+            text.append("   <- the answer", "bold green")
+        text.rstrip()
+        yield row("" if index else table.title, text)
+    if said := output_figures.summary(table, figures.origin_of(report)):
+        yield row("agreement", said)
 
 
 def _colour(change: float | None) -> str:

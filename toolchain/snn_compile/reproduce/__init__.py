@@ -20,7 +20,14 @@ from snn_compile.reproduce.files import FileComparison, compare_folders
 from snn_compile.reproduce.inputs import locate, require_repeatable
 from snn_compile.sealed.provenance import FILES, Provenance
 
-__all__ = ["MACHINE", "FileComparison", "compare_folders", "inputs_of", "recompile"]
+__all__ = [
+    "MACHINE",
+    "FileComparison",
+    "compare_folders",
+    "inputs_of",
+    "options_of_sources",
+    "recompile",
+]
 
 MACHINE = ("simulator", "environment", "verification", "timing")
 """Entries of ``report.json`` that depend on the time, the machine, or later commands."""
@@ -63,13 +70,31 @@ def recompile(
         scratch: an empty folder, for renamed files.
         observer: receives progress.
     """
+    with _reading(folder):
+        kept = read_json(inside(folder, REPORT))
+    options, files = options_of_sources(folder, compiled, provenance, files, scratch)
+    again = compile_model(files["model"], options=options, observer=observer)
+    report = _moved(again.report, compiled.report, files)
+    return replace(again, report={**report, **{key: kept[key] for key in MACHINE if key in kept}})
+
+
+def options_of_sources(
+    folder: Path,
+    compiled: CompiledModel,
+    provenance: Provenance,
+    files: Mapping[str, Path],
+    scratch: Path,
+) -> tuple[CompileOptions, dict[str, Path]]:
+    """The recorded options with the files that are there now, and these under their own names.
+
+    Arguments as of ``recompile``.
+    """
     stated = compiled.report.get("options", {})
     origins = {
         name: option["origin"] for name, option in stated.items() if option["origin"] != "default"
     }
     with _reading(folder):
         options: CompileOptions = provenance.stated(origins)
-        kept = read_json(inside(folder, REPORT))
     files = {
         k: _by_its_name(path, provenance.sources[k].name, scratch / k) for k, path in files.items()
     }
@@ -78,9 +103,7 @@ def recompile(
         changes["target"] = str(files["target"])
     for name, path in changes.items():
         options = options.with_value(name, path, origins.get(name, "default"))
-    again = compile_model(files["model"], options=options, observer=observer)
-    report = _moved(again.report, compiled.report, files)
-    return replace(again, report={**report, **{key: kept[key] for key in MACHINE if key in kept}})
+    return options, files
 
 
 def _by_its_name(path: Path, name: str, beside: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.errors import CompileError, Origin, UsageError
+from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.files.archives import Archive, Arrays, PickledError
 from snn_compile.files.documents import (
     DAMAGE,
@@ -20,8 +20,11 @@ from snn_compile.files.documents import (
     open_regular,
     too_large,
 )
+from snn_compile.samples.outputs import Expected, OutputKind, OutputShapes
 
 Array = npt.NDArray[Any]
+Labels = Array | Mapping[str, Array]
+"""Labels or targets: of the only output that they fit, or by ``y_NAME`` or ``NAME``."""
 
 EVENT_KEYS = ("x", "y", "p", "t_us")
 """Arrays of a file of recorded events; ``snn_compile.samples.events`` reads it."""
@@ -35,13 +38,19 @@ class Samples:
 
     Attributes:
         x: (N, *input shape), channels first; float32, or integers as stored.
-        y: (N,) int64, or None.
+        expected: what is known of each output.
         file: their origin, as named by the user.
     """
 
     x: Array
-    y: npt.NDArray[np.int64] | None = None
+    expected: tuple[Expected, ...] = ()
     file: str = ""
+
+    @property
+    def y(self) -> npt.NDArray[np.int64] | None:
+        """(N,) labels of the first output, if it has classes and labels."""
+        first = next(iter(self.expected), None)
+        return first.y if first and first.kind is OutputKind.CLASSES else None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -53,7 +62,7 @@ def load_samples(
     *,
     layout: str = "nchw",
     raw: bool = False,
-    n_classes: int | None = None,
+    outputs: OutputShapes | None = None,
     need_labels: bool = False,
     name: str = "x",
 ) -> Samples:
@@ -64,14 +73,14 @@ def load_samples(
         input_shape: of the network, without the batch axis, channels first.
         layout: of ``x`` in the file, ``nchw`` or ``nhwc``.
         raw: whether preprocessing is folded into the network, so that integers are accepted.
-        n_classes: upper bound of labels.
+        outputs: of the network; None leaves labels unread.
         need_labels: whether a file without ``y`` is refused.
         name: another name of ``x``.
 
     Raises:
         UsageError: the file or its content is invalid.
     """
-    arrays = read_npz(path, name=name)
+    arrays = read_npz(path, name=name, outputs=outputs)
     if holds_events(arrays):
         raise _error(
             "it holds recorded events, but the network takes whole frames",
@@ -84,7 +93,7 @@ def load_samples(
         input_shape,
         layout=layout,
         raw=raw,
-        n_classes=n_classes,
+        outputs=outputs,
         need_labels=need_labels,
         source=str(path),
     )
@@ -96,13 +105,13 @@ def samples_in(
     *,
     layout: str = "nchw",
     raw: bool = False,
-    n_classes: int | None = None,
+    outputs: OutputShapes | None = None,
     need_labels: bool = False,
     source: str,
 ) -> Samples:
     """Samples from the arrays of an npz file; arguments and errors as in ``load_samples``."""
-    x, y = x_and_y(arrays)
-    if need_labels and y is None:
+    x, labels = x_and_labels(arrays)
+    if need_labels and not labels:
         raise _error(
             "it has no labels ('y')",
             "missing-labels",
@@ -110,28 +119,28 @@ def samples_in(
             "add y, one integer a sample",
         )
     return check_samples(
-        x, y, input_shape, layout=layout, raw=raw, n_classes=n_classes, source=source
+        x, labels, input_shape, layout=layout, raw=raw, outputs=outputs, source=source
     )
 
 
-def x_and_y(arrays: Mapping[str, Array]) -> tuple[Array, Array | None]:
+def x_and_labels(arrays: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
     """Samples and labels of an npz file; labels are optional."""
-    return arrays["x"], arrays.get("y")
+    return arrays["x"], {name: values for name, values in arrays.items() if name != "x"}
 
 
 def check_samples(
     x: Array,
-    y: Array | None,
+    y: Labels | None,
     input_shape: tuple[int, ...],
     *,
     layout: str = "nchw",
     raw: bool = False,
-    n_classes: int | None = None,
+    outputs: OutputShapes | None = None,
     source: str = "x",
 ) -> Samples:
     """Samples from arrays; arguments and errors as in ``load_samples``."""
     x = check_array(x, input_shape, layout=layout, raw=raw, source=source)
-    return Samples(x, check_labels(y, len(x), n_classes, source), source)
+    return labelled(x, y, outputs, source)
 
 
 def check_array(
@@ -165,20 +174,28 @@ def check_array(
     return x
 
 
-def check_labels(
-    y: Array | None, n_samples: int, n_classes: int | None, source: str
-) -> npt.NDArray[np.int64] | None:
-    """The labels, if there are any; errors as of ``load_samples``."""
-    return None if y is None else _checked_labels(np.asarray(y), n_samples, n_classes, source)
+def labelled(x: Array, y: Labels | None, outputs: OutputShapes | None, source: str) -> Samples:
+    """Checked samples with their labels, if there are any; errors as of ``load_samples``."""
+    if outputs is None:
+        return Samples(x, file=source)
+    labels = y if isinstance(y, Mapping) else {} if y is None else {"y": y}
+    arrays = {name: np.asarray(values) for name, values in labels.items()}
+    return Samples(x, outputs.expected(arrays, len(x), source), source)
 
 
-def read_npz(path: Path, also: tuple[str, ...] = (), name: str = "x") -> dict[str, Array]:
+def read_npz(
+    path: Path,
+    also: tuple[str, ...] = (),
+    name: str = "x",
+    outputs: OutputShapes | None = None,
+) -> dict[str, Array]:
     """The arrays of an npz file for samples, labels or recorded events.
 
     Args:
         path: the file; nothing in it is unpickled, and only requested members are inflated.
         also: further optional arrays.
         name: another name of ``x``, for files without one.
+        outputs: of the network, which name further labels.
 
     Raises:
         UsageError: the file does not exist, is not an npz file, holds pickled objects or no ``x``,
@@ -189,8 +206,13 @@ def read_npz(path: Path, also: tuple[str, ...] = (), name: str = "x") -> dict[st
         first = "x" if "x" in arrays else name
         if first not in arrays:
             raise missing_arrays(path, ["x"], sorted(arrays))
-        events = (*EVENT_KEYS, "offsets", "label") if holds_events(arrays) else ()
-        wanted = {"x", "y", *events, *also}
+        wanted = {"x", "y", *also}
+        if holds_events(arrays):
+            wanted |= {*EVENT_KEYS, "offsets", "label"}
+        elif outputs is not None:
+            raise_all(outputs.misspelt([key for key in arrays if key != first], str(path)))
+            wanted |= {*outputs.keys()}
+        wanted -= {first}
         return {"x": arrays[first]} | {key: arrays[key] for key in arrays if key in wanted}
 
     return read_arrays(path, select)
@@ -305,38 +327,6 @@ def _shape_hint(shape: tuple[int, ...], expected: tuple[int, ...], layout: str) 
     if np.prod(shape[1:]) == np.prod(expected) and len(shape) > 1:
         return f"reshape it: x.reshape({', '.join(str(n) for n in (-1, *expected))})"
     return "x holds one sample a row, in the shape that the ONNX file states"
-
-
-def _checked_labels(
-    y: Array, n_samples: int, n_classes: int | None, source: str
-) -> npt.NDArray[np.int64]:
-    if y.shape != (n_samples,):
-        hint = "one integer a sample"
-        if y.ndim == 2 and len(y) == n_samples:
-            hint = "one integer a sample; from one-hot rows: y.argmax(axis=1)"
-        raise _error(
-            f"y has the shape {y.shape}, but there are {n_samples} samples",
-            "bad-labels",
-            source,
-            hint,
-        )
-    if y.dtype.kind not in "iu":
-        raise _error(
-            f"y has the type {y.dtype}; labels are integers",
-            "bad-labels",
-            source,
-            "convert them with y.astype('int64')",
-        )
-    low, high = int(y.min()), int(y.max())
-    if low < 0 or (n_classes is not None and high >= n_classes):
-        limit = f"0 to {n_classes - 1}" if n_classes is not None else "0 or more"
-        raise _error(
-            f"labels go from {low} to {high}; they must be {limit}",
-            "bad-labels",
-            source,
-            "labels are indices into the network's output",
-        )
-    return y.astype(np.int64)
 
 
 def _pickled(path: Path) -> UsageError:

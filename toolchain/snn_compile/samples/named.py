@@ -18,12 +18,14 @@ from snn_compile.files.archives import Arrays
 from snn_compile.ir.graph import Shape
 from snn_compile.samples.arrays import (
     Array,
+    Labels,
     Samples,
     check_array,
-    check_labels,
+    labelled,
     missing_arrays,
     read_arrays,
 )
+from snn_compile.samples.outputs import OutputShapes
 
 ArraysLike = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 """Samples of the only input, or of each input by its name."""
@@ -37,7 +39,7 @@ def load_named(
     *,
     layout: str = "nchw",
     raw: bool | Collection[str] = False,
-    n_classes: int | None = None,
+    outputs: OutputShapes | None = None,
     need_labels: bool = False,
 ) -> Samples:
     """Samples from an npz file with an array for each input, and labels or not.
@@ -48,41 +50,45 @@ def load_named(
         layout: of images in the file.
         raw: whether preprocessing is folded into the network, so that integers are accepted; or
             for which inputs.
-        n_classes: upper bound of labels.
+        outputs: of the network; None leaves labels unread.
         need_labels: whether a file without labels is refused.
 
     Raises:
         UsageError: the file or its content is invalid; all complaints at once.
     """
     label = next((name for name in LABELS if name not in shapes), LABELS[0])
+    known = {label, *(outputs.keys() if outputs is not None else ())} - {*shapes}
 
     def select(arrays: Arrays) -> dict[str, Array]:
         if missing := [name for name in shapes if name not in arrays]:
-            raise missing_arrays(path, missing, sorted(set(arrays) - {*shapes, label}))
-        if need_labels and label not in arrays:
+            raise missing_arrays(path, missing, sorted(set(arrays) - {*shapes, *known}))
+        if outputs is not None:
+            others = [name for name in arrays if name not in {*shapes, *known}]
+            raise_all(outputs.misspelt(others, str(path)))
+        if need_labels and not known & {*arrays}:
             raise UsageError(
                 f"it has no labels ('{label}')",
                 code="missing-labels",
                 origin=Origin(str(path)),
                 hint=f"add {label}, one integer a sample",
             )
-        return {name: arrays[name] for name in arrays if name in {*shapes, label}}
+        return {name: arrays[name] for name in arrays if name in {*shapes, *known}}
 
     arrays = read_arrays(path, select)
     x = {name: arrays[name] for name in shapes}
     reading: dict[str, Any] = {"layout": layout, "raw": raw, "source": str(path)}
-    labels = None if label in shapes else arrays.get(label)
-    return check_named(x, labels, shapes, n_classes=n_classes, **reading)
+    y = {"y" if name == label else name: arrays[name] for name in arrays if name in known}
+    return check_named(x, y, shapes, outputs=outputs, **reading)
 
 
 def check_named(
     x: Mapping[str, npt.ArrayLike],
-    y: Array | None,
+    y: Labels | None,
     shapes: Mapping[str, Shape],
     *,
     layout: str = "nchw",
     raw: bool | Collection[str] = False,
-    n_classes: int | None = None,
+    outputs: OutputShapes | None = None,
     source: str = "x",
 ) -> Samples:
     """Samples from arrays by name; arguments and errors as in ``load_named``."""
@@ -126,7 +132,7 @@ def check_named(
         )
     raise_all(errors)
     joined = _joined(checked)
-    return Samples(joined, check_labels(y, len(joined), n_classes, source), source)
+    return labelled(joined, y, outputs, source)
 
 
 def unnamed(shapes: Mapping[str, Shape]) -> UsageError:

@@ -11,9 +11,17 @@ import numpy.typing as npt
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_compile.ir.graph import Shape
 from snn_compile.options import CompileOptions
-from snn_compile.samples.arrays import Samples, check_samples, holds_events, read_npz, x_and_y
+from snn_compile.samples.arrays import (
+    Labels,
+    Samples,
+    check_samples,
+    holds_events,
+    read_npz,
+    x_and_labels,
+)
 from snn_compile.samples.events import Recordings
 from snn_compile.samples.named import ArraysLike, only_array
+from snn_compile.samples.outputs import OutputShapes
 
 Array = npt.NDArray[Any]
 
@@ -37,9 +45,9 @@ def load_trains(
     options: CompileOptions,
     shape: Shape,
     n_steps: int,
-    n_classes: int,
+    outputs: OutputShapes,
     calibrate: ArraysLike | None,
-    evaluate: tuple[ArraysLike, Array | None] | None,
+    evaluate: tuple[ArraysLike, Labels | None] | None,
 ) -> TrainData:
     """Both sets of samples, from arrays or files; all errors at once.
 
@@ -47,7 +55,7 @@ def load_trains(
         options: name the files, and the length of a step of recorded events.
         shape: of the network's input.
         n_steps: of a window.
-        n_classes: upper bound of labels.
+        outputs: of the network.
         calibrate: replaces ``options.calibrate``: (N, T, *shape), or (N, *shape) for constant
             currents.
         evaluate: samples and labels (or None); replaces ``options.evaluate``.
@@ -55,18 +63,18 @@ def load_trains(
     errors: list[CompileError] = []
     trains: set[bool] = set()
 
-    def load(given: ArraysLike | None, labels: Array | None, file: Path | None) -> Samples | None:
+    def load(given: ArraysLike | None, labels: Labels | None, file: Path | None) -> Samples | None:
         if given is None and file is None:
             return None
         try:
             if given is None:
-                x, y, source = _read(Path(str(file)), shape, n_steps, options.event_step)
+                x, y, source = _read(Path(str(file)), shape, n_steps, options, outputs)
             else:
                 x, y, source = only_array(given), labels, "x"
             train = x.ndim == len(shape) + 2
             trains.add(train)
             expected = _with_steps(x, shape, n_steps, source) if train else shape
-            return check_samples(x, y, expected, raw=True, n_classes=n_classes, source=source)
+            return check_samples(x, y, expected, raw=True, outputs=outputs, source=source)
         except CompileError as error:
             errors.append(error)
         return None
@@ -81,13 +89,13 @@ def load_trains(
 
 
 def _read(
-    file: Path, shape: Shape, n_steps: int, step_us: float | None
-) -> tuple[Array, Array | None, str]:
-    arrays = read_npz(file)
+    file: Path, shape: Shape, n_steps: int, options: CompileOptions, outputs: OutputShapes
+) -> tuple[Array, Labels | None, str]:
+    arrays = read_npz(file, outputs=outputs)
     if holds_events(arrays):
         recordings = Recordings.of(arrays, str(file))
-        return recordings.trains(shape, n_steps, step_us), recordings.labels, str(file)
-    x, y = x_and_y(arrays)
+        return recordings.trains(shape, n_steps, options.event_step), recordings.labels, str(file)
+    x, y = x_and_labels(arrays)
     return x, y, str(file)
 
 

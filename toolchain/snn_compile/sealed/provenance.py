@@ -30,7 +30,14 @@ INPUTS = ("model", *FILES, "target")
 TUNED = "tuned"
 """Key of the training method of a tuned network."""
 _NAME = "{}.name"
-ADDED = {"activation_segments": 32, "chips": None, "allow_approximate": False}
+ADDED: dict[str, Any] = {
+    "activation_segments": 32,
+    "chips": None,
+    "allow_approximate": False,
+    "outputs": [],
+    "cut_at": [],
+    "output_kind": [],
+}
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""
 Array = npt.NDArray[Any]
@@ -132,11 +139,11 @@ def _file(kind: str, path: Path) -> dict[str, str]:
 
 
 def _hash_of(given: Any) -> str:
-    """The hash of an array, or of several."""
+    """The hash of an array, or of several; those by name are of several inputs, or labels."""
     digest = hashlib.sha256()
     arrays = list[Any]()
     for part in given if isinstance(given, tuple) else (given,):
-        if isinstance(part, Mapping):  # of several inputs
+        if isinstance(part, Mapping):
             digest.update(json.dumps(list(part)).encode())
         arrays.extend(part.values() if isinstance(part, Mapping) else [part])
     for values in (np.ascontiguousarray(array) for array in arrays if array is not None):

@@ -46,7 +46,35 @@ def evaluate(
     threads: bool = True,
     piece_bytes: int = PIECE_BYTES,
 ) -> npt.NDArray[np.floating]:
-    """The first output for every sample.
+    """The first output for every sample; see :func:`evaluate_outputs`.
+
+    Returns:
+        (N, *output shape) of the given type.
+    """
+    return evaluate_outputs(
+        ann,
+        x,
+        hook=hook,
+        dtype=dtype,
+        operators=operators,
+        advance=advance,
+        threads=threads,
+        piece_bytes=piece_bytes,
+    )[0]
+
+
+def evaluate_outputs(
+    ann: ANNGraph,
+    x: npt.NDArray[np.generic],
+    *,
+    hook: Hook | None = None,
+    dtype: npt.DTypeLike = np.float32,
+    operators: Operators | None = None,
+    advance: Advance = no_progress,
+    threads: bool = True,
+    piece_bytes: int = PIECE_BYTES,
+) -> list[npt.NDArray[np.floating]]:
+    """Every output for every sample.
 
     Args:
         ann: the network.
@@ -60,18 +88,19 @@ def evaluate(
         piece_bytes: maximal size of a value passed to the hook.
 
     Returns:
-        (N, *output shape) of the given type.
+        (N, *output shape) of the given type, for each output.
     """
     size = piece_size(ann, piece_bytes)
-    output = ann.outputs[0]
 
-    def run(piece: npt.NDArray[np.generic], start: int) -> npt.NDArray[np.floating]:
+    def run(piece: npt.NDArray[np.generic], start: int) -> list[npt.NDArray[np.floating]]:
         del start
         values = forward(ann, batch_last(piece, dtype), hook, operators)
-        return np.moveaxis(values[output.id], -1, 0)
+        return [np.moveaxis(values[output.id], -1, 0) for output in ann.outputs]
 
     pieces = list(map_batches(run, x, size, advance, threads=None if threads else 1))
-    return np.concatenate(pieces) if pieces else np.empty((0, *output.shape), dtype)
+    if not pieces:
+        return [np.empty((0, *output.shape), dtype) for output in ann.outputs]
+    return [np.concatenate(of_output) for of_output in zip(*pieces, strict=True)]
 
 
 def piece_size(ann: ANNGraph, piece_bytes: int = PIECE_BYTES) -> int:
@@ -102,7 +131,10 @@ def forward(
     values, arriving = dict(given), ann.inputs.split(x, 0)
     for node in computed:
         sources = [values[s] for s in node.inputs]
-        value = arriving[node.id] if isinstance(node, ops.Input) else compute(node, sources)
+        if isinstance(node, ops.Input):
+            value = entered(node, arriving[node.id])
+        else:
+            value = compute(node, sources)
         values[node.id] = value if hook is None else hook(node, value)
         for source in set(node.inputs):
             readers[source] -= 1
@@ -126,6 +158,14 @@ def _computed(ann: ANNGraph, given: Mapping[NodeId, Array]) -> list[AnnNode]:
 def apply(node: AnnNode, sources: Sequence[Array]) -> Array:
     """The value of one operator; sources and result are (*shape, B)."""
     return _apply(node, *sources)
+
+
+def entered(node: ops.Input, x: Array) -> Array:
+    """The input on its grid, if it has one."""
+    if node.step is None or node.ends is None:
+        return x
+    step = column(node.step, x)
+    return np.clip(np.rint(x / step), *node.ends) * step
 
 
 def column(parameter: ops.Float, x: Array) -> Array:
@@ -192,20 +232,24 @@ def _(node: ops.Affine, x: Array) -> Array:
 
 @_apply.register
 def _(node: ops.Product, left: Array, right: Array) -> Array:
-    del node
-    return left * right
+    return on_own_grid(node, left * right)
 
 
 @_apply.register
 def _(node: ops.Relu, x: Array) -> Array:
+    return on_own_grid(node, np.clip(x, 0, node.cap))
+
+
+def on_own_grid(node: ops.Activation, x: Array) -> Array:
+    """Activations on the grid of a network with quantized activations; else unchanged."""
     if node.levels is None or node.full_scale is None:
-        return np.clip(x, 0, node.cap)
-    return on_levels(x, node.full_scale, node.levels)
+        return x
+    return on_levels(x, node.full_scale, node.levels, signed=not node.non_negative)
 
 
 @_apply.register
 def _(node: ops.Function, x: Array) -> Array:
-    return value_of(node.expression, x).astype(x.dtype)
+    return on_own_grid(node, value_of(node.expression, x).astype(x.dtype))
 
 
 @_apply.register

@@ -53,15 +53,28 @@ def evaluate(
     advance: Advance = no_progress,
 ) -> npt.NDArray[np.floating]:
     """The first output for encoded frames (N, *sample shape): (N, C, H, W), real values."""
-    size = _piece_size(network)
-    output = next(n for n in network.graph if isinstance(n, spiking.Readout))
+    return next(iter(evaluate_outputs(network, frames, advance=advance).values()))
 
-    def run(piece: npt.NDArray[np.generic], start: int) -> npt.NDArray[np.floating]:
+
+def evaluate_outputs(
+    network: SpikingGraph,
+    frames: npt.NDArray[np.integer],
+    *,
+    advance: Advance = no_progress,
+) -> dict[NodeId, npt.NDArray[np.floating]]:
+    """Every readout for encoded frames (N, *input shape): (N, C, H, W), real values."""
+    size = _piece_size(network)
+    readouts = [node for node in network.graph if isinstance(node, spiking.Readout)]
+
+    def run(piece: npt.NDArray[np.generic], start: int) -> list[npt.NDArray[np.floating]]:
         potentials = forward(network, piece.astype(np.int64), start)
-        return np.moveaxis(potentials[output.id], -1, 0) / network.window.n_steps
+        return [np.moveaxis(potentials[n.id], -1, 0) / network.window.n_steps for n in readouts]
 
     pieces = list(map_batches(run, frames, size, advance))
-    return np.concatenate(pieces) if pieces else np.empty((0, *output.shape))
+    if not pieces:
+        return {node.id: np.empty((0, *node.shape)) for node in readouts}
+    joined = map(np.concatenate, zip(*pieces, strict=True))
+    return {node.id: values for node, values in zip(readouts, joined, strict=True)}
 
 
 def _piece_size(network: SpikingGraph) -> int:

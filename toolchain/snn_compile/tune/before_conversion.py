@@ -77,6 +77,7 @@ class FloatTuning:
             compiling.thresholds_of,
             levels=coding.levels,
             per_layer=compiling.per_layer,
+            payloads=coding.payloads,
         )
         options, x = self.options, self.samples.x
         labels = np.asarray(self.samples.y)

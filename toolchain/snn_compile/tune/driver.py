@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -16,6 +16,7 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.errors import Origin, UnsupportedError, UsageError
 from snn_compile.fit.merge_partial_sums import merge_partial_sums
 from snn_compile.fit.split_fan_in import SplitFanIn
+from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
@@ -35,6 +36,7 @@ from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.named import ArraysLike
+from snn_compile.samples.outputs import OutputKind
 from snn_compile.sealed import read_seal
 from snn_compile.sealed.provenance import TUNED
 from snn_compile.sim import ann, engine
@@ -180,7 +182,8 @@ def _setting(
 
 def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
     """Labelled samples in the float network's input format."""
-    network = preprocess(read_model(path), options)
+    network = preprocess(read_model(path, options), options)
+    _require_one_output(map(output_name, network.outputs), path)
     return _labelled(float_samples(network, options, train, need_labels=True))
 
 
@@ -190,6 +193,13 @@ def _labelled(samples: Samples) -> Samples:
     Raises:
         UsageError: they have no labels.
     """
+    kinds = [one.kind for one in samples.expected]
+    if kinds != [OutputKind.CLASSES]:
+        raise UnsupportedError(
+            f"tuning trains classes, and the labels are of {kinds[0]}",
+            code="tune-output",
+            hint="give y, one integer a sample, or train the model in its own framework",
+        )
     if samples.y is None:
         raise UsageError("training needs labels", code="missing-labels", hint="give x and y")
     return samples
@@ -239,10 +249,11 @@ def _require_classes(base: CompiledModel, path: Path) -> None:
     """Refuse a network without a cross entropy.
 
     Raises:
-        UnsupportedError: the output is not one score for each of several classes.
+        UnsupportedError: it has several outputs, or not one score for each of several classes.
     """
-    decoding = next(iter(base.decodings.values()))
-    if prod(decoding.shape) < 2:
+    shapes = {base.output_names[name]: one.shape for name, one in base.decodings.items()}
+    _require_one_output(shapes, path)
+    if prod(next(iter(shapes.values()))) < 2:
         raise UnsupportedError(
             "tuning needs an output with a score for each class, and this one is a single value",
             code="tune-output",
@@ -251,11 +262,23 @@ def _require_classes(base: CompiledModel, path: Path) -> None:
         )
 
 
+def _require_one_output(names: Iterable[str], path: Path) -> None:
+    several = list(names)
+    if len(several) > 1:
+        raise UnsupportedError(
+            f"tuning trains the classes of a single output, and there are {len(several)}:"
+            f" {', '.join(several)}",
+            code="tune-output",
+            origin=Origin(str(path)),
+            hint="export the model with the output to train alone",
+        )
+
+
 def _teacher(path: Path, options: CompileOptions, x: Array) -> Array | None:
     """Outputs of the float network, or None without one."""
     if path.is_dir() or spiking_frontend(path):
         return None
-    network = preprocess(read_model(path), options)
+    network = preprocess(read_model(path, options), options)
     return ann.evaluate(network, x).reshape(len(x), -1)
 
 

@@ -15,7 +15,7 @@ from snn_compile.passes import Finding
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report.bill import with_bill
-from snn_compile.report.evaluation import Outcome, encoded
+from snn_compile.report.evaluation import Outcome, decoded, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity, layer_table
@@ -65,8 +65,13 @@ def tuned_report(
     base = {key: value for key, value in base.items() if key != "neurons"}
     known = len(journal.warnings)  # those of the mapping: the base reports them, too
     journal.add_findings(worse(before, after))
+    outputs = [
+        {key: value for key, value in one.items() if key not in ("samples", "scatter")}
+        for one in base.get("outputs") or ()
+    ]
     written = {
         **base,
+        "outputs": outputs,  # its pictures are of the network before tuning
         "simulator": outcome.simulator or base.get("simulator"),
         "ladder": outcome.ladder,
         "layers": _layers(tuning, mapped, outcome),
@@ -106,13 +111,12 @@ def evaluate_tuned_stages(tuning: Tuning, samples: Samples | None, journal: Jour
         return Outcome()
     base, n = tuning.base, len(samples)
     frames = encoded(base.encoding, samples.x)
-    output, decoding = next(iter(base.decodings.items()))
-    ladder = Ladder(samples.y)
+    ladder = Ladder(samples.expected)
     with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
         before = engine.run(base.program, frames, advance=advance)
-        ladder.add(UNTUNED, decoding(before.outputs[output]))
+        ladder.add(UNTUNED, decoded(base.decodings, before))
         after = engine.run(tuning.program, frames, advance=advance)
-        ladder.add("fixed", decoding(after.outputs[output]))
+        ladder.add("fixed", decoded(base.decodings, after))
     ladder.repeat("mapped", "fixed")
     rungs = _joined(base.report.get("ladder") or [], ladder.rungs)
     simulator = engine.simulator(tuning.program)

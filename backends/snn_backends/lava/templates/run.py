@@ -103,6 +103,11 @@ def look_again():
     pypychannel.Condition = Impatient
 
 
+def recurse_deeper(manifest):
+    """Let Lava's compiler recurse once for each process: it flattens its list of them that way."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 4 * len(manifest["layers"])))
+
+
 def drive(process, n_rows, hardware):
     """Run everything connected to a process for a number of rows, and always stop it."""
     from lava.magma.core.run_conditions import RunSteps
@@ -173,6 +178,7 @@ def main():
     logging.disable(logging.INFO)
     look_again()
     manifest = json.loads((HERE / "manifest.json").read_text())
+    recurse_deeper(manifest)
     args.output.mkdir(parents=True, exist_ok=True)
     args.synapses = args.synapses or manifest["synapses"]
     weights = arrays(HERE / "weights.npz")

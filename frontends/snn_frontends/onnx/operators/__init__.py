@@ -17,6 +17,7 @@ from snn_frontends.onnx.operators import (
     linear,
     normalization,
     pooling,
+    recurrent,
     reductions,
     resampling,
     wiring,
@@ -46,6 +47,9 @@ NEWEST_OPSET = 28
 """The newest operator set that the operators below were compared with."""
 
 OPERATORS: dict[str, Operator] = {
+    "GRU": Operator(recurrent.gru, 22),
+    "LSTM": Operator(recurrent.lstm, 22),
+    "RNN": Operator(recurrent.rnn, 22),
     "Abs": Operator(unary(apply("abs", X)), 13),
     "Add": Operator(arithmetic.add, 14),
     "And": Operator(functions.conjunction("mul"), 7),
@@ -153,6 +157,7 @@ OPERATORS: dict[str, Operator] = {
 
 CONTRIBUTED: dict[str, Handler] = {
     "BiasGelu": functions.bias_gelu,
+    "DynamicQuantizeLSTM": recurrent.quantized_lstm,
     "FastGelu": functions.fast_gelu,
     "Gelu": unary(functions.gelu(X, approximate=False)),
     "QuickGelu": functions.quick_gelu,

@@ -12,6 +12,7 @@ from onnx import TensorProto
 from snn_compile.ir import ann
 from snn_compile.ir.ann import Float
 from snn_compile.ir.graph import Shape
+from snn_frontends.onnx.builder import MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.layout import View, plain, unbatch, view
 from snn_frontends.onnx.operators import functions
@@ -136,10 +137,11 @@ def _reshaped(call: Call, x: Tensor, shape: Sequence[int], suffix: str = "") -> 
     elif call.builder.batch.one:
         target = Tensor(x.node, shape, None)
     else:
-        raise call.refusal(
+        raise MixesSamplesError(
             f"gives shape {list(shape)}, which does not keep the batch axis "
             f"(of size {call.batch}) apart",
-            "samples must be independent; keep axis 0 unchanged",
+            origin=call.origin,
+            hint="samples must be independent; keep axis 0 unchanged",
         )
     if target.sample == x.sample:
         return target

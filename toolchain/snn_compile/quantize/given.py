@@ -1,0 +1,150 @@
+"""The integers of a quantized file, kept where a target's weights can hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from math import fsum
+
+import numpy as np
+
+from snn_compile.ir import spiking
+from snn_compile.ir.fixedpoint import Int, QFormat, QTensor
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.integer_weights import channel_of, file_integers
+from snn_compile.ir.spiking import Float
+from snn_compile.ir.stages import SpikingGraph
+from snn_compile.numerics.functions import log2
+from snn_compile.passes import Finding
+from snn_compile.quantize.integers import IntegerWeights
+
+KEPT = "integers-kept"
+"""Code of the finding about a layer whose weights are the file's integers."""
+SAME = 1e-6
+"""Largest relative difference of two equal steps."""
+ROUNDED = 2.0**-7
+"""Largest error of other weights of the population, relative to their size, as of 7 bits."""
+
+
+def given_integers(
+    groups: tuple[spiking.Synapses, ...], bits: int, *, common: bool, most_apart: int
+) -> IntegerWeights | None:
+    """The weights with the file's integers as mantissas; None where that is impossible.
+
+    The steps of the group with the most integers are the units. Other groups of the population
+    (the arms of a residual join) are rounded to these, times a power of two, unless that would
+    cost them more than 7-bit weights do.
+
+    Args:
+        groups: the synapse groups.
+        bits: width of a mantissa.
+        common: whether all channels must share a unit.
+        most_apart: largest difference of two groups' exponents.
+    """
+    given = [found for group in groups if (found := _Given.of(group, bits)) is not None]
+    if not given or (common and any((g.step != g.step[0]).any() for g in given)):
+        return None
+    main = max(given, key=lambda g: g.integers.size)
+    exponents, mantissas, exact = list[int](), list[Int](), list[bool]()
+    for group in groups:
+        same = next((g for g in given if g.group is group), None)
+        apart = None if same is None else _power(same.step / main.step)
+        if same is not None and apart is not None:
+            exponent, integers = apart, same.integers
+        else:
+            rounded = _rounded(group, main.step, bits)
+            if rounded is None:
+                return None
+            exponent, integers = rounded
+        exact.append(same is not None and apart is not None)
+        exponents.append(exponent)
+        mantissas.append(integers)
+    least = min(exponents)
+    if max(exponents) - least > most_apart:
+        return None
+    return IntegerWeights(
+        tuple(
+            QTensor(m.reshape(np.shape(group.weight)), QFormat(bits))
+            for m, group in zip(mantissas, groups, strict=True)
+        ),
+        tuple(e - least for e in exponents),
+        np.ldexp(main.step, least),
+        0.0,
+        False,
+        tuple(exact),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """A group whose weights are integers of a file.
+
+    Attributes:
+        group: the group.
+        step: (C,) positive.
+        integers: flat.
+    """
+
+    group: spiking.Synapses
+    step: Float
+    integers: Int
+
+    @staticmethod
+    def of(group: spiking.Synapses, bits: int) -> _Given | None:
+        """The group's integers, if it has them and they fit."""
+        integers = file_integers(group)
+        if group.step is None or integers is None:
+            return None
+        most = 1 << (bits - 1)
+        if integers.min(initial=0) < -most or integers.max(initial=0) >= most:
+            return None
+        return _Given(group, group.step, integers)
+
+
+def _power(ratio: Float) -> int | None:
+    """The exponent of the power of two that all numbers are; None if they are none."""
+    exponents = np.rint(log2(ratio)).astype(np.int64)
+    first = int(exponents[0])
+    return first if (np.abs(np.ldexp(ratio, -first) - 1) < SAME).all() else None
+
+
+def _rounded(group: spiking.Synapses, unit: Float, bits: int) -> tuple[int, Int] | None:
+    """Exponent and mantissas of weights in other units; None if too much is lost."""
+    weight, most = np.ravel(group.weight), (1 << (bits - 1)) - 1
+    ratio = weight / unit[channel_of(group)]
+    peak = float(np.abs(ratio).max(initial=0.0))
+    if peak == 0:
+        return 0, np.zeros(len(ratio), np.int64)
+    exponent = int(np.ceil(log2(np.array([peak / most]))[0] - 1e-12))
+    mantissas = np.rint(np.ldexp(ratio, -exponent))
+    lost = np.ldexp(mantissas, exponent) - ratio
+    error = fsum(np.square(lost * unit[channel_of(group)]))
+    if error > ROUNDED**2 * fsum(np.square(weight)):
+        return None
+    return exponent, np.clip(mantissas, -most, most).astype(np.int64)
+
+
+def given_findings(
+    network: SpikingGraph, kept: Mapping[NodeId, Collection[NodeId]]
+) -> Iterator[Finding]:
+    """Whether each layer of a quantized file has the file's integers.
+
+    Args:
+        network: the network in floating point.
+        kept: for each population the synapses that have them.
+    """
+    for population in network.populations:
+        for group in network.synapses_into(population):
+            if group.step is None:
+                continue
+            if group.id in kept[population.id]:
+                yield Finding("weights' integers kept", group.origin, KEPT)
+                continue
+            yield Finding(
+                "weights are rounded again: their integers have no place in the layer's steps",
+                group.origin,
+                "weights-rounded-again",
+                hint="quantize weights symmetrically (zero point 0), with one scale for the last"
+                " layer",
+                warning=True,
+            )

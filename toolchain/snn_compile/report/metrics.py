@@ -1,0 +1,140 @@
+"""Figures of an output: how well it meets labels or targets, and how close it is to another stage.
+
+========== ===================================================== ================================
+kind       against labels or targets                             against the first stage (ONNX)
+========== ===================================================== ================================
+classes    ``top1``                                              ``agreement`` (arg-max)
+segment.   ``pixel_accuracy``, ``mean_iou``                      ``agreement`` (arg-max per pixel)
+regression ``mse``, ``r2``                                       ``mse_onnx``, ``r2_onnx``
+========== ===================================================== ================================
+
+Shares are in percent; ``r2`` is the share of the variance of all values that is explained, at most
+1. Figures without labels, or without variance, are None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.numerics import products
+from snn_compile.samples.outputs import Expected, OutputKind
+
+Array = npt.NDArray[Any]
+Figures = dict[str, Any]
+"""``name``, ``kind`` and the figures of the kind."""
+
+_MEASURES = {
+    OutputKind.CLASSES: ("top1", "agreement"),
+    OutputKind.SEGMENTATION: ("pixel_accuracy", "agreement"),
+    OutputKind.REGRESSION: ("r2", "r2_onnx"),
+}
+AGAINST_FIRST = ("agreement", "mse_onnx", "r2_onnx")
+"""Figures against the first stage."""
+_DIGITS = 4
+
+
+def judge(expected: Expected, predicted: Array, onnx: Array) -> Figures:
+    """The figures of one output on the first n samples of what is expected.
+
+    Args:
+        expected: kind, and labels or targets, of the output.
+        predicted: (n, *shape) values.
+        onnx: (n, *shape) values of the stage that others are compared with.
+    """
+    return compare(expected, answers(expected, predicted), answers(expected, onnx))
+
+
+def answers(expected: Expected, values: Array) -> Array:
+    """What is compared of an output (n, *shape): a class, a class per position, or the values."""
+    if expected.kind is OutputKind.REGRESSION:
+        return values.reshape(len(values), *expected.shape)
+    if expected.kind is OutputKind.CLASSES:
+        values, axis = values.reshape(len(values), -1), 1
+    else:
+        values, axis = values.reshape(len(values), *expected.shape), 1 + expected.axis
+    found = np.take(values, 0, axis) > 0 if values.shape[axis] == 1 else values.argmax(axis)
+    return np.asarray(found, np.int64)
+
+
+def compare(expected: Expected, found: Array, first: Array) -> Figures:
+    """The figures from what :func:`answers` returned, for n samples and at least as many."""
+    n, kind = len(found), expected.kind
+    first, y = first[:n], None if expected.y is None else expected.y[:n]
+    if kind is OutputKind.REGRESSION:
+        mse, r2 = (None, None) if y is None else _errors(found, y)
+        mse_onnx, r2_onnx = _errors(found, first)
+        figures: Figures = {"mse": mse, "r2": r2, "mse_onnx": mse_onnx, "r2_onnx": r2_onnx}
+    elif kind is OutputKind.SEGMENTATION:
+        figures = {"pixel_accuracy": None, "mean_iou": None, "agreement": _percent(found == first)}
+        if y is not None and (counts := y >= 0).any():
+            figures["pixel_accuracy"] = _percent(found[counts] == y[counts])
+            figures["mean_iou"] = _mean_iou(found[counts], y[counts], expected.n_classes)
+    else:
+        top1 = None if y is None else _percent(found == y)
+        figures = {"top1": top1, "agreement": _percent(found == first)}
+    return {"name": expected.name, "kind": kind.value, **figures}
+
+
+def measure(figures: Mapping[str, Any]) -> str:
+    """The key of the main figure: against labels or targets, else against the first stage."""
+    labelled, unlabelled = _MEASURES[OutputKind(figures["kind"])]
+    return unlabelled if figures.get(labelled) is None else labelled
+
+
+def score(figures: Mapping[str, Any]) -> float | None:
+    """The main figure in points: percent of samples, of pixels, or of the variance explained."""
+    key = measure(figures)
+    value = figures.get(key)
+    return value if value is None or not key.startswith("r2") else 100 * float(value)
+
+
+def of_rung(rung: Mapping[str, Any]) -> list[Figures]:
+    """The figures of each output in an entry of the ladder."""
+    single = {"name": "", "kind": OutputKind.CLASSES.value}
+    return rung.get("outputs") or [{**single, "top1": None, "agreement": None, **rung}]
+
+
+def most_points_lost(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+) -> float | None:
+    """Points lost by the output that lost the most; None if no output can be judged."""
+    lost = [points_lost(one, other) for one, other in zip(before, after, strict=True)]
+    return max((points for points in lost if points is not None), default=None)
+
+
+def points_lost(before: Mapping[str, Any], after: Mapping[str, Any]) -> float | None:
+    """Points of the main figure that an output has lost; None where it has none."""
+    key, (one, other) = measure(before), (score(before), score(after))
+    if one is None or other is None or key != measure(after):
+        return None
+    return one - other
+
+
+def _errors(found: Array, wanted: Array) -> tuple[float, float | None]:
+    """Mean squared error, and R² over all values, weighted by their variance."""
+    wanted = wanted.astype(np.float64)
+    mse = _power(found - wanted)
+    variance = _power(wanted - products.mean(wanted, axis=0))
+    return mse, 1.0 if not mse else (1 - mse / variance if variance else None)
+
+
+def _power(x: Array) -> float:
+    """The mean square, with the same bits on every machine: searches decide by it."""
+    return float(products.mean(np.square(x).ravel(), axis=0))
+
+
+def _mean_iou(found: Array, wanted: Array, n_classes: int) -> float:
+    """Mean over the classes that occur of intersection over union, in percent."""
+    pairs = np.bincount(n_classes * wanted + found, minlength=n_classes**2)
+    table = pairs.reshape(n_classes, n_classes)
+    both = np.diagonal(table)
+    either = table.sum(axis=0) + table.sum(axis=1) - both
+    return round(100 * float((both[either > 0] / either[either > 0]).mean()), _DIGITS)
+
+
+def _percent(equal: Array) -> float:
+    return round(100 * float(equal.mean()), _DIGITS)

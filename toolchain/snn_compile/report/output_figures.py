@@ -1,0 +1,211 @@
+"""The figures of outputs for display, where a network has more than one or none with classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snn_compile.report import figures, metrics
+
+_SIDE, _MARGIN = 220, 30
+"""Side of the square of a scatter plot, and the room around it."""
+
+
+@dataclass(frozen=True)
+class OutputStep:
+    """A stage of the ladder for one output, in words.
+
+    Attributes:
+        stage: its name.
+        value: against labels or targets; without them, against the first stage.
+        change: from the stage before.
+        points: the change in points of the main figure, to colour it; None if unknown.
+        against: comparison with the first stage.
+        note: the transformation of this stage.
+        answer: whether it is the network that the hardware runs.
+        n: number of samples.
+    """
+
+    stage: str
+    value: str
+    change: str
+    points: float | None
+    against: str
+    note: str
+    answer: bool
+    n: int
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Values of the fixed-point network over those of the first stage.
+
+    Attributes:
+        points: x and y of each pair.
+        low: the smallest value on both axes.
+        high: the largest.
+        side: of the square that the points lie in.
+        margin: between it and the edge of the drawing.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    low: str
+    high: str
+    side: int = _SIDE
+    margin: int = _MARGIN
+
+
+@dataclass(frozen=True)
+class OutputTable:
+    """The ladder of one output.
+
+    Attributes:
+        name: of the output.
+        kind: of its values.
+        title: what the values of the steps are.
+        labelled: whether they are against labels or targets.
+        steps: the stages.
+        samples: images of a few samples, from ``report.pictures``.
+        scatter: a drawing of a regression, or None.
+    """
+
+    name: str
+    kind: str
+    title: str
+    labelled: bool
+    steps: tuple[OutputStep, ...]
+    samples: Sequence[Mapping[str, Any]] = ()
+    scatter: Scatter | None = None
+
+
+_TITLES = {
+    "top1": "accuracy",
+    "pixel_accuracy": "accuracy",
+    "r2": "error",
+    "agreement": "agreement",
+    "r2_onnx": "error",
+}
+
+
+def tables(report: Mapping[str, Any]) -> tuple[OutputTable, ...]:
+    """The ladder of each output; none for a network with a single output of classes."""
+    rungs: Sequence[Mapping[str, Any]] = report.get("ladder") or []
+    if not any(rung.get("outputs") for rung in rungs):
+        return ()
+    shown = {one["name"]: one for one in report.get("outputs") or ()}
+    return tuple(
+        _table(report, index, first, shown.get(first["name"], {}))
+        for index, first in enumerate(metrics.of_rung(rungs[0]))
+    )
+
+
+def _table(
+    report: Mapping[str, Any], index: int, first: Mapping[str, Any], shown: Mapping[str, Any]
+) -> OutputTable:
+    key = metrics.measure(first)
+    labelled = key in ("top1", "pixel_accuracy", "r2")
+    steps = _steps(report, index, labelled)
+    pictures = shown.get("samples") or (), _scatter(shown.get("scatter") or ())
+    return OutputTable(first["name"], first["kind"], _TITLES[key], labelled, steps, *pictures)
+
+
+def tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The main figures of the outputs, for the head of the page: label, value, remark."""
+    found = []
+    several = tables(report)
+    for table in several:
+        answer = next((step for step in table.steps if step.answer), None)
+        if answer is None:
+            continue
+        what = "mean squared error" if table.kind == "regression" else table.title
+        label = what if len(several) == 1 else f"{table.name}: {what}"
+        value, _, remark = answer.value.removeprefix("mse ").partition(" · ")
+        figure, _, of = value.partition(" of ")
+        of = f"of {of}" if of else ""
+        origin = "" if table.labelled else f"against {figures.origin_of(report)}"
+        found.append((label, figure, " · ".join(filter(None, (of, remark, origin)))))
+    return found
+
+
+def summary(table: OutputTable, origin: str) -> str:
+    """How close the answer is to the first stage; empty if the ladder of the output says so."""
+    answer = next((step for step in table.steps if step.answer), None)
+    if answer is None or not table.labelled:
+        return ""
+    return f"{answer.against} {'against' if table.kind == 'regression' else 'to'} {origin}"
+
+
+def _steps(report: Mapping[str, Any], index: int, labelled: bool) -> tuple[OutputStep, ...]:
+    steps: list[OutputStep] = []
+    whole: Mapping[str, Any] = {}  # the figures of the latest stage with all samples
+    for step, rung in zip(figures.ladder(report), report["ladder"], strict=True):
+        found = metrics.of_rung(rung)[index]
+        partial = rung.get("before")
+        before = metrics.of_rung(partial)[index] if partial else whole
+        lost = metrics.points_lost(before, found) if before else None
+        steps.append(
+            OutputStep(
+                step.stage,
+                against_labels(found) if labelled else _against_first(found),
+                _change(before, found, lost) if labelled and before else "",
+                None if lost is None else -lost,
+                _against_first(found),
+                step.note,
+                step.answer,
+                rung["n"],
+            )
+        )
+        whole = whole if partial else found
+    return tuple(steps)
+
+
+def against_labels(found: Mapping[str, Any]) -> str:
+    """The figures of an output against labels or targets."""
+    if found["kind"] == "classes":
+        return _percent(found["top1"])
+    if found["kind"] == "segmentation":
+        pixels, iou = _percent(found["pixel_accuracy"]), _percent(found["mean_iou"])
+        return f"{pixels} of pixels · mean IoU {iou}"
+    return _errors(found["mse"], found["r2"])
+
+
+def _against_first(found: Mapping[str, Any]) -> str:
+    if found["kind"] == "regression":
+        return _errors(found["mse_onnx"], found["r2_onnx"])
+    of = "pixels" if found["kind"] == "segmentation" else "arg-max"
+    return f"{_percent(found['agreement'])} of {of} equal"
+
+
+def _change(before: Mapping[str, Any], found: Mapping[str, Any], lost: float | None) -> str:
+    """The change of a percentage in points, or of an error in percent."""
+    if found["kind"] != "regression":
+        return "" if lost is None else figures.points(-lost)
+    if not before["mse"]:
+        return ""
+    return f"{100 * (found['mse'] / before['mse'] - 1):+.1f} %".replace("-0.0 ", "+0.0 ")
+
+
+def _errors(mse: float | None, r2: float | None) -> str:
+    if mse is None:
+        return "–"
+    return f"mse {mse:.3g}" + ("" if r2 is None else f" · R² {r2:.4f}")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} %"
+
+
+def _scatter(pairs: Sequence[Sequence[float]]) -> Scatter | None:
+    """The drawing of some pairs of values."""
+    values = [value for pair in pairs for value in pair]
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    scale = _SIDE / ((high - low) or 1.0)
+
+    def place(one: float, other: float) -> tuple[float, float]:
+        x, y = (one - low) * scale, _SIDE - (other - low) * scale
+        return round(_MARGIN + x, 1), round(_MARGIN + y, 1)
+
+    return Scatter(tuple(place(*pair) for pair in pairs), f"{low:.3g}", f"{high:.3g}")
