@@ -14,7 +14,9 @@ With `--compile`, each accepted one is compiled in graded coding for few random 
 calibration data can do about errors. Then the float network must answer as onnxruntime does, engine
 and reference must be equal bit for bit, and each layer, given the same integers, must be within the
 bound of its own numbers (`snn_compile.report.layer_bounds`); how much of its bound the worst layer
-needs is printed. The exit code is 1 if any of it fails.
+needs is printed. A network with operators left to the host is run with them: from the float
+network's outputs they must give what onnxruntime gives for the whole file, and how far they are off
+from the integers is printed. The exit code is 1 if any of it fails.
 
 With `--markdown`, the tables are those of docs/reference/architectures.md.
 """
@@ -142,7 +144,7 @@ def judged(path: Path) -> dict[str, Any]:
     from snn_compile.report.layer_bounds import worst_errors
     from snn_compile.samples.arrays import Samples
     from snn_compile.sim import engine, reference
-    from snn_compile.sim.ann import evaluate
+    from snn_compile.sim.ann import evaluate, evaluate_outputs
     from snn_frontends.onnx import OnnxFrontend
 
     options = CompileOptions().override(
@@ -172,21 +174,55 @@ def judged(path: Path) -> dict[str, Any]:
         "argmax-dropped",
     }
     float_error = None
-    if runtime is not None and "argmax-dropped" not in dropped:
+    cut = imported.tail is not None and imported.tail.cut
+    if runtime is not None and not cut and "argmax-dropped" not in dropped:
         wanted = np.asarray(runtime(x[:N_STIMULI]))
         ours = evaluate(folded, x[:N_STIMULI]).reshape(wanted.shape)
         largest = max(float(np.abs(wanted).max()), 1e-6)
         float_error = float(np.abs(ours - wanted).max()) / largest
         if dropped:
             float_error = float((ours.argmax(axis=1) != wanted.argmax(axis=1)).any())
+    host = None
+    if imported.tail is not None:
+        values = evaluate_outputs(folded, x[:N_STIMULI])
+        on_floats = dict(zip((output.id for output in folded.outputs), values, strict=True))
+        on_integers = {n: d(expected.outputs[n]) for n, d in lowered.decodings.items()}
+        host = host_errors(path, imported.tail, (on_floats, on_integers), x[:N_STIMULI])
     return {
         "equal": bool(equal),
+        "host": host,
         "simulator": engine.simulator(program),
         "float_error": float_error,
         "layers": len(program.populations),
         "over": {name: found.share for name, found in worst.items() if found.share > 1},
         "worst": max(found.share for found in worst.values()),
     }
+
+
+def host_errors(path: Path, tail: Any, decoded: Sequence[Any], x: Any) -> list[float]:
+    """How far the tail is off the whole file, from each of several values of the readouts.
+
+    Of real-valued outputs of one size, relative to the largest value of each.
+    """
+    import numpy as np
+
+    from snn_compile.options import CompileOptions
+    from snn_compile.plugins.host import HostRunner, WholeRunner
+
+    whole = WholeRunner.of(path, CompileOptions(), tail)
+    if whole is None:
+        raise RuntimeError("onnxruntime is not installed")
+    wanted = list(whole(x))
+    worst = []
+    for values in decoded:
+        errors = [0.0]
+        for found, expected in zip(HostRunner.of(tail)(values, x), wanted, strict=True):
+            for name, value in expected.items():
+                if value.dtype.kind == "f" and value.shape == found[name].shape and value.size:
+                    largest = max(float(np.abs(value).max()), 1e-6)
+                    errors.append(float(np.abs(found[name] - value).max()) / largest)
+        worst.append(max(errors))
+    return worst
 
 
 def compiled(row: Row, path: Path, limit: float) -> Row:
@@ -204,7 +240,13 @@ def compiled(row: Row, path: Path, limit: float) -> Row:
     if found["float_error"] is not None and not found["float_error"] <= FLOAT_ERROR:
         wrong.append(f"float OFF by {found['float_error']:.2g}")
     wrong += [f"{name} OVER its bound: {by:.3g} times" for name, by in found["over"].items()]
-    right = f"{found['layers']} layers right, at most {found['worst']:.2f} of a bound"
+    on_host = ""
+    if found["host"] is not None:
+        on_floats, on_integers = found["host"]
+        if not on_floats <= FLOAT_ERROR:
+            wrong.append(f"tail OFF by {on_floats:.2g}")
+        on_host = f", tail within {on_integers:.2g}"
+    right = f"{found['layers']} layers right, at most {found['worst']:.2f} of a bound{on_host}"
     return replace(row, compiled="; ".join(wrong) or right)
 
 

@@ -43,6 +43,8 @@ VALUES = {
     "mean_values": st.sampled_from([(0.5,), (0.25, 0.5)]),
     "scale_values": st.sampled_from([(2.0,), (0.5, 4.0)]),
     "layout": st.sampled_from(["nchw", "nhwc"]),
+    "outputs": st.just(("y",)),
+    "cut_at": st.just(("r",)),
     "output_kind": st.sampled_from([("classes",), ("y=regression",)]),
     "emit": st.sampled_from([(), ("nir",), ("lava",)]),
     "seed": st.integers(0, 3),

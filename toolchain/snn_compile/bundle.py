@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed, signing
+from snn_compile.convert.preprocess import as_file_takes, preprocessing_of
 from snn_compile.errors import Origin, UsageError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
@@ -25,12 +26,14 @@ from snn_compile.hil.verification import Verification
 from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend
-from snn_compile.report import files
+from snn_compile.plugins.host import TAIL, HostRunner
+from snn_compile.report import figures, files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
 from snn_compile.samples.named import ArraysLike, join_named
 from snn_compile.sealed import (
@@ -69,6 +72,7 @@ class CompiledModel:
         backends: that ``save`` writes too; the seal names them.
         findings: what there was to say of the folder that it was read from.
         placement: texts that say where its neurons are on the target, by file name.
+        tail: what is left to the host, if anything.
     """
 
     program: QuantizedGraph
@@ -82,6 +86,7 @@ class CompiledModel:
     backends: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     placement: Mapping[str, str] = field(default_factory=dict)
+    tail: HostTail | None = None
 
     def run(self, x: ArraysLike) -> Any:
         """The outputs for real inputs, from the bit-accurate simulator.
@@ -117,6 +122,50 @@ class CompiledModel:
         }
         unique = len(set(names.values())) == len(names)
         return names if unique else {output: str(output) for output in names}
+
+    def run_host_tail(self, x: ArraysLike) -> dict[str, npt.NDArray[Any]]:
+        """The outputs of the model file by name: those of the network, and of its host tail.
+
+        Args:
+            x: as for ``run``.
+
+        Returns:
+            (N, *shape) for each output. Where the number of rows varies from sample to sample, the
+            rows of all of them, and their numbers as ``rows/NAME``.
+
+        Raises:
+            UsageError: x has another shape, nothing is left to the host, or onnxruntime is missing.
+        """
+        host = self.host()
+        pieces: dict[str, list[npt.NDArray[Any]]] = {}
+        for rows in self.host_rows(host, self.simulate(x), self._samples(x)):
+            for name, values in rows.items():
+                pieces.setdefault(name, []).append(values)
+        return {name: np.concatenate(values) for name, values in pieces.items()}
+
+    def host(self) -> HostRunner:
+        """What is left to the host, ready to run.
+
+        Raises:
+            UsageError: there is nothing, or onnxruntime is missing.
+            ModelError: it is not what this tool writes.
+        """
+        if self.tail is None:
+            raise UsageError(
+                "nothing of this network is left to the host",
+                code="no-host-tail",
+                hint="its outputs are those of the model file; leave out --host-tail",
+            )
+        return HostRunner.of(self.tail)
+
+    def host_rows(
+        self, host: HostRunner, run: Run, x: npt.NDArray[Any]
+    ) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """The outputs of the file for each sample of a run, as rows of arrays for all samples."""
+        decoded = {name: decode(run.outputs[name]) for name, decode in self.decodings.items()}
+        values = (figures.option(self.report, name) for name in ("mean_values", "scale_values"))
+        given = as_file_takes(x, preprocessing_of(*values), self.input_shapes)
+        return (host.rows(outputs) for outputs in host(decoded, given))
 
     def simulate(
         self, x: ArraysLike, *, record: bool = False, advance: Advance = no_progress
@@ -208,6 +257,8 @@ class CompiledModel:
             self.write_network(beside)
             for backend in self.backends:
                 self.emit(backend, beside / backend)
+            if self.tail is not None:
+                sealed.tail.write(self.tail, beside)
             for name, text in {**self.placement, **files.contents(self.report)}.items():
                 (beside / name).write_text(text, encoding="utf-8")
             if sign is not None:
@@ -344,6 +395,7 @@ class CompiledModel:
             found.expected,
             found.backends,
             found.findings,
+            tail=found.tail,
         )
 
 
@@ -362,6 +414,8 @@ def claimed_output(folder: str | Path) -> Iterator[None]:
         REPORT_PAGE,
         PLACEMENT,
         CORES,
+        TAIL,
+        sealed.tail.DESCRIPTION,
         *signing.UNSIGNED,
         *BACKENDS.names(),
     }

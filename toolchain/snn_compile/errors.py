@@ -49,12 +49,16 @@ class Survey:
         operations: multiplications of layers, and one for each value of other operators, for one
             sample; those of operators whose shapes nobody can tell are missing.
         fine_operations: those of operators that are not refused.
+        cut_at: tensors before which everything is fine; empty if there are none.
+        operations_before: operations that they take.
     """
 
     operators: int
     fine_operators: int
     operations: int
     fine_operations: int
+    cut_at: tuple[str, ...] = ()
+    operations_before: int = 0
 
 
 class CompileError(Exception):

@@ -157,8 +157,8 @@ class Builder:
                 hint="use a shorter axis",
             )
 
-    def add_output(self, name: str, value: Tensor, origin: Origin) -> None:
-        """Mark a value as an output of the network.
+    def add_output(self, name: str, value: Tensor, origin: Origin) -> NodeId:
+        """Mark a value as an output of the network, and return the id of the readout.
 
         Raises:
             UnsupportedError: the file fixes several samples, and they do not lie along axis 0.
@@ -169,11 +169,11 @@ class Builder:
                 origin=origin,
                 hint="bring the batch to axis 0 before the output",
             )
-        self.nodes.append(
-            ann.Output(
-                id=self.unique(name, f"{name}.output"),
-                inputs=(value.node,),
-                shape=value.sample or (1,),
-                origin=origin,
-            )
+        output = ann.Output(
+            id=self.unique(name, f"{name}.output"),
+            inputs=(value.node,),
+            shape=value.sample or (1,),
+            origin=origin,
         )
+        self.nodes.append(output)
+        return output.id

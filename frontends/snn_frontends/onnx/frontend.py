@@ -17,6 +17,7 @@ from snn_compile.files.documents import (
     read_bytes,
     too_large,
 )
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.memory import format_size
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
     from snn_frontends.onnx.importer import ModelInput
-    from snn_frontends.onnx.runtime import OnnxRuntime
+    from snn_frontends.onnx.runtime import HostModel, OnnxRuntime
 
 OLDEST_OPSET = 7
 MAX_NAME_LENGTH = 4096
@@ -49,10 +50,10 @@ class OnnxFrontend:
         return self.read_with(path, CompileOptions())
 
     def read_with(self, path: Path, options: CompileOptions) -> Imported:
-        """Read a file, with the shapes of the options.
+        """Read a file with the shapes of the options, up to where they say.
 
         Raises:
-            UsageError: the file does not exist, or has no such inputs.
+            UsageError: the file does not exist, or has no such inputs or tensors.
             ModelError: the file is not a valid model.
             UnsupportedError: operators without a spiking form (``CompileErrors`` if several).
         """
@@ -77,13 +78,33 @@ class OnnxFrontend:
     def source_runtime_with(
         self, path: Path, options: CompileOptions, inputs: Sequence[str]
     ) -> OnnxRuntime | None:
-        """The file in onnxruntime, with the shapes of the options."""
+        """The file in onnxruntime; None if the network does not end at the file's outputs."""
         from snn_frontends.onnx.runtime import OnnxRuntime
 
+        if options.outputs or options.cut_at:
+            return None
         return OnnxRuntime.of(path, inputs, options.input_shape)
+
+    def tail_runtime(self, tail: HostTail) -> HostModel | None:
+        """An untrusted tail in onnxruntime; None if that is not installed."""
+        from snn_frontends.onnx.runtime import HostModel
+        from snn_frontends.onnx.tail import checked
+
+        return HostModel.of(checked(tail), bounded=True)
+
+    def whole_runtime(self, path: Path, options: CompileOptions) -> HostModel | None:
+        """The file in onnxruntime, for all its outputs; None if that is not installed."""
+        from snn_frontends.onnx.cut import with_outputs
+        from snn_frontends.onnx.runtime import HostModel
+
+        if not options.outputs:
+            return HostModel.of(str(path))
+        model, _ = load(path, str(path))
+        return HostModel.of(with_outputs(model, options.outputs).SerializeToString())
 
 
 def _read(path: Path, options: CompileOptions) -> Imported:
+    from snn_frontends.onnx.cut import Request
     from snn_frontends.onnx.expansion import expand
     from snn_frontends.onnx.importer import import_graph
     from snn_frontends.onnx.shapes import set_shapes
@@ -105,7 +126,8 @@ def _read(path: Path, options: CompileOptions) -> Imported:
     entries, unused = _inputs(model.graph, file)
     modules, expanded = expand(model, file, opset, modules)
     findings = [*findings, *expanded, *unused]
-    return import_graph(model, file, opset, entries, stated, findings, modules)
+    request = Request(options.outputs, options.cut_at)
+    return import_graph(model, file, opset, entries, stated, findings, modules, request)
 
 
 def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:

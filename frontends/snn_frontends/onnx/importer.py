@@ -19,6 +19,7 @@ from snn_compile.errors import (
     CompileErrors,
     ModelError,
     Origin,
+    Survey,
     UnsupportedError,
     raise_all,
 )
@@ -26,14 +27,18 @@ from snn_compile.files.documents import TooLargeError, first_line, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.host_tail import Feed as TailFeed
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
 from snn_compile.plugins import Imported
-from snn_frontends.onnx import control, layout, refusals
+from snn_frontends.onnx import control, decision, layout, refusals, tail
 from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder, MixesSamplesError
 from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.control import Copy
+from snn_frontends.onnx.cut import Cut, Request, chosen_outputs, requested_cut
+from snn_frontends.onnx.flow import Flow
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding, infer_shapes
 from snn_frontends.onnx.grids import settle
 from snn_frontends.onnx.layer_values import Feed, LayerValues, of_settled, tensors_of
@@ -49,6 +54,8 @@ STEPS_FOLLOW = frozenset(
     "Cast Expand Flatten Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
 )
 """Operators on constants that move quantized weights, and their steps with them."""
+DROPPED = frozenset({"argmax-dropped", "softmax-dropped"})
+"""Findings about operators at the end that are left off."""
 SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
@@ -78,6 +85,11 @@ class ModelInput:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
         return Feed(self.name, self.shape, axis, self.batch.size, dtype)
 
+    def tail_feed(self) -> TailFeed:
+        """What a tail is given for a sample."""
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
+        return TailFeed(self.name, None, self.shape, dtype.name)
+
     def value(self, builder: Builder, origin: Origin) -> Tensor:
         """The network's node for it."""
         sample = self.shape
@@ -95,6 +107,7 @@ def import_graph(
     stated_opset: int,
     findings: Sequence[Finding],
     modules: Sequence[str],
+    request: Request,
 ) -> Imported:
     """Import a model after the checks of its header and input.
 
@@ -106,21 +119,61 @@ def import_graph(
         stated_opset: the version in the file, which may be newer.
         findings: findings about the file so far.
         modules: source modules of its operators, by name; empty if unknown.
+        request: where the network ends.
+
+    Raises:
+        CompileError: it is invalid, or no tail of it can be left to the host so that the rest is
+            supported; all complaints at once.
     """
-    batch = entries[0].batch
-    builder = Builder(file, opset, batch, findings=list(findings))
-    importer = _Importer(model, builder, entries, modules)
+    nodes = list(model.graph.node)
+    source = _Source(model, nodes, file, opset, stated_opset, modules, request)
+    importer = source.importer(entries, findings)
     try:
-        return importer.run(stated_opset)
+        return importer.run()
     except CompileError:
+        batch = entries[0].batch
         fixed = batch.size > 1 and not batch.symbolic
         if not fixed or not any(isinstance(e, MixesSamplesError) for e in importer.errors):
-            raise
+            return source.before_tail(importer, findings)
     one = Batch(1, symbolic=False)
-    whole = [replace(entry, batch=one, whole=True) for entry in entries]
-    assumed = [whole_input(file, entry) for entry in entries]
-    builder = Builder(file, opset, one, findings=[*findings, *assumed])
-    return _Importer(model, builder, whole, modules).run(stated_opset)
+    findings = [*findings, *(whole_input(file, entry) for entry in entries)]
+    entries = [replace(entry, batch=one, whole=True) for entry in entries]
+    importer = source.importer(entries, findings)
+    try:
+        return importer.run()
+    except CompileError:
+        return source.before_tail(importer, findings)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file to import."""
+
+    model: onnx.ModelProto
+    nodes: list[onnx.NodeProto]
+    file: str
+    opset: int
+    stated_opset: int
+    modules: Sequence[str]
+    request: Request
+
+    def importer(
+        self, entries: Sequence[ModelInput], findings: Sequence[Finding], cut: Cut | None = None
+    ) -> _Importer:
+        """A new import."""
+        builder = Builder(self.file, self.opset, entries[0].batch, findings=list(findings))
+        return _Importer(self, builder, entries, cut)
+
+    def before_tail(self, refused: _Importer, findings: Sequence[Finding]) -> Imported:
+        """Import what stands before the tail of a refused network.
+
+        Raises:
+            CompileError: the errors of the refused import, if it has no such tail.
+        """
+        cut = refused.tail()
+        if cut is None:
+            raise_all(refused.errors)
+        return self.importer(refused.entries, findings, cut).run()
 
 
 def whole_input(file: str, entry: ModelInput) -> Finding:
@@ -140,37 +193,44 @@ class _Importer:
     """State of one import."""
 
     def __init__(
-        self,
-        model: onnx.ModelProto,
-        builder: Builder,
-        entries: Sequence[ModelInput],
-        modules: Sequence[str],
+        self, source: _Source, builder: Builder, entries: Sequence[ModelInput], cut: Cut | None
     ) -> None:
+        model = source.model
+        self.source = source
         self.builder = builder
         self.entries = entries
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.sparse = {one.values.name: one for one in model.graph.sparse_initializer}
         self.functions = {(_domain(f.domain), f.name) for f in model.functions}
-        self.outputs = [output.name for output in model.graph.output]
         given = {*(entry.name for entry in entries), *self.initializers, *self.sparse}
-        nodes = list(model.graph.node)
+        nodes = source.nodes
         self.nodes = in_order(nodes, given, builder.file)
         for node in self.nodes:
             node.domain = _domain(node.domain)
+        self.outputs = chosen_outputs(model.graph, source.request, builder.file)
         self.live = live(self.nodes, self.outputs)
+        used = [node for node in self.nodes if id(node) in self.live]
+        self.flow = Flow(used, [entry.name for entry in entries], self.outputs)
+        self.cut = cut or requested_cut(self.flow, model.graph, source.request, builder.file)
+        self.ends = list(self.cut.ends) if self.cut else self.outputs
+        in_tail = self.cut.tail if self.cut else frozenset[int]()
+        self.visited = self.live - in_tail
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
-            if id(node) in self.live:
+            if id(node) in self.visited:
                 for name in reads_of(node):
                     self.readers.setdefault(name, []).append(node)
+        self.dropped: list[onnx.NodeProto] = []
+        self.refused: set[int] = set()
         self.surveyor = Surveyor(
-            {id(node): module for node, module in zip(nodes, modules, strict=True)},
+            {id(node): module for node, module in zip(nodes, source.modules, strict=True)},
             self.readers,
             {name: node for node in self.nodes for name in node.output},
         )
         self.times_named = Counter(node.name for node in self.nodes)
         self.values: dict[str, Value] = {}
         self.steps: dict[str, Constant] = {}
+        self.output_ids: dict[str, NodeId] = {}
         self.of_pairs: dict[str, Constant] = {}
         self.errors: list[CompileError] = []
         self.unfolded: list[onnx.NodeProto] = []
@@ -181,22 +241,24 @@ class _Importer:
         self.rules.ir_version = onnx.IR_VERSION
         self.rules.opset_imports = {"": builder.opset}
 
-    def run(self, stated_opset: int) -> Imported:
-        """Import all nodes, or raise all complaints."""
+    def run(self) -> Imported:
+        """Import all nodes before the tail, or raise all complaints."""
         builder = self.builder
         for entry in self.entries:
             self.values[entry.name] = entry.value(builder, Origin(builder.file, entry.name))
         for node in self.nodes:
-            if id(node) in self.live:
+            if id(node) in self.visited:
                 with np.errstate(all="ignore"):  # the builder refuses overflows
                     self._visit(node)
-            else:
+            elif id(node) not in self.live:
                 message = "removed: no output of the network depends on it"
                 builder.findings.append(Finding(message, self._origin(node), "dead-node"))
-        for name in self.outputs:
+        for name in self.ends:
             self._mark_output(name)
-        for error in self.errors:
-            error.survey = self.surveyor.survey
+        if self.errors:
+            survey = self._survey()
+            for error in self.errors:
+                error.survey = survey
         raise_all(self.errors)
         graph: Graph[AnnNode] = Graph(builder.nodes)
         graph = graph.prune(node.id for node in graph if isinstance(node, ann.Output))
@@ -205,13 +267,22 @@ class _Importer:
             for entry in self.entries
             if entry.name not in graph
         )
-        network = settle(ANNGraph(graph, builder.file, stated_opset))
+        network = settle(ANNGraph(graph, builder.file, self.source.stated_opset))
+        host_tail = self._host_tail(graph)
+        if host_tail is not None and host_tail.cut:
+            origin = Origin(builder.file, host_tail.tensors[0])
+            builder.findings.append(Finding(host_tail.sentence, origin, "host-tail"))
+            if self.cut is not None and self.cut.also:
+                also = ", ".join(repr(name) for name in self.cut.also)
+                message = f"it also reads {also}: the network ends there, too"
+                builder.findings.append(Finding(message, origin, "host-tail"))
         return Imported(
             ann=network,
             findings=tuple(builder.findings),
             n_nodes=len(self.nodes),
             n_folded=self.n_folded,
             layer_values=self._layer_values(graph, network.graph),
+            tail=host_tail,
         )
 
     def _layer_values(self, graph: Graph[AnnNode], settled: Graph[AnnNode]) -> LayerValues:
@@ -222,6 +293,55 @@ class _Importer:
         shapes = {name: settled[name].shape for name in tensors}
         return LayerValues(self.builder.file, tuple(feeds), tensors, shapes)
 
+    def tail(self) -> Cut | None:
+        """The tail that can be left to the host so that the rest is supported; None if none can."""
+        refused = all(isinstance(error, UnsupportedError) for error in self.errors)
+        if self.cut is not None or not refused or not self.refused:
+            return None
+        return decision.automatic_cut(self.flow, self._known())
+
+    def _known(self) -> decision.Known:
+        return decision.Known(frozenset(self.refused), self.values, self.surveyor.work)
+
+    def _survey(self) -> Survey:
+        """How much of a refused model is fine."""
+        survey = self.surveyor.survey
+        if self.cut is not None or not self.refused:
+            return survey
+        names, work = decision.largest_part(self.flow, self._known())
+        return replace(survey, cut_at=names, operations_before=work)
+
+    def _host_tail(self, graph: Graph[AnnNode]) -> HostTail | None:
+        """The operators that are not in the network, for the host."""
+        left = set(self.cut.tail) if self.cut else set()
+        left |= self.flow.after(self.dropped)
+        if not left:
+            return None
+        self._check_all(left)
+        border = tail.Border(
+            lambda name: self._value(name, Origin(self.builder.file)),
+            self.output_ids,
+            {entry.name: entry.tail_feed() for entry in self.entries},
+            frozenset(entry.name for entry in self.entries if entry.name in graph),
+            self.builder.batch.size,
+        )
+        cut = self.cut is not None
+        return tail.host_tail(
+            self.source.model, self.flow, left, border, self.builder.file, cut=cut
+        )
+
+    def _check_all(self, identities: set[int]) -> None:
+        """Check operators that are not imported against ONNX's definitions, all at once."""
+        errors = []
+        for node in self.nodes:
+            nested = any(attribute.type in SUBGRAPHS for attribute in node.attribute)
+            if id(node) in identities and not node.domain and not nested:
+                try:
+                    self._check(node, self._origin(node))
+                except ModelError as error:
+                    errors.append(error)
+        raise_all(errors)
+
     def _visit(self, node: onnx.NodeProto) -> None:
         """Import a node, or record the reason why not and replace it by a value of its shape."""
         origin = self._origin(node)
@@ -229,13 +349,17 @@ class _Importer:
         try:
             inputs = [self._value(name, origin) if name else None for name in node.input]
             if node.op_type in control.OPERATORS and not node.domain:
-                self.unfolding.run(node, origin)
+                self._unfold(node, origin)
                 return
+            n_findings = len(self.builder.findings)
             results = self._import(node, inputs, origin)
+            if any(f.code in DROPPED for f in self.builder.findings[n_findings:]):
+                self.dropped.append(node)
             self._check_unread(node, len(results), origin)
             self.surveyor.count(node, inputs, [v.shape for v in results if isinstance(v, Tensor)])
         except CompileError as error:
             errors = error.errors if isinstance(error, CompileErrors) else (error,)
+            self.refused.add(id(node))
             self._refuse(node, inputs, errors)
             unsupported = all(isinstance(one, UnsupportedError) for one in errors)
             results = self._stand_ins(node, inputs if unsupported else [])
@@ -244,6 +368,13 @@ class _Importer:
             self.errors.append(ModelError(message, origin=origin))
             results = [Unknown()] * len(node.output)
         self.values.update(zip(node.output, results, strict=False))
+
+    def _unfold(self, node: onnx.NodeProto, origin: Origin) -> None:
+        """Import control flow; it is refused if anything inside it is."""
+        n_errors = len(self.errors)
+        self.unfolding.run(node, origin)
+        if len(self.errors) > n_errors:
+            self.refused.add(id(node))
 
     def _enter(self, copy: Copy) -> None:
         """Import a graph of control flow.
@@ -416,7 +547,9 @@ class _Importer:
             names=tuple(node.input),
             attributes=Attributes(node, origin),
             n_outputs=len(node.output),
-            only_feeds_outputs=lambda ops: self._only_feeds_outputs(node.output[0], ops),
+            only_feeds_outputs=lambda ops: (
+                id(node) in self.live and self._only_feeds_outputs(node.output[0], ops)
+            ),
             readers=self._reading(node.output[0]),
             of_pair={k: self.of_pairs[n] for k, n in enumerate(node.input) if n in self.of_pairs},
         )
@@ -431,7 +564,7 @@ class _Importer:
     def _check_unread(self, node: onnx.NodeProto, n_results: int, origin: Origin) -> None:
         """Refuse a node with more results in use than imported."""
         for name in node.output[n_results:]:
-            if name and (name in self.readers or name in self.outputs):
+            if name and (name in self.readers or name in self.ends):
                 raise UnsupportedError(
                     f"its further output '{name}' is used, which has no spiking form",
                     origin=origin,
@@ -484,7 +617,7 @@ class _Importer:
                 message = f"the output '{name}' has the real values of its integers"
                 self.builder.findings.append(Finding(message, origin, code="real-output"))
             try:
-                self.builder.add_output(name, value, origin)
+                self.output_ids[name] = self.builder.add_output(name, value, origin)
             except MixesSamplesError as error:
                 self.errors.append(error)
         elif not isinstance(value, Unknown):
@@ -503,7 +636,7 @@ class _Importer:
     def _reading(self, name: str) -> frozenset[str]:
         """Types of the operators that read a value; an empty text for an output of the network."""
         types = {node.op_type for node in self.readers.get(name, [])}
-        return frozenset(types | {""} if name in self.outputs else types)
+        return frozenset(types | {""} if name in self.ends else types)
 
     def _only_feeds_outputs(self, name: str, ops: frozenset[str]) -> bool:
         """Whether a value reaches only outputs, through operators of the given types."""

@@ -7,6 +7,7 @@ result is independent of our import.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from snn_compile import memory
+from snn_compile.errors import ModelError, Origin, UsageError
+from snn_compile.files.documents import first_line
 from snn_compile.options.shapes import Sizes, name_and_sizes
 
 BATCH_SIZE = 64
@@ -144,3 +148,91 @@ def _sample_shapes(
             return None
         found[entry.name] = shape
     return found
+
+
+class HostModel:
+    """A model in onnxruntime, as it stands, for one sample at a time.
+
+    Attributes:
+        name: name of the library, for display.
+        shapes: of each output, as far as the library infers it; None for other sizes.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.shapes = [_inferred(output.shape) for output in session.get_outputs()]
+
+    @staticmethod
+    def of(model: bytes | str, *, bounded: bool = False) -> HostModel | None:
+        """A model or its file, ready to run; None if the library is missing.
+
+        Args:
+            model: its content, or a path.
+            bounded: whether its tensors may take no more memory than ``memory.budget`` allows.
+
+        Raises:
+            ModelError: the library rejects it.
+        """
+        try:
+            import onnxruntime
+        except ImportError:
+            return None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if bounded:
+            _bound_arena(memory.budget())
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            # Constants would be folded on loading, whatever their size.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        providers = ["CPUExecutionProvider"]
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=providers)
+        except Exception as error:
+            raise ModelError(
+                f"onnxruntime rejects it: {first_line(error)}",
+                code="host-runtime",
+                origin=Origin(model if isinstance(model, str) else "tail.onnx"),
+                hint="upgrade onnxruntime, or export the model with an older operator set",
+            ) from error
+        return HostModel(session)
+
+    def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """All outputs, in order.
+
+        Raises:
+            UsageError: they cannot be computed, or take too much memory.
+        """
+        try:
+            return list(self._session.run(None, dict(feeds)))
+        except Exception as error:
+            raise UsageError(
+                f"the host cannot compute it: {first_line(error)}",
+                code="host-runtime",
+                hint="--max-memory sets the memory that it may take",
+            ) from error
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs."""
+        return [entry.name for entry in self._session.get_inputs()]
+
+
+def _inferred(shape: Sequence[Any] | None) -> tuple[int | None, ...] | None:
+    """A shape with None for sizes that are not fixed."""
+    if shape is None:
+        return None
+    return tuple(size if isinstance(size, int) else None for size in shape)
+
+
+@cache
+def _bound_arena(size: int) -> None:
+    """Limit the memory for the tensors of all bounded models of this process together."""
+    import onnxruntime
+
+    kinds = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
+    place = onnxruntime.OrtMemoryInfo("Cpu", kinds[0].ORT_ARENA_ALLOCATOR, 0, kinds[1].DEFAULT)
+    limits = onnxruntime.OrtArenaCfg({"max_mem": size, "arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(place, limits)

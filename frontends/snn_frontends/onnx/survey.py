@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import onnx
@@ -53,6 +53,7 @@ class Surveyor:
     Attributes:
         modules: module of each operator, by the identity of its node.
         readers: readers of each value.
+        work: operations of each operator, by the identity of its node.
     """
 
     modules: dict[int, str]
@@ -62,6 +63,7 @@ class Surveyor:
     n_refused: int = 0
     operations: int = 0
     refused: int = 0
+    work: dict[int, int] = field(default_factory=dict)
 
     def count(
         self,
@@ -74,7 +76,7 @@ class Surveyor:
         """Count an operator on activations, with the shapes of its results as far as known."""
         if fine and not any(isinstance(value, Tensor) for value in inputs):
             return
-        work = operations(node, inputs, shapes)
+        work = self.work[id(node)] = operations(node, inputs, shapes)
         self.n_operators += 1
         self.operations += work
         if not fine:

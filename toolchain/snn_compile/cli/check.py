@@ -103,14 +103,20 @@ def _show_accepted(model: Path, result: Any, as_json: bool) -> None:
             }
         )
         return
-    supported = imported.n_nodes - folded
+    tail = getattr(imported, "tail", None)
+    on_host = len(tail.operators) if tail is not None and tail.cut else 0
+    supported = imported.n_nodes - folded - on_host
+    left = f" {on_host} left to the host ·" if on_host else ""
     console = results()
     console.print(
         f"{printable(model.name)}: {imported.n_nodes} nodes · {supported} supported ·"
-        f" {folded} folded · 0 unsupported"
+        f" {folded} folded ·{left} 0 unsupported"
     )
     for finding in fit_findings(result.findings):
         if not finding.warning:
+            console.print(f"  {finding.code}: {printable(finding.message)}")
+    for finding in result.findings:
+        if finding.code == "host-tail":
             console.print(f"  {finding.code}: {printable(finding.message)}")
     for finding in warnings:
         console.print(f"  warning[{finding.code}]: {finding}")

@@ -93,6 +93,8 @@ def check_accuracy(report: Any, limit: float | None, file: str) -> None:
     if limit is None or not report.get("ladder"):
         return
     rungs = figures.reference(report), figures.rung(report, figures.ANSWER)
+    if host := figures.rung(report, figures.HOST):
+        rungs = host["before"], host
     origin = figures.origin_of(report)
     errors: list[CompileError] = []
     for before, after in zip(*map(metrics.of_rung, rungs), strict=True):

@@ -34,10 +34,14 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
 
         print_message(printable("".join(traceback.format_exception(error)).rstrip(), keep="\n"))
     if isinstance(error, CompileError):
+        from snn_compile.cli import refused
+
         if isinstance(error, CompileErrors):
             _print_all(error)
         else:
             print_error(error)
+            if error.survey is not None and error.survey.cut_at:
+                print_message(refused.sentence(error.survey))
         if error.nearest:
             _print_hint(error.nearest)
         return exit_code(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ def survey_as_dict(survey: Survey | None) -> dict[str, Any]:
     return {
         "operators": {"total": survey.operators, "fine": survey.fine_operators},
         "operations": {"total": survey.operations, "fine": survey.fine_operations},
+        "cut_at": {"tensors": list(survey.cut_at), "operations": survey.operations_before},
     }
 
 
@@ -95,13 +97,23 @@ def sentence(survey: Survey | None) -> str:
     """The supported part of the model, as a sentence."""
     if survey is None or not survey.operations:
         return ""
-    share = 100 * survey.fine_operations / survey.operations
-    if survey.fine_operations < survey.operations:
-        share = min(share, 99.9)
-    return (
+    fine = (
         f"{survey.fine_operators} of {survey.operators} operators are fine by themselves, with"
-        f" {share:.1f} % of {survey.operations:,} operations"
+        f" {_share(survey.fine_operations, survey)} of {survey.operations:,} operations"
     )
+    if not survey.cut_at:
+        return fine
+    return (
+        f"{fine}\nhint: --cut-at {shlex.quote(','.join(survey.cut_at))} compiles the part before"
+        f" them, with {_share(survey.operations_before, survey)} of the operations, and leaves the"
+        " rest to the host"
+    )
+
+
+def _share(part: int, survey: Survey) -> str:
+    """A part of the operations in percent; 100 only for all of them."""
+    share = 100 * part / survey.operations
+    return f"{share if part == survey.operations else min(share, 99.9):.1f} %"
 
 
 def few(errors: Sequence[CompileError]) -> Iterator[tuple[CompileError, int]]:

@@ -20,6 +20,7 @@ from snn_compile.pluralize import pluralize
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.cli.growing import GrowingNpz
+    from snn_compile.plugins.host import HostRunner
     from snn_compile.report.observer import Observer
     from snn_compile.samples.arrays import Array, Samples
     from snn_compile.sim.reference import Run
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="NPZ", help="File for the results."
 )
+@click.option(
+    "--host-tail",
+    is_flag=True,
+    help="Also compute what is left to the host, with onnxruntime: the model file's own outputs.",
+)
 @click.option("--trace", is_flag=True, help="Also write every message of every layer.")
 @trust.signer
 @as_json
@@ -42,6 +48,7 @@ def command(
     folder: Path,
     data: Path,
     output: Path | None,
+    host_tail: bool,
     trace: bool,
     signer: Path | None,
     as_json: bool,
@@ -52,7 +59,8 @@ def command(
 
     Writes outputs (real values), potentials (the integers behind them), argmax, the messages that
     each layer sent over all samples (spikes/LAYER) and, with --trace, each of them (trace/LAYER).
-    Of several outputs, each is there under its own name, and outputs is the first.
+    Of several outputs, each is there under its own name, and outputs is the first. With
+    --host-tail, the outputs of the model file are there by their names.
     """
     from snn_compile.cli.growing import GrowingNpz
     from snn_compile.report.progress import TerminalObserver
@@ -62,15 +70,16 @@ def command(
             "--trace needs an output file", code="bad-option", hint="name a file: -o OUT.npz"
         )
     compiled = trust.open_folder(folder, signer)
+    host = compiled.host() if host_tail else None
     samples = load(compiled, data)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     if output is None:
-        outcome = simulate(compiled, samples, observer)
+        outcome = simulate(compiled, samples, observer, host=host)
     else:
         if trace:
             observer.stage("traces", require_room(compiled, len(samples), output))
         with GrowingNpz(output) as file:
-            outcome = simulate(compiled, samples, observer, file, trace)
+            outcome = simulate(compiled, samples, observer, file, trace, host)
             file.save({f"spikes/{name}": total for name, total in outcome.spikes.items()})
     inputs = [node.id for node in compiled.program.inputs]
     _show(facts(outcome, samples, inputs), output, as_json)
@@ -137,6 +146,7 @@ def simulate(
     observer: Observer,
     file: GrowingNpz | None = None,
     trace: bool = False,
+    host: HostRunner | None = None,
 ) -> Outcome:
     """Run the network on the samples, a few at a time; into a file, if there is one."""
     from snn_compile.report import metrics
@@ -146,7 +156,8 @@ def simulate(
     judged = [index for index, one in enumerate(samples.expected) if one.y is not None]
     text = pluralize(len(samples), "sample")
     with observer.progress("simulate", text, len(samples)) as advance:
-        record = trace and file is not None
+        record, done = trace and file is not None, 0
+        named = host.tail.outputs if host is not None else ()
         for run in compiled.simulate_in_pieces(samples.x, record=record, advance=advance):
             values = decoded(compiled.decodings, run)
             rows = output_arrays(compiled, run, values)
@@ -154,10 +165,18 @@ def simulate(
                 answers = metrics.answers(samples.expected[index], values[index])
                 outcome.answers.setdefault(index, []).append(answers)
             outcome.spikes.update({name: int(n.sum()) for name, n in run.activity.items()})
+            piece = samples.x[done : done + run.n_stimuli]
+            done += run.n_stimuli
+            hosted = compiled.host_rows(host, run, piece) if host is not None else ()
             if file is not None:
                 for name, array in rows.items():
-                    file.append(name, array)
-            del run, rows, values  # before the next piece is simulated
+                    if name not in named:
+                        file.append(name, array)
+            for outputs in hosted:
+                for name, array in outputs.items():
+                    if file is not None:
+                        file.append(name, array)
+            del run, rows, values, hosted  # before the next piece is simulated
     return outcome
 
 

@@ -107,6 +107,22 @@ class CompileOptions(TracedOptions):
         _DATA,
         _FLOAT,
     )
+    outputs: tuple[str, ...] = option(
+        (),
+        names("A[,B]"),
+        "Tensors of the file that are outputs, in place of its own.",
+        _DATA,
+        _FLOAT,
+        shown="the file's",
+    )
+    cut_at: tuple[str, ...] = option(
+        (),
+        names("A[,B]"),
+        "Tensors of the file where the spiking network ends; the rest is left to the host.",
+        _DATA,
+        _FLOAT,
+        shown="where nothing but functions without a spiking form follows",
+    )
     target: str = option(
         "loihi2", text("NAME|FILE"), "Target chip; snn-compile targets lists them.", _NETWORK
     )

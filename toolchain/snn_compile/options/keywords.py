@@ -26,6 +26,8 @@ class Keywords(TypedDict, total=False):
     """
 
     input_shape: Mapping[str, Sequence[int | str]] | Sequence[str] | str
+    outputs: Sequence[str]
+    cut_at: Sequence[str]
     target: str
     chips: int | None
     placement: Path | None

@@ -59,12 +59,13 @@ from snn_compile.pipeline.inputs import (
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
-from snn_compile.plugins import BACKENDS
+from snn_compile.plugins import BACKENDS, Imported
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import assemble, restriction
 from snn_compile.report.evaluation import Outcome, Stages, described, evaluate_stages
+from snn_compile.report.host import HostStage, expected_of
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layer_losses import has_lost, with_losses
@@ -258,7 +259,13 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     journal.add_findings(imported.findings)
     network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
-    samples = load_data(options, network, task.calibrate, task.evaluate)
+    host = _host(task.path, options, imported, journal)
+    labelled = None if host is None else host.outputs(network, options)
+    samples = load_data(options, network, task.calibrate, task.evaluate, labelled)
+    of_file = () if samples.evaluate is None else samples.evaluate.expected
+    if host is not None and samples.evaluate is not None:
+        own = expected_of(network, of_file, options)
+        samples = replace(samples, evaluate=replace(samples.evaluate, expected=own))
     journal.add_findings(data_findings(samples.calibrate, samples.evaluate, network.inputs))
     assemble.report_header(journal.observer, imported.ann, target, coding, options)
     observe = pass_observer(journal, network, samples.calibrate)
@@ -280,7 +287,9 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         test_set = samples.evaluate
         runner = source_runtime(task.path, options, network) if test_set is not None else None
         left_off = any(finding.code in LEFT_OFF for finding in imported.findings)
-        stages = Stages(network, lowered, coding, runner, left_off)
+        if imported.tail is not None and imported.tail.cut:
+            runner = None  # its outputs are not those of the network
+        stages = Stages(network, lowered, coding, runner, left_off, host, of_file)
         outcome = evaluate_stages(stages, test_set, journal)
         if test_set is None:
             expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
@@ -311,7 +320,21 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         lowered.quantization,
         task.placement,
         lowered,
+        imported.tail,
     )
+
+
+def _host(
+    path: Path, options: CompileOptions, imported: Imported, journal: Journal
+) -> HostStage | None:
+    """What is left to the host, ready to be evaluated; None if there is nothing."""
+    if imported.tail is None or not imported.tail.cut:
+        return None
+    stage = HostStage.of(path, options, imported.tail, imported.ann)
+    if isinstance(stage, HostStage):
+        return stage
+    journal.add_findings([stage])
+    return None
 
 
 def _calibrate(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:

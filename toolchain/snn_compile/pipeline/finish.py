@@ -21,6 +21,7 @@ from snn_compile.fit import fit_findings
 from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.lowering import Lowering
@@ -43,6 +44,7 @@ from snn_compile.report.evaluation import Outcome
 from snn_compile.report.journal import Journal
 from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
+from snn_compile.sealed import tail
 from snn_compile.sealed.provenance import provenance
 from snn_compile.targets.target import Target
 
@@ -102,6 +104,7 @@ class PreparedNetwork:
         quantization: scales of the integers to report; None if already reported.
         placement: the requested placement.
         lowering: all stages of the network, if it was converted.
+        tail: what is left to the host, if anything.
     """
 
     program: QuantizedGraph
@@ -116,6 +119,7 @@ class PreparedNetwork:
     quantization: Quantization | None = None
     placement: PlacementFile | None = None
     lowering: Lowering | None = None
+    tail: HostTail | None = None
 
 
 @dataclass(frozen=True)
@@ -166,26 +170,22 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     outcome = prepared.evaluate_stages(journal)
     with journal.timed("portability"):
         portability = assemble.portability_of(program, prepared.stimulus)
+    more = {**assemble.inputs_of(program, prepared.encoding), "portability": portability}
+    if prepared.tail is not None and prepared.tail.cut:
+        more["tail"] = tail.report_entry(prepared.tail)
     return CompiledModel(
         program,
         prepared.encoding,
         prepared.decodings,
-        prepared.report(
-            mapped.graph,
-            outcome,
-            {
-                **outcome.more,
-                **assemble.inputs_of(program, prepared.encoding),
-                "portability": portability,
-            },
-        ),
+        prepared.report(mapped.graph, outcome, {**outcome.more, **more}),
         prepared.stimulus,
-        prepared.provenance,
+        {**prepared.provenance, **tail.seal_of(prepared.tail)},
         backends=prepared.backends,
         placement={
             PLACEMENT: to_toml(mapped.graph.placements, prepared.target),
             CORES: to_csv(resources(mapped.graph).per_core),
         },
+        tail=prepared.tail,
     )
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
-from snn_compile.convert.preprocess import FoldPreprocessing
+from snn_compile.convert.preprocess import FoldPreprocessing, preprocessing_of
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
@@ -22,7 +22,6 @@ from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
-from snn_compile.options.kinds import by_input
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
     ConfigurableFrontend,
@@ -93,8 +92,8 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
         raise TypeError(f"'{path}' contains a spiking network")
     if isinstance(frontend, ConfigurableFrontend):
         imported = frontend.read_with(path, options)
-    elif options.input_shape:
-        raise options.refusal("input_shape", "it with ONNX files")
+    elif named := [n for n in ("input_shape", "outputs", "cut_at") if getattr(options, n)]:
+        raise options.refusal(named[0], "it with ONNX files")
     else:
         imported = frontend.read(path)
     outputs = imported.ann.outputs
@@ -121,12 +120,7 @@ def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> So
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
     """The passes that fold the preprocessing of each input that has one."""
-    means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
-    return tuple(
-        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
-        for name in dict.fromkeys((*means, *scales))
-        if means.get(name) or scales.get(name)
-    )
+    return preprocessing_of(options.mean_values, options.scale_values)
 
 
 def preprocess(
@@ -151,16 +145,20 @@ def load_data(
     network: ANNGraph,
     calibrate: ArraysLike | None,
     evaluate: Labelled | None,
+    outputs: OutputShapes | None = None,
 ) -> Data:
-    """Both sets of samples, from arrays or files; all complaints at once."""
+    """Both sets of samples, from arrays or files; all complaints at once.
+
+    The labels are those of the network's outputs, or of others.
+    """
     errors: list[CompileError] = []
 
     def load(given: ArraysLike | None, labels: Labels | None, file: Path | None) -> Samples | None:
         try:
             if given is not None:
-                return float_samples(network, options, (given, labels))
+                return float_samples(network, options, (given, labels), outputs=outputs)
             if file is not None:
-                return float_samples(network, options, file)
+                return float_samples(network, options, file, outputs=outputs)
         except CompileError as error:
             errors.append(error)
         return None
@@ -177,6 +175,7 @@ def float_samples(
     given: Path | Labelled,
     *,
     need_labels: bool = False,
+    outputs: OutputShapes | None = None,
 ) -> Samples:
     """Samples for the float network, from an npz file, or from x and y (or None).
 
@@ -186,7 +185,7 @@ def float_samples(
     reading: dict[str, Any] = {
         "layout": options.layout,
         "raw": _preprocessed(options.mean_values, options.scale_values),
-        "outputs": outputs_of(network, options),
+        "outputs": outputs or outputs_of(network, options),
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     return _samples(given, shapes, need_labels, reading)
@@ -248,6 +247,8 @@ def samples_for(
     said = [figures.option(compiled.report, name) for name in ("mean_values", "scale_values")]
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
     shapes = compiled.input_shapes
+    # Of a network that was cut, labels are those of the outputs of the file.
+    has_labels = need_labels or compiled.tail is None or not compiled.tail.cut
     outputs = OutputShapes(
         {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()},
         stated_kinds(figures.option(compiled.report, "output_kind") or ()),
@@ -256,7 +257,7 @@ def samples_for(
     reading: dict[str, Any] = {
         "layout": figures.option(compiled.report, "layout") or "nchw",
         "raw": whole or _preprocessed(*said),
-        "outputs": outputs,
+        "outputs": outputs if has_labels else None,
     }
     events = compiled.program.input_coding is InputCoding.EVENTS
     if not isinstance(given, Path) or not events or len(shapes) > 1:

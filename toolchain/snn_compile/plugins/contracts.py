@@ -20,6 +20,7 @@ import numpy.typing as npt
 from snn_compile.errors import CompileError
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
 from snn_compile.options import CompileOptions
@@ -69,6 +70,7 @@ class Imported:
         n_nodes: operators in the file.
         n_folded: constant operators among them, folded away.
         layer_values: the file in the runtime of its format, if it has one.
+        tail: operators left to the host, if any.
     """
 
     ann: ANNGraph
@@ -76,6 +78,7 @@ class Imported:
     n_nodes: int
     n_folded: int
     layer_values: LayerValues | None = None
+    tail: HostTail | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,45 @@ class HasSourceRuntime(Protocol):
 
     def source_runtime(self, path: Path) -> SourceRuntime | None:
         """The file, ready to run; None if it runs no faster than our evaluator."""
+        ...
+
+
+class HostRuntime(Protocol):
+    """A model, executed on the host for one sample at a time.
+
+    Attributes:
+        name: of the runtime.
+        inputs: names of the model's inputs.
+        shapes: shape of each output, with None for sizes that vary; None if unknown.
+    """
+
+    name: str
+    inputs: list[str]
+    shapes: list[tuple[int | None, ...] | None]
+
+    def __call__(self, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """All outputs, in order, for the values of all inputs.
+
+        Raises:
+            UsageError: it fails, or takes more memory than it may.
+        """
+        ...
+
+
+@runtime_checkable
+class RunsOnHost(Protocol):
+    """A frontend whose files, and the tails cut from them, a runtime of the host executes."""
+
+    def tail_runtime(self, tail: HostTail) -> HostRuntime | None:
+        """An untrusted tail, ready to run in bounded memory; None if the runtime is missing.
+
+        Raises:
+            ModelError: it is not what this tool writes.
+        """
+        ...
+
+    def whole_runtime(self, path: Path, options: CompileOptions) -> HostRuntime | None:
+        """The whole file, with the outputs of the options; None if the runtime is missing."""
         ...
 
 

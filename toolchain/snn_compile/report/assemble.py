@@ -75,7 +75,13 @@ def used(program: QuantizedGraph, arrival: InputCoding) -> dict[str, Any]:
 
 def report_import(observer: Observer, imported: Imported, folded: ANNGraph) -> None:
     """Report the number of operators before and after folding."""
-    observer.stage("import", f"{imported.n_nodes} nodes -> {len(folded.graph)}, nothing left out")
+    nothing = "nothing left out"
+    if imported.tail is not None and imported.tail.cut:
+        nothing = f"{len(imported.tail.operators)} left to the host"
+    observer.stage("import", f"{imported.n_nodes} nodes -> {len(folded.graph)}, {nothing}")
+    for finding in imported.findings:
+        if finding.code == "host-tail":
+            observer.stage("host", finding.message)
 
 
 def report_quantization(observer: Observer, quantization: Quantization) -> None:

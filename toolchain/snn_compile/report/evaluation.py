@@ -22,6 +22,7 @@ from snn_compile.lowering import Lowering
 from snn_compile.plugins import RunsEveryOutput, SourceRuntime
 from snn_compile.pluralize import pluralize
 from snn_compile.report.attribution import Loss, attribute
+from snn_compile.report.host import HostStage
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
@@ -54,6 +55,8 @@ class Stages:
         source_runtime: runs the user's own file on raw samples; None: our evaluator runs
             ``network``.
         left_off: whether operators at the end of the file are not in ``network``.
+        host: what is left to the host, if anything.
+        of_file: what is expected of the outputs of the file then.
     """
 
     network: ANNGraph
@@ -61,6 +64,8 @@ class Stages:
     coding: Coding
     source_runtime: SourceRuntime | None = None
     left_off: bool = False
+    host: HostStage | None = None
+    of_file: tuple[Expected, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,12 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
         run = engine.run(program, frames, advance=advance)
         ladder.add("fixed", decoded(lowered.decodings, run))
     ladder.repeat("mapped", "fixed")
+    rungs = ladder.rungs
+    if stages.host is not None:
+        values = {name: decode(run.outputs[name]) for name, decode in lowered.decodings.items()}
+        with journal.timed("host"):
+            rung = stages.host.rung(stages.of_file, values, x)
+        rungs = [*rungs, *([rung] if rung else [])]
     with journal.timed("attribute"):
         losses = attribute(
             lowered.folded,
@@ -126,7 +137,7 @@ def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -
         )
     activity = Activity(run.activity, n)
     more = {"outputs": described(lowered.decodings, ladder, x)}
-    return Outcome(ladder.rungs, activity, losses, engine.simulator(program), ladder, more)
+    return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
 
 
 def described(

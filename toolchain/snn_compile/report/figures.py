@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from snn_compile.codings import Coding
 
 ANSWER = "fixed"
+HOST = "host"
+"""The rung of the file's own outputs, where a tail is left to the host."""
 """The stage whose accuracy is the answer."""
 
 MODELS = "Lava, nengo-loihi, brian2-loihi"
@@ -38,6 +40,7 @@ _NOTES = {
     "spiking": "spiking network in float, {window}",
     "fixed": "fixed point, {weight_bits}-bit weights{tuned}",
     "untuned": "fixed point, before tuning",
+    "host": "outputs of the file, its tail on the host",
     "mapped": "placed on {target}",
 }
 
@@ -76,8 +79,8 @@ def ladder(report: Mapping[str, Any]) -> list[Step]:
     steps: list[Step] = []
     whole: Mapping[str, Any] = {}  # the latest rung with all samples
     for rung in report.get("ladder") or []:
-        partial = "before" in rung
-        against = rung["before"] if partial else whole
+        partial = "before" in rung and rung["stage"] != HOST
+        against = rung.get("before", whole)
         percent, before = rung.get(key), against.get(key)
         change = None if before is None or percent is None else percent - before
         note = rung.get("note") or _NOTES.get(rung["stage"], "").format_map(facts)

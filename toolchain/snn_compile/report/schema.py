@@ -317,6 +317,31 @@ class LayerLoss(TypedDict):
     theirs: float
 
 
+class Operator(TypedDict):
+    """An operator of the model file."""
+
+    name: str
+    op: str
+
+
+class End(TypedDict):
+    """A tensor where the network ends, and its readout; none for the network's own input."""
+
+    tensor: str
+    output: str | None
+    shape: list[int]
+
+
+class Tail(TypedDict, total=False):
+    """What is left to the host: operators, the file's outputs, and what travels in an inference."""
+
+    cut: list[End]
+    operators: list[Operator]
+    outputs: list[str]
+    values: int
+    bytes: int
+
+
 class Report(TypedDict, total=False):
     """The whole report."""
 
@@ -335,6 +360,7 @@ class Report(TypedDict, total=False):
     ladder: list[Rung]
     losses: list[LayerLoss]
     neurons: Restriction
+    tail: Tail
     layers: list[Layer]
     resources: Resources
     fit: list[Fitting]
@@ -355,6 +381,7 @@ _SHAPES: dict[str, type] = {
     "ladder": Rung,
     "losses": LayerLoss,
     "neurons": Restriction,
+    "tail": Tail,
     "layers": Layer,
     "resources": Resources,
     "fit": Fitting,

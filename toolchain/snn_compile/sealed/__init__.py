@@ -29,6 +29,7 @@ from snn_compile.files.typed import complaint
 from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
+from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.quantized import ConvSynapses, Input, QuantizedGraph, Synapses
 from snn_compile.ir.serialize import array_hashes, load_program
 from snn_compile.ir.spiking import InputCoding
@@ -37,7 +38,7 @@ from snn_compile.passes import Finding
 from snn_compile.plugins import BACKEND_NAME
 from snn_compile.report import schema
 from snn_compile.report.schema import REPORT
-from snn_compile.sealed import compatibility
+from snn_compile.sealed import compatibility, tail
 from snn_compile.sealed.compatibility import OLDER, SCHEMA, SEVERAL_INPUTS
 from snn_compile.signing import VERIFICATION
 from snn_compile.sim.bounds import message_range, synapse_sums
@@ -82,6 +83,7 @@ class SealedFolder:
     expected: Mapping[str, Int]
     backends: tuple[str, ...]
     findings: tuple[Finding, ...]
+    tail: HostTail | None = None
 
 
 def read(folder: Path) -> SealedFolder:
@@ -101,6 +103,8 @@ def read(folder: Path) -> SealedFolder:
             NodeId(node): _decoding(node, shape, arrays, program)
             for node, shape in content["decodings"].items()
         }
+    with _reading(folder / tail.DESCRIPTION):
+        host_tail = tail.read(folder, content["provenance"], decodings)
     with _reading(folder / REPORT):
         report = _report(folder)
     golden = folder / GOLDEN
@@ -120,6 +124,7 @@ def read(folder: Path) -> SealedFolder:
         expected,
         tuple(content["emitted"]),
         compatibility.notice(written),
+        host_tail,
     )
 
 

@@ -34,6 +34,8 @@ ADDED: dict[str, Any] = {
     "activation_segments": 32,
     "chips": None,
     "allow_approximate": False,
+    "outputs": [],
+    "cut_at": [],
     "output_kind": [],
 }
 """Options added later, with their neutral values: a network that does not depend on them keeps its

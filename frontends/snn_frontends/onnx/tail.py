@@ -1,0 +1,220 @@
+"""The operators after the network's readouts as an ONNX model, which the host runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from snn_compile.errors import CompileError, ModelError, Origin, UnsupportedError, raise_all
+from snn_compile.files.documents import TooLargeError, first_line, too_large
+from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.host_tail import Feed, HostTail
+from snn_frontends.onnx import wire
+from snn_frontends.onnx.cut import element_type
+from snn_frontends.onnx.flow import Flow
+from snn_frontends.onnx.folding import RANDOM
+from snn_frontends.onnx.values import Tensor, Value
+
+SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
+MAX_NODES = 5_000
+"""Limit of the operators of a tail."""
+
+
+@dataclass(frozen=True)
+class Border:
+    """The border between the network and its tail.
+
+    Attributes:
+        value: the value of a name before the tail; decodes constants.
+        outputs: readout of each end of the network, by name.
+        entries: the file's inputs, as feeds by name.
+        used: names of those that layers of the network read; samples have values of no others.
+        batch: samples that the file fixes at a time.
+    """
+
+    value: Callable[[str], Value]
+    outputs: Mapping[str, NodeId]
+    entries: Mapping[str, Feed]
+    used: frozenset[str]
+    batch: int
+
+
+def host_tail(
+    model: onnx.ModelProto, flow: Flow, left: set[int], border: Border, file: str, *, cut: bool
+) -> HostTail:
+    """The tail with the operators that are left to the host.
+
+    Args:
+        model: the file.
+        flow: its operators.
+        left: identities of those left.
+        border: what is known before them.
+        file: for complaints.
+        cut: whether the network ends before outputs of the file.
+
+    Raises:
+        UnsupportedError: some of them cannot be left to the host; all complaints at once.
+    """
+    nodes = [node for node in flow.nodes if id(node) in left]
+    origins = {id(node): Origin(file, node.name or node.output[0], node.op_type) for node in nodes}
+    raise_all([error for node in nodes if (error := _complaint(node, origins[id(node)]))])
+    made = {name for node in nodes for name in node.output if name}
+    feeds: dict[str, Feed] = {}
+    constants: list[onnx.TensorProto] = []
+    given: set[str] = set()
+    for node in nodes:
+        for name in filter(None, node.input):
+            if name in made or name in given:
+                continue
+            given.add(name)
+            value = border.value(name)
+            if isinstance(value, np.ndarray):
+                constants.append(numpy_helper.from_array(value, name))
+            else:
+                feeds[name] = _feed(name, value, flow, left, border, origins[id(node)])
+    read = [*feeds.values()]
+    for name in flow.outputs:
+        if name not in made and name not in feeds:
+            feeds[name] = _feed(name, border.value(name), flow, left, border, Origin(file, name))
+    types = {output.name: output.type.tensor_type.elem_type for output in model.graph.output}
+    graph = helper.make_graph(
+        nodes,
+        "host tail",
+        [_value_info(feed.tensor, _type_of(feed), feed.shape) for feed in read],
+        [_value_info(name, types.get(name, 0)) for name in flow.outputs if name in made],
+        constants,
+    )
+    versions = {e.version for e in model.opset_import if e.domain in ("", "ai.onnx")}
+    made_of = helper.make_model(graph, opset_imports=[helper.make_opsetid("", max(versions))])
+    made_of.ir_version = model.ir_version
+    made_of.ClearField("producer_name")
+    return HostTail(
+        made_of.SerializeToString(deterministic=True),
+        tuple(feeds.values()),
+        tuple(flow.outputs),
+        tuple((origins[id(node)].node, node.op_type) for node in nodes),
+        tuple(feed for name, feed in border.entries.items() if name in border.used),
+        tuple(feed for name, feed in border.entries.items() if name not in border.used),
+        border.batch,
+        cut,
+    )
+
+
+def _feed(
+    name: str, value: Value, flow: Flow, left: set[int], border: Border, origin: Origin
+) -> Feed:
+    """What the tail reads under a name."""
+    if name in border.entries:
+        if name not in border.used:
+            message = f"reads the input '{name}', which no layer of the network reads"
+            raise UnsupportedError(message, origin=origin, hint="cut the network before it")
+        return border.entries[name]
+    if not isinstance(value, Tensor):
+        message = f"reads '{name}', whose shape is unknown"
+        raise UnsupportedError(message, origin=origin, hint="cut the network later or earlier")
+    if border.batch > 1 and not value.plain:
+        raise UnsupportedError(
+            f"reads '{name}', in which the samples do not lie along axis 0",
+            origin=origin,
+            hint="export the model with a batch of one",
+        )
+    types = {feed.tensor: _type_of(feed) for feed in border.entries.values()}
+    dtype = element_type(flow, name, types)
+    output = border.outputs.get(name) or _left_off(name, flow, left, border)
+    return Feed(name, output, value.shape, helper.tensor_dtype_to_np_dtype(dtype).name)
+
+
+def _left_off(name: str, flow: Flow, left: set[int], border: Border) -> NodeId:
+    """The readout that has the values of a tensor which operators left off at the end read."""
+    after = flow.after(node for node in flow.readers_of([name]) if id(node) in left)
+    return next(
+        border.outputs[output]
+        for output in flow.outputs
+        if output in border.outputs and id(flow.producers[output]) in after
+    )
+
+
+def _type_of(feed: Feed) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(feed.dtype)))
+
+
+def _value_info(name: str, elem_type: int, shape: Shape | None = None) -> onnx.ValueInfoProto:
+    """A description of a value; of an output, the runtime infers the shape."""
+    if not elem_type:
+        return onnx.ValueInfoProto(name=name)
+    return helper.make_tensor_value_info(name, elem_type, shape)
+
+
+def _complaint(node: onnx.NodeProto, origin: Origin) -> CompileError | None:
+    """Why an operator cannot be left to the host, if so."""
+    reason = ""
+    if node.domain:
+        reason = f"of the domain '{node.domain}'"
+    elif node.op_type in RANDOM:
+        reason = "that are random"
+    elif any(attribute.type in SUBGRAPHS for attribute in node.attribute):
+        reason = "with networks of their own (control flow)"
+    if not reason:
+        return None
+    return UnsupportedError(
+        f"operators {reason} cannot be left to the host",
+        origin=origin,
+        hint="end the network before it with --outputs, and do this step outside",
+    )
+
+
+def checked(tail: HostTail) -> bytes:
+    """The model of an untrusted tail, if it is what this tool writes.
+
+    Raises:
+        ModelError: it is damaged, too large, or could do more than compute its outputs.
+    """
+    origin = Origin("tail.onnx")
+    try:
+        wire.check(tail.model, onnx.ModelProto.DESCRIPTOR)
+        model = onnx.ModelProto.FromString(tail.model)
+        wrong = next(_oddities(model, tail), "")
+    except TooLargeError as error:
+        raise too_large("tail.onnx", error, ModelError) from error
+    except Exception as error:
+        raise _damaged(first_line(error), origin) from error
+    if wrong:
+        raise _damaged(wrong, origin)
+    return tail.model
+
+
+def _oddities(model: onnx.ModelProto, tail: HostTail) -> Iterator[str]:
+    """What is wrong with the model of a tail."""
+    graph = model.graph
+    if len(graph.node) > MAX_NODES:
+        raise TooLargeError(f"it has {len(graph.node):,} operators, more than {MAX_NODES:,}")
+    if [entry.domain for entry in model.opset_import] != [""] or model.functions:
+        yield "operators that are not ONNX's own"
+    for node in graph.node:
+        if error := _complaint(node, Origin("tail.onnx", node.name, node.op_type)):
+            yield error.message
+    tensors = [*graph.initializer, *(a.t for node in graph.node for a in node.attribute)]
+    if any(t.external_data or t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
+        yield "data in other files"
+    known = {feed.tensor: feed.shape for feed in tail.feeds}
+    for entry in graph.input:
+        dims = tuple(d.dim_value for d in entry.type.tensor_type.shape.dim)
+        if known.get(entry.name) != dims or prod(dims) < 1:
+            yield f"the input '{entry.name}'"
+    computed = [name for name in tail.outputs if name not in known]
+    if [output.name for output in graph.output] != computed:
+        yield "other outputs"
+
+
+def _damaged(what: str, origin: Origin) -> ModelError:
+    return ModelError(
+        f"the host tail is not what this tool writes: {what}",
+        code="unreadable-bundle",
+        origin=origin,
+        hint="compile the model again",
+    )

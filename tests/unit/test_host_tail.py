@@ -1,0 +1,112 @@
+"""Networks with a tail: compiled, and run with the tail on the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx_models import session
+from snn_compile import compile_model
+from snn_compile.bundle import CompiledModel
+from snn_compile.plugins.host import ROWS
+from tailed_networks import NETWORKS, Tailed, samples
+
+N = 3
+
+
+class Compiled:
+    """A network, compiled, saved and opened again."""
+
+    def __init__(self, network: Tailed, folder: Path) -> None:
+        self.network = network
+        self.path = folder / "net.onnx"
+        onnx.save(network.made, self.path)
+        self.x = samples(network.shape, N)
+        made = compile_model(
+            self.path, calibrate=samples(network.shape, 40, 2), target="unlimited", emit=()
+        )
+        made.save(folder / "net.snn")
+        self.made = CompiledModel.load(folder / "net.snn")
+        self.names = [output.name for output in network.made.graph.output]
+
+    def decoded(self) -> dict[str, np.ndarray]:
+        """The values of each tensor that the tail reads, by its name in the file."""
+        run = self.made.simulate(self.x)
+        values = {}
+        for feed in self.made.tail.feeds:
+            if feed.output is None:
+                values[feed.tensor] = self.x
+            else:
+                decode = self.made.decodings[feed.output]
+                values[feed.tensor] = decode(run.outputs[feed.output])
+        return values
+
+    def by_hand(self) -> list[list[np.ndarray]]:
+        """All outputs for each sample: the file itself, with these values in place of its own."""
+        replaced = self.decoded()
+        changed = onnx.ModelProto()
+        changed.CopyFrom(self.network.made)
+        keep = [n for n in changed.graph.node if not set(n.output) & set(replaced)]
+        del changed.graph.node[:]
+        changed.graph.node.extend(keep)
+        shapes = {feed.tensor: feed.shape for feed in self.made.tail.feeds}
+        for name in replaced:
+            if name != "x":
+                info = onnx.helper.make_tensor_value_info(
+                    name, onnx.TensorProto.FLOAT, shapes[name]
+                )
+                changed.graph.input.append(info)
+        computed = [name for name in self.names if name not in replaced]
+        runner = session(onnx.utils.Extractor(changed).extract_model(sorted(replaced), computed))
+        found = []
+        for k in range(N):
+            feeds = {
+                name: values[k].astype(np.float32).reshape(shapes[name])
+                for name, values in replaced.items()
+            }
+            known = dict(zip(computed, runner.run(computed, feeds), strict=True)) | feeds
+            found.append([known[name] for name in self.names])
+        return found
+
+    def whole(self) -> list[list[np.ndarray]]:
+        """All outputs of the file for each sample."""
+        runner = session(str(self.path))
+        return [runner.run(self.names, {"x": self.x[k : k + 1]}) for k in range(N)]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def compiled(request, tmp_path_factory):
+    return Compiled(NETWORKS[request.param](), tmp_path_factory.mktemp(request.param))
+
+
+def test_the_network_ends_where_it_should(compiled):
+    tail = compiled.made.tail
+    assert tail.cut == bool(compiled.network.cut)
+    if tail.cut:
+        assert {feed.tensor for feed in tail.feeds} == compiled.network.cut
+
+
+def test_the_tail_computes_what_onnxruntime_does_with_these_values(compiled):
+    found, wanted = compiled.made.run_host_tail(compiled.x), compiled.by_hand()
+    for k, name in enumerate(compiled.names):
+        rows = [sample[k] for sample in wanted]
+        varying = name in compiled.network.varying
+        expected = np.concatenate(rows) if varying or len(rows[0]) == 1 else np.stack(rows)
+        assert found[name].dtype == expected.dtype
+        assert np.array_equal(found[name], expected)
+        assert (ROWS.format(name) in found) == varying
+        if varying:
+            assert found[ROWS.format(name)].tolist() == [len(row) for row in rows]
+
+
+def test_outputs_are_close_to_the_whole_model(compiled):
+    found, wanted = compiled.made.run_host_tail(compiled.x), compiled.whole()
+    for k, name in enumerate(compiled.names):
+        expected = np.concatenate([sample[k] for sample in wanted])
+        if name in compiled.network.varying or expected.dtype.kind == "i":
+            continue  # decisions: one value on the edge makes another row
+        spread = np.abs(expected).max()
+        assert np.abs(found[name] - expected).max() <= 0.06 * spread

@@ -1,0 +1,172 @@
+"""Execution of a host tail, and of a whole model file to compare it with, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_compile.errors import UsageError, raise_all
+from snn_compile.extras import missing
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.host_tail import Feed, HostTail
+from snn_compile.options import CompileOptions
+from snn_compile.plugins import HostRuntime, RunsOnHost, frontend_for
+
+TAIL = "tail.onnx"
+"""File of the operators left to the host, in a compiled folder."""
+ROWS = "rows/{}"
+"""Name of the array with the number of rows of each sample, where it varies."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class HostRunner:
+    """A tail, ready to run.
+
+    Attributes:
+        tail: what it computes.
+        runtime: computes it.
+    """
+
+    tail: HostTail
+    runtime: HostRuntime
+
+    @staticmethod
+    def of(tail: HostTail) -> HostRunner:
+        """The tail in the runtime of its format.
+
+        Raises:
+            UsageError: the runtime is not installed.
+            ModelError: the tail is not what this tool writes.
+        """
+        frontend = frontend_for(Path(TAIL))
+        runtime = frontend.tail_runtime(tail) if isinstance(frontend, RunsOnHost) else None
+        if runtime is None:
+            raise_all(missing("onnxruntime", "onnxruntime", "what is left to the host needs"))
+            raise TypeError("the frontend of ONNX files runs no tails")
+        return HostRunner(tail, runtime)
+
+    def __call__(self, decoded: Mapping[NodeId, Array], x: Array) -> Iterator[dict[str, Array]]:
+        """The file's outputs for each sample, by name, as the file has them for a batch of one.
+
+        Args:
+            decoded: (N, *shape) real values of each readout.
+            x: (N, *input shape) samples as the file takes them.
+        """
+        tail = self.tail
+        for k in range(len(x)):
+            values = entered(tail, x[k])
+            for feed in tail.feeds:
+                if feed.output is not None:
+                    values[feed.tensor] = fed(feed, decoded[feed.output][k])
+            found = self.runtime({name: values[name] for name in self.runtime.inputs})
+            computed = iter(zip(found, self.runtime.shapes, strict=True))
+            yield {
+                name: _one(name, values[name], values[name].shape, tail.batch)
+                if name in values
+                else _one(name, *next(computed), tail.batch)
+                for name in tail.outputs
+            }
+
+    def rows(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One sample's outputs as rows of arrays for all samples.
+
+        Where the number of rows varies from sample to sample, ``rows/NAME`` has it.
+        """
+        shapes = dict(zip(self._computed, self.runtime.shapes, strict=True))
+        arrays: dict[str, Array] = {}
+        for name, value in outputs.items():
+            shape = shapes.get(name, value.shape)
+            if is_fixed(shape):
+                arrays[name] = value if _is_batch(shape, self.tail.batch) else value[None]
+            else:
+                rows = value[0] if value.ndim > 1 and shape and shape[0] == 1 else value
+                arrays[name] = rows
+                arrays[ROWS.format(name)] = np.array([len(rows)])
+        return arrays
+
+    @property
+    def _computed(self) -> list[str]:
+        known = {feed.tensor for feed in self.tail.feeds}
+        return [name for name in self.tail.outputs if name not in known]
+
+
+@dataclass(frozen=True, eq=False)
+class WholeRunner:
+    """A model file, ready to run.
+
+    Attributes:
+        tail: what is known about its input and outputs.
+        runtime: computes it.
+    """
+
+    tail: HostTail
+    runtime: HostRuntime
+
+    @staticmethod
+    def of(path: Path, options: CompileOptions, tail: HostTail) -> WholeRunner | None:
+        """The file in the runtime of its format; None if that is not installed."""
+        frontend = frontend_for(path)
+        runtime = (
+            frontend.whole_runtime(path, options) if isinstance(frontend, RunsOnHost) else None
+        )
+        return None if runtime is None else WholeRunner(tail, runtime)
+
+    def __call__(self, x: Array) -> Iterator[dict[str, Array]]:
+        """The file's outputs for each sample, by name, as for a batch of one."""
+        tail = self.tail
+        for sample in x:
+            found = self.runtime(entered(tail, sample))
+            named = zip(tail.outputs, found, self.runtime.shapes, strict=True)
+            yield {name: _one(name, value, shape, tail.batch) for name, value, shape in named}
+
+
+def entered(tail: HostTail, sample: Array) -> dict[str, Array]:
+    """One sample's values of the file's inputs; zeros for those on which nothing depends."""
+    row, start = sample.reshape(-1), 0
+    values = {feed.tensor: np.zeros(feed.shape, feed.dtype) for feed in tail.others}
+    for feed in tail.entries:
+        size = prod(feed.shape) // tail.batch
+        values[feed.tensor] = fed(feed, row[start : start + size])
+        start += size
+    return values
+
+
+def fed(feed: Feed, value: Array) -> Array:
+    """One sample's value in the shape that the file states, as often as its batch is long."""
+    copies = int(np.prod(feed.shape)) // value.size
+    return np.repeat(value[None], copies, 0).reshape(feed.shape).astype(feed.dtype)
+
+
+def is_fixed(shape: tuple[int | None, ...] | None) -> bool:
+    """Whether all sizes are known."""
+    return shape is not None and None not in shape
+
+
+def _is_batch(shape: tuple[int | None, ...] | None, batch: int) -> bool:
+    return bool(shape) and shape is not None and shape[0] == batch
+
+
+def _one(name: str, value: Array, shape: tuple[int | None, ...] | None, batch: int) -> Array:
+    """The value of the first of several equal samples.
+
+    Raises:
+        UsageError: the samples do not lie along axis 0.
+    """
+    if batch == 1:
+        return value
+    if not (value.ndim and len(value) == batch and (shape is None or _is_batch(shape, batch))):
+        raise UsageError(
+            f"the output '{name}' of shape {list(value.shape)} does not hold one entry for each of"
+            f" the {batch} samples that the file fixes",
+            code="host-runtime",
+            hint="export the model with a batch of one",
+        )
+    return value[:1]
