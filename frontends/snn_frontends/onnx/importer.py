@@ -348,7 +348,7 @@ class _Importer:
         try:
             inputs = [self._value(name, origin) if name else None for name in node.input]
             if node.op_type in control.OPERATORS and not node.domain:
-                self.unfolding.run(node, origin)
+                self._unfold(node, origin)
                 return
             n_findings = len(self.builder.findings)
             results = self._import(node, inputs, origin)
@@ -367,6 +367,13 @@ class _Importer:
             self.errors.append(ModelError(message, origin=origin))
             results = [Unknown()] * len(node.output)
         self.values.update(zip(node.output, results, strict=False))
+
+    def _unfold(self, node: onnx.NodeProto, origin: Origin) -> None:
+        """Import control flow; it is refused if anything inside it is."""
+        n_errors = len(self.errors)
+        self.unfolding.run(node, origin)
+        if len(self.errors) > n_errors:
+            self.refused.add(id(node))
 
     def _enter(self, copy: Copy) -> None:
         """Import a graph of control flow.
@@ -539,7 +546,9 @@ class _Importer:
             names=tuple(node.input),
             attributes=Attributes(node, origin),
             n_outputs=len(node.output),
-            only_feeds_outputs=lambda ops: self._only_feeds_outputs(node.output[0], ops),
+            only_feeds_outputs=lambda ops: (
+                id(node) in self.live and self._only_feeds_outputs(node.output[0], ops)
+            ),
             readers=self._reading(node.output[0]),
             of_pair={k: self.of_pairs[n] for k, n in enumerate(node.input) if n in self.of_pairs},
         )
