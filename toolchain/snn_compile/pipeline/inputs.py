@@ -185,7 +185,8 @@ def load_data(
 
     x, y = evaluate if evaluate is not None else (None, None)
     data = Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
-    errors += outputs_of(network, options).unknown()
+    own = outputs_of(network, options)
+    errors += (outputs or own).unknown(besides=own.shapes)
     raise_all(errors)
     return data
 
