@@ -240,3 +240,15 @@ def test_preprocessing_that_fits_no_input(values, code, words, tmp_path):
         compile_model(IMAGE_AND_VECTOR.save(tmp_path), mean_values=values, emit=())
     assert caught.value.code == code
     assert caught.value.hint
+
+
+def test_a_shift_of_one_input_is_said_of_it(tmp_path):
+    x, other = IMAGE_AND_VECTOR.samples(300), IMAGE_AND_VECTOR.samples(300, seed=1)
+    other["vector"] = other["vector"] + 5
+    compiled = compile_model(
+        IMAGE_AND_VECTOR.save(tmp_path), calibrate=x, evaluate=(other, None), emit=()
+    )
+    (warning,) = [w for w in compiled.report["warnings"] if w["code"] == "distribution-shift"]
+    assert warning["message"].startswith(
+        "input 'vector': calibration and evaluation samples differ"
+    )
