@@ -111,10 +111,10 @@ class HostRunner:
 
         Where the number of rows varies from sample to sample, ``rows/NAME`` has it.
         """
-        shapes = dict(zip(self._computed, self.runtime.shapes, strict=True))
+        shapes = self.shapes
         arrays: dict[str, Array] = {}
         for name, value in outputs.items():
-            shape = shapes.get(name, value.shape)
+            shape = shapes[name]
             if is_fixed(shape):
                 arrays[name] = value if _is_batch(shape, self.tail.batch) else value[None]
             else:
@@ -124,9 +124,13 @@ class HostRunner:
         return arrays
 
     @property
-    def _computed(self) -> list[str]:
-        known = {feed.tensor for feed in self.tail.feeds}
-        return [name for name in self.tail.outputs if name not in known]
+    def shapes(self) -> dict[str, tuple[int | None, ...] | None]:
+        """The shape of each output, with the batch and with None for sizes that vary."""
+        known = {feed.tensor: feed.shape for feed in self.tail.feeds}
+        computed = iter(self.runtime.shapes)
+        return {
+            name: known[name] if name in known else next(computed) for name in self.tail.outputs
+        }
 
 
 @dataclass(frozen=True, eq=False)
