@@ -313,18 +313,16 @@ def _checked(entry: onnx.ValueInfoProto, origin: Origin) -> ModelInput:
     """
     from onnx import TensorProto
 
-    from snn_frontends.onnx.shapes import model_input
+    from snn_frontends.onnx.shapes import FLOATS, INTEGERS, model_input
 
     tensor = entry.type.tensor_type
-    floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
-    if not entry.type.HasField("tensor_type") or tensor.elem_type not in floats:
+    if not entry.type.HasField("tensor_type") or tensor.elem_type not in (*FLOATS, *INTEGERS):
         known = tensor.elem_type in TensorProto.DataType.values()
         kind = TensorProto.DataType.Name(tensor.elem_type) if known else "of an unknown type"
         raise ModelError(
-            f"the input is {kind}; it must be a floating-point tensor",
+            f"the input is {kind}; it must be a tensor of floating-point numbers or integers",
             code="input-type",
             origin=origin,
-            hint="export the network with a float input; raw integer data is supported all the "
-            "same, with --mean-values and --scale-values",
+            hint="export the network with a float input",
         )
     return model_input(entry.name, tensor, origin)
