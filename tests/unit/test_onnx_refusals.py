@@ -78,6 +78,9 @@ UNSUPPORTED = {
     "quantize": (node("QuantizeLinear", "x s", "y"), IMAGE, {"s": F0 + 1}, "float model"),
     "softmax-batch": (node("Softmax", "x", "y", axis=0), IMAGE, {}, "axis 0"),
     "pool-indices": (node("MaxPool", "x", "i y", kernel_shape=[2, 2]), IMAGE, {}, "first output"),
+    "sequence": (node("SplitToSequence", "x", "y", axis=1), IMAGE, {}, "Split"),
+    "optional": (node("Optional", "x", "y"), IMAGE, {}, "Concat"),
+    "custom-ml": (node("Scaler", "x", "y", domain="ai.onnx.ml"), IMAGE, {}, "standard"),
     "custom-domain": (node("Relu", "x", "y", domain="com.acme"), IMAGE, {}, "standard"),
 }  # fmt: skip
 

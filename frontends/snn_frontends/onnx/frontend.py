@@ -140,6 +140,7 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
 
     from snn_frontends.onnx import external, wire
     from snn_frontends.onnx.inlining import inline
+    from snn_frontends.onnx.older import modernize
     from snn_frontends.onnx.survey import module_of
 
     origin = Origin(file)
@@ -164,6 +165,7 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     external.load(model, path, len(content))
     modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
     _make_printable(model)
+    modules = modernize(model, modules, file)
     return model, inline(model, modules, file, MAX_NODES)
 
 
@@ -241,10 +243,10 @@ def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
     (stated,) = versions
     if stated < OLDEST_OPSET:
         raise ModelError(
-            f"operator set {stated} is too old; {OLDEST_OPSET} is the oldest supported",
+            f"there is no operator set {stated}",
             code="opset",
             origin=Origin(file),
-            hint="convert it: onnx.version_converter.convert_version(model, 13)",
+            hint="export it again",
         )
     opset = min(stated, newest)
     if stated > newest:
