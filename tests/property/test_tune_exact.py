@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="torch is not installed (extra: tune)")
 
 import networks  # noqa: E402
+import several_inputs  # noqa: E402
 from quantized_cases import CODINGS, Case, pooled  # noqa: E402
 from scheduled_networks import scheduled  # noqa: E402
 from snn_compile import compile_model  # noqa: E402
 from snn_compile.errors import CapacityError, CompileErrors, UnsupportedError  # noqa: E402
 from snn_compile.ir.quantized import SparseSynapses  # noqa: E402
 from snn_compile.ir.serialize import array_hashes, dump_program  # noqa: E402
+from snn_compile.ir.spiking import InputCoding  # noqa: E402
 from snn_compile.sim import reference  # noqa: E402
 from snn_compile.tune import neurons  # noqa: E402
 from snn_compile.tune.network import Network  # noqa: E402
@@ -74,6 +76,13 @@ def same(one, other):
     expected = [{key: n[key] for key in ("$type", "id", "inputs")} for n in second["nodes"]]
     by_id = sorted(nodes, key=lambda n: n["id"]) == sorted(expected, key=lambda n: n["id"])
     return by_id and array_hashes(arrays) == array_hashes(others)
+
+
+@examples(8)
+@given(SEEDS, st.sampled_from(("subtract", "zero", "signed")), st.sampled_from((2, 7)), DTYPES)
+def test_several_inputs(seed, kind, n_steps, dtype):
+    coding = InputCoding.POISSON if seed % 2 else InputCoding.CURRENT
+    assert_exact(*several_inputs.random_network(seed, kind, n_steps, coding), dtype)
 
 
 @examples(24)

@@ -29,6 +29,26 @@ def two_heads(folder: Path) -> Path:
     return _saved(folder / "two_heads.onnx", nodes, ("N", 8), weights, "policy value")
 
 
+def hosted(folder: Path) -> Path:
+    """Two heads, one of which ends in operators that are left to the host."""
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.normal(size=(8, 16)) / 2,
+        "o": random.normal(size=(16, 4)),
+        "v": random.normal(size=(16, 1)) / 2,
+        "two": np.array(2.0),
+    }
+    nodes = [
+        node("MatMul", "x w", "m"),
+        node("Relu", "m", "r"),
+        node("MatMul", "r o", "p"),
+        node("Softmax", "p", "s"),
+        node("Mul", "s two", "policy"),
+        node("MatMul", "r v", "value"),
+    ]
+    return _saved(folder / "hosted.onnx", nodes, ("N", 8), weights, "policy value")
+
+
 def segmenter(folder: Path, classes: int = 3, outputs: str = "map") -> Path:
     """Classes of the pixels of an image of 8 x 8, and further outputs if asked for."""
     random = np.random.default_rng(1)

@@ -160,7 +160,7 @@ def test_outputs_end_the_network_without_a_tail():
         ({"cut_at": ("hh",)}, "unknown-tensor", "no tensor 'hh'", "did you mean 'h'?"),
         ({"outputs": ("rr",)}, "unknown-tensor", "no tensor 'rr'", "did you mean 'r'?"),
         ({"cut_at": ("first",)}, "unknown-tensor", "no tensor 'first'", "its output is 'h'"),
-        ({"cut_at": ("x",)}, "bad-cut", "it is the input", "between"),
+        ({"cut_at": ("x",)}, "bad-cut", "it is an input", "between"),
         ({"cut_at": ("d",)}, "bad-cut", "no output depends on it", "between"),
         ({"cut_at": ("h", "y")}, "bad-cut", "'y': another of the tensors leads", "between"),
         ({"cut_at": ("c",)}, "bad-cut", "does not depend on the input", "between"),

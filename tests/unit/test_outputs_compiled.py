@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from output_networks import regressor, run_onnx, segmenter, two_heads, uniform
+from output_networks import hosted, regressor, run_onnx, segmenter, two_heads, uniform
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
@@ -172,6 +172,33 @@ def test_the_page_and_the_terminal_show_every_output(tmp_path):
     drawn = page.split('class="scatter"')[1].split("</svg>")[0]
     assert drawn.count("<circle") == 120
     assert "<script" not in page
+
+
+def test_outputs_of_the_file_have_ladders_of_their_own(tmp_path):
+    path, x = hosted(tmp_path), uniform(60, 8)
+    onnx = run_onnx(path, x)
+    labels = {"policy": some_wrong(onnx["policy"].argmax(1)), "value": noisy(onnx["value"])}
+    compiled = compile_model(path, calibrate=x, evaluate=(x, labels), emit=())
+    report = json.loads(schema.dumps(compiled.report))
+    assert not schema.complaint(report)
+    policy, _ = rungs(compiled)["host"]["outputs"]
+    said, page = printed(report), html.render(report)
+    own, file = said.split("output        policy (classes, its tail on the host)")
+    assert "output        value (regression)" in own
+    assert "output        p (classes)" in own
+    assert f"host  {policy['top1']:.2f} %" in file
+    assert "output        value" not in file  # it is the network's own
+    assert 'policy <span class="soft">classes, tail on the host</span>' in page
+    assert page.count("<em>the&nbsp;answer</em>") == 2
+
+
+def test_stages_of_other_outputs_are_no_report(tmp_path):
+    report = json.loads(schema.dumps(compiled_heads(tmp_path)[0].report))
+    report["ladder"][2]["outputs"].pop()
+    assert schema.complaint(report) == "the stages are of different outputs"
+    for rung in report["ladder"]:
+        rung["outputs"] = rung["outputs"][:1]
+    assert schema.complaint(report) == "the stages are of other outputs than the report"
 
 
 def test_maps_are_drawn_as_small_images(tmp_path):

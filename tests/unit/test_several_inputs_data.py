@@ -52,6 +52,12 @@ def test_an_input_called_y_is_no_label(tmp_path):
     assert samples.x[0].tolist() == [0, 0, 1, 1, 1, 1]
 
 
+def test_inputs_may_take_every_name_of_labels(tmp_path):
+    shapes = {"y": (2,), "labels": (2,), "target": (2,), "class": (2,)}
+    path = save(tmp_path, **{name: np.zeros((3, 2), "f4") for name in shapes})
+    assert load_named(path, shapes).y is None
+
+
 @pytest.mark.parametrize(
     ("names", "missing", "hint"),
     [
@@ -234,3 +240,15 @@ def test_preprocessing_that_fits_no_input(values, code, words, tmp_path):
         compile_model(IMAGE_AND_VECTOR.save(tmp_path), mean_values=values, emit=())
     assert caught.value.code == code
     assert caught.value.hint
+
+
+def test_a_shift_of_one_input_is_said_of_it(tmp_path):
+    x, other = IMAGE_AND_VECTOR.samples(300), IMAGE_AND_VECTOR.samples(300, seed=1)
+    other["vector"] = other["vector"] + 5
+    compiled = compile_model(
+        IMAGE_AND_VECTOR.save(tmp_path), calibrate=x, evaluate=(other, None), emit=()
+    )
+    (warning,) = [w for w in compiled.report["warnings"] if w["code"] == "distribution-shift"]
+    assert warning["message"].startswith(
+        "input 'vector': calibration and evaluation samples differ"
+    )

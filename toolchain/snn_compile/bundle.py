@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed, signing
-from snn_compile.convert.preprocess import as_file_takes, preprocessing_of
 from snn_compile.errors import Origin, UsageError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
@@ -33,7 +32,7 @@ from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend
 from snn_compile.plugins.host import TAIL, HostRunner
-from snn_compile.report import figures, files
+from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
 from snn_compile.samples.named import ArraysLike, join_named
 from snn_compile.sealed import (
@@ -163,9 +162,7 @@ class CompiledModel:
     ) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """The outputs of the file for each sample of a run, as rows of arrays for all samples."""
         decoded = {name: decode(run.outputs[name]) for name, decode in self.decodings.items()}
-        values = (figures.option(self.report, name) for name in ("mean_values", "scale_values"))
-        given = as_file_takes(x, preprocessing_of(*values), self.input_shapes)
-        return (host.rows(outputs) for outputs in host(decoded, given))
+        return (host.rows(outputs) for outputs in host(decoded, x))
 
     def simulate(
         self, x: ArraysLike, *, record: bool = False, advance: Advance = no_progress

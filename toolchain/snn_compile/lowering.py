@@ -283,7 +283,13 @@ def _adjustments(
     options: CompileOptions,
     coding: Coding,
 ) -> Iterator[FitLayers | CorrectBiases | CalibratePotentials | CalibrateResets]:
-    """Passes that calibrate errors of rounding and of timing, in order."""
+    """Passes that calibrate errors of rounding and of timing, in order.
+
+    A quantized file states every integer: nothing is left to fit where its grids are kept.
+    """
+    asked = any(options.is_given(name) for name in ("bias_correction", "rounding"))
+    if coding.payloads and not asked and _is_quantized(folded, coding.levels):
+        return
     options = options.relevant_to(coding.name)
     correction = coding.correction(options)
     if correction is Correction.RESETS:
@@ -306,6 +312,17 @@ def _adjustments(
         yield CalibratePotentials(folded, x, frames, scales, options.bias_correction)
     elif options.bias_correction and options.rounding != "compensated":
         yield CorrectBiases(folded, x, frames)
+
+
+def _is_quantized(folded: ANNGraph, levels: int) -> bool:
+    """Whether all layers have the integers of a file, and all populations its grids."""
+    layers = [node for node in folded.graph if isinstance(node, ops.Conv | ops.Dense)]
+    owners = [n for n in folded.graph if isinstance(n, ops.Activation) and n.like is None]
+    return (
+        any(layer.step is not None for layer in layers)
+        and bool(owners)
+        and all(node.on_own_grid(levels) for node in owners)
+    )
 
 
 def _decodings(

@@ -133,7 +133,7 @@ def element_type(flow: Flow, name: str, entries: Mapping[str, int] = MappingProx
     Args:
         flow: the graph.
         name: of the value.
-        entries: types of the inputs, where they are not single precision.
+        entries: types of the inputs; by default, float32.
     """
     while name not in flow.entries:
         node = flow.producers[name]

@@ -23,10 +23,10 @@ class Flow:
     """
 
     def __init__(
-        self, nodes: Sequence[onnx.NodeProto], entries: Iterable[str], outputs: Sequence[str]
+        self, nodes: Sequence[onnx.NodeProto], entries: Sequence[str], outputs: Sequence[str]
     ) -> None:
         self.nodes = nodes
-        self.entries = frozenset(entries)
+        self.entries = entries
         self.outputs = outputs
         self.producers = {name: n for node in nodes if (n := node) for name in results_of(node)}
         self.readers: dict[str, list[onnx.NodeProto]] = {}
@@ -69,7 +69,7 @@ class Flow:
         ]
 
     def crossing(self, tail: set[int] | frozenset[int]) -> list[str]:
-        """The values that a tail reads from before it, without the network's input, in order."""
+        """The values that a tail reads from before it, without the network's inputs, in order."""
         found: dict[str, None] = {}
         for node in self.nodes:
             if id(node) not in tail:

@@ -27,7 +27,7 @@ from snn_compile.files.documents import TooLargeError, first_line, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId, Shape
-from snn_compile.ir.host_tail import Feed as TailFeed
+from snn_compile.ir.host_tail import Feed as HostFeed
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
@@ -87,10 +87,10 @@ class ModelInput:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
         return Feed(self.name, self.shape, axis, self.batch.size, dtype)
 
-    def tail_feed(self) -> TailFeed:
-        """What a tail is given for a sample."""
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
-        return TailFeed(self.name, None, self.shape, dtype.name)
+    def host_feed(self) -> HostFeed:
+        """The same for the host's part of the file."""
+        feed = self.feed()
+        return HostFeed(self.name, None, self.shape, feed.dtype.name, feed.axis)
 
     def value(self, builder: Builder, origin: Origin) -> Tensor:
         """The network's node for it."""
@@ -275,7 +275,7 @@ class _Importer:
             if entry.name not in graph
         )
         network = settle(ANNGraph(graph, builder.file, self.source.stated_opset))
-        host_tail = self._host_tail(graph)
+        host_tail = self._host_tail(network)
         if host_tail is not None and host_tail.cut:
             origin = Origin(builder.file, host_tail.tensors[0])
             builder.findings.append(Finding(host_tail.sentence, origin, "host-tail"))
@@ -318,7 +318,7 @@ class _Importer:
         names, work = decision.largest_part(self.flow, self._known())
         return replace(survey, cut_at=names, operations_before=work)
 
-    def _host_tail(self, graph: Graph[AnnNode]) -> HostTail | None:
+    def _host_tail(self, network: ANNGraph) -> HostTail | None:
         """The operators that are not in the network, for the host."""
         left = set(self.cut.tail) if self.cut else set()
         left |= self.flow.after(self.dropped)
@@ -328,8 +328,7 @@ class _Importer:
         border = tail.Border(
             lambda name: self._value(name, Origin(self.builder.file)),
             self.output_ids,
-            {entry.name: entry.tail_feed() for entry in self.entries},
-            frozenset(entry.name for entry in self.entries if entry.name in graph),
+            tuple(entry.host_feed() for entry in self.entries if entry.name in network.graph),
             self.builder.batch.size,
         )
         cut = self.cut is not None

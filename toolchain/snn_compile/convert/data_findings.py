@@ -62,11 +62,9 @@ def data_findings(
     looks = [_Look.at(x, names) for x, names in zip(sets, _identities(sets), strict=True)]
     found = [_few(looks[0]), _constant(looks[0])]
     if evaluate is not None:
-        found += (
-            [_shifted(*looks), _shared(*looks)]
-            if inputs is None or len(inputs) == 1
-            else [*_shifted_inputs(inputs, sets), _shared(*looks)]
-        )
+        several = inputs if inputs is not None and len(inputs) > 1 else None
+        found += [_shifted(*looks)] if several is None else _shifted_inputs(several, sets)
+        found.append(_shared(*looks))
     return tuple(finding for finding in found if finding is not None)
 
 

@@ -33,6 +33,9 @@ Float = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.float32] | Float
 Index = npt.NDArray[np.int64]
 
+PIECE = 1 << 16
+"""Places compared at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class Wiring:
@@ -200,12 +203,15 @@ def as_tap(wiring: Wiring) -> Kernel | None:
         return None
     (_, height, width), (n_out, out_h, out_w) = wiring.source, wiring.target
     index = wiring.index.reshape(wiring.target)
-    used = np.argwhere(index >= 0)
-    if not len(used):
+    # All channels of a tap that read anything do so at the same places.
+    is_used = (index >= 0).any(axis=(1, 2))
+    if not is_used.any():
         return None
-    channel = np.full(n_out, -1)
-    origin_c, origin_y, origin_x = np.unravel_index(index[tuple(used.T)], wiring.source)
-    channel[used[:, 0]] = origin_c
+    first = index[is_used.argmax()]
+    used = np.argwhere(first >= 0)
+    _, origin_y, origin_x = np.unravel_index(first[tuple(used.T)], wiring.source)
+    start = index[:, used[0, 0], used[0, 1]]
+    channel = np.where(start >= 0, start // (height * width), -1)
 
     def line(to: Index, at: Index) -> tuple[int, int]:
         """Step and offset with ``at = step * to + offset``, from the first points."""
@@ -216,9 +222,18 @@ def as_tap(wiring: Wiring) -> Kernel | None:
         step = int((at[k] - at[0]) // (to[k] - to[0]))
         return step, int(at[0] - step * to[0])
 
-    (sy, oy), (sx, ox) = line(used[:, 1], origin_y), line(used[:, 2], origin_x)
+    (sy, oy), (sx, ox) = line(used[:, 0], origin_y), line(used[:, 1], origin_x)
     if sy < 1 or sx < 1:
         return None
+    y, x = np.arange(out_h) * sy + oy, np.arange(out_w) * sx + ox
+    inside = np.logical_and.outer((y >= 0) & (y < height), (x >= 0) & (x < width))
+    place = y[:, None] * width + x
+    at_once = max(PIECE // place.size, 1)
+    for part in (slice(k, k + at_once) for k in range(0, n_out, at_once)):
+        read = channel[part, None, None]
+        wanted = np.where(inside & (read >= 0), read * height * width + place, -1)
+        if not np.array_equal(index[part], wanted):
+            return None
     padding = (
         max(-oy, 0),
         max(-ox, 0),
@@ -235,10 +250,7 @@ def as_tap(wiring: Wiring) -> Kernel | None:
         wider = (out_w - 1) * sx + taps[1] - (width + padding[1] + padding[3])
         padding = (padding[0], padding[1], padding[2] + extra, padding[3] + wider)
         tap = replace(tap, geometry=Geometry((sy, sx), padding))
-    rows, columns, _ = _unroll(tap)
-    found = np.full(prod(wiring.target), -1)
-    found[rows] = columns
-    return to_depthwise(tap) if np.array_equal(found, wiring.index) else None
+    return to_depthwise(tap)
 
 
 def to_depthwise(kernel: Kernel) -> Kernel:

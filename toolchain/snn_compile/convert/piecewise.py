@@ -43,6 +43,14 @@ def extremes(expression: Expression, low: Float, high: Float) -> tuple[Float, Fl
 
     From samples, evenly spaced and denser about 0.
     """
+    if is_uniform(expression):
+        ends, which = _distinct(np.stack([low, high], axis=1))
+        least, most = _extremes(expression, ends[:, 0], ends[:, 1])
+        return least[which], most[which]
+    return _extremes(expression, low, high)
+
+
+def _extremes(expression: Expression, low: Float, high: Float) -> tuple[Float, Float]:
     even = np.linspace(0.0, 1.0, FIRST)
     about = np.ldexp(1.0, np.arange(-20, 100, 2))
     x = low[:, None] + (high - low)[:, None] * even
@@ -101,31 +109,49 @@ def fit_curve(
     same = is_uniform(expression)
     if same:  # fewer distinct lines, and channels with unseen arguments follow the others
         low, high = np.full_like(low, low.min()), np.full_like(high, high.max())
-    places: dict[tuple[Expression, tuple[float, float], float], int] = {}
-    index = []
-    for channel, (a, b, size) in enumerate(zip(low, high, step, strict=True)):
-        own = expression if same else of_channel(expression, channel)
-        fit = own, _rounded_range(a, b), _rounded_step(size)
-        index.append(places.setdefault(fit, len(places)))
-    rows = [
-        _fitted(own, *ends, unit, segments, most, relative, everywhere)
-        for own, ends, unit in places
-    ]
-    return _stacked(rows).of(index)
+    keys = np.stack([*_rounded_ranges(low, high), _rounded_steps(step)], axis=1)
+    distinct, index = _distinct(keys)
+    owns: list[tuple[Expression, int]] = [(expression, k) for k in range(len(distinct))]
+    if not same:
+        places: dict[tuple[Expression, int], int] = {}
+        index = np.array(
+            [
+                places.setdefault((of_channel(expression, channel), k), len(places))
+                for channel, k in enumerate(index.tolist())
+            ]
+        )
+        owns = list(places)
+    rows = []
+    for own, k in owns:
+        a, b, unit = distinct[k].tolist()
+        rows.append(_fitted(own, a, b, unit, segments, most, relative, everywhere))
+    return _stacked(rows).of(index.tolist())
 
 
-def _rounded_range(low: float, high: float) -> tuple[float, float]:
-    """A range rounded outwards to an eighth, so that channels share their lines."""
-    size = max(high - low, abs(low) * 2.0**-20, abs(high) * 2.0**-20, 2.0**-60)
-    grid = float(2.0 ** (floor_log2(size) - 3))
-    least = float(np.floor(low / grid) * grid)
-    return least, max(float(np.ceil(high / grid) * grid), least + grid)  # dead channels have only 0
+def _distinct(rows: Float) -> tuple[Float, Int]:
+    """Distinct rows in the order in which they appear first, and which of them each row is."""
+    if (rows == rows[:1]).all():
+        return rows[:1], np.zeros(len(rows), np.int64)
+    _, first, which = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return rows[first[order]], rank[which.ravel()]
 
 
-def _rounded_step(step: float) -> float:
-    """The step rounded down to a power of two, or 1.5 times one."""
-    power = float(2.0 ** floor_log2(step))
-    return power * 1.5 if step >= power * 1.5 else power
+def _rounded_ranges(low: Float, high: Float) -> tuple[Float, Float]:
+    """Ranges rounded outwards to an eighth, so that channels share their lines."""
+    sizes = (high - low, np.abs(low) * 2.0**-20, np.abs(high) * 2.0**-20)
+    size = np.maximum(np.max(sizes, axis=0), 2.0**-60)
+    grid = np.ldexp(1.0, floor_log2(size) - 3)
+    least = np.floor(low / grid) * grid
+    return least, np.maximum(np.ceil(high / grid) * grid, least + grid)  # dead channels have only 0
+
+
+def _rounded_steps(step: Float) -> Float:
+    """Steps rounded down to a power of two, or 1.5 times one."""
+    power = np.ldexp(1.0, floor_log2(step))
+    return np.where(step >= power * 1.5, power * 1.5, power)
 
 
 @lru_cache(maxsize=1024)

@@ -33,6 +33,7 @@ from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, InputEncoding
 from snn_compile.ir.fitting import SEED_BITS
+from snn_compile.ir.geometry import Geometry
 from snn_compile.ir.graph import Graph, NodeId, Shape
 from snn_compile.ir.spiking import InputCoding, Neurons, SpikingNode
 from snn_compile.ir.stages import ANNGraph, SpikingGraph
@@ -98,10 +99,7 @@ class ToSpiking:
     def _coding(self, node: ann.Activation, network: ANNGraph) -> Coding:
         """The coding of a population, whose payloads may be those of its own grid."""
         coding = self.coding.finer(node.payload_bits)
-        owner = node if node.like is None else network.graph[node.like]
-        if isinstance(owner, ann.Activation) and owner.on_own_grid(coding.levels):
-            return coding.on_levels(owner.finest(coding.levels))
-        return coding
+        return coding.on_levels(network.levels_of(node, coding.levels))
 
     def _neurons(
         self, node: ann.Activation, place: dict[str, Any], bias: Float, network: ANNGraph
@@ -176,9 +174,8 @@ def _synapses(
     for number, part in enumerate(parts):
         source, scaled = part.source, part.map
         source_maps = maps_shape(network.graph[source].shape)
-        # A convolution over reshaped maps is not one over its population: it is unrolled.
         if isinstance(scaled, Kernel) and (scaled.source != source_maps or scaled.maps != shape):
-            scaled = Sparse(scaled.source, scaled.target, sparse(scaled))
+            scaled = over_maps(scaled, source_maps, shape)
         group = _group(place(number, source), scaled)
         if group is not None:
             if part.step is not None and len(part.step) == shape[0]:
@@ -196,6 +193,20 @@ def _synapses(
             )
         )
     return groups
+
+
+def over_maps(kernel: Kernel, source: Shape, shape: Shape) -> Kernel | Sparse:
+    """A convolution over reshaped maps as one over those of its populations.
+
+    One that reads each position alone is the same over any maps of as many channels and positions.
+    Others are unrolled.
+    """
+    _, _, *taps = kernel.weight.shape
+    alone = taps == [1, 1] and kernel.geometry == Geometry(groups=kernel.geometry.groups)
+    channels = (kernel.source[0], len(kernel.weight)) == (source[0], shape[0])
+    if alone and channels and source[1:] == shape[1:]:
+        return Kernel(source, shape, kernel.weight, kernel.geometry)
+    return Sparse(kernel.source, kernel.target, sparse(kernel))
 
 
 def _merged(drive: Affine) -> list[Term]:

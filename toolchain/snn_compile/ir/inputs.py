@@ -18,6 +18,7 @@ import numpy.typing as npt
 from snn_compile.ir.graph import Graph, Node, NodeId, Shape
 
 I = TypeVar("I", bound=Node)  # noqa: E741 - the inputs of a stage are of its own class
+A = TypeVar("A")
 Array = npt.NDArray[Any]
 
 
@@ -36,20 +37,21 @@ class Inputs(tuple[I, ...]):
         """Shape of a sample."""
         return self[0].shape if len(self) == 1 else (sum(prod(node.shape) for node in self),)
 
-    def split(self, samples: Array, axes: int = 1) -> dict[NodeId, Array]:
+    def split(self, samples: A, axes: int = 1) -> dict[NodeId, A]:
         """The values of each input.
 
         Args:
-            samples: (..., *sample shape, ...).
+            samples: (..., *sample shape, ...), an array or a tensor.
             axes: number of axes before those of a sample, such as samples and steps.
         """
         if len(self) == 1:
             return {self[0].id: samples}
-        found, start = dict[NodeId, Array](), 0
+        whole: Any = samples
+        before, after = whole.shape[:axes], whole.shape[axes + 1 :]
+        found, start = dict[NodeId, A](), 0
         for node in self:
             stop = start + prod(node.shape)
-            part = samples[(*[slice(None)] * axes, slice(start, stop))]
-            before, after = samples.shape[:axes], samples.shape[axes + 1 :]
+            part = whole[(*[slice(None)] * axes, slice(start, stop))]
             found[node.id] = part.reshape(*before, *node.shape, *after)
             start = stop
         return found

@@ -70,6 +70,17 @@ class ANNGraph:
         (source,) = node.inputs
         return self.graph[source]
 
+    def levels_of(self, node: ann.Activation, levels: int) -> int:
+        """The largest payload of a population, if the coding's is ``levels``.
+
+        In a network with quantized activations it may be that of the population's own grid, or of
+        the population whose scale it shares.
+        """
+        owner = node if node.like is None else self.graph[node.like]
+        if isinstance(owner, ann.Activation) and owner.on_own_grid(levels):
+            return owner.finest(levels)
+        return levels
+
     def with_graph(self, graph: Graph[AnnNode]) -> ANNGraph:
         """The same network file with another graph."""
         return ANNGraph(graph, self.file, self.opset)

@@ -308,25 +308,47 @@ class SparseCounts(_FanOut):
         """The source of each synapse onto a block."""
         known = self._indices.get(block)
         if known is None:
-            targets = block.flat(self.synapse_group.shape)
-            first, fan_in = self.ends[targets], self.ends[targets + 1] - self.ends[targets]
-            skipped = first - np.concatenate([[0], fan_in.cumsum()[:-1]])
-            places = np.repeat(skipped, fan_in) + np.arange(fan_in.sum())
-            known = self._indices[block] = self.index[places]
+            starts, stops = (self.ends[each] for each in self._runs(block))
+            if len(starts) == 1:
+                known = self.index[starts[0] : stops[0]]
+            else:
+                n = stops - starts
+                skipped = starts - np.concatenate([[0], n.cumsum()[:-1]])
+                known = self.index[np.repeat(skipped, n) + np.arange(n.sum())]
+            self._indices[block] = known
         return known
+
+    def _runs(self, block: Block) -> tuple[Int, Int]:
+        """Where runs of adjacent neurons of a block start and stop."""
+        _, height, width = as_map(self.synapse_group.shape)
+        channels, (top, bottom), (left, right) = block
+        if (top, bottom, left, right) == (0, height, 0, width):
+            runs = np.array([channels], dtype=np.int64) * (height * width)
+            return runs[:, 0], runs[:, 1]
+        each = np.arange(*channels, dtype=np.int64) * height
+        if (left, right) == (0, width):
+            return (each + top) * width, (each + bottom) * width
+        rows = (each[:, None] + np.arange(top, bottom)).ravel() * width
+        return rows + left, rows + right
+
+    def _reached(self, block: Block) -> Bool:
+        """Which sources have a synapse onto a block."""
+        found = np.zeros(self.n_sources, dtype=np.bool_)
+        found[self._onto(block)] = True
+        return found
 
     def synapses(self, block: Block) -> int:
         """Synapses onto a block."""
         if self.alike is not None:
             return self.alike * block.size
-        targets = block.flat(self.synapse_group.shape)
-        return int((self.ends[targets + 1] - self.ends[targets]).sum())
+        starts, stops = self._runs(block)
+        return int((self.ends[stops] - self.ends[starts]).sum())
 
     def sources(self, block: Block) -> int:
         """Distinct sources of a block."""
         if self.apart:  # interleaved and joined maps
             return self.synapses(block)
-        return len(np.unique(self._onto(block)))
+        return int(np.count_nonzero(self._reached(block)))
 
     def stored(self, block: Block) -> tuple[int, int]:
         """The synapses of a block: a list has no zeros."""
@@ -335,7 +357,7 @@ class SparseCounts(_FanOut):
 
     def mark(self, block: Block, reached: Int) -> None:
         """Add one for each source of a block."""
-        np.add.at(reached.reshape(-1), np.unique(self._onto(block)), 1)
+        reached += self._reached(block).reshape(reached.shape)
 
     def onto(self, block: Block) -> tuple[Box, Int]:
         """Synapses of each source onto a block."""

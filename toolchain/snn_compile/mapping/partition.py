@@ -268,7 +268,7 @@ def _sources(synapses: Synapses, counts: Counts, size: Size, cuts: tuple[Int, In
             continue
         numbers, inverse = np.unique(n_pieces, return_inverse=True)
         edges = [_edges(size[axis], k) for k in numbers.tolist()]
-        read = [counts.reads(axis, np.array(each[:-1]), np.array(each[1:])) for each in edges]
+        read = [counts.reads(axis, each[:-1], each[1:]) for each in edges]
         total *= np.array([each.sum() for each in read], dtype=np.float64)[inverse]
         most *= np.array([each.max() for each in read], dtype=np.float64)[inverse]
     return Sources(total, most)
@@ -284,19 +284,23 @@ def _raised(limits: Capacity, demand: Demand, factor: int) -> Capacity:
 
 
 @lru_cache(maxsize=4096)
-def _edges(n: int, pieces: int) -> tuple[int, ...]:
+def _edges(n: int, pieces: int) -> Int:
     """Where the even pieces of an axis of n begin and end; the larger ones at both ends of it.
 
     Blocks there read padding, so they have room for more.
     """
     size, larger = divmod(n, pieces)
     first, last = -(-larger // 2), pieces - larger // 2
-    return tuple(i * size + min(i, first) + max(0, i - last) for i in range(pieces + 1))
+    i = np.arange(pieces + 1, dtype=np.int64)
+    edges: Int = i * size + np.minimum(i, first) + np.maximum(0, i - last)
+    edges.setflags(write=False)
+    return edges
 
 
-def _spans(n: int, pieces: int) -> list[Span]:
+@lru_cache(maxsize=4096)
+def _spans(n: int, pieces: int) -> tuple[Span, ...]:
     """The even pieces of an axis of n."""
-    return list(itertools.pairwise(_edges(n, pieces)))
+    return tuple(itertools.pairwise(_edges(n, pieces).tolist()))
 
 
 def blocks_of(size: Size, pieces: Size) -> Iterator[Block]:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from snn_compile.convert.expand import maps_shape
-from snn_compile.errors import UsageError
+from snn_compile.errors import UsageError, raise_all
 from snn_compile.fit import fit_findings, fit_passes
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId
@@ -82,6 +82,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
     shape, n_steps = imported.input_shape, imported.network.window.n_steps
     shapes = {str(name): of_output for name, of_output in imported.output_shapes.items()}
     outputs = OutputShapes(shapes, stated_kinds(options.output_kind))
+    raise_all(outputs.unknown())
     samples = load_trains(options, shape, n_steps, outputs, task.calibrate, task.evaluate)
     arrival = _arrival(imported, options, samples.trains)
     encoding, findings = _encoding(imported, samples.calibrate, arrival, options)

@@ -206,8 +206,9 @@ def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
     """Operators of the float network in which functions are the lines that stand for them."""
 
     def compute(node: AnnNode, sources: Sequence[Array]) -> Array:
-        if node.id in curves:
-            return curves[node.id](sources[0]).astype(sources[0].dtype)
+        if isinstance(node, ops.Function) and node.id in curves:
+            value: Array = curves[node.id](sources[0]).astype(sources[0].dtype)
+            return ann.on_own_grid(node, value)
         return ann.apply(node, sources)
 
     return compute
@@ -216,9 +217,7 @@ def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
 def levels_of(network: ANNGraph, coding: Coding) -> dict[NodeId, int]:
     """The largest spike count or payload of each activation."""
     return {
-        node.id: node.finest(coding.levels)
-        if node.on_own_grid(coding.levels)
-        else coding.finer(node.payload_bits).levels
+        node.id: network.levels_of(node, coding.finer(node.payload_bits).levels)
         for node in network.graph
         if isinstance(node, ops.Activation)
     }

@@ -106,6 +106,7 @@ class Layer(TypedDict, total=False):
     output_share: float | None
     lines: int
     function_error: float
+    integers_kept: float
     largest_potential: int
     fraction_bits: int
     relay: bool

@@ -29,8 +29,8 @@ from snn_compile.samples.outputs import OutputShapes
 
 ArraysLike = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 """Samples of the only input, or of each input by its name."""
-LABELS = "labels"
-"""Name of the labels in a file whose network has an input called ``y``."""
+LABELS = ("y", "labels", "target", "class")
+"""Names of the labels in a file: the first one that is no input's."""
 
 
 def load_named(
@@ -56,8 +56,8 @@ def load_named(
     Raises:
         UsageError: the file or its content is invalid; all complaints at once.
     """
-    label = LABELS if "y" in shapes else "y"
-    known = {label} if outputs is None else {label, *outputs.keys()} - {*shapes}
+    label = next((name for name in LABELS if name not in shapes), LABELS[0])
+    known = {label, *(outputs.keys() if outputs is not None else ())} - {*shapes}
 
     def select(arrays: Arrays) -> dict[str, Array]:
         if missing := [name for name in shapes if name not in arrays]:

@@ -5,7 +5,7 @@ Integers are labels, floats are targets. Without either, the shape of an output 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -86,7 +86,6 @@ class OutputShapes:
         Raises:
             UsageError: labels or kinds that fit no output; all complaints at once.
         """
-        self.require_known()
         complaints = self.misspelt([*labels], source)
         given = self._assigned(labels, n, source, complaints)
         found = []
@@ -99,25 +98,22 @@ class OutputShapes:
         raise_all(complaints)
         return tuple(found)
 
-    def require_known(self) -> None:
-        """Check that the user has stated kinds of outputs that exist.
+    def unknown(self, besides: Container[str] = ()) -> list[CompileError]:
+        """Complaints about stated kinds of outputs that do not exist, or are not told apart.
 
-        Raises:
-            UsageError: there is no such output, or which one is meant is unclear.
+        Outputs of the names ``besides`` exist, too.
         """
-        raise_all(
-            [
-                UsageError(
-                    f"--output-kind names the output '{name}', which does not exist"
-                    if name
-                    else f"--output-kind names none of the {len(self.shapes)} outputs",
-                    code="unknown-output",
-                    hint=self._closest(name),
-                )
-                for name in self.asked
-                if name not in self.shapes and (name or len(self.shapes) > 1)
-            ]
-        )
+        return [
+            UsageError(
+                f"--output-kind names the output '{name}', which does not exist"
+                if name
+                else f"--output-kind names none of the {len(self.shapes)} outputs",
+                code="unknown-output",
+                hint=self._closest(name),
+            )
+            for name in self.asked
+            if name not in self.shapes and name not in besides and (name or len(self.shapes) > 1)
+        ]
 
     def keys(self) -> tuple[str, ...]:
         """Names under which a file may hold labels."""

@@ -232,15 +232,15 @@ def _(node: ops.Affine, x: Array) -> Array:
 
 @_apply.register
 def _(node: ops.Product, left: Array, right: Array) -> Array:
-    return _on_own_grid(node, left * right)
+    return on_own_grid(node, left * right)
 
 
 @_apply.register
 def _(node: ops.Relu, x: Array) -> Array:
-    return _on_own_grid(node, np.clip(x, 0, node.cap))
+    return on_own_grid(node, np.clip(x, 0, node.cap))
 
 
-def _on_own_grid(node: ops.Activation, x: Array) -> Array:
+def on_own_grid(node: ops.Activation, x: Array) -> Array:
     """Activations on the grid of a network with quantized activations; else unchanged."""
     if node.levels is None or node.full_scale is None:
         return x
@@ -249,7 +249,7 @@ def _on_own_grid(node: ops.Activation, x: Array) -> Array:
 
 @_apply.register
 def _(node: ops.Function, x: Array) -> Array:
-    return _on_own_grid(node, value_of(node.expression, x).astype(x.dtype))
+    return on_own_grid(node, value_of(node.expression, x).astype(x.dtype))
 
 
 @_apply.register

@@ -79,10 +79,11 @@ def _row_sums(synapses: Synapses, messages: Range) -> tuple[Interval, int]:
     """The same for each kernel or neuron."""
     low, high = messages
     if isinstance(synapses, SparseSynapses):
-        n_rows, weight = len(synapses.indptr) - 1, synapses.weight.values
-        rows = np.repeat(np.arange(n_rows), np.diff(synapses.indptr))
-        positive = np.bincount(rows, np.maximum(weight, 0), n_rows).astype(np.int64)
-        negative = np.bincount(rows, np.minimum(weight, 0), n_rows).astype(np.int64)
+        weight = synapses.weight.values
+        positive, negative = (
+            np.diff(np.concatenate([[0], part(weight, 0).cumsum()])[synapses.indptr])
+            for part in (np.maximum, np.minimum)
+        )
     else:
         positive, negative = synapses.weight.sums
     interval = Interval(positive * low + negative * high, positive * high + negative * low)

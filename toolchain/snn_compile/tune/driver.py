@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
-from snn_compile.errors import Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.errors import Origin, UnsupportedError, UsageError
 from snn_compile.fit.merge_partial_sums import merge_partial_sums
 from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.inputs import Inputs
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.driver import compile_model
@@ -36,6 +35,7 @@ from snn_compile.report.evaluation import encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.named import ArraysLike
 from snn_compile.samples.outputs import OutputKind
 from snn_compile.sealed import read_seal
 from snn_compile.sealed.provenance import TUNED
@@ -62,8 +62,8 @@ from snn_compile.tune.spike_targets import MEASURE, judged_spikes, target_spikes
 from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData, split
 
 Array = npt.NDArray[Any]
-Given = Path | tuple[Array, Array | None]
-"""Samples: an npz file with ``x`` and ``y``, or both as arrays."""
+Given = Path | tuple[ArraysLike, Array | None]
+"""Samples: an npz file with ``x`` and ``y``, or both as arrays; of several inputs each by name."""
 
 SPIKING_METHODS: dict[str, Callable[[Task], SpikingMethod]] = {
     ParametricSurrogate.name: ParametricSurrogate,
@@ -122,7 +122,6 @@ def tune_model(
         if not path.is_dir() and not spiking_frontend(path):
             _float_samples(path, train, compiling)  # report bad data before compiling
         base = _compiled(path, compiling, evaluate, journal)
-        _require_one_input(base.program.inputs)
         require_writable(base.program, _backends(base))  # before anything is trained
         # Finishing splits the network again.
         base = replace(base, program=merge_partial_sums(base.program))
@@ -184,7 +183,6 @@ def _setting(
 def _float_samples(path: Path, train: Given, options: CompileOptions) -> Samples:
     """Labelled samples in the float network's input format."""
     network = preprocess(read_model(path, options), options)
-    _require_one_input(network.inputs)
     _require_one_output(map(output_name, network.outputs), path)
     return _labelled(float_samples(network, options, train, need_labels=True))
 
@@ -245,25 +243,6 @@ def _compiled(
         known = {**(base.report.get("options") or {}), **said}
         return replace(base, report={**base.report, "options": known})
     return compile_model(path, options=options, evaluate=evaluate, observer=journal.observer)
-
-
-def _require_one_input(inputs: Inputs[Any]) -> None:
-    """Refuse a network with several inputs.
-
-    Raises:
-        UnsupportedError: it has further ones; all of them at once.
-    """
-    raise_all(
-        [
-            UnsupportedError(
-                f"'{given.id}' is a further input, and only networks with a single one are tuned",
-                code="several-inputs",
-                origin=given.origin,
-                hint="compile it without tuning",
-            )
-            for given in inputs[1:]
-        ]
-    )
 
 
 def _require_classes(base: CompiledModel, path: Path) -> None:

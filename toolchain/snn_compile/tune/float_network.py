@@ -105,11 +105,13 @@ class FloatNetwork:
         return digest.hexdigest()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The first output for samples (B, *input shape)."""
+        """The first output for samples (B, *sample shape)."""
+        arriving = self.folded.inputs.split(x)
         values: dict[NodeId, Tensor] = {}
         for node in self.folded.graph:
             sources = [values[s] for s in node.inputs]
-            values[node.id] = x if isinstance(node, ops.Input) else self._apply(node, sources)
+            is_input = isinstance(node, ops.Input)
+            values[node.id] = arriving[node.id] if is_input else self._apply(node, sources)
         return values[self.folded.outputs[0].id]
 
     def _apply(self, node: AnnNode, sources: list[Tensor]) -> Tensor:

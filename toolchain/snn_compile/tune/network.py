@@ -163,22 +163,23 @@ class Network:
         return hashlib.sha256(repr((description, array_hashes(arrays))).encode()).hexdigest()
 
     def messages(self, frames: Int, first: int = 0) -> Tensor:
-        """Host messages for encoded frames (N, *maps), (T or 1, N, *input shape).
+        """Host messages for encoded frames (N, *maps), (T or 1, N, *sample shape).
 
         ``first`` decides the Poisson draws, as in the reference simulator.
         """
-        sent = reference.encode_input(self.single_step.input, frames, self.n_steps, first)
+        inputs = self.single_step.inputs
+        sent = reference.encode_inputs(inputs, frames, self.n_steps, first)
         return torch.tensor(np.moveaxis(sent, 1, 0), dtype=self.dtype, device=self.device)
 
     def __call__(self, messages: Tensor, respond: Respond, *, keep: bool = False) -> ForwardResult:
         """Run the network on messages of the input.
 
         Args:
-            messages: (T or 1, B, *input shape).
+            messages: (T or 1, B, *sample shape).
             respond: response of populations; a training method supplies its gradients.
             keep: whether to keep every population's response.
         """
-        values = {self.single_step.input.id: messages}
+        values = self.single_step.inputs.split(messages, 2)
         outputs: dict[NodeId, Tensor] = {}
         answers: dict[NodeId, Answer] = {}
         for name, layer in self.layers.items():
@@ -192,7 +193,7 @@ class Network:
 
     def tuned(self) -> QuantizedGraph:
         """The program with the current integers, with the schedule of the initial one."""
-        nodes: list[QuantizedNode] = [self.single_step.input]
+        nodes: list[QuantizedNode] = [*self.single_step.inputs]
         for layer in self.layers.values():
             nodes += [group.tuned() for group in layer.groups]
             nodes.append(layer.tuned())

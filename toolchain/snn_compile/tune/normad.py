@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snn_compile.errors import CompileError, UnsupportedError, raise_all
 from snn_compile.ir.graph import NodeId
-from snn_compile.ir.quantized import CubaLIFNeurons, SparseSynapses
+from snn_compile.ir.quantized import CubaLIFNeurons, Input, SparseSynapses
 from snn_compile.tune import neurons
 from snn_compile.tune.layers import Layer
 from snn_compile.tune.method import Batch, Steps, Task
@@ -151,6 +151,7 @@ def _poles(layer: Layer) -> tuple[float, ...]:
 def _chain(task: Task, last: NodeId) -> Sequence[Layer]:
     """The populations from the input to the one whose spikes are the output."""
     network = task.network
+    raise_all([_further(given) for given in network.single_step.inputs[1:]])
     layers = [layer for name, layer in network.layers.items() if name != task.output]
     before = network.single_step.input.id
     complaints: list[CompileError] = []
@@ -169,6 +170,15 @@ def _chain(task: Task, last: NodeId) -> Sequence[Layer]:
     if before != last:
         raise TypeError(f"'{before}' is downstream of the outputs '{last}'")
     return layers
+
+
+def _further(given: Input) -> CompileError:
+    return UnsupportedError(
+        f"'{given.id}' is a further input, and normad trains chains with a single one",
+        code="several-inputs",
+        origin=given.origin,
+        hint="use --method na or psg",
+    )
 
 
 def _refused(layer: Layer, before: NodeId) -> str | None:

@@ -39,7 +39,7 @@ def reinitialize(network: Network, messages: Tensor, respond: Respond, seed: int
 
     Args:
         network: the network; its parameters are replaced.
-        messages: samples, (T or 1, B, *input shape).
+        messages: samples, (T or 1, B, *sample shape).
         respond: response of populations.
         seed: of the weights.
 
@@ -48,7 +48,7 @@ def reinitialize(network: Network, messages: Tensor, respond: Respond, seed: int
     """
     raise_all([_refused(layer) for layer in network.layers.values() if not _can_begin(layer)])
     random = np.random.default_rng([seed, INIT])
-    values: dict[NodeId, Tensor] = {network.single_step.input.id: messages}
+    values = network.single_step.inputs.split(messages, 2)
     with torch.no_grad():
         for name, layer in network.layers.items():
             if layer.trained:

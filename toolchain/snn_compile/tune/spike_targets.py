@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from snn_compile.errors import Origin, UnsupportedError, UsageError
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.samples.arrays import read_npz
+from snn_compile.samples.named import ArraysLike
 from snn_compile.sim import engine
 from snn_compile.tune.network import Network
 from snn_compile.tune.trainer import HeldOutAccuracy, TrainingData
@@ -27,7 +29,7 @@ MAX_COUNTED = 4096
 
 
 def target_spikes(
-    compiled: CompiledModel, train: Path | tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
+    compiled: CompiledModel, train: Path | tuple[ArraysLike, npt.NDArray[Any] | None]
 ) -> npt.NDArray[np.int64] | None:
     """Target spike trains instead of labels, (N, T, outputs); None without them.
 
@@ -39,10 +41,12 @@ def target_spikes(
         UsageError: they do not fit the samples, the window or the outputs, or are no spikes.
     """
     if isinstance(train, Path):
-        arrays, source = read_npz(train, ("spikes",)), str(train)
+        first = compiled.program.inputs[0].id
+        arrays, source = read_npz(train, ("spikes",), first), str(train)
         trains, n = arrays.get("spikes"), len(arrays["x"])
     else:
-        trains, n, source = train[1], len(train[0]), "spikes"
+        x = next(iter(train[0].values())) if isinstance(train[0], Mapping) else train[0]
+        trains, n, source = train[1], len(np.asarray(x)), "spikes"
         if trains is not None and np.ndim(trains) == 1:
             return None
     if trains is None:

@@ -69,7 +69,7 @@ def expand(
         sources += [module] * len(made)
     raise_all(errors)
     n_dynamic = sum(node.op_type in DYNAMIC for node in model.graph.node)
-    if len(nodes) != len(model.graph.node):
+    if any(new is not old for new, old in zip(nodes, model.graph.node, strict=False)):
         del model.graph.node[:]
         model.graph.node.extend(nodes)
     if not n_dynamic:

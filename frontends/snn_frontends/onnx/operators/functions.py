@@ -36,20 +36,31 @@ TRUE = apply("sub", 1.0, apply("equal", X, 0.0))
 Traced = tuple[Tensor, Expression]
 
 
-def trace_back(builder: Builder, value: Tensor) -> Traced:
+def trace_back(builder: Builder, value: Tensor, *, unrounded: bool = False) -> Traced:
     """The last preceding value that is not a function of one other, and the function of it.
 
     Chained sums of a value with a function of itself have exponentially many paths: each node is
     visited once.
+
+    Args:
+        builder: the network under construction.
+        value: the value.
+        unrounded: whether a function may stand for one that a quantized file rounds to a grid.
     """
-    return _traced(builder, value, {}, MAX_OPERATIONS)
+    return _traced(builder, value, {}, MAX_OPERATIONS, unrounded)
 
 
 def _traced(
-    builder: Builder, value: Tensor, known: dict[NodeId, Traced], steps_left: int
+    builder: Builder,
+    value: Tensor,
+    known: dict[NodeId, Traced],
+    steps_left: int,
+    unrounded: bool,
 ) -> Traced:
     if value.node not in known:
-        found = _step_back(builder, value, known, steps_left - 1) if steps_left else None
+        found = None
+        if steps_left:
+            found = _step_back(builder, value, known, steps_left - 1, unrounded)
         if found is None or _size(found[1]) > MAX_OPERATIONS:
             found = value, X
         known[value.node] = found
@@ -57,16 +68,20 @@ def _traced(
 
 
 def _step_back(
-    builder: Builder, value: Tensor, known: dict[NodeId, Traced], steps_left: int
+    builder: Builder,
+    value: Tensor,
+    known: dict[NodeId, Traced],
+    steps_left: int,
+    unrounded: bool,
 ) -> Traced | None:
     """The argument of a value and its function, from its node; None if not a function."""
     node = builder.node(value.node)
 
     def source(name: NodeId) -> Traced:
-        return _traced(builder, Tensor(name, value.shape), known, steps_left)
+        return _traced(builder, Tensor(name, value.shape), known, steps_left, unrounded)
 
     match node:
-        case ann.Function(expression=expression):
+        case ann.Function(expression=expression, levels=levels) if levels is None or unrounded:
             return Tensor(node.inputs[0], value.shape), expression
         case ann.Affine():
             scale, shift = _of_channels(node.scale), _of_channels(node.shift)
@@ -117,10 +132,16 @@ def of(call: Call, x: Tensor, expression: Expression, suffix: str = "") -> Tenso
 
 
 def combine(call: Call, name: str, *values: Tensor) -> Tensor | None:
-    """An operation on several functions of one value, or None for other operands."""
+    """An operation on several functions of one value, or None for other operands.
+
+    One population for a product costs less than product neurons, even where a quantized file rounds
+    its factors.
+    """
     if len({value.shape for value in values}) > 1:
         return None
     parts = [trace_back(call.builder, value) for value in values]
+    if len({root for root, _ in parts}) > 1:
+        parts = [trace_back(call.builder, value, unrounded=True) for value in values]
     if len({root for root, _ in parts}) > 1:
         return None
     expression = apply(name, parts[0][1], parts[1][1])

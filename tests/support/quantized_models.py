@@ -1,0 +1,87 @@
+"""Quantized ONNX models for tests, and the comparison of their import with onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx_models import IR_VERSION, SYMBOLIC, evaluate_all, imported, node, session
+from snn_compile.plugins import Imported
+
+MICROSOFT = "com.microsoft"
+TYPES = {
+    "int4": (TensorProto.INT4, -8, 7),
+    "uint4": (TensorProto.UINT4, 0, 15),
+    "int8": (TensorProto.INT8, -128, 127),
+    "uint8": (TensorProto.UINT8, 0, 255),
+    "int16": (TensorProto.INT16, -32768, 32767),
+    "uint16": (TensorProto.UINT16, 0, 65535),
+    "int64": (TensorProto.INT64, 0, 0),
+    "int32": (TensorProto.INT32, -(2**31), 2**31 - 1),
+    "float32": (TensorProto.FLOAT, 0, 0),
+}
+
+
+def typed(name: str, values: object, kind: str) -> onnx.TensorProto:
+    """A constant of a type, also of one that numpy lacks."""
+    array = np.asarray(values)
+    if kind in ("int4", "uint4"):
+        return helper.make_tensor(name, TYPES[kind][0], array.shape, array.ravel().tolist())
+    return numpy_helper.from_array(array.astype(kind), name)
+
+
+def quantized_model(
+    nodes: Sequence[onnx.NodeProto],
+    constants: Mapping[str, tuple[object, str]],
+    shape: Sequence[int | str] = (SYMBOLIC, 3, 8, 8),
+    opset: int = 21,
+    outputs: str = "y",
+    output_type: int = TensorProto.FLOAT,
+) -> onnx.ModelProto:
+    """A model with the input 'x' and constants of any type, (values, type) by name."""
+    graph = helper.make_graph(
+        list(nodes),
+        "quantized",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(n, output_type, None) for n in outputs.split()],
+        [typed(name, *value) for name, value in constants.items()],
+    )
+    domains = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
+    made = helper.make_model(graph, opset_imports=domains)
+    made.ir_version = IR_VERSION
+    return made
+
+
+def pair(source: str, target: str, scale: str, zero: str) -> list[onnx.NodeProto]:
+    """A quantization and its inverse."""
+    return [
+        node("QuantizeLinear", f"{source} {scale} {zero}", f"{target}_q"),
+        node("DequantizeLinear", f"{target}_q {scale} {zero}", target),
+    ]
+
+
+def inputs_of(made: onnx.ModelProto, n: int = 4, seed: int = 0) -> np.ndarray:
+    """Random inputs, some of them negative."""
+    dims = made.graph.input[0].type.tensor_type.shape.dim
+    shape = [dims[0].dim_value or n, *(dim.dim_value for dim in dims[1:])]
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def assert_within_a_step(made: onnx.ModelProto, step: float, seed: int = 0) -> Imported:
+    """Import, and compare with onnxruntime: nearly all values equal, the others one step apart.
+
+    Both round the same sums, added in different order: one on the border of two steps may fall on
+    either side.
+    """
+    result, x = imported(made), inputs_of(made, seed=seed)
+    (expected,) = session(made).run(None, {"x": x})
+    (actual,) = evaluate_all(result, x)
+    assert actual.shape == expected.shape
+    assert np.ptp(expected) > 4 * step, "the outputs say nothing"
+    apart = np.abs(actual - expected) / step
+    assert apart.max() < 1.01
+    assert (apart > 0.01).mean() < 0.02
+    return result

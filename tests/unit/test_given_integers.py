@@ -1,0 +1,192 @@
+"""The integers of a quantized file in the compiled network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx_models import node, session
+from quantized_models import inputs_of, pair, quantized_model
+from snn_compile import compile_model
+from snn_compile.convert.file_integers import of_file
+from snn_compile.errors import Origin
+from snn_compile.ir import spiking
+from snn_compile.ir.graph import NodeId
+from snn_compile.ir.quantized import ConvSynapses, DenseSynapses
+from snn_compile.quantize.given import given_integers
+from snn_compile.sim import engine, reference
+
+
+def integers(kind: str, shape: tuple[int, ...], low: int, high: int, seed: int = 3) -> np.ndarray:
+    found = np.random.default_rng(seed).integers(low, high, shape, endpoint=True)
+    found.flat[:2] = low, high
+    return found.astype(kind)
+
+
+def network(conv, dense, *, zero=0, steps=(0.01, 0.02, 0.015, 0.03), kind="int8", dense_step=0.005):
+    """Conv and Gemm with given integers, everything between pairs."""
+    per_channel = {"axis": 0} if len(steps) > 1 else {}
+    constants = {
+        "xs": (0.02, "float32"),
+        "xz": (128, "uint8"),
+        "w": (conv, kind),
+        "ws": (np.array(steps) if per_channel else steps[0], "float32"),
+        "wz": (np.full(len(steps), zero) if per_channel else zero, kind),
+        "b": (np.arange(4) * 100, "int32"),
+        "bs": (np.float32(0.0002), "float32"),
+        "hs": (0.05, "float32"),
+        "hz": (0, "uint8"),
+        "v": (dense, "int8"),
+        "vs": (dense_step, "float32"),
+        "vz": (0, "int8"),
+        "ys": (0.1, "float32"),
+        "yz": (128, "uint8"),
+    }
+    nodes = [
+        *pair("x", "xd", "xs", "xz"),
+        node("DequantizeLinear", "w ws wz", "wd", **per_channel),
+        node("DequantizeLinear", "b bs", "bd"),
+        node("Conv", "xd wd bd", "c", strides=[2, 2]),
+        *pair("c", "h", "hs", "hz"),
+        node("Flatten", "h", "f"),
+        node("DequantizeLinear", "v vs vz", "vd"),
+        node("Gemm", "f vd", "g", transB=1),
+        *pair("g", "y", "ys", "yz"),
+    ]
+    return quantized_model(nodes, constants)
+
+
+def compiled(made: onnx.ModelProto, folder: Path, **options):
+    path = folder / "net.onnx"
+    path.write_bytes(made.SerializeToString())
+    x = inputs_of(made, 64)
+    return compile_model(path, calibrate=x, evaluate=(x, None), **options), x
+
+
+CONV = (4, 3, 3, 3)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-127, 127), (-128, 127), (-8, 7)])
+def test_integers_of_weights_are_those_of_the_file(tmp_path, low, high):
+    conv, dense = integers("int8", CONV, low, high), integers("int8", (5, 36), low, high)
+    model, x = compiled(network(conv, dense), tmp_path)
+    synapses = [n for n in model.program.graph if isinstance(n, ConvSynapses | DenseSynapses)]
+    found = [group.weight.values for group in synapses[:2]]
+    assert (found[0] == conv).all()
+    assert (found[1].reshape(dense.shape) == dense).all()
+    shares = [layer.get("integers_kept") for layer in model.report["layers"]]
+    assert [share for share in shares if share is not None] == [1.0, 1.0]
+    frames = model.encoding(x[:8])
+    for name, value in reference.run(model.program, frames).outputs.items():
+        assert (engine.run(model.program, frames).outputs[name] == value).all()
+    if high > 100:  # few integers tie often
+        assert model.report["ladder"][-1]["agreement"] > 98
+
+
+def test_the_input_arrives_as_the_integers_of_the_file(tmp_path):
+    made = network(integers("int8", CONV, -127, 127), integers("int8", (5, 36), -127, 127))
+    model, x = compiled(made, tmp_path)
+    expected = np.clip(np.rint(x / np.float32(0.02)) + 128, 0, 255) - 128
+    assert (model.encoding(x) == expected).all()
+
+
+def test_outputs_are_those_of_the_file(tmp_path):
+    made = network(integers("int8", CONV, -127, 127), integers("int8", (5, 36), -127, 127))
+    model, x = compiled(made, tmp_path)
+    (expected,) = session(made).run(None, {"x": x})
+    apart = np.abs(model.run(x) - expected) / 0.1
+    assert apart.max() < 1.01  # a sum on the border of two steps
+    assert (apart > 0.01).mean() < 0.05
+
+
+def test_integers_with_a_zero_point_are_a_sum_of_two_groups(tmp_path):
+    conv = integers("uint8", CONV, 0, 255)
+    made = network(conv, integers("int8", (5, 36), -127, 127), zero=37, kind="uint8")
+    model, _ = compiled(made, tmp_path)
+    groups = [n for n in model.program.graph if isinstance(n, ConvSynapses)][:2]
+    assert groups[0].inputs == groups[1].inputs == (model.program.input.id,)
+    least = min(group.exponent for group in groups)
+    total = sum(group.weight.values << (group.exponent - least) for group in groups)
+    assert (total == conv.astype(int) - 37).all()
+    assert not [w for w in model.report["warnings"] if w["code"] == "weights-rounded-again"]
+
+
+def test_weights_that_do_not_fit_are_rounded_again_and_said_so(tmp_path):
+    made = network(integers("int8", CONV, -127, 127), integers("int8", (5, 36), -127, 127))
+    model, _ = compiled(made, tmp_path, weight_bits=4)
+    codes = [w["code"] for w in model.report["warnings"]]
+    assert codes.count("weights-rounded-again") == 2
+    shares = [
+        layer["integers_kept"] for layer in model.report["layers"] if "integers_kept" in layer
+    ]
+    assert shares == [0.0, 0.0]
+
+
+def test_4_bit_integers_fit_4_bit_weights(tmp_path):
+    conv, dense = integers("int8", CONV, -8, 7), integers("int8", (5, 36), -8, 7)
+    model, _ = compiled(network(conv, dense), tmp_path, weight_bits=4)
+    (first, *_) = (n for n in model.program.graph if isinstance(n, ConvSynapses))
+    assert (first.weight.values == conv).all()
+
+
+@pytest.mark.parametrize("coding", ["sync", "rate", "sigma-delta", "signed"])
+def test_other_codings_compile_it_too(tmp_path, coding):
+    made = network(integers("int8", CONV, -127, 127), integers("int8", (5, 36), -127, 127))
+    model, _ = compiled(made, tmp_path, coding=coding)
+    assert model.report["ladder"][-1]["agreement"] > 60
+
+
+def group_of(weight, step, name="g", kind=spiking.DenseSynapses):
+    place = {"id": NodeId(name), "inputs": (), "shape": (len(weight), 1, 1), "origin": Origin("f")}
+    step = None if step is None else np.asarray(step, np.float64)
+    return kind(**place, weight=np.asarray(weight, np.float64), step=step)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_groups_add_up_to_every_integer_of_9_bits(seed):
+    rng = np.random.default_rng(seed)
+    whole = rng.integers(-255, 255, (6, 9), endpoint=True)
+    whole.flat[:4] = -255, 255, 128, -129
+    step = rng.random(6) + 0.1
+    group = group_of(whole * step[:, None], step)
+    kept, rest = of_file(group)
+    assert isinstance(rest, spiking.SparseSynapses)
+    low = np.rint(kept.weight / step[:, None])
+    high = np.zeros(whole.shape)
+    rows = np.repeat(np.arange(6), np.diff(rest.indptr))
+    high[rows, rest.indices] = np.rint(rest.weight / rest.step[rows])
+    assert low.min() >= -128
+    assert low.max() <= 127
+    assert np.abs(high).max() <= 127
+    assert (low + 2 * high == whole).all()
+
+
+def test_a_join_keeps_integers_where_its_other_arm_allows():
+    weight = np.arange(-6, 6).reshape(2, 6) * 0.25
+    kept = given_integers(
+        (group_of(weight, [0.25, 0.25]), group_of(np.eye(2) * 8.0, None, "h")),
+        8,
+        common=False,
+        most_apart=15,
+    )
+    assert kept is not None
+    assert kept.given == (True, False)
+    assert (kept.tensors[0].values == np.arange(-6, 6).reshape(2, 6)).all()
+    scaled = kept.tensors[1].values * kept.unit[0] * 2.0 ** kept.exponents[1]
+    np.testing.assert_allclose(scaled, np.eye(2) * 8.0, rtol=1e-2)
+
+
+def test_a_readout_compares_channels_in_one_unit():
+    weight = np.arange(12).reshape(2, 6)
+    steps = np.array([0.5, 0.25])
+    groups = (group_of(weight * steps[:, None], steps),)
+    assert given_integers(groups, 8, common=True, most_apart=15) is None
+    assert given_integers(groups, 8, common=False, most_apart=15) is not None
+
+
+def test_weights_that_are_no_integers_of_their_step_are_not_given():
+    groups = (group_of([[0.1, 0.25]], [0.1]),)
+    assert given_integers(groups, 8, common=False, most_apart=15) is None
