@@ -139,6 +139,30 @@ def test_other_codings_compile_it_too(tmp_path, coding):
     assert model.report["ladder"][-1]["agreement"] > 60
 
 
+def test_integers_behind_a_mean_are_kept(tmp_path):
+    conv = integers("int8", (4, 3, 3, 3), -127, 127)
+    constants = {
+        "xs": (0.02, "float32"),
+        "xz": (0, "uint8"),
+        "w": (conv, "int8"),
+        "ws": (0.01, "float32"),
+        "wz": (0, "int8"),
+        "ys": (0.1, "float32"),
+        "yz": (0, "uint8"),
+    }
+    nodes = [
+        *pair("x", "xd", "xs", "xz"),
+        node("AveragePool", "xd", "m", kernel_shape=[2, 2], strides=[2, 2]),
+        node("DequantizeLinear", "w ws wz", "wd"),
+        node("Conv", "m wd", "c"),
+        *pair("c", "y", "ys", "yz"),
+    ]
+    model, _ = compiled(quantized_model(nodes, constants), tmp_path)
+    group = next(n for n in model.program.graph if isinstance(n, ConvSynapses))
+    assert set(np.unique(group.weight.values)) == set(np.unique(np.repeat(conv, 4)))
+    assert next(x["integers_kept"] for x in model.report["layers"] if "integers_kept" in x) == 1.0
+
+
 def group_of(weight, step, name="g", kind=spiking.DenseSynapses):
     place = {"id": NodeId(name), "inputs": (), "shape": (len(weight), 1, 1), "origin": Origin("f")}
     step = None if step is None else np.asarray(step, np.float64)
