@@ -16,7 +16,7 @@ from snn_compile.errors import Origin
 from snn_compile.ir import spiking
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses
-from snn_compile.quantize.given import given_integers
+from snn_compile.quantize.given import given_integers, with_units
 from snn_compile.sim import engine, reference
 
 
@@ -197,7 +197,7 @@ def test_a_join_keeps_integers_where_its_other_arm_allows():
         most_apart=15,
     )
     assert kept is not None
-    assert kept.given == (True, False)
+    assert kept.given == (1.0, 0.0)
     assert (kept.tensors[0].values == np.arange(-6, 6).reshape(2, 6)).all()
     scaled = kept.tensors[1].values * kept.unit[0] * 2.0 ** kept.exponents[1]
     np.testing.assert_allclose(scaled, np.eye(2) * 8.0, rtol=1e-2)
@@ -209,6 +209,20 @@ def test_a_readout_compares_channels_in_one_unit():
     groups = (group_of(weight * steps[:, None], steps),)
     assert given_integers(groups, 8, common=True, most_apart=15) is None
     assert given_integers(groups, 8, common=False, most_apart=15) is not None
+
+
+def test_dying_channels_alone_are_rounded():
+    weight, step = np.arange(1, 13).reshape(3, 4), np.array([0.5, 0.001, 0.25])
+    groups = (group_of(weight * step[:, None], step),)
+    least = np.array([0.1, 0.002, 0.1])
+    found = given_integers(groups, 8, least, common=False, most_apart=15)
+    assert found is not None
+    assert found.given == (2 / 3,)
+    assert (found.unit == [0.5, 0.002, 0.25]).all()
+    assert (found.tensors[0].values == [[1, 2, 3, 4], [2, 3, 4, 4], [9, 10, 11, 12]]).all()
+    doubled = with_units(groups, found, np.array([0.5, 0.002, 0.5]), 8)
+    assert doubled.given == (1 / 3,)
+    assert (doubled.tensors[0].values[2] == [4, 5, 6, 6]).all()
 
 
 def test_weights_that_are_no_integers_of_their_step_are_not_given():
