@@ -46,7 +46,7 @@ from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quanti
 from snn_frontends.onnx.order import in_order, live, reads_of
 from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.unfolding import Unfolding
-from snn_frontends.onnx.values import Batch, Constant, Tensor, Unknown, Value
+from snn_frontends.onnx.values import Batch, Constant, Grid, Tensor, Unknown, Value
 
 CONTRIBUTOR = "com.microsoft"
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
@@ -70,6 +70,7 @@ class ModelInput:
         whole: whether it is a single sample, without such an axis.
         axis: position of that axis.
         elem_type: ONNX's number of its type.
+        ends: smallest and largest value, if it takes whole numbers.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ModelInput:
     whole: bool = False
     axis: int = 0
     elem_type: int = onnx.TensorProto.FLOAT
+    ends: tuple[int, int] | None = None
 
     def feed(self) -> Feed:
         """What onnxruntime is given for a sample."""
@@ -95,8 +97,13 @@ class ModelInput:
         sample = self.shape
         if not self.whole:
             sample = (*self.shape[: self.axis], *self.shape[self.axis + 1 :])
-        x = builder.add(ann.Input, self.name, (), (self.batch.size, *sample), origin)
-        return Tensor(x.node, self.shape, None if self.whole else self.axis)
+        shape, axis = (self.batch.size, *sample), None if self.whole else self.axis
+        if self.ends is None:
+            x = builder.add(ann.Input, self.name, (), shape, origin)
+            return Tensor(x.node, self.shape, axis)
+        step = np.ones(1, np.float32)
+        x = builder.add(ann.Input, self.name, (), shape, origin, step=step, ends=self.ends)
+        return Tensor(x.node, self.shape, axis, grid=Grid((1.0,), (0,), *self.ends))
 
 
 def import_graph(
@@ -489,7 +496,8 @@ class _Importer:
             if isinstance(result, Tensor):
                 return replace(result, grid=grid)
             return [replace(one, grid=grid) for one in result]
-        if call.op not in quantization.COMPUTE:
+        whole = any(grid is not None and grid.is_whole for grid in grids)
+        if call.op not in (quantization.EXACT if whole else quantization.COMPUTE):
             raise refusals.on_integers(call.origin)
         inputs = [
             quantization.integers(call, v, f"integers{k or ''}") if isinstance(v, Tensor) else v

@@ -206,11 +206,16 @@ def float_samples(
     """
     reading: dict[str, Any] = {
         "layout": options.layout,
-        "raw": _preprocessed(options.mean_values, options.scale_values),
+        "raw": _preprocessed(options.mean_values, options.scale_values) or _whole_numbers(network),
         "outputs": outputs or outputs_of(network, options),
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     return _samples(given, shapes, need_labels, reading)
+
+
+def _whole_numbers(network: ANNGraph) -> set[str]:
+    """The inputs that take whole numbers."""
+    return {str(n.id) for n in network.inputs if n.step is not None and (n.step == 1).all()}
 
 
 def _preprocessed(*stated: Any) -> bool | set[str]:
