@@ -289,3 +289,11 @@ def test_integers_are_classes_themselves(tmp_path):
         100 * (found["map"] == maps).mean(), abs=1e-3
     )
     assert figures["row"]["kind"] == "classes"
+
+
+def test_a_tuned_or_older_network_does_not_pretend(tmp_path):
+    compiled = compile_model("examples/digits_mlp.onnx", **FAST)
+    del compiled.report["tail"]
+    with pytest.raises(CompileError) as caught:
+        compiled.run_host_tail(samples(compiled.encoding.shape, 1))
+    assert caught.value.code == "no-host-tail"
