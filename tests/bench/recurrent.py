@@ -2,11 +2,11 @@
 
     python tests/bench/recurrent.py [MODEL] [--lava STIMULI] [--lava-steps N]
 
-MODEL is ``examples/kws_gru.onnx`` (see ``examples/make_kws.py``) or another export of it. Prints for
-each stage, on the recordings of the test set, the top-1 accuracy, the agreement with the float
+MODEL is ``examples/kws_gru.onnx`` (see ``examples/make_kws.py``) or another export of it. Prints
+for each stage, on the recordings of the test set, the top-1 accuracy, the agreement with the float
 network, and the root mean square error of the outputs as a share of their deviation; and whether
-the engine equals the reference bit for bit. With ``--lava``, a part of so many steps runs in Lava too: its
-simulation starts a process for every population.
+the engine equals the reference bit for bit. With ``--lava``, a network of fewer steps runs in Lava
+too, whose simulation starts a process for every population and group of synapses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from snn_compile.sim import ann, engine, reference
 from snn_frontends.onnx import OnnxFrontend
 from snn_frontends.onnx.runtime import OnnxRuntime
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 N_COMPARED = 16
 """Recordings for which every message of the engine is compared with the reference."""
 
@@ -65,10 +66,8 @@ def main() -> None:
         f"{'equal, bit for bit' if equal else 'DIFFERENT'}"
     )
     synapses = sum(layer["synapses"] for layer in compiled.report["layers"])
-    print(
-        f"{neurons:,} neurons, {synapses:,} synapses, {compiled.report['resources']['cores']} cores,"
-        f" {compiled.report['total_steps']} time steps"
-    )
+    cores, n_steps = compiled.report["resources"]["cores"], compiled.report["total_steps"]
+    print(f"{neurons:,} neurons, {synapses:,} synapses, {cores} cores, {n_steps} time steps")
     if arguments.lava:
         in_lava(arguments.model, calibrate_x, x, arguments.lava, arguments.lava_steps)
 
@@ -114,7 +113,7 @@ def in_lava(path: Path, calibrate_x: np.ndarray, x: np.ndarray, n: int, n_steps:
             target="loihi2",
             emit=("lava",),
         ).save(compiled)
-        command = [sys.executable, "-m", "snn_compile", "verify", str(compiled)]
+        command = [sys.executable, str(ROOT / "toolchain"), "verify", str(compiled)]
         print(f"\n{n_steps} steps in Lava:", flush=True)
         subprocess.run([*command, "--stimuli", str(n), "--no-progress"], check=False)
 

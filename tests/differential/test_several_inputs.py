@@ -11,8 +11,11 @@ from several_inputs import IMAGE_AND_VECTOR, MODELS, SHARED_AND_LATE, THREE, Mod
 from snn_backends.lava import LavaBackend
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
+from snn_compile.mapping import map_program
+from snn_compile.mapping.cost.events import events
 from snn_compile.options import CompileOptions
-from snn_compile.sim import ann
+from snn_compile.sim import ann, reference
+from snn_compile.targets import load_target
 from snn_frontends.onnx import OnnxFrontend
 
 CODINGS = {
@@ -81,6 +84,30 @@ def test_each_input_has_the_range_of_its_own_samples(tmp_path):
     parts = compiled.program.inputs.split(rounded)
     assert np.abs(parts["image"] - x["image"]).max() <= image.unit.max()
     assert np.abs(parts["vector"][..., 0, 0] - x["vector"]).max() <= vector.unit.max()
+
+
+def test_compiled_poisson_inputs_have_generators_of_their_own(tmp_path):
+    """The same values of two inputs are different spikes; those of the first are as if alone."""
+    options = {**CODINGS["poisson"], "seed": 7, "emit": ()}
+    program = compile_model(THREE.save(tmp_path), calibrate=THREE.samples(), **options).program
+    assert [node.seed for node in program.inputs] == [7, 8, 9]
+    first, second, _ = program.inputs
+    equal = {node.id: np.full((4, *node.shape), node.high // 2) for node in program.inputs}
+    sent = reference.Simulator(program).encode_inputs(program.inputs.join(equal))
+    assert first.shape == second.shape
+    assert (np.abs(sent[first.id]) != np.abs(sent[second.id])).any()
+
+
+def test_the_host_sends_the_values_of_every_input(tmp_path):
+    """What the host's link carries is the sum over the inputs: each value once, none of others."""
+    model, x = SHARED_AND_LATE, SHARED_AND_LATE.samples(80)
+    compiled = compile_model(model.save(tmp_path), calibrate=x, emit=())
+    mapped = map_program(compiled.program, load_target("loihi2")).graph
+    sent = {node.id: np.ones(node.shape) for node in compiled.program.inputs}
+    found = events(mapped, sent)
+    assert found.input_values == 3 + 7
+    without_b = events(mapped, {"a": sent["a"]})
+    assert 0 < without_b.input_messages < found.input_messages
 
 
 def test_without_data_every_input_goes_from_0_to_1(tmp_path):

@@ -143,12 +143,23 @@ THREE = Model(
     {"x": (6,), "y_": (6,), "z": (4,)},
     {"v": (6, 8), "w": (4, 8), "o": (8, 3)},
 )
+GATED = Model(
+    (
+        node("Mul", "a b", "m"),
+        node("Gemm", "m w", "g"),
+        node("Relu", "g", "r"),
+        node("Gemm", "r o", "y"),
+    ),
+    {"a": (6,), "b": (6,)},
+    {"w": (6, 8), "o": (8, 3)},
+)
 FIXED = Model(IMAGE_AND_VECTOR.nodes, IMAGE_AND_VECTOR.inputs, IMAGE_AND_VECTOR.constants, batch=1)
 MODELS = {
     "image and vector": IMAGE_AND_VECTOR,
     "two images": TWO_IMAGES,
     "shared and late": SHARED_AND_LATE,
     "three": THREE,
+    "a product of two": GATED,
     "batch of one": FIXED,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 
 import numpy as np
@@ -15,7 +16,10 @@ from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import AccuracyError, CompileError, UnsupportedError, UsageError
+from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import html, schema, terminal
+from snn_compile.sim.ann import evaluate_outputs
+from snn_frontends.onnx import OnnxFrontend
 
 
 def noisy(values, share=0.1):
@@ -290,9 +294,36 @@ def test_a_search_goes_by_the_error_where_there_are_no_classes(tmp_path):
 
 def test_equalization_is_chosen_by_all_outputs(tmp_path):
     path, x = two_heads(tmp_path), uniform(60, 8)
-    compiled = compile_model(path, calibrate=x, emit=(), equalize="auto")
-    (found,) = [w for w in compiled.report["options"].values() if "auto took" in w["origin"]]
-    assert "relative squared errors of the outputs" in found["origin"]
+    network = OnnxFrontend().read(path).ann
+
+    def compiled(mode, seen):
+        del seen
+        share = {"first alone": (0.0, 0.5), "both": (0.1, 0.1)}[mode]
+
+        def outputs(new):
+            pairs = zip(evaluate_outputs(network, new), share, strict=True)
+            return [values + part * values.std(axis=0) for values, part in pairs]
+
+        return outputs
+
+    mode, finding = least_error_of(["first alone", "both"], compiled, network, x)
+    assert mode == "both"
+    errors = re.findall(r"(?:alone|both) ([\d.]+)", finding.message.partition(":")[2])
+    assert [float(error) for error in errors] == pytest.approx([0.125, 0.01], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "figure", "better"),
+    [("ArgMax", "classes", "agreement", 95.0), ("Softmax", "regression", "r2_onnx", 0.99)],
+)
+def test_what_the_import_leaves_off_is_not_compared(tmp_path, last, kind, figure, better):
+    """onnxruntime gives a class for each sample, and probabilities; the network logits."""
+    path, x = regressor(tmp_path, last), uniform(60, 8)
+    asked = {"output_kind": (kind,)}
+    compiled = compile_model(path, calibrate=x, evaluate=(x, None), emit=(), **asked)
+    fixed = rungs(compiled)["fixed"]
+    assert better < fixed.get("outputs", [fixed])[0][figure] <= 100
+    assert "note" not in rungs(compiled)["onnx"]
 
 
 def test_labels_without_an_output_are_refused_together(tmp_path):

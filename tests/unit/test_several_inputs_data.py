@@ -14,9 +14,11 @@ from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import CompileError, CompileErrors, UsageError
 from snn_compile.samples.named import check_named, load_named
+from snn_compile.samples.outputs import OutputShapes
 
 SHAPES = {"image": (2, 6, 6), "vector": (5,)}
 X = IMAGE_AND_VECTOR.samples(6)
+OUTPUTS = OutputShapes({"out": (3,)}, {})
 
 
 def save(folder, **arrays):
@@ -37,7 +39,8 @@ def refusals(given, **settings):
 
 
 def test_a_file_has_an_array_for_each_input(tmp_path):
-    samples = load_named(save(tmp_path, **X, y=np.arange(6) % 3, more=np.zeros(2)), SHAPES)
+    path = save(tmp_path, **X, y=np.arange(6) % 3, more=np.zeros(2))
+    samples = load_named(path, SHAPES, outputs=OUTPUTS)
     assert samples.x.shape == (6, 72 + 5)
     assert samples.x.dtype == np.float32
     np.testing.assert_array_equal(samples.x[:, :72], X["image"].reshape(6, -1))
@@ -47,7 +50,8 @@ def test_a_file_has_an_array_for_each_input(tmp_path):
 
 def test_an_input_called_y_is_no_label(tmp_path):
     path = save(tmp_path, x=np.zeros((3, 2), "f4"), y=np.ones((3, 4), "f4"), labels=np.arange(3))
-    samples = load_named(path, {"x": (2,), "y": (4,)}, need_labels=True)
+    shapes = {"x": (2,), "y": (4,)}
+    samples = load_named(path, shapes, outputs=OUTPUTS, need_labels=True)
     assert samples.y.tolist() == [0, 1, 2]
     assert samples.x[0].tolist() == [0, 0, 1, 1, 1, 1]
 
@@ -55,7 +59,7 @@ def test_an_input_called_y_is_no_label(tmp_path):
 def test_inputs_may_take_every_name_of_labels(tmp_path):
     shapes = {"y": (2,), "labels": (2,), "target": (2,), "class": (2,)}
     path = save(tmp_path, **{name: np.zeros((3, 2), "f4") for name in shapes})
-    assert load_named(path, shapes).y is None
+    assert load_named(path, shapes, outputs=OUTPUTS).y is None
 
 
 @pytest.mark.parametrize(
@@ -97,9 +101,9 @@ def test_numbers_of_samples_agree(tmp_path):
 
 
 def test_labels_are_checked(tmp_path):
-    (error,) = refusals(save(tmp_path, **X), need_labels=True)
+    (error,) = refusals(save(tmp_path, **X), outputs=OUTPUTS, need_labels=True)
     assert error.code == "missing-labels"
-    (error,) = refusals(save(tmp_path, **X, y=np.zeros((6, 3), int)))
+    (error,) = refusals(save(tmp_path, **X, y=np.zeros((6, 3), int)), outputs=OUTPUTS)
     assert error.code == "bad-labels"
 
 

@@ -31,7 +31,7 @@ from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend
-from snn_compile.plugins.host import TAIL, HostRunner
+from snn_compile.plugins.host import TAIL, HostRunner, whole_on_chip
 from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
 from snn_compile.samples.named import ArraysLike, join_named
@@ -133,7 +133,7 @@ class CompiledModel:
             rows of all of them, and their numbers as ``rows/NAME``.
 
         Raises:
-            UsageError: x has another shape, nothing is left to the host, or onnxruntime is missing.
+            UsageError: x has another shape, or onnxruntime is missing.
         """
         host = self.host()
         pieces: dict[str, list[npt.NDArray[Any]]] = {}
@@ -143,19 +143,14 @@ class CompiledModel:
         return {name: np.concatenate(values) for name, values in pieces.items()}
 
     def host(self) -> HostRunner:
-        """What is left to the host, ready to run.
+        """What is left to the host, ready to run; it may be nothing.
 
         Raises:
-            UsageError: there is nothing, or onnxruntime is missing.
+            UsageError: onnxruntime is missing.
             ModelError: it is not what this tool writes.
         """
-        if self.tail is None:
-            raise UsageError(
-                "nothing of this network is left to the host",
-                code="no-host-tail",
-                hint="its outputs are those of the model file; leave out --host-tail",
-            )
-        return HostRunner.of(self.tail)
+        outputs = {self.output_names[n]: (n, one.shape) for n, one in self.decodings.items()}
+        return HostRunner.of(self.tail or whole_on_chip(outputs))
 
     def host_rows(
         self, host: HostRunner, run: Run, x: npt.NDArray[Any]

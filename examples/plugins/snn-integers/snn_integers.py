@@ -39,12 +39,12 @@ class IntegersDevice:
     def run(self, frames: npt.NDArray[np.int64], time_limit: float) -> Iterator[Measured]:
         """One stimulus at a time."""
         for number, frame in enumerate(frames):
-            messages = self.respond(frame.reshape(-1).tolist())
-            yield Measured(number, messages)
+            yield Measured(number, self.respond(frame))
 
-    def respond(self, frame: list[int]) -> dict[str, npt.NDArray[np.int32]]:
+    def respond(self, frame: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int32]]:
         """What every layer sends: (1 stimulus, 1 step, *shape)."""
-        sent: dict[str, list[int]] = {self.program.input.id: frame}
+        inputs = self.program.inputs.split(frame, 0)  # a sample of several is one row
+        sent: dict[str, list[int]] = {name: part.ravel().tolist() for name, part in inputs.items()}
         for node in self.program.populations:
             synapses = self.program.graph[node.inputs[0]]
             if not isinstance(synapses, DenseSynapses):

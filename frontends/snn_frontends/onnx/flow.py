@@ -47,16 +47,33 @@ class Flow:
         """The inputs of an operator that depend on the network's input."""
         return (name for name in dict.fromkeys(reads_of(node)) if name in self.dependent)
 
-    def after(self, nodes: Iterable[onnx.NodeProto]) -> set[int]:
-        """The identities of operators, and of all that follow from them."""
+    def after(self, nodes: Iterable[onnx.NodeProto], *, by_value: bool = False) -> set[int]:
+        """The identities of operators, and of all that follow from them.
+
+        Args:
+            nodes: the operators.
+            by_value: whether operators that only need to know shapes of their results are left out.
+        """
         waiting = list(nodes)
         found = {id(node) for node in waiting}
         while waiting:
             for name in results_of(waiting.pop()):
                 for reader in self.readers.get(name, []):
+                    if by_value and reader.op_type in SHAPES:
+                        continue
                     if id(reader) not in found:
                         found.add(id(reader))
                         waiting.append(reader)
+        return found
+
+    def before(self, names: Iterable[str]) -> list[onnx.NodeProto]:
+        """The operators that values depend on, the last one first."""
+        needed = set(names)
+        found = []
+        for node in reversed(self.nodes):
+            if any(name in needed for name in node.output):
+                found.append(node)
+                needed.update(self.dependences(node))
         return found
 
     def readers_of(self, names: Iterable[str]) -> list[onnx.NodeProto]:

@@ -321,7 +321,7 @@ class _Importer:
     def _host_tail(self, network: ANNGraph) -> HostTail | None:
         """The operators that are not in the network, for the host."""
         left = set(self.cut.tail) if self.cut else set()
-        left |= self.flow.after(self.dropped)
+        left |= self.flow.after(self.dropped, by_value=True)
         if not left:
             return None
         self._check_all(left)

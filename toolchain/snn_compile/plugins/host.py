@@ -26,6 +26,32 @@ ROWS = "rows/{}"
 Array = npt.NDArray[Any]
 
 
+class _Nothing:
+    """A model without operators."""
+
+    name = "nothing"
+    inputs: list[str] = []  # noqa: RUF012  (never changed)
+    shapes: list[tuple[int | None, ...] | None] = []  # noqa: RUF012
+
+    def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """No outputs."""
+        del feeds
+        return []
+
+
+NOTHING = _Nothing()
+
+
+def whole_on_chip(outputs: Mapping[str, tuple[NodeId, tuple[int, ...]]]) -> HostTail:
+    """The tail of a network that has none: its readouts are the outputs of the file.
+
+    Args:
+        outputs: id and shape of a sample of each readout, by name in the file.
+    """
+    feeds = [Feed(name, node, (1, *shape), "float32") for name, (node, shape) in outputs.items()]
+    return HostTail(b"", tuple(feeds), tuple(outputs), (), (), 1, cut=False)
+
+
 @dataclass(frozen=True, eq=False)
 class HostRunner:
     """A tail, ready to run.
@@ -46,6 +72,8 @@ class HostRunner:
             UsageError: the runtime is not installed.
             ModelError: the tail is not what this tool writes.
         """
+        if not tail.operators:
+            return HostRunner(tail, NOTHING)
         frontend = frontend_for(Path(TAIL))
         runtime = frontend.tail_runtime(tail) if isinstance(frontend, RunsOnHost) else None
         if runtime is None:
@@ -83,10 +111,10 @@ class HostRunner:
 
         Where the number of rows varies from sample to sample, ``rows/NAME`` has it.
         """
-        shapes = dict(zip(self._computed, self.runtime.shapes, strict=True))
+        shapes = self.shapes
         arrays: dict[str, Array] = {}
         for name, value in outputs.items():
-            shape = shapes.get(name, value.shape)
+            shape = shapes[name]
             if is_fixed(shape):
                 arrays[name] = value if _is_batch(shape, self.tail.batch) else value[None]
             else:
@@ -96,9 +124,13 @@ class HostRunner:
         return arrays
 
     @property
-    def _computed(self) -> list[str]:
-        known = {feed.tensor for feed in self.tail.feeds}
-        return [name for name in self.tail.outputs if name not in known]
+    def shapes(self) -> dict[str, tuple[int | None, ...] | None]:
+        """The shape of each output, with the batch and with None for sizes that vary."""
+        known = {feed.tensor: feed.shape for feed in self.tail.feeds}
+        computed = iter(self.runtime.shapes)
+        return {
+            name: known[name] if name in known else next(computed) for name in self.tail.outputs
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,8 +47,9 @@ def report_header(
     if joins:
         parts[-1] += f", {joins} residual join{'s' if joins != 1 else ''}"
     parts.append(f"{n_weights(ann):,} weights")
-    shapes = [figures.times(node.shape) for node in ann.inputs]
-    parts.append(f"input{'s'[: len(shapes) > 1]} {', '.join(shapes)}")
+    shapes = [(node.id, figures.times(node.shape)) for node in ann.inputs]
+    several = ", ".join(f"{name} {shape}" for name, shape in shapes)
+    parts.append(f"inputs {several}" if len(shapes) > 1 else f"input {shapes[0][1]}")
     observer.stage("model", f"{printable(Path(ann.file).name)}   {' · '.join(parts)}")
     auto = AUTO in (options.timesteps, getattr(options, coding.resolution()))
     what = coding.format_size(AUTO if auto else coding.size)

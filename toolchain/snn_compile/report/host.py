@@ -55,7 +55,7 @@ class HostStage:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of a sample of each output that has the same one for all samples."""
         batch, found = self.tail.tail.batch, {}
-        for name, shape in zip(self.tail.tail.outputs, self.whole.runtime.shapes, strict=True):
+        for name, shape in self.tail.shapes.items():
             if shape and is_fixed(shape[1:]):
                 first = () if shape[0] in (None, batch) else shape[:1]
                 sizes = (size for size in (*first, *shape[1:]) if size is not None)

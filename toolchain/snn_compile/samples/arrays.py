@@ -286,10 +286,15 @@ def _checked_type(x: Array, raw: bool, source: str, name: str) -> Array:
             f"{name} has the type {x.dtype}, but its scale is unknown",
             "wrong-dtype",
             source,
-            "set --mean-values and --scale-values (0 and 1 if the network takes raw values),"
-            " or store x as float32 in the network's range",
+            f"set --mean-values and --scale-values{_of(name)} (0 and 1 if the network takes raw"
+            f" values), or store {name} as float32 in the network's range",
         )
     return x
+
+
+def _of(name: str) -> str:
+    """The input that preprocessing has to name, if there are several."""
+    return "" if name == "x" else f" of {name}"
 
 
 def _checked_shape(

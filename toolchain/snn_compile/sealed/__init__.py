@@ -62,7 +62,7 @@ class _Content(TypedDict):
     """Content of ``program.json``."""
 
     program: dict[str, Any]
-    encoding: list[_Encoding]
+    encoding: _Encoding | list[_Encoding]
     decodings: dict[str, list[int]]
     provenance: dict[str, str]
     emitted: list[str]
@@ -269,8 +269,9 @@ def encoding_key(number: int, n_inputs: int) -> str:
 
 
 def _encodings(
-    documents: list[_Encoding], arrays: Mapping[str, Any], program: QuantizedGraph
+    stated: _Encoding | list[_Encoding], arrays: Mapping[str, Any], program: QuantizedGraph
 ) -> Encoding:
+    documents = stated if isinstance(stated, list) else [stated]
     n = len(program.inputs)
     if len(documents) != n:
         raise DamagedError(f"it has {len(documents)} encodings for {n} inputs")

@@ -23,8 +23,6 @@ OLDER = (1,)
 
 def upgrade(content: dict[str, Any]) -> dict[str, Any]:
     """The content of ``program.json`` in the present schema, without missing entries."""
-    if content["schema"] != SEVERAL_INPUTS:
-        content = {**content, "encoding": [content.get("encoding")]}
     if content["schema"] not in OLDER:
         return content
     known = content.get("provenance")
