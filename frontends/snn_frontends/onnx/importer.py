@@ -391,9 +391,11 @@ class _Importer:
         self.unfolding.run(node, origin)
         if len(self.errors) > n_errors:
             self.refused.add(id(node))
+            for name in filter(None, node.output):
+                self.values.setdefault(name, Unknown())
 
-    def _enter(self, copy: Copy) -> None:
-        """Import a graph of control flow.
+    def _enter(self, copy: Copy) -> bool:
+        """Import a graph of control flow, and say whether nothing of it was refused.
 
         Raises:
             ModelError: one of its names is that of another value.
@@ -413,8 +415,10 @@ class _Importer:
             for name in reads_of(node):
                 self.readers.setdefault(name, []).append(node)
             self.surveyor.producers.update(dict.fromkeys(node.output, node))
+        n_errors = len(self.errors)
         for node in copy.nodes:
             self._visit(node)
+        return len(self.errors) == n_errors
 
     def _refuse(
         self,
