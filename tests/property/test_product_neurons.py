@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from engine_equality import assert_equal
 from networks import INPUT, Builder
+from product_networks import gated
 from snn_compile.ir.fixedpoint import QFormat, QTensor
 from snn_compile.ir.quantized import ProductNeurons
 from snn_compile.ir.schedule import schedule
@@ -19,19 +20,6 @@ from transcription import assert_equal as assert_equal_to_transcription
 FEW = settings(max_examples=8, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**32 - 1)
 OPERANDS = st.sampled_from((1, 7, 255, 2047))
-
-
-def gated(seed, channels, high, width=3, whole=False):
-    """Two graded layers, their product, the product of that with one of them, and what reads it."""
-    net = Builder(seed, (2, 2, width), low=-9, high=200, whole=whole)
-    bits = high.bit_length()
-    left = net.neurons("graded", net.conv(INPUT, channels, (1, 1)), payload_bits=bits)
-    right = net.neurons("graded", net.conv(INPUT, channels, (1, 1)), payload_bits=bits)
-    product = net.product(left, right, high=high)
-    twice = net.product(product, net.relay(left), high=min(high, 2000))
-    net.neurons("readout", net.dense(twice, 3), net.dense(INPUT, 3))
-    net.neurons("readout", net.conv(product, 2, (2, 1)))
-    return net.build(), net.frames(6, 0.8)
 
 
 @FEW

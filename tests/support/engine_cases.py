@@ -15,10 +15,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 import networks
+import product_networks
 import scheduled_networks
 import wide_networks
 from snn_compile.ir.quantized import Input, QuantizedGraph, Readout
-from snn_compile.ir.schedule import integer_network
+from snn_compile.ir.schedule import integer_network, schedule
+from snn_compile.ir.spiking import Window
 from snn_compile.sim import abi, reference
 from snn_compile.sim.engine import _message_dtype
 
@@ -42,6 +44,10 @@ def random_networks(n_wide: int = 12) -> Iterator[Named]:
         for seed, name in enumerate(scheduled_networks.NAMES):
             spread = scheduled_networks.scheduled(coding, name, seed, 7)
             yield f"{coding} {name}", spread.program, spread.frames
+    for seed, (channels, width, high) in enumerate(((3, 3, 255), (17, 1, 2047), (5, 4, 7))):
+        yield f"products {seed}", *product_networks.gated(seed, channels, high, width)
+        program, frames = product_networks.gated(seed, channels, high, width, whole=True)
+        yield f"products of changes {seed}", schedule(program, Window("sigma-delta", 1)), frames
     for seed in range(n_wide):
         yield f"wide {seed}", *wide_networks.wide(seed, (1, 5, 33)[seed % 3])
 

@@ -393,3 +393,36 @@ def test_neurons_with_tables_are_asked_one_by_one():
         current.reshape(12, 1, 3)[some], 1
     )
     assert np.array_equal(answers[:, 0], sent.reshape(3, 12)[:, some].T)
+
+
+@pytest.mark.parametrize(
+    ("table", "bit"), [("breakpoints", 8), ("multiplier", 5), ("offset", 12), ("shift", 1)]
+)
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_flipped_bit_of_a_table_is_called_by_its_place(found, table, bit, seed):
+    net = Builder(seed, (2, 3, 3))
+    hidden = net.neurons("lines", net.conv(INPUT, 3, (2, 2)))
+    net.neurons("readout", net.dense(hidden, 3))
+    program, frames = net.build(), net.frames(40)
+    layer = program.graph[hidden]
+    right = reference.run(program, frames, record=True).messages
+    n_found = 0
+    for index in np.ndindex(getattr(layer, table).shape):
+        values = getattr(layer, table).values.copy()
+        values[index] ^= 1 << bit
+        if table == "breakpoints" and (np.diff(values, axis=1) < 0).any():
+            continue
+        other = layer.changed(**{table: QTensor.of(values)})
+        faulty = replace(program, graph=program.graph.edit(replaced=[other]))
+        messages = reference.run(faulty, frames, record=True).messages
+        if np.array_equal(messages[hidden], right[hidden]):
+            continue  # these stimuli do not reach it
+        n_found += 1
+        (diagnosis,) = found(program, frames, messages)
+        places = [
+            (cause.where["parameter"], tuple(cause.where["index"]))
+            for cause in diagnosis.causes
+            if cause.kind == "parameter-bit"
+        ]
+        assert (table, index) in places, index
+    assert n_found

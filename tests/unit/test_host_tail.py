@@ -12,6 +12,7 @@ from onnx_models import ints, model, node, session
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.plugins.host import ROWS
+from snn_frontends.onnx import OnnxFrontend
 from tailed_networks import NETWORKS, Tailed, samples, weights
 
 N = 3
@@ -168,3 +169,27 @@ def test_other_forms(tmp_path, made, fixed):
     rows = [runner.run([name], {"x": np.repeat(one[None], fixed, 0)})[0][:1] for one in x]
     assert np.abs(found - np.concatenate(rows)).max() <= 0.02
     assert compiled.report["ladder"][-1]["stage"] == "host"
+
+
+def test_an_output_that_depends_on_no_input_is_the_file_s(tmp_path):
+    """A policy's log deviations are parameters."""
+    constants = {"w1": weights(1, 8, 16), "w2": weights(2, 16, 3), "c": weights(3, 1, 3)}
+    nodes = [
+        node("MatMul", "x w1", "h"),
+        node("Relu", "h", "r"),
+        node("MatMul", "r w2", "mean"),
+        node("Exp", "c", "std"),
+    ]
+    made = model(nodes, ("N", 8), constants, "mean std")
+    onnx.save(made, tmp_path / "net.onnx")
+    x = samples((8,), N)
+    compiled = compile_model(
+        tmp_path / "net.onnx", calibrate=samples((8,), 40, 2), target="unlimited", emit=()
+    )
+    notes = {finding.code for finding in OnnxFrontend().read(tmp_path / "net.onnx").findings}
+    assert "constant-output" in notes
+    compiled.save(tmp_path / "net.snn")
+    found = CompiledModel.load(tmp_path / "net.snn").run_host_tail(x)
+    assert [*found] == ["mean", "std"]
+    np.testing.assert_array_equal(found["std"], np.repeat(np.exp(constants["c"]), N, 0))
+    np.testing.assert_array_equal(found["mean"], compiled.run(x).astype(np.float32))

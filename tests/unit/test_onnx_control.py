@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_models import OPSETS, assert_same, imported, ints, model, node, ops, refused
-from snn_compile import inspect_against
-from snn_compile.errors import ModelError, UnsupportedError
+from snn_compile import inspect_against, memory
+from snn_compile.errors import CompileErrors, ModelError, UnsupportedError
+from snn_frontends.onnx import unfolding
 
 RNG = np.random.default_rng(10)
 
@@ -206,14 +209,17 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_loops(name):
+def test_hostile_loops(name, monkeypatch):
+    assert unfolding.MAX_NODES == 5_000
+    monkeypatch.setattr(unfolding, "MAX_NODES", 300)
     inputs = "n go x" if name == "count" else "- go x"
     error = refused(model([loop(inputs, "y", STEP, "bad")], ("N", 4), HOSTILE[name]))
     assert (type(error), error.code, error.origin.node) == (ModelError, "too-large", "bad")
-    assert "5,000 operators" in error.message
+    assert "300 operators" in error.message
 
 
-def test_an_empty_body_that_never_ends():
+def test_an_empty_body_that_never_ends(monkeypatch):
+    monkeypatch.setattr(unfolding, "MAX_NODES", 300)
     empty = body([], "c h")
     error = refused(model([loop("- go x", "y", empty, "bad")], ("N", 4), {"go": np.array(True)}))
     assert error.code == "too-large"
@@ -248,3 +254,19 @@ def test_the_network_does_not_depend_on_the_names_of_branches():
     result = imported(made)
     assert [n.id for n in result.ann.graph] == ["x", "y", "y.output"]
     assert result.ann.graph["y"].origin.op == "Relu"
+
+
+@pytest.mark.parametrize("start", ["x", "one"])
+def test_values_that_double(monkeypatch, start):
+    """Refused at the limit of memory, whether they depend on the input or not."""
+    monkeypatch.setenv(memory.VARIABLE, str(8 << 20))
+    growing = body([node("Identity", "c", "c2"), node("Concat", "h h", "h2", axis=1)], "c2 h2")
+    nodes = [loop(f"n go {start}", "h", growing), node("ReduceSum", "h", "s", keepdims=1)]
+    nodes.append(node("Add", "s x", "y"))
+    constants = {"n": np.array(1000), "go": np.array(True), "one": np.ones((1, 4), np.float32)}
+    tracemalloc.start()
+    error = refused(model(nodes, (1, 4), constants))
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
+    errors = error.errors if isinstance(error, CompileErrors) else (error,)
+    assert errors[0].code == "too-large"

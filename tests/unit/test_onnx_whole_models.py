@@ -267,6 +267,10 @@ WITHOUT_BATCH = {
         (3, 4), [node("Reshape", "x s", "r"), node("MatMul", "r w", "m"), node("Relu", "m", "y")],
         {"s": ints(2, 6), "w": real(6, 2)},
     ),
+    "another constant for each row": (
+        (2, 3), [node("Add", "x c", "a"), node("Where", "k a c", "y")],
+        {"c": real(2, 3), "k": np.array([[True, False, True], [False, True, True]])},
+    ),
     "one number": (
         (1, 1), [node("Gemm", "x w b", "g"), node("Tanh", "g", "t"), node("ReduceSum", "t", "y")],
         {"w": real(1, 4), "b": real(4)},

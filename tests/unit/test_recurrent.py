@@ -134,6 +134,27 @@ def test_a_sequence_without_a_batch():
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_several_sequences_in_one_sample(kind):
+    """(steps, 3, features): a batch of the layer that is none of the network, with own states."""
+    given, draw = weights(kind, 2), np.random.default_rng(3)
+    names = ["start", *(["cell"] if kind == "LSTM" else [])]
+    constants = {k: given[k] for k in ("W", "R", "B")}
+    constants |= {k: draw.normal(size=(2, 3, CELLS)).astype(np.float32) for k in names}
+    constants["lengths"] = np.full(3, STEPS, np.int32)
+    outputs = "all last kept" if kind == "LSTM" else "all last"
+    layer = node(kind, f"x W R B lengths {' '.join(names)}", outputs, name="layer",
+                 hidden_size=CELLS, direction="bidirectional")  # fmt: skip
+    made = model([layer], (STEPS, 3, FEATURES), constants, outputs, opset=14)
+    x = draw.normal(size=(STEPS, 3, FEATURES)).astype(np.float32)
+    for ours, theirs in zip(
+        evaluate_all(imported(made), x[None]), session(made).run(None, {"x": x}), strict=True
+    ):
+        np.testing.assert_allclose(ours[0], theirs, rtol=1e-5, atol=1e-6)
+    wrong = replaced(made, start=np.zeros((2, 4, CELLS), np.float32))
+    assert "input 5 has shape [2, 4, 5]" in refused(wrong).message
+
+
 def test_layers_in_a_row_read_each_others_steps():
     """The second layer has dense layers on states, no matrices on parts of all of them."""
     first, second = weights("GRU", 2), weights("GRU", 1, 1, features=2 * CELLS)

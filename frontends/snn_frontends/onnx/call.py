@@ -76,6 +76,12 @@ class Call:
             hint=f"samples must be independent; keep axis {x.axis} unchanged",
         )
 
+    def differing(self) -> MixesSamplesError:
+        """The error for a constant with another value for each sample."""
+        return MixesSamplesError(
+            "the constant differs between the samples of a batch", origin=self.origin
+        )
+
     def invalid(self, message: str, code: str = "", hint: str = "") -> ModelError:
         """The error for a use of the operator that ONNX does not allow."""
         return ModelError(message, code=code, origin=self.origin, hint=hint)
@@ -180,7 +186,7 @@ class Call:
             )
         value = value.reshape((1,) * (len(shape) - value.ndim) + value.shape)
         if (value != value[:1]).any():
-            raise self.refusal("the constant differs between the samples of a batch")
+            raise self.differing()
         sample: Float = value[0, ...]
         return np.atleast_1d(sample)  # a number is a vector of one
 

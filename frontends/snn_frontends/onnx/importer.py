@@ -238,6 +238,7 @@ class _Importer:
         self.values: dict[str, Value] = {}
         self.steps: dict[str, Constant] = {}
         self.output_ids: dict[str, NodeId] = {}
+        self.constant_outputs: list[str] = []
         self.of_pairs: dict[str, Constant] = {}
         self.errors: list[CompileError] = []
         self.unfolded: list[onnx.NodeProto] = []
@@ -262,6 +263,15 @@ class _Importer:
                 builder.findings.append(Finding(message, self._origin(node), "dead-node"))
         for name in self.ends:
             self._mark_output(name)
+        if self.ends and len(self.constant_outputs) == len(self.ends):
+            self.errors.append(
+                ModelError(
+                    "no output depends on the input",
+                    code="constant-output",
+                    origin=Origin(builder.file, self.ends[0]),
+                    hint="export the model with an output that does",
+                )
+            )
         if self.errors:
             survey = self._survey()
             for error in self.errors:
@@ -322,7 +332,7 @@ class _Importer:
         """The operators that are not in the network, for the host."""
         left = set(self.cut.tail) if self.cut else set()
         left |= self.flow.after(self.dropped, by_value=True)
-        if not left:
+        if not left and not self.constant_outputs:
             return None
         self._check_all(left)
         border = tail.Border(
@@ -381,9 +391,11 @@ class _Importer:
         self.unfolding.run(node, origin)
         if len(self.errors) > n_errors:
             self.refused.add(id(node))
+            for name in filter(None, node.output):
+                self.values.setdefault(name, Unknown())
 
-    def _enter(self, copy: Copy) -> None:
-        """Import a graph of control flow.
+    def _enter(self, copy: Copy) -> bool:
+        """Import a graph of control flow, and say whether nothing of it was refused.
 
         Raises:
             ModelError: one of its names is that of another value.
@@ -403,8 +415,10 @@ class _Importer:
             for name in reads_of(node):
                 self.readers.setdefault(name, []).append(node)
             self.surveyor.producers.update(dict.fromkeys(node.output, node))
+        n_errors = len(self.errors)
         for node in copy.nodes:
             self._visit(node)
+        return len(self.errors) == n_errors
 
     def _refuse(
         self,
@@ -628,11 +642,9 @@ class _Importer:
             except MixesSamplesError as error:
                 self.errors.append(error)
         elif not isinstance(value, Unknown):
-            message = f"the output '{name}' does not depend on the input"
-            hint = "remove it from the outputs of the model"
-            self.errors.append(
-                ModelError(message, code="constant-output", origin=origin, hint=hint)
-            )
+            self.constant_outputs.append(name)
+            message = f"the output '{name}' does not depend on the input: left to the host"
+            self.builder.findings.append(Finding(message, origin, code="constant-output"))
 
     def _origin(self, node: onnx.NodeProto) -> Origin:
         """Location of a node in the file, by its name or that of its first output."""

@@ -218,7 +218,7 @@ def reorder_axes(call: Call, value: Constant, like: Tensor, rank: int) -> Consta
         return value[None]
     if like.merged > 1:
         if value.shape[like.axis] != 1:
-            raise call.refusal("the constant differs along the axis of the batch")
+            raise call.differing()
         return value[None]
     return np.moveaxis(value, like.axis, 0)
 

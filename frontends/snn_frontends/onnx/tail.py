@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
@@ -77,8 +79,15 @@ def host_tail(
                 feeds[name] = _feed(name, value, flow, left, border, origins[id(node)])
     read = [*feeds.values()]
     for name in flow.outputs:
-        if name not in made and name not in feeds:
-            feeds[name] = _feed(name, border.value(name), flow, left, border, Origin(file, name))
+        if name in made or name in feeds:
+            continue
+        value = border.value(name)
+        if isinstance(value, np.ndarray):
+            nodes.append(_constant(name, value))
+            made.add(name)
+            origins[id(nodes[-1])] = Origin(file, name, "Constant")
+        else:
+            feeds[name] = _feed(name, value, flow, left, border, Origin(file, name))
     types = {output.name: output.type.tensor_type.elem_type for output in model.graph.output}
     graph = helper.make_graph(
         nodes,
@@ -100,6 +109,11 @@ def host_tail(
         border.batch,
         cut,
     )
+
+
+def _constant(name: str, value: npt.NDArray[Any]) -> onnx.NodeProto:
+    """An operator with an output of the file that does not depend on its inputs."""
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
 
 
 def _feed(

@@ -22,13 +22,13 @@ class Unfolding:
 
     Attributes:
         values: all values by name.
-        enter: imports a copied graph.
+        enter: imports a copied graph; says whether nothing of it was refused.
         opset: version of the operator set.
         count: operators copied so far, and iterations.
     """
 
     values: dict[str, Value]
-    enter: Callable[[Copy], None]
+    enter: Callable[[Copy], bool]
     opset: int
     count: int = field(default=0)
 
@@ -44,7 +44,7 @@ class Unfolding:
         else:
             self._loop(node, origin)
 
-    def _enter(self, copy: Copy, origin: Origin) -> None:
+    def _enter(self, copy: Copy, origin: Origin) -> bool:
         self.count += len(copy.nodes) + 1
         if self.count > MAX_NODES:
             raise ModelError(
@@ -53,7 +53,7 @@ class Unfolding:
                 origin=origin,
                 hint="use fewer iterations",
             )
-        self.enter(copy)
+        return self.enter(copy)
 
     def _if(self, node: onnx.NodeProto, origin: Origin) -> None:
         condition = known(self._value(node, 0), "condition", origin)
@@ -76,7 +76,8 @@ class Unfolding:
             given = [f"{prefix}iteration", f"{prefix}condition", *carried]
             self.values[given[0]], self.values[given[1]] = np.array(at), np.array(True)
             names = dict(zip((entry.name for entry in body.input), given, strict=True))
-            self._enter(copied(body, names, outputs, prefix, origin), origin)
+            if not self._enter(copied(body, names, outputs, prefix, origin), origin):
+                return  # what follows is unknown
             goes_on = bool(known(self.values.get(outputs[0]), "condition", origin))
             carried = outputs[1 : len(carried) + 1]
             for piece, name in zip(pieces, outputs[len(carried) + 1 :], strict=True):

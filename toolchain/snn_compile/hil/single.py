@@ -33,6 +33,8 @@ from snn_compile.ir.spiking import InputCoding
 
 MAX_TESTED = 24
 """Most candidates of one kind tested on all evidence; a clear case has few."""
+MAX_SHIFT = 63
+"""The farthest that an integer of 64 bits can be shifted."""
 _ELEMENTS = 1 << 22
 """Size of the currents evaluated at once."""
 Change = Callable[[Int, slice], Int]
@@ -195,42 +197,66 @@ def _with_weight(
 
 
 def _of_parameters(evidence: Evidence) -> Iterator[Cause]:
-    """A flipped bit of a bias, threshold, multiplier, shift or initial potential."""
+    """A flipped bit of a bias, threshold, multiplier, shift, initial potential or table."""
     population = evidence.population
-    channel, *_ = place(evidence, int(evidence.differing[0]))
     for item in fields(population):
         tensor = getattr(population, item.name)
-        if not isinstance(tensor, QTensor):
+        if isinstance(tensor, QTensor):
+            for index in _places(evidence, item.name, tensor):
+                yield from _of_parameter(evidence, item.name, tensor, index)
+
+
+def _places(evidence: Evidence, name: str, tensor: QTensor) -> Iterator[tuple[int, ...]]:
+    """The elements of a parameter that only the differing neurons have."""
+    population = evidence.population
+    channel, *_ = neuron = place(evidence, int(evidence.differing[0]))
+    if name in population.tables and tensor.values.ndim == 2:
+        in_use = tensor.values[channel] <= population.state.max  # breakpoints of no line are beyond
+        yield from ((channel, int(k)) for k in np.flatnonzero(in_use | (name != "breakpoints")))
+    elif tensor.shape == population.shape:
+        if len(evidence.differing) == 1:
+            yield tuple(neuron)
+    elif tensor.shape == population.shape[:1]:
+        yield (channel,)
+
+
+def _of_parameter(
+    evidence: Evidence, name: str, tensor: QTensor, index: tuple[int, ...]
+) -> Iterator[Cause]:
+    """A flipped bit of one element of a parameter."""
+    population = evidence.population
+    form = population.state if name == "breakpoints" else tensor.format
+    old = int(tensor.values[index])
+    for bit in range(form.bits):
+        new = old ^ 1 << bit
+        if form.signed and bit == form.bits - 1:
+            new = old - (1 << bit) if old >= 0 else old + (1 << bit)
+        values = tensor.values.copy()
+        values[index] = new
+        if not _is_meant(population, name, values, new):
             continue
-        if tensor.shape == population.shape:
-            if len(evidence.differing) > 1:
-                continue
-            index = tuple(place(evidence, int(evidence.differing[0])))
-        elif tensor.shape == population.shape[:1]:
-            index = (channel,)
-        else:
-            continue
-        old, bits = int(tensor.values[index]), tensor.format.bits
-        for bit in range(bits):
-            signed = tensor.format.signed
-            new = int(variants.flipped_bit(np.array(old), bit, bits)) if signed else old ^ 1 << bit
-            if item.name in ("threshold", "multiplier") and new < 1:
-                continue
-            values = tensor.values.copy()
-            values[index] = new
-            changed: Any = {item.name: QTensor.of(values)}
-            part: Any = replace(population, **changed)
-            name = item.name.replace("_", " ")
-            text = f"bit {bit} of the {name} is flipped: {old} became {new}"
-            cause = explain(evidence, Hypothesis("parameter-bit", text, of_population(part)))
-            if cause is not None:
-                where = {"parameter": item.name, "index": list(index), "bit": bit}
-                scope = f"{name} {list(index)}"
-                if cause.scope != EVERYWHERE:
-                    scope += f", {cause.scope} only"
-                n_bits = cause.bits + log2(_parameter_bits(population))
-                where |= dict(cause.where)
-                yield replace(cause, scope=scope, bits=n_bits, where=where)
+        changed: Any = {name: QTensor.of(values)}
+        part: Any = replace(population, **changed)
+        shown = name.replace("_", " ")
+        text = f"bit {bit} of the {shown} is flipped: {old} became {new}"
+        cause = explain(evidence, Hypothesis("parameter-bit", text, of_population(part)))
+        if cause is not None:
+            where = {"parameter": name, "index": list(index), "bit": bit}
+            scope = f"{shown} {list(index)}"
+            if cause.scope != EVERYWHERE:
+                scope += f", {cause.scope} only"
+            n_bits = cause.bits + log2(_parameter_bits(population))
+            where |= dict(cause.where)
+            yield replace(cause, scope=scope, bits=n_bits, where=where)
+
+
+def _is_meant(population: Population, name: str, values: Int, new: int) -> bool:
+    """Whether the response of a population with these values is defined."""
+    if name == "shift":
+        return 0 <= new <= MAX_SHIFT
+    if name == "breakpoints":
+        return bool((np.diff(values, axis=1) >= 0).all())
+    return new >= 1 or name not in ("threshold", "multiplier") or name in population.tables
 
 
 def _parameter_bits(population: Population) -> int:

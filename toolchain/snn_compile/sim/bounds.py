@@ -76,13 +76,12 @@ def synapse_sums(synapses: Synapses, messages: tuple[int, int]) -> tuple[Interva
 
 
 def _row_sums(synapses: Synapses, messages: Range) -> tuple[Interval, int]:
-    """The same for each kernel or neuron."""
+    """The same per kernel or neuron."""
     low, high = messages
     if isinstance(synapses, SparseSynapses):
         weight = synapses.weight.values
         positive, negative = (
-            np.diff(np.concatenate([[0], part(weight, 0).cumsum()])[synapses.indptr])
-            for part in (np.maximum, np.minimum)
+            _by_row(synapses, part(weight, 0)) for part in (np.maximum, np.minimum)
         )
     else:
         positive, negative = synapses.weight.sums
@@ -102,7 +101,7 @@ def group_sums(graph: Nodes, synapses: Synapses) -> Interval:
 
 
 def _summed(graph: Nodes, population: Population, arriving: Arriving) -> Interval:
-    """Bounds of what a population's synapses add up to, for the ranges of what reaches them."""
+    """Bounds of the sum of a population's synapses per channel, for the ranges of their inputs."""
     n_channels = population.shape[0]
     total = _added(graph, population, arriving)
     return Interval(
@@ -112,7 +111,7 @@ def _summed(graph: Nodes, population: Population, arriving: Arriving) -> Interva
 
 
 def _added(graph: Nodes, population: Population, arriving: Arriving) -> Interval:
-    """The same for each neuron, or for each channel as far as that is all that is known."""
+    """The same per neuron, or per channel where only that is known."""
     low = np.zeros((population.shape[0], 1), np.int64)
     high = low
     for source in population.inputs:
@@ -126,10 +125,10 @@ def _added(graph: Nodes, population: Population, arriving: Arriving) -> Interval
 
 
 def _sums(graph: Nodes, synapses: Synapses, arriving: Arriving) -> Interval:
-    """Bounds of a group's sum, a row each or per channel.
+    """Bounds of a group's sum, per row or per channel.
 
-    What a neuron only passes on is bounded by what it receives: the sums of all parts of a sum have
-    the bounds of the whole, and not those of the widest part for each.
+    Neurons that only forward sums are bounded by their own input. Otherwise each partial sum would
+    count with the bounds of the widest one.
     """
     source, messages = graph[synapses.inputs[0]], arriving(synapses)
     if not isinstance(source, Neurons) or not source.sends_sums or source.total(1) != messages:
@@ -143,7 +142,7 @@ def _sums(graph: Nodes, synapses: Synapses, arriving: Arriving) -> Interval:
 
 
 def _sums_of_each(synapses: Synapses, source: Shape, low: Int, high: Int) -> Interval:
-    """Bounds of a group's sum for messages with bounds of their own, (C, 1 or H * W)."""
+    """Bounds of a group's sum, given bounds of the messages per source, (C, 1 or H * W)."""
     weight = synapses.weight.values
     if isinstance(synapses, ConvSynapses) and _is_one_to_one(synapses):
         ends = weight[:, 0, 0] * low, weight[:, 0, 0] * high

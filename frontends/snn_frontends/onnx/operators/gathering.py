@@ -135,7 +135,7 @@ def _of_each(call: Call, value: Index, seen: View) -> Index:
     if seen.like.merged > 1:
         raise call.mixing(seen.like)
     if (value != np.take(value, [0], batch)).any() or value.shape[batch] != call.batch:
-        raise call.refusal("its constant differs between the samples of a batch")
+        raise call.differing()
     one: Index = np.take(value, 0, batch)
     return one
 

@@ -15,7 +15,13 @@ from snn_frontends.onnx.call import Call
 from snn_frontends.onnx.operators import cells
 from snn_frontends.onnx.operators.cells import State, Step
 from snn_frontends.onnx.operators.functions import exponential_below, hard_sigmoid
-from snn_frontends.onnx.operators.sequences import Layout, Steps
+from snn_frontends.onnx.operators.sequences import (
+    Layout,
+    Steps,
+    apart,
+    concatenated,
+    sequence_input,
+)
 from snn_frontends.onnx.values import Tensor
 
 MAX_STEPS = 1024
@@ -72,13 +78,35 @@ def quantized_lstm(call: Call) -> Sequence[Tensor]:
 
 
 def _unrolled(call: Call, kind: Kind, cell: Callable[[Step, State], State]) -> Sequence[Tensor]:
-    """The states of every step, and the last ones."""
+    """The states of every step, and the last ones, of each sequence of a sample."""
+    batch_first = bool(call.attributes.get("layout", 0))
+    x = sequence_input(call, batch_first=batch_first)
+    batch, along = (0, 1) if batch_first else (1, 0)
+    n_sequences = x.shape[batch] if x.axis is None else 1
+    n_steps, size = x.shape[along], _size(call, kind) * len(_directions(call))
+    _check_size(call, n_steps, size * n_sequences)
+    _check_lengths(call, n_steps)
+    message = (
+        f"unrolled: {n_steps} steps of {size * n_sequences} cells, each with neurons and synapses"
+        " of its own"
+    )
+    call.builder.findings.append(Finding(message, call.origin, "unrolled"))
+    if n_sequences == 1:
+        return _one_sequence(call, kind, cell)
+    found = [_one_sequence(one, kind, cell) for one in apart(call, x, batch)]
+    axes = (0,) * len(found[0]) if batch_first else (2, *(1,) * kind.n_states)
+    return [
+        concatenated(call, parts, axis, f"output{k}")
+        for k, (axis, *parts) in enumerate(zip(axes, *found, strict=True))
+    ]
+
+
+def _one_sequence(call: Call, kind: Kind, cell: Callable[[Step, State], State]) -> Sequence[Tensor]:
+    """The same for one sequence of each sample."""
     batch_first = bool(call.attributes.get("layout", 0))
     steps = Steps.of(call, batch_first=batch_first)
     directions, size = _directions(call), _size(call, kind)
     n_steps = len(steps.values)
-    _check_size(call, n_steps, size * len(directions))
-    _check_lengths(call, n_steps)
     functions = _functions(call, kind, len(directions))
     layout = Layout(batch_first, steps.batched, len(directions), size)
     clip = call.attributes.get("clip")
@@ -91,7 +119,7 @@ def _unrolled(call: Call, kind: Kind, cell: Callable[[Step, State], State]) -> S
         state: State = tuple(layout.state(call, 5 + k, number) for k in range(kind.n_states))
         order = range(n_steps)
         for t in reversed(order) if backward else order:
-            group = f"{call.name}.{prefix}"
+            group = f"{call.origin.node}.{prefix}"
             x = steps.values[t]
             step = Step(
                 call, f"{prefix}step{t}", group, weights, functions[number], limit, x, steps.whole
@@ -99,11 +127,6 @@ def _unrolled(call: Call, kind: Kind, cell: Callable[[Step, State], State]) -> S
             state = cell(step, state)
             hidden[t].append(cells.computed(state[0]))
         lasts.append(state)
-    message = (
-        f"unrolled: {n_steps} steps of {size * len(directions)} cells, each with neurons and"
-        " synapses of its own"
-    )
-    call.builder.findings.append(Finding(message, call.origin, "unrolled"))
     last = [
         layout.last(call, [cells.computed(state[k]) for state in lasts], f"last{k}")
         for k in range(kind.n_states)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode, Float
 from snn_compile.ir.graph import Shape
 from snn_frontends.onnx.call import Call
-from snn_frontends.onnx.layout import place_batch_axis, view
-from snn_frontends.onnx.values import Tensor
+from snn_frontends.onnx.layout import place_batch_axis, plain, view
+from snn_frontends.onnx.values import Tensor, Value
 
 
 @dataclass(frozen=True)
@@ -91,24 +91,74 @@ class Steps:
 
     @staticmethod
     def of(call: Call, *, batch_first: bool) -> Steps:
-        """The input (steps, batch, features), or with the batch first."""
-        full = call.value().shape
-        if len(full) != 3:
-            raise call.invalid(f"its input has {len(full)} axes instead of 3")
-        batch, along = (0, 1) if batch_first else (1, 0)
-        seen = view(call, 0, (along, 2))
-        batched = seen.like.axis == batch
-        n_sequences = seen.like.merged if batched else full[batch]
-        if n_sequences != 1:
-            raise call.refusal(
-                f"its batch holds {n_sequences} sequences of each sample",
-                "apply the layer to one sequence of each sample",
-            )
-        shape = (call.batch, full[along], full[2])
-        x = reshaped(call, seen.x, shape, "steps")
+        """The input of a layer on one sequence of each sample."""
+        like = sequence_input(call, batch_first=batch_first)
+        along = 1 if batch_first else 0
+        n_steps, n_features = like.shape[along], like.shape[2]
+        x = reshaped(call, plain(call, like), (call.batch, n_steps, n_features), "steps")
         parts = _parts(call, x)
-        values = parts or [entry(call, x, t) for t in range(full[along])]
-        return Steps(tuple(values), parts is not None, batched)
+        values = parts or [entry(call, x, t) for t in range(n_steps)]
+        return Steps(tuple(values), parts is not None, like.axis is not None)
+
+
+def sequence_input(call: Call, *, batch_first: bool) -> Tensor:
+    """The input (steps, batch, features), or with the batch first.
+
+    Its batch is that of the network, or an axis of one sample: sequences of the same sample.
+    """
+    full = call.value().shape
+    if len(full) != 3:
+        raise call.invalid(f"its input has {len(full)} axes instead of 3")
+    like = view(call, 0, (1 if batch_first else 0, 2)).like
+    if like.merged > 1:
+        raise call.refusal(
+            f"its batch holds {like.merged} sequences of each sample",
+            "apply the layer to one sequence of each sample",
+        )
+    return like
+
+
+def apart(call: Call, x: Tensor, axis: int) -> list[Call]:
+    """The operator on each sequence of one sample; ``axis`` is that of the sequences."""
+    calls = []
+    for n in range(x.shape[axis]):
+        shape = tuple(1 if k == axis else size for k, size in enumerate(x.shape))
+        places = tuple(
+            slice(n, n + 1, 1) if k == axis else slice(0, size, 1) for k, size in enumerate(x.shape)
+        )
+        one = call.emit(
+            ann.Slice,
+            plain(call, x),
+            shape=(call.batch, *shape),
+            suffix=f"sequence{n}.input",
+            slices=places,
+        )
+        inputs: list[Value | None] = [Tensor(one.node, shape, None), *call.inputs[1:]]
+        for index, value in enumerate(inputs[4:7], 4):
+            at = axis if index > 4 else 0  # of initial states, and of lengths
+            if isinstance(value, Tensor):
+                raise call.refusal(
+                    f"input {index} depends on the network's input, for {x.shape[axis]} sequences",
+                    "apply the layer to one sequence of each sample",
+                )
+            if isinstance(value, np.ndarray) and value.shape[at : at + 1] == (x.shape[axis],):
+                inputs[index] = value.take([n], axis=at)
+        calls.append(replace(call, name=f"{call.name}.sequence{n}", inputs=tuple(inputs)))
+    return calls
+
+
+def concatenated(call: Call, parts: Sequence[Tensor], axis: int, name: str) -> Tensor:
+    """Values of one sample along an axis."""
+    shape = list(parts[0].shape)
+    shape[axis] = len(parts)
+    y = call.emit(
+        ann.Concat,
+        *(plain(call, part) for part in parts),
+        shape=(call.batch, *shape),
+        suffix=name,
+        axis=axis,
+    )
+    return place_batch_axis(y, None)
 
 
 def reshaped(call: Call, x: Tensor, shape: Shape, name: str) -> Tensor:
