@@ -34,6 +34,7 @@ ADDED: dict[str, Any] = {
     "activation_segments": 32,
     "chips": None,
     "allow_approximate": False,
+    "input_shape": [],
     "outputs": [],
     "cut_at": [],
     "output_kind": [],
