@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from onnx_models import assert_same, evaluate_all, imported, model, node, ops, refused
+from onnx_models import assert_same, evaluate_all, imported, model, node, ops, refused, session
 from quantized_models import (
     MICROSOFT,
     TYPES,
@@ -101,9 +101,7 @@ def test_pairs_round_as_in_onnxruntime(options, step):
     if step < 0.1:  # 16 bits: the order of a sum decides more often
         made = qdq(**options)
         x = inputs_of(made)
-        from onnx_models import session
-
-        (expected,) = session(made).run(None, {"x": x})
+            (expected,) = session(made).run(None, {"x": x})
         (actual,) = evaluate_all(imported(made), x)
         assert np.abs(actual - expected).max() < 4 * step
         return
@@ -222,6 +220,31 @@ def test_integers_cast_to_numbers():
     assert_within_a_step(quantized_model(nodes, constants), 1.0)
 
 
+@pytest.mark.parametrize("scales", [[0.02], [0.02, 0.03, 0.04]])
+def test_an_output_of_integers(scales):
+    constants = {"s": (scales, "float32"), "z": ([7] * len(scales), "uint8")}
+    nodes = [node("Relu", "x", "r"), node("QuantizeLinear", "r s z", "y", axis=1)]
+    made = quantized_model(nodes, constants, output_type=TensorProto.UINT8)
+    x = inputs_of(made)
+    (expected,) = session(made).run(None, {"x": x})
+    np.testing.assert_allclose(evaluate_all(imported(made), x)[0], expected, atol=1e-3)
+
+
+def test_integers_of_another_type():
+    constants = {"s": (0.02, "float32"), "z": (7, "uint8"), "t": (7, "int32")}
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("Cast", "q", "i", to=TensorProto.INT32),
+        node("DequantizeLinear", "i s t", "y"),
+    ]
+    found = imported(quantized_model(nodes, constants))
+    x = inputs_of(quantized_model(nodes, constants))
+    expected = (np.clip(np.rint(x / np.float32(0.02)) + 7, 0, 255) - 7) * np.float32(0.02)
+    np.testing.assert_allclose(evaluate_all(found, x)[0], expected, rtol=1e-5)
+    nodes[1].attribute[0].i = TensorProto.INT8
+    assert "int8" in refused(quantized_model(nodes, constants)).message
+
+
 def test_clipped_integers_as_brevitas_writes_them():
     constants = {
         "s": (0.2, "float32"),
@@ -336,8 +359,6 @@ def test_operators_of_onnxruntime_on_integers(op):
     made = quantized_model(nodes, constants_of((0.03, 120), (step, 100)), opset=13)
     found = imported(made)
     x = inputs_of(made)
-    from onnx_models import session
-
     (expected,) = session(made).run(None, {"x": x})
     (actual,) = evaluate_all(found, x)
     # onnxruntime adds its own rounding of scales and tables
