@@ -101,7 +101,7 @@ def test_pairs_round_as_in_onnxruntime(options, step):
     if step < 0.1:  # 16 bits: the order of a sum decides more often
         made = qdq(**options)
         x = inputs_of(made)
-            (expected,) = session(made).run(None, {"x": x})
+        (expected,) = session(made).run(None, {"x": x})
         (actual,) = evaluate_all(imported(made), x)
         assert np.abs(actual - expected).max() < 4 * step
         return
