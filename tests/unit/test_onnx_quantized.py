@@ -230,6 +230,42 @@ def test_an_output_of_integers(scales):
     np.testing.assert_allclose(evaluate_all(imported(made), x)[0], expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.INT8])
+def test_an_input_of_integers(kind):
+    constants = {
+        "s": (0.02, "float32"),
+        "z": (7, "uint8" if kind == TensorProto.UINT8 else "int8"),
+        "w": (weights("int8", (4, 3, 1, 1)), "int8"),
+        "ws": (0.01, "float32"),
+    }
+    nodes = [
+        node("DequantizeLinear", "x s z", "xd"),
+        node("DequantizeLinear", "w ws", "wd"),
+        node("Conv", "xd wd", "y"),
+    ]
+    made = quantized_model(nodes, constants)
+    made.graph.input[0].type.tensor_type.elem_type = kind
+    low, high = (0, 255) if kind == TensorProto.UINT8 else (-128, 127)
+    x = rng().integers(low, high, (4, 3, 8, 8), endpoint=True)
+    typed = x.astype(np.uint8 if kind == TensorProto.UINT8 else np.int8)
+    (expected,) = session(made).run(None, {"x": typed})
+    found = imported(made)
+    np.testing.assert_allclose(evaluate_all(found, x)[0], expected, rtol=1e-4, atol=1e-3)
+    assert found.ann.input.ends == (low, high)
+    assert found.ann.input.step == [1.0]
+
+
+def test_pixels_cast_to_numbers():
+    nodes = [
+        node("Cast", "x", "f", to=TensorProto.FLOAT),
+        node("Div", "f d", "y"),
+    ]
+    made = quantized_model(nodes, {"d": (255.0, "float32")})
+    made.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    x = rng().integers(0, 255, (4, 3, 8, 8))
+    np.testing.assert_allclose(evaluate_all(imported(made), x)[0], x / 255, rtol=1e-5)
+
+
 def test_integers_of_another_type():
     constants = {"s": (0.02, "float32"), "z": (7, "uint8"), "t": (7, "int32")}
     nodes = [

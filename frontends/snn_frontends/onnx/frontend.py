@@ -72,12 +72,13 @@ class OnnxFrontend:
 
 
 def _read(path: Path) -> Imported:
-    from snn_frontends.onnx.expansion import expand
+    from snn_frontends.onnx.expansion import expand, integers_as_numbers
     from snn_frontends.onnx.importer import import_graph
 
     file = str(path)
     model, modules = _load(path, file)
     opset, stated, findings = _opset(model, file)
+    modules = integers_as_numbers(model, modules)
     if not model.graph.node or not model.graph.output:
         lack = "outputs" if model.graph.node else "operators"
         raise ModelError(f"the model has no {lack}", code="empty-graph", origin=Origin(file))

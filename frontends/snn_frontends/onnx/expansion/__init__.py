@@ -5,5 +5,6 @@ quantization of the result. What onnxruntime's optimizer has fused becomes its p
 """
 
 from snn_frontends.onnx.expansion.expand import expand
+from snn_frontends.onnx.expansion.inputs import integers_as_numbers
 
-__all__ = ["expand"]
+__all__ = ["expand", "integers_as_numbers"]

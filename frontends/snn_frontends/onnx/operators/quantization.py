@@ -28,7 +28,7 @@ from snn_frontends.onnx.values import Constant, Grid, Tensor
 OPERATORS = frozenset({"DequantizeLinear", "Grid", "QuantizeLinear"})
 """The operators of this module. ``Grid`` is of no file: ``expansion`` writes it for both of the
 others at once, with the limits of the integers as attributes."""
-COMPUTE = frozenset("Add ArgMax Cast Div Mul Softmax Sub".split())
+COMPUTE = frozenset("Add ArgMax Cast Mul Softmax Sub".split())
 """Operators that may read the integers themselves as numbers."""
 MOVES = frozenset(
     (
