@@ -5,10 +5,14 @@ from __future__ import annotations
 from math import ceil, log2, prod
 
 import numpy as np
+import onnx
 import pytest
 
 import anns
 from anns import INPUT, Net, assert_same_function
+from onnx_models import model, node, session
+from snn_compile import compile_model
+from snn_compile.coding_registry import coding_names
 from snn_compile.codings.graded import Graded
 from snn_compile.convert.align_paths import AlignPaths
 from snn_compile.convert.balance_thresholds import balance_thresholds
@@ -202,3 +206,32 @@ def test_padding_never_wins_for_unpadded_windows_alone():
     lowered_network = LowerMaxPool()(network).graph
     x = -np.ones((1, 1, 4, 4))
     assert not anns.outputs(lowered_network, x)[0].any()
+
+
+BOUNDS = {"graded": 0.02, "sigma-delta": 0.02, "radix": 0.03}
+"""Largest error of codings by the bits of a value, relative to the largest output; others count."""
+
+
+@pytest.mark.parametrize("coding", coding_names())
+def test_values_of_both_signs_in_every_coding(coding, tmp_path):
+    random = np.random.default_rng(0)
+    constants = {
+        "w": random.normal(0, 0.4, (4, 3, 3, 3)).astype(np.float32),
+        "b": random.normal(-0.3, 0.3, 4).astype(np.float32),
+        "v": random.normal(0, 0.3, (64, 5)).astype(np.float32),
+    }
+    nodes = [
+        node("Conv", "x w b", "c", pads=[1] * 4),
+        node("MaxPool", "c", "p", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4),
+        node("Flatten", "p", "f"),
+        node("Gemm", "f v", "y"),
+    ]
+    made = model(nodes, ("N", 3, 8, 8), constants)
+    onnx.save(made, tmp_path / "net.onnx")
+    x = random.normal(size=(32, 3, 8, 8)).astype(np.float32)
+    compiled = compile_model(
+        tmp_path / "net.onnx", calibrate=x, coding=coding, target="unlimited", emit=()
+    )
+    (wanted,) = session(made).run(None, {"x": x})
+    error = np.abs(compiled.run(x) - wanted).max() / np.abs(wanted).max()
+    assert error <= BOUNDS.get(coding, 0.08)

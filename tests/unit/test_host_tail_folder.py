@@ -13,14 +13,14 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_models import session
+from onnx_models import model, node, session
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import CompileError
 from snn_compile.files.documents import sha256
 from snn_compile.sealed import read_seal
-from tailed_networks import NETWORKS, samples
+from tailed_networks import NETWORKS, samples, weights
 
 FAST = {"target": "unlimited", "emit": ()}
 
@@ -247,3 +247,53 @@ def test_the_same_file_gives_the_same_tail(folder, tmp_path):
     compile_model(folder / "net.onnx", **FAST).save(tmp_path / "net.snn")
     for name in ("tail.json", "tail.onnx", "model.snn"):
         assert sha256(tmp_path / "net.snn" / name) == sha256(folder / "net.snn" / name)
+
+
+def test_integers_are_classes_themselves(tmp_path):
+    """An index and a map of labels, with labels of their own."""
+    nodes = [
+        node("Conv", "x w", "c", pads=[1] * 4),
+        node("Relu", "c", "r"),
+        node("Conv", "r v", "s", pads=[1] * 4),
+        node("ArgMax", "s", "map", axis=1, keepdims=0),
+        node("ReduceMax", "s", "m", axes=[2, 3], keepdims=0),
+        node("ArgMax", "m", "best", axis=1, keepdims=0),
+        node("Gather", "table best", "row", axis=0),
+    ]
+    constants = {
+        "w": weights(1, 4, 3, 3, 3),
+        "v": weights(2, 6, 4, 3, 3),
+        "table": weights(3, 6, 2),
+    }
+    made = model(nodes, ("N", 3, 8, 8), constants, "map best row")
+    for output, kind in zip(made.graph.output, (7, 7, 1), strict=True):
+        output.CopyFrom(onnx.helper.make_tensor_value_info(output.name, kind, None))
+    onnx.save(made, tmp_path / "net.onnx")
+    x = samples((3, 8, 8), 12)
+    maps, best, _ = session(made).run(None, {"x": x})
+    labels = {"y_map": np.roll(maps, 1, axis=2), "y_best": np.where(np.arange(12) < 6, best, 9)}
+    compiled = compile_model(
+        tmp_path / "net.onnx", calibrate=samples((3, 8, 8), 40, 2), evaluate=(x, labels), **FAST
+    )
+    rung = compiled.report["ladder"][-1]
+    figures = {one["name"]: one for one in rung["outputs"]}
+    found = compiled.run_host_tail(x)
+    assert rung["before"]["outputs"][1]["top1"] == 50
+    assert figures["best"]["top1"] == pytest.approx(
+        100 * (found["best"] == labels["y_best"]).mean(), abs=1e-3
+    )
+    assert figures["map"]["pixel_accuracy"] == pytest.approx(
+        100 * (found["map"] == labels["y_map"]).mean(), abs=1e-3
+    )
+    assert figures["map"]["agreement"] == pytest.approx(
+        100 * (found["map"] == maps).mean(), abs=1e-3
+    )
+    assert figures["row"]["kind"] == "classes"
+
+
+def test_a_tuned_or_older_network_does_not_pretend(tmp_path):
+    compiled = compile_model("examples/digits_mlp.onnx", **FAST)
+    del compiled.report["tail"]
+    with pytest.raises(CompileError) as caught:
+        compiled.run_host_tail(samples(compiled.encoding.shape, 1))
+    assert caught.value.code == "no-host-tail"

@@ -24,7 +24,7 @@ F0 = np.float32(0)
 
 UNSUPPORTED = {
     "norm-of-batch": (node("LpNormalization", "x", "y", axis=0), IMAGE, {}, "axis 0"),
-    "unknown-op": (node("Det", "x", "y"), IMAGE, {}, "extract_model"),
+    "unknown-op": (node("Det", "x", "y"), IMAGE, {}, "--cut-at"),
     "conv-weights": (node("Conv", "x x", "y"), (3, 3, 8, 8), {}, "fixed"),
     "conv-4d": (node("Conv", "x w", "y"), ("N", 1, *[3] * 4), {"w": real(1, 1, *[2] * 4)}, "three"),
     "gemm-trans-a": (node("Gemm", "x w", "y", transA=1), ("N", 4), {"w": real(1, 4)}, "axis 0"),

@@ -146,9 +146,15 @@ class CompiledModel:
         """What is left to the host, ready to run; it may be nothing.
 
         Raises:
-            UsageError: onnxruntime is missing.
+            UsageError: onnxruntime is missing, or an older version has compiled the network.
             ModelError: it is not what this tool writes.
         """
+        if self.tail is None and "tail" not in self.report:
+            raise UsageError(
+                "nothing says whether the readouts are the outputs of the model file",
+                code="no-host-tail",
+                hint="compile the model again, or leave out --host-tail",
+            )
         outputs = {self.output_names[n]: (n, one.shape) for n, one in self.decodings.items()}
         return HostRunner.of(self.tail or whole_on_chip(outputs))
 

@@ -17,8 +17,8 @@ class Reason:
 
 
 CUT = (
-    "end the model before it and do this step outside: onnx.utils.extract_model cuts a model at "
-    "any tensor"
+    "leave it and what follows to the host with --cut-at, or end the network before it with"
+    " --outputs"
 )
 
 REASONS = (

@@ -166,6 +166,7 @@ class HostModel:
     Attributes:
         name: name of the library, for display.
         shapes: of each output, as far as the library infers it; None for other sizes.
+        integers: whether each output holds integers.
     """
 
     name = "onnxruntime"
@@ -173,6 +174,7 @@ class HostModel:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.shapes = [_inferred(output.shape) for output in session.get_outputs()]
+        self.integers = ["int" in output.type for output in session.get_outputs()]
 
     @staticmethod
     def of(model: bytes | str, *, bounded: bool = False) -> HostModel | None:

@@ -173,6 +173,8 @@ def finish(prepared: PreparedNetwork, journal: Journal) -> CompiledModel:
     more = {**assemble.inputs_of(program, prepared.encoding), "portability": portability}
     if prepared.tail is not None and prepared.tail.cut:
         more["tail"] = tail.report_entry(prepared.tail)
+    elif prepared.tail is None and prepared.lowering is not None:
+        more["tail"] = tail.NOTHING
     return CompiledModel(
         program,
         prepared.encoding,

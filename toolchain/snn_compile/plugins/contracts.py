@@ -220,11 +220,13 @@ class HostRuntime(Protocol):
         name: of the runtime.
         inputs: names of the model's inputs.
         shapes: shape of each output, with None for sizes that vary; None if unknown.
+        integers: whether each output holds integers.
     """
 
     name: str
     inputs: list[str]
     shapes: list[tuple[int | None, ...] | None]
+    integers: list[bool]
 
     def __call__(self, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """All outputs, in order, for the values of all inputs.

@@ -32,6 +32,7 @@ class _Nothing:
     name = "nothing"
     inputs: list[str] = []  # noqa: RUF012  (never changed)
     shapes: list[tuple[int | None, ...] | None] = []  # noqa: RUF012
+    integers: list[bool] = []  # noqa: RUF012
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """No outputs."""
@@ -122,6 +123,14 @@ class HostRunner:
                 arrays[name] = rows
                 arrays[ROWS.format(name)] = np.array([len(rows)])
         return arrays
+
+    @property
+    def integers(self) -> frozenset[str]:
+        """The outputs that hold integers."""
+        known = {feed.tensor for feed in self.tail.feeds}
+        computed = (name for name in self.tail.outputs if name not in known)
+        pairs = zip(computed, self.runtime.integers, strict=True)
+        return frozenset(name for name, whole in pairs if whole)
 
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...] | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from snn_compile.errors import UsageError
 from snn_compile.ir.ann import output_name
-from snn_compile.ir.graph import NodeId
+from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
@@ -21,7 +21,16 @@ from snn_compile.passes import Finding
 from snn_compile.plugins.host import HostRunner, WholeRunner, is_fixed
 from snn_compile.report.figures import HOST
 from snn_compile.report.ladder import Ladder
-from snn_compile.samples.outputs import Expected, OutputShapes, kind_of_shape, stated_kinds
+from snn_compile.samples.outputs import (
+    Expected,
+    OutputKind,
+    OutputShapes,
+    kind_of_shape,
+    stated_kinds,
+)
+
+MAX_CLASSES = 1 << 16
+"""Bound of integers that are classes."""
 
 Array = npt.NDArray[Any]
 
@@ -52,19 +61,28 @@ class HostStage:
         return HostStage(runner, whole)
 
     @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> dict[str, Shape]:
         """The shape of a sample of each output that has the same one for all samples."""
         batch, found = self.tail.tail.batch, {}
         for name, shape in self.tail.shapes.items():
-            if shape and is_fixed(shape[1:]):
-                first = () if shape[0] in (None, batch) else shape[:1]
-                sizes = (size for size in (*first, *shape[1:]) if size is not None)
-                found[name] = tuple(sizes) or (1,)
+            if shape is not None and is_fixed(shape):
+                sizes = [size for size in shape if size is not None]
+                found[name] = tuple(sizes[1:] if sizes[:1] == [batch] else sizes) or (1,)
         return found
 
     def outputs(self, network: ANNGraph, options: CompileOptions) -> OutputShapes:
-        """The outputs of the file, as far as their labels are checked."""
-        return OutputShapes(self.shapes, stated_kinds(options.output_kind), network.inputs.shape)
+        """The outputs of the file, as far as their labels are checked.
+
+        Integers are classes themselves, as many as there may be.
+        """
+        shapes, kinds, asked = self.shapes, {}, stated_kinds(options.output_kind)
+        for name in self.tail.integers & shapes.keys():
+            if asked.get(name) is OutputKind.REGRESSION:
+                continue
+            single = prod(shapes[name]) == 1
+            kinds[name] = OutputKind.CLASSES if single else OutputKind.SEGMENTATION
+            shapes[name] = (MAX_CLASSES, *(() if single else shapes[name]))
+        return OutputShapes(shapes, {**kinds, **asked}, network.inputs.shape)
 
     def rung(
         self, expected: Sequence[Expected], decoded: Mapping[NodeId, Array], x: Array
@@ -78,7 +96,11 @@ class HostStage:
         """
         wanted = _stacked(expected, self.whole(x))
         found = _stacked(expected, self.tail(decoded, x))
-        judged = [one for one in expected if one.name in wanted and one.name in found]
+        judged = [
+            _with_classes(one, wanted[one.name], found[one.name])
+            for one in expected
+            if one.name in wanted and one.name in found
+        ]
         if not judged:
             return None
         ladder = Ladder(judged)
@@ -106,6 +128,17 @@ def expected_of(
     return tuple(found)
 
 
+def _with_classes(expected: Expected, *values: Array) -> Expected:
+    """What is expected of integers, with as many classes as occur."""
+    if values[0].dtype.kind != "i" or expected.kind is OutputKind.REGRESSION:
+        return expected
+    y = expected.y
+    most = max(int(some.max(initial=0)) for some in (*values, *(() if y is None else (y,))))
+    if y is not None and min(int(some.min(initial=0)) for some in values) < 0:
+        y = None  # they are no classes
+    return replace(expected, shape=(most + 1, *expected.shape[1:]), y=y)
+
+
 def _stacked(
     expected: Sequence[Expected], samples: Iterable[Mapping[str, Array]]
 ) -> dict[str, Array]:
@@ -115,8 +148,10 @@ def _stacked(
         for name, values in pieces.items():
             values.append(outputs[name].reshape(-1))
     sizes = {one.name: prod(one.shape) for one in expected}
-    return {
-        name: np.stack(values).astype(np.float64)
-        for name, values in pieces.items()
-        if all(value.size == sizes[name] for value in values)
-    }
+    found = {}
+    for name, values in pieces.items():
+        whole = sizes[name] == MAX_CLASSES * values[0].size and values[0].dtype.kind in "iub"
+        size = sizes[name] // (MAX_CLASSES if whole else 1)
+        if all(value.size == size for value in values):
+            found[name] = np.stack(values).astype(np.int64 if whole else np.float64)
+    return found

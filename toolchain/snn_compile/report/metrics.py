@@ -49,9 +49,15 @@ def judge(expected: Expected, predicted: Array, onnx: Array) -> Figures:
 
 
 def answers(expected: Expected, values: Array) -> Array:
-    """What is compared of an output (n, *shape): a class, a class per position, or the values."""
+    """What is compared of an output (n, *shape): a class, a class per position, or the values.
+
+    Integers are classes themselves: (n, *positions).
+    """
     if expected.kind is OutputKind.REGRESSION:
         return values.reshape(len(values), *expected.shape)
+    if values.dtype.kind == "i":
+        positions = expected.shape[1:] if expected.kind is OutputKind.SEGMENTATION else ()
+        return values.reshape(len(values), *positions)
     if expected.kind is OutputKind.CLASSES:
         values, axis = values.reshape(len(values), -1), 1
     else:

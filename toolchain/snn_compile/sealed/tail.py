@@ -153,6 +153,10 @@ def _broken(folder: Path, what: str) -> VerificationError:
     )
 
 
+NOTHING: dict[str, Any] = {"cut": [], "operators": [], "outputs": [], "values": 0, "bytes": 0}
+"""The same of a network whose readouts are the outputs of its file."""
+
+
 def report_entry(tail: HostTail) -> dict[str, Any]:
     """The entry ``tail`` of ``report.json``."""
     return {

@@ -343,6 +343,7 @@ def _prepared(
         _provenance(setting.path, base),
         partial(evaluate_tuned_stages, tuning, test_set),
         partial(tuned_report, tuning, journal),
+        tail=base.tail,
     )
 
 
