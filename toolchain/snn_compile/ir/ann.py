@@ -139,7 +139,7 @@ class Activation(Node):
 
     @property
     def movable(self) -> bool:
-        """Whether its values may be in another order: their grid, if any, is that of all channels."""
+        """Whether its values may be in another order: any grid is that of all channels."""
         return self.full_scale is None or bool((self.full_scale == self.full_scale[0]).all())
 
     def over(self, shape: Shape) -> Self:
