@@ -163,6 +163,45 @@ def test_integers_behind_a_mean_are_kept(tmp_path):
     assert next(x["integers_kept"] for x in model.report["layers"] if "integers_kept" in x) == 1.0
 
 
+def test_integers_are_not_equalized(tmp_path):
+    conv = integers("int8", CONV, -127, 127)
+    made = network(conv, integers("int8", (5, 36), -127, 127))
+    model, _ = compiled(made, tmp_path, equalize="l4")
+    group = next(n for n in model.program.graph if isinstance(n, ConvSynapses))
+    assert (group.weight.values == conv).all()
+
+
+def test_transposed_channels_keep_the_grid(tmp_path):
+    constants = {
+        "xs": (0.02, "float32"),
+        "xz": (128, "uint8"),
+        "w": (integers("int8", (6, 3), -127, 127), "int8"),
+        "ws": (0.01, "float32"),
+        "v": (integers("int8", (6, 5), -127, 127), "int8"),
+        "hs": (0.05, "float32"),
+        "ys": (0.2, "float32"),
+    }
+    nodes = [
+        *pair("x", "xd", "xs", "xz"),
+        node("DequantizeLinear", "w ws", "wd"),
+        node("Unsqueeze", "wd axes", "k"),
+        node("Conv", "xd k", "c"),
+        node("Transpose", "c", "t", perm=[0, 2, 3, 1]),
+        *pair("t", "h", "hs", "xz"),
+        node("DequantizeLinear", "v ws", "vd"),
+        node("MatMul", "h vd", "m"),
+        *pair("m", "y", "ys", "xz"),
+    ]
+    made = quantized_model(nodes, {**constants, "axes": ([2, 3], "int64")})
+    model, x = compiled(made, tmp_path)
+    (expected,) = session(made).run(None, {"x": x})
+    apart = np.abs(model.run(x) - expected) / 0.2
+    assert apart.max() < 1.01
+    assert (apart > 0.01).mean() < 0.05
+    shares = [n["integers_kept"] for n in model.report["layers"] if "integers_kept" in n]
+    assert shares == [1.0, 1.0]
+
+
 def group_of(weight, step, name="g", kind=spiking.DenseSynapses):
     place = {"id": NodeId(name), "inputs": (), "shape": (len(weight), 1, 1), "origin": Origin("f")}
     step = None if step is None else np.asarray(step, np.float64)

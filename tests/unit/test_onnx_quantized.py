@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from onnx_models import assert_same, evaluate_all, imported, model, node, ops, refused
+from onnx_models import assert_same, evaluate_all, imported, model, node, ops, refused, session
 from quantized_models import (
     MICROSOFT,
     TYPES,
@@ -101,8 +101,6 @@ def test_pairs_round_as_in_onnxruntime(options, step):
     if step < 0.1:  # 16 bits: the order of a sum decides more often
         made = qdq(**options)
         x = inputs_of(made)
-        from onnx_models import session
-
         (expected,) = session(made).run(None, {"x": x})
         (actual,) = evaluate_all(imported(made), x)
         assert np.abs(actual - expected).max() < 4 * step
@@ -222,6 +220,67 @@ def test_integers_cast_to_numbers():
     assert_within_a_step(quantized_model(nodes, constants), 1.0)
 
 
+@pytest.mark.parametrize("scales", [[0.02], [0.02, 0.03, 0.04]])
+def test_an_output_of_integers(scales):
+    constants = {"s": (scales, "float32"), "z": ([7] * len(scales), "uint8")}
+    nodes = [node("Relu", "x", "r"), node("QuantizeLinear", "r s z", "y", axis=1)]
+    made = quantized_model(nodes, constants, output_type=TensorProto.UINT8)
+    x = inputs_of(made)
+    (expected,) = session(made).run(None, {"x": x})
+    np.testing.assert_allclose(evaluate_all(imported(made), x)[0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.INT8])
+def test_an_input_of_integers(kind):
+    constants = {
+        "s": (0.02, "float32"),
+        "z": (7, "uint8" if kind == TensorProto.UINT8 else "int8"),
+        "w": (weights("int8", (4, 3, 1, 1)), "int8"),
+        "ws": (0.01, "float32"),
+    }
+    nodes = [
+        node("DequantizeLinear", "x s z", "xd"),
+        node("DequantizeLinear", "w ws", "wd"),
+        node("Conv", "xd wd", "y"),
+    ]
+    made = quantized_model(nodes, constants)
+    made.graph.input[0].type.tensor_type.elem_type = kind
+    low, high = (0, 255) if kind == TensorProto.UINT8 else (-128, 127)
+    x = rng().integers(low, high, (4, 3, 8, 8), endpoint=True)
+    typed = x.astype(np.uint8 if kind == TensorProto.UINT8 else np.int8)
+    (expected,) = session(made).run(None, {"x": typed})
+    found = imported(made)
+    np.testing.assert_allclose(evaluate_all(found, x)[0], expected, rtol=1e-4, atol=1e-3)
+    assert found.ann.input.ends == (low, high)
+    assert found.ann.input.step == [1.0]
+
+
+def test_pixels_cast_to_numbers():
+    nodes = [
+        node("Cast", "x", "f", to=TensorProto.FLOAT),
+        node("Div", "f d", "y"),
+    ]
+    made = quantized_model(nodes, {"d": (255.0, "float32")})
+    made.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    x = rng().integers(0, 255, (4, 3, 8, 8))
+    np.testing.assert_allclose(evaluate_all(imported(made), x)[0], x / 255, rtol=1e-5)
+
+
+def test_integers_of_another_type():
+    constants = {"s": (0.02, "float32"), "z": (7, "uint8"), "t": (7, "int32")}
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("Cast", "q", "i", to=TensorProto.INT32),
+        node("DequantizeLinear", "i s t", "y"),
+    ]
+    found = imported(quantized_model(nodes, constants))
+    x = inputs_of(quantized_model(nodes, constants))
+    expected = (np.clip(np.rint(x / np.float32(0.02)) + 7, 0, 255) - 7) * np.float32(0.02)
+    np.testing.assert_allclose(evaluate_all(found, x)[0], expected, rtol=1e-5)
+    nodes[1].attribute[0].i = TensorProto.INT8
+    assert "int8" in refused(quantized_model(nodes, constants)).message
+
+
 def test_clipped_integers_as_brevitas_writes_them():
     constants = {
         "s": (0.2, "float32"),
@@ -336,8 +395,6 @@ def test_operators_of_onnxruntime_on_integers(op):
     made = quantized_model(nodes, constants_of((0.03, 120), (step, 100)), opset=13)
     found = imported(made)
     x = inputs_of(made)
-    from onnx_models import session
-
     (expected,) = session(made).run(None, {"x": x})
     (actual,) = evaluate_all(found, x)
     # onnxruntime adds its own rounding of scales and tables

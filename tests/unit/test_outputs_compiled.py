@@ -339,6 +339,14 @@ def test_labels_without_an_output_are_refused_together(tmp_path):
     assert (unknown.value.code, unknown.value.hint) == ("unknown-output", "did you mean value?")
 
 
+def test_labels_of_calibration_data_are_not_read(tmp_path):
+    path, x = two_heads(tmp_path), uniform(20, 8)
+    np.savez(tmp_path / "calibrate.npz", x=x, y=np.zeros((20, 7)), y_polcy=np.full(20, 9))
+    compile_model(path, calibrate=tmp_path / "calibrate.npz", emit=())
+    with pytest.raises(CompileError, match="labels no output"):
+        compile_model(path, evaluate=tmp_path / "calibrate.npz", emit=())
+
+
 def test_a_kind_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(UsageError, match="output-kind cannot be") as raised:
         compile_model(two_heads(tmp_path), emit=(), output_kind=("value=regresion",))

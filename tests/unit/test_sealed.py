@@ -16,6 +16,8 @@ from snn_compile import memory
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import CompileError
+from snn_compile.options import CompileOptions
+from snn_compile.sealed.provenance import provenance
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +231,17 @@ def test_data_from_a_pipe_or_beyond_the_limit(seeds, tmp_path, capsys):
     err = capsys.readouterr().err
     assert "error[too-large]: member 'x.npy' takes 4 MiB, more than the 2 MiB that it may" in err
     assert "--max-memory" in err
+
+
+SEALED = """
+bias_correction burst coding emit equalize event_step initial_potential input input_bits layers layout
+max_accuracy_drop mean_values neurons nir_dt nir_producer nir_reset nir_reset_delay payload_bits per_layer
+potential_calibration reset reset_calibration rounding scale_values seed state_bits target thresholds
+timesteps weight_bits
+""".split()
+"""The options in the first seals."""
+
+
+def test_an_option_added_later_is_not_in_the_seals_of_networks_without_it(examples):
+    stated = json.loads(provenance(examples / "digits_mlp.onnx", CompileOptions())["options"])
+    assert sorted(stated) == SEALED

@@ -497,6 +497,8 @@ class _Importer:
         x = call.inputs[0]
         if call.op == "Clip" and isinstance(x, Tensor):
             return quantization.limited(call, x)
+        if call.op == "Cast" and isinstance(x, Tensor) and quantization.stays_integer(call, x):
+            return x
         inputs: list[Value | None] = list(call.inputs)
         moves = call.op in quantization.MOVES or call.op == "Concat"
         if moves and len(grids) == 1 and not (call.op == "Concat" and call.has_constants):
@@ -635,8 +637,7 @@ class _Importer:
             return
         if isinstance(value, Tensor):
             if value.grid is not None:
-                message = f"the output '{name}' has the real values of its integers"
-                self.builder.findings.append(Finding(message, origin, code="real-output"))
+                value = quantization.of_output(self.builder, name, value, origin)
             try:
                 self.output_ids[name] = self.builder.add_output(name, value, origin)
             except MixesSamplesError as error:

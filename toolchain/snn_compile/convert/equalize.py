@@ -77,6 +77,9 @@ class Equalize:
 
     def __call__(self, network: ANNGraph, /) -> PassResult[ANNGraph]:
         """Adjust layer by layer, each after the layers before it."""
+        if any(isinstance(n, ann.Conv | ann.Dense) and n.step is not None for n in network.graph):
+            text = "not equalized: the weights are the integers of a quantized file"
+            return PassResult(network, (Finding(text, network.input.origin),))
         if self.method == "range" and self.ranges is None:
             raise ValueError("the range mode needs ranges")
         moments = _Moments.measure(network, self.x) if self.method == "data" else None

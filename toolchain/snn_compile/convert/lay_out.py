@@ -111,17 +111,22 @@ class _Layout:
         placed = tuple(
             self._placed(v.permute(back), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
         )
-        node = replace(node, inputs=placed, shape=shape)
+        over = node.over(shape) if isinstance(node, ann.Activation) else replace(node, shape=shape)
+        node = replace(over, inputs=placed)
         return self._added(replace(node, **fields) if fields else node, first.index)
 
     def _reordered(
-        self, node: AnnNode, inputs: Sequence[_Value], order: Index, shape: Shape
+        self,
+        node: ann.Relu | ann.Function | ann.Product,
+        inputs: Sequence[_Value],
+        order: Index,
+        shape: Shape,
     ) -> _Value:
         """A population in the order of the layers that read it."""
         placed = tuple(
             self._placed(v.permute(order), shape, f"{node.id}.in{k}") for k, v in enumerate(inputs)
         )
-        return self._added(replace(node, inputs=placed, shape=shape), np.argsort(order))
+        return self._added(replace(node.over(shape), inputs=placed), np.argsort(order))
 
     def _placed(self, value: _Value, shape: Shape, name: str) -> NodeId:
         """A node with a value in its shape."""
@@ -139,7 +144,7 @@ class _Layout:
         """The order in which all layers read a population, if it is a single other one."""
         if isinstance(node, ann.Function) and not is_uniform(node.expression):
             return None
-        if isinstance(node, ann.Relu) and node.full_scale is not None:
+        if not node.movable:
             return None
         found: list[tuple[Index, Shape]] = []
         if not self._readers(node, np.arange(prod(node.shape)), found) or not found:
@@ -179,7 +184,7 @@ def _parameters(node: AnnNode, order: Index, shape: Shape) -> dict[str, Any] | N
     """Parameters of a node for values in another order and shape; None if impossible."""
     if isinstance(node, ann.Function) and not is_uniform(node.expression):
         return None
-    if isinstance(node, ann.Relu) and node.full_scale is not None:
+    if isinstance(node, ann.Activation) and not node.movable:
         return None
     if not isinstance(node, ann.Affine):
         return {}

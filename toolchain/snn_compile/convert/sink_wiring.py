@@ -67,8 +67,8 @@ def _before(node: AnnNode, gather: ann.Gather, source: AnnNode) -> AnnNode | Non
         return None
     zeros = bool((gather.index < 0).any())
     match node:
-        case ann.Relu() if node.full_scale is None:
-            return replace(node, inputs=(source.id,), shape=source.shape)
+        case ann.Relu() if node.movable:
+            return replace(node.over(source.shape), inputs=(source.id,))
         case ann.Affine() | ann.BatchNorm():
             scale, shift = _parameters(node)
             if zeros and np.broadcast_to(shift, node.shape).ravel()[gather.index < 0].any():

@@ -5,7 +5,8 @@ All parameters are float32 or float64 arrays; shapes omit the batch axis; maps a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +144,17 @@ class Activation(Node):
         if self.full_scale is None or self.levels is None:
             raise TypeError(f"'{self.id}' has no grid of its own")
         return self.full_scale / self.levels
+
+    @property
+    def movable(self) -> bool:
+        """Whether its values may be in another order: any grid is that of all channels."""
+        return self.full_scale is None or bool((self.full_scale == self.full_scale[0]).all())
+
+    def over(self, shape: Shape) -> Self:
+        """The same over values in another shape, if it is movable."""
+        if self.full_scale is None:
+            return replace(self, shape=shape)
+        return replace(self, shape=shape, full_scale=np.full(shape[0], self.full_scale[0]))
 
     def on_own_grid(self, levels: int) -> bool:
         """Whether payloads of up to ``levels`` can be the values of its own grid."""

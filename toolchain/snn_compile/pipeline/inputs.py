@@ -169,23 +169,23 @@ def load_data(
 ) -> Data:
     """Both sets of samples, from arrays or files; all complaints at once.
 
-    The labels are those of the network's outputs, or of others.
+    The labels are those of the network's outputs, or of others. Calibration needs none, and those
+    in its file are not read.
     """
     errors: list[CompileError] = []
+    own = outputs_of(network, options)
 
-    def load(given: ArraysLike | None, labels: Labels | None, file: Path | None) -> Samples | None:
+    def load(given: Path | Labelled | None, labels_of: OutputShapes | None) -> Samples | None:
         try:
-            if given is not None:
-                return float_samples(network, options, (given, labels), outputs=outputs)
-            if file is not None:
-                return float_samples(network, options, file, outputs=outputs)
+            return None if given is None else _float_samples(network, options, given, labels_of)
         except CompileError as error:
             errors.append(error)
         return None
 
-    x, y = evaluate if evaluate is not None else (None, None)
-    data = Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
-    own = outputs_of(network, options)
+    data = Data(
+        load(options.calibrate if calibrate is None else (calibrate, None), None),
+        load(options.evaluate if evaluate is None else evaluate, outputs or own),
+    )
     errors += (outputs or own).unknown(besides=own.shapes)
     raise_all(errors)
     return data
@@ -197,17 +197,29 @@ def float_samples(
     given: Path | Labelled,
     *,
     need_labels: bool = False,
-    outputs: OutputShapes | None = None,
 ) -> Samples:
     """Samples for the float network, from an npz file, or from x and y (or None).
 
     Raises:
         UsageError: the file or what it holds cannot be used.
     """
+    outputs = outputs_of(network, options)
+    return _float_samples(network, options, given, outputs, need_labels=need_labels)
+
+
+def _float_samples(
+    network: ANNGraph,
+    options: CompileOptions,
+    given: Path | Labelled,
+    outputs: OutputShapes | None,
+    *,
+    need_labels: bool = False,
+) -> Samples:
+    """The same, with labels of these outputs; without outputs they are not read."""
     reading: dict[str, Any] = {
         "layout": options.layout,
         "raw": _preprocessed(options.mean_values, options.scale_values) or _whole_numbers(network),
-        "outputs": outputs or outputs_of(network, options),
+        "outputs": outputs,
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     return _samples(given, shapes, need_labels, reading)

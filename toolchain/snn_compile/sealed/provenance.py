@@ -37,6 +37,7 @@ ADDED: dict[str, Any] = {
     "input_shape": [],
     "outputs": [],
     "cut_at": [],
+    "input_shape": [],
     "output_kind": [],
 }
 """Options added later, with their neutral values: a network that does not depend on them keeps its

@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 
+from snn_compile.errors import Origin
 from snn_compile.ir import ann
 from snn_compile.ir.expression import X, apply, evaluate
+from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import INTEGERS, Call
 from snn_frontends.onnx.layout import plain, reorder_axes
 from snn_frontends.onnx.operators import functions
@@ -25,7 +28,7 @@ from snn_frontends.onnx.values import Constant, Grid, Tensor
 OPERATORS = frozenset({"DequantizeLinear", "Grid", "QuantizeLinear"})
 """The operators of this module. ``Grid`` is of no file: ``expansion`` writes it for both of the
 others at once, with the limits of the integers as attributes."""
-COMPUTE = frozenset("Add ArgMax Cast Div Mul Softmax Sub".split())
+COMPUTE = frozenset("Add ArgMax Cast Mul Softmax Sub".split())
 """Operators that may read the integers themselves as numbers."""
 EXACT = frozenset({"ArgMax", "Cast"})
 """Those of them that neither round nor wrap around, for integers that stand for themselves."""
@@ -65,8 +68,6 @@ def _range_of(call: Call, zero: Constant | None) -> tuple[int, int]:
         return _of_bits(call)
     stated = int(call.attributes.get("output_dtype", 0))
     if stated and zero is None:
-        from onnx import TensorProto
-
         return integer_range(call, TensorProto.DataType.Name(stated).lower())
     return integer_range(call, "uint8" if zero is None else zero.dtype.name)
 
@@ -272,6 +273,34 @@ def integers(call: Call, x: Tensor, suffix: str = "") -> Tensor:
         return replace(x, grid=None)
     y = affine(call, plain(call, x), scale=scale, shift=shift, suffix=suffix)
     return replace(x, node=y.node, grid=None)
+
+
+def of_output(builder: Builder, name: str, x: Tensor, origin: Origin) -> Tensor:
+    """The integers of an output, which the caller of the network reads as numbers."""
+    if x.grid is None:
+        return x
+    column = (-1, *[1] * max(len(x.sample) - 1, 0))
+    y = builder.add(
+        ann.Affine,
+        f"{name}.integers",
+        (x,),
+        (builder.batch.size, *x.sample),
+        origin,
+        scale=(1 / x.grid.steps.astype(np.float64)).astype(np.float32).reshape(column),
+        shift=np.array(x.grid.zero, np.float32).reshape(column),
+    )
+    return replace(x, node=y.node, grid=None)
+
+
+def stays_integer(call: Call, x: Tensor) -> bool:
+    """Whether ``Cast`` gives integers another type that holds all of them."""
+    name = TensorProto.DataType.Name(int(call.attributes.get("to", TensorProto.FLOAT))).lower()
+    if x.grid is None or not _INTEGER.fullmatch(name):
+        return False
+    low, high = integer_range(call, name)
+    if not low <= x.grid.low <= x.grid.high <= high:
+        raise call.refusal(f"converts integers to {name}, which does not hold all of them")
+    return True
 
 
 def limited(call: Call, x: Tensor) -> Tensor:

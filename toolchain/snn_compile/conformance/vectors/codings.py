@@ -59,7 +59,7 @@ def chain(kind: str) -> Vector:
     return net.vector(f"{ABOUT[kind]}; dense layers.", stream(net, 5))
 
 
-def mixed(kind: str) -> Vector:
+def combination(kind: str) -> Vector:
     """Convolutions, a join of two paths with a relay, an input that comes late, two outputs."""
     coding, n_steps = STEPS[kind]
     net = Net(f"mixed-{kind}", (2, 4, 5), coding, n_steps, low=-9, high=22)
@@ -140,7 +140,7 @@ def probed() -> Vector:
 
 MAKE: tuple[Callable[[], Vector], ...] = (
     *(partial(chain, kind) for kind in STEPS),
-    *(partial(mixed, kind) for kind in STEPS),
+    *(partial(combination, kind) for kind in STEPS),
     *(partial(stock, kind) for kind in ("zero", "cuba")),
     probed,
     cuba_subtract,

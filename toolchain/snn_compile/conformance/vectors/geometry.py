@@ -81,7 +81,7 @@ def row() -> Vector:
     return net.vector("One-dimensional: maps of height 1.", net.frames(4))
 
 
-def pooled() -> Vector:
+def pooling() -> Vector:
     """Average pooling is a depthwise convolution; over the whole map, it ends in single pixels."""
     net = Net("pooling", (3, 6, 4), "rate", 6, high=11)
     window = np.full((3, 1, 2, 2), 3)
@@ -166,7 +166,7 @@ MAKE: tuple[Callable[[], Vector], ...] = (
     *(partial(convolution, name) for name in CONVOLUTIONS),
     payloads,
     row,
-    pooled,
+    pooling,
     *(partial(dense, kind) for kind in PAYLOADS),
     *(partial(sparse, kind) for kind in PAYLOADS),
     permuted,

@@ -16,7 +16,7 @@ MAX_STATE = 2047
 """Of an operand."""
 
 
-def multiplied(coding: str) -> Vector:
+def products(coding: str) -> Vector:
     """A product of the input with itself, its channels in another order; a product of that."""
     model = KINDS[coding]
     net = Net(f"product-{coding}", (6, 2, 3), coding, low=-MAX_STATE, high=MAX_STATE)
@@ -72,6 +72,6 @@ def ties(coding: str) -> Vector:
 
 
 MAKE: tuple[Callable[[], Vector], ...] = (
-    *(partial(multiplied, coding) for coding in KINDS),
+    *(partial(products, coding) for coding in KINDS),
     *(partial(ties, coding) for coding in KINDS),
 )
