@@ -34,7 +34,6 @@ ADDED: dict[str, Any] = {
     "activation_segments": 32,
     "chips": None,
     "allow_approximate": False,
-    "input_shape": [],
     "outputs": [],
     "cut_at": [],
     "input_shape": [],
