@@ -37,6 +37,7 @@ ADDED: dict[str, Any] = {
     "outputs": [],
     "cut_at": [],
     "output_kind": [],
+    "input_shape": [],
 }
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""
