@@ -3,9 +3,9 @@
     git clone https://github.com/Jakobovski/free-spoken-digit-dataset
     python examples/make_kws.py free-spoken-digit-dataset [-o FOLDER]
 
-The Free Spoken Digit Dataset has 3,000 recordings of six speakers at 8 kHz (CC BY-SA 4.0; Jackson
-et al.). As its authors propose, recordings 0 to 4 of each speaker and digit are the test set. Each
-recording becomes 32 frames of 16 log mel energies, computed here with numpy.
+The Free Spoken Digit Dataset, by Zohar Jackson and others (CC BY-SA 4.0), has 3,000 recordings of
+six speakers at 8 kHz. As its authors propose, recordings 0 to 4 of each speaker and digit are the
+test set. Each recording becomes 32 frames of 16 log mel energies, computed here with numpy.
 
 Written are ``kws_gru.onnx`` (a GRU of 32 cells over 32 steps, and a dense layer on its last
 state), ``kws_calibrate.npz`` (features of training recordings) and ``kws_evaluate.npz`` (features
@@ -70,13 +70,21 @@ def main() -> None:
     np.savez_compressed(folder / "kws_calibrate.npz", x=calibrate)
     np.savez_compressed(folder / "kws_evaluate.npz", x=x_test, y=y_test)
     path = folder / "kws_gru.onnx"
+    dynamo = arguments.exporter == "dynamo"
+    any_batch = (
+        {"dynamic_shapes": {"x": {0: torch.export.Dim("N")}}}
+        if dynamo
+        else {"dynamic_axes": {"features": {0: "N"}}}
+    )
     torch.onnx.export(
         model,
-        (torch.from_numpy(x_test[:1]),),
+        (torch.from_numpy(x_test[: 1 + dynamo]),),
         str(path),
         input_names=["features"],
         output_names=["logits"],
-        dynamo=arguments.exporter == "dynamo",
+        dynamo=dynamo,
+        external_data=False,
+        **any_batch,
     )
     with torch.no_grad():
         found = model(torch.from_numpy(x_test)).argmax(dim=1).numpy()

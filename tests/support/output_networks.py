@@ -29,6 +29,26 @@ def two_heads(folder: Path) -> Path:
     return _saved(folder / "two_heads.onnx", nodes, ("N", 8), weights, "policy value")
 
 
+def hosted(folder: Path) -> Path:
+    """Two heads, one of which ends in operators that are left to the host."""
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.normal(size=(8, 16)) / 2,
+        "o": random.normal(size=(16, 4)),
+        "v": random.normal(size=(16, 1)) / 2,
+        "two": np.array(2.0),
+    }
+    nodes = [
+        node("MatMul", "x w", "m"),
+        node("Relu", "m", "r"),
+        node("MatMul", "r o", "p"),
+        node("Softmax", "p", "s"),
+        node("Mul", "s two", "policy"),
+        node("MatMul", "r v", "value"),
+    ]
+    return _saved(folder / "hosted.onnx", nodes, ("N", 8), weights, "policy value")
+
+
 def segmenter(folder: Path, classes: int = 3, outputs: str = "map") -> Path:
     """Classes of the pixels of an image of 8 x 8, and further outputs if asked for."""
     random = np.random.default_rng(1)
@@ -44,16 +64,18 @@ def segmenter(folder: Path, classes: int = 3, outputs: str = "map") -> Path:
     return _saved(folder / "segmenter.onnx", nodes, ("N", 2, 8, 8), weights, outputs)
 
 
-def regressor(folder: Path) -> Path:
-    """Two real values from eight numbers."""
+def regressor(folder: Path, last: str = "") -> Path:
+    """Two real values from eight numbers; a last operator over them, if one is named."""
     random = np.random.default_rng(2)
     weights = {"w": random.normal(size=(8, 16)) / 2, "v": random.normal(size=(16, 2)) / 2}
     nodes = [
         node("MatMul", "x w", "m"),
         node("Relu", "m", "r"),
-        node("MatMul", "r v", "y"),
+        node("MatMul", "r v", "z" if last else "y"),
     ]
-    return _saved(folder / "regressor.onnx", nodes, ("N", 8), weights, "y")
+    if last:
+        nodes.append(node(last, "z", "y", axis=1))
+    return _saved(folder / "regressor.onnx", nodes, ("N", 8), weights, "y", last == "ArgMax")
 
 
 def uniform(n: int, *shape: int, seed: int = 3) -> np.ndarray:
@@ -71,7 +93,8 @@ def run_onnx(path: Path, x: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(names, values, strict=True))
 
 
-def _saved(path: Path, nodes, shape, weights, outputs: str) -> Path:
+def _saved(path: Path, nodes, shape, weights, outputs: str, integers: bool = False) -> Path:
     constants = {name: value.astype(np.float32) for name, value in weights.items()}
-    onnx.save(model(nodes, shape, constants, outputs), str(path))
+    kind = onnx.TensorProto.INT64 if integers else onnx.TensorProto.FLOAT
+    onnx.save(model(nodes, shape, constants, outputs, output_type=kind), str(path))
     return path

@@ -11,7 +11,16 @@ import anns
 from anns import INPUT, Net
 from snn_compile.convert import linear
 from snn_compile.convert.expand import expand, maps_shape
-from snn_compile.convert.linear import Kernel, Matrix, Sparse, Wiring, as_kernel, sparse
+from snn_compile.convert.linear import (
+    Kernel,
+    Matrix,
+    Sparse,
+    Wiring,
+    as_kernel,
+    as_tap,
+    sparse,
+)
+from snn_compile.convert.to_spiking import over_maps
 from snn_compile.ir.geometry import Geometry
 
 SAME = Geometry(padding=(1, 1, 1, 1))
@@ -255,3 +264,66 @@ def test_a_matrix_after_pooling_is_that_of_the_sparse_product(kernel, geometry):
     after = random.normal(size=(5, *pool.target))
     found = linear.multiply(after, (5,), pool)
     np.testing.assert_array_equal(found.weight, after @ sparse(pool))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("reshaped", [(4, 1, 30), (4, 30, 1), (4, 3, 10)])
+def test_a_convolution_of_single_positions_is_the_same_over_reshaped_maps(groups, reshaped):
+    weight = np.random.default_rng(0).normal(size=(6, 4 // groups, 1, 1))
+    maps = (6, *reshaped[1:])
+    kernel = Kernel(reshaped, maps, weight, Geometry(groups=groups))
+    found = over_maps(kernel, (4, 5, 6), (6, 5, 6))
+    assert isinstance(found, Kernel)
+    assert (found.source, found.maps) == ((4, 5, 6), (6, 5, 6))
+    assert np.array_equal(sparse(found).toarray(), sparse(kernel).toarray())
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        Kernel((4, 1, 30), (6, 1, 28), np.ones((6, 4, 1, 3)), Geometry()),  # reads neighbours
+        Kernel((4, 1, 60), (6, 1, 30), np.ones((6, 4, 1, 1)), Geometry((2, 2))),
+        Kernel((2, 2, 30), (6, 2, 30), np.ones((6, 2, 1, 1)), Geometry()),  # other channels
+    ],
+)
+def test_other_convolutions_over_reshaped_maps_are_unrolled(kernel):
+    found = over_maps(kernel, (4, kernel.source[2] // 6, 6), (6, kernel.target[2] // 6, 6))
+    assert isinstance(found, Sparse)
+    assert np.array_equal(found.matrix.toarray(), sparse(kernel).toarray())
+
+
+def wired(source, target, read):
+    """Wiring between maps by what it does to an array of numbered values, 0 for none."""
+    numbers = np.arange(1, np.prod(source) + 1).reshape(source)
+    return Wiring(source, target, read(numbers).ravel() - 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "read"),
+    [
+        ((3, 4, 5), lambda x: x[[2, 0, 2]]),
+        ((2, 4, 5), lambda x: np.stack([x[1], 0 * x[0]])),
+        ((3, 2, 2), lambda x: x[:, ::2, 1::3]),
+        ((3, 7, 6), lambda x: np.pad(x, [(0, 0), (2, 1), (0, 1)])),
+        ((3, 3, 4), lambda x: x[:, 1:, :-1]),
+    ],
+)
+def test_wiring_with_one_tap_for_each_channel_is_a_convolution(target, read):
+    wiring = wired((3, 4, 5), target, read)
+    tap = as_tap(wiring)
+    assert tap.maps == target
+    assert np.array_equal(sparse(tap).toarray(), sparse(wiring).toarray())
+
+
+@pytest.mark.parametrize(
+    ("target", "read"),
+    [
+        ((3, 8, 10), lambda x: x.repeat(2, axis=1).repeat(2, axis=2)),
+        ((3, 4, 5), lambda x: x[:, ::-1]),
+        ((3, 4, 5), lambda x: np.stack([x[0], x[1], x[2][::-1]])),  # the last channel differs
+        ((3, 5, 4), lambda x: x.transpose(0, 2, 1)),
+        ((3, 4, 5), lambda x: 0 * x),
+    ],
+)
+def test_other_wiring_is_not(target, read):
+    assert as_tap(wired((3, 4, 5), target, read)) is None

@@ -59,7 +59,7 @@ def test_the_script_makes_them_again(examples: Path, tmp_path: Path) -> None:
 
 def test_they_are_small(examples: Path) -> None:
     sizes = [path.stat().st_size for path in examples.iterdir() if path.suffix in (".onnx", ".npz")]
-    assert sum(sizes) < 400_000
+    assert sum(sizes) < 700_000  # half of it are the features of 556 recordings
 
 
 def test_the_python_example_runs(examples: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import networks
 import scheduled_networks
 import spread_networks
+from snn_compile.fit import fit_program
 from snn_compile.fit.duplicate_sources import DuplicateSources
 from snn_compile.fit.fan_in import fan_in
 from snn_compile.fit.narrow_states import NarrowStates
@@ -145,8 +146,22 @@ def test_states_take_the_width_of_the_target_where_it_holds_them():
             if not p.wraps
         }
         bits = sorted(needed.values())[len(needed) // 2]
-        found = NarrowStates(bits).of_program(program)
+        found = NarrowStates(bits).of_program(program).graph
         for population in found.populations:
             fits = needed.get(population.id, 64) <= bits
             assert population.state.bits == (bits if fits else 24), population.id
         assert_same_messages(program, found, frames)
+
+
+def test_a_network_alone_gets_every_remedy():
+    """What tuning leaves is a network without the scales of its integers."""
+    target = with_values(LOIHI2, weight_bits=(4,), output_axons_per_core=200, state_bits=20)
+    for seed in range(3):
+        program, frames = networks.structures(seed, "graded", 1)
+        fitted = fit_program(program, target, stock=False, approximate=False)
+        assert "weights-split" in {finding.code for finding in fitted.findings}
+        assert not broken(fitted.graph, target) - {"state_bits", "weight_bits_exist"}
+        assert_same_messages(program, fitted.graph, frames)
+        again = fit_program(fitted.graph, target, stock=False, approximate=False)
+        assert again.graph is fitted.graph
+        assert not again.findings

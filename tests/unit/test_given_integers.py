@@ -16,7 +16,7 @@ from snn_compile.errors import Origin
 from snn_compile.ir import spiking
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import ConvSynapses, DenseSynapses
-from snn_compile.quantize.given import given_integers
+from snn_compile.quantize.given import given_integers, with_units
 from snn_compile.sim import engine, reference
 
 
@@ -139,6 +139,30 @@ def test_other_codings_compile_it_too(tmp_path, coding):
     assert model.report["ladder"][-1]["agreement"] > 60
 
 
+def test_integers_behind_a_mean_are_kept(tmp_path):
+    conv = integers("int8", (4, 3, 3, 3), -127, 127)
+    constants = {
+        "xs": (0.02, "float32"),
+        "xz": (0, "uint8"),
+        "w": (conv, "int8"),
+        "ws": (0.01, "float32"),
+        "wz": (0, "int8"),
+        "ys": (0.1, "float32"),
+        "yz": (0, "uint8"),
+    }
+    nodes = [
+        *pair("x", "xd", "xs", "xz"),
+        node("AveragePool", "xd", "m", kernel_shape=[2, 2], strides=[2, 2]),
+        node("DequantizeLinear", "w ws wz", "wd"),
+        node("Conv", "m wd", "c"),
+        *pair("c", "y", "ys", "yz"),
+    ]
+    model, _ = compiled(quantized_model(nodes, constants), tmp_path)
+    group = next(n for n in model.program.graph if isinstance(n, ConvSynapses))
+    assert set(np.unique(group.weight.values)) == set(np.unique(np.repeat(conv, 4)))
+    assert next(x["integers_kept"] for x in model.report["layers"] if "integers_kept" in x) == 1.0
+
+
 def group_of(weight, step, name="g", kind=spiking.DenseSynapses):
     place = {"id": NodeId(name), "inputs": (), "shape": (len(weight), 1, 1), "origin": Origin("f")}
     step = None if step is None else np.asarray(step, np.float64)
@@ -173,7 +197,7 @@ def test_a_join_keeps_integers_where_its_other_arm_allows():
         most_apart=15,
     )
     assert kept is not None
-    assert kept.given == (True, False)
+    assert kept.given == (1.0, 0.0)
     assert (kept.tensors[0].values == np.arange(-6, 6).reshape(2, 6)).all()
     scaled = kept.tensors[1].values * kept.unit[0] * 2.0 ** kept.exponents[1]
     np.testing.assert_allclose(scaled, np.eye(2) * 8.0, rtol=1e-2)
@@ -185,6 +209,20 @@ def test_a_readout_compares_channels_in_one_unit():
     groups = (group_of(weight * steps[:, None], steps),)
     assert given_integers(groups, 8, common=True, most_apart=15) is None
     assert given_integers(groups, 8, common=False, most_apart=15) is not None
+
+
+def test_dying_channels_alone_are_rounded():
+    weight, step = np.arange(1, 13).reshape(3, 4), np.array([0.5, 0.001, 0.25])
+    groups = (group_of(weight * step[:, None], step),)
+    least = np.array([0.1, 0.002, 0.1])
+    found = given_integers(groups, 8, least, common=False, most_apart=15)
+    assert found is not None
+    assert found.given == (2 / 3,)
+    assert (found.unit == [0.5, 0.002, 0.25]).all()
+    assert (found.tensors[0].values == [[1, 2, 3, 4], [2, 3, 4, 4], [9, 10, 11, 12]]).all()
+    doubled = with_units(groups, found, np.array([0.5, 0.002, 0.5]), 8)
+    assert doubled.given == (1 / 3,)
+    assert (doubled.tensors[0].values[2] == [4, 5, 6, 6]).all()
 
 
 def test_weights_that_are_no_integers_of_their_step_are_not_given():

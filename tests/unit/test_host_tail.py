@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_models import session
+from onnx_models import ints, model, node, session
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.plugins.host import ROWS
-from tailed_networks import NETWORKS, Tailed, samples
+from tailed_networks import NETWORKS, Tailed, samples, weights
 
 N = 3
 
@@ -110,3 +110,61 @@ def test_outputs_are_close_to_the_whole_model(compiled):
             continue  # decisions: one value on the edge makes another row
         spread = np.abs(expected).max()
         assert np.abs(found[name] - expected).max() <= 0.06 * spread
+
+
+def ranked(shape, opset=13):
+    """The two best of five scores."""
+    constants = {"w1": weights(1, 8, 16), "w2": weights(2, 16, 5), "two": ints(2)}
+    nodes = [node("MatMul", "x w1", "h"), node("Relu", "h", "r"), node("MatMul", "r w2", "s")]
+    if opset < 10:
+        nodes.append(node("TopK", "s", "best which", axis=1, k=2))
+    else:
+        nodes.append(node("TopK", "s two", "best which", axis=1))
+    return model(nodes, shape, constants, "best", opset)
+
+
+def moved():
+    """Values whose batch is not their first axis."""
+    constants = {"w1": weights(1, 8, 16), "w2": weights(2, 16, 6), "s": ints(-1, 2, 3)}
+    nodes = [
+        node("MatMul", "x w1", "h"),
+        node("Relu", "h", "r"),
+        node("MatMul", "r w2", "l"),
+        node("Reshape", "l s", "m"),
+        node("Transpose", "m", "t", perm=[1, 0, 2]),
+        node("Softmax", "t", "p", axis=2),
+        node("ReduceMax", "p", "q", axes=[2], keepdims=0),
+        node("Transpose", "q", "y", perm=[1, 0]),
+    ]
+    return model(nodes, ("N", 8), constants)
+
+
+def gated():
+    """The input multiplied by a softmax."""
+    constants = {"w1": weights(1, 8, 16), "w2": weights(2, 16, 8)}
+    nodes = [
+        node("MatMul", "x w1", "h"),
+        node("Relu", "h", "r"),
+        node("MatMul", "r w2", "l"),
+        node("Softmax", "l", "p", axis=1),
+        node("Mul", "p x", "y"),
+    ]
+    return model(nodes, ("N", 8), constants)
+
+
+@pytest.mark.parametrize(
+    ("made", "fixed"),
+    [(ranked((4, 8)), 4), (ranked(("N", 8), 9), 1), (moved(), 1), (gated(), 1)],
+    ids=["batch of four", "opset 9", "batch moved", "input read"],
+)
+def test_other_forms(tmp_path, made, fixed):
+    onnx.save(made, tmp_path / "net.onnx")
+    few, x = samples((8,), 40, 2), samples((8,), N)
+    compiled = compile_model(
+        tmp_path / "net.onnx", calibrate=few, evaluate=(x, None), target="unlimited", emit=()
+    )
+    ((name, found),) = compiled.run_host_tail(x).items()
+    runner = session(made)
+    rows = [runner.run([name], {"x": np.repeat(one[None], fixed, 0)})[0][:1] for one in x]
+    assert np.abs(found - np.concatenate(rows)).max() <= 0.02
+    assert compiled.report["ladder"][-1]["stage"] == "host"

@@ -78,7 +78,7 @@ def test_the_file_runs_at_these_sizes(tmp_path):
     frontend = OnnxFrontend()
     assert frontend.source_runtime(path) is None
     given = CompileOptions(input_shape="x=1,2,6,7")
-    runtime = frontend.source_runtime_with(path, given)
+    runtime = frontend.source_runtime_with(path, given, ["x"])
     x = real(3, 2, 6, 7)
     (ours,) = evaluate_all(frontend.read_with(path, given), x)
     np.testing.assert_allclose(runtime(x), ours, rtol=1e-4, atol=1e-5)

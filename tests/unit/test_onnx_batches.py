@@ -17,7 +17,8 @@ def assert_equal(made, shape, *, batch_axis=0):
     """All outputs are onnxruntime's, sample by sample; the import."""
     result = imported(made)
     x = real(*shape)
-    expected = session(made).run(None, {"x": x})
+    whole = len(made.graph.input[0].type.tensor_type.shape.dim) < len(shape)
+    expected = session(made).run(None, {"x": x[0] if whole else x})
     for ours, theirs in zip(evaluate_all(result, x), expected, strict=True):
         theirs = np.moveaxis(theirs, batch_axis, 0)
         np.testing.assert_allclose(ours.reshape(theirs.shape), theirs, rtol=1e-4, atol=1e-5)
@@ -134,6 +135,13 @@ def test_an_axis_that_is_no_batch():
     np.testing.assert_allclose(
         evaluate_all(result, x)[0][0], session(made).run(None, {"x": x[0]})[0], rtol=1e-4, atol=1e-5
     )
+
+
+def test_several_samples_whose_values_end_up_between_each_other():
+    """The whole input is then one sample, so that the output is the file's."""
+    nodes = [node("Transpose", "x", "t", perm=[1, 0]), node("Reshape", "t flat", "y")]
+    result = assert_equal(model(nodes, (2, 3), {"flat": ints(-1)}), (1, 2, 3))
+    assert [finding.code for finding in result.findings] == ["whole-input"]
 
 
 def test_a_number_for_each_sample():

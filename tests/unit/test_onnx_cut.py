@@ -65,6 +65,41 @@ def test_that_cut_compiles_the_layer_on_the_host():
     assert (result.tail.n_values, result.tail.n_bytes) == (8, 32)
 
 
+def attention():
+    """Attention on a stream that is also added to its result, before a classifier.
+
+    Before and after it, shapes are computed from those of values before the cut.
+    """
+    constants = {f"w{k}": weights(k, 8, 8) for k in range(6)}
+    nodes = [
+        dense("x", "a", 0),
+        node("Relu", "a", "stream"),
+        node("Relu", "stream", "again"),
+        node("Shape", "again", "size"),
+        node("Reshape", "again size", "same"),
+        *(dense("same", name, k) for k, name in enumerate("qkv", 1)),
+        node("Transpose", "k", "kt", perm=[0, 2, 1]),
+        node("MatMul", "q kt", "scores"),
+        node("Softmax", "scores", "p", axis=-1),
+        node("MatMul", "p v", "values"),
+        node("Reshape", "values size", "shaped"),
+        dense("shaped", "o", 4),
+        node("Add", "o stream", "sum"),
+        dense("sum", "y", 5),
+    ]
+    return model(nodes, ("N", 6, 8), constants)
+
+
+def test_the_cut_that_a_refusal_names_can_be_made():
+    """The stream is read by layers before the cut, too; they stay."""
+    survey = errors_of(attention())[0].survey
+    assert set(survey.cut_at) == {"q", "kt", "v", "stream"}
+    result = read(attention(), cut_at=survey.cut_at)
+    assert set(names(result)) == set(survey.cut_at)
+    on_host = [op for _, op in result.tail.operators]
+    assert on_host == ["MatMul", "Softmax", "MatMul", "Reshape", "MatMul", "Add", "MatMul"]
+
+
 def test_functions_before_a_tail_go_with_it():
     after = [node("Exp", "p", "e"), node("TopK", "e k", "y best", axis=1)]
     made = gate(after)
@@ -160,9 +195,9 @@ def test_outputs_end_the_network_without_a_tail():
         ({"cut_at": ("hh",)}, "unknown-tensor", "no tensor 'hh'", "did you mean 'h'?"),
         ({"outputs": ("rr",)}, "unknown-tensor", "no tensor 'rr'", "did you mean 'r'?"),
         ({"cut_at": ("first",)}, "unknown-tensor", "no tensor 'first'", "its output is 'h'"),
-        ({"cut_at": ("x",)}, "bad-cut", "it is the input", "between"),
+        ({"cut_at": ("x",)}, "bad-cut", "it is an input", "between"),
         ({"cut_at": ("d",)}, "bad-cut", "no output depends on it", "between"),
-        ({"cut_at": ("h", "y")}, "bad-cut", "'y': another of the tensors leads", "between"),
+        ({"cut_at": ("h", "r")}, "bad-cut", "'h': only others of the tensors follow", "between"),
         ({"cut_at": ("c",)}, "bad-cut", "does not depend on the input", "between"),
         ({"cut_at": ("i",)}, "bad-cut", "holds no real numbers", "between"),
     ],

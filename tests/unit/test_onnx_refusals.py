@@ -75,9 +75,11 @@ UNSUPPORTED = {
     "gather-batch": (node("Gather", "x i", "y"), IMAGE, {"i": ints(0)}, "axis 0"),
     "cast-like-int": (node("CastLike", "x c", "y"), IMAGE, {"c": ints(1)}, "floating"),
     "cast-int": (node("Cast", "x", "y", to=TensorProto.INT32), IMAGE, {}, "floating"),
-    "quantize": (node("QuantizeLinear", "x s", "y"), IMAGE, {"s": F0 + 1}, "float model"),
     "softmax-batch": (node("Softmax", "x", "y", axis=0), IMAGE, {}, "axis 0"),
     "pool-indices": (node("MaxPool", "x", "i y", kernel_shape=[2, 2]), IMAGE, {}, "first output"),
+    "sequence": (node("SplitToSequence", "x", "y", axis=1), IMAGE, {}, "Split"),
+    "optional": (node("Optional", "x", "y"), IMAGE, {}, "Concat"),
+    "custom-ml": (node("Scaler", "x", "y", domain="ai.onnx.ml"), IMAGE, {}, "standard"),
     "custom-domain": (node("Relu", "x", "y", domain="com.acme"), IMAGE, {}, "standard"),
 }  # fmt: skip
 

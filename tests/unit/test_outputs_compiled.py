@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from output_networks import regressor, run_onnx, segmenter, two_heads, uniform
+from output_networks import hosted, regressor, run_onnx, segmenter, two_heads, uniform
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
 from snn_compile.errors import AccuracyError, CompileError, UnsupportedError, UsageError
+from snn_compile.quantize.choose_equalization import least_error_of
 from snn_compile.report import html, schema, terminal
+from snn_compile.sim.ann import evaluate_outputs
+from snn_frontends.onnx import OnnxFrontend
 
 
 def noisy(values, share=0.1):
@@ -174,6 +178,33 @@ def test_the_page_and_the_terminal_show_every_output(tmp_path):
     assert "<script" not in page
 
 
+def test_outputs_of_the_file_have_ladders_of_their_own(tmp_path):
+    path, x = hosted(tmp_path), uniform(60, 8)
+    onnx = run_onnx(path, x)
+    labels = {"policy": some_wrong(onnx["policy"].argmax(1)), "value": noisy(onnx["value"])}
+    compiled = compile_model(path, calibrate=x, evaluate=(x, labels), emit=())
+    report = json.loads(schema.dumps(compiled.report))
+    assert not schema.complaint(report)
+    policy, _ = rungs(compiled)["host"]["outputs"]
+    said, page = printed(report), html.render(report)
+    own, file = said.split("output        policy (classes, its tail on the host)")
+    assert "output        value (regression)" in own
+    assert "output        p (classes)" in own
+    assert f"host  {policy['top1']:.2f} %" in file
+    assert "output        value" not in file  # it is the network's own
+    assert 'policy <span class="soft">classes, tail on the host</span>' in page
+    assert page.count("<em>the&nbsp;answer</em>") == 2
+
+
+def test_stages_of_other_outputs_are_no_report(tmp_path):
+    report = json.loads(schema.dumps(compiled_heads(tmp_path)[0].report))
+    report["ladder"][2]["outputs"].pop()
+    assert schema.complaint(report) == "the stages are of different outputs"
+    for rung in report["ladder"]:
+        rung["outputs"] = rung["outputs"][:1]
+    assert schema.complaint(report) == "the stages are of other outputs than the report"
+
+
 def test_maps_are_drawn_as_small_images(tmp_path):
     path, x = segmenter(tmp_path), uniform(5, 2, 8, 8)
     compiled = compile_model(path, calibrate=x, evaluate=(x, None), emit=(), weight_bits=3)
@@ -263,9 +294,36 @@ def test_a_search_goes_by_the_error_where_there_are_no_classes(tmp_path):
 
 def test_equalization_is_chosen_by_all_outputs(tmp_path):
     path, x = two_heads(tmp_path), uniform(60, 8)
-    compiled = compile_model(path, calibrate=x, emit=(), equalize="auto")
-    (found,) = [w for w in compiled.report["options"].values() if "auto took" in w["origin"]]
-    assert "relative squared errors of the outputs" in found["origin"]
+    network = OnnxFrontend().read(path).ann
+
+    def compiled(mode, seen):
+        del seen
+        share = {"first alone": (0.0, 0.5), "both": (0.1, 0.1)}[mode]
+
+        def outputs(new):
+            pairs = zip(evaluate_outputs(network, new), share, strict=True)
+            return [values + part * values.std(axis=0) for values, part in pairs]
+
+        return outputs
+
+    mode, finding = least_error_of(["first alone", "both"], compiled, network, x)
+    assert mode == "both"
+    errors = re.findall(r"(?:alone|both) ([\d.]+)", finding.message.partition(":")[2])
+    assert [float(error) for error in errors] == pytest.approx([0.125, 0.01], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "figure", "better"),
+    [("ArgMax", "classes", "agreement", 95.0), ("Softmax", "regression", "r2_onnx", 0.99)],
+)
+def test_what_the_import_leaves_off_is_not_compared(tmp_path, last, kind, figure, better):
+    """onnxruntime gives a class for each sample, and probabilities; the network logits."""
+    path, x = regressor(tmp_path, last), uniform(60, 8)
+    asked = {"output_kind": (kind,)}
+    compiled = compile_model(path, calibrate=x, evaluate=(x, None), emit=(), **asked)
+    fixed = rungs(compiled)["fixed"]
+    assert better < fixed.get("outputs", [fixed])[0][figure] <= 100
+    assert "note" not in rungs(compiled)["onnx"]
 
 
 def test_labels_without_an_output_are_refused_together(tmp_path):

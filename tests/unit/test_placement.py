@@ -10,7 +10,7 @@ import pytest
 
 from mapping_networks import UNLIMITED, maps, with_values
 from snn_compile.errors import CapacityError, CompileErrors, UsageError
-from snn_compile.mapping import map_program, resources
+from snn_compile.mapping import core_rules, map_program, resources
 from snn_compile.mapping.chips import crossing, spread
 from snn_compile.mapping.placement_file import compared, read_placement, to_csv, to_toml
 
@@ -160,12 +160,16 @@ def test_what_is_linked_is_put_on_the_same_chip():
     assert crossing(spread(16, 8, pairs), pairs) == 0
 
 
-def test_traffic_between_chips_is_reported_and_limited(program):
+def test_traffic_between_chips_is_reported_and_limited(program, monkeypatch):
     two = with_values(TARGET, cores_per_chip=3, chips=2)
     (link,) = resources(map_program(program, two).graph).between_chips
     assert (link.sender, link.reader) in {(0, 1), (1, 0)}
+    counted = []
+    original = core_rules.between_chips
+    monkeypatch.setattr(core_rules, "between_chips", lambda *a: counted.append(a) or original(*a))
     enough = with_values(two, link_messages_per_step=link.messages)
     assert map_program(program, enough).graph.chips == 2
     with pytest.raises(CapacityError, match=f"up to {link.messages} messages") as caught:
         map_program(program, with_values(two, link_messages_per_step=link.messages - 1))
     assert caught.value.code == "link-bandwidth"
+    assert not counted  # the placement has counted them

@@ -419,3 +419,29 @@ def test_operands_of_fewer_axes():
     ]
     constants = {"bias": bias, "k": np.array(2)}
     assert_imported(model(nodes, ("N", STEPS, FEATURES), constants, opset=14))
+
+
+def test_the_keyword_spotter(examples):
+    """The import of the shipped network has onnxruntime's answers, and they are right."""
+    path = examples / "kws_gru.onnx"
+    with np.load(examples / "kws_evaluate.npz") as file:
+        x, y = file["x"], file["y"]
+    found = evaluate(imported(path.read_bytes()).ann, x)
+    expected = session(str(path)).run(None, {"features": x})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert (found.argmax(axis=1) == y).mean() > 0.99
+
+
+@pytest.mark.slow
+def test_the_keyword_spotter_compiled(examples):
+    path, calibrate_x = examples / "kws_gru.onnx", np.load(examples / "kws_calibrate.npz")["x"]
+    with np.load(examples / "kws_evaluate.npz") as file:
+        x, y = file["x"], file["y"]
+    compiled = compile_model(path, calibrate=calibrate_x, emit=(), coding="graded", target="loihi2")
+    found = compiled.run(x)
+    expected = session(str(path)).run(None, {"features": x})[0]
+    assert (found.argmax(axis=1) == y).mean() > 0.99
+    assert np.sqrt(((found - expected) ** 2).mean()) < 0.015 * expected.std()
+    frames = compiled.encoding(x[:8])
+    run = engine.run(compiled.program, frames, record=True)
+    assert_same(run, reference.run(compiled.program, frames, record=True))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from importlib import resources
 
 import pytest
 
+from snn_compile.cli import main
 from snn_compile.errors import CompileErrors, UsageError, exit_code
-from snn_compile.targets import Confidence, Times, available, load_target
+from snn_compile.targets import Confidence, Times, available, load, load_target
 
 FILES = resources.files("snn_compile.targets")
 
@@ -225,3 +227,14 @@ def test_contradictions(tmp_path, lines, message):
     file.write_text(f'inherits = "loihi1"\n{lines}\n{rest}')
     with pytest.raises(UsageError, match=message):
         load_target(file)
+
+
+def test_a_file_whose_figures_are_shown_is_read_once(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "mine.toml"
+    path.write_text('inherits = "loihi2"\nname = "mine"\ndescription = "a chip"\n')
+    read = []
+    original = load.read_bytes
+    monkeypatch.setattr(load, "read_bytes", lambda *a: (read.append(a[0]), original(*a))[1])
+    assert main(["targets", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "mine"
+    assert read == [path]

@@ -162,6 +162,58 @@ def test_stock_neurons_stay_stock(examples, labelled, tmp_path):
     assert "neurons" not in tuned.report
 
 
+FEW = """inherits = "loihi2"
+name = "small"
+description = "a chip whose cores hold little"
+"""
+FIGURE = """[{name}]
+value = {value}
+unit = "{unit}"
+source = "a test"
+confidence = "assumed"
+"""
+REMEDIES = {
+    "narrow sums": (
+        [("core.input_axons", 40, "axons"), ("features.state_bits", 20, "bits")],
+        [],
+        "split-fan-in",
+    ),
+    "pruned": (
+        [("core.input_axons", 40, "axons"), ("features.payload_bits", 0, "bits")],
+        ["--coding", "rate", "-T", "4", "--allow-approximate"],
+        "approximation",
+    ),
+    "wider weights": (
+        [("features.weight_bits", [8], "bits")],
+        ["--weight-bits", "6"],
+        "weights-widened",
+    ),
+    "duplicated": (
+        [("core.neurons", 4, "neurons"), ("core.output_axons", 6, "axons")],
+        [],
+        "sources-duplicated",
+    ),
+}
+
+
+@pytest.mark.usefixtures("with_torch")
+@pytest.mark.parametrize("remedy", REMEDIES)
+def test_a_network_that_was_fitted_fits_again(examples, labelled, tmp_path, remedy):
+    """Partial sums are merged for training, and their states are wide when they are made again."""
+    limits, words, code = REMEDIES[remedy]
+    figures = "".join(FIGURE.format(name=n, value=v, unit=u) for n, v, u in limits)
+    (tmp_path / "small.toml").write_text(FEW + figures)
+    words = [*words, "--target", str(tmp_path / "small.toml"), "--no-emit", "-q"]
+    words += ["--calibrate", str(examples / "digits_calibrate.npz")]
+    base, tuned = tmp_path / "base", tmp_path / "tuned"
+    assert main([str(examples / "digits_mlp.onnx"), "-o", str(base), *words]) == 0
+    assert code in {one["code"] for one in json.loads((base / "report.json").read_text())["fit"]}
+    line = [base, "--train", labelled / "train.npz", "-o", tuned, "--epochs", "1", "-q"]
+    assert tune(*line, "--patience", "0", "--average", "0") == 0
+    assert integers(tuned) != integers(base)
+    assert main(["verify", str(tuned), "--against", "golden,engine"]) == 0
+
+
 @pytest.mark.usefixtures("with_torch")
 def test_a_checkpoint_goes_where_the_folder_goes(examples, labelled, tmp_path):
     folder = tmp_path / "new" / "place" / "tuned"

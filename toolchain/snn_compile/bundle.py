@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed, signing
-from snn_compile.convert.preprocess import as_file_takes, preprocessing_of
 from snn_compile.errors import Origin, UsageError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
@@ -32,8 +31,8 @@ from snn_compile.ir.serialize import array_hashes, dump_program
 from snn_compile.mapping.placement_file import CORES, PLACEMENT
 from snn_compile.passes import Finding
 from snn_compile.plugins import BACKENDS, Backend
-from snn_compile.plugins.host import TAIL, HostRunner
-from snn_compile.report import figures, files
+from snn_compile.plugins.host import TAIL, HostRunner, whole_on_chip
+from snn_compile.report import files
 from snn_compile.report.schema import REPORT, REPORT_PAGE
 from snn_compile.samples.named import ArraysLike, join_named
 from snn_compile.sealed import (
@@ -134,7 +133,7 @@ class CompiledModel:
             rows of all of them, and their numbers as ``rows/NAME``.
 
         Raises:
-            UsageError: x has another shape, nothing is left to the host, or onnxruntime is missing.
+            UsageError: x has another shape, or onnxruntime is missing.
         """
         host = self.host()
         pieces: dict[str, list[npt.NDArray[Any]]] = {}
@@ -144,28 +143,21 @@ class CompiledModel:
         return {name: np.concatenate(values) for name, values in pieces.items()}
 
     def host(self) -> HostRunner:
-        """What is left to the host, ready to run.
+        """What is left to the host, ready to run; it may be nothing.
 
         Raises:
-            UsageError: there is nothing, or onnxruntime is missing.
+            UsageError: onnxruntime is missing.
             ModelError: it is not what this tool writes.
         """
-        if self.tail is None:
-            raise UsageError(
-                "nothing of this network is left to the host",
-                code="no-host-tail",
-                hint="its outputs are those of the model file; leave out --host-tail",
-            )
-        return HostRunner.of(self.tail)
+        outputs = {self.output_names[n]: (n, one.shape) for n, one in self.decodings.items()}
+        return HostRunner.of(self.tail or whole_on_chip(outputs))
 
     def host_rows(
         self, host: HostRunner, run: Run, x: npt.NDArray[Any]
     ) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """The outputs of the file for each sample of a run, as rows of arrays for all samples."""
         decoded = {name: decode(run.outputs[name]) for name, decode in self.decodings.items()}
-        values = (figures.option(self.report, name) for name in ("mean_values", "scale_values"))
-        given = as_file_takes(x, preprocessing_of(*values), self.input_shapes)
-        return (host.rows(outputs) for outputs in host(decoded, given))
+        return (host.rows(outputs) for outputs in host(decoded, x))
 
     def simulate(
         self, x: ArraysLike, *, record: bool = False, advance: Advance = no_progress

@@ -163,7 +163,7 @@ class Builder:
         Raises:
             UnsupportedError: the file fixes several samples, and they do not lie along axis 0.
         """
-        if self.batch.size > 1 and value.axis != 0:
+        if self.batch.size > 1 and (value.axis != 0 or value.outer > 1):
             raise MixesSamplesError(
                 f"has the batch (of size {self.batch.size}) along axis {value.axis}",
                 origin=origin,

@@ -96,10 +96,12 @@ def requested_cut(flow: Flow, graph: onnx.GraphProto, request: Request, file: st
         elif element_type(flow, name) not in FLOATS:
             errors.append(_unfit(name, "it holds no real numbers", file))
     raise_all(errors)
-    tail = flow.after(flow.readers_of(names))
-    within = [name for name in names if id(flow.producers[name]) in tail]
-    raise_all([_unfit(name, "another of the tensors leads to it", file) for name in within])
-    ends = list(dict.fromkeys([*flow.ends(tail), *names]))
+    before = {id(node) for node in flow.before(names)}
+    by_value = flow.after(flow.readers_of(names), by_value=True) - before
+    tail = flow.after(node for node in flow.nodes if id(node) in by_value) - before
+    ends = list(dict.fromkeys([*flow.ends(tail), *(n for n in names if not flow.readers.get(n))]))
+    within = [name for name in names if name not in ends]
+    raise_all([_unfit(name, "only others of the tensors follow from it", file) for name in within])
     also = tuple(name for name in flow.crossing(tail) if name not in names)
     return Cut(frozenset(tail), tuple(ends), also)
 
@@ -133,7 +135,7 @@ def element_type(flow: Flow, name: str, entries: Mapping[str, int] = MappingProx
     Args:
         flow: the graph.
         name: of the value.
-        entries: types of the inputs, where they are not single precision.
+        entries: types of the inputs; by default, float32.
     """
     while name not in flow.entries:
         node = flow.producers[name]

@@ -67,7 +67,7 @@ def smallest_tail(flow: Flow, known: Known) -> set[int] | None:
     tail = flow.after(seeds)
     while odd := [n for n in flow.crossing(tail) if element_type(flow, n) not in FLOATS]:
         tail = flow.after([n for n in flow.nodes if id(n) in tail] + [flow.producers[odd[0]]])
-    before = _before(flow, flow.crossing(tail))
+    before = flow.before(flow.crossing(tail))
     if not any(is_layer(node, known.values) for node in before):
         return None
     return tail
@@ -109,24 +109,13 @@ def is_pattern(weights: Constant) -> bool:
     return bool(np.ptp(steps) <= EVEN * steps.mean())
 
 
-def _before(flow: Flow, names: Sequence[str]) -> list[onnx.NodeProto]:
-    """The operators that values depend on."""
-    needed = set(names)
-    found = []
-    for node in reversed(flow.nodes):
-        if any(name in needed for name in node.output):
-            found.append(node)
-            needed.update(flow.dependences(node))
-    return found
-
-
 def _with_functions(flow: Flow, tail: set[int], known: Known) -> set[int]:
     """The tail with the functions before it, as far as no more values travel to the host."""
 
     def traffic(nodes: set[int]) -> int:
         return sum(_size(known.values.get(name)) for name in flow.ends(nodes))
 
-    before = _before(flow, flow.crossing(tail))
+    before = flow.before(flow.crossing(tail))
     free = _after_layers(flow, before, known)
     size = traffic(tail)
     for name in _sources(flow, free):
@@ -194,5 +183,5 @@ def largest_part(flow: Flow, known: Known) -> tuple[tuple[str, ...], int]:
     if tail is None:
         return (), 0
     names = [name for name in flow.crossing(tail) if isinstance(known.values.get(name), Tensor)]
-    work = sum(known.work.get(id(node), 0) for node in _before(flow, names))
+    work = sum(known.work.get(id(node), 0) for node in flow.before(names))
     return tuple(names), work

@@ -23,10 +23,10 @@ class Flow:
     """
 
     def __init__(
-        self, nodes: Sequence[onnx.NodeProto], entries: Iterable[str], outputs: Sequence[str]
+        self, nodes: Sequence[onnx.NodeProto], entries: Sequence[str], outputs: Sequence[str]
     ) -> None:
         self.nodes = nodes
-        self.entries = frozenset(entries)
+        self.entries = entries
         self.outputs = outputs
         self.producers = {name: n for node in nodes if (n := node) for name in results_of(node)}
         self.readers: dict[str, list[onnx.NodeProto]] = {}
@@ -47,16 +47,33 @@ class Flow:
         """The inputs of an operator that depend on the network's input."""
         return (name for name in dict.fromkeys(reads_of(node)) if name in self.dependent)
 
-    def after(self, nodes: Iterable[onnx.NodeProto]) -> set[int]:
-        """The identities of operators, and of all that follow from them."""
+    def after(self, nodes: Iterable[onnx.NodeProto], *, by_value: bool = False) -> set[int]:
+        """The identities of operators, and of all that follow from them.
+
+        Args:
+            nodes: the operators.
+            by_value: whether operators that only need to know shapes of their results are left out.
+        """
         waiting = list(nodes)
         found = {id(node) for node in waiting}
         while waiting:
             for name in results_of(waiting.pop()):
                 for reader in self.readers.get(name, []):
+                    if by_value and reader.op_type in SHAPES:
+                        continue
                     if id(reader) not in found:
                         found.add(id(reader))
                         waiting.append(reader)
+        return found
+
+    def before(self, names: Iterable[str]) -> list[onnx.NodeProto]:
+        """The operators that values depend on, the last one first."""
+        needed = set(names)
+        found = []
+        for node in reversed(self.nodes):
+            if any(name in needed for name in node.output):
+                found.append(node)
+                needed.update(self.dependences(node))
         return found
 
     def readers_of(self, names: Iterable[str]) -> list[onnx.NodeProto]:
@@ -69,7 +86,7 @@ class Flow:
         ]
 
     def crossing(self, tail: set[int] | frozenset[int]) -> list[str]:
-        """The values that a tail reads from before it, without the network's input, in order."""
+        """The values that a tail reads from before it, without the network's inputs, in order."""
         found: dict[str, None] = {}
         for node in self.nodes:
             if id(node) not in tail:

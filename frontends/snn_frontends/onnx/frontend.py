@@ -140,6 +140,7 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
 
     from snn_frontends.onnx import external, wire
     from snn_frontends.onnx.inlining import inline
+    from snn_frontends.onnx.older import modernize
     from snn_frontends.onnx.survey import module_of
 
     origin = Origin(file)
@@ -164,6 +165,7 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     external.load(model, path, len(content))
     modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
     _make_printable(model)
+    modules = modernize(model, modules, file)
     return model, inline(model, modules, file, MAX_NODES)
 
 
@@ -241,10 +243,10 @@ def _opset(model: onnx.ModelProto, file: str) -> tuple[int, int, list[Finding]]:
     (stated,) = versions
     if stated < OLDEST_OPSET:
         raise ModelError(
-            f"operator set {stated} is too old; {OLDEST_OPSET} is the oldest supported",
+            f"there is no operator set {stated}",
             code="opset",
             origin=Origin(file),
-            hint="convert it: onnx.version_converter.convert_version(model, 13)",
+            hint="export it again",
         )
     opset = min(stated, newest)
     if stated > newest:
@@ -313,18 +315,16 @@ def _checked(entry: onnx.ValueInfoProto, origin: Origin) -> ModelInput:
     """
     from onnx import TensorProto
 
-    from snn_frontends.onnx.shapes import model_input
+    from snn_frontends.onnx.shapes import FLOATS, INTEGERS, model_input
 
     tensor = entry.type.tensor_type
-    floats = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
-    if not entry.type.HasField("tensor_type") or tensor.elem_type not in floats:
+    if not entry.type.HasField("tensor_type") or tensor.elem_type not in (*FLOATS, *INTEGERS):
         known = tensor.elem_type in TensorProto.DataType.values()
         kind = TensorProto.DataType.Name(tensor.elem_type) if known else "of an unknown type"
         raise ModelError(
-            f"the input is {kind}; it must be a floating-point tensor",
+            f"the input is {kind}; it must be a tensor of floating-point numbers or integers",
             code="input-type",
             origin=origin,
-            hint="export the network with a float input; raw integer data is supported all the "
-            "same, with --mean-values and --scale-values",
+            hint="export the network with a float input",
         )
     return model_input(entry.name, tensor, origin)

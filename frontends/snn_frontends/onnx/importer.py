@@ -27,7 +27,7 @@ from snn_compile.files.documents import TooLargeError, first_line, too_large
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId, Shape
-from snn_compile.ir.host_tail import Feed as TailFeed
+from snn_compile.ir.host_tail import Feed as HostFeed
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import Finding
@@ -46,7 +46,7 @@ from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quanti
 from snn_frontends.onnx.order import in_order, live, reads_of
 from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.unfolding import Unfolding
-from snn_frontends.onnx.values import Batch, Constant, Tensor, Unknown, Value
+from snn_frontends.onnx.values import Batch, Constant, Grid, Tensor, Unknown, Value
 
 CONTRIBUTOR = "com.microsoft"
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
@@ -70,6 +70,7 @@ class ModelInput:
         whole: whether it is a single sample, without such an axis.
         axis: position of that axis.
         elem_type: ONNX's number of its type.
+        ends: smallest and largest value, if it takes whole numbers.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ModelInput:
     whole: bool = False
     axis: int = 0
     elem_type: int = onnx.TensorProto.FLOAT
+    ends: tuple[int, int] | None = None
 
     def feed(self) -> Feed:
         """What onnxruntime is given for a sample."""
@@ -85,18 +87,23 @@ class ModelInput:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
         return Feed(self.name, self.shape, axis, self.batch.size, dtype)
 
-    def tail_feed(self) -> TailFeed:
-        """What a tail is given for a sample."""
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.elem_type)
-        return TailFeed(self.name, None, self.shape, dtype.name)
+    def host_feed(self) -> HostFeed:
+        """The same for the host's part of the file."""
+        feed = self.feed()
+        return HostFeed(self.name, None, self.shape, feed.dtype.name, feed.axis)
 
     def value(self, builder: Builder, origin: Origin) -> Tensor:
         """The network's node for it."""
         sample = self.shape
         if not self.whole:
             sample = (*self.shape[: self.axis], *self.shape[self.axis + 1 :])
-        x = builder.add(ann.Input, self.name, (), (self.batch.size, *sample), origin)
-        return Tensor(x.node, self.shape, None if self.whole else self.axis)
+        shape, axis = (self.batch.size, *sample), None if self.whole else self.axis
+        if self.ends is None:
+            x = builder.add(ann.Input, self.name, (), shape, origin)
+            return Tensor(x.node, self.shape, axis)
+        step = np.ones(1, np.float32)
+        x = builder.add(ann.Input, self.name, (), shape, origin, step=step, ends=self.ends)
+        return Tensor(x.node, self.shape, axis, grid=Grid((1.0,), (0,), *self.ends))
 
 
 def import_graph(
@@ -268,7 +275,7 @@ class _Importer:
             if entry.name not in graph
         )
         network = settle(ANNGraph(graph, builder.file, self.source.stated_opset))
-        host_tail = self._host_tail(graph)
+        host_tail = self._host_tail(network)
         if host_tail is not None and host_tail.cut:
             origin = Origin(builder.file, host_tail.tensors[0])
             builder.findings.append(Finding(host_tail.sentence, origin, "host-tail"))
@@ -311,18 +318,17 @@ class _Importer:
         names, work = decision.largest_part(self.flow, self._known())
         return replace(survey, cut_at=names, operations_before=work)
 
-    def _host_tail(self, graph: Graph[AnnNode]) -> HostTail | None:
+    def _host_tail(self, network: ANNGraph) -> HostTail | None:
         """The operators that are not in the network, for the host."""
         left = set(self.cut.tail) if self.cut else set()
-        left |= self.flow.after(self.dropped)
+        left |= self.flow.after(self.dropped, by_value=True)
         if not left:
             return None
         self._check_all(left)
         border = tail.Border(
             lambda name: self._value(name, Origin(self.builder.file)),
             self.output_ids,
-            {entry.name: entry.tail_feed() for entry in self.entries},
-            frozenset(entry.name for entry in self.entries if entry.name in graph),
+            tuple(entry.host_feed() for entry in self.entries if entry.name in network.graph),
             self.builder.batch.size,
         )
         cut = self.cut is not None
@@ -349,7 +355,7 @@ class _Importer:
         try:
             inputs = [self._value(name, origin) if name else None for name in node.input]
             if node.op_type in control.OPERATORS and not node.domain:
-                self.unfolding.run(node, origin)
+                self._unfold(node, origin)
                 return
             n_findings = len(self.builder.findings)
             results = self._import(node, inputs, origin)
@@ -368,6 +374,13 @@ class _Importer:
             self.errors.append(ModelError(message, origin=origin))
             results = [Unknown()] * len(node.output)
         self.values.update(zip(node.output, results, strict=False))
+
+    def _unfold(self, node: onnx.NodeProto, origin: Origin) -> None:
+        """Import control flow; it is refused if anything inside it is."""
+        n_errors = len(self.errors)
+        self.unfolding.run(node, origin)
+        if len(self.errors) > n_errors:
+            self.refused.add(id(node))
 
     def _enter(self, copy: Copy) -> None:
         """Import a graph of control flow.
@@ -483,7 +496,8 @@ class _Importer:
             if isinstance(result, Tensor):
                 return replace(result, grid=grid)
             return [replace(one, grid=grid) for one in result]
-        if call.op not in quantization.COMPUTE:
+        whole = any(grid is not None and grid.is_whole for grid in grids)
+        if call.op not in (quantization.EXACT if whole else quantization.COMPUTE):
             raise refusals.on_integers(call.origin)
         inputs = [
             quantization.integers(call, v, f"integers{k or ''}") if isinstance(v, Tensor) else v
@@ -540,7 +554,9 @@ class _Importer:
             names=tuple(node.input),
             attributes=Attributes(node, origin),
             n_outputs=len(node.output),
-            only_feeds_outputs=lambda ops: self._only_feeds_outputs(node.output[0], ops),
+            only_feeds_outputs=lambda ops: (
+                id(node) in self.live and self._only_feeds_outputs(node.output[0], ops)
+            ),
             readers=self._reading(node.output[0]),
             of_pair={k: self.of_pairs[n] for k, n in enumerate(node.input) if n in self.of_pairs},
         )

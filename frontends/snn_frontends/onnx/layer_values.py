@@ -162,7 +162,8 @@ class Feed:
 
     def of(self, sample: Array) -> Array:
         """The input for its part of a sample."""
-        value = sample.astype(self.dtype).reshape(self._kept)
+        whole = np.rint(sample) if self.dtype.kind in "iub" else sample
+        value = whole.astype(self.dtype).reshape(self._kept)
         if self.axis is None:
             return value
         return np.repeat(np.expand_dims(value, self.axis), self.batch, self.axis)

@@ -48,6 +48,15 @@ REASONS = (
         CUT,
     ),
     Reason(
+        frozenset(
+            "ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt"
+            " SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength"
+            " SplitToSequence".split()
+        ),
+        "sequences and optional values have no spiking form",
+        "export with Split, Concat and Unsqueeze in their place",
+    ),
+    Reason(
         frozenset(("ReduceProd",)),
         "this operator is not supported on activations",
         "a maximum over a map can be a MaxPool or GlobalMaxPool, a limit a Relu or a Clip from 0",

@@ -24,6 +24,16 @@ from snn_compile.options.shapes import Sizes, name_and_sizes
 BATCH_SIZE = 64
 """Samples per call."""
 
+TYPES = {
+    "tensor(bool)": np.bool_,
+    "tensor(double)": np.float64,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+}
+"""Types of inputs that may be fed zeros."""
+
 Array = npt.NDArray[Any]
 NO_SHAPES: Mapping[str, Sequence[int]] = MappingProxyType({})
 
@@ -206,13 +216,23 @@ class HostModel:
             UsageError: they cannot be computed, or take too much memory.
         """
         try:
-            return list(self._session.run(None, dict(feeds)))
+            return list(self._session.run(None, {**self._others(feeds), **feeds}))
         except Exception as error:
             raise UsageError(
                 f"the host cannot compute it: {first_line(error)}",
                 code="host-runtime",
                 hint="--max-memory sets the memory that it may take",
             ) from error
+
+    def _others(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Zeros for inputs of the file that no output depends on."""
+        return {
+            entry.name: np.zeros(
+                [size if isinstance(size, int) else 1 for size in entry.shape], TYPES[entry.type]
+            )
+            for entry in self._session.get_inputs()
+            if entry.name not in feeds and entry.type in TYPES
+        }
 
     @property
     def inputs(self) -> list[str]:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 import onnx
+from onnx import TensorProto
 
 from snn_compile.errors import CompileError, ModelError, Origin, UsageError, raise_all
 from snn_compile.options.shapes import Sizes, name_and_sizes
@@ -14,6 +15,22 @@ from snn_compile.printable import printable
 from snn_frontends.onnx.importer import ModelInput
 from snn_frontends.onnx.values import Batch
 
+FLOATS = frozenset(
+    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+)
+WIDE = (-(1 << 31), (1 << 31) - 1)
+INTEGERS: dict[int, tuple[int, int]] = {
+    TensorProto.BOOL: (0, 1),
+    TensorProto.UINT8: (0, 255),
+    TensorProto.INT8: (-128, 127),
+    TensorProto.UINT16: (0, (1 << 16) - 1),
+    TensorProto.INT16: (-(1 << 15), (1 << 15) - 1),
+    TensorProto.UINT32: WIDE,
+    TensorProto.INT32: WIDE,
+    TensorProto.UINT64: WIDE,
+    TensorProto.INT64: WIDE,
+}
+"""Types of inputs of whole numbers, with the range that the network takes."""
 BATCHES = frozenset({"b", "batch", "batchsize", "batches", "bs", "n", "nbatch"})
 """Names of a batch axis that is not the first, without their underscores."""
 
@@ -109,7 +126,9 @@ def model_input(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> Mod
     words = [str(dim.dim_param) for dim in tensor.shape.dim]
     if len(sizes) < 2 and all(sizes):
         one = Batch(1, symbolic=False)
-        return ModelInput(name, tuple(sizes), one, whole=True, elem_type=tensor.elem_type)
+        kind = tensor.elem_type
+        ends = INTEGERS.get(kind)
+        return ModelInput(name, tuple(sizes), one, whole=True, elem_type=kind, ends=ends)
     axis = _batch_axis(sizes, words)
     unknown = [k for k, size in enumerate(sizes) if not size and k != axis]
     if unknown or len(sizes) < 2:
@@ -125,7 +144,9 @@ def model_input(name: str, tensor: onnx.TypeProto.Tensor, origin: Origin) -> Mod
         )
     batch = Batch(sizes[axis] or 1, symbolic=not sizes[axis])
     sizes[axis] = batch.size
-    return ModelInput(name, tuple(sizes), batch, axis=axis, elem_type=tensor.elem_type)
+    kind = tensor.elem_type
+    ends = INTEGERS.get(kind)
+    return ModelInput(name, tuple(sizes), batch, axis=axis, elem_type=kind, ends=ends)
 
 
 def _batch_axis(sizes: Sequence[int], words: Sequence[str]) -> int:

@@ -32,15 +32,13 @@ class Border:
     Attributes:
         value: the value of a name before the tail; decodes constants.
         outputs: readout of each end of the network, by name.
-        entries: the file's inputs, as feeds by name.
-        used: names of those that layers of the network read; samples have values of no others.
+        entries: the network's own inputs.
         batch: samples that the file fixes at a time.
     """
 
     value: Callable[[str], Value]
     outputs: Mapping[str, NodeId]
-    entries: Mapping[str, Feed]
-    used: frozenset[str]
+    entries: tuple[Feed, ...]
     batch: int
 
 
@@ -98,8 +96,7 @@ def host_tail(
         tuple(feeds.values()),
         tuple(flow.outputs),
         tuple((origins[id(node)].node, node.op_type) for node in nodes),
-        tuple(feed for name, feed in border.entries.items() if name in border.used),
-        tuple(feed for name, feed in border.entries.items() if name not in border.used),
+        border.entries,
         border.batch,
         cut,
     )
@@ -109,11 +106,15 @@ def _feed(
     name: str, value: Value, flow: Flow, left: set[int], border: Border, origin: Origin
 ) -> Feed:
     """What the tail reads under a name."""
-    if name in border.entries:
-        if name not in border.used:
-            message = f"reads the input '{name}', which no layer of the network reads"
-            raise UnsupportedError(message, origin=origin, hint="cut the network before it")
-        return border.entries[name]
+    own = next((entry for entry in border.entries if entry.tensor == name), None)
+    if own is not None:
+        return own
+    if name in flow.entries:
+        raise UnsupportedError(
+            f"reads the input '{name}', which the network before it does not",
+            origin=origin,
+            hint="cut the network where it reads all inputs",
+        )
     if not isinstance(value, Tensor):
         message = f"reads '{name}', whose shape is unknown"
         raise UnsupportedError(message, origin=origin, hint="cut the network later or earlier")
@@ -123,8 +124,7 @@ def _feed(
             origin=origin,
             hint="export the model with a batch of one",
         )
-    types = {feed.tensor: _type_of(feed) for feed in border.entries.values()}
-    dtype = element_type(flow, name, types)
+    dtype = element_type(flow, name, {own.tensor: _type_of(own) for own in border.entries})
     output = border.outputs.get(name) or _left_off(name, flow, left, border)
     return Feed(name, output, value.shape, helper.tensor_dtype_to_np_dtype(dtype).name)
 

@@ -31,6 +31,11 @@ class Grid:
     high: int
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the integers stand for themselves."""
+        return set(self.step) == {1.0} and set(self.zero) == {0}
+
+    @property
     def steps(self) -> npt.NDArray[np.float32]:
         """The steps, as in the file."""
         return np.array(self.step, np.float32)

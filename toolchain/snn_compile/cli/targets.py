@@ -36,7 +36,7 @@ def command(name: str | None, as_json: bool) -> None:
 
     console = results()
     if name is not None:
-        target, found = load_target(name), figure_entries(name)
+        target, found = figure_entries(name)
         if as_json:
             show_json(plain({"name": target.name, "figures": [asdict(f) for f in found]}))
             return

@@ -38,11 +38,13 @@ class Term:
         map: the map.
         step: (O,) of the last layer of the map, where a quantized file gives its weights as
             integers in these steps; else None.
+        gain: what the map of the last layer's input, as of a mean, multiplies these steps by.
     """
 
     source: NodeId
     map: LinearMap
     step: Float | None = None
+    gain: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,7 @@ def drives_of(network: ANNGraph) -> Iterator[tuple[NodeId, Affine]]:
         else:
             read = [graph[s] for s in node.inputs]
             terms = tuple(
-                Term(term.source, _after(node, term.map, place, read), _step_after(node, term))
+                Term(term.source, _after(node, term.map, place, read), *_step_after(node, term))
                 for place, source in enumerate(sources)
                 for term in source.terms
             )
@@ -111,19 +113,23 @@ def _drive(node: AnnNode, sources: list[Affine]) -> Affine:
     return sources[0]
 
 
-def _step_after(node: AnnNode, term: Term) -> Float | None:
-    """The steps of the weights of a map with a node behind it, if they are evident.
+def _step_after(node: AnnNode, term: Term) -> tuple[Float | None, float]:
+    """The steps of the weights of a map with a node behind it, and the gain, if they are evident.
 
     Whether weights are integers in these steps is for who uses them to see.
     """
     if isinstance(node, ann.Conv | ann.Dense):
-        return None if node.step is None else node.step.astype(np.float64)
+        if node.step is None:
+            return None, 1.0
+        return node.step.astype(np.float64) * term.gain, 1.0
+    if isinstance(node, ann.AveragePool):
+        return term.step, term.gain / prod(node.kernel)
     if term.step is None or node.shape[0] != len(term.step):
-        return None
+        return None, term.gain
     if isinstance(node, ann.Affine | ann.BatchNorm):
         parameters = per_channel(node)
-        return None if parameters is None else term.step * np.abs(parameters[0])
-    return term.step
+        return None if parameters is None else term.step * np.abs(parameters[0]), term.gain
+    return term.step, term.gain
 
 
 def _constant(node: AnnNode, sources: list[Float]) -> Float:

@@ -33,6 +33,9 @@ Float = npt.NDArray[np.float64]
 Weights = npt.NDArray[np.float32] | Float
 Index = npt.NDArray[np.int64]
 
+PIECE = 1 << 16
+"""Places compared at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class Wiring:
@@ -225,9 +228,11 @@ def as_tap(wiring: Wiring) -> Kernel | None:
     y, x = np.arange(out_h) * sy + oy, np.arange(out_w) * sx + ox
     inside = np.logical_and.outer((y >= 0) & (y < height), (x >= 0) & (x < width))
     place = y[:, None] * width + x
-    for own, read in zip(index, channel.tolist(), strict=True):
-        is_read = inside & (read >= 0)
-        if not np.array_equal(own, np.where(is_read, read * height * width + place, -1)):
+    at_once = max(PIECE // place.size, 1)
+    for part in (slice(k, k + at_once) for k in range(0, n_out, at_once)):
+        read = channel[part, None, None]
+        wanted = np.where(inside & (read >= 0), read * height * width + place, -1)
+        if not np.array_equal(index[part], wanted):
             return None
     padding = (
         max(-oy, 0),

@@ -175,7 +175,7 @@ def _synapses(
         source, scaled = part.source, part.map
         source_maps = maps_shape(network.graph[source].shape)
         if isinstance(scaled, Kernel) and (scaled.source != source_maps or scaled.maps != shape):
-            scaled = _over_maps(scaled, source_maps, shape)
+            scaled = over_maps(scaled, source_maps, shape)
         group = _group(place(number, source), scaled)
         if group is not None:
             if part.step is not None and len(part.step) == shape[0]:
@@ -195,7 +195,7 @@ def _synapses(
     return groups
 
 
-def _over_maps(kernel: Kernel, source: Shape, shape: Shape) -> Kernel | Sparse:
+def over_maps(kernel: Kernel, source: Shape, shape: Shape) -> Kernel | Sparse:
     """A convolution over reshaped maps as one over those of its populations.
 
     One that reads each position alone is the same over any maps of as many channels and positions.

@@ -8,15 +8,16 @@ object, and its seal does not change.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from snn_compile.fit.duplicate_sources import DuplicateSources
 from snn_compile.fit.narrow_states import NarrowStates
 from snn_compile.fit.prune_fan_in import PruneFanIn
 from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.fit.split_weights import SplitWeights
-from snn_compile.ir.quantized import STATE, WEIGHT_BITS
+from snn_compile.ir.quantized import STATE, WEIGHT_BITS, QuantizedGraph
 from snn_compile.options import CompileOptions
-from snn_compile.passes import APPROXIMATION, Finding, Pass
+from snn_compile.passes import APPROXIMATION, Finding, Pass, PassResult
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.targets.target import Target
 
@@ -36,9 +37,37 @@ def fit_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings if finding.code in CODES)
 
 
-def fit_passes(
-    target: Target, options: CompileOptions
-) -> tuple[Pass[Quantization, Quantization], ...]:
+class FitPass(Pass[Quantization, Quantization], Protocol):
+    """A pass that fits a network to a target, with or without the scales of its integers."""
+
+    def of_program(self, program: QuantizedGraph) -> PassResult[QuantizedGraph]:
+        """The network alone."""
+        ...
+
+
+def fit_program(
+    program: QuantizedGraph, target: Target, *, stock: bool, approximate: bool
+) -> PassResult[QuantizedGraph]:
+    """A network alone, after the passes that fit it to a target.
+
+    Args:
+        program: the network.
+        target: the chip.
+        stock: whether only Lava's stock neurons are allowed.
+        approximate: whether synapses may be pruned.
+
+    Raises:
+        CapacityError: a layer exceeds a core, and no remedy exists.
+    """
+    findings: list[Finding] = []
+    for fit_pass in _passes(target, stock=stock, approximate=approximate):
+        result = fit_pass.of_program(program)
+        program = result.graph
+        findings += result.findings
+    return PassResult(program, tuple(findings))
+
+
+def fit_passes(target: Target, options: CompileOptions) -> tuple[FitPass, ...]:
     """The passes that fit a network to a target, in order.
 
     Passes that a target never needs are omitted. States are narrowed first, because other passes
@@ -49,13 +78,17 @@ def fit_passes(
         target: the chip.
         options: of the compilation.
     """
-    widths, bits = target.weight_bits.value, target.state_bits.value
     stock = options.neurons == "stock"
+    return _passes(target, stock=stock, approximate=options.allow_approximate)
+
+
+def _passes(target: Target, *, stock: bool, approximate: bool) -> tuple[FitPass, ...]:
+    widths, bits = target.weight_bits.value, target.state_bits.value
     narrow = [NarrowStates(bits)] if bits is not None and bits < STATE.bits else []
-    passes: list[Pass[Quantization, Quantization]] = [*narrow]
+    passes: list[FitPass] = [*narrow]
     if not set(WEIGHT_BITS) <= set(widths):
         passes.append(SplitWeights(widths))
-    if options.allow_approximate:
+    if approximate:
         passes.append(PruneFanIn(target, stock=stock))
     passes.append(SplitFanIn(target, stock=stock))
     passes += narrow

@@ -11,9 +11,10 @@ from snn_compile.quantize.quantize import Quantization
 from snn_compile.sim import bounds
 
 
-def unused_name(like: NodeId, taken: set[NodeId]) -> NodeId:
-    """The name with the first free suffix, which is added to ``taken``."""
-    found = next(name for k in itertools.count(1) if (name := NodeId(f"{like}.{k}")) not in taken)
+def unused_name(wanted: str, taken: set[NodeId]) -> NodeId:
+    """The name, with a number if a node or its synapses already have it; added to ``taken``."""
+    names = (wanted if k == 0 else f"{wanted}.{k}" for k in itertools.count())
+    found = next(NodeId(n) for n in names if n not in taken and f"{n}/synapses" not in taken)
     taken.add(found)
     return found
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import replace
-from itertools import count
 
+from snn_compile.fit.additions import unused_name
 from snn_compile.fit.relays import one_to_one, relay_neurons
 from snn_compile.ir.fixedpoint import QFormat
 from snn_compile.ir.graph import Graph, NodeId
@@ -34,6 +34,7 @@ def align(
         TypeError: a population that sends no messages would need a relay.
     """
     depth = _depths(graph, late)
+    taken = {node.id for node in graph}
     added: dict[NodeId, QuantizedNode] = {}
     changed: list[QuantizedNode] = []
     relays: dict[tuple[NodeId, int], NodeId] = {}
@@ -48,7 +49,7 @@ def align(
             if not isinstance(node, Neurons):
                 raise TypeError(f"'{source}' cannot be relayed")
             before = at_depth(source, wanted - 1)
-            name = fresh(f"{source}+{wanted - depth[source]}", graph)
+            name = unused_name(f"{source}+{wanted - depth[source]}", taken)
             fields = {**node.common_fields, "id": NodeId(f"{name}/synapses"), "inputs": (before,)}
             synapses = one_to_one(fields, bits)
             fields = {**node.common_fields, "id": name, "inputs": (synapses.id,)}
@@ -82,9 +83,3 @@ def _depths(graph: Graph[QuantizedNode], late: Container[NodeId]) -> dict[NodeId
             readers = [reader for group in groups for reader in graph.consumers(group.id)]
             depth[node.id] = min(depth[reader.id] for reader in readers) - 1
     return depth
-
-
-def fresh(name: str, taken: Container[object]) -> NodeId:
-    """The name, with a number if a node or its synapses already have it."""
-    names = (name if k == 0 else f"{name}.{k}" for k in count())
-    return NodeId(next(n for n in names if n not in taken and f"{n}/synapses" not in taken))

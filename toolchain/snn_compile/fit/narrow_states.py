@@ -28,10 +28,10 @@ class NarrowStates:
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """Narrow the states of wider populations."""
-        program = self.of_program(quantization.program)
+        program = self.of_program(quantization.program).graph
         return PassResult(replace(quantization, program=program))
 
-    def of_program(self, program: QuantizedGraph) -> QuantizedGraph:
+    def of_program(self, program: QuantizedGraph) -> PassResult[QuantizedGraph]:
         """The network alone."""
         narrow: list[QuantizedNode] = [
             population.changed(state=QFormat(self.bits))
@@ -39,9 +39,9 @@ class NarrowStates:
             if population.state.bits > self.bits and self._holds(program, population)
         ]
         if not narrow:
-            return program
+            return PassResult(program)
         graph: Graph[QuantizedNode] = program.graph.edit(replaced=narrow)
-        return QuantizedGraph(graph, program.window)
+        return PassResult(QuantizedGraph(graph, program.window))
 
     def _holds(self, program: QuantizedGraph, population: Population) -> bool:
         if population.wraps:

@@ -55,6 +55,17 @@ class SplitFanIn:
             return PassResult(quantization)
         return PassResult(Prove()(with_numbers(quantization, split)).graph, split.findings)
 
+    def of_program(self, program: QuantizedGraph) -> PassResult[QuantizedGraph]:
+        """The network alone.
+
+        Raises:
+            CapacityError: as the pass.
+        """
+        split = self.split(program)
+        if split is None:
+            return PassResult(program)
+        return PassResult(split.program, split.findings)
+
     def split(self, program: QuantizedGraph) -> Split | None:
         """The split network; None if it fits as it is.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from snn_compile.fit.align import align, fresh
+from snn_compile.fit.additions import unused_name
+from snn_compile.fit.align import align
 from snn_compile.fit.fan_in import Need, need
 from snn_compile.fit.partial_sums import Parts, divide
 from snn_compile.fit.relays import fits_state, relay_neurons
@@ -168,7 +169,7 @@ class Splitting:
 
     def _insert(self, sums: Sums) -> None:
         """Insert partial sums between a population and the source of one of its groups."""
-        name = fresh(f"{sums.reader}/sums", self._graph)
+        name = unused_name(f"{sums.reader}/sums", {node.id for node in self._graph})
         synapses = replace(sums.parts.synapses, id=NodeId(f"{name}/synapses"))
         reading = sums.parts.summing_synapses(sums.group, name, self._one)
         self._graph = self._graph.edit(

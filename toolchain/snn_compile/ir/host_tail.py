@@ -24,12 +24,18 @@ class Feed:
         output: the readout whose decoded values it has; None for an input of the network.
         shape: its shape in the file, with the batch.
         dtype: its numpy type.
+        axis: the batch axis; None if there is none.
+        mean: of the preprocessing of the network's own input, per channel or one for all.
+        scale: likewise.
     """
 
     tensor: str
     output: NodeId | None
     shape: Shape
     dtype: str
+    axis: int | None = 0
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,7 @@ class HostTail:
         feeds: what it reads; an output of the file may be one of them.
         outputs: names of the file's outputs.
         operators: name and type of each operator.
-        entries: the network's own inputs, as the file takes them; a sample has their values, one
-            after another.
-        others: further inputs of the file, on which no output depends.
+        entries: the network's own inputs, in the order of their values in a sample.
         batch: samples that the file fixes at a time; the tail gets as many copies of one.
         cut: whether the network ends before outputs of the file; else these operators are a final
             Softmax or ArgMax alone, and the network's answer is what they read.
@@ -54,7 +58,6 @@ class HostTail:
     outputs: tuple[str, ...]
     operators: tuple[tuple[str, str], ...]
     entries: tuple[Feed, ...]
-    others: tuple[Feed, ...]
     batch: int
     cut: bool
 

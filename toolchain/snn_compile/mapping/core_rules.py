@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from snn_compile.errors import Origin
 from snn_compile.ir.graph import NodeId
@@ -171,13 +171,25 @@ def cores_per_board(
 
 
 def link_bandwidth(
-    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+    program: QuantizedGraph,
+    target: Target,
+    placements: Sequence[Placement],
+    counted: Mapping[tuple[int, int], int] | None = None,
 ) -> list[Violation]:
-    """No chip sends more to another than the link between them carries in a step."""
+    """No chip sends more to another than the link between them carries in a step.
+
+    Args:
+        program: the network.
+        target: the chip.
+        placements: of the network on it.
+        counted: messages of a step from chip to chip, if they have been counted.
+    """
     limit = target.link_messages_per_step.value
     if limit is None or not placements:
         return []
-    links = between_chips(program, all_counts(program), placements)
+    links = counted
+    if links is None:
+        links = between_chips(program, all_counts(program), placements)
     over = {link: n for link, n in links.items() if n > limit}
     if not over:
         return []

@@ -33,7 +33,8 @@ class MapToCores:
             CapacityError: it does not fit (``CompileErrors`` for several reasons).
         """
         placed = place(program, self.target, self.placement)
-        raise_all([v.error for v in violations(program, self.target, placed.blocks)])
+        found = violations(program, self.target, placed.blocks, placed.links)
+        raise_all([violation.error for violation in found])
         mapped = MappedProgram(
             program, self.target, placed.blocks, placed.least, placed.links, is_checked=True
         )

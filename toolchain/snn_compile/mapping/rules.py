@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from snn_compile.coding_registry import coding_names
@@ -235,11 +235,24 @@ RULES: tuple[Rule, ...] = (
 
 
 def violations(
-    program: QuantizedGraph, target: Target, placements: Sequence[Placement]
+    program: QuantizedGraph,
+    target: Target,
+    placements: Sequence[Placement],
+    links: Mapping[tuple[int, int], int] | None = None,
 ) -> Iterator[Violation]:
-    """All violations of all rules."""
+    """All violations of all rules.
+
+    Args:
+        program: the network.
+        target: the chip.
+        placements: of the network on it.
+        links: messages of a step from chip to chip, if they have been counted.
+    """
     for rule in RULES:
-        yield from rule(program, target, placements)
+        if rule is link_bandwidth:
+            yield from link_bandwidth(program, target, placements, links)
+        else:
+            yield from rule(program, target, placements)
 
 
 def violations_without_placement(program: QuantizedGraph, target: Target) -> list[Violation]:

@@ -55,6 +55,7 @@ from snn_compile.pipeline.inputs import (
     source_runtime,
     spiking_frontend,
     stimulus,
+    with_preprocessing,
 )
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.search import Promise, resolve_auto
@@ -255,7 +256,7 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         asked = asked.with_default("timesteps", coding.window.n_steps)
     options = options.with_default("timesteps", coding.window.n_steps)
     with journal.timed("import"):
-        imported = read_model(task.path, options)
+        imported = with_preprocessing(read_model(task.path, options), options)
     journal.add_findings(imported.findings)
     network = preprocess(imported, options, journal.record_pass)
     facts = _facts(coding, measured=task.is_measured)
@@ -330,7 +331,7 @@ def _host(
     """What is left to the host, ready to be evaluated; None if there is nothing."""
     if imported.tail is None or not imported.tail.cut:
         return None
-    stage = HostStage.of(path, options, imported.tail, imported.ann)
+    stage = HostStage.of(path, options, imported.tail)
     if isinstance(stage, HostStage):
         return stage
     journal.add_findings([stage])

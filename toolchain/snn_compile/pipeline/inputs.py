@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from snn_compile.bundle import CompiledModel
 from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
-from snn_compile.convert.preprocess import FoldPreprocessing, preprocessing_of
+from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
@@ -22,6 +22,7 @@ from snn_compile.ir.graph import Shape
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
+from snn_compile.options.kinds import by_input
 from snn_compile.passes import PassObserver, Pipeline, no_observer
 from snn_compile.plugins import (
     ConfigurableFrontend,
@@ -120,7 +121,26 @@ def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> So
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:
     """The passes that fold the preprocessing of each input that has one."""
-    return preprocessing_of(options.mean_values, options.scale_values)
+    means, scales = (dict(by_input(v)) for v in (options.mean_values, options.scale_values))
+    return tuple(
+        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
+        for name in dict.fromkeys((*means, *scales))
+        if means.get(name) or scales.get(name)
+    )
+
+
+def with_preprocessing(imported: Imported, options: CompileOptions) -> Imported:
+    """An import whose tail applies the preprocessing to the inputs that it reads itself."""
+    if imported.tail is None:
+        return imported
+    steps = {step.input: step for step in preprocessing(options)}
+    entries = []
+    for entry in imported.tail.entries:
+        step = steps.get(entry.tensor, steps.get(""))
+        if step is not None:
+            entry = replace(entry, mean=step.mean_values, scale=step.scale_values)
+        entries.append(entry)
+    return replace(imported, tail=replace(imported.tail, entries=tuple(entries)))
 
 
 def preprocess(
@@ -165,7 +185,8 @@ def load_data(
 
     x, y = evaluate if evaluate is not None else (None, None)
     data = Data(load(calibrate, None, options.calibrate), load(x, y, options.evaluate))
-    errors += outputs_of(network, options).unknown()
+    own = outputs_of(network, options)
+    errors += (outputs or own).unknown(besides=own.shapes)
     raise_all(errors)
     return data
 
@@ -185,11 +206,16 @@ def float_samples(
     """
     reading: dict[str, Any] = {
         "layout": options.layout,
-        "raw": _preprocessed(options.mean_values, options.scale_values),
+        "raw": _preprocessed(options.mean_values, options.scale_values) or _whole_numbers(network),
         "outputs": outputs or outputs_of(network, options),
     }
     shapes = {str(node.id): node.shape for node in network.inputs}
     return _samples(given, shapes, need_labels, reading)
+
+
+def _whole_numbers(network: ANNGraph) -> set[str]:
+    """The inputs that take whole numbers."""
+    return {str(n.id) for n in network.inputs if n.step is not None and (n.step == 1).all()}
 
 
 def _preprocessed(*stated: Any) -> bool | set[str]:
@@ -248,17 +274,17 @@ def samples_for(
     said = [figures.option(compiled.report, name) for name in ("mean_values", "scale_values")]
     whole = bool((compiled.encoding.unit == 1).all())  # whole numbers are not rescaled
     shapes = compiled.input_shapes
-    # Of a network that was cut, labels are those of the outputs of the file.
-    has_labels = need_labels or compiled.tail is None or not compiled.tail.cut
-    outputs = OutputShapes(
+    outputs: OutputShapes | None = OutputShapes(
         {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()},
         stated_kinds(figures.option(compiled.report, "output_kind") or ()),
         compiled.encoding.shape,
     )
+    if compiled.tail is not None and compiled.tail.cut and not need_labels:
+        outputs = None  # labels are those of the outputs of the file
     reading: dict[str, Any] = {
         "layout": figures.option(compiled.report, "layout") or "nchw",
         "raw": whole or _preprocessed(*said),
-        "outputs": outputs if has_labels else None,
+        "outputs": outputs,
     }
     events = compiled.program.input_coding is InputCoding.EVENTS
     if not isinstance(given, Path) or not events or len(shapes) > 1:

@@ -26,6 +26,32 @@ ROWS = "rows/{}"
 Array = npt.NDArray[Any]
 
 
+class _Nothing:
+    """A model without operators."""
+
+    name = "nothing"
+    inputs: list[str] = []  # noqa: RUF012  (never changed)
+    shapes: list[tuple[int | None, ...] | None] = []  # noqa: RUF012
+
+    def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """No outputs."""
+        del feeds
+        return []
+
+
+NOTHING = _Nothing()
+
+
+def whole_on_chip(outputs: Mapping[str, tuple[NodeId, tuple[int, ...]]]) -> HostTail:
+    """The tail of a network that has none: its readouts are the outputs of the file.
+
+    Args:
+        outputs: id and shape of a sample of each readout, by name in the file.
+    """
+    feeds = [Feed(name, node, (1, *shape), "float32") for name, (node, shape) in outputs.items()]
+    return HostTail(b"", tuple(feeds), tuple(outputs), (), (), 1, cut=False)
+
+
 @dataclass(frozen=True, eq=False)
 class HostRunner:
     """A tail, ready to run.
@@ -46,6 +72,8 @@ class HostRunner:
             UsageError: the runtime is not installed.
             ModelError: the tail is not what this tool writes.
         """
+        if not tail.operators:
+            return HostRunner(tail, NOTHING)
         frontend = frontend_for(Path(TAIL))
         runtime = frontend.tail_runtime(tail) if isinstance(frontend, RunsOnHost) else None
         if runtime is None:
@@ -58,14 +86,17 @@ class HostRunner:
 
         Args:
             decoded: (N, *shape) real values of each readout.
-            x: (N, *input shape) samples as the file takes them.
+            x: raw samples; of several inputs, their values one after another.
         """
         tail = self.tail
         for k in range(len(x)):
-            values = entered(tail, x[k])
-            for feed in tail.feeds:
-                if feed.output is not None:
-                    values[feed.tensor] = fed(feed, decoded[feed.output][k])
+            given = sample_feeds(tail, x[k])
+            values = {
+                feed.tensor: given[feed.tensor]
+                if feed.output is None
+                else fed(feed, decoded[feed.output][k])
+                for feed in tail.feeds
+            }
             found = self.runtime({name: values[name] for name in self.runtime.inputs})
             computed = iter(zip(found, self.runtime.shapes, strict=True))
             yield {
@@ -80,10 +111,10 @@ class HostRunner:
 
         Where the number of rows varies from sample to sample, ``rows/NAME`` has it.
         """
-        shapes = dict(zip(self._computed, self.runtime.shapes, strict=True))
+        shapes = self.shapes
         arrays: dict[str, Array] = {}
         for name, value in outputs.items():
-            shape = shapes.get(name, value.shape)
+            shape = shapes[name]
             if is_fixed(shape):
                 arrays[name] = value if _is_batch(shape, self.tail.batch) else value[None]
             else:
@@ -93,9 +124,13 @@ class HostRunner:
         return arrays
 
     @property
-    def _computed(self) -> list[str]:
-        known = {feed.tensor for feed in self.tail.feeds}
-        return [name for name in self.tail.outputs if name not in known]
+    def shapes(self) -> dict[str, tuple[int | None, ...] | None]:
+        """The shape of each output, with the batch and with None for sizes that vary."""
+        known = {feed.tensor: feed.shape for feed in self.tail.feeds}
+        computed = iter(self.runtime.shapes)
+        return {
+            name: known[name] if name in known else next(computed) for name in self.tail.outputs
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,29 +155,38 @@ class WholeRunner:
         return None if runtime is None else WholeRunner(tail, runtime)
 
     def __call__(self, x: Array) -> Iterator[dict[str, Array]]:
-        """The file's outputs for each sample, by name, as for a batch of one."""
+        """The file's outputs for each raw sample, by name, as for a batch of one."""
         tail = self.tail
         for sample in x:
-            found = self.runtime(entered(tail, sample))
+            found = self.runtime(sample_feeds(tail, sample))
             named = zip(tail.outputs, found, self.runtime.shapes, strict=True)
             yield {name: _one(name, value, shape, tail.batch) for name, value, shape in named}
 
 
-def entered(tail: HostTail, sample: Array) -> dict[str, Array]:
-    """One sample's values of the file's inputs; zeros for those on which nothing depends."""
-    row, start = sample.reshape(-1), 0
-    values = {feed.tensor: np.zeros(feed.shape, feed.dtype) for feed in tail.others}
-    for feed in tail.entries:
-        size = prod(feed.shape) // tail.batch
-        values[feed.tensor] = fed(feed, row[start : start + size])
+def sample_feeds(tail: HostTail, sample: Array) -> dict[str, Array]:
+    """The network's own inputs as the file takes them, from a raw sample with all their values."""
+    row, start, feeds = sample.reshape(-1), 0, {}
+    for entry in tail.entries:
+        shape = [n for axis, n in enumerate(entry.shape) if axis != entry.axis]
+        size = prod(shape)
+        value = row[start : start + size].reshape(shape)
         start += size
-    return values
+        if entry.mean or entry.scale:
+            channels = (-1, *(1 for _ in shape[1:]))
+            mean, scale = entry.mean or (0.0,), entry.scale or (1.0,)
+            value = (value - np.reshape(mean, channels)) / np.reshape(scale, channels)
+        feeds[entry.tensor] = fed(entry, value)
+    return feeds
 
 
 def fed(feed: Feed, value: Array) -> Array:
     """One sample's value in the shape that the file states, as often as its batch is long."""
-    copies = int(np.prod(feed.shape)) // value.size
-    return np.repeat(value[None], copies, 0).reshape(feed.shape).astype(feed.dtype)
+    value = value.astype(feed.dtype)
+    copies = prod(feed.shape) // value.size
+    if copies == 1 or feed.axis is None:
+        return value.reshape(feed.shape)
+    rest = [n for axis, n in enumerate(feed.shape) if axis != feed.axis]
+    return np.repeat(np.expand_dims(value.reshape(rest), feed.axis), copies, feed.axis)
 
 
 def is_fixed(shape: tuple[int | None, ...] | None) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import fsum
 
 import numpy as np
@@ -27,7 +27,12 @@ ROUNDED = 2.0**-7
 
 
 def given_integers(
-    groups: tuple[spiking.Synapses, ...], bits: int, *, common: bool, most_apart: int
+    groups: tuple[spiking.Synapses, ...],
+    bits: int,
+    smallest_unit: Float | float = 0.0,
+    *,
+    common: bool,
+    most_apart: int,
 ) -> IntegerWeights | None:
     """The weights with the file's integers as mantissas; None where that is impossible.
 
@@ -38,6 +43,8 @@ def given_integers(
     Args:
         groups: the synapse groups.
         bits: width of a mantissa.
+        smallest_unit: of each channel. Dying channels, whose weights are almost 0, have smaller
+            steps: theirs alone are rounded.
         common: whether all channels must share a unit.
         most_apart: largest difference of two groups' exponents.
     """
@@ -45,7 +52,7 @@ def given_integers(
     if not given or (common and any((g.step != g.step[0]).any() for g in given)):
         return None
     main = max(given, key=lambda g: g.integers.size)
-    exponents, mantissas, exact = list[int](), list[Int](), list[bool]()
+    exponents, mantissas, exact = list[int](), list[Int](), list[float]()
     for group in groups:
         same = next((g for g in given if g.group is group), None)
         apart = None if same is None else _power(same.step / main.step)
@@ -56,13 +63,13 @@ def given_integers(
             if rounded is None:
                 return None
             exponent, integers = rounded
-        exact.append(same is not None and apart is not None)
+        exact.append(float(same is not None and apart is not None))
         exponents.append(exponent)
         mantissas.append(integers)
     least = min(exponents)
     if max(exponents) - least > most_apart:
         return None
-    return IntegerWeights(
+    kept = IntegerWeights(
         tuple(
             QTensor(m.reshape(np.shape(group.weight)), QFormat(bits))
             for m, group in zip(mantissas, groups, strict=True)
@@ -73,6 +80,30 @@ def given_integers(
         False,
         tuple(exact),
     )
+    if common and (kept.unit < smallest_unit).any():
+        return None
+    return with_units(groups, kept, np.maximum(kept.unit, smallest_unit), bits)
+
+
+def with_units(
+    groups: tuple[spiking.Synapses, ...], weights: IntegerWeights, unit: Float, bits: int
+) -> IntegerWeights:
+    """The same with other units of some channels, whose weights are rounded; others stay."""
+    changed, most = unit != weights.unit, (1 << (bits - 1)) - 1
+    tensors, given = list[QTensor](), list[float]()
+    parts = zip(groups, weights.tensors, weights.exponents, weights.given, strict=True)
+    for group, tensor, exponent, share in parts:
+        channels = channel_of(group)
+        moved, size = changed[channels], np.ldexp(unit, exponent)
+        values = tensor.values.ravel().copy()
+        nearest = np.rint(np.ravel(group.weight)[moved] / size[channels[moved]])
+        values[moved] = np.clip(nearest, -most, most)
+        tensors.append(QTensor(values.reshape(tensor.values.shape), tensor.format))
+        if share and group.step is not None and channels.size:
+            same = np.abs(size / group.step - 1) < SAME
+            share = int(np.count_nonzero(same[channels])) / channels.size
+        given.append(share)
+    return replace(weights, tensors=tuple(tensors), unit=unit, given=tuple(given))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,20 +156,22 @@ def _rounded(group: spiking.Synapses, unit: Float, bits: int) -> tuple[int, Int]
 
 
 def given_findings(
-    network: SpikingGraph, kept: Mapping[NodeId, Collection[NodeId]]
+    network: SpikingGraph, kept: Mapping[NodeId, Mapping[NodeId, float]]
 ) -> Iterator[Finding]:
     """Whether each layer of a quantized file has the file's integers.
 
     Args:
         network: the network in floating point.
-        kept: for each population the synapses that have them.
+        kept: for each population the share of each of its synapses' weights that are those.
     """
     for population in network.populations:
         for group in network.synapses_into(population):
             if group.step is None:
                 continue
-            if group.id in kept[population.id]:
-                yield Finding("weights' integers kept", group.origin, KEPT)
+            if share := kept[population.id].get(group.id):
+                few = "" if share == 1 else f" for {100 * share:.1f} % of them"
+                few += "; channels that are almost 0 are rounded" if few else ""
+                yield Finding(f"weights' integers kept{few}", group.origin, KEPT)
                 continue
             yield Finding(
                 "weights are rounded again: their integers have no place in the layer's steps",

@@ -20,7 +20,8 @@ class IntegerWeights:
         unit: (C,), the potential represented by one step of the state.
         saturated: share of all weights that were clipped.
         exact: whether nothing was rounded because the weights are small integers already.
-        given: whether each group has the integers of a quantized file; empty for none.
+        given: share of each group's weights that are the integers of a quantized file; empty for
+            none.
     """
 
     tensors: tuple[QTensor, ...]
@@ -28,7 +29,7 @@ class IntegerWeights:
     unit: Float
     saturated: float
     exact: bool
-    given: tuple[bool, ...] = ()
+    given: tuple[float, ...] = ()
 
     @property
     def mantissas(self) -> tuple[Int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ class LayerNumbers:
         saturated: share of the weights that were clipped.
         largest: proven largest magnitude of the potential.
         bias: real bias in steps of the potential, broadcasts to the shape.
-        given: the synapses whose weights are the integers of a quantized file.
+        given: share of the weights that are the integers of a quantized file, of synapses with any.
     """
 
     unit: Float
@@ -54,7 +54,7 @@ class LayerNumbers:
     saturated: float
     largest: int
     bias: Float
-    given: tuple[NodeId, ...] = ()
+    given: Mapping[NodeId, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +252,7 @@ class _Layer:
         unit = weights.unit * 2.0**-below
         bias = self.population.bias / unit[:, None, None]
         kept = zip(self.groups, weights.given, strict=False)
-        given = tuple(group.id for group, same in kept if same)
+        given = {group.id: share for group, share in kept if share}
         return LayerNumbers(unit, self.bits, below, weights.saturated, largest, bias, given)
 
     def _fraction_bits(self, weights: IntegerWeights) -> int:

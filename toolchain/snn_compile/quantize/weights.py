@@ -14,7 +14,7 @@ from snn_compile.ir.graph import Shape
 from snn_compile.ir.integer_weights import channel_of
 from snn_compile.ir.spiking import Float
 from snn_compile.numerics.functions import log2
-from snn_compile.quantize.given import given_integers
+from snn_compile.quantize.given import given_integers, with_units
 from snn_compile.quantize.integers import IntegerWeights
 
 N_RATIOS = 24
@@ -156,8 +156,8 @@ def integer_weights(
     weights = [_Weights.of(group) for group in groups]
     peaks = np.stack([w.extreme(np.maximum, np.abs, np.zeros(n_channels)) for w in weights])
     if as_integers:
-        kept = given_integers(groups, bits, common=common, most_apart=most_apart)
-        if kept is not None and (kept.unit >= smallest_unit).all():
+        kept = given_integers(groups, bits, smallest_unit, common=common, most_apart=most_apart)
+        if kept is not None:
             return kept
     exact = _small_integers(weights, largest, threshold)
     if exact is not None and as_integers:
@@ -183,6 +183,8 @@ def with_unit(
     groups: tuple[spiking.Synapses, ...], weights: IntegerWeights, unit: Float, bits: int
 ) -> IntegerWeights:
     """The same weights rounded to another unit."""
+    if any(weights.given):
+        return with_units(groups, weights, unit, bits)
     flat = [_Weights.of(group) for group in groups]
     return _rounded(flat, weights.exponents, unit, (1 << (bits - 1)) - 1)
 

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_compile.convert.preprocess import FoldPreprocessing, as_file_takes, preprocessing_of
 from snn_compile.errors import UsageError
 from snn_compile.ir.ann import output_name
-from snn_compile.ir.graph import NodeId, Shape
+from snn_compile.ir.graph import NodeId
 from snn_compile.ir.host_tail import HostTail
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
@@ -34,19 +33,13 @@ class HostStage:
     Attributes:
         tail: runs the tail.
         whole: runs the file.
-        preprocessing: what the file expects to have been done to samples.
-        inputs: shape of a sample of each input.
     """
 
     tail: HostRunner
     whole: WholeRunner
-    preprocessing: tuple[FoldPreprocessing, ...]
-    inputs: Mapping[str, Shape]
 
     @staticmethod
-    def of(
-        path: Path, options: CompileOptions, tail: HostTail, network: ANNGraph
-    ) -> HostStage | Finding:
+    def of(path: Path, options: CompileOptions, tail: HostTail) -> HostStage | Finding:
         """The stage; a finding if no runtime is installed."""
         try:
             runner = HostRunner.of(tail)
@@ -56,15 +49,13 @@ class HostStage:
         whole = WholeRunner.of(path, options, tail)
         if whole is None:
             raise TypeError("a tail runs, and its file does not")
-        preprocessing = preprocessing_of(options.mean_values, options.scale_values)
-        inputs = {str(node.id): node.shape for node in network.inputs}
-        return HostStage(runner, whole, preprocessing, inputs)
+        return HostStage(runner, whole)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of a sample of each output that has the same one for all samples."""
         batch, found = self.tail.tail.batch, {}
-        for name, shape in zip(self.tail.tail.outputs, self.whole.runtime.shapes, strict=True):
+        for name, shape in self.tail.shapes.items():
             if shape and is_fixed(shape[1:]):
                 first = () if shape[0] in (None, batch) else shape[:1]
                 sizes = (size for size in (*first, *shape[1:]) if size is not None)
@@ -85,7 +76,6 @@ class HostStage:
             decoded: real values of each readout, from the fixed-point network.
             x: raw samples.
         """
-        x = as_file_takes(x, self.preprocessing, self.inputs)
         wanted = _stacked(expected, self.whole(x))
         found = _stacked(expected, self.tail(decoded, x))
         judged = [one for one in expected if one.name in wanted and one.name in found]

@@ -102,7 +102,7 @@ def _given(
     sizes = {g.id: g.weight.size for g in groups if g.step is not None}
     if not sizes:
         return {}
-    kept = sum(size for name, size in sizes.items() if name in numbers.given)
+    kept = sum(size * numbers.given.get(name, 0.0) for name, size in sizes.items())
     return {"integers_kept": kept / sum(sizes.values())}
 
 

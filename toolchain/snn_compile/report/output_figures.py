@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from snn_compile.report import figures, metrics
@@ -65,6 +65,7 @@ class OutputTable:
         kind: of its values.
         title: what the values of the steps are.
         labelled: whether they are against labels or targets.
+        host: whether it is an output of the file, computed by its tail on the host.
         steps: the stages.
         samples: images of a few samples, from ``report.pictures``.
         scatter: a drawing of a regression, or None.
@@ -74,6 +75,7 @@ class OutputTable:
     kind: str
     title: str
     labelled: bool
+    host: bool
     steps: tuple[OutputStep, ...]
     samples: Sequence[Mapping[str, Any]] = ()
     scatter: Scatter | None = None
@@ -89,25 +91,51 @@ _TITLES = {
 
 
 def tables(report: Mapping[str, Any]) -> tuple[OutputTable, ...]:
-    """The ladder of each output; none for a network with a single output of classes."""
-    rungs: Sequence[Mapping[str, Any]] = report.get("ladder") or []
-    if not any(rung.get("outputs") for rung in rungs):
+    """The ladder of each output; none for a network with a single output of classes.
+
+    Outputs of the file that a tail on the host computes have ladders of their own.
+    """
+    stages = list(zip(report.get("ladder") or (), figures.ladder(report), strict=True))
+    own = [pair for pair in stages if pair[0]["stage"] != figures.HOST]
+    hosted = [pair for pair in stages if pair[0]["stage"] == figures.HOST]
+    if not hosted and not any(rung.get("outputs") for rung, _ in own):
         return ()
-    shown = {one["name"]: one for one in report.get("outputs") or ()}
-    return tuple(
-        _table(report, index, first, shown.get(first["name"], {}))
-        for index, first in enumerate(metrics.of_rung(rungs[0]))
-    )
+    known: Sequence[Mapping[str, Any]] = report.get("outputs") or ()
+    found = [
+        _table(own, index, shown.get("name", ""), shown)
+        for index, shown in enumerate(known or [{}] * len(metrics.of_rung(own[0][0])))
+    ]
+    names = {table.name for table in found}
+    for rung, step in hosted:
+        whole = {**rung["before"], "n": rung["n"]}, replace(step, stage="onnx", note="")
+        outputs = (report.get("tail") or {}).get("outputs") or [""]
+        for index, figures_of in enumerate(metrics.of_rung(rung)):
+            name = figures_of["name"] or outputs[0]
+            if name not in names:  # else it is one of the network's own
+                found.append(_table([whole, (rung, step)], index, name, {}))
+    return tuple(found)
 
 
 def _table(
-    report: Mapping[str, Any], index: int, first: Mapping[str, Any], shown: Mapping[str, Any]
+    stages: Sequence[tuple[Mapping[str, Any], figures.Step]],
+    index: int,
+    name: str,
+    shown: Mapping[str, Any],
 ) -> OutputTable:
+    """The ladder of one output, from its stages and what there is to show of it."""
+    first = metrics.of_rung(stages[0][0])[index]
     key = metrics.measure(first)
     labelled = key in ("top1", "pixel_accuracy", "r2")
-    steps = _steps(report, index, labelled)
-    pictures = shown.get("samples") or (), _scatter(shown.get("scatter") or ())
-    return OutputTable(first["name"], first["kind"], _TITLES[key], labelled, steps, *pictures)
+    return OutputTable(
+        name or first["name"],
+        first["kind"],
+        _TITLES[key],
+        labelled,
+        stages[-1][0]["stage"] == figures.HOST,
+        _steps(stages, index, labelled),
+        shown.get("samples") or (),
+        _scatter(shown.get("scatter") or ()),
+    )
 
 
 def tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -115,9 +143,7 @@ def tiles(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     found = []
     several = tables(report)
     for table in several:
-        answer = next((step for step in table.steps if step.answer), None)
-        if answer is None:
-            continue
+        answer = next((step for step in table.steps if step.answer), table.steps[-1])
         what = "mean squared error" if table.kind == "regression" else table.title
         label = what if len(several) == 1 else f"{table.name}: {what}"
         value, _, remark = answer.value.removeprefix("mse ").partition(" · ")
@@ -136,10 +162,12 @@ def summary(table: OutputTable, origin: str) -> str:
     return f"{answer.against} {'against' if table.kind == 'regression' else 'to'} {origin}"
 
 
-def _steps(report: Mapping[str, Any], index: int, labelled: bool) -> tuple[OutputStep, ...]:
+def _steps(
+    stages: Sequence[tuple[Mapping[str, Any], figures.Step]], index: int, labelled: bool
+) -> tuple[OutputStep, ...]:
     steps: list[OutputStep] = []
     whole: Mapping[str, Any] = {}  # the figures of the latest stage with all samples
-    for step, rung in zip(figures.ladder(report), report["ladder"], strict=True):
+    for rung, step in stages:
         found = metrics.of_rung(rung)[index]
         partial = rung.get("before")
         before = metrics.of_rung(partial)[index] if partial else whole
@@ -183,7 +211,8 @@ def _change(before: Mapping[str, Any], found: Mapping[str, Any], lost: float | N
         return "" if lost is None else figures.points(-lost)
     if not before["mse"]:
         return ""
-    return f"{100 * (found['mse'] / before['mse'] - 1):+.1f} %".replace("-0.0 ", "+0.0 ")
+    ratio = found["mse"] / before["mse"]
+    return ">999 %" if ratio > 10 else f"{100 * (ratio - 1):+.1f} %".replace("-0.0 ", "+0.0 ")
 
 
 def _errors(mse: float | None, r2: float | None) -> str:

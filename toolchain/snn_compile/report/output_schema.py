@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Required, TypedDict
 
+from snn_compile.report.figures import HOST
+
 _FIGURES = {
     "classes": ("top1", "agreement"),
     "segmentation": ("pixel_accuracy", "mean_iou", "agreement"),
@@ -70,16 +72,19 @@ class Output(TypedDict, total=False):
 
 def wrong_outputs(report: Mapping[str, Any]) -> str:
     """What the page cannot show of the outputs; empty if there is nothing."""
-    rungs = report.get("ladder") or []
-    kinds: list[list[str]] = []
-    for rung in (*rungs, *(rung["before"] for rung in rungs if "before" in rung)):
-        figures = rung.get("outputs") or []
-        kinds.append([one["kind"] for one in figures])
-        if not all(set(_FIGURES.get(one["kind"], ("kind?",))) <= set(one) for one in figures):
-            return f"stage '{rung['stage']}' lacks figures of an output"
-    if any(of_rung != kinds[0] for of_rung in kinds):
-        return "the stages are of different outputs"
-    for output in report.get("outputs") or []:
+    kinds: dict[bool, list[str]] = {}  # of the network's outputs, and of those of the file
+    for stage in report.get("ladder") or []:
+        for rung in (stage, stage.get("before", stage)):
+            figures = rung.get("outputs") or []
+            if not all(set(_FIGURES.get(one["kind"], ("kind?",))) <= set(one) for one in figures):
+                return f"stage '{rung['stage']}' lacks figures of an output"
+            known = [one["kind"] for one in figures]
+            if kinds.setdefault(stage["stage"] == HOST, known) != known:
+                return "the stages are of different outputs"
+    shown = report.get("outputs") or []
+    if kinds.get(False) and [output["kind"] for output in shown] != kinds[False]:
+        return "the stages are of other outputs than the report"
+    for output in shown:
         if not all(len(pair) == 2 for pair in output.get("scatter") or []):
             return f"the points of output '{output['name']}' are not pairs"
         for sample in output.get("samples") or []:

@@ -78,7 +78,8 @@ def _output(table: OutputTable, report: Mapping[str, Any], *, several: bool) -> 
     values = max(len(step.value) for step in table.steps)
     changes = max(len(step.change) for step in table.steps)
     if several:
-        yield row("output", Text.assemble((table.name, "bold"), f" ({table.kind})"))
+        where = ", its tail on the host" if table.host else ""
+        yield row("output", Text.assemble((table.name, "bold"), f" ({table.kind}{where})"))
     for index, step in enumerate(table.steps):
         text = Text(f"{step.stage:<{widest}}{step.value:<{values}}", "bold" if step.answer else "")
         if changes:

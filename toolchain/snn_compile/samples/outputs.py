@@ -5,7 +5,7 @@ Integers are labels, floats are targets. Without either, the shape of an output 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -98,8 +98,11 @@ class OutputShapes:
         raise_all(complaints)
         return tuple(found)
 
-    def unknown(self) -> list[CompileError]:
-        """Complaints about stated kinds of outputs that do not exist, or are not told apart."""
+    def unknown(self, besides: Container[str] = ()) -> list[CompileError]:
+        """Complaints about stated kinds of outputs that do not exist, or are not told apart.
+
+        Outputs of the names ``besides`` exist, too.
+        """
         return [
             UsageError(
                 f"--output-kind names the output '{name}', which does not exist"
@@ -109,7 +112,7 @@ class OutputShapes:
                 hint=self._closest(name),
             )
             for name in self.asked
-            if name not in self.shapes and (name or len(self.shapes) > 1)
+            if name not in self.shapes and name not in besides and (name or len(self.shapes) > 1)
         ]
 
     def keys(self) -> tuple[str, ...]:

@@ -38,6 +38,9 @@ class _Feed(TypedDict):
     output: str | None
     shape: list[int]
     dtype: str
+    axis: int | None
+    mean: list[float]
+    scale: list[float]
 
 
 class _Content(TypedDict):
@@ -49,7 +52,6 @@ class _Content(TypedDict):
     outputs: list[str]
     operators: list[list[str]]
     entries: list[_Feed]
-    others: list[_Feed]
     batch: int
     cut: bool
 
@@ -62,8 +64,7 @@ def description(tail: HostTail) -> bytes:
         "feeds": [asdict(feed) for feed in tail.feeds],
         "outputs": tail.outputs,
         "operators": tail.operators,
-        "entries": [asdict(feed) for feed in tail.entries],
-        "others": [asdict(feed) for feed in tail.others],
+        "entries": [asdict(entry) for entry in tail.entries],
         "batch": tail.batch,
         "cut": tail.cut,
     }
@@ -112,18 +113,15 @@ def read(
         raise DamagedError(f"a batch of {document['batch']}")
     if any(len(operator) != 2 for operator in document["operators"]):
         raise DamagedError("operators without a name and a type")
-    batch = document["batch"]
-    entries, others = (
-        tuple(_feed({**feed, "output": None}, batch, decodings) for feed in inputs)
-        for inputs in (document["entries"], document["others"])
-    )
+    batch, own = document["batch"], {entry["tensor"] for entry in document["entries"]}
+    if any(feed["output"] is None and feed["tensor"] not in own for feed in document["feeds"]):
+        raise DamagedError("the tail reads an input that the network does not have")
     return HostTail(
         model,
         tuple(_feed(feed, batch, decodings) for feed in document["feeds"]),
         tuple(printable(name) for name in document["outputs"]),
         tuple((printable(name), printable(op)) for name, op in document["operators"]),
-        entries,
-        others,
+        tuple(_feed(entry, batch, decodings) for entry in document["entries"]),
         batch,
         document["cut"],
     )
@@ -137,8 +135,13 @@ def _feed(document: _Feed, batch: int, decodings: Mapping[NodeId, OutputDecoding
         decoding = decodings.get(NodeId(output))
         if decoding is None or batch * prod(decoding.shape) != prod(shape):
             raise DamagedError(f"the tail reads {printable(output)!r}, which fits no output")
+    axis, mean, scale = (document["axis"], tuple(document["mean"]), tuple(document["scale"]))
+    channels = next((n for at, n in enumerate(shape) if at != axis), 1)
+    fitting = all(len(values) in (0, 1, channels) for values in (mean, scale))
+    if not fitting or 0 in scale or (axis is not None and not 0 <= axis < len(shape)):
+        raise DamagedError(f"the tail reads {printable(document['tensor'])!r} by other rules")
     name = None if output is None else NodeId(output)
-    return Feed(printable(document["tensor"]), name, shape, document["dtype"])
+    return Feed(printable(document["tensor"]), name, shape, document["dtype"], axis, mean, scale)
 
 
 def _broken(folder: Path, what: str) -> VerificationError:

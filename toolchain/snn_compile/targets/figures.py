@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snn_compile.targets.load import SECTIONS, load_target, read_tables
+from snn_compile.targets.load import SECTIONS, load_with_tables
+from snn_compile.targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class FigureEntry:
     file: str
 
 
-def figure_entries(name_or_path: str | Path) -> tuple[FigureEntry, ...]:
-    """All figures of a target, by section.
+def figure_entries(name_or_path: str | Path) -> tuple[Target, tuple[FigureEntry, ...]]:
+    """A target, and all of its figures by section.
 
     Args:
         name_or_path: name of a built-in target, or path of a TOML file.
@@ -45,9 +46,8 @@ def figure_entries(name_or_path: str | Path) -> tuple[FigureEntry, ...]:
     Raises:
         UsageError: the target is unknown or its file is invalid, as for ``load_target``.
     """
-    load_target(name_or_path)
+    target, tables, origins = load_with_tables(name_or_path)
     by_section: dict[str, list[FigureEntry]] = {section: [] for section in SECTIONS}
-    tables, origins = read_tables(str(name_or_path))
     for section, figures in by_section.items():
         for key, table in tables.get(section, {}).items():
             figures.append(
@@ -63,4 +63,4 @@ def figure_entries(name_or_path: str | Path) -> tuple[FigureEntry, ...]:
                     origins[section, key],
                 )
             )
-    return tuple(figure for figures in by_section.values() for figure in figures)
+    return target, tuple(figure for figures in by_section.values() for figure in figures)

@@ -71,11 +71,13 @@ def load_target(name_or_path: str | Path, chips: int | None = None) -> Target:
     return replace(target, chips=limit)
 
 
-def read_tables(name_or_path: str) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
-    """The tables of a target, and the file that defines each figure; errors as ``load_target``."""
+def load_with_tables(
+    name_or_path: str | Path,
+) -> tuple[Target, dict[str, Any], dict[tuple[str, str], str]]:
+    """A target, its tables, and the file that defines each figure; errors as ``load_target``."""
     origins: dict[tuple[str, str], str] = {}
-    tables, _ = _read(name_or_path, frozenset(), origins)
-    return tables, origins
+    tables, file = _read(str(name_or_path), frozenset(), origins)
+    return _Reader(tables, file).target(), tables, origins
 
 
 def content_hash(name_or_path: str | Path) -> str:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from snn_compile.bundle import CompiledModel
 from snn_compile.errors import Origin, UnsupportedError, UsageError
+from snn_compile.fit import fit_program
 from snn_compile.fit.merge_partial_sums import merge_partial_sums
-from snn_compile.fit.split_fan_in import SplitFanIn
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
@@ -328,10 +328,10 @@ def _prepared(
         figures.option(base.report, "chips"),
     )
     stock = figures.option(base.report, "neurons") == "stock"
-    split = SplitFanIn(target, stock).split(program)
-    if split is not None:
-        program = split.program
-        journal.add_findings(split.findings)
+    approximate = bool(figures.option(base.report, "allow_approximate"))
+    fitted = fit_program(program, target, stock=stock, approximate=approximate)
+    program = fitted.graph
+    journal.add_findings(fitted.findings)
     tuning = Tuning(base, program, known)
     return PreparedNetwork(
         program,

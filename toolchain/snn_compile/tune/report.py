@@ -16,6 +16,7 @@ from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report.bill import with_bill
 from snn_compile.report.evaluation import Outcome, decoded, encoded
+from snn_compile.report.figures import HOST
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity, layer_table
@@ -133,7 +134,7 @@ def _joined(compiled: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> list
     first = tuned[0]
     if (fixed.get("n"), fixed.get("top1")) != (first["n"], first["top1"]):
         return tuned
-    below = [rung for rung in compiled if rung["stage"] not in ("fixed", "mapped")]
+    below = [rung for rung in compiled if rung["stage"] not in ("fixed", "mapped", HOST)]
     above = [{**rung, "agreement": None} for rung in tuned[1:]]
     return [*below, {**fixed, "stage": UNTUNED}, *above]
 

@@ -27,6 +27,8 @@ OPERATORS = frozenset({"DequantizeLinear", "Grid", "QuantizeLinear"})
 others at once, with the limits of the integers as attributes."""
 COMPUTE = frozenset("Add ArgMax Cast Div Mul Softmax Sub".split())
 """Operators that may read the integers themselves as numbers."""
+EXACT = frozenset({"ArgMax", "Cast"})
+"""Those of them that neither round nor wrap around, for integers that stand for themselves."""
 MOVES = frozenset(
     (
         "DepthToSpace Dropout Expand Flatten Gather GatherElements GatherND Identity MaxPool Pad "
@@ -266,6 +268,8 @@ def integers(call: Call, x: Tensor, suffix: str = "") -> Tensor:
         raise call.refusal("reads the integers of a value with a scale for each channel")
     scale = np.float32(1 / np.float64(x.grid.step[0]))
     shift = np.float32(x.grid.zero[0])
+    if scale == 1 and not shift:
+        return replace(x, grid=None)
     y = affine(call, plain(call, x), scale=scale, shift=shift, suffix=suffix)
     return replace(x, node=y.node, grid=None)
 

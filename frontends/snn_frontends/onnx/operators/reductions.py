@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from math import prod
 
 import numpy as np
@@ -17,44 +18,55 @@ from snn_frontends.onnx.operators.pooling import over_maps
 from snn_frontends.onnx.values import Tensor
 
 
-def reduce_mean(call: Call) -> Tensor:
+def _over_axes(
+    reduce: Callable[[Call, tuple[int, ...], bool], Tensor],
+) -> Callable[[Call], Tensor]:
+    """The handler of a reduction, given its axes and whether they are kept.
+
+    Its result is the input where there is nothing to reduce.
+    """
+
+    @wraps(reduce)
+    def handler(call: Call) -> Tensor:
+        axes = _axes(call)
+        if axes is None:
+            return call.value()
+        return reduce(call, axes, bool(call.attributes.get("keepdims", 1)))
+
+    return handler
+
+
+def _are_of_maps(x: Tensor, axes: Sequence[int]) -> bool:
+    """Whether the axes are those of maps, over which pools reduce."""
+    return x.plain and len(x.shape) in (3, 4) and min(axes, default=0) >= 2
+
+
+@_over_axes
+def reduce_mean(call: Call, axes: tuple[int, ...], keep: bool) -> Tensor:
     """The mean over axes; a pool over those of maps."""
-    axes = _axes(call)
-    if axes is None:
-        return call.value()
-    x, keep = call.value(), bool(call.attributes.get("keepdims", 1))
-    if x.plain and len(x.shape) in (3, 4) and min(axes, default=0) >= 2:
+    if _are_of_maps(call.value(), axes):
         return over_maps(call, ann.AveragePool, axes, keep)
     return _summed(call, view(call, 0, axes), axes, keep, mean=True)
 
 
-def reduce_sum(call: Call) -> Tensor:
+@_over_axes
+def reduce_sum(call: Call, axes: tuple[int, ...], keep: bool) -> Tensor:
     """The sum over axes."""
-    axes = _axes(call)
-    if axes is None:
-        return call.value()
-    keep = bool(call.attributes.get("keepdims", 1))
     return _summed(call, view(call, 0, axes), axes, keep, mean=False)
 
 
-def reduce_max(call: Call) -> Tensor:
+@_over_axes
+def reduce_max(call: Call, axes: tuple[int, ...], keep: bool) -> Tensor:
     """The maximum over axes, as a pool over all their values."""
-    axes = _axes(call)
-    if axes is None:
-        return call.value()
-    x, keep = call.value(), bool(call.attributes.get("keepdims", 1))
-    if x.plain and len(x.shape) in (3, 4) and min(axes, default=0) >= 2:
+    if _are_of_maps(call.value(), axes):
         return over_maps(call, ann.MaxPool, axes, keep)
     seen = view(call, 0, axes)
     return _largest(call, seen, seen.x, axes, keep)
 
 
-def reduce_min(call: Call) -> Tensor:
+@_over_axes
+def reduce_min(call: Call, axes: tuple[int, ...], keep: bool) -> Tensor:
     """The minimum over axes: the negated maximum of the negated value."""
-    axes = _axes(call)
-    if axes is None:
-        return call.value()
-    keep = bool(call.attributes.get("keepdims", 1))
     seen, minus = view(call, 0, axes), np.float32(-1)
     mirrored = affine(call, seen.x, scale=minus, suffix="mirrored")
     y = _largest(call, seen, mirrored, axes, keep, suffix="largest")
