@@ -310,3 +310,17 @@ def test_arrays_are_part_of_the_provenance(examples):
     assert one == same
     assert one["evaluate"] != other["evaluate"]
     assert "evaluate.name" not in one
+
+
+SEALED_OPTIONS = (
+    "bias_correction burst coding emit equalize event_step initial_potential input input_bits"
+    " layers layout max_accuracy_drop mean_values neurons nir_dt nir_producer nir_reset"
+    " nir_reset_delay payload_bits per_layer potential_calibration reset reset_calibration rounding"
+    " scale_values seed state_bits target thresholds timesteps weight_bits"
+).split()
+
+
+def test_a_network_that_uses_no_later_option_keeps_its_seal(examples):
+    """The seal covers the options: one that is added later is left out where it says nothing."""
+    sealed = json.loads(provenance(examples / "digits_mlp.onnx", CompileOptions())["options"])
+    assert sorted(sealed) == SEALED_OPTIONS
