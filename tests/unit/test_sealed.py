@@ -234,10 +234,10 @@ def test_data_from_a_pipe_or_beyond_the_limit(seeds, tmp_path, capsys):
 
 
 SEALED = """
-bias_correction burst coding emit equalize event_step initial_potential input input_bits layers layout
-max_accuracy_drop mean_values neurons nir_dt nir_producer nir_reset nir_reset_delay payload_bits per_layer
-potential_calibration reset reset_calibration rounding scale_values seed state_bits target thresholds
-timesteps weight_bits
+bias_correction burst coding emit equalize event_step initial_potential input input_bits
+layers layout max_accuracy_drop mean_values neurons nir_dt nir_producer nir_reset
+nir_reset_delay payload_bits per_layer potential_calibration reset reset_calibration
+rounding scale_values seed state_bits target thresholds timesteps weight_bits
 """.split()
 """The options in the first seals."""
 
