@@ -22,8 +22,6 @@ N_RATIOS = 24
 MIN_RATIO = 0.4
 PIECE = 1 << 16
 """Weights processed at once, few enough for a cache with their intermediate results."""
-LONG, FEW = 1 << 12, 16
-"""Weights of a channel from which a share of them is looked at first, and one over this share."""
 NEAR = 1e-6
 """Relative difference of two sums above which the order of additions cannot reverse them."""
 MAX_EXPONENT_SPREAD = 15
@@ -87,13 +85,7 @@ class _Weights:
         return found
 
     def errors(
-        self,
-        size: Float,
-        largest: int,
-        selected: npt.NDArray[np.bool_],
-        *,
-        exactly: bool = False,
-        few: bool = False,
+        self, size: Float, largest: int, selected: npt.NDArray[np.bool_], *, exactly: bool
     ) -> Float:
         """Squared errors of the weights in steps of ``size``, summed per selected channel.
 
@@ -103,20 +95,16 @@ class _Weights:
             selected: selected channels; values of the others are meaningless.
             exactly: whether they are added sequentially. Otherwise the order is numpy's, which is
                 many times faster, but differs between machines.
-            few: whether only the first weights of long rows count, which are a lower bound.
         """
-        if few and (self.channel is not None or self.values.shape[1] < LONG):
-            return np.zeros(len(size))
         if self.channel is not None:
             squares = _squared_errors(self.values, size[self.channel], largest)
             return np.bincount(self.channel, squares, len(size)).astype(np.float64, copy=False)
         found = np.zeros(len(size))
-        values = self.values[:, : self.values.shape[1] // FEW] if few else self.values
-        rows = max(PIECE // max(values.shape[1], 1), 1)
+        rows = max(PIECE // max(self.values.shape[1], 1), 1)
         which = np.flatnonzero(selected)
         for some in (which[k : k + rows] for k in range(0, len(which), rows)):
             rows_of = slice(some[0], some[-1] + 1) if len(some) == some[-1] + 1 - some[0] else some
-            squares = _squared_errors(values[rows_of], size[some, None], largest)
+            squares = _squared_errors(self.values[rows_of], size[some, None], largest)
             if exactly:
                 row = np.repeat(np.arange(len(some)), squares.shape[1])
                 found[some] = np.bincount(row, squares.ravel(), len(some))
@@ -294,15 +282,15 @@ def _least_error(
 ) -> Float:
     """The candidate unit of each channel with the least error.
 
-    The error of a channel's largest weight alone, or of its first ones, is no larger than that of
-    all of them, so that narrow ratios, which clip them, are excluded without the others. The
-    comparison of two errors does not depend on the order of additions, unless they are close.
+    The error of a channel's largest weight alone is no larger than that of all of them, so that
+    narrow ratios, which clip it, are excluded without the others. The comparison of two errors
+    does not depend on the order of additions, unless they are close.
     """
 
-    def errors(unit: Float, selected: npt.NDArray[np.bool_], **which: bool) -> Float:
+    def errors(unit: Float, selected: npt.NDArray[np.bool_], *, exactly: bool = False) -> Float:
         total = np.zeros(len(unit))
         for group, step in zip(weights, steps, strict=True):
-            total += group.errors(unit * step, largest, selected, **which)
+            total += group.errors(unit * step, largest, selected, exactly=exactly)
         return np.full(len(unit), total.sum()) if common else total
 
     best = np.full(len(widest), np.inf)
@@ -314,8 +302,6 @@ def _least_error(
         if common:
             least = np.full(len(best), least.sum())
         promising = (least <= best * (1 + NEAR)) & (best > 0)
-        if np.isfinite(best).all() and promising.any():
-            promising &= errors(trial, promising, few=True) <= best * (1 + NEAR)
         if not promising.any():
             continue
         error = errors(trial, promising)
