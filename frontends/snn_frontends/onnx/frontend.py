@@ -27,7 +27,7 @@ from snn_compile.printable import printable
 if TYPE_CHECKING:
     import onnx
 
-    from snn_frontends.onnx.importer import ModelInput
+    from snn_frontends.onnx.model_input import ModelInput
     from snn_frontends.onnx.runtime import HostModel, OnnxRuntime
 
 OLDEST_OPSET = 7
@@ -270,7 +270,7 @@ def _inputs(graph: onnx.GraphProto, file: str) -> tuple[list[ModelInput], list[F
     Raises:
         ModelError: there is none, or types or shapes are unsupported; all complaints at once.
     """
-    from snn_frontends.onnx.importer import unused_input, whole_input
+    from snn_frontends.onnx.model_input import unused_input, whole_input
     from snn_frontends.onnx.order import read_by
     from snn_frontends.onnx.values import Batch
 

@@ -91,14 +91,8 @@ def newer(found: int, known: int, origin: Origin) -> UnsupportedError:
     )
 
 
-def custom(domain: str, origin: Origin, *, function: bool) -> UnsupportedError:
+def custom(domain: str, origin: Origin) -> UnsupportedError:
     """The error for an operator outside ONNX."""
-    if function:
-        return UnsupportedError(
-            f"is a function defined in the model (domain '{domain}')",
-            origin=origin,
-            hint="expand it first: onnx.inliner.inline_local_functions(model)",
-        )
     return UnsupportedError(
         f"belongs to the custom domain '{domain}', which is not supported",
         origin=origin,

@@ -12,7 +12,7 @@ from snn_compile.errors import CompileError, ModelError, Origin, UsageError, rai
 from snn_compile.options.shapes import Sizes, name_and_sizes
 from snn_compile.passes import Finding
 from snn_compile.printable import printable
-from snn_frontends.onnx.importer import ModelInput
+from snn_frontends.onnx.model_input import ModelInput
 from snn_frontends.onnx.values import Batch
 
 FLOATS = frozenset(

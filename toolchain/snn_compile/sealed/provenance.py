@@ -38,7 +38,6 @@ ADDED: dict[str, Any] = {
     "cut_at": [],
     "input_shape": [],
     "output_kind": [],
-    "input_shape": [],
 }
 """Options added later, with their neutral values: a network that does not depend on them keeps its
 seal."""
