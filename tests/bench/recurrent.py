@@ -50,11 +50,11 @@ def main() -> None:
     with np.load(EXAMPLES / "kws_evaluate.npz") as file:
         x, y = file["x"], file["y"]
     print(f"{len(x)} recordings\n")
-    print("stage         top-1 %  agreement %  error %")
-    stages(arguments.model, calibrate_x, x, y)
     compiled = compile_model(
         arguments.model, calibrate=calibrate_x, coding="graded", target="loihi2", emit=()
     )
+    print("stage         top-1 %  agreement %  error %")
+    stages(arguments.model, calibrate_x, x, y, compiled.run(x))
     frames = compiled.encoding(x[:N_COMPARED])
     ours = engine.run(compiled.program, frames, record=True)
     right = reference.run(compiled.program, frames, record=True)
@@ -72,7 +72,9 @@ def main() -> None:
         in_lava(arguments.model, calibrate_x, x, arguments.lava, arguments.lava_steps)
 
 
-def stages(path: Path, calibrate_x: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+def stages(
+    path: Path, calibrate_x: np.ndarray, x: np.ndarray, y: np.ndarray, fixed: np.ndarray
+) -> None:
     """Accuracy, agreement with the float network and error of its outputs, for each stage."""
     coding, network = Graded(), OnnxFrontend().read(path).ann
     folded = fold(network, coding, measured=True).graph
@@ -86,7 +88,7 @@ def stages(path: Path, calibrate_x: np.ndarray, x: np.ndarray, y: np.ndarray) ->
         "folded": ann.evaluate(folded, x),
         "lines": ann.evaluate(folded, x, operators=lines),
         "levels": ann.evaluate(folded, x, hook=levels, operators=lines),
-        "fixed point": lowered.answers(x),
+        "fixed point": fixed,
     }
     right = scores["onnxruntime"].reshape(len(x), -1)
     for name, found in scores.items():
