@@ -713,6 +713,13 @@ REFUSED = {
         "unsupported-op",
         "ORT_ENABLE_BASIC",
     ),
+    "integers of a batch": (
+        quantized_model(
+            [node("DynamicQuantizeLinear", "x", "q s z"), node("Identity", "q", "y")], {}
+        ),
+        "unsupported-op",
+        "--outputs",
+    ),
     "scale of 0": (
         quantized_model(pair("x", "y", "s", "z"), {"s": (0.0, "float32"), "z": (0, "int8")}),
         "invalid-model",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx
 
-from snn_compile.errors import CompileError, Origin, raise_all
+from snn_compile.errors import CompileError, Origin, UnsupportedError, raise_all
 from snn_compile.passes import Finding
 from snn_compile.pluralize import pluralize
 from snn_frontends.onnx.expansion import fused, qonnx, quantized
@@ -20,6 +20,10 @@ RULES: dict[tuple[str, str], Rule] = {
     **{(domain, name): rule for domain in qonnx.DOMAINS for name, rule in qonnx.RULES.items()},
 }
 """Rules by domain and type of an operator."""
+MOVES = frozenset(
+    "Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split()
+)
+"""Operators that leave values as they are."""
 DYNAMIC = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul"})
 """Operators that quantize a value on a scale of its own."""
 
@@ -57,6 +61,15 @@ def expand(
         origin = Origin(file, name, node.op_type)
         if not own and (error := refusal(domain, origin)):
             errors.append(error)
+        if (domain, node.op_type) == ("", "DynamicQuantizeLinear") and not own:
+            if _moves_to_outputs(model.graph, node.output):
+                errors.append(
+                    UnsupportedError(
+                        "its integers or their scale are an output, and are never computed",
+                        origin=origin,
+                        hint="end the model before it: --outputs",
+                    )
+                )
         made = [node]
         if rule is not None and not own:
             expansion = Expansion(node, name, origin, opset, taken)
@@ -79,3 +92,12 @@ def expand(
         " precision; the integers of its weights are kept"
     )
     return sources, [Finding(message, Origin(file), code="dynamic-quantization")]
+
+
+def _moves_to_outputs(graph: onnx.GraphProto, names: Iterable[str]) -> bool:
+    """Whether values reach outputs of the file as they are."""
+    reached, ends = set(names), {output.name for output in graph.output}
+    for node in graph.node:
+        if node.op_type in MOVES and reached & set(node.input):
+            reached.update(node.output)
+    return bool(reached & ends)
