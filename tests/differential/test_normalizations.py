@@ -226,11 +226,12 @@ def test_contributed_operators():
     ],
 )
 def test_refused(each, words):
-    nodes = [node("Conv", "x w", "x2", pads=[1] * 4), each]
+    nodes = [node("Conv", "x w", "x2", pads=[1] * 4), each, node("Conv", "y w", "z", pads=[1] * 4)]
     used = {name for n in nodes for name in n.input}
     constants = {k: v for k, v in PARAMETERS.items() if k in used}
+    made = onnx_models.model(nodes, ("N", *SHAPE), constants, "z", opset=21)
     with pytest.raises(CompileError) as caught:
-        onnx_models.imported(onnx_models.model(nodes, ("N", *SHAPE), constants, opset=21))
+        onnx_models.imported(made)
     assert words in str(caught.value)
 
 

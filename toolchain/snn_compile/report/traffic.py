@@ -82,7 +82,7 @@ def traffic(report: Mapping[str, Any]) -> Traffic | None:
     for (source, target, n), span in zip(links, spans, strict=True):
         x0, x1 = place[source], place[target]
         high = round(base - 4 / 3 * min(_STEEP * span, _HIGHEST), 1)
-        width = round(max(_HEAVIEST * math.sqrt(n / heaviest), 0.6), 1)
+        width = round(max(_HEAVIEST * math.sqrt(max(n / heaviest, 0.0)), 0.6), 1)
         words = f"{source} to {target}: {figures.short(n)} {unit}"
         arcs.append(Arc(f"M{x0},{base} C{x0},{high} {x1},{high} {x1},{base}", width, words))
     heavy = sorted(links, key=lambda link: -link[2])
