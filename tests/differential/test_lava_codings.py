@@ -236,7 +236,14 @@ def test_every_fault_is_found(lava_environment, tmp_path):
     assert found == expected
 
 
-@pytest.mark.parametrize(("seed", "size"), [(1, 0), (2, 2), (5, 4)])
+@pytest.mark.parametrize(
+    ("seed", "size"),
+    [
+        pytest.param(1, 0, marks=pytest.mark.slow),
+        pytest.param(2, 2, marks=pytest.mark.slow),
+        (5, 4),
+    ],
+)
 def test_stock_neurons_alone(lava_environment, seed, size):
     """Lava's own LIFReset throughout, a readout among them whose potential is read; and beyond the
     box in which other models of Loihi agree, too."""

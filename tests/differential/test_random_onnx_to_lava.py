@@ -207,9 +207,13 @@ test_more_random_networks = pytest.mark.slow(random_networks(10))
     [
         (BLOCKS, {"coding": "graded", "weight_bits": 5}),
         (BLOCKS, {"coding": "rate", "timesteps": 6, "equalize": "l4"}),
-        (BLOCKS[:4], {"coding": "rate", "timesteps": 9, "reset": "zero", "input": "poisson"}),
+        pytest.param(
+            BLOCKS[:4],
+            {"coding": "rate", "timesteps": 9, "reset": "zero", "input": "poisson"},
+            marks=pytest.mark.slow,
+        ),
         (BLOCKS, {"coding": "sync", "timesteps": 5}),
-        (BLOCKS, {"coding": "signed", "timesteps": 6}),
+        pytest.param(BLOCKS, {"coding": "signed", "timesteps": 6}, marks=pytest.mark.slow),
         (BLOCKS, {"coding": "sigma-delta", "weight_bits": 6}),
     ],
     ids=["graded", "subtract", "zero", "sync", "signed", "sigma-delta"],

@@ -148,6 +148,7 @@ def test_onnxruntime_is_fed_by_name(tmp_path):
     assert OnnxFrontend().source_runtime(path) is None
 
 
+@pytest.mark.slow  # a conformance vector with two inputs runs in Lava
 @pytest.mark.lava
 @pytest.mark.usefixtures("lava_environment")
 def test_lava_computes_the_same(tmp_path):
