@@ -53,7 +53,8 @@ def test_a_product_has_no_limits_of_its_own():
         node("QLinearMul", "q s1 z1 p s1 z1 s2 z2", "u", domain=MICROSOFT),
         node("DequantizeLinear", "u s2 z2", "y"),
     ]
-    assert_close(quantized_model(nodes, STEPS, opset=13), 0.05)
+    constants = {**STEPS, "z2": (200, "uint8")}
+    assert_close(quantized_model(nodes, constants, opset=13), 0.05)
 
 
 @pytest.mark.parametrize("zeros", [[0, 0, 0], [155, 155, 155], [155, 10, 0]])
@@ -106,7 +107,8 @@ def test_payloads_end_with_the_grid(levels, kind):
 def moved(*nodes, **constants):
     made = {"s": (CHANNELS, "float32"), "z": ([1, 2, 3], "int8"), **constants}
     first = node("QuantizeLinear", "x s z", "q", axis=1)
-    return quantized_model([first, *nodes], made, ("N", 3, 3, 3))
+    output_type = TensorProto.INT8 if nodes[-1].op_type == "Flatten" else TensorProto.FLOAT
+    return quantized_model([first, *nodes], made, ("N", 3, 3, 3), output_type=output_type)
 
 
 MOVED = {
@@ -115,7 +117,7 @@ MOVED = {
         node("DequantizeLinear", "g s z", "y", axis=1),
         i=([2, 0, 1], "int64"),
     ),
-    "flattened": moved(node("Flatten", "q", "f"), node("Cast", "f", "y", to=1)),
+    "flattened": moved(node("Flatten", "q", "y")),
     "padded": moved(
         node("Pad", "q p one", "w"),
         node("DequantizeLinear", "w s z", "y", axis=1),
@@ -202,6 +204,29 @@ def test_arithmetic_on_integers(op, kind):
         node("Cast", "a", "y", to=TensorProto.FLOAT),
     ]
     assert refused(quantized_model(nodes, STEPS, opset=14)).code == "integer-arithmetic"
+
+
+@pytest.mark.parametrize("op", ["Mul", "ReduceMean"])
+def test_arithmetic_on_a_product_of_integers(op):
+    nodes = [
+        node("QuantizeLinear", "x s1 z1", "q"),
+        node("MatMulInteger", "q w z1", "i"),
+        node(op, "i i" if op == "Mul" else "i", "j"),
+        node("Cast", "j", "y", to=TensorProto.FLOAT),
+    ]
+    error = refused(quantized_model(nodes, {**STEPS, **DYNAMIC}, ("N", 6), 13))
+    assert error.code == "integer-arithmetic"
+    assert error.origin.node == "j"
+
+
+def test_integers_of_a_product_are_rectified():
+    nodes = [
+        node("QuantizeLinear", "x s1 z1", "q"),
+        node("MatMulInteger", "q w z1", "i"),
+        node("Relu", "i", "j"),
+        node("Cast", "j", "y", to=TensorProto.FLOAT),
+    ]
+    assert_close(quantized_model(nodes, {**STEPS, **DYNAMIC}, ("N", 6), 14), 20.0)
 
 
 def test_blocks_take_no_more_memory_than_the_weights(monkeypatch):

@@ -20,6 +20,10 @@ MOVES = frozenset(
 PRODUCTS = frozenset({"ConvInteger", "MatMulInteger", "MatMulInteger16"})
 """Products of integers: the operands, then their zero points."""
 SHAPES = frozenset({"Shape", "Size"})
+WHOLE = MOVES | {"Add", "MaxPool", "Neg", "ReduceMax", "ReduceMin", "Relu", "Sub"}
+"""Operators that make integers of integers, too few of them to leave the 32 bits of a product."""
+REAL = frozenset({"ArgMax", "DequantizeLinear", "QuantizeLinear"})
+WIDE = frozenset({TensorProto.INT32, TensorProto.INT64})
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16})
 
 
@@ -30,18 +34,22 @@ class Role(Enum):
     ZERO = "zero point"
     SCALE = "scale"
     PRODUCT = "product, which its scale must still multiply"
+    WHOLE = "product of integers that stand for themselves"
 
 
 @dataclass(frozen=True)
 class Origins:
-    """What a value is of a dynamic quantization, given by its position in the graph."""
+    """What a value is of a dynamic quantization or a product, by its position in the graph."""
 
     role: Role
     of: int
 
 
 def misread(graph: onnx.GraphProto) -> set[int]:
-    """Positions of the dynamic quantizations that their readers do not undo."""
+    """Positions of the dynamic quantizations that their readers do not undo.
+
+    Also of operators that compute with a product of integers otherwise than real numbers would.
+    """
     found: set[int] = set()
     roles: dict[str, Origins] = {}
     for k, node in enumerate(graph.node):
@@ -50,13 +58,25 @@ def misread(graph: onnx.GraphProto) -> set[int]:
             roles |= {n: Origins(p, k) for n, p in zip(node.output, parts, strict=False) if n}
             continue
         read = [roles.get(name) for name in (*node.input, *_captured(node))]
-        if any(read) and node.op_type not in SHAPES:
+        if node.op_type in SHAPES:
+            continue
+        if any(one and one.role is Role.WHOLE for one in read):
+            to = _to(node) if node.op_type == "Cast" else None
+            if node.op_type in WHOLE or to in WIDE:
+                roles.update(dict.fromkeys(node.output, Origins(Role.WHOLE, k)))
+            elif node.op_type not in REAL and to not in FLOATS:
+                found.add(k)
+        elif not any(read):
+            if node.op_type in PRODUCTS:
+                roles[node.output[0]] = Origins(Role.WHOLE, k)
+        else:
             result = _result(node, read)
             if isinstance(result, Origins):
                 roles.update(dict.fromkeys(node.output, result))
             elif not result:
                 found.update(one.of for one in read if one)
-    found.update(roles[one.name].of for one in graph.output if one.name in roles)
+    ends = [roles[one.name] for one in graph.output if one.name in roles]
+    found.update(one.of for one in ends if one.role is not Role.WHOLE)
     return found
 
 
@@ -88,8 +108,12 @@ def _result(node: onnx.NodeProto, read: list[Origins | None]) -> Origins | bool:
 
 def _stays(node: onnx.NodeProto, first: Origins | None) -> bool:
     """Whether a conversion keeps a value."""
-    to = next((a.i for a in node.attribute if a.name == "to"), TensorProto.FLOAT)
-    return first is not None and (first.role in (Role.SCALE, Role.PRODUCT)) and to in FLOATS
+    keeps = first is not None and first.role in (Role.SCALE, Role.PRODUCT)
+    return keeps and _to(node) in FLOATS
+
+
+def _to(node: onnx.NodeProto) -> int:
+    return next((int(a.i) for a in node.attribute if a.name == "to"), 0)
 
 
 def _captured(node: onnx.NodeProto) -> list[str]:

@@ -12,6 +12,7 @@ from snn_compile.pluralize import pluralize
 from snn_frontends.onnx.expansion import dynamic, fused, qonnx, quantized
 from snn_frontends.onnx.expansion.call import CONTRIBUTOR, Expansion, Rule
 from snn_frontends.onnx.expansion.refused import refusal
+from snn_frontends.onnx.refusals import on_integers
 
 RULES: dict[tuple[str, str], Rule] = {
     **{("", name): rule for name, rule in quantized.STANDARD.items()},
@@ -58,17 +59,8 @@ def expand(
         origin = Origin(file, name, node.op_type)
         if not own and (error := refusal(domain, origin)):
             errors.append(error)
-        if (domain, node.op_type) == ("", "DynamicQuantizeLinear") and not own:
-            if k in misread:
-                errors.append(
-                    UnsupportedError(
-                        "its integers, their scale and zero point, none of which is ever computed,"
-                        " are an output, or do not meet again in a product of integers",
-                        origin=origin,
-                        hint="end the model before it: --outputs; or quantize with fixed scales, "
-                        "from calibration data (static quantization)",
-                    )
-                )
+        if k in misread:
+            errors.append(_misread(origin) if node.op_type in DYNAMIC else on_integers(origin))
         made = [node]
         if rule is not None and not own:
             expansion = Expansion(node, name, origin, opset, taken)
@@ -91,3 +83,13 @@ def expand(
         " precision; the integers of its weights are kept"
     )
     return sources, [Finding(message, Origin(file), code="dynamic-quantization")]
+
+
+def _misread(origin: Origin) -> UnsupportedError:
+    return UnsupportedError(
+        "its integers, their scale and zero point, none of which is ever computed, are an output,"
+        " or do not meet again in a product of integers",
+        origin=origin,
+        hint="end the model before it: --outputs; or quantize with fixed scales, from calibration "
+        "data (static quantization)",
+    )
