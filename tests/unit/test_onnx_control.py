@@ -249,6 +249,16 @@ def test_names_that_meet():
     assert "twice" in refused(made).message
 
 
+def test_long_names_that_begin_alike():
+    def times(value, factor, to):
+        inner = graph([node("Mul", f"{value} w", "t")], "t", constants={"w": np.float32(factor)})
+        return branches("c", to, inner, inner)
+
+    first, second = "a" * 205 + "1", "a" * 205 + "2"
+    nodes = [times("x", 2, first), times(first, 3, second), node("Identity", second, "y")]
+    assert_same(model(nodes, constants={"c": np.array(True)}))
+
+
 def test_the_network_does_not_depend_on_the_names_of_branches():
     made = model([branches("c", "y", RELU, NEG)], constants={"c": np.array(True)})
     result = imported(made)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from snn_compile.convert.signs import non_negative
 from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode, Float
-from snn_compile.ir.expression import ends, substitute
+from snn_compile.ir.expression import ends, is_uniform, substitute
 from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_frontends.onnx.values import Constant
@@ -109,14 +109,14 @@ def _without_copies(graph: Graph[AnnNode]) -> Graph[AnnNode]:
 
 def _settled(network: ANNGraph, node: ann.Relu | ann.Function) -> Graph[AnnNode]:
     graph = network.graph
-    uniform = bool((node.step == node.step[0]).all())
-    source, alone = _behind_moves(graph, node, uniform)
+    source, alone = _behind_moves(graph, node, _alike(node.step))
     if isinstance(source, ann.Activation) and _contains(node, source):
         return graph.edit(bypassed={node.id: node.inputs[0]})
     if alone and (merged := _merged(source, node)) is not None:
         return graph.edit(replaced=[merged], bypassed={node.id: node.inputs[0]})
-    if isinstance(node, ann.Function) and non_negative(network)[node.inputs[0]]:
-        return graph.edit(replaced=[_rectifier(node)])
+    if isinstance(node, ann.Function) and _is_one(node) and _ends(node)[1] > 0:
+        if non_negative(network)[node.inputs[0]]:
+            return graph.edit(replaced=[_rectifier(node)])
     return graph
 
 
@@ -134,13 +134,20 @@ def _contains(node: ann.Relu | ann.Function, source: ann.Activation) -> bool:
     if source.full_scale is None or source.levels is None or node.levels is None:
         return False
     own, others = node.step, source.step
-    if not np.allclose(own[:1], others[:1], rtol=1e-6, atol=0):
-        return False
-    if len(own) == len(others) and not np.allclose(own, others, rtol=1e-6, atol=0):
+    if len(own) != len(others):
+        if not (_alike(own) and _alike(others)):
+            return False
+        own, others = own[:1], others[:1]
+    if not (_is_one(node) and np.allclose(own, others, rtol=1e-6, atol=0)):
         return False
     low, high = _ends(node)
     lowest, highest = _ends(source)
     return low <= lowest and high >= highest
+
+
+def _is_one(node: ann.Relu | ann.Function) -> bool:
+    """Whether the ends of its grid, in steps, are the same for all channels."""
+    return isinstance(node, ann.Relu) or (_alike(node.step) and is_uniform(node.expression))
 
 
 def _ends(node: ann.Activation) -> tuple[int, int]:
@@ -155,10 +162,11 @@ def _ends(node: ann.Activation) -> tuple[int, int]:
 def _merged(source: AnnNode, node: ann.Relu | ann.Function) -> AnnNode | None:
     """A population, or the input, that rounds to the grid of the next itself."""
     step = node.step
-    uniform = bool((step == step[0]).all())
     low, high = _ends(node)
     if isinstance(source, ann.Input):
-        return replace(source, step=step[:1] if uniform else step, ends=(low, max(high, 1)))
+        if source.step is not None or high < 1 or not _is_one(node):
+            return None
+        return replace(source, step=step[:1] if _alike(step) else step, ends=(low, high))
     if not isinstance(source, ann.Activation) or source.levels is not None:
         return None
     channels = (source.shape or (1,))[0]
@@ -166,19 +174,25 @@ def _merged(source: AnnNode, node: ann.Relu | ann.Function) -> AnnNode | None:
     if isinstance(source, ann.Relu):
         levels = high
         if source.cap is not None:
-            levels = min(levels, int(np.floor(source.cap / step.max() + 0.5)))
-        levels = max(levels, 1)
+            if not _alike(step):
+                return None  # the cap is another number of steps in each channel
+            levels = min(levels, int(np.rint(source.cap / step[0])))
+        if levels < 1 or not _is_one(node):
+            return None
         return replace(source, cap=None, levels=levels, full_scale=step * levels)
     if isinstance(node, ann.Relu) and not source.non_negative:
         return None
     levels = node.levels or 1
-    if isinstance(source, ann.Function) and isinstance(node, ann.Function):
-        expression = substitute(node.expression, source.expression)
-        source = replace(source, expression=expression)
+    if isinstance(node, ann.Function):
+        if isinstance(source, ann.Function):
+            expression = substitute(node.expression, source.expression)
+            source = replace(source, expression=expression)
+        elif not _is_one(node) or (low, high) != (-levels, levels):
+            return None  # only an expression has ends of its own
     return replace(source, levels=levels, full_scale=step * levels)
 
 
 def _rectifier(node: ann.Function) -> ann.Relu:
     """The population of a grid for a value that is never negative."""
-    levels, step = max(_ends(node)[1], 1), node.step
+    levels, step = _ends(node)[1], node.step
     return ann.Relu(**node.common_fields, levels=levels, full_scale=step * levels)

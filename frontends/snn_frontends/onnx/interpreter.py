@@ -128,6 +128,7 @@ class Interpreter:
         inputs: list[Value | None] = list(call.inputs)
         moves = call.op in quantization.MOVES or call.op == "Concat"
         if moves and len(grids) == 1 and not (call.op == "Concat" and call.has_constants):
+            quantization.check_channels(call, grids)
             if isinstance(x, Tensor):
                 quantization.check_padding(call, x)
             inputs = [replace(v, grid=None) if isinstance(v, Tensor) else v for v in inputs]
@@ -138,8 +139,7 @@ class Interpreter:
             if isinstance(result, Tensor):
                 return replace(result, grid=grid)
             return [replace(one, grid=grid) for one in result]
-        whole = any(grid is not None and grid.is_whole for grid in grids)
-        if call.op not in (quantization.EXACT if whole else quantization.COMPUTE):
+        if call.op not in quantization.COMPUTE:
             raise refusals.on_integers(call.origin)
         inputs = [
             quantization.integers(call, v, f"integers{k or ''}") if isinstance(v, Tensor) else v

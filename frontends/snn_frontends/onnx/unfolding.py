@@ -14,6 +14,8 @@ from snn_frontends.onnx.values import Value
 
 AXES_ARE_INPUTS = 13
 """Operator set since which the axes of Unsqueeze are an input."""
+MAX_NAME = 200
+"""Characters of an operator's name in the names of what its graphs become."""
 
 
 @dataclass
@@ -25,12 +27,14 @@ class Unfolding:
         enter: imports a copied graph; says whether nothing of it was refused.
         opset: version of the operator set.
         count: operators copied so far, and iterations.
+        n_runs: operators of control flow so far.
     """
 
     values: dict[str, Value]
     enter: Callable[[Copy], bool]
     opset: int
     count: int = field(default=0)
+    n_runs: int = field(default=0)
 
     def run(self, node: onnx.NodeProto, origin: Origin) -> None:
         """Import an operator of control flow; its outputs get their values.
@@ -39,10 +43,11 @@ class Unfolding:
             UnsupportedError: what decides depends on the network's input.
             ModelError: it contradicts itself, or takes more operators than a network may have.
         """
+        self.n_runs += 1
         if node.op_type == "If":
-            self._if(node, origin)
+            self._if(node, self._name(node), origin)
         else:
-            self._loop(node, origin)
+            self._loop(node, self._name(node), origin)
 
     def _enter(self, copy: Copy, origin: Origin) -> bool:
         self.count += len(copy.nodes) + 1
@@ -55,13 +60,13 @@ class Unfolding:
             )
         return self.enter(copy)
 
-    def _if(self, node: onnx.NodeProto, origin: Origin) -> None:
+    def _if(self, node: onnx.NodeProto, key: str, origin: Origin) -> None:
         condition = known(self._value(node, 0), "condition", origin)
         name = "then_branch" if bool(condition) else "else_branch"
-        prefix = f"{_key(node)}/{name}/"
+        prefix = f"{key}/{name}/"
         self._enter(copied(graph_of(node, name, origin), {}, node.output, prefix, origin), origin)
 
-    def _loop(self, node: onnx.NodeProto, origin: Origin) -> None:
+    def _loop(self, node: onnx.NodeProto, key: str, origin: Origin) -> None:
         body = graph_of(node, "body", origin)
         carried = list(node.input[2:])
         if len(body.input) != len(carried) + 2 or len(body.output) < len(carried) + 1:
@@ -71,7 +76,7 @@ class Unfolding:
         pieces: list[list[str]] = [[] for _ in body.output[len(carried) + 1 :]]
         at = 0
         while (goes_on is None or goes_on) and (limit is None or at < limit):
-            prefix = f"{_key(node)}/{at}/"
+            prefix = f"{key}/{at}/"
             outputs = [f"{prefix}{k}:out" for k in range(len(body.output))]
             given = [f"{prefix}iteration", f"{prefix}condition", *carried]
             self.values[given[0]], self.values[given[1]] = np.array(at), np.array(True)
@@ -83,13 +88,18 @@ class Unfolding:
             for piece, name in zip(pieces, outputs[len(carried) + 1 :], strict=True):
                 piece.append(name)
             at += 1
-        self._finish(node, carried, pieces, origin)
+        self._finish(node, f"{key}/", carried, pieces, origin)
 
     def _finish(
-        self, node: onnx.NodeProto, carried: list[str], pieces: list[list[str]], origin: Origin
+        self,
+        node: onnx.NodeProto,
+        prefix: str,
+        carried: list[str],
+        pieces: list[list[str]],
+        origin: Origin,
     ) -> None:
         """The outputs: the last carried values, and those of all iterations."""
-        prefix, axes = f"{_key(node)}/", None
+        axes = None
         if self.opset >= AXES_ARE_INPUTS:
             axes = f"{prefix}axes"
             self.values[axes] = np.array([0])
@@ -114,7 +124,10 @@ class Unfolding:
             return None
         return int(known(self._value(node, index), what, origin))
 
+    def _name(self, node: onnx.NodeProto) -> str:
+        """What no other operator of control flow is called: values have one producer.
 
-def _key(node: onnx.NodeProto) -> str:
-    """What no other operator of the graph is called: values have one producer."""
-    return next(filter(None, node.output), node.name)[:200]
+        A long name, which nested control flow would repeat, ends in a number.
+        """
+        name = next(filter(None, node.output), node.name)
+        return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}~{self.n_runs}"

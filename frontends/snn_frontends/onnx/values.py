@@ -19,7 +19,7 @@ class Grid:
     """How a quantized value of the file stands for a real one: ``real = (q - zero) * step``.
 
     Attributes:
-        step: one number, or one per channel.
+        step: one number, or one per channel (axis 1 of the file's value).
         zero: the integer that stands for 0, likewise.
         low: smallest integer.
         high: largest integer.
@@ -31,9 +31,9 @@ class Grid:
     high: int
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the integers stand for themselves."""
-        return set(self.step) == {1.0} and set(self.zero) == {0}
+    def of_channels(self) -> bool:
+        """Whether the integers of the channels stand for different values."""
+        return len(set(self.step)) > 1 or len(set(self.zero)) > 1
 
     @property
     def steps(self) -> npt.NDArray[np.float32]:

@@ -63,7 +63,14 @@ class Graded(Coding):
     def neurons(
         self, common_fields: Mapping[str, Any], *, scale: Float, bias: Float, relay: bool = False
     ) -> Neurons:
-        """Requantizing neurons, one payload step being ``scale / levels``."""
+        """Requantizing neurons, one payload step being ``scale / levels``.
+
+        Their payloads saturate at the largest number of so many bits. On a grid that ends before
+        it, neurons with a table of lines compute the rectifier; a relay never saturates.
+        """
+        if self.levels & (self.levels + 1) and not relay:
+            curve = _rectifier(len(scale))
+            return self.of_function(common_fields, curve, scale=scale, bias=bias)
         return GradedNeurons(
             **common_fields,
             threshold=scale / self.levels,
@@ -105,3 +112,9 @@ class Graded(Coding):
             low=-self.levels if signed else 0,
             high=self.levels,
         )
+
+
+def _rectifier(n_channels: int) -> Curve:
+    zero, corner = np.zeros((n_channels, 1)), np.zeros((n_channels, 2))
+    slope = np.tile([0.0, 1.0], (n_channels, 1))
+    return Curve(zero, corner, corner, slope, error=zero[:, 0], low=zero[:, 0])

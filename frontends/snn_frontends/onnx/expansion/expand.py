@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import onnx
 
 from snn_compile.errors import CompileError, Origin, UnsupportedError, raise_all
 from snn_compile.passes import Finding
 from snn_compile.pluralize import pluralize
-from snn_frontends.onnx.expansion import fused, qonnx, quantized
+from snn_frontends.onnx.expansion import dynamic, fused, qonnx, quantized
 from snn_frontends.onnx.expansion.call import CONTRIBUTOR, Expansion, Rule
 from snn_frontends.onnx.expansion.refused import refusal
+from snn_frontends.onnx.refusals import on_integers
 
 RULES: dict[tuple[str, str], Rule] = {
     **{("", name): rule for name, rule in quantized.STANDARD.items()},
@@ -20,10 +21,6 @@ RULES: dict[tuple[str, str], Rule] = {
     **{(domain, name): rule for domain in qonnx.DOMAINS for name, rule in qonnx.RULES.items()},
 }
 """Rules by domain and type of an operator."""
-MOVES = frozenset(
-    "Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split()
-)
-"""Operators that leave values as they are."""
 DYNAMIC = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul"})
 """Operators that quantize a value on a scale of its own."""
 
@@ -53,7 +50,8 @@ def expand(
     taken |= {tensor.name for tensor in model.graph.initializer}
     nodes, sources = list[onnx.NodeProto](), list[str]()
     errors: list[CompileError] = []
-    for node, module in zip(model.graph.node, modules, strict=True):
+    misread = dynamic.misread(model.graph)
+    for k, (node, module) in enumerate(zip(model.graph.node, modules, strict=True)):
         domain = "" if node.domain == "ai.onnx" else node.domain
         rule = RULES.get((domain, node.op_type))
         own = (node.domain, node.op_type) in functions
@@ -61,15 +59,8 @@ def expand(
         origin = Origin(file, name, node.op_type)
         if not own and (error := refusal(domain, origin)):
             errors.append(error)
-        if (domain, node.op_type) == ("", "DynamicQuantizeLinear") and not own:
-            if _moves_to_outputs(model.graph, node.output):
-                errors.append(
-                    UnsupportedError(
-                        "its integers or their scale are an output, and are never computed",
-                        origin=origin,
-                        hint="end the model before it: --outputs",
-                    )
-                )
+        if k in misread:
+            errors.append(_misread(origin) if node.op_type in DYNAMIC else on_integers(origin))
         made = [node]
         if rule is not None and not own:
             expansion = Expansion(node, name, origin, opset, taken)
@@ -94,10 +85,11 @@ def expand(
     return sources, [Finding(message, Origin(file), code="dynamic-quantization")]
 
 
-def _moves_to_outputs(graph: onnx.GraphProto, names: Iterable[str]) -> bool:
-    """Whether values reach outputs of the file as they are."""
-    reached, ends = set(names), {output.name for output in graph.output}
-    for node in graph.node:
-        if node.op_type in MOVES and reached & set(node.input):
-            reached.update(node.output)
-    return bool(reached & ends)
+def _misread(origin: Origin) -> UnsupportedError:
+    return UnsupportedError(
+        "its integers, their scale and zero point, none of which is ever computed, are an output,"
+        " or do not meet again in a product of integers",
+        origin=origin,
+        hint="end the model before it: --outputs; or quantize with fixed scales, from calibration "
+        "data (static quantization)",
+    )

@@ -8,6 +8,7 @@ for it in the file, until they are dequantized.
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import replace
 from typing import Any
 
@@ -28,10 +29,10 @@ from snn_frontends.onnx.values import Constant, Grid, Tensor
 OPERATORS = frozenset({"DequantizeLinear", "Grid", "QuantizeLinear"})
 """The operators of this module. ``Grid`` is of no file: ``expansion`` writes it for both of the
 others at once, with the limits of the integers as attributes."""
-COMPUTE = frozenset("Add ArgMax Cast Mul Softmax Sub".split())
-"""Operators that may read the integers themselves as numbers."""
-EXACT = frozenset({"ArgMax", "Cast"})
-"""Those of them that neither round nor wrap around, for integers that stand for themselves."""
+COMPUTE = frozenset({"ArgMax", "Cast"})
+"""Operators that may read the integers themselves as numbers: they neither round nor wrap."""
+ALONG_CHANNELS = frozenset("Dropout GlobalMaxPool Identity MaxPool".split())
+"""Operators of ``MOVES`` that leave each value in its channel."""
 MOVES = frozenset(
     (
         "DepthToSpace Dropout Expand Flatten Gather GatherElements GatherND Identity MaxPool Pad "
@@ -121,8 +122,11 @@ def _spread(call: Call, parameter: Constant, shape: tuple[int, ...]) -> Constant
         return parameter.reshape(())
     if block and parameter.ndim == rank:
         axis = call.axis(axis, rank)
-        repeated = np.repeat(parameter, block, axis=axis)
-        return repeated[(slice(None),) * axis + (slice(0, shape[axis]),)]
+        if block < 1 or parameter.shape[axis] != -(-shape[axis] // block):
+            raise call.invalid(
+                f"has {parameter.shape[axis]} blocks of {block} for axis {axis} of {list(shape)}"
+            )
+        return np.take(parameter, np.arange(shape[axis]) // block, axis=axis)
     if parameter.ndim == 1:
         axis = call.axis(axis, rank)
         if len(parameter) != shape[axis]:
@@ -245,20 +249,26 @@ def dequantize(call: Call) -> Tensor:
     x = call.value()
     scale, zero = _scale(call), _zero(call)
     zeros = np.zeros(1, np.int64) if zero is None else zero.astype(np.int64)
-    steps = scale.ravel().astype(np.float32)
-    if x.grid is not None and np.array_equal(np.broadcast_to(x.grid.steps, steps.shape), steps):
-        stated = np.array(x.grid.zero)
-        if np.array_equal(np.broadcast_to(stated, zeros.ravel().shape), zeros.ravel()):
+    spread = [_spread(call, p, x.shape) for p in (scale, zeros)]
+    _check_shapes(call, x.shape, *spread)
+    if x.grid is not None:
+        stated = x.grid.steps, np.array(x.grid.zero)
+        column = (1, -1, *[1] * (len(x.shape) - 2))  # channels are axis 1
+        own = [p.reshape(column if p.size > 1 else ()) for p in stated]
+        given = spread[0].astype(np.float32), spread[1]
+        if all(map(_equal, own, given)):
             return replace(x, grid=None)
     if scale.size == zeros.size == 1 and scale.item() == 1 and zeros.item() == 0:
         return integers(call, x)
-    spread = [_spread(call, p, x.shape) for p in (scale, zeros)]
-    _check_shapes(call, x.shape, *spread)
     found = integers(call, x, "integers")
     scale, zeros = (reorder_axes(call, p, found, len(x.shape)) for p in spread)
     shift = (-zeros * scale).astype(np.float32)
     y = affine(call, plain(call, found), scale=scale, shift=shift)
     return replace(x, node=y.node, grid=None)
+
+
+def _equal(own: npt.NDArray[Any], given: npt.NDArray[Any]) -> bool:
+    return bool((own == given).all())
 
 
 def integers(call: Call, x: Tensor, suffix: str = "") -> Tensor:
@@ -301,6 +311,19 @@ def stays_integer(call: Call, x: Tensor) -> bool:
     if not low <= x.grid.low <= x.grid.high <= high:
         raise call.refusal(f"converts integers to {name}, which does not hold all of them")
     return True
+
+
+def check_channels(call: Call, grids: Set[Grid | None]) -> None:
+    """See that integers with a scale for each channel stay in their channels.
+
+    Raises:
+        UnsupportedError: they may not.
+    """
+    if call.op not in ALONG_CHANNELS and any(g is not None and g.of_channels for g in grids):
+        raise call.refusal(
+            "moves the integers of a value with a scale for each channel",
+            "quantize activations with one scale for each tensor, or dequantize before it",
+        )
 
 
 def limited(call: Call, x: Tensor) -> Tensor:
