@@ -8,18 +8,23 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 
-from onnx_models import model, node, session
+from onnx_models import ints, model, node, session
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
 from snn_compile.cli import main
-from snn_compile.errors import CompileError
+from snn_compile.errors import CompileError, UsageError
 from snn_compile.files.documents import sha256
+from snn_compile.ir.host_tail import HostTail
+from snn_compile.plugins.host import HostRunner
 from snn_compile.sealed import read_seal
+from snn_frontends.onnx import runtime
 from tailed_networks import NETWORKS, samples, weights
 
 FAST = {"target": "unlimited", "emit": ()}
@@ -109,14 +114,23 @@ def resealed(folder, change):
     (folder / "tail.onnx").write_bytes(content)
     description = json.loads((folder / "tail.json").read_text())
     description["model"] = hashlib.sha256(content).hexdigest()
+    description["operators"] = [[node.name, node.op_type] for node in model.graph.node]
     (folder / "tail.json").write_text(json.dumps(description))
 
 
-@pytest.fixture
-def unsealed(tmp_path):
+@pytest.fixture(scope="module")
+def without_seal(tmp_path_factory):
     """A folder whose tail the seal does not cover."""
-    onnx.save(NETWORKS["labels"]().made, tmp_path / "net.onnx")
-    compile_model(tmp_path / "net.onnx", **FAST).save(tmp_path / "net.snn")
+    path = tmp_path_factory.mktemp("unsealed")
+    onnx.save(NETWORKS["labels"]().made, path / "net.onnx")
+    compile_model(path / "net.onnx", **FAST).save(path / "net.snn")
+    return path / "net.snn"
+
+
+@pytest.fixture
+def unsealed(without_seal, tmp_path):
+    """A copy of it, to be changed."""
+    shutil.copytree(without_seal, tmp_path / "net.snn")
     return tmp_path / "net.snn"
 
 
@@ -145,10 +159,122 @@ def renamed(graph):
     graph.output[0].name = graph.node[0].input[0]
 
 
-@pytest.mark.parametrize("change", [foreign, external, looping, greedy, renamed])
+def sparse():
+    """A sparse tensor whose values are in another file."""
+    tensor = onnx.SparseTensorProto(dims=[9])
+    tensor.values.CopyFrom(onnx.TensorProto(name="s", data_type=1, dims=[1], data_location=1))
+    tensor.values.external_data.add(key="location", value="secret.bin")
+    tensor.indices.CopyFrom(onnx.numpy_helper.from_array(np.array([0])))
+    return tensor
+
+
+def sparse_initializer(graph):
+    graph.sparse_initializer.append(sparse())
+
+
+def sparse_attribute(graph):
+    graph.node[0].attribute.append(onnx.helper.make_attribute("sparse_value", sparse()))
+
+
+def cast_to_text(graph):
+    graph.node[0].CopyFrom(node("Cast", graph.node[0].input[0], graph.node[0].output[0], to=8))
+
+
+def sequence(graph):
+    (reader,) = graph.node
+    reader.CopyFrom(node("SequenceConstruct", reader.input[0], reader.output[0]))
+
+
+def text_constant(graph):
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(["a"], object), "text"))
+
+
+CHANGES = [
+    *(foreign, external, looping, greedy, renamed, sparse_initializer, sparse_attribute),
+    *(cast_to_text, sequence, text_constant),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_tail_of_a_stranger_is_refused(unsealed, change):
     resealed(unsealed, change)
     assert refusal(unsealed).code == "unreadable-bundle"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(operators=[]), "without operators"),
+        (lambda d: d.update(outputs=[]), "no outputs"),
+        (lambda d: d["outputs"].append("p" * 70_000), "too long a name"),
+        (lambda d: d.update(feeds=d["feeds"] * 2), "one name"),
+        (lambda d: d.update(entries=[]), "other inputs"),
+        (lambda d: d["entries"][0].update(shape=[1, 3, 16, 15]), "other inputs"),
+        (lambda d: d["entries"][0].update(shape=[3 * 10**8, 3, 16, 16]), "other batches"),
+        (lambda d: d["entries"][0].update(shape=[2, 3, 16, 16], axis=None), "other inputs"),
+        (lambda d: d["feeds"].append({**d["entries"][0], "scale": [2.0]}), "does not have"),
+        (
+            lambda d: (
+                d.update(batch=1 << 16),
+                [one["shape"].__setitem__(0, 1 << 16) for one in d["entries"] + d["feeds"]],
+            ),
+            "bytes, more than",
+        ),
+    ],
+)
+def test_a_description_of_a_stranger_is_refused(unsealed, monkeypatch, change, message):
+    monkeypatch.setattr("snn_compile.memory._limit", 64 << 20)
+    document = json.loads((unsealed / "tail.json").read_text())
+    change(document)
+    (unsealed / "tail.json").write_text(json.dumps(document))
+    error = refusal(unsealed)
+    assert error.code in {"unreadable-bundle", "too-large"}
+    assert message in error.message
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no such limit")
+def test_operators_that_allocate_by_themselves_are_bounded(monkeypatch):
+    monkeypatch.setattr(runtime, "_bound_arena", lambda size: None)
+    ones = onnx.numpy_helper.from_array(np.ones(1, np.uint8))
+    nodes = [node("ConstantOfShape", "size", "all", value=ones), node("NonZero", "all", "where")]
+    made = model(nodes, (1,), {"size": ints(5 * 10**6)}, "where")
+    made.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    for limit, enough in ((16 << 20, False), (1 << 30, True)):
+        monkeypatch.setattr("snn_compile.memory._limit", limit)
+        host = runtime.HostModel.of(made.SerializeToString(), bounded=True)
+        with nullcontext() if enough else pytest.raises(CompileError, match="cannot compute"):
+            assert host({"x": np.zeros(1, np.float32)})[0].size == 5 * 10**6
+
+
+def test_outputs_that_are_no_tensors_are_refused():
+    made = model([node("SequenceConstruct", "x", "y")], (1, 2), {}, "y")
+    made.graph.output[0].CopyFrom(onnx.ValueInfoProto(name="y"))
+    with pytest.raises(CompileError) as caught:
+        runtime.HostModel.of(made.SerializeToString())
+    assert caught.value.code == "host-runtime"
+
+
+def test_scalars_do_not_stop_the_runtime(tmp_path):
+    made = model([node("ReduceMax", "x", "y", keepdims=0)], ("N", 2), {}, "y")
+    made.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", 1, None))
+    onnx.save(made, tmp_path / "net.onnx")
+    assert runtime.OnnxRuntime.of(tmp_path / "net.onnx") is None
+
+
+def rows_of(shape, values):
+    """The rows of an output of a shape, of each sample's value of it."""
+    tail = HostTail(b"", (), ("y",), (("", "NonZero"),), (), 1, cut=True)
+    host = HostRunner(tail, SimpleNamespace(shapes=[shape], integers=[True]))
+    return [host.rows({"y": value})["y"].shape for value in values]
+
+
+def test_the_axis_that_varies_is_that_of_the_rows():
+    two, five = np.zeros((2, 2)), np.zeros((2, 5))
+    assert rows_of((2, None), [two, five]) == [(2, 2), (5, 2)]
+    assert rows_of((1, 2, None), [two[None], five[None]]) == [(2, 2), (5, 2)]
+    assert rows_of((1, None, 2), [two[None], five.T[None]]) == [(2, 2), (5, 2)]
+    with pytest.raises(UsageError, match="several axes"):
+        rows_of((None, None), [two, five])
 
 
 @pytest.mark.parametrize(("limit", "code"), [("100M", 2), ("4G", 0)])

@@ -6,7 +6,9 @@ result is independent of our import.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -99,10 +101,11 @@ class OnnxRuntime:
             if sizes is None:
                 return None
             runtime = OnnxRuntime(session, sizes, inputs)
-            probes = [runtime.every_output(np.zeros((n, runtime.size), np.float32)) for n in (2, 3)]
+            blanks = [np.zeros((n, runtime.size), np.float32) for n in (2, 3)]
+            probes = [session.run(None, runtime._by_name(blank)) for blank in blanks]
         except refusals:
             return None
-        kept = [{len(values) for values in probe.values()} for probe in probes] == [{2}, {3}]
+        kept = [set(map(_rows, probe)) for probe in probes] == [{2}, {3}]
         return runtime if kept else None  # samples may have been merged, or moved to another axis
 
     def __call__(self, x: Array, advance: Callable[[int], None] = lambda n: None) -> Array:
@@ -140,6 +143,11 @@ class OnnxRuntime:
         return values
 
 
+def _rows(value: Any) -> int:
+    """Rows of an output; none of a scalar, or of what is no array."""
+    return len(value) if isinstance(value, np.ndarray) and value.ndim else 0
+
+
 def _takes_batches(entry: Any) -> bool:
     """Whether an input takes any number of samples, as floats."""
     fixed = not entry.shape or isinstance(entry.shape[0], int)
@@ -171,8 +179,9 @@ class HostModel:
 
     name = "onnxruntime"
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, *, bounded: bool = False) -> None:
         self._session = session
+        self._bounded = bounded
         self.shapes = [_inferred(output.shape) for output in session.get_outputs()]
         self.integers = ["int" in output.type for output in session.get_outputs()]
 
@@ -197,19 +206,20 @@ class HostModel:
         if bounded:
             _bound_arena(memory.budget())
             options.add_session_config_entry("session.use_env_allocators", "1")
+            # Threads of its own could not report that memory is short: the process would end.
+            options.intra_op_num_threads = 1
             # Constants would be folded on loading, whatever their size.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         providers = ["CPUExecutionProvider"]
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=providers)
+            with _growth_bounded() if bounded else nullcontext():
+                session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:
-            raise ModelError(
-                f"onnxruntime rejects it: {first_line(error)}",
-                code="host-runtime",
-                origin=Origin(model if isinstance(model, str) else "tail.onnx"),
-                hint="upgrade onnxruntime, or export the model with an older operator set",
-            ) from error
-        return HostModel(session)
+            raise _rejected(model, first_line(error)) from error
+        for output in session.get_outputs():
+            if not output.type.startswith("tensor(") or output.type == "tensor(string)":
+                raise _rejected(model, f"the output '{output.name}' is a {output.type}")
+        return HostModel(session, bounded=bounded)
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """All outputs, in order.
@@ -218,7 +228,8 @@ class HostModel:
             UsageError: they cannot be computed, or take too much memory.
         """
         try:
-            return list(self._session.run(None, {**self._others(feeds), **feeds}))
+            with _growth_bounded() if self._bounded else nullcontext():
+                return list(self._session.run(None, {**self._others(feeds), **feeds}))
         except Exception as error:
             raise UsageError(
                 f"the host cannot compute it: {first_line(error)}",
@@ -240,6 +251,37 @@ class HostModel:
     def inputs(self) -> list[str]:
         """Names of the inputs."""
         return [entry.name for entry in self._session.get_inputs()]
+
+
+def _rejected(model: bytes | str, reason: str) -> ModelError:
+    return ModelError(
+        f"onnxruntime rejects it: {reason}",
+        code="host-runtime",
+        origin=Origin(model if isinstance(model, str) else "tail.onnx"),
+        hint="upgrade onnxruntime, or export the model with an older operator set",
+    )
+
+
+@contextmanager
+def _growth_bounded() -> Iterator[None]:
+    """Limit what this process takes in addition: some operators allocate beside the arena.
+
+    Only on Linux, which says how much it has and refuses more.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + memory.budget()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([most, *known]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _inferred(shape: Sequence[Any] | None) -> tuple[int | None, ...] | None:

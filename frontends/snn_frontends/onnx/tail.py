@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import defs, helper, numpy_helper
 
 from snn_compile.errors import CompileError, ModelError, Origin, UnsupportedError, raise_all
 from snn_compile.files.documents import TooLargeError, first_line, too_large
@@ -23,6 +23,20 @@ from snn_frontends.onnx.folding import RANDOM
 from snn_frontends.onnx.values import Tensor, Value
 
 SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
+PLAIN = frozenset(
+    {
+        onnx.AttributeProto.FLOAT,
+        onnx.AttributeProto.FLOATS,
+        onnx.AttributeProto.INT,
+        onnx.AttributeProto.INTS,
+        onnx.AttributeProto.STRING,
+        onnx.AttributeProto.STRINGS,
+        onnx.AttributeProto.TENSOR,
+    }
+)
+"""Types of attributes whose content is all checked: sparse tensors may lie in other files."""
+STRINGS = frozenset({"value_string", "value_strings"})
+"""Attributes of a constant that make it text."""
 MAX_NODES = 5_000
 """Limit of the operators of a tail."""
 
@@ -62,7 +76,9 @@ def host_tail(
     """
     nodes = [node for node in flow.nodes if id(node) in left]
     origins = {id(node): Origin(file, node.name or node.output[0], node.op_type) for node in nodes}
-    raise_all([error for node in nodes if (error := _complaint(node, origins[id(node)]))])
+    version = max(e.version for e in model.opset_import if e.domain in ("", "ai.onnx"))
+    complaints = (_complaint(node, version, origins[id(node)]) for node in nodes)
+    raise_all([error for error in complaints if error])
     made = {name for node in nodes for name in node.output if name}
     feeds: dict[str, Feed] = {}
     constants: list[onnx.TensorProto] = []
@@ -96,8 +112,7 @@ def host_tail(
         [_value_info(name, types.get(name, 0)) for name in flow.outputs if name in made],
         constants,
     )
-    versions = {e.version for e in model.opset_import if e.domain in ("", "ai.onnx")}
-    made_of = helper.make_model(graph, opset_imports=[helper.make_opsetid("", max(versions))])
+    made_of = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
     made_of.ir_version = model.ir_version
     made_of.ClearField("producer_name")
     return HostTail(
@@ -148,8 +163,8 @@ def _left_off(name: str, flow: Flow, left: set[int], border: Border) -> NodeId:
     after = flow.after(node for node in flow.readers_of([name]) if id(node) in left)
     return next(
         border.outputs[output]
-        for output in flow.outputs
-        if output in border.outputs and id(flow.producers[output]) in after
+        for output in border.outputs
+        if output in flow.producers and id(flow.producers[output]) in after
     )
 
 
@@ -164,8 +179,8 @@ def _value_info(name: str, elem_type: int, shape: Shape | None = None) -> onnx.V
     return helper.make_tensor_value_info(name, elem_type, shape)
 
 
-def _complaint(node: onnx.NodeProto, origin: Origin) -> CompileError | None:
-    """Why an operator cannot be left to the host, if so."""
+def _complaint(node: onnx.NodeProto, version: int, origin: Origin) -> CompileError | None:
+    """Why an operator of a version of ONNX cannot be left to the host, if so."""
     reason = ""
     if node.domain:
         reason = f"of the domain '{node.domain}'"
@@ -173,6 +188,10 @@ def _complaint(node: onnx.NodeProto, origin: Origin) -> CompileError | None:
         reason = "that are random"
     elif any(attribute.type in SUBGRAPHS for attribute in node.attribute):
         reason = "with networks of their own (control flow)"
+    elif any(attribute.type not in PLAIN for attribute in node.attribute):
+        reason = "with attributes that are no numbers, text or tensors"
+    elif not _makes_numbers(node, version):
+        reason = "that make text, sequences or optional values"
     if not reason:
         return None
     return UnsupportedError(
@@ -180,6 +199,24 @@ def _complaint(node: onnx.NodeProto, origin: Origin) -> CompileError | None:
         origin=origin,
         hint="end the network before it with --outputs, and do this step outside",
     )
+
+
+def _makes_numbers(node: onnx.NodeProto, version: int) -> bool:
+    """Whether the results are tensors of numbers or truth values, as long as the inputs are."""
+    for attribute in node.attribute:
+        if attribute.name == "to" and attribute.i == onnx.TensorProto.STRING:
+            return False
+        if attribute.name in STRINGS or attribute.t.data_type == onnx.TensorProto.STRING:
+            return False
+    try:
+        results = defs.get_schema(node.op_type, version, node.domain).outputs
+    except defs.SchemaError:
+        return True  # the runtime refuses it
+    return all(any(map(_is_numeric, result.types)) for result in results)
+
+
+def _is_numeric(kind: str) -> bool:
+    return kind.startswith("tensor(") and kind != "tensor(string)"
 
 
 def checked(tail: HostTail) -> bytes:
@@ -209,17 +246,25 @@ def _oddities(model: onnx.ModelProto, tail: HostTail) -> Iterator[str]:
         raise TooLargeError(f"it has {len(graph.node):,} operators, more than {MAX_NODES:,}")
     if [entry.domain for entry in model.opset_import] != [""] or model.functions:
         yield "operators that are not ONNX's own"
+    version = max((entry.version for entry in model.opset_import), default=1)
     for node in graph.node:
-        if error := _complaint(node, Origin("tail.onnx", node.name, node.op_type)):
+        if error := _complaint(node, version, Origin("tail.onnx", node.name, node.op_type)):
             yield error.message
+    if [node.op_type for node in graph.node] != [op for _, op in tail.operators]:
+        yield "other operators"
     tensors = [*graph.initializer, *(a.t for node in graph.node for a in node.attribute)]
     if any(t.external_data or t.data_location == onnx.TensorProto.EXTERNAL for t in tensors):
         yield "data in other files"
+    if graph.sparse_initializer or any(t.data_type == onnx.TensorProto.STRING for t in tensors):
+        yield "constants that are no tensors of numbers"
     known = {feed.tensor: feed.shape for feed in tail.feeds}
     for entry in graph.input:
         dims = tuple(d.dim_value for d in entry.type.tensor_type.shape.dim)
         if known.get(entry.name) != dims or prod(dims) < 1:
             yield f"the input '{entry.name}'"
+    read = {entry.name for entry in graph.input}
+    if odd := [name for name in known if name not in read and name not in tail.outputs]:
+        yield f"nothing reads '{odd[0]}'"
     computed = [name for name in tail.outputs if name not in known]
     if [output.name for output in graph.output] != computed:
         yield "other outputs"

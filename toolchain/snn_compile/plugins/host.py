@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ class HostRunner:
 
     tail: HostTail
     runtime: HostRuntime
+    _forms: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """The type of each output, and the shape of its rows, as the first sample has them."""
 
     @staticmethod
     def of(tail: HostTail) -> HostRunner:
@@ -110,7 +112,11 @@ class HostRunner:
     def rows(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """One sample's outputs as rows of arrays for all samples.
 
-        Where the number of rows varies from sample to sample, ``rows/NAME`` has it.
+        Where the number of rows varies from sample to sample, ``rows/NAME`` has it. The axis along
+        which it varies is then the first.
+
+        Raises:
+            UsageError: they fit no array with the rows of the samples before.
         """
         shapes = self.shapes
         arrays: dict[str, Array] = {}
@@ -119,9 +125,18 @@ class HostRunner:
             if is_fixed(shape):
                 arrays[name] = value if _is_batch(shape, self.tail.batch) else value[None]
             else:
-                rows = value[0] if value.ndim > 1 and shape and shape[0] == 1 else value
-                arrays[name] = rows
+                arrays[name] = rows = _as_rows(value, shape)
                 arrays[ROWS.format(name)] = np.array([len(rows)])
+        for name, rows in arrays.items():
+            before = self._forms.setdefault(name, (rows.dtype, *rows.shape[1:]))
+            if before != (rows.dtype, *rows.shape[1:]):
+                raise UsageError(
+                    f"the output '{name}' varies along several axes: its rows of shape"
+                    f" {list(rows.shape[1:])} do not fit those of shape {list(before[1:])} of other"
+                    " samples",
+                    code="host-runtime",
+                    hint="choose other outputs with --outputs, or leave out --host-tail",
+                )
         return arrays
 
     @property
@@ -201,6 +216,16 @@ def fed(feed: Feed, value: Array) -> Array:
 def is_fixed(shape: tuple[int | None, ...] | None) -> bool:
     """Whether all sizes are known."""
     return shape is not None and None not in shape
+
+
+def _as_rows(value: Array, shape: tuple[int | None, ...] | None) -> Array:
+    """A value of one sample with the first axis along which its shape varies as axis 0."""
+    axis = shape.index(None) if shape is not None else 0
+    if axis >= value.ndim:
+        return value.reshape(-1)
+    if axis > 0 and len(value) == 1:
+        value, axis = value[0], axis - 1  # a batch of one
+    return np.moveaxis(value, axis, 0)
 
 
 def _is_batch(shape: tuple[int | None, ...] | None, batch: int) -> bool:

@@ -104,7 +104,7 @@ def read(folder: Path) -> SealedFolder:
             for node, shape in content["decodings"].items()
         }
     with _reading(folder / tail.DESCRIPTION):
-        host_tail = tail.read(folder, content["provenance"], decodings)
+        host_tail = tail.read(folder, content["provenance"], encoding, decodings)
     with _reading(folder / REPORT):
         report = _report(folder)
     golden = folder / GOLDEN

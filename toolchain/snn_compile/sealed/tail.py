@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import Any, TypedDict
 
 from snn_compile import memory
 from snn_compile.errors import Origin, VerificationError
-from snn_compile.files.documents import DamagedError, inside, parse_json, read_bytes
+from snn_compile.files.documents import DamagedError, TooLargeError, inside, parse_json, read_bytes
 from snn_compile.files.typed import complaint
-from snn_compile.ir.encoding import OutputDecoding
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.host_tail import Feed, HostTail
 from snn_compile.plugins.host import TAIL
@@ -28,7 +28,10 @@ DESCRIPTION = "tail.json"
 KEY = "tail"
 """Key of the description's hash among the hashes of what a network was made of."""
 SCHEMA = 1
-FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
+FLOATS = {"float16": 2, "float32": 4, "float64": 8, "bfloat16": 2}
+"""Bytes of a value of each type that a tail may read."""
+MAX_NAME = 1 << 12
+"""Bytes of the name of an output, which is a file's in an archive."""
 MAX_DESCRIPTION = 16 << 20
 MAX_BATCH = 1 << 16
 
@@ -85,7 +88,10 @@ def write(tail: HostTail, folder: Path) -> None:
 
 
 def read(
-    folder: Path, provenance: Mapping[str, str], decodings: Mapping[NodeId, OutputDecoding]
+    folder: Path,
+    provenance: Mapping[str, str],
+    encoding: Encoding,
+    decodings: Mapping[NodeId, OutputDecoding],
 ) -> HostTail | None:
     """The tail in an untrusted folder; None if there is none.
 
@@ -113,10 +119,8 @@ def read(
         raise DamagedError(f"a batch of {document['batch']}")
     if any(len(operator) != 2 for operator in document["operators"]):
         raise DamagedError("operators without a name and a type")
-    batch, own = document["batch"], {entry["tensor"] for entry in document["entries"]}
-    if any(feed["output"] is None and feed["tensor"] not in own for feed in document["feeds"]):
-        raise DamagedError("the tail reads an input that the network does not have")
-    return HostTail(
+    batch, sizes = document["batch"], [prod(part.shape) for part in encoding.parts]
+    tail = HostTail(
         model,
         tuple(_feed(feed, batch, decodings) for feed in document["feeds"]),
         tuple(printable(name) for name in document["outputs"]),
@@ -125,6 +129,42 @@ def read(
         batch,
         document["cut"],
     )
+    _check_inputs(tail, sizes)
+    _check_names(tail)
+    return tail
+
+
+def _check_inputs(tail: HostTail, sizes: Sequence[int]) -> None:
+    """Check the network's own inputs, and what is made for the tail out of one sample.
+
+    Args:
+        tail: the tail.
+        sizes: values of a sample of each of the network's inputs.
+    """
+    held = [1 if entry.axis is None else tail.batch for entry in tail.entries]
+    wanted = [n * size for n, size in zip(held, sizes, strict=False)]
+    if len(tail.entries) != len(sizes) or [prod(e.shape) for e in tail.entries] != wanted:
+        raise DamagedError("the tail is of a network with other inputs")
+    if any(e.output is not None for e in tail.entries):
+        raise DamagedError("an input of the network is said to be an output")
+    if any(feed.output is None and feed not in tail.entries for feed in tail.feeds):
+        raise DamagedError("the tail reads an input that the network does not have")
+    made = {*tail.feeds, *tail.entries}
+    needed = sum(prod(feed.shape) * FLOATS[feed.dtype] for feed in made)
+    if needed > memory.budget():
+        raise TooLargeError(f"the tail reads {needed:,} bytes, more than {memory.budget():,}")
+
+
+def _check_names(tail: HostTail) -> None:
+    """Check that names are unique, and that each output has somewhere to come from."""
+    feeds = [feed.tensor for feed in tail.feeds]
+    for names in (feeds, [entry.tensor for entry in tail.entries], tail.outputs):
+        if len(set(names)) != len(names):
+            raise DamagedError("two tensors of the tail have one name")
+    if not tail.outputs or any(len(name.encode()) > MAX_NAME for name in tail.outputs):
+        raise DamagedError("the tail has no outputs, or one with too long a name")
+    if not tail.operators and not set(tail.outputs) <= set(feeds):
+        raise DamagedError("a tail without operators computes outputs")
 
 
 def _feed(document: _Feed, batch: int, decodings: Mapping[NodeId, OutputDecoding]) -> Feed:
@@ -140,6 +180,9 @@ def _feed(document: _Feed, batch: int, decodings: Mapping[NodeId, OutputDecoding
     fitting = all(len(values) in (0, 1, channels) for values in (mean, scale))
     if not fitting or 0 in scale or (axis is not None and not 0 <= axis < len(shape)):
         raise DamagedError(f"the tail reads {printable(document['tensor'])!r} by other rules")
+    if (output is None and axis is not None) or (output is not None and batch > 1):
+        if axis is None or not shape or shape[axis] != batch:
+            raise DamagedError(f"the tail reads {printable(document['tensor'])!r} in other batches")
     name = None if output is None else NodeId(output)
     return Feed(printable(document["tensor"]), name, shape, document["dtype"], axis, mean, scale)
 
