@@ -213,6 +213,12 @@ def compile_model(
         given["calibrate"], calibrate = calibrate, None
     if isinstance(evaluate, str | Path):
         given["evaluate"], evaluate = evaluate, None
+    elif evaluate is not None and not (isinstance(evaluate, tuple) and len(evaluate) == 2):
+        raise UsageError(
+            "evaluate is no tuple of samples and labels",
+            code="bad-argument",
+            hint="give evaluate=(x, y), or evaluate=(x, None) without labels",
+        )
     options = (options or CompileOptions()).override(given)
     journal = Journal(observer or SilentObserver(), instruments)
     task = Task(
