@@ -282,7 +282,8 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     journal.add_findings(assemble.ignored(options, facts))
     folded = _equalize(folded, samples.calibrate, options, coding, observe)
     statistics = _calibrate(folded, samples.calibrate, journal)
-    options = _resolve_options(options, folded, statistics, samples, target, journal)
+    judged = partial(Promise, host=host, of_file=of_file)
+    options = _resolve_options(options, folded, statistics, samples, target, journal, judged)
     coding = coding_of(options, target.default_coding.value)
     scales = None
     if retrain is not None:
@@ -361,6 +362,7 @@ def _resolve_options(
     samples: Data,
     target: Target,
     journal: Journal,
+    judged: Callable[..., Promise],
 ) -> CompileOptions:
     """Replace every ``auto`` by a number."""
     if options.is_resolved:
@@ -371,7 +373,7 @@ def _resolve_options(
             code="missing-data",
             hint="give --evaluate",
         )
-    promise = Promise(
+    promise = judged(
         folded,
         statistics,
         samples.calibrate,
