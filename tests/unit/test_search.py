@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from output_networks import hosted, run_onnx, uniform
+from snn_compile.cli.compile import check_accuracy
 from snn_compile.errors import CompileError
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.search import smallest
+from snn_compile.report.metrics import most_points_lost, of_rung
+from snn_compile.report.observer import SilentObserver
 
 
 @given(st.integers(1, 300), st.integers(0, 320))
@@ -110,3 +114,24 @@ def test_auto_needs_a_promise_and_something_to_measure_it_on(examples, data):
         compiled(examples, data, timesteps="auto")
     with pytest.raises(CompileError, match="requires data to measure"):
         compiled(examples, (data[0], None), timesteps="auto", max_accuracy_drop=0.5)
+
+
+def test_outputs_on_the_host_decide_what_auto_takes(tmp_path):
+    path = hosted(tmp_path)
+    x = uniform(80, 8)
+    chosen = run_onnx(path, x)["policy"].argmax(1)
+    labels = {"policy": (chosen + (np.arange(80) % 2)) % 4}  # half of them are wrong
+    options = {"calibrate": x, "target": "unlimited", "emit": (), "outputs": "policy"}
+    said = []
+
+    class Listening(SilentObserver):
+        def stage(self, name, text):
+            said.append(text)
+
+    options |= {"evaluate": (x, labels), "observer": Listening()}
+    options |= {"payload_bits": "auto", "max_accuracy_drop": 20.0}
+    report = compile_model(path, **options).report
+    check_accuracy(report, 20.0, "net")
+    (rung,) = (one for one in report["ladder"] if one["stage"] == "host")
+    lost = most_points_lost(of_rung(rung["before"]), of_rung(rung))
+    assert [text for text in said if f"lose {lost:.2f} points" in text]

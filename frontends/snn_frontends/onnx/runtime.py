@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from snn_compile import memory
 from snn_compile.errors import ModelError, Origin, UsageError
@@ -35,6 +36,13 @@ TYPES = {
     "tensor(int64)": np.int64,
 }
 """Types of inputs that may be fed zeros."""
+
+WITHIN_1 = frozenset({"HardSigmoid", "Sigmoid", "Softmax"})
+"""Operators whose values lie within [0, 1]."""
+MOVES = frozenset(
+    {"Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+)
+"""Operators whose values are some of their first input's."""
 
 Array = npt.NDArray[Any]
 NO_SHAPES: Mapping[str, Sequence[int]] = MappingProxyType({})
@@ -174,16 +182,21 @@ class HostModel:
     Attributes:
         name: name of the library, for display.
         shapes: of each output, as far as the library infers it; None for other sizes.
-        integers: whether each output holds integers.
+        integers: whether each output holds integers, or true and false.
+        probabilities: whether each output is of an operator with values within [0, 1]; none of a
+            file's, which is not read again.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, session: Any, *, bounded: bool = False) -> None:
+    def __init__(self, session: Any, model: bytes = b"", *, bounded: bool = False) -> None:
         self._session = session
         self._bounded = bounded
         self.shapes = [_inferred(output.shape) for output in session.get_outputs()]
-        self.integers = ["int" in output.type for output in session.get_outputs()]
+        outputs = session.get_outputs()
+        self.integers = ["int" in one.type or "bool" in one.type for one in outputs]
+        within = _probabilities(model)
+        self.probabilities = [one.name in within for one in outputs]
 
     @staticmethod
     def of(model: bytes | str, *, bounded: bool = False) -> HostModel | None:
@@ -219,7 +232,8 @@ class HostModel:
         for output in session.get_outputs():
             if not output.type.startswith("tensor(") or output.type == "tensor(string)":
                 raise _rejected(model, f"the output '{output.name}' is a {output.type}")
-        return HostModel(session, bounded=bounded)
+        content = model if isinstance(model, bytes) else b""
+        return HostModel(session, content, bounded=bounded)
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """All outputs, in order.
@@ -282,6 +296,16 @@ def _growth_bounded() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _probabilities(model: bytes) -> set[str]:
+    """Values of a model that lie within [0, 1]: of a Sigmoid, and what only moves them."""
+    graph = onnx.load_from_string(model).graph
+    found: set[str] = set()
+    for node in graph.node:
+        if node.op_type in WITHIN_1 or (node.op_type in MOVES and node.input[0] in found):
+            found |= {*node.output}
+    return found
 
 
 def _inferred(shape: Sequence[Any] | None) -> tuple[int | None, ...] | None:

@@ -27,7 +27,7 @@ from snn_compile.lowering import Lowering
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.pipeline.driver import lower_model
-from snn_compile.pipeline.inputs import float_samples, preprocess, preprocessing, read_model
+from snn_compile.pipeline.inputs import preprocess, preprocessing, read_model, unlabelled_samples
 from snn_compile.report.fixed_layers import FixedLayer, fixed_layers
 from snn_compile.report.layer_bounds import has_bounds
 from snn_compile.reproduce import inputs_of, options_of_sources
@@ -211,9 +211,8 @@ def _samples(
     if data is None:
         generator = np.random.default_rng(options.seed)
         return generator.normal(size=(n_samples, *shape)).astype(np.float32), NOISE
-    if isinstance(data, str | Path):
-        return float_samples(network, options, Path(data)).x[:n_samples], str(data)
-    return float_samples(network, options, (data, None)).x[:n_samples], "arrays"
+    given, source = (Path(data), str(data)) if isinstance(data, str | Path) else (data, "arrays")
+    return unlabelled_samples(network, options, given).x[:n_samples], source
 
 
 def _require_same(folder: Path, compiled: CompiledModel, lowered: Lowering) -> None:

@@ -37,8 +37,11 @@ def accuracy(
     kinds = {one["layer"]: one["kind"] for one in compiled.report.get("outputs") or ()}
     if name not in session.outputs or kinds.get(name, "classes") != "classes":
         return {}
+    from snn_compile.report import metrics
+
+    expected = metrics.classes_of(compiled.report, decoding.shape)
     ours, theirs = (
-        decoding(values[name]).reshape(session.done, -1).argmax(axis=1)
+        metrics.answers(expected, decoding(values[name]))
         for values in (session.expected, session.outputs)
     )
     truth = None if labels is None else labels[: session.done]

@@ -182,10 +182,13 @@ def simulate(
 
 def output_arrays(compiled: CompiledModel, run: Run, values: Sequence[Array]) -> dict[str, Array]:
     """The output file's arrays for each sample, from the outputs' real values."""
+    from snn_compile.report import metrics
+
+    expected = metrics.classes_of(compiled.report, values[0].shape[1:])
     arrays: dict[str, Array] = {
         "outputs": values[0],
         "potentials": _potentials(compiled, run, 0),
-        "argmax": values[0].reshape(len(values[0]), -1).argmax(axis=1),
+        "argmax": metrics.answers(expected, values[0]),
     }
     names = list(compiled.output_names.values())
     for index, name in enumerate(names if len(names) > 1 else ()):

@@ -213,6 +213,12 @@ def compile_model(
         given["calibrate"], calibrate = calibrate, None
     if isinstance(evaluate, str | Path):
         given["evaluate"], evaluate = evaluate, None
+    elif evaluate is not None and not (isinstance(evaluate, tuple) and len(evaluate) == 2):
+        raise UsageError(
+            "evaluate is no tuple of samples and labels",
+            code="bad-argument",
+            hint="give evaluate=(x, y), or evaluate=(x, None) without labels",
+        )
     options = (options or CompileOptions()).override(given)
     journal = Journal(observer or SilentObserver(), instruments)
     task = Task(
@@ -276,7 +282,8 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
     journal.add_findings(assemble.ignored(options, facts))
     folded = _equalize(folded, samples.calibrate, options, coding, observe)
     statistics = _calibrate(folded, samples.calibrate, journal)
-    options = _resolve_options(options, folded, statistics, samples, target, journal)
+    judged = partial(Promise, host=host, of_file=of_file)
+    options = _resolve_options(options, folded, statistics, samples, target, journal, judged)
     coding = coding_of(options, target.default_coding.value)
     scales = None
     if retrain is not None:
@@ -355,6 +362,7 @@ def _resolve_options(
     samples: Data,
     target: Target,
     journal: Journal,
+    judged: Callable[..., Promise],
 ) -> CompileOptions:
     """Replace every ``auto`` by a number."""
     if options.is_resolved:
@@ -365,7 +373,7 @@ def _resolve_options(
             code="missing-data",
             hint="give --evaluate",
         )
-    promise = Promise(
+    promise = judged(
         folded,
         statistics,
         samples.calibrate,

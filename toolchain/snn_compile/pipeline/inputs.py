@@ -19,6 +19,7 @@ from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
+from snn_compile.ir.ranges import probabilities
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
@@ -36,6 +37,7 @@ from snn_compile.report import figures
 from snn_compile.samples.arrays import (
     Labels,
     Samples,
+    as_array,
     check_samples,
     holds_events,
     load_samples,
@@ -207,6 +209,14 @@ def float_samples(
     return _float_samples(network, options, given, outputs, need_labels=need_labels)
 
 
+def unlabelled_samples(
+    network: ANNGraph, options: CompileOptions, given: Path | ArraysLike
+) -> Samples:
+    """The same from a file, whose labels may be of other outputs and are not read, or from x."""
+    data = given if isinstance(given, Path) else (given, None)
+    return _float_samples(network, options, data, None)
+
+
 def _float_samples(
     network: ANNGraph,
     options: CompileOptions,
@@ -252,11 +262,14 @@ def _samples(
         reading["raw"] = bool(reading["raw"])
         return load_samples(given, shape, name=name, need_labels=need_labels, **reading)
     x, y = given
+    outputs: OutputShapes | None = reading["outputs"]
+    if outputs is not None and isinstance(y, Mapping):
+        raise_all(outputs.misspelt([*y], "y", also=shapes))
     if not isinstance(x, Mapping):
         if len(shapes) > 1:
             raise unnamed(shapes)
         reading["raw"] = bool(reading["raw"])
-        return check_samples(np.asarray(x), y, *shapes.values(), **reading)
+        return check_samples(as_array(x), y, *shapes.values(), **reading)
     if len(shapes) == 1 and set(x) == {"x"}:
         x = dict.fromkeys(shapes, x["x"])
     return check_named(x, y, shapes, **reading)
@@ -265,7 +278,8 @@ def _samples(
 def outputs_of(network: ANNGraph, options: CompileOptions) -> OutputShapes:
     """The outputs of a float network by their names in the file."""
     shapes = {output_name(output): output.shape for output in network.outputs}
-    return OutputShapes(shapes, stated_kinds(options.output_kind), network.inputs.shape)
+    asked = stated_kinds(options.output_kind)
+    return OutputShapes(shapes, asked, network.inputs.shape, probabilities(network))
 
 
 def samples_for(
@@ -290,6 +304,7 @@ def samples_for(
         {compiled.output_names[n]: one.shape for n, one in compiled.decodings.items()},
         stated_kinds(figures.option(compiled.report, "output_kind") or ()),
         compiled.encoding.shape,
+        {one["name"] for one in compiled.report.get("outputs") or () if one.get("threshold")},
     )
     if compiled.tail is not None and compiled.tail.cut and not need_labels:
         outputs = None  # labels are those of the outputs of the file

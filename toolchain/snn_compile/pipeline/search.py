@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+
+import numpy.typing as npt
 
 from snn_compile.codings import coding_of
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.errors import UsageError
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import lower
+from snn_compile.lowering import Lowering, lower
 from snn_compile.options import AUTO, CompileOptions
 from snn_compile.passes import Finding
 from snn_compile.pluralize import pluralize
 from snn_compile.report import metrics
+from snn_compile.report.host import HostStage
 from snn_compile.report.ladder import Ladder
 from snn_compile.samples.arrays import Samples
+from snn_compile.samples.outputs import Expected
 from snn_compile.sim import ann
 from snn_compile.sim.reproducible import Reproducible
 
@@ -70,6 +75,8 @@ class Promise:
         points: points of the main figure of each output (``report.metrics``): top-1 accuracy,
             pixel accuracy or 100 R², against the float network without labels.
         default_coding: default coding of the target.
+        host: what is left to the host, if anything; the outputs of the file are judged then.
+        of_file: what is expected of them.
     """
 
     folded: ANNGraph
@@ -78,6 +85,8 @@ class Promise:
     evaluate: Samples
     points: float
     default_coding: str
+    host: HostStage | None = None
+    of_file: Sequence[Expected] = ()
 
     def lost(self, options: CompileOptions, n: int) -> float:
         """Points lost on the first n evaluation samples, from the network in fixed point.
@@ -91,10 +100,14 @@ class Promise:
             operators = Reproducible(self.folded, self.evaluate.x)
             floats = ann.evaluate_outputs(self.folded, self.evaluate.x, operators=operators)
             self._ladder.add("folded", floats)
-        exact = [some[:n] for some in self._ladder.answers]
-        found = self._ladder.answers_of(lowered.outputs(self.evaluate.x[:n]))
-        before, after = (metrics.of_rung(self._ladder.judged(some)) for some in (exact, found))
-        lost = metrics.most_points_lost(before, after)
+        values = lowered.outputs(self.evaluate.x[:n])
+        if (hosted := self._hosted(lowered, values)) is not None:
+            before, after = hosted["before"], hosted
+        else:
+            exact = [some[:n] for some in self._ladder.answers]
+            found = self._ladder.answers_of(values)
+            before, after = (self._ladder.judged(some) for some in (exact, found))
+        lost = metrics.most_points_lost(*map(metrics.of_rung, (before, after)))
         if lost is None:
             raise UsageError(
                 "auto has nothing to judge by: no output varies over the samples",
@@ -102,6 +115,15 @@ class Promise:
                 hint="give more samples with --evaluate, or numbers in place of auto",
             )
         return lost
+
+    def _hosted(
+        self, lowered: Lowering, values: Sequence[npt.NDArray[Any]]
+    ) -> dict[str, Any] | None:
+        """The rung ``host`` on the first samples; None if no output of the file can be judged."""
+        if self.host is None:
+            return None
+        decoded = dict(zip(lowered.decodings, values, strict=True))
+        return self.host.rung(self.of_file, decoded, self.evaluate.x[: len(values[0])])
 
     @cached_property
     def _ladder(self) -> Ladder:

@@ -220,13 +220,15 @@ class HostRuntime(Protocol):
         name: of the runtime.
         inputs: names of the model's inputs.
         shapes: shape of each output, with None for sizes that vary; None if unknown.
-        integers: whether each output holds integers.
+        integers: whether each output holds integers, or true and false.
+        probabilities: whether each output is of an operator with values within [0, 1].
     """
 
     name: str
     inputs: list[str]
     shapes: list[tuple[int | None, ...] | None]
     integers: list[bool]
+    probabilities: list[bool]
 
     def __call__(self, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """All outputs, in order, for the values of all inputs.

@@ -33,6 +33,7 @@ class _Nothing:
     inputs: list[str] = []  # noqa: RUF012  (never changed)
     shapes: list[tuple[int | None, ...] | None] = []  # noqa: RUF012
     integers: list[bool] = []  # noqa: RUF012
+    probabilities: list[bool] = []  # noqa: RUF012
 
     def __call__(self, feeds: Mapping[str, Array]) -> list[Array]:
         """No outputs."""
@@ -148,6 +149,14 @@ class HostRunner:
         return frozenset(name for name, whole in pairs if whole)
 
     @property
+    def probabilities(self) -> frozenset[str]:
+        """The outputs that a last operator keeps within [0, 1]."""
+        known = {feed.tensor for feed in self.tail.feeds}
+        computed = (name for name in self.tail.outputs if name not in known)
+        pairs = zip(computed, self.runtime.probabilities, strict=True)
+        return frozenset(name for name, within in pairs if within)
+
+    @property
     def shapes(self) -> dict[str, tuple[int | None, ...] | None]:
         """The shape of each output, with the batch and with None for sizes that vary."""
         known = {feed.tensor: feed.shape for feed in self.tail.feeds}
@@ -240,7 +249,7 @@ def _one(name: str, value: Array, shape: tuple[int | None, ...] | None, batch: i
     """
     if batch == 1:
         return value
-    if not (value.ndim and len(value) == batch and (shape is None or _is_batch(shape, batch))):
+    if not (value.ndim and len(value) == batch and (not shape or shape[0] in (None, batch))):
         raise UsageError(
             f"the output '{name}' of shape {list(value.shape)} does not hold one entry for each of"
             f" the {batch} samples that the file fixes",

@@ -150,6 +150,8 @@ def described(
     for index, (layer, expected) in enumerate(zip(decodings, ladder.expected, strict=True)):
         entry = {"name": expected.name, "layer": str(layer), "kind": expected.kind.value}
         found.append({**entry, "shape": list(expected.shape)})
+        if expected.threshold:
+            found[-1]["threshold"] = expected.threshold
         if x is not None:
             found[-1] |= pictures(expected, x, ladder.first[index], ladder.answers[index])
     return found

@@ -15,6 +15,7 @@ from snn_compile.errors import UsageError
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.graph import NodeId, Shape
 from snn_compile.ir.host_tail import HostTail
+from snn_compile.ir.ranges import probabilities
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
 from snn_compile.passes import Finding
@@ -22,6 +23,7 @@ from snn_compile.plugins.host import HostRunner, WholeRunner, is_fixed
 from snn_compile.report.figures import HOST
 from snn_compile.report.ladder import Ladder
 from snn_compile.samples.outputs import (
+    PROBABILITY,
     Expected,
     OutputKind,
     OutputShapes,
@@ -76,13 +78,14 @@ class HostStage:
         Integers are classes themselves, as many as there may be.
         """
         shapes, kinds, asked = self.shapes, {}, stated_kinds(options.output_kind)
+        within = self.tail.probabilities | probabilities(network)
         for name in self.tail.integers & shapes.keys():
             if asked.get(name) is OutputKind.REGRESSION:
                 continue
             single = prod(shapes[name]) == 1
             kinds[name] = OutputKind.CLASSES if single else OutputKind.SEGMENTATION
             shapes[name] = (MAX_CLASSES, *(() if single else shapes[name]))
-        return OutputShapes(shapes, {**kinds, **asked}, network.inputs.shape)
+        return OutputShapes(shapes, {**kinds, **asked}, network.inputs.shape, within)
 
     def rung(
         self, expected: Sequence[Expected], decoded: Mapping[NodeId, Array], x: Array
@@ -116,14 +119,15 @@ def expected_of(
 ) -> tuple[Expected, ...]:
     """What is expected of the network's own outputs, by what is of those of the file."""
     known = {one.name: one for one in expected}
-    asked = stated_kinds(options.output_kind)
+    asked, within = stated_kinds(options.output_kind), probabilities(network)
     found = []
     for output in network.outputs:
         name, shape = output_name(output), output.shape
         same = known.get(name)
         if same is None or prod(same.shape) != prod(shape):
             kind = asked.get(name) or kind_of_shape(shape, network.inputs.shape)
-            same = Expected(name, shape, kind)
+            threshold = PROBABILITY if name in within else 0.0
+            same = Expected(name, shape, kind, threshold=threshold)
         found.append(same)
     return tuple(found)
 

@@ -62,8 +62,15 @@ def answers(expected: Expected, values: Array) -> Array:
         values, axis = values.reshape(len(values), -1), 1
     else:
         values, axis = values.reshape(len(values), *expected.shape), 1 + expected.axis
-    found = np.take(values, 0, axis) > 0 if values.shape[axis] == 1 else values.argmax(axis)
-    return np.asarray(found, np.int64)
+    if values.shape[axis] == 1:
+        return np.asarray(np.take(values, 0, axis) > expected.threshold, np.int64)
+    return np.asarray(values.argmax(axis), np.int64)
+
+
+def classes_of(report: Mapping[str, Any], shape: tuple[int, ...]) -> Expected:
+    """The first output of a compiled network, of which ``shape`` is a sample's, as classes."""
+    shown: Mapping[str, Any] = next(iter(report.get("outputs") or ()), {})
+    return Expected(shown.get("name", ""), shape, threshold=shown.get("threshold", 0.0))
 
 
 def compare(expected: Expected, found: Array, first: Array) -> Figures:

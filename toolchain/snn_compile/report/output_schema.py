@@ -59,6 +59,7 @@ class OutputSample(TypedDict, total=False):
 class Output(TypedDict, total=False):
     """An output of the network: its name in the user's file, its readout, and pictures of it.
 
+    ``threshold`` is that of a single value within [0, 1], beyond which it is class 1; else it is 0.
     ``scatter`` are pairs of values of the first stage and of the fixed-point network.
     """
 
@@ -66,6 +67,7 @@ class Output(TypedDict, total=False):
     layer: Required[str]
     kind: Required[str]
     shape: Required[list[int]]
+    threshold: float
     samples: list[OutputSample]
     scatter: list[list[float]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -143,6 +143,23 @@ def check_samples(
     return labelled(x, y, outputs, source)
 
 
+def as_array(values: npt.ArrayLike, name: str = "x") -> Array:
+    """The values as one array.
+
+    Raises:
+        UsageError: they are several arrays of different shapes.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise _error(
+            f"{name} is no array: its parts have different shapes",
+            "wrong-shape",
+            name,
+            "give one array of samples; of several inputs, an array for each by its name: {...}",
+        ) from error
+
+
 def check_array(
     x: Array,
     input_shape: tuple[int, ...],
@@ -153,7 +170,7 @@ def check_array(
     name: str = "x",
 ) -> Array:
     """The samples of one input, called ``name``; arguments and errors as in ``load_samples``."""
-    x = _checked_type(np.asarray(x), raw, source, name)
+    x = _checked_type(as_array(x, name), raw, source, name)
     x = _checked_shape(x, input_shape, layout, source, name)
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
@@ -246,12 +263,18 @@ def read_arrays(path: Path, select: Callable[[Arrays], dict[str, Array]]) -> dic
         ) from error
 
 
-def missing_arrays(source: Path | str, missing: list[str], names: list[str]) -> CompileError:
-    """The error for arrays that data lack; ``names`` are those that they have."""
+def missing_arrays(
+    source: Path | str, missing: list[str], names: list[str], right: Container[str] = ()
+) -> CompileError:
+    """The error for arrays that data lack.
+
+    ``names`` are those that they have; the ``right`` ones among them are not misspelt.
+    """
     shown = ", ".join(ascii(name)[1:-1] for name in names[:10]) or "nothing"
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     without = " and ".join(f"'{name}'" for name in missing)
-    alike = [match for name in missing for match in get_close_matches(name, names, 1)]
+    others = [name for name in names if name not in right]
+    alike = [match for name in missing for match in get_close_matches(name, others, 1)]
     write = "write it with numpy.savez(file, x=..., y=...)"
     if missing != ["x"]:
         write = "name the arrays as the network's inputs"

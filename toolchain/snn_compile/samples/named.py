@@ -20,6 +20,7 @@ from snn_compile.samples.arrays import (
     Array,
     Labels,
     Samples,
+    as_array,
     check_array,
     labelled,
     missing_arrays,
@@ -61,7 +62,7 @@ def load_named(
 
     def select(arrays: Arrays) -> dict[str, Array]:
         if missing := [name for name in shapes if name not in arrays]:
-            raise missing_arrays(path, missing, sorted(set(arrays) - {*shapes, *known}))
+            raise missing_arrays(path, missing, sorted(arrays), {*shapes, *known})
         if outputs is not None:
             others = [name for name in arrays if name not in {*shapes, *known}]
             raise_all(outputs.misspelt(others, str(path)))
@@ -94,7 +95,7 @@ def check_named(
     """Samples from arrays by name; arguments and errors as in ``load_named``."""
     errors, checked = list[CompileError](), dict[str, Array]()
     if missing := [name for name in shapes if name not in x]:
-        errors.append(missing_arrays(source, missing, sorted(set(x) - set(shapes))))
+        errors.append(missing_arrays(source, missing, sorted(x), shapes))
     elif unknown := sorted(set(x) - set(shapes)):
         takes = ", ".join(f"'{name}'" for name in shapes)
         errors.append(
@@ -110,7 +111,7 @@ def check_named(
             continue
         try:
             checked[name] = check_array(
-                np.asarray(x[name]),
+                as_array(x[name], f"'{name}'"),
                 shapes[name],
                 layout=layout,
                 raw=raw if isinstance(raw, bool) else name in raw,
@@ -153,7 +154,7 @@ def only_array(x: ArraysLike) -> Array:
         UsageError: there are arrays for several inputs.
     """
     if not isinstance(x, Mapping):
-        return np.asarray(x)
+        return as_array(x)
     if len(x) != 1:
         names = ", ".join(f"'{name}'" for name in x)
         raise UsageError(
@@ -169,7 +170,7 @@ def join_named(x: ArraysLike, shapes: Mapping[str, Shape]) -> Array:
         UsageError: names or shapes are not those of the inputs.
     """
     if not isinstance(x, Mapping):
-        return np.asarray(x)
+        return as_array(x)
     if len(shapes) == 1:
         (name,) = shapes
         if set(x) == {"x"}:

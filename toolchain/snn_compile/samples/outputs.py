@@ -6,7 +6,7 @@ Integers are labels, floats are targets. Without either, the shape of an output 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from math import prod
@@ -21,6 +21,8 @@ Array = npt.NDArray[Any]
 
 IGNORED = (-1, 255)
 """Labels of pixels that do not count (255 by the convention of segmentation data sets)."""
+PROBABILITY = 0.5
+"""Threshold of a single value within [0, 1], as that of a Sigmoid; of any other value it is 0."""
 _REGRESSION = "for real values, floats in the shape of the output and --output-kind regression"
 
 
@@ -28,11 +30,11 @@ class OutputKind(StrEnum):
     """What the values of an output are."""
 
     CLASSES = "classes"
-    """One class for a sample: the largest value of all; a single value is a threshold at 0."""
+    """One class for a sample: the largest value of all; a single value has a threshold."""
     REGRESSION = "regression"
     """Real values."""
     SEGMENTATION = "segmentation"
-    """One class for each position: the largest value along an axis, or a threshold at 0."""
+    """One class for each position: the largest value along an axis, or beyond a threshold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class Expected:
         y: (N,) classes as int64, (N, *positions) classes as int64, with ``-1`` where no class
             counts, or (N, *shape) targets as float64; None where nothing is known.
         axis: of the classes in a sample; segmentation only.
+        threshold: beyond which a value without others to compare it with is class 1.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Expected:
     kind: OutputKind = OutputKind.CLASSES
     y: Array | None = None
     axis: int = 0
+    threshold: float = 0.0
 
     @property
     def n_classes(self) -> int:
@@ -69,11 +73,13 @@ class OutputShapes:
         shapes: shape of a sample of each output, in order.
         asked: kinds that the user stated, by name; "" is the only output.
         input_shape: a map of this shape is an image, not one of classes.
+        probabilities: outputs whose values lie within [0, 1] for any input.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     asked: Mapping[str, OutputKind]
     input_shape: tuple[int, ...] = ()
+    probabilities: Container[str] = ()
 
     def expected(self, labels: Mapping[str, Array], n: int, source: str) -> tuple[Expected, ...]:
         """What is expected of each output.
@@ -92,11 +98,16 @@ class OutputShapes:
         for name, shape in self.shapes.items():
             try:
                 key, y = given.get(name, ("y", None))
-                found.append(self._expected(name, shape, key, y, n, source))
+                one = self._expected(name, shape, key, y, n, source)
+                found.append(replace(one, threshold=self.threshold(name)))
             except CompileError as error:
                 complaints.append(error)
         raise_all(complaints)
         return tuple(found)
+
+    def threshold(self, name: str) -> float:
+        """Of the output, beyond which a single value is class 1."""
+        return PROBABILITY if name in self.probabilities else 0.0
 
     def unknown(self, besides: Container[str] = ()) -> list[CompileError]:
         """Complaints about stated kinds of outputs that do not exist, or are not told apart.
@@ -119,14 +130,20 @@ class OutputShapes:
         """Names under which a file may hold labels."""
         return ("y", *(key for name in self.shapes for key in (f"y_{name}", name) if key != "x"))
 
-    def misspelt(self, names: Sequence[str], source: str) -> list[CompileError]:
-        """Complaints about arrays whose names are almost those of labels."""
+    def misspelt(
+        self, names: Sequence[str], source: str, also: Container[str] | None = None
+    ) -> list[CompileError]:
+        """Complaints about arrays whose names are almost those of labels.
+
+        If ``also`` says what else there may be, about all other names.
+        """
         keys = self.keys()
         found: list[CompileError] = []
         for name in names:
-            if name in ("x", *keys):
+            if name in ("x", *keys) or (also is not None and name in also):
                 continue
-            if not (name.startswith("y_") or get_close_matches(name, keys[1:], 1, 0.8)):
+            alike = name.startswith("y_") or get_close_matches(name, keys[1:], 1, 0.8)
+            if also is None and not alike:
                 continue
             message = f"'{name}' labels no output"
             found.append(_bad_labels(message, source, self._closest(name.removeprefix("y_"), "y_")))
