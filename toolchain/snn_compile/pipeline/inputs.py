@@ -264,7 +264,9 @@ def _samples(
     x, y = given
     outputs: OutputShapes | None = reading["outputs"]
     if outputs is not None and isinstance(y, Mapping):
-        raise_all(outputs.misspelt([*y], "y", also=shapes))
+        # Names like those of labels are refused together with whatever else is wrong with them.
+        foreign = [name for name in y if not outputs.misspelt([name], "y")]
+        raise_all(outputs.misspelt(foreign, "y", also=shapes))
     if not isinstance(x, Mapping):
         if len(shapes) > 1:
             raise unnamed(shapes)
