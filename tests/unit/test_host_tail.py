@@ -11,6 +11,7 @@ import pytest
 from onnx_models import ints, model, node, session
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
+from snn_compile.errors import CompileError
 from snn_compile.plugins.host import ROWS
 from snn_frontends.onnx import OnnxFrontend
 from tailed_networks import NETWORKS, Tailed, samples, weights
@@ -193,3 +194,27 @@ def test_an_output_that_depends_on_no_input_is_the_file_s(tmp_path):
     assert [*found] == ["mean", "std"]
     np.testing.assert_array_equal(found["std"], np.repeat(np.exp(constants["c"]), N, 0))
     np.testing.assert_array_equal(found["mean"], compiled.run(x).astype(np.float32))
+
+
+def test_a_network_may_be_cut_at_a_softmax_that_is_left_off(tmp_path):
+    nodes = [node("Gemm", "x w", "l"), node("Softmax", "l", "p", axis=1), node("Exp", "p", "e")]
+    onnx.save(model(nodes, ("N", 8), {"w": weights(1, 8, 4)}, "e"), tmp_path / "net.onnx")
+    made = compile_model(tmp_path / "net.onnx", target="unlimited", emit=(), cut_at="p")
+    x = samples((8,), 2)
+    logits = np.exp(made.run(x))
+    expected = np.exp(logits / logits.sum(axis=1, keepdims=True))
+    assert np.allclose(made.run_host_tail(x)["e"], expected, rtol=1e-5)
+
+
+def test_a_tail_does_not_start_at_integers(tmp_path):
+    nodes = [
+        node("Gemm", "x w", "l"),
+        node("QuantizeLinear", "l s z", "q"),
+        node("BitShift", "q one", "u", direction="RIGHT"),
+    ]
+    constants = {"w": weights(1, 8, 4), "s": np.float32(0.05), "z": np.uint8(128)}
+    made = model(nodes, ("N", 8), {**constants, "one": np.uint8(1)}, "u")
+    made.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    onnx.save(made, tmp_path / "net.onnx")
+    with pytest.raises(CompileError, match="integers of the quantized 'q'"):
+        compile_model(tmp_path / "net.onnx", target="unlimited", emit=())

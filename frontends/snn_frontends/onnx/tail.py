@@ -93,6 +93,8 @@ def host_tail(
                 constants.append(numpy_helper.from_array(value, name))
             else:
                 feeds[name] = _feed(name, value, flow, left, border, origins[id(node)])
+                if feeds[name] not in border.entries:
+                    _check_real(name, value, origins[id(node)])
     read = [*feeds.values()]
     for name in flow.outputs:
         if name in made or name in feeds:
@@ -156,6 +158,16 @@ def _feed(
     dtype = element_type(flow, name, {own.tensor: _type_of(own) for own in border.entries})
     output = border.outputs.get(name) or _left_off(name, flow, left, border)
     return Feed(name, output, value.shape, helper.tensor_dtype_to_np_dtype(dtype).name)
+
+
+def _check_real(name: str, value: Value, origin: Origin) -> None:
+    """Check that a value which the tail computes with is one of real numbers in the file."""
+    if isinstance(value, Tensor) and value.grid is not None:
+        raise UnsupportedError(
+            f"reads the integers of the quantized '{name}', and the host gets real numbers",
+            origin=origin,
+            hint="cut the network after a DequantizeLinear, or end it there with --outputs",
+        )
 
 
 def _left_off(name: str, flow: Flow, left: set[int], border: Border) -> NodeId:
