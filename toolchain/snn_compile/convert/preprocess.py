@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from snn_compile.errors import UsageError, raise_all
 from snn_compile.ir import ann
-from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_compile.ir.graph import Graph, NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.passes import PassResult
 
@@ -63,13 +61,6 @@ class FoldPreprocessing:
         inputs = [source if node.id == source.id else node for node in network.inputs]
         return PassResult(network.with_graph(Graph([*inputs, scaled, *rest])))
 
-    def of_samples(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Raw samples (N, C, ...) of its input as the model file takes them."""
-        places = (-1, *(1 for _ in x.shape[2:]))
-        mean, scale = self.mean_values or (0.0,), self.scale_values or (1.0,)
-        y: npt.NDArray[Any] = (x - np.reshape(mean, places)) / np.reshape(scale, places)
-        return y
-
     def complaints(self, network: ANNGraph) -> Iterator[UsageError]:
         """Reasons why the values do not fit the network's inputs."""
         names = [str(source.id) for source in network.inputs]
@@ -99,46 +90,6 @@ class FoldPreprocessing:
                     code="bad-option",
                     hint=f"give one value or {n}",
                 )
-
-
-def preprocessing_of(mean_values: Any, scale_values: Any) -> tuple[FoldPreprocessing, ...]:
-    """The passes of the options, whose values come from these or from a report."""
-    means, scales = _by_input(mean_values), _by_input(scale_values)
-    return tuple(
-        FoldPreprocessing(means.get(name, ()), scales.get(name, ()), name)
-        for name in dict.fromkeys((*means, *scales))
-        if means.get(name) or scales.get(name)
-    )
-
-
-def _by_input(values: Any) -> dict[str, tuple[float, ...]]:
-    """Numbers by the name of their input, which is empty for the only one."""
-    items = tuple(values or ())
-    named = {item[0]: tuple(item[1]) for item in items if isinstance(item, list | tuple)}
-    return named or {"": items}
-
-
-def as_file_takes(
-    x: npt.NDArray[Any], folds: tuple[FoldPreprocessing, ...], shapes: Mapping[str, Shape]
-) -> npt.NDArray[Any]:
-    """Raw samples (N, *sample shape) as the model file takes them.
-
-    Args:
-        x: raw samples; of several inputs one row each (``ir.inputs``).
-        folds: preprocessing of the inputs.
-        shapes: of all inputs, in order.
-    """
-    if not folds:
-        return x
-    by_name = {fold.input or next(iter(shapes)): fold for fold in folds}
-    rows, start, parts = x.reshape(len(x), -1), 0, []
-    for name, shape in shapes.items():
-        part = rows[:, start : start + prod(shape)].reshape(len(x), *shape)
-        parts.append(by_name[name].of_samples(part) if name in by_name else part)
-        start += prod(shape)
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate([part.reshape(len(x), -1) for part in parts], axis=1)
 
 
 def _per_channel(values: tuple[float, ...], source: ann.AnnNode) -> ann.Float:

@@ -45,7 +45,6 @@ def expand(
     Raises:
         CompileError: operators in a form that has no expansion; all of them at once.
     """
-    functions = {(f.domain, f.name) for f in model.functions}
     taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
     taken |= {tensor.name for tensor in model.graph.initializer}
     nodes, sources = list[onnx.NodeProto](), list[str]()
@@ -54,15 +53,14 @@ def expand(
     for k, (node, module) in enumerate(zip(model.graph.node, modules, strict=True)):
         domain = "" if node.domain == "ai.onnx" else node.domain
         rule = RULES.get((domain, node.op_type))
-        own = (node.domain, node.op_type) in functions
         name = node.name or next(filter(None, node.output), node.op_type)
         origin = Origin(file, name, node.op_type)
-        if not own and (error := refusal(domain, origin)):
+        if error := refusal(domain, origin):
             errors.append(error)
         if k in misread:
             errors.append(_misread(origin) if node.op_type in DYNAMIC else on_integers(origin))
         made = [node]
-        if rule is not None and not own:
+        if rule is not None:
             expansion = Expansion(node, name, origin, opset, taken)
             try:
                 rule(expansion)
