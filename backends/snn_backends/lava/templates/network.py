@@ -110,13 +110,21 @@ def build(manifest, w, frames, hold, n_stimuli, form, traces):
         traces: folder for the messages of every population.
     """
     entry = manifest["input"]
-    n_rows = n_stimuli * manifest["n_steps"]
     once = entry["coding"] == "frame"
     senders = {}
     for delay in sorted({g["delay"] for g in groups(manifest) if g["source"] == entry["name"]}):
         # Held back so that it arrives together with what has passed through other layers.
         name = f"{entry['name']}_after_{delay}"
         senders[entry["name"], delay] = FrameSource(name=name, frames=frames, hold=hold, delay=delay, once=once)
+    return wire(manifest, w, senders, n_stimuli, form, traces)
+
+
+def wire(manifest, w, senders, n_stimuli, form, traces):
+    """Make and connect everything behind the inputs, which ``senders`` has by name and delay.
+
+    The other arguments, and what is returned, are those of ``build``.
+    """
+    n_rows = n_stimuli * manifest["n_steps"]
     for layer in populations(manifest):
         process = population(layer, w)
         for group in groups(manifest):

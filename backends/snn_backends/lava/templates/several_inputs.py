@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from layers import build_probes, connect, groups, population, populations, sink, synapses
+from layers import build_probes, groups, wire
 from processes.neurons import FrameSource
 
 __all__ = ["build", "build_probes"]
@@ -30,14 +30,5 @@ def sources(manifest, frames, hold):
 
 def build(manifest, w, frames, hold, n_stimuli, form, traces):
     """Make and connect everything; return a process to run. Arguments are those of ``layers.build``."""
-    n_rows = n_stimuli * manifest["n_steps"]
     senders = sources(manifest, frames, hold)
-    for layer in populations(manifest):
-        process = population(layer, w)
-        for group in groups(manifest):
-            if group["target"] == layer["name"]:
-                sender = senders[group["source"], group["delay"]]
-                connect(sender.s_out, tuple(group["source_shape"]), synapses(group, w, form), process.a_in)
-        sink(layer, process, n_rows, traces)
-        senders[layer["name"], 0] = process
-    return senders[populations(manifest)[0]["name"], 0]
+    return wire(manifest, w, senders, n_stimuli, form, traces)
