@@ -12,10 +12,8 @@ from onnx import TensorProto, defs
 
 from snn_compile.errors import CompileError, Origin, UsageError, raise_all
 from snn_frontends.onnx.flow import Flow
+from snn_frontends.onnx.values import FLOATS
 
-FLOATS = frozenset(
-    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-)
 TYPES = {f"tensor({name.lower()})": value for name, value in TensorProto.DataType.items()}
 """Types by their names in definitions of operators."""
 

@@ -14,10 +14,10 @@ from math import prod
 import numpy as np
 import onnx
 
-from snn_frontends.onnx.cut import FLOATS, Cut, element_type
+from snn_frontends.onnx.cut import Cut, element_type
 from snn_frontends.onnx.flow import Flow
 from snn_frontends.onnx.folding import RANDOM
-from snn_frontends.onnx.values import Constant, Tensor, Value
+from snn_frontends.onnx.values import FLOATS, Constant, Tensor, Value
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
 """Operators with weights, which may also be fixed: of a decoding."""

@@ -315,7 +315,8 @@ def _checked(entry: onnx.ValueInfoProto, origin: Origin) -> ModelInput:
     """
     from onnx import TensorProto
 
-    from snn_frontends.onnx.shapes import FLOATS, INTEGERS, model_input
+    from snn_frontends.onnx.shapes import INTEGERS, model_input
+    from snn_frontends.onnx.values import FLOATS
 
     tensor = entry.type.tensor_type
     if not entry.type.HasField("tensor_type") or tensor.elem_type not in (*FLOATS, *INTEGERS):

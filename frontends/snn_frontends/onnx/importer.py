@@ -37,14 +37,14 @@ from snn_frontends.onnx.cut import Cut, Request, chosen_outputs, requested_cut
 from snn_frontends.onnx.flow import Flow
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, infer_shapes
 from snn_frontends.onnx.grids import settle
-from snn_frontends.onnx.interpreter import SUBGRAPHS, Interpreter
+from snn_frontends.onnx.interpreter import Interpreter
 from snn_frontends.onnx.layer_values import LayerValues, of_settled, tensors_of
 from snn_frontends.onnx.model_input import ModelInput, unused_input, whole_input
 from snn_frontends.onnx.operators import quantization
 from snn_frontends.onnx.order import in_order, live, reads_of
 from snn_frontends.onnx.survey import Surveyor
 from snn_frontends.onnx.unfolding import Unfolding
-from snn_frontends.onnx.values import Batch, Tensor, Unknown, Value
+from snn_frontends.onnx.values import SUBGRAPHS, Batch, Tensor, Unknown, Value
 
 ONNX_DOMAINS = frozenset({"", "ai.onnx"})
 DROPPED = frozenset({"argmax-dropped", "softmax-dropped"})

@@ -15,16 +15,15 @@ from snn_frontends.onnx import layout, refusals
 from snn_frontends.onnx.attributes import Attributes
 from snn_frontends.onnx.builder import Builder
 from snn_frontends.onnx.call import Call
+from snn_frontends.onnx.expansion.call import CONTRIBUTOR
 from snn_frontends.onnx.folding import FOREIGN_ERRORS, RANDOM, Folding
 from snn_frontends.onnx.operators import CONTRIBUTED, OPERATORS, Handler, quantization
-from snn_frontends.onnx.values import Constant, Tensor, Unknown, Value
+from snn_frontends.onnx.values import SUBGRAPHS, Constant, Tensor, Unknown, Value
 
-CONTRIBUTOR = "com.microsoft"
 STEPS_FOLLOW = frozenset(
     "Cast Expand Flatten Gather Identity Reshape Slice Squeeze Transpose Unsqueeze".split()
 )
 """Operators on constants that move quantized weights, and their steps with them."""
-SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 
 
 class Interpreter:

@@ -17,6 +17,7 @@ from snn_compile.errors import CompileError, ModelError, Origin, raise_all
 from snn_compile.files.documents import TooLargeError, check_size, first_line, too_large
 from snn_compile.ir.ann import Activation, AnnNode, Input
 from snn_compile.ir.graph import Graph, NodeId, Shape
+from snn_frontends.onnx.runtime import PROVIDERS, quiet_options
 from snn_frontends.onnx.values import Tensor, Value
 
 Array = npt.NDArray[Any]
@@ -244,11 +245,7 @@ def _session(
 ) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options = quiet_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=PROVIDERS)
     return lambda feeds: dict(zip(names, session.run(list(names), dict(feeds)), strict=True))

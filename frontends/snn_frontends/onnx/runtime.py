@@ -12,7 +12,6 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,17 @@ MOVES = frozenset(
 """Operators whose values are some of their first input's."""
 
 Array = npt.NDArray[Any]
-NO_SHAPES: Mapping[str, Sequence[int]] = MappingProxyType({})
+PROVIDERS = ["CPUExecutionProvider"]
+
+
+def quiet_options() -> Any:
+    """Options of a session that logs nothing and leaves the processor to others while it waits."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # our own import has reported problems
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 class OnnxRuntime:
@@ -95,12 +104,8 @@ class OnnxRuntime:
             errors.NotImplemented,
             errors.RuntimeException,
         )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # our own import has reported problems
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = ["CPUExecutionProvider"]
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            session = onnxruntime.InferenceSession(str(path), quiet_options(), providers=PROVIDERS)
             entries = {entry.name: entry for entry in session.get_inputs()}
             known = set(inputs) <= set(entries) if inputs else len(entries) == 1
             if not known or not all(map(_takes_batches, entries.values())):
@@ -213,9 +218,7 @@ class HostModel:
             import onnxruntime
         except ImportError:
             return None
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = quiet_options()
         if bounded:
             _bound_arena(memory.budget())
             options.add_session_config_entry("session.use_env_allocators", "1")
@@ -223,10 +226,9 @@ class HostModel:
             options.intra_op_num_threads = 1
             # Constants would be folded on loading, whatever their size.
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        providers = ["CPUExecutionProvider"]
         try:
             with _growth_bounded() if bounded else nullcontext():
-                session = onnxruntime.InferenceSession(model, options, providers=providers)
+                session = onnxruntime.InferenceSession(model, options, providers=PROVIDERS)
         except Exception as error:
             raise _rejected(model, first_line(error)) from error
         for output in session.get_outputs():

@@ -15,9 +15,6 @@ from snn_compile.printable import printable
 from snn_frontends.onnx.model_input import ModelInput
 from snn_frontends.onnx.values import Batch
 
-FLOATS = frozenset(
-    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-)
 WIDE = (-(1 << 31), (1 << 31) - 1)
 INTEGERS: dict[int, tuple[int, int]] = {
     TensorProto.BOOL: (0, 1),

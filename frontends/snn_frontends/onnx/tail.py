@@ -20,9 +20,8 @@ from snn_frontends.onnx import wire
 from snn_frontends.onnx.cut import element_type
 from snn_frontends.onnx.flow import Flow
 from snn_frontends.onnx.folding import RANDOM
-from snn_frontends.onnx.values import Tensor, Value
+from snn_frontends.onnx.values import SUBGRAPHS, Tensor, Value
 
-SUBGRAPHS = frozenset({onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS})
 PLAIN = frozenset(
     {
         onnx.AttributeProto.FLOAT,

@@ -7,8 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from onnx import AttributeProto, TensorProto
 
 from snn_compile.ir.graph import NodeId, Shape
+
+FLOATS = frozenset(
+    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+)
+"""Types of real numbers."""
+SUBGRAPHS = frozenset({AttributeProto.GRAPH, AttributeProto.GRAPHS})
+"""Types of attributes that hold graphs."""
 
 Constant = npt.NDArray[Any]
 """A value independent of the input: an initializer, or computed from initializers."""

@@ -51,7 +51,7 @@ from snn_compile.ir.models.sigma_delta import SigmaDeltaNeurons
 from snn_compile.ir.models.signed import SignedIFNeurons
 from snn_compile.ir.models.sync import SyncIFNeurons
 from snn_compile.ir.spiking import InputCoding, Window
-from snn_compile.ir.stages import StageError
+from snn_compile.ir.stages import StageError, only
 
 WEIGHT_BITS = range(2, 9)
 """Widths of a weight, sign included."""
@@ -232,9 +232,7 @@ class QuantizedGraph:
         Raises:
             StageError: it has several.
         """
-        if len(self.inputs) != 1:
-            raise StageError("the network has several inputs")
-        return self.inputs[0]
+        return only(self.inputs)
 
     @property
     def input_coding(self) -> InputCoding:

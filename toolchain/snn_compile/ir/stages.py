@@ -8,13 +8,24 @@ from functools import cached_property
 from snn_compile.ir import ann, spiking
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import Graph, NodeId
-from snn_compile.ir.inputs import Inputs
+from snn_compile.ir.inputs import I, Inputs
 from snn_compile.ir.spiking import InputCoding, SpikingNode, Window
 from snn_compile.numerics.functions import all_finite
 
 
 class StageError(ValueError):
     """A graph breaks the promise of its stage: a bug in a pass or a frontend, not in a model."""
+
+
+def only(inputs: Inputs[I]) -> I:
+    """The only input of a network.
+
+    Raises:
+        StageError: it has several.
+    """
+    if len(inputs) != 1:
+        raise StageError("the network has several inputs")
+    return inputs[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +67,7 @@ class ANNGraph:
         Raises:
             StageError: it has several.
         """
-        if len(self.inputs) != 1:
-            raise StageError("the network has several inputs")
-        return self.inputs[0]
+        return only(self.inputs)
 
     @property
     def outputs(self) -> tuple[ann.Output, ...]:
@@ -130,9 +139,7 @@ class SpikingGraph:
         Raises:
             StageError: it has several.
         """
-        if len(self.inputs) != 1:
-            raise StageError("the network has several inputs")
-        return self.inputs[0]
+        return only(self.inputs)
 
     @property
     def input_coding(self) -> InputCoding:

@@ -18,11 +18,7 @@ from snn_frontends.onnx.layout import View, plain, unbatch, view
 from snn_frontends.onnx.operators import functions
 from snn_frontends.onnx.operators.arithmetic import affine
 from snn_frontends.onnx.operators.gathering import places, take_places, zero_pad
-from snn_frontends.onnx.values import Tensor
-
-FLOATS = frozenset(
-    {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
-)
+from snn_frontends.onnx.values import FLOATS, Tensor
 
 
 def identity(call: Call) -> Tensor:
