@@ -51,7 +51,9 @@ def die_at_first(log: str, lives: int) -> int:
 
 def sleep(log: str, seconds: float) -> None:
     count_attempts(Path(log))
-    time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def content(file: Path) -> tuple[str, str, int]:

@@ -22,10 +22,13 @@ def limit_to(n: int | None) -> None:
 
 def allowed() -> int:
     """The number of threads that this process may use."""
-    if _limit is not None:
-        return _limit
+    return _limit or from_environment() or os.cpu_count() or 1
+
+
+def from_environment() -> int:
+    """The number that the environment states; 0 if it states none."""
     said = os.environ.get(VARIABLE, "")
-    return int(said) if said.isdecimal() and int(said) else os.cpu_count() or 1
+    return int(said) if said.isdecimal() else 0
 
 
 def share(n_processes: int) -> dict[str, str]:

@@ -9,11 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol, Self
 
-from snn_compile.workers.job import ATTEMPTS, Done, File, Job
+from snn_compile.workers.address import check_address, dask
+from snn_compile.workers.job import Done, File, Job
 from snn_compile.workers.local import LocalWorkers
 from snn_compile.workers.machine import Machine, differences
+from snn_compile.workers.pending import ATTEMPTS
 
-__all__ = ["ATTEMPTS", "Done", "File", "Job", "Machine", "Workers", "differences", "local"]
+__all__ = [
+    "ATTEMPTS",
+    "Done",
+    "File",
+    "Job",
+    "Machine",
+    "Workers",
+    "check_address",
+    "dask",
+    "differences",
+    "local",
+]
 
 
 class Workers(Protocol):
@@ -22,6 +35,10 @@ class Workers(Protocol):
     @property
     def n(self) -> int:
         """The number of jobs that run at once."""
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """Those that have done a job, or could have."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Done]:
         """Do jobs, and yield what became of each in order of completion.

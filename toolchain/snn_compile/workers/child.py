@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from snn_compile import memory, threads
-from snn_compile.errors import UsageError
 from snn_compile.files.documents import sha256
 from snn_compile.files.last_words import MAX_BYTES, last_words
-from snn_compile.workers.job import File, Job, perform
+from snn_compile.workers.job import File, Job, changed, perform
 from snn_compile.workers.machine import this_machine
 
 START = "from snn_compile.workers.child import main; main()"
@@ -140,18 +139,9 @@ class LocalFiles:
             state = one.path.stat()
             seen = (one.path, one.sha256, state.st_size, state.st_mtime_ns)
             if seen not in self._seen and sha256(one.path) != one.sha256:
-                raise changed(one)
+                raise changed(one.path)
             self._seen.add(seen)
         return file.path
-
-
-def changed(file: File) -> UsageError:
-    """The complaint that a file is no longer what it was."""
-    return UsageError(
-        f"{file.path} has changed since the work began",
-        code="file-changed",
-        hint="leave the files alone while they are read, and start again",
-    )
 
 
 def _receive(put: Callable[[bytes], None]) -> None:

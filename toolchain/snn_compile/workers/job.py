@@ -12,12 +12,9 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
-from snn_compile.errors import CompileError, CompileErrors, Origin
+from snn_compile.errors import CompileError, CompileErrors, Origin, UsageError
 from snn_compile.files.documents import first_line, sha256
 from snn_compile.workers.machine import Machine
-
-ATTEMPTS = 3
-"""Processes that may die over a job before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +145,15 @@ def perform(job: Job, machine: Machine, copy_of: Callable[[File], Path]) -> byte
     failure.__cause__ = failure.__context__ = None
     done = Done(job.key, machine, time.perf_counter() - begin, error=failure)
     return pickle.dumps(done, pickle.HIGHEST_PROTOCOL)
+
+
+def changed(path: Path) -> UsageError:
+    """The complaint that a file is no longer what it was when the job was made."""
+    return UsageError(
+        f"{path} has changed since the work began",
+        code="file-changed",
+        hint="leave the files alone while they are read, and start again",
+    )
 
 
 def _with_files(value: Any, change: Callable[[File], Any]) -> Any:
