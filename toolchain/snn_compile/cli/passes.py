@@ -143,7 +143,7 @@ def around_passes(command: F) -> F:
 def _refuse_unknown(requested: Sequence[str | None], known: Sequence[str]) -> None:
     from difflib import get_close_matches
 
-    from snn_compile.pipeline.replay import PASSES
+    from snn_compile.pipeline.values import PASSES
 
     unknown = [name for name in requested if name is not None and name not in known]
     if not unknown:
