@@ -53,6 +53,11 @@ class AroundPasses:
 
         return Instruments(self.stop_after or "", self.verify_each)
 
+    @property
+    def show_networks(self) -> bool:
+        """Whether networks between passes are shown or checked, so that all passes have to run."""
+        return bool(self.stop_after or self.dump_after or self.print_after_all or self.verify_each)
+
     def handle_queries(
         self, model: Path, options: CompileOptions, *, as_json: bool, with_data: bool = True
     ) -> bool:
