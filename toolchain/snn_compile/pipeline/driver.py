@@ -24,6 +24,8 @@ from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import Origin, UsageError
 from snn_compile.fit import fit_findings
+from snn_compile.ir.curve import Curve
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering, for_target, lower, passes_at_bounds
@@ -67,6 +69,7 @@ from snn_compile.plugins import BACKENDS, Imported
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
+from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import assemble, restriction
 from snn_compile.report.evaluation import Outcome, Stages, described, evaluate_stages
 from snn_compile.report.host import HostStage, expected_of
@@ -86,6 +89,14 @@ LEFT_OFF = ("softmax-dropped", "argmax-dropped")
 
 Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
+_PARTS = tuple[
+    Encoding,
+    Mapping[NodeId, np.ndarray],
+    Quantization,
+    Mapping[NodeId, OutputDecoding],
+    Mapping[NodeId, Curve],
+]
+"""Of a ``Lowering``, without the folded network."""
 Retrain = Callable[[ANNGraph, Calibration, CompileOptions, Coding], tuple[ANNGraph, Scales]]
 """From the folded network and its statistics to a retrained one and its full scales."""
 
@@ -369,7 +380,7 @@ def _calibrate(folded: ANNGraph, samples: Samples | None, journal: Journal) -> C
         with journal.progress("calibrate", pluralize(n, "sample"), 2 * n) as advance:
             return calibration.calibrate(folded, x, advance=advance)
 
-    statistics = journal.recall("calibrate", measured)
+    statistics = journal.recall("calibrate", Calibration, measured)
     check_peaks(folded, statistics)
     return statistics
 
@@ -393,7 +404,7 @@ def _lower(
         journal.work.end("convert", time.perf_counter() - start)
         return found.encoding, found.scales, found.quantization, found.decodings, found.curves
 
-    return Lowering(folded, *journal.recall("convert", parts))
+    return Lowering(folded, *journal.recall("convert", _PARTS, parts))
 
 
 def _resolve_options(
@@ -424,13 +435,13 @@ def _resolve_options(
     )
     widths = [bits for bits in sorted(target.weight_bits.value) if 2 <= bits <= MAX_WEIGHT_BITS]
 
-    def searched() -> tuple[dict[str, Any], list[Finding]]:
+    def searched() -> tuple[dict[str, Any], tuple[Finding, ...]]:
         with journal.timed("search"):
             resolved, findings = resolve_auto(options, promise, widths)
         before, after = options.effective(), resolved.effective()
-        return {name: after[name] for name in after if after[name] != before[name]}, findings
+        return {name: after[name] for name in after if after[name] != before[name]}, tuple(findings)
 
-    found, findings = journal.recall("search", searched)
+    found, findings = journal.recall("search", tuple[dict[str, Any], tuple[Finding, ...]], searched)
     journal.add_findings(findings)
     for finding in findings:
         journal.observer.stage("search", finding.message)
@@ -486,7 +497,7 @@ def _choose_equalization(
         with journal.timed("choose-equalization"):
             return least_error_of(modes, compiled, folded, x)
 
-    mode, finding = journal.recall("choose-equalization", chosen)
+    mode, finding = journal.recall("choose-equalization", tuple[str, Finding], chosen)
     journal.add_findings([finding])
     journal.observer.stage("equalize", finding.message)
     return options.with_value("equalize", mode, finding.message)

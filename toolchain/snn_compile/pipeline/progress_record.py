@@ -93,7 +93,7 @@ class ProgressRecord:
         folder: to write into; made when there is something to write.
         model: name of the user's file.
         output: name of the folder that is compiled.
-        identity: hashes of everything that the result depends on.
+        identity: gives hashes of everything that the result depends on.
         make: makes the folder.
     """
 
@@ -102,7 +102,7 @@ class ProgressRecord:
         folder: Path,
         model: str,
         output: str,
-        identity: dict[str, str],
+        identity: Callable[[], dict[str, str]],
         make: Callable[[], None],
     ) -> None:
         self._path = folder / RECORD
@@ -118,8 +118,8 @@ class ProgressRecord:
             "pid": os.getpid(),
             "host": platform.node(),
             "started": _now(),
-            "identity": identity,
         }
+        self._identity = identity
 
     def begin(self, stage: str, total: int | None) -> None:
         """As of ``Work``."""
@@ -157,9 +157,15 @@ class ProgressRecord:
                 return
             self._written = now
             stages = [one.entry() for one in self._stages]
-            content = {**self._head, "updated": _now(), "state": state, "stages": stages}
             new = self._path.with_name(f"{RECORD}.new")
             try:
+                content = {
+                    **self._head,
+                    "updated": _now(),
+                    "state": state,
+                    "identity": self._identity(),
+                    "stages": stages,
+                }
                 self._make()
                 new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
                 sync(new)

@@ -17,14 +17,16 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from snn_compile.files import claims
 from snn_compile.files.documents import DAMAGE, DamagedError
+from snn_compile.files.typed import complaint
 from snn_compile.files.writing import sync
 from snn_compile.passes import Finding
 from snn_compile.pipeline import progress_record, values
@@ -74,7 +76,8 @@ class WorkFolder:
     Args:
         output: the folder that is compiled; claimed by this process.
         model: the user's file.
-        identity: hashes of everything that the result depends on.
+        identity: gives hashes of everything that the result depends on; asked for once there is
+            something to write or to resume.
         resume: whether to go on with what an interrupted compilation has kept.
 
     Attributes:
@@ -83,18 +86,25 @@ class WorkFolder:
     """
 
     def __init__(
-        self, output: Path, model: Path, identity: dict[str, str], *, resume: bool
+        self,
+        output: Path,
+        model: Path,
+        identity: Callable[[], dict[str, str]],
+        *,
+        resume: bool,
     ) -> None:
         self.path = folder_of(output)
         self.findings: list[Finding] = []
         self.n_kept = 0
-        self._identity = identity
+        self._identity = cache(identity)
         self._start = time.monotonic()
         self._size = 0
         if not (resume and self._can_resume()):
             claims.remove(self.path)
         self.n_kept = len(list(self.path.glob(f"*{_ENDING}"))) if self.path.is_dir() else 0
-        self._record = ProgressRecord(self.path, model.name, output.name, identity, self._make)
+        self._record = ProgressRecord(
+            self.path, model.name, output.name, self._identity, self._make
+        )
 
     def begin(self, stage: str, total: int | None = None) -> None:
         """As of ``Work``."""
@@ -113,7 +123,7 @@ class WorkFolder:
         """Whether there is anything that a later compilation can resume from."""
         return self.path.is_dir() and any(self.path.glob(f"*{_ENDING}"))
 
-    def recall(self, name: str) -> Kept | None:
+    def recall(self, name: str, expected: Any) -> Kept | None:
         """As of ``Work``; a damaged result is computed again."""
         path = self.path / _file(name)
         if not self.n_kept or not path.exists():
@@ -125,6 +135,8 @@ class WorkFolder:
             kept = Kept(*_CODEC.decode(document["kept"], arrays))
             if not all(isinstance(one, Finding) for one in kept.findings):
                 raise DamagedError("it has other findings than this tool's")
+            if wrong := complaint(kept.value, expected, name):
+                raise DamagedError(wrong)
         except DAMAGE as error:
             text = f"what was kept of '{name}' cannot be read ({error}); it is computed again"
             self.findings.append(Finding(text, code="kept-damaged", warning=True))
@@ -165,7 +177,7 @@ class WorkFolder:
 
     @property
     def _digest(self) -> str:
-        text = json.dumps(self._identity, sort_keys=True)
+        text = json.dumps(self._identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _make(self) -> None:
@@ -186,7 +198,11 @@ class WorkFolder:
             text = "the record of the interrupted compilation cannot be read; it starts afresh"
             self.findings.append(Finding(text, code="not-resumed", warning=True))
             return False
-        if changed := changes(before["identity"], self._identity):
+        try:
+            now = self._identity()
+        except OSError:
+            return False  # a file is missing: the compilation says which
+        if changed := changes(before["identity"], now):
             what = ", ".join(changed)
             text = f"changed since the interrupted compilation: {what}; it starts afresh"
             self.findings.append(Finding(text, code="not-resumed", warning=True))
@@ -204,7 +220,8 @@ def work_folder(
     """
     from snn_compile.errors import CompileError
 
-    work = WorkFolder(output, model, identity_of(model, options, given), resume=resume)
+    identity = partial(identity_of, model, options, given)
+    work = WorkFolder(output, model, identity, resume=resume)
     try:
         yield work
     except CompileError:

@@ -134,7 +134,7 @@ def evaluate_stages(
         with journal.timed("host"):
             rung = stages.host.rung(stages.of_file, answers.readouts, x)
         rungs = [*rungs, *([rung] if rung else [])]
-    losses = journal.recall("attribute", partial(_losses, stages, x, journal))
+    losses = journal.recall("attribute", dict[NodeId, Loss], partial(_losses, stages, x, journal))
     activity = Activity(answers.activity, n)
     more = {"outputs": described(lowered.decodings, ladder, x)}
     return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
@@ -146,7 +146,7 @@ def _answers(
     """The answers to all shards, in order, some of them kept by an interrupted compilation."""
     found: dict[int, Answers] = {}
     for shard in shards_of(x):
-        if (kept := work.recall(f"evaluate {shard.start}")) is not None:
+        if (kept := work.recall(f"evaluate {shard.start}", Answers)) is not None:
             found[shard.start] = kept.value
             few = len(shard.x[: max(0, SPIKING_SAMPLES - shard.start)])
             advance(4 * len(shard.x) + few * stages.with_spikes)

@@ -44,8 +44,8 @@ class Work(Protocol):
         """The latest stage of this name has ended."""
         ...
 
-    def recall(self, name: str) -> Kept | None:
-        """What an interrupted compilation kept under a name, if anything."""
+    def recall(self, name: str, expected: Any) -> Kept | None:
+        """What an interrupted compilation kept under a name, if it is of this type."""
         ...
 
     def keep(self, name: str, kept: Kept) -> None:
@@ -65,9 +65,9 @@ class NoWork:
     def end(self, stage: str, seconds: float) -> None:
         """Not recorded."""
 
-    def recall(self, name: str) -> Kept | None:
+    def recall(self, name: str, expected: Any) -> Kept | None:
         """Nothing."""
-        del name
+        del name, expected
         return None
 
     def keep(self, name: str, kept: Kept) -> None:
@@ -145,12 +145,17 @@ class Journal:
 
             yield advance
 
-    def recall(self, name: str, compute: Callable[[], T]) -> T:
+    def recall(self, name: str, expected: Any, compute: Callable[[], T]) -> T:
         """The result that an interrupted compilation kept under a name, or else a new one.
 
         Findings and times are recorded as if it had been computed here.
+
+        Args:
+            name: of the result, unique in a compilation.
+            expected: its type, as an annotation.
+            compute: computes it.
         """
-        if (kept := self.work.recall(name)) is not None:
+        if (kept := self.work.recall(name, expected)) is not None:
             self.add_findings(kept.findings)
             self.timing.extend(kept.timing)
             found: T = kept.value
