@@ -176,7 +176,7 @@ def test_a_damaged_result_is_computed_again(
 def test_what_has_changed_is_named(files, examples, tmp_path, monkeypatch, kept_at_once):
     folder, given = tmp_path / "net.snn", options(files)
     interrupted(folder, examples, given, monkeypatch)
-    fewer = options(files, weight_bits=4, equalize="none")
+    fewer = options(files, weight_bits=4, equalize="l2")
     found = compiled(folder, examples, fewer, resume=True)
     (finding,) = found.findings
     assert finding.code == "not-resumed"
