@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -221,16 +222,35 @@ def _make_printable(message: Any) -> None:
     Raises:
         DamagedError: a name is too long.
     """
-    for field, value in message.ListFields():
-        if field.name in DESCRIPTIONS:
-            message.ClearField(field.name)
+    for name in _readable_fields(message.DESCRIPTOR):
+        value = getattr(message, name)
+        single = isinstance(value, str) or hasattr(value, "ListFields")
+        if single and not message.HasField(name):
+            continue
+        if name in DESCRIPTIONS:
+            message.ClearField(name)
         elif isinstance(value, str):
-            setattr(message, field.name, _name(value))
-        elif field.type == field.TYPE_STRING:
+            setattr(message, name, _name(value))
+        elif single:
+            _make_printable(value)
+        elif value and isinstance(value[0], str):
             value[:] = [_name(text) for text in value]
-        elif field.type == field.TYPE_MESSAGE:
-            for part in [value] if hasattr(value, "ListFields") else value:
+        else:
+            for part in value:
                 _make_printable(part)
+
+
+@cache
+def _readable_fields(descriptor: Any) -> tuple[str, ...]:
+    """The fields of a message that hold text or messages.
+
+    Only these are read, because each access to the numbers of a tensor copies them.
+    """
+    return tuple(
+        field.name
+        for field in descriptor.fields
+        if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE)
+    )
 
 
 def _name(text: str) -> str:
