@@ -59,6 +59,17 @@ def test_workers_evaluate_as_this_process_does(two, options):
     assert [rung["n"] for rung in here.report["ladder"]] == [70] * len(here.report["ladder"])
 
 
+def test_workers_evaluate_a_network_trained_with_spikes(two, tmp_path):
+    there = compile_model(f"{EXAMPLES}/digits_mlp.onnx", coding="rate", timesteps=4, emit=())
+    there.emit("nir", tmp_path)
+    (path,) = tmp_path.glob("*.nir")
+    x = np.random.default_rng(0).integers(0, 2, (40, *there.encoding.shape)).astype(np.float32)
+    given = {"evaluate": (x, np.arange(40) % 10), "input": "current", "emit": ()}
+    here, spread_out = compile_model(path, **given), compile_model(path, **given, workers=two)
+    assert without_times(here.report) == without_times(spread_out.report)
+    assert here.report["ladder"]
+
+
 @pytest.mark.parametrize("options", [{}, {"coding": "rate", "input": "poisson", "timesteps": 4}])
 def test_workers_verify_as_this_process_does(two, options):
     x, _ = samples(21)
@@ -98,7 +109,7 @@ def test_the_first_divergence_is_that_of_all_shards():
 def test_what_a_worker_raises_ends_the_compilation(two, monkeypatch):
     x, y = samples(40)
     monkeypatch.setattr(spread, "EVALUATE", f"{spread.__name__}:nowhere")
-    with pytest.raises(CompileError, match=r"job '0' failed .*nowhere"):
+    with pytest.raises(CompileError, match=r"job '\d' failed .*nowhere"):
         compile_model(DIGITS, evaluate=(x, y), target="unlimited", workers=two)
 
 

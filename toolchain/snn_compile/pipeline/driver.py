@@ -232,7 +232,7 @@ def compile_model(
         BACKENDS.load(name)  # fail early if one is missing
     with name_nearest(options, partial(_mapped, task.path)):
         if frontend := spiking_frontend(task.path):
-            return finish(prepare_spiking(task, frontend, journal), journal)
+            return finish(prepare_spiking(task, frontend, journal, workers), journal)
         return finish(_prepare(task, journal, retrain, workers), journal)
 
 
