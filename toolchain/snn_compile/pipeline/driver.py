@@ -64,7 +64,7 @@ from snn_compile.pipeline.inputs import (
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
-from snn_compile.pipeline.spread import over_workers
+from snn_compile.pipeline.spread.evaluation import evaluate_on
 from snn_compile.plugins import BACKENDS, Imported
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
@@ -247,7 +247,7 @@ def compile_model(
         BACKENDS.load(name)  # fail early if one is missing
     with name_nearest(options, partial(_mapped, task.path)):
         if frontend := spiking_frontend(task.path):
-            return finish(prepare_spiking(task, frontend, journal), journal)
+            return finish(prepare_spiking(task, frontend, journal, workers), journal)
         return finish(_prepare(task, journal, retrain, workers), journal)
 
 
@@ -323,7 +323,7 @@ def _prepare(
         stages = Stages(network, lowered, coding, runner, left_off, host, of_file, host is not None)
         elsewhere = None
         if workers is not None and test_set is not None:
-            elsewhere = over_workers(workers, stages, test_set.expected, task.path, options)
+            elsewhere = evaluate_on(workers, stages, test_set.expected, task.path, options)
         outcome = evaluate_stages(stages, test_set, journal, elsewhere)
         if test_set is None:
             expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
