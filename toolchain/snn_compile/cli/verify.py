@@ -217,7 +217,7 @@ def frames_of(compiled: CompiledModel, data: Path | None) -> Int | None:
     if data is None:
         return None
     from snn_compile.cli.run import load
-    from snn_compile.report.evaluation import encoded
+    from snn_compile.sim.frames import encoded
 
     return encoded(compiled.encoding, load(compiled, data).x).astype("int64")
 
