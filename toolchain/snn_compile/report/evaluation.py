@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -24,7 +25,7 @@ from snn_compile.pluralize import pluralize
 from snn_compile.report import attribution
 from snn_compile.report.attribution import Loss
 from snn_compile.report.host import HostStage
-from snn_compile.report.journal import Journal
+from snn_compile.report.journal import Journal, Kept, Work
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.report.pictures import pictures
@@ -123,11 +124,8 @@ def evaluate_stages(
     ladder = Ladder(samples.expected)
     few = min(n, SPIKING_SAMPLES) * stages.with_spikes
     with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + few) as advance:
-        if elsewhere is None:
-            found = [answers_to(shard, stages, samples.expected, advance) for shard in shards_of(x)]
-        else:
-            found = list(elsewhere(shards_of(x), advance))
-    answers = join(found)
+        here = partial(_answers_here, stages, samples.expected)
+        answers = join(_answers(x, elsewhere or here, stages, journal.work, advance))
     for stage, values in answers.stages.items():
         ladder.add_answers(stage, values, answers.note if stage == "onnx" else "")
     ladder.repeat("mapped", "fixed")
@@ -136,20 +134,50 @@ def evaluate_stages(
         with journal.timed("host"):
             rung = stages.host.rung(stages.of_file, answers.readouts, x)
         rungs = [*rungs, *([rung] if rung else [])]
+    losses = journal.recall("attribute", dict[NodeId, Loss], partial(_losses, stages, x, journal))
+    activity = Activity(answers.activity, n)
+    more = {"outputs": described(lowered.decodings, ladder, x)}
+    return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
+
+
+def _answers(
+    x: Array, evaluate: Evaluate, stages: Stages, work: Work, advance: Advance
+) -> list[Answers]:
+    """The answers to all shards, in order, some of them kept by an interrupted compilation."""
+    found: dict[int, Answers] = {}
+    for shard in shards_of(x):
+        if (kept := work.recall(f"evaluate {shard.start}", Answers)) is not None:
+            found[shard.start] = kept.value
+            few = len(shard.x[: max(0, SPIKING_SAMPLES - shard.start)])
+            advance(4 * len(shard.x) + few * stages.with_spikes)
+    done = frozenset(found)
+    left = [shard.start for shard in shards_of(x) if shard.start not in done]
+    open_shards = (shard for shard in shards_of(x) if shard.start not in done)
+    for start, answers in zip(left, evaluate(open_shards, advance), strict=True):
+        work.keep(f"evaluate {start}", Kept(answers))
+        found[start] = answers
+    return [found[start] for start in sorted(found)]
+
+
+def _answers_here(
+    stages: Stages, expected: Sequence[Expected], shards: Iterator[Shard], advance: Advance
+) -> Iterator[Answers]:
+    for shard in shards:
+        yield answers_to(shard, stages, expected, advance)
+
+
+def _losses(stages: Stages, x: Array, journal: Journal) -> dict[NodeId, Loss]:
+    lowered, first = stages.lowered, x[: attribution.SAMPLES]
     with journal.timed("attribute"):
-        first = x[: attribution.SAMPLES]
-        losses = attribution.attribute(
+        return attribution.attribute(
             lowered.folded,
-            program,
+            lowered.program,
             first,
             encoded(lowered.encoding, first),
             lowered.scales,
             levels_of(lowered.folded, stages.coding),
             lowered.decodings,
         )
-    activity = Activity(answers.activity, n)
-    more = {"outputs": described(lowered.decodings, ladder, x)}
-    return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
 
 
 def answers_to(
