@@ -180,15 +180,22 @@ def compare(
         DeviceError: the backend's environment is missing, or it failed or took too long.
         UsageError: the selected engine is not installed or does not work.
     """
-    from snn_compile.hil import engine
+    from snn_compile.hil import engine, golden
     from snn_compile.hil.verification import Verification
     from snn_compile.plugins import BACKENDS, Verifiable
 
     fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
     shown = compiled.stimulus if frames is None or name == GOLDEN else frames
-    frames = shown[: stimuli or (None if name in (GOLDEN, ENGINE) else fitting)]
-    with observer.progress(name, pluralize(len(frames), "stimulus"), len(frames)) as advance:
-        if workers is not None and name in (GOLDEN, ENGINE) and len(frames):
+    by_default = {GOLDEN: None, ENGINE: golden.n_for_reference(compiled.program)}
+    if frames is not None or workers is not None:
+        by_default[ENGINE] = None
+    frames = shown[: stimuli or by_default.get(name, fitting)]
+    on_workers = workers is not None and name in (GOLDEN, ENGINE) and len(frames) > 0
+    total = len(frames)
+    if name == GOLDEN and not on_workers:
+        total = golden.work_items(compiled.program, total)
+    with observer.progress(name, pluralize(len(frames), "stimulus"), total) as advance:
+        if workers is not None and on_workers:
             return _compare_on(workers, compiled, name, frames, advance)
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)
@@ -224,7 +231,7 @@ def _compare_on(
     if name == ENGINE:
         return verify_engine_on(workers, compiled.program, frames, advance)
     return compiled.verify_golden(
-        frames, found=trace_on(workers, compiled.program, frames, advance)
+        frames, recorded=trace_on(workers, compiled.program, frames, advance)
     )
 
 

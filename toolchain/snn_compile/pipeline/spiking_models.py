@@ -113,7 +113,7 @@ def prepare_spiking(
         quantized.program,
         encoding,
         decodings,
-        stimulus(samples.evaluate or samples.calibrate, encoding, options.seed),
+        stimulus(samples.evaluate or samples.calibrate, quantized.program, encoding, options.seed),
         task.target,
         options.emit,
         task.provenance,
