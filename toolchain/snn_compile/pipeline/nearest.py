@@ -77,6 +77,7 @@ class _Search:
         longest: time of the slowest one in seconds.
         others: number of refusals for reasons other than capacity, by error code.
         nearest: the configuration with the least excess: its excess, changes and worst violation.
+        takes_other_maps: whether no map of another size was refused for other reasons.
     """
 
     check: Check
@@ -85,6 +86,7 @@ class _Search:
     longest: float = 0.0
     others: dict[str, int] = field(default_factory=dict)
     nearest: tuple[float, Changes, CapacityError] | None = None
+    takes_other_maps: bool = True
 
     @property
     def seconds(self) -> float:
@@ -105,7 +107,9 @@ class _Search:
         except CompileError as error:
             complaints = _complaints(error)
             self.record(changes, complaints)
-            if not complaints:
+            if not complaints and "input_shape" in changes:
+                self.takes_other_maps = False
+            elif not complaints:
                 self.others[error.code] = self.others.get(error.code, 0) + 1
             return complaints
         finally:
@@ -154,6 +158,8 @@ def _first_fit(
 ) -> str:
     """The first configuration that fits, as command-line options; empty if none was found."""
     for changes in candidates:
+        if "input_shape" in changes and not search.takes_other_maps:
+            continue
         if search.is_over:
             return ""
         found = search.attempt(options, changes)
