@@ -52,6 +52,8 @@ PIECE_BYTES, PIECE_SAMPLES = reference.RECORDED_BYTES, 512
 """Memory, and samples, that a piece of a long simulation takes at most."""
 INPUT_COPIES = 4
 """Arrays as large as the input's messages that exist, at most, while these are made."""
+Traced = tuple[dict[NodeId, Int], dict[str, list[str]]]
+"""Potentials of each output, and for each layer and stimulus the hash of its messages."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -306,29 +308,20 @@ class CompiledModel:
     def _write_golden(self, folder: Path) -> None:
         """Stimuli, expected potentials, and a hash of every layer's messages."""
         folder.mkdir()
-        outputs, hashes = self._traced(self.stimulus)
+        outputs, hashes = traced(self.program, self.stimulus)
         np.savez_compressed(folder / STIMULUS, frames=self.stimulus)
         numbered = {str(k): outputs[node.id] for k, node in enumerate(self.program.readouts)}
         np.savez_compressed(folder / EXPECTED, allow_pickle=False, **numbered)
         (folder / MESSAGES).write_text(json.dumps(hashes, indent=1) + "\n")
 
-    def _traced(
-        self, frames: Int, advance: Advance = no_progress
-    ) -> tuple[dict[NodeId, Int], dict[str, list[str]]]:
-        """Outputs and hashes of all messages, a few stimuli at a time; always by the reference."""
-        outputs: dict[NodeId, list[Int]] = {}
-        hashes: dict[str, list[str]] = {}
-        for _, run in reference.record_runs(self.program, frames):
-            for name, values in run.outputs.items():
-                outputs.setdefault(name, []).append(values)
-            for name, messages in run.messages.items():
-                hashes.setdefault(name, []).extend(_digest(one) for one in messages)
-            advance(run.n_stimuli)
-        return {name: np.concatenate(values) for name, values in outputs.items()}, hashes
+    def verify_golden(
+        self, frames: Int, advance: Advance = no_progress, found: Traced | None = None
+    ) -> Verification:
+        """Compare the reference of today with what was recorded at compile time.
 
-    def verify_golden(self, frames: Int, advance: Advance = no_progress) -> Verification:
-        """Compare the reference of today with what was recorded at compile time."""
-        outputs, hashes = self._traced(frames, advance)
+        ``found`` is what ``traced`` gives for the frames, if it is known.
+        """
+        outputs, hashes = found or traced(self.program, frames, advance)
         unequal = [
             f"output '{name}' differs from the golden potentials"
             for name, found in outputs.items()
@@ -395,6 +388,26 @@ class CompiledModel:
             found.findings,
             tail=found.tail,
         )
+
+
+def traced(
+    program: QuantizedGraph,
+    frames: Int,
+    advance: Advance = no_progress,
+    *,
+    first: int = 0,
+    before: Int | None = None,
+) -> Traced:
+    """Outputs and hashes of all messages, a few stimuli at a time; always by the reference."""
+    outputs: dict[NodeId, list[Int]] = {}
+    hashes: dict[str, list[str]] = {}
+    for _, run in reference.record_runs(program, frames, first=first, before=before):
+        for name, values in run.outputs.items():
+            outputs.setdefault(name, []).append(values)
+        for name, messages in run.messages.items():
+            hashes.setdefault(name, []).extend(_digest(one) for one in messages)
+        advance(run.n_stimuli)
+    return {name: np.concatenate(values) for name, values in outputs.items()}, hashes
 
 
 @contextmanager

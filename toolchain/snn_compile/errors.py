@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from snn_compile.printable import printable, printable_lines
 
@@ -174,6 +174,9 @@ class CompileErrors(CompileError):  # noqa: N818  (the plural of a base class)
         self.errors = tuple(errors)
         self.code = errors[0].code
         self.origin = errors[0].origin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errors,), self.__dict__
 
     def __str__(self) -> str:
         nearest = [f"hint: {self.nearest}"] if self.nearest else []

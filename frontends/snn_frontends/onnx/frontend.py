@@ -72,6 +72,12 @@ class OnnxFrontend:
                 origin=Origin(str(path)),
             ) from error
 
+    def files_beside(self, path: Path) -> list[Path]:
+        """Those of external data."""
+        from snn_frontends.onnx import external
+
+        return external.files(_parsed(path, str(path)), path)
+
     def source_runtime(self, path: Path) -> OnnxRuntime | None:
         """The file in onnxruntime; None if that is not installed."""
         return self.source_runtime_with(path, CompileOptions(), ())
@@ -137,12 +143,28 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     Raises:
         ModelError: it is not ONNX, too large, or has weights in a forbidden place.
     """
-    import onnx
-
-    from snn_frontends.onnx import external, wire
+    from snn_frontends.onnx import external
     from snn_frontends.onnx.inlining import inline
     from snn_frontends.onnx.older import modernize
     from snn_frontends.onnx.survey import module_of
+
+    model = _parsed(path, file)
+    external.load(model, path, path.stat().st_size)
+    modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
+    _make_printable(model)
+    modules = modernize(model, modules, file)
+    return model, inline(model, modules, file, MAX_NODES)
+
+
+def _parsed(path: Path, file: str) -> onnx.ModelProto:
+    """The file's contents, with the places of external weights.
+
+    Raises:
+        ModelError: it is not ONNX, or too large.
+    """
+    import onnx
+
+    from snn_frontends.onnx import wire
 
     origin = Origin(file)
     content = _content(path)
@@ -163,11 +185,7 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
         raise ModelError(
             "this is not an ONNX file: it holds no graph", code="unreadable-model", origin=origin
         )
-    external.load(model, path, len(content))
-    modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
-    _make_printable(model)
-    modules = modernize(model, modules, file)
-    return model, inline(model, modules, file, MAX_NODES)
+    return model
 
 
 def _content(path: Path) -> bytes:

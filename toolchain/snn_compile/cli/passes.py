@@ -53,6 +53,11 @@ class AroundPasses:
 
         return Instruments(self.stop_after or "", self.verify_each)
 
+    @property
+    def show_networks(self) -> bool:
+        """Whether networks between passes are shown or checked, so that all passes have to run."""
+        return bool(self.stop_after or self.dump_after or self.print_after_all or self.verify_each)
+
     def handle_queries(
         self, model: Path, options: CompileOptions, *, as_json: bool, with_data: bool = True
     ) -> bool:
@@ -115,10 +120,12 @@ class AroundPasses:
         if not self.time_passes:
             return
         total = sum(row["seconds"] for row in timing)
-        table = _table("stage", "seconds", "share")
+        table = _table("stage", "seconds", "share", "peak MiB")
         for row in (*timing, {"stage": "total", "seconds": total}):
             share = f"{100 * row['seconds'] / total:.1f} %" if total else ""
-            table.add_row(row["stage"], f"{row['seconds']:.3f}", share)
+            peak = row.get("peak_mb")
+            memory = "" if peak is None else f"{peak:,.0f}"
+            table.add_row(row["stage"], f"{row['seconds']:.3f}", share, memory)
         show_table(messages(), table)
 
 
@@ -141,7 +148,7 @@ def around_passes(command: F) -> F:
 def _refuse_unknown(requested: Sequence[str | None], known: Sequence[str]) -> None:
     from difflib import get_close_matches
 
-    from snn_compile.pipeline.replay import PASSES
+    from snn_compile.pipeline.values import PASSES
 
     unknown = [name for name in requested if name is not None and name not in known]
     if not unknown:

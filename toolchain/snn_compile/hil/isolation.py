@@ -27,8 +27,8 @@ import numpy.typing as npt
 
 from snn_compile import errors, memory
 from snn_compile.errors import CompileError, DeviceError, Origin
+from snn_compile.files.last_words import MAX_BYTES, last_words
 from snn_compile.hil.device import Capabilities, Measured, bad_messages, layers_of
-from snn_compile.hil.last_words import MAX_BYTES, last_words
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
 

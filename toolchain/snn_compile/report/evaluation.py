@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -21,12 +22,14 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
 from snn_compile.plugins import RunsEveryOutput, SourceRuntime
 from snn_compile.pluralize import pluralize
-from snn_compile.report.attribution import Loss, attribute
+from snn_compile.report import attribution
+from snn_compile.report.attribution import Loss
 from snn_compile.report.host import HostStage
-from snn_compile.report.journal import Journal
+from snn_compile.report.journal import Journal, Kept, Work
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.report.pictures import pictures
+from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputKind
 from snn_compile.sim import ann, engine, spiking
@@ -57,6 +60,7 @@ class Stages:
         left_off: whether operators at the end of the file are not in ``network``.
         host: what is left to the host, if anything.
         of_file: what is expected of the outputs of the file then.
+        with_host: whether anything is, also where ``host`` itself cannot be sent to.
     """
 
     network: ANNGraph
@@ -66,6 +70,12 @@ class Stages:
     left_off: bool = False
     host: HostStage | None = None
     of_file: tuple[Expected, ...] = ()
+    with_host: bool = False
+
+    @property
+    def with_spikes(self) -> bool:
+        """Whether spikes are something else than activations: a payload equals its activation."""
+        return not self.coding.payloads
 
 
 @dataclass(frozen=True)
@@ -89,55 +99,121 @@ class Outcome:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
-    """Accuracy and agreement of each stage; nothing without samples."""
+Evaluate = Callable[[Iterator[Shard], Advance], Iterator[Answers]]
+"""The answers to each shard, in order; the progress callback counts samples of all stages."""
+
+
+def evaluate_stages(
+    stages: Stages,
+    samples: Samples | None,
+    journal: Journal,
+    elsewhere: Evaluate | None = None,
+) -> Outcome:
+    """Accuracy and agreement of each stage; nothing without samples.
+
+    Args:
+        stages: of the compilation.
+        samples: of the evaluation set.
+        journal: of the compilation.
+        elsewhere: evaluates shards in other processes, as ``answers_to`` does here.
+    """
     if samples is None:
         return Outcome()
     x, n = samples.x, len(samples)
     lowered, program = stages.lowered, stages.lowered.program
-    frames = encoded(lowered.encoding, x)
     ladder = Ladder(samples.expected)
-    with_spikes = not stages.coding.payloads  # a payload equals its activation
-    few = min(n, SPIKING_SAMPLES)
-    with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + with_spikes * few) as advance:
-        first, note = _outputs_of_file(stages, samples.expected, x, advance)
-        ladder.add("onnx", first, note)
-        ladder.add("folded", ann.evaluate_outputs(lowered.folded, x, advance=advance))
-        operators = as_lines(lowered.curves)
-        if lowered.curves:
-            lines = ann.evaluate_outputs(lowered.folded, x, operators=operators)
-            ladder.add("activations", lines)
-        levels = levels_of(lowered.folded, stages.coding)
-        rounded = on_levels(lowered.scales, levels)
-        on_grid = ann.evaluate_outputs(
-            lowered.folded, x, hook=rounded, operators=operators, advance=advance
-        )
-        ladder.add("rate", on_grid)
-        if with_spikes:
-            spikes = spiking.evaluate_outputs(lowered.spiking, frames[:few], advance=advance)
-            ladder.add("spiking", [spikes[output] for output in lowered.decodings])
-        run = engine.run(program, frames, advance=advance)
-        ladder.add("fixed", decoded(lowered.decodings, run))
+    few = min(n, SPIKING_SAMPLES) * stages.with_spikes
+    with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + few) as advance:
+        here = partial(_answers_here, stages, samples.expected)
+        answers = join(_answers(x, elsewhere or here, stages, journal.work, advance))
+    for stage, values in answers.stages.items():
+        ladder.add_answers(stage, values, answers.note if stage == "onnx" else "")
     ladder.repeat("mapped", "fixed")
     rungs = ladder.rungs
     if stages.host is not None:
-        values = {name: decode(run.outputs[name]) for name, decode in lowered.decodings.items()}
         with journal.timed("host"):
-            rung = stages.host.rung(stages.of_file, values, x)
+            rung = stages.host.rung(stages.of_file, answers.readouts, x)
         rungs = [*rungs, *([rung] if rung else [])]
-    with journal.timed("attribute"):
-        losses = attribute(
-            lowered.folded,
-            program,
-            x,
-            frames,
-            lowered.scales,
-            levels,
-            lowered.decodings,
-        )
-    activity = Activity(run.activity, n)
+    losses = journal.recall("attribute", dict[NodeId, Loss], partial(_losses, stages, x, journal))
+    activity = Activity(answers.activity, n)
     more = {"outputs": described(lowered.decodings, ladder, x)}
     return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
+
+
+def _answers(
+    x: Array, evaluate: Evaluate, stages: Stages, work: Work, advance: Advance
+) -> list[Answers]:
+    """The answers to all shards, in order, some of them kept by an interrupted compilation."""
+    found: dict[int, Answers] = {}
+    for shard in shards_of(x):
+        if (kept := work.recall(f"evaluate {shard.start}", Answers)) is not None:
+            found[shard.start] = kept.value
+            few = len(shard.x[: max(0, SPIKING_SAMPLES - shard.start)])
+            advance(4 * len(shard.x) + few * stages.with_spikes)
+    done = frozenset(found)
+    left = [shard.start for shard in shards_of(x) if shard.start not in done]
+    open_shards = (shard for shard in shards_of(x) if shard.start not in done)
+    for start, answers in zip(left, evaluate(open_shards, advance), strict=True):
+        work.keep(f"evaluate {start}", Kept(answers))
+        found[start] = answers
+    return [found[start] for start in sorted(found)]
+
+
+def _answers_here(
+    stages: Stages, expected: Sequence[Expected], shards: Iterator[Shard], advance: Advance
+) -> Iterator[Answers]:
+    for shard in shards:
+        yield answers_to(shard, stages, expected, advance)
+
+
+def _losses(stages: Stages, x: Array, journal: Journal) -> dict[NodeId, Loss]:
+    lowered, first = stages.lowered, x[: attribution.SAMPLES]
+    with journal.timed("attribute"):
+        return attribution.attribute(
+            lowered.folded,
+            lowered.program,
+            first,
+            encoded(lowered.encoding, first),
+            lowered.scales,
+            levels_of(lowered.folded, stages.coding),
+            lowered.decodings,
+        )
+
+
+def answers_to(
+    shard: Shard, stages: Stages, expected: Sequence[Expected], advance: Advance = no_progress
+) -> Answers:
+    """What each stage answers to the samples of a shard."""
+    x, lowered = shard.x, stages.lowered
+    frames = encoded(lowered.encoding, x)
+    found, ladder = Answers(), Ladder(expected)
+
+    def add(stage: str, values: Sequence[Array]) -> None:
+        found.stages[stage] = ladder.answers_of(values)
+
+    first, found.note = _outputs_of_file(stages, expected, x, advance)
+    add("onnx", first)
+    add("folded", ann.evaluate_outputs(lowered.folded, x, advance=advance))
+    operators = as_lines(lowered.curves)
+    if lowered.curves:
+        add("activations", ann.evaluate_outputs(lowered.folded, x, operators=operators))
+    rounded = on_levels(lowered.scales, levels_of(lowered.folded, stages.coding))
+    on_grid = ann.evaluate_outputs(
+        lowered.folded, x, hook=rounded, operators=operators, advance=advance
+    )
+    add("rate", on_grid)
+    if stages.with_spikes and shard.start < SPIKING_SAMPLES:
+        few = frames[: SPIKING_SAMPLES - shard.start]
+        spikes = spiking.evaluate_outputs(lowered.spiking, few, first=shard.start, advance=advance)
+        add("spiking", [spikes[output] for output in lowered.decodings])
+    before = encoded(lowered.encoding, shard.before)[0] if len(shard.before) else None
+    run = engine.run(lowered.program, frames, first=shard.start, before=before, advance=advance)
+    values = decoded(lowered.decodings, run)
+    add("fixed", values)
+    found.activity = run.activity
+    if stages.with_host:
+        found.readouts = dict(zip(lowered.decodings, values, strict=True))
+    return found
 
 
 def described(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -10,6 +9,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
+
+from snn_compile.threads import allowed
 
 T = TypeVar("T")
 Advance = Callable[[int], None]
@@ -44,11 +45,11 @@ def map_batches(
 ) -> Iterator[T]:
     """``function(piece, index of its first sample)`` for consecutive pieces of x, in order.
 
-    Pieces run on at most ``threads`` threads, or one per processor; numpy and the
+    Pieces run on at most ``threads`` threads, or as many as this process may use; numpy and the
     engine release the interpreter lock.
     """
     starts = range(0, len(x), size)
-    workers = max(1, min(threads or os.cpu_count() or 1, len(starts)))
+    workers = max(1, min(threads or allowed(), len(starts)))
 
     def run(start: int) -> T:
         piece = x[start : start + size]

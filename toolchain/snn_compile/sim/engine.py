@@ -9,7 +9,6 @@ the reference.
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from snn_compile.sim import abi, native, reference
 from snn_compile.sim.batches import Advance, map_batches, no_progress
 from snn_compile.sim.reference import Run
 from snn_compile.sim.scheduled import in_windows, stream
+from snn_compile.threads import allowed
 
 MAX_PIECE_SIZE = 64
 """Maximal number of stimuli per call of the library: progress is reported after each call."""
@@ -137,7 +137,7 @@ class Engine:
             before: as for :func:`snn_compile.sim.reference.run`.
             record: whether to keep every message.
             activity: whether to count the messages of each neuron.
-            threads: maximal number; by default one per processor.
+            threads: maximal number; by default those that this process may use.
             advance: progress callback, in stimuli.
 
         Raises:
@@ -248,7 +248,7 @@ class Engine:
             self._network(held=given.shape[1] == 1).run(batch)
             result.add(counts)
 
-        workers = min(threads or os.cpu_count() or 1, max(1, len(samples)))
+        workers = min(threads or allowed(), max(1, len(samples)))
         size = max(1, min(MAX_PIECE_SIZE, len(samples) // (4 * workers)))
         for _ in map_batches(simulate, samples, size, advance, threads=workers):
             pass

@@ -25,9 +25,9 @@ from typing import IO
 import numpy as np
 
 from snn_compile.errors import CompileError, DeviceError, UsageError
+from snn_compile.files.last_words import MAX_BYTES, last_words
 from snn_compile.hil.device import Capabilities, Measured
 from snn_compile.hil.devices.replay import fits, incomplete
-from snn_compile.hil.last_words import MAX_BYTES, last_words
 from snn_compile.hil.recording import Recording
 from snn_compile.hil.trace import EVENT_TYPE
 from snn_compile.ir.fixedpoint import Int
