@@ -11,7 +11,7 @@ from snn_compile.cli import trust
 from snn_compile.cli.console import (
     as_json,
     common,
-    messages,
+    progress_observer,
     progress_options,
     results,
     show_json,
@@ -71,12 +71,10 @@ def command(
     the same stimuli. With --signer, its signature before anything else. Exit code 7 if a bit
     differs, 8 if a backend's environment is missing. The outcome is added to the reports.
     """
-    from snn_compile.report.progress import TerminalObserver
-
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     trust.print_signer(folder, signer, quiet=quiet)
     names = selected_checks(folder, against, compiled)
-    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     outcomes: list[Verification] = []
     missing: list[CompileError] = []
     try:

@@ -53,7 +53,8 @@ class Journal:
         """Time a stage."""
         usage = StageUsage()
         try:
-            yield
+            with self.observer.activity(name):
+                yield
         finally:
             self._record(usage, name)
 
