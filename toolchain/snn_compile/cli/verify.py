@@ -154,13 +154,17 @@ def compare(
         DeviceError: the backend's environment is missing, or it failed or took too long.
         UsageError: the selected engine is not installed or does not work.
     """
-    from snn_compile.hil import engine
+    from snn_compile.hil import engine, golden
     from snn_compile.hil.verification import Verification
     from snn_compile.plugins import BACKENDS, Verifiable
 
     fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
-    frames = compiled.stimulus[: stimuli or (None if name in (GOLDEN, ENGINE) else fitting)]
-    with observer.progress(name, pluralize(len(frames), "stimulus"), len(frames)) as advance:
+    by_default = {GOLDEN: None, ENGINE: golden.n_for_reference(compiled.program)}
+    frames = compiled.stimulus[: stimuli or by_default.get(name, fitting)]
+    total = len(frames)
+    if name == GOLDEN:
+        total = golden.work_items(compiled.program, total)
+    with observer.progress(name, pluralize(len(frames), "stimulus"), total) as advance:
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)
         if name == ENGINE:

@@ -328,7 +328,9 @@ def _prepare(
         lowered.program,
         lowered.encoding,
         lowered.decodings,
-        stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
+        stimulus(
+            samples.evaluate or samples.calibrate, lowered.program, lowered.encoding, options.seed
+        ),
         target,
         options.emit,
         replace(task, options=asked).provenance,

@@ -105,7 +105,7 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         quantized.program,
         encoding,
         decodings,
-        stimulus(samples.evaluate or samples.calibrate, encoding, options.seed),
+        stimulus(samples.evaluate or samples.calibrate, quantized.program, encoding, options.seed),
         task.target,
         options.emit,
         task.provenance,

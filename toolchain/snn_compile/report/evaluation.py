@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -39,10 +40,10 @@ from snn_compile.sim.reference import Run
 ENCODING_BATCH_SIZE = 256
 """Samples per encoding task of a thread."""
 
-SPIKING_SAMPLES = 1_000
-"""Most samples for the spiking network in float, the first ones. Each of its steps costs as much as
-the trained network; all samples would take most of a compilation's time. It serves to locate a
-loss, for which a tenth of a point, one of these samples, suffices.
+LOCATING_SAMPLES = 1_000
+"""Most samples for the stages between the user's file and fixed point, the first ones. They serve
+to locate a loss, for which a tenth of a point, one of these samples, suffices; on all samples, they
+would take most of a compilation's time. The first stage and the answer see all samples.
 """
 
 
@@ -75,6 +76,15 @@ class Stages:
     def with_spikes(self) -> bool:
         """Whether spikes are something else than activations: a payload equals its activation."""
         return not self.coding.payloads
+
+    def runs(self, shard: Shard) -> int:
+        """Samples of a shard in all stages, as the progress counts them."""
+        return 2 * len(shard.x) + (2 + self.with_spikes) * locating(shard)
+
+
+def locating(shard: Shard) -> int:
+    """Samples of a shard on which the stages between the file and fixed point are evaluated."""
+    return min(len(shard.x), max(0, LOCATING_SAMPLES - shard.start))
 
 
 @dataclass(frozen=True)
@@ -121,8 +131,8 @@ def evaluate_stages(
     x, n = samples.x, len(samples)
     lowered, program = stages.lowered, stages.lowered.program
     ladder = Ladder(samples.expected)
-    few = min(n, SPIKING_SAMPLES) * stages.with_spikes
-    with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + few) as advance:
+    total = sum(stages.runs(shard) for shard in shards_of(x))
+    with journal.progress("evaluate", pluralize(n, "sample"), total) as advance:
         if elsewhere is None:
             found = [answers_to(shard, stages, samples.expected, advance) for shard in shards_of(x)]
         else:
@@ -136,20 +146,36 @@ def evaluate_stages(
         with journal.timed("host"):
             rung = stages.host.rung(stages.of_file, answers.readouts, x)
         rungs = [*rungs, *([rung] if rung else [])]
-    with journal.timed("attribute"):
-        first = x[: attribution.SAMPLES]
-        losses = attribution.attribute(
-            lowered.folded,
-            program,
-            first,
-            encoded(lowered.encoding, first),
-            lowered.scales,
-            levels_of(lowered.folded, stages.coding),
-            lowered.decodings,
-        )
+    losses, fewer = _attributed(stages, x, journal)
     activity = Activity(answers.activity, n)
-    more = {"outputs": described(lowered.decodings, ladder, x)}
+    more = {"outputs": described(lowered.decodings, ladder, x), **fewer}
     return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
+
+
+def _attributed(
+    stages: Stages, x: Array, journal: Journal
+) -> tuple[dict[NodeId, Loss], dict[str, int]]:
+    """The loss of each layer, and what the report states of its samples.
+
+    Where not all usual samples can be used, progress shows, and their number is stated.
+    """
+    lowered = stages.lowered
+    n = attribution.samples_for(lowered.folded, len(x))
+    measure = partial(
+        attribution.attribute,
+        lowered.folded,
+        lowered.program,
+        x[:n],
+        encoded(lowered.encoding, x[:n]),
+        lowered.scales,
+        levels_of(lowered.folded, stages.coding),
+        lowered.decodings,
+    )
+    if n == min(len(x), attribution.SAMPLES):
+        with journal.timed("attribute"):
+            return measure(), {}
+    with journal.progress("attribute", f"{pluralize(n, 'sample')} of {len(x):,}", n) as advance:
+        return measure(advance=advance), {"attributed": n}
 
 
 def answers_to(
@@ -165,6 +191,28 @@ def answers_to(
 
     first, found.note = _outputs_of_file(stages, expected, x, advance)
     add("onnx", first)
+    if few := locating(shard):
+        _add_between(x[:few], frames[:few], shard.start, stages, add, advance)
+    before = encoded(lowered.encoding, shard.before)[0] if len(shard.before) else None
+    run = engine.run(lowered.program, frames, first=shard.start, before=before, advance=advance)
+    values = decoded(lowered.decodings, run)
+    add("fixed", values)
+    found.activity = run.activity
+    if stages.with_host:
+        found.readouts = dict(zip(lowered.decodings, values, strict=True))
+    return found
+
+
+def _add_between(
+    x: Array,
+    frames: npt.NDArray[np.integer],
+    start: int,
+    stages: Stages,
+    add: Callable[[str, Sequence[Array]], None],
+    advance: Advance,
+) -> None:
+    """The stages between the file and fixed point, on samples from ``start`` on."""
+    lowered = stages.lowered
     add("folded", ann.evaluate_outputs(lowered.folded, x, advance=advance))
     operators = as_lines(lowered.curves)
     if lowered.curves:
@@ -174,18 +222,9 @@ def answers_to(
         lowered.folded, x, hook=rounded, operators=operators, advance=advance
     )
     add("rate", on_grid)
-    if stages.with_spikes and shard.start < SPIKING_SAMPLES:
-        few = frames[: SPIKING_SAMPLES - shard.start]
-        spikes = spiking.evaluate_outputs(lowered.spiking, few, first=shard.start, advance=advance)
+    if stages.with_spikes:
+        spikes = spiking.evaluate_outputs(lowered.spiking, frames, first=start, advance=advance)
         add("spiking", [spikes[output] for output in lowered.decodings])
-    before = encoded(lowered.encoding, shard.before)[0] if len(shard.before) else None
-    run = engine.run(lowered.program, frames, first=shard.start, before=before, advance=advance)
-    values = decoded(lowered.decodings, run)
-    add("fixed", values)
-    found.activity = run.activity
-    if stages.with_host:
-        found.readouts = dict(zip(lowered.decodings, values, strict=True))
-    return found
 
 
 def described(
