@@ -32,6 +32,7 @@ from snn_compile.pluralize import pluralize
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.hil.verification import Verification
+    from snn_compile.ir.fixedpoint import Int
     from snn_compile.report.observer import Observer
 
 GOLDEN, ENGINE = "golden", "engine"
@@ -75,6 +76,8 @@ def command(
     compiled = trust.open_folder(folder, signer)
     trust.print_signer(folder, signer, quiet=quiet)
     names = selected_checks(folder, against, compiled)
+    if not (quiet or no_progress):
+        observer.stage("expected", expected(compiled, folder, names, stimuli, time_limit))
     outcomes: list[Verification] = []
     missing: list[CompileError] = []
     try:
@@ -158,9 +161,7 @@ def compare(
     from snn_compile.hil.verification import Verification
     from snn_compile.plugins import BACKENDS, Verifiable
 
-    fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
-    by_default = {GOLDEN: None, ENGINE: golden.n_for_reference(compiled.program)}
-    frames = compiled.stimulus[: stimuli or by_default.get(name, fitting)]
+    frames = frames_for(compiled, name, stimuli)
     total = len(frames)
     if name == GOLDEN:
         total = golden.work_items(compiled.program, total)
@@ -178,6 +179,42 @@ def compare(
         return backend.verify(
             compiled.program, folder / name, frames, time_limit=time_limit, progress=advance
         )
+
+
+def frames_for(compiled: CompiledModel, name: str, stimuli: int | None) -> Int:
+    """The stimuli of a comparison: as many as requested, or as fit."""
+    from snn_compile.hil import golden
+
+    fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
+    by_default = {GOLDEN: None, ENGINE: golden.n_for_reference(compiled.program)}
+    return compiled.stimulus[: stimuli or by_default.get(name, fitting)]
+
+
+def expected(
+    compiled: CompiledModel,
+    folder: Path,
+    names: list[str],
+    stimuli: int | None,
+    time_limit: float,
+) -> str:
+    """How long each comparison will take, from its work and the speed of this machine."""
+    from snn_compile.hil.duration import Speed
+    from snn_compile.plugins import BACKENDS
+    from snn_compile.report.heartbeat import clock
+
+    speed = Speed.measure(compiled.program, compiled.stimulus)
+    parts = []
+    for name in names:
+        is_emitted = name not in (GOLDEN, ENGINE) and (folder / name).is_dir()
+        backend = BACKENDS.load(name) if is_emitted else None
+        n = len(frames_for(compiled, name, stimuli))
+        seconds = speed.expected(name, backend, compiled.program, n)
+        if seconds is None:
+            parts.append(f"{name} up to {clock(time_limit)}")
+            continue
+        low, high = seconds
+        parts.append(f"{name} {clock(low)} to {clock(high)}")
+    return " · ".join(parts)
 
 
 def _show(outcomes: list[Verification], as_json: bool) -> None:
