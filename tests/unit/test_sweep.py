@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,18 +120,27 @@ def test_a_record_and_a_folder_for_each_point(swept, serial):
     assert points["graded-T8"]["state"] == "skipped"
 
 
-def test_run_again_nothing_is_compiled_and_a_changed_input_is(place, swept, tmp_path, capsys):
-    before = {p: p.stat().st_mtime_ns for p in (swept / "points").glob("*/model.snn")}
-    assert main(words(place, swept, "--workers", "1")) == 0
-    assert {p: p.stat().st_mtime_ns for p in before} == before
-    named = "--coding=graded", "--until=cores<9"
+def test_run_again_only_what_has_changed_is_compiled(place, swept, tmp_path):
+    folder = shutil.copytree(swept, tmp_path / "sweep")
+
+    def written() -> dict[str, int]:
+        networks = (folder / "points").glob("*/model.snn")
+        return {path.parent.name: path.stat().st_mtime_ns for path in networks}
+
+    before, seal = written(), seals(folder)["graded"]
+    assert main(words(place, folder, "--workers=1")) == 0
+    assert written() == before
     changed = tmp_path / "evaluate.npz"
     with np.load(place / "evaluate.npz") as file:
         np.savez(changed, **{key: values[:40] for key, values in file.items()})
-    assert main([*words(place, swept, *named), f"--evaluate={changed}", "--workers=1"]) == 0
-    # the point has no name of its own then: "point" is new, and others are left alone
-    assert {p: p.stat().st_mtime_ns for p in before} == before
-    assert "wrote" in capsys.readouterr().out
+    line = words(place, folder, f"--evaluate={changed}", "--until=cores<9", "--workers=1")
+    assert main(line) == 0
+    assert {name for name, when in written().items() if when != before[name]} == {"graded"}
+    assert seals(folder).keys() == {"graded"}
+    assert seals(folder)["graded"] != seal
+    shutil.rmtree(folder / "points" / "graded")
+    assert main(line) == 0
+    assert "graded" in written()
 
 
 def test_the_page_stands_alone_and_links_each_point(swept):
@@ -181,9 +191,12 @@ def test_a_condition_that_no_point_meets_has_exit_code_6(place, swept, capsys):
 
 def test_what_does_not_fit_is_a_record_that_is_not_compiled_again(place, tmp_path, capsys):
     chip = tmp_path / "chip.toml"
-    chip.write_text('inherits = "loihi2"\nname = "chip"\n[core]\nsynapse_memory_bits = 64\n')
+    chip.write_text(
+        'inherits = "loihi2"\nname = "chip"\n[core.synapse_memory]\nvalue = 64\n'
+        'unit = "bits"\nsource = "none"\nconfidence = "published"\n'
+    )
     folder = tmp_path / "sweep"
-    line = words(place, folder, "--coding=graded", f"--target=unlimited,{chip}", "--workers=1")
+    line = words(place, folder, "--coding=graded", f"--target={chip},unlimited", "--workers=1")
     assert main(line) == 0
     failed = [p for p in read(folder).values() if p["state"] == "failed"]
     assert [point["error"]["exit_code"] for point in failed] == [5]
@@ -213,12 +226,13 @@ def test_what_is_wrong_with_a_grid_is_said_before_any_work(more, messages, place
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_second_sweep_of_a_folder_is_told_so(place, swept, options, monkeypatch):
-    from snn_compile.files import claims
+def test_a_second_sweep_of_a_folder_is_told_so(place, swept):
     from snn_compile.files.claims import exclusive_claim
 
-    monkeypatch.setattr(claims, "PATIENCE", 0.05)
-    code = "import sys; from snn_compile.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = (
+        "import sys; from snn_compile.files import claims; claims.PATIENCE = 0;"
+        "from snn_compile.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     with exclusive_claim(swept / schema.SWEEP):
         line = [sys.executable, "-c", code, *words(place, swept, "--workers", "1")]
         ended = subprocess.run(line, capture_output=True, text=True, check=False)

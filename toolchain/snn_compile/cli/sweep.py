@@ -126,7 +126,8 @@ def command(
         words["emit"] = ""
 
     def make(values: Mapping[str, Any]) -> CompileOptions:
-        return options_for(model, config, values)
+        # An empty tuple would be an option that was left out.
+        return options_for(model, config, {n: "" if v == () else v for n, v in values.items()})
 
     request = Request(until, cheapest_by, retry_failed=retry_failed)
     plan = plan_of(model, lambda: read_grid(grid, words), make, request)
