@@ -74,6 +74,19 @@ def test_what_is_linear_in_pieces_stays_as_it_is(name):
     assert np.abs(found(x[None]) - y)[0, away].max() <= step[0] / 512
 
 
+@pytest.mark.parametrize("share", [1.0, 1.25, 1.45, 1.6, 1.95])
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "silu"])
+def test_proportional_errors_reach_up_to_the_largest_payload(name, share):
+    """Steps are rounded down for sharing; what is left out must be beyond the true full scale."""
+    most, step = 2047, share * 2.0**-12
+    x = np.linspace(-1.2, 1.2, 20001)
+    y = evaluate(SMOOTH[name], x[None])
+    ends = np.array([-1.2]), np.array([1.2])
+    found = fit_curve(SMOOTH[name], *ends, np.array([step]), 12, most, relative=True)
+    off = np.abs(found(x[None]) - y)[np.abs(y) <= most * step]
+    assert off.max() <= found.error[0] + step / 16
+
+
 def test_fewer_lines_cost_more():
     errors = [curve(SILU, -6.0, 6.0, segments=n)[2].error[0] for n in (2, 4, 8, 16)]
     assert errors == sorted(errors, reverse=True)

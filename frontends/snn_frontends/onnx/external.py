@@ -93,6 +93,16 @@ def load(model: onnx.ModelProto, path: Path, before: int) -> None:
     raise_all(errors)
 
 
+def files(model: onnx.ModelProto, path: Path) -> list[Path]:
+    """The files that external data lie in, of a model that could be loaded."""
+    found = dict[Path, None]()
+    for tensor in tensors(model):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            metadata = {entry.key: entry.value for entry in tensor.external_data}
+            found[path.parent / _location(metadata.get("location", ""))] = None
+    return list(found)
+
+
 def tensors(message: Any) -> Iterator[TensorProto]:
     """Every tensor in a message: of graphs, of the graphs in their attributes, of functions."""
     waiting = [message]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,12 @@ class OnnxFrontend:
                 origin=Origin(str(path)),
             ) from error
 
+    def files_beside(self, path: Path) -> list[Path]:
+        """Those of external data."""
+        from snn_frontends.onnx import external
+
+        return external.files(_parsed(path, str(path)), path)
+
     def source_runtime(self, path: Path) -> OnnxRuntime | None:
         """The file in onnxruntime; None if that is not installed."""
         return self.source_runtime_with(path, CompileOptions(), ())
@@ -136,12 +143,28 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
     Raises:
         ModelError: it is not ONNX, too large, or has weights in a forbidden place.
     """
-    import onnx
-
-    from snn_frontends.onnx import external, wire
+    from snn_frontends.onnx import external
     from snn_frontends.onnx.inlining import inline
     from snn_frontends.onnx.older import modernize
     from snn_frontends.onnx.survey import module_of
+
+    model = _parsed(path, file)
+    external.load(model, path, path.stat().st_size)
+    modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
+    _make_printable(model)
+    modules = modernize(model, modules, file)
+    return model, inline(model, modules, file, MAX_NODES)
+
+
+def _parsed(path: Path, file: str) -> onnx.ModelProto:
+    """The file's contents, with the places of external weights.
+
+    Raises:
+        ModelError: it is not ONNX, or too large.
+    """
+    import onnx
+
+    from snn_frontends.onnx import wire
 
     origin = Origin(file)
     content = _content(path)
@@ -162,11 +185,7 @@ def load(path: Path, file: str) -> tuple[onnx.ModelProto, list[str]]:
         raise ModelError(
             "this is not an ONNX file: it holds no graph", code="unreadable-model", origin=origin
         )
-    external.load(model, path, len(content))
-    modules = [module_of(node) for node in model.graph.node]  # before metadata are removed
-    _make_printable(model)
-    modules = modernize(model, modules, file)
-    return model, inline(model, modules, file, MAX_NODES)
+    return model
 
 
 def _content(path: Path) -> bytes:
@@ -203,16 +222,35 @@ def _make_printable(message: Any) -> None:
     Raises:
         DamagedError: a name is too long.
     """
-    for field, value in message.ListFields():
-        if field.name in DESCRIPTIONS:
-            message.ClearField(field.name)
+    for name in _readable_fields(message.DESCRIPTOR):
+        value = getattr(message, name)
+        single = isinstance(value, str) or hasattr(value, "ListFields")
+        if single and not message.HasField(name):
+            continue
+        if name in DESCRIPTIONS:
+            message.ClearField(name)
         elif isinstance(value, str):
-            setattr(message, field.name, _name(value))
-        elif field.type == field.TYPE_STRING:
+            setattr(message, name, _name(value))
+        elif single:
+            _make_printable(value)
+        elif value and isinstance(value[0], str):
             value[:] = [_name(text) for text in value]
-        elif field.type == field.TYPE_MESSAGE:
-            for part in [value] if hasattr(value, "ListFields") else value:
+        else:
+            for part in value:
                 _make_printable(part)
+
+
+@cache
+def _readable_fields(descriptor: Any) -> tuple[str, ...]:
+    """The fields of a message that hold text or messages.
+
+    Only these are read, because each access to the numbers of a tensor copies them.
+    """
+    return tuple(
+        field.name
+        for field in descriptor.fields
+        if field.type in (field.TYPE_STRING, field.TYPE_MESSAGE)
+    )
 
 
 def _name(text: str) -> str:

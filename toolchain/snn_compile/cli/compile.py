@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snn_compile.cli import trust
+from snn_compile.cli import cluster, trust
 from snn_compile.cli.console import as_json, common, progress_options, results
 from snn_compile.cli.model_config import config_beside, options_for
 from snn_compile.cli.passes import AroundPasses, around_passes
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 )
 @settings
 @click.option("--no-emit", is_flag=True, help="Write no backend's files.")
+@cluster.option
 @around_passes
 @trust.sign
 @as_json
@@ -41,6 +42,7 @@ def command(
     output: Path | None,
     config: Path | None,
     no_emit: bool,
+    address: str | None,
     passes: AroundPasses,
     key: Path | None,
     as_json: bool,
@@ -56,6 +58,7 @@ def command(
     """
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
+    cluster.refuse_idle(address, options.evaluate)
     if passes.handle_queries(model, options, as_json=as_json):
         return
     folder = output or Path(f"{model.stem}.snn")
@@ -67,8 +70,14 @@ def command(
     from snn_compile.pipeline.driver import compile_model
 
     def compiled_now() -> CompiledModel:
-        around = passes.instruments
-        return compile_model(model, options=options, observer=observer, instruments=around)
+        with cluster.workers_at(address) as workers:
+            return compile_model(
+                model,
+                options=options,
+                observer=observer,
+                instruments=passes.instruments,
+                workers=workers,
+            )
 
     if passes.stop_after:
         passes.run_until_stop(compiled_now)

@@ -115,10 +115,12 @@ class AroundPasses:
         if not self.time_passes:
             return
         total = sum(row["seconds"] for row in timing)
-        table = _table("stage", "seconds", "share")
+        table = _table("stage", "seconds", "share", "peak MiB")
         for row in (*timing, {"stage": "total", "seconds": total}):
             share = f"{100 * row['seconds'] / total:.1f} %" if total else ""
-            table.add_row(row["stage"], f"{row['seconds']:.3f}", share)
+            peak = row.get("peak_mb")
+            memory = "" if peak is None else f"{peak:,.0f}"
+            table.add_row(row["stage"], f"{row['seconds']:.3f}", share, memory)
         show_table(messages(), table)
 
 

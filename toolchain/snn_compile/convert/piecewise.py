@@ -154,6 +154,12 @@ def _rounded_steps(step: Float) -> Float:
     return np.where(step >= power * 1.5, power * 1.5, power)
 
 
+def _next_step(step: float) -> float:
+    """The next rounded step: that of a channel is below it."""
+    power = float(np.ldexp(1.0, floor_log2(np.float64(step))))
+    return power * 2.0 if step > power else power * 1.5
+
+
 @lru_cache(maxsize=1024)
 def _fitted(
     expression: Expression,
@@ -176,7 +182,7 @@ def _fitted(
     if lines is None:
         samples = replace(samples, jumps=samples.jumps[-1:])
         if relative:
-            samples = _relative(samples, most * step)
+            samples = _relative(samples, most * _next_step(step))
     while lines is None:
         tolerance *= 2.0**0.25
         lines = _cut(samples, tolerance, segments)
@@ -187,7 +193,7 @@ def _relative(samples: _Samples, full: float) -> _Samples:
     """Samples up to full scale, with proportional errors; uniform below a sixty-fourth of it."""
     size = np.abs(samples.y)
     reached = np.flatnonzero(size <= full)
-    kept = slice(reached[0], reached[-1] + 1) if len(reached) > 1 else slice(0, len(size))
+    kept = slice(max(reached[0] - 1, 0), reached[-1] + 2) if len(reached) else slice(0, len(size))
     x, y = samples.x[kept], samples.y[kept]
     weight = np.clip(size[kept] / full, 2.0**-6, 1.0)
     return _Samples(x, y, np.array([len(x)]), weight)

@@ -60,6 +60,7 @@ from snn_compile.pipeline.inputs import (
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
+from snn_compile.pipeline.spread import over_workers
 from snn_compile.plugins import BACKENDS, Imported
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
@@ -75,6 +76,7 @@ from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
+from snn_compile.workers import Workers
 
 MAX_WEIGHT_BITS = 8
 LEFT_OFF = ("softmax-dropped", "argmax-dropped")
@@ -184,6 +186,7 @@ def compile_model(
     observer: Observer | None = None,
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
+    workers: Workers | None = None,
     **changes: Unpack[Keywords],
 ) -> CompiledModel:
     """Compile a trained network into a spiking one in fixed point.
@@ -198,6 +201,7 @@ def compile_model(
         observer: observer of the progress.
         retrain: may replace the folded network before conversion.
         instruments: what is done around the passes.
+        workers: that the evaluation is spread over; the result is the same.
         **changes: single options by name.
 
     Returns:
@@ -229,7 +233,7 @@ def compile_model(
     with name_nearest(options, partial(_mapped, task.path)):
         if frontend := spiking_frontend(task.path):
             return finish(prepare_spiking(task, frontend, journal), journal)
-        return finish(_prepare(task, journal, retrain), journal)
+        return finish(_prepare(task, journal, retrain, workers), journal)
 
 
 def lower_model(model: str | Path, options: CompileOptions) -> Lowering:
@@ -253,7 +257,9 @@ def lower_model(model: str | Path, options: CompileOptions) -> Lowering:
     return lowering
 
 
-def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedNetwork:
+def _prepare(
+    task: Task, journal: Journal, retrain: Retrain | None, workers: Workers | None = None
+) -> PreparedNetwork:
     """Prepare a network trained without spikes: fold, equalize, calibrate, convert."""
     asked, target = task.options, task.target
     options = for_target(stock.with_stock_defaults(asked), target)
@@ -297,8 +303,11 @@ def _prepare(task: Task, journal: Journal, retrain: Retrain | None) -> PreparedN
         left_off = any(finding.code in LEFT_OFF for finding in imported.findings)
         if imported.tail is not None and imported.tail.cut:
             runner = None  # its outputs are not those of the network
-        stages = Stages(network, lowered, coding, runner, left_off, host, of_file)
-        outcome = evaluate_stages(stages, test_set, journal)
+        stages = Stages(network, lowered, coding, runner, left_off, host, of_file, host is not None)
+        elsewhere = None
+        if workers is not None and test_set is not None:
+            elsewhere = over_workers(workers, stages, test_set.expected, task.path, options)
+        outcome = evaluate_stages(stages, test_set, journal, elsewhere)
         if test_set is None:
             expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
             return replace(outcome, more={"outputs": described(lowered.decodings, expected)})

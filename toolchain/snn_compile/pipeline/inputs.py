@@ -29,6 +29,7 @@ from snn_compile.plugins import (
     ConfigurableFrontend,
     HasSourceRuntime,
     Imported,
+    ReadsMoreFiles,
     SourceRuntime,
     SpikingFrontend,
     frontend_for,
@@ -47,6 +48,7 @@ from snn_compile.samples.arrays import (
 from snn_compile.samples.events import Recordings
 from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
 from snn_compile.samples.outputs import OutputShapes, stated_kinds
+from snn_compile.workers import File
 
 N_STIMULI = 100
 """Stimuli stored with a compiled network for verification."""
@@ -119,6 +121,13 @@ def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> So
     if len(network.inputs) == 1 and isinstance(frontend, HasSourceRuntime):
         return frontend.source_runtime(path)
     return None
+
+
+def files_of(path: Path) -> File:
+    """A model's file with those that it refers to, as a worker needs them."""
+    frontend = frontend_for(path)
+    beside = frontend.files_beside(path) if isinstance(frontend, ReadsMoreFiles) else []
+    return File.of(path, *beside)
 
 
 def preprocessing(options: CompileOptions) -> tuple[FoldPreprocessing, ...]:

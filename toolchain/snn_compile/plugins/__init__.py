@@ -18,6 +18,7 @@ from snn_compile.plugins.contracts import (
     ImportedSpiking,
     LayerValues,
     NeedsEnvironment,
+    ReadsMoreFiles,
     RunsEveryOutput,
     RunsOnHost,
     SourceRuntime,
@@ -41,6 +42,7 @@ __all__ = [
     "LayerValues",
     "NeedsEnvironment",
     "Plugins",
+    "ReadsMoreFiles",
     "RunsEveryOutput",
     "RunsOnHost",
     "SourceRuntime",
@@ -57,7 +59,7 @@ FRONTENDS: Plugins[Frontend | SpikingFrontend] = Plugins(
     "snn_compile.frontends",
     "frontend",
     (Frontend, SpikingFrontend),
-    (HasSourceRuntime, ConfigurableFrontend, RunsOnHost),
+    (HasSourceRuntime, ConfigurableFrontend, ReadsMoreFiles, RunsOnHost),
 )
 BACKENDS: Plugins[Backend] = Plugins(
     "snn_compile.backends", "backend", (Backend,), (Verifiable, NeedsEnvironment), BACKEND_NAME

@@ -205,6 +205,15 @@ class RunsEveryOutput(SourceRuntime, Protocol):
 
 
 @runtime_checkable
+class ReadsMoreFiles(Protocol):
+    """A frontend whose format spreads a network over several files."""
+
+    def files_beside(self, path: Path) -> list[Path]:
+        """The other files that a file refers to, in its folder or below it."""
+        ...
+
+
+@runtime_checkable
 class HasSourceRuntime(Protocol):
     """A frontend whose format has its own runtime."""
 

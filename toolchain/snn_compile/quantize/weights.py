@@ -186,7 +186,7 @@ def _rounded(
         for part, channels, weight in group.pieces():
             nearest = weight / (group.along(unit, channels) * 2.0**exponent)
             np.rint(nearest, out=nearest)
-            if not np.abs(nearest).max(initial=0) <= largest:
+            if not -largest <= nearest.min(initial=0) <= nearest.max(initial=0) <= largest:
                 clipped += int(np.count_nonzero(np.abs(to_int64(nearest)) > largest))
                 np.clip(nearest, -largest, largest, out=nearest)
             found[part] = nearest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -21,12 +21,14 @@ from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
 from snn_compile.plugins import RunsEveryOutput, SourceRuntime
 from snn_compile.pluralize import pluralize
-from snn_compile.report.attribution import Loss, attribute
+from snn_compile.report import attribution
+from snn_compile.report.attribution import Loss
 from snn_compile.report.host import HostStage
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.report.pictures import pictures
+from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputKind
 from snn_compile.sim import ann, engine, spiking
@@ -57,6 +59,7 @@ class Stages:
         left_off: whether operators at the end of the file are not in ``network``.
         host: what is left to the host, if anything.
         of_file: what is expected of the outputs of the file then.
+        with_host: whether anything is, also where ``host`` itself cannot be sent to.
     """
 
     network: ANNGraph
@@ -66,6 +69,12 @@ class Stages:
     left_off: bool = False
     host: HostStage | None = None
     of_file: tuple[Expected, ...] = ()
+    with_host: bool = False
+
+    @property
+    def with_spikes(self) -> bool:
+        """Whether spikes are something else than activations: a payload equals its activation."""
+        return not self.coding.payloads
 
 
 @dataclass(frozen=True)
@@ -89,55 +98,94 @@ class Outcome:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-def evaluate_stages(stages: Stages, samples: Samples | None, journal: Journal) -> Outcome:
-    """Accuracy and agreement of each stage; nothing without samples."""
+Evaluate = Callable[[Iterator[Shard], Advance], Iterator[Answers]]
+"""The answers to each shard, in order; the progress callback counts samples of all stages."""
+
+
+def evaluate_stages(
+    stages: Stages,
+    samples: Samples | None,
+    journal: Journal,
+    elsewhere: Evaluate | None = None,
+) -> Outcome:
+    """Accuracy and agreement of each stage; nothing without samples.
+
+    Args:
+        stages: of the compilation.
+        samples: of the evaluation set.
+        journal: of the compilation.
+        elsewhere: evaluates shards in other processes, as ``answers_to`` does here.
+    """
     if samples is None:
         return Outcome()
     x, n = samples.x, len(samples)
     lowered, program = stages.lowered, stages.lowered.program
-    frames = encoded(lowered.encoding, x)
     ladder = Ladder(samples.expected)
-    with_spikes = not stages.coding.payloads  # a payload equals its activation
-    few = min(n, SPIKING_SAMPLES)
-    with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + with_spikes * few) as advance:
-        first, note = _outputs_of_file(stages, samples.expected, x, advance)
-        ladder.add("onnx", first, note)
-        ladder.add("folded", ann.evaluate_outputs(lowered.folded, x, advance=advance))
-        operators = as_lines(lowered.curves)
-        if lowered.curves:
-            lines = ann.evaluate_outputs(lowered.folded, x, operators=operators)
-            ladder.add("activations", lines)
-        levels = levels_of(lowered.folded, stages.coding)
-        rounded = on_levels(lowered.scales, levels)
-        on_grid = ann.evaluate_outputs(
-            lowered.folded, x, hook=rounded, operators=operators, advance=advance
-        )
-        ladder.add("rate", on_grid)
-        if with_spikes:
-            spikes = spiking.evaluate_outputs(lowered.spiking, frames[:few], advance=advance)
-            ladder.add("spiking", [spikes[output] for output in lowered.decodings])
-        run = engine.run(program, frames, advance=advance)
-        ladder.add("fixed", decoded(lowered.decodings, run))
+    few = min(n, SPIKING_SAMPLES) * stages.with_spikes
+    with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + few) as advance:
+        if elsewhere is None:
+            found = [answers_to(shard, stages, samples.expected, advance) for shard in shards_of(x)]
+        else:
+            found = list(elsewhere(shards_of(x), advance))
+    answers = join(found)
+    for stage, values in answers.stages.items():
+        ladder.add_answers(stage, values, answers.note if stage == "onnx" else "")
     ladder.repeat("mapped", "fixed")
     rungs = ladder.rungs
     if stages.host is not None:
-        values = {name: decode(run.outputs[name]) for name, decode in lowered.decodings.items()}
         with journal.timed("host"):
-            rung = stages.host.rung(stages.of_file, values, x)
+            rung = stages.host.rung(stages.of_file, answers.readouts, x)
         rungs = [*rungs, *([rung] if rung else [])]
     with journal.timed("attribute"):
-        losses = attribute(
+        first = x[: attribution.SAMPLES]
+        losses = attribution.attribute(
             lowered.folded,
             program,
-            x,
-            frames,
+            first,
+            encoded(lowered.encoding, first),
             lowered.scales,
-            levels,
+            levels_of(lowered.folded, stages.coding),
             lowered.decodings,
         )
-    activity = Activity(run.activity, n)
+    activity = Activity(answers.activity, n)
     more = {"outputs": described(lowered.decodings, ladder, x)}
     return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
+
+
+def answers_to(
+    shard: Shard, stages: Stages, expected: Sequence[Expected], advance: Advance = no_progress
+) -> Answers:
+    """What each stage answers to the samples of a shard."""
+    x, lowered = shard.x, stages.lowered
+    frames = encoded(lowered.encoding, x)
+    found, ladder = Answers(), Ladder(expected)
+
+    def add(stage: str, values: Sequence[Array]) -> None:
+        found.stages[stage] = ladder.answers_of(values)
+
+    first, found.note = _outputs_of_file(stages, expected, x, advance)
+    add("onnx", first)
+    add("folded", ann.evaluate_outputs(lowered.folded, x, advance=advance))
+    operators = as_lines(lowered.curves)
+    if lowered.curves:
+        add("activations", ann.evaluate_outputs(lowered.folded, x, operators=operators))
+    rounded = on_levels(lowered.scales, levels_of(lowered.folded, stages.coding))
+    on_grid = ann.evaluate_outputs(
+        lowered.folded, x, hook=rounded, operators=operators, advance=advance
+    )
+    add("rate", on_grid)
+    if stages.with_spikes and shard.start < SPIKING_SAMPLES:
+        few = frames[: SPIKING_SAMPLES - shard.start]
+        spikes = spiking.evaluate_outputs(lowered.spiking, few, first=shard.start, advance=advance)
+        add("spiking", [spikes[output] for output in lowered.decodings])
+    before = encoded(lowered.encoding, shard.before)[0] if len(shard.before) else None
+    run = engine.run(lowered.program, frames, first=shard.start, before=before, advance=advance)
+    values = decoded(lowered.decodings, run)
+    add("fixed", values)
+    found.activity = run.activity
+    if stages.with_host:
+        found.readouts = dict(zip(lowered.decodings, values, strict=True))
+    return found
 
 
 def described(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from snn_compile.passes import Finding, Instruments, StopAfterPass
 from snn_compile.report.observer import Advance, Observer
+from snn_compile.report.stage_usage import StageUsage
 
 
 class Journal:
@@ -18,7 +18,7 @@ class Journal:
         observer: receives progress.
         instruments: instrumentation of passes.
         findings: everything found so far.
-        timing: seconds of each stage, in order.
+        timing: seconds and peak memory of each stage, in order.
     """
 
     def __init__(self, observer: Observer, instruments: Instruments | None = None) -> None:
@@ -26,6 +26,7 @@ class Journal:
         self.instruments = instruments or Instruments()
         self.findings: list[Finding] = []
         self.timing: list[dict[str, Any]] = []
+        self._since_last = StageUsage()
 
     def add_findings(self, findings: Iterable[Finding]) -> None:
         """Record findings and forward them to the observer."""
@@ -42,7 +43,7 @@ class Journal:
             Stopped: the compilation ends after this pass, as requested.
         """
         self.add_findings(findings)
-        self.timing.append({"stage": name, "seconds": round(seconds, 3)})
+        self._record(self._since_last, name, seconds)
         self.observer.dump(name, getattr(graph, "program", graph))
         if name == self.instruments.stop_after:
             raise StopAfterPass(self.timing)
@@ -50,18 +51,21 @@ class Journal:
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Time a stage."""
-        start = time.perf_counter()
+        usage = StageUsage()
         try:
             yield
         finally:
-            seconds = round(time.perf_counter() - start, 3)
-            self.timing.append({"stage": name, "seconds": seconds})
+            self._record(usage, name)
 
     @contextmanager
     def progress(self, name: str, text: str, total: int) -> Iterator[Advance]:
         """Time a stage and show its progress."""
         with self.timed(name), self.observer.progress(name, text, total) as advance:
             yield advance
+
+    def _record(self, usage: StageUsage, name: str, seconds: float | None = None) -> None:
+        self.timing.append(usage.entry(name, seconds))
+        self._since_last = StageUsage()
 
     @property
     def warnings(self) -> list[dict[str, str]]:

@@ -39,7 +39,10 @@ class Ladder:
         The other stages are compared with the first; it has all samples. The note replaces the
         usual note of the stage.
         """
-        answers = self.answers_of(values)
+        self.add_answers(stage, self.answers_of(values), note)
+
+    def add_answers(self, stage: str, answers: Values, note: str = "") -> None:
+        """Add a stage from what is compared of each output."""
         n = len(answers[0])
         if self._first is None:
             self._first = answers

@@ -233,11 +233,17 @@ class Tune(TypedDict, total=False):
     widths: dict[str, float]
 
 
-class Timing(TypedDict):
-    """Duration of a stage."""
+class Timing(TypedDict, total=False):
+    """Duration of a stage.
 
-    stage: str
-    seconds: float
+    ``cpu_seconds``: of all threads of the process; ``peak_mb``: its largest resident set in MiB,
+    null where the system does not say.
+    """
+
+    stage: Required[str]
+    seconds: Required[float]
+    cpu_seconds: float
+    peak_mb: float | None
 
 
 class Warning_(TypedDict, total=False):  # noqa: N801  (the builtin has the name)

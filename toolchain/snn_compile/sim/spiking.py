@@ -60,14 +60,18 @@ def evaluate_outputs(
     network: SpikingGraph,
     frames: npt.NDArray[np.integer],
     *,
+    first: int = 0,
     advance: Advance = no_progress,
 ) -> dict[NodeId, npt.NDArray[np.floating]]:
-    """Every readout for encoded frames (N, *input shape): (N, C, H, W), real values."""
+    """Every readout for encoded frames (N, *input shape): (N, C, H, W), real values.
+
+    ``first`` is the index of the first frame among all: random inputs are drawn by it.
+    """
     size = _piece_size(network)
     readouts = [node for node in network.graph if isinstance(node, spiking.Readout)]
 
     def run(piece: npt.NDArray[np.generic], start: int) -> list[npt.NDArray[np.floating]]:
-        potentials = forward(network, piece.astype(np.int64), start)
+        potentials = forward(network, piece.astype(np.int64), first + start)
         return [np.moveaxis(potentials[n.id], -1, 0) / network.window.n_steps for n in readouts]
 
     pieces = list(map_batches(run, frames, size, advance))

@@ -135,7 +135,7 @@ class LocalFiles:
         Raises:
             UsageError: its content is not what it was when the job was made.
         """
-        for one in file.together:
+        for one in file.together.values():
             state = one.path.stat()
             seen = (one.path, one.sha256, state.st_size, state.st_mtime_ns)
             if seen not in self._seen and sha256(one.path) != one.sha256:

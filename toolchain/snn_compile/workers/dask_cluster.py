@@ -172,18 +172,16 @@ class DaskWorkers:
         copies = self._copies.setdefault(address, set())
         if file.group in copies:
             return
-        size = sum(one.path.stat().st_size for one in file.together)
+        size = sum(one.path.stat().st_size for one in file.together.values())
         self._call(address, dask_worker.stored, "expect", file.group, size)
-        for one in file.together:
+        for name, one in file.together.items():
             digest = hashlib.sha256()
             for piece in _pieces(one.path):
                 digest.update(piece)
-                self._call(address, dask_worker.stored, "receive", file.group, one.path.name, piece)
+                self._call(address, dask_worker.stored, "receive", file.group, name, piece)
             if digest.hexdigest() != one.sha256:
                 raise changed(one.path)
-            self._call(
-                address, dask_worker.stored, "complete", file.group, one.path.name, one.sha256
-            )
+            self._call(address, dask_worker.stored, "complete", file.group, name, one.sha256)
         copies.add(file.group)
 
     def _call(self, address: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -203,6 +201,7 @@ class DaskWorkers:
             return
         for future in ended:
             running = self._running.pop(future)
+            self._forget(running)
             if future.status == "finished":
                 content = future.result()
                 if content == dask_worker.NOT_HERE:
@@ -213,6 +212,11 @@ class DaskWorkers:
                 yield replace(done, attempts=running.attempt.number)
             else:  # its worker died, and Dask has noticed before us
                 yield from self._again(running, pending)
+
+    def _forget(self, running: _Running) -> None:
+        """Those copies that the worker has removed after the job."""
+        copies = self._copies.get(running.address, set())
+        copies -= {file.group for file in running.attempt.job.files if not file.kept}
 
     def _lost(self, usable: list[str], pending: Pending) -> Iterator[Done]:
         """Let the jobs of workers that have died be done again."""

@@ -53,6 +53,7 @@ def do(content: bytes, name: str) -> bytes:
                 return perform(job, this_machine(), store.copy_of)
         finally:
             _RUNNING.pop(name, None)
+            store.remove(file.group for file in job.files if not file.kept)
 
 
 def end(name: str) -> None:

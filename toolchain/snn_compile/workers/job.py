@@ -24,12 +24,14 @@ class File:
     Attributes:
         path: here.
         sha256: of its content; a copy that has another is refused.
-        beside: files that it refers to by name; their copies lie in the same folder as its own.
+        beside: files that it refers to, in its folder or below; copies lie in the same way.
+        kept: whether other jobs need it, too; else a copy is removed when the job is done.
     """
 
     path: Path
     sha256: str
     beside: tuple[File, ...] = ()
+    kept: bool = True
 
     @classmethod
     def of(cls, path: str | Path, *beside: str | Path) -> File:
@@ -37,14 +39,16 @@ class File:
         return cls(Path(path), sha256(path), tuple(File.of(one) for one in beside))
 
     @property
-    def together(self) -> tuple[File, ...]:
-        """It and the files beside it."""
-        return (self, *self.beside)
+    def together(self) -> dict[str, File]:
+        """It and the files beside it, by their paths from its folder."""
+        folder = self.path.parent
+        beside = {one.path.relative_to(folder).as_posix(): one for one in self.beside}
+        return {self.path.name: self, **beside}
 
     @property
     def group(self) -> str:
         """A name for it with the files beside it, from all their contents."""
-        names = "".join(f"{one.path.name}\0{one.sha256}\0" for one in self.together)
+        names = "".join(f"{name}\0{one.sha256}\0" for name, one in self.together.items())
         return hashlib.sha256(names.encode()).hexdigest()
 
 

@@ -41,9 +41,7 @@ class Store:
     def has(self, files: Iterable[File]) -> bool:
         """Whether copies of all of these files have arrived whole."""
         return all(
-            (self._folder / file.group / one.path.name).is_file()
-            for file in files
-            for one in file.together
+            (self._folder / file.group / name).is_file() for file in files for name in file.together
         )
 
     @contextmanager
@@ -80,7 +78,7 @@ class Store:
                     code="worker-disk",
                     hint="give the workers a larger folder (dask worker --local-directory)",
                 )
-            for path in [path for path in self._arriving if path.parent.name == group]:
+            for path in [path for path in self._arriving if (self._folder / group) in path.parents]:
                 del self._arriving[path]  # of a transfer that broke off
             self._sizes[group] = size
             (self._folder / group).mkdir(exist_ok=True)
@@ -88,6 +86,7 @@ class Store:
     def receive(self, group: str, name: str, piece: bytes) -> None:
         """Append to a copy that is arriving."""
         path = self._folder / group / f"{name}.part"
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab" if path in self._arriving else "wb") as stream:
             stream.write(piece)
         self._arriving.setdefault(path, hashlib.sha256()).update(piece)
@@ -107,7 +106,7 @@ class Store:
                 code="damaged-copy",
                 hint="the file may have changed meanwhile; start again",
             )
-        path.replace(path.with_name(name))
+        path.replace(self._folder / group / name)
 
     def remove(self, groups: Iterable[str]) -> None:
         """Remove copies that no job uses."""

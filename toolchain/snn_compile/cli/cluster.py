@@ -1,0 +1,63 @@
+"""``--cluster``: where large data sets are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from snn_compile.errors import UsageError
+
+if TYPE_CHECKING:
+    from snn_compile.workers import Workers
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def option(function: F) -> F:
+    """The option."""
+    return click.option(
+        "--cluster",
+        "address",
+        metavar="ADDRESS",
+        help="Spread the samples over a Dask cluster: its scheduler's tcp:// or tls:// address or"
+        " file, or local[:N] for N processes here. The result is the same.",
+    )(function)
+
+
+def refuse_idle(address: str | None, data: Path | None) -> None:
+    """Refuse a cluster without samples to spread over it, and an address that cannot be one.
+
+    Raises:
+        UsageError: there are no samples; or as ``check_address``.
+    """
+    if address is None:
+        return
+    from snn_compile.workers import check_address
+
+    if data is None:
+        raise UsageError(
+            "--cluster spreads evaluation data, and there are none",
+            code="missing-data",
+            hint="add --evaluate",
+        )
+    check_address(address)
+
+
+@contextmanager
+def workers_at(address: str | None) -> Iterator[Workers | None]:
+    """The workers of a cluster; None without an address.
+
+    Raises:
+        CompileError: as ``workers.dask``.
+    """
+    if address is None:
+        yield None
+        return
+    from snn_compile.workers import dask
+
+    with dask(address) as workers:
+        yield workers
