@@ -12,6 +12,7 @@ from snn_compile import workers
 from snn_compile.files.claims import exclusive_claim
 from snn_compile.files.writing import replace_text
 from snn_compile.options.declared import Option
+from snn_compile.pipeline.inputs import files_of
 from snn_compile.printable import printable_json
 from snn_compile.report.schema import plain
 from snn_compile.sealed.provenance import FILES
@@ -133,7 +134,7 @@ class SweepRun:
         self._shares_files = shares_files
         self._records = Records(folder)
         self._files = _Files()
-        self._model = self._files.of(plan.model)
+        self._model = files_of(plan.model)
         self._order = in_order(list(plan.points), plan.cheapest_by)
         self._keys = {
             point.name: key_of(self._model, self._files.of_options(point), point.options)
