@@ -33,12 +33,12 @@ def test_a_grid_file_has_lists_points_and_exclusions_and_the_command_line_wins(t
     file = tmp_path / "grid.toml"
     file.write_text(
         'calibrate = "x.npz"\ncoding = ["graded", "radix"]\nweight-bits = [4, 8]\n'
-        'emit = [["lava"], ["lava", "nir"]]\nscale_values = [2.0, 4.0]\n'
+        'emit = [["lava"], ["lava", "nir"]]\nscale_values = [2.0, 4.0]\noutputs = []\n'
         '[[exclude]]\ncoding = "radix"\nweight_bits = 4\n'
         '[[points]]\ncoding = "rate"\ntimesteps = 64\n'
     )
     grid = read_grid(file, {"weight_bits": "6,8"})
-    assert grid.fixed == {"calibrate": tmp_path / "x.npz", "scale_values": (2.0, 4.0)}
+    assert grid.fixed == {"calibrate": tmp_path / "x.npz", "scale_values": (2.0, 4.0), "outputs": ()}
     assert grid.axes["weight_bits"] == (6, 8)
     assert grid.axes["emit"] == (("lava",), ("lava", "nir"))
     assert grid.points == ({"coding": "rate", "timesteps": 64},)

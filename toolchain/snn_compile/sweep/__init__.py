@@ -30,8 +30,6 @@ def sweep_model(
 ) -> Sweep:
     """Compile a model at each point of a grid of options.
 
-    Call it below ``if __name__ == "__main__":``.
-
     Args:
         model: the file.
         axes: several values of options each, by name; every combination is a point.
@@ -43,7 +41,8 @@ def sweep_model(
         halving: judge points on few samples first, and drop those that others surpass.
         retry_failed: compile again what failed before.
         workers: number of processes; by default one per processor.
-        cluster: address of a Dask scheduler, in place of own processes.
+        cluster: address of a Dask scheduler, in place of own processes. With ``local:N``, whose
+            processes import the caller's script, call this below ``if __name__ == "__main__":``.
 
     Returns:
         The content of ``sweep.json``.

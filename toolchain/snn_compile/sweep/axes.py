@@ -210,7 +210,8 @@ def _listed(item: Option, value: Any) -> list[Any]:
     """The values that a key of a grid file states."""
     if not isinstance(value, list):
         return [value]
-    if _takes_several(item) and not all(isinstance(one, list) for one in value):
+    is_axis = bool(value) and all(isinstance(one, list) for one in value)
+    if _takes_several(item) and not is_axis:
         return [value]
     return list(value)
 
