@@ -1,6 +1,6 @@
 """A grid of 24 points of ResNet-20: serially, over two workers one of which is killed, and on Dask.
 
-    python tests/bench/sweep.py [--images 500] [--cluster local:2]
+    python tests/bench/sweep.py [--images 500] [--calibrate 256] [--cluster local:2]
 
 The sweep over two workers loses one of them to SIGKILL after some points, is then killed itself in
 the same way, and is resumed; the one on a Dask cluster of two processes loses a worker. Every seal
@@ -89,6 +89,7 @@ def spent() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--calibrate", type=int, default=256)
     parser.add_argument("--cluster", default="local:2")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -97,7 +98,7 @@ def main() -> None:
         import numpy as np
 
         with np.load(place / "calibrate.npz") as file:
-            few = {"x": file["x"][:256]}
+            few = {"x": file["x"][: given.calibrate]}
         np.savez(place / "calibrate.npz", **few)
         data = [f"--{name}={place / name}.npz" for name in ("calibrate", "evaluate")]
         line = ["sweep", str(w8a8.SHARED / "models" / f"{MODEL}.onnx"), *data, *GRID]

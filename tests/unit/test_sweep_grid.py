@@ -38,7 +38,8 @@ def test_a_grid_file_has_lists_points_and_exclusions_and_the_command_line_wins(t
         '[[points]]\ncoding = "rate"\ntimesteps = 64\n'
     )
     grid = read_grid(file, {"weight_bits": "6,8"})
-    assert grid.fixed == {"calibrate": tmp_path / "x.npz", "scale_values": (2.0, 4.0), "outputs": ()}
+    fixed = {"calibrate": tmp_path / "x.npz", "scale_values": (2.0, 4.0), "outputs": ()}
+    assert grid.fixed == fixed
     assert grid.axes["weight_bits"] == (6, 8)
     assert grid.axes["emit"] == (("lava",), ("lava", "nir"))
     assert grid.points == ({"coding": "rate", "timesteps": 64},)
