@@ -81,6 +81,11 @@ def axes(command: F) -> F:
     show_default=True,
     help="The cost that --until minimizes, and the order of points.",
 )
+@click.option(
+    "--halving",
+    is_flag=True,
+    help="Judge points on few samples first; drop those that others provably surpass.",
+)
 @click.option("--retry-failed", is_flag=True, help="Compile points again that failed before.")
 @click.option(
     "--workers",
@@ -101,6 +106,7 @@ def command(
     config: Path | None,
     until: str,
     cheapest_by: str,
+    halving: bool,
     retry_failed: bool,
     workers: int | None,
     cluster: str,
@@ -129,7 +135,7 @@ def command(
         # An empty tuple would be an option that was left out.
         return options_for(model, config, {n: "" if v == () else v for n, v in values.items()})
 
-    request = Request(until, cheapest_by, retry_failed=retry_failed)
+    request = Request(until, cheapest_by, halving, retry_failed)
     plan = plan_of(model, lambda: read_grid(grid, words), make, request)
     folder = output or Path(f"{model.stem}.sweep")
     observer = TerminalSweepObserver(messages(), quiet=quiet, bars=not no_progress)

@@ -13,6 +13,7 @@ from snn_compile.pipeline.inputs import read_model, spiking_frontend
 from snn_compile.sealed.provenance import FILES
 from snn_compile.sweep.axes import Grid
 from snn_compile.sweep.goal import COSTS, Goal, parse_goal
+from snn_compile.sweep.halving import count_samples
 from snn_compile.sweep.points import Make, Point, Skipped, expand
 
 
@@ -46,6 +47,7 @@ class Plan:
         cheapest_by: the cost by which the answer is the cheapest, and by which points are ordered.
         halving: whether points are judged on few samples first.
         retry_failed: whether points that failed before are compiled again.
+        n_samples: of the evaluation data, if points are judged on few of them.
     """
 
     model: Path
@@ -56,6 +58,7 @@ class Plan:
     cheapest_by: str = "energy"
     halving: bool = False
     retry_failed: bool = False
+    n_samples: int = 0
 
 
 def plan_of(model: Path, read: Callable[[], Grid], make: Make, request: Request) -> Plan:
@@ -91,8 +94,18 @@ def plan_of(model: Path, read: Callable[[], Grid], make: Make, request: Request)
     raise_all(complaints)
     if not is_spiking:
         read_model(model, points[0].options)  # what it refuses, every point would
-    by = request.cheapest_by
-    return Plan(model, grid, points, skipped, goal, by, request.halving, request.retry_failed)
+    evaluate = points[0].options.evaluate
+    return Plan(
+        model,
+        grid,
+        points,
+        skipped,
+        goal,
+        request.cheapest_by,
+        request.halving,
+        request.retry_failed,
+        count_samples(evaluate) if request.halving and evaluate is not None else 0,
+    )
 
 
 def _of_data(
@@ -114,6 +127,10 @@ def _of_data(
         found.append(_needs_data(message))
     if request.halving and not is_evaluated:
         found.append(_needs_data("--halving judges points by their accuracy"))
+    if request.halving and any(one.automatic for one in options):
+        message = "--halving cannot judge points whose options are found on all samples"
+        hint = "give numbers in place of auto"
+        found.append(UsageError(message, code="bad-option", hint=hint))
     return found
 
 

@@ -16,7 +16,7 @@ from snn_compile.pipeline.inputs import files_of
 from snn_compile.printable import printable_json
 from snn_compile.report.schema import plain
 from snn_compile.sealed.provenance import FILES
-from snn_compile.sweep import page
+from snn_compile.sweep import halving, page
 from snn_compile.sweep.compiled_point import COMPILE, unpack
 from snn_compile.sweep.goal import Goal
 from snn_compile.sweep.pareto import fronts
@@ -31,7 +31,7 @@ from snn_compile.sweep.records import (
     machine_of,
     require_folder,
 )
-from snn_compile.sweep.schema import SCHEMA, SWEEP, SWEEP_PAGE, Sweep, SweepPoint
+from snn_compile.sweep.schema import SCHEMA, SWEEP, SWEEP_PAGE, Screening, Sweep, SweepPoint
 from snn_compile.targets import available
 from snn_compile.version import __version__
 from snn_compile.workers import Done, File, Job, Machine, Workers, differences
@@ -53,6 +53,9 @@ class SweepObserver(Protocol):
     def started(self, name: str) -> None:
         """A point has been handed to a worker."""
 
+    def screening(self, n_samples: int, n_points: int) -> None:
+        """Points are about to be judged on few samples."""
+
     def finished(self, record: SweepPoint) -> None:
         """A point has ended."""
 
@@ -64,6 +67,9 @@ class SilentSweepObserver:
         """No output."""
 
     def started(self, name: str) -> None:
+        """No output."""
+
+    def screening(self, n_samples: int, n_points: int) -> None:
         """No output."""
 
     def finished(self, record: SweepPoint) -> None:
@@ -157,10 +163,38 @@ class SweepRun:
                     self._found[point.name] = record
             self.observer.begin(len(self.plan.points), len(self._found))
             try:
+                if self.plan.halving:
+                    self._screen()
                 self._compile()
             finally:
                 result = self._written()
         return result
+
+    def _screen(self) -> None:
+        """Drop the points that others surpass on few samples."""
+        left = [point for point in self._order if point.name not in self._found]
+        sizes = halving.rounds(self.plan.n_samples)
+        risk = halving.risk_of_a_pair(len(left), len(sizes))
+        for n in sizes:
+            if len(left) < 2:
+                return
+            self.observer.screening(n, len(left))
+            jobs = [self._job(point, n) for point in left]
+            judged = {done.key: done for done in self.pool.run(jobs)}
+            # What fails here is compiled later, and leaves its error then.
+            known = [
+                halving.Screened(
+                    p.name, judged[p.name].value["right"], judged[p.name].value["costs"]
+                )
+                for p in left
+                if judged[p.name].error is None
+            ]
+            for name, proof in halving.dropped(known, risk).items():
+                point = next(one for one in left if one.name == name)
+                record = self._begun(point, judged[name])
+                record["state"], record["screening"] = "dropped", cast("Screening", proof)
+                self._store(record)
+            left = [point for point in left if point.name not in self._found]
 
     def _compile(self) -> None:
         """Compile points until all have a record, or the goal is met."""
@@ -179,6 +213,10 @@ class SweepRun:
             return None
         if record["state"] == "failed" and self.plan.retry_failed:
             return None
+        if record["state"] == "dropped":
+            rival = record["screening"]["worse_than"]
+            if not self.plan.halving or rival not in self._keys:
+                return None
         return {**record, "values": _plain(point.values), "note": point.note}
 
     def _jobs(self) -> Iterator[Job]:
@@ -190,14 +228,19 @@ class SweepRun:
                 self.observer.started(point.name)
                 yield self._job(point)
 
-    def _job(self, point: Point) -> Job:
+    def _job(self, point: Point, n_samples: int = 0) -> Job:
+        """Compiles a point, or judges it on few samples."""
         options, files = point.options, self._files.of_options(point)
         stated = {name: getattr(options, name) for name in options.origins}
-        folder = str(self._records.place(point.name).resolve()) if self._shares_files else None
-        arguments = {
+        arguments: dict[str, Any] = {
             "model": self._model,
             "values": {**stated, **files},
             "origins": dict(options.origins),
+        }
+        if n_samples:
+            return Job(point.name, halving.SCREEN, {**arguments, "n": n_samples})
+        folder = str(self._records.place(point.name).resolve()) if self._shares_files else None
+        arguments |= {
             "named": {"model": str(self.plan.model)}
             | {name: str(file.path) for name, file in files.items()},
             "folder": folder,
@@ -207,15 +250,7 @@ class SweepRun:
     def _keep(self, done: Done) -> None:
         """Record what became of a point."""
         point = next(one for one in self.plan.points if one.name == done.key)
-        record: SweepPoint = {
-            "name": point.name,
-            "state": "done",
-            "key": self._keys[point.name],
-            "values": _plain(point.values),
-            "note": point.note,
-            "seconds": round(done.seconds, 2),
-            "machine": machine_of(done.worker),
-        }
+        record = self._begun(point, done)
         if done.error is not None:
             record["state"] = "lost" if done.error.code in LOST else "failed"
             record["error"] = failure_of(done.error)
@@ -228,9 +263,24 @@ class SweepRun:
             limit = point.options.max_accuracy_drop
             if limit is not None and (record["drop"] is None or record["drop"] > limit):
                 record["state"] = "over-limit"
-        self._records.keep(record)
-        self._found[point.name] = record
         self._machines.append(done.worker)
+        self._store(record)
+
+    def _begun(self, point: Point, done: Done) -> SweepPoint:
+        """What every record of a point has."""
+        return {
+            "name": point.name,
+            "state": "done",
+            "key": self._keys[point.name],
+            "values": _plain(point.values),
+            "note": point.note,
+            "seconds": round(done.seconds, 2),
+            "machine": machine_of(done.worker),
+        }
+
+    def _store(self, record: SweepPoint) -> None:
+        self._records.keep(record)
+        self._found[record["name"]] = record
         self.observer.finished(record)
 
     @property
@@ -288,6 +338,7 @@ class SweepRun:
         shared = {"model": self._model}
         shared |= {n: f for n, f in self._files.of_options(self.plan.points[0]).items()}
         axes = {n: [Option.plain(v) for v in values] for n, values in self.plan.grid.axes.items()}
+        promised = {"guarantee": halving.GUARANTEE} if self.plan.halving else {}
         return {
             "schema": SCHEMA,
             "tool": {"name": "snn-compile", "version": __version__},
@@ -302,6 +353,7 @@ class SweepRun:
             "answer": self._answer(),
             "machines": differences(self._machines),
             "points": points,
+            **promised,  # type: ignore[typeddict-item]
         }
 
 

@@ -60,6 +60,12 @@ class TerminalSweepObserver:
         """Show a point among those that run."""
         self._running[name] = time.monotonic()
 
+    def screening(self, n_samples: int, n_points: int) -> None:
+        """Announce a round."""
+        if not self.quiet:
+            points, samples = pluralize(n_points, "point"), pluralize(n_samples, "sample")
+            self._print(Text(f"  halving: {points} on {samples}"))
+
     def finished(self, record: SweepPoint) -> None:
         """Write a line."""
         self._running.pop(record["name"], None)
@@ -98,6 +104,8 @@ class TerminalSweepObserver:
 def _outcome(record: Mapping[str, Any]) -> str:
     if error := record.get("error"):
         return f"error[{error['code']}]: {error['message']}"
+    if proof := record.get("screening"):
+        return f"dropped: {proof['worse_than']} is more accurate and no dearer"
     parts = [
         "" if record.get("accuracy") is None else f"{record['accuracy']:.2f} %",
         "" if record.get("drop") is None else figures.points(-record["drop"]),
