@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -24,7 +25,7 @@ from snn_compile.pluralize import pluralize
 from snn_compile.report import attribution
 from snn_compile.report.attribution import Loss
 from snn_compile.report.host import HostStage
-from snn_compile.report.journal import Journal
+from snn_compile.report.journal import Journal, Kept, Work
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.report.pictures import pictures
@@ -39,10 +40,10 @@ from snn_compile.sim.reference import Run
 ENCODING_BATCH_SIZE = 256
 """Samples per encoding task of a thread."""
 
-SPIKING_SAMPLES = 1_000
-"""Most samples for the spiking network in float, the first ones. Each of its steps costs as much as
-the trained network; all samples would take most of a compilation's time. It serves to locate a
-loss, for which a tenth of a point, one of these samples, suffices.
+FEW_SAMPLES = 1_000
+"""Most samples, the first ones, for two stages: the folded network, which computes what the file
+does, and the spiking network in float, each of whose steps costs as much as the trained network. A
+tenth of a point, one of these samples, suffices to locate a loss in them.
 """
 
 
@@ -75,6 +76,15 @@ class Stages:
     def with_spikes(self) -> bool:
         """Whether spikes are something else than activations: a payload equals its activation."""
         return not self.coding.payloads
+
+    def runs(self, shard: Shard) -> int:
+        """Samples of a shard in all stages, as the progress counts them."""
+        return 3 * len(shard.x) + (1 + self.with_spikes) * few_of(shard)
+
+
+def few_of(shard: Shard) -> int:
+    """Samples of a shard among the first ones of all, which every stage sees."""
+    return min(len(shard.x), max(0, FEW_SAMPLES - shard.start))
 
 
 @dataclass(frozen=True)
@@ -121,13 +131,10 @@ def evaluate_stages(
     x, n = samples.x, len(samples)
     lowered, program = stages.lowered, stages.lowered.program
     ladder = Ladder(samples.expected)
-    few = min(n, SPIKING_SAMPLES) * stages.with_spikes
-    with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + few) as advance:
-        if elsewhere is None:
-            found = [answers_to(shard, stages, samples.expected, advance) for shard in shards_of(x)]
-        else:
-            found = list(elsewhere(shards_of(x), advance))
-    answers = join(found)
+    total = sum(stages.runs(shard) for shard in shards_of(x))
+    with journal.progress("evaluate", pluralize(n, "sample"), total) as advance:
+        here = partial(_answers_here, stages, samples.expected)
+        answers = join(_answers(x, elsewhere or here, stages, journal.work, advance))
     for stage, values in answers.stages.items():
         ladder.add_answers(stage, values, answers.note if stage == "onnx" else "")
     ladder.repeat("mapped", "fixed")
@@ -136,20 +143,65 @@ def evaluate_stages(
         with journal.timed("host"):
             rung = stages.host.rung(stages.of_file, answers.readouts, x)
         rungs = [*rungs, *([rung] if rung else [])]
-    with journal.timed("attribute"):
-        first = x[: attribution.SAMPLES]
-        losses = attribution.attribute(
-            lowered.folded,
-            program,
-            first,
-            encoded(lowered.encoding, first),
-            lowered.scales,
-            levels_of(lowered.folded, stages.coding),
-            lowered.decodings,
-        )
+    attributed = partial(_attributed, stages, x, journal)
+    losses, fewer = journal.recall("attribute", _ATTRIBUTED, attributed)
     activity = Activity(answers.activity, n)
-    more = {"outputs": described(lowered.decodings, ladder, x)}
+    more = {"outputs": described(lowered.decodings, ladder, x), **fewer}
     return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
+
+
+def _answers(
+    x: Array, evaluate: Evaluate, stages: Stages, work: Work, advance: Advance
+) -> list[Answers]:
+    """The answers to all shards, in order, some of them kept by an interrupted compilation."""
+    found: dict[int, Answers] = {}
+    for shard in shards_of(x):
+        if (kept := work.recall(f"evaluate {shard.start}", Answers)) is not None:
+            found[shard.start] = kept.value
+            advance(stages.runs(shard))
+    done = frozenset(found)
+    left = [shard.start for shard in shards_of(x) if shard.start not in done]
+    open_shards = (shard for shard in shards_of(x) if shard.start not in done)
+    for start, answers in zip(left, evaluate(open_shards, advance), strict=True):
+        work.keep(f"evaluate {start}", Kept(answers))
+        found[start] = answers
+    return [found[start] for start in sorted(found)]
+
+
+def _answers_here(
+    stages: Stages, expected: Sequence[Expected], shards: Iterator[Shard], advance: Advance
+) -> Iterator[Answers]:
+    for shard in shards:
+        yield answers_to(shard, stages, expected, advance)
+
+
+_ATTRIBUTED = tuple[dict[NodeId, Loss], dict[str, int]]
+
+
+def _attributed(
+    stages: Stages, x: Array, journal: Journal
+) -> tuple[dict[NodeId, Loss], dict[str, int]]:
+    """The loss of each layer, and what the report states of its samples.
+
+    Where not all usual samples can be used, progress shows, and their number is stated.
+    """
+    lowered = stages.lowered
+    n = attribution.samples_for(lowered.folded, len(x))
+    measure = partial(
+        attribution.attribute,
+        lowered.folded,
+        lowered.program,
+        x[:n],
+        encoded(lowered.encoding, x[:n]),
+        lowered.scales,
+        levels_of(lowered.folded, stages.coding),
+        lowered.decodings,
+    )
+    if n == min(len(x), attribution.SAMPLES):
+        with journal.timed("attribute"):
+            return measure(), {}
+    with journal.progress("attribute", f"{pluralize(n, 'sample')} of {len(x):,}", n) as advance:
+        return measure(advance=advance), {"attributed": n}
 
 
 def answers_to(
@@ -165,7 +217,9 @@ def answers_to(
 
     first, found.note = _outputs_of_file(stages, expected, x, advance)
     add("onnx", first)
-    add("folded", ann.evaluate_outputs(lowered.folded, x, advance=advance))
+    few = few_of(shard)
+    if few:
+        add("folded", ann.evaluate_outputs(lowered.folded, x[:few], advance=advance))
     operators = as_lines(lowered.curves)
     if lowered.curves:
         add("activations", ann.evaluate_outputs(lowered.folded, x, operators=operators))
@@ -174,9 +228,10 @@ def answers_to(
         lowered.folded, x, hook=rounded, operators=operators, advance=advance
     )
     add("rate", on_grid)
-    if stages.with_spikes and shard.start < SPIKING_SAMPLES:
-        few = frames[: SPIKING_SAMPLES - shard.start]
-        spikes = spiking.evaluate_outputs(lowered.spiking, few, first=shard.start, advance=advance)
+    if few and stages.with_spikes:
+        spikes = spiking.evaluate_outputs(
+            lowered.spiking, frames[:few], first=shard.start, advance=advance
+        )
         add("spiking", [spikes[output] for output in lowered.decodings])
     before = encoded(lowered.encoding, shard.before)[0] if len(shard.before) else None
     run = engine.run(lowered.program, frames, first=shard.start, before=before, advance=advance)

@@ -42,7 +42,7 @@ class Drawing:
     Attributes:
         cost: its name.
         label: of the axis.
-        marks: the points, those of the front last, so that they lie on top.
+        marks: the points, those of the front and the answer last, so that they lie on top.
         path: the front, as steps: at a cost, the best accuracy for it.
         heights: heights of the grid lines with their labels.
         places: places of the costs' labels.
@@ -91,7 +91,7 @@ def _drawing(
         )
         for number, point in known
     ]
-    marks = _labelled_once(sorted(marks, key=lambda mark: (mark.on_front, mark.x, -mark.y)))
+    marks = _labelled_once(sorted(marks, key=lambda mark: (bool(mark.label), mark.x, -mark.y)))
     digits = 1 if high - low >= 2 else 2
     ticks = [low + share * (high - low) for share in (0.06, 0.35, 0.65, 0.94)]
     return Drawing(
