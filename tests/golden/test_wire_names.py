@@ -24,6 +24,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.options.declared import options_of
 from snn_compile.pipeline import replay, values
 from snn_compile.report import cost_schema, schema
+from snn_compile.sweep import schema as sweep_schema
 
 TABLE = Path(__file__).with_name("wire_names.tsv")
 
@@ -49,7 +50,7 @@ def table() -> Iterator[str]:
         yield f"$type {model.__name__}, in vectors {model.conformance}: {words_of(model)}"
     for kind in sorted(values.PASSES, key=lambda kind: kind.__name__):
         yield f"pass {kind.name}, $type {kind.__name__}: {words_of(kind)}"
-    for module, *parts in ((schema, cost_schema), (header,), (sealed,), (replay,)):
+    for module, *parts in ((schema, cost_schema), (header,), (sealed,), (replay,), (sweep_schema,)):
         names = [kind for part in (module, *parts) for kind in vars(part).values()]
         objects = [kind for kind in names if is_typeddict(kind)]
         keys = {key for kind in objects for key in kind.__annotations__}

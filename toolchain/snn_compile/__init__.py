@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from snn_compile.errors import CompileError
     from snn_compile.options import CompileOptions
     from snn_compile.pipeline.driver import compile_model
+    from snn_compile.sweep import sweep_model
 
 __all__ = [
     "CompileError",
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "compile_model",
     "inspect_against",
+    "sweep_model",
 ]
 
 _HOMES = {
@@ -33,6 +35,7 @@ _HOMES = {
     "CompiledModel": "snn_compile.bundle",
     "CompileError": "snn_compile.errors",
     "CompileOptions": "snn_compile.options",
+    "sweep_model": "snn_compile.sweep",
 }
 
 

@@ -21,6 +21,7 @@ COMMANDS = (
     "inspect",
     "run",
     "tune",
+    "sweep",
     "verify",
     "reproduce",
     "hil",

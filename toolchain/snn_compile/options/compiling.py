@@ -395,7 +395,7 @@ class CompileOptions(TracedOptions):
         complaints: list[CompileError] = []
         if config is not None:
             values, complaints = resolve_names(cls, config_file.read_toml(config), str(config))
-            values = {name: _beside(config, name, value) for name, value in values.items()}
+            values = {name: beside_config(config, name, value) for name, value in values.items()}
             origins = {name: f"{config}:{name}" for name in values}
         given, more = resolve_names(cls, cli, COMMAND_LINE)
         origins |= dict.fromkeys(given, COMMAND_LINE)
@@ -475,7 +475,7 @@ def _automatic() -> list[str]:
     return [name for name, item in options_of(CompileOptions).items() if item.is_automatic]
 
 
-def _beside(config: Path, name: str, value: Any) -> Any:
+def beside_config(config: Path, name: str, value: Any) -> Any:
     """Paths in a configuration file are relative to its folder."""
     if not isinstance(value, str):
         return value

@@ -1,0 +1,50 @@
+"""``sweep.html``: one self-contained file without scripts, light or dark by preference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from snn_compile.report import schema
+from snn_compile.sweep import front_drawing
+from snn_compile.sweep.rows import count, rows, summary
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+@cache
+def _page() -> Template:
+    import jinja2
+
+    folders = [
+        jinja2.PackageLoader("snn_compile.sweep", "templates"),
+        jinja2.PackageLoader("snn_compile.report", "templates"),  # its style sheet
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(folders),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("sweep.html.jinja")
+
+
+def render(sweep: Mapping[str, Any]) -> str:
+    """A sweep as a page; its content is escaped and printable."""
+    sweep = schema.plain(sweep)
+    table = rows(sweep)
+    # The numbers of the drawings are those of the rows.
+    compiled = [row.point for row in table if row.is_compiled]
+    return _page().render(
+        sweep=sweep,
+        name=PurePath(sweep["files"]["model"]["path"]).name,
+        rows=[row for row in table if row.is_compiled],
+        others=[row for row in table if not row.is_compiled],
+        drawings=front_drawing.drawings(compiled, sweep.get("answer")),
+        counts=count(sweep),
+        summary=summary(sweep),
+        plot=front_drawing,
+    )

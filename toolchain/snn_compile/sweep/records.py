@@ -1,0 +1,137 @@
+"""The record of each finished point: what a sweep that is run again need not do again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from snn_compile import sealed
+from snn_compile.errors import CompileError, CompileErrors, Origin, UsageError, exit_code
+from snn_compile.files import typed
+from snn_compile.files.documents import read_json
+from snn_compile.files.writing import replace_text
+from snn_compile.options import CompileOptions
+from snn_compile.options.declared import Option
+from snn_compile.report.schema import plain
+from snn_compile.sealed.provenance import FILES
+from snn_compile.sweep.schema import POINTS, Failure, SweepMachine, SweepPoint
+from snn_compile.targets import content_hash
+from snn_compile.version import __version__
+from snn_compile.workers import File, Machine
+
+COMPILED = ("done", "over-limit")
+"""States of a point that has a folder."""
+SOURCES = ("snn_compile", "snn_frontends", "snn_backends")
+
+
+def key_of(model: File, files: Mapping[str, File], options: CompileOptions) -> str:
+    """A hash of everything that a point depends on.
+
+    Args:
+        model: the file.
+        files: those that options name.
+        options: of the point.
+    """
+    given = {name: Option.plain(getattr(options, name)) for name in sorted(options.origins)}
+    shared = {"model": model, **files}
+    document = {
+        "tool": [__version__, tool_hash()],
+        "files": {role: [file.path.name, file.group] for role, file in shared.items()},
+        "target": content_hash(options.target),
+        "options": {n: value for n, value in given.items() if n not in (*FILES, "target")},
+    }
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def tool_hash() -> str:
+    """A hash of the installed program: another version that has the same number has another."""
+    digest = hashlib.sha256()
+    for package in SOURCES:
+        try:
+            root = Path(str(resources.files(package)))
+        except ModuleNotFoundError:
+            continue
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+class Records:
+    """The records in the folder of a sweep.
+
+    Args:
+        folder: of the sweep.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / POINTS
+
+    def place(self, name: str) -> Path:
+        """The compiled folder of a point."""
+        return self.folder / name
+
+    def find(self, name: str, key: str) -> SweepPoint | None:
+        """The record of a point, if it is of the same inputs and its network is there."""
+        try:
+            record = read_json(self._path(name))
+            if typed.complaint(record, SweepPoint, name) or record.get("key") != key:
+                return None
+            if record["state"] in COMPILED and sealed.read_seal(self.place(name)) != record["seal"]:
+                return None
+        except (OSError, ValueError, KeyError, CompileError):
+            return None  # absent, damaged or foreign: the point is compiled again
+        found: SweepPoint = record
+        return found
+
+    def keep(self, record: SweepPoint) -> None:
+        """Write a record as a whole, or not at all; it is on the disk afterwards."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
+        replace_text(self._path(record["name"]), text + "\n")
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+def require_folder(folder: Path) -> None:
+    """Check that a sweep can be written to a path.
+
+    Raises:
+        UsageError: it is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(
+            "the path is a file",
+            code="output-exists",
+            origin=Origin(str(folder)),
+            hint="name a folder with -o",
+        )
+
+
+def machine_of(machine: Machine) -> SweepMachine:
+    """A machine as it is recorded: without the process."""
+    return {
+        "host": machine.host,
+        "cpu": machine.cpu,
+        "blas": machine.blas,
+        "versions": dict(machine.versions),
+    }
+
+
+def failure_of(error: CompileError) -> Failure:
+    """An error as it is recorded; of several, their messages together."""
+    errors = error.errors if isinstance(error, CompileErrors) else (error,)
+    hints: list[Any] = [one for one in (*(e.hint for e in errors), error.nearest) if one]
+    return {
+        "code": error.code,
+        "message": "; ".join(dict.fromkeys(one.message for one in errors)),
+        "origin": str(error.origin or ""),
+        "hint": "; ".join(dict.fromkeys(hints)),
+        "exit_code": exit_code(error),
+    }
