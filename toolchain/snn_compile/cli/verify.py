@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli import trust
+from snn_compile.cli import cluster, trust
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -32,7 +32,10 @@ from snn_compile.pluralize import pluralize
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.hil.verification import Verification
+    from snn_compile.ir.fixedpoint import Int
     from snn_compile.report.observer import Observer
+    from snn_compile.sim.batches import Advance
+    from snn_compile.workers import Workers
 
 GOLDEN, ENGINE = "golden", "engine"
 ROWS = 3200
@@ -51,6 +54,13 @@ second a step; no layer is ever left out."""
 )
 @time_limit(1800.0, "Seconds for each backend.")
 @click.option("--against", multiple=True, metavar="B[,B]", help="Only these (default: all).")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="NPZ",
+    help="Samples in place of the stored stimuli, for all but the golden traces.",
+)
+@cluster.option
 @trust.signer
 @as_json
 @progress_options
@@ -60,6 +70,8 @@ def command(
     stimuli: int | None,
     time_limit: float,
     against: tuple[str, ...],
+    data: Path | None,
+    address: str | None,
     signer: Path | None,
     as_json: bool,
     quiet: bool,
@@ -68,24 +80,31 @@ def command(
     """Check the seals of DIR, then compare everything in it with the reference simulator.
 
     First the golden traces, then what each build of the compiled engine and each backend makes of
-    the same stimuli. With --signer, its signature before anything else. Exit code 7 if a bit
-    differs, 8 if a backend's environment is missing. The outcome is added to the reports.
+    the same stimuli, or of the samples of --data. With --signer, its signature before anything
+    else. Exit code 7 if a bit differs, 8 if a backend's environment is missing. The outcome is
+    added to the reports.
     """
     from snn_compile.report.progress import TerminalObserver
 
     compiled = trust.open_folder(folder, signer)
     trust.print_signer(folder, signer, quiet=quiet)
     names = selected_checks(folder, against, compiled)
+    if address is not None:
+        cluster.check(address)
+    frames = frames_of(compiled, data)
     observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     outcomes: list[Verification] = []
     missing: list[CompileError] = []
     try:
-        for name in names:
-            try:
-                outcome = compare(compiled, folder, name, stimuli, time_limit, observer)
-                outcomes.append(outcome)
-            except DeviceError as error:
-                missing.append(error)
+        with cluster.workers_at(address) as workers:
+            for name in names:
+                try:
+                    outcome = compare(
+                        compiled, folder, name, stimuli, time_limit, observer, frames, workers
+                    )
+                    outcomes.append(outcome)
+                except DeviceError as error:
+                    missing.append(error)
     finally:
         if outcomes:
             try:
@@ -149,8 +168,13 @@ def compare(
     stimuli: int | None,
     time_limit: float,
     observer: Observer,
+    frames: Int | None = None,
+    workers: Workers | None = None,
 ) -> Verification:
     """Compare the reference with the golden traces, with the engine or with one backend.
+
+    ``frames`` are encoded samples in place of the stored stimuli; golden traces and engine are
+    compared by ``workers``, if there are any.
 
     Raises:
         DeviceError: the backend's environment is missing, or it failed or took too long.
@@ -161,12 +185,18 @@ def compare(
     from snn_compile.plugins import BACKENDS, Verifiable
 
     fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
+    shown = compiled.stimulus if frames is None or name == GOLDEN else frames
     by_default = {GOLDEN: None, ENGINE: golden.n_for_reference(compiled.program)}
-    frames = compiled.stimulus[: stimuli or by_default.get(name, fitting)]
+    if frames is not None or workers is not None:
+        by_default[ENGINE] = None
+    frames = shown[: stimuli or by_default.get(name, fitting)]
+    on_workers = workers is not None and name in (GOLDEN, ENGINE) and len(frames) > 0
     total = len(frames)
-    if name == GOLDEN:
+    if name == GOLDEN and not on_workers:
         total = golden.work_items(compiled.program, total)
     with observer.progress(name, pluralize(len(frames), "stimulus"), total) as advance:
+        if workers is not None and on_workers:
+            return _compare_on(workers, compiled, name, frames, advance)
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)
         if name == ENGINE:
@@ -180,6 +210,29 @@ def compare(
         return backend.verify(
             compiled.program, folder / name, frames, time_limit=time_limit, progress=advance
         )
+
+
+def frames_of(compiled: CompiledModel, data: Path | None) -> Int | None:
+    """The samples of a file, encoded; None without one."""
+    if data is None:
+        return None
+    from snn_compile.cli.run import load
+    from snn_compile.sim.frames import encoded
+
+    return encoded(compiled.encoding, load(compiled, data).x).astype("int64")
+
+
+def _compare_on(
+    workers: Workers, compiled: CompiledModel, name: str, frames: Int, advance: Advance
+) -> Verification:
+    """Compare golden traces or the engine on workers."""
+    from snn_compile.pipeline.spread.verification import trace_on, verify_engine_on
+
+    if name == ENGINE:
+        return verify_engine_on(workers, compiled.program, frames, advance)
+    return compiled.verify_golden(
+        frames, recorded=trace_on(workers, compiled.program, frames, advance)
+    )
 
 
 def _show(outcomes: list[Verification], as_json: bool) -> None:
