@@ -31,7 +31,7 @@ PIECE = 64
 
 def images(path: Path, shape: list[int], n: int, *, labels: bool, raw: bool) -> None:
     """Write n random images, and labels or not."""
-    generator = np.random.default_rng(n)
+    generator = np.random.default_rng([n, labels])  # the two sets share no image
     x = np.lib.format.open_memmap(
         path.with_suffix(".npy"), "w+", np.uint8 if raw else np.float32, (n, *shape)
     )
