@@ -18,6 +18,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,15 @@ from typing import Any
 import numpy as np
 
 START = "import sys; from snn_compile.cli import main; sys.exit(main())"
+INTERVAL = 0.02
+"""Seconds between two looks at the memory of a process."""
 PIECE = 64
 """Images that are drawn at once."""
 
 
 def images(path: Path, shape: list[int], n: int, *, labels: bool, raw: bool) -> None:
     """Write n random images, and labels or not."""
-    generator = np.random.default_rng(n)
+    generator = np.random.default_rng([n, labels])  # the two sets share no image
     x = np.lib.format.open_memmap(
         path.with_suffix(".npy"), "w+", np.uint8 if raw else np.float32, (n, *shape)
     )
@@ -52,16 +55,32 @@ def shape_of(model: Path) -> list[int]:
     return [axis.dim_value for axis in value.type.tensor_type.shape.dim[1:]]
 
 
+def watch_mark(process: int, seen: list[int]) -> None:
+    """Follow the largest resident set of a process, which sets the kernel's mark back itself."""
+    while True:
+        try:
+            status = Path(f"/proc/{process}/status").read_text("ascii")
+        except OSError:  # it has ended, or the system has no such files
+            return
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                seen[0] = max(seen[0], int(line.split()[1]))
+        time.sleep(INTERVAL)
+
+
 def measured(line: list[str]) -> tuple[float, float, float]:
     """Seconds, processor seconds and peak MiB of a command; it has to succeed or differ."""
     print("$ snn-compile", *line, file=sys.stderr, flush=True)
     start = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-c", START, *line], stdout=sys.stderr)
+    seen = [0]
+    watch = threading.Thread(target=watch_mark, args=(child.pid, seen), daemon=True)
+    watch.start()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"snn-compile {line[0]}: exit code {child.returncode}")
-    peak = usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    peak = max(seen[0], usage.ru_maxrss) / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, peak
 
 

@@ -2,7 +2,9 @@
 
 Linux keeps the largest resident set of a process and lets the process set it back. Stages may lie
 within each other, and the kernel has one mark for all of them, so every stage that is open takes a
-mark into account before it is set back. Elsewhere the peak of a stage is not known.
+mark into account before it is set back. What the kernel says of the whole process afterwards
+(``ru_maxrss``) is then that of its last stage, or little more: the largest peak of all stages is
+that of the process. Elsewhere the peak of a stage is not known.
 """
 
 from __future__ import annotations
