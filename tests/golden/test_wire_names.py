@@ -22,7 +22,7 @@ from snn_compile.ir import serialize
 from snn_compile.ir.models import registry
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import options_of
-from snn_compile.pipeline import replay
+from snn_compile.pipeline import replay, values
 from snn_compile.report import cost_schema, schema
 
 TABLE = Path(__file__).with_name("wire_names.tsv")
@@ -47,7 +47,7 @@ def table() -> Iterator[str]:
         yield f"$type {name}: {words_of(kind)}"
     for model in sorted(registry.BUILT_IN, key=lambda model: model.__name__):
         yield f"$type {model.__name__}, in vectors {model.conformance}: {words_of(model)}"
-    for kind in sorted(replay.PASSES, key=lambda kind: kind.__name__):
+    for kind in sorted(values.PASSES, key=lambda kind: kind.__name__):
         yield f"pass {kind.name}, $type {kind.__name__}: {words_of(kind)}"
     for module, *parts in ((schema, cost_schema), (header,), (sealed,), (replay,)):
         names = [kind for part in (module, *parts) for kind in vars(part).values()]

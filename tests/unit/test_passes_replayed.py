@@ -28,7 +28,7 @@ from snn_compile.ir.expression import X, apply
 from snn_compile.ir.spiking import LIFNeurons
 from snn_compile.ir.text import to_text
 from snn_compile.passes import PassFailure, Pipeline, spec
-from snn_compile.pipeline import replay
+from snn_compile.pipeline import replay, values
 from snn_compile.pipeline.folding import folding_of
 from snn_compile.quantize.to_fixed_point import Quantize
 
@@ -71,7 +71,7 @@ def test_every_pass_is_replayed_from_its_file(name, network, tmp_path, monkeypat
     steps += [Equalize("data", x), Equalize("range", ranges=ranges(folded, x)), *passes.steps]
     graph = network
     for step in steps:
-        assert type(step) in replay.PASSES
+        assert type(step) in values.PASSES
         path = replay.save(PassFailure(step, graph))
         found = replay.load(path)
         assert found.spec == spec(step) == spec(found.step)

@@ -1,12 +1,18 @@
 """Evaluation over workers: the same report and the same seal as in this process."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from snn_compile import workers
 from snn_compile.errors import CompileError
-from snn_compile.pipeline import spread
+from snn_compile.hil import engine, golden
+from snn_compile.hil.divergence import Divergence
+from snn_compile.hil.engine import Compared
 from snn_compile.pipeline.driver import compile_model
+from snn_compile.pipeline.spread import evaluation as spread
+from snn_compile.pipeline.spread.verification import trace_on, verify_engine_on
 from snn_compile.report import shards
 
 EXAMPLES = "examples"
@@ -52,10 +58,57 @@ def test_workers_evaluate_as_this_process_does(two, options):
     assert [rung["n"] for rung in here.report["ladder"]] == [70] * len(here.report["ladder"])
 
 
+def test_workers_evaluate_a_network_trained_with_spikes(two, tmp_path):
+    there = compile_model(f"{EXAMPLES}/digits_mlp.onnx", coding="rate", timesteps=4, emit=())
+    there.emit("nir", tmp_path)
+    (path,) = tmp_path.glob("*.nir")
+    x = np.random.default_rng(0).integers(0, 2, (40, *there.encoding.shape)).astype(np.float32)
+    given = {"evaluate": (x, np.arange(40) % 10), "input": "current", "emit": ()}
+    here, spread_out = compile_model(path, **given), compile_model(path, **given, workers=two)
+    assert without_times(here.report) == without_times(spread_out.report)
+    assert here.report["ladder"]
+
+
+@pytest.mark.parametrize("options", [{}, {"coding": "rate", "input": "poisson", "timesteps": 4}])
+def test_workers_verify_as_this_process_does(two, options):
+    x, _ = samples(21)
+    compiled = compile_model(DIGITS, evaluate=(x, None), target="unlimited", **options)
+    program, frames = compiled.program, compiled.encoding(x)
+    wrong = frames.copy()
+    wrong[13] = wrong[12]
+    known = golden.by_reference(program, frames)
+    compiled = replace(compiled, expected=known.potentials, golden=known.hashes)
+    for given in (frames, wrong):
+        there = compiled.verify_golden(given, recorded=trace_on(two, program, given))
+        assert there == compiled.verify_golden(given)
+        assert there.equal is (given is frames)
+    assert verify_engine_on(two, program, frames) == engine.verify(program, frames)
+
+
+def test_the_first_divergence_is_that_of_all_shards():
+    compiled = compile_model(DIGITS, target="unlimited")
+    first, other = (Divergence("relu1", 9, step, (0,), 1, 2) for step in (0, 1))
+    parts = [
+        Compared(("baseline", "avx2"), 8, {}, {"avx2": "messages of 'a' are miscounted"}),
+        Compared(("baseline", "avx2"), 8, {"avx2": first}, {}),
+        Compared(("baseline", "avx2"), 3, {"avx2": other}, {"avx2": "more", "baseline": "b"}),
+    ]
+    found = engine.outcome(compiled.program, parts)
+    assert (found.equal, found.stimuli, found.first_divergence) == (False, 19, first)
+    assert found.details == (
+        f"avx2: {first}",
+        "avx2: messages of 'a' are miscounted",
+        "baseline: b",
+    )
+    assert (
+        found.compared == engine.outcome(compiled.program, [replace(parts[0], stimuli=19)]).compared
+    )
+
+
 def test_what_a_worker_raises_ends_the_compilation(two, monkeypatch):
     x, y = samples(40)
     monkeypatch.setattr(spread, "EVALUATE", f"{spread.__name__}:nowhere")
-    with pytest.raises(CompileError, match=r"job '0' failed .*nowhere"):
+    with pytest.raises(CompileError, match=r"job '\d' failed .*nowhere"):
         compile_model(DIGITS, evaluate=(x, y), target="unlimited", workers=two)
 
 

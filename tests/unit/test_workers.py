@@ -3,11 +3,9 @@
 import os
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-import worker_jobs
 from snn_compile import workers
 from snn_compile.errors import CompileErrors, DeviceError, UsageError
 from snn_compile.workers import ATTEMPTS, File, Job, Machine
@@ -23,10 +21,8 @@ def two(request):
         return
     if not os.environ.get("CI"):
         pytest.importorskip("distributed", reason="Dask is not installed (extra: cluster)")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(worker_jobs.__file__).parent))
-        with workers.dask("local:2") as found:
-            yield found
+    with workers.dask("local:2") as found:
+        yield found
 
 
 def job(name, key="one", **arguments):

@@ -22,6 +22,7 @@ from snn_compile.errors import Origin, UsageError, VerificationError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
 from snn_compile.hil import golden
+from snn_compile.hil.golden import Recorded
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
@@ -53,6 +54,7 @@ PIECE_BYTES, PIECE_SAMPLES = reference.RECORDED_BYTES, 512
 """Memory, and samples, that a piece of a long simulation takes at most."""
 INPUT_COPIES = 4
 """Arrays as large as the input's messages that exist, at most, while these are made."""
+"""Potentials of each output, and for each layer and stimulus the hash of its messages."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -331,9 +333,17 @@ class CompiledModel:
         np.savez_compressed(folder / EXPECTED, allow_pickle=False, **numbered)
         (folder / MESSAGES).write_text(json.dumps(found.hashes, indent=1) + "\n")
 
-    def verify_golden(self, frames: Int, advance: Advance = no_progress) -> Verification:
-        """Compare the simulators of today with what was recorded at compile time."""
-        recorded = golden.record(self.program, frames, advance)
+    def verify_golden(
+        self,
+        frames: Int,
+        advance: Advance = no_progress,
+        recorded: Recorded | None = None,
+    ) -> Verification:
+        """Compare the simulators of today with what was recorded at compile time.
+
+        ``recorded`` is what ``golden.record`` gives for the frames, if it is known.
+        """
+        recorded = recorded or golden.record(self.program, frames, advance)
         unequal = [
             f"output '{name}' differs from the golden potentials"
             for name, found in recorded.potentials.items()

@@ -36,14 +36,23 @@ def refuse_idle(address: str | None, data: Path | None) -> None:
     """
     if address is None:
         return
-    from snn_compile.workers import check_address
-
     if data is None:
         raise UsageError(
             "--cluster spreads evaluation data, and there are none",
             code="missing-data",
             hint="add --evaluate",
         )
+    check(address)
+
+
+def check(address: str) -> None:
+    """Refuse an address that cannot be one, before anything is done.
+
+    Raises:
+        UsageError: as ``check_address``.
+    """
+    from snn_compile.workers import check_address
+
     check_address(address)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from snn_compile.cli import cluster, trust
 from snn_compile.cli.console import as_json, common, progress_options, results
 from snn_compile.cli.model_config import config_beside, options_for
 from snn_compile.cli.passes import AroundPasses, around_passes
+from snn_compile.cli.resuming import naming_resumption
 from snn_compile.cli.settings import GroupedCommand, settings
 from snn_compile.errors import AccuracyError, CompileError, Origin, UsageError, raise_all
 from snn_compile.pluralize import pluralize
@@ -18,6 +21,7 @@ from snn_compile.pluralize import pluralize
 if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.options import CompileOptions
+    from snn_compile.pipeline.work import WorkFolder
     from snn_compile.report.observer import Observer
     from snn_compile.report.progress import TerminalObserver
     from snn_compile.signing import SigningKey
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
 @settings
 @click.option("--no-emit", is_flag=True, help="Write no backend's files.")
 @cluster.option
+@click.option(
+    "--resume", is_flag=True, help="Go on where an interrupted compilation of the same has stopped."
+)
 @around_passes
 @trust.sign
 @as_json
@@ -46,6 +53,7 @@ def command(
     config: Path | None,
     no_emit: bool,
     address: str | None,
+    resume: bool,
     passes: AroundPasses,
     key: Path | None,
     as_json: bool,
@@ -61,6 +69,12 @@ def command(
     """
     options = options_for(model, config, {**given, "emit": ""} if no_emit else given)
     refuse_unmeasurable(options)
+    if resume and passes.show_networks:
+        raise UsageError(
+            "--resume leaves out passes that have run, and their networks are to be shown",
+            code="bad-option",
+            hint="leave out --resume, or the options that show or check networks",
+        )
     cluster.refuse_idle(address, options.evaluate)
     if passes.handle_queries(model, options, as_json=as_json):
         return
@@ -72,7 +86,7 @@ def command(
     from snn_compile.bundle import claimed_output
     from snn_compile.pipeline.driver import compile_model
 
-    def compiled_now() -> CompiledModel:
+    def compiled_now(work: WorkFolder | None = None) -> CompiledModel:
         with cluster.workers_at(address) as workers:
             return compile_model(
                 model,
@@ -80,18 +94,41 @@ def command(
                 observer=observer,
                 instruments=passes.instruments,
                 workers=workers,
+                work=work,
             )
 
     if passes.stop_after:
         passes.run_until_stop(compiled_now)
         return
-    with claimed_output(folder):
-        compiled = compiled_now()
+    with claimed_output(folder), working(model, folder, options, observer, resume=resume) as work:
+        compiled = compiled_now(None if passes.show_networks else work)
         write(compiled, folder, signing_key, observer)
     _show(compiled.report, folder, observer, as_json)
     trust.show_key(signing_key, as_json=as_json)
     passes.show_times(compiled.report["timing"])
     check_accuracy(compiled.report, options.max_accuracy_drop, str(model))
+
+
+@contextmanager
+def working(
+    model: Path,
+    output: Path,
+    options: CompileOptions,
+    observer: TerminalObserver,
+    *,
+    resume: bool,
+) -> Iterator[WorkFolder]:
+    """The folder of the compilation's progress; says how to resume if it is interrupted."""
+    from snn_compile.pipeline.work import work_folder
+
+    with work_folder(output, model, options, {}, resume=resume) as work:
+        for finding in work.findings:
+            observer.finding(finding)
+        if work.n_kept:
+            results_kept = pluralize(work.n_kept, "result")
+            observer.stage("resume", f"{results_kept} of the interrupted compilation")
+        with naming_resumption(lambda: work.has_results, "--resume"):
+            yield work
 
 
 def write(

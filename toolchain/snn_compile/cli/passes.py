@@ -53,6 +53,11 @@ class AroundPasses:
 
         return Instruments(self.stop_after or "", self.verify_each)
 
+    @property
+    def show_networks(self) -> bool:
+        """Whether networks between passes are shown or checked, so that all passes have to run."""
+        return bool(self.stop_after or self.dump_after or self.print_after_all or self.verify_each)
+
     def handle_queries(
         self, model: Path, options: CompileOptions, *, as_json: bool, with_data: bool = True
     ) -> bool:
@@ -141,7 +146,7 @@ def around_passes(command: F) -> F:
 def _refuse_unknown(requested: Sequence[str | None], known: Sequence[str]) -> None:
     from difflib import get_close_matches
 
-    from snn_compile.pipeline.replay import PASSES
+    from snn_compile.pipeline.values import PASSES
 
     unknown = [name for name in requested if name is not None and name not in known]
     if not unknown:

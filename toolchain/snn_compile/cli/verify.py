@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli import trust
+from snn_compile.cli import cluster, trust
 from snn_compile.cli.console import (
     as_json,
     common,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from snn_compile.hil.verification import Verification
     from snn_compile.ir.fixedpoint import Int
     from snn_compile.report.observer import Observer
+    from snn_compile.sim.batches import Advance
+    from snn_compile.workers import Workers
 
 GOLDEN, ENGINE = "golden", "engine"
 ROWS = 3200
@@ -52,6 +54,13 @@ second a step; no layer is ever left out."""
 )
 @time_limit(1800.0, "Seconds for each backend.")
 @click.option("--against", multiple=True, metavar="B[,B]", help="Only these (default: all).")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="NPZ",
+    help="Samples in place of the stored stimuli, for all but the golden traces.",
+)
+@cluster.option
 @trust.signer
 @as_json
 @progress_options
@@ -61,6 +70,8 @@ def command(
     stimuli: int | None,
     time_limit: float,
     against: tuple[str, ...],
+    data: Path | None,
+    address: str | None,
     signer: Path | None,
     as_json: bool,
     quiet: bool,
@@ -69,24 +80,32 @@ def command(
     """Check the seals of DIR, then compare everything in it with the reference simulator.
 
     First the golden traces, then what each build of the compiled engine and each backend makes of
-    the same stimuli. With --signer, its signature before anything else. Exit code 7 if a bit
-    differs, 8 if a backend's environment is missing. The outcome is added to the reports.
+    the same stimuli, or of the samples of --data. With --signer, its signature before anything
+    else. Exit code 7 if a bit differs, 8 if a backend's environment is missing. The outcome is
+    added to the reports.
     """
     observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     trust.print_signer(folder, signer, quiet=quiet)
     names = selected_checks(folder, against, compiled)
-    if not (quiet or no_progress):
-        observer.stage("expected", expected(compiled, folder, names, stimuli, time_limit))
+    if address is not None:
+        cluster.check(address)
+    frames = frames_of(compiled, data)
+    if not (quiet or no_progress) and len(compiled.stimulus):
+        here = [name for name in names if address is None or name not in (GOLDEN, ENGINE)]
+        observer.stage("expected", expected(compiled, folder, here, stimuli, time_limit, frames))
     outcomes: list[Verification] = []
     missing: list[CompileError] = []
     try:
-        for name in names:
-            try:
-                outcome = compare(compiled, folder, name, stimuli, time_limit, observer)
-                outcomes.append(outcome)
-            except DeviceError as error:
-                missing.append(error)
+        with cluster.workers_at(address) as workers:
+            for name in names:
+                try:
+                    outcome = compare(
+                        compiled, folder, name, stimuli, time_limit, observer, frames, workers
+                    )
+                    outcomes.append(outcome)
+                except DeviceError as error:
+                    missing.append(error)
     finally:
         if outcomes:
             try:
@@ -150,8 +169,13 @@ def compare(
     stimuli: int | None,
     time_limit: float,
     observer: Observer,
+    frames: Int | None = None,
+    workers: Workers | None = None,
 ) -> Verification:
     """Compare the reference with the golden traces, with the engine or with one backend.
+
+    ``frames`` are encoded samples in place of the stored stimuli; golden traces and engine are
+    compared by ``workers``, if there are any.
 
     Raises:
         DeviceError: the backend's environment is missing, or it failed or took too long.
@@ -161,11 +185,15 @@ def compare(
     from snn_compile.hil.verification import Verification
     from snn_compile.plugins import BACKENDS, Verifiable
 
-    frames = frames_for(compiled, name, stimuli)
+    is_spread = workers is not None and name in (GOLDEN, ENGINE)
+    frames = frames_for(compiled, name, stimuli, frames, is_spread=is_spread)
+    on_workers = is_spread and len(frames) > 0
     total = len(frames)
-    if name == GOLDEN:
+    if name == GOLDEN and not on_workers:
         total = golden.work_items(compiled.program, total)
     with observer.progress(name, pluralize(len(frames), "stimulus"), total) as advance:
+        if workers is not None and on_workers:
+            return _compare_on(workers, compiled, name, frames, advance)
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)
         if name == ENGINE:
@@ -181,13 +209,26 @@ def compare(
         )
 
 
-def frames_for(compiled: CompiledModel, name: str, stimuli: int | None) -> Int:
-    """The stimuli of a comparison: as many as requested, or as fit."""
+def frames_for(
+    compiled: CompiledModel,
+    name: str,
+    stimuli: int | None,
+    frames: Int | None = None,
+    *,
+    is_spread: bool = False,
+) -> Int:
+    """The stimuli of a comparison: as many as requested, or as fit.
+
+    ``frames`` as of ``compare``; ``is_spread``: whether workers compare them.
+    """
     from snn_compile.hil import golden
 
     fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
+    shown = compiled.stimulus if frames is None or name == GOLDEN else frames
     by_default = {GOLDEN: None, ENGINE: golden.n_for_reference(compiled.program)}
-    return compiled.stimulus[: stimuli or by_default.get(name, fitting)]
+    if frames is not None or is_spread:
+        by_default[ENGINE] = None
+    return shown[: stimuli or by_default.get(name, fitting)]
 
 
 def expected(
@@ -196,6 +237,7 @@ def expected(
     names: list[str],
     stimuli: int | None,
     time_limit: float,
+    frames: Int | None = None,
 ) -> str:
     """How long each comparison will take, from its work and the speed of this machine."""
     from snn_compile.hil.duration import Speed
@@ -207,7 +249,7 @@ def expected(
     for name in names:
         is_emitted = name not in (GOLDEN, ENGINE) and (folder / name).is_dir()
         backend = BACKENDS.load(name) if is_emitted else None
-        n = len(frames_for(compiled, name, stimuli))
+        n = len(frames_for(compiled, name, stimuli, frames))
         seconds = speed.expected(name, backend, compiled.program, n)
         if seconds is None:
             parts.append(f"{name} up to {clock(time_limit)}")
@@ -215,6 +257,29 @@ def expected(
         low, high = seconds
         parts.append(f"{name} {clock(low)} to {clock(high)}")
     return " · ".join(parts)
+
+
+def frames_of(compiled: CompiledModel, data: Path | None) -> Int | None:
+    """The samples of a file, encoded; None without one."""
+    if data is None:
+        return None
+    from snn_compile.cli.run import load
+    from snn_compile.report.evaluation import encoded
+
+    return encoded(compiled.encoding, load(compiled, data).x).astype("int64")
+
+
+def _compare_on(
+    workers: Workers, compiled: CompiledModel, name: str, frames: Int, advance: Advance
+) -> Verification:
+    """Compare golden traces or the engine on workers."""
+    from snn_compile.pipeline.spread.verification import trace_on, verify_engine_on
+
+    if name == ENGINE:
+        return verify_engine_on(workers, compiled.program, frames, advance)
+    return compiled.verify_golden(
+        frames, recorded=trace_on(workers, compiled.program, frames, advance)
+    )
 
 
 def _show(outcomes: list[Verification], as_json: bool) -> None:

@@ -151,6 +151,29 @@ def record(program: QuantizedGraph, frames: Int, advance: Advance = no_progress)
     return found
 
 
+def by_reference(
+    program: QuantizedGraph, frames: Int, *, first: int = 0, before: Int | None = None
+) -> Recorded:
+    """What the reference alone gives for some stimuli, from ``first`` on, after ``before``."""
+    found = Recorded(n_checked=len(frames))
+    for _, run in reference.record_runs(program, frames, first=first, before=before):
+        found.add(run)
+    return found
+
+
+def join(parts: Sequence[Recorded]) -> Recorded:
+    """The golden messages of stimuli that follow each other."""
+    whole = Recorded()
+    for part in parts:
+        for name, values in part.outputs.items():
+            whole.outputs.setdefault(name, []).extend(values)
+        for layer, digests in part.hashes.items():
+            whole.hashes.setdefault(layer, []).extend(digests)
+        whole.n_checked += part.n_checked
+        whole.unequal += part.unequal
+    return whole
+
+
 def work_items(program: QuantizedGraph, n: int) -> int:
     """Number of stimuli that ``record`` computes, by the engine and by the reference."""
     checked = len(checked_stimuli(program, n))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,8 @@ from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import Origin, UsageError
 from snn_compile.fit import fit_findings
+from snn_compile.ir.curve import Curve
+from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering, for_target, lower, passes_at_bounds
@@ -37,6 +40,7 @@ from snn_compile.options import (
     Keywords,
 )
 from snn_compile.passes import (
+    Finding,
     Instruments,
     Pass,
     PassObserver,
@@ -60,15 +64,16 @@ from snn_compile.pipeline.inputs import (
 from snn_compile.pipeline.nearest import name_nearest
 from snn_compile.pipeline.search import Promise, resolve_auto
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
-from snn_compile.pipeline.spread import over_workers
+from snn_compile.pipeline.spread.evaluation import evaluate_on
 from snn_compile.plugins import BACKENDS, Imported
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
 from snn_compile.quantize.choose_equalization import least_error_of
+from snn_compile.quantize.quantize import Quantization
 from snn_compile.report import assemble, restriction
 from snn_compile.report.evaluation import Outcome, Stages, described, evaluate_stages
 from snn_compile.report.host import HostStage, expected_of
-from snn_compile.report.journal import Journal
+from snn_compile.report.journal import Journal, Work
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layer_losses import has_lost, with_losses
 from snn_compile.report.observer import Observer, SilentObserver
@@ -84,6 +89,14 @@ LEFT_OFF = ("softmax-dropped", "argmax-dropped")
 
 Array = npt.NDArray[Any]
 Scales = Mapping[NodeId, Float]
+_PARTS = tuple[
+    Encoding,
+    Mapping[NodeId, np.ndarray],
+    Quantization,
+    Mapping[NodeId, OutputDecoding],
+    Mapping[NodeId, Curve],
+]
+"""Of a ``Lowering``, without the folded network."""
 Retrain = Callable[[ANNGraph, Calibration, CompileOptions, Coding], tuple[ANNGraph, Scales]]
 """From the folded network and its statistics to a retrained one and its full scales."""
 
@@ -187,6 +200,7 @@ def compile_model(
     retrain: Retrain | None = None,
     instruments: Instruments | None = None,
     workers: Workers | None = None,
+    work: Work | None = None,
     **changes: Unpack[Keywords],
 ) -> CompiledModel:
     """Compile a trained network into a spiking one in fixed point.
@@ -202,6 +216,7 @@ def compile_model(
         retrain: may replace the folded network before conversion.
         instruments: what is done around the passes.
         workers: that the evaluation is spread over; the result is the same.
+        work: where progress is recorded, and results are kept for a compilation that resumes.
         **changes: single options by name.
 
     Returns:
@@ -224,7 +239,7 @@ def compile_model(
             hint="give evaluate=(x, y), or evaluate=(x, None) without labels",
         )
     options = (options or CompileOptions()).override(given)
-    journal = Journal(observer or SilentObserver(), instruments)
+    journal = Journal(observer or SilentObserver(), instruments, work)
     task = Task(
         Path(model), options, load_target(options.target, options.chips), calibrate, evaluate
     )
@@ -232,7 +247,7 @@ def compile_model(
         BACKENDS.load(name)  # fail early if one is missing
     with name_nearest(options, partial(_mapped, task.path)):
         if frontend := spiking_frontend(task.path):
-            return finish(prepare_spiking(task, frontend, journal), journal)
+            return finish(prepare_spiking(task, frontend, journal, workers), journal)
         return finish(_prepare(task, journal, retrain, workers), journal)
 
 
@@ -295,7 +310,9 @@ def _prepare(
     if retrain is not None:
         folded, scales = retrain(folded, statistics, options, coding)
         statistics = _calibrate(folded, samples.calibrate, journal)
-    lowered = lower(folded, statistics, samples.calibrate, options, coding, observe, scales)
+    lowered = _lower(
+        folded, statistics, samples.calibrate, options, coding, journal, observe, scales
+    )
 
     def evaluate(journal: Journal) -> Outcome:
         test_set = samples.evaluate
@@ -306,7 +323,7 @@ def _prepare(
         stages = Stages(network, lowered, coding, runner, left_off, host, of_file, host is not None)
         elsewhere = None
         if workers is not None and test_set is not None:
-            elsewhere = over_workers(workers, stages, test_set.expected, task.path, options)
+            elsewhere = evaluate_on(workers, stages, test_set.expected, task.path, options)
         outcome = evaluate_stages(stages, test_set, journal, elsewhere)
         if test_set is None:
             expected = Ladder(outputs_of(network, options).expected({}, 0, ""))
@@ -359,11 +376,37 @@ def _host(
 def _calibrate(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
     if samples is None:
         return weight_bounds(folded)
-    n = len(samples)
-    with journal.progress("calibrate", pluralize(n, "sample"), 2 * n) as advance:
-        statistics = calibration.calibrate(folded, samples.x, advance=advance)
+    n, x = len(samples), samples.x
+
+    def measured() -> Calibration:
+        with journal.progress("calibrate", pluralize(n, "sample"), 2 * n) as advance:
+            return calibration.calibrate(folded, x, advance=advance)
+
+    statistics = journal.recall("calibrate", Calibration, measured)
     check_peaks(folded, statistics)
     return statistics
+
+
+def _lower(
+    folded: ANNGraph,
+    statistics: Calibration,
+    samples: Samples | None,
+    options: CompileOptions,
+    coding: Coding,
+    journal: Journal,
+    observe: PassObserver,
+    scales: Scales | None,
+) -> Lowering:
+    """The stages after the folded network."""
+
+    def parts() -> tuple[Any, ...]:
+        journal.work.begin("convert")
+        start = time.perf_counter()
+        found = lower(folded, statistics, samples, options, coding, observe, scales)
+        journal.work.end("convert", time.perf_counter() - start)
+        return found.encoding, found.scales, found.quantization, found.decodings, found.curves
+
+    return Lowering(folded, *journal.recall("convert", _PARTS, parts))
 
 
 def _resolve_options(
@@ -393,11 +436,19 @@ def _resolve_options(
         target.default_coding.value,
     )
     widths = [bits for bits in sorted(target.weight_bits.value) if 2 <= bits <= MAX_WEIGHT_BITS]
-    with journal.timed("search"):
-        options, findings = resolve_auto(options, promise, widths)
+
+    def searched() -> tuple[dict[str, Any], tuple[Finding, ...]]:
+        with journal.timed("search"):
+            resolved, findings = resolve_auto(options, promise, widths)
+        before, after = options.effective(), resolved.effective()
+        return {name: after[name] for name in after if after[name] != before[name]}, tuple(findings)
+
+    found, findings = journal.recall("search", tuple[dict[str, Any], tuple[Finding, ...]], searched)
     journal.add_findings(findings)
     for finding in findings:
         journal.observer.stage("search", finding.message)
+    for name, one in found.items():
+        options = options.with_value(name, one["value"], one["origin"])
     return options
 
 
@@ -442,8 +493,13 @@ def _choose_equalization(
         return lower(equalized, statistics, few, trial, coding).outputs
 
     modes = [mode for mode in EQUALIZE if mode != AUTO]
-    with journal.timed("choose-equalization"):
-        mode, finding = least_error_of(modes, compiled, folded, samples.x)
+    x = samples.x
+
+    def chosen() -> tuple[str, Finding]:
+        with journal.timed("choose-equalization"):
+            return least_error_of(modes, compiled, folded, x)
+
+    mode, finding = journal.recall("choose-equalization", tuple[str, Finding], chosen)
     journal.add_findings([finding])
     journal.observer.stage("equalize", finding.message)
     return options.with_value("equalize", mode, finding.message)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from snn_compile.errors import UsageError, raise_all
 from snn_compile.fit import fit_findings, fit_passes
 from snn_compile.ir.encoding import InputEncoding, OutputDecoding
 from snn_compile.ir.graph import Graph, NodeId
+from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding, Synapses
 from snn_compile.ir.stages import SpikingGraph
 from snn_compile.lowering import for_target, quantize_by
@@ -21,6 +23,7 @@ from snn_compile.options import SPIKING, CompileOptions
 from snn_compile.passes import Finding, Pipeline
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, pass_observer
 from snn_compile.pipeline.inputs import stimulus
+from snn_compile.pipeline.spread.shards import in_order, unpickled
 from snn_compile.plugins import ImportedSpiking, SpikingFrontend
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import Quantization
@@ -30,11 +33,14 @@ from snn_compile.report.evaluation import Outcome, decoded, described, encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
+from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
 from snn_compile.samples.spike_trains import load_trains
 from snn_compile.sim import engine, spiking
+from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.targets import load_target
+from snn_compile.workers import Workers
 
 MAX_INTEGER = 1 << 15
 """Whole numbers up to this size are not rescaled."""
@@ -65,7 +71,9 @@ def quantization(options: CompileOptions) -> Pipeline[SpikingGraph, Quantization
     return passes.followed_by(fit_passes(load_target(options.target), options))
 
 
-def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> PreparedNetwork:
+def prepare_spiking(
+    task: Task, frontend: SpikingFrontend, journal: Journal, workers: Workers | None = None
+) -> PreparedNetwork:
     """Import and quantize a network trained with spikes.
 
     Calibration data determine only the range of the input. Samples are (N, T, *input shape)
@@ -109,7 +117,12 @@ def prepare_spiking(task: Task, frontend: SpikingFrontend, journal: Journal) -> 
         task.target,
         options.emit,
         task.provenance,
-        partial(_climb, quantized, decodings, expected, encoding, samples.evaluate),
+        partial(
+            _evaluate,
+            _Climb(quantized.network, quantized.program, encoding, decodings, expected),
+            samples.evaluate,
+            workers,
+        ),
         partial(assemble.report, task.path, in_effect, facts, quantized, journal),
         quantized,
         task.placement,
@@ -216,31 +229,77 @@ def _driven(network: SpikingGraph, encoding: InputEncoding, arrival: InputCoding
     return SpikingGraph(Graph([driven, *nodes]), network.window)
 
 
-def _climb(
-    quantized: Quantization,
-    decodings: dict[NodeId, OutputDecoding],
-    expected: Sequence[Expected],
-    encoding: InputEncoding,
-    samples: Samples | None,
-    journal: Journal,
+@dataclass(frozen=True, eq=False)
+class _Climb:
+    """Both stages of a network trained with spikes.
+
+    Attributes:
+        network: in floating point.
+        program: in fixed point.
+        encoding: of the inputs.
+        decodings: of each output.
+        expected: of each output.
+    """
+
+    network: SpikingGraph
+    program: QuantizedGraph
+    encoding: InputEncoding
+    decodings: Mapping[NodeId, OutputDecoding]
+    expected: Sequence[Expected]
+
+    def answers_to(self, shard: Shard, advance: Advance = no_progress) -> Answers:
+        """What both answer to the samples of a shard."""
+        frames, ladder = encoded(self.encoding, shard.x), Ladder(self.expected)
+        before = encoded(self.encoding, shard.before)[0] if len(shard.before) else None
+        floats = spiking.evaluate_outputs(self.network, frames, first=shard.start, advance=advance)
+        run = engine.run(self.program, frames, first=shard.start, before=before, advance=advance)
+        values = {
+            "spiking": [floats[output] for output in self.decodings],
+            "fixed": decoded(self.decodings, run),
+        }
+        answers = {stage: ladder.answers_of(of_stage) for stage, of_stage in values.items()}
+        return Answers(answers, "the trained network, in floating point", run.activity)
+
+    def on(self, workers: Workers, shards: Iterator[Shard], advance: Advance) -> Iterator[Answers]:
+        """The same for all shards, from workers."""
+        sent = replace(self, expected=[replace(one, y=None) for one in self.expected])
+        function = f"{__name__}:{evaluate_shard.__name__}"
+        return in_order(
+            workers, function, sent, {}, shards, lambda shard: advance(2 * len(shard.x))
+        )
+
+
+def evaluate_shard(common: Path, shard: Path) -> Answers:
+    """Called in a worker: the answers to a shard."""
+    return _loaded(common).answers_to(unpickled(shard))
+
+
+@lru_cache(maxsize=1)
+def _loaded(common: Path) -> _Climb:
+    climb: _Climb = unpickled(common)
+    return climb
+
+
+def _evaluate(
+    climb: _Climb, samples: Samples | None, workers: Workers | None, journal: Journal
 ) -> Outcome:
     """Accuracy and agreement in floating point and in fixed point; empty without samples."""
+    ladder = Ladder(climb.expected)
     if samples is None:
-        return Outcome(more={"outputs": described(decodings, Ladder(expected))})
-    program, n = quantized.program, len(samples)
-    frames = encoded(encoding, samples.x)
-    ladder = Ladder(expected)
+        return Outcome(more={"outputs": described(climb.decodings, ladder)})
+    n, shards = len(samples), shards_of(samples.x)
     with journal.progress("evaluate", pluralize(n, "sample"), 2 * n) as advance:
-        note = "the trained network, in floating point"
-        floats = spiking.evaluate_outputs(quantized.network, frames, advance=advance)
-        ladder.add("spiking", [floats[output] for output in decodings], note)
-        run = engine.run(program, frames, advance=advance)
-        ladder.add("fixed", decoded(decodings, run))
+        if workers is None:
+            answers = join([climb.answers_to(shard, advance) for shard in shards])
+        else:
+            answers = join(list(climb.on(workers, shards, advance)))
+    ladder.add_answers("spiking", answers.stages["spiking"], answers.note)
+    ladder.add_answers("fixed", answers.stages["fixed"])
     ladder.repeat("mapped", "fixed")
     return Outcome(
         ladder.rungs,
-        Activity(run.activity, n),
+        Activity(answers.activity, n),
         {},
-        engine.simulator(program),
-        more={"outputs": described(decodings, ladder, samples.x)},
+        engine.simulator(climb.program),
+        more={"outputs": described(climb.decodings, ladder, samples.x)},
     )

@@ -25,7 +25,7 @@ from snn_compile.pluralize import pluralize
 from snn_compile.report import attribution
 from snn_compile.report.attribution import Loss
 from snn_compile.report.host import HostStage
-from snn_compile.report.journal import Journal
+from snn_compile.report.journal import Journal, Kept, Work
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
 from snn_compile.report.pictures import pictures
@@ -40,10 +40,10 @@ from snn_compile.sim.reference import Run
 ENCODING_BATCH_SIZE = 256
 """Samples per encoding task of a thread."""
 
-LOCATING_SAMPLES = 1_000
-"""Most samples for the stages between the user's file and fixed point, the first ones. They serve
-to locate a loss, for which a tenth of a point, one of these samples, suffices; on all samples, they
-would take most of a compilation's time. The first stage and the answer see all samples.
+FEW_SAMPLES = 1_000
+"""Most samples, the first ones, for two stages: the folded network, which computes what the file
+does, and the spiking network in float, each of whose steps costs as much as the trained network. A
+tenth of a point, one of these samples, suffices to locate a loss in them.
 """
 
 
@@ -79,12 +79,12 @@ class Stages:
 
     def runs(self, shard: Shard) -> int:
         """Samples of a shard in all stages, as the progress counts them."""
-        return 2 * len(shard.x) + (2 + self.with_spikes) * locating(shard)
+        return 3 * len(shard.x) + (1 + self.with_spikes) * few_of(shard)
 
 
-def locating(shard: Shard) -> int:
-    """Samples of a shard on which the stages between the file and fixed point are evaluated."""
-    return min(len(shard.x), max(0, LOCATING_SAMPLES - shard.start))
+def few_of(shard: Shard) -> int:
+    """Samples of a shard among the first ones of all, which every stage sees."""
+    return min(len(shard.x), max(0, FEW_SAMPLES - shard.start))
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,8 @@ def evaluate_stages(
     ladder = Ladder(samples.expected)
     total = sum(stages.runs(shard) for shard in shards_of(x))
     with journal.progress("evaluate", pluralize(n, "sample"), total) as advance:
-        if elsewhere is None:
-            found = [answers_to(shard, stages, samples.expected, advance) for shard in shards_of(x)]
-        else:
-            found = list(elsewhere(shards_of(x), advance))
-    answers = join(found)
+        here = partial(_answers_here, stages, samples.expected)
+        answers = join(_answers(x, elsewhere or here, stages, journal.work, advance))
     for stage, values in answers.stages.items():
         ladder.add_answers(stage, values, answers.note if stage == "onnx" else "")
     ladder.repeat("mapped", "fixed")
@@ -146,10 +143,39 @@ def evaluate_stages(
         with journal.timed("host"):
             rung = stages.host.rung(stages.of_file, answers.readouts, x)
         rungs = [*rungs, *([rung] if rung else [])]
-    losses, fewer = _attributed(stages, x, journal)
+    attributed = partial(_attributed, stages, x, journal)
+    losses, fewer = journal.recall("attribute", _ATTRIBUTED, attributed)
     activity = Activity(answers.activity, n)
     more = {"outputs": described(lowered.decodings, ladder, x), **fewer}
     return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
+
+
+def _answers(
+    x: Array, evaluate: Evaluate, stages: Stages, work: Work, advance: Advance
+) -> list[Answers]:
+    """The answers to all shards, in order, some of them kept by an interrupted compilation."""
+    found: dict[int, Answers] = {}
+    for shard in shards_of(x):
+        if (kept := work.recall(f"evaluate {shard.start}", Answers)) is not None:
+            found[shard.start] = kept.value
+            advance(stages.runs(shard))
+    done = frozenset(found)
+    left = [shard.start for shard in shards_of(x) if shard.start not in done]
+    open_shards = (shard for shard in shards_of(x) if shard.start not in done)
+    for start, answers in zip(left, evaluate(open_shards, advance), strict=True):
+        work.keep(f"evaluate {start}", Kept(answers))
+        found[start] = answers
+    return [found[start] for start in sorted(found)]
+
+
+def _answers_here(
+    stages: Stages, expected: Sequence[Expected], shards: Iterator[Shard], advance: Advance
+) -> Iterator[Answers]:
+    for shard in shards:
+        yield answers_to(shard, stages, expected, advance)
+
+
+_ATTRIBUTED = tuple[dict[NodeId, Loss], dict[str, int]]
 
 
 def _attributed(
@@ -191,29 +217,9 @@ def answers_to(
 
     first, found.note = _outputs_of_file(stages, expected, x, advance)
     add("onnx", first)
-    if few := locating(shard):
-        _add_between(x[:few], frames[:few], shard.start, stages, add, advance)
-    before = encoded(lowered.encoding, shard.before)[0] if len(shard.before) else None
-    run = engine.run(lowered.program, frames, first=shard.start, before=before, advance=advance)
-    values = decoded(lowered.decodings, run)
-    add("fixed", values)
-    found.activity = run.activity
-    if stages.with_host:
-        found.readouts = dict(zip(lowered.decodings, values, strict=True))
-    return found
-
-
-def _add_between(
-    x: Array,
-    frames: npt.NDArray[np.integer],
-    start: int,
-    stages: Stages,
-    add: Callable[[str, Sequence[Array]], None],
-    advance: Advance,
-) -> None:
-    """The stages between the file and fixed point, on samples from ``start`` on."""
-    lowered = stages.lowered
-    add("folded", ann.evaluate_outputs(lowered.folded, x, advance=advance))
+    few = few_of(shard)
+    if few:
+        add("folded", ann.evaluate_outputs(lowered.folded, x[:few], advance=advance))
     operators = as_lines(lowered.curves)
     if lowered.curves:
         add("activations", ann.evaluate_outputs(lowered.folded, x, operators=operators))
@@ -222,9 +228,19 @@ def _add_between(
         lowered.folded, x, hook=rounded, operators=operators, advance=advance
     )
     add("rate", on_grid)
-    if stages.with_spikes:
-        spikes = spiking.evaluate_outputs(lowered.spiking, frames, first=start, advance=advance)
+    if few and stages.with_spikes:
+        spikes = spiking.evaluate_outputs(
+            lowered.spiking, frames[:few], first=shard.start, advance=advance
+        )
         add("spiking", [spikes[output] for output in lowered.decodings])
+    before = encoded(lowered.encoding, shard.before)[0] if len(shard.before) else None
+    run = engine.run(lowered.program, frames, first=shard.start, before=before, advance=advance)
+    values = decoded(lowered.decodings, run)
+    add("fixed", values)
+    found.activity = run.activity
+    if stages.with_host:
+        found.readouts = dict(zip(lowered.decodings, values, strict=True))
+    return found
 
 
 def described(

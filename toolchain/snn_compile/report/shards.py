@@ -57,9 +57,9 @@ class Answers:
     readouts: Mapping[NodeId, Array] = field(default_factory=dict)
 
 
-def shards_of(x: Array) -> Iterator[Shard]:
-    """The shards of a set, in order."""
-    size = shard_size(x.shape[1:])
+def shards_of(x: Array, most: int | None = None) -> Iterator[Shard]:
+    """The shards of a set, in order, of at most ``most`` samples."""
+    size = min(shard_size(x.shape[1:]), most or len(x))
     for start in range(0, len(x), size):
         yield Shard(start, x[start : start + size], x[max(0, start - 1) : start])
 

@@ -167,12 +167,19 @@ def record_runs(
     program: QuantizedGraph,
     frames: npt.NDArray[np.integer],
     simulate: Callable[..., Run] = run,
+    *,
+    first: int = 0,
+    before: npt.NDArray[np.integer] | None = None,
 ) -> Iterator[tuple[int, Run]]:
-    """Recorded runs of many stimuli, a few at a time, each with the index of its first one."""
+    """Recorded runs of many stimuli, a few at a time, each with the index of its first one.
+
+    ``first`` and ``before`` are those of :func:`run`, if these are not the first stimuli.
+    """
     at_once = recording_batch_size(program)
-    for first in range(0, len(frames), at_once):
-        piece, before = frames[first : first + at_once], shown_before(frames, first)
-        yield first, simulate(program, piece, first=first, before=before, record=True)
+    for start in range(0, len(frames), at_once):
+        piece, shown = frames[start : start + at_once], shown_before(frames, start, before)
+        number = first + start
+        yield number, simulate(program, piece, first=number, before=shown, record=True)
 
 
 def run_messages(

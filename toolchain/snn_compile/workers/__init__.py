@@ -6,7 +6,7 @@ depend on which worker computed it, on their number, or on the order in which jo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Protocol, Self
 
 from snn_compile.workers.address import check_address, dask
@@ -40,7 +40,7 @@ class Workers(Protocol):
     def machines(self) -> tuple[Machine, ...]:
         """Those that have done a job, or could have."""
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Done]:
+    def run(self, jobs: Iterable[Job]) -> Generator[Done, None, None]:
         """Do jobs, and yield what became of each in order of completion.
 
         A job whose worker dies is done again by another, at most ``ATTEMPTS`` times in all. Closing

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from snn_compile import extras, threads
 from snn_compile.errors import DeviceError, Origin, UsageError, raise_all
+from snn_compile.workers.own_cluster import own_cluster
 
 if TYPE_CHECKING:
     from snn_compile.workers.dask_cluster import DaskWorkers
@@ -61,7 +62,8 @@ def dask(address: str) -> DaskWorkers:
         found = _LOCAL.fullmatch(address)
         where: dict[str, Any]
         if found:
-            where = {"address": started.enter_context(_local_cluster(int(found[1] or 0)))}
+            n = int(found[1] or threads.allowed())
+            where = {"address": started.enter_context(own_cluster(n))}
         elif Path(address).is_file():
             where = {"scheduler_file": address}
         else:
@@ -79,22 +81,6 @@ def dask(address: str) -> DaskWorkers:
         workers = DaskWorkers(client, ends := ExitStack())
         ends.push(started.pop_all())
         return workers
-
-
-def _local_cluster(n: int) -> Any:
-    """A scheduler in this process, and processes for it."""
-    from distributed import LocalCluster
-
-    n = n or threads.allowed()
-    quiet = {"DASK_LOGGING__DISTRIBUTED": "critical"}
-    return LocalCluster(
-        n_workers=n,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-        env={**threads.share(n), **quiet},
-    )
 
 
 def _origin(address: str) -> Origin:

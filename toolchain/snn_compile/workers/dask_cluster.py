@@ -12,7 +12,7 @@ import hashlib
 import pickle
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,7 +74,7 @@ class DaskWorkers:
         """All workers so far."""
         return tuple(self._machines.values())
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Done]:
+    def run(self, jobs: Iterable[Job]) -> Generator[Done, None, None]:
         """Do jobs, and yield what became of each in order of completion."""
         pending = Pending(jobs)
         seen_at = time.monotonic()

@@ -6,7 +6,7 @@ import pickle
 import platform
 import queue
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 
 from snn_compile.workers.child import Child
@@ -31,7 +31,7 @@ class LocalWorkers:
         self._running: dict[Child, tuple[Attempt, float]] = {}
         self._reports: queue.SimpleQueue[tuple[Child, bytes | None]] = queue.SimpleQueue()
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Done]:
+    def run(self, jobs: Iterable[Job]) -> Generator[Done, None, None]:
         """Do jobs, and yield what became of each in order of completion.
 
         A job is taken from the iterable when a process is free for it. To stop before the end,

@@ -1,27 +1,21 @@
-"""Evaluation and verification spread over workers, shard by shard.
-
-The network travels to each worker once. A shard travels to the worker that evaluates it, and its
-copy is removed there when it is done: what a worker holds does not grow with the set.
-"""
+"""An evaluation set, evaluated by workers."""
 
 from __future__ import annotations
 
-import pickle
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from snn_compile.errors import UsageError
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.inputs import files_of, source_runtime
+from snn_compile.pipeline.spread.shards import in_order, unpickled
 from snn_compile.report.evaluation import Evaluate, Stages, answers_to
 from snn_compile.report.shards import Answers, Shard
 from snn_compile.samples.outputs import Expected
 from snn_compile.sim.batches import Advance
-from snn_compile.workers import File, Job, Workers
+from snn_compile.workers import Workers
 
 EVALUATE = f"{__name__}:evaluate_shard"
 
@@ -36,7 +30,7 @@ class _Evaluation:
     runtime: str
 
 
-def over_workers(
+def evaluate_on(
     workers: Workers,
     stages: Stages,
     expected: Sequence[Expected],
@@ -70,68 +64,16 @@ def over_workers(
     return evaluate
 
 
-def in_order(
-    workers: Workers,
-    function: str,
-    common: object,
-    files: dict[str, File],
-    shards: Iterable[Shard],
-    done: Callable[[Shard], None],
-) -> Iterator[Any]:
-    """What a function returns for each shard, in the order of the shards.
-
-    Args:
-        workers: that call it.
-        function: as a job names it; takes ``common``, ``shard`` and the files as paths.
-        common: the same for all shards; pickled.
-        files: further arguments.
-        shards: the shards.
-        done: called when a shard is done.
-
-    Raises:
-        CompileError: a worker raised it, or too many died; the other shards are then given up.
-    """
-    with tempfile.TemporaryDirectory(prefix="snn-compile-shards-") as scratch:
-        folder = Path(scratch)
-        (folder / "common").write_bytes(pickle.dumps(common, pickle.HIGHEST_PROTOCOL))
-        whole = {**files, "common": File.of(folder / "common")}
-        open_shards: dict[str, Shard] = {}
-        found: dict[int, Any] = {}
-
-        def jobs() -> Iterator[Job]:
-            for number, shard in enumerate(shards):
-                path = folder / f"shard-{number}"
-                path.write_bytes(pickle.dumps(shard, pickle.HIGHEST_PROTOCOL))
-                open_shards[str(number)] = shard
-                arguments = {**whole, "shard": replace(File.of(path), kept=False)}
-                yield Job(str(number), function, arguments)
-
-        results = workers.run(jobs())
-        try:
-            following = 0
-            for result in results:
-                found[int(result.key)] = result.result()
-                done(open_shards.pop(result.key))
-                (folder / f"shard-{result.key}").unlink()
-                while following in found:
-                    yield found.pop(following)
-                    following += 1
-        finally:
-            close = getattr(results, "close", None)
-            if close is not None:
-                close()
-
-
 def evaluate_shard(common: Path, shard: Path, model: Path | None = None) -> Answers:
     """Called in a worker: the answers to a shard."""
     evaluation = _loaded(common, model)
-    return answers_to(_unpickled(shard), evaluation.stages, evaluation.expected)
+    return answers_to(unpickled(shard), evaluation.stages, evaluation.expected)
 
 
 @lru_cache(maxsize=1)
 def _loaded(common: Path, model: Path | None) -> _Evaluation:
     """The evaluation, with the runtime of the user's file."""
-    evaluation: _Evaluation = _unpickled(common)
+    evaluation: _Evaluation = unpickled(common)
     if model is None:
         return evaluation
     stages = evaluation.stages
@@ -143,7 +85,3 @@ def _loaded(common: Path, model: Path | None) -> _Evaluation:
             hint="install the same packages on all machines",
         )
     return replace(evaluation, stages=replace(stages, source_runtime=runtime))
-
-
-def _unpickled(path: Path) -> Any:
-    return pickle.loads(path.read_bytes())

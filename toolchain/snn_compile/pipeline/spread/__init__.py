@@ -1,0 +1,1 @@
+"""Large data sets, evaluated and verified by workers."""

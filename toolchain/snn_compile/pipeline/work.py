@@ -1,0 +1,260 @@
+"""The folder of a running compilation: its record of progress, and results to resume from.
+
+It is ``.NAME.work`` beside the output ``NAME``, whose claim its process holds. It appears once a
+compilation has run for ``WORTH`` seconds, and is removed when the output is complete. What an
+interrupted compilation has kept is used by ``--resume`` only, and only if nothing has changed that
+the result depends on: model, data, options, target, and the compiler itself.
+
+The results are JSON and arrays of known classes; nothing in them is run. Whoever can write into the
+folder could change a network, though, so one that others may write is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from snn_compile.files import claims
+from snn_compile.files.documents import DAMAGE, DamagedError
+from snn_compile.files.typed import complaint
+from snn_compile.files.writing import sync
+from snn_compile.passes import Finding
+from snn_compile.pipeline import progress_record, values
+from snn_compile.pipeline.progress_record import ProgressRecord
+from snn_compile.report.journal import Kept
+from snn_compile.sealed.provenance import provenance
+
+WORTH = 2.0
+"""Seconds from which on a compilation is worth keeping results of."""
+MOST_BYTES = 4 << 30
+"""Of all results kept."""
+_PACKAGES = ("snn_compile", "snn_frontends", "snn_backends")
+_DOCUMENT, _ENDING = "result.json", ".result"
+_CODEC = values.ValueCodec(origins=True)
+
+
+def folder_of(output: Path) -> Path:
+    """The folder of a compilation that writes this output."""
+    place = Path(os.path.realpath(output.parent), output.name)
+    return place.with_name(f".{place.name}.work")
+
+
+def identity_of(model: Path, options: Any, given: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of everything that the result of a compilation depends on."""
+    return {**provenance(model, options, given), "code": _code()}
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What differs between two identities, in the user's words."""
+    found = [
+        "the compiler" if key in ("code", "tool") else f"--{key}" if key != "model" else key
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key) and key != "options" and not key.endswith(".name")
+    ]
+    try:
+        old, new = (json.loads(one.get("options", "{}")) for one in (before, now))
+        names = sorted({*old, *new})
+        found += [f"--{n.replace('_', '-')}" for n in names if old.get(n) != new.get(n)]
+    except (ValueError, AttributeError):
+        found.append("the options")
+    return list(dict.fromkeys(found))
+
+
+class WorkFolder:
+    """Implements ``report.journal.Work`` in a folder.
+
+    Args:
+        output: the folder that is compiled; claimed by this process.
+        model: the user's file.
+        identity: gives hashes of everything that the result depends on; asked for once there is
+            something to write or to resume.
+        resume: whether to go on with what an interrupted compilation has kept.
+
+    Attributes:
+        findings: what there is to say of resuming.
+        n_kept: results that an interrupted compilation has kept.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        model: Path,
+        identity: Callable[[], dict[str, str]],
+        *,
+        resume: bool,
+    ) -> None:
+        self.path = folder_of(output)
+        self.findings: list[Finding] = []
+        self.n_kept = 0
+        self._identity = cache(identity)
+        self._start = time.monotonic()
+        self._size = 0
+        if not (resume and self._can_resume()):
+            claims.remove(self.path)
+        self.n_kept = len(list(self.path.glob(f"*{_ENDING}"))) if self.path.is_dir() else 0
+        self._record = ProgressRecord(
+            self.path, model.name, output.name, self._identity, self._make
+        )
+
+    def begin(self, stage: str, total: int | None = None) -> None:
+        """As of ``Work``."""
+        self._record.begin(stage, total)
+
+    def advance(self, n: int) -> None:
+        """As of ``Work``."""
+        self._record.advance(n)
+
+    def end(self, stage: str, seconds: float) -> None:
+        """As of ``Work``."""
+        self._record.end(stage, seconds)
+
+    @property
+    def has_results(self) -> bool:
+        """Whether there is anything that a later compilation can resume from."""
+        return self.path.is_dir() and any(self.path.glob(f"*{_ENDING}"))
+
+    def recall(self, name: str, expected: Any) -> Kept | None:
+        """As of ``Work``; a damaged result is computed again."""
+        path = self.path / _file(name)
+        if not self.n_kept or not path.exists():
+            return None
+        try:
+            document, arrays = values.read(path, _DOCUMENT)
+            if document.get("name") != name or document.get("identity") != self._digest:
+                raise DamagedError("it is of another compilation")
+            kept = Kept(*_CODEC.decode(document["kept"], arrays))
+            if not all(isinstance(one, Finding) for one in kept.findings):
+                raise DamagedError("it has other findings than this tool's")
+            if wrong := complaint(kept.value, expected, name):
+                raise DamagedError(wrong)
+        except DAMAGE as error:
+            text = f"what was kept of '{name}' cannot be read ({error}); it is computed again"
+            self.findings.append(Finding(text, code="kept-damaged", warning=True))
+            return None
+        self._size += path.stat().st_size
+        return kept
+
+    def keep(self, name: str, kept: Kept) -> None:
+        """As of ``Work``. What cannot be written is not kept; the compilation goes on."""
+        if time.monotonic() - self._start < WORTH or self._size > MOST_BYTES:
+            return
+        arrays: dict[str, Any] = {}
+        try:
+            parts = (kept.value, kept.findings, kept.timing)
+            document = {
+                "name": name,
+                "identity": self._digest,
+                "kept": _CODEC.encode(parts, arrays, "kept"),
+            }
+            self._make()
+            new = self.path / f"{_file(name)}.new"
+            with new.open("wb") as stream:
+                values.write(stream, _DOCUMENT, document, arrays, compress=False)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(new, self.path / _file(name))
+            sync(self.path)
+            self._size += (self.path / _file(name)).stat().st_size
+        except (OSError, KeyError, ValueError):  # a full disk; a plug-in's own class
+            return
+
+    def close(self, *, complete: bool) -> None:
+        """Remove the folder, or leave it to a compilation that resumes."""
+        if complete or not self.has_results:
+            claims.remove(self.path)
+        else:
+            self._record.close()
+
+    @property
+    def _digest(self) -> str:
+        text = json.dumps(self._identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _make(self) -> None:
+        self.path.mkdir(mode=0o700, exist_ok=True)
+
+    def _can_resume(self) -> bool:
+        """Whether what is there belongs to the same compilation; says why not."""
+        if not os.path.lexists(self.path):
+            text = "no interrupted compilation has left anything here; it starts afresh"
+            self.findings.append(Finding(text, code="nothing-to-resume", warning=True))
+            return False
+        if not _is_own(self.path):
+            text = f"others can write into {self.path.name}: it is not used, and starts afresh"
+            self.findings.append(Finding(text, code="not-resumed", warning=True))
+            return False
+        before = progress_record.read(self.path)
+        if before is None:
+            text = "the record of the interrupted compilation cannot be read; it starts afresh"
+            self.findings.append(Finding(text, code="not-resumed", warning=True))
+            return False
+        try:
+            now = self._identity()
+        except OSError:
+            return False  # a file is missing: the compilation says which
+        if changed := changes(before["identity"], now):
+            what = ", ".join(changed)
+            text = f"changed since the interrupted compilation: {what}; it starts afresh"
+            self.findings.append(Finding(text, code="not-resumed", warning=True))
+            return False
+        return True
+
+
+@contextmanager
+def work_folder(
+    output: Path, model: Path, options: Any, given: Mapping[str, Any], *, resume: bool
+) -> Iterator[WorkFolder]:
+    """The folder of a compilation; kept if the body is interrupted or fails by no fault of its own.
+
+    A ``CompileError`` would come again: nothing is left for it.
+    """
+    from snn_compile.errors import CompileError
+
+    identity = partial(identity_of, model, options, given)
+    work = WorkFolder(output, model, identity, resume=resume)
+    try:
+        yield work
+    except CompileError:
+        work.close(complete=True)
+        raise
+    except BaseException:
+        work.close(complete=False)
+        raise
+    work.close(complete=True)
+
+
+def _file(name: str) -> str:
+    readable = re.sub(r"[^a-z0-9-]+", "-", name.lower())[:60]
+    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}{_ENDING}"
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a folder, and no link, is this user's alone to write."""
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    if not hasattr(os, "getuid"):
+        return True
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _code() -> str:
+    """A hash of the sources' sizes and times: another version may compute other integers."""
+    digest = hashlib.sha256()
+    for package in _PACKAGES:
+        spec = find_spec(package)
+        for root in sorted(spec.submodule_search_locations or () if spec else ()):
+            for path in sorted(Path(root).rglob("*.py")):
+                status = path.stat()
+                digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
