@@ -205,7 +205,7 @@ def stimuli_of(
     import numpy as np
 
     from snn_compile.cli.run import load
-    from snn_compile.report.evaluation import encoded
+    from snn_compile.sim.frames import encoded
 
     samples = load(compiled, data)
     return encoded(compiled.encoding, samples.x).astype(np.int64), samples.y

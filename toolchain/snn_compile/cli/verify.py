@@ -90,10 +90,10 @@ def command(
     names = selected_checks(folder, against, compiled)
     if address is not None:
         cluster.check(address)
-    frames = frames_of(compiled, data)
-    if not (quiet or no_progress) and len(compiled.stimulus):
-        here = [name for name in names if address is None or name not in (GOLDEN, ENGINE)]
-        observer.stage("expected", expected(compiled, folder, here, stimuli, time_limit, frames))
+    samples = frames_of(compiled, data)
+    if address is None and not (quiet or no_progress):
+        text = expected(compiled, folder, names, stimuli, time_limit, samples)
+        observer.stage("expected", text)
     outcomes: list[Verification] = []
     missing: list[CompileError] = []
     try:
@@ -101,7 +101,7 @@ def command(
             for name in names:
                 try:
                     outcome = compare(
-                        compiled, folder, name, stimuli, time_limit, observer, frames, workers
+                        compiled, folder, name, stimuli, time_limit, observer, samples, workers
                     )
                     outcomes.append(outcome)
                 except DeviceError as error:
@@ -185,9 +185,9 @@ def compare(
     from snn_compile.hil.verification import Verification
     from snn_compile.plugins import BACKENDS, Verifiable
 
-    is_spread = workers is not None and name in (GOLDEN, ENGINE)
-    frames = frames_for(compiled, name, stimuli, frames, is_spread=is_spread)
-    on_workers = is_spread and len(frames) > 0
+    everything = frames is not None or workers is not None
+    frames = frames_for(compiled, name, stimuli, frames, everything=everything)
+    on_workers = workers is not None and name in (GOLDEN, ENGINE) and len(frames) > 0
     total = len(frames)
     if name == GOLDEN and not on_workers:
         total = golden.work_items(compiled.program, total)
@@ -209,62 +209,12 @@ def compare(
         )
 
 
-def frames_for(
-    compiled: CompiledModel,
-    name: str,
-    stimuli: int | None,
-    frames: Int | None = None,
-    *,
-    is_spread: bool = False,
-) -> Int:
-    """The stimuli of a comparison: as many as requested, or as fit.
-
-    ``frames`` as of ``compare``; ``is_spread``: whether workers compare them.
-    """
-    from snn_compile.hil import golden
-
-    fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
-    shown = compiled.stimulus if frames is None or name == GOLDEN else frames
-    by_default = {GOLDEN: None, ENGINE: golden.n_for_reference(compiled.program)}
-    if frames is not None or is_spread:
-        by_default[ENGINE] = None
-    return shown[: stimuli or by_default.get(name, fitting)]
-
-
-def expected(
-    compiled: CompiledModel,
-    folder: Path,
-    names: list[str],
-    stimuli: int | None,
-    time_limit: float,
-    frames: Int | None = None,
-) -> str:
-    """How long each comparison will take, from its work and the speed of this machine."""
-    from snn_compile.hil.duration import Speed
-    from snn_compile.plugins import BACKENDS
-    from snn_compile.report.heartbeat import clock
-
-    speed = Speed.measure(compiled.program, compiled.stimulus)
-    parts = []
-    for name in names:
-        is_emitted = name not in (GOLDEN, ENGINE) and (folder / name).is_dir()
-        backend = BACKENDS.load(name) if is_emitted else None
-        n = len(frames_for(compiled, name, stimuli, frames))
-        seconds = speed.expected(name, backend, compiled.program, n)
-        if seconds is None:
-            parts.append(f"{name} up to {clock(time_limit)}")
-            continue
-        low, high = seconds
-        parts.append(f"{name} {clock(low)} to {clock(high)}")
-    return " · ".join(parts)
-
-
 def frames_of(compiled: CompiledModel, data: Path | None) -> Int | None:
     """The samples of a file, encoded; None without one."""
     if data is None:
         return None
     from snn_compile.cli.run import load
-    from snn_compile.report.evaluation import encoded
+    from snn_compile.sim.frames import encoded
 
     return encoded(compiled.encoding, load(compiled, data).x).astype("int64")
 
@@ -280,6 +230,56 @@ def _compare_on(
     return compiled.verify_golden(
         frames, recorded=trace_on(workers, compiled.program, frames, advance)
     )
+
+
+def frames_for(
+    compiled: CompiledModel,
+    name: str,
+    stimuli: int | None,
+    samples: Int | None = None,
+    *,
+    everything: bool = False,
+) -> Int:
+    """The stimuli of a comparison: as many as requested, or as fit; the engine may get all.
+
+    ``samples`` are in place of the stored stimuli, which the golden traces belong to.
+    """
+    from snn_compile.hil import golden
+
+    fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
+    shown = compiled.stimulus if samples is None or name == GOLDEN else samples
+    of_engine = None if everything else golden.n_for_reference(compiled.program)
+    by_default = {GOLDEN: None, ENGINE: of_engine}
+    return shown[: stimuli or by_default.get(name, fitting)]
+
+
+def expected(
+    compiled: CompiledModel,
+    folder: Path,
+    names: list[str],
+    stimuli: int | None,
+    time_limit: float,
+    samples: Int | None = None,
+) -> str:
+    """How long each comparison will take, from its work and the speed of this machine."""
+    from snn_compile.hil.duration import Speed
+    from snn_compile.plugins import BACKENDS
+    from snn_compile.report.heartbeat import clock
+
+    speed = Speed.measure(compiled.program, compiled.stimulus)
+    parts = []
+    for name in names:
+        is_emitted = name not in (GOLDEN, ENGINE) and (folder / name).is_dir()
+        backend = BACKENDS.load(name) if is_emitted else None
+        everything = samples is not None
+        n = len(frames_for(compiled, name, stimuli, samples, everything=everything))
+        seconds = speed.expected(name, backend, compiled.program, n)
+        if seconds is None:
+            parts.append(f"{name} up to {clock(time_limit)}")
+            continue
+        low, high = seconds
+        parts.append(f"{name} {clock(low)} to {clock(high)}")
+    return " · ".join(parts)
 
 
 def _show(outcomes: list[Verification], as_json: bool) -> None:

@@ -110,6 +110,20 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
     return imported
 
 
+def input_map(path: Path, options: CompileOptions) -> tuple[str, Shape] | None:
+    """The only input, if it is a map of channels whose size ``--input-shape`` can state.
+
+    Raises:
+        CompileError: the file cannot be imported.
+    """
+    if spiking_frontend(path) or not isinstance(frontend_for(path), ConfigurableFrontend):
+        return None
+    inputs = read_model(path, options).ann.inputs
+    if len(inputs) != 1 or len(inputs.shape) != 3:
+        return None
+    return inputs[0].id, inputs.shape
+
+
 def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> SourceRuntime | None:
     """The runtime of the user's file; None if preprocessing is applied outside the file."""
     frontend = frontend_for(path)

@@ -16,7 +16,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import Encoding, OutputDecoding
+from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
@@ -33,12 +33,10 @@ from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputKind
 from snn_compile.sim import ann, engine, spiking
-from snn_compile.sim.batches import Advance, map_batches, no_progress
+from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.frames import encoded
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reference import Run
-
-ENCODING_BATCH_SIZE = 256
-"""Samples per encoding task of a thread."""
 
 FEW_SAMPLES = 1_000
 """Most samples, the first ones, for two stages: the folded network, which computes what the file
@@ -292,19 +290,6 @@ def _outputs_of_file(
 def decoded(decodings: Mapping[NodeId, OutputDecoding], run: Run) -> list[Array]:
     """The outputs of a run as real values."""
     return [decoding(run.outputs[output]) for output, decoding in decodings.items()]
-
-
-def encoded(encoding: Encoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
-    """The frames of many samples (N, *input shape), as (N, *maps), in few bytes."""
-    fitting = np.min_scalar_type(-2 * max(-encoding.low, encoding.high))
-    frames = np.empty((len(x), *encoding.maps), fitting)
-
-    def some(piece: npt.NDArray[Any], start: int) -> None:
-        frames[start : start + len(piece)] = encoding(piece)
-
-    for _ in map_batches(some, x, ENCODING_BATCH_SIZE):
-        pass
-    return frames
 
 
 def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:
