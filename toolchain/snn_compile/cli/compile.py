@@ -11,9 +11,9 @@ import click
 
 from snn_compile.cli import cluster, trust
 from snn_compile.cli.console import as_json, common, progress_options, results
-from snn_compile.cli.failures import print_message
 from snn_compile.cli.model_config import config_beside, options_for
 from snn_compile.cli.passes import AroundPasses, around_passes
+from snn_compile.cli.resuming import naming_resumption
 from snn_compile.cli.settings import GroupedCommand, settings
 from snn_compile.errors import AccuracyError, CompileError, Origin, UsageError, raise_all
 from snn_compile.pluralize import pluralize
@@ -121,21 +121,14 @@ def working(
     """The folder of the compilation's progress; says how to resume if it is interrupted."""
     from snn_compile.pipeline.work import work_folder
 
-    work = None
-    try:
-        with work_folder(output, model, options, {}, resume=resume) as work:
-            for finding in work.findings:
-                observer.finding(finding)
-            if work.n_kept:
-                results_kept = pluralize(work.n_kept, "result")
-                observer.stage("resume", f"{results_kept} of the interrupted compilation")
+    with work_folder(output, model, options, {}, resume=resume) as work:
+        for finding in work.findings:
+            observer.finding(finding)
+        if work.n_kept:
+            results_kept = pluralize(work.n_kept, "result")
+            observer.stage("resume", f"{results_kept} of the interrupted compilation")
+        with naming_resumption(lambda: work.has_results, "--resume"):
             yield work
-    except BaseException:
-        if work is not None and work.has_results:
-            print_message(
-                "the work so far is kept: the same command with --resume goes on from there"
-            )
-        raise
 
 
 def write(
