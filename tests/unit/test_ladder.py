@@ -122,8 +122,9 @@ def test_the_order_of_the_keys_is_that_of_the_schema():
 
 
 @pytest.mark.parametrize(("at_most", "n"), [(30, 30), (1000, 50)])
-def test_two_stages_see_the_first_samples(examples, monkeypatch, at_most, n):
-    monkeypatch.setattr(evaluation, "FEW_SAMPLES", at_most)
+def test_the_stages_in_between_see_the_first_samples(examples, monkeypatch, at_most, n):
+    monkeypatch.setattr(evaluation, "LOCATING_SAMPLES", at_most + 10)
+    monkeypatch.setattr(evaluation, "SPIKING_SAMPLES", at_most)
     data = np.load(examples / "digits_evaluate.npz")
     compiled = compile_model(
         examples / "digits_mlp.onnx",
@@ -134,8 +135,8 @@ def test_two_stages_see_the_first_samples(examples, monkeypatch, at_most, n):
         emit=(),
     )
     rungs = {rung["stage"]: rung for rung in compiled.report["ladder"]}
-    between = [rungs.pop(stage) for stage in ("folded", "spiking")]
-    assert {rung["n"] for rung in between} == {n}
+    between = [rungs.pop(stage) for stage in ("folded", "rate", "spiking")]
+    assert [rung["n"] for rung in between] == [min(50, n + 10), min(50, n + 10), n]
     assert {rung["n"] for rung in rungs.values()} == {50}
     befores = [rung["before"]["stage"] for rung in between if "before" in rung]
-    assert befores == (["onnx", "rate"] if n < 50 else [])
+    assert befores == (["onnx", "folded", "rate"] if n < 50 else [])

@@ -38,10 +38,11 @@ from snn_compile.sim.frames import encoded
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reference import Run
 
-FEW_SAMPLES = 1_000
-"""Most samples, the first ones, for two stages: the folded network, which computes what the file
-does, and the spiking network in float, each of whose steps costs as much as the trained network. A
-tenth of a point, one of these samples, suffices to locate a loss in them.
+LOCATING_SAMPLES, SPIKING_SAMPLES = 2_000, 1_000
+"""Most samples, the first ones, for the stages between the user's file and fixed point, and for the
+spiking network in float among them, each of whose steps costs as much as the trained network. They
+serve to locate a loss; on all samples they would take most of a compilation's time. The first stage
+and the answer see all samples.
 """
 
 
@@ -77,12 +78,13 @@ class Stages:
 
     def runs(self, shard: Shard) -> int:
         """Samples of a shard in all stages, as the progress counts them."""
-        return 3 * len(shard.x) + (1 + self.with_spikes) * few_of(shard)
+        spiking = _first(shard, SPIKING_SAMPLES) if self.with_spikes else 0
+        return 2 * (len(shard.x) + _first(shard, LOCATING_SAMPLES)) + spiking
 
 
-def few_of(shard: Shard) -> int:
-    """Samples of a shard among the first ones of all, which every stage sees."""
-    return min(len(shard.x), max(0, FEW_SAMPLES - shard.start))
+def _first(shard: Shard, n: int) -> int:
+    """How many samples of a shard are among the first n of all."""
+    return min(len(shard.x), max(0, n - shard.start))
 
 
 @dataclass(frozen=True)
@@ -215,18 +217,10 @@ def answers_to(
 
     first, found.note = _outputs_of_file(stages, expected, x, advance)
     add("onnx", first)
-    few = few_of(shard)
-    if few:
-        add("folded", ann.evaluate_outputs(lowered.folded, x[:few], advance=advance))
-    operators = as_lines(lowered.curves)
-    if lowered.curves:
-        add("activations", ann.evaluate_outputs(lowered.folded, x, operators=operators))
-    rounded = on_levels(lowered.scales, levels_of(lowered.folded, stages.coding))
-    on_grid = ann.evaluate_outputs(
-        lowered.folded, x, hook=rounded, operators=operators, advance=advance
-    )
-    add("rate", on_grid)
-    if few and stages.with_spikes:
+    if few := _first(shard, LOCATING_SAMPLES):
+        for stage, values in _between(x[:few], stages, advance):
+            add(stage, values)
+    if stages.with_spikes and (few := _first(shard, SPIKING_SAMPLES)):
         spikes = spiking.evaluate_outputs(
             lowered.spiking, frames[:few], first=shard.start, advance=advance
         )
@@ -239,6 +233,20 @@ def answers_to(
     if stages.with_host:
         found.readouts = dict(zip(lowered.decodings, values, strict=True))
     return found
+
+
+def _between(x: Array, stages: Stages, advance: Advance) -> Iterator[tuple[str, Sequence[Array]]]:
+    """What the float networks after that of the file make of some samples."""
+    lowered = stages.lowered
+    yield "folded", ann.evaluate_outputs(lowered.folded, x, advance=advance)
+    operators = as_lines(lowered.curves)
+    if lowered.curves:
+        yield "activations", ann.evaluate_outputs(lowered.folded, x, operators=operators)
+    rounded = on_levels(lowered.scales, levels_of(lowered.folded, stages.coding))
+    yield (
+        "rate",
+        ann.evaluate_outputs(lowered.folded, x, hook=rounded, operators=operators, advance=advance),
+    )
 
 
 def described(
