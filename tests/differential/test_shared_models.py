@@ -141,7 +141,7 @@ def test_the_engine_is_equal(compiled_engine, compiled, name, coding):
     n_images = EVALUATE[name] if coding == "graded" else RATE[name][0]
     model = compiled(name, coding, n_images)
     assert model.report["simulator"].startswith("engine ")
-    # The reference takes seconds for an image of the deepest; the others show that images are apart.
+    # The reference takes seconds for an image of the deepest; others show that images are apart.
     n_stimuli = 1 if name == "cifar10_resnet20" else 3
     assert_equal(model.program, model.stimulus[:n_stimuli], f"{name}, {coding}")
 
