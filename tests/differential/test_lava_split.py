@@ -29,30 +29,30 @@ class Case:
     frames: Int
 
 
-def split(kind, seed=2):
-    """A network of all structures, split for a chip with few axons."""
+def split(kind, axons, seed=2):
+    """A network of all structures, split for a chip with few axons: the fewer, the more relays."""
     if kind in SCHEDULED:
         made = scheduled(kind, "structures", seed, 5)
         program, frames = made.program, made.frames
     else:
         n_steps = 1 if kind in networks.SINGLE_STEP else 5
         program, frames = networks.structures(seed, kind, n_steps)
-    found = SplitFanIn(small(input_axons_per_core=12)).split(program)
+    found = SplitFanIn(small(input_axons_per_core=axons)).split(program)
     assert found is not None
     assert found.relay_sources
     return Case(kind, found.program, frames[:3])
 
 
 @pytest.mark.parametrize(
-    ("form", "kinds"),
+    ("form", "kinds", "axons"),
     [
-        ("sparse", FEW),
-        pytest.param("sparse", KINDS, marks=pytest.mark.slow),
-        pytest.param("conv", KINDS, marks=pytest.mark.slow),
+        ("sparse", FEW, 48),
+        pytest.param("sparse", KINDS, 12, marks=pytest.mark.slow),
+        pytest.param("conv", KINDS, 12, marks=pytest.mark.slow),
     ],
 )
-def test_split_networks_in_lava(lava_environment, tmp_path, form, kinds):
-    cases = [split(kind) for kind in kinds]
+def test_split_networks_in_lava(lava_environment, tmp_path, form, kinds, axons):
+    cases = [split(kind, axons) for kind in kinds]
     plans = lava_batch.emitted(cases, tmp_path)
     assert list(plans) == list(kinds)
     sent = lava_batch.run(lava_environment, cases, plans, form, tmp_path)

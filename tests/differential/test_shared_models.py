@@ -21,7 +21,7 @@ from snn_frontends.onnx import OnnxFrontend
 pytestmark = pytest.mark.shared_data
 
 MODELS = ("mnist_mlp_256x2", "mnist_cnn_cntk", "fashion_vggbn", "cifar10_resnet20")
-CALIBRATE, EVALUATE = 1024, {name: 1000 for name in MODELS} | {"cifar10_resnet20": 500}
+CALIBRATE, EVALUATE = 1024, {name: 1000 for name in MODELS} | {"cifar10_resnet20": 250}
 ALL = 10000
 
 
@@ -87,7 +87,7 @@ def test_the_float_network_is_that_of_onnxruntime(model_data, name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_graded_keeps_the_accuracy(compiled, name):
-    """Within 0.5 points: one image of 1,000 is 0.1, of 500 0.2, and some borderline ones may flip.
+    """Within 0.5 points: one image of 1,000 is 0.1, of 250 0.4, and some borderline ones may flip.
 
     The claim is 0.3 points on 10,000 images; ``test_graded_keeps_the_accuracy_of_all`` checks it.
     """
@@ -141,7 +141,9 @@ def test_the_engine_is_equal(compiled_engine, compiled, name, coding):
     n_images = EVALUATE[name] if coding == "graded" else RATE[name][0]
     model = compiled(name, coding, n_images)
     assert model.report["simulator"].startswith("engine ")
-    assert_equal(model.program, model.stimulus[:3], f"{name}, {coding}")
+    # The reference takes seconds for an image of the deepest; others show that images are apart.
+    n_stimuli = 1 if name == "cifar10_resnet20" else 3
+    assert_equal(model.program, model.stimulus[:n_stimuli], f"{name}, {coding}")
 
 
 def verified(sealed, folder, n, capsys):

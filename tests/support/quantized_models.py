@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_models import IR_VERSION, SYMBOLIC, evaluate_all, imported, node, session
+from snn_compile.ir import ann
 from snn_compile.plugins import Imported
 
 MICROSOFT = "com.microsoft"
@@ -85,3 +86,49 @@ def assert_within_a_step(made: onnx.ModelProto, step: float, seed: int = 0) -> I
     assert apart.max() < 1.01
     assert (apart > 0.01).mean() < 0.1  # how often depends on the order of sums, so on the machine
     return result
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    """Numbers that are the same in every run."""
+    return np.random.default_rng(seed)
+
+
+def weights(kind: str, shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
+    """Integers over the whole range of a type of at most 8 bits, its ends included."""
+    _, low, high = TYPES[kind]
+    low, high = max(low, -128), min(high, 255)
+    found = rng(seed).integers(low, high, shape, endpoint=True)
+    found.flat[:2] = low, high
+    return found
+
+
+def layers(graph: Iterable[object]) -> list[ann.Conv | ann.Dense]:
+    """The convolutions and products of a network."""
+    return [n for n in graph if isinstance(n, ann.Conv | ann.Dense)]
+
+
+def qonnx(
+    bits: int = 4,
+    domain: str = "qonnx.custom_op.general",
+    op: str = "Quant",
+    scale: float = 0.25,
+    **attributes: object,
+) -> tuple[onnx.ModelProto, np.ndarray]:
+    """A convolution whose weights and sums a quantizer rounds, and the weights before."""
+    w = rng().normal(size=(3, 3, 1, 1)).astype(np.float32)
+    constants: dict[str, tuple[object, str]] = {
+        "w": (w, "float32"),
+        "ws": ([[[[0.1]]], [[[0.2]]], [[[0.3]]]], "float32"),
+        "zero": (0.0, "float32"),
+        "bits": (float(bits), "float32"),
+        "s": (scale, "float32"),
+    }
+    more = [] if op != "Quant" else ["zero", "bits"]
+    nodes = [
+        node(op, " ".join(["w", "ws", *more]), "wd", domain=domain, **attributes),
+        node("Conv", "x wd", "c"),
+        node(op, " ".join(["c", "s", *more]), "y", domain=domain, **attributes),
+    ]
+    made = quantized_model(nodes, constants, opset=13)
+    made.opset_import.append(helper.make_opsetid(domain, 1))
+    return made, w

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 
 from onnx_models import evaluate_all, imported, model, node, session
 
@@ -84,3 +85,23 @@ def assert_imported(made, *, steps=STEPS):
         assert ours.shape == expected.shape
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
     return result
+
+
+def changed(made, **attributes):
+    """A model with other attributes of its layer."""
+    copy = onnx.ModelProto.FromString(made.SerializeToString())
+    (layer,) = (n for n in copy.graph.node if n.name == "layer")
+    kept = [a for a in layer.attribute if a.name not in attributes]
+    del layer.attribute[:]
+    layer.attribute.extend(kept)
+    layer.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in attributes.items())
+    return copy
+
+
+def replaced(made, **constants):
+    """A model with other constants."""
+    copy = onnx.ModelProto.FromString(made.SerializeToString())
+    for tensor in copy.graph.initializer:
+        if tensor.name in constants:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(constants[tensor.name], tensor.name))
+    return copy
