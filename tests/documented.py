@@ -56,6 +56,10 @@ MASKS = [
 ]
 """What depends on the machine: not compared, except for the groups in it."""
 
+PROGRESS = re.compile(r"  (?:[\w-]+ +(?:.* · )?\d+:\d\d:\d\d(?: · .*)?|expected +.*\d:\d\d:\d\d)")
+"""A line about a stage that takes long on a slow machine, and is not there on a fast one; or about
+what is expected to."""
+
 READERS = {"as onnxruntime runs the file": "as the file states it"}
 """What readers see who have installed nothing but what ``python3 toolchain`` does."""
 
@@ -254,7 +258,8 @@ def run(
             raise page.error(step.line, what)
         for ours, theirs in READERS.items():
             printed = printed.replace(ours, theirs)
-        yield step, [line.rstrip() for line in printed.rstrip().splitlines()]
+        lines = [line.rstrip() for line in printed.rstrip().splitlines()]
+        yield step, [line for line in lines if not PROGRESS.fullmatch(line)]
         printed = following
 
 

@@ -81,6 +81,13 @@ def table(targets: Sequence[str]) -> Iterator[str]:
                 counted += events(target.name, found)
     target = load_target(targets[0])
     mapped = cut_as_intel(nets["lif"].program, target)
+    without_input = CORES["lif"] - OF_INPUT["lif"]
+    yield row(
+        "LIF in Intel's pieces: cores, without the input",
+        target.name,
+        without_input,
+        exactly(mapped.cores),
+    )
     found = bill(mapped, activity, host=False)
     if found.step:
         yield step_row("LIF in Intel's pieces: time of a step, µs", mapped, found, found.step)

@@ -9,10 +9,24 @@ import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from mapping_networks import networks, targets
+from mapping_networks import (
+    LOIHI2,
+    UNLIMITED,
+    conv,
+    dense,
+    network,
+    networks,
+    one_layer,
+    readout,
+    source,
+    spiking,
+    targets,
+    with_values,
+)
 from network_builder import INPUT, Builder
 from snn_compile.errors import CompileError
 from snn_compile.ir.fixedpoint import QFormat, QTensor
+from snn_compile.ir.geometry import Geometry
 from snn_compile.mapping import map_program, resources
 from snn_compile.mapping.block import Block, Part, as_map
 from snn_compile.mapping.counts import all_counts
@@ -115,3 +129,40 @@ def test_kernels_without_a_weight_read_nothing():
     synapses = net[net.conv(INPUT, 3)]
     nothing = replace(synapses, weight=QTensor(0 * synapses.weight.values, QFormat(8)))
     assert ConvHalo(nothing, (2, 5, 5))(np.array([1, 9])).tolist() == [[0, 0]] * 3
+
+
+def test_taps_of_kernels_that_do_not_overlap_are_all_counted():
+    net = Builder(0, (1, 8, 8))
+    synapses = net[net.conv(INPUT, 3)]
+    diagonal = np.broadcast_to(np.eye(2, dtype=np.int64), (3, 1, 2, 2))
+    apart = replace(
+        synapses,
+        shape=(3, 4, 4),
+        weight=QTensor(diagonal, QFormat(8)),
+        geometry=Geometry((2, 2)),
+    )
+    assert ConvHalo(apart, (1, 8, 8))(np.array([1, 7, 16])).tolist() == [[2, 14, 32]] * 3
+
+
+def test_what_an_axon_adds_to_a_list_leaves_less_room_for_neurons():
+    """A neuron takes 800 bits for its weights; the axons of a core take 1,600."""
+    values = {"entry_overhead_bits": 16, "synapses_per_entry": 1 << 20}
+    program = one_layer(12, 100)
+    room = [with_values(LOIHI2, synapse_memory_per_core=bits, **values) for bits in (2500, 3500)]
+    found = [resources(map_program(program, target).graph) for target in room]
+    assert [(each.lower_bound.cores, each.cores) for each in found] == [(12, 12), (6, 6)]
+
+
+@pytest.mark.parametrize(
+    "limits", [{"neurons_per_core": 24}, {"output_axons_per_core": 48}], ids=["neurons", "outputs"]
+)
+def test_axons_are_those_of_whole_cores(limits):
+    """Of 16 neurons of a channel, 12 read 15 sources at least, and the other 4 read 8."""
+    x = source((1, 4, 4))
+    fed = conv("c", x, np.ones((2, 1, 3, 3), dtype=np.int64), Geometry((1, 1), (1, 1, 1, 1)))
+    a = spiking("a", fed)
+    ones = np.ones((2, 32), dtype=np.int64)
+    left, right = (dense(name, a, ones) for name in ("left", "right"))
+    program = network(x, fed, a, left, readout("l", left), right, readout("r", right))
+    least = lower_bound(program, with_values(UNLIMITED, **limits), all_counts(program))
+    assert least.layers["a"][2] == 23

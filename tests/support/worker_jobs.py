@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from snn_compile import threads
 from snn_compile.errors import CapacityError, CompileErrors, ModelError, Origin
@@ -67,3 +68,12 @@ def siblings(file: Path) -> list[str]:
 
 def nothing() -> None:
     return None
+
+
+def compile_digits(model: Path, data: Path, options: dict[str, Any]) -> float:
+    """Processor seconds of a compilation."""
+    from snn_compile.pipeline.driver import compile_model
+
+    begin = time.process_time()
+    compile_model(model, calibrate=data, evaluate=data, emit=(), **options)
+    return time.process_time() - begin

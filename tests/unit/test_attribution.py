@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snn_compile.pipeline.driver import compile_model
-from snn_compile.report import advice
+from snn_compile.report import advice, attribution
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +22,24 @@ def data(examples):
 @pytest.fixture(scope="module")
 def report(examples, data):
     """The report of the network with some options, which several tests may ask for."""
-    calibrate, evaluate = data
-    model = examples / "digits_cnn.onnx"
 
     @cache
     def of(**options):
-        return compile_model(
-            model, calibrate=calibrate, evaluate=evaluate, emit=(), target="unlimited", **options
-        ).report
+        return compiled(examples, data, **options).report
 
     return of
+
+
+def compiled(examples, data, **options):
+    calibrate, evaluate = data
+    return compile_model(
+        examples / "digits_cnn.onnx",
+        calibrate=calibrate,
+        evaluate=evaluate,
+        emit=(),
+        target="unlimited",
+        **options,
+    )
 
 
 def judged(found):
@@ -94,3 +102,21 @@ def test_uneven_spikes_are_named():
 def test_nothing_is_named_where_nothing_is_lost():
     layer = {"name": "conv3", "output_share": 0.0, "sqnr_db": None}
     assert advice.costliest({"coding": "graded", "layers": [layer]}) == ""
+
+
+def test_pieces_of_one_sample_give_the_same_figures(examples, data, report, monkeypatch):
+    """Sums of floats in another order: equal up to their last bits."""
+    whole = judged(report(coding="rate", timesteps=6))
+    monkeypatch.setattr(attribution, "PIECE_BYTES", 1)
+    made = compiled(examples, data, coding="rate", timesteps=6)
+    for one, other in zip(whole, judged(made.report), strict=True):
+        for key in ("sqnr_db", "saturated", "uneven", "output_share"):
+            assert other[key] == (one[key] and pytest.approx(one[key], rel=1e-9)), key
+
+
+def test_fewer_samples_than_usual_are_stated(examples, data, monkeypatch):
+    assert "attributed" not in compiled(examples, data).report
+    monkeypatch.setattr(attribution, "WORK", 1)
+    found = compiled(examples, data).report
+    assert found["attributed"] == attribution.FEWEST
+    assert sum(layer["output_share"] for layer in judged(found)) == pytest.approx(1)

@@ -72,6 +72,28 @@ def test_statistics_are_those_of_the_activations():
     assert found.n_samples == 20
 
 
+def test_values_that_wait_for_their_peaks_give_the_histograms_of_a_second_run(monkeypatch):
+    network = small_network()
+    x = np.random.default_rng(1).normal(size=(50, 2, 6, 6)).astype(np.float32)
+    monkeypatch.setattr(calibration, "PIECE_BYTES", 16 * 4 * 3 * 6 * 6)
+    monkeypatch.setattr(calibration, "SAMPLES_PER_PIECE", 100)
+    runs, progress = [], []
+    evaluate = calibration.evaluate
+    monkeypatch.setattr(
+        calibration, "evaluate", lambda *args, **rest: (runs.append(1), evaluate(*args, **rest))
+    )
+    once = calibrate(network, x, advance=progress.append)
+    assert (len(runs), sum(progress)) == (1, 2 * len(x))
+    monkeypatch.setattr(calibration, "HELD_BYTES", 0)
+    twice = calibrate(network, x, advance=progress.append)
+    assert (len(runs), sum(progress)) == (3, 4 * len(x))
+    for name, one in once.activations.items():
+        other = twice.activations[name]
+        assert one.n_seen == other.n_seen
+        np.testing.assert_array_equal(one.peak, other.peak)
+        np.testing.assert_array_equal(one.histogram, other.histogram)
+
+
 def test_the_range_of_the_input_includes_zero():
     network = small_network()
     found = calibrate(network, np.full((2, 2, 6, 6), 3.0))

@@ -122,8 +122,8 @@ def test_the_order_of_the_keys_is_that_of_the_schema():
 
 
 @pytest.mark.parametrize(("at_most", "n"), [(30, 30), (1000, 50)])
-def test_the_spiking_network_in_float_sees_the_first_samples(examples, monkeypatch, at_most, n):
-    monkeypatch.setattr(evaluation, "SPIKING_SAMPLES", at_most)
+def test_two_stages_see_the_first_samples(examples, monkeypatch, at_most, n):
+    monkeypatch.setattr(evaluation, "FEW_SAMPLES", at_most)
     data = np.load(examples / "digits_evaluate.npz")
     compiled = compile_model(
         examples / "digits_mlp.onnx",
@@ -134,5 +134,8 @@ def test_the_spiking_network_in_float_sees_the_first_samples(examples, monkeypat
         emit=(),
     )
     rungs = {rung["stage"]: rung for rung in compiled.report["ladder"]}
-    assert rungs.pop("spiking")["n"] == n
+    between = [rungs.pop(stage) for stage in ("folded", "spiking")]
+    assert {rung["n"] for rung in between} == {n}
     assert {rung["n"] for rung in rungs.values()} == {50}
+    befores = [rung["before"]["stage"] for rung in between if "before" in rung]
+    assert befores == (["onnx", "rate"] if n < 50 else [])

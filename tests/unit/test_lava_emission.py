@@ -27,7 +27,7 @@ from snn_compile.sim import reference
 from snn_compile.sim.reference import input_messages
 
 TEMPLATES = Path(emission.__file__).parent / "templates"
-ALLOWED = {"lava", "numpy", "scipy", "layout", "network", "processes", "probing"}
+ALLOWED = {"lava", "numpy", "scipy", "layout", "network", "processes", "probing", "streams"}
 
 
 @pytest.fixture

@@ -109,6 +109,31 @@ def test_what_is_named_fits(network, tmp_path, case):
     assert caught.value.nearest == said
 
 
+@pytest.mark.parametrize("sizes", [(1, 1, 16, 16), ("N", 1, "H", "W")], ids=["fixed", "open"])
+def test_smaller_maps_are_tried_where_the_network_takes_any_size(tmp_path, sizes):
+    """Pooled over the whole map, the network has classes of any map. Nothing else makes it fit."""
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.normal(size=(6, 1, 3, 3)).astype(np.float32),
+        "v": random.normal(size=(4, 6)).astype(np.float32),
+    }
+    nodes = [
+        node("Conv", "x w", "c", "conv"),
+        node("Relu", "c", "r"),
+        node("GlobalAveragePool", "r", "p"),
+        node("Flatten", "p", "f"),
+        node("Gemm", "f v", "y", "dense", transB=1),
+    ]
+    path = tmp_path / "my net.onnx"
+    onnx.save(model(nodes, sizes, weights), str(path))
+    chip = target(tmp_path, core__input_axons=100, **BINARY)
+    given = {"target": chip, "input_shape": () if sizes[0] == 1 else ("x=N,1,16,16",)}
+    said = refusal(path, **given).nearest
+    options = as_options(said)
+    assert options == {"input_shape": "x=1,1,12,12"}
+    assert check_model(path, CompileOptions(**given).override(options)).mapped.cores
+
+
 def test_loss_is_named_last_and_where_nothing_else_helps(network, tmp_path):
     """Without payloads no neuron is split, and no coding has fewer sources."""
     chip = target(tmp_path, "loihi1", core__input_axons=100)

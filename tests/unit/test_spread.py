@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from snn_compile import workers
-from snn_compile.bundle import traced
 from snn_compile.errors import CompileError
-from snn_compile.hil import engine
+from snn_compile.hil import engine, golden
 from snn_compile.hil.divergence import Divergence
 from snn_compile.hil.engine import Compared
 from snn_compile.pipeline.driver import compile_model
@@ -77,11 +76,11 @@ def test_workers_verify_as_this_process_does(two, options):
     program, frames = compiled.program, compiled.encoding(x)
     wrong = frames.copy()
     wrong[13] = wrong[12]
-    outputs, hashes = traced(program, frames)
-    golden = replace(compiled, expected=outputs, golden=hashes)
+    known = golden.by_reference(program, frames)
+    compiled = replace(compiled, expected=known.potentials, golden=known.hashes)
     for given in (frames, wrong):
-        there = golden.verify_golden(given, found=trace_on(two, program, given))
-        assert there == golden.verify_golden(given)
+        there = compiled.verify_golden(given, recorded=trace_on(two, program, given))
+        assert there == compiled.verify_golden(given)
         assert there.equal is (given is frames)
     assert verify_engine_on(two, program, frames) == engine.verify(program, frames)
 

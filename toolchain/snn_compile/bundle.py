@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_compile import sealed, signing
-from snn_compile.errors import Origin, UsageError
+from snn_compile.errors import Origin, UsageError, VerificationError
 from snn_compile.files.claims import exclusive_claim, was_interrupted
 from snn_compile.files.folders import replacing, require_replaceable
+from snn_compile.hil import golden
+from snn_compile.hil.golden import Recorded
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.encoding import Encoding, OutputDecoding
 from snn_compile.ir.fixedpoint import Int
@@ -52,7 +54,6 @@ PIECE_BYTES, PIECE_SAMPLES = reference.RECORDED_BYTES, 512
 """Memory, and samples, that a piece of a long simulation takes at most."""
 INPUT_COPIES = 4
 """Arrays as large as the input's messages that exist, at most, while these are made."""
-Traced = tuple[dict[NodeId, Int], dict[str, list[str]]]
 """Potentials of each output, and for each layer and stimulus the hash of its messages."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -239,7 +240,13 @@ class CompiledModel:
         target.mkdir(parents=True, exist_ok=True)
         emitter.emit(self.program, target, options=options)
 
-    def save(self, folder: str | Path, *, sign: SigningKey | None = None) -> None:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        sign: SigningKey | None = None,
+        advance: Advance = no_progress,
+    ) -> None:
         """Write the folder that ``load`` reads: beside it first, then renamed.
 
         Holds the sealed network, the golden stimuli, both reports and every backend's files. An
@@ -248,13 +255,14 @@ class CompiledModel:
         Args:
             folder: to write.
             sign: the key to sign it with, if it is to be signed.
+            advance: progress callback of the golden messages (``hil.golden.record``).
 
         Raises:
             UsageError: something else is there, or another process is writing it.
             OSError: it cannot be written. What was there before is as it was.
         """
         with claimed_output(folder), replacing(Path(folder)) as beside:
-            self.write_network(beside)
+            self.write_network(beside, advance)
             for backend in self.backends:
                 self.emit(backend, beside / backend)
             if self.tail is not None:
@@ -264,10 +272,10 @@ class CompiledModel:
             if sign is not None:
                 signing.sign(beside, sign, sealed.read_seal(beside))
 
-    def write_network(self, folder: Path) -> None:
+    def write_network(self, folder: Path, advance: Advance = no_progress) -> None:
         """Write into a folder what ``load`` and devices need: network and stimuli, no report."""
         (folder / MODEL).write_bytes(self._sealed())
-        self._write_golden(folder / GOLDEN)
+        self._write_golden(folder / GOLDEN, advance)
 
     def _sealed(self) -> bytes:
         """The bytes of ``model.snn``: JSON and npy files, the same for the same network."""
@@ -305,39 +313,54 @@ class CompiledModel:
                 archive.writestr(info, buffer.getvalue())
         return stream.getvalue()
 
-    def _write_golden(self, folder: Path) -> None:
-        """Stimuli, expected potentials, and a hash of every layer's messages."""
+    def _write_golden(self, folder: Path, advance: Advance) -> None:
+        """Stimuli, expected potentials, and a hash of every layer's messages.
+
+        Raises:
+            VerificationError: engine and reference differ.
+        """
         folder.mkdir()
-        outputs, hashes = traced(self.program, self.stimulus)
+        found = golden.record(self.program, self.stimulus, advance)
+        if found.unequal:
+            raise VerificationError(
+                f"engine and reference differ: {'; '.join(found.unequal[:3])}",
+                code="engine-differs",
+                hint="a bug of the engine: report it; SNN_COMPILE_ENGINE=off compiles without it",
+            )
         np.savez_compressed(folder / STIMULUS, frames=self.stimulus)
+        outputs = found.potentials
         numbered = {str(k): outputs[node.id] for k, node in enumerate(self.program.readouts)}
         np.savez_compressed(folder / EXPECTED, allow_pickle=False, **numbered)
-        (folder / MESSAGES).write_text(json.dumps(hashes, indent=1) + "\n")
+        (folder / MESSAGES).write_text(json.dumps(found.hashes, indent=1) + "\n")
 
     def verify_golden(
-        self, frames: Int, advance: Advance = no_progress, found: Traced | None = None
+        self,
+        frames: Int,
+        advance: Advance = no_progress,
+        recorded: Recorded | None = None,
     ) -> Verification:
-        """Compare the reference of today with what was recorded at compile time.
+        """Compare the simulators of today with what was recorded at compile time.
 
-        ``found`` is what ``traced`` gives for the frames, if it is known.
+        ``recorded`` is what ``golden.record`` gives for the frames, if it is known.
         """
-        outputs, hashes = found or traced(self.program, frames, advance)
+        recorded = recorded or golden.record(self.program, frames, advance)
         unequal = [
             f"output '{name}' differs from the golden potentials"
-            for name, found in outputs.items()
+            for name, found in recorded.potentials.items()
             if not np.array_equal(found, self.expected.get(name, found[:0])[: len(found)])
         ]
         unequal += [
             f"layer '{name}' differs from the golden trace at stimulus {stimulus}"
-            for name, found in hashes.items()
-            for stimulus, digest in enumerate(found)
+            for name, digests in recorded.hashes.items()
+            for stimulus, digest in enumerate(digests)
             if [digest] != list(self.golden.get(name, ()))[stimulus : stimulus + 1]
         ]
+        unequal += recorded.unequal
         window = self.program.window.n_steps
         per_stimulus = sum(prod(p.shape) for p in self.program.populations) * window
         return Verification(
             "golden",
-            "reference simulator, hashes of all messages",
+            recorded.mode,
             len(frames),
             len(frames) * window + self.program.latency,
             per_stimulus * len(frames),
@@ -390,26 +413,6 @@ class CompiledModel:
         )
 
 
-def traced(
-    program: QuantizedGraph,
-    frames: Int,
-    advance: Advance = no_progress,
-    *,
-    first: int = 0,
-    before: Int | None = None,
-) -> Traced:
-    """Outputs and hashes of all messages, a few stimuli at a time; always by the reference."""
-    outputs: dict[NodeId, list[Int]] = {}
-    hashes: dict[str, list[str]] = {}
-    for _, run in reference.record_runs(program, frames, first=first, before=before):
-        for name, values in run.outputs.items():
-            outputs.setdefault(name, []).append(values)
-        for name, messages in run.messages.items():
-            hashes.setdefault(name, []).extend(_digest(one) for one in messages)
-        advance(run.n_stimuli)
-    return {name: np.concatenate(values) for name, values in outputs.items()}, hashes
-
-
 @contextmanager
 def claimed_output(folder: str | Path) -> Iterator[None]:
     """Be the only process that writes a compiled folder, and see that nothing else is lost by it.
@@ -437,8 +440,3 @@ def claimed_output(folder: str | Path) -> Iterator[None]:
     with exclusive_claim(Path(folder), make_parents=True):
         require_replaceable(Path(folder), MODEL, ours)
         yield
-
-
-def _digest(messages: Int) -> str:
-    """SHA-256 of one layer's messages for one stimulus, as int32 in row-major order."""
-    return hashlib.sha256(np.ascontiguousarray(messages, dtype="<i4").tobytes()).hexdigest()

@@ -29,7 +29,6 @@ from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
 from snn_compile.ir.encoding import Encoding, InputEncoding, OutputDecoding, join_encodings
-from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.spiking import InputCoding
@@ -45,6 +44,7 @@ from snn_compile.quantize.states import MIN_STATE_BITS, STATE_BITS, States
 from snn_compile.quantize.to_fixed_point import Prove, Quantize, Schedule
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import engine
+from snn_compile.sim.frames import encoded
 from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
@@ -148,7 +148,7 @@ def conversion(
     to_spiking = replace(_to_spiking(encoding, scales, options, coding), curves=curves)
     passes = Pipeline.of(to_spiking).then(AlignPaths()).then(quantize_by(options))
     if samples is not None:
-        frames = encoding(samples.x)
+        frames = encoded(encoding, samples.x)
         for adjust in _adjustments(folded, samples.x, frames, scales, options, coding):
             passes = passes.then(adjust)
     passes = passes.then(Prove()).then(Schedule(coding.window))
@@ -278,7 +278,7 @@ def _to_spiking(
 def _adjustments(
     folded: ANNGraph,
     x: npt.NDArray[Any],
-    frames: Int,
+    frames: npt.NDArray[np.integer],
     scales: Mapping[NodeId, Float],
     options: CompileOptions,
     coding: Coding,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_backends.lava import emission, environment, older
+from snn_backends.lava import duration, emission, environment, older
 from snn_backends.lava.environment import LavaEnvironment
 from snn_backends.lava.neurons import probed_obstacle
 from snn_backends.lava.plan import make_plan
@@ -22,6 +22,7 @@ from snn_compile.errors import (
     raise_all,
 )
 from snn_compile.files.folders import require_empty
+from snn_compile.hil.duration import Range
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Overflow
 from snn_compile.ir.quantized import (
@@ -128,6 +129,13 @@ class LavaBackend:
         verifier = Verifier(plan, environment.ensure(), time_limit, progress)
         outcome = verifier.verify(chosen, conv_stimuli)
         return older.not_compared(outcome) if old and outcome.equal else outcome
+
+    def expected_seconds(
+        self, program: QuantizedGraph, n_stimuli: int, per_stimulus: Range
+    ) -> Range:
+        """How long ``verify`` takes; the reference's part is not in it."""
+        del per_stimulus
+        return duration.expected_seconds(program, n_stimuli, N_CONV_STIMULI)
 
     def environment_status(self) -> LavaEnvironment | None:
         """The existing environment, or None."""

@@ -23,6 +23,7 @@ from snn_compile.ir.quantized import ConvSynapses
 COPIED = (
     *("README.md", "run.py", "network.py", "layout.py"),
     *("processes/__init__.py", "processes/neurons.py", "probing/__init__.py", "probing/sink.py"),
+    *("streams/__init__.py", "streams/data.py"),
 )
 RENAMED = {"network.py": "layers.py", "several_inputs.py": "network.py"}
 """What templates are called in the folder of a network with several inputs."""

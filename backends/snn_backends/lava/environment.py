@@ -152,18 +152,9 @@ def examine(python: Path) -> LavaEnvironment | None:
 
 
 def _ask(python: Path | str, extra: Mapping[str, str] | None = None) -> dict[str, str] | None:
-    command = [str(python), ISOLATED, "-c", PROBE]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=clean_environment() | dict(extra or {}),
-        )
-        answer = json.loads(done.stdout) if done.returncode == 0 else None
-    except (OSError, subprocess.TimeoutExpired, ValueError):
+        answer = json.loads(_output([str(python), ISOLATED, "-c", PROBE], extra))
+    except ValueError:
         return None
     return answer if isinstance(answer, dict) else None
 

@@ -13,11 +13,14 @@ from snn_backends.nir.refusals import refusals
 from snn_compile.errors import CompileError, UsageError, raise_all
 from snn_compile.extras import missing
 from snn_compile.files.folders import require_empty
+from snn_compile.hil.duration import Range
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.sim.batches import Advance, no_progress
 
 FILE = "network.nir"
+SLOWER = 10.0
+"""How much longer than the reference NIR's equations may take."""
 
 
 class NirBackend:
@@ -86,6 +89,13 @@ class NirBackend:
         from snn_backends.nir.verifier import verify
 
         return verify(program, folder / FILE, np.asarray(frames, np.int64), progress)
+
+    def expected_seconds(
+        self, program: QuantizedGraph, n_stimuli: int, per_stimulus: Range
+    ) -> Range:
+        """How long NIR's equations take, which are computed step by step in numpy."""
+        del program
+        return n_stimuli * per_stimulus[0], SLOWER * n_stimuli * per_stimulus[1]
 
 
 def _missing() -> list[UsageError]:

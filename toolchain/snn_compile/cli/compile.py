@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from snn_compile.bundle import CompiledModel
     from snn_compile.options import CompileOptions
     from snn_compile.pipeline.work import WorkFolder
+    from snn_compile.report.observer import Observer
     from snn_compile.report.progress import TerminalObserver
+    from snn_compile.signing import SigningKey
 
 
 @click.command("compile", cls=GroupedCommand, short_help="Compile a model (the default command).")
@@ -100,7 +102,7 @@ def command(
         return
     with claimed_output(folder), working(model, folder, options, observer, resume=resume) as work:
         compiled = compiled_now(None if passes.show_networks else work)
-        compiled.save(folder, sign=signing_key)
+        write(compiled, folder, signing_key, observer)
     _show(compiled.report, folder, observer, as_json)
     trust.show_key(signing_key, as_json=as_json)
     passes.show_times(compiled.report["timing"])
@@ -134,6 +136,22 @@ def working(
                 "the work so far is kept: the same command with --resume goes on from there"
             )
         raise
+
+
+def write(
+    compiled: CompiledModel, folder: Path, key: SigningKey | None, observer: Observer
+) -> None:
+    """Write the folder; show the progress of its golden messages where they take a while."""
+    from snn_compile.hil import golden
+
+    program, n = compiled.program, len(compiled.stimulus)
+    if not golden.is_sampled(program, n):
+        compiled.save(folder, sign=key)
+        return
+    observer.stage("golden", golden.summary(program, n))
+    total = golden.work_items(program, n)
+    with observer.progress("golden", pluralize(total, "simulation"), total) as advance:
+        compiled.save(folder, sign=key, advance=advance)
 
 
 def check_accuracy(report: Any, limit: float | None, file: str) -> None:

@@ -15,7 +15,7 @@ from snn_compile.cli.console import (
     as_json,
     common,
     device_settings,
-    messages,
+    progress_observer,
     progress_options,
     results,
     show_json,
@@ -106,11 +106,10 @@ def command(
     code 7 if a bit differs, 8 if a vector has no outcome.
     """
     from snn_compile.cli.hil import parse_settings
-    from snn_compile.report.progress import TerminalObserver
 
     options = parse_settings(settings)
     request = Request(folder, device, backend, traces, options, record, time_limit)
-    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
     names = [name.strip() for part in only for name in part.split(",") if name.strip()]
     refuse_mixtures(request)
     if not request.against:

@@ -14,6 +14,8 @@ from snn_compile.printable import printable, printable_json
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from snn_compile.report.progress import TerminalObserver
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -103,8 +105,27 @@ class _Size(click.ParamType[int]):
 def progress_options(command: F) -> F:
     """Add the options that control progress output."""
     quiet = click.option("-q", "--quiet", is_flag=True, help="Only results, warnings and errors.")
-    bars = click.option("--no-progress", is_flag=True, help="No progress bars.")
+    bars = click.option("--no-progress", is_flag=True, help="No bars, no lines about progress.")
     return quiet(bars(command))
+
+
+def progress_observer(
+    *, quiet: bool, no_progress: bool, header: Console | None = None, **options: Any
+) -> TerminalObserver:
+    """The observer of the running command; until that ends, no silence is long.
+
+    Args:
+        quiet: of ``progress_options``.
+        no_progress: likewise.
+        header: where the header of the result goes, if anywhere.
+        **options: of ``TerminalObserver``.
+    """
+    from snn_compile.report.progress import TerminalObserver
+
+    made = TerminalObserver(messages(), header, quiet=quiet, bars=not no_progress, **options)
+    context = click.get_current_context()
+    context.with_resource(made.watched(context.info_name or ""))
+    return made
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Write the result as JSON.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from snn_compile.cli.console import as_json, common, messages, progress_options, show_json
+from snn_compile.cli.console import as_json, common, progress_observer, progress_options, show_json
 from snn_compile.errors import CompileError, Origin, UsageError, VerificationError, raise_all
 from snn_compile.pluralize import pluralize
 
@@ -45,9 +45,7 @@ def command(
     A is what is expected; a compiled folder always is. Exit code 7 if a message differs, 8 if a
     trace ends early and is equal so far.
     """
-    from snn_compile.report.progress import TerminalObserver
-
-    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
     folders = [path for path in (expected, actual) if path.is_dir()]
     if len(folders) == 2:
         raise UsageError(

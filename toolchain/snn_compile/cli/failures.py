@@ -22,7 +22,18 @@ OURS = (errno.EBADF, errno.EFAULT)
 
 
 def report_failure(error: BaseException, *, debug: bool) -> int:
-    """Report the error, with a traceback only on request, and return the exit code."""
+    """Report the error, with a traceback only on request, and return the exit code.
+
+    Notes of the exception are the last lines: how to go on.
+    """
+    notes = getattr(error, "__notes__", ())
+    code = _report(error, debug=debug)
+    for note in notes:
+        print_message(note)
+    return code
+
+
+def _report(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         print_message("interrupted")
         return INTERRUPTED

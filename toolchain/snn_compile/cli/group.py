@@ -117,7 +117,9 @@ def run(argv: Sequence[str] | None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     with robust_streams(), signals_raise():
         try:
-            result = cli.main(args=args, prog_name="snn-compile", standalone_mode=False)
+            result = cli.main(
+                args=args, prog_name="snn-compile", standalone_mode=False, obj=tuple(args)
+            )
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001  (the last resort)
             return report_failure(error, debug="--debug" in args)

@@ -14,7 +14,7 @@ from snn_compile.cli.console import (
     as_json,
     common,
     device_settings,
-    messages,
+    progress_observer,
     progress_options,
     time_limit,
 )
@@ -126,10 +126,10 @@ def command(
     """
     from snn_compile.cli import hil_show
     from snn_compile.files.writing import require_file
-    from snn_compile.report.progress import TerminalObserver
 
     if record is not None:
         require_file(record)
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     frames, labels = stimuli_of(compiled, data)
     options = parse_settings(settings)
@@ -144,7 +144,6 @@ def command(
         known = name
     frames = frames[:stimuli]
     request = Request(folder, name, options, record, time_limit, tolerance)
-    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     with tempfile.TemporaryDirectory(prefix="snn-compile-hil-") as scratch:
         session, diagnoses = run(
             compiled, frames, request, known, Path(scratch), observer, at_hand=at_hand
@@ -206,7 +205,7 @@ def stimuli_of(
     import numpy as np
 
     from snn_compile.cli.run import load
-    from snn_compile.report.evaluation import encoded
+    from snn_compile.sim.frames import encoded
 
     samples = load(compiled, data)
     return encoded(compiled.encoding, samples.x).astype(np.int64), samples.y
@@ -264,7 +263,8 @@ def run(
     program = compiled.program
     device = IsolatedDevice(request.device, request.options, request.time_limit)
     try:
-        capabilities = device.load(program, request.folder)
+        with observer.activity("start"):
+            capabilities = device.load(program, request.folder)
         window = program.window
         about = About(
             read_seal(request.folder),
@@ -292,7 +292,7 @@ def run(
     found = {layer.layer: layer.divergence for layer in layers if layer.divergence is not None}
     if not found or done.trace is None or not capabilities.exact:
         return done, []
-    with Recording.open(done.trace) as recording:
+    with observer.activity("diagnose"), Recording.open(done.trace) as recording:
         return done, diagnose(program, frames, recording, found, at_hand)
 
 

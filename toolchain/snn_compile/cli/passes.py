@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from snn_compile.cli.console import messages, results, show_json, show_table
+from snn_compile.cli.console import messages, progress_observer, results, show_json, show_table
 from snn_compile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,15 +82,13 @@ class AroundPasses:
     def observer(self, as_json: bool, quiet: bool, no_progress: bool) -> TerminalObserver:
         """The observer of the compilation; with ``--stop-after``, that pass alone is the result."""
         from snn_compile.ir.text import to_text
-        from snn_compile.report.progress import TerminalObserver
 
         stops = self.stop_after is not None
         shown = (*self.dump_after, *([ALL] * self.print_after_all), self.stop_after or "")
-        return TerminalObserver(
-            messages(),
-            None if as_json or stops else results(),
+        return progress_observer(
             quiet=quiet,
-            bars=not no_progress,
+            no_progress=no_progress,
+            header=None if as_json or stops else results(),
             dump_after=shown,
             show=to_text,
             dumps=results() if stops else None,

@@ -12,7 +12,7 @@ from snn_compile.cli.console import (
     as_json,
     common,
     device_settings,
-    messages,
+    progress_observer,
     progress_options,
     results,
     show_json,
@@ -87,7 +87,6 @@ def command(
     """
     from snn_compile.reduction.case import read, require_text
     from snn_compile.reduction.checks import Command
-    from snn_compile.report.progress import TerminalObserver
 
     if check is not None and device is not None:
         raise UsageError("--check and --device exclude each other", code="bad-option")
@@ -106,7 +105,7 @@ def command(
         )
     written = output or Path(f"{network.stem}.reduced{SUFFIX}")
     require_text(written)
-    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
     asked = None if check is None else Command(check, time_limit)
     if bisect_passes and asked is not None:
         _bisect(network, config, asked, output, observer, as_json=as_json)

@@ -13,7 +13,7 @@ from snn_compile.cli import trust
 from snn_compile.cli.console import (
     as_json,
     common,
-    messages,
+    progress_observer,
     progress_options,
     results,
     show_json,
@@ -60,15 +60,14 @@ def command(
     searched beside DIR and in the working folder; others must be named. Exit code 7 if a
     file differs, or is not the one that DIR names.
     """
-    from snn_compile.report.progress import TerminalObserver
     from snn_compile.reproduce import compare_folders, inputs_of, recompile
 
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     named = {"model": model, "calibrate": calibrate, "evaluate": evaluate, "target": target}
     given = {kind: path for kind, path in named.items() if path is not None}
     provenance, files = inputs_of(compiled, folder, given)
     trust.print_signer(folder, signer, quiet=quiet)
-    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     with tempfile.TemporaryDirectory(prefix="snn-compile-reproduce-") as scratch:
         again = recompile(folder, compiled, provenance, files, Path(scratch), observer)
         again.save(Path(scratch) / "again.snn")

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from snn_compile.cli import trust
-from snn_compile.cli.console import as_json, common, messages, progress_options, results
+from snn_compile.cli.console import (
+    as_json,
+    common,
+    messages,
+    progress_observer,
+    progress_options,
+    results,
+)
 from snn_compile.errors import Origin, UsageError
 from snn_compile.pluralize import pluralize
 
@@ -63,12 +70,12 @@ def command(
     --host-tail, the outputs of the model file are there by their names.
     """
     from snn_compile.cli.growing import GrowingNpz
-    from snn_compile.report.progress import TerminalObserver
 
     if trace and output is None:
         raise UsageError(
             "--trace needs an output file", code="bad-option", hint="name a file: -o OUT.npz"
         )
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     host = compiled.host() if host_tail else None
     samples = load(compiled, data)
@@ -77,7 +84,6 @@ def command(
             f"the labels {', '.join(names)} are not compared: the network is cut before the outputs"
             " that they may belong to; the rung 'host' of the report judges those"
         )
-    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
     if output is None:
         outcome = simulate(compiled, samples, observer, host=host)
     else:

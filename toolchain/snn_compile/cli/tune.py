@@ -13,8 +13,9 @@ from snn_compile.cli.compile import (
     check_accuracy,
     refuse_unmeasurable,
 )
-from snn_compile.cli.console import as_json, common, messages, progress_options, results
+from snn_compile.cli.console import as_json, common, progress_observer, progress_options, results
 from snn_compile.cli.model_config import options_for
+from snn_compile.cli.resuming import naming_resumption
 from snn_compile.cli.settings import GroupedCommand, declared_options, read_options, settings
 from snn_compile.errors import Origin, UsageError
 from snn_compile.options.declared import options_of
@@ -88,7 +89,6 @@ def command(
     checkpoint when the command is repeated.
     """
     from snn_compile.files.writing import require_file
-    from snn_compile.report.progress import TerminalObserver
     from snn_compile.tune import require_torch
 
     require_torch()
@@ -102,13 +102,14 @@ def command(
     signing_key = trust.signing_key(key)
     kept = checkpoint or folder.with_name(f"{folder.name}.checkpoint")
     require_file(kept)
-    observer = TerminalObserver(
-        messages(), None if as_json else results(), quiet=quiet, bars=not no_progress
+    observer = progress_observer(
+        quiet=quiet, no_progress=no_progress, header=None if as_json else results()
     )
     from snn_compile.bundle import claimed_output
     from snn_compile.tune.driver import tune_model
 
-    with claimed_output(folder):
+    observer.stage("checkpoint", f"{kept}: the same command resumes after the last finished epoch")
+    with claimed_output(folder), naming_resumption(kept.exists):
         tuned = tune_model(
             source,
             train,

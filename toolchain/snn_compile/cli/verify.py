@@ -11,7 +11,7 @@ from snn_compile.cli import cluster, trust
 from snn_compile.cli.console import (
     as_json,
     common,
-    messages,
+    progress_observer,
     progress_options,
     results,
     show_json,
@@ -84,15 +84,16 @@ def command(
     else. Exit code 7 if a bit differs, 8 if a backend's environment is missing. The outcome is
     added to the reports.
     """
-    from snn_compile.report.progress import TerminalObserver
-
+    observer = progress_observer(quiet=quiet, no_progress=no_progress)
     compiled = trust.open_folder(folder, signer)
     trust.print_signer(folder, signer, quiet=quiet)
     names = selected_checks(folder, against, compiled)
     if address is not None:
         cluster.check(address)
-    frames = frames_of(compiled, data)
-    observer = TerminalObserver(messages(), quiet=quiet, bars=not no_progress)
+    samples = frames_of(compiled, data)
+    if address is None and not (quiet or no_progress):
+        text = expected(compiled, folder, names, stimuli, time_limit, samples)
+        observer.stage("expected", text)
     outcomes: list[Verification] = []
     missing: list[CompileError] = []
     try:
@@ -100,7 +101,7 @@ def command(
             for name in names:
                 try:
                     outcome = compare(
-                        compiled, folder, name, stimuli, time_limit, observer, frames, workers
+                        compiled, folder, name, stimuli, time_limit, observer, samples, workers
                     )
                     outcomes.append(outcome)
                 except DeviceError as error:
@@ -180,15 +181,18 @@ def compare(
         DeviceError: the backend's environment is missing, or it failed or took too long.
         UsageError: the selected engine is not installed or does not work.
     """
-    from snn_compile.hil import engine
+    from snn_compile.hil import engine, golden
     from snn_compile.hil.verification import Verification
     from snn_compile.plugins import BACKENDS, Verifiable
 
-    fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
-    shown = compiled.stimulus if frames is None or name == GOLDEN else frames
-    frames = shown[: stimuli or (None if name in (GOLDEN, ENGINE) else fitting)]
-    with observer.progress(name, pluralize(len(frames), "stimulus"), len(frames)) as advance:
-        if workers is not None and name in (GOLDEN, ENGINE) and len(frames):
+    everything = frames is not None or workers is not None
+    frames = frames_for(compiled, name, stimuli, frames, everything=everything)
+    on_workers = workers is not None and name in (GOLDEN, ENGINE) and len(frames) > 0
+    total = len(frames)
+    if name == GOLDEN and not on_workers:
+        total = golden.work_items(compiled.program, total)
+    with observer.progress(name, pluralize(len(frames), "stimulus"), total) as advance:
+        if workers is not None and on_workers:
             return _compare_on(workers, compiled, name, frames, advance)
         if name == GOLDEN:
             return compiled.verify_golden(frames, advance)
@@ -210,7 +214,7 @@ def frames_of(compiled: CompiledModel, data: Path | None) -> Int | None:
     if data is None:
         return None
     from snn_compile.cli.run import load
-    from snn_compile.report.evaluation import encoded
+    from snn_compile.sim.frames import encoded
 
     return encoded(compiled.encoding, load(compiled, data).x).astype("int64")
 
@@ -224,8 +228,58 @@ def _compare_on(
     if name == ENGINE:
         return verify_engine_on(workers, compiled.program, frames, advance)
     return compiled.verify_golden(
-        frames, found=trace_on(workers, compiled.program, frames, advance)
+        frames, recorded=trace_on(workers, compiled.program, frames, advance)
     )
+
+
+def frames_for(
+    compiled: CompiledModel,
+    name: str,
+    stimuli: int | None,
+    samples: Int | None = None,
+    *,
+    everything: bool = False,
+) -> Int:
+    """The stimuli of a comparison: as many as requested, or as fit; the engine may get all.
+
+    ``samples`` are in place of the stored stimuli, which the golden traces belong to.
+    """
+    from snn_compile.hil import golden
+
+    fitting = max(MIN_STIMULI, ROWS // compiled.program.window.n_steps)
+    shown = compiled.stimulus if samples is None or name == GOLDEN else samples
+    of_engine = None if everything else golden.n_for_reference(compiled.program)
+    by_default = {GOLDEN: None, ENGINE: of_engine}
+    return shown[: stimuli or by_default.get(name, fitting)]
+
+
+def expected(
+    compiled: CompiledModel,
+    folder: Path,
+    names: list[str],
+    stimuli: int | None,
+    time_limit: float,
+    samples: Int | None = None,
+) -> str:
+    """How long each comparison will take, from its work and the speed of this machine."""
+    from snn_compile.hil.duration import Speed
+    from snn_compile.plugins import BACKENDS
+    from snn_compile.report.heartbeat import clock
+
+    speed = Speed.measure(compiled.program, compiled.stimulus)
+    parts = []
+    for name in names:
+        is_emitted = name not in (GOLDEN, ENGINE) and (folder / name).is_dir()
+        backend = BACKENDS.load(name) if is_emitted else None
+        everything = samples is not None
+        n = len(frames_for(compiled, name, stimuli, samples, everything=everything))
+        seconds = speed.expected(name, backend, compiled.program, n)
+        if seconds is None:
+            parts.append(f"{name} up to {clock(time_limit)}")
+            continue
+        low, high = seconds
+        parts.append(f"{name} {clock(low)} to {clock(high)}")
+    return " · ".join(parts)
 
 
 def _show(outcomes: list[Verification], as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from snn_compile.ir import ann
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.sim.ann import evaluate
+from snn_compile.sim.ann import Hook, evaluate, piece_size
 from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reproducible import Reproducible
@@ -24,6 +25,9 @@ N_BINS = 2048
 PIECE_BYTES, SAMPLES_PER_PIECE = 6 << 20, 1 << 12
 """Size of the largest activations of one piece, and the number per channel and piece that enters
 the histograms; the maxima cover all of them."""
+HELD_BYTES = 256 << 20
+"""Most memory for what enters the histograms. Where it is enough, the network runs once: the values
+wait until their peaks are known. Else it runs once more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,21 +74,26 @@ class _Collector:
 
     Attributes:
         functions: functions that read each node.
+        holds: whether to keep what enters the histograms.
     """
 
     functions: Mapping[NodeId, Sequence[NodeId]]
+    holds: bool
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     peak: dict[NodeId, Float] = field(default_factory=dict)
     histogram: dict[NodeId, Index] = field(default_factory=dict)
     n_seen: dict[NodeId, int] = field(default_factory=dict)
     ranges: dict[NodeId, tuple[Float, Float]] = field(default_factory=dict)
+    held: list[tuple[AnnNode, Array]] = field(default_factory=list)
 
     def peaks(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Activation):
             largest = _magnitudes(node, value).max(axis=1).astype(np.float64)
             with self.lock:
                 self.peak[node.id] = np.maximum(self.peak.get(node.id, largest), largest)
+                if self.holds and node.like is None:
+                    self.held.append((node, _sampled(node, value).copy()))
         for reader in self.functions.get(node.id, ()):
             flat = _by_channel(node, value).astype(np.float64)
             low, high = flat.min(axis=1), flat.max(axis=1)
@@ -95,20 +104,49 @@ class _Collector:
 
     def histograms(self, node: AnnNode, value: Array) -> Array:
         if isinstance(node, ann.Activation) and node.like is None:
-            flat = _magnitudes(node, value)
-            if isinstance(node, ann.Function):  # undefined values are refused with the peaks
-                flat = np.where(np.isfinite(flat), flat, 0)
-            # An odd stride: the batch is the last axis, and an even one would sample the same few.
-            flat = flat[:, :: flat.shape[1] // SAMPLES_PER_PIECE | 1]
-            peak = np.where(self.peak[node.id] > 0, self.peak[node.id], 1.0)  # of NaN, too
-            scaled = flat * (N_BINS / peak[:, None]).astype(flat.dtype)
-            bins = np.minimum(scaled.astype(np.int32), N_BINS - 1)
-            bins += np.arange(len(flat), dtype=np.int32)[:, None] * N_BINS
-            found = np.bincount(bins[flat > 0], minlength=len(flat) * N_BINS)
-            with self.lock:
-                self.histogram[node.id] = self.histogram.get(node.id, 0) + found
-                self.n_seen[node.id] = self.n_seen.get(node.id, 0) + flat.shape[1]
+            self.count(node, _sampled(node, value))
         return value
+
+    def count(self, node: AnnNode, flat: Array) -> None:
+        """Add magnitudes (C, n) to the histograms of a node."""
+        if isinstance(node, ann.Function):  # undefined values are refused with the peaks
+            flat = np.where(np.isfinite(flat), flat, 0)
+        peak = np.where(self.peak[node.id] > 0, self.peak[node.id], 1.0)  # of NaN, too
+        scaled = flat * (N_BINS / peak[:, None]).astype(flat.dtype)
+        bins = np.minimum(scaled.astype(np.int32), N_BINS - 1)
+        bins += np.arange(len(flat), dtype=np.int32)[:, None] * N_BINS
+        found = np.bincount(bins[flat > 0], minlength=len(flat) * N_BINS)
+        with self.lock:
+            self.histogram[node.id] = self.histogram.get(node.id, 0) + found
+            self.n_seen[node.id] = self.n_seen.get(node.id, 0) + flat.shape[1]
+
+    def count_held(self) -> None:
+        """Add what was kept to the histograms."""
+        while self.held:
+            self.count(*self.held.pop())
+
+
+def _sampled(node: ann.Relu | ann.Function | ann.Product, value: Array) -> Array:
+    """The magnitudes of a piece that enter the histograms, (C, n)."""
+    flat = _magnitudes(node, value)
+    # An odd stride: the batch is the last axis, and an even one would sample the same few.
+    return flat[:, :: _stride(flat.shape[1])]
+
+
+def _stride(n: int) -> int:
+    return n // SAMPLES_PER_PIECE | 1
+
+
+def _fits(network: ANNGraph, n: int) -> bool:
+    """Whether what enters the histograms may be kept for n samples."""
+    size = min(n, piece_size(network, PIECE_BYTES))
+    per_piece = 0
+    for node in network.graph:
+        if isinstance(node, ann.Activation) and node.like is None:
+            channels = maps_shape(node.shape)[0]
+            values = size * prod(node.shape) // channels
+            per_piece += channels * -(-values // _stride(values))
+    return np.dtype(np.float32).itemsize * per_piece * -(-n // size) <= HELD_BYTES
 
 
 def _by_channel(node: AnnNode, value: Array) -> Array:
@@ -133,15 +171,17 @@ def _functions(network: ANNGraph) -> dict[NodeId, list[NodeId]]:
 def calibrate(
     network: ANNGraph, x: npt.NDArray[np.generic], *, advance: Advance = no_progress
 ) -> Calibration:
-    """Run the network over the samples twice: once for the peaks, once for the histograms.
+    """Run the network over the samples for the peaks, and again for the histograms if need be.
 
     Args:
         network: a network without max pools.
         x: (N, *sample shape).
         advance: progress callback, in samples; each sample counts twice.
     """
-    collector, operators = _Collector(_functions(network)), Reproducible(network, x)
-    for hook in (collector.peaks, collector.histograms):
+    holds = _fits(network, len(x))
+    collector, operators = _Collector(_functions(network), holds), Reproducible(network, x)
+
+    def run(hook: Hook, advance: Advance) -> None:
         evaluate(
             network,
             x,
@@ -150,6 +190,13 @@ def calibrate(
             advance=advance,
             piece_bytes=PIECE_BYTES,
         )
+
+    if holds:
+        run(collector.peaks, lambda n: advance(2 * n))
+        collector.count_held()
+    else:
+        run(collector.peaks, advance)
+        run(collector.histograms, advance)
     empty = np.zeros(0, np.int64)
     return Calibration(
         {
@@ -168,6 +215,6 @@ def calibrate(
 
 def _range(x: npt.NDArray[np.generic]) -> tuple[Float, Float]:
     """Smallest and largest value of an input (N, C, ...) per entry of its first axis, and 0."""
-    by_channel = x.astype(np.float64).reshape(len(x), x.shape[1], -1)
-    low, high = by_channel.min(axis=(0, 2)), by_channel.max(axis=(0, 2))
+    axes = (0, *range(2, x.ndim))
+    low, high = x.min(axis=axes).astype(np.float64), x.max(axis=axes).astype(np.float64)
     return np.minimum(low, 0), np.maximum(high, 0)

@@ -31,6 +31,9 @@ Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
+EXACT = 1e-9
+"""Error of a quotient that is an integer."""
+
 
 class Axis(NamedTuple):
     """A kernel along one axis.
@@ -118,7 +121,8 @@ class ConvHalo:
     """The fewest sources that neurons of each channel of a convolution need.
 
     Weights of zero are no synapses. Of a kernel with such weights, the largest full box among a few
-    is counted: without its first or last row or column, or a single tap.
+    is counted: without its first or last row or column, or a single tap. Where kernels do not
+    overlap, no two neurons of a channel share a source, and all taps are counted.
 
     Args:
         synapses: the convolution.
@@ -154,7 +158,8 @@ class ConvHalo:
         """(channels, sizes): the fewest sources of so many neurons of each channel."""
         total = np.zeros((self.n_channels, len(sizes)))
         for (_, kernels), (rows, columns) in zip(self.boxes, self.lines, strict=True):
-            total += kernels[:, None] * map_bound(rows, columns, tuple(sizes.tolist()))[None]
+            positions = np.ceil(map_bound(rows, columns, tuple(sizes.tolist())) - EXACT)
+            total += kernels[:, None] * positions[None]
         return total
 
 
@@ -168,6 +173,10 @@ def _boxes(used: Bool, geometry: Geometry) -> list[tuple[Box, Int]]:
     if geometry.dilation == (1, 1) and used.all():
         return [(whole, np.full(len(used), used.shape[1]))]
     singles = [((y, y + 1), (x, x + 1)) for y, x in _from_the_middle(kh, kw)]
+    if geometry.stride[0] >= kh and geometry.stride[1] >= kw and geometry.dilation == (1, 1):
+        return [
+            (((y, y + 1), (x, x + 1)), used[:, :, y, x].sum(axis=1)) for y, x in np.ndindex(kh, kw)
+        ]
     tried: list[Box] = singles
     if geometry.dilation == (1, 1):
         smaller: list[Box] = [

@@ -30,7 +30,7 @@ from snn_compile.ir.quantized import (
 )
 from snn_compile.mapping.block import as_map, capacity
 from snn_compile.mapping.counts import ConvCounts, Counts
-from snn_compile.mapping.halo import ConvHalo, classes
+from snn_compile.mapping.halo import EXACT, ConvHalo, classes
 from snn_compile.mapping.memory import LeastMemory, format_of
 from snn_compile.targets.target import Target
 
@@ -39,7 +39,8 @@ Int = npt.NDArray[np.int64]
 
 SIZES = 400
 """Numbers of neurons of a channel, and of axons, that are tried; all, where there are no more."""
-EXACT = 1e-9
+MAX_COVER = 10_000
+"""Sums of axons that are tried for whole cores; with more, a fraction of a core matters little."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,32 @@ def _ratio(axons: Float, neurons: Float, room: float, free: int = 0) -> float:
     if not held.any():
         return 0.0
     return float((np.maximum(0.0, axons[held] - free) / np.minimum(neurons[held], room)).min())
+
+
+def _whole(axons: Float, neurons: Float, room: float, n: int, free: int) -> float:
+    """The fewest axons for so many neurons in whole cores, whereas a ratio allows fractions of one.
+
+    It is the smallest sum of axons for which the neurons that they can suffice for, the most by
+    dynamic programming, are enough. 0 if there are too many sums.
+    """
+    before = np.concatenate([[0.0], neurons[:-1]])
+    held = (before < room) & (neurons > before)
+    each = np.ceil(np.maximum(0.0, axons[held] - free) - EXACT).astype(np.int64)
+    if not each.size or each[0] == 0:
+        return 0.0
+    unit = int(np.gcd.reduce(each))
+    each //= unit
+    holds = np.minimum(neurons[held], room)
+    last = (int(n / holds[-1]) + 1) * int(each[-1])
+    if last > MAX_COVER:
+        return 0.0
+    most = np.zeros(last + 1)
+    for total in range(int(each[0]), last + 1):
+        count = np.searchsorted(each, total, side="right")
+        most[total] = (most[total - each[:count]] + holds[:count]).max()
+        if most[total] >= n - EXACT:
+            return float(total * unit)
+    return 0.0
 
 
 class _Group:
@@ -144,6 +171,8 @@ class _Group:
         if len(self.classes) == 1 and not len(self.apart):  # each core holds one neuron at least
             cores = ceil(len(self.classes[0]) * self.per_channel / room - EXACT)
             total = max(total, cores * max(0.0, float(self.classes[0][:, 0].min()) - free))
+            size = len(self.classes[0]) * self.per_channel
+            total = max(total, _whole(*self.curves[0], room, size, free))
         return total
 
     def needed(self, n: float) -> float:
@@ -155,8 +184,21 @@ class _Group:
             axons, neurons = self.curves[0]
             found = np.searchsorted(neurons, n - EXACT)
             return float(axons[found]) if found < len(axons) else inf
-        rates = [float(rate) for rate in self._rates_apart(n)]
-        rates += [_ratio(*curve, n) for curve in self.curves]
+        return self.at_best_rate(n)
+
+    def beyond(self, n: float) -> float:
+        """The fewest axons of blocks with so many neurons together, the first of each not counted.
+
+        Blocks of one core may read the same source, which adds to the lists of each.
+        """
+        return self.at_best_rate(max(0.0, n - self.free), free=1)
+
+    def at_best_rate(self, n: float, free: int = 0) -> float:
+        """The fewest axons of so many neurons in blocks of at most so many."""
+        if n < 1:
+            return 0.0
+        rates = [float(rate) for rate in self._rates_apart(n, free)]
+        rates += [_ratio(*curve, n, free) for curve in self.curves]
         return n * min(rates, default=0.0)
 
 
@@ -204,6 +246,7 @@ class _Layer:
         program: QuantizedGraph,
         population: Population,
         incoming: Sequence[tuple[Synapses, Counts]],
+        readers: Sequence[Counts],
         target: Target,
     ) -> None:
         self.size = prod(population.shape)
@@ -219,8 +262,8 @@ class _Layer:
         limits = [inf if n is None else float(n) for n in capacity(target)]
         memory = LeastMemory(shape, incoming, self.recurrent, target)
         neurons = limits[0] if limits[0] == inf else limits[0] // self.compartments
-        rooms = neurons, memory.room(limits[1]), float(self.size)
-        self.room = self._room(max(1.0, min(rooms)), limits[2])
+        rooms = neurons, memory.room(limits[1]), self._sending(readers, limits[3]), float(self.size)
+        self.room = self._room(max(1.0, min(rooms)), limits[2], limits[1], memory)
         self.axons = [group.least(self.room) for group in self.groups]
         copies = max(1, ceil(shape[1] * shape[2] / self.room - EXACT))
         beyond = sum(
@@ -230,12 +273,25 @@ class _Layer:
         )
         self.memory_bits = memory.total(copies, beyond)
 
-    def _room(self, most: float, limit: float) -> float:
-        """The most neurons that a core has input axons for, by bisection."""
+    def _sending(self, readers: Sequence[Counts], limit: float) -> float:
+        """The most neurons that a core has output axons for, one for each group that reads one."""
+        axons = np.full(self.size, self.recurrent)
+        if len(readers) * self.size > limit:
+            axons += sum((counts.fan_out().ravel() > 0).astype(np.int64) for counts in readers)
+        return float(np.searchsorted(np.sort(axons).cumsum(), limit, side="right"))
+
+    def _room(self, most: float, axons: float, bits: float, memory: LeastMemory) -> float:
+        """The most neurons that a core has input axons and memory for, by bisection."""
+        listed = [
+            g for g, is_listed in zip(self.groups, memory.is_listed, strict=True) if is_listed
+        ]
 
         def fits(n: float) -> bool:
             needed = sum(group.needed(n) for group in self.groups)
-            return needed + n * self.recurrent <= limit + EXACT
+            if needed + n * self.recurrent > axons + EXACT:
+                return False
+            beyond = sum(group.beyond(n) for group in listed)
+            return not listed or memory.least_lists(n) + memory.per_axon * beyond <= bits + EXACT
 
         if fits(most):
             return most
@@ -258,12 +314,14 @@ def lower_bound(program: QuantizedGraph, target: Target, counts: Mapping[NodeId,
     alike: dict[tuple[object, ...], _Layer] = {}
     form = format_of(target)
     sent: dict[NodeId, int] = {node.id: 0 for node in program.graph}
+    readers = _readers(program, counts)
     for population in program.populations:
         incoming = [(s, counts[s.id]) for s in program.synapses_into(population)]
         read = tuple((counted, form.each(synapses)) for synapses, counted in incoming)
-        key = as_map(population.shape), population.soft_reset, read
+        reading = tuple(readers[population.id])
+        key = as_map(population.shape), population.soft_reset, read, reading
         if key not in alike:
-            alike[key] = _Layer(program, population, incoming, target)
+            alike[key] = _Layer(program, population, incoming, reading, target)
         layer = layers[population.id] = alike[key]
         for (synapses, _), axons in zip(incoming, layer.axons, strict=True):
             sent[synapses.inputs[0]] += ceil(axons - EXACT)
@@ -273,6 +331,17 @@ def lower_bound(program: QuantizedGraph, target: Target, counts: Mapping[NodeId,
         {name: layer.least(sent[name]) for name, layer in layers.items()},
     )
     return replace(least, cores=max(least.cores, *map(_up, least.shares(target))))
+
+
+def _readers(
+    program: QuantizedGraph, counts: Mapping[NodeId, Counts]
+) -> Mapping[NodeId, list[Counts]]:
+    """Of each population, the groups that read it."""
+    found: dict[NodeId, list[Counts]] = {node.id: [] for node in program.graph}
+    for population in program.populations:
+        for synapses in program.synapses_into(population):
+            found[synapses.inputs[0]].append(counts[synapses.id])
+    return found
 
 
 def _up(number: float) -> int:

@@ -6,8 +6,10 @@ A target counts in bits or, where it states a word, in whole words.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.ir.quantized import ConvSynapses, Synapses
 from snn_compile.mapping.bits import Bits
@@ -60,8 +62,16 @@ class LeastMemory:
         by_kernels = np.searchsorted(kernels, limit, side="right") * self.per_channel
         if not self.lists.any():
             return float(min(int(by_kernels), self.lists.size))
-        lists = np.sort(self.lists, axis=None).cumsum()
-        return float(min(by_kernels, np.searchsorted(lists, limit, side="right")))
+        return float(min(by_kernels, np.searchsorted(self._in_order, limit, side="right")))
+
+    def least_lists(self, n: float) -> float:
+        """Bits of the lists of the ``n`` neurons with the shortest ones."""
+        return float(self._in_order[int(n) - 1]) if n >= 1 else 0.0
+
+    @cached_property
+    def _in_order(self) -> npt.NDArray[np.float64]:
+        """Sums of the shortest lists."""
+        return np.sort(self.lists, axis=None).cumsum()
 
     def total(self, copies: int, axons: float) -> float:
         """The least of all cores.

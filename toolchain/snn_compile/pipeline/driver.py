@@ -51,6 +51,7 @@ from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, fini
 from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
     Data,
+    input_map,
     load_data,
     outputs_of,
     preprocess,
@@ -120,7 +121,7 @@ def check_model(
             all complaints of a kind at once.
         Stopped: the pass after which to stop has run.
     """
-    with name_nearest(options, partial(_mapped, model)):
+    with name_nearest(options, partial(_mapped, model), partial(input_map, Path(model), options)):
         return _checked(model, options, observer, instruments)
 
 
@@ -245,7 +246,7 @@ def compile_model(
     )
     for name in options.emit:
         BACKENDS.load(name)  # fail early if one is missing
-    with name_nearest(options, partial(_mapped, task.path)):
+    with name_nearest(options, partial(_mapped, task.path), partial(input_map, task.path, options)):
         if frontend := spiking_frontend(task.path):
             return finish(prepare_spiking(task, frontend, journal, workers), journal)
         return finish(_prepare(task, journal, retrain, workers), journal)
@@ -345,7 +346,9 @@ def _prepare(
         lowered.program,
         lowered.encoding,
         lowered.decodings,
-        stimulus(samples.evaluate or samples.calibrate, lowered.encoding, options.seed),
+        stimulus(
+            samples.evaluate or samples.calibrate, lowered.program, lowered.encoding, options.seed
+        ),
         target,
         options.emit,
         replace(task, options=asked).provenance,

@@ -15,10 +15,12 @@ from snn_compile.convert.footprint import check_values
 from snn_compile.convert.magnitudes import check_magnitudes
 from snn_compile.convert.preprocess import FoldPreprocessing
 from snn_compile.errors import CompileError, Origin, UnsupportedError, UsageError, raise_all
+from snn_compile.hil.golden import n_stimuli
 from snn_compile.ir.ann import output_name
 from snn_compile.ir.encoding import Encoding
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import Shape
+from snn_compile.ir.quantized import QuantizedGraph
 from snn_compile.ir.ranges import probabilities
 from snn_compile.ir.spiking import InputCoding
 from snn_compile.ir.stages import ANNGraph
@@ -49,9 +51,6 @@ from snn_compile.samples.events import Recordings
 from snn_compile.samples.named import ArraysLike, check_named, load_named, unnamed
 from snn_compile.samples.outputs import OutputShapes, stated_kinds
 from snn_compile.workers import File
-
-N_STIMULI = 100
-"""Stimuli stored with a compiled network for verification."""
 
 Array = npt.NDArray[Any]
 Labelled = tuple[ArraysLike, Labels | None]
@@ -109,6 +108,20 @@ def read_model(path: Path, options: CompileOptions) -> Imported:
             hint="export the model with a vector of outputs per sample",
         )
     return imported
+
+
+def input_map(path: Path, options: CompileOptions) -> tuple[str, Shape] | None:
+    """The only input, if it is a map of channels whose size ``--input-shape`` can state.
+
+    Raises:
+        CompileError: the file cannot be imported.
+    """
+    if spiking_frontend(path) or not isinstance(frontend_for(path), ConfigurableFrontend):
+        return None
+    inputs = read_model(path, options).ann.inputs
+    if len(inputs) != 1 or len(inputs.shape) != 3:
+        return None
+    return inputs[0].id, inputs.shape
 
 
 def source_runtime(path: Path, options: CompileOptions, network: ANNGraph) -> SourceRuntime | None:
@@ -338,10 +351,13 @@ def samples_for(
     return samples_in(arrays, shape, source=str(given), need_labels=need_labels, **reading)
 
 
-def stimulus(samples: Samples | None, encoding: Encoding, seed: int) -> Int:
+def stimulus(
+    samples: Samples | None, program: QuantizedGraph, encoding: Encoding, seed: int
+) -> Int:
     """Encoded stimuli for verification: real samples first, noise over the whole range after."""
-    real = encoding(samples.x[:N_STIMULI]) if samples is not None else np.zeros((0,), np.int64)
-    noise = encoding.noise(N_STIMULI - len(real), np.random.default_rng(seed))
+    n = n_stimuli(program)
+    real = encoding(samples.x[:n]) if samples is not None else np.zeros((0,), np.int64)
+    noise = encoding.noise(n - len(real), np.random.default_rng(seed))
     return np.concatenate([real, noise]) if len(real) else noise
 
 

@@ -10,6 +10,7 @@ configuration that fits, or when another one as slow as the slowest so far would
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any
 from snn_compile.coding_registry import coding_names
 from snn_compile.codings import coding_of
 from snn_compile.errors import CapacityError, CompileError, CompileErrors
+from snn_compile.ir.graph import Shape
 from snn_compile.mapping import MappedProgram
 from snn_compile.options import CompileOptions
 from snn_compile.options.declared import options_of
@@ -44,14 +46,24 @@ HELPS: Mapping[str, tuple[str, ...]] = {
     "state-bits": ("weight_bits", "timesteps", "coding"),
     "state-overflow": ("weight_bits", "timesteps", "coding"),
     "neurons-per-core": ("coding",),
-    "synapse-memory-per-core": ("weight_bits",),
-    "input-axons-per-core": ("coding", "allow_approximate"),
-    "output-axons-per-core": ("weight_bits", "coding"),
-    "cores-per-board": ("weight_bits", "coding"),
+    "synapse-memory-per-core": ("weight_bits", "input_shape"),
+    "input-axons-per-core": ("coding", "input_shape", "allow_approximate"),
+    "output-axons-per-core": ("weight_bits", "coding", "input_shape"),
+    "cores-per-board": ("weight_bits", "coding", "input_shape"),
 }
 """Options that can resolve a violation, by its error code."""
 
-_ORDER = ("weight_bits", "timesteps", "coding", "allow_approximate")
+_ORDER = ("weight_bits", "timesteps", "coding", "input_shape", "allow_approximate")
+
+EIGHTHS = range(7, 0, -1)
+"""Heights and widths that are tried, in eighths of the model's."""
+MAX_STEP = 32
+"""Sizes are multiples of the largest power of two up to this, and up to a quarter of the map, that
+divides the model's own: strides divide them again."""
+
+NamedShape = tuple[str, Shape]
+InputMap = Callable[[], NamedShape | None]
+"""The only input and its shape, if it is a map of channels whose size can be stated."""
 
 
 @dataclass
@@ -65,6 +77,7 @@ class _Search:
         longest: time of the slowest one in seconds.
         others: number of refusals for reasons other than capacity, by error code.
         nearest: the configuration with the least excess: its excess, changes and worst violation.
+        takes_other_maps: whether no map of another size was refused for other reasons.
     """
 
     check: Check
@@ -73,6 +86,7 @@ class _Search:
     longest: float = 0.0
     others: dict[str, int] = field(default_factory=dict)
     nearest: tuple[float, Changes, CapacityError] | None = None
+    takes_other_maps: bool = True
 
     @property
     def seconds(self) -> float:
@@ -93,7 +107,9 @@ class _Search:
         except CompileError as error:
             complaints = _complaints(error)
             self.record(changes, complaints)
-            if not complaints:
+            if not complaints and "input_shape" in changes:
+                self.takes_other_maps = False
+            elif not complaints:
                 self.others[error.code] = self.others.get(error.code, 0) + 1
             return complaints
         finally:
@@ -109,7 +125,9 @@ class _Search:
 
 
 @contextmanager
-def name_nearest(options: CompileOptions, check: Check) -> Iterator[None]:
+def name_nearest(
+    options: CompileOptions, check: Check, input_map: InputMap = lambda: None
+) -> Iterator[None]:
     """Add the nearest configuration that fits, or the closest one tried, to a refusal.
 
     Sets ``CompileError.nearest`` if all errors concern capacity. The error is raised again in
@@ -118,6 +136,7 @@ def name_nearest(options: CompileOptions, check: Check) -> Iterator[None]:
     Args:
         options: of the compilation.
         check: checks the network under other options.
+        input_map: reads the model's input; only called if its size can resolve a violation.
     """
     try:
         yield
@@ -127,16 +146,20 @@ def name_nearest(options: CompileOptions, check: Check) -> Iterator[None]:
             search = _Search(check)
             search.record({}, complaints)
             target = load_target(options.target, options.chips)
-            found = _first_fit(search, options, target, complaints)
+            found = _first_fit(
+                search, _candidates(options, target, complaints, input_map), target, options
+            )
             error.nearest = found or _failure(search)
         raise
 
 
 def _first_fit(
-    search: _Search, options: CompileOptions, target: Target, complaints: Complaints
+    search: _Search, candidates: Iterator[Changes], target: Target, options: CompileOptions
 ) -> str:
     """The first configuration that fits, as command-line options; empty if none was found."""
-    for changes in _candidates(options, target, complaints):
+    for changes in candidates:
+        if "input_shape" in changes and not search.takes_other_maps:
+            continue
         if search.is_over:
             return ""
         found = search.attempt(options, changes)
@@ -176,7 +199,7 @@ def _complaints(error: CompileError) -> Complaints:
 
 
 def _candidates(
-    options: CompileOptions, target: Target, complaints: Complaints
+    options: CompileOptions, target: Target, complaints: Complaints, input_map: InputMap
 ) -> Iterator[Changes]:
     """Configurations in the order of the search."""
     if chips := _chips(target, complaints):
@@ -184,13 +207,14 @@ def _candidates(
     if narrower := _narrower(options, target, complaints):
         yield narrower
     relevant = {name for complaint in complaints for name in HELPS.get(complaint.code, ())}
-    ways = {
-        name: values
-        for name in _ORDER
-        if name in relevant and (values := list(_values(name, options, target)))
-    }
-    for name, values in ways.items():
-        for value in values:
+    ways: dict[str, list[Any]] = {}
+    for name in (name for name in _ORDER if name in relevant):
+        is_map = name == "input_shape"
+        values = list(_sizes(input_map()) if is_map else _values(name, options, target))
+        if values:
+            ways[name] = values
+    for name, tried in ways.items():
+        for value in tried:
             yield {name: value}
     names = list(ways)
     for k, first in enumerate(names):
@@ -220,6 +244,20 @@ def _values(name: str, options: CompileOptions, target: Target) -> Iterator[Any]
             steps //= 2
 
 
+def _sizes(known: NamedShape | None) -> Iterator[tuple[str, ...]]:
+    """Shapes of smaller maps with as many channels, largest first."""
+    if known is None:
+        return
+    name, (channels, *sizes) = known
+    step = min(MAX_STEP, *(size & -size for size in sizes))
+    while step > max(1, min(sizes) // 4):
+        step //= 2
+    smaller = (tuple(size * k // 8 // step * step for size in sizes) for k in EIGHTHS)
+    for height, width in dict.fromkeys(smaller):
+        if height and width:
+            yield (f"{name}=1,{channels},{height},{width}",)
+
+
 def _narrower(options: CompileOptions, target: Target, complaints: Complaints) -> Changes | None:
     """Payloads and inputs narrowed by the largest excess of bits; None if that cannot help."""
     coding = coding_of(options, target.default_coding.value)
@@ -245,5 +283,7 @@ def _command_line(changes: Changes) -> str:
     for name, value in changes.items():
         item = declared[name]
         flag = item.kind.flags.partition("/")[0]
-        words.append(flag if flag and value is True else f"--{item.words} {value}")
+        for one in value if isinstance(value, tuple) else [value]:
+            text = f"--{item.words} {shlex.quote(str(one))}"
+            words.append(flag if flag and one is True else text)
     return " ".join(words)

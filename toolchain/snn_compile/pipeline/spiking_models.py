@@ -29,7 +29,7 @@ from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import Quantization
 from snn_compile.quantize.to_fixed_point import Prove
 from snn_compile.report import assemble
-from snn_compile.report.evaluation import Outcome, decoded, described, encoded
+from snn_compile.report.evaluation import Outcome, decoded, described
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity
@@ -39,6 +39,7 @@ from snn_compile.samples.outputs import Expected, OutputShapes, stated_kinds
 from snn_compile.samples.spike_trains import load_trains
 from snn_compile.sim import engine, spiking
 from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.frames import encoded
 from snn_compile.targets import load_target
 from snn_compile.workers import Workers
 
@@ -113,7 +114,7 @@ def prepare_spiking(
         quantized.program,
         encoding,
         decodings,
-        stimulus(samples.evaluate or samples.calibrate, encoding, options.seed),
+        stimulus(samples.evaluate or samples.calibrate, quantized.program, encoding, options.seed),
         task.target,
         options.emit,
         task.provenance,

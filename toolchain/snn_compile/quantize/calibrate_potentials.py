@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
-from snn_compile.ir.fixedpoint import Int, QTensor, round_half_even
+from snn_compile.ir.fixedpoint import QTensor, round_half_even
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.quantized import (
     VOLTAGE_LIMIT,
@@ -76,7 +76,7 @@ class CalibratePotentials:
     name: ClassVar[str] = "calibrate-potentials"
     folded: ANNGraph
     x: npt.NDArray[np.number]
-    frames: Int
+    frames: npt.NDArray[np.integer]
     scales: Mapping[NodeId, Float]
     readouts: bool = True
 

@@ -80,7 +80,7 @@ class CalibrateResets:
     name: ClassVar[str] = "calibrate-resets"
     folded: ANNGraph
     x: npt.NDArray[np.number]
-    frames: Int
+    frames: npt.NDArray[np.integer]
     scales: Mapping[NodeId, Float]
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:

@@ -67,7 +67,7 @@ class CorrectBiases:
     name: ClassVar[str] = "correct-biases"
     folded: ANNGraph
     x: npt.NDArray[np.number]
-    frames: Int
+    frames: npt.NDArray[np.integer]
 
     def __call__(self, quantization: Quantization, /) -> PassResult[Quantization]:
         """The same program with corrected biases, within the bounds of overflow."""

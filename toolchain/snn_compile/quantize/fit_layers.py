@@ -70,7 +70,7 @@ class FitLayers:
     name: ClassVar[str] = "fit-layers"
     folded: ANNGraph
     x: npt.NDArray[np.number]
-    frames: Int
+    frames: npt.NDArray[np.integer]
     biases: bool = True
     refits: bool = True
 
@@ -176,15 +176,12 @@ class _Layer:
 
     def _present(self, sweep: Sweep, sites: Sites, groups: tuple[Synapses, ...]) -> Array:
         """The drive of the program at the sites, in real units; (C, S)."""
-        shape, numbers = self.population.shape, self.numbers
-        currents = [_total(a) / a.shape[-2] for a in sweep.currents(self.population)]
-        n = sum(a.shape[-1] for a in currents)
-        bias = np.broadcast_to(numbers.bias, shape)[..., None]
-        here = sites.of(currents)
+        numbers = self.numbers
+        here = sites.of_trains(sweep.currents(self.population), _mean)
         # Right shifts floor; the integer bias includes the mean of that.
         here += np.float32(floor_loss(groups))
         here *= np.float32(1 << self.population.bits_below_weights)
-        here += sites.of([np.broadcast_to(bias, (*shape, n))])
+        here += sites.along(np.broadcast_to(numbers.bias, self.population.shape))
         here *= numbers.unit[:, None].astype(np.float32)
         return here
 
@@ -204,6 +201,12 @@ class _Layer:
         if not isinstance(exact, spiking.ConvSynapses | spiking.DenseSynapses):
             raise TypeError(f"'{group.id}' is not what it was in floating point")
         return exact.weight.reshape(exact.weight.shape[0], -1)
+
+
+def _mean(trains: Int) -> Float:
+    """Mean over the steps of a window: (..., T, S) to (..., S)."""
+    total: Float = _total(trains) / trains.shape[-2]
+    return total
 
 
 def _total(trains: Int) -> Int:

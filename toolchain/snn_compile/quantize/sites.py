@@ -6,7 +6,7 @@ position of its maps in one sample; every sample has the same number of sites.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
@@ -30,6 +30,8 @@ SEED = 0
 
 
 Values = TypeVar("Values", npt.NDArray[np.number], Int)
+Reduction = Callable[[Int], npt.NDArray[np.number]]
+"""From the steps of some sites, (C, T, s), to a value of each, (C, s)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,23 @@ class Sites:
             flat = piece.reshape(piece.shape[0], -1, piece.shape[-1])
             found.append(self.at_sites(flat, start))
         return np.concatenate(found, axis=1)
+
+    def of_trains(
+        self, pieces: Sequence[Int], reduced: Callable[[Int], npt.NDArray[np.number]]
+    ) -> Array:
+        """Values at the sites from consecutive batches (C, H, W, T, B), (C, S) float32."""
+        found = []
+        for start, piece in self._batches(pieces):
+            flat = piece.reshape(piece.shape[0], -1, *piece.shape[-2:])
+            at = self.positions[start : start + piece.shape[-1]].ravel()
+            sample = np.repeat(np.arange(piece.shape[-1]), self.positions.shape[1])
+            there = np.moveaxis(flat[:, at, :, sample], 0, -1)  # (C, T, s)
+            found.append(reduced(there).astype(np.float32))
+        return np.concatenate(found, axis=1)
+
+    def along(self, maps: npt.NDArray[np.number]) -> Array:
+        """Values (C, H, W) that all samples share, at the sites, (C, S) float32."""
+        return maps.reshape(len(maps), -1)[:, self.positions.ravel()].astype(np.float32)
 
     def at_sites(self, flat: npt.NDArray[np.number], start: int) -> Array:
         """Values (C, H * W, B) of samples from ``start`` on, at their sites, (C, s) float32."""

@@ -11,6 +11,7 @@ from math import prod
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.graph import NodeId
@@ -27,18 +28,18 @@ class Sweep:
 
     Args:
         program: the network, updated by ``replace_weights``.
-        frames: (N, *sample shape) encoded samples.
+        frames: (N, *sample shape) encoded samples, in any integer type.
     """
 
-    def __init__(self, program: QuantizedGraph, frames: Int) -> None:
+    def __init__(self, program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> None:
         self._n_steps = program.window.n_steps
         self._frames = frames
         self._size = batch_size(max(prod(node.shape) for node in program.graph) * self._n_steps)
         self._simulator = Simulator(program)
-        starts = range(0, len(frames), self._size)
         self._values: list[dict[NodeId, Int]] = [
-            self._simulator.encode_inputs(frames[start : start + self._size], start)
-            for start in starts
+            self._simulator.encode_inputs(piece.astype(np.int64), start)
+            for start in range(0, len(frames), self._size)
+            for piece in [frames[start : start + self._size]]
         ]
         self._readers = {node.id: len(program.graph.consumers(node.id)) for node in program.graph}
 

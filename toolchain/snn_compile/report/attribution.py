@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,18 @@ from snn_compile.ir.schedule import integer_network
 from snn_compile.ir.spiking import Float
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.sim import ann, engine, reference
+from snn_compile.sim.batches import Advance, no_progress
 from snn_compile.sim.kernels import Array
-from snn_compile.sim.reference import Simulator
+from snn_compile.sim.reference import Run, Simulator
 from snn_compile.sim.reproducible import Reproducible
 
-SAMPLES = 64
-"""Samples on which layers are compared with the float network."""
+SAMPLES, FEWEST = 64, 2
+"""Most and fewest samples on which layers are compared with the float network."""
+WORK = 1 << 36
+"""Multiplications that decide the number of samples in between: the float network continues from
+each layer, which takes half of its work for every layer."""
+PIECE_BYTES = 128 << 20
+"""Size of the activations that are compared at once."""
 
 Values = Mapping[NodeId, Int]
 """Total messages of each population in a window, (N, *shape): counts or payloads."""
@@ -64,6 +71,7 @@ def attribute(
     scales: Mapping[NodeId, Float],
     levels: Mapping[NodeId, int],
     decodings: Mapping[NodeId, OutputDecoding],
+    advance: Advance = no_progress,
 ) -> dict[NodeId, Loss]:
     """The loss of every layer that represents a rectifier, and of the outputs.
 
@@ -73,46 +81,85 @@ def attribute(
     Args:
         folded: the float network; populations represent its rectifiers.
         program: the network in fixed point.
-        x: real inputs; the first ``SAMPLES`` are used.
+        x: real inputs; ``samples_for`` says how many are worth their work.
         frames: the same, encoded.
         scales: full scale of each rectifier per channel.
         levels: largest spike count or payload of each rectifier.
         decodings: of the outputs.
+        advance: progress callback, in samples.
     """
-    x, frames = x[:SAMPLES], frames[:SAMPLES]
     at_once = integer_network(program)
-    values, outputs = _values(at_once, frames)
-    uneven = _unevenness(at_once, values)
     rectifiers = [n for n in folded.graph if isinstance(n, ops.Activation) and n.id in scales]
-    fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels[n.id]) for n in rectifiers}
-    batch = ann.batch_last(x)
-    run = partial(ann.forward, folded, batch, operators=Reproducible(folded, x))
-    exact, scores = _exact(folded, run, fixed)
-    answers = {
-        name: np.moveaxis(decoding(outputs[name]), 0, -1) for name, decoding in decodings.items()
-    }
-    shares = _output_shares(run, fixed, scores, answers)
-    found = {
-        n.id: Loss(
-            _decibels(exact[n.id]),
-            float((np.abs(values[n.id]) >= levels[n.id]).mean()),
-            uneven.get(n.id),
-            shares.get(n.id),
-        )
-        for n in rectifiers
-    }
-    last = folded.outputs[0].id
-    found[last] = Loss(None, None, None, shares[last])
-    return found
+    operators = Reproducible(folded, x)
+    found = {node.id: _LayerSums() for node in at_once.populations}
+    found |= {node.id: _LayerSums() for node in rectifiers}
+    outputs = _OutputErrors([*(node.id for node in rectifiers), folded.outputs[0].id])
+    for first in range(0, len(x), size := _piece_size(at_once)):
+        last = min(first + size, len(x))
+        values, answers = _values(at_once, frames, first, last)
+        _add_unevenness(at_once, values, found)
+        fixed = {n.id: _real(n, values[n.id], scales[n.id] / levels[n.id]) for n in rectifiers}
+        for node in rectifiers:
+            found[node.id].add_saturation(values[node.id], levels[node.id])
+        del values
+        run = partial(ann.forward, folded, ann.batch_last(x[first:last]), operators=operators)
+        outputs.add(run, fixed, _compare(folded, run, fixed, found), answers, decodings)
+        advance(last - first)
+    shares = outputs.shares()
+    losses = {n.id: Loss(*found[n.id].figures(), output_share=shares.get(n.id)) for n in rectifiers}
+    last_layer = folded.outputs[0].id
+    losses[last_layer] = Loss(None, None, None, shares[last_layer])
+    return losses
 
 
-def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[Values, Values]:
+def samples_for(folded: ANNGraph, n: int) -> int:
+    """The number of n samples on which the losses are measured: within ``WORK``."""
+    layers = sum(isinstance(node, ops.Activation) for node in folded.graph)
+    per_sample = ann.multiplications(folded) * (layers + 1) // 2
+    return min(n, SAMPLES, max(FEWEST, WORK // max(1, per_sample)))
+
+
+def _piece_size(program: QuantizedGraph) -> int:
+    """Samples whose activations take ``PIECE_BYTES``, as integers of 8 bytes."""
+    return max(1, PIECE_BYTES // (8 * sum(prod(node.shape) for node in program.populations)))
+
+
+@dataclass
+class _LayerSums:
+    """Sums over samples for one layer.
+
+    Attributes:
+        signal, noise: squared activations of the float network, and squared errors of the layer.
+        saturated, seen: activations on the highest level, and all of them.
+        uneven: unevenness of each piece with the number of its spikes.
+    """
+
+    signal: float = 0.0
+    noise: float = 0.0
+    saturated: int = 0
+    seen: int = 0
+    uneven: list[tuple[float, int]] = field(default_factory=list)
+
+    def add_saturation(self, values: Int, level: int) -> None:
+        self.saturated += int(np.count_nonzero(np.abs(values) >= level))
+        self.seen += values.size
+
+    def figures(self) -> tuple[float | None, float, float | None]:
+        """``sqnr_db``, ``saturated`` and ``uneven`` of ``Loss``."""
+        spikes = sum(n for _, n in self.uneven)
+        uneven = sum(share * (n / spikes) for share, n in self.uneven) if self.uneven else None
+        return _decibels(self.signal, self.noise), self.saturated / self.seen, uneven
+
+
+def _values(
+    program: QuantizedGraph, frames: npt.NDArray[np.integer], first: int, last: int
+) -> tuple[Values, Values]:
     """Messages of each population and the input in a window, and potentials of the outputs."""
     pieces: dict[NodeId, list[Int]] = {}
     outputs: dict[NodeId, list[Int]] = {node.id: [] for node in program.readouts}
-    for first, run in reference.record_runs(program, frames, engine.run):
-        shown = frames[first : first + run.n_stimuli]
-        sent = reference.input_messages(program, shown, first=first)
+    for start, run in _recorded(program, frames, first, last):
+        shown = frames[start : start + run.n_stimuli]
+        sent = reference.input_messages(program, shown, first=start)
         arriving = program.inputs.split(sent, 2)
         for key, messages in (*run.messages.items(), *arriving.items()):
             pieces.setdefault(key, []).append(messages.sum(axis=1, dtype=np.int64))
@@ -126,10 +173,21 @@ def _values(program: QuantizedGraph, frames: npt.NDArray[np.integer]) -> tuple[V
     return joined(pieces), joined(outputs)
 
 
-def _unevenness(program: QuantizedGraph, values: Values) -> dict[NodeId, float]:
+def _recorded(
+    program: QuantizedGraph, frames: npt.NDArray[np.integer], first: int, last: int
+) -> Iterator[tuple[int, Run]]:
+    at_once = reference.recording_batch_size(program)
+    for start in range(first, last, at_once):
+        piece = frames[start : min(start + at_once, last)]
+        before = reference.shown_before(frames, start)
+        yield start, engine.run(program, piece, first=start, before=before, record=True)
+
+
+def _add_unevenness(
+    program: QuantizedGraph, values: Values, found: Mapping[NodeId, _LayerSums]
+) -> None:
     """See ``Loss.uneven``."""
     simulator, n_steps = Simulator(program), program.window.n_steps
-    found: dict[NodeId, float] = {}
     for node in program.populations:
 
         def arrived(node: Population = node) -> Int:
@@ -140,8 +198,7 @@ def _unevenness(program: QuantizedGraph, values: Values) -> dict[NodeId, float]:
 
         uneven = node.unevenness(values[node.id], arrived, n_steps)
         if uneven is not None:
-            found[node.id] = uneven
-    return found
+            found[node.id].uneven.append((uneven, max(1, int(values[node.id].sum()))))
 
 
 def _real(node: AnnNode, values: Int, unit: Float) -> Array:
@@ -150,55 +207,90 @@ def _real(node: AnnNode, values: Int, unit: Float) -> Array:
     return np.moveaxis(real, 0, -1).reshape(*node.shape, -1).astype(np.float32)
 
 
-def _exact(
-    folded: ANNGraph, run: Forward, fixed: Mapping[NodeId, Array]
-) -> tuple[dict[NodeId, tuple[float, float]], dict[NodeId, Array]]:
-    """Signal and squared error of each layer, and the outputs of the float network."""
-    found: dict[NodeId, tuple[float, float]] = {}
+def _compare(
+    folded: ANNGraph,
+    run: Forward,
+    fixed: Mapping[NodeId, Array],
+    found: Mapping[NodeId, _LayerSums],
+) -> dict[NodeId, Array]:
+    """Add signal and squared error of each layer; the outputs of the float network."""
 
     def compare(node: AnnNode, value: Array) -> Array:
         if node.id in fixed:
             wide = value.astype(np.float64)
-            found[node.id] = float((wide**2).sum()), float(((fixed[node.id] - wide) ** 2).sum())
+            found[node.id].signal += float((wide**2).sum())
+            found[node.id].noise += float(((fixed[node.id] - wide) ** 2).sum())
         return value
 
     values = run(compare)
-    return found, {output.id: values[output.id] for output in folded.outputs}
+    return {output.id: values[output.id] for output in folded.outputs}
 
 
-def _decibels(powers: tuple[float, float]) -> float | None:
-    signal, noise = powers
+def _decibels(signal: float, noise: float) -> float | None:
     return round(10 * float(np.log10(signal / noise)), 2) if signal > 0 and noise > 0 else None
 
 
-def _output_shares(
-    run: Forward,
-    fixed: Mapping[NodeId, Array],
-    scores: Mapping[NodeId, Array],
-    answers: Mapping[NodeId, npt.NDArray[np.floating]],
-) -> dict[NodeId, float]:
-    """See ``Loss.output_share``; what no layer adds is the first output's.
+class _OutputErrors:
+    """Squared errors of the outputs, with one layer more in fixed point each time.
 
-    The float network continues from layers in fixed point, one more each time; finally the
-    fixed-point outputs themselves are compared.
+    Args:
+        layers: those of the network in order, the first output last: what no layer adds is its.
     """
-    several, last = len(scores) > 1, next(iter(scores))
 
-    def error(found: Mapping[NodeId, npt.NDArray[Any]]) -> float:
-        total = 0.0
+    def __init__(self, layers: list[NodeId]) -> None:
+        self._layers = layers
+        self._powers: dict[NodeId, float] = defaultdict(float)
+        self._errors = {layer: defaultdict[NodeId, float](float) for layer in layers}
+
+    def add(
+        self,
+        run: Forward,
+        fixed: Mapping[NodeId, Array],
+        scores: Mapping[NodeId, Array],
+        answers: Values,
+        decodings: Mapping[NodeId, OutputDecoding],
+    ) -> None:
+        """Add some samples: the float network continues from the layers in fixed point."""
         for name, exact in scores.items():
-            of_output = float(((found[name].astype(np.float64) - exact) ** 2).sum())
-            total += of_output / (float((exact**2).sum()) or 1.0) if several else of_output
-        return total
+            self._powers[name] += float((exact**2).sum())
+        *layers, last = self._layers
+        ours = {
+            name: np.moveaxis(decode(answers[name]), 0, -1) for name, decode in decodings.items()
+        }
+        self._add(last, ours, scores)
+        given: dict[NodeId, Array] = {}
+        for layer in layers:
+            given[layer] = fixed[layer]
+            self._add(layer, run(given=given), scores)
 
-    total = error(answers)
-    if not total:
-        return dict.fromkeys((*fixed, last), 0.0)
-    shares: dict[NodeId, float] = {}
-    before, given = 0.0, dict[NodeId, Array]()
-    for layer, values in fixed.items():
-        given[layer] = values
-        now = error(run(given=given))
-        shares[layer], before = (now - before) / total, now
-    shares[last] = (total - before) / total
-    return shares
+    def _add(
+        self,
+        layer: NodeId,
+        found: Mapping[NodeId, npt.NDArray[np.floating]],
+        scores: Mapping[NodeId, Array],
+    ) -> None:
+        for name, exact in scores.items():
+            error = found[name].astype(np.float64) - exact
+            self._errors[layer][name] += float((error**2).sum())
+
+    def shares(self) -> dict[NodeId, float]:
+        """See ``Loss.output_share``."""
+        *layers, last = self._layers
+        total = self._error(last)
+        if not total:
+            return dict.fromkeys(self._layers, 0.0)
+        shares: dict[NodeId, float] = {}
+        before = 0.0
+        for layer in layers:
+            now = self._error(layer)
+            shares[layer], before = (now - before) / total, now
+        shares[last] = (total - before) / total
+        return shares
+
+    def _error(self, layer: NodeId) -> float:
+        """The squared error; of several outputs, each over the power of its output."""
+        several = len(self._powers) > 1
+        found = self._errors[layer].items()
+        return sum(
+            error / (self._powers[name] or 1.0) if several else error for name, error in found
+        )

@@ -16,7 +16,7 @@ from snn_compile.convert.linear import Float
 from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import Encoding, OutputDecoding
+from snn_compile.ir.encoding import OutputDecoding
 from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.lowering import Lowering
@@ -33,17 +33,15 @@ from snn_compile.report.shards import Answers, Shard, join, shards_of
 from snn_compile.samples.arrays import Samples
 from snn_compile.samples.outputs import Expected, OutputKind
 from snn_compile.sim import ann, engine, spiking
-from snn_compile.sim.batches import Advance, map_batches, no_progress
+from snn_compile.sim.batches import Advance, no_progress
+from snn_compile.sim.frames import encoded
 from snn_compile.sim.kernels import Array
 from snn_compile.sim.reference import Run
 
-ENCODING_BATCH_SIZE = 256
-"""Samples per encoding task of a thread."""
-
-SPIKING_SAMPLES = 1_000
-"""Most samples for the spiking network in float, the first ones. Each of its steps costs as much as
-the trained network; all samples would take most of a compilation's time. It serves to locate a
-loss, for which a tenth of a point, one of these samples, suffices.
+FEW_SAMPLES = 1_000
+"""Most samples, the first ones, for two stages: the folded network, which computes what the file
+does, and the spiking network in float, each of whose steps costs as much as the trained network. A
+tenth of a point, one of these samples, suffices to locate a loss in them.
 """
 
 
@@ -76,6 +74,15 @@ class Stages:
     def with_spikes(self) -> bool:
         """Whether spikes are something else than activations: a payload equals its activation."""
         return not self.coding.payloads
+
+    def runs(self, shard: Shard) -> int:
+        """Samples of a shard in all stages, as the progress counts them."""
+        return 3 * len(shard.x) + (1 + self.with_spikes) * few_of(shard)
+
+
+def few_of(shard: Shard) -> int:
+    """Samples of a shard among the first ones of all, which every stage sees."""
+    return min(len(shard.x), max(0, FEW_SAMPLES - shard.start))
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,8 @@ def evaluate_stages(
     x, n = samples.x, len(samples)
     lowered, program = stages.lowered, stages.lowered.program
     ladder = Ladder(samples.expected)
-    few = min(n, SPIKING_SAMPLES) * stages.with_spikes
-    with journal.progress("evaluate", pluralize(n, "sample"), 4 * n + few) as advance:
+    total = sum(stages.runs(shard) for shard in shards_of(x))
+    with journal.progress("evaluate", pluralize(n, "sample"), total) as advance:
         here = partial(_answers_here, stages, samples.expected)
         answers = join(_answers(x, elsewhere or here, stages, journal.work, advance))
     for stage, values in answers.stages.items():
@@ -134,9 +141,10 @@ def evaluate_stages(
         with journal.timed("host"):
             rung = stages.host.rung(stages.of_file, answers.readouts, x)
         rungs = [*rungs, *([rung] if rung else [])]
-    losses = journal.recall("attribute", dict[NodeId, Loss], partial(_losses, stages, x, journal))
+    attributed = partial(_attributed, stages, x, journal)
+    losses, fewer = journal.recall("attribute", _ATTRIBUTED, attributed)
     activity = Activity(answers.activity, n)
-    more = {"outputs": described(lowered.decodings, ladder, x)}
+    more = {"outputs": described(lowered.decodings, ladder, x), **fewer}
     return Outcome(rungs, activity, losses, engine.simulator(program), ladder, more)
 
 
@@ -148,8 +156,7 @@ def _answers(
     for shard in shards_of(x):
         if (kept := work.recall(f"evaluate {shard.start}", Answers)) is not None:
             found[shard.start] = kept.value
-            few = len(shard.x[: max(0, SPIKING_SAMPLES - shard.start)])
-            advance(4 * len(shard.x) + few * stages.with_spikes)
+            advance(stages.runs(shard))
     done = frozenset(found)
     left = [shard.start for shard in shards_of(x) if shard.start not in done]
     open_shards = (shard for shard in shards_of(x) if shard.start not in done)
@@ -166,18 +173,33 @@ def _answers_here(
         yield answers_to(shard, stages, expected, advance)
 
 
-def _losses(stages: Stages, x: Array, journal: Journal) -> dict[NodeId, Loss]:
-    lowered, first = stages.lowered, x[: attribution.SAMPLES]
-    with journal.timed("attribute"):
-        return attribution.attribute(
-            lowered.folded,
-            lowered.program,
-            first,
-            encoded(lowered.encoding, first),
-            lowered.scales,
-            levels_of(lowered.folded, stages.coding),
-            lowered.decodings,
-        )
+_ATTRIBUTED = tuple[dict[NodeId, Loss], dict[str, int]]
+
+
+def _attributed(
+    stages: Stages, x: Array, journal: Journal
+) -> tuple[dict[NodeId, Loss], dict[str, int]]:
+    """The loss of each layer, and what the report states of its samples.
+
+    Where not all usual samples can be used, progress shows, and their number is stated.
+    """
+    lowered = stages.lowered
+    n = attribution.samples_for(lowered.folded, len(x))
+    measure = partial(
+        attribution.attribute,
+        lowered.folded,
+        lowered.program,
+        x[:n],
+        encoded(lowered.encoding, x[:n]),
+        lowered.scales,
+        levels_of(lowered.folded, stages.coding),
+        lowered.decodings,
+    )
+    if n == min(len(x), attribution.SAMPLES):
+        with journal.timed("attribute"):
+            return measure(), {}
+    with journal.progress("attribute", f"{pluralize(n, 'sample')} of {len(x):,}", n) as advance:
+        return measure(advance=advance), {"attributed": n}
 
 
 def answers_to(
@@ -193,7 +215,9 @@ def answers_to(
 
     first, found.note = _outputs_of_file(stages, expected, x, advance)
     add("onnx", first)
-    add("folded", ann.evaluate_outputs(lowered.folded, x, advance=advance))
+    few = few_of(shard)
+    if few:
+        add("folded", ann.evaluate_outputs(lowered.folded, x[:few], advance=advance))
     operators = as_lines(lowered.curves)
     if lowered.curves:
         add("activations", ann.evaluate_outputs(lowered.folded, x, operators=operators))
@@ -202,9 +226,10 @@ def answers_to(
         lowered.folded, x, hook=rounded, operators=operators, advance=advance
     )
     add("rate", on_grid)
-    if stages.with_spikes and shard.start < SPIKING_SAMPLES:
-        few = frames[: SPIKING_SAMPLES - shard.start]
-        spikes = spiking.evaluate_outputs(lowered.spiking, few, first=shard.start, advance=advance)
+    if few and stages.with_spikes:
+        spikes = spiking.evaluate_outputs(
+            lowered.spiking, frames[:few], first=shard.start, advance=advance
+        )
         add("spiking", [spikes[output] for output in lowered.decodings])
     before = encoded(lowered.encoding, shard.before)[0] if len(shard.before) else None
     run = engine.run(lowered.program, frames, first=shard.start, before=before, advance=advance)
@@ -265,19 +290,6 @@ def _outputs_of_file(
 def decoded(decodings: Mapping[NodeId, OutputDecoding], run: Run) -> list[Array]:
     """The outputs of a run as real values."""
     return [decoding(run.outputs[output]) for output, decoding in decodings.items()]
-
-
-def encoded(encoding: Encoding, x: npt.NDArray[np.number]) -> npt.NDArray[np.integer]:
-    """The frames of many samples (N, *input shape), as (N, *maps), in few bytes."""
-    fitting = np.min_scalar_type(-2 * max(-encoding.low, encoding.high))
-    frames = np.empty((len(x), *encoding.maps), fitting)
-
-    def some(piece: npt.NDArray[Any], start: int) -> None:
-        frames[start : start + len(piece)] = encoding(piece)
-
-    for _ in map_batches(some, x, ENCODING_BATCH_SIZE):
-        pass
-    return frames
 
 
 def as_lines(curves: Mapping[NodeId, Curve]) -> ann.Operators:

@@ -129,7 +129,8 @@ class Journal:
         usage = StageUsage()
         self.work.begin(name, total)
         try:
-            yield
+            with self.observer.activity(name):
+                yield
         finally:
             self._record(usage, name)
             self.work.end(name, self.timing[-1]["seconds"])

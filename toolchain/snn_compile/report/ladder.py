@@ -32,6 +32,8 @@ class Ladder:
     _first: Values | None = None
     _whole: tuple[str, Values] | None = None
     """The latest stage that was evaluated on all samples, and its answers."""
+    _latest: tuple[str, Values] | None = None
+    """The latest stage and its answers."""
 
     def add(self, stage: str, values: Values, note: str = "") -> None:
         """Add a stage from its outputs.
@@ -53,8 +55,10 @@ class Ladder:
         if self._whole is None or n == len(self._first[0]):
             self._whole = stage, answers
         else:
-            before, whole = self._whole
-            rung["before"] = {"stage": before, **self.judged([some[:n] for some in whole])}
+            latest = self._latest
+            before, known = latest if latest and len(latest[1][0]) >= n else self._whole
+            rung["before"] = {"stage": before, **self.judged([some[:n] for some in known])}
+        self._latest = stage, answers
         self.rungs.append(rung)
 
     def repeat(self, stage: str, of: str) -> None:

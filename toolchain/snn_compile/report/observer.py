@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from snn_compile.passes import Finding
@@ -21,6 +21,10 @@ class Observer(Protocol):
 
     def progress(self, name: str, text: str, total: int) -> AbstractContextManager[Advance]:
         """A step of ``total`` items that takes a while; yields the function to advance it."""
+        ...
+
+    def activity(self, name: str) -> AbstractContextManager[object]:
+        """A step that is not counted and may take a while."""
         ...
 
     def finding(self, finding: Finding) -> None:
@@ -43,6 +47,10 @@ class SilentObserver:
         """No output."""
         del name, text, total
         yield lambda n: None
+
+    def activity(self, name: str) -> AbstractContextManager[object]:
+        """No output."""
+        return nullcontext(name)
 
     def finding(self, finding: Finding) -> None:
         """No output."""

@@ -350,7 +350,10 @@ class Tail(TypedDict, total=False):
 
 
 class Report(TypedDict, total=False):
-    """The whole report."""
+    """The whole report.
+
+    ``attributed``: samples on which the losses of layers were measured, if fewer than usual.
+    """
 
     schema: int
     tool: Tool
@@ -366,6 +369,7 @@ class Report(TypedDict, total=False):
     outputs: list[Output]
     ladder: list[Rung]
     losses: list[LayerLoss]
+    attributed: int
     neurons: Restriction
     tail: Tail
     layers: list[Layer]

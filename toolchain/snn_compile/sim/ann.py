@@ -109,6 +109,17 @@ def piece_size(ann: ANNGraph, piece_bytes: int = PIECE_BYTES) -> int:
     return batch_size(largest, working_bytes=piece_bytes)
 
 
+def multiplications(ann: ANNGraph) -> int:
+    """Multiplications of the network for one sample; a node without weights counts its values."""
+
+    def of(node: AnnNode) -> int:
+        if isinstance(node, ops.Conv):
+            return prod(node.shape[1:]) * node.weight.size
+        return node.weight.size if isinstance(node, ops.Dense) else prod(node.shape)
+
+    return sum(map(of, ann.graph))
+
+
 def batch_last(x: npt.NDArray[np.generic], dtype: npt.DTypeLike = np.float32) -> Array:
     """Samples (N, *shape) in the evaluator's layout, (*shape, N), contiguous."""
     return np.moveaxis(x, 0, -1).astype(dtype, order="C")

@@ -31,7 +31,6 @@ from snn_compile.pipeline.inputs import (
     spiking_frontend,
 )
 from snn_compile.report import figures
-from snn_compile.report.evaluation import encoded
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Samples
@@ -40,6 +39,7 @@ from snn_compile.samples.outputs import OutputKind
 from snn_compile.sealed import read_seal
 from snn_compile.sealed.provenance import TUNED
 from snn_compile.sim import ann, engine
+from snn_compile.sim.frames import encoded
 from snn_compile.targets import load_target
 from snn_compile.tune.before_conversion import FloatTuning, require_model, tune_float
 from snn_compile.tune.method import SpikingMethod, Task

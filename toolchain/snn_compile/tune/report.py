@@ -15,13 +15,14 @@ from snn_compile.passes import Finding
 from snn_compile.pluralize import pluralize
 from snn_compile.quantize.quantize import LayerNumbers
 from snn_compile.report.bill import with_bill
-from snn_compile.report.evaluation import Outcome, decoded, encoded
+from snn_compile.report.evaluation import Outcome, decoded
 from snn_compile.report.figures import HOST
 from snn_compile.report.journal import Journal
 from snn_compile.report.ladder import Ladder
 from snn_compile.report.layers import Activity, layer_table
 from snn_compile.samples.arrays import Samples
 from snn_compile.sim import bounds, engine
+from snn_compile.sim.frames import encoded
 
 UNTUNED = "untuned"
 """The stage of the fixed-point network before tuning."""

@@ -23,6 +23,13 @@ from snn_compile.errors import DeviceError, Origin
 
 START = "from snn_compile.workers.own_cluster import main; main()"
 
+KEEP_MEMORY = {
+    "DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON__MALLOC_TRIM_THRESHOLD_": str(1 << 27),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
+}
+"""Dask lets glibc return memory at once. Arrays of some hundred kilobytes are then mapped anew each
+time: as much time in the system as in a small compilation itself (measured)."""
+
 
 @contextmanager
 def own_cluster(n: int) -> Iterator[str]:
@@ -41,6 +48,7 @@ def own_cluster(n: int) -> Iterator[str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={
+                **KEEP_MEMORY,
                 **os.environ,
                 **threads.share(n),
                 "PYTHONPATH": paths,

@@ -6,7 +6,7 @@ A synapse takes one row, a neuron none: a population of depth d handles step t o
 n * n_steps + t + d (d windows later, where a layer listens for a window before it fires).
 Python 3.10, numpy < 2, lava-nc 0.10.0, run configuration Loihi2SimCfg(select_tag="fixed_pt").
 Processes that the manifest calls `stock` are Lava's own; those called `custom` are in
-processes/neurons.py and probing/sink.py.
+processes/neurons.py and probing/sink.py; streams/data.py has those that move data.
 """
 
 from math import prod
@@ -20,7 +20,7 @@ from lava.utils.weightutils import SignMode
 from layout import TABLES, connect, conv_kernel, dense_matrix, per_neuron, sparse_matrix, unrolled_conv
 from probing.sink import PotentialSink
 from processes import neurons
-from processes.neurons import FileSink, FrameSource, ProbeSource, Tie
+from streams.data import FileSink, FrameSource, ProbeSource, Tie
 
 PROCESSES = {kind.__name__: kind for kind in (LIFReset, *neurons.Population.__subclasses__())}
 """What a population can be."""

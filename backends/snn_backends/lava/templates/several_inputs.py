@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from layers import build_probes, groups, wire
-from processes.neurons import FrameSource
+from streams.data import FrameSource
 
 __all__ = ["build", "build_probes"]
 

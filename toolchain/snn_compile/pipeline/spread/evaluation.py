@@ -11,7 +11,7 @@ from snn_compile.errors import UsageError
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline.inputs import files_of, source_runtime
 from snn_compile.pipeline.spread.shards import in_order, unpickled
-from snn_compile.report.evaluation import SPIKING_SAMPLES, Evaluate, Stages, answers_to
+from snn_compile.report.evaluation import Evaluate, Stages, answers_to
 from snn_compile.report.shards import Answers, Shard
 from snn_compile.samples.outputs import Expected
 from snn_compile.sim.batches import Advance
@@ -57,8 +57,7 @@ def evaluate_on(
 
     def evaluate(shards: Iterator[Shard], advance: Advance) -> Iterator[Answers]:
         def done(shard: Shard) -> None:
-            few = len(shard.x[: max(0, SPIKING_SAMPLES - shard.start)])
-            advance(4 * len(shard.x) + few * stages.with_spikes)
+            advance(stages.runs(shard))
 
         yield from in_order(workers, EVALUATE, sent, once, shards, done)
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from snn_compile.bundle import Traced, traced
 from snn_compile.errors import UsageError
-from snn_compile.hil import engine
+from snn_compile.hil import engine, golden
 from snn_compile.hil.engine import Compared
+from snn_compile.hil.golden import Recorded
 from snn_compile.hil.verification import Verification
 from snn_compile.ir.fixedpoint import Int
 from snn_compile.ir.quantized import QuantizedGraph
@@ -29,17 +26,9 @@ STIMULI = 8
 
 def trace_on(
     workers: Workers, program: QuantizedGraph, frames: Int, advance: Advance = no_progress
-) -> Traced:
-    """What ``bundle.traced`` gives, from workers."""
-    parts: list[Traced] = list(_on(workers, trace_shard, program, frames, advance))
-    outputs = {
-        name: np.concatenate([of_shard[name] for of_shard, _ in parts]) for name in parts[0][0]
-    }
-    hashes = {
-        name: list(chain.from_iterable(of_shard[name] for _, of_shard in parts))
-        for name in parts[0][1]
-    }
-    return outputs, hashes
+) -> Recorded:
+    """What the reference gives for all frames, from workers."""
+    return golden.join(list(_on(workers, trace_shard, program, frames, advance)))
 
 
 def verify_engine_on(
@@ -58,10 +47,10 @@ def _on(
     return in_order(workers, name, program, {}, shards, lambda shard: advance(len(shard.x)))
 
 
-def trace_shard(common: Path, shard: Path) -> Traced:
-    """Called in a worker: outputs and hashes."""
+def trace_shard(common: Path, shard: Path) -> Recorded:
+    """Called in a worker: golden messages."""
     some = unpickled(shard)
-    return traced(_loaded(common), some.x, first=some.start, before=_before(some))
+    return golden.by_reference(_loaded(common), some.x, first=some.start, before=_before(some))
 
 
 def compare_shard(common: Path, shard: Path) -> Compared:
