@@ -29,6 +29,7 @@ from w8a8 import SHARED, Reader, session
 
 from snn_compile import compile_model
 from snn_compile.bundle import CompiledModel
+from snn_compile.errors import CompileError
 
 IMAGES = {
     "mnist_mlp_256x2": 10_000,
@@ -70,7 +71,7 @@ def static(form: str, activations: str, *, per_channel: bool, weights: str = "QI
 
     scales = "per channel" if per_channel else "per tensor"
     name = f"{form}, {scales}, {activations[1:].lower()}"
-    return Kind(name + (", uint8 weights" if weights == "QUInt8" else ""), make)
+    return Kind(name + ("" if weights == "QInt8" else f", {weights[1:].lower()} weights"), make)
 
 
 def dynamic(weights: str) -> Kind:
@@ -109,6 +110,9 @@ KINDS = (
         for activations in ("QUInt8", "QInt8")
     ),
     static("QDQ", "QUInt8", per_channel=False, weights="QUInt8"),
+    static("QDQ", "QUInt16", per_channel=False),
+    static("QDQ", "QInt16", per_channel=True),
+    static("QDQ", "QUInt8", per_channel=False, weights="QInt4"),
     dynamic("QInt8"),
     dynamic("QUInt8"),
     optimized(None),
@@ -181,7 +185,11 @@ def main() -> None:
             for kind in KINDS:
                 if kind.name in asked.kinds:
                     target = folder / f"{name}.{kind.name.replace(' ', '_')}.onnx"
-                    row, model = measured(kind, source, target, data)
+                    try:
+                        row, model = measured(kind, source, target, data)
+                    except CompileError as error:
+                        print(f"| {name} | {kind.name} | refused: {error.code} |", flush=True)
+                        continue
                     print(f"| {name} {row.cells()} {verified(model, asked.verify)} |", flush=True)
 
 

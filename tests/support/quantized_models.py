@@ -132,3 +132,52 @@ def qonnx(
     made = quantized_model(nodes, constants, opset=13)
     made.opset_import.append(helper.make_opsetid(domain, 1))
     return made, w
+
+
+def qdq(
+    weight_kind: str = "int8",
+    axis: int | None = None,
+    kind: str = "uint8",
+    opset: int = 21,
+    zero: int | None = None,
+    weight_zero: int | None = None,
+) -> onnx.ModelProto:
+    """Input, Conv, Relu by clipping, Gemm, all of them between pairs."""
+    _, low, high = TYPES[kind]
+    of_relu = low if zero is None else zero
+    w_zero = 0 if weight_zero is None else weight_zero
+    n = 5 if axis == 0 else 1
+    wide = weight_kind in ("int4", "uint4")
+    step = np.linspace(0.01, 0.02, n).astype(np.float32) * (12 if wide else 1)
+    more = {} if axis is None else {"axis": axis}
+    middle = (low + high + 1) // 2
+    span = 255 / (high - low)
+    constants = {
+        "xs": (0.03 * span, "float32"),
+        "xz": (middle, kind),
+        "w": (weights(weight_kind, (5, 3, 3, 3)), weight_kind),
+        "ws": (step if axis == 0 else step[0], "float32"),
+        "wz": (np.full(n, w_zero) if axis == 0 else w_zero, weight_kind),
+        "b": (rng(2).integers(-900, 900, 5), "int32"),
+        "bs": (step * 0.03 if axis == 0 else step[0] * np.float32(0.03), "float32"),
+        "hs": (0.12 * span, "float32"),
+        "hz": (of_relu, kind),
+        "v": (weights("int8", (4, 5 * 8 * 8)), "int8"),
+        "vs": (0.001, "float32"),
+        "vz": (0, "int8"),
+        "vb": (np.zeros(4), "float32"),
+        "ys": (0.2 * span, "float32"),
+        "yz": (middle, kind),
+    }
+    nodes = [
+        *pair("x", "xd", "xs", "xz"),
+        node("DequantizeLinear", "w ws wz", "wd", **more),
+        node("DequantizeLinear", "b bs", "bd", **more),
+        node("Conv", "xd wd bd", "c", pads=[1, 1, 1, 1]),
+        *pair("c", "h", "hs", "hz"),
+        node("Flatten", "h", "f"),
+        node("DequantizeLinear", "v vs vz", "vd"),
+        node("Gemm", "f vd vb", "g", transB=1),
+        *pair("g", "y", "ys", "yz"),
+    ]
+    return quantized_model(nodes, constants, opset=opset)

@@ -56,6 +56,8 @@ def refusal(folder):
 def test_run_writes_the_outputs_of_the_file(folder, capsys, tmp_path):
     line = ["run", folder / "net.snn", "--data", folder / "data.npz", "-o", tmp_path / "out.npz"]
     assert main([*map(str, line), "--host-tail"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the labels y are not compared" in said
     found = CompiledModel.load(folder / "net.snn").run_host_tail(samples((3, 16, 16), 3))
     with np.load(tmp_path / "out.npz") as written:
         for name, values in found.items():

@@ -51,6 +51,16 @@ def test_every_type_of_value(tmp_path: Path) -> None:
     assert options.emit == ("lava", "netx")
 
 
+def test_kinds_of_outputs_may_be_a_table(tmp_path: Path) -> None:
+    table = toml(tmp_path, 'output_kind = {value = "regression", "b=c" = "classes"}')
+    stated = ("value=regression", "b=c=classes")
+    assert CompileOptions.from_sources(table, {}).output_kind == stated
+    for wrong in ('value = "regresion"', "value = 1", '"a,b" = "classes"'):
+        unknown = toml(tmp_path, f"output_kind = {{{wrong}}}")
+        with pytest.raises(UsageError, match="output-kind"):
+            CompileOptions.from_sources(unknown, {})
+
+
 def test_options_of_single_layers(tmp_path: Path) -> None:
     config = toml(
         tmp_path,

@@ -79,6 +79,11 @@ def command(
     compiled = trust.open_folder(folder, signer)
     host = compiled.host() if host_tail else None
     samples = load(compiled, data)
+    if compiled.tail is not None and compiled.tail.cut and (names := label_arrays(compiled, data)):
+        messages().print(
+            f"the labels {', '.join(names)} are not compared: the network is cut before the outputs"
+            " that they may belong to; the rung 'host' of the report judges those"
+        )
     if output is None:
         outcome = simulate(compiled, samples, observer, host=host)
     else:
@@ -117,6 +122,16 @@ def load(compiled: CompiledModel, path: Path) -> Samples:
                 " clipped to it"
             )
     return samples
+
+
+def label_arrays(compiled: CompiledModel, path: Path) -> list[str]:
+    """The arrays of a file of samples that may be labels: y, and those named after outputs."""
+    import numpy as np
+
+    outputs = compiled.tail.outputs if compiled.tail is not None else ()
+    labels = {"y", *outputs, *(f"y_{name}" for name in outputs)} - {*compiled.input_shapes, "x"}
+    with np.load(path) as file:
+        return [name for name in file.files if name in labels]
 
 
 def require_room(compiled: CompiledModel, n_samples: int, output: Path) -> str:

@@ -146,11 +146,11 @@ def input_shapes() -> Kind:
 
 
 def assignments(metavar: str, choices: tuple[str, ...], example: str) -> Kind:
-    """Several ``NAME=VALUE``, or a single ``VALUE``, with values among ``choices``."""
+    """Several ``NAME=VALUE``, or a single ``VALUE``, of ``choices``; or a mapping."""
     return Kind(
         "names",
         metavar,
-        _names,
+        _assignments,
         example,
         f"NAME=KIND with {', '.join(choices)}",
         lambda all_: all(one.rpartition("=")[2] in choices for one in all_),
@@ -223,3 +223,11 @@ def _numbers_of_inputs(value: Any) -> OfInputs:
 def _names(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     return tuple(name.strip() for part in parts for name in _text(part).split(",") if name.strip())
+
+
+def _assignments(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, Mapping):
+        return _names(value)
+    if any("," in _text(name) for name in value):
+        raise ValueError  # a report's words for it would be read as two
+    return tuple(f"{name}={_text(one)}" for name, one in value.items())
