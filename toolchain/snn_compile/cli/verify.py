@@ -91,7 +91,7 @@ def command(
     if address is not None:
         cluster.check(address)
     samples = frames_of(compiled, data)
-    if address is None and not (quiet or no_progress):
+    if address is None and len(compiled.stimulus) and not (quiet or no_progress):
         text = expected(compiled, folder, names, stimuli, time_limit, samples)
         observer.stage("expected", text)
     outcomes: list[Verification] = []
