@@ -147,7 +147,7 @@ def test_a_pass_that_auto_leaves_out_is_told(model, examples, monkeypatch, capsy
     def none(modes, compiled, folded, x):
         return "none", Finding("none is best")
 
-    monkeypatch.setattr("snn_compile.pipeline.driver.least_error_of", none)
+    monkeypatch.setattr("snn_compile.pipeline.sampled_steps.least_error_of", none)
     line = [model, "--calibrate", examples / "digits_calibrate.npz", "--equalize", "auto"]
     assert run(*line, "--stop-after", "equalize") == 2
     assert "pass 'equalize' has not run" in capsys.readouterr().err

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,42 +14,29 @@ import numpy.typing as npt
 from snn_compile.bundle import CompiledModel
 from snn_compile.codings import Coding, coding_of
 from snn_compile.convert import calibrate as calibration
-from snn_compile.convert.balance_thresholds import balance_thresholds
 from snn_compile.convert.calibrate import Calibration
 from snn_compile.convert.data_findings import data_findings
 from snn_compile.convert.equalize import Equalize
-from snn_compile.convert.linear import Float
-from snn_compile.convert.magnitudes import check_peaks
 from snn_compile.convert.weight_bounds import weight_bounds
 from snn_compile.errors import Origin, UsageError
 from snn_compile.fit import fit_findings
-from snn_compile.ir.curve import Curve
-from snn_compile.ir.encoding import Encoding, OutputDecoding
-from snn_compile.ir.graph import NodeId
 from snn_compile.ir.stages import ANNGraph
-from snn_compile.lowering import Lowering, for_target, lower, passes_at_bounds
+from snn_compile.lowering import Lowering, for_target, passes_at_bounds
 from snn_compile.mapping import MappedProgram, map_program
 from snn_compile.options import (
-    AUTO,
     CALIBRATED,
     CONVERTED,
-    EQUALIZE,
     UNCALIBRATED,
     CompileOptions,
     Keywords,
 )
 from snn_compile.passes import (
-    Finding,
     Instruments,
     Pass,
-    PassObserver,
-    Pipeline,
-    no_observer,
 )
 from snn_compile.pipeline.finish import CheckResult, PreparedNetwork, Task, finish, pass_observer
 from snn_compile.pipeline.folding import fold, folding_of
 from snn_compile.pipeline.inputs import (
-    Data,
     input_map,
     load_data,
     outputs_of,
@@ -63,15 +49,21 @@ from snn_compile.pipeline.inputs import (
     with_preprocessing,
 )
 from snn_compile.pipeline.nearest import name_nearest
-from snn_compile.pipeline.search import Promise, resolve_auto
+from snn_compile.pipeline.sampled_steps import (
+    Scales,
+    calibrated,
+    choose_equalization,
+    equalized,
+    lowered_from,
+    resolve_options,
+    with_restriction_cost,
+)
+from snn_compile.pipeline.search import Promise
 from snn_compile.pipeline.spiking_models import check_spiking, prepare_spiking, quantization
 from snn_compile.pipeline.spread.evaluation import evaluate_on
 from snn_compile.plugins import BACKENDS, Imported
-from snn_compile.pluralize import pluralize
 from snn_compile.quantize import stock
-from snn_compile.quantize.choose_equalization import least_error_of
-from snn_compile.quantize.quantize import Quantization
-from snn_compile.report import assemble, restriction
+from snn_compile.report import assemble
 from snn_compile.report.evaluation import Outcome, Stages, described, evaluate_stages
 from snn_compile.report.host import HostStage, expected_of
 from snn_compile.report.journal import Journal, Work
@@ -81,23 +73,12 @@ from snn_compile.report.observer import Observer, SilentObserver
 from snn_compile.samples.arrays import Labels, Samples
 from snn_compile.samples.named import ArraysLike
 from snn_compile.targets import load_target
-from snn_compile.targets.target import Target
 from snn_compile.workers import Workers
 
-MAX_WEIGHT_BITS = 8
 LEFT_OFF = ("softmax-dropped", "argmax-dropped")
 """Findings of an import that left out operators at the end of the file."""
 
 Array = npt.NDArray[Any]
-Scales = Mapping[NodeId, Float]
-_PARTS = tuple[
-    Encoding,
-    Mapping[NodeId, np.ndarray],
-    Quantization,
-    Mapping[NodeId, OutputDecoding],
-    Mapping[NodeId, Curve],
-]
-"""Of a ``Lowering``, without the folded network."""
 Retrain = Callable[[ANNGraph, Calibration, CompileOptions, Coding], tuple[ANNGraph, Scales]]
 """From the folded network and its statistics to a retrained one and its full scales."""
 
@@ -300,18 +281,18 @@ def _prepare(
     observe = pass_observer(journal, network, samples.calibrate)
     folded = fold(network, coding, observe, measured=task.is_measured, target=target).graph
     assemble.report_import(journal.observer, imported, folded)
-    options = _choose_equalization(folded, samples.calibrate, options, coding, journal)
+    options = choose_equalization(folded, samples.calibrate, options, coding, journal)
     journal.add_findings(assemble.ignored(options, facts))
-    folded = _equalize(folded, samples.calibrate, options, coding, observe)
-    statistics = _calibrate(folded, samples.calibrate, journal)
+    folded = equalized(folded, samples.calibrate, options, coding, observe)
+    statistics = calibrated(folded, samples.calibrate, journal)
     judged = partial(Promise, host=host, of_file=of_file)
-    options = _resolve_options(options, folded, statistics, samples, target, journal, judged)
+    options = resolve_options(options, folded, statistics, samples, target, journal, judged)
     coding = coding_of(options, target.default_coding.value)
     scales = None
     if retrain is not None:
         folded, scales = retrain(folded, statistics, options, coding)
-        statistics = _calibrate(folded, samples.calibrate, journal)
-    lowered = _lower(
+        statistics = calibrated(folded, samples.calibrate, journal, "calibrate retrained")
+    lowered = lowered_from(
         folded, statistics, samples.calibrate, options, coding, journal, observe, scales
     )
 
@@ -336,7 +317,7 @@ def _prepare(
             return outcome
         free = stock.without_stock_defaults(options, task.options)
         with journal.timed("unrestricted"):
-            return _with_restriction_cost(
+            return with_restriction_cost(
                 free, folded, statistics, samples.calibrate, test_set, target, outcome
             )
 
@@ -372,162 +353,6 @@ def _host(
         return stage
     journal.add_findings([stage])
     return None
-
-
-def _calibrate(folded: ANNGraph, samples: Samples | None, journal: Journal) -> Calibration:
-    if samples is None:
-        return weight_bounds(folded)
-    n, x = len(samples), samples.x
-
-    def measured() -> Calibration:
-        with journal.progress("calibrate", pluralize(n, "sample"), 2 * n) as advance:
-            return calibration.calibrate(folded, x, advance=advance)
-
-    statistics = journal.recall("calibrate", Calibration, measured)
-    check_peaks(folded, statistics)
-    return statistics
-
-
-def _lower(
-    folded: ANNGraph,
-    statistics: Calibration,
-    samples: Samples | None,
-    options: CompileOptions,
-    coding: Coding,
-    journal: Journal,
-    observe: PassObserver,
-    scales: Scales | None,
-) -> Lowering:
-    """The stages after the folded network."""
-
-    def parts() -> tuple[Any, ...]:
-        journal.work.begin("convert")
-        start = time.perf_counter()
-        found = lower(folded, statistics, samples, options, coding, observe, scales)
-        journal.work.end("convert", time.perf_counter() - start)
-        return found.encoding, found.scales, found.quantization, found.decodings, found.curves
-
-    return Lowering(folded, *journal.recall("convert", _PARTS, parts))
-
-
-def _resolve_options(
-    options: CompileOptions,
-    folded: ANNGraph,
-    statistics: Calibration,
-    samples: Data,
-    target: Target,
-    journal: Journal,
-    judged: Callable[..., Promise],
-) -> CompileOptions:
-    """Replace every ``auto`` by a number."""
-    if options.is_resolved:
-        return options
-    if samples.evaluate is None or options.max_accuracy_drop is None:
-        raise UsageError(
-            "auto searches for the fewest steps or bits and requires data to measure them",
-            code="missing-data",
-            hint="give --evaluate",
-        )
-    promise = judged(
-        folded,
-        statistics,
-        samples.calibrate,
-        samples.evaluate,
-        options.max_accuracy_drop,
-        target.default_coding.value,
-    )
-    widths = [bits for bits in sorted(target.weight_bits.value) if 2 <= bits <= MAX_WEIGHT_BITS]
-
-    def searched() -> tuple[dict[str, Any], tuple[Finding, ...]]:
-        with journal.timed("search"):
-            resolved, findings = resolve_auto(options, promise, widths)
-        before, after = options.effective(), resolved.effective()
-        return {name: after[name] for name in after if after[name] != before[name]}, tuple(findings)
-
-    found, findings = journal.recall("search", tuple[dict[str, Any], tuple[Finding, ...]], searched)
-    journal.add_findings(findings)
-    for finding in findings:
-        journal.observer.stage("search", finding.message)
-    for name, one in found.items():
-        options = options.with_value(name, one["value"], one["origin"])
-    return options
-
-
-def _with_restriction_cost(
-    free: CompileOptions,
-    folded: ANNGraph,
-    statistics: Calibration,
-    calibrate: Samples | None,
-    evaluate: Samples,
-    target: Target,
-    outcome: Outcome,
-) -> Outcome:
-    """The outcome with the cost of ``--neurons stock`` relative to unrestricted neurons."""
-    coding = coding_of(free, target.default_coding.value)
-    other = lower(folded, statistics, calibrate, free, coding)
-    cost = restriction.compared(outcome.judge, other, evaluate, coding)
-    return replace(outcome, more={**outcome.more, "neurons": cost})
-
-
-def _choose_equalization(
-    folded: ANNGraph,
-    samples: Samples | None,
-    options: CompileOptions,
-    coding: Coding,
-    journal: Journal,
-) -> CompileOptions:
-    """Resolve ``--equalize auto``: try each mode and keep the one with the least error."""
-    if samples is None and options.equalize in ("auto", "data"):
-        raise UsageError(
-            f"--equalize {options.equalize} requires calibration data",
-            code="missing-data",
-            hint="use --calibrate, or range, l4 or l2",
-        )
-    if samples is None or options.equalize != "auto":
-        return options
-    silent_journal = Journal(SilentObserver())
-
-    def compiled(mode: str, x: Array) -> Callable[[Array], list[Float]]:
-        trial, few = options.with_value("equalize", mode, "tried"), Samples(x)
-        equalized = _equalize(folded, few, trial, coding)
-        statistics = _calibrate(equalized, few, silent_journal)
-        return lower(equalized, statistics, few, trial, coding).outputs
-
-    modes = [mode for mode in EQUALIZE if mode != AUTO]
-    x = samples.x
-
-    def chosen() -> tuple[str, Finding]:
-        with journal.timed("choose-equalization"):
-            return least_error_of(modes, compiled, folded, x)
-
-    mode, finding = journal.recall("choose-equalization", tuple[str, Finding], chosen)
-    journal.add_findings([finding])
-    journal.observer.stage("equalize", finding.message)
-    return options.with_value("equalize", mode, finding.message)
-
-
-def _equalize(
-    folded: ANNGraph,
-    samples: Samples | None,
-    options: CompileOptions,
-    coding: Coding,
-    observe: PassObserver = no_observer,
-) -> ANNGraph:
-    mode = options.equalize
-    if mode == "none":
-        return folded
-    ranges = None
-    if mode == "range":
-        statistics = _calibrate(folded, samples, Journal(SilentObserver()))
-        ranges = balance_thresholds(
-            folded,
-            statistics,
-            options.thresholds_of,
-            levels=coding.levels,
-            payloads=coding.payloads,
-        )
-    adjust = Equalize(mode, None if samples is None else samples.x, ranges=ranges)
-    return Pipeline.of(adjust)(folded, observe).graph
 
 
 def _facts(coding: Coding, *, measured: bool) -> dict[str, str]:

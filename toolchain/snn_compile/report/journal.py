@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +13,7 @@ from snn_compile.report.observer import Advance, Observer
 from snn_compile.report.stage_usage import StageUsage
 
 T = TypeVar("T")
+Activity = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Journal:
         self.findings: list[Finding] = []
         self.timing: list[dict[str, Any]] = []
         self._since_last = StageUsage()
+        # An observer written for an earlier version knows no activities.
+        self._activity: Activity = getattr(observer, "activity", nullcontext)
 
     def add_findings(self, findings: Iterable[Finding]) -> None:
         """Record findings and forward them to the observer."""
@@ -129,11 +133,20 @@ class Journal:
         usage = StageUsage()
         self.work.begin(name, total)
         try:
-            with self.observer.activity(name):
+            with self._activity(name):
                 yield
         finally:
             self._record(usage, name)
             self.work.end(name, self.timing[-1]["seconds"])
+
+    @contextmanager
+    def passes(self, name: str) -> Iterator[None]:
+        """A stage of passes, each of which is timed by itself."""
+        start = time.perf_counter()
+        self.work.begin(name)
+        with self._activity(name):
+            yield
+        self.work.end(name, time.perf_counter() - start)
 
     @contextmanager
     def progress(self, name: str, text: str, total: int) -> Iterator[Advance]:

@@ -19,8 +19,9 @@ from snn_compile.ir import ann as ops
 from snn_compile.ir.ann import AnnNode
 from snn_compile.ir.stages import ANNGraph
 from snn_compile.options import CompileOptions
-from snn_compile.pipeline.driver import Scales, compile_model
+from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.inputs import spiking_frontend
+from snn_compile.pipeline.sampled_steps import Scales
 from snn_compile.report import figures
 from snn_compile.report.journal import Journal
 from snn_compile.report.observer import SilentObserver
