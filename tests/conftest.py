@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -20,6 +21,10 @@ from engine_equality import BUILDS
 from snn_backends.lava.environment import LavaEnvironment, locate
 from snn_compile.cli import main
 from snn_compile.sim import native
+
+# A background job of a shell that is not interactive ignores Ctrl-C, and so would its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 

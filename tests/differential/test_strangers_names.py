@@ -32,7 +32,7 @@ def test_emitted_text_is_the_same_whatever_the_names(tmp_path, line_break, inden
         lava = compiled(tmp_path / place, name) / "lava"
         files = [path for path in lava.rglob("*") if path.suffix in (".py", ".md")]
         texts.append({path.relative_to(lava): path.read_bytes() for path in files})
-    assert len(texts[0]) == 8
+    assert len(texts[0]) == 10
     assert texts[0] == texts[1]
 
 

@@ -1,6 +1,6 @@
 """Where the time and the memory of a command go: seconds and peak memory of each stage.
 
-    python tests/bench/profile.py MODEL.onnx [--calibrate N|FILE] [--evaluate N|FILE] [--tune]
+    python tests/bench/compile_profile.py MODEL.onnx [--calibrate N|FILE] [--evaluate N|FILE] [--tune]
                                   [--folder DIR] [--uint8] [OPTIONS OF snn-compile]
 
 A number N makes random images in the shape of the model's input and writes them, stored and not
