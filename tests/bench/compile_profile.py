@@ -1,7 +1,7 @@
 """Where the time and the memory of a command go: seconds and peak memory of each stage.
 
-    python tests/bench/compile_profile.py MODEL.onnx [--calibrate N|FILE] [--evaluate N|FILE] [--tune]
-                                  [--folder DIR] [--uint8] [OPTIONS OF snn-compile]
+    python tests/bench/compile_profile.py MODEL.onnx [--calibrate N|FILE] [--evaluate N|FILE]
+        [--tune] [--folder DIR] [--uint8] [OPTIONS OF snn-compile]
 
 A number N makes random images in the shape of the model's input and writes them, stored and not
 deflated; ``--uint8`` makes raw bytes, for models that take them. Each command is a process of its

@@ -79,7 +79,8 @@ def command(
     compiled = trust.open_folder(folder, signer)
     host = compiled.host() if host_tail else None
     samples = load(compiled, data)
-    if compiled.tail is not None and compiled.tail.cut and (names := label_arrays(compiled, data)):
+    names = label_arrays(compiled, data) if compiled.tail and compiled.tail.cut else []
+    if names and not quiet:
         messages().print(
             f"the labels {', '.join(names)} are not compared: the network is cut before the outputs"
             " that they may belong to; the rung 'host' of the report judges those"

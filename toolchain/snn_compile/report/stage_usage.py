@@ -32,8 +32,8 @@ class StageUsage:
     """
 
     peak_kb: int = 0
-    _start: float = field(default_factory=time.perf_counter)
-    _cpu_start: float = field(default_factory=time.process_time)
+    _start: float = field(default_factory=lambda: time.perf_counter())
+    _cpu_start: float = field(default_factory=lambda: time.process_time())
 
     def __post_init__(self) -> None:
         """Open the stage."""
