@@ -14,7 +14,13 @@ from snn_compile.workers.machine import this_machine
 MACHINE = this_machine()
 
 
-@pytest.mark.parametrize("address", ["", "here", "local:0", "local:two", "127.0.0.1:80", "a b://c"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "here", "local:0", "local:two", "127.0.0.1:80", "a b://c", "x" * 300),
+        *("tcp://a", "tcp://[::1", "tcp://a:65536", "foo://a:1"),
+    ],
+)
 def test_what_cannot_be_an_address(address):
     with pytest.raises(UsageError, match="no address of a cluster") as refused:
         check_address(address)
@@ -25,8 +31,16 @@ def test_what_cannot_be_an_address(address):
 @pytest.mark.parametrize("address", ["local", "local:3", "tcp://a:1", "tls://[::1]:8786"])
 def test_what_can_be_one(address, tmp_path):
     check_address(address)
-    (tmp_path / "scheduler.json").write_text("{}")
+    (tmp_path / "scheduler.json").write_text('{"address": "tcp://a:1"}')
     check_address(str(tmp_path / "scheduler.json"))
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"address": 5}', '{"address": "here"}', "not JSON"])
+def test_a_file_that_is_not_a_schedulers(text, tmp_path):
+    (tmp_path / "scheduler.json").write_text(text)
+    with pytest.raises(UsageError, match="no file of a scheduler") as refused:
+        check_address(str(tmp_path / "scheduler.json"))
+    assert refused.value.code == "bad-address"
 
 
 def test_missing_dask_is_named_with_what_else_is_wrong(monkeypatch):

@@ -23,6 +23,7 @@ from snn_compile.options import CompileOptions
 from snn_compile.sweep import schema
 from snn_compile.sweep.axes import grid_of
 from snn_compile.sweep.plan import Request, plan_of
+from snn_compile.sweep.records import Records
 from snn_compile.sweep.run import SilentSweepObserver, SweepRun
 from snn_compile.workers.local import LocalWorkers
 
@@ -141,6 +142,26 @@ def test_run_again_only_what_has_changed_is_compiled(place, swept, tmp_path):
     shutil.rmtree(folder / "points" / "graded")
     assert main(line) == 0
     assert "graded" in written()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"folder": "javascript:alert(1)//"},
+        {"name": "other"},
+        {"state": "nonsense"},
+        {"state": "failed"},
+        {"state": "dropped"},
+        {"energy": 1e300},
+    ],
+)
+def test_a_record_that_no_sweep_writes_is_none(edit, swept, tmp_path):
+    folder = shutil.copytree(swept, tmp_path / "sweep")
+    file = folder / "points" / "graded.json"
+    record = json.loads(file.read_text())
+    assert Records(folder).find("graded", record["key"]) == record
+    file.write_text(json.dumps({**record, **edit}))
+    assert Records(folder).find("graded", record["key"]) is None
 
 
 def test_the_page_stands_alone_and_links_each_point(swept):

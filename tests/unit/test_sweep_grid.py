@@ -29,6 +29,11 @@ def test_lists_on_the_command_line_are_axes_and_single_values_are_fixed():
     assert grid.size == 4
 
 
+def test_a_list_may_be_longer_than_a_file_name():
+    many = range(1, 129)
+    assert read_grid(None, {"timesteps": ",".join(map(str, many))}).axes["timesteps"] == (*many,)
+
+
 def test_a_grid_file_has_lists_points_and_exclusions_and_the_command_line_wins(tmp_path):
     file = tmp_path / "grid.toml"
     file.write_text(

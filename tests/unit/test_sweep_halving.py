@@ -85,7 +85,7 @@ def test_who_is_dropped_does_not_depend_on_the_order_of_points():
     assert kept == {("0", "1")} or kept == {("0",)}
 
 
-def test_a_sweep_drops_and_says_for_whom(examples, tmp_path, capsys):
+def test_a_sweep_drops_and_says_for_whom(examples, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "sweep"
     line = ["sweep", str(examples / "digits_mlp.onnx"), "--no-emit", "--halving", "-o", str(folder)]
     more = ["--coding", "graded,rate", "-T", "1", "--workers=1", "--until=drop<50"]
@@ -103,6 +103,11 @@ def test_a_sweep_drops_and_says_for_whom(examples, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "dropped" in out
     assert "halving: 4 points on 31 samples" in err
+    (folder / "points" / f"{gone[0]['name']}.json").unlink()  # as if it had been interrupted
+    counts: list[tuple[int, ...]] = []
+    monkeypatch.setattr(halving, "risk_of_a_pair", lambda *given: counts.append(given) or 0.0)
+    assert main([*line, *more, *config, *wide]) == 0
+    assert counts == [(4, 2)]
 
 
 def test_halving_needs_labels(examples, tmp_path, capsys):

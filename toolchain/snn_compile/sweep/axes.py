@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -217,10 +218,13 @@ def _listed(item: Option, value: Any) -> list[Any]:
 
 
 def _of_words(name: str, value: Any, complaints: list[CompileError]) -> list[Any]:
-    """The values that an option of the command line states."""
+    """The values that an option of the command line states.
+
+    Not by ``Path.is_file``, which raises for a list longer than a file name may be.
+    """
     item = options_of(CompileOptions)[name]
     is_one = not isinstance(value, str) or _takes_several(item)
-    if is_one or item.kind.expected == "a file name" or Path(value).is_file():
+    if is_one or item.kind.expected == "a file name" or os.path.isfile(value):
         return [value]
     convert = _CONVERT.get(item.kind.expected, str)
     found = []

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from snn_compile import sealed
 from snn_compile.errors import CompileError, CompileErrors, Origin, UsageError, exit_code
@@ -19,13 +19,16 @@ from snn_compile.options import CompileOptions
 from snn_compile.options.declared import Option
 from snn_compile.report.schema import plain
 from snn_compile.sealed.provenance import FILES
-from snn_compile.sweep.schema import POINTS, Failure, SweepMachine, SweepPoint
+from snn_compile.sweep.goal import FIGURES
+from snn_compile.sweep.schema import POINTS, Failure, Screening, SweepMachine, SweepPoint
 from snn_compile.targets import content_hash
 from snn_compile.version import __version__
 from snn_compile.workers import File, Machine
 
 COMPILED = ("done", "over-limit")
 """States of a point that has a folder."""
+MAX_FIGURE = 1e18
+"""Largest figure that can be drawn without an overflow."""
 SOURCES = ("snn_compile", "snn_frontends", "snn_backends")
 
 
@@ -82,6 +85,8 @@ class Records:
             record = read_json(self._path(name))
             if typed.complaint(record, SweepPoint, name) or record.get("key") != key:
                 return None
+            if not self._is_plausible(record, name):
+                return None
             if record["state"] in COMPILED and sealed.read_seal(self.place(name)) != record["seal"]:
                 return None
         except (OSError, ValueError, KeyError, CompileError):
@@ -94,6 +99,26 @@ class Records:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False)
         replace_text(self._path(record["name"]), text + "\n")
+
+    def _is_plausible(self, record: SweepPoint, name: str) -> bool:
+        """Whether a record says what a sweep would write: the page links to what it names.
+
+        Raises:
+            KeyError: something is missing.
+        """
+        state = record["state"]
+        if record["name"] != name or record["seconds"] < 0:
+            return False
+        figures: Mapping[str, Any] = record
+        if any(abs(figures.get(figure) or 0.0) > MAX_FIGURE for figure in FIGURES):
+            return False
+        if state in COMPILED:
+            return record["folder"] == f"{self.folder.name}/{name}"
+        if state in ("failed", "lost"):
+            error = record["error"]
+            return error.keys() >= get_type_hints(Failure).keys() and error["exit_code"] > 0
+        proof = record["screening"]
+        return state == "dropped" and proof.keys() >= get_type_hints(Screening).keys()
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"

@@ -174,7 +174,9 @@ class SweepRun:
         """Drop the points that others surpass on few samples."""
         left = [point for point in self._order if point.name not in self._found]
         sizes = halving.rounds(self.plan.n_samples)
-        risk = halving.risk_of_a_pair(len(left), len(sizes))
+        # All points count, also when some have records: the risk of a sweep that is resumed is the
+        # same as of one that was not interrupted.
+        risk = halving.risk_of_a_pair(len(self._order), len(sizes))
         for n in sizes:
             if len(left) < 2:
                 return
