@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from snn_compile.errors import UsageError
@@ -183,6 +184,34 @@ def test_what_has_changed_is_named(files, examples, tmp_path, monkeypatch, kept_
     assert "--equalize, --weight-bits" in finding.message
     (finding,) = compiled(folder, examples, given, resume=True).findings
     assert finding.code == "nothing-to-resume"
+
+
+def test_weights_in_another_file_that_have_changed_are_not_resumed_from(examples, tmp_path):
+    model = onnx.load(examples / "digits_mlp.onnx")
+    path, weights = tmp_path / "m.onnx", tmp_path / "m.data"
+    onnx.save_model(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
+    before = work.identity_of(path, CompileOptions(), {})
+    assert work.identity_of(path, CompileOptions(), {}) == before
+    changed = bytearray(weights.read_bytes())
+    changed[0] ^= 1
+    weights.write_bytes(changed)
+    now = work.identity_of(path, CompileOptions(), {})
+    assert work.changes(before, now) == ["the files of the model"]
+    path.write_bytes((examples / "digits_mlp.onnx").read_bytes())
+    assert work.changes(before, work.identity_of(path, CompileOptions(), {})) == ["model"]
+
+
+def test_a_plug_in_that_has_changed_is_not_resumed_from(examples, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin, metadata = tmp_path / "own_coding.py", tmp_path / "own_coding-1.dist-info"
+    plugin.write_text("x = 1\n")
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: own-coding\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[snn_compile.codings]\nown = own_coding:Own\n")
+    before = work.identity_of(examples / "digits_mlp.onnx", CompileOptions(), {})
+    plugin.write_text("x = 10\n")
+    now = work.identity_of(examples / "digits_mlp.onnx", CompileOptions(), {})
+    assert work.changes(before, now) == ["the compiler"]
 
 
 def test_without_resume_it_starts_afresh(files, examples, tmp_path, monkeypatch, kept_at_once):

@@ -20,16 +20,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from snn_compile.errors import CompileError
 from snn_compile.files import claims
 from snn_compile.files.documents import DAMAGE, DamagedError
 from snn_compile.files.typed import complaint
 from snn_compile.files.writing import sync
 from snn_compile.passes import Finding
 from snn_compile.pipeline import progress_record, values
+from snn_compile.pipeline.inputs import files_of
 from snn_compile.pipeline.progress_record import ProgressRecord
 from snn_compile.report.journal import Kept
 from snn_compile.sealed.provenance import provenance
@@ -39,6 +42,8 @@ WORTH = 2.0
 MOST_BYTES = 4 << 30
 """Of all results kept."""
 _PACKAGES = ("snn_compile", "snn_frontends", "snn_backends")
+_PLUGINS = ("frontends", "backends", "codings", "neurons")
+"""Entry points ``snn_compile.*`` whose code takes part in a compilation."""
 _DOCUMENT, _ENDING = "result.json", ".result"
 _CODEC = values.ValueCodec(origins=True)
 
@@ -51,16 +56,27 @@ def folder_of(output: Path) -> Path:
 
 def identity_of(model: Path, options: Any, given: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of everything that the result of a compilation depends on."""
-    return {**provenance(model, options, given), "code": _code()}
+    found = provenance(model, options, given)
+    try:
+        found["model.files"] = files_of(model).group
+    except CompileError:  # the compilation itself says what is wrong with the file
+        found["model.files"] = ""
+    return {**found, "code": _code()}
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """What differs between two identities, in the user's words."""
+    words = dict.fromkeys(("code", "tool"), "the compiler") | {
+        "model": "model",
+        "model.files": "the files of the model",
+    }
     found = [
-        "the compiler" if key in ("code", "tool") else f"--{key}" if key != "model" else key
+        words.get(key, f"--{key}")
         for key in sorted({*before, *now})
         if before.get(key) != now.get(key) and key != "options" and not key.endswith(".name")
     ]
+    if "model" in found:
+        found = [one for one in found if one != words["model.files"]]  # it is one of them
     try:
         old, new = (json.loads(one.get("options", "{}")) for one in (before, now))
         names = sorted({*old, *new})
@@ -218,8 +234,6 @@ def work_folder(
 
     A ``CompileError`` would come again: nothing is left for it.
     """
-    from snn_compile.errors import CompileError
-
     identity = partial(identity_of, model, options, given)
     work = WorkFolder(output, model, identity, resume=resume)
     try:
@@ -249,12 +263,26 @@ def _is_own(path: Path) -> bool:
 
 
 def _code() -> str:
-    """A hash of the sources' sizes and times: another version may compute other integers."""
+    """A hash of the sources' sizes and times: another version may compute other integers.
+
+    Sources of plug-ins are among them.
+    """
     digest = hashlib.sha256()
-    for package in _PACKAGES:
-        spec = find_spec(package)
-        for root in sorted(spec.submodule_search_locations or () if spec else ()):
-            for path in sorted(Path(root).rglob("*.py")):
-                status = path.stat()
-                digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns}\n".encode())
+    plugins = (e for kind in _PLUGINS for e in entry_points(group=f"snn_compile.{kind}"))
+    packages = {*_PACKAGES, *(entry.module.partition(".")[0] for entry in plugins)}
+    for package in sorted(packages):
+        for path in _sources(package):
+            status = path.stat()
+            digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def _sources(package: str) -> list[Path]:
+    """The source files of a top-level package, or of a module that is one file."""
+    spec = find_spec(package)
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is None:
+        return [Path(spec.origin)] if spec.has_location and spec.origin else []
+    roots = sorted(spec.submodule_search_locations)
+    return [path for root in roots for path in sorted(Path(root).rglob("*.py"))]
