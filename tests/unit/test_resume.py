@@ -22,6 +22,7 @@ from snn_compile.pipeline import progress_record, work
 from snn_compile.pipeline.driver import compile_model
 from snn_compile.pipeline.work import folder_of, work_folder
 from snn_compile.report import shards
+from snn_compile.report.journal import Kept
 from snn_compile.report.observer import SilentObserver
 
 KINDS = {
@@ -262,6 +263,13 @@ def test_a_short_compilation_writes_nothing_beside(files, examples, tmp_path, mo
     monkeypatch.setattr(progress_record, "EVERY", 3600.0)
     compiled(tmp_path / "net.snn", examples, options(files, equalize="none"))
     assert not made
+
+
+def test_a_result_that_cannot_be_written_whole_takes_no_space(examples, tmp_path, kept_at_once):
+    model, unwritable = examples / "digits_mlp.onnx", np.array([object()])
+    with work_folder(tmp_path / "m", model, CompileOptions(), {}, resume=False) as at:
+        at.keep("some", Kept(unwritable))
+        assert not [path for path in at.path.glob("*") if path.suffix == ".new"]
 
 
 def test_the_record_is_whole_at_any_moment(tmp_path, monkeypatch):

@@ -165,6 +165,7 @@ class WorkFolder:
         if time.monotonic() - self._start < WORTH or self._size > MOST_BYTES:
             return
         arrays: dict[str, Any] = {}
+        new = self.path / f"{_file(name)}.new"
         try:
             parts = (kept.value, kept.findings, kept.timing)
             document = {
@@ -173,7 +174,6 @@ class WorkFolder:
                 "kept": _CODEC.encode(parts, arrays, "kept"),
             }
             self._make()
-            new = self.path / f"{_file(name)}.new"
             with new.open("wb") as stream:
                 values.write(stream, _DOCUMENT, document, arrays, compress=False)
                 stream.flush()
@@ -182,7 +182,7 @@ class WorkFolder:
             sync(self.path)
             self._size += (self.path / _file(name)).stat().st_size
         except (OSError, KeyError, ValueError):  # a full disk; a plug-in's own class
-            return
+            claims.remove(new)  # the disk may need its space
 
     def close(self, *, complete: bool) -> None:
         """Remove the folder, or leave it to a compilation that resumes."""
