@@ -144,6 +144,19 @@ def test_run_again_only_what_has_changed_is_compiled(place, swept, tmp_path):
     assert "graded" in written()
 
 
+def test_what_the_surroundings_refused_is_compiled_again(place, swept, tmp_path):
+    folder = shutil.copytree(swept, tmp_path / "sweep")
+    points = folder / "points"
+    shutil.rmtree(points / "graded")
+    (points / "graded").mkdir()
+    (points / "graded" / "mine").touch()
+    assert main(words(place, folder, "--workers=1")) == 0
+    assert read(folder)["graded"]["error"]["code"] == "output-exists"
+    shutil.rmtree(points / "graded")
+    assert main(words(place, folder, "--workers=1")) == 0
+    assert read(folder)["graded"]["state"] == "done"
+
+
 @pytest.mark.parametrize(
     "edit",
     [

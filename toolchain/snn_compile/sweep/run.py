@@ -43,6 +43,9 @@ PREDICTION = (
 LOST = ("worker-lost", "out-of-memory")
 """Codes of errors that say nothing about a point: it is compiled again when the sweep is."""
 
+PASSING = ("file", "file-changed", "output-exists", "worker-disk", "damaged-copy")
+"""Codes of failures of the surroundings, which say nothing about a point either."""
+
 
 class SweepObserver(Protocol):
     """Follows a sweep."""
@@ -213,7 +216,9 @@ class SweepRun:
         record = self._records.find(point.name, self._keys[point.name])
         if record is None or record["state"] == "lost":
             return None
-        if record["state"] == "failed" and self.plan.retry_failed:
+        if record["state"] == "failed" and (
+            self.plan.retry_failed or record["error"]["code"] in PASSING
+        ):
             return None
         if record["state"] == "dropped":
             rival = record["screening"]["worse_than"]

@@ -13,7 +13,7 @@ from traceback import extract_tb
 from typing import Any
 
 from snn_compile.errors import CompileError, CompileErrors, Origin, UsageError
-from snn_compile.files.documents import first_line, sha256
+from snn_compile.files.documents import describe_error, first_line, sha256
 from snn_compile.workers.machine import Machine
 
 
@@ -139,6 +139,14 @@ def perform(job: Job, machine: Machine, copy_of: Callable[[File], Path]) -> byte
             f"job '{job.key}': not enough memory",
             code="out-of-memory",
             hint="fewer workers on a machine leave more memory to each",
+        )
+    except OSError as error:  # a full disk, say
+        name = str(error.filename or "")
+        failure = UsageError(
+            f"job '{job.key}': {describe_error(error)}",
+            code="file",
+            origin=Origin(copies.get(name, name)) if name else None,
+            hint="check the path, its permissions and the space on the disk",
         )
     except Exception as error:  # noqa: BLE001  (whatever it is, the other jobs go on)
         last = extract_tb(error.__traceback__)[-1]
