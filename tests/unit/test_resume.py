@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import pytest
 
-from snn_compile.errors import UsageError
+from snn_compile.errors import DeviceError, ModelError, UsageError
 from snn_compile.options import CompileOptions
 from snn_compile.pipeline import progress_record, work
 from snn_compile.pipeline.driver import compile_model
@@ -239,6 +239,39 @@ def test_a_folder_of_others_is_not_used(how, files, examples, tmp_path, monkeypa
     (finding,) = compiled(folder, examples, given, resume=True).findings
     assert finding.code == "not-resumed"
     assert how == "writable" or list(theirs.iterdir())  # what the link leads to is left alone
+
+
+def test_a_folder_of_another_kind_is_left_alone(files, examples, tmp_path, kept_at_once):
+    """It is no leftover, whatever it is called; nothing is kept then."""
+    folder = tmp_path / "net.snn"
+    theirs = folder_of(folder)
+    theirs.mkdir()
+    (theirs / "diary.txt").write_text("dear")
+    for resume in (False, True):
+        compiled(folder, examples, options(files, equalize="none"), resume=resume)
+        assert [path.name for path in theirs.iterdir()] == ["diary.txt"]
+
+
+@pytest.mark.parametrize(("error", "is_kept"), [(DeviceError, True), (ModelError, False)])
+def test_what_may_not_come_again_leaves_its_results(
+    error, is_kept, files, examples, tmp_path, monkeypatch, kept_at_once
+):
+    folder, given = tmp_path / "net.snn", options(files, equalize="none")
+    with monkeypatch.context() as patch:
+        patch.setattr("snn_compile.pipeline.driver.finish", Raising(error("a worker is lost")))
+        with pytest.raises(error):
+            compiled(folder, examples, given)
+    assert folder_of(folder).exists() is is_kept
+
+
+class Raising:
+    """Raises when called."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, *_):
+        raise self.error
 
 
 def test_a_users_error_leaves_nothing(files, examples, tmp_path, kept_at_once):

@@ -11,6 +11,8 @@ folder could change a network, though, so one that others may write is left alon
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -20,12 +22,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from snn_compile.errors import CompileError
+from snn_compile.errors import CapacityError, CompileError, ModelError, UnsupportedError
 from snn_compile.files import claims
 from snn_compile.files.documents import DAMAGE, DamagedError
 from snn_compile.files.typed import complaint
@@ -44,6 +46,7 @@ MOST_BYTES = 4 << 30
 _PACKAGES = ("snn_compile", "snn_frontends", "snn_backends")
 _PLUGINS = ("frontends", "backends", "codings", "neurons")
 """Entry points ``snn_compile.*`` whose code takes part in a compilation."""
+_LIBRARIES = ("numpy", "scipy", "onnx", "onnxruntime")
 _DOCUMENT, _ENDING = "result.json", ".result"
 _CODEC = values.ValueCodec(origins=True)
 
@@ -115,8 +118,9 @@ class WorkFolder:
         self._identity = cache(identity)
         self._start = time.monotonic()
         self._size = 0
-        if not (resume and self._can_resume()):
-            claims.remove(self.path)
+        self._is_free = _is_ours(self.path)
+        if not (resume and self._is_free and self._can_resume()):
+            self._remove()
         self.n_kept = len(list(self.path.glob(f"*{_ENDING}"))) if self.path.is_dir() else 0
         self._record = ProgressRecord(
             self.path, model.name, output.name, self._identity, self._make
@@ -137,7 +141,7 @@ class WorkFolder:
     @property
     def has_results(self) -> bool:
         """Whether there is anything that a later compilation can resume from."""
-        return self.path.is_dir() and any(self.path.glob(f"*{_ENDING}"))
+        return self._is_free and self.path.is_dir() and any(self.path.glob(f"*{_ENDING}"))
 
     def recall(self, name: str, expected: Any) -> Kept | None:
         """As of ``Work``; a damaged result is computed again."""
@@ -187,17 +191,25 @@ class WorkFolder:
     def close(self, *, complete: bool) -> None:
         """Remove the folder, or leave it to a compilation that resumes."""
         if complete or not self.has_results:
-            claims.remove(self.path)
+            self._remove()
         else:
             self._record.close()
 
     @property
     def _digest(self) -> str:
-        text = json.dumps(self._identity(), sort_keys=True)
+        """Of all but names: a file may be called something else."""
+        found = {k: v for k, v in self._identity().items() if not k.endswith(".name")}
+        text = json.dumps(found, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _make(self) -> None:
+        if not self._is_free:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
         self.path.mkdir(mode=0o700, exist_ok=True)
+
+    def _remove(self) -> None:
+        if self._is_free:
+            claims.remove(self.path)
 
     def _can_resume(self) -> bool:
         """Whether what is there belongs to the same compilation; says why not."""
@@ -232,17 +244,14 @@ def work_folder(
 ) -> Iterator[WorkFolder]:
     """The folder of a compilation; kept if the body is interrupted or fails by no fault of its own.
 
-    A ``CompileError`` would come again: nothing is left for it.
+    An error of the model would come again: nothing is left for it.
     """
     identity = partial(identity_of, model, options, given)
     work = WorkFolder(output, model, identity, resume=resume)
     try:
         yield work
-    except CompileError:
-        work.close(complete=True)
-        raise
-    except BaseException:
-        work.close(complete=False)
+    except BaseException as error:
+        work.close(complete=isinstance(error, ModelError | UnsupportedError | CapacityError))
         raise
     work.close(complete=True)
 
@@ -250,6 +259,14 @@ def work_folder(
 def _file(name: str) -> str:
     readable = re.sub(r"[^a-z0-9-]+", "-", name.lower())[:60]
     return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}{_ENDING}"
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a path is free, a link, or a folder with nothing but what is written here."""
+    if path.is_symlink() or not path.exists():
+        return True
+    names = [entry.name.removesuffix(".new") for entry in path.iterdir()] if path.is_dir() else [""]
+    return all(name == progress_record.RECORD or name.endswith(_ENDING) for name in names)
 
 
 def _is_own(path: Path) -> bool:
@@ -263,7 +280,9 @@ def _is_own(path: Path) -> bool:
 
 
 def _code() -> str:
-    """A hash of the sources' sizes and times: another version may compute other integers.
+    """A hash of the sources' sizes and times, of the engine's, and of versions of libraries.
+
+    Another version may compute other integers.
 
     Sources of plug-ins are among them.
     """
@@ -274,6 +293,9 @@ def _code() -> str:
         for path in _sources(package):
             status = path.stat()
             digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns}\n".encode())
+    for library in _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            digest.update(f"{library}:{version(library)}\n".encode())
     return digest.hexdigest()
 
 
@@ -285,4 +307,9 @@ def _sources(package: str) -> list[Path]:
     if spec.submodule_search_locations is None:
         return [Path(spec.origin)] if spec.has_location and spec.origin else []
     roots = sorted(spec.submodule_search_locations)
-    return [path for root in roots for path in sorted(Path(root).rglob("*.py"))]
+    return [
+        path
+        for root in roots
+        for path in sorted(Path(root).rglob("*"))
+        if path.suffix in (".py", ".so", ".dll", ".toml")
+    ]
