@@ -38,6 +38,7 @@ from snn_compile.pipeline.inputs import files_of
 from snn_compile.pipeline.progress_record import ProgressRecord
 from snn_compile.report.journal import Kept
 from snn_compile.sealed.provenance import provenance
+from snn_compile.workers.machine import PACKAGES
 
 WORTH = 2.0
 """Seconds from which on a compilation is worth keeping results of."""
@@ -46,7 +47,6 @@ MOST_BYTES = 4 << 30
 _PACKAGES = ("snn_compile", "snn_frontends", "snn_backends")
 _PLUGINS = ("frontends", "backends", "codings", "neurons")
 """Entry points ``snn_compile.*`` whose code takes part in a compilation."""
-_LIBRARIES = ("numpy", "scipy", "onnx", "onnxruntime")
 _DOCUMENT, _ENDING = "result.json", ".result"
 _CODEC = values.ValueCodec(origins=True)
 
@@ -121,7 +121,7 @@ class WorkFolder:
         self._is_free = _is_ours(self.path)
         if not (resume and self._is_free and self._can_resume()):
             self._remove()
-        self.n_kept = len(list(self.path.glob(f"*{_ENDING}"))) if self.path.is_dir() else 0
+        self.n_kept = self._n_results
         self._record = ProgressRecord(
             self.path, model.name, output.name, self._identity, self._make
         )
@@ -141,7 +141,7 @@ class WorkFolder:
     @property
     def has_results(self) -> bool:
         """Whether there is anything that a later compilation can resume from."""
-        return self._is_free and self.path.is_dir() and any(self.path.glob(f"*{_ENDING}"))
+        return self._n_results > 0
 
     def recall(self, name: str, expected: Any) -> Kept | None:
         """As of ``Work``; a damaged result is computed again."""
@@ -159,7 +159,7 @@ class WorkFolder:
                 raise DamagedError(wrong)
         except DAMAGE as error:
             text = f"what was kept of '{name}' cannot be read ({error}); it is computed again"
-            self.findings.append(Finding(text, code="kept-damaged", warning=True))
+            self._warn("kept-damaged", text)
             return None
         self._size += path.stat().st_size
         return kept
@@ -196,6 +196,10 @@ class WorkFolder:
             self._record.close()
 
     @property
+    def _n_results(self) -> int:
+        return len(list(self.path.glob(f"*{_ENDING}"))) if self._is_free else 0
+
+    @property
     def _digest(self) -> str:
         """Of all but names: a file may be called something else."""
         found = {k: v for k, v in self._identity().items() if not k.endswith(".name")}
@@ -214,28 +218,33 @@ class WorkFolder:
     def _can_resume(self) -> bool:
         """Whether what is there belongs to the same compilation; says why not."""
         if not os.path.lexists(self.path):
-            text = "no interrupted compilation has left anything here; it starts afresh"
-            self.findings.append(Finding(text, code="nothing-to-resume", warning=True))
-            return False
-        if not _is_own(self.path):
-            text = f"others can write into {self.path.name}: it is not used, and starts afresh"
-            self.findings.append(Finding(text, code="not-resumed", warning=True))
-            return False
-        before = progress_record.read(self.path)
-        if before is None:
-            text = "the record of the interrupted compilation cannot be read; it starts afresh"
-            self.findings.append(Finding(text, code="not-resumed", warning=True))
+            self._warn(
+                "nothing-to-resume",
+                "no interrupted compilation has left anything here; it starts afresh",
+            )
             return False
         try:
-            now = self._identity()
+            reason = self._obstacle()
         except OSError:
             return False  # a file is missing: the compilation says which
-        if changed := changes(before["identity"], now):
-            what = ", ".join(changed)
-            text = f"changed since the interrupted compilation: {what}; it starts afresh"
-            self.findings.append(Finding(text, code="not-resumed", warning=True))
-            return False
-        return True
+        if reason:
+            self._warn("not-resumed", reason)
+        return not reason
+
+    def _obstacle(self) -> str:
+        """Why the results that are there cannot be used; empty if they can."""
+        if not _is_own(self.path):
+            return f"others can write into {self.path.name}: it is not used, and starts afresh"
+        before = progress_record.read(self.path)
+        if before is None:
+            return "the record of the interrupted compilation cannot be read; it starts afresh"
+        changed = ", ".join(changes(before["identity"], self._identity()))
+        if changed:
+            return f"changed since the interrupted compilation: {changed}; it starts afresh"
+        return ""
+
+    def _warn(self, code: str, text: str) -> None:
+        self.findings.append(Finding(text, code=code, warning=True))
 
 
 @contextmanager
@@ -280,11 +289,9 @@ def _is_own(path: Path) -> bool:
 
 
 def _code() -> str:
-    """A hash of the sources' sizes and times, of the engine's, and of versions of libraries.
+    """A hash of sizes and times of sources, plug-ins' and engine's too, and of libraries' versions.
 
     Another version may compute other integers.
-
-    Sources of plug-ins are among them.
     """
     digest = hashlib.sha256()
     plugins = (e for kind in _PLUGINS for e in entry_points(group=f"snn_compile.{kind}"))
@@ -293,7 +300,7 @@ def _code() -> str:
         for path in _sources(package):
             status = path.stat()
             digest.update(f"{path}:{status.st_size}:{status.st_mtime_ns}\n".encode())
-    for library in _LIBRARIES:
+    for library in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             digest.update(f"{library}:{version(library)}\n".encode())
     return digest.hexdigest()
