@@ -15,21 +15,18 @@ save by weights of zero is left out.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from math import ceil, inf
-from pathlib import Path
 
 import numpy as np
-from cores import CHIPS, ROOT, network
+from cores import ROOT, asked_for, network
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csc_array
 
 from snn_compile.ir.quantized import ConvSynapses, QuantizedGraph
 from snn_compile.mapping import map_program, resources
 from snn_compile.options import CompileOptions
-from snn_compile.targets import load_target
 from snn_compile.targets.target import Target
 
 RULE = "input axons"
@@ -117,20 +114,14 @@ def rows_of(program: QuantizedGraph, target: Target) -> Iterator[tuple[str, int,
 
 def main(arguments: list[str]) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("models", nargs="*", type=Path)
-    parser.add_argument("--target", default="loihi2")
-    parser.add_argument("--coding")
-    asked = parser.parse_args(arguments)
-    target = load_target(asked.target, CHIPS)
-    coding = asked.coding or target.default_coding.value
-    models = [
+    models, target, coding = asked_for(__doc__, arguments)
+    models = models or [
         ROOT.parent / "shared" / "models" / f"{name}.onnx"
         for name in ("fashion_vggbn", "mnist_cnn_cntk")
     ]
     print("| network | layer | axons | bound | least of boxes |")
     print("|---|---|---:|---:|---:|")
-    for path in asked.models or models:
+    for path in models:
         program = network(path, CompileOptions(coding=coding))
         for layer, used, bound, least in rows_of(program, target):
             print(f"| {path.stem} | {layer} | {used} | {bound} | {least} |", flush=True)

@@ -180,10 +180,7 @@ def write(
 
 
 def read(path: Path, name: str) -> tuple[Any, Mapping[str, Any]]:
-    """The document of such a file, and its arrays by name; errors as of ``Archive``.
-
-    The arrays are read when asked for, so that a caller can refuse the document first.
-    """
+    """The document of such a file, and its arrays by name; errors as of ``Archive``."""
     with Archive(path) as archive:
         document = archive.json(name, MAX_JSON_SIZE)
         stored = Arrays(archive)
